@@ -1,0 +1,1 @@
+"""Original sample verse that ships with the package, one file a voice."""

@@ -1,0 +1,13 @@
+"""The errors that a user can mend; the command line turns each into one line and an exit code."""
+
+
+class RnnError(Exception):
+    """Something failed that the user can mend; its text is one line: what, where, what to do."""
+
+    exit_code = 1
+
+
+class UsageError(RnnError):
+    """The command or a value given to it makes no sense."""
+
+    exit_code = 2
