@@ -1,0 +1,1 @@
+"""Looking at trained models: baselines to hold them against, and pictures."""

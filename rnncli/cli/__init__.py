@@ -1,0 +1,52 @@
+"""The command line, one module a verb; `VERBS` is where a new one is registered. No torch is imported here."""
+
+import os
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from rnncli import __version__
+from rnncli.cli import data, evaluate, generate, inspect, runs, train
+
+VERBS: dict[str, typer.Typer | Callable[..., None]] = {
+    "train": train.app,
+    "generate": generate.app,
+    "evaluate": evaluate.app,
+    "inspect": inspect.inspect,
+    "runs": runs.app,
+    "data": data.app,
+}
+
+app = typer.Typer(
+    name="rnn",
+    help="Train, use and explain recurrent networks on text.",
+    epilog="Example: rnn train parity    then: rnn train poetry-lm    then: rnn generate poetry",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"rnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def rnn(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Train, use and explain recurrent networks on text."""
+    if debug:
+        os.environ["RNN_DEBUG"] = "1"
+
+
+for _name, _verb in VERBS.items():
+    if isinstance(_verb, typer.Typer):
+        app.add_typer(_verb, name=_name)
+    else:
+        app.command(_name, epilog=f"Example: rnn {_name} RUN")(_verb)

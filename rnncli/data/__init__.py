@@ -1,0 +1,1 @@
+"""Text in, numbered batches out: corpora, tokenizers, vocabularies, batching."""

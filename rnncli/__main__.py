@@ -1,0 +1,49 @@
+"""The entry point, and the one place where errors become a line and an exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from rnncli.cli import app
+from rnncli.errors import RnnError
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (the process's own by default); returns its exit code."""
+    try:
+        code = app(args=arguments, standalone_mode=False, prog_name="rnn")
+    except RnnError as error:
+        return _fail(str(error), error.exit_code)
+    except typer.Abort:
+        return _fail("stopped", 130)
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    except BrokenPipeError:  # whoever read our output has closed it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except TyperException as error:
+        return _fail(error.format_message(), 2)
+    except Exception as error:
+        return _fail(f"{type(error).__name__}: {error} (a fault of rnn itself: --debug shows where)", 1)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(text: str, code: int) -> int:
+    if os.environ.get("RNN_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    print(f"rnn: error: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+def main() -> None:
+    """The `rnn` command."""
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,3 @@
+"""Simple models on the very same data: what a recurrent net has to beat."""
+
+BASELINES = {}

@@ -1,0 +1,39 @@
+"""The simple recurrent unit of Elman."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rnncli.cells.base import Cell
+from rnncli.kernels.library import VendorForm
+
+
+class ElmanState(NamedTuple):
+    """The hidden layer, (B, M)."""
+
+    h: Tensor
+
+
+class Elman(Cell[ElmanState]):
+    """Elman's simple recurrent unit (Elman 1990, Finding Structure in Time).
+
+    h = f(x Wx + h' Wh + b), with f one of tanh, sigmoid, relu.
+    Shapes: x (B, D), h (B, M), Wx (M, D) and Wh (M, M) stored transposed. Initialisation and errors as `Cell`.
+    """
+
+    name = "elman"
+    gates = 1
+    activations = ("tanh", "sigmoid", "relu")
+    State = ElmanState
+
+    def step(self, projected: Tensor, state: ElmanState) -> ElmanState:
+        return ElmanState(self.f(projected + F.linear(state.h, self.weight_h)))
+
+    def vendor_form(self) -> VendorForm | None:
+        functions = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}
+        if self.activation not in functions:
+            return None
+        weights = [self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias)]
+        return VendorForm(functions[self.activation], weights)

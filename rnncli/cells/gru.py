@@ -1,0 +1,58 @@
+"""The gated recurrent unit, in its original form and in the one that vendor kernels compute."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnncli.cells.base import Cell
+from rnncli.kernels.library import VendorForm
+
+
+class GRUState(NamedTuple):
+    """The hidden layer, (B, M)."""
+
+    h: Tensor
+
+
+class GRU(Cell[GRUState]):
+    """The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078, equations 5 to 8).
+
+    r = sigmoid(x Wxr + h' Whr + br);  z = sigmoid(x Wxz + h' Whz + bz);  h = (1 - z) h' + z ĥ, where
+    `reset-before` (the original): ĥ = f(x Wxh + (r h') Whh + bh);
+    `reset-after` (torch.nn.GRU, whose z is our 1 - z): ĥ = f(x Wxh + bh + r (h' Whh + bhh)).
+    f is tanh, sigmoid or relu. Shapes: x (B, D), h (B, M); the three blocks of the weights are (r, z, ĥ).
+    Initialisation and errors as `Cell`; bhh starts at 0.
+    """
+
+    name = "gru"
+    gates = 3
+    variants = ("reset-before", "reset-after")
+    activations = ("tanh", "sigmoid", "relu")
+    State = GRUState
+
+    def add_parameters(self) -> None:
+        if self.variant == "reset-after":
+            self.bias_hh = nn.Parameter(torch.zeros(self.hidden_size))
+
+    def step(self, projected: Tensor, state: GRUState) -> GRUState:
+        M, h = self.hidden_size, state.h
+        if self.variant == "reset-after":
+            recurrent = F.linear(h, self.weight_h)
+            gates = torch.sigmoid(projected[:, : 2 * M] + recurrent[:, : 2 * M])
+            inner = gates[:, :M] * (recurrent[:, 2 * M :] + self.bias_hh)
+        else:
+            gates = torch.sigmoid(projected[:, : 2 * M] + F.linear(h, self.weight_h[: 2 * M]))
+            inner = F.linear(gates[:, :M] * h, self.weight_h[2 * M :])
+        return GRUState(torch.lerp(h, self.f(projected[:, 2 * M :] + inner), gates[:, M:]))
+
+    def vendor_form(self) -> VendorForm | None:
+        if self.variant != "reset-after" or self.activation != "tanh":
+            return None
+        M = self.hidden_size
+        sign = torch.ones_like(self.bias)
+        sign[M : 2 * M] = -1.0  # sigmoid(-a) = 1 - sigmoid(a) turns our z into torch's
+        bias_h = torch.cat([torch.zeros_like(self.bias[: 2 * M]), self.bias_hh])
+        weights = [self.weight_x * sign[:, None], self.weight_h * sign[:, None], self.bias * sign, bias_h]
+        return VendorForm(torch.gru, weights)

@@ -1,0 +1,79 @@
+"""`rnn data`: which corpora there are, where they lie, and getting those that are not here yet."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from rnncli.data.corpora import CORPORA, Embedded, Source, registered
+from rnncli.home import data_dir
+
+app = typer.Typer(
+    help="List the corpora that rnn knows by name, and download them.",
+    epilog="Example: rnn data get frost poe",
+    no_args_is_help=True,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+
+
+@app.command("list", epilog="Example: rnn data list --json")
+def list_corpora(as_json: AsJson = False) -> None:
+    """List the registered corpora: what each is, its size, and whether it is here or how to get it."""
+    if as_json:
+        _print_json([_facts(source) for source in CORPORA.values()])
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("corpus", "what")
+    table.add_column("bytes", justify="right")
+    table.add_column("here")
+    for source in CORPORA.values():
+        table.add_row(source.name, source.what, f"{source.size:,}", _state(source))
+    Console().print(table)
+    typer.echo(f"Downloads go to {data_dir().absolute()} (set RNN_HOME to choose the folder above it).")
+
+
+@app.command("get", epilog="Example: rnn data get frost poe")
+def get_corpora(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names from `rnn data list`.")],
+    as_json: AsJson = False,
+) -> None:
+    """Download corpora by name, checked by size and SHA-256; a download that was cut goes on.
+
+    What is already there, or comes with rnn, is left alone.
+    """
+    facts = []
+    for source in [registered(name) for name in names]:  # all names are checked before any download
+        status = source.fetch()
+        facts.append(_facts(source) | {"status": status})
+        if not as_json:
+            typer.echo(f"{source.name}: {status} ({source.origin}, {source.size:,} bytes)")
+    if as_json:
+        _print_json(facts)
+
+
+def _facts(source: Source) -> dict[str, object]:
+    return {
+        "name": source.name,
+        "what": source.what,
+        "bytes": source.size,
+        "here": source.here(),
+        "origin": source.origin,
+        "get": None if source.here() else _command(source),
+    }
+
+
+def _state(source: Source) -> str:
+    if isinstance(source, Embedded):
+        return source.origin
+    return "yes" if source.here() else f"no: {_command(source)}"
+
+
+def _command(source: Source) -> str:
+    return f"rnn data get {source.name}"
+
+
+def _print_json(corpora: list[dict[str, object]]) -> None:
+    typer.echo(json.dumps({"data_dir": str(data_dir()), "corpora": corpora}))

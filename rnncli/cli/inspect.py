@@ -1,0 +1,66 @@
+"""`rnn inspect`: what a checkpoint holds."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from rnncli.cli.screen import AsJson, figure, print_json, print_table, size, warn
+
+
+def inspect(
+    file: Annotated[str, typer.Argument(help="A checkpoint file, a run's folder or its name.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a checkpoint's settings, sizes, metrics, vocabulary and checksum."""
+    from rnncli.api import restore
+    from rnncli.kernels.scan import choose_backend
+    from rnncli.training.runs import load_model
+
+    found, place, warning = load_model(file, "")
+    if warning:
+        warn(warning)
+    trained = restore(found, place)
+    model: Any = trained.model
+    progress, payload = found.header["progress"], found.header["payload"]
+    facts = {
+        "task": trained.task,
+        "checkpoint": str(place),
+        "sha256": found.sha256,
+        "verified": True,
+        "rnn": found.header["rnn"],
+        "schema": found.header["schema"],
+        "bytes": sum(tensor.nbytes for tensor in found.tensors.values()),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "backend": choose_backend(model.stack.cells[0]) if hasattr(model, "stack") else None,
+        "steps": progress["step"],
+        "seconds": progress["seconds"],
+        "finished": progress["finished"] or "unfinished",
+    }
+    shapes = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
+    metrics = progress["history"][-1] if progress["history"] else {}
+    if as_json:
+        print_json(
+            {
+                **facts,
+                "config": found.header["config"],
+                "shapes": shapes,
+                "metrics": metrics,
+                "payload": payload,
+            }
+        )
+        return
+    print_table(
+        ("checkpoint", ""),
+        [(name, size(value) if name == "bytes" else figure(value)) for name, value in facts.items()],
+    )
+    print_table(("weights", "shape"), [(name, " x ".join(map(str, shape))) for name, shape in shapes.items()])
+    print_table(("setting", "value"), [(name, _shown(value)) for name, value in found.header["config"].items()])
+    print_table(("metric", "last validation"), list(metrics.items()))
+    if "vocabulary" in payload:
+        words = payload["vocabulary"]
+        print(f"vocabulary, {len(words):,} words, most frequent first: {' '.join(words[:20])} …")
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,60 @@
+"""The progress bar of a training, on standard error: loss, metric, speed, time left."""
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+from rnncli.training.loop import Event, Restarted, Stepped, Trainer, Validated
+
+SPARSE = 15.0
+"""Seconds between two lines of the bar where standard error is no terminal."""
+
+
+class Bar:
+    """Shows a trainer's events as they come; use it in a `with`."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.shown: dict[str, str] = {}
+        self.predictions = 0
+
+    def __enter__(self) -> "Bar":
+        on_screen = sys.stderr.isatty()
+        self.bar: Any = tqdm(
+            total=self.trainer.planned_steps,
+            initial=self.trainer.progress.step,
+            unit="step",
+            dynamic_ncols=on_screen,
+            mininterval=0.1 if on_screen else SPARSE,
+            maxinterval=10.0 if on_screen else SPARSE,
+            leave=True,
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.close()
+
+    def listen(self, event: Event) -> None:
+        """Take an event in; the bar redraws itself when it is time."""
+        if isinstance(event, Stepped):
+            self.predictions += event.predictions
+            if self.bar.update():
+                elapsed = max(1e-9, self.bar.format_dict["elapsed"])
+                self.shown["loss"] = f"{event.loss:.3f}"
+                self.shown["tok/s"] = f"{self.predictions / elapsed:,.0f}"
+                self.bar.set_postfix(self.shown, refresh=False)
+        elif isinstance(event, Validated):
+            monitor = self.trainer.experiment.monitor
+            name = "perplexity" if monitor == "loss" and "perplexity" in event.record else monitor
+            self.shown["validation " + name] = f"{event.record[name]:.4g}"
+            self.bar.set_postfix(self.shown, refresh=False)
+        elif isinstance(event, Restarted):
+            self.shown["restarts"] = str(event.times)
+
+    def warn(self, text: str) -> None:
+        """Print a warning above the bar."""
+        self.bar.write(f"rnn: warning: {text}", file=sys.stderr)

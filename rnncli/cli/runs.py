@@ -1,0 +1,76 @@
+"""`rnn runs`: which runs there are, and deleting them."""
+
+import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rnncli.cli.screen import AsJson, note, print_json, print_table, size
+from rnncli.home import checkpoints_dir
+
+if TYPE_CHECKING:
+    from rnncli.training.runs import Run
+
+app = typer.Typer(help="List trained runs, or delete them.", epilog="Example: rnn runs delete my-run")
+
+
+@app.callback(invoke_without_command=True)
+def runs(context: typer.Context) -> None:
+    """List trained runs, or delete them."""
+    if context.invoked_subcommand is None:
+        list_runs()
+
+
+@app.command("list", epilog="Example: rnn runs list --json")
+def list_runs(as_json: AsJson = False) -> None:
+    """List every run: task, state, best metric, steps, size."""
+    from rnncli.training.runs import all_runs
+
+    facts = [_facts(run) for run in all_runs()]
+    if as_json:
+        print_json({"runs": facts})
+    elif not facts:
+        note(f"no runs in {checkpoints_dir()} yet: `rnn train parity` makes one")
+    else:
+        rows = [[*list(each.values())[:-2], size(each["bytes"]), each["changed"]] for each in facts]
+        print_table(["task", "run", "state", "metric", "best", "steps", "size", "changed"], rows)
+
+
+@app.command("delete", epilog="Example: rnn runs delete my-run")
+def delete_runs(
+    names: Annotated[list[str], typer.Argument(metavar="RUN", help="Names from `rnn runs`, or TASK/RUN.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete runs with all their files."""
+    from rnncli.training.runs import delete_run, find_run
+
+    found = [find_run(name) for name in names]  # all names are checked before anything is deleted
+    for run in found:
+        if yes or typer.confirm(f"Delete {run.task}/{run.name} ({size(run.size)})?"):
+            delete_run(run)
+            note(f"deleted {run.task}/{run.name}")
+
+
+def _facts(run: "Run") -> dict[str, Any]:
+    header = run.header
+    progress = header["progress"] if header else {}
+    metric, best = _best(header) if header else (None, None)
+    return {
+        "task": run.task,
+        "run": run.name,
+        "state": "unreadable" if header is None else progress["finished"] or "unfinished",
+        "metric": metric,
+        "best": best,
+        "steps": progress.get("step"),
+        "bytes": run.size,
+        "changed": f"{datetime.datetime.fromtimestamp(run.folder.stat().st_mtime):%Y-%m-%d %H:%M}",
+    }
+
+
+def _best(header: dict[str, Any]) -> tuple[str | None, float | None]:
+    progress, monitor = header["progress"], header["monitor"]
+    for record in progress["history"]:
+        if record["step"] == progress["best_step"]:
+            name = "perplexity" if monitor == "loss" and "perplexity" in record else monitor
+            return name, record[name]
+    return None, None

@@ -1,0 +1,71 @@
+"""What every verb says on the screen: notes on standard error, tables or one JSON object on standard output."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", help="The model: a run's name or folder, or a file; else the task's newest."),
+]
+
+
+def note(text: str) -> None:
+    """Say something beside the result, on standard error."""
+    print(text, file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    """Warn, in one line on standard error."""
+    print(f"rnn: warning: {text}", file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on one line; numbers that JSON lacks become null."""
+    from rnncli.training.runs import json_line
+
+    print(json_line(value))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
+    """Print a table; numbers stand to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left")
+    for place, column in enumerate(columns):
+        numeric = all(isinstance(row[place], int | float) or row[place] is None for row in rows)
+        table.add_column(column, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(figure(value) for value in row))
+    Console().print(table)
+
+
+def figure(value: Any) -> str:
+    """A value as a table shows it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
+    return str(value)
+
+
+def size(count: int) -> str:
+    """A number of bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count = count / 1000  # type: ignore[assignment]  # from here on a fraction
+    return f"{count:.1f} GB"
+
+
+def metrics_rows(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Metrics as rows of a table."""
+    return [(name.replace("_", " "), value) for name, value in metrics.items()]

@@ -1,0 +1,132 @@
+"""`rnn train TASK`: start a run or take one up again, show how it goes, and say what came of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rnncli.cli.options import Flags, command_of
+from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, warn
+from rnncli.errors import UsageError
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import Task, resolve
+
+if TYPE_CHECKING:
+    from rnncli.api import Training
+
+app = typer.Typer(help="Train a model of a task.", epilog="Example: rnn train parity", no_args_is_help=True)
+
+
+def _verb(task: Task) -> Callable[..., None]:
+    def train(
+        flags: Flags, preset: str | None, config: Path | None, name: str | None, resume: bool, as_json: bool
+    ) -> None:
+        from rnncli.api import Training
+
+        if resume:
+            if preset or config:
+                raise UsageError("--resume goes on with the settings of the run: leave --preset and --config out")
+            training, warning = Training.resume(_run_to_resume(task.name, name), flags)
+            if warning:
+                warn(warning)
+        else:
+            training = Training.start(task.name, resolve(task, flags, preset, config), name)
+        _train(training, resumed=resume, as_json=as_json)
+
+    train.__doc__ = task.summary
+    presets = ", ".join(task.presets) or "none"
+    return command_of(
+        task.Config,
+        train,
+        preset=(Annotated[str | None, typer.Option(help=f"A named set of settings: {presets}.")], None),
+        config=(Annotated[Path | None, typer.Option(help="Settings from a TOML file.")], None),
+        name=(Annotated[str | None, typer.Option(help="The run's name; else date, time and cell.")], None),
+        resume=(
+            Annotated[bool, typer.Option("--resume", help="Go on with --name, or the newest unfinished run.")],
+            False,
+        ),
+        as_json=(AsJson, False),
+    )
+
+
+for _task in TASKS.values():
+    app.command(_task.name, epilog=f"Example: rnn train {_task.name} --seed 1")(_verb(_task))
+
+
+def _run_to_resume(task: str, name: str | None) -> Any:
+    from rnncli.training.runs import find_run, newest_unfinished
+
+    return newest_unfinished(task) if name is None else find_run(name, task)
+
+
+def _train(training: "Training", *, resumed: bool, as_json: bool) -> None:
+    """Train with a progress bar, then draw the curve and print what came of it."""
+    from rnncli.analysis.plots import draw_curve
+    from rnncli.cli.progress import Bar
+
+    trainer, run = training.trainer, training.run_folder
+    note(f"{training.task.name} on {training.experiment.about}")
+    note(_what_is_trained(training))
+    note(f"run {run.name}, {'resumed' if resumed else 'started'}{_expected(training)}")
+    with Bar(trainer) as bar:
+        training.run(bar.listen, bar.warn)
+    picture = draw_curve(trainer.progress.history, run.folder / "curve.png", title=f"{run.task} · {run.name}")
+    result: dict[str, Any] = {
+        "task": run.task,
+        "corpus": training.experiment.payload.get("corpus"),
+        "checkpoint": str(run.folder / "best.safetensors"),
+        "seconds": round(trainer.progress.seconds, 3),
+        "steps": trainer.progress.step,
+        "restarts": trainer.progress.restarts,
+        "finished": trainer.progress.finished,
+        "metrics": best_record(training),
+    }
+    if as_json:
+        print_json(result)
+        return
+    rows = [*metrics_rows(result["metrics"]), ("steps", result["steps"]), ("seconds", result["seconds"])]
+    if trainer.progress.restarts:
+        rows.append(("restarts", trainer.progress.restarts))
+    print_table(("best model", "validation"), rows, title=f"{run.task}: {trainer.progress.finished}")
+    print(f"model  {result['checkpoint']}\ncurve  {picture}")
+
+
+def best_record(training: "Training") -> dict[str, float]:
+    """The validation metrics of the best model."""
+    progress = training.trainer.progress
+    best = next(record for record in reversed(progress.history) if record["step"] == progress.best_step)
+    beside = {"step", "epoch", "seconds", "train_loss", "lr"}
+    return {name: value for name, value in best.items() if name not in beside}
+
+
+def _what_is_trained(training: "Training") -> str:
+    from rnncli.kernels.scan import choose_backend
+
+    model: Any = training.experiment.model
+    count = sum(parameter.numel() for parameter in training.trainer.learned)
+    stack = getattr(model, "stack", None)
+    if stack is None:
+        return f"feed-forward, hidden {training.config.hidden}: {count:,} parameters, on {training.device}"
+    sizes = "-".join(str(size) for size in stack.shape.hidden)
+    backend = choose_backend(stack.cells[0], stack.backend)
+    return f"{stack.cells[0].kind} {sizes}: {count:,} parameters, on {training.device}, {backend} backend"
+
+
+def _expected(training: "Training") -> str:
+    """How long all epochs would take, measured on a few steps that leave no trace."""
+    from rnncli.training.estimate import seconds_a_step
+
+    trainer = training.trainer
+    left = trainer.planned_steps - trainer.progress.step
+    seconds = left * seconds_a_step(trainer)
+    limit = training.config.max_time
+    about = min(seconds, limit) if limit else seconds
+    length = (
+        f"{about:.0f} s"
+        if about < 120
+        else f"{about / 60:.0f} minutes"
+        if about < 7200
+        else f"{about / 3600:.1f} hours"
+    )
+    return f": {left:,} steps, at most about {length}"

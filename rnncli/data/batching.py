@@ -1,0 +1,92 @@
+"""Batches: sequences padded side by side, in an order that only the seed and the epoch decide.
+
+Shapes: N sequences, T steps, B batch, D input.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rnncli.data.vocabulary import END, START
+
+IGNORED = -100
+"""A target that nothing is asked of: padding."""
+
+POOL = 16
+"""So many batches' worth of shuffled sequences are sorted by length together, which spares padding."""
+
+
+class Batch(NamedTuple):
+    """One step's data."""
+
+    inputs: Tensor  # (T, B) tokens, or (T, B, D)
+    targets: Tensor  # (T, B), IGNORED where nothing is asked
+    continues: bool = False  # its sequences go on where the batch before stopped: the state is carried over
+
+    @property
+    def predictions(self) -> int:
+        """How many predictions are asked."""
+        return int((self.targets != IGNORED).sum())
+
+    def windows(self, steps: int) -> Iterator["Batch"]:
+        """The batch in windows of `steps` steps, each continuing the one before; 0 leaves it whole."""
+        if not steps:
+            yield self
+            return
+        for begin in range(0, len(self.inputs), steps):
+            window = slice(begin, begin + steps)
+            yield Batch(self.inputs[window], self.targets[window], self.continues or begin > 0)
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Sequences of tokens as the three columns of next-token prediction, padded to the longest."""
+
+    inputs: Tensor  # (N, T): START and the tokens
+    targets: Tensor  # (N, T): the tokens and END, then IGNORED
+    lengths: Tensor  # (N,): predictions asked of each
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int]]) -> "Sentences":
+        """Put START before and END after each sequence."""
+        T = max((len(sequence) for sequence in sequences), default=0) + 1
+        inputs = torch.full((len(sequences), T), END)
+        targets = torch.full((len(sequences), T), IGNORED)
+        for row, sequence in enumerate(sequences):
+            inputs[row, : len(sequence) + 1] = torch.tensor([START, *sequence])
+            targets[row, : len(sequence) + 1] = torch.tensor([*sequence, END])
+        return cls(inputs, targets, (targets != IGNORED).sum(1))
+
+    def to(self, device: torch.device) -> "Sentences":
+        """The same on a device; lengths stay on the CPU."""
+        return Sentences(self.inputs.to(device), self.targets.to(device), self.lengths)
+
+    def rows(self, rows: Tensor) -> Batch:
+        """A time-major batch of some rows, cut to the longest of them."""
+        T = int(self.lengths[rows].max())
+        return Batch(self.inputs[rows, :T].T.contiguous(), self.targets[rows, :T].T.contiguous())
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Every sequence once, longest first, so that batches are even."""
+        for rows in self.lengths.argsort(descending=True, stable=True).split(size):
+            yield self.rows(rows)
+
+    def shuffled(self, size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        """Every sequence once, in the order of this seed and epoch, neighbours in length side by side."""
+        generator = epoch_generator(seed, epoch)
+        order = torch.randperm(len(self.lengths), generator=generator)
+        batches = [
+            rows
+            for pool in order.split(size * POOL)
+            for rows in pool[self.lengths[pool].argsort(stable=True)].split(size)
+        ]
+        for place in torch.randperm(len(batches), generator=generator).tolist():
+            yield self.rows(batches[place])
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """The source of an epoch's order: a function of seed and epoch alone, apart from all other chance."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)

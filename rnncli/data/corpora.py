@@ -1,0 +1,214 @@
+"""The texts that `rnn` knows by name, and `load_corpus`, which reads one by name, path or standard input."""
+
+import os
+import stat
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from rnncli.data.download import download
+from rnncli.data.text import STDIN, read_folder, read_stdin, read_text
+from rnncli.errors import RnnError, UsageError
+from rnncli.home import data_dir
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text, the name it goes by, and where it came from: `embedded`, a path, or `standard input`."""
+
+    name: str
+    text: str
+    origin: str
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines that hold more than white space, in order, without their line ends."""
+        return [line for line in self.text.split("\n") if line.strip()]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A corpus that comes with the package, in `samples/NAME.txt`."""
+
+    name: str
+    what: str
+    origin: ClassVar[str] = "embedded"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the text."""
+        return len(self._read().encode())
+
+    def here(self) -> bool:
+        """Whether it can be loaded without a download."""
+        return True
+
+    def load(self) -> Corpus:
+        """Read it."""
+        return Corpus(self.name, self._read(), self.origin)
+
+    def fetch(self) -> str:
+        """Say that nothing is to be done."""
+        return "needs no download"
+
+    def _read(self) -> str:
+        from importlib.resources import files
+
+        return files("rnncli.data.samples").joinpath(f"{self.name}.txt").read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A corpus that is one text file at a public address, kept as `file` in the folder of corpora."""
+
+    name: str
+    what: str
+    file: str
+    url: str
+    size: int  # bytes
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        """Where its file lies, or would."""
+        return data_dir() / self.file
+
+    @property
+    def origin(self) -> str:
+        """Where its text comes from: the path of its file."""
+        return str(self.path)
+
+    def here(self) -> bool:
+        """Whether its file is there and of the right size."""
+        return self._found_size() == self.size
+
+    def load(self) -> Corpus:
+        """Read its file; raises RnnError where that is absent or of another size."""
+        found = self._found_size()
+        if found is None:
+            raise RnnError(f"corpus {self.name} is not here: run `rnn data get {self.name}`")
+        if found != self.size:
+            raise RnnError(
+                f"corpus {self.name} is damaged: {self.path} has {found:,} bytes instead of {self.size:,};"
+                f" run `rnn data get {self.name}` to replace it"
+            )
+        return Corpus(self.name, read_text(self.path), self.origin)
+
+    def fetch(self) -> str:
+        """Download its file unless it is there with the right SHA-256; says which. Raises as `download`."""
+        if self.here() and self._found_sha256() == self.sha256:
+            return "already there"
+        download(self.url, self.path, size=self.size, sha256=self.sha256)
+        return "downloaded"
+
+    def _found_size(self) -> int | None:
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return None
+
+    def _found_sha256(self) -> str:
+        import hashlib
+
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+Source = Embedded | Remote
+
+_GITHUB = "https://raw.githubusercontent.com"
+_BOOK = f"{_GITHUB}/lazyprogrammer/machine_learning_examples/master/hmm_class"
+
+_SOURCES: tuple[Source, ...] = (
+    Embedded("hillside", "plain verse of farm and hill, written for rnn"),
+    Embedded("nocturne", "ringing verse of night and loss, written for rnn"),
+    Remote(
+        "frost",
+        "1,436 lines of Robert Frost",
+        "robert_frost.txt",
+        f"{_BOOK}/robert_frost.txt",
+        56_286,
+        "ded0565d097c2b5632cf25a0b21b2ad21e60c96a01be65940d09568db82402ec",
+    ),
+    Remote(
+        "poe",
+        "718 lines of Edgar Allan Poe",
+        "edgar_allan_poe.txt",
+        f"{_BOOK}/edgar_allan_poe.txt",
+        26_622,
+        "7d09c19e3492a0835f0c118ba0c50cd7e52ccb74b596148dbec95dc46abcb0b9",
+    ),
+    Remote(
+        "shakespeare",
+        "1,115,394 characters of Shakespeare's plays",
+        "tinyshakespeare.txt",
+        f"{_GITHUB}/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        1_115_394,
+        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    ),
+)
+
+CORPORA: dict[str, Source] = {source.name: source for source in _SOURCES}
+
+
+def registered(name: str) -> Source:
+    """The registered corpus of that name; raises UsageError, which lists them all, where there is none."""
+    if name not in CORPORA:
+        raise _unknown("corpus", name)
+    return CORPORA[name]
+
+
+def available(name: str) -> bool:
+    """Whether a corpus of that name is registered and can be loaded without a download."""
+    return name in CORPORA and CORPORA[name].here()
+
+
+def load_corpus(spec: str) -> Corpus:
+    """Read the corpus that `spec` means.
+
+    `-` is standard input; `NAME=SPEC` gives any other a label; a registered name is that corpus, even beside
+    a file of the same name; all else is the path of a file or folder (`./frost` is always a path).
+    Raises UsageError for what is neither a name nor a path; RnnError for a registered corpus that is not
+    downloaded yet, and for what `rnncli.data.text` cannot read.
+    """
+    label, equals, rest = spec.partition("=")
+    if equals and not _written_as_path(label):
+        if not label.strip() or not rest:
+            raise UsageError(f"corpus {spec!r} is incomplete: write NAME=FILE")
+        return replace(load_corpus(rest), name=label)
+    if spec == "-":
+        return Corpus("stdin", read_stdin(), STDIN)
+    if spec in CORPORA:
+        return CORPORA[spec].load()
+    return _load_path(spec)
+
+
+def _load_path(spec: str) -> Corpus:
+    # A shell expands ~ at the start of a word only, and so not in NAME=~/poems.txt.
+    path = Path(spec).expanduser() if spec.startswith("~/") else Path(spec)
+    mode = _mode(path)
+    if not spec or (mode is None and not _written_as_path(spec)):
+        raise _unknown("corpus, file or folder", spec)
+    if mode is not None and stat.S_ISDIR(mode):
+        return Corpus(path.resolve().name, read_folder(path), str(path))
+    return Corpus(path.stem, read_text(path), str(path))
+
+
+def _written_as_path(spec: str) -> bool:
+    return "/" in spec or os.sep in spec
+
+
+def _mode(path: Path) -> int | None:
+    """The kind of what lies at `path`, as in `stat`; nothing where nothing can be seen there."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+
+
+def _unknown(kind: str, name: str) -> UsageError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name.lower(), CORPORA, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return UsageError(f"no {kind} is named {name!r}: {hint}registered corpora are {', '.join(CORPORA)}")

@@ -1,0 +1,39 @@
+"""The vocabulary: tokens and their numbers, most frequent first, after START, END and UNKNOWN."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+START, END, UNKNOWN = 0, 1, 2
+SPECIALS = ("<start>", "<end>", "<unknown>")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """All tokens a model knows, by number; the first three are START, END and UNKNOWN."""
+
+    tokens: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sequences: Iterable[Sequence[str]], min_count: int = 1, size: int | None = None) -> "Vocabulary":
+        """Take in every token seen at least `min_count` times, at most `size` of them, ties in alphabetical order."""
+        counts = Counter(token for sequence in sequences for token in sequence)
+        kept = sorted((token for token, count in counts.items() if count >= min_count), key=lambda t: (-counts[t], t))
+        return cls(SPECIALS + tuple(kept[:size]))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Token -> number."""
+        return {token: number for number, token in enumerate(self.tokens)}
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """Numbers of tokens; UNKNOWN for those not in the vocabulary."""
+        return [self.numbers.get(token, UNKNOWN) for token in tokens]
+
+    def decode(self, numbers: Iterable[int]) -> list[str]:
+        """Tokens of numbers."""
+        return [self.tokens[number] for number in numbers]

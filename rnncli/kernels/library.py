@@ -1,0 +1,49 @@
+"""The library backend: torch's own fused layers, for the cells whose equations coincide with theirs."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
+
+# cuDNN copies weights that do not lie in one block, and says so at every call; ours lie as the equations have them.
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+
+
+class VendorForm(NamedTuple):
+    """A cell in torch's terms: its function, and weights in its layout and gate order."""
+
+    function: Callable[..., Any]  # torch.rnn_tanh, torch.rnn_relu, torch.gru or torch.lstm
+    weights: list[Tensor]  # (G*M, D), (G*M, M), (G*M,), (G*M,)
+
+
+def scan_library(form: VendorForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:
+    """Unroll a cell with torch's layer of the same equations; arguments and results as `scan_reference`."""
+    if lengths is None:
+        outputs, *last = _call(form, x, state)
+        return outputs, type(state)(*(value[0] for value in last))
+    packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+    assert packed.sorted_indices is not None
+    assert packed.unsorted_indices is not None
+    in_order = type(state)(*(value.index_select(0, packed.sorted_indices) for value in state))
+    data, *last = _call(form, packed, in_order)
+    padded, _ = pad_packed_sequence(packed._replace(data=data), total_length=x.shape[0])
+    steps = torch.arange(x.shape[0])[:, None].minimum(lengths - 1).to(x.device)
+    outputs = padded.gather(0, steps[:, :, None].expand_as(padded))
+    return outputs, type(state)(*(value[0].index_select(0, packed.unsorted_indices) for value in last))
+
+
+def _call(form: VendorForm, x: Tensor | PackedSequence, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Run one layer in one direction; returns its outputs and each field of the last state."""
+    start = tuple(value[None].contiguous() for value in state)
+    hx = start if len(start) > 1 else start[0]
+    options = (True, 1, 0.0, torch.is_grad_enabled(), False)  # biases, layers, dropout, train, bidirectional
+    if isinstance(x, PackedSequence):
+        result = form.function(x.data, x.batch_sizes, hx, form.weights, *options)
+    else:
+        result = form.function(x, hx, form.weights, *options, False)  # batch_first
+    return tuple(result)

@@ -1,0 +1,35 @@
+"""The reference backend: a plain loop over the steps under autograd; what every other backend is held against."""
+
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
+
+
+class Steps(Protocol[StateT]):
+    """What a scan needs of a cell: the projection of all steps at once, and one step."""
+
+    def project(self, x: Tensor) -> Tensor: ...
+    def step(self, projected: Tensor, state: StateT) -> StateT: ...
+
+
+def scan_reference(
+    cell: Steps[StateT], x: Tensor, state: StateT, lengths: Tensor | None = None
+) -> tuple[Tensor, StateT]:
+    """Unroll a cell step by step.
+
+    x (T, B, D), state of (B, M) tensors whose first is h, lengths (B,) on the CPU; returns h of every step
+    (T, B, M) and the last state. Past a sequence's end its state stands still.
+    """
+    outputs = []
+    ends = None if lengths is None else lengths.to(x.device)[:, None]
+    for t, projected in enumerate(cell.project(x).unbind(0)):
+        after = cell.step(projected, state)
+        if ends is not None:
+            alive = t < ends
+            after = type(state)(*(torch.where(alive, new, old) for new, old in zip(after, state, strict=True)))
+        state = after
+        outputs.append(state[0])
+    return torch.stack(outputs), state

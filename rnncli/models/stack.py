@@ -1,0 +1,87 @@
+"""Layers of cells, one above the other, in one direction or in both.
+
+Shapes: T steps, B batch, D input, M hidden.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnncli.cells import make_cell
+from rnncli.kernels.scan import choose_backend, reverse_valid, scan
+
+States = list[tuple[Tensor, ...]]
+"""The states of a stack: layer by layer, within a layer forward before backward."""
+
+
+@dataclass(frozen=True)
+class StackShape:
+    """What a stack is made of: its cell, its layers' sizes, and how they are joined."""
+
+    cell: str = "elman"  # as `make_cell` takes it
+    hidden: tuple[int, ...] = (64,)  # M of each layer, first layer first
+    activation: str | None = None  # None: the cell's own
+    learn_h0: bool = True
+    dropout: float = 0.0  # between layers
+    bidirectional: bool = False
+
+
+class Stack(nn.Module):
+    """A cell scanned over time, layer upon layer, with dropout between the layers.
+
+    Raises UsageError for a cell, a variant, an activation or a backend that does not exist.
+    """
+
+    def __init__(self, input_size: int, shape: StackShape, backend: str = "auto") -> None:
+        super().__init__()
+        self.shape, self.backend = shape, backend
+        self.directions = 2 if shape.bidirectional else 1
+        self.dropout = nn.Dropout(shape.dropout)
+        self.cells = nn.ModuleList()
+        for size in shape.hidden:
+            for _ in range(self.directions):
+                self.cells.append(
+                    make_cell(shape.cell, input_size, size, activation=shape.activation, learn_h0=shape.learn_h0)
+                )
+            input_size = size * self.directions
+        self.output_size = input_size
+
+    def forward(self, x: Tensor, states: States | None = None, lengths: Tensor | None = None) -> tuple[Tensor, States]:
+        """Run all layers over x (T, B, D) from `states`, or from the learned first ones.
+
+        lengths as `scan` takes them. Returns the top layer's outputs, (T, B, M) or (T, B, 2 M) for both directions,
+        and the last states.
+        """
+        states = self.initial_states(x.shape[1]) if states is None else states
+        last: States = []
+        for layer in range(len(self.shape.hidden)):
+            if layer:
+                x = self.dropout(x)
+            outputs = []
+            for direction in range(self.directions):
+                place = layer * self.directions + direction
+                cell: Any = self.cells[place]
+                ours = reverse_valid(x, lengths) if direction else x
+                h, state = scan(cell, ours, states[place], lengths, self.backend)
+                outputs.append(reverse_valid(h, lengths) if direction else h)
+                last.append(state)
+            x = torch.cat(outputs, dim=-1) if self.directions == 2 else outputs[0]
+        return x, last
+
+    def initial_states(self, batch: int) -> States:
+        """The learned states before the first step, for a batch of that size."""
+        cells: Any = self.cells
+        return [cell.initial_state(batch) for cell in cells]
+
+    @property
+    def backend_in_use(self) -> str:
+        """The backend that the cells are unrolled by, as the chooser decides."""
+        cell: Any = self.cells[0]
+        return choose_backend(cell, self.backend)
+
+
+def detach(states: States) -> States:
+    """Cut the states off the past, as truncated backpropagation through time does."""
+    return [type(state)(*(value.detach() for value in state)) for state in states]

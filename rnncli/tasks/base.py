@@ -1,0 +1,162 @@
+"""What a task is: its settings, how its experiment is built, and what can be done with a trained model of it."""
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from rnncli.cells import CELLS
+from rnncli.errors import UsageError
+from rnncli.kernels import BACKENDS
+from rnncli.training.settings import TrainingSettings, check_limits, option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnncli.models.stack import StackShape
+    from rnncli.training.experiment import Experiment
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentSettings(TrainingSettings):
+    """What a user can set of a recurrent net and its training."""
+
+    cell: str = option("elman", f"Recurrent cell: {', '.join(CELLS)}; a variant after a colon (lstm:none).")
+    hidden: str = option("64", "Hidden units of each layer, first layer first: 64 or 64,32.")
+    activation: str | None = option(None, "Nonlinearity of the cell, where it is free: tanh, sigmoid, relu.")
+    learn_h0: bool = option(True, "Learn the first state, or keep it at zero.")
+    layer_dropout: float = option(0.0, "Dropout between layers.", least=0, most=0.99)
+    backend: str = option("auto", "How cells are unrolled.", choices=BACKENDS, resumable=True)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Hidden units of each layer; raises UsageError for what is no list of sizes."""
+        parts = self.hidden.split(",")
+        if not all(part.strip().isdecimal() and 0 < int(part) <= 1_000_000 for part in parts):
+            raise UsageError(f"--hidden must be sizes such as 64 or 64,32, not {self.hidden!r}")
+        return tuple(int(part) for part in parts)
+
+    def shape(self, *, bidirectional: bool = False) -> "StackShape":
+        """The stack of cells that the settings describe."""
+        from rnncli.models.stack import StackShape
+
+        return StackShape(self.cell, self.sizes, self.activation, self.learn_h0, self.layer_dropout, bidirectional)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model of a task, back from its checkpoint."""
+
+    task: str
+    config: Any
+    model: "nn.Module"
+    header: Mapping[str, Any]  # the checkpoint's: payload, progress, versions
+    tensors: Mapping[str, Any]  # what the task kept beside the weights
+    source: Path
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What the task kept in the header."""
+        payload: Mapping[str, Any] = self.header["payload"]
+        return payload
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something to do with a trained model: the options it takes, and the function that does it."""
+
+    Options: type
+    run: Callable[[Trained, Any], Any]
+    example: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task by its name; its functions import torch only when they are called."""
+
+    name: str
+    summary: str
+    Config: type[RecurrentSettings]
+    build: Callable[[Any, str], "Experiment"]  # settings and device -> what the trainer needs
+    build_model: Callable[[Any, Mapping[str, Any]], "nn.Module"]  # settings and payload -> an untrained model
+    evaluate: Action
+    settle: Callable[[Any], Any] = lambda settings: settings  # fills in what depends on the machine: corpora
+    generate: Action | None = None
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def resolve(
+    task: Task, flags: Mapping[str, Any], preset: str | None = None, file: Path | None = None
+) -> RecurrentSettings:
+    """Put a task's settings together: its defaults, then the preset, then the TOML file, then the flags given.
+
+    Raises UsageError for a preset, a key or a value that does not exist.
+    """
+    values: dict[str, Any] = {}
+    if preset is not None:
+        if preset not in task.presets:
+            known = ", ".join(task.presets) or "none"
+            raise UsageError(f"{task.name} has no preset {preset!r}: it has {known}")
+        values |= task.presets[preset]
+    if file is not None:
+        values |= _read_toml(file, task.Config)
+    values |= flags
+    return settings_of(task.Config, values)
+
+
+def settings_of(Config: type[RecurrentSettings], values: Mapping[str, Any]) -> RecurrentSettings:
+    """Build settings from plain values and hold them against their limits; raises UsageError."""
+    settings = Config(**values)
+    check_limits(settings)
+    return settings
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """Settings as plain values, for a checkpoint's header."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(settings).items()
+    }
+
+
+def from_plain(Config: type[Any], values: Mapping[str, Any]) -> Any:
+    """Settings back from a checkpoint's header; what this version no longer knows is passed over."""
+    names = {each.name for each in dataclasses.fields(Config)}
+    return Config(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in names}
+    )
+
+
+def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
+    """Settings from a TOML file of `name = value` lines, dashes or underscores; raises UsageError."""
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read --config {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {file} is not TOML: {error}") from None
+    kinds = get_type_hints(Config)
+    values = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in {each.name for each in dataclasses.fields(Config)}:
+            raise UsageError(f"--config {file}: there is no setting {key!r}")
+        values[name] = _as_kind(value, kinds[name], f"--config {file}: {key}")
+    return values
+
+
+def _as_kind(value: Any, kind: Any, where: str) -> Any:
+    """A TOML value as a field's type: whole numbers serve as floats and sizes, one string as a list of one."""
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is str and type(value) is int:
+        return str(value)
+    if kind == tuple[str, ...]:
+        listed = value if isinstance(value, list) else [value]
+        if all(isinstance(item, str) for item in listed):
+            return tuple(listed)
+    elif type(value) is kind or (kind == str | None and isinstance(value, str)):
+        return value
+    wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text")
+    raise UsageError(f"{where} must be {wanted}, not {value!r}")

@@ -1,0 +1,237 @@
+"""parity: is the number of ones so far odd? A label at every step, the classic that feed-forward nets choke on."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.training.settings import option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from rnncli.data.batching import Batch
+    from rnncli.training.experiment import Experiment, Metrics
+
+ALL_BITS = 16
+"""Up to so many bits all strings are used; above, a sample of `SAMPLE` strings."""
+SAMPLE = 4096
+SAFE_MARGIN = 1.0
+"""Nats between the right label and the wrong one that every step of the long strings must keep: then states no longer
+drift, and strings of any length come out right."""
+LONG = (256, 1000)
+"""Strings and bits of the run's own long validation set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityConfig(RecurrentSettings):
+    """Settings of parity; the defaults solve it from every seed that was tried."""
+
+    bits: int = option(12, "Length of the strings.", least=1, most=10_000)
+    model: str = option(
+        "rnn", "A recurrent net, or the feed-forward foil that sees all bits at once.", choices=("rnn", "mlp")
+    )
+    patience_steps: int = option(
+        300, "Steps after which unsolved weights are given up and drawn anew; 0: never.", least=0
+    )
+    hidden: str = option("4", "Hidden units of each layer, first layer first: 4 or 64,32.")
+    epochs: int = option(400, "Passes over the strings, at most.", least=1, resumable=True)
+    batch_size: int = option(64, "Strings a step.", least=1)
+    optimizer: str = option("adam", "What turns gradients into steps.", choices=("sgd", "rmsprop", "adam", "adamw"))
+    lr: float = option(0.05, "Learning rate.", above=0)
+    beta2: float = option(0.9, "Second beta of Adam.", least=0, most=1)
+    validate_every: int = option(50, "Steps between validations; 0: once an epoch.", least=0)
+
+
+BOOK = {
+    "cell": "elman",
+    "hidden": "4",
+    "activation": "sigmoid",
+    "optimizer": "sgd",
+    "lr": 1e-4,
+    "momentum": 0.99,
+    "clip": 0.0,
+    "batch_size": 1,
+    "epochs": 200,
+    "validate_every": 0,
+    "patience_steps": 0,
+}
+MLP = {
+    "model": "mlp",
+    "hidden": "2048",
+    "lr": 0.01,
+    "beta2": 0.999,
+    "schedule": "cosine",
+    "patience_steps": 0,
+    "batch_size": 512,
+}
+
+
+def all_strings(bits: int, seed: int) -> "Tensor":
+    """Every string of so many bits, or a sample where there are too many: (N, bits) of 0 and 1."""
+    import torch
+
+    if bits > ALL_BITS:
+        return torch.randint(2, (SAMPLE, bits), generator=torch.Generator().manual_seed(seed))
+    return torch.arange(2**bits)[:, None].bitwise_right_shift(torch.arange(bits)) & 1
+
+
+def long_strings(seed: int) -> "Tensor":
+    """The run's own long strings, (256, 1000): with few ones, half ones and many ones, so that states must hold."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    share = 0.25 + 0.5 * torch.rand(LONG[0], 1, generator=generator)
+    return (torch.rand(LONG, generator=generator) < share).long()
+
+
+def sequences(strings: "Tensor") -> "Batch":
+    """A batch of bit strings (N, bits) for a recurrent net: -1 or 1 a step, and the parity so far."""
+    from rnncli.data.batching import Batch
+
+    return Batch((2.0 * strings - 1.0).T[:, :, None].contiguous(), (strings.cumsum(1) % 2).T.contiguous())
+
+
+def wholes(strings: "Tensor") -> "Batch":
+    """A batch of bit strings (N, bits) for a feed-forward net: all bits at once, and the parity of all."""
+    from rnncli.data.batching import Batch
+
+    return Batch(2.0 * strings - 1.0, strings.sum(1) % 2)
+
+
+def build(config: ParityConfig, device: str) -> "Experiment":
+    """Lay the strings out, and a fresh model beside them."""
+    from rnncli.training.experiment import Experiment
+    from rnncli.training.losses import prediction_loss
+
+    model = build_model(config, {}).to(device)
+    strings = all_strings(config.bits, config.seed).to(device)
+    recurrent = config.model == "rnn"
+    as_batch = sequences if recurrent else wholes
+    long = sequences(long_strings(config.seed).to(device)) if recurrent else None
+
+    def batches(epoch: int) -> Iterator["Batch"]:
+        import torch
+
+        from rnncli.data.batching import epoch_generator
+
+        order = torch.randperm(len(strings), generator=epoch_generator(config.seed, epoch)).to(device)
+        return (as_batch(strings[rows]) for rows in order.split(config.batch_size))
+
+    def reset() -> None:
+        scatter(model)
+
+    if recurrent:
+        reset()
+    kind = "all" if config.bits <= ALL_BITS else "a sample of"
+    return Experiment(
+        model=model,
+        batches=batches,
+        batches_per_epoch=-(-len(strings) // config.batch_size),
+        loss=prediction_loss,
+        validate=lambda model: validate(model, as_batch(strings), long),
+        about=f"{kind} {len(strings):,} strings of {config.bits} bits",
+        solved=lambda metrics: metrics["accuracy"] == 1.0 and (not recurrent or metrics["long_margin"] >= SAFE_MARGIN),
+        hopeless=lambda _, steps: 0 < config.patience_steps <= steps,
+        reset=reset,
+        payload={"corpus": f"{config.bits} bits"},
+    )
+
+
+def build_model(config: ParityConfig, payload: Mapping[str, Any]) -> "nn.Module":
+    """An untrained net: one bit a step, or all of them at once."""
+    from rnncli.models.feedforward import FeedForward
+    from rnncli.models.tagger import Tagger
+
+    del payload
+    if config.model == "mlp":
+        return FeedForward(config.bits, 2, config.sizes)
+    return Tagger(1, 2, config.shape(), config.backend)
+
+
+def scatter(model: "nn.Module") -> None:
+    """Draw weights far apart: matrices from N(0, 1 / inputs), vectors from N(0, 1).
+
+    With biases and first states at zero a net of four units is too symmetric to find parity from most seeds.
+    """
+    import torch
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(0.0, parameter.shape[-1] ** -0.5 if parameter.dim() > 1 else 1.0)
+
+
+def validate(model: "nn.Module", batch: "Batch", long: "Batch | None") -> "Metrics":
+    """Loss and accuracy of all strings, by the last step; once they are all right, of the long ones too."""
+    logits, _ = model(batch.inputs)
+    metrics = last_step_metrics(logits, batch.targets)
+    if long is not None and metrics["accuracy"] == 1.0:
+        logits, _ = model(long.inputs)
+        metrics["long_accuracy"] = last_step_metrics(logits, long.targets)["accuracy"]
+        metrics["long_margin"] = margin(logits, long.targets)
+    return metrics
+
+
+def last_step_metrics(logits: "Tensor", targets: "Tensor") -> "Metrics":
+    """Mean loss of all labels, and the share of strings whose last label is right; without steps: their only one."""
+    from rnncli.training.losses import cross_entropy_sum
+
+    loss = float(cross_entropy_sum(logits, targets)) / targets.numel()
+    if logits.dim() == 3:
+        logits, targets = logits[-1], targets[-1]
+    return {"loss": loss, "accuracy": float((logits.argmax(-1) == targets).double().mean())}
+
+
+def margin(logits: "Tensor", targets: "Tensor") -> float:
+    """The least lead (nats) of a right label over the wrong one, over all steps of all strings."""
+    lead = logits[..., 1] - logits[..., 0]
+    return float((lead * (2 * targets - 1)).min())
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Which strings to measure on."""
+
+    bits: int | None = option(None, "Length of the strings; else as in training.", least=1, most=1_000_000)
+    strings: int = option(1000, f"How many random strings, above {ALL_BITS} bits.", least=1)
+    seed: int = option(0, "Seed of the random strings.", least=0)
+
+
+def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
+    """Classification rate by the last step, over all strings of a length or over a random sample of them."""
+    import torch
+
+    from rnncli.errors import UsageError
+
+    bits = options.bits or trained.config.bits
+    feedforward = trained.config.model == "mlp"
+    if feedforward and bits != trained.config.bits:
+        raise UsageError(f"a feed-forward net takes strings of its own length alone: --bits {trained.config.bits}")
+    if bits > ALL_BITS:
+        # apart from any seed of training: no string of theirs was ever seen there
+        generator = torch.Generator().manual_seed(2**40 + options.seed)
+        strings = torch.randint(2, (options.strings, bits), generator=generator)
+    else:
+        strings = all_strings(bits, 0)
+    right = total = loss = 0.0
+    with torch.inference_mode():
+        for part in strings.split(max(1, 1_000_000 // bits)):
+            batch = wholes(part) if feedforward else sequences(part)
+            logits, _ = trained.model(batch.inputs)
+            metrics = last_step_metrics(logits, batch.targets)
+            right += metrics["accuracy"] * len(part)
+            loss += metrics["loss"] * len(part)
+            total += len(part)
+    return {"bits": bits, "strings": int(total), "accuracy": right / total, "loss": loss / total}
+
+
+TASK = Task(
+    name="parity",
+    summary="Learn whether the number of ones so far is odd.",
+    Config=ParityConfig,
+    build=build,
+    build_model=build_model,
+    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate parity --bits 1000"),
+    presets={"book": BOOK, "mlp": MLP},
+)

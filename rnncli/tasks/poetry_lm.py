@@ -1,0 +1,288 @@
+"""poetry-lm: learn verse line by line, each line a sequence from START to END, and write more of it."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rnncli.data.corpora import Corpus, available, load_corpus
+from rnncli.data.tokenizers import TOKENIZERS
+from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
+from rnncli.errors import RnnError, UsageError
+from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.training.settings import option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnncli.data.batching import Sentences
+    from rnncli.training.experiment import Experiment, Metrics
+
+TOKENIZER = "verse-words"
+LONGEST_LINE = 1_000
+"""Words; a longer line is no verse, and one step of it would not fit in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoetryConfig(RecurrentSettings):
+    """Settings of poetry-lm; the defaults are the best recipe found for a minute of two cores."""
+
+    corpus: tuple[str, ...] = option((), "Name, file, folder or - (standard input); may be repeated.")
+    embedding: int = option(128, "Size of the word vectors (D).", least=1)
+    dropout: float = option(0.5, "Dropout on word vectors and on the top layer.", least=0, most=0.99)
+    tied: bool = option(True, "Output weights are the word vectors.")
+    min_count: int = option(2, "Words seen less often in the training lines are UNKNOWN.", least=1)
+    hold_out: int = option(10, "Every so many-th line is held out for validation; 0: none.", least=0)
+    cell: str = option("lstm:none", "Recurrent cell, with a variant after a colon.")
+    hidden: str = option("128", "Hidden units of each layer, first layer first: 64 or 64,32.")
+    epochs: int = option(40, "Passes over the training lines.", least=1, resumable=True)
+
+
+BOOK = {
+    "cell": "elman",
+    "hidden": "30",
+    "embedding": 30,
+    "activation": "relu",
+    "dropout": 0.0,
+    "tied": False,
+    "min_count": 1,
+    "hold_out": 0,
+    "optimizer": "sgd",
+    "lr": 1e-4,
+    "momentum": 0.99,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "epochs": 2000,
+    "batch_size": 1,
+}
+
+
+class Verse(NamedTuple):
+    """A corpus taken apart: lines of words, the training ones and those held out."""
+
+    name: str
+    training: list[list[str]]
+    held_out: list[list[str]]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all its words in their places: whether a text is still the same."""
+        text = "\n".join(" ".join(line) for lines in (self.training, self.held_out) for line in lines)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def settle(config: PoetryConfig) -> PoetryConfig:
+    """Where no corpus is named: Frost where `data/` has him, else the embedded voice."""
+    default = ("frost",) if available("frost") else ("hillside",)
+    return replace(config, corpus=config.corpus or default)
+
+
+def read_verse(specs: Sequence[str], hold_out: int) -> Verse:
+    """Read corpora and split off every `hold_out`-th line.
+
+    Raises RnnError when nothing readable is there, when no word is left, or when a line is too long to be verse.
+    """
+    corpora = [load_corpus(spec) for spec in specs]
+    lines = [line for corpus in corpora for line in _lines(corpus)]
+    if len(lines) < 2:
+        raise RnnError(f"{' + '.join(corpus.origin for corpus in corpora)}: fewer than two lines with words in them")
+    held_out = lines[hold_out - 1 :: hold_out] if hold_out else []
+    training = [line for place, line in enumerate(lines) if not hold_out or (place + 1) % hold_out]
+    if not training:
+        raise UsageError(f"--hold-out {hold_out} leaves no line to train on")
+    return Verse(" + ".join(corpus.name for corpus in corpora), training, held_out)
+
+
+def _lines(corpus: Corpus) -> list[list[str]]:
+    lines = []
+    for number, line in enumerate(corpus.text.splitlines(), start=1):
+        words = TOKENIZERS[TOKENIZER](line)
+        if len(words) > LONGEST_LINE:
+            raise RnnError(
+                f"{corpus.origin}: line {number} has {len(words):,} words, and verse is learned line by line: "
+                f"break lines at {LONGEST_LINE:,} words or fewer"
+            )
+        if words:
+            lines.append(words)
+    return lines
+
+
+def line_key(words: Sequence[str]) -> int:
+    """A line's fingerprint: 63 bits, enough to know a copied line without keeping the text."""
+    return int.from_bytes(hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest(), "big") >> 1
+
+
+def build(config: PoetryConfig, device: str) -> "Experiment":
+    """Read the corpus, make the vocabulary and the batches, and a fresh model."""
+    import torch
+
+    from rnncli.data.batching import Sentences
+    from rnncli.training.experiment import Experiment
+    from rnncli.training.losses import prediction_loss
+
+    verse = read_verse(config.corpus, config.hold_out)
+    vocabulary = Vocabulary.of(verse.training, config.min_count)
+    payload = {
+        "corpus": verse.name,
+        "fingerprint": verse.fingerprint,
+        "tokenizer": TOKENIZER,
+        "vocabulary": list(vocabulary.tokens),
+        "words_a_line": sum(map(len, verse.training)) / len(verse.training),
+    }
+    training, held_out = (
+        Sentences.of([vocabulary.encode(line) for line in lines]).to(torch.device(device))
+        for lines in (verse.training, verse.held_out or verse.training)
+    )
+    return Experiment(
+        model=build_model(config, payload).to(device),
+        batches=lambda epoch: training.shuffled(config.batch_size, config.seed, epoch),
+        batches_per_epoch=-(-len(verse.training) // config.batch_size),
+        about=_about(verse, vocabulary),
+        loss=prediction_loss,
+        validate=lambda model: measure(model, held_out),
+        payload=payload,
+        tensors={"line_keys": torch.tensor(sorted({line_key(line) for line in verse.training}))},
+    )
+
+
+def _about(verse: Verse, vocabulary: Vocabulary) -> str:
+    held_out = f"{len(verse.held_out):,} held out" if verse.held_out else "none held out, validation on the same"
+    other = "" if available("frost") else "; Robert Frost instead: rnn data get frost"
+    return f"{verse.name}: {len(verse.training):,} lines to learn, {held_out}, {len(vocabulary):,} words{other}"
+
+
+def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module":
+    """An untrained language model over the payload's vocabulary."""
+    from rnncli.models.language_model import LanguageModel
+
+    return LanguageModel(
+        len(payload["vocabulary"]),
+        config.embedding,
+        config.shape(),
+        dropout=config.dropout,
+        tied=config.tied,
+        backend=config.backend,
+    )
+
+
+def measure(model: "nn.Module", sentences: "Sentences") -> "Metrics":
+    """Loss, perplexity and accuracy over all predicted words, END included."""
+    import torch
+
+    from rnncli.training.metrics import Tally
+
+    tally = Tally()
+    model.eval()
+    with torch.inference_mode():
+        for batch in sentences.in_order(64):
+            logits, _ = model(batch.inputs)
+            tally.add(logits, batch.targets)
+    return tally.metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions:
+    """How to write verse."""
+
+    lines: int = option(4, "Lines to write.", least=1)
+    temperature: float = option(1.0, "Below 1: safer words; above: bolder ones; 0: always the likeliest.", least=0)
+    top_k: int = option(0, "Draw from the k likeliest words only; 0: from all.", least=0)
+    top_p: float = option(0.0, "Draw from the likeliest words that together reach p; 0: from all.", least=0, most=1)
+    prime: str = option("", "Words that the first line begins with.")
+    seed: int | None = option(None, "Seed of the dice; without it, every call gives other verse.", least=0)
+
+
+class Written(NamedTuple):
+    """Verse that was written, and what is to be said about it."""
+
+    lines: list[str]
+    copies: int  # lines that stand in the training text word for word
+    unknown: list[str]  # words of the prime that the model never saw
+    seed: int
+
+
+def write(trained: Trained, options: GenerateOptions) -> Written:
+    """Write verse with a trained model; words of the prime it does not know are read as UNKNOWN and kept as given."""
+    import torch
+
+    from rnncli.models.decoding import Sampling, draw_lines
+
+    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    prime = TOKENIZERS[trained.payload["tokenizer"]](options.prime)
+    seed = secrets.randbits(31) if options.seed is None else options.seed
+    generator = torch.Generator(next(trained.model.parameters()).device).manual_seed(seed)
+    draw = partial(
+        draw_lines,
+        trained.model,
+        sampling=Sampling(options.temperature, options.top_k, options.top_p),
+        start=START,
+        end=END,
+        barred=(START, UNKNOWN),
+        generator=generator,
+    )
+    first, rest = draw(1, prime=vocabulary.encode(prime)), draw(options.lines - 1)
+    words = [prime + vocabulary.decode(line[len(prime) :]) for line in first] + [
+        vocabulary.decode(line) for line in rest
+    ]
+    seen = set(trained.tensors["line_keys"].tolist())
+    return Written(
+        lines=[" ".join(line) for line in words],
+        copies=sum(line_key(line) in seen for line in words),
+        unknown=[word for word in prime if word not in vocabulary.numbers],
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """How to evaluate on verse."""
+
+    corpus: tuple[str, ...] = option((), "Evaluate on all lines of this text, not on the held-out ones.")
+
+
+def evaluation_lines(trained: Trained, options: EvaluateOptions) -> list[list[str]]:
+    """The lines to evaluate on: those of another corpus, or those that training held out."""
+    if options.corpus:
+        return read_verse(options.corpus, 0).training
+    return training_verse(trained).held_out
+
+
+def training_verse(trained: Trained) -> Verse:
+    """The text a model was trained on, read again; raises UsageError where it changed, or nothing was held out."""
+    config: PoetryConfig = trained.config
+    verse = read_verse(config.corpus, config.hold_out)
+    if verse.fingerprint != trained.payload["fingerprint"]:
+        raise UsageError(f"{verse.name} is no longer the text that {trained.source} was trained on: give --corpus")
+    if not verse.held_out:
+        raise UsageError(f"{trained.source} was trained on all lines (--hold-out 0): give a --corpus to evaluate on")
+    return verse
+
+
+def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
+    """Loss, perplexity, accuracy over all predicted words, and the share of them that are UNKNOWN."""
+    from rnncli.data.batching import Sentences
+
+    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    lines = [vocabulary.encode(line) for line in evaluation_lines(trained, options)]
+    device = next(trained.model.parameters()).device
+    words = sum(map(len, lines))
+    return {
+        **measure(trained.model, Sentences.of(lines).to(device)),
+        "unknown": sum(line.count(UNKNOWN) for line in lines) / words,
+        "lines": len(lines),
+    }
+
+
+TASK = Task(
+    name="poetry-lm",
+    summary="Learn verse line by line, and write more of it.",
+    Config=PoetryConfig,
+    settle=settle,
+    build=build,
+    build_model=build_model,
+    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate poetry-lm --baselines"),
+    generate=Action(GenerateOptions, write, 'rnn generate poetry --lines 4 --temperature 0.8 --prime "the woods"'),
+    presets={"book": BOOK},
+)

@@ -1,0 +1,164 @@
+"""The checkpoint file: tensors and a readable header in one safetensors file, checksummed, written atomically.
+
+Layout: a safetensors file whose metadata holds `header` (JSON) and `sha256`, the hash of the whole file with 64 zeros
+in the hash's own place. Every bit is covered, and nothing in it can be executed.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from rnncli.errors import RnnError
+
+SCHEMA = 1
+"""The version of the header's layout that this program writes, and the newest that it reads."""
+
+PREVIOUS = "previous.safetensors"
+
+_BLANK = "0" * 64
+_MARK = b'"sha256":"'
+
+
+class CheckpointError(RnnError):
+    """A file is no checkpoint, is damaged, or comes from a newer program."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one file holds: a JSON header and named tensors."""
+
+    header: dict[str, Any]
+    tensors: dict[str, Tensor] = field(repr=False)
+    sha256: str = ""
+
+
+def to_bytes(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
+    """Serialize a checkpoint, its checksum filled in."""
+    metadata = {"header": json.dumps({"schema": SCHEMA, **header}), "sha256": _BLANK}
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    blank = safetensors.torch.save(plain, metadata)
+    place = blank.index(_MARK + _BLANK.encode()) + len(_MARK)
+    digest = hashlib.sha256(blank).hexdigest().encode()
+    return blank[:place] + digest + blank[place + len(digest) :]
+
+
+def from_bytes(data: bytes, source: Path) -> Checkpoint:
+    """Read a checkpoint back and hold it against its checksum; raises CheckpointError, naming `source`."""
+    digest = _metadata(data, source)["sha256"]
+    place = data.find(_MARK + digest.encode()) + len(_MARK)
+    hasher = hashlib.sha256(data[:place])
+    hasher.update(_BLANK.encode())
+    hasher.update(memoryview(data)[place + len(_BLANK) :])
+    if place < len(_MARK) or hasher.hexdigest() != digest:
+        raise CheckpointError(f"{source} is damaged: its contents do not match its SHA-256")
+    return Checkpoint(_header(data, source), safetensors.torch.load(data), digest)
+
+
+def read(path: Path) -> Checkpoint:
+    """Read and verify a checkpoint file; raises CheckpointError for whatever is not a sound one."""
+    return from_bytes(_read_file(path), path)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read a checkpoint's header alone, unverified: enough to list runs by; raises CheckpointError."""
+    return _header(_read_file(path, header_only=True), path)
+
+
+def write(path: Path, data: bytes, *, keep: bool = False) -> None:
+    """Put `data` at `path` so that at every moment a whole file stands there, whatever happens meanwhile.
+
+    It goes by a temporary file in the same folder: written, flushed, synced, renamed, the folder synced. With `keep`,
+    the file that stood there stays on as `previous` beside it. Raises RnnError when the disk is full or forbids it;
+    what stood there then still stands.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep and path.exists():
+            _keep_previous(path)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise RnnError(f"cannot save {path}: {error.strerror}; what was saved before is untouched") from None
+
+
+def _keep_previous(path: Path) -> None:
+    """Give the file at `path` its second name, `previous`, in one step and without moving it away."""
+    second = path.with_name(f"{PREVIOUS}.tmp")
+    second.unlink(missing_ok=True)
+    try:
+        second.hardlink_to(path)
+    except OSError:  # a file system without links
+        path.replace(path.with_name(PREVIOUS))
+        return
+    second.replace(path.with_name(PREVIOUS))
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # not every file system syncs folders
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read_file(path: Path, *, header_only: bool = False) -> bytes:
+    try:
+        if not path.is_file():
+            raise CheckpointError(f"{path} is {'not a file' if path.exists() else 'not there'}: name a checkpoint")
+        with path.open("rb") as file:
+            if not header_only:
+                return file.read()
+            start = file.read(8)
+            size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            return start + file.read(min(size, path.stat().st_size))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _metadata(data: bytes, source: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; whatever cannot be one is refused by name."""
+    if data[:2] == b"PK" or data[:1] == b"\x80":
+        raise CheckpointError(f"{source} is a pickle, which can run code when opened: rnn never opens one")
+    try:
+        size = struct.unpack("<Q", data[:8])[0]
+        head = json.loads(data[8 : 8 + size]) if size <= len(data) - 8 else None
+        metadata = head["__metadata__"] if head is not None else None
+    except (struct.error, ValueError, KeyError, TypeError, RecursionError):
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{source} is not a checkpoint of rnn, or its beginning is damaged")
+    if len(str(metadata.get("sha256", ""))) != len(_BLANK) or "header" not in metadata:
+        raise CheckpointError(f"{source} is a safetensors file, but not a checkpoint of rnn")
+    return metadata
+
+
+def _header(data: bytes, source: Path) -> dict[str, Any]:
+    try:
+        header: dict[str, Any] = json.loads(_metadata(data, source)["header"])
+        schema = header["schema"]
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{source} is damaged: its header cannot be read") from None
+    if schema > SCHEMA:
+        raise CheckpointError(
+            f"{source} was written by a newer rnn (schema {schema}, this one reads up to {SCHEMA}): update rnn"
+        )
+    return header

@@ -1,0 +1,46 @@
+"""What a task hands to the trainer: a model, batches, a loss and its validation, all as plain callables.
+
+Shapes: T steps, B batch, D input, K classes (or V words).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from rnncli.data.batching import Batch
+from rnncli.models.stack import States
+
+
+class Outcome(NamedTuple):
+    """What a batch cost: a sum in nats over all that was asked, and the states it ended in."""
+
+    loss_sum: Tensor
+    states: States | None
+
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Data, model, loss and metrics of one training.
+
+    `batches(epoch)` gives the batches of an epoch, the same ones in the same order at every call: a resumed run
+    asks again and goes on from where it stood.
+    """
+
+    model: nn.Module
+    batches: Callable[[int], Iterable[Batch]]
+    batches_per_epoch: int
+    loss: Callable[[nn.Module, Batch, States | None], Outcome]
+    validate: Callable[[nn.Module], Metrics]
+    about: str = ""  # what the data is, in one line
+    monitor: str = "loss"  # the validation metric that tells the best model
+    higher_is_better: bool = False
+    solved: Callable[[Metrics], bool] = lambda _: False  # nothing is left to learn: stop
+    hopeless: Callable[[Metrics, int], bool] = lambda _, __: False  # begin again with new weights
+    reset: Callable[[], None] = lambda: None  # draws the new weights
+    payload: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint keeps beside the weights
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)  # the same, as tensors

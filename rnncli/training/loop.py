@@ -1,0 +1,241 @@
+"""The training loop: one for every task. It yields what happened; whoever drives it logs, draws and saves."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rnncli.data.batching import Batch
+from rnncli.errors import RnnError
+from rnncli.models.stack import States, detach
+from rnncli.training.experiment import Experiment, Metrics
+from rnncli.training.optimizers import make_optimizer, optimizer_tensors, restore_optimizer
+from rnncli.training.randomness import random_state, restore_random_state
+from rnncli.training.schedules import learning_rate
+from rnncli.training.settings import TrainingSettings
+
+
+@dataclass
+class Progress:
+    """Where a run stands: all of it that is neither weights, nor optimizer, nor chance."""
+
+    epoch: int = 0
+    index: int = 0  # batches of this epoch that are done
+    step: int = 0
+    validated: int = 0  # the step of the last validation
+    best: float | None = None
+    best_step: int = 0
+    stale: int = 0  # validations since the best one, or since the last drop of the learning rate
+    drops: int = 0
+    restarts: int = 0
+    restarted: int = 0  # the step of the last restart
+    seconds: float = 0.0
+    loss_sum: float = 0.0  # of the training steps since the last validation
+    count: int = 0
+    finished: str = ""  # why the run ended; empty while it has not
+    history: list[dict[str, Any]] = field(default_factory=list)  # a record a validation, as in metrics.jsonl
+
+
+class Stepped(NamedTuple):
+    """A training step was taken."""
+
+    loss: float  # nats a prediction
+    predictions: int  # asked in the batch
+
+
+class Validated(NamedTuple):
+    """The model was validated; it is the best so far, or not."""
+
+    record: dict[str, Any]
+    improved: bool
+
+
+class Restarted(NamedTuple):
+    """The experiment gave its weights up and drew new ones."""
+
+    times: int
+
+
+Event = Stepped | Validated | Restarted
+
+
+class Trainer:
+    """Trains an experiment step by step; between any two events it can be saved, and later restored to the bit."""
+
+    def __init__(self, experiment: Experiment, settings: TrainingSettings) -> None:
+        self.experiment, self.settings, self.model = experiment, settings, experiment.model
+        self.learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = make_optimizer(self.learned, settings)
+        self.progress = Progress()
+        self.carried: States | None = None
+
+    @property
+    def planned_steps(self) -> int:
+        """Steps that all epochs take."""
+        return self.settings.epochs * self.experiment.batches_per_epoch
+
+    def events(self) -> Iterator[Event]:
+        """Train until there is a reason to stop, yielding every event; `progress.finished` then says the reason."""
+        progress = self.progress
+        batches = self._rest_of_epoch()
+        while True:
+            if self._validation_due():
+                yield self._validate()
+                if self._hopeless():
+                    yield self._restart()
+            elif reason := self._reason_to_stop():
+                progress.finished = reason
+                return
+            elif (batch := next(batches, None)) is not None:
+                yield self.take_step(batch)
+            else:
+                progress.epoch, progress.index = progress.epoch + 1, 0
+                batches = self._rest_of_epoch()
+
+    def _rest_of_epoch(self) -> Iterator[Batch]:
+        return islice(self.experiment.batches(self.progress.epoch), self.progress.index, None)
+
+    def take_step(self, batch: Batch) -> Stepped:
+        """One step of the optimizer; nothing is changed when the loss or its gradient is not finite."""
+        began, progress = time.perf_counter(), self.progress
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        count = batch.predictions
+        loss, states = self._backward(batch, count)
+        value = self._clip(loss)
+        rate = learning_rate(self.settings, progress.step, progress.epoch, self.planned_steps, progress.drops)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.carried = states
+        progress.index += 1
+        progress.step += 1
+        progress.loss_sum += value * count
+        progress.count += count
+        progress.seconds += time.perf_counter() - began
+        return Stepped(value, count)
+
+    def _backward(self, batch: Batch, count: int) -> tuple[Tensor, States | None]:
+        """Gather the gradient of the batch's mean loss, window by window where backpropagation is truncated."""
+        states = self.carried if batch.continues else None
+        loss = torch.zeros((), device=batch.targets.device)
+        for window in batch.windows(self.settings.bptt):
+            outcome = self.experiment.loss(self.model, window, states)
+            share = outcome.loss_sum / max(1, count)
+            share.backward()
+            loss = loss + share.detach()
+            states = None if outcome.states is None else detach(outcome.states)
+        return loss, states
+
+    def _clip(self, loss: Tensor) -> float:
+        """Scale the gradient down to the allowed norm (Pascanu et al. 2013); returns the loss as a number."""
+        gradients = [parameter.grad for parameter in self.learned if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        value, size = torch.stack([loss.detach(), norm]).tolist()
+        if not (abs(value) < float("inf") and size < float("inf")):
+            progress = self.progress
+            what = f"the loss is {value}" if not abs(value) < float("inf") else f"the gradient's norm is {size}"
+            raise RnnError(
+                f"{what} at batch {progress.index + 1} of epoch {progress.epoch + 1} (step {progress.step + 1}): "
+                "training stopped before that step; try a lower --lr or a smaller --clip"
+            )
+        if self.settings.clip:
+            torch.nn.utils.clip_grads_with_norm_(self.learned, self.settings.clip, norm)
+        return float(value)
+
+    def _validation_due(self) -> bool:
+        progress, every = self.progress, self.settings.validate_every
+        if progress.validated == progress.step:
+            return False
+        due = progress.step % every == 0 if every else progress.index == 0
+        return due or bool(self._reason_to_stop())
+
+    def _validate(self) -> Validated:
+        """Measure the model, note whether it is the best so far, and let a plateau lower the learning rate."""
+        began, progress = time.perf_counter(), self.progress
+        self.model.eval()
+        with torch.no_grad():
+            metrics: Metrics = self.experiment.validate(self.model)
+        value = metrics[self.experiment.monitor]
+        gain = -value if self.experiment.higher_is_better else value
+        improved = progress.best is None or gain < progress.best or self.experiment.solved(metrics)
+        if improved:
+            progress.best, progress.best_step, progress.stale = gain, progress.step, 0
+        else:
+            progress.stale += 1
+        if self.settings.schedule == "plateau" and self.settings.patience and progress.stale > self.settings.patience:
+            progress.drops, progress.stale = progress.drops + 1, 0
+        progress.seconds += time.perf_counter() - began
+        record = {
+            "step": progress.step,
+            "epoch": progress.step / self.experiment.batches_per_epoch,
+            "seconds": round(progress.seconds, 3),
+            "train_loss": progress.loss_sum / progress.count if progress.count else None,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            **metrics,
+        }
+        progress.history.append(record)
+        progress.validated, progress.loss_sum, progress.count = progress.step, 0.0, 0
+        return Validated(record, improved)
+
+    def _reason_to_stop(self) -> str:
+        progress, settings = self.progress, self.settings
+        if progress.validated == progress.step and progress.history:
+            if self.experiment.solved(progress.history[-1]):
+                return "solved"
+            if settings.patience and settings.schedule != "plateau" and progress.stale >= settings.patience:
+                return f"no gain in {progress.stale} validations"
+        if progress.epoch >= settings.epochs:
+            return "all epochs done"
+        if settings.max_time and progress.seconds >= settings.max_time:
+            return f"{settings.max_time:g} seconds are over"
+        return ""
+
+    def _hopeless(self) -> bool:
+        progress = self.progress
+        return self.experiment.hopeless(progress.history[-1], progress.step - progress.restarted)
+
+    def _restart(self) -> Restarted:
+        """Draw new weights and forget the optimizer's averages; the steps and seconds spent still count."""
+        progress = self.progress
+        self.experiment.reset()
+        self.optimizer = make_optimizer(self.learned, self.settings)
+        self.carried = None
+        progress.restarts, progress.restarted = progress.restarts + 1, progress.step
+        return Restarted(progress.restarts)
+
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """All of the run: plain values, and tensors by name."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
+        tensors |= {f"random.{name}": value for name, value in random_state().items()}
+        for place, state in enumerate(self.carried or []):
+            tensors |= {f"carried.{place}.{part}": value for part, value in enumerate(state)}
+        return {"progress": asdict(self.progress)}, tensors
+
+    def restore(self, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Put a snapshot back; the model must have the shape it was taken from."""
+        self.model.load_state_dict(below("model", tensors))
+        self.progress = Progress(**values["progress"])
+        restore_optimizer(self.optimizer, below("optimizer", tensors))
+        restore_random_state(below("random", tensors))
+        self.carried = self._restore_carried(below("carried", tensors))
+
+    def _restore_carried(self, tensors: Mapping[str, Tensor]) -> States | None:
+        if not tensors:
+            return None
+        model: Any = self.model
+        device = self.learned[0].device
+        return [
+            type(first)(*(tensors[f"{place}.{part}"].to(device) for part in range(len(first))))
+            for place, first in enumerate(model.initial_states(1))
+        ]
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix.`, without it."""
+    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}

@@ -1,0 +1,19 @@
+"""The loss of the three ways of predicting: cross-entropy, summed in nats and counted."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnncli.data.batching import IGNORED, Batch
+from rnncli.models.stack import States
+from rnncli.training.experiment import Outcome
+
+
+def cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum -log p(target) over all targets that are asked: logits (..., K), targets (...)."""
+    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+
+
+def prediction_loss(model: nn.Module, batch: Batch, states: States | None) -> Outcome:
+    """The loss of a model that scores every step of its inputs and hands back its states."""
+    logits, states = model(batch.inputs, states)
+    return Outcome(cross_entropy_sum(logits, batch.targets), states)

@@ -1,0 +1,212 @@
+"""The folders that keep runs: `checkpoints/<task>/<run>/{last,previous,best}.safetensors` and `metrics.jsonl`."""
+
+import contextlib
+import datetime
+import json
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rnncli.errors import RnnError, UsageError
+from rnncli.home import checkpoints_dir
+from rnncli.training import checkpoint
+from rnncli.training.checkpoint import PREVIOUS, Checkpoint, CheckpointError
+
+LAST, BEST = "last.safetensors", "best.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a task, on disk."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def task(self) -> str:
+        return self.folder.parent.name
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+    @property
+    def header(self) -> dict[str, Any] | None:
+        """The header of its newest readable checkpoint, unverified; None where there is none."""
+        for name in (LAST, PREVIOUS, BEST):
+            with contextlib.suppress(CheckpointError):
+                return checkpoint.read_header(self.folder / name)
+        return None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process alone, and clear what a killed one left; raises RnnError when it is held."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle = _lock(self.folder)
+        try:
+            for stray in self.folder.glob("*.tmp"):
+                stray.unlink()
+            yield
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+    def save(self, data: bytes) -> None:
+        """Save a serialized checkpoint as `last`; the one before becomes `previous`."""
+        checkpoint.write(self.folder / LAST, data, keep=True)
+
+    def save_best(self, data: bytes) -> None:
+        """Save a serialized checkpoint as `best`."""
+        checkpoint.write(self.folder / BEST, data)
+
+    def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write metrics.jsonl anew: one JSON object a validation."""
+        lines = "".join(json_line(record) + "\n" for record in history)
+        checkpoint.write(self.metrics, lines.encode())
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        """Add one validation's record to metrics.jsonl."""
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json_line(record) + "\n")
+        except OSError as error:
+            raise RnnError(f"cannot write {self.metrics}: {error.strerror}") from None
+
+
+def json_line(value: Any) -> str:
+    """JSON on one line, with null for numbers that JSON lacks (infinity, nan)."""
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder through its own handle, which leaves no file behind; None where the system cannot."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise RnnError(
+            f"run {folder.name} is being trained by another process: wait for it, or start a new run"
+        ) from None
+    return handle
+
+
+def new_run(task: str, cell: str, name: str | None) -> Run:
+    """Name a new run: `name`, or the date, the time and the cell; raises UsageError for a name that cannot be."""
+    folder = checkpoints_dir() / task
+    if name is not None:
+        if not name or name in (".", "..") or any(sign in name for sign in "/\\\0") or len(name) > 200:
+            raise UsageError(f"--name {name!r} cannot be a folder's name")
+        if (folder / name).exists():
+            raise UsageError(f"run {name!r} of {task} is already there: take another --name, or --resume {name}")
+        return Run(folder / name)
+    stamp = f"{datetime.datetime.now():%Y-%m-%dT%H-%M-%S}-{cell.replace(':', '-')}"
+    names = [stamp, *(f"{stamp}-{count}" for count in range(2, 1000))]
+    return Run(next(folder / each for each in names if not (folder / each).exists()))
+
+
+def all_runs(task: str | None = None) -> list[Run]:
+    """Every run on disk, of one task or of all, newest first."""
+    folders = checkpoints_dir().glob(f"{task or '*'}/*/")
+    runs = [Run(folder) for folder in folders if any(folder.glob("*.safetensors"))]
+    return sorted(runs, key=lambda run: (run.folder.stat().st_mtime, run.name), reverse=True)
+
+
+def find_run(name: str, task: str | None = None) -> Run:
+    """Find a run by its name or `task/name`; raises UsageError when there is none, or more than one."""
+    group, _, last = name.rpartition("/")
+    found = [run for run in all_runs(group or task) if run.name == last]
+    if not found:
+        raise UsageError(f"there is no run {name!r}: `rnn runs` lists them")
+    if len(found) > 1:
+        raise UsageError(f"{name!r} names runs of {' and '.join(run.task for run in found)}: write TASK/{name}")
+    return found[0]
+
+
+def newest_unfinished(task: str) -> Run:
+    """The task's newest run that can be taken up again; raises UsageError when there is none."""
+    for run in all_runs(task):
+        header = run.header
+        if header is not None and not header["progress"]["finished"]:
+            return run
+    raise UsageError(f"no run of {task} is unfinished: `rnn train {task}` starts a new one")
+
+
+def delete_run(run: Run) -> None:
+    """Remove a run with all its files; raises RnnError while it is being trained."""
+    with run.locked():
+        shutil.rmtree(run.folder)
+    with contextlib.suppress(OSError):
+        run.folder.parent.rmdir()  # the task's last run
+
+
+def load_for_resume(run: Run) -> tuple[Checkpoint, str]:
+    """The checkpoint to go on from, and a warning or "": `last`, or `previous` when `last` is damaged."""
+    return _first_sound(run, (LAST, PREVIOUS))
+
+
+def load_model(source: str | None, task: str) -> tuple[Checkpoint, Path, str]:
+    """Find a trained model: by file, folder or run name, or else the task's newest run.
+
+    Returns its best checkpoint (or `last`, where there is no best yet), where it came from, and a warning or "".
+    Raises UsageError when there is none, or when it is a model of another task.
+    """
+    if source is None:
+        runs = all_runs(task)
+        if not runs:
+            raise UsageError(f"there is no model of {task} yet: run `rnn train {task}` first")
+        run = runs[0]
+    elif Path(source).is_file():
+        found = checkpoint.read(Path(source))
+        return _of_task(found, source, task), Path(source), ""
+    else:
+        run = Run(Path(source)) if Path(source).is_dir() else find_run(source, task)
+    found, warning = _first_sound(run, (BEST, LAST, PREVIOUS))
+    return _of_task(found, str(source or run.folder), task), run.folder, warning
+
+
+def _of_task(found: Checkpoint, source: str, task: str) -> Checkpoint:
+    if task and found.header.get("task") != task:
+        raise UsageError(f"{source} is a model of {found.header.get('task')}, not of {task}")
+    return found
+
+
+def _first_sound(run: Run, names: Sequence[str]) -> tuple[Checkpoint, str]:
+    """The first of the run's files that verifies; the damaged ones before it are named in the warning."""
+    damage = ""
+    for name in names:
+        path = run.folder / name
+        if not path.exists():
+            continue
+        try:
+            return checkpoint.read(path), f"{damage}: using {name}" if damage else ""
+        except CheckpointError as error:
+            damage = f"{damage}; {error}" if damage else str(error)
+    raise CheckpointError(damage or f"{run.folder} holds no checkpoint")

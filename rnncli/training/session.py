@@ -1,0 +1,91 @@
+"""A session of training: drives the loop, keeps its run on disk, and obeys signals."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rnncli.errors import RnnError
+from rnncli.training.checkpoint import Checkpoint, to_bytes
+from rnncli.training.interrupts import Interrupted, noted_interrupts
+from rnncli.training.loop import Event, Stepped, Trainer, Validated
+from rnncli.training.runs import Run
+
+
+class Session:
+    """One sitting of a run: from its start, or from where a checkpoint left it, to its end or an interruption.
+
+    `identity` goes into every checkpoint beside the trainer's own state: task, config, and what the task keeps.
+    """
+
+    def __init__(self, trainer: Trainer, run: Run, identity: Mapping[str, Any]) -> None:
+        self.trainer, self.run, self.identity = trainer, run, identity
+        self._pending_best: bytes | None = None
+        self._saved_at = time.monotonic()
+
+    def resume(self, found: Checkpoint) -> None:
+        """Go on from a checkpoint of this run, to the bit; what the metrics file says beyond it is forgotten."""
+        self.trainer.restore(found.header, found.tensors)
+        self.trainer.progress.finished = ""
+        self.run.write_metrics(self.trainer.progress.history)
+
+    def train(self, listen: Callable[[Event], None], warn: Callable[[str], None]) -> None:
+        """Train to the end, telling `listen` every event; a save that fails on the way is told to `warn`.
+
+        Raises Interrupted after a signal (everything saved, the text says how to resume), and RnnError when the loss
+        is not finite or the last save fails.
+        """
+        with noted_interrupts() as interrupts:
+            try:
+                for event in self.trainer.events():
+                    listen(event)
+                    if isinstance(event, Validated):
+                        self._note(event, warn)
+                    elif isinstance(event, Stepped):
+                        if interrupts.received:
+                            self._stop(interrupts.received)
+                        if time.monotonic() - self._saved_at >= self.trainer.settings.save_every:
+                            self._save(warn)
+            except RnnError:
+                self._save_best()  # the model fell ill: the best one before it is kept
+                raise
+            self.save()
+
+    def save(self) -> None:
+        """Write the newest state, and the best one where it is not on disk yet."""
+        self._save_best()
+        self.run.save(self._serialize())
+        self._saved_at = time.monotonic()
+
+    def _note(self, event: Validated, warn: Callable[[str], None]) -> None:
+        if event.improved:
+            self._pending_best = self._serialize()
+        try:
+            self.run.append_metrics(event.record)
+        except RnnError as error:
+            warn(str(error))
+
+    def _save(self, warn: Callable[[str], None]) -> None:
+        try:
+            self.save()
+        except RnnError as error:
+            warn(f"{error}; training goes on")
+            self._saved_at = time.monotonic()
+
+    def _save_best(self) -> None:
+        if self._pending_best is not None:
+            self.run.save_best(self._pending_best)
+            self._pending_best = None
+
+    def _stop(self, number: int) -> None:
+        self.save()
+        progress = self.trainer.progress
+        raise Interrupted(
+            f"stopped and saved at step {progress.step}: "
+            f"`rnn train {self.run.task} --resume {self.run.name}` goes on from here",
+            number,
+        )
+
+    def _serialize(self) -> bytes:
+        values, tensors = self.trainer.snapshot()
+        kept = {f"task.{name}": value for name, value in self.trainer.experiment.tensors.items()}
+        return to_bytes({**self.identity, **values}, tensors | kept)

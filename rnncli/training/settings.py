@@ -1,0 +1,65 @@
+"""What a user can set of any training, with help texts and limits; no torch is needed to read them."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from rnncli.errors import UsageError
+
+OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw")
+SCHEDULES = ("constant", "exponential", "cosine", "plateau")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def option(default: Any, help: str, **limits: Any) -> Any:
+    """Declare a dataclass field that a user can set.
+
+    Limits: `choices`, `above` (exclusive), `least`, `most` (inclusive), and `resumable` for what may change when a
+    run is taken up again.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How to train: steps, optimizer, schedule, limits, and where."""
+
+    epochs: int = option(10, "Passes over the training data.", least=1, resumable=True)
+    batch_size: int = option(32, "Sequences a step.", least=1)
+    optimizer: str = option("adamw", "What turns gradients into steps.", choices=OPTIMIZERS)
+    lr: float = option(1e-3, "Learning rate.", above=0)
+    momentum: float = option(0.9, "Momentum of SGD and RMSprop; first beta of Adam.", least=0, most=1)
+    beta2: float = option(0.999, "Second beta of Adam.", least=0, most=1)
+    weight_decay: float = option(0.0, "Weight decay.", least=0)
+    schedule: str = option("constant", "How the learning rate moves.", choices=SCHEDULES)
+    decay: float = option(0.9999, "exponential: factor an epoch; plateau: factor a drop.", above=0, most=1)
+    warmup: float = option(0.0, "cosine: share of the steps that warm up.", least=0, most=1)
+    clip: float = option(1.0, "Greatest norm of the gradient; 0: no clipping.", least=0)
+    bptt: int = option(0, "Truncate backpropagation to this many steps; 0: whole sequences.", least=0)
+    patience: int = option(
+        0, "Validations without gain before stopping (plateau: before a drop); 0: no limit.", least=0
+    )
+    validate_every: int = option(0, "Steps between validations; 0: once an epoch.", least=0)
+    max_time: float = option(0.0, "Stop after this many seconds of training; 0: no limit.", least=0, resumable=True)
+    save_every: float = option(60.0, "Seconds between saves.", least=0, resumable=True)
+    seed: int = option(0, "Seed of everything random.", least=0)
+    device: str = option("auto", "Where to train.", choices=DEVICES, resumable=True)
+
+
+def check_limits(settings: Any) -> None:
+    """Hold every field of a settings dataclass against its declared limits; raises UsageError at the first breach."""
+    for field in dataclasses.fields(settings):
+        value, limits = getattr(settings, field.name), field.metadata
+        flag = "--" + field.name.replace("_", "-")
+        if value is None:
+            continue
+        if isinstance(value, float) and value != value:
+            raise UsageError(f"{flag} must be a number, not nan")
+        if "choices" in limits and value not in limits["choices"]:
+            raise UsageError(f"{flag} must be one of {', '.join(limits['choices'])}, not {value!r}")
+        if "above" in limits and not value > limits["above"]:
+            raise UsageError(f"{flag} must be above {limits['above']}, not {value}")
+        if "least" in limits and value < limits["least"]:
+            raise UsageError(f"{flag} must be at least {limits['least']}, not {value}")
+        if "most" in limits and value > limits["most"]:
+            raise UsageError(f"{flag} must be at most {limits['most']}, not {value}")

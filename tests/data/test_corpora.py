@@ -1,0 +1,209 @@
+"""The registry of corpora, and what `load_corpus` makes of each way of naming one."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rnncli.data.corpora import CORPORA, Corpus, Embedded, Remote, available, load_corpus
+from rnncli.errors import RnnError, UsageError
+
+EMBEDDED = [name for name, source in CORPORA.items() if isinstance(source, Embedded)]
+REMOTE = [name for name, source in CORPORA.items() if isinstance(source, Remote)]
+
+REAL = Path(os.environ.get("RNN_CORPORA", "")).absolute()
+needs_real_corpora = pytest.mark.skipif(
+    not os.environ.get("RNN_CORPORA"), reason="RNN_CORPORA does not name the folder of real corpora"
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory that is the home of rnn too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RNN_HOME", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def downloaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a `frost` that is a line long, in place."""
+    text = b"A line of frost\n"
+    frost = CORPORA["frost"]
+    assert isinstance(frost, Remote)
+    short = replace(frost, size=len(text), sha256=hashlib.sha256(text).hexdigest())
+    monkeypatch.setitem(CORPORA, "frost", short)
+    path = home / "data" / "robert_frost.txt"
+    path.parent.mkdir()
+    path.write_bytes(text)
+    return path
+
+
+def test_lines_are_those_that_hold_something() -> None:
+    assert Corpus("x", "\none\n \n\ttwo \n\n", "embedded").lines == ["one", "\ttwo "]
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_corpora_need_nothing(name: str) -> None:
+    assert available(name)
+    corpus = load_corpus(name)
+    assert (corpus.name, corpus.origin) == (name, "embedded")
+    assert len(corpus.lines) >= 300
+    assert CORPORA[name].size == len(corpus.text.encode())
+    assert CORPORA[name].fetch() == "needs no download"
+
+
+def test_the_sample_voices_share_no_line() -> None:
+    assert not set(load_corpus("hillside").lines) & set(load_corpus("nocturne").lines)
+
+
+@pytest.mark.parametrize("name", REMOTE)
+def test_a_remote_corpus_that_is_not_here_says_how_to_get_it(name: str) -> None:
+    assert not available(name)
+    with pytest.raises(RnnError, match=f"^corpus {name} is not here: run `rnn data get {name}`$"):
+        load_corpus(name)
+
+
+@pytest.mark.parametrize("name", REMOTE)
+def test_remote_corpora_are_checked_by_size_and_hash(name: str) -> None:
+    source = CORPORA[name]
+    assert isinstance(source, Remote)
+    assert source.url.startswith("https://")
+    assert source.size > 0
+    assert len(bytes.fromhex(source.sha256)) == 32
+
+
+@needs_real_corpora
+@pytest.mark.parametrize("name", REMOTE)
+def test_the_registry_describes_the_real_files(name: str) -> None:
+    source = CORPORA[name]
+    assert isinstance(source, Remote)
+    data = (REAL / source.file).read_bytes()
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (source.size, source.sha256)
+
+
+@needs_real_corpora
+@pytest.mark.parametrize(("name", "lines"), [("frost", 1_436), ("poe", 718), ("shakespeare", 32_777)])
+def test_the_real_files_load(home: Path, name: str, lines: int) -> None:
+    (home / "data").symlink_to(REAL)
+    assert available(name)
+    assert len(load_corpus(name).lines) == lines
+    assert CORPORA[name].fetch() == "already there"
+
+
+def test_a_downloaded_corpus(downloaded: Path) -> None:
+    assert available("frost")
+    origin = str(Path("data") / downloaded.name)
+    assert load_corpus("frost") == Corpus("frost", "A line of frost\n", origin)
+
+
+def test_the_home_of_rnn_may_be_elsewhere(
+    downloaded: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert not available("frost")
+    monkeypatch.setenv("RNN_HOME", str(downloaded.parent.parent))
+    assert load_corpus("frost").origin == str(downloaded)
+
+
+def test_a_downloaded_corpus_of_another_size_is_damaged(downloaded: Path) -> None:
+    downloaded.write_bytes(b"A line")
+    assert not available("frost")
+    with pytest.raises(RnnError, match=r"has 6 bytes instead of 16; run `rnn data get frost` to replace it"):
+        load_corpus("frost")
+
+
+@pytest.mark.parametrize("text", [b"A line", b"a LINE of frost\n"], ids=["size", "hash"])
+def test_getting_a_damaged_corpus_replaces_it(downloaded: Path, monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
+    whole = downloaded.read_bytes()
+    downloaded.write_bytes(text)
+    asked = []
+
+    def download(url: str, target: Path, *, size: int, sha256: str) -> None:
+        asked.append((url, size, sha256))
+        target.write_bytes(whole)
+
+    monkeypatch.setattr("rnncli.data.corpora.download", download)
+    source = CORPORA["frost"]
+    assert isinstance(source, Remote)
+    assert source.fetch() == "downloaded"
+    assert asked == [(source.url, source.size, source.sha256)]
+    assert source.fetch() == "already there"
+
+
+def test_a_file_goes_by_its_stem(home: Path) -> None:
+    (home / "my.poems.txt").write_text("a\r\nb\n", newline="")
+    assert load_corpus("my.poems.txt") == Corpus("my.poems", "a\nb\n", "my.poems.txt")
+
+
+def test_a_folder_goes_by_its_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "verse").mkdir()
+    (home / "verse" / "a.txt").write_text("a")
+    assert load_corpus("verse/") == Corpus("verse", "a", "verse")
+    monkeypatch.chdir("verse")
+    assert load_corpus(".").name == "verse"
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    for spec, name in [("-", "stdin"), ("mine=-", "mine")]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"piped in\n")))
+        assert load_corpus(spec) == Corpus(name, "piped in\n", "standard input")
+
+
+def test_a_label_names_any_corpus(home: Path) -> None:
+    (home / "a=b.txt").write_text("text")
+    assert load_corpus("mine=./a=b.txt") == Corpus("mine", "text", "a=b.txt")
+    assert load_corpus("./a=b.txt").name == "a=b"
+    assert load_corpus("mine=hillside") == replace(load_corpus("hillside"), name="mine")
+
+
+def test_a_label_may_go_before_the_home_directory(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    (home / "poem.txt").write_text("text")
+    assert load_corpus("mine=~/poem.txt").text == "text"
+
+
+@pytest.mark.parametrize("spec", ["=poem.txt", "mine=", "=", " =poem.txt"])
+def test_an_incomplete_label(spec: str) -> None:
+    with pytest.raises(UsageError, match="is incomplete: write NAME=FILE"):
+        load_corpus(spec)
+
+
+def test_a_registered_name_wins_over_a_file_unless_written_as_a_path(home: Path) -> None:
+    (home / "hillside").write_text("a file")
+    assert load_corpus("hillside").origin == "embedded"
+    assert load_corpus("./hillside").text == "a file"
+
+
+@pytest.mark.parametrize("spec", ["frots", "Frost", "FROST"])
+def test_an_unknown_name_gets_the_nearest_and_all(spec: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_corpus(spec)
+    assert str(caught.value) == (
+        f"no corpus, file or folder is named '{spec}': did you mean frost? registered corpora are {', '.join(CORPORA)}"
+    )
+
+
+@pytest.mark.parametrize("spec", ["xyzzy", "poem.txt", "", "x" * 5000, "a\0b", "two\nlines"])
+def test_an_unknown_name_that_is_near_none(spec: str) -> None:
+    with pytest.raises(UsageError, match="registered corpora are hillside") as caught:
+        load_corpus(spec)
+    assert "did you mean" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not available(spec)
+
+
+def test_a_path_that_leads_nowhere() -> None:
+    with pytest.raises(RnnError, match=r"^absent/frost does not exist"):
+        load_corpus("absent/frost")
+
+
+def test_nothing_heavy_is_imported() -> None:
+    heavy = ["torch", "tqdm", "urllib.request", "http.client", "rich"]
+    code = f"import sys, rnncli.data.corpora; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
