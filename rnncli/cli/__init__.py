@@ -41,6 +41,7 @@ def rnn(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Train, use and explain recurrent networks on text."""
+    del version  # it acted when it was parsed
     if debug:
         os.environ["RNN_DEBUG"] = "1"
 

@@ -37,10 +37,8 @@ def _show(written: Any, source: str, as_json: bool) -> None:
         print_json({"checkpoint": source, **written._asdict()})
         return
     print("\n".join(written.lines))
-    share = written.copies / len(written.lines)
-    note(
-        f"seed {written.seed}; copied from the training text: {written.copies} of {len(written.lines)} lines ({share:.0%})"
-    )
+    count = len(written.lines)
+    note(f"seed {written.seed}; {written.copies} of {count} lines ({written.copies / count:.0%}) copy the training text")
 
 
 for _task in TASKS.values():
