@@ -71,11 +71,11 @@ class Cell(nn.Module, ABC, Generic[StateT]):
             nn.init.orthogonal_(weight)
         nn.init.zeros_(self.bias)
         for field in self.state_fields:
-            nn.init.zeros_(self.get_parameter(f"{field}0"))
+            nn.init.zeros_(getattr(self, f"{field}0"))
 
     def initial_state(self, batch: int) -> StateT:
         """The state before the first step, (B, M) a field."""
-        fields = (self.get_parameter(f"{field}0").expand(batch, -1) for field in self.state_fields)
+        fields = (getattr(self, f"{field}0").expand(batch, -1) for field in self.state_fields)
         return cast(StateT, self.State(*fields))
 
     def project(self, x: Tensor) -> Tensor:

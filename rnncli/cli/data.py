@@ -1,10 +1,10 @@
 """`rnn data`: which corpora there are, where they lie, and getting those that are not here yet."""
 
-import json
 from typing import Annotated
 
 import typer
 
+from rnncli.cli.screen import AsJson, print_json, print_table
 from rnncli.data.corpora import CORPORA, Embedded, Source, registered
 from rnncli.home import data_dir
 
@@ -14,24 +14,15 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
-
 
 @app.command("list", epilog="Example: rnn data list --json")
 def list_corpora(as_json: AsJson = False) -> None:
     """List the registered corpora: what each is, its size, and whether it is here or how to get it."""
     if as_json:
-        _print_json([_facts(source) for source in CORPORA.values()])
+        print_json(_answer([_facts(source) for source in CORPORA.values()]))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("corpus", "what")
-    table.add_column("bytes", justify="right")
-    table.add_column("here")
-    for source in CORPORA.values():
-        table.add_row(source.name, source.what, f"{source.size:,}", _state(source))
-    Console().print(table)
+    rows = [(source.name, source.what, source.size, _state(source)) for source in CORPORA.values()]
+    print_table(["corpus", "what", "bytes", "here"], rows)
     typer.echo(f"Downloads go to {data_dir().absolute()} (set RNN_HOME to choose the folder above it).")
 
 
@@ -51,7 +42,7 @@ def get_corpora(
         if not as_json:
             typer.echo(f"{source.name}: {status} ({source.origin}, {source.size:,} bytes)")
     if as_json:
-        _print_json(facts)
+        print_json(_answer(facts))
 
 
 def _facts(source: Source) -> dict[str, object]:
@@ -75,5 +66,5 @@ def _command(source: Source) -> str:
     return f"rnn data get {source.name}"
 
 
-def _print_json(corpora: list[dict[str, object]]) -> None:
-    typer.echo(json.dumps({"data_dir": str(data_dir()), "corpora": corpora}))
+def _answer(corpora: list[dict[str, object]]) -> dict[str, object]:
+    return {"data_dir": str(data_dir()), "corpora": corpora}

@@ -38,7 +38,9 @@ def _show(written: Any, source: str, as_json: bool) -> None:
         return
     print("\n".join(written.lines))
     count = len(written.lines)
-    note(f"seed {written.seed}; {written.copies} of {count} lines ({written.copies / count:.0%}) copy the training text")
+    note(
+        f"seed {written.seed}; {written.copies} of {count} lines ({written.copies / count:.0%}) copy the training text"
+    )
 
 
 for _task in TASKS.values():

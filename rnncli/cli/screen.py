@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rnncli.records import json_line
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 From = Annotated[
     str | None,
@@ -25,23 +27,23 @@ def warn(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON object on one line; numbers that JSON lacks become null."""
-    from rnncli.training.runs import json_line
-
     print(json_line(value))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
-    """Print a table; numbers stand to the right."""
+    """Print a table; numbers stand to the right, and nothing is cut off where no terminal sets a width."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left")
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for place, column in enumerate(columns):
         numeric = all(isinstance(row[place], int | float) or row[place] is None for row in rows)
-        table.add_column(column, justify="right" if numeric else "left")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(figure(value) for value in row))
-    Console().print(table)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 400)
 
 
 def figure(value: Any) -> str:

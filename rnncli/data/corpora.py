@@ -117,7 +117,7 @@ class Remote:
 Source = Embedded | Remote
 
 _GITHUB = "https://raw.githubusercontent.com"
-_BOOK = f"{_GITHUB}/lazyprogrammer/machine_learning_examples/master/hmm_class"
+_BOOK = f"{_GITHUB}/lazyprogrammer/machine_learning_examples"
 
 _SOURCES: tuple[Source, ...] = (
     Embedded("hillside", "plain verse of farm and hill, written for rnn"),
@@ -126,7 +126,7 @@ _SOURCES: tuple[Source, ...] = (
         "frost",
         "1,436 lines of Robert Frost",
         "robert_frost.txt",
-        f"{_BOOK}/robert_frost.txt",
+        f"{_BOOK}/406adc5e9c4aa1ba651a83e6ef1f41426261f441/hmm_class/robert_frost.txt",
         56_286,
         "ded0565d097c2b5632cf25a0b21b2ad21e60c96a01be65940d09568db82402ec",
     ),
@@ -134,7 +134,7 @@ _SOURCES: tuple[Source, ...] = (
         "poe",
         "718 lines of Edgar Allan Poe",
         "edgar_allan_poe.txt",
-        f"{_BOOK}/edgar_allan_poe.txt",
+        f"{_BOOK}/d064f64273765e63a747b8eb179db552b68c6e71/hmm_class/edgar_allan_poe.txt",
         26_622,
         "7d09c19e3492a0835f0c118ba0c50cd7e52ccb74b596148dbec95dc46abcb0b9",
     ),
@@ -142,7 +142,7 @@ _SOURCES: tuple[Source, ...] = (
         "shakespeare",
         "1,115,394 characters of Shakespeare's plays",
         "tinyshakespeare.txt",
-        f"{_GITHUB}/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        f"{_GITHUB}/karpathy/char-rnn/d1d7aa34fdb3626174bce1d753e6cc6845ce7087/data/tinyshakespeare/input.txt",
         1_115_394,
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
     ),

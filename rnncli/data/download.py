@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from rnncli.errors import RnnError
+from rnncli.files import sync_folder
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -48,7 +49,7 @@ def download(url: str, target: Path, *, size: int, sha256: str, progress: bool =
             os.fsync(file.fileno())
         _verify(part, url, sha256)
         part.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except _WrongTextError:
         part.unlink()
         raise
@@ -183,15 +184,6 @@ def _unwritable(part: Path, size: int, error: OSError) -> RnnError:
 def _empty(file: BinaryIO) -> None:
     file.seek(0)
     file.truncate()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _bar(name: str | None, size: int, have: int) -> "tqdm[None]":

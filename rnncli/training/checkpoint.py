@@ -18,6 +18,7 @@ import safetensors.torch
 from torch import Tensor
 
 from rnncli.errors import RnnError
+from rnncli.files import sync_folder
 
 SCHEMA = 1
 """The version of the header's layout that this program writes, and the newest that it reads."""
@@ -90,7 +91,7 @@ def write(path: Path, data: bytes, *, keep: bool = False) -> None:
         if keep and path.exists():
             _keep_previous(path)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -107,17 +108,6 @@ def _keep_previous(path: Path) -> None:
         path.replace(path.with_name(PREVIOUS))
         return
     second.replace(path.with_name(PREVIOUS))
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # not every file system syncs folders
-            os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _read_file(path: Path, *, header_only: bool = False) -> bytes:

@@ -190,7 +190,7 @@ class Trainer:
             if settings.patience and settings.schedule != "plateau" and progress.stale >= settings.patience:
                 return f"no gain in {progress.stale} validations"
         if progress.epoch >= settings.epochs:
-            return "all epochs done"
+            return "done"
         if settings.max_time and progress.seconds >= settings.max_time:
             return f"{settings.max_time:g} seconds are over"
         return ""

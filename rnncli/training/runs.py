@@ -2,8 +2,6 @@
 
 import contextlib
 import datetime
-import json
-import math
 import os
 import shutil
 import sys
@@ -14,6 +12,7 @@ from typing import Any
 
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import checkpoints_dir
+from rnncli.records import json_line
 from rnncli.training import checkpoint
 from rnncli.training.checkpoint import PREVIOUS, Checkpoint, CheckpointError
 
@@ -84,21 +83,6 @@ class Run:
                 file.write(json_line(record) + "\n")
         except OSError as error:
             raise RnnError(f"cannot write {self.metrics}: {error.strerror}") from None
-
-
-def json_line(value: Any) -> str:
-    """JSON on one line, with null for numbers that JSON lacks (infinity, nan)."""
-    return json.dumps(_finite(value), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _lock(folder: Path) -> int | None:

@@ -1,0 +1,83 @@
+"""What must hold of every cell in the registry, present and to come."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.kinds import KINDS, KINDS_WITH_ACTIVATIONS
+from torch import Tensor
+
+from rnncli.cells import CELLS, cell_class, make_cell
+from rnncli.errors import UsageError
+from rnncli.kernels.scan import scan
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_has_its_own_test_against_its_equations(name: str) -> None:
+    text = (Path(__file__).parent / f"test_{name}.py").read_text()
+    assert "check_cell(" in text
+    assert cell_class(name).name == name
+
+
+@pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
+def test_gradients_agree_with_finite_differences(kind: str, activation: str) -> None:
+    torch.manual_seed(1)
+    cell: Any = make_cell(kind, 2, 3, activation=activation).double()
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.normal_(0, 0.7)
+    names = [name for name, _ in cell.named_parameters()]
+    lengths = torch.tensor([4, 2])
+
+    def run(x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        held = dict(zip(names, weights, strict=True))
+        return torch.func.functional_call(Unrolled(cell), {f"cell.{name}": held[name] for name in names}, (x, lengths))
+
+    x = torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(run, (x, *(value.detach().requires_grad_() for value in cell.parameters())))
+
+
+class Unrolled(torch.nn.Module):
+    """A cell scanned from its own first state, so that the first state's gradient is checked as well."""
+
+    def __init__(self, cell: Any) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        outputs, state = scan(self.cell, x, self.cell.initial_state(x.shape[1]), lengths, "reference")
+        return (outputs, *state)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_first_state_is_learned_or_stays_zero(kind: str) -> None:
+    for learn in (True, False):
+        cell: Any = make_cell(kind, 2, 3, learn_h0=learn)
+        outputs, _ = scan(cell, torch.randn(4, 2, 2), cell.initial_state(2))
+        outputs.square().sum().backward()
+        for field in cell.state_fields:
+            first = cell.get_parameter(f"{field}0")
+            assert (first.grad is not None and first.grad.abs().sum() > 0) == learn
+            assert not first.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_state_is_named_and_shaped(kind: str) -> None:
+    cell: Any = make_cell(kind, 2, 3)
+    state = cell.step(cell.project(torch.randn(5, 2)), cell.initial_state(5))
+    assert type(state) is cell.State
+    assert state._fields[0] == "h"
+    assert all(value.shape == (5, 3) for value in state)
+    assert cell.kind == kind
+
+
+def test_unknown_names_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="unknown cell 'grue': choose one of elman, rated, gru, lstm"):
+        make_cell("grue", 2, 3)
+    with pytest.raises(UsageError, match="cell gru has no variant 'sideways': it has reset-before, reset-after"):
+        make_cell("gru:sideways", 2, 3)
+    with pytest.raises(UsageError, match="cell lstm has no activation 'relu': it has tanh"):
+        make_cell("lstm", 2, 3, activation="relu")
+    with pytest.raises(UsageError, match="cell rated has no variant 'x': it has none"):
+        make_cell("rated:x", 2, 3)

@@ -1,0 +1,31 @@
+"""Elman's unit against a numpy loop and torch.nn.RNN."""
+
+import pytest
+from support.numpy_loop import ACTIVATIONS, Weights, check_cell
+from support.torch_layers import check_against_torch
+from torch import nn
+
+from rnncli.cells.elman import Elman
+
+
+@pytest.mark.parametrize("activation", Elman.activations)
+def test_equals_its_equation(activation: str) -> None:
+    f = ACTIVATIONS[activation]
+
+    def step(x, state, w: Weights):
+        (h,) = state
+        return (f(x @ w["weight_x"].T + h @ w["weight_h"].T + w["bias"]),)
+
+    check_cell("elman", step, activation)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_equals_torch(activation: str) -> None:
+    def fill(cell, layer: nn.RNN) -> None:
+        layer.weight_ih_l0.copy_(cell.weight_x)
+        layer.weight_hh_l0.copy_(cell.weight_h)
+        layer.bias_ih_l0.copy_(cell.bias)
+        layer.bias_hh_l0.zero_()
+
+    names = {"weight_x": "weight_ih_l0", "weight_h": "weight_hh_l0", "bias": "bias_ih_l0"}
+    check_against_torch("elman", nn.RNN(4, 5, nonlinearity=activation), fill, names, activation)

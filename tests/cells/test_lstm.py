@@ -1,0 +1,47 @@
+"""The LSTM's three peepholes against numpy loops, the one without any against torch.nn.LSTM too."""
+
+import numpy as np
+import pytest
+from support.numpy_loop import Weights, block, check_cell, sigmoid
+from support.torch_layers import check_against_torch
+from torch import nn
+
+from rnncli.cells import make_cell
+from rnncli.cells.lstm import LSTM
+
+
+@pytest.mark.parametrize("variant", LSTM.variants)
+def test_equals_its_equations(variant: str) -> None:
+    def peep(c: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return c @ weight.T if variant == "full" else c * weight
+
+    def step(x, state, w: Weights):
+        h, c = state
+        pre = [
+            x @ block(w["weight_x"], gate, 4) + h @ block(w["weight_h"], gate, 4) + block(w["bias"], gate, 4)
+            for gate in range(4)
+        ]
+        peeps = variant != "none"
+        i = sigmoid(pre[0] + (peep(c, np.split(w["weight_c"], 2)[0]) if peeps else 0))
+        f = sigmoid(pre[1] + (peep(c, np.split(w["weight_c"], 2)[1]) if peeps else 0))
+        c = f * c + i * np.tanh(pre[2])
+        o = sigmoid(pre[3] + (peep(c, w["weight_co"]) if peeps else 0))
+        return o * np.tanh(c), c
+
+    check_cell(f"lstm:{variant}", step)
+
+
+def test_without_peepholes_equals_torch() -> None:
+    def fill(cell, layer: nn.LSTM) -> None:
+        layer.weight_ih_l0.copy_(cell.weight_x)
+        layer.weight_hh_l0.copy_(cell.weight_h)
+        layer.bias_ih_l0.copy_(cell.bias)
+        layer.bias_hh_l0.zero_()
+
+    names = {"weight_x": "weight_ih_l0", "weight_h": "weight_hh_l0", "bias": "bias_ih_l0"}
+    check_against_torch("lstm:none", nn.LSTM(4, 5), fill, names)
+
+
+def test_forget_gates_start_open() -> None:
+    bias = make_cell("lstm", 3, 4).bias
+    assert bias.tolist() == [0.0] * 4 + [1.0] * 4 + [0.0] * 8

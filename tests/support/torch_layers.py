@@ -1,0 +1,57 @@
+"""A second judge of cells: torch's own layers with the same weights, values and gradients."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnncli.cells import make_cell
+from rnncli.kernels.scan import scan
+
+
+def check_against_torch(
+    kind: str,
+    layer: nn.RNNBase,
+    fill: Callable[[Any, Any], None],
+    names: Mapping[str, str],
+    activation: str | None = None,
+    sign: Tensor | None = None,
+) -> None:
+    """Hold both backends of a cell against `layer`, which `fill` gives the cell's weights.
+
+    `names` maps the cell's parameters to the layer's; `sign` (G*M,) turns the layer's gradients back where `fill`
+    turned weights round. Compared are outputs, last states, and the gradients of input, first state and weights.
+    """
+    torch.manual_seed(3)
+    layer = layer.double()
+    cell: Any = make_cell(kind, layer.input_size, layer.hidden_size, activation=activation).double()
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.normal_(0, 0.7)
+        fill(cell, layer)
+    x = torch.randn(7, 3, layer.input_size, dtype=torch.float64, requires_grad=True)
+    weigh = torch.randn(7, 3, layer.hidden_size, dtype=torch.float64)
+    starts = [
+        getattr(cell, f"{field}0").detach().expand(1, 3, -1).clone().requires_grad_() for field in cell.state_fields
+    ]
+    theirs, last = layer(x, tuple(starts) if len(starts) > 1 else starts[0])
+    (theirs * weigh).sum().backward()
+    x_grad, x.grad = x.grad, None
+    for backend in ("reference", "library"):
+        cell.zero_grad()
+        x.grad = None
+        ours, state = scan(cell, x, cell.initial_state(3), backend=backend)
+        (ours * weigh).sum().backward()
+        close = {"rtol": 0, "atol": 1e-11}
+        torch.testing.assert_close(ours, theirs, **close)
+        for field, value in zip(state, last if isinstance(last, tuple) else (last,), strict=True):
+            torch.testing.assert_close(field, value[0], **close)
+        torch.testing.assert_close(x.grad, x_grad, **close)
+        for field, start in zip(cell.state_fields, starts, strict=True):
+            torch.testing.assert_close(getattr(cell, f"{field}0").grad, start.grad[0].sum(0), **close)
+        for name, other in names.items():
+            wanted = getattr(layer, other).grad
+            if sign is not None:
+                wanted = wanted * (sign if wanted.dim() == 1 else sign[:, None])
+            torch.testing.assert_close(getattr(cell, name).grad, wanted, **close)
