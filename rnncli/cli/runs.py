@@ -1,11 +1,10 @@
 """`rnn runs`: which runs there are, and deleting them."""
 
-import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, note, print_json, print_table, size
+from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, size
 from rnncli.home import checkpoints_dir
 
 if TYPE_CHECKING:
@@ -32,8 +31,8 @@ def list_runs(as_json: AsJson = False) -> None:
     elif not facts:
         note(f"no runs in {checkpoints_dir()} yet: `rnn train parity` makes one")
     else:
-        rows = [[*list(each.values())[:-2], size(each["bytes"]), each["changed"]] for each in facts]
-        print_table(["task", "run", "state", "metric", "best", "steps", "size", "changed"], rows)
+        rows = [_row(each) for each in facts]
+        print_table(["task", "run", "state", "best", "steps", "size"], rows)
 
 
 @app.command("delete", epilog="Example: rnn runs delete my-run")
@@ -51,6 +50,11 @@ def delete_runs(
             note(f"deleted {run.task}/{run.name}")
 
 
+def _row(facts: dict[str, Any]) -> list[Any]:
+    best = f"{facts['metric'].replace('_', ' ')} {figure(facts['best'])}" if facts["metric"] else None
+    return [facts["task"], facts["run"], facts["state"], best, facts["steps"], size(facts["bytes"])]
+
+
 def _facts(run: "Run") -> dict[str, Any]:
     header = run.header
     progress = header["progress"] if header else {}
@@ -63,7 +67,6 @@ def _facts(run: "Run") -> dict[str, Any]:
         "best": best,
         "steps": progress.get("step"),
         "bytes": run.size,
-        "changed": f"{datetime.datetime.fromtimestamp(run.folder.stat().st_mtime):%Y-%m-%d %H:%M}",
     }
 
 

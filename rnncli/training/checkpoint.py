@@ -126,8 +126,6 @@ def _read_file(path: Path, *, header_only: bool = False) -> bytes:
 
 def _metadata(data: bytes, source: Path) -> dict[str, str]:
     """The metadata of a safetensors file; whatever cannot be one is refused by name."""
-    if data[:2] == b"PK" or data[:1] == b"\x80":
-        raise CheckpointError(f"{source} is a pickle, which can run code when opened: rnn never opens one")
     try:
         size = struct.unpack("<Q", data[:8])[0]
         head = json.loads(data[8 : 8 + size]) if size <= len(data) - 8 else None
@@ -135,6 +133,8 @@ def _metadata(data: bytes, source: Path) -> dict[str, str]:
     except (struct.error, ValueError, KeyError, TypeError, RecursionError):
         metadata = None
     if not isinstance(metadata, dict):
+        if data[:2] == b"PK" or data[:1] == b"\x80":
+            raise CheckpointError(f"{source} is a pickle, which can run code when opened: rnn never opens one")
         raise CheckpointError(f"{source} is not a checkpoint of rnn, or its beginning is damaged")
     if len(str(metadata.get("sha256", ""))) != len(_BLANK) or "header" not in metadata:
         raise CheckpointError(f"{source} is a safetensors file, but not a checkpoint of rnn")

@@ -34,6 +34,7 @@ class Progress:
     restarts: int = 0
     restarted: int = 0  # the step of the last restart
     seconds: float = 0.0
+    lr: float = 0.0  # of the last step
     loss_sum: float = 0.0  # of the training steps since the last validation
     count: int = 0
     finished: str = ""  # why the run ended; empty while it has not
@@ -107,9 +108,9 @@ class Trainer:
         count = batch.predictions
         loss, states = self._backward(batch, count)
         value = self._clip(loss)
-        rate = learning_rate(self.settings, progress.step, progress.epoch, self.planned_steps, progress.drops)
+        progress.lr = learning_rate(self.settings, progress.step, progress.epoch, self.planned_steps, progress.drops)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = progress.lr
         self.optimizer.step()
         self.carried = states
         progress.index += 1
@@ -175,7 +176,7 @@ class Trainer:
             "epoch": progress.step / self.experiment.batches_per_epoch,
             "seconds": round(progress.seconds, 3),
             "train_loss": progress.loss_sum / progress.count if progress.count else None,
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": progress.lr,
             **metrics,
         }
         progress.history.append(record)

@@ -111,7 +111,7 @@ def new_run(task: str, cell: str, name: str | None) -> Run:
         if (folder / name).exists():
             raise UsageError(f"run {name!r} of {task} is already there: take another --name, or --resume {name}")
         return Run(folder / name)
-    stamp = f"{datetime.datetime.now():%Y-%m-%dT%H-%M-%S}-{cell.replace(':', '-')}"
+    stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{cell.replace(':', '-')}"
     names = [stamp, *(f"{stamp}-{count}" for count in range(2, 1000))]
     return Run(next(folder / each for each in names if not (folder / each).exists()))
 

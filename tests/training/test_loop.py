@@ -1,0 +1,193 @@
+"""The loop: what it yields, when it stops, what it does to weights; torch and hand-made loops are the judges."""
+
+import copy
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from support.experiments import BATCHES, make_trainer, train
+from torch.nn import functional as F
+
+from rnncli.data.batching import Batch
+from rnncli.errors import RnnError
+from rnncli.training.loop import Restarted, Stepped, Trainer, Validated
+
+
+def without_dropout(trainer: Trainer) -> Trainer:
+    model: Any = trainer.model
+    model.stack.dropout.p = 0.0
+    return trainer
+
+
+def test_equals_a_plain_torch_loop() -> None:
+    trainer = without_dropout(make_trainer(optimizer="adam", clip=0.5, epochs=2))
+    model: Any = copy.deepcopy(trainer.model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for epoch in range(2):
+        for batch in trainer.experiment.batches(epoch):
+            logits, _ = model(batch.inputs)
+            loss = F.cross_entropy(logits.reshape(-1, 2), batch.targets.reshape(-1))
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+    train(trainer)
+    for ours, theirs in zip(trainer.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adam", "adamw"])
+def test_every_optimizer_learns(optimizer: str) -> None:
+    trainer = make_trainer(optimizer=optimizer, epochs=15, lr=0.05 if optimizer == "sgd" else 0.01)
+    records = [event.record for event in train(trainer) if isinstance(event, Validated)]
+    assert len(records) == 15
+    assert records[-1]["loss"] < 0.8 * records[0]["loss"]
+
+
+def test_yields_steps_and_a_validation_an_epoch() -> None:
+    trainer = make_trainer(epochs=2)
+    events = train(trainer)
+    assert [type(event) for event in events] == ([Stepped] * BATCHES + [Validated]) * 2
+    assert trainer.progress.finished == "done"
+    assert [record["step"] for record in trainer.progress.history] == [BATCHES, 2 * BATCHES]
+    losses = [event.loss for event in events if isinstance(event, Stepped)]
+    assert trainer.progress.history[0]["train_loss"] == pytest.approx(sum(losses[:BATCHES]) / BATCHES)
+
+
+def test_validates_every_so_many_steps_and_at_the_end() -> None:
+    trainer = make_trainer(epochs=1, validate_every=3)
+    train(trainer)
+    assert [record["step"] for record in trainer.progress.history] == [3, 6, 7]
+
+
+def test_stops_for_want_of_gain() -> None:
+    trainer = make_trainer(epochs=50, lr=1e-12, optimizer="sgd", patience=2, validate_every=1)
+    values = iter([3.0, 2.0, 2.5, 2.1, 1.0])
+    trainer.experiment = replace(trainer.experiment, validate=lambda _: {"loss": next(values)})
+    train(trainer)
+    assert trainer.progress.finished == "no gain in 2 validations"
+    assert trainer.progress.best_step == 2
+
+
+def test_a_plateau_lowers_the_learning_rate() -> None:
+    trainer = make_trainer(epochs=1, lr=0.1, schedule="plateau", decay=0.5, patience=1, validate_every=1)
+    trainer.experiment = replace(trainer.experiment, validate=lambda _: {"loss": 1.0})
+    train(trainer)
+    rates = [record["lr"] for record in trainer.progress.history]
+    assert rates == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
+
+
+def test_stops_when_solved_and_calls_that_model_the_best() -> None:
+    trainer = make_trainer(epochs=9)
+    values = iter([{"loss": 1.0}, {"loss": 2.0, "done": 1.0}])
+    trainer.experiment = replace(
+        trainer.experiment, validate=lambda _: next(values), solved=lambda metrics: "done" in metrics
+    )
+    events = train(trainer)
+    assert trainer.progress.finished == "solved"
+    assert isinstance(events[-1], Validated)
+    assert events[-1].improved
+
+
+def test_stops_when_its_time_is_over() -> None:
+    trainer = make_trainer(epochs=10**6, max_time=0.05)
+    train(trainer)
+    assert trainer.progress.finished == "0.05 seconds are over"
+    assert trainer.progress.history[-1]["step"] == trainer.progress.step
+
+
+def test_restarts_a_hopeless_run_with_fresh_averages() -> None:
+    trainer = make_trainer(epochs=2)
+    drawn = []
+
+    def reset() -> None:
+        drawn.append(True)
+        torch.nn.init.zeros_(trainer.learned[0])
+
+    trainer.experiment = replace(trainer.experiment, hopeless=lambda _, steps: steps >= BATCHES, reset=reset)
+    events = train(trainer)
+    assert sum(isinstance(event, Restarted) for event in events) == len(drawn) == trainer.progress.restarts == 2
+    assert not trainer.learned[0].any()
+    assert not trainer.optimizer.state
+
+
+def test_clipping_bounds_the_step() -> None:
+    lengths = []
+    for clip in (0.0, 1e-3):
+        trainer = make_trainer(optimizer="sgd", momentum=0.0, lr=1.0, clip=clip)
+        before = torch.cat([parameter.detach().flatten().clone() for parameter in trainer.learned])
+        train(trainer, steps=1)
+        after = torch.cat([parameter.detach().flatten() for parameter in trainer.learned])
+        lengths.append(float((after - before).norm()))
+    assert lengths[0] > 0.01
+    assert lengths[1] == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_truncation_cuts_the_gradient_but_carries_the_state() -> None:
+    """Against a loop by hand: two windows, the second from the first's detached state, one mean over both."""
+    trainer = without_dropout(make_trainer(optimizer="sgd", momentum=0.0, lr=1.0, clip=0.0, bptt=3))
+    whole = without_dropout(make_trainer(optimizer="sgd", momentum=0.0, lr=1.0, clip=0.0))
+    model: Any = copy.deepcopy(trainer.model)
+    batch = next(iter(trainer.experiment.batches(0)))
+    first, states = model(batch.inputs[:3])
+    second, _ = model(batch.inputs[3:], [type(state)(*(part.detach() for part in state)) for state in states])
+    logits = torch.cat([first, second])
+    loss = F.cross_entropy(logits.reshape(-1, 2), batch.targets.reshape(-1))
+    loss.backward()
+    event = trainer.take_step(batch)
+    whole.take_step(batch)
+    differs = False
+    for ours, theirs, untruncated in zip(trainer.learned, model.parameters(), whole.learned, strict=True):
+        torch.testing.assert_close(ours, theirs - theirs.grad, rtol=1e-5, atol=1e-7)
+        differs = differs or not torch.allclose(ours, untruncated, rtol=1e-5, atol=1e-7)
+    assert differs
+    assert event.loss == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_streams_go_on_from_the_state_before() -> None:
+    trainer = without_dropout(make_trainer(streams=True, lr=1e-12, optimizer="sgd"))
+    batches = list(trainer.experiment.batches(0))
+    model: Any = copy.deepcopy(trainer.model).train()
+    joined = torch.cat([batch.inputs for batch in batches])
+    targets = torch.cat([batch.targets for batch in batches])
+    wanted = F.cross_entropy(model(joined)[0].reshape(-1, 2), targets.reshape(-1))
+    events = [event for event in train(trainer, steps=BATCHES) if isinstance(event, Stepped)]
+    assert sum(event.loss for event in events) / BATCHES == pytest.approx(wanted.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("poison", ["loss", "gradient"])
+def test_a_value_that_is_not_finite_stops_before_the_step(poison: str) -> None:
+    trainer = make_trainer()
+    train(trainer, steps=2)
+    before = [parameter.detach().clone() for parameter in trainer.learned]
+    loss = trainer.experiment.loss
+
+    def ill(model: Any, batch: Batch, states: Any) -> Any:
+        outcome = loss(model, batch, states)
+        if poison == "loss":
+            return outcome._replace(loss_sum=outcome.loss_sum * math.nan)
+        vanishing = model.output.bias.sum() * 0
+        return outcome._replace(loss_sum=outcome.loss_sum + torch.sqrt(vanishing))
+
+    trainer.experiment = replace(trainer.experiment, loss=ill)
+    with pytest.raises(RnnError, match=r"at batch 3 of epoch 1 \(step 3\): training stopped before that step"):
+        train(trainer)
+    assert trainer.progress.step == 2
+    for ours, earlier in zip(trainer.learned, before, strict=True):
+        assert torch.equal(ours, earlier)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="waits for a CUDA device")
+def test_trains_on_cuda_and_resumes_on_cpu() -> None:
+    trainer = make_trainer()
+    on_gpu = trainer.model.to("cuda")
+    trainer = Trainer(replace(trainer.experiment, model=on_gpu), trainer.settings)
+    batch = next(iter(trainer.experiment.batches(0)))
+    trainer.take_step(Batch(batch.inputs.cuda(), batch.targets.cuda()))
+    values, tensors = trainer.snapshot()
+    resumed = make_trainer()
+    resumed.restore(values, {name: value.cpu() for name, value in tensors.items()})
+    assert math.isfinite(resumed.take_step(batch).loss)
