@@ -23,14 +23,17 @@ class Sampling:
     top_p: float = 0.0
 
 
-def word_probabilities(logits: Tensor, sampling: Sampling, *, end: int, barred: Sequence[int]) -> Tensor:
+def word_probabilities(
+    logits: Tensor, sampling: Sampling, *, end: int, barred: Sequence[int], may_end: bool = True
+) -> Tensor:
     """The distribution (B, V) that a line's next token is drawn from, given logits (B, V).
 
     END keeps the probability that the model gives it; the rest is shared among the words by temperature, top-k (Fan
     et al. 2018) and top-p (Holtzman et al. 2020). What the barred tokens had goes to the other words and not to END:
-    a line must not end because a word in it was unknown. At temperature 0, END is taken where it is the likeliest.
+    a line must not end because a word in it was unknown. At temperature 0, END is taken where it is the likeliest;
+    unless the line `may_end`, it is not taken at all.
     """
-    p_end = logits.softmax(-1)[:, end]
+    p_end = logits.softmax(-1)[:, end] * may_end
     words = logits.clone()
     words[:, [end, *barred]] = -torch.inf
     if sampling.temperature == 0:
@@ -87,7 +90,8 @@ def draw_lines(
     states = None
     while open_lines:
         logits, states = model(tokens, states)
-        shares = word_probabilities(logits[-1], sampling, end=end, barred=barred)
+        begun = bool(lines[open_lines[0]])  # no line is empty
+        shares = word_probabilities(logits[-1], sampling, end=end, barred=barred, may_end=begun)
         drawn = torch.multinomial(shares, 1, generator=generator).flatten()
         for line, token in zip(open_lines, drawn.tolist(), strict=True):
             if token != end:

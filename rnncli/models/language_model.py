@@ -1,18 +1,30 @@
 """The next token: embedding, a stack of cells, and a distribution over the vocabulary at every step."""
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnncli.models.dropout import LockedDropout, WordDropout
 from rnncli.models.stack import Stack, StackShape, States
+
+
+@dataclass(frozen=True)
+class Dropouts:
+    """How much a language model forgets on purpose while it trains; between layers, the stack's shape says it."""
+
+    word: float = 0.0  # of the words read, whole vectors
+    embedding: float = 0.0  # of the word vectors' features
+    output: float = 0.0  # of the top layer's features
 
 
 class LanguageModel(nn.Module):
     """Predicts the next token from all before it (Mikolov et al. 2010).
 
     p(w_{t+1} | w_1..w_t) = softmax(h_t Wo + bo), x_t = row w_t of the embedding (V, D). With `tied` the output weights
-    are the embedding (Press and Wolf 2017), reached through one more projection where M differs from D.
-    `dropout` acts on the embedded input and on the top layer's output; between layers, the shape's own does.
-    Raises UsageError as `Stack`.
+    are the embedding (Press and Wolf 2017, arXiv:1608.05859), reached through one more product where M differs from D.
+    The embedding starts at N(0, 0.1). Raises UsageError as `Stack`.
     """
 
     def __init__(
@@ -21,26 +33,32 @@ class LanguageModel(nn.Module):
         embedding_size: int,
         shape: StackShape,
         *,
-        dropout: float = 0.0,
+        dropouts: Dropouts | None = None,
         tied: bool = False,
         backend: str = "auto",
     ) -> None:
         super().__init__()
+        dropouts = dropouts or Dropouts()
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        self.forgetful = nn.Sequential(WordDropout(dropouts.word), LockedDropout(dropouts.embedding))
         self.stack = Stack(embedding_size, shape, backend)
-        self.tied = tied
+        self.dropout = LockedDropout(dropouts.output)
         M = self.stack.output_size
-        self.bridge = nn.Linear(M, embedding_size) if tied and embedding_size != M else nn.Identity()
+        self.bridge = nn.Linear(M, embedding_size, bias=False) if tied and embedding_size != M else nn.Identity()
         self.output = None if tied else nn.Linear(M, vocabulary_size, bias=False)
         self.bias = nn.Parameter(self.embedding.weight.new_zeros(vocabulary_size))
+
+    def expect(self, counts: Tensor) -> None:
+        """Start out from how often each token is met, counts (V,): the output's bias becomes its log frequency."""
+        with torch.no_grad():
+            self.bias.copy_(((counts + 0.5) / (counts + 0.5).sum()).log())
 
     def forward(
         self, tokens: Tensor, states: States | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, States]:
         """Score what follows each of the tokens (T, B): logits (T, B, V), and the last states, to go on from."""
-        h, states = self.stack(self.dropout(self.embedding(tokens)), states, lengths)
+        h, states = self.stack(self.forgetful(self.embedding(tokens)), states, lengths)
         weight = self.embedding.weight if self.output is None else self.output.weight
         return F.linear(self.bridge(self.dropout(h)), weight, self.bias), states
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rnncli.cells import make_cell
 from rnncli.kernels.scan import choose_backend, reverse_valid, scan
+from rnncli.models.dropout import LockedDropout
 
 States = list[tuple[Tensor, ...]]
 """The states of a stack: layer by layer, within a layer forward before backward."""
@@ -24,7 +25,7 @@ class StackShape:
     hidden: tuple[int, ...] = (64,)  # M of each layer, first layer first
     activation: str | None = None  # None: the cell's own
     learn_h0: bool = True
-    dropout: float = 0.0  # between layers
+    dropout: float = 0.0  # between layers, one mask for all steps
     bidirectional: bool = False
 
 
@@ -38,7 +39,7 @@ class Stack(nn.Module):
         super().__init__()
         self.shape, self.backend = shape, backend
         self.directions = 2 if shape.bidirectional else 1
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = LockedDropout(shape.dropout)
         self.cells = nn.ModuleList()
         for size in shape.hidden:
             for _ in range(self.directions):

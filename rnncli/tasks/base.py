@@ -85,6 +85,7 @@ class Task:
     settle: Callable[[Any], Any] = lambda settings: settings  # fills in what depends on the machine: corpora
     generate: Action | None = None
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # where the flags call for one
 
 
 def resolve(
@@ -95,6 +96,7 @@ def resolve(
     Raises UsageError for a preset, a key or a value that does not exist.
     """
     values: dict[str, Any] = {}
+    preset = preset or task.implied_preset(flags)
     if preset is not None:
         if preset not in task.presets:
             known = ", ".join(task.presets) or "none"

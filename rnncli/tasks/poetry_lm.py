@@ -31,7 +31,10 @@ class PoetryConfig(RecurrentSettings):
 
     corpus: tuple[str, ...] = option((), "Name, file, folder or - (standard input); may be repeated.")
     embedding: int = option(128, "Size of the word vectors (D).", least=1)
-    dropout: float = option(0.5, "Dropout on word vectors and on the top layer.", least=0, most=0.99)
+    word_dropout: float = option(0.1, "Share of the words read that are blanked in training.", least=0, most=0.99)
+    embedding_dropout: float = option(0.7, "Dropout on the word vectors.", least=0, most=0.99)
+    output_dropout: float = option(0.7, "Dropout on the top layer.", least=0, most=0.99)
+    label_smoothing: float = option(0.05, "Share of each target that is spread over all words.", least=0, most=0.99)
     tied: bool = option(True, "Output weights are the word vectors.")
     min_count: int = option(2, "Words seen less often in the training lines are UNKNOWN.", least=1)
     hold_out: int = option(10, "Every so many-th line is held out for validation; 0: none.", least=0)
@@ -45,7 +48,10 @@ BOOK = {
     "hidden": "30",
     "embedding": 30,
     "activation": "relu",
-    "dropout": 0.0,
+    "word_dropout": 0.0,
+    "embedding_dropout": 0.0,
+    "output_dropout": 0.0,
+    "label_smoothing": 0.0,
     "tied": False,
     "min_count": 1,
     "hold_out": 0,
@@ -135,12 +141,14 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
         Sentences.of([vocabulary.encode(line) for line in lines]).to(torch.device(device))
         for lines in (verse.training, verse.held_out or verse.training)
     )
+    model: Any = build_model(config, payload).to(device)
+    model.expect(training.targets[training.targets >= 0].bincount(minlength=len(vocabulary)))
     return Experiment(
-        model=build_model(config, payload).to(device),
+        model=model,
         batches=lambda epoch: training.shuffled(config.batch_size, config.seed, epoch),
         batches_per_epoch=-(-len(verse.training) // config.batch_size),
         about=_about(verse, vocabulary),
-        loss=prediction_loss,
+        loss=partial(prediction_loss, smoothing=config.label_smoothing),
         validate=lambda model: measure(model, held_out),
         payload=payload,
         tensors={"line_keys": torch.tensor(sorted({line_key(line) for line in verse.training}))},
@@ -155,13 +163,13 @@ def _about(verse: Verse, vocabulary: Vocabulary) -> str:
 
 def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module":
     """An untrained language model over the payload's vocabulary."""
-    from rnncli.models.language_model import LanguageModel
+    from rnncli.models.language_model import Dropouts, LanguageModel
 
     return LanguageModel(
         len(payload["vocabulary"]),
         config.embedding,
         config.shape(),
-        dropout=config.dropout,
+        dropouts=Dropouts(config.word_dropout, config.embedding_dropout, config.output_dropout),
         tied=config.tied,
         backend=config.backend,
     )

@@ -10,16 +10,19 @@ from rnncli.training.settings import TrainingSettings
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Build the optimizer that the settings name, over the parameters that are learned."""
+    """Build the optimizer that the settings name, over the parameters that are learned; only matrices decay."""
     learned = [parameter for parameter in parameters if parameter.requires_grad]
-    lr, decay, momentum = settings.lr, settings.weight_decay, settings.momentum
+    groups: list[dict[str, Any]] = [
+        {"params": [each for each in learned if each.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [each for each in learned if each.dim() <= 1], "weight_decay": 0.0},
+    ]
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(learned, lr, momentum=momentum, weight_decay=decay)
+        return torch.optim.SGD(groups, settings.lr, momentum=settings.momentum)
     if settings.optimizer == "rmsprop":
-        return torch.optim.RMSprop(learned, lr, momentum=momentum, weight_decay=decay)
+        return torch.optim.RMSprop(groups, settings.lr, momentum=settings.momentum)
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-    betas = (momentum, settings.beta2)
-    return kind(learned, lr, betas=betas, weight_decay=decay, fused=learned[0].device.type != "mps")
+    betas = (settings.momentum, settings.beta2)
+    return kind(groups, settings.lr, betas=betas, fused=learned[0].device.type != "mps")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -15,7 +15,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rnncli.errors import RnnError
 from rnncli.training import checkpoint
 from rnncli.training.checkpoint import SCHEMA, CheckpointError, to_bytes
 from rnncli.training.runs import Run

@@ -1,0 +1,122 @@
+"""Drawing words: what each option does to the distribution, and that END and UNKNOWN are treated as promised."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from rnncli.models.decoding import MAX_LENGTH, Sampling, draw_lines, word_probabilities
+
+START, END, UNKNOWN = 0, 1, 2
+LOGITS = torch.tensor([[0.3, 1.0, 2.0, 3.0, 1.5, 0.5, -1.0]])
+P = LOGITS.softmax(-1)[0]
+
+
+def probabilities(**options: Any) -> torch.Tensor:
+    return word_probabilities(LOGITS, Sampling(**options), end=END, barred=(START, UNKNOWN))[0]
+
+
+def test_end_keeps_its_probability_and_the_words_share_the_rest() -> None:
+    shares = probabilities()
+    assert shares[END] == pytest.approx(P[END].item())
+    assert shares[[START, UNKNOWN]].tolist() == [0, 0]
+    torch.testing.assert_close(shares[3:] / shares[3], P[3:] / P[3])
+    assert shares.sum().item() == pytest.approx(1)
+
+
+def test_temperature_sharpens_words_but_not_the_end() -> None:
+    shares = probabilities(temperature=0.5)
+    assert shares[END] == pytest.approx(P[END].item())
+    torch.testing.assert_close(shares[3:] / shares[3], (P[3:] / P[3]) ** 2)
+
+
+def test_top_k_and_top_p_leave_the_likeliest() -> None:
+    assert (probabilities(top_k=2) > 0).tolist() == [False, True, False, True, True, False, False]
+    words = P[3:] / P[3:].sum()
+    assert words[0] < 0.9 < words[:2].sum()
+    assert (probabilities(top_p=0.9) > 0).tolist() == [False, True, False, True, True, False, False]
+    assert (probabilities(top_p=1e-9) > 0).tolist() == [False, True, False, True, False, False, False]
+    for shares in (probabilities(top_k=2), probabilities(top_p=0.9)):
+        torch.testing.assert_close(shares[3] / shares[4], P[3] / P[4])
+        assert shares.sum().item() == pytest.approx(1)
+
+
+def test_temperature_zero_takes_the_likeliest() -> None:
+    assert probabilities(temperature=0).tolist() == [0, 0, 0, 1, 0, 0, 0]
+    logits = LOGITS.clone()
+    logits[0, END] = 9.0
+    shares = word_probabilities(logits, Sampling(temperature=0), end=END, barred=(START, UNKNOWN))
+    assert shares[0].tolist() == [0, 1, 0, 0, 0, 0, 0]
+
+
+class Chain(torch.nn.Module):
+    """A Markov chain that passes for a language model; its state counts the steps."""
+
+    def __init__(self, table: torch.Tensor) -> None:
+        super().__init__()
+        self.table = torch.nn.Parameter(table.log())
+
+    def forward(self, tokens: torch.Tensor, states: Any) -> tuple[torch.Tensor, Any]:
+        from rnncli.cells.elman import ElmanState
+
+        count = torch.zeros(tokens.shape[1], 1) if states is None else states[0].h
+        return self.table[tokens], [ElmanState(count + len(tokens))]
+
+
+def chain() -> Chain:
+    table = torch.full((6, 6), 0.02)
+    table[0, 3], table[3, 4], table[4, 3], table[4, 1], table[5, 2] = 0.9, 0.9, 0.5, 0.4, 0.9
+    return Chain(table / table.sum(1, keepdim=True))
+
+
+def draw(count: int, seed: int = 0, **options: Any) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(seed)
+    prime = options.pop("prime", ())
+    return draw_lines(
+        chain(),
+        count,
+        Sampling(**options),
+        start=START,
+        end=END,
+        barred=(START, UNKNOWN),
+        generator=generator,
+        prime=prime,
+    )
+
+
+def test_lines_follow_the_model_s_distribution() -> None:
+    table = chain().table.exp().detach()
+    lines = draw(20_000)
+    pairs = torch.zeros(6, 6)
+    for line in lines:
+        for before, after in zip([START, *line], [*line, END], strict=True):
+            pairs[before, after] += 1
+    for before in (START, 3, 4):
+        wanted = word_probabilities(
+            table[before].log()[None], Sampling(), end=END, barred=(START, UNKNOWN), may_end=before != START
+        )[0]
+        torch.testing.assert_close(pairs[before] / pairs[before].sum(), wanted, rtol=0, atol=0.01)
+    assert not pairs[:, [START, UNKNOWN]].any()
+
+
+def test_the_same_seed_gives_the_same_lines() -> None:
+    assert draw(5, seed=3) == draw(5, seed=3)
+    assert draw(5, seed=3) != draw(5, seed=4)
+    assert draw(0) == []
+
+
+def test_the_prime_is_consumed_and_kept() -> None:
+    lines = draw(50, prime=[5, 4])
+    assert all(line[:2] == [5, 4] for line in lines)
+    following = [line[2] if len(line) > 2 else END for line in lines]
+    assert following.count(3) > following.count(4) + following.count(5)  # what 4 is followed by
+
+
+def test_a_line_without_end_is_cut() -> None:
+    table = torch.zeros(6, 6) + 1e-12
+    table[:, 3] = 1.0
+    generator = torch.Generator().manual_seed(0)
+    (line,) = draw_lines(
+        Chain(table), 1, Sampling(), start=START, end=END, barred=(START, UNKNOWN), generator=generator
+    )
+    assert len(line) == MAX_LENGTH

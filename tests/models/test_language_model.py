@@ -1,0 +1,74 @@
+"""The language model and the tagger against their equations; the foil against torch's own layers."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from rnncli.models.dropout import LockedDropout, WordDropout
+from rnncli.models.feedforward import FeedForward
+from rnncli.models.language_model import LanguageModel
+from rnncli.models.stack import StackShape
+from rnncli.models.tagger import Tagger
+
+V, T, B = 11, 5, 3
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("hidden", [6, 7])
+def test_equals_its_equation(tied: bool, hidden: int) -> None:
+    model: Any = LanguageModel(V, 6, StackShape("gru", (hidden,)), tied=tied).double().eval()
+    tokens = torch.randint(V, (T, B))
+    logits, _ = model(tokens)
+    h, _ = model.stack(model.embedding.weight[tokens])
+    if not tied:
+        weight = model.output.weight
+    elif hidden == 6:
+        weight = model.embedding.weight
+    else:
+        weight = model.embedding.weight @ model.bridge.weight
+    torch.testing.assert_close(logits, h @ weight.T + model.bias, rtol=0, atol=1e-12)
+
+
+def test_tied_weights_are_one_tensor() -> None:
+    tied, free = (LanguageModel(V, 6, StackShape("gru", (6,)), tied=tied) for tied in (True, False))
+    assert sum(p.numel() for p in free.parameters()) - sum(p.numel() for p in tied.parameters()) == V * 6
+
+
+def test_starts_from_the_frequencies_it_is_told() -> None:
+    model = LanguageModel(4, 3, StackShape("elman", (2,)))
+    counts = torch.tensor([0, 10, 30, 60])
+    model.expect(counts)
+    torch.testing.assert_close(model.bias.softmax(0), (counts + 0.5) / 102)
+
+
+def test_locked_dropout_drops_the_same_features_at_every_step() -> None:
+    torch.manual_seed(0)
+    dropped = LockedDropout(0.3).train()(torch.ones(T, 40, 50))
+    assert torch.equal(dropped, dropped[:1].expand_as(dropped))
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
+    assert abs(float((dropped[0] == 0).double().mean()) - 0.3) < 0.03
+
+
+def test_word_dropout_drops_whole_words() -> None:
+    torch.manual_seed(0)
+    dropped = WordDropout(0.2).train()(torch.ones(50, 40, 3))
+    assert torch.equal(dropped, dropped[:, :, :1].expand_as(dropped))
+    assert abs(float((dropped == 0).double().mean()) - 0.2) < 0.03
+    assert torch.equal(WordDropout(0.2).eval()(dropped), dropped)
+
+
+def test_tagger_scores_every_step() -> None:
+    model: Any = Tagger(3, 2, StackShape("rated", (4,))).double()
+    x = torch.randn(T, B, 3, dtype=torch.float64)
+    h, _ = model.stack(x)
+    torch.testing.assert_close(model(x)[0], h @ model.output.weight.T + model.output.bias)
+
+
+def test_the_foil_equals_torch_s_own_layers() -> None:
+    model = FeedForward(4, 2, (5, 3))
+    same = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 2))
+    same.load_state_dict({name.removeprefix("layers."): value for name, value in model.state_dict().items()})
+    x = torch.randn(6, 4)
+    assert torch.equal(model(x)[0], same(x))
