@@ -1,3 +1,31 @@
-"""Simple models on the very same data: what a recurrent net has to beat."""
+"""Simple models on the very same data: what a recurrent net has to beat; `BASELINES` names them by task."""
 
-BASELINES = {}
+from collections.abc import Callable
+from typing import Any
+
+from rnncli.data.vocabulary import Vocabulary
+from rnncli.tasks import poetry_lm
+from rnncli.tasks.base import Trained
+
+Rows = dict[str, dict[str, float]]
+"""A baseline's name -> its metrics."""
+
+DISCOUNTS = {0.1: "nltk's default", 0.9: "best on training lines"}
+
+
+def of_poetry(trained: Trained, options: poetry_lm.EvaluateOptions) -> Rows:
+    """N-grams fitted on the model's own training lines, over its own vocabulary, measured on the same lines as it."""
+    from rnncli.analysis.ngrams import kneser_ney, unigram
+
+    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    training, held_out = (
+        [vocabulary.decode(vocabulary.encode(line)) for line in lines]
+        for lines in (poetry_lm.training_verse(trained).training, poetry_lm.evaluation_lines(trained, options))
+    )
+    rows = {"unigram": unigram(training, held_out)}
+    for discount, why in DISCOUNTS.items():
+        rows[f"Kneser-Ney trigram, discount {discount} ({why})"] = kneser_ney(training, held_out, discount)
+    return rows
+
+
+BASELINES: dict[str, Callable[[Trained, Any], Rows]] = {"poetry-lm": of_poetry}

@@ -23,28 +23,17 @@ class Sampling:
     top_p: float = 0.0
 
 
-def word_probabilities(
-    logits: Tensor, sampling: Sampling, *, end: int, barred: Sequence[int], may_end: bool = True
-) -> Tensor:
-    """The distribution (B, V) that a line's next token is drawn from, given logits (B, V).
+def token_probabilities(logits: Tensor, sampling: Sampling, barred: Sequence[int]) -> Tensor:
+    """The distribution (B, V) that the next token is drawn from, given logits (B, V) and the tokens never to draw.
 
-    END keeps the probability that the model gives it; the rest is shared among the words by temperature, top-k (Fan
-    et al. 2018) and top-p (Holtzman et al. 2020). What the barred tokens had goes to the other words and not to END:
-    a line must not end because a word in it was unknown. At temperature 0, END is taken where it is the likeliest;
-    unless the line `may_end`, it is not taken at all.
+    By temperature, then top-k (Fan et al. 2018), then top-p (Holtzman et al. 2020). What the barred tokens had is
+    shared by all others, END too: words nearer to a line's end are rarer, and of measured ways this one comes
+    closest to the length of real lines.
     """
-    p_end = logits.softmax(-1)[:, end] * may_end
-    words = logits.clone()
-    words[:, [end, *barred]] = -torch.inf
+    logits = logits.index_fill(-1, torch.tensor(barred, device=logits.device), -torch.inf)
     if sampling.temperature == 0:
-        ends = p_end >= (logits.softmax(-1) * words.isfinite()).amax(-1)
-        p_end = ends.to(logits.dtype)
-        shares = torch.nn.functional.one_hot(words.argmax(-1), words.shape[-1]).to(logits.dtype)
-    else:
-        shares = _nucleus(_top(words / sampling.temperature, sampling.top_k).softmax(-1), sampling.top_p)
-    shares = shares * (1 - p_end)[:, None]
-    shares[:, end] = p_end
-    return shares
+        return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
+    return _nucleus(_top(logits / sampling.temperature, sampling.top_k).softmax(-1), sampling.top_p)
 
 
 def _top(logits: Tensor, k: int) -> Tensor:
@@ -90,8 +79,8 @@ def draw_lines(
     states = None
     while open_lines:
         logits, states = model(tokens, states)
-        begun = bool(lines[open_lines[0]])  # no line is empty
-        shares = word_probabilities(logits[-1], sampling, end=end, barred=barred, may_end=begun)
+        begun = bool(lines[open_lines[0]])
+        shares = token_probabilities(logits[-1], sampling, barred if begun else [*barred, end])  # no line is empty
         drawn = torch.multinomial(shares, 1, generator=generator).flatten()
         for line, token in zip(open_lines, drawn.tolist(), strict=True):
             if token != end:

@@ -12,7 +12,7 @@ from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
-from rnncli.training.settings import option
+from rnncli.training.settings import SCHEDULES, option
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,17 +30,21 @@ class PoetryConfig(RecurrentSettings):
     """Settings of poetry-lm; the defaults are the best recipe found for a minute of two cores."""
 
     corpus: tuple[str, ...] = option((), "Name, file, folder or - (standard input); may be repeated.")
-    embedding: int = option(128, "Size of the word vectors (D).", least=1)
+    cell: str = option("gru:reset-after", "Recurrent cell, with a variant after a colon.")
+    hidden: str = option("192", "Hidden units of each layer, first layer first: 192 or 128,64.")
+    embedding: int = option(512, "Size of the word vectors (D).", least=1)
+    tied: bool = option(True, "Output weights are the word vectors.")
     word_dropout: float = option(0.1, "Share of the words read that are blanked in training.", least=0, most=0.99)
     embedding_dropout: float = option(0.7, "Dropout on the word vectors.", least=0, most=0.99)
     output_dropout: float = option(0.7, "Dropout on the top layer.", least=0, most=0.99)
     label_smoothing: float = option(0.05, "Share of each target that is spread over all words.", least=0, most=0.99)
-    tied: bool = option(True, "Output weights are the word vectors.")
     min_count: int = option(2, "Words seen less often in the training lines are UNKNOWN.", least=1)
     hold_out: int = option(10, "Every so many-th line is held out for validation; 0: none.", least=0)
-    cell: str = option("lstm:none", "Recurrent cell, with a variant after a colon.")
-    hidden: str = option("128", "Hidden units of each layer, first layer first: 64 or 64,32.")
-    epochs: int = option(40, "Passes over the training lines.", least=1, resumable=True)
+    epochs: int = option(16, "Passes over the training lines.", least=1, resumable=True)
+    lr: float = option(3e-3, "Learning rate.", above=0)
+    weight_decay: float = option(0.1, "Weight decay.", least=0)
+    schedule: str = option("cosine", "How the learning rate moves.", choices=SCHEDULES)
+    warmup: float = option(0.05, "cosine: share of the steps that warm up.", least=0, most=1)
 
 
 BOOK = {

@@ -19,10 +19,8 @@ def test_equals_its_equations(variant: str, activation: str) -> None:
         wx, wh, b = w["weight_x"], w["weight_h"], w["bias"]
         r = sigmoid(x @ block(wx, 0, 3) + h @ block(wh, 0, 3) + block(b, 0, 3))
         z = sigmoid(x @ block(wx, 1, 3) + h @ block(wh, 1, 3) + block(b, 1, 3))
-        if variant == "reset-before":
-            inner = (r * h) @ block(wh, 2, 3)
-        else:
-            inner = r * (h @ block(wh, 2, 3) + w["bias_hh"])
+        before = variant == "reset-before"
+        inner = (r * h) @ block(wh, 2, 3) if before else r * (h @ block(wh, 2, 3) + w["bias_hh"])
         candidate = f(x @ block(wx, 2, 3) + inner + block(b, 2, 3))
         return ((1 - z) * h + z * candidate,)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from rnncli.models.decoding import MAX_LENGTH, Sampling, draw_lines, word_probabilities
+from rnncli.models.decoding import MAX_LENGTH, Sampling, draw_lines, token_probabilities
 
 START, END, UNKNOWN = 0, 1, 2
 LOGITS = torch.tensor([[0.3, 1.0, 2.0, 3.0, 1.5, 0.5, -1.0]])
@@ -13,29 +13,27 @@ P = LOGITS.softmax(-1)[0]
 
 
 def probabilities(**options: Any) -> torch.Tensor:
-    return word_probabilities(LOGITS, Sampling(**options), end=END, barred=(START, UNKNOWN))[0]
+    return token_probabilities(LOGITS, Sampling(**options), (START, UNKNOWN))[0]
 
 
-def test_end_keeps_its_probability_and_the_words_share_the_rest() -> None:
+def test_barred_tokens_are_never_drawn_and_the_others_keep_their_odds() -> None:
     shares = probabilities()
-    assert shares[END] == pytest.approx(P[END].item())
     assert shares[[START, UNKNOWN]].tolist() == [0, 0]
-    torch.testing.assert_close(shares[3:] / shares[3], P[3:] / P[3])
+    torch.testing.assert_close(shares[3:] / shares[END], P[3:] / P[END])
     assert shares.sum().item() == pytest.approx(1)
 
 
-def test_temperature_sharpens_words_but_not_the_end() -> None:
+def test_temperature_sharpens() -> None:
     shares = probabilities(temperature=0.5)
-    assert shares[END] == pytest.approx(P[END].item())
     torch.testing.assert_close(shares[3:] / shares[3], (P[3:] / P[3]) ** 2)
 
 
 def test_top_k_and_top_p_leave_the_likeliest() -> None:
-    assert (probabilities(top_k=2) > 0).tolist() == [False, True, False, True, True, False, False]
-    words = P[3:] / P[3:].sum()
-    assert words[0] < 0.9 < words[:2].sum()
+    assert (probabilities(top_k=2) > 0).tolist() == [False, False, False, True, True, False, False]
+    kept = P[[3, 4, 1]] / P[[3, 4, 1, 5, 6]].sum()
+    assert kept[:2].sum() < 0.9 < kept.sum()
     assert (probabilities(top_p=0.9) > 0).tolist() == [False, True, False, True, True, False, False]
-    assert (probabilities(top_p=1e-9) > 0).tolist() == [False, True, False, True, False, False, False]
+    assert (probabilities(top_p=1e-9) > 0).tolist() == [False, False, False, True, False, False, False]
     for shares in (probabilities(top_k=2), probabilities(top_p=0.9)):
         torch.testing.assert_close(shares[3] / shares[4], P[3] / P[4])
         assert shares.sum().item() == pytest.approx(1)
@@ -43,10 +41,6 @@ def test_top_k_and_top_p_leave_the_likeliest() -> None:
 
 def test_temperature_zero_takes_the_likeliest() -> None:
     assert probabilities(temperature=0).tolist() == [0, 0, 0, 1, 0, 0, 0]
-    logits = LOGITS.clone()
-    logits[0, END] = 9.0
-    shares = word_probabilities(logits, Sampling(temperature=0), end=END, barred=(START, UNKNOWN))
-    assert shares[0].tolist() == [0, 1, 0, 0, 0, 0, 0]
 
 
 class Chain(torch.nn.Module):
@@ -92,9 +86,8 @@ def test_lines_follow_the_model_s_distribution() -> None:
         for before, after in zip([START, *line], [*line, END], strict=True):
             pairs[before, after] += 1
     for before in (START, 3, 4):
-        wanted = word_probabilities(
-            table[before].log()[None], Sampling(), end=END, barred=(START, UNKNOWN), may_end=before != START
-        )[0]
+        barred = (START, UNKNOWN, END) if before == START else (START, UNKNOWN)
+        wanted = token_probabilities(table[before].log()[None], Sampling(), barred)[0]
         torch.testing.assert_close(pairs[before] / pairs[before].sum(), wanted, rtol=0, atol=0.01)
     assert not pairs[:, [START, UNKNOWN]].any()
 

@@ -1,4 +1,4 @@
-"""A small experiment with everything a resumed run must get right: dropout, batches in shuffled order, carried states."""
+"""A small experiment with all that a resumed run must get right: dropout, batches in shuffled order, carried states."""
 
 from collections.abc import Iterator
 from typing import Any
