@@ -8,13 +8,16 @@ import typer
 from typer.exceptions import TyperException
 
 from rnncli.cli import app
-from rnncli.errors import RnnError
+from rnncli.errors import Interrupted, RnnError
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (the process's own by default); returns its exit code."""
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="rnn")
+    except Interrupted as interruption:
+        print(f"rnn: {interruption}", file=sys.stderr)
+        return interruption.exit_code
     except RnnError as error:
         return _fail(str(error), error.exit_code)
     except typer.Abort:

@@ -85,7 +85,7 @@ class Training:
     def start(cls, task: str, config: RecurrentSettings, name: str | None = None) -> "Training":
         """Begin a new run, named by `name` or by date, time and cell."""
         settled = TASKS[task].settle(config)
-        return cls(TASKS[task], settled, new_run(task, settled.cell, name))
+        return cls(TASKS[task], settled, new_run(task, settled.label, name))
 
     @classmethod
     def resume(cls, run: Run, changes: dict[str, Any]) -> tuple["Training", str]:

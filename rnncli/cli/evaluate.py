@@ -33,7 +33,7 @@ def _verb(task: Task) -> Callable[..., None]:
         note(f"from {trained.source}")
         began = time.perf_counter()
         metrics = task.evaluate.run(trained, options)
-        rows = {f"{trained.config.cell} {trained.config.hidden}": metrics}
+        rows = {f"{trained.config.label} {trained.config.hidden}": metrics}
         if baselines:
             rows |= BASELINES[task.name](trained, options)
         seconds = round(time.perf_counter() - began, 3)

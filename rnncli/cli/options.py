@@ -33,30 +33,39 @@ def command_of(Settings: type, action: Callable[..., None], **common: Any) -> Ca
 
 
 def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
+    """The flags of a settings class, what is the class's own before what it shares with others."""
     hints = get_type_hints(Settings)
-    for field in dataclasses.fields(Settings):
+    fields = dataclasses.fields(Settings)
+    origin = {field.name: _first_named_in(Settings, field.name) for field in fields}
+    for field in sorted(fields, key=lambda field: Settings.__mro__.index(origin[field.name])):
         flag = "--" + field.name.replace("_", "-")
         kind: Any = hints[field.name]
         choices = field.metadata.get("choices")
         option = typer.Option(
             f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
-            help=field.metadata["help"] + (f" [{'|'.join(choices)}]" if choices else ""),
-            show_default=_shown(field.default),
+            help=_help(field, choices),
             autocompletion=_completion(choices) if choices else None,
+            rich_help_panel=getattr(origin[field.name], "panel", None),
         )
         kind = list[str] if kind == tuple[str, ...] else kind
         yield inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[kind | None, option],
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
         )
 
 
-def _shown(default: Any) -> str | bool:
-    if default in (None, (), ""):
-        return False
-    return {True: "yes", False: "no"}[default] if isinstance(default, bool) else str(default)
+def _first_named_in(Settings: type, name: str) -> type:
+    """The most general class that has the field."""
+    return next(each for each in reversed(Settings.__mro__) if name in getattr(each, "__annotations__", {}))
+
+
+def _help(field: "dataclasses.Field[Any]", choices: tuple[str, ...] | None) -> str:
+    text = field.metadata["help"]
+    if choices:
+        text = f"{text.rstrip('.')}: {', '.join(choices)}."
+    if field.default in (None, (), ""):
+        return str(text)
+    default = {True: "yes", False: "no"}[field.default] if isinstance(field.default, bool) else field.default
+    return f"{text} (default {default})"
 
 
 def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:

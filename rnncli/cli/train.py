@@ -39,11 +39,24 @@ def _verb(task: Task) -> Callable[..., None]:
     return command_of(
         task.Config,
         train,
-        preset=(Annotated[str | None, typer.Option(help=f"A named set of settings: {presets}.")], None),
-        config=(Annotated[Path | None, typer.Option(help="Settings from a TOML file.")], None),
-        name=(Annotated[str | None, typer.Option(help="The run's name; else date, time and cell.")], None),
+        preset=(
+            Annotated[str | None, typer.Option(rich_help_panel="Run", help=f"A named set of settings: {presets}.")],
+            None,
+        ),
+        config=(Annotated[Path | None, typer.Option(rich_help_panel="Run", help="Settings from a TOML file.")], None),
+        name=(
+            Annotated[
+                str | None, typer.Option(rich_help_panel="Run", help="The run's name; else date, time and cell.")
+            ],
+            None,
+        ),
         resume=(
-            Annotated[bool, typer.Option("--resume", help="Go on with --name, or the newest unfinished run.")],
+            Annotated[
+                bool,
+                typer.Option(
+                    "--resume", rich_help_panel="Run", help="Go on with --name, or the newest unfinished run."
+                ),
+            ],
             False,
         ),
         as_json=(AsJson, False),

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 from rnncli.cells import CELLS
 from rnncli.errors import UsageError
@@ -23,12 +23,19 @@ if TYPE_CHECKING:
 class RecurrentSettings(TrainingSettings):
     """What a user can set of a recurrent net and its training."""
 
+    panel: ClassVar[str] = "Model"
+
     cell: str = option("elman", f"Recurrent cell: {', '.join(CELLS)}; a variant after a colon (lstm:none).")
     hidden: str = option("64", "Hidden units of each layer, first layer first: 64 or 64,32.")
     activation: str | None = option(None, "Nonlinearity of the cell, where it is free: tanh, sigmoid, relu.")
     learn_h0: bool = option(True, "Learn the first state, or keep it at zero.")
     layer_dropout: float = option(0.0, "Dropout between layers.", least=0, most=0.99)
     backend: str = option("auto", "How cells are unrolled.", choices=BACKENDS, resumable=True)
+
+    @property
+    def label(self) -> str:
+        """What kind of net it is, in a word."""
+        return self.cell
 
     @property
     def sizes(self) -> tuple[int, ...]:

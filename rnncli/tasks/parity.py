@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
-from rnncli.training.settings import option
+from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,20 +27,26 @@ LONG = (256, 1000)
 class ParityConfig(RecurrentSettings):
     """Settings of parity; the defaults solve it from every seed that was tried."""
 
+    panel: ClassVar[str] = "Parity"
+
     bits: int = option(12, "Length of the strings.", least=1, most=10_000)
     model: str = option(
-        "rnn", "A recurrent net, or the feed-forward foil that sees all bits at once.", choices=("rnn", "mlp")
+        "rnn", "A recurrent net, or a feed-forward one that sees all bits at once", choices=("rnn", "mlp")
     )
     patience_steps: int = option(
         300, "Steps after which unsolved weights are given up and drawn anew; 0: never.", least=0
     )
-    hidden: str = option("4", "Hidden units of each layer, first layer first: 4 or 64,32.")
-    epochs: int = option(400, "Passes over the strings, at most.", least=1, resumable=True)
-    batch_size: int = option(64, "Strings a step.", least=1)
-    optimizer: str = option("adam", "What turns gradients into steps.", choices=("sgd", "rmsprop", "adam", "adamw"))
-    lr: float = option(0.05, "Learning rate.", above=0)
-    beta2: float = option(0.9, "Second beta of Adam.", least=0, most=1)
-    validate_every: int = option(50, "Steps between validations; 0: once an epoch.", least=0)
+    hidden: str = retuned(RecurrentSettings, "hidden", "4")
+    epochs: int = retuned(RecurrentSettings, "epochs", 400)
+    batch_size: int = retuned(RecurrentSettings, "batch_size", 64)
+    optimizer: str = retuned(RecurrentSettings, "optimizer", "adam")
+    lr: float = retuned(RecurrentSettings, "lr", 0.05)
+    beta2: float = retuned(RecurrentSettings, "beta2", 0.9)
+    validate_every: int = retuned(RecurrentSettings, "validate_every", 50)
+
+    @property
+    def label(self) -> str:
+        return "mlp" if self.model == "mlp" else self.cell
 
 
 BOOK = {

@@ -5,14 +5,14 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import Corpus, available, load_corpus
 from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
-from rnncli.training.settings import SCHEDULES, option
+from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,9 +29,9 @@ LONGEST_LINE = 1_000
 class PoetryConfig(RecurrentSettings):
     """Settings of poetry-lm; the defaults are the best recipe found for a minute of two cores."""
 
+    panel: ClassVar[str] = "Verse"
+
     corpus: tuple[str, ...] = option((), "Name, file, folder or - (standard input); may be repeated.")
-    cell: str = option("gru:reset-after", "Recurrent cell, with a variant after a colon.")
-    hidden: str = option("192", "Hidden units of each layer, first layer first: 192 or 128,64.")
     embedding: int = option(512, "Size of the word vectors (D).", least=1)
     tied: bool = option(True, "Output weights are the word vectors.")
     word_dropout: float = option(0.1, "Share of the words read that are blanked in training.", least=0, most=0.99)
@@ -40,11 +40,13 @@ class PoetryConfig(RecurrentSettings):
     label_smoothing: float = option(0.05, "Share of each target that is spread over all words.", least=0, most=0.99)
     min_count: int = option(2, "Words seen less often in the training lines are UNKNOWN.", least=1)
     hold_out: int = option(10, "Every so many-th line is held out for validation; 0: none.", least=0)
-    epochs: int = option(16, "Passes over the training lines.", least=1, resumable=True)
-    lr: float = option(3e-3, "Learning rate.", above=0)
-    weight_decay: float = option(0.1, "Weight decay.", least=0)
-    schedule: str = option("cosine", "How the learning rate moves.", choices=SCHEDULES)
-    warmup: float = option(0.05, "cosine: share of the steps that warm up.", least=0, most=1)
+    cell: str = retuned(RecurrentSettings, "cell", "gru:reset-after")
+    hidden: str = retuned(RecurrentSettings, "hidden", "192")
+    epochs: int = retuned(RecurrentSettings, "epochs", 16)
+    lr: float = retuned(RecurrentSettings, "lr", 3e-3)
+    weight_decay: float = retuned(RecurrentSettings, "weight_decay", 0.1)
+    schedule: str = retuned(RecurrentSettings, "schedule", "cosine")
+    warmup: float = retuned(RecurrentSettings, "warmup", 0.05)
 
 
 BOOK = {
@@ -64,6 +66,7 @@ BOOK = {
     "momentum": 0.99,
     "weight_decay": 0.0,
     "schedule": "constant",
+    "clip": 0.0,
     "epochs": 2000,
     "batch_size": 1,
 }

@@ -7,16 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rnncli.errors import RnnError
-
-
-class Interrupted(RnnError):
-    """A signal ended the work; its text says how to go on."""
-
-    def __init__(self, message: str, signal_number: int) -> None:
-        super().__init__(message)
-        self.exit_code = 128 + signal_number
-
 
 class Interrupts:
     """Notes the first signal that came."""

@@ -102,16 +102,16 @@ def _lock(folder: Path) -> int | None:
     return handle
 
 
-def new_run(task: str, cell: str, name: str | None) -> Run:
-    """Name a new run: `name`, or the date, the time and the cell; raises UsageError for a name that cannot be."""
+def new_run(task: str, label: str, name: str | None) -> Run:
+    """Name a new run: `name`, or the date, the time and the label; raises UsageError for a name that cannot be."""
     folder = checkpoints_dir() / task
     if name is not None:
         if not name or name in (".", "..") or any(sign in name for sign in "/\\\0") or len(name) > 200:
             raise UsageError(f"--name {name!r} cannot be a folder's name")
         if (folder / name).exists():
-            raise UsageError(f"run {name!r} of {task} is already there: take another --name, or --resume {name}")
+            raise UsageError(f"run {name!r} of {task} is already there: take another --name, or --resume --name {name}")
         return Run(folder / name)
-    stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{cell.replace(':', '-')}"
+    stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{label.replace(':', '-')}"
     names = [stamp, *(f"{stamp}-{count}" for count in range(2, 1000))]
     return Run(next(folder / each for each in names if not (folder / each).exists()))
 

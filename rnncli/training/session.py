@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rnncli.errors import RnnError
+from rnncli.errors import Interrupted, RnnError
 from rnncli.training.checkpoint import Checkpoint, to_bytes
-from rnncli.training.interrupts import Interrupted, noted_interrupts
+from rnncli.training.interrupts import noted_interrupts
 from rnncli.training.loop import Event, Stepped, Trainer, Validated
 from rnncli.training.runs import Run
 
@@ -81,7 +81,7 @@ class Session:
         progress = self.trainer.progress
         raise Interrupted(
             f"stopped and saved at step {progress.step}: "
-            f"`rnn train {self.run.task} --resume {self.run.name}` goes on from here",
+            f"`rnn train {self.run.task} --resume --name {self.run.name}` goes on from here",
             number,
         )
 

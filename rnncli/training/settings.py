@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from rnncli.errors import UsageError
 
@@ -20,9 +20,17 @@ def option(default: Any, help: str, **limits: Any) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 
 
+def retuned(Settings: type, name: str, default: Any) -> Any:
+    """Declare an inherited field anew with another default; its help and limits stay."""
+    inherited: dataclasses.Field[Any] = Settings.__dataclass_fields__[name]  # type: ignore[attr-defined]
+    return dataclasses.field(default=default, metadata=inherited.metadata)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """How to train: steps, optimizer, schedule, limits, and where."""
+
+    panel: ClassVar[str] = "Training"
 
     epochs: int = option(10, "Passes over the training data.", least=1, resumable=True)
     batch_size: int = option(32, "Sequences a step.", least=1)
@@ -40,7 +48,9 @@ class TrainingSettings:
         0, "Validations without gain before stopping (plateau: before a drop); 0: no limit.", least=0
     )
     validate_every: int = option(0, "Steps between validations; 0: once an epoch.", least=0)
-    max_time: float = option(0.0, "Stop after this many seconds of training; 0: no limit.", least=0, resumable=True)
+    max_time: float = option(
+        0.0, "Stop after this many seconds of training in all; 0: no limit.", least=0, resumable=True
+    )
     save_every: float = option(60.0, "Seconds between saves.", least=0, resumable=True)
     seed: int = option(0, "Seed of everything random.", least=0)
     device: str = option("auto", "Where to train.", choices=DEVICES, resumable=True)
