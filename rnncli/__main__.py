@@ -28,7 +28,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except TyperException as error:
-        return _fail(error.format_message(), 2)
+        text = error.format_message()
+        return _fail(text, 2) if text else 2  # without one, a help was printed
     except Exception as error:
         return _fail(f"{type(error).__name__}: {error} (a fault of rnn itself: --debug shows where)", 1)
     return code if isinstance(code, int) else 0

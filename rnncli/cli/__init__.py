@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from rnncli import __version__
 from rnncli.cli import data, evaluate, generate, inspect, runs, train
@@ -18,8 +19,17 @@ VERBS: dict[str, typer.Typer | Callable[..., None]] = {
     "data": data.app,
 }
 
+
+class InOrder(TyperGroup):
+    """Lists the verbs in the order of `VERBS`, that in which a new user needs them."""
+
+    def list_commands(self, _ctx: Any) -> list[str]:
+        return list(VERBS)
+
+
 app = typer.Typer(
     name="rnn",
+    cls=InOrder,
     help="Train, use and explain recurrent networks on text.",
     epilog="Example: rnn train parity    then: rnn train poetry-lm    then: rnn generate poetry",
     no_args_is_help=True,

@@ -14,7 +14,6 @@ def inspect(
 ) -> None:
     """Show a checkpoint's settings, sizes, metrics, vocabulary and checksum."""
     from rnncli.api import restore
-    from rnncli.kernels.scan import choose_backend
     from rnncli.training.runs import load_model
 
     found, place, warning = load_model(file, "")
@@ -32,7 +31,7 @@ def inspect(
         "schema": found.header["schema"],
         "bytes": sum(tensor.nbytes for tensor in found.tensors.values()),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "backend": choose_backend(model.stack.cells[0]) if hasattr(model, "stack") else None,
+        "backend": model.stack.backend_in_use if hasattr(model, "stack") else None,
         "steps": progress["step"],
         "seconds": progress["seconds"],
         "finished": progress["finished"] or "unfinished",

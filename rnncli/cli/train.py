@@ -114,16 +114,13 @@ def best_record(training: "Training") -> dict[str, float]:
 
 
 def _what_is_trained(training: "Training") -> str:
-    from rnncli.kernels.scan import choose_backend
-
     model: Any = training.experiment.model
     count = sum(parameter.numel() for parameter in training.trainer.learned)
     stack = getattr(model, "stack", None)
     if stack is None:
         return f"feed-forward, hidden {training.config.hidden}: {count:,} parameters, on {training.device}"
     sizes = "-".join(str(size) for size in stack.shape.hidden)
-    backend = choose_backend(stack.cells[0], stack.backend)
-    return f"{stack.cells[0].kind} {sizes}: {count:,} parameters, on {training.device}, {backend} backend"
+    return f"{stack.cells[0].kind} {sizes}: {count:,} parameters, on {training.device}, {stack.backend_in_use} backend"
 
 
 def _expected(training: "Training") -> str:

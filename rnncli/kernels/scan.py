@@ -15,6 +15,8 @@ StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 class Recurrence(Steps[StateT], Protocol[StateT]):
     """A cell as the scan sees it: its steps, and torch's form of it where there is one."""
 
+    @property
+    def kind(self) -> str: ...
     def vendor_form(self) -> VendorForm | None: ...
 
 
@@ -28,7 +30,7 @@ def choose_backend(cell: Recurrence[StateT], backend: str = "auto") -> str:
         raise UsageError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
     fits = cell.vendor_form() is not None
     if backend == "library" and not fits:
-        raise UsageError(f"torch has no layer with the equations of {cell}: use --backend reference or auto")
+        raise UsageError(f"torch has no layer with the equations of {cell.kind}: use --backend reference or auto")
     if backend == "auto":
         return "library" if fits else "reference"
     return backend

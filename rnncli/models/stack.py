@@ -48,6 +48,8 @@ class Stack(nn.Module):
                 )
             input_size = size * self.directions
         self.output_size = input_size
+        cell: Any = self.cells[0]
+        self.backend_in_use = choose_backend(cell, backend)  # refused here, not in mid-training
 
     def forward(self, x: Tensor, states: States | None = None, lengths: Tensor | None = None) -> tuple[Tensor, States]:
         """Run all layers over x (T, B, D) from `states`, or from the learned first ones.
@@ -75,12 +77,6 @@ class Stack(nn.Module):
         """The learned states before the first step, for a batch of that size."""
         cells: Any = self.cells
         return [cell.initial_state(batch) for cell in cells]
-
-    @property
-    def backend_in_use(self) -> str:
-        """The backend that the cells are unrolled by, as the chooser decides."""
-        cell: Any = self.cells[0]
-        return choose_backend(cell, self.backend)
 
 
 def detach(states: States) -> States:

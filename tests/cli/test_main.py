@@ -1,0 +1,101 @@
+"""The command line as a whole: light to start, an example in every help, one line for every error."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from rnncli.cli import VERBS, app
+from rnncli.tasks import TASKS
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """Every command line that has a help of its own."""
+    yield ()
+    for name, verb in VERBS.items():
+        yield (name,)
+        if isinstance(verb, typer.Typer):
+            yield from ((name, command.name) for command in verb.registered_commands)
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_every_help_has_an_example(command: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Example: rnn" in result.output
+
+
+def test_every_task_can_be_trained_and_evaluated() -> None:
+    assert {command.name for command in VERBS["train"].registered_commands} == set(TASKS)
+    assert {command.name for command in VERBS["evaluate"].registered_commands} >= set(TASKS)
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    program = (
+        "import sys; from rnncli.__main__ import run; code = run(sys.argv[1:])\n"
+        "heavy = {'torch', 'numpy', 'nltk', 'matplotlib'} & set(sys.modules); sys.exit(code or bool(heavy) * 9)"
+    )
+    for words in (
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["train", "parity", "--help"],
+        ["data", "list", "--json"],
+    ):
+        subprocess.run([sys.executable, "-c", program, *words], check=True, capture_output=True)
+
+
+def test_version(rnn) -> None:
+    assert rnn("--version") == (0, "rnn 0.1.0\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("fly", 2, "No such command 'fly'."),
+        ("train", 2, ""),
+        ("train chess", 2, "No such command 'chess'."),
+        ("train parity --bits twelve", 2, "Invalid value for '--bits'"),
+        ("train parity --bits 0", 2, "--bits must be at least 1, not 0"),
+        ("train parity --cell lstm:odd", 2, "cell lstm has no variant 'odd': it has full, diagonal, none"),
+        ("train parity --hidden -4", 2, "--hidden must be sizes such as 64 or 64,32, not '-4'"),
+        ("train parity --backend library --cell gru", 2, "torch has no layer with the equations of"),
+        ("train parity --activation relu --cell lstm", 2, "cell lstm has no activation 'relu': it has tanh"),
+        ("train parity --config absent.toml", 2, "cannot read --config absent.toml: No such file or directory"),
+        ("train parity --resume", 2, "no run of parity is unfinished"),
+        ("train parity --resume --preset book", 2, "leave --preset and --config out"),
+        ("train parity --name a/b", 2, "--name 'a/b' cannot be a folder's name"),
+        ("train poetry-lm --corpus froast", 2, "frost"),
+        ("train poetry-lm --corpus frost", 1, "corpus frost is not here: run `rnn data get frost`"),
+        ("train poetry-lm --corpus ./absent.txt", 1, "absent.txt"),
+        ("generate poetry", 2, "there is no model of poetry-lm yet: run `rnn train poetry-lm` first"),
+        ("generate poetry --lines 0", 2, "--lines must be at least 1, not 0"),
+        ("generate poetry --from nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
+        ("evaluate parity", 2, "there is no model of parity yet: run `rnn train parity` first"),
+        ("evaluate parity --baselines", 2, "there are no baselines for parity: leave --baselines out"),
+        ("inspect nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
+        ("runs delete nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
+    ],
+)
+def test_errors_are_one_line(rnn, words: str, code: int, message: str) -> None:
+    ran = rnn(words)
+    assert ran.code == code
+    if message:
+        assert message in ran.err
+        assert ran.err.count("\n") == 1
+        assert ran.err.startswith("rnn: error: ")
+        assert ran.out == ""
+
+
+def test_a_fault_of_our_own_is_one_line_and_debug_shows_where(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("by hand")
+
+    monkeypatch.setattr("rnncli.training.runs.all_runs", fail)
+    ran = rnn("runs list")
+    assert ran == (1, "", "rnn: error: ZeroDivisionError: by hand (a fault of rnn itself: --debug shows where)\n")
+    monkeypatch.setenv("RNN_DEBUG", "1")
+    assert "Traceback" in rnn("runs list").err

@@ -1,0 +1,67 @@
+"""Signals to a real process: the first saves and says how to go on, a second ends at once, nothing is lost."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rnncli.training import checkpoint
+
+TRAIN = "train poetry-lm --corpus hillside --epochs 100000 --hidden 8 --embedding 8 --name mine"
+
+
+def start(home: Path, words: str = TRAIN) -> subprocess.Popen[str]:
+    """Start `rnn`, and wait until it has trained for a while."""
+    metrics = home / "checkpoints/poetry-lm/mine/metrics.jsonl"
+    before = metrics.stat().st_size if metrics.exists() else 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rnncli", *words.split()],
+        env={**os.environ, "RNN_HOME": str(home), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.stat().st_size > before):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, code: int, home: Path) -> None:
+    process = start(home)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    last_line = err.splitlines()[-1]
+    stopped = re.fullmatch(
+        r"rnn: stopped and saved at step (\d+): `rnn train poetry-lm --resume --name mine` goes on from here", last_line
+    )
+    assert stopped, err
+    assert "Traceback" not in err
+    found = checkpoint.read(home / "checkpoints/poetry-lm/mine/last.safetensors")
+    assert found.header["progress"]["step"] == int(stopped[1])
+    resumed = start(home, "train poetry-lm --resume")
+    resumed.send_signal(signal.SIGTERM)
+    resumed.communicate(timeout=30)
+    found = checkpoint.read(home / "checkpoints/poetry-lm/mine/last.safetensors")
+    assert found.header["progress"]["step"] > int(stopped[1])
+
+
+def test_a_second_signal_ends_at_once(home: Path) -> None:
+    """The first is held up by a step that takes long: here, by a stopped process."""
+    process = start(home)
+    process.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=30)
+    assert process.returncode in (130, 143)
+    assert not list((home / "checkpoints/poetry-lm/mine").glob("*.tmp"))

@@ -1,0 +1,123 @@
+"""The verbs, one after the other, as a new user runs them."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+QUICK = "--hidden 16 --embedding 12 --epochs 2 --corpus hillside"
+
+
+@pytest.fixture
+def poet(rnn):
+    """The command line, with a quickly trained poet at hand."""
+    assert rnn(f"train poetry-lm {QUICK} --name poet").code == 0
+    return rnn
+
+
+def test_train_says_what_it_does_and_leaves_a_whole_run(rnn, home: Path) -> None:
+    ran = rnn("train parity --seed 1 --name mine")
+    assert ran.code == 0
+    assert "parity on all 4,096 strings of 12 bits" in ran.err
+    assert "elman 4: 38 parameters, on cpu, library backend" in ran.err
+    assert "parity: solved" in ran.out
+    assert "mine/best.safetensors" in ran.out
+    folder = home / "checkpoints/parity/mine"
+    assert {file.name for file in folder.iterdir()} == {
+        "best.safetensors",
+        "last.safetensors",
+        "metrics.jsonl",
+        "curve.png",
+    }
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert all(json.loads(line)["loss"] > 0 for line in (folder / "metrics.jsonl").read_text().splitlines())
+
+
+def test_json_is_all_there_is_on_standard_output(rnn, home: Path) -> None:
+    trained = json.loads(rnn(f"train poetry-lm {QUICK} --name poet --json").out)
+    assert {"task", "corpus", "checkpoint", "seconds", "metrics"} <= trained.keys()
+    assert trained["metrics"].keys() == {"loss", "perplexity", "accuracy"}
+    assert Path(trained["checkpoint"]).is_file()
+    evaluated = json.loads(rnn("evaluate poetry-lm --baselines --json").out)
+    assert evaluated["metrics"]["loss"] == pytest.approx(trained["metrics"]["loss"])
+    assert set(evaluated["baselines"]) >= {"unigram"}
+    assert len(json.loads(rnn("generate poetry --lines 3 --json").out)["lines"]) == 3
+    assert json.loads(rnn("runs list --json").out)["runs"][0]["run"] == "poet"
+    inspected = json.loads(rnn("inspect poet --json").out)
+    assert (inspected["task"], inspected["verified"]) == ("poetry-lm", True)
+
+
+def test_generate_writes_lines_and_says_where_they_come_from(poet) -> None:
+    ran = poet("generate poetry --lines 5 --seed 2 --prime 'the wall quixotic'")
+    lines = ran.out.splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("the wall quixotic")
+    assert "poet (hillside)" in ran.err
+    assert "never seen in training: quixotic" in ran.err
+    assert re.search(r"seed 2; \d of 5 lines \(\d+%\) copy the training text", ran.err)
+    assert poet("generate poetry --lines 5 --seed 2 --prime 'the wall quixotic'").out == ran.out
+    assert poet("generate poetry --lines 5").out != poet("generate poetry --lines 5").out
+
+
+def test_evaluate_shows_the_baselines_beside_the_model(poet) -> None:
+    out = poet("evaluate poetry-lm --baselines").out
+    for row in (
+        "gru:reset-after 16",
+        "unigram",
+        "Kneser-Ney trigram, discount 0.1",
+        "Kneser-Ney trigram, discount 0.9",
+    ):
+        assert row in out
+    assert "nocturne" not in poet("evaluate poetry-lm --corpus nocturne").err
+
+
+def test_inspect_shows_what_a_file_holds(poet, home: Path) -> None:
+    out = poet(f"inspect {home}/checkpoints/poetry-lm/poet/best.safetensors").out
+    for part in (
+        "sha256",
+        "embedding.weight",
+        "perplexity",
+        "gru:reset-after",
+        "vocabulary, ",
+        "<start> <end> <unknown>",
+    ):
+        assert part in out
+
+
+def test_runs_are_listed_and_deleted(poet, home: Path) -> None:
+    assert re.search(r"poetry-lm +poet +done +perplexity", poet("runs").out)
+    assert poet("runs delete poet --yes").code == 0
+    assert "no runs in" in poet("runs").err
+    assert not (home / "checkpoints/poetry-lm/poet").exists()
+
+
+def test_a_run_goes_on_with_more_epochs_but_not_with_another_net(poet) -> None:
+    assert "no run of poetry-lm is unfinished" in poet("train poetry-lm --resume").err
+    refused = poet("train poetry-lm --resume --name poet --hidden 32")
+    assert refused.code == 2
+    assert "--hidden cannot change when a run is resumed: it was 16, not 32" in refused.err
+    assert poet("train poetry-lm --resume --name poet --epochs 3").code == 0
+    records = json.loads(poet("inspect poet --json").out)
+    assert records["steps"] in (22, 33)
+
+
+def test_a_damaged_last_is_named_and_previous_used(poet, home: Path) -> None:
+    last = home / "checkpoints/poetry-lm/poet/last.safetensors"
+    assert poet("train poetry-lm --resume --name poet --epochs 3 --save-every 0").code == 0
+    content = bytearray(last.read_bytes())
+    content[-1] ^= 1
+    last.write_bytes(bytes(content))
+    ran = poet("train poetry-lm --resume --name poet --epochs 4")
+    assert ran.code == 0
+    assert "last.safetensors is damaged: its contents do not match its SHA-256: using previous.safetensors" in ran.err
+
+
+def test_standard_input_is_a_corpus(rnn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "piped"
+    file.write_text("\n".join(f"line {number % 7} of {number % 5} lines" for number in range(50)))
+    with file.open() as piped:
+        monkeypatch.setattr("sys.stdin", piped)
+        ran = rnn("train poetry-lm --hidden 8 --embedding 8 --epochs 1 --corpus -")
+    assert ran.code == 0
+    assert "poetry-lm on stdin: 45 lines to learn, 5 held out" in ran.err

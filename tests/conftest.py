@@ -1,0 +1,48 @@
+"""Fixtures: a home of its own for each test, the command line in this process, the real corpora where they are."""
+
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from rnncli.__main__ import run
+
+
+class Ran(NamedTuple):
+    """What a command line came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that `data/` and `checkpoints/` go to."""
+    monkeypatch.setenv("RNN_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("RNN_DEBUG", raising=False)
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def rnn(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str], Ran]:
+    """Runs `rnn WORDS` in this process; `home` is where its files go."""
+
+    def command(words: str) -> Ran:
+        capsys.readouterr()
+        code = run(shlex.split(words))
+        return Ran(code, *capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def real_corpora() -> Path:
+    """The folder of real corpora."""
+    if "RNN_CORPORA" not in os.environ:
+        pytest.skip("waits for RNN_CORPORA, the folder of real corpora")
+    return Path(os.environ["RNN_CORPORA"])

@@ -1,0 +1,81 @@
+"""Settings: defaults, then preset, then file, then flags; and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from rnncli.errors import UsageError
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import from_plain, plain, resolve
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_defaults_and_presets_keep_their_own_limits(task) -> None:
+    for preset in (None, *task.presets):
+        settings = resolve(task, {}, preset)
+        assert from_plain(task.Config, plain(settings)) == settings
+
+
+def test_flags_beat_the_file_the_file_beats_the_preset(tmp_path: Path) -> None:
+    task, file = TASKS["poetry-lm"], tmp_path / "mine.toml"
+    file.write_text('lr = 1\nbatch-size = 7\nhidden = 50\ncorpus = "frost"\n')
+    settings = resolve(task, {"lr": 0.25}, "book", file)
+    assert (settings.lr, settings.batch_size, settings.hidden) == (0.25, 7, "50")
+    assert (settings.momentum, settings.corpus) == (0.99, ("frost",))
+
+
+def test_the_book_s_settings_are_the_book_s() -> None:
+    poetry = resolve(TASKS["poetry-lm"], {}, "book")
+    assert (poetry.embedding, poetry.sizes, poetry.activation, poetry.cell) == (30, (30,), "relu", "elman")
+    assert (poetry.optimizer, poetry.momentum, poetry.lr, poetry.epochs, poetry.batch_size) == (
+        "sgd",
+        0.99,
+        1e-4,
+        2000,
+        1,
+    )
+    parity = resolve(TASKS["parity"], {}, "book")
+    assert (parity.sizes, parity.activation, parity.lr, parity.momentum) == ((4,), "sigmoid", 1e-4, 0.99)
+    assert (parity.optimizer, parity.batch_size, parity.bits) == ("sgd", 1, 12)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"lr": -1.0}, "--lr must be above 0, not -1.0"),
+        ({"lr": float("nan")}, "--lr must be a number, not nan"),
+        ({"epochs": 0}, "--epochs must be at least 1, not 0"),
+        ({"optimizer": "magic"}, "--optimizer must be one of sgd, rmsprop, adam, adamw, not 'magic'"),
+        ({"momentum": 1.5}, "--momentum must be at most 1, not 1.5"),
+        ({"hidden": "4,x"}, "--hidden must be sizes such as 64 or 64,32, not '4,x'"),
+        ({"hidden": "0"}, "--hidden must be sizes such as 64 or 64,32, not '0'"),
+    ],
+)
+def test_odd_values_are_refused_in_one_line(flags: dict, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        _ = resolve(TASKS["parity"], flags).sizes
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr = ", "is not TOML"),
+        ("speed = 3", "there is no setting 'speed'"),
+        ("lr = 'fast'", "lr must be a number, not 'fast'"),
+        ("epochs = 1.5", "epochs must be a whole number, not 1.5"),
+        ("learn-h0 = 1", "learn-h0 must be true or false, not 1"),
+    ],
+)
+def test_odd_files_are_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "odd.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        resolve(TASKS["parity"], {}, file=file)
+    with pytest.raises(UsageError, match=r"cannot read --config .*absent"):
+        resolve(TASKS["parity"], {}, file=tmp_path / "absent")
+
+
+def test_unknown_presets_are_refused() -> None:
+    with pytest.raises(UsageError, match="poetry-lm has no preset 'bok': it has book"):
+        resolve(TASKS["poetry-lm"], {}, "bok")

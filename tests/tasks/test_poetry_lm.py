@@ -1,0 +1,139 @@
+"""poetry-lm: the text taken apart as the book does, odd input, and verse that is new, known and of the right length."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rnncli.api import Training, load
+from rnncli.data.vocabulary import UNKNOWN, Vocabulary
+from rnncli.errors import RnnError, UsageError
+from rnncli.tasks import TASKS, poetry_lm
+from rnncli.tasks.base import Trained, resolve
+from rnncli.tasks.poetry_lm import EvaluateOptions, GenerateOptions
+
+QUICK = {"hidden": "16", "embedding": 12, "epochs": 3, "corpus": ("hillside",)}
+
+
+def train(home: Path, **flags) -> Trained:
+    training = Training.start("poetry-lm", resolve(TASKS["poetry-lm"], QUICK | flags), "test")
+    training.run(lambda _: None, pytest.fail)
+    return load(home / "checkpoints/poetry-lm/test/best.safetensors")
+
+
+def test_lines_are_taken_apart_as_the_book_does(tmp_path: Path) -> None:
+    file = tmp_path / "verse.txt"
+    file.write_text('Two roads -- "diverged",\n\n  in a YELLOW wood!\n...\nAnd sorry: I couldn\'t\n', encoding="utf-8")
+    verse = poetry_lm.read_verse([str(file)], hold_out=3)
+    assert verse.training == [["two", "roads", "diverged"], ["in", "a", "yellow", "wood"]]
+    assert verse.held_out == [["and", "sorry", "i", "couldnt"]]
+
+
+def test_frost_has_the_sizes_that_were_published(real_corpora: Path) -> None:
+    verse = poetry_lm.read_verse([str(real_corpora / "robert_frost.txt")], hold_out=10)
+    assert (len(verse.training), len(verse.held_out)) == (1293, 143)
+    assert len(Vocabulary.of(verse.training, min_count=2)) - 3 == 818
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"one line only\n", "fewer than two lines with words in them"),
+        (b"...\n!!!\n", "fewer than two lines with words in them"),
+        (
+            b"good\n" + b"word " * 2_000_000 + b"\nmore\n",
+            "line 2 has 2,000,000 words, and verse is learned line by line",
+        ),
+    ],
+)
+def test_text_that_is_no_verse_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "odd.txt"
+    file.write_bytes(content)
+    with pytest.raises(RnnError, match=message):
+        poetry_lm.read_verse([str(file)], 10)
+
+
+def test_corpora_are_joined_in_order() -> None:
+    both = poetry_lm.read_verse(["hillside", "nocturne"], 0)
+    assert both.name == "hillside + nocturne"
+    assert (
+        both.training == poetry_lm.read_verse(["hillside"], 0).training + poetry_lm.read_verse(["nocturne"], 0).training
+    )
+    assert len(both.training) > 600
+
+
+def test_writes_known_words_of_the_voice_and_reports_copies(home: Path) -> None:
+    trained = train(home)
+    words = set(trained.payload["vocabulary"])
+    written = poetry_lm.write(trained, GenerateOptions(lines=300, seed=1))
+    assert len(written.lines) == 300
+    assert all(word in words for line in written.lines for word in line.split())
+    assert all(line.split() for line in written.lines)
+    assert not {"<start>", "<end>", "<unknown>"} & {word for line in written.lines for word in line.split()}
+    assert written == poetry_lm.write(trained, GenerateOptions(lines=300, seed=1))
+    assert written.lines != poetry_lm.write(trained, GenerateOptions(lines=300, seed=2)).lines
+
+
+def test_a_copied_line_is_known_for_one(home: Path) -> None:
+    trained = train(home)
+    keys = set(trained.tensors["line_keys"].tolist())
+    verse = poetry_lm.training_verse(trained)
+    assert all(poetry_lm.line_key(line) in keys for line in verse.training)
+    assert not any(poetry_lm.line_key(line) in keys for line in verse.held_out)
+
+
+def test_the_prime_begins_the_first_line_and_strangers_are_named(home: Path) -> None:
+    written = poetry_lm.write(train(home), GenerateOptions(lines=3, seed=1, prime="The wall, quixotic"))
+    assert written.lines[0].startswith("the wall quixotic")
+    assert not written.lines[1].startswith("the wall quixotic")
+    assert written.unknown == ["quixotic"]
+
+
+def test_mean_length_is_that_of_the_corpus(home: Path) -> None:
+    """The book's lines came out too short: at the defaults ours are within a tenth of the corpus's."""
+    training = Training.start("poetry-lm", resolve(TASKS["poetry-lm"], {"corpus": ("hillside",)}), "test")
+    training.run(lambda _: None, pytest.fail)
+    trained = load(home / "checkpoints/poetry-lm/test/best.safetensors")
+    written = poetry_lm.write(trained, GenerateOptions(lines=1000, seed=0))
+    mean = sum(len(line.split()) for line in written.lines) / 1000
+    assert mean == pytest.approx(trained.payload["words_a_line"], rel=0.1)
+
+
+def test_evaluates_on_what_was_held_out_or_on_another_text(home: Path) -> None:
+    trained = train(home)
+    held_out = poetry_lm.evaluate(trained, EvaluateOptions())
+    assert held_out["lines"] == 35
+    best = min(record["loss"] for record in trained.header["progress"]["history"])
+    assert held_out["loss"] == pytest.approx(best)
+    other = poetry_lm.evaluate(trained, EvaluateOptions(corpus=("nocturne",)))
+    assert other["perplexity"] > held_out["perplexity"] or other["unknown"] > 2 * held_out["unknown"]
+
+
+def test_the_loss_is_the_mean_over_all_words_and_ends(home: Path) -> None:
+    """Against a loop over the lines, one by one and without padding."""
+    trained = train(home)
+    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    loss, count = 0.0, 0
+    for line in poetry_lm.training_verse(trained).held_out:
+        numbers = vocabulary.encode(line)
+        logits, _ = trained.model(torch.tensor([0, *numbers])[:, None])
+        shares = logits[:, 0].log_softmax(-1)
+        loss -= sum(float(shares[place, token].detach()) for place, token in enumerate([*numbers, 1]))
+        count += len(numbers) + 1
+    assert poetry_lm.evaluate(trained, EvaluateOptions())["loss"] == pytest.approx(loss / count, rel=1e-5)
+
+
+def test_a_text_that_changed_is_noticed(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_text("\n".join(f"line number {number} of mine" for number in range(30)))
+    trained = train(home, corpus=(str(file),))
+    file.write_text("all of it\nis new\n")
+    with pytest.raises(UsageError, match=r"is no longer the text that .* was trained on: give --corpus"):
+        poetry_lm.evaluate(trained, EvaluateOptions())
+
+
+def test_rare_words_are_unknown() -> None:
+    vocabulary = Vocabulary.of([["a", "b", "a"], ["b", "c"]], min_count=2)
+    assert vocabulary.tokens[3:] == ("a", "b")
+    assert vocabulary.encode(["a", "c", "zebra"]) == [3, UNKNOWN, UNKNOWN]
+    assert Vocabulary.of([["b", "a", "a"]], size=1).tokens[3:] == ("a",)

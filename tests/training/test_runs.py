@@ -1,0 +1,142 @@
+"""Run folders: naming, finding, locking, falling back from a damaged file, deleting."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rnncli.errors import RnnError, UsageError
+from rnncli.training import checkpoint
+from rnncli.training.checkpoint import CheckpointError, to_bytes
+from rnncli.training.runs import (
+    Run,
+    all_runs,
+    delete_run,
+    find_run,
+    load_for_resume,
+    load_model,
+    new_run,
+    newest_unfinished,
+)
+
+
+def make_run(home: Path, task: str, name: str, finished: str = "done", best: bool = True) -> Run:
+    run = Run(home / "checkpoints" / task / name)
+    for number in range(2):
+        header = {"task": task, "number": number, "progress": {"finished": finished}}
+        run.save(to_bytes(header, {"w": torch.zeros(2)}))
+    if best:
+        run.save_best(to_bytes({"task": task, "number": "best", "progress": {"finished": ""}}, {"w": torch.ones(2)}))
+    return run
+
+
+def damage(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(bytes(content))
+
+
+def test_names_tell_time_and_cell_and_never_collide(home: Path) -> None:
+    first = new_run("toy", "lstm:none", None)
+    assert first.name.endswith("-lstm-none")
+    first.folder.mkdir(parents=True)
+    second = new_run("toy", "lstm:none", None)
+    assert second.name != first.name
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", "x" * 201])
+def test_names_that_are_no_folder_s_are_refused(name: str, home: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be a folder's name"):
+        new_run("toy", "elman", name)
+
+
+def test_a_name_that_is_taken_is_refused(home: Path) -> None:
+    make_run(home, "toy", "mine")
+    with pytest.raises(UsageError, match="run 'mine' of toy is already there: take another --name, or --resume --name"):
+        new_run("toy", "elman", "mine")
+
+
+def test_runs_are_found_by_name_and_by_task(home: Path) -> None:
+    make_run(home, "toy", "one")
+    make_run(home, "other", "one")
+    assert {run.task for run in all_runs()} == {"toy", "other"}
+    assert find_run("one", "toy").task == "toy"
+    assert find_run("other/one").task == "other"
+    with pytest.raises(UsageError, match=r"names runs of .* and .*: write TASK/one"):
+        find_run("one")
+    with pytest.raises(UsageError, match="there is no run 'two': `rnn runs` lists them"):
+        find_run("two")
+
+
+def test_the_newest_unfinished_run_is_taken_up(home: Path) -> None:
+    with pytest.raises(UsageError, match="no run of toy is unfinished: `rnn train toy` starts a new one"):
+        newest_unfinished("toy")
+    make_run(home, "toy", "stopped", finished="")
+    make_run(home, "toy", "whole")
+    assert newest_unfinished("toy").name == "stopped"
+
+
+def test_a_damaged_last_is_named_and_previous_used(home: Path) -> None:
+    run = make_run(home, "toy", "mine", best=False)
+    assert load_for_resume(run)[0].header["number"] == 1
+    damage(run.folder / "last.safetensors")
+    found, warning = load_for_resume(run)
+    assert found.header["number"] == 0
+    assert "last.safetensors is damaged" in warning
+    assert warning.endswith("using previous.safetensors")
+    damage(run.folder / "previous.safetensors")
+    with pytest.raises(CheckpointError, match=r"last\.safetensors is damaged.*previous\.safetensors is damaged"):
+        load_for_resume(run)
+
+
+def test_a_model_is_found_by_file_folder_name_or_as_the_newest(home: Path) -> None:
+    run = make_run(home, "toy", "mine")
+    for source in (None, "mine", "toy/mine", str(run.folder), str(run.folder / "best.safetensors")):
+        found, _, warning = load_model(source, "toy")
+        assert found.header["number"] == "best"
+        assert warning == ""
+    assert load_model(str(run.folder / "previous.safetensors"), "toy")[0].header["number"] == 0
+    with pytest.raises(UsageError, match="there is no model of parity yet: run `rnn train parity` first"):
+        load_model(None, "parity")
+    with pytest.raises(UsageError, match=r"best\.safetensors is a model of toy, not of parity"):
+        load_model(str(run.folder / "best.safetensors"), "parity")
+
+
+def test_one_process_at_a_time(home: Path) -> None:
+    run = make_run(home, "toy", "mine")
+    program = (
+        "import sys, pathlib; from rnncli.training.runs import Run; from rnncli.errors import RnnError\n"
+        "try:\n    Run(pathlib.Path(sys.argv[1])).locked().__enter__()\nexcept RnnError as error:\n    print(error)"
+    )
+    with run.locked():
+        other = subprocess.run([sys.executable, "-c", program, run.folder], capture_output=True, text=True, check=True)
+    assert other.stdout.startswith("run mine is being trained by another process")
+    free = subprocess.run([sys.executable, "-c", program, run.folder], capture_output=True, text=True, check=True)
+    assert free.stdout == ""
+
+
+def test_what_a_killed_process_left_is_cleared(home: Path) -> None:
+    run = make_run(home, "toy", "mine")
+    (run.folder / "last.safetensors.tmp").write_bytes(b"half")
+    with run.locked():
+        assert not list(run.folder.glob("*.tmp"))
+
+
+def test_deleting_removes_the_folder(home: Path) -> None:
+    delete_run(make_run(home, "toy", "mine"))
+    assert not (home / "checkpoints/toy").exists()
+
+
+def test_metrics_are_json_lines_without_odd_numbers(home: Path) -> None:
+    run = make_run(home, "toy", "mine")
+    run.write_metrics([{"loss": float("inf")}])
+    run.append_metrics({"loss": 1.5})
+    assert run.metrics.read_text() == '{"loss": null}\n{"loss": 1.5}\n'
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(home: Path) -> None:
+    (home / "checkpoints").write_text("a file stands here")
+    with pytest.raises(RnnError, match=r"cannot save .*; what was saved before is untouched"):
+        checkpoint.write(home / "checkpoints/toy/mine/last.safetensors", b"")

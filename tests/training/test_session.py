@@ -1,0 +1,99 @@
+"""A session on disk: what it writes, that it goes on exactly, and that trouble with the disk does not end it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.experiments import make_trainer
+
+from rnncli.errors import Interrupted, RnnError
+from rnncli.training import checkpoint
+from rnncli.training.interrupts import Interrupts
+from rnncli.training.loop import Stepped, below
+from rnncli.training.runs import Run
+from rnncli.training.session import Session
+
+
+def weights(run: Run, name: str = "last") -> dict[str, torch.Tensor]:
+    return below("model", checkpoint.read(run.folder / f"{name}.safetensors").tensors)
+
+
+def session(folder: Path, **settings: Any) -> Session:
+    folder.mkdir(exist_ok=True)
+    return Session(make_trainer(**settings), Run(folder), {"task": "toy"})
+
+
+def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A listener that has a signal come after so many steps."""
+    taken = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, Stepped):
+            taken.append(event)
+            if len(taken) == steps:
+                monkeypatch.setattr(Interrupts, "received", 2)
+
+    return listen
+
+
+def test_an_interrupted_run_resumed_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = session(tmp_path / "whole")
+    whole.train(lambda _: None, pytest.fail)
+    with monkeypatch.context() as patched:
+        part = session(tmp_path / "part")
+        with pytest.raises(Interrupted, match=r"saved at step 9: `rnn train .* --resume --name part` goes on") as stop:
+            part.train(stop_after(9, patched), pytest.fail)
+    assert stop.value.exit_code == 130
+    again = session(tmp_path / "part")
+    again.resume(checkpoint.read(again.run.folder / "last.safetensors"))
+    again.train(lambda _: None, pytest.fail)
+    for name in ("last", "best"):
+        ours, theirs = weights(again.run, name), weights(whole.run, name)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    records = [[json.loads(line) for line in each.run.metrics.read_text().splitlines()] for each in (again, whole)]
+    for record in (*records[0], *records[1]):
+        del record["seconds"]
+    assert records[0] == records[1]
+
+
+def test_metrics_beyond_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
+    first = session(tmp_path, epochs=2)
+    first.train(lambda _: None, pytest.fail)
+    first.run.append_metrics({"step": 10**6})
+    again = session(tmp_path, epochs=2)
+    again.resume(checkpoint.read(tmp_path / "last.safetensors"))
+    assert len(first.run.metrics.read_text().splitlines()) == 2
+
+
+def test_a_failed_save_on_the_way_is_told_and_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy, warnings = session(tmp_path, save_every=0.0), []
+    save, failures = Run.save, iter([True, True])
+
+    def sometimes(run: Run, data: bytes) -> None:
+        if next(failures, False):
+            raise RnnError("cannot save: the disk is full")
+        save(run, data)
+
+    monkeypatch.setattr(Run, "save", sometimes)
+    toy.train(lambda _: None, warnings.append)
+    assert warnings == ["cannot save: the disk is full; training goes on"] * 2
+    assert checkpoint.read(tmp_path / "last.safetensors").header["progress"]["finished"] == "done"
+
+
+def test_an_ill_model_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    toy = session(tmp_path, save_every=0.0)
+    loss, calls = toy.trainer.experiment.loss, []
+
+    def ill(*arguments: Any) -> Any:
+        calls.append(True)
+        outcome = loss(*arguments)
+        return outcome._replace(loss_sum=outcome.loss_sum * float("nan")) if len(calls) > 10 else outcome
+
+    object.__setattr__(toy.trainer.experiment, "loss", ill)
+    with pytest.raises(RnnError, match=r"the loss is nan at batch 4 of epoch 2 \(step 11\)"):
+        toy.train(lambda _: None, pytest.fail)
+    assert checkpoint.read(tmp_path / "last.safetensors").header["progress"]["step"] == 10
+    assert checkpoint.read(tmp_path / "best.safetensors").header["progress"]["step"] == 7
