@@ -8,6 +8,14 @@ import argparse
 import os
 import statistics
 import tempfile
+from typing import Any
+
+from rnncli.api import Training, load
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import Trained, resolve
+from rnncli.training.loop import Progress
+
+TASK = TASKS["parity"]
 
 
 def main() -> None:
@@ -15,38 +23,40 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--cells", default="elman,rated,gru,lstm")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["RNN_HOME"] = folder
+    print("| cell | 12 bits: all 4,096 right | 1,000 x 1,000 bits right | steps | restarts | seconds, median (max) |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for cell in arguments.cells.split(","):
+        runs = [one_run(cell, seed) for seed in range(arguments.seeds)]
+        short, long, steps, restarts, seconds = zip(*runs, strict=True)
         print(
-            "| cell | 12 bits: all 4,096 right | 1,000 x 1,000 bits right | steps | restarts | seconds, median (max) |"
+            f"| {cell} | {sum(each == 1 for each in short)} of {len(runs)} | {sum(each == 1 for each in long)} of "
+            f"{len(runs)} | {statistics.median(steps):.0f} ({max(steps)}) | {sum(restarts)} in all | "
+            f"{statistics.median(seconds):.2f} ({max(seconds):.2f}) |",
+            flush=True,
         )
-        print("| --- | --- | --- | --- | --- | --- |")
-        for cell in arguments.cells.split(","):
-            runs = [one_run(cell, seed) for seed in range(arguments.seeds)]
-            short, long, steps, restarts, seconds = zip(*runs, strict=True)
-            print(
-                f"| {cell} | {sum(each == 1 for each in short)} of {len(runs)} | {sum(each == 1 for each in long)} of "
-                f"{len(runs)} | {statistics.median(steps):.0f} ({max(steps)}) | {sum(restarts)} in all | "
-                f"{statistics.median(seconds):.2f} ({max(seconds):.2f}) |",
-                flush=True,
-            )
 
 
 def one_run(cell: str, seed: int) -> tuple[float, float, int, int, float]:
     """Train once; the accuracies on both kinds of strings, steps, restarts and seconds of training."""
-    from rnncli.api import Training, load
-    from rnncli.tasks import TASKS
-    from rnncli.tasks.base import resolve
-
-    task = TASKS["parity"]
-    training = Training.start("parity", resolve(task, {"cell": cell, "seed": seed}), f"{cell}-{seed}")
-    training.run(lambda _: None, print)
-    trained = load(training.run_folder.folder / "best.safetensors")
-    Options, evaluate = task.evaluate.Options, task.evaluate.run
-    short = evaluate(trained, Options())["accuracy"]
-    long = evaluate(trained, Options(bits=1000, strings=1000, seed=seed))["accuracy"]
-    progress = training.trainer.progress
+    trained, progress = train(cell=cell, seed=seed)
+    short = accuracy(trained)
+    long = accuracy(trained, bits=1000, strings=1000, seed=seed)
     return short, long, progress.step, progress.restarts, progress.seconds
+
+
+def train(**flags: Any) -> tuple[Trained, Progress]:
+    """Train parity with these flags in a home of its own; the best model, and how it went."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["RNN_HOME"] = folder
+        training = Training.start("parity", resolve(TASK, flags))
+        training.run(lambda _: None, print)
+        return load(training.run_folder.folder / "best.safetensors"), training.trainer.progress
+
+
+def accuracy(trained: Trained, **options: Any) -> float:
+    """The classification rate by the last step, as `rnn evaluate parity` has it."""
+    rate: float = TASK.evaluate.run(trained, TASK.evaluate.Options(**options))["accuracy"]
+    return rate
 
 
 if __name__ == "__main__":

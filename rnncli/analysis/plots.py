@@ -26,7 +26,7 @@ def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
         lines += share.plot(seconds, accuracy, marker, ls="--", ms=3, color="#c2571a", label="validation accuracy")
         share.set_ylabel("accuracy (%)")
         share.set_ylim(0, 102)
-    losses.legend(handles=lines, loc="center right", frameon=False)
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

@@ -42,7 +42,7 @@ class ParityConfig(RecurrentSettings):
     optimizer: str = retuned(RecurrentSettings, "optimizer", "adam")
     lr: float = retuned(RecurrentSettings, "lr", 0.05)
     beta2: float = retuned(RecurrentSettings, "beta2", 0.9)
-    validate_every: int = retuned(RecurrentSettings, "validate_every", 50)
+    validate_every: int = retuned(RecurrentSettings, "validate_every", 20)
 
     @property
     def label(self) -> str:
@@ -109,6 +109,9 @@ def wholes(strings: "Tensor") -> "Batch":
 
 def build(config: ParityConfig, device: str) -> "Experiment":
     """Lay the strings out, and a fresh model beside them."""
+    import torch
+
+    from rnncli.data.batching import epoch_generator
     from rnncli.training.experiment import Experiment
     from rnncli.training.losses import prediction_loss
 
@@ -118,13 +121,12 @@ def build(config: ParityConfig, device: str) -> "Experiment":
     as_batch = sequences if recurrent else wholes
     long = sequences(long_strings(config.seed).to(device)) if recurrent else None
 
+    # a recurrent net's epoch is no shorter where strings are few: its patience is counted in steps
+    rounds = max(1, SAMPLE // len(strings)) if recurrent else 1
+
     def batches(epoch: int) -> Iterator["Batch"]:
-        import torch
-
-        from rnncli.data.batching import epoch_generator
-
-        order = torch.randperm(len(strings), generator=epoch_generator(config.seed, epoch)).to(device)
-        return (as_batch(strings[rows]) for rows in order.split(config.batch_size))
+        order = torch.randperm(rounds * len(strings), generator=epoch_generator(config.seed, epoch)) % len(strings)
+        return (as_batch(strings[rows]) for rows in order.to(device).split(config.batch_size))
 
     def reset() -> None:
         scatter(model)
@@ -135,7 +137,7 @@ def build(config: ParityConfig, device: str) -> "Experiment":
     return Experiment(
         model=model,
         batches=batches,
-        batches_per_epoch=-(-len(strings) // config.batch_size),
+        batches_per_epoch=-(-rounds * len(strings) // config.batch_size),
         loss=prediction_loss,
         validate=lambda model: validate(model, as_batch(strings), long),
         about=f"{kind} {len(strings):,} strings of {config.bits} bits",
