@@ -34,7 +34,7 @@ def inspect(
         "backend": model.stack.backend_in_use if hasattr(model, "stack") else None,
         "steps": progress["step"],
         "seconds": progress["seconds"],
-        "finished": progress["finished"] or "unfinished",
+        "run when saved": progress["finished"] or "in progress",
     }
     shapes = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
     metrics = progress["history"][-1] if progress["history"] else {}

@@ -86,7 +86,7 @@ class Trainer:
         while True:
             if self._validation_due():
                 yield self._validate()
-                if self._hopeless():
+                if not self._reason_to_stop() and self._hopeless():
                     yield self._restart()
             elif reason := self._reason_to_stop():
                 progress.finished = reason

@@ -52,8 +52,12 @@ class Session:
 
     def save(self) -> None:
         """Write the newest state, and the best one where it is not on disk yet."""
+        newest = self._serialize()
+        progress = self.trainer.progress
+        if self._pending_best is not None and progress.best_step == progress.step != progress.restarted:
+            self._pending_best = newest  # the same weights, and it knows how the run ended
         self._save_best()
-        self.run.save(self._serialize())
+        self.run.save(newest)
         self._saved_at = time.monotonic()
 
     def _note(self, event: Validated, warn: Callable[[str], None]) -> None:

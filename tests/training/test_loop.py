@@ -113,6 +113,17 @@ def test_restarts_a_hopeless_run_with_fresh_averages() -> None:
     assert not trainer.optimizer.state
 
 
+def test_what_is_solved_is_not_given_up_at_the_same_step() -> None:
+    """A run once drew new weights in the very validation that called it solved."""
+    trainer = make_trainer(epochs=2)
+    trainer.experiment = replace(
+        trainer.experiment, hopeless=lambda _, steps: steps >= BATCHES, solved=lambda _: True, reset=pytest.fail
+    )
+    train(trainer)
+    assert trainer.progress.finished == "solved"
+    assert trainer.progress.restarts == 0
+
+
 def test_clipping_bounds_the_step() -> None:
     lengths = []
     for clip in (0.0, 1e-3):

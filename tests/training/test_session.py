@@ -1,6 +1,7 @@
 """A session on disk: what it writes, that it goes on exactly, and that trouble with the disk does not end it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from support.experiments import make_trainer
 from rnncli.errors import Interrupted, RnnError
 from rnncli.training import checkpoint
 from rnncli.training.interrupts import Interrupts
-from rnncli.training.loop import Stepped, below
+from rnncli.training.loop import Restarted, Stepped, below
 from rnncli.training.runs import Run
 from rnncli.training.session import Session
 
@@ -57,6 +58,36 @@ def test_an_interrupted_run_resumed_ends_as_one_that_was_not(tmp_path: Path, mon
     for record in (*records[0], *records[1]):
         del record["seconds"]
     assert records[0] == records[1]
+
+
+def test_the_best_model_knows_how_the_run_ended_where_it_is_the_last(tmp_path: Path) -> None:
+    toy = session(tmp_path, epochs=1)
+    toy.train(lambda _: None, pytest.fail)
+    assert checkpoint.read(tmp_path / "best.safetensors").header["progress"]["finished"] == "done"
+
+
+def test_the_best_model_is_kept_when_its_weights_are_given_up(tmp_path: Path) -> None:
+    toy = session(tmp_path, epochs=2)
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def validate(model: torch.nn.Module) -> dict[str, float]:
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return {"loss": float(len(seen))}
+
+    def reset() -> None:
+        for parameter in toy.trainer.learned:
+            parameter.data.zero_()
+
+    hopeful = replace(toy.trainer.experiment, validate=validate, hopeless=lambda _, steps: steps >= 7, reset=reset)
+    toy.trainer.experiment = hopeful
+
+    def save_after_restart(event: object) -> None:
+        if isinstance(event, Restarted):
+            toy.save()
+
+    toy.train(save_after_restart, pytest.fail)
+    best = weights(toy.run, "best")
+    assert all(torch.equal(best[name], seen[0][name]) for name in seen[0])
 
 
 def test_metrics_beyond_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
