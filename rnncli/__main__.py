@@ -1,5 +1,6 @@
 """The entry point, and the one place where errors become a line and an exit code."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="rnn")
     except Interrupted as interruption:
-        print(f"rnn: {interruption}", file=sys.stderr)
+        _say(f"rnn: {interruption}")
         return interruption.exit_code
     except RnnError as error:
         return _fail(str(error), error.exit_code)
@@ -40,8 +41,13 @@ def _fail(text: str, code: int) -> int:
         import traceback
 
         traceback.print_exc()
-    print(f"rnn: error: {' '.join(text.split())}", file=sys.stderr)
+    _say(f"rnn: error: {' '.join(text.split())}")
     return code
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(text, file=sys.stderr)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The progress bar of a training, on standard error: loss, metric, speed, time left."""
 
+import contextlib
 import sys
 from types import TracebackType
 from typing import Any
@@ -10,6 +11,24 @@ from rnncli.training.loop import Event, Restarted, Stepped, Trainer, Validated
 
 SPARSE = 15.0
 """Seconds between two lines of the bar where standard error is no terminal."""
+
+
+class Screen:
+    """Standard error for as long as somebody reads it: a training outlives its terminal."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
 
 
 class Bar:
@@ -26,6 +45,7 @@ class Bar:
             total=self.trainer.planned_steps,
             initial=self.trainer.progress.step,
             unit="step",
+            file=Screen(),
             dynamic_ncols=on_screen,
             mininterval=0.1 if on_screen else SPARSE,
             maxinterval=10.0 if on_screen else SPARSE,
@@ -57,4 +77,4 @@ class Bar:
 
     def warn(self, text: str) -> None:
         """Print a warning above the bar."""
-        self.bar.write(f"rnn: warning: {text}", file=sys.stderr)
+        self.bar.write(f"rnn: warning: {text}", file=Screen())

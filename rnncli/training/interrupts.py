@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: the first asks for a tidy end, a second one ends at once."""
+"""Ctrl-C, SIGTERM, a closed terminal while training: the first asks for a tidy end, a second one ends at once."""
 
 import os
 import signal
@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Interrupts:
@@ -22,12 +24,12 @@ class Interrupts:
 
 @contextmanager
 def noted_interrupts() -> Iterator[Interrupts]:
-    """While inside, SIGINT and SIGTERM are noted instead of obeyed (in the main thread; elsewhere none can come)."""
+    """While inside, `SIGNALS` are noted instead of obeyed (in the main thread; elsewhere none can come)."""
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
-    before = {number: signal.signal(number, interrupts.note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, interrupts.note) for number in SIGNALS}
     try:
         yield interrupts
     finally:

@@ -34,6 +34,22 @@ def start(home: Path, words: str = TRAIN) -> subprocess.Popen[str]:
     return process
 
 
+def test_training_outlives_the_terminal_it_was_started_from(home: Path) -> None:
+    """Nobody reads its progress any more, and then the hang-up comes: it saves as after any signal."""
+    process = start(home)
+    assert process.stderr is not None
+    process.stderr.close()
+    metrics = home / "checkpoints/poetry-lm/mine/metrics.jsonl"
+    before, deadline = metrics.stat().st_size, time.monotonic() + 30
+    while metrics.stat().st_size < before + 5000 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=30) == 129
+    assert metrics.stat().st_size >= before + 5000
+    assert checkpoint.read(home / "checkpoints/poetry-lm/mine/last.safetensors").header["progress"]["step"] > 0
+    process.stdout and process.stdout.close()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, code: int, home: Path) -> None:
     process = start(home)

@@ -99,18 +99,17 @@ def test_stops_when_its_time_is_over() -> None:
 
 
 def test_restarts_a_hopeless_run_with_fresh_averages() -> None:
-    trainer = make_trainer(epochs=2)
+    trainer = make_trainer(epochs=3)
     drawn = []
 
     def reset() -> None:
-        drawn.append(True)
-        torch.nn.init.zeros_(trainer.learned[0])
+        drawn.append(trainer.optimizer.state)
 
     trainer.experiment = replace(trainer.experiment, hopeless=lambda _, steps: steps >= BATCHES, reset=reset)
     events = train(trainer)
+    assert all(averages is not trainer.optimizer.state for averages in drawn)
     assert sum(isinstance(event, Restarted) for event in events) == len(drawn) == trainer.progress.restarts == 2
-    assert not trainer.learned[0].any()
-    assert not trainer.optimizer.state
+    assert trainer.progress.restarted == 2 * BATCHES  # and not at the end, where nothing would be learned any more
 
 
 def test_what_is_solved_is_not_given_up_at_the_same_step() -> None:
