@@ -4,7 +4,7 @@ Shapes: T steps, B batch, D input, M hidden, G gates. Weights lie as torch's lay
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
     gates: ClassVar[int]
     variants: ClassVar[tuple[str, ...]] = ("",)
     activations: ClassVar[tuple[str, ...]] = ("tanh",)
-    State: ClassVar[type[tuple[Tensor, ...]]]
+    State: ClassVar[Any]  # the NamedTuple that StateT stands for
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
     @property
     def state_fields(self) -> tuple[str, ...]:
         """Names of the state's tensors, h first."""
-        return cast(tuple[str, ...], self.State._fields)  # type: ignore[attr-defined]  # every State is a NamedTuple
+        return cast(tuple[str, ...], self.State._fields)
 
     def add_parameters(self) -> None:
         """Create what the cell has beside Wx, Wh, b and its first state; `reset_parameters` fills it."""

@@ -62,11 +62,12 @@ def figure(value: Any) -> str:
 
 def size(count: int) -> str:
     """A number of bytes for people."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count = count / 1000  # type: ignore[assignment]  # from here on a fraction
-    return f"{count:.1f} GB"
+    if count < 1000:
+        return f"{count} B"
+    amount, units = count / 1000, ["kB", "MB", "GB", "TB"]
+    while amount >= 1000 and len(units) > 1:
+        amount, units = amount / 1000, units[1:]
+    return f"{amount:.1f} {units[0]}"
 
 
 def metrics_rows(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:

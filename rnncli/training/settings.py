@@ -20,9 +20,9 @@ def option(default: Any, help: str, **limits: Any) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 
 
-def retuned(Settings: type, name: str, default: Any) -> Any:
+def retuned(Settings: Any, name: str, default: Any) -> Any:
     """Declare an inherited field anew with another default; its help and limits stay."""
-    inherited: dataclasses.Field[Any] = Settings.__dataclass_fields__[name]  # type: ignore[attr-defined]
+    inherited = next(field for field in dataclasses.fields(Settings) if field.name == name)
     return dataclasses.field(default=default, metadata=inherited.metadata)
 
 
