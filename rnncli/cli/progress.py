@@ -24,6 +24,10 @@ class Screen:
         with contextlib.suppress(OSError):
             sys.stderr.flush()
 
+    @property
+    def encoding(self) -> str:
+        return sys.stderr.encoding
+
     def isatty(self) -> bool:
         return sys.stderr.isatty()
 
