@@ -44,7 +44,7 @@ def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
         option = typer.Option(
             f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
             help=_help(field, choices),
-            autocompletion=_completion(choices) if choices else None,
+            autocompletion=_completion(choices or field.metadata.get("suggest", ())),
             rich_help_panel=getattr(origin[field.name], "panel", None),
         )
         kind = list[str] if kind == tuple[str, ...] else kind

@@ -25,7 +25,11 @@ class RecurrentSettings(TrainingSettings):
 
     panel: ClassVar[str] = "Model"
 
-    cell: str = option("elman", f"Recurrent cell: {', '.join(CELLS)}; a variant after a colon (lstm:none).")
+    cell: str = option(
+        "elman",
+        f"Recurrent cell: {', '.join(CELLS)}; a variant after a colon (lstm:none).",
+        suggest=tuple(CELLS),
+    )
     hidden: str = option("64", "Hidden units of each layer, first layer first: 64 or 64,32.")
     activation: str | None = option(None, "Nonlinearity of the cell, where it is free: tanh, sigmoid, relu.")
     learn_h0: bool = option(True, "Learn the first state, or keep it at zero.")

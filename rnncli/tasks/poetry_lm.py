@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import Corpus, available, load_corpus
+from rnncli.data.corpora import CORPORA, Corpus, available, load_corpus
 from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
@@ -31,7 +31,9 @@ class PoetryConfig(RecurrentSettings):
 
     panel: ClassVar[str] = "Verse"
 
-    corpus: tuple[str, ...] = option((), "Name, file, folder or - (standard input); may be repeated.")
+    corpus: tuple[str, ...] = option(
+        (), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA)
+    )
     embedding: int = option(512, "Size of the word vectors (D).", least=1)
     tied: bool = option(True, "Output weights are the word vectors.")
     word_dropout: float = option(0.1, "Share of the words read that are blanked in training.", least=0, most=0.99)

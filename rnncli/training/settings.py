@@ -15,7 +15,7 @@ def option(default: Any, help: str, **limits: Any) -> Any:
     """Declare a dataclass field that a user can set.
 
     Limits: `choices`, `above` (exclusive), `least`, `most` (inclusive), and `resumable` for what may change when a
-    run is taken up again.
+    run is taken up again; `suggest` names values for the shell's completion.
     """
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 

@@ -99,3 +99,21 @@ def test_a_fault_of_our_own_is_one_line_and_debug_shows_where(rnn, monkeypatch: 
     assert ran == (1, "", "rnn: error: ZeroDivisionError: by hand (a fault of rnn itself: --debug shows where)\n")
     monkeypatch.setenv("RNN_DEBUG", "1")
     assert "Traceback" in rnn("runs list").err
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("train pa", {"parity"}),
+        ("train parity --cell l", {"lstm"}),
+        ("train parity --optimizer ad", {"adam", "adamw"}),
+        ("train poetry-lm --corpus h", {"hillside"}),
+        ("gen", {"generate"}),
+    ],
+)
+def test_the_shell_completes(words: str, completed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_RNN_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"rnn {words}")
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+    result = CliRunner().invoke(app, prog_name="rnn")
+    assert set(result.output.split()) == completed
