@@ -6,6 +6,7 @@ Run: python benchmarks/frost_table.py [--seeds 5]
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import Any
 
 from rnncli.analysis.baselines import BASELINES
 from rnncli.api import Training, load
+from rnncli.data.corpora import load_corpus
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Trained, resolve
 from rnncli.tasks.poetry_lm import EvaluateOptions, GenerateOptions, write
-from rnncli.training.runs import Run
 
 TASK = TASKS["poetry-lm"]
 OTHERS = ("elman", "rated", "gru", "lstm", "lstm:none")
@@ -29,21 +30,23 @@ def main() -> None:
     arguments = parser.parse_args()
     print("| model | held-out perplexity | accuracy | seconds | words a line (corpus) | copies |")
     print("| --- | --- | --- | --- | --- | --- |")
+    origin = load_corpus(arguments.corpus).origin
+    corpus = (arguments.corpus if origin == "embedded" else str(Path(origin).absolute()),)
     with tempfile.TemporaryDirectory() as folder:
-        runs = [train(Path(folder), seed=seed, corpus=(arguments.corpus,)) for seed in range(arguments.seeds)]
+        os.environ["RNN_HOME"] = folder  # the runs are thrown away
+        runs = [train(seed=seed, corpus=corpus) for seed in range(arguments.seeds)]
         print(row(f"GRU reset-after (default), {arguments.seeds} seeds", runs), flush=True)
         for cell in OTHERS:
-            print(row(f"{cell}, seed 0", [train(Path(folder), cell=cell, corpus=(arguments.corpus,))]), flush=True)
+            print(row(f"{cell}, seed 0", [train(cell=cell, corpus=corpus)]), flush=True)
         for name, metrics in BASELINES["poetry-lm"](runs[0][0], EvaluateOptions()).items():
             print(f"| {name} | {metrics['perplexity']:.1f} | {metrics['accuracy']:.3f} | | | |")
 
 
-def train(folder: Path, **flags: Any) -> tuple[Trained, float]:
+def train(**flags: Any) -> tuple[Trained, float]:
     """Train the default recipe with these flags; the model of the last step, and the seconds it took."""
-    settings = TASK.settle(resolve(TASK, flags))
-    training = Training(TASK, settings, Run(folder / TASK.name / f"{settings.label}-{settings.seed}"))
-    training.run(lambda _: None, print)
-    return load(training.run_folder.folder / "last.safetensors"), training.trainer.progress.seconds
+    training = Training.start(TASK.name, resolve(TASK, flags))
+    training.train(lambda _: None, print)
+    return load(training.run.folder / "last.safetensors"), training.trainer.progress.seconds
 
 
 def row(name: str, runs: list[tuple[Trained, float]]) -> str:

@@ -49,8 +49,8 @@ def train(**flags: Any) -> tuple[Trained, Progress]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RNN_HOME"] = folder
         training = Training.start("parity", resolve(TASK, flags))
-        training.run(lambda _: None, print)
-        return load(training.run_folder.folder / "best.safetensors"), training.trainer.progress
+        training.train(lambda _: None, print)
+        return load(training.run.folder / "best.safetensors"), training.trainer.progress
 
 
 def accuracy(trained: Trained, **options: Any) -> float:

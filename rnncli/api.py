@@ -1,6 +1,7 @@
 """The Python API: train a task, load what was trained, use it. The command line calls these same functions."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from rnncli.tasks.base import RecurrentSettings, Task, Trained, from_plain, plai
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.checkpoint import read as read_checkpoint
 from rnncli.training.experiment import Experiment
-from rnncli.training.loop import Trainer, below
+from rnncli.training.loop import Event, Trainer, below
 from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import Run, load_for_resume, load_model, new_run
 from rnncli.training.session import Session
+from rnncli.training.settings import check_limits
 
 
 def load(path: str | Path) -> Trained:
@@ -49,64 +51,84 @@ def restore(found: Checkpoint, source: Path) -> Trained:
 
 
 def pick_device(asked: str) -> str:
-    """The device to train on: as asked, or for `auto` CUDA where there is one; raises UsageError for an absent one."""
+    """The device to train on: as asked, or for `auto` CUDA where there is one; raises UsageError for an absent one.
+
+    On CUDA cuDNN is kept at float32: its default, TF32, is good to three digits only.
+    """
     import torch
 
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if asked == "auto":
-        return "cuda" if there["cuda"] else "cpu"
-    if not there[asked]:
+    device = ("cuda" if there["cuda"] else "cpu") if asked == "auto" else asked
+    if not there[device]:
         raise UsageError(f"--device {asked}: torch finds no such device here; use --device cpu or auto")
-    return asked
+    if device == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+    return device
 
 
 class Training:
-    """A training of a task that is ready to go: `run()` it.
+    """A training of a task that is ready to go: `train` it.
 
-    `Training.start` begins a new run; `Training.resume` takes one up again. Both seed every generator.
+    `Training.start` begins a new run; `Training.resume` takes one up again. Both seed every generator of the process,
+    and hold the run for themselves until `train` returns or the process ends.
     """
 
-    def __init__(self, task: Task, config: RecurrentSettings, run: Run) -> None:
-        self.task, self.config, self.run_folder = task, config, run
+    def __init__(self, task: Task, config: RecurrentSettings) -> None:
+        self.task, self.config = task, config
         self.device = pick_device(config.device)
         seed_everything(config.seed)
         self.experiment: Experiment = task.build(config, self.device)
         self.trainer = Trainer(self.experiment, config)
-        identity = {
-            "task": task.name,
-            "rnn": __version__,
-            "config": plain(config),
-            "monitor": self.experiment.monitor,
-            "payload": dict(self.experiment.payload),
-        }
-        self.session = Session(self.trainer, run, identity)
+        self._held = ExitStack()
 
     @classmethod
     def start(cls, task: str, config: RecurrentSettings, name: str | None = None) -> "Training":
-        """Begin a new run, named by `name` or by date, time and cell."""
-        settled = TASKS[task].settle(config)
-        return cls(TASKS[task], settled, new_run(task, settled.label, name))
+        """Begin a new run, named by `name` or by date, time and cell, and save it as it begins."""
+        training = cls(TASKS[task], TASKS[task].settle(config))
+        training._hold(new_run(task, training.config.label, name))
+        training.session.save()
+        return training
 
     @classmethod
     def resume(cls, run: Run, changes: dict[str, Any]) -> tuple["Training", str]:
         """Take a run up from its newest sound checkpoint; and a warning, or "".
 
         `changes` are settings given anew. Raises UsageError for one that would make it another run, and where the
-        text it learned from has changed.
+        text it learned from has changed; RnnError while another process trains it.
         """
-        found, warning = load_for_resume(run)
-        task = TASKS[run.task]
-        before = from_plain(task.Config, found.header["config"])
-        training = cls(task, replace(before, **_allowed(before, changes)), run)
-        if training.experiment.payload != found.header["payload"]:
-            raise UsageError(f"the text that run {run.name} learned from has changed: it cannot go on; start a new run")
+        with ExitStack() as held:
+            held.enter_context(run.locked())
+            found, warning = load_for_resume(run)
+            task = TASKS[run.task]
+            before = from_plain(task.Config, found.header["config"])
+            check_limits(replace(before, **_allowed(before, changes)))
+            training = cls(task, replace(before, **changes))
+            if training.experiment.payload != found.header["payload"]:
+                raise UsageError(f"the text that run {run.name} learned from has changed: start a new run")
+            training._held = held.pop_all()
+        training._sit_down(run)
         training.session.resume(found)
         return training, warning
 
-    def run(self, listen: Callable[[Any], None], warn: Callable[[str], None]) -> None:
+    def train(self, listen: Callable[[Event], None], warn: Callable[[str], None]) -> None:
         """Train to the end; events and warnings as `Session.train`, which says what is raised."""
-        with self.run_folder.locked():
+        with self._held:
             self.session.train(listen, warn)
+
+    def _hold(self, run: Run) -> None:
+        self._held.enter_context(run.locked())
+        self._sit_down(run)
+
+    def _sit_down(self, run: Run) -> None:
+        self.run = run
+        identity = {
+            "task": self.task.name,
+            "rnn": __version__,
+            "config": plain(self.config),
+            "monitor": self.experiment.monitor,
+            "payload": dict(self.experiment.payload),
+        }
+        self.session = Session(self.trainer, run, identity)
 
 
 def _allowed(before: RecurrentSettings, changes: dict[str, Any]) -> dict[str, Any]:

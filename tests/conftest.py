@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 
 from rnncli.__main__ import run
+
+torch.set_num_threads(1)  # the nets are tiny, and whatever else the machine does must not slow them down
 
 
 class Ran(NamedTuple):

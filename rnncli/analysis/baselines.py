@@ -10,12 +10,10 @@ from rnncli.tasks.base import Trained
 Rows = dict[str, dict[str, float]]
 """A baseline's name -> its metrics."""
 
-DISCOUNTS = {0.1: "nltk's default", 0.9: "best on training lines"}
-
 
 def of_poetry(trained: Trained, options: poetry_lm.EvaluateOptions) -> Rows:
     """N-grams fitted on the model's own training lines, over its own vocabulary, measured on the same lines as it."""
-    from rnncli.analysis.ngrams import kneser_ney, unigram
+    from rnncli.analysis.ngrams import DISCOUNTS, KneserNeyTrigram, best_discount, unigram
 
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     training, held_out = (
@@ -23,8 +21,9 @@ def of_poetry(trained: Trained, options: poetry_lm.EvaluateOptions) -> Rows:
         for lines in (poetry_lm.training_verse(trained).training, poetry_lm.evaluation_lines(trained, options))
     )
     rows = {"unigram": unigram(training, held_out)}
-    for discount, why in DISCOUNTS.items():
-        rows[f"Kneser-Ney trigram, discount {discount} ({why})"] = kneser_ney(training, held_out, discount)
+    for discount, why in ((DISCOUNTS[0], "nltk's default"), (best_discount(training), "best on training lines")):
+        row = f"Kneser-Ney trigram, discount {discount} ({why})"
+        rows[row] = KneserNeyTrigram(training, discount).metrics(held_out)
     return rows
 
 

@@ -17,7 +17,7 @@ def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
     figure, losses = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for name, label, color in (("train_loss", "training", "#9aa4b2"), ("loss", "validation", "#1f5fa8")):
         losses.plot(seconds, [record[name] for record in history], marker, ls="-", ms=3, color=color, label=label)
-    losses.set(xlabel="seconds of training", ylabel="loss (nats a prediction)", title=title)
+    losses.set(xlabel="seconds of training", ylabel="loss (nats a prediction)", title=title.replace("$", r"\$"))
     losses.grid(alpha=0.25)
     lines = losses.get_lines()
     if history and "accuracy" in history[0]:

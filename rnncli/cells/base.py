@@ -61,7 +61,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
         return cast(tuple[str, ...], self.State._fields)
 
     def add_parameters(self) -> None:
-        """Create what the cell has beside Wx, Wh, b and its first state; `reset_parameters` fills it."""
+        """Create what the cell has beside Wx, Wh, b and its first state, filled here or in `reset_parameters`."""
 
     def reset_parameters(self) -> None:
         """Fill Wx gate by gate with Glorot-uniform values, Wh with orthogonal ones, biases and first state with 0."""

@@ -17,11 +17,11 @@ class GRUState(NamedTuple):
 
 
 class GRU(Cell[GRUState]):
-    """The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078, equations 5 to 8).
+    """The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078; h and z as in Chung et al. 2014, arXiv:1412.3555).
 
     r = sigmoid(x Wxr + h' Whr + br);  z = sigmoid(x Wxz + h' Whz + bz);  h = (1 - z) h' + z ĥ, where
     `reset-before` (the original): ĥ = f(x Wxh + (r h') Whh + bh);
-    `reset-after` (torch.nn.GRU, whose z is our 1 - z): ĥ = f(x Wxh + bh + r (h' Whh + bhh)).
+    `reset-after` (torch.nn.GRU, whose z, like Cho's, is our 1 - z): ĥ = f(x Wxh + bh + r (h' Whh + bhh)).
     f is tanh, sigmoid or relu. Shapes: x (B, D), h (B, M); the three blocks of the weights are (r, z, ĥ).
     Initialisation and errors as `Cell`; bhh starts at 0.
     """

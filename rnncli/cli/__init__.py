@@ -1,23 +1,18 @@
-"""The command line, one module a verb; `VERBS` is where a new one is registered. No torch is imported here."""
+"""The command line, one module a verb; `NAMES` is where a new one is registered. No torch is imported here."""
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from rnncli import __version__
-from rnncli.cli import data, evaluate, generate, inspect, runs, train
 
-VERBS: dict[str, typer.Typer | Callable[..., None]] = {
-    "train": train.app,
-    "generate": generate.app,
-    "evaluate": evaluate.app,
-    "inspect": inspect.inspect,
-    "runs": runs.app,
-    "data": data.app,
-}
+NAMES = ("train", "generate", "evaluate", "inspect", "runs", "data")
+
+VERBS: dict[str, typer.Typer | Callable[..., None]] = {name: import_module(f"{__name__}.{name}").verb for name in NAMES}
 
 
 class InOrder(TyperGroup):

@@ -8,14 +8,14 @@ from rnncli.cli.screen import AsJson, print_json, print_table
 from rnncli.data.corpora import CORPORA, Embedded, Source, registered
 from rnncli.home import data_dir
 
-app = typer.Typer(
+verb = typer.Typer(
     help="List the corpora that rnn knows by name, and download them.",
     epilog="Example: rnn data get frost poe",
     no_args_is_help=True,
 )
 
 
-@app.command("list", epilog="Example: rnn data list --json")
+@verb.command("list", epilog="Example: rnn data list --json")
 def list_corpora(as_json: AsJson = False) -> None:
     """List the registered corpora: what each is, its size, and whether it is here or how to get it."""
     if as_json:
@@ -26,7 +26,7 @@ def list_corpora(as_json: AsJson = False) -> None:
     typer.echo(f"Downloads go to {data_dir().absolute()} (set RNN_HOME to choose the folder above it).")
 
 
-@app.command("get", epilog="Example: rnn data get frost poe")
+@verb.command("get", epilog="Example: rnn data get frost poe")
 def get_corpora(
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names from `rnn data list`.")],
     as_json: AsJson = False,

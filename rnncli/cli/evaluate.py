@@ -2,29 +2,26 @@
 
 import time
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from rnncli.analysis.baselines import BASELINES
 from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import AsJson, From, note, print_json, print_table, warn
-from rnncli.errors import UsageError
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Task
 from rnncli.training.settings import check_limits
 
-app = typer.Typer(
+verb = typer.Typer(
     help="Measure a trained model.", epilog="Example: rnn evaluate parity --bits 1000", no_args_is_help=True
 )
 
 
 def _verb(task: Task) -> Callable[..., None]:
-    def evaluate(flags: Flags, source: str | None, baselines: bool, as_json: bool) -> None:
-        from rnncli.analysis.baselines import BASELINES
+    def evaluate(flags: Flags, source: str | None, as_json: bool, baselines: bool = False) -> None:
         from rnncli.api import load_task
 
-        if baselines and task.name not in BASELINES:
-            raise UsageError(f"there are no baselines for {task.name}: leave --baselines out")
         options = task.evaluate.Options(**flags)
         check_limits(options)
         trained, warning = load_task(source, task.name)
@@ -53,17 +50,12 @@ def _verb(task: Task) -> Callable[..., None]:
         )
 
     evaluate.__doc__ = f"Measure a model of {task.name}."
-    return command_of(
-        task.evaluate.Options,
-        evaluate,
-        source=(From, None),
-        baselines=(
-            Annotated[bool, typer.Option("--baselines", help="Measure simple models beside it.")],
-            False,
-        ),
-        as_json=(AsJson, False),
-    )
+    common: dict[str, Any] = {"source": (From, None), "as_json": (AsJson, False)}
+    if task.name in BASELINES:
+        beside = typer.Option("--baselines", help="Measure simple models beside it.")
+        common["baselines"] = (Annotated[bool, beside], False)
+    return command_of(task.evaluate.Options, evaluate, **common)
 
 
 for _task in TASKS.values():
-    app.command(_task.name, epilog=f"Example: {_task.evaluate.example}")(_verb(_task))
+    verb.command(_task.name, epilog=f"Example: {_task.evaluate.example}")(_verb(_task))

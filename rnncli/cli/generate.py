@@ -11,7 +11,7 @@ from rnncli.tasks import TASKS
 from rnncli.tasks.base import Action, Task
 from rnncli.training.settings import check_limits
 
-app = typer.Typer(help="Write new text.", epilog="Example: rnn generate poetry --lines 8", no_args_is_help=True)
+verb = typer.Typer(help="Write new text.", epilog="Example: rnn generate poetry --lines 8", no_args_is_help=True)
 
 
 def _verb(task: Task, action: Action) -> Callable[..., None]:
@@ -45,6 +45,6 @@ def _show(written: Any, source: str, as_json: bool) -> None:
 
 for _task in TASKS.values():
     if _task.generate is not None:
-        app.command(_task.name.removesuffix("-lm"), epilog=f"Example: {_task.generate.example}")(
+        verb.command(_task.name.removesuffix("-lm"), epilog=f"Example: {_task.generate.example}")(
             _verb(_task, _task.generate)
         )

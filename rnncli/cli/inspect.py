@@ -16,7 +16,7 @@ def inspect(
     from rnncli.api import restore
     from rnncli.training.runs import load_model
 
-    found, place, warning = load_model(file, "")
+    found, place, warning = load_model(file, None)
     if warning:
         warn(warning)
     trained = restore(found, place)
@@ -63,3 +63,6 @@ def inspect(
 
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+verb = inspect

@@ -10,17 +10,17 @@ from rnncli.home import checkpoints_dir
 if TYPE_CHECKING:
     from rnncli.training.runs import Run
 
-app = typer.Typer(help="List trained runs, or delete them.", epilog="Example: rnn runs delete my-run")
+verb = typer.Typer(help="List trained runs, or delete them.", epilog="Example: rnn runs delete my-run")
 
 
-@app.callback(invoke_without_command=True)
+@verb.callback(invoke_without_command=True)
 def runs(context: typer.Context) -> None:
     """List trained runs, or delete them."""
     if context.invoked_subcommand is None:
         list_runs()
 
 
-@app.command("list", epilog="Example: rnn runs list --json")
+@verb.command("list", epilog="Example: rnn runs list --json")
 def list_runs(as_json: AsJson = False) -> None:
     """List every run: task, state, best metric, steps, size."""
     from rnncli.training.runs import all_runs
@@ -35,7 +35,7 @@ def list_runs(as_json: AsJson = False) -> None:
         print_table(["task", "run", "state", "best", "steps", "size"], rows)
 
 
-@app.command("delete", epilog="Example: rnn runs delete my-run")
+@verb.command("delete", epilog="Example: rnn runs delete my-run")
 def delete_runs(
     names: Annotated[list[str], typer.Argument(metavar="RUN", help="Names from `rnn runs`, or TASK/RUN.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -56,24 +56,16 @@ def _row(facts: dict[str, Any]) -> list[Any]:
 
 
 def _facts(run: "Run") -> dict[str, Any]:
-    header = run.header
-    progress = header["progress"] if header else {}
-    metric, best = _best(header) if header else (None, None)
+    summary = run.summary
+    state = "unreadable"
+    if summary is not None:
+        state = summary.finished or ("training" if run.is_trained else "unfinished")
     return {
         "task": run.task,
         "run": run.name,
-        "state": "unreadable" if header is None else progress["finished"] or "unfinished",
-        "metric": metric,
-        "best": best,
-        "steps": progress.get("step"),
+        "state": state,
+        "metric": summary and summary.metric,
+        "best": summary and summary.best,
+        "steps": summary and summary.steps,
         "bytes": run.size,
     }
-
-
-def _best(header: dict[str, Any]) -> tuple[str | None, float | None]:
-    progress, monitor = header["progress"], header["monitor"]
-    for record in progress["history"]:
-        if record["step"] == progress["best_step"]:
-            name = "perplexity" if monitor == "loss" and "perplexity" in record else monitor
-            return name, record[name]
-    return None, None

@@ -15,7 +15,7 @@ from rnncli.tasks.base import Task, resolve
 if TYPE_CHECKING:
     from rnncli.api import Training
 
-app = typer.Typer(help="Train a model of a task.", epilog="Example: rnn train parity", no_args_is_help=True)
+verb = typer.Typer(help="Train a model of a task.", epilog="Example: rnn train parity", no_args_is_help=True)
 
 
 def _verb(task: Task) -> Callable[..., None]:
@@ -64,13 +64,18 @@ def _verb(task: Task) -> Callable[..., None]:
 
 
 for _task in TASKS.values():
-    app.command(_task.name, epilog=f"Example: rnn train {_task.name} --seed 1")(_verb(_task))
+    verb.command(_task.name, epilog=f"Example: rnn train {_task.name} --seed 1")(_verb(_task))
 
 
 def _run_to_resume(task: str, name: str | None) -> Any:
     from rnncli.training.runs import find_run, newest_unfinished
 
-    return newest_unfinished(task) if name is None else find_run(name, task)
+    if name is None:
+        return newest_unfinished(task)
+    run = find_run(name, task)
+    if run.task != task:
+        raise UsageError(f"{name} is a run of {run.task}: rnn train {run.task} --resume --name {run.name}")
+    return run
 
 
 def _train(training: "Training", *, resumed: bool, as_json: bool) -> None:
@@ -78,12 +83,12 @@ def _train(training: "Training", *, resumed: bool, as_json: bool) -> None:
     from rnncli.analysis.plots import draw_curve
     from rnncli.cli.progress import Bar
 
-    trainer, run = training.trainer, training.run_folder
+    trainer, run = training.trainer, training.run
     note(f"{training.task.name} on {training.experiment.about}")
     note(_what_is_trained(training))
     note(f"run {run.name}, {'resumed' if resumed else 'started'}{_expected(training)}")
     with Bar(trainer) as bar:
-        training.run(bar.listen, bar.warn)
+        training.train(bar.listen, bar.warn)
     picture = draw_curve(trainer.progress.history, run.folder / "curve.png", title=f"{run.task} · {run.name}")
     result: dict[str, Any] = {
         "task": run.task,
@@ -126,17 +131,20 @@ def _what_is_trained(training: "Training") -> str:
 def _expected(training: "Training") -> str:
     """How long all epochs would take, measured on a few steps that leave no trace."""
     from rnncli.training.estimate import seconds_a_step
+    from rnncli.training.loop import NotFinite
 
     trainer = training.trainer
     left = trainer.planned_steps - trainer.progress.step
-    seconds = left * seconds_a_step(trainer)
-    limit = training.config.max_time
-    about = min(seconds, limit) if limit else seconds
-    length = (
-        f"{about:.0f} s"
-        if about < 120
-        else f"{about / 60:.0f} minutes"
-        if about < 7200
-        else f"{about / 3600:.1f} hours"
-    )
-    return f": {left:,} steps, at most about {length}"
+    try:
+        seconds = left * seconds_a_step(trainer)
+    except NotFinite:
+        return f": {left:,} steps"  # the training itself will say at which step
+    if training.config.max_time:
+        seconds = min(seconds, max(0.0, training.config.max_time - trainer.progress.seconds))
+    return f": {left:,} steps, about {_duration(seconds)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

@@ -89,4 +89,4 @@ class Sentences:
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     """The source of an epoch's order: a function of seed and epoch alone, apart from all other chance."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)

@@ -20,11 +20,6 @@ class Corpus:
     text: str
     origin: str
 
-    @property
-    def lines(self) -> list[str]:
-        """The lines that hold more than white space, in order, without their line ends."""
-        return [line for line in self.text.split("\n") if line.strip()]
-
 
 @dataclass(frozen=True)
 class Embedded:
@@ -181,6 +176,16 @@ def load_corpus(spec: str) -> Corpus:
     if spec in CORPORA:
         return CORPORA[spec].load()
     return _load_path(spec)
+
+
+def lasting(spec: str) -> str:
+    """The same corpus, by a path that means it in any folder."""
+    label, equals, rest = spec.partition("=")
+    if equals and not _written_as_path(label):
+        return f"{label}={lasting(rest)}"
+    if spec == "-" or spec in CORPORA or _mode(Path(spec)) is None:
+        return spec
+    return str(Path(spec).absolute())
 
 
 def _load_path(spec: str) -> Corpus:

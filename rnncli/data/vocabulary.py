@@ -16,14 +16,19 @@ class Vocabulary:
     tokens: tuple[str, ...]
 
     @classmethod
-    def of(cls, sequences: Iterable[Sequence[str]], min_count: int = 1, size: int | None = None) -> "Vocabulary":
-        """Take in every token seen at least `min_count` times, at most `size` of them, ties in alphabetical order."""
+    def of(cls, sequences: Iterable[Sequence[str]], min_count: int = 1) -> "Vocabulary":
+        """Take in every token seen at least `min_count` times, ties in alphabetical order."""
         counts = Counter(token for sequence in sequences for token in sequence)
         kept = sorted((token for token, count in counts.items() if count >= min_count), key=lambda t: (-counts[t], t))
-        return cls(SPECIALS + tuple(kept[:size]))
+        return cls(SPECIALS + tuple(kept))
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The tokens that stand for themselves."""
+        return self.tokens[len(SPECIALS) :]
 
     @cached_property
     def numbers(self) -> dict[str, int]:

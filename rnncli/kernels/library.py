@@ -10,9 +10,6 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
-# cuDNN copies weights that do not lie in one block, and says so at every call; ours lie as the equations have them.
-warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
-
 
 class VendorForm(NamedTuple):
     """A cell in torch's terms: its function, and weights in its layout and gate order."""
@@ -41,9 +38,15 @@ def _call(form: VendorForm, x: Tensor | PackedSequence, state: tuple[Tensor, ...
     """Run one layer in one direction; returns its outputs and each field of the last state."""
     start = tuple(value[None].contiguous() for value in state)
     hx = start if len(start) > 1 else start[0]
+    if not x.data.is_cuda:
+        return tuple(_run(form, x, hx))
+    with warnings.catch_warnings():  # cuDNN copies weights that do not lie in one block, and says so at every call
+        warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+        return tuple(_run(form, x, hx))
+
+
+def _run(form: VendorForm, x: Tensor | PackedSequence, hx: Tensor | tuple[Tensor, ...]) -> Any:
     options = (True, 1, 0.0, torch.is_grad_enabled(), False)  # biases, layers, dropout, train, bidirectional
     if isinstance(x, PackedSequence):
-        result = form.function(x.data, x.batch_sizes, hx, form.weights, *options)
-    else:
-        result = form.function(x, hx, form.weights, *options, False)  # batch_first
-    return tuple(result)
+        return form.function(x.data, x.batch_sizes, hx, form.weights, *options)
+    return form.function(x, hx, form.weights, *options, False)  # batch_first

@@ -26,14 +26,19 @@ def choose_backend(cell: Recurrence[StateT], backend: str = "auto") -> str:
     `auto` takes torch's layer wherever the equations coincide: it was faster at every shape measured.
     Raises UsageError for an unknown backend, or for one that cannot compute this cell.
     """
+    return "reference" if _vendor_form(cell, backend) is None else "library"
+
+
+def _vendor_form(cell: Recurrence[StateT], backend: str) -> VendorForm | None:
+    """The cell in torch's terms, or None where the reference is to unroll it; raises as `choose_backend`."""
     if backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    fits = cell.vendor_form() is not None
-    if backend == "library" and not fits:
+    if backend == "reference":
+        return None
+    form = cell.vendor_form()
+    if form is None and backend == "library":
         raise UsageError(f"torch has no layer with the equations of {cell.kind}: use --backend reference or auto")
-    if backend == "auto":
-        return "library" if fits else "reference"
-    return backend
+    return form
 
 
 def scan(
@@ -50,11 +55,10 @@ def scan(
     """
     if lengths is not None:
         x = blank_padding(x, lengths)
-    if choose_backend(cell, backend) == "library":
-        form = cell.vendor_form()
-        assert form is not None
-        return scan_library(form, x, state, lengths)
-    return scan_reference(cell, x, state, lengths)
+    form = _vendor_form(cell, backend)
+    if form is None:
+        return scan_reference(cell, x, state, lengths)
+    return scan_library(form, x, state, lengths)
 
 
 def blank_padding(x: Tensor, lengths: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ def token_probabilities(logits: Tensor, sampling: Sampling, barred: Sequence[int
     logits = logits.index_fill(-1, torch.tensor(barred, device=logits.device), -torch.inf)
     if sampling.temperature == 0:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
-    return _nucleus(_top(logits / sampling.temperature, sampling.top_k).softmax(-1), sampling.top_p)
+    scaled = (logits - logits.amax(-1, keepdim=True)) / sampling.temperature  # at most 0: no temperature overflows
+    return _nucleus(_top(scaled, sampling.top_k).softmax(-1), sampling.top_p)
 
 
 def _top(logits: Tensor, k: int) -> Tensor:

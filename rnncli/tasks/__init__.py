@@ -1,6 +1,11 @@
-"""The tasks, one a file; `TASKS` is where a new one is registered."""
+"""The tasks, one a file; `MODULES` is where a new one is registered."""
 
-from rnncli.tasks import parity, poetry_lm
+from importlib import import_module
+
 from rnncli.tasks.base import Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (parity.TASK, poetry_lm.TASK)}
+MODULES = ("parity", "poetry_lm")
+
+TASKS: dict[str, Task] = {
+    task.name: task for task in (import_module(f"{__name__}.{module}").TASK for module in MODULES)
+}

@@ -49,11 +49,12 @@ class RecurrentSettings(TrainingSettings):
             raise UsageError(f"--hidden must be sizes such as 64 or 64,32, not {self.hidden!r}")
         return tuple(int(part) for part in parts)
 
-    def shape(self, *, bidirectional: bool = False) -> "StackShape":
+    @property
+    def shape(self) -> "StackShape":
         """The stack of cells that the settings describe."""
         from rnncli.models.stack import StackShape
 
-        return StackShape(self.cell, self.sizes, self.activation, self.learn_h0, self.layer_dropout, bidirectional)
+        return StackShape(self.cell, self.sizes, self.activation, self.learn_h0, self.layer_dropout)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Task:
     settle: Callable[[Any], Any] = lambda settings: settings  # fills in what depends on the machine: corpora
     generate: Action | None = None
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # where the flags call for one
+    implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
 
 
 def resolve(
@@ -106,22 +107,13 @@ def resolve(
 
     Raises UsageError for a preset, a key or a value that does not exist.
     """
-    values: dict[str, Any] = {}
-    preset = preset or task.implied_preset(flags)
-    if preset is not None:
-        if preset not in task.presets:
-            known = ", ".join(task.presets) or "none"
-            raise UsageError(f"{task.name} has no preset {preset!r}: it has {known}")
-        values |= task.presets[preset]
-    if file is not None:
-        values |= _read_toml(file, task.Config)
-    values |= flags
-    return settings_of(task.Config, values)
-
-
-def settings_of(Config: type[RecurrentSettings], values: Mapping[str, Any]) -> RecurrentSettings:
-    """Build settings from plain values and hold them against their limits; raises UsageError."""
-    settings = Config(**values)
+    asked = {} if file is None else _read_toml(file, task.Config)
+    asked |= flags
+    preset = preset or task.implied_preset(asked)
+    if preset is not None and preset not in task.presets:
+        known = ", ".join(task.presets) or "none"
+        raise UsageError(f"{task.name} has no preset {preset!r}: it has {known}")
+    settings = task.Config(**({**task.presets[preset], **asked} if preset else asked))
     check_limits(settings)
     return settings
 

@@ -156,7 +156,7 @@ def build_model(config: ParityConfig, payload: Mapping[str, Any]) -> "nn.Module"
     del payload
     if config.model == "mlp":
         return FeedForward(config.bits, 2, config.sizes)
-    return Tagger(1, 2, config.shape(), config.backend)
+    return Tagger(1, 2, config.shape, config.backend)
 
 
 def scatter(model: "nn.Module") -> None:
@@ -205,7 +205,7 @@ class EvaluateOptions:
 
     bits: int | None = option(None, "Length of the strings; else as in training.", least=1, most=1_000_000)
     strings: int = option(1000, f"How many random strings, above {ALL_BITS} bits.", least=1)
-    seed: int = option(0, "Seed of the random strings.", least=0)
+    seed: int = option(0, "Seed of the random strings.", least=0, most=2**62)
 
 
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
@@ -218,22 +218,35 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
     feedforward = trained.config.model == "mlp"
     if feedforward and bits != trained.config.bits:
         raise UsageError(f"a feed-forward net takes strings of its own length alone: --bits {trained.config.bits}")
-    if bits > ALL_BITS:
-        # apart from any seed of training: no string of theirs was ever seen there
-        generator = torch.Generator().manual_seed(2**40 + options.seed)
-        strings = torch.randint(2, (options.strings, bits), generator=generator)
-    else:
-        strings = all_strings(bits, 0)
-    right = total = loss = 0.0
+    right = loss = 0.0
+    count = options.strings if bits > ALL_BITS else 2**bits
     with torch.inference_mode():
-        for part in strings.split(max(1, 1_000_000 // bits)):
-            batch = wholes(part) if feedforward else sequences(part)
-            logits, _ = trained.model(batch.inputs)
-            metrics = last_step_metrics(logits, batch.targets)
+        for part in _evaluation_strings(bits, options):
+            logits, targets = _answers(trained.model, part, feedforward)
+            metrics = last_step_metrics(logits, targets)
             right += metrics["accuracy"] * len(part)
             loss += metrics["loss"] * len(part)
-            total += len(part)
-    return {"bits": bits, "strings": int(total), "accuracy": right / total, "loss": loss / total}
+    return {"bits": bits, "strings": count, "accuracy": right / count, "loss": loss / count}
+
+
+def _evaluation_strings(bits: int, options: EvaluateOptions) -> Iterator["Tensor"]:
+    """All strings of a length, or random ones, in parts that fit into memory."""
+    import torch
+
+    most = max(1, 1_000_000 // bits)
+    if bits <= ALL_BITS:
+        yield from all_strings(bits, 0).split(most)
+        return
+    # apart from any seed of training: what is drawn here was drawn nowhere there
+    generator = torch.Generator().manual_seed((2**40 + options.seed) % 2**63)
+    for begin in range(0, options.strings, most):
+        yield torch.randint(2, (min(most, options.strings - begin), bits), generator=generator)
+
+
+def _answers(model: "nn.Module", strings: "Tensor", feedforward: bool) -> tuple["Tensor", "Tensor"]:
+    batch = wholes(strings) if feedforward else sequences(strings)
+    logits, _ = model(batch.inputs)
+    return logits, batch.targets
 
 
 TASK = Task(

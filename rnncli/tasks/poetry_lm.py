@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import CORPORA, Corpus, available, load_corpus
+from rnncli.data.corpora import CORPORA, Corpus, available, lasting, load_corpus
 from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
@@ -91,7 +91,7 @@ class Verse(NamedTuple):
 def settle(config: PoetryConfig) -> PoetryConfig:
     """Where no corpus is named: Frost where `data/` has him, else the embedded voice."""
     default = ("frost",) if available("frost") else ("hillside",)
-    return replace(config, corpus=config.corpus or default)
+    return replace(config, corpus=tuple(lasting(spec) for spec in config.corpus) or default)
 
 
 def read_verse(specs: Sequence[str], hold_out: int) -> Verse:
@@ -139,6 +139,8 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
 
     verse = read_verse(config.corpus, config.hold_out)
     vocabulary = Vocabulary.of(verse.training, config.min_count)
+    if not vocabulary.words:
+        raise UsageError(f"{verse.name}: no word comes {config.min_count} times: take --min-count 1, or more text")
     payload = {
         "corpus": verse.name,
         "fingerprint": verse.fingerprint,
@@ -177,7 +179,7 @@ def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module"
     return LanguageModel(
         len(payload["vocabulary"]),
         config.embedding,
-        config.shape(),
+        config.shape,
         dropouts=Dropouts(config.word_dropout, config.embedding_dropout, config.output_dropout),
         tied=config.tied,
         backend=config.backend,
@@ -263,17 +265,20 @@ def evaluation_lines(trained: Trained, options: EvaluateOptions) -> list[list[st
     """The lines to evaluate on: those of another corpus, or those that training held out."""
     if options.corpus:
         return read_verse(options.corpus, 0).training
-    return training_verse(trained).held_out
+    held_out = training_verse(trained).held_out
+    if not held_out:
+        raise UsageError(f"no line was held out when {trained.source} was trained: give a --corpus to evaluate on")
+    return held_out
 
 
 def training_verse(trained: Trained) -> Verse:
-    """The text a model was trained on, read again; raises UsageError where it changed, or nothing was held out."""
+    """The text a model was trained on, read again; raises UsageError where it changed or cannot be."""
     config: PoetryConfig = trained.config
+    if "-" in config.corpus:
+        raise UsageError(f"{trained.source} learned from standard input, which cannot be read again: give --corpus")
     verse = read_verse(config.corpus, config.hold_out)
     if verse.fingerprint != trained.payload["fingerprint"]:
         raise UsageError(f"{verse.name} is no longer the text that {trained.source} was trained on: give --corpus")
-    if not verse.held_out:
-        raise UsageError(f"{trained.source} was trained on all lines (--hold-out 0): give a --corpus to evaluate on")
     return verse
 
 

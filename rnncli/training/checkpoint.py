@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, data: bytes, *, keep: bool = False) -> None:
-    """Put `data` at `path` so that at every moment a whole file stands there, whatever happens meanwhile.
+    """Put `data` at `path`, whole or not at all, whatever happens meanwhile.
 
     It goes by a temporary file in the same folder: written, flushed, synced, renamed, the folder synced. With `keep`,
     the file that stood there stays on as `previous` beside it. Raises RnnError when the disk is full or forbids it;
@@ -108,6 +109,7 @@ def _keep_previous(path: Path) -> None:
         path.replace(path.with_name(PREVIOUS))
         return
     second.replace(path.with_name(PREVIOUS))
+    second.unlink(missing_ok=True)  # it stays when `previous` already was a name of this very file
 
 
 def _read_file(path: Path, *, header_only: bool = False) -> bytes:
@@ -136,7 +138,7 @@ def _metadata(data: bytes, source: Path) -> dict[str, str]:
         if data[:2] == b"PK" or data[:1] == b"\x80":
             raise CheckpointError(f"{source} is a pickle, which can run code when opened: rnn never opens one")
         raise CheckpointError(f"{source} is not a checkpoint of rnn, or its beginning is damaged")
-    if len(str(metadata.get("sha256", ""))) != len(_BLANK) or "header" not in metadata:
+    if not re.fullmatch("[0-9a-f]{64}", str(metadata.get("sha256"))) or not isinstance(metadata.get("header"), str):
         raise CheckpointError(f"{source} is a safetensors file, but not a checkpoint of rnn")
     return metadata
 
@@ -145,7 +147,9 @@ def _header(data: bytes, source: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads(_metadata(data, source)["header"])
         schema = header["schema"]
-    except (ValueError, KeyError, TypeError):
+        if not isinstance(schema, int):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(f"{source} is damaged: its header cannot be read") from None
     if schema > SCHEMA:
         raise CheckpointError(

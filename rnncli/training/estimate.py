@@ -8,6 +8,7 @@ from itertools import islice
 import torch
 
 from rnncli.training.loop import Trainer
+from rnncli.training.randomness import cuda_devices
 
 STEPS = 20
 SECONDS = 0.5
@@ -15,10 +16,10 @@ SECONDS = 0.5
 
 def seconds_a_step(trainer: Trainer) -> float:
     """The mean time of a training step, over at most 20 steps or half a second; weights and chance stay as they are."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
+    with torch.random.fork_rng(cuda_devices()):
         experiment = replace(trainer.experiment, model=copy.deepcopy(trainer.model))
-        shadow = Trainer(experiment, replace(trainer.settings, validate_every=0))
+        shadow = Trainer(experiment, trainer.settings)
+        shadow.progress.step, shadow.progress.epoch = trainer.progress.step, trainer.progress.epoch
         batches = iter(experiment.batches(trainer.progress.epoch))
         for batch in islice(batches, 1):  # the first step pays for what later ones find ready
             shadow.take_step(batch)

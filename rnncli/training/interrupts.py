@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,28 +11,41 @@ from types import FrameType
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
+REPEATED = 0.5
+"""Seconds within which the same signal counts once: a wrapper may pass on what the terminal has sent as well."""
+
+
 class Interrupts:
     """Notes the first signal that came."""
 
     received: int = 0
+    at: float = 0.0
 
     def note(self, number: int, _frame: FrameType | None) -> None:
         """Signal handler: remember the first signal, obey a second one on the spot."""
+        if number == self.received and time.monotonic() - self.at < REPEATED:
+            return
         if self.received:
             os._exit(128 + number)  # every save is atomic: nothing can be left half-written
-        self.received = number
+        self.received, self.at = number, time.monotonic()
 
 
 @contextmanager
 def noted_interrupts() -> Iterator[Interrupts]:
-    """While inside, `SIGNALS` are noted instead of obeyed (in the main thread; elsewhere none can come)."""
+    """While inside, `SIGNALS` are noted instead of obeyed; those that the process ignores (nohup) it still ignores.
+
+    Signals reach the main thread alone: elsewhere none can come.
+    """
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
-    before = {number: signal.signal(number, interrupts.note) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    noted = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in noted:
+        signal.signal(number, interrupts.note)
     try:
         yield interrupts
     finally:
-        for number, handler in before.items():
+        for number, handler in noted.items():
             signal.signal(number, handler)

@@ -1,5 +1,6 @@
 """The training loop: one for every task. It yields what happened; whoever drives it logs, draws and saves."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -39,6 +40,10 @@ class Progress:
     count: int = 0
     finished: str = ""  # why the run ended; empty while it has not
     history: list[dict[str, Any]] = field(default_factory=list)  # a record a validation, as in metrics.jsonl
+
+
+class NotFinite(RnnError):
+    """A loss or a gradient is infinite or no number; the trainer stands as before that step."""
 
 
 class Stepped(NamedTuple):
@@ -137,10 +142,10 @@ class Trainer:
         gradients = [parameter.grad for parameter in self.learned if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         value, size = torch.stack([loss.detach(), norm]).tolist()
-        if not (abs(value) < float("inf") and size < float("inf")):
+        if not (math.isfinite(value) and math.isfinite(size)):
             progress = self.progress
-            what = f"the loss is {value}" if not abs(value) < float("inf") else f"the gradient's norm is {size}"
-            raise RnnError(
+            what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient's norm is {size}"
+            raise NotFinite(
                 f"{what} at batch {progress.index + 1} of epoch {progress.epoch + 1} (step {progress.step + 1}): "
                 "training stopped before that step; try a lower --lr or a smaller --clip"
             )
@@ -163,12 +168,13 @@ class Trainer:
             metrics: Metrics = self.experiment.validate(self.model)
         value = metrics[self.experiment.monitor]
         gain = -value if self.experiment.higher_is_better else value
-        improved = progress.best is None or gain < progress.best or self.experiment.solved(metrics)
+        better = math.isfinite(gain) and (progress.best is None or gain < progress.best)
+        improved = better or self.experiment.solved(metrics)
         if improved:
             progress.best, progress.best_step, progress.stale = gain, progress.step, 0
         else:
             progress.stale += 1
-        if self.settings.schedule == "plateau" and self.settings.patience and progress.stale > self.settings.patience:
+        if self.settings.schedule == "plateau" and progress.stale >= self.settings.patience:
             progress.drops, progress.stale = progress.drops + 1, 0
         progress.seconds += time.perf_counter() - began
         record = {
@@ -193,7 +199,7 @@ class Trainer:
         if progress.epoch >= settings.epochs:
             return "done"
         if settings.max_time and progress.seconds >= settings.max_time:
-            return f"{settings.max_time:g} seconds are over"
+            return f"{settings.max_time:g} s are over"
         return ""
 
     def _hopeless(self) -> bool:
@@ -207,6 +213,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.learned, self.settings)
         self.carried = None
         progress.restarts, progress.restarted = progress.restarts + 1, progress.step
+        progress.stale = progress.drops = 0
         return Restarted(progress.restarts)
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -15,6 +15,11 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
+def cuda_devices() -> range:
+    """The CUDA devices in use; none where nothing has touched CUDA, so that training on a CPU leaves it alone."""
+    return range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
+
+
 def random_state() -> dict[str, Tensor]:
     """The state of every generator, as tensors by name."""
     version, words, gauss = random.getstate()
@@ -28,7 +33,7 @@ def random_state() -> dict[str, Tensor]:
         "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
         "numpy_rest": torch.tensor([position, has_gauss, cached], dtype=torch.float64),
     }
-    for device in range(torch.cuda.device_count()):
+    for device in cuda_devices():
         state[f"cuda{device}"] = torch.cuda.get_rng_state(device)
     return state
 
@@ -41,6 +46,6 @@ def restore_random_state(state: Mapping[str, Tensor]) -> None:
     position, has_gauss, cached = state["numpy_rest"].tolist()
     keys = state["numpy"].numpy().astype(np.uint32)
     np.random.set_state(("MT19937", keys, int(position), int(has_gauss), cached))
-    for device in range(torch.cuda.device_count()):
+    for device in cuda_devices():
         if f"cuda{device}" in state:
             torch.cuda.set_rng_state(state[f"cuda{device}"], device)

@@ -2,13 +2,15 @@
 
 import contextlib
 import datetime
+import itertools
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import checkpoints_dir
@@ -40,15 +42,28 @@ class Run:
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+        total = 0
+        for file in self.folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # a temporary file of a run that is being trained
+                total += file.stat().st_size if file.is_file() else 0
+        return total
 
     @property
-    def header(self) -> dict[str, Any] | None:
-        """The header of its newest readable checkpoint, unverified; None where there is none."""
+    def summary(self) -> "Summary | None":
+        """How it stands, by its newest readable header, unverified; None where there is none."""
         for name in (LAST, PREVIOUS, BEST):
-            with contextlib.suppress(CheckpointError):
-                return checkpoint.read_header(self.folder / name)
+            with contextlib.suppress(CheckpointError, KeyError, TypeError, AttributeError):
+                return Summary.of(checkpoint.read_header(self.folder / name))
         return None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether some process is training it right now."""
+        try:
+            with self.locked():
+                return False
+        except RnnError:
+            return True
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -85,6 +100,28 @@ class Run:
             raise RnnError(f"cannot write {self.metrics}: {error.strerror}") from None
 
 
+class Summary(NamedTuple):
+    """How a run stands, in the words of a table."""
+
+    finished: str  # why it ended; empty while it has not
+    metric: str | None
+    best: float | None
+    steps: int
+
+    @classmethod
+    def of(cls, header: Mapping[str, Any]) -> "Summary":
+        """Read it off a checkpoint's header; raises KeyError, TypeError or AttributeError where that is damaged."""
+        progress, metric = header["progress"], header["monitor"]
+        best: dict[str, Any] = next(
+            (record for record in progress["history"] if record["step"] == progress["best_step"]), {}
+        )
+        metric = "perplexity" if metric == "loss" and "perplexity" in best else metric
+        finished, steps = progress["finished"], progress["step"]
+        if not isinstance(finished, str) or not isinstance(steps, int):
+            raise TypeError("a damaged header")
+        return cls(finished, metric if best else None, best[metric] if best else None, steps)
+
+
 def _lock(folder: Path) -> int | None:
     """Lock a folder through its own handle, which leaves no file behind; None where the system cannot."""
     if sys.platform == "win32":
@@ -94,39 +131,69 @@ def _lock(folder: Path) -> int | None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(handle)
         raise RnnError(
             f"run {folder.name} is being trained by another process: wait for it, or start a new run"
         ) from None
+    except OSError:  # a file system without locks
+        os.close(handle)
+        return None
     return handle
 
 
 def new_run(task: str, label: str, name: str | None) -> Run:
-    """Name a new run: `name`, or the date, the time and the label; raises UsageError for a name that cannot be."""
+    """Make a new run's folder: `name`, or the date, the time and the label; never one that holds checkpoints.
+
+    Raises UsageError for a name that is taken or cannot be a folder's, RnnError where no folder can be made.
+    """
     folder = checkpoints_dir() / task
-    if name is not None:
-        if not name or name in (".", "..") or any(sign in name for sign in "/\\\0") or len(name) > 200:
-            raise UsageError(f"--name {name!r} cannot be a folder's name")
-        if (folder / name).exists():
-            raise UsageError(f"run {name!r} of {task} is already there: take another --name, or --resume --name {name}")
-        return Run(folder / name)
-    stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{label.replace(':', '-')}"
-    names = [stamp, *(f"{stamp}-{count}" for count in range(2, 1000))]
-    return Run(next(folder / each for each in names if not (folder / each).exists()))
+    try:
+        if name is not None:
+            return _named_run(folder, name)
+        stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{label.replace(':', '-')}"
+        for place in itertools.count(1):
+            with contextlib.suppress(FileExistsError):  # another process may take the name at the same moment
+                return Run(_made(folder / (stamp if place == 1 else f"{stamp}-{place}")))
+    except OSError as error:
+        raise RnnError(f"cannot make a folder for the run in {folder}: {error.strerror}; see RNN_HOME") from None
+    raise AssertionError("unreachable")
+
+
+def _named_run(folder: Path, name: str) -> Run:
+    if not name.strip() or name in (".", "..") or any(sign in name for sign in "/\\\0") or len(name.encode()) > 200:
+        raise UsageError(f"--name {name!r} cannot be a folder's name")
+    run = Run(folder / name)
+    if any(run.folder.glob("*.safetensors")):
+        raise UsageError(
+            f"run {name!r} of {run.task} is already there: take another --name, or --resume --name {shlex.quote(name)}"
+        )
+    with contextlib.suppress(FileExistsError):  # left by a process that ended before its first save
+        _made(run.folder)
+    return run
+
+
+def _made(folder: Path) -> Path:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
+    return folder
 
 
 def all_runs(task: str | None = None) -> list[Run]:
     """Every run on disk, of one task or of all, newest first."""
-    folders = checkpoints_dir().glob(f"{task or '*'}/*/")
-    runs = [Run(folder) for folder in folders if any(folder.glob("*.safetensors"))]
+    tasks = [folder for folder in _folders(checkpoints_dir()) if task in (None, folder.name)]
+    runs = [Run(folder) for each in tasks for folder in _folders(each) if any(folder.glob("*.safetensors"))]
     return sorted(runs, key=lambda run: (run.folder.stat().st_mtime, run.name), reverse=True)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [each for each in folder.iterdir() if each.is_dir()] if folder.is_dir() else []
 
 
 def find_run(name: str, task: str | None = None) -> Run:
     """Find a run by its name or `task/name`; raises UsageError when there is none, or more than one."""
     group, _, last = name.rpartition("/")
-    found = [run for run in all_runs(group or task) if run.name == last]
+    found = [run for run in all_runs(task) if run.name == last and group in ("", run.task)]
     if not found:
         raise UsageError(f"there is no run {name!r}: `rnn runs` lists them")
     if len(found) > 1:
@@ -137,8 +204,8 @@ def find_run(name: str, task: str | None = None) -> Run:
 def newest_unfinished(task: str) -> Run:
     """The task's newest run that can be taken up again; raises UsageError when there is none."""
     for run in all_runs(task):
-        header = run.header
-        if header is not None and not header["progress"]["finished"]:
+        summary = run.summary
+        if summary is not None and not summary.finished and not run.is_trained:
             return run
     raise UsageError(f"no run of {task} is unfinished: `rnn train {task}` starts a new one")
 
@@ -156,8 +223,8 @@ def load_for_resume(run: Run) -> tuple[Checkpoint, str]:
     return _first_sound(run, (LAST, PREVIOUS))
 
 
-def load_model(source: str | None, task: str) -> tuple[Checkpoint, Path, str]:
-    """Find a trained model: by file, folder or run name, or else the task's newest run.
+def load_model(source: str | None, task: str | None) -> tuple[Checkpoint, Path, str]:
+    """Find a trained model of a task, or of any: by file, folder or run name, or else the task's newest run.
 
     Returns its best checkpoint (or `last`, where there is no best yet), where it came from, and a warning or "".
     Raises UsageError when there is none, or when it is a model of another task.
@@ -176,8 +243,8 @@ def load_model(source: str | None, task: str) -> tuple[Checkpoint, Path, str]:
     return _of_task(found, str(source or run.folder), task), run.folder, warning
 
 
-def _of_task(found: Checkpoint, source: str, task: str) -> Checkpoint:
-    if task and found.header.get("task") != task:
+def _of_task(found: Checkpoint, source: str, task: str | None) -> Checkpoint:
+    if task is not None and found.header.get("task") != task:
         raise UsageError(f"{source} is a model of {found.header.get('task')}, not of {task}")
     return found
 

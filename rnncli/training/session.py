@@ -1,13 +1,16 @@
 """A session of training: drives the loop, keeps its run on disk, and obeys signals."""
 
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 from rnncli.errors import Interrupted, RnnError
 from rnncli.training.checkpoint import Checkpoint, to_bytes
 from rnncli.training.interrupts import noted_interrupts
-from rnncli.training.loop import Event, Stepped, Trainer, Validated
+from rnncli.training.loop import Event, NotFinite, Stepped, Trainer, Validated
 from rnncli.training.runs import Run
 
 
@@ -45,9 +48,12 @@ class Session:
                             self._stop(interrupts.received)
                         if time.monotonic() - self._saved_at >= self.trainer.settings.save_every:
                             self._save(warn)
-            except RnnError:
-                self._save_best()  # the model fell ill: the best one before it is kept
+            except NotFinite:
+                self.save()  # the state before that step is sound
                 raise
+            except torch.OutOfMemoryError:
+                self._save_best()
+                raise RnnError("the device is out of memory: try a smaller --batch-size or --bptt") from None
             self.save()
 
     def save(self) -> None:
@@ -85,7 +91,7 @@ class Session:
         progress = self.trainer.progress
         raise Interrupted(
             f"stopped and saved at step {progress.step}: "
-            f"`rnn train {self.run.task} --resume --name {self.run.name}` goes on from here",
+            f"`rnn train {self.run.task} --resume --name {shlex.quote(self.run.name)}` goes on from here",
             number,
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rnncli.cli.data import app
+from rnncli.cli.data import verb as app
 from rnncli.data.corpora import CORPORA, Remote
 from rnncli.errors import RnnError, UsageError
 

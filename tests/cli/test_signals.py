@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rnncli.training import checkpoint
+from rnncli.training.runs import Run
 
 TRAIN = "train poetry-lm --corpus hillside --epochs 100000 --hidden 8 --embedding 8 --name mine"
 
 
-def start(home: Path, words: str = TRAIN) -> subprocess.Popen[str]:
+def start(home: Path, words: str = TRAIN, **options: Any) -> subprocess.Popen[str]:
     """Start `rnn`, and wait until it has trained for a while."""
     metrics = home / "checkpoints/poetry-lm/mine/metrics.jsonl"
     before = metrics.stat().st_size if metrics.exists() else 0
@@ -25,6 +27,7 @@ def start(home: Path, words: str = TRAIN) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        **options,
     )
     deadline = time.monotonic() + 60
     while not (metrics.exists() and metrics.stat().st_size > before):
@@ -72,12 +75,36 @@ def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, code: int,
 
 
 def test_a_second_signal_ends_at_once(home: Path) -> None:
-    """The first is held up by a step that takes long: here, by a stopped process."""
+    """Both are pending when the process goes on: the second is obeyed in the handler, before the step ends."""
     process = start(home)
-    process.send_signal(signal.SIGSTOP)
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGCONT)
-    process.communicate(timeout=30)
+    for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
+        process.send_signal(number)
+    _, err = process.communicate(timeout=30)
     assert process.returncode in (130, 143)
-    assert not list((home / "checkpoints/poetry-lm/mine").glob("*.tmp"))
+    assert "stopped and saved" not in err
+    with Run(home / "checkpoints/poetry-lm/mine").locked():
+        assert not list((home / "checkpoints/poetry-lm/mine").glob("*.tmp"))
+
+
+def test_what_the_process_ignores_it_goes_on_ignoring(home: Path) -> None:
+    """As under nohup."""
+    process = start(home, TRAIN, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    metrics = home / "checkpoints/poetry-lm/mine/metrics.jsonl"
+    before, deadline = metrics.stat().st_size, time.monotonic() + 30
+    while metrics.stat().st_size < before + 2000 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert metrics.stat().st_size >= before + 2000
+
+
+def test_killed_in_its_first_second_a_run_is_there_and_goes_on(home: Path) -> None:
+    process = start(home)
+    process.kill()
+    process.communicate(timeout=30)
+    resumed = start(home, "train poetry-lm --resume")
+    resumed.send_signal(signal.SIGTERM)
+    resumed.communicate(timeout=30)
+    assert resumed.returncode == 143

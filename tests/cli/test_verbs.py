@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from rnncli.training.runs import Run
+
 QUICK = "--hidden 16 --embedding 12 --epochs 2 --corpus hillside"
 
 
@@ -27,6 +29,7 @@ def test_train_says_what_it_does_and_leaves_a_whole_run(rnn, home: Path) -> None
     assert {file.name for file in folder.iterdir()} == {
         "best.safetensors",
         "last.safetensors",
+        "previous.safetensors",
         "metrics.jsonl",
         "curve.png",
     }
@@ -66,7 +69,7 @@ def test_evaluate_shows_the_baselines_beside_the_model(poet) -> None:
         "gru:reset-after 16",
         "unigram",
         "Kneser-Ney trigram, discount 0.1",
-        "Kneser-Ney trigram, discount 0.9",
+        "best on training lines",
     ):
         assert row in out
     assert "nocturne" not in poet("evaluate poetry-lm --corpus nocturne").err
@@ -100,6 +103,30 @@ def test_a_run_goes_on_with_more_epochs_but_not_with_another_net(poet) -> None:
     assert poet("train poetry-lm --resume --name poet --epochs 3").code == 0
     records = json.loads(poet("inspect poet --json").out)
     assert records["steps"] in (22, 33)
+
+
+def test_resuming_checks_its_settings_and_its_task(poet) -> None:
+    assert "--epochs must be at least 1, not -3" in poet("train poetry-lm --resume --name poet --epochs -3").err
+    assert "--device must be one of" in poet("train poetry-lm --resume --name poet --device tpu").err
+    ran = poet("train parity --resume --name poetry-lm/poet")
+    assert ran.code == 2
+    assert ran.err.count("\n") == 1
+
+
+def test_a_run_in_training_is_left_alone(poet, home: Path) -> None:
+    run = Run(home / "checkpoints/poetry-lm/poet")
+    before = run.metrics.read_text()
+    with run.locked():
+        run.append_metrics({"step": 10**6})
+        ran = poet("train poetry-lm --resume --name poet --epochs 9")
+        assert (ran.code, ran.err.count("\n")) == (1, 1)
+        assert "is being trained by another process" in ran.err
+        assert "is being trained" in poet("runs delete poet --yes").err
+    assert run.metrics.read_text() == before + '{"step": 1000000}\n'
+
+
+def test_a_name_with_signs_that_pictures_read_as_formulas(rnn) -> None:
+    assert rnn("train parity --seed 1 --name 'a$b^$ c'").code == 0
 
 
 def test_a_damaged_last_is_named_and_previous_used(poet, home: Path) -> None:

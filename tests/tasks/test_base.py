@@ -24,6 +24,13 @@ def test_flags_beat_the_file_the_file_beats_the_preset(tmp_path: Path) -> None:
     assert (settings.momentum, settings.corpus) == (0.99, ("frost",))
 
 
+def test_a_feed_forward_net_gets_its_recipe_from_a_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "foil.toml"
+    file.write_text("model = 'mlp'\nlr = 0.5\n")
+    settings = resolve(TASKS["parity"], {}, file=file)
+    assert (settings.model, settings.epochs, settings.lr) == ("mlp", 3000, 0.5)
+
+
 def test_the_book_s_settings_are_the_book_s() -> None:
     poetry = resolve(TASKS["poetry-lm"], {}, "book")
     assert (poetry.embedding, poetry.sizes, poetry.activation, poetry.cell) == (30, (30,), "relu", "elman")
@@ -43,10 +50,16 @@ def test_the_book_s_settings_are_the_book_s() -> None:
     ("flags", "message"),
     [
         ({"lr": -1.0}, "--lr must be above 0, not -1.0"),
-        ({"lr": float("nan")}, "--lr must be a number, not nan"),
+        ({"lr": float("nan")}, "--lr must be a finite number, not nan"),
         ({"epochs": 0}, "--epochs must be at least 1, not 0"),
         ({"optimizer": "magic"}, "--optimizer must be one of sgd, rmsprop, adam, adamw, not 'magic'"),
-        ({"momentum": 1.5}, "--momentum must be at most 1, not 1.5"),
+        ({"momentum": 1.0}, "--momentum must be below 1, not 1.0"),
+        ({"seed": 2**63}, f"--seed must be at most {2**63 - 1}, not {2**63}"),
+        ({"warmup": 1.5}, "--warmup must be at most 1, not 1.5"),
+        (
+            {"schedule": "plateau"},
+            "--schedule plateau needs --patience: validations without gain before the learning rate drops",
+        ),
         ({"hidden": "4,x"}, "--hidden must be sizes such as 64 or 64,32, not '4,x'"),
         ({"hidden": "0"}, "--hidden must be sizes such as 64 or 64,32, not '0'"),
     ],

@@ -56,7 +56,7 @@ def test_what_is_counted_is_right_for_a_net_made_by_hand() -> None:
 @pytest.mark.parametrize("cell", ["elman", "rated", "gru", "lstm"])
 def test_the_default_recipe_solves_it_at_any_length(cell: str, home: Path) -> None:
     training = Training.start("parity", resolve(TASKS["parity"], {"cell": cell, "seed": 1}), "test")
-    training.run(lambda _: None, pytest.fail)
+    training.train(lambda _: None, pytest.fail)
     assert training.trainer.progress.finished == "solved"
     trained = load(home / "checkpoints/parity/test/best.safetensors")
     assert parity.evaluate(trained, parity.EvaluateOptions())["accuracy"] == 1
@@ -66,14 +66,14 @@ def test_the_default_recipe_solves_it_at_any_length(cell: str, home: Path) -> No
 def test_unsolved_weights_are_given_up_and_counted(home: Path) -> None:
     flags = {"seed": 0, "lr": 1e-9, "patience_steps": 100, "epochs": 5}
     training = Training.start("parity", resolve(TASKS["parity"], flags), "test")
-    training.run(lambda _: None, pytest.fail)
+    training.train(lambda _: None, pytest.fail)
     assert training.trainer.progress.restarts == 3  # at 100, 200, 300 of 320 steps
     assert training.trainer.progress.finished == "done"
 
 
 def test_the_foil_learns_too(home: Path) -> None:
     training = Training.start("parity", resolve(TASKS["parity"], {"model": "mlp", "bits": 6, "hidden": "32"}), "foil")
-    training.run(lambda _: None, pytest.fail)
+    training.train(lambda _: None, pytest.fail)
     assert training.trainer.progress.finished == "solved"
     trained = load(home / "checkpoints/parity/foil/best.safetensors")
     assert parity.evaluate(trained, parity.EvaluateOptions()) == {

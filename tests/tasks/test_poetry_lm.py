@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rnncli.analysis.baselines import BASELINES
 from rnncli.api import Training, load
 from rnncli.data.vocabulary import UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
@@ -17,7 +18,7 @@ QUICK = {"hidden": "16", "embedding": 12, "epochs": 3, "corpus": ("hillside",)}
 
 def train(home: Path, **flags) -> Trained:
     training = Training.start("poetry-lm", resolve(TASKS["poetry-lm"], QUICK | flags), "test")
-    training.run(lambda _: None, pytest.fail)
+    training.train(lambda _: None, pytest.fail)
     return load(home / "checkpoints/poetry-lm/test/best.safetensors")
 
 
@@ -92,7 +93,7 @@ def test_the_prime_begins_the_first_line_and_strangers_are_named(home: Path) -> 
 def test_mean_length_is_that_of_the_corpus(home: Path) -> None:
     """The book's lines came out too short: at the defaults ours are within a tenth of the corpus's."""
     training = Training.start("poetry-lm", resolve(TASKS["poetry-lm"], {"corpus": ("hillside",)}), "test")
-    training.run(lambda _: None, pytest.fail)
+    training.train(lambda _: None, pytest.fail)
     trained = load(home / "checkpoints/poetry-lm/test/best.safetensors")
     written = poetry_lm.write(trained, GenerateOptions(lines=1000, seed=0))
     mean = sum(len(line.split()) for line in written.lines) / 1000
@@ -136,4 +137,41 @@ def test_rare_words_are_unknown() -> None:
     vocabulary = Vocabulary.of([["a", "b", "a"], ["b", "c"]], min_count=2)
     assert vocabulary.tokens[3:] == ("a", "b")
     assert vocabulary.encode(["a", "c", "zebra"]) == [3, UNKNOWN, UNKNOWN]
-    assert Vocabulary.of([["b", "a", "a"]], size=1).tokens[3:] == ("a",)
+    assert Vocabulary.of([["b", "a", "a", "c"]]).words == ("a", "b", "c")
+
+
+def test_a_text_without_a_word_twice_is_refused(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rare.txt"
+    file.write_text("one two\nthree four\nfive six\n")
+    with pytest.raises(UsageError, match="no word comes 2 times: take --min-count 1, or more text"):
+        train(home, corpus=(str(file),))
+
+
+def test_baselines_on_another_text_need_nothing_held_out(home: Path) -> None:
+    trained = train(home, hold_out=0, min_count=1)
+    with pytest.raises(UsageError, match="no line was held out"):
+        poetry_lm.evaluate(trained, EvaluateOptions())
+    rows = BASELINES["poetry-lm"](trained, EvaluateOptions(corpus=("nocturne",)))
+    assert rows["unigram"]["perplexity"] == float("inf")  # UNKNOWN never stood in the training lines
+
+
+def test_standard_input_is_not_read_again(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "piped"
+    file.write_text("\n".join(f"line {number % 7} of {number % 5} lines" for number in range(50)))
+    with file.open() as piped:
+        monkeypatch.setattr("sys.stdin", piped)
+        trained = train(home, corpus=("-",))
+    with pytest.raises(UsageError, match="learned from standard input, which cannot be read again: give --corpus"):
+        poetry_lm.evaluate(trained, EvaluateOptions())
+
+
+def test_a_path_means_the_same_file_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.txt").write_text("text")
+    settled = poetry_lm.settle(resolve(TASKS["poetry-lm"], {"corpus": ("mine.txt", "me=mine.txt", "hillside", "-")}))
+    assert settled.corpus == (str(tmp_path / "mine.txt"), f"me={tmp_path / 'mine.txt'}", "hillside", "-")
+
+
+@pytest.mark.parametrize("temperature", [1e-42, 1e9])
+def test_no_temperature_breaks_the_dice(temperature: float, home: Path) -> None:
+    assert len(poetry_lm.write(train(home), GenerateOptions(temperature=temperature)).lines) == 4

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from rnncli.data.batching import Batch
 from rnncli.errors import RnnError
+from rnncli.training.estimate import seconds_a_step
 from rnncli.training.loop import Restarted, Stepped, Trainer, Validated
 
 
@@ -76,7 +77,7 @@ def test_a_plateau_lowers_the_learning_rate() -> None:
     trainer.experiment = replace(trainer.experiment, validate=lambda _: {"loss": 1.0})
     train(trainer)
     rates = [record["lr"] for record in trainer.progress.history]
-    assert rates == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
+    assert rates == [0.1, 0.1, 0.05, 0.025, 0.0125, 0.00625, 0.003125]
 
 
 def test_stops_when_solved_and_calls_that_model_the_best() -> None:
@@ -94,7 +95,7 @@ def test_stops_when_solved_and_calls_that_model_the_best() -> None:
 def test_stops_when_its_time_is_over() -> None:
     trainer = make_trainer(epochs=10**6, max_time=0.05)
     train(trainer)
-    assert trainer.progress.finished == "0.05 seconds are over"
+    assert trainer.progress.finished == "0.05 s are over"
     assert trainer.progress.history[-1]["step"] == trainer.progress.step
 
 
@@ -121,6 +122,25 @@ def test_what_is_solved_is_not_given_up_at_the_same_step() -> None:
     train(trainer)
     assert trainer.progress.finished == "solved"
     assert trainer.progress.restarts == 0
+
+
+def test_a_validation_that_is_no_number_is_never_the_best() -> None:
+    trainer = make_trainer(epochs=3)
+    values = iter([math.nan, 2.0, 3.0])
+    trainer.experiment = replace(trainer.experiment, validate=lambda _: {"loss": next(values)})
+    assert [event.improved for event in train(trainer) if isinstance(event, Validated)] == [False, True, False]
+
+
+def test_the_estimate_leaves_no_trace() -> None:
+    trainer = make_trainer(streams=True)
+    train(trainer, steps=3)
+    before, _ = trainer.snapshot()
+    kept = {name: value.clone() for name, value in trainer.snapshot()[1].items()}
+    assert 0 < seconds_a_step(trainer) < 1
+    values, tensors = trainer.snapshot()
+    assert values == before
+    assert tensors.keys() == kept.keys()
+    assert all(torch.equal(tensors[name], kept[name]) for name in kept)
 
 
 def test_clipping_bounds_the_step() -> None:

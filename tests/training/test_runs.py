@@ -25,11 +25,19 @@ from rnncli.training.runs import (
 def make_run(home: Path, task: str, name: str, finished: str = "done", best: bool = True) -> Run:
     run = Run(home / "checkpoints" / task / name)
     for number in range(2):
-        header = {"task": task, "number": number, "progress": {"finished": finished}}
+        header = {"task": task, "number": number, "monitor": "loss", "progress": progress(finished)}
         run.save(to_bytes(header, {"w": torch.zeros(2)}))
     if best:
-        run.save_best(to_bytes({"task": task, "number": "best", "progress": {"finished": ""}}, {"w": torch.ones(2)}))
+        run.save_best(
+            to_bytes(
+                {"task": task, "number": "best", "monitor": "loss", "progress": progress("")}, {"w": torch.ones(2)}
+            )
+        )
     return run
+
+
+def progress(finished: str) -> dict:
+    return {"finished": finished, "step": 3, "best_step": 3, "history": [{"step": 3, "loss": 0.5}]}
 
 
 def damage(file: Path) -> None:
@@ -39,14 +47,12 @@ def damage(file: Path) -> None:
 
 
 def test_names_tell_time_and_cell_and_never_collide(home: Path) -> None:
-    first = new_run("toy", "lstm:none", None)
-    assert first.name.endswith("-lstm-none")
-    first.folder.mkdir(parents=True)
-    second = new_run("toy", "lstm:none", None)
-    assert second.name != first.name
+    runs = [new_run("toy", "lstm:none", None) for _ in range(5)]
+    assert len({run.name for run in runs}) == 5
+    assert all("-lstm-none" in run.name and run.folder.is_dir() for run in runs)
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", "x" * 201])
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", "x" * 201, "é" * 101, " "])
 def test_names_that_are_no_folder_s_are_refused(name: str, home: Path) -> None:
     with pytest.raises(UsageError, match="cannot be a folder's name"):
         new_run("toy", "elman", name)
@@ -115,6 +121,43 @@ def test_one_process_at_a_time(home: Path) -> None:
     assert other.stdout.startswith("run mine is being trained by another process")
     free = subprocess.run([sys.executable, "-c", program, run.folder], capture_output=True, text=True, check=True)
     assert free.stdout == ""
+
+
+def test_a_run_in_training_is_not_taken_up(home: Path) -> None:
+    run = make_run(home, "toy", "busy", finished="")
+    with run.locked():
+        assert run.is_trained
+        with pytest.raises(UsageError, match="no run of toy is unfinished"):
+            newest_unfinished("toy")
+    assert newest_unfinished("toy") == run
+
+
+def test_a_damaged_header_is_unreadable_and_hides_no_other_run(home: Path) -> None:
+    good, bad = make_run(home, "toy", "good", finished=""), make_run(home, "toy", "bad", finished="", best=False)
+    for file in bad.folder.glob("*.safetensors"):
+        file.write_bytes(file.read_bytes().replace(b"progress", b"prowress"))
+    assert bad.summary is None
+    assert good.summary == ("", "loss", 0.5, 3)
+    assert newest_unfinished("toy") == good
+
+
+def test_names_never_reach_out_of_the_folder(home: Path) -> None:
+    outside = home / "elsewhere" / "mine"
+    outside.mkdir(parents=True)
+    (outside / "model.safetensors").write_bytes(b"not ours")
+    (home / "checkpoints").mkdir()
+    for name in ("../elsewhere/mine", str(outside), "*/mine"):
+        with pytest.raises(UsageError, match="there is no run"):
+            find_run(name)
+
+
+def test_no_stray_is_left_where_two_names_mean_one_file(home: Path) -> None:
+    """A process killed between the two renames leaves `last` and `previous` as one; the next save once left a tmp."""
+    run = make_run(home, "toy", "mine", best=False)
+    (run.folder / "previous.safetensors").unlink()
+    (run.folder / "previous.safetensors").hardlink_to(run.folder / "last.safetensors")
+    run.save(to_bytes({"task": "toy"}, {"w": torch.zeros(1)}))
+    assert not list(run.folder.glob("*.tmp"))
 
 
 def test_what_a_killed_process_left_is_cleared(home: Path) -> None:

@@ -1,0 +1,80 @@
+"""What must hold of every task in the registry: trained, stopped, resumed to the bit, loaded, measured."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnncli.api import Training, load
+from rnncli.errors import Interrupted, UsageError
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import resolve
+from rnncli.training.interrupts import Interrupts
+from rnncli.training.loop import Stepped
+
+SMALL = {"hidden": "3", "epochs": 1, "seed": 5}
+
+
+def start(task: str, name: str, **flags: Any) -> Training:
+    return Training.start(task, resolve(TASKS[task], {**SMALL, **flags}), name)
+
+
+def digest(training: Training) -> str:
+    """SHA-256 of all tensors of a snapshot."""
+    hasher = hashlib.sha256()
+    for name, value in sorted(training.trainer.snapshot()[1].items()):
+        hasher.update(name.encode() + value.detach().contiguous().numpy().tobytes())
+    return hasher.hexdigest()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_stopped_in_mid_epoch_it_goes_on_to_the_same_end(
+    task: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start(task, "whole")
+    whole.train(lambda _: None, pytest.fail)
+    part = start(task, "part")
+
+    def stop_at_three(event: object) -> None:
+        if isinstance(event, Stepped) and part.trainer.progress.step == 3:
+            patched.setattr(Interrupts, "received", 2)
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        part.train(stop_at_three, pytest.fail)
+    resumed, warning = Training.resume(part.run, {})
+    assert (warning, resumed.trainer.progress.step) == ("", 3)
+    resumed.train(lambda _: None, pytest.fail)
+    assert digest(resumed) == digest(whole) != digest(part)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_was_trained_is_loaded_and_measured(task: str, home: Path) -> None:
+    training = start(task, "mine")
+    training.train(lambda _: None, pytest.fail)
+    trained = load(training.run.folder / "best.safetensors")
+    assert trained.config == training.config
+    evaluate = TASKS[task].evaluate
+    metrics = evaluate.run(trained, evaluate.Options())
+    best = next(r for r in training.trainer.progress.history if r["step"] == training.trainer.progress.best_step)
+    assert metrics["loss"] == pytest.approx(best["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("cell", ["rated", "gru", "lstm:diagonal"])
+def test_every_kind_of_cell_can_be_asked_for(task: str, cell: str, home: Path) -> None:
+    training = start(task, "mine", cell=cell, hidden="3,2", layer_dropout=0.1, bptt=4, learn_h0=False)
+    training.train(lambda _: None, pytest.fail)
+    assert load(training.run.folder / "last.safetensors").config.sizes == (3, 2)
+
+
+def test_a_changed_text_cannot_be_gone_on_with(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_text("\n".join(f"line {number % 3} of mine" for number in range(30)))
+    training = start("poetry-lm", "mine", corpus=(str(file),))
+    training.train(lambda _: None, pytest.fail)
+    file.write_text(file.read_text() + "\nand one more line of mine\n")
+    with pytest.raises(UsageError, match="the text that run mine learned from has changed: start a new run"):
+        Training.resume(training.run, {"epochs": 2})
+    with training.run.locked():  # and it is free again
+        pass
