@@ -8,31 +8,34 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from rnncli.cli import app
 from rnncli.errors import Interrupted, RnnError
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (the process's own by default); returns its exit code."""
     try:
+        from rnncli.cli import app  # here, so that a Ctrl-C while it loads is one line as well
+
         code = app(args=arguments, standalone_mode=False, prog_name="rnn")
     except Interrupted as interruption:
         _say(f"rnn: {interruption}")
         return interruption.exit_code
     except RnnError as error:
         return _fail(str(error), error.exit_code)
-    except typer.Abort:
-        return _fail("stopped", 130)
-    except KeyboardInterrupt:
-        return _fail("stopped", 130)
+    except (typer.Abort, KeyboardInterrupt):
+        code = 130
     except BrokenPipeError:  # whoever read our output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except TyperException as error:
         text = error.format_message()
         return _fail(text, 2) if text else 2  # without one, a help was printed
+    except OSError as error:
+        return _fail(f"{error.filename or 'standard output'}: {error.strerror or error}", 1)
     except Exception as error:
         return _fail(f"{type(error).__name__}: {error} (a fault of rnn itself: --debug shows where)", 1)
+    if code == 130:
+        _say("rnn: stopped")
     return code if isinstance(code, int) else 0
 
 

@@ -36,5 +36,7 @@ def make_cell(
 
     Raises UsageError for an unknown cell, variant or activation.
     """
-    name, _, variant = kind.partition(":")
-    return cell_class(name)(input_size, hidden_size, variant=variant or None, activation=activation, learn_h0=learn_h0)
+    name, colon, variant = kind.partition(":")
+    return cell_class(name)(
+        input_size, hidden_size, variant=variant if colon else None, activation=activation, learn_h0=learn_h0
+    )

@@ -27,7 +27,8 @@ def _verb(task: Task) -> Callable[..., None]:
         trained, warning = load_task(source, task.name)
         if warning:
             warn(warning)
-        note(f"from {trained.source}")
+        corpus = task.evaluate.corpus(trained, options)
+        note(f"from {trained.source}, on {corpus}")
         began = time.perf_counter()
         metrics = task.evaluate.run(trained, options)
         rows = {f"{trained.config.label} {trained.config.hidden}": metrics}
@@ -37,7 +38,7 @@ def _verb(task: Task) -> Callable[..., None]:
         if as_json:
             facts = {
                 "task": task.name,
-                "corpus": trained.payload.get("corpus"),
+                "corpus": corpus,
                 "checkpoint": str(trained.source),
             }
             others = dict(list(rows.items())[1:])

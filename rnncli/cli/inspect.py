@@ -24,7 +24,7 @@ def inspect(
     progress, payload = found.header["progress"], found.header["payload"]
     facts = {
         "task": trained.task,
-        "checkpoint": str(place),
+        "file": str(place),
         "sha256": found.sha256,
         "verified": True,
         "rnn": found.header["rnn"],

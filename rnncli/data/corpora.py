@@ -78,13 +78,13 @@ class Remote:
         return self._found_size() == self.size
 
     def load(self) -> Corpus:
-        """Read its file; raises RnnError where that is absent or of another size."""
+        """Read its file; raises RnnError where that is absent, or not the text it should be."""
         found = self._found_size()
         if found is None:
             raise RnnError(f"corpus {self.name} is not here: run `rnn data get {self.name}`")
-        if found != self.size:
+        if found != self.size or self._found_sha256() != self.sha256:
             raise RnnError(
-                f"corpus {self.name} is damaged: {self.path} has {found:,} bytes instead of {self.size:,};"
+                f"corpus {self.name} is damaged: {self.path} is not the text that was downloaded;"
                 f" run `rnn data get {self.name}` to replace it"
             )
         return Corpus(self.name, read_text(self.path), self.origin)

@@ -13,6 +13,9 @@ from torch import Tensor
 MAX_LENGTH = 200
 """A line that no END ended is cut here."""
 
+COLDEST, HOTTEST = 1e-6, 1e6
+"""Below the one temperature only the likeliest token is left, as at 0; above the other all are alike."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -31,9 +34,10 @@ def token_probabilities(logits: Tensor, sampling: Sampling, barred: Sequence[int
     closest to the length of real lines.
     """
     logits = logits.index_fill(-1, torch.tensor(barred, device=logits.device), -torch.inf)
-    if sampling.temperature == 0:
+    if sampling.temperature < COLDEST:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
-    scaled = (logits - logits.amax(-1, keepdim=True)) / sampling.temperature  # at most 0: no temperature overflows
+    # at most 0, so that no temperature overflows
+    scaled = (logits - logits.amax(-1, keepdim=True)) / min(sampling.temperature, HOTTEST)
     return _nucleus(_top(scaled, sampling.top_k).softmax(-1), sampling.top_p)
 
 
@@ -50,7 +54,9 @@ def _nucleus(shares: Tensor, p: float) -> Tensor:
     if not 0 < p < 1:
         return shares
     ordered, places = shares.sort(dim=-1, descending=True)
-    ordered = ordered.masked_fill(ordered.cumsum(-1) - ordered >= p, 0.0)
+    beyond = ordered.cumsum(-1) - ordered >= p
+    beyond[:, 0] = False
+    ordered = ordered.masked_fill(beyond, 0.0)
     kept = torch.zeros_like(shares).scatter(-1, places, ordered)
     return kept / kept.sum(-1, keepdim=True)
 

@@ -82,6 +82,7 @@ class Action:
     Options: type
     run: Callable[[Trained, Any], Any]
     example: str
+    corpus: Callable[[Trained, Any], str] = lambda trained, _: trained.payload["corpus"]  # what it is done to
 
 
 @dataclass(frozen=True)

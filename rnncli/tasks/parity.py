@@ -63,6 +63,7 @@ BOOK = {
     "patience_steps": 0,
 }
 FOIL = {
+    "model": "mlp",
     "hidden": "64",
     "lr": 0.01,
     "beta2": 0.999,
@@ -249,13 +250,18 @@ def _answers(model: "nn.Module", strings: "Tensor", feedforward: bool) -> tuple[
     return logits, batch.targets
 
 
+def evaluated(trained: Trained, options: EvaluateOptions) -> str:
+    """What `evaluate` measures on, in words."""
+    return f"{options.bits or trained.config.bits} bits"
+
+
 TASK = Task(
     name="parity",
     summary="Learn whether the number of ones so far is odd.",
     Config=ParityConfig,
     build=build,
     build_model=build_model,
-    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate parity --bits 1000"),
+    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate parity --bits 1000", corpus=evaluated),
     presets={"book": BOOK, "foil": FOIL},
     implied_preset=lambda flags: "foil" if flags.get("model") == "mlp" else None,
 )

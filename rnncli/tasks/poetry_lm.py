@@ -168,7 +168,8 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
 
 def _about(verse: Verse, vocabulary: Vocabulary) -> str:
     held_out = f"{len(verse.held_out):,} held out" if verse.held_out else "none held out, validation on the same"
-    other = "" if available("frost") else "; Robert Frost instead: rnn data get frost"
+    by_default = verse.name == "hillside" and not available("frost")
+    other = "; Robert Frost instead: rnn data get frost" if by_default else ""
     return f"{verse.name}: {len(verse.training):,} lines to learn, {held_out}, {len(vocabulary):,} words{other}"
 
 
@@ -228,6 +229,8 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
 
     from rnncli.models.decoding import Sampling, draw_lines
 
+    if not options.prime.isprintable():
+        raise UsageError(f"--prime {options.prime!a} is no text that can be printed")
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     prime = TOKENIZERS[trained.payload["tokenizer"]](options.prime)
     seed = secrets.randbits(31) if options.seed is None else options.seed
@@ -297,6 +300,11 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
     }
 
 
+def evaluated(trained: Trained, options: EvaluateOptions) -> str:
+    """What `evaluate` measures on, in words."""
+    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, held-out lines"
+
+
 TASK = Task(
     name="poetry-lm",
     summary="Learn verse line by line, and write more of it.",
@@ -304,7 +312,7 @@ TASK = Task(
     settle=settle,
     build=build,
     build_model=build_model,
-    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate poetry-lm --baselines"),
+    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate poetry-lm --baselines", corpus=evaluated),
     generate=Action(GenerateOptions, write, 'rnn generate poetry --lines 4 --temperature 0.8 --prime "the woods"'),
     presets={"book": BOOK},
 )

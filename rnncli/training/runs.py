@@ -161,7 +161,13 @@ def new_run(task: str, label: str, name: str | None) -> Run:
 
 
 def _named_run(folder: Path, name: str) -> Run:
-    if not name.strip() or name in (".", "..") or any(sign in name for sign in "/\\\0") or len(name.encode()) > 200:
+    if (
+        not name.strip()
+        or not name.isprintable()
+        or name in (".", "..")
+        or any(sign in name for sign in "/\\\0")
+        or len(name.encode()) > 200
+    ):
         raise UsageError(f"--name {name!r} cannot be a folder's name")
     run = Run(folder / name)
     if any(run.folder.glob("*.safetensors")):
@@ -213,43 +219,45 @@ def newest_unfinished(task: str) -> Run:
 def delete_run(run: Run) -> None:
     """Remove a run with all its files; raises RnnError while it is being trained."""
     with run.locked():
-        shutil.rmtree(run.folder)
+        if run.folder.is_symlink():
+            run.folder.unlink()
+        else:
+            shutil.rmtree(run.folder)
     with contextlib.suppress(OSError):
         run.folder.parent.rmdir()  # the task's last run
 
 
 def load_for_resume(run: Run) -> tuple[Checkpoint, str]:
     """The checkpoint to go on from, and a warning or "": `last`, or `previous` when `last` is damaged."""
-    return _first_sound(run, (LAST, PREVIOUS))
+    found, _, warning = _first_sound(run, (LAST, PREVIOUS))
+    return found, warning
 
 
 def load_model(source: str | None, task: str | None) -> tuple[Checkpoint, Path, str]:
     """Find a trained model of a task, or of any: by file, folder or run name, or else the task's newest run.
 
-    Returns its best checkpoint (or `last`, where there is no best yet), where it came from, and a warning or "".
+    Returns its best checkpoint (or `last`, where there is no best yet), its file, and a warning or "".
     Raises UsageError when there is none, or when it is a model of another task.
     """
+    if source is not None and Path(source).is_file():
+        found, file, warning = checkpoint.read(Path(source)), Path(source), ""
+    else:
+        found, file, warning = _first_sound(_run_of(source, task), (BEST, LAST, PREVIOUS))
+    if task is not None and found.header.get("task") != task:
+        raise UsageError(f"{file} is a model of {found.header.get('task')}, not of {task}")
+    return found, file, warning
+
+
+def _run_of(source: str | None, task: str | None) -> Run:
     if source is None:
         runs = all_runs(task)
         if not runs:
             raise UsageError(f"there is no model of {task} yet: run `rnn train {task}` first")
-        run = runs[0]
-    elif Path(source).is_file():
-        found = checkpoint.read(Path(source))
-        return _of_task(found, source, task), Path(source), ""
-    else:
-        run = Run(Path(source)) if Path(source).is_dir() else find_run(source, task)
-    found, warning = _first_sound(run, (BEST, LAST, PREVIOUS))
-    return _of_task(found, str(source or run.folder), task), run.folder, warning
+        return runs[0]
+    return Run(Path(source)) if source and Path(source).is_dir() else find_run(source, task)
 
 
-def _of_task(found: Checkpoint, source: str, task: str | None) -> Checkpoint:
-    if task is not None and found.header.get("task") != task:
-        raise UsageError(f"{source} is a model of {found.header.get('task')}, not of {task}")
-    return found
-
-
-def _first_sound(run: Run, names: Sequence[str]) -> tuple[Checkpoint, str]:
+def _first_sound(run: Run, names: Sequence[str]) -> tuple[Checkpoint, Path, str]:
     """The first of the run's files that verifies; the damaged ones before it are named in the warning."""
     damage = ""
     for name in names:
@@ -257,7 +265,9 @@ def _first_sound(run: Run, names: Sequence[str]) -> tuple[Checkpoint, str]:
         if not path.exists():
             continue
         try:
-            return checkpoint.read(path), f"{damage}: using {name}" if damage else ""
+            return checkpoint.read(path), path, f"{damage}: using {name}" if damage else ""
         except CheckpointError as error:
             damage = f"{damage}; {error}" if damage else str(error)
-    raise CheckpointError(damage or f"{run.folder} holds no checkpoint")
+    others = [name for name in (BEST, LAST) if name not in names and (run.folder / name).exists()]
+    rest = f"; {run.folder / others[0]} is still there, to use or to inspect" if others else ""
+    raise CheckpointError((damage or f"{run.folder} holds no checkpoint") + rest)

@@ -24,6 +24,7 @@ class Session:
         self.trainer, self.run, self.identity = trainer, run, identity
         self._pending_best: bytes | None = None
         self._saved_at = time.monotonic()
+        self._warned = ""
 
     def resume(self, found: Checkpoint) -> None:
         """Go on from a checkpoint of this run, to the bit; what the metrics file says beyond it is forgotten."""
@@ -62,8 +63,8 @@ class Session:
         progress = self.trainer.progress
         if self._pending_best is not None and progress.best_step == progress.step != progress.restarted:
             self._pending_best = newest  # the same weights, and it knows how the run ended
-        self._save_best()
         self.run.save(newest)
+        self._save_best()
         self._saved_at = time.monotonic()
 
     def _note(self, event: Validated, warn: Callable[[str], None]) -> None:
@@ -78,7 +79,9 @@ class Session:
         try:
             self.save()
         except RnnError as error:
-            warn(f"{error}; training goes on")
+            if str(error) != self._warned:  # once, not at every try
+                self._warned = str(error)
+                warn(f"{error}; training goes on")
             self._saved_at = time.monotonic()
 
     def _save_best(self) -> None:

@@ -33,8 +33,8 @@ class TrainingSettings:
 
     panel: ClassVar[str] = "Training"
 
-    epochs: int = option(10, "Passes over the training data.", least=1, resumable=True)
-    batch_size: int = option(32, "Sequences a step.", least=1)
+    epochs: int = option(10, "Passes over the training data.", least=1, most=10**9, resumable=True)
+    batch_size: int = option(32, "Sequences a step.", least=1, most=2**31)
     optimizer: str = option("adamw", "What turns gradients into steps.", choices=OPTIMIZERS)
     lr: float = option(1e-3, "Learning rate.", above=0)
     momentum: float = option(0.9, "Momentum of SGD and RMSprop; first beta of Adam.", least=0, below=1)

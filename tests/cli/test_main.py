@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import typer
@@ -78,6 +79,9 @@ def test_version(rnn) -> None:
         ("evaluate parity --baselines", 2, "No such option: --baselines"),
         ("inspect /tmp/nothing.safetensors", 2, "there is no run '/tmp/nothing.safetensors'"),
         ("train parity --seed 99999999999999999999", 2, "--seed"),
+        ("train parity --cell lstm:", 2, "cell lstm has no variant ''"),
+        ("train parity --name ' '", 2, "cannot be a folder's name"),
+        ("train parity --batch-size 99999999999999999999", 2, "--batch-size must be at most"),
         ("generate poetry --temperature inf", 2, "--temperature must be a finite number, not inf"),
         ("inspect nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
         ("runs delete nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
@@ -91,6 +95,16 @@ def test_errors_are_one_line(rnn, words: str, code: int, message: str) -> None:
         assert ran.err.count("\n") == 1
         assert ran.err.startswith("rnn: error: ")
         assert ran.out == ""
+
+
+def test_a_home_that_is_no_folder_is_one_line(rnn, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "file").write_text("")
+    monkeypatch.setenv("RNN_HOME", str(home / "file"))
+    for words in ("train parity", "generate poetry"):
+        ran = rnn(words)
+        assert ran.code in (1, 2)
+        assert ran.err.count("\n") == 1
+        assert "fault of rnn" not in ran.err
 
 
 def test_a_fault_of_our_own_is_one_line_and_debug_shows_where(rnn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_generate_writes_lines_and_says_where_they_come_from(poet) -> None:
     lines = ran.out.splitlines()
     assert len(lines) == 5
     assert lines[0].startswith("the wall quixotic")
-    assert "poet (hillside)" in ran.err
+    assert "poet/best.safetensors (hillside)" in ran.err
     assert "never seen in training: quixotic" in ran.err
     assert re.search(r"seed 2; \d of 5 lines \(\d+%\) copy the training text", ran.err)
     assert poet("generate poetry --lines 5 --seed 2 --prime 'the wall quixotic'").out == ran.out
@@ -72,7 +72,11 @@ def test_evaluate_shows_the_baselines_beside_the_model(poet) -> None:
         "best on training lines",
     ):
         assert row in out
-    assert "nocturne" not in poet("evaluate poetry-lm --corpus nocturne").err
+
+
+def test_what_was_measured_is_named(poet) -> None:
+    assert json.loads(poet("evaluate poetry-lm --json").out)["corpus"] == "hillside, held-out lines"
+    assert json.loads(poet("evaluate poetry-lm --corpus nocturne --json").out)["corpus"] == "nocturne"
 
 
 def test_inspect_shows_what_a_file_holds(poet, home: Path) -> None:

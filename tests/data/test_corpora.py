@@ -115,7 +115,7 @@ def test_the_home_of_rnn_may_be_elsewhere(
 def test_a_downloaded_corpus_of_another_size_is_damaged(downloaded: Path) -> None:
     downloaded.write_bytes(b"A line")
     assert not available("frost")
-    with pytest.raises(RnnError, match=r"has 6 bytes instead of 16; run `rnn data get frost` to replace it"):
+    with pytest.raises(RnnError, match=r"is not the text that was downloaded; run `rnn data get frost` to replace it"):
         load_corpus("frost")
 
 

@@ -172,6 +172,13 @@ def test_a_path_means_the_same_file_from_any_folder(tmp_path: Path, monkeypatch:
     assert settled.corpus == (str(tmp_path / "mine.txt"), f"me={tmp_path / 'mine.txt'}", "hillside", "-")
 
 
-@pytest.mark.parametrize("temperature", [1e-42, 1e9])
-def test_no_temperature_breaks_the_dice(temperature: float, home: Path) -> None:
-    assert len(poetry_lm.write(train(home), GenerateOptions(temperature=temperature)).lines) == 4
+@pytest.mark.parametrize(
+    "options", [{"temperature": 1e-320}, {"temperature": 1e-42}, {"temperature": 1e300}, {"top_p": 1e-300}]
+)
+def test_no_setting_breaks_the_dice(options: dict, home: Path) -> None:
+    assert len(poetry_lm.write(train(home), GenerateOptions(**options)).lines) == 4
+
+
+def test_a_prime_that_is_no_text_is_refused(home: Path) -> None:
+    with pytest.raises(UsageError, match="is no text that can be printed"):
+        poetry_lm.write(train(home), GenerateOptions(prime="\udcff"))
