@@ -113,3 +113,17 @@ def test_impossible_lengths_are_refused(lengths: list[int]) -> None:
     cell = a_cell("elman")
     with pytest.raises(ValueError, match="lengths must lie between 1 and 7"):
         scan(cell, torch.randn(T, B, D, dtype=torch.float64), cell.initial_state(B), torch.tensor(lengths))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="waits for a CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_cuda_agrees_with_the_cpu(kind: str, lengths: torch.Tensor | None) -> None:
+    cell = a_cell(kind)
+    x = torch.randn(T, B, D, dtype=torch.float64)
+    wanted, _ = scan(cell, x, cell.initial_state(B), lengths, "reference")
+    cell = cell.cuda()
+    for backend in backends_of(cell):
+        outputs, _ = scan(cell, x.cuda(), cell.initial_state(B), lengths, backend)
+        torch.testing.assert_close(outputs.cpu(), wanted, rtol=0, atol=1e-10)

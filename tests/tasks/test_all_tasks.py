@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from rnncli.api import Training, load
 from rnncli.errors import Interrupted, UsageError
@@ -78,3 +79,16 @@ def test_a_changed_text_cannot_be_gone_on_with(home: Path, tmp_path: Path) -> No
         Training.resume(training.run, {"epochs": 2})
     with training.run.locked():  # and it is free again
         pass
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="waits for a CUDA device")
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("cell", ["lstm", "lstm:none", "gru:reset-after"])
+def test_trained_on_cuda_it_is_measured_on_the_cpu(task: str, cell: str, home: Path) -> None:
+    training = start(task, "mine", cell=cell, device="cuda")
+    training.train(lambda _: None, pytest.fail)
+    trained = load(training.run.folder / "last.safetensors")
+    evaluate = TASKS[task].evaluate
+    last = training.trainer.progress.history[-1]["loss"]
+    assert evaluate.run(trained, evaluate.Options())["loss"] == pytest.approx(last, rel=1e-4)
