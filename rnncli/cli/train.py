@@ -15,9 +15,6 @@ from rnncli.tasks.base import Task, resolve
 if TYPE_CHECKING:
     from rnncli.api import Training
 
-TINY = 10_000
-"""Parameters; a smaller net is no faster on several threads, and many times slower when other programs want them."""
-
 verb = typer.Typer(help="Train a model of a task.", epilog="Example: rnn train parity", no_args_is_help=True)
 
 
@@ -83,14 +80,10 @@ def _run_to_resume(task: str, name: str | None) -> Any:
 
 def _train(training: "Training", *, resumed: bool, as_json: bool) -> None:
     """Train with a progress bar, then draw the curve and print what came of it."""
-    import torch
-
     from rnncli.analysis.plots import draw_curve
     from rnncli.cli.progress import Bar
 
     trainer, run = training.trainer, training.run
-    if sum(parameter.numel() for parameter in trainer.learned) < TINY:
-        torch.set_num_threads(1)
     note(f"{training.task.name} on {training.experiment.about}")
     note(_what_is_trained(training))
     note(f"run {run.name}, {'resumed' if resumed else 'started'}{_expected(training)}")

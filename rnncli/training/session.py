@@ -12,6 +12,7 @@ from rnncli.training.checkpoint import Checkpoint, to_bytes
 from rnncli.training.interrupts import noted_interrupts
 from rnncli.training.loop import Event, NotFinite, Stepped, Trainer, Validated
 from rnncli.training.runs import Run
+from rnncli.training.threads import suited_threads
 
 
 class Session:
@@ -38,7 +39,7 @@ class Session:
         Raises Interrupted after a signal (everything saved, the text says how to resume), and RnnError when the loss
         is not finite or the last save fails.
         """
-        with noted_interrupts() as interrupts:
+        with suited_threads(self.trainer.model), noted_interrupts() as interrupts:
             try:
                 for event in self.trainer.events():
                     listen(event)
