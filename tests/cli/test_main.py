@@ -77,7 +77,7 @@ def test_version(rnn) -> None:
         ("generate poetry --from nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
         ("evaluate parity", 2, "there is no model of parity yet: run `rnn train parity` first"),
         ("evaluate parity --baselines", 2, "No such option: --baselines"),
-        ("inspect /tmp/nothing.safetensors", 2, "there is no run '/tmp/nothing.safetensors'"),
+        ("inspect /nowhere/nothing.safetensors", 2, "there is no run '/nowhere/nothing.safetensors'"),
         ("train parity --seed 99999999999999999999", 2, "--seed"),
         ("train parity --cell lstm:", 2, "cell lstm has no variant ''"),
         ("train parity --name ' '", 2, "cannot be a folder's name"),
