@@ -82,6 +82,7 @@ def _train(training: "Training", *, resumed: bool, as_json: bool) -> None:
     """Train with a progress bar, then draw the curve and print what came of it."""
     from rnncli.analysis.plots import draw_curve
     from rnncli.cli.progress import Bar
+    from rnncli.training.runs import BEST, LAST
 
     trainer, run = training.trainer, training.run
     note(f"{training.task.name} on {training.experiment.about}")
@@ -96,7 +97,7 @@ def _train(training: "Training", *, resumed: bool, as_json: bool) -> None:
     result: dict[str, Any] = {
         "task": run.task,
         "corpus": training.experiment.payload.get("corpus"),
-        "checkpoint": str(run.folder / "best.safetensors"),
+        "checkpoint": str(run.folder / (BEST if trainer.progress.best is not None else LAST)),
         "seconds": round(trainer.progress.seconds, 3),
         "steps": trainer.progress.step,
         "restarts": trainer.progress.restarts,
@@ -116,7 +117,8 @@ def _train(training: "Training", *, resumed: bool, as_json: bool) -> None:
 def best_record(training: "Training") -> dict[str, float]:
     """The validation metrics of the best model."""
     progress = training.trainer.progress
-    best = next(record for record in reversed(progress.history) if record["step"] == progress.best_step)
+    at_best = (record for record in reversed(progress.history) if record["step"] == progress.best_step)
+    best = next(at_best, progress.history[-1])  # the last one, where no validation gave a number
     beside = {"step", "epoch", "seconds", "train_loss", "lr"}
     return {name: value for name, value in best.items() if name not in beside}
 

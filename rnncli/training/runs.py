@@ -60,10 +60,12 @@ class Run:
     def is_trained(self) -> bool:
         """Whether some process is training it right now."""
         try:
-            with self.locked():
-                return False
+            handle = _lock(self.folder)
         except RnnError:
             return True
+        if handle is not None:
+            os.close(handle)
+        return False
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rnncli.errors import Interrupted, RnnError
 from rnncli.training.checkpoint import Checkpoint, to_bytes
@@ -13,6 +14,9 @@ from rnncli.training.interrupts import noted_interrupts
 from rnncli.training.loop import Event, NotFinite, Stepped, Trainer, Validated
 from rnncli.training.runs import Run
 from rnncli.training.threads import suited_threads
+
+State = tuple[dict[str, Any], dict[str, Tensor]]
+"""What a checkpoint is made of: its header, and its tensors by name."""
 
 
 class Session:
@@ -23,7 +27,7 @@ class Session:
 
     def __init__(self, trainer: Trainer, run: Run, identity: Mapping[str, Any]) -> None:
         self.trainer, self.run, self.identity = trainer, run, identity
-        self._pending_best: bytes | None = None
+        self._pending_best: State | None = None  # serialized only when it is written
         self._saved_at = time.monotonic()
         self._warned = ""
 
@@ -60,17 +64,18 @@ class Session:
 
     def save(self) -> None:
         """Write the newest state, and the best one where it is not on disk yet."""
-        newest = self._serialize()
+        newest = self._state()
         progress = self.trainer.progress
         if self._pending_best is not None and progress.best_step == progress.step != progress.restarted:
             self._pending_best = newest  # the same weights, and it knows how the run ended
-        self.run.save(newest)
+        self.run.save(to_bytes(*newest))
         self._save_best()
         self._saved_at = time.monotonic()
 
     def _note(self, event: Validated, warn: Callable[[str], None]) -> None:
         if event.improved:
-            self._pending_best = self._serialize()
+            header, tensors = self._state()
+            self._pending_best = header, {name: value.detach().clone() for name, value in tensors.items()}
         try:
             self.run.append_metrics(event.record)
         except RnnError as error:
@@ -87,7 +92,7 @@ class Session:
 
     def _save_best(self) -> None:
         if self._pending_best is not None:
-            self.run.save_best(self._pending_best)
+            self.run.save_best(to_bytes(*self._pending_best))
             self._pending_best = None
 
     def _stop(self, number: int) -> None:
@@ -99,7 +104,7 @@ class Session:
             number,
         )
 
-    def _serialize(self) -> bytes:
+    def _state(self) -> State:
         values, tensors = self.trainer.snapshot()
         kept = {f"task.{name}": value for name, value in self.trainer.experiment.tensors.items()}
-        return to_bytes({**self.identity, **values}, tensors | kept)
+        return {**self.identity, **values}, tensors | kept
