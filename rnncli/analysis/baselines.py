@@ -13,7 +13,7 @@ Rows = dict[str, dict[str, float]]
 
 def of_poetry(trained: Trained, options: poetry_lm.EvaluateOptions) -> Rows:
     """N-grams fitted on the model's own training lines, over its own vocabulary, measured on the same lines as it."""
-    from rnncli.analysis.ngrams import DISCOUNTS, KneserNeyTrigram, best_discount, unigram
+    from rnncli.analysis.ngrams import DISCOUNTS, KneserNeyModel, best_discount, unigram
 
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     training, held_out = (
@@ -23,7 +23,7 @@ def of_poetry(trained: Trained, options: poetry_lm.EvaluateOptions) -> Rows:
     rows = {"unigram": unigram(training, held_out)}
     for discount, why in ((DISCOUNTS[0], "nltk's default"), (best_discount(training), "best on training lines")):
         row = f"Kneser-Ney trigram, discount {discount} ({why})"
-        rows[row] = KneserNeyTrigram(training, discount).metrics(held_out)
+        rows[row] = KneserNeyModel(training, discount).metrics(held_out)
     return rows
 
 

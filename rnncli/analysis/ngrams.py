@@ -50,8 +50,8 @@ def unigram(training: Lines, held_out: Lines) -> dict[str, float]:
     return {"loss": loss, "accuracy": hits / len(tokens), "perplexity": perplexity(loss)}
 
 
-class KneserNeyTrigram:
-    """Interpolated Kneser-Ney trigrams line by line (Chen and Goodman 1999), by nltk.
+class KneserNeyModel:
+    """Interpolated Kneser-Ney n-grams line by line (Chen and Goodman 1999), by nltk.
 
     Fitted on lines padded with START and END (nltk's `padded_everygram_pipeline`); every word and one END of each
     held-out line are predicted.
@@ -106,7 +106,7 @@ def best_discount(training: Lines) -> float:
     held_out = [[token if token in known else SPECIALS[UNKNOWN] for token in line] for line in training[9::10]]
     if not held_out:
         return DISCOUNTS[-1]
-    return min(DISCOUNTS, key=lambda discount: KneserNeyTrigram(others, discount).loss(held_out))
+    return min(DISCOUNTS, key=lambda discount: KneserNeyModel(others, discount).loss(held_out))
 
 
 def _nats(probability: float) -> float:

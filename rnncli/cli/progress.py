@@ -8,6 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from rnncli.training.loop import Event, Restarted, Stepped, Trainer, Validated
+from rnncli.training.metrics import shown_metric
 
 SPARSE = 15.0
 """Seconds between two lines of the bar where standard error is no terminal."""
@@ -72,8 +73,7 @@ class Bar:
                 self.shown["tok/s"] = f"{self.predictions / elapsed:,.0f}"
                 self.bar.set_postfix(self.shown, refresh=False)
         elif isinstance(event, Validated):
-            monitor = self.trainer.experiment.monitor
-            name = "perplexity" if monitor == "loss" and "perplexity" in event.record else monitor
+            name = shown_metric(self.trainer.experiment.monitor, event.record)
             self.shown["validation " + name] = f"{event.record[name]:.4g}"
             self.bar.set_postfix(self.shown, refresh=False)
         elif isinstance(event, Restarted):

@@ -72,7 +72,6 @@ def draw_lines(
     barred: Sequence[int],
     generator: torch.Generator,
     prime: Sequence[int] = (),
-    max_length: int = MAX_LENGTH,
 ) -> list[list[int]]:
     """Draw `count` lines from a language model, each from START to END; the tokens of `prime` begin every one.
 
@@ -95,7 +94,7 @@ def draw_lines(
         going = [
             place
             for place, (line, token) in enumerate(zip(open_lines, drawn.tolist(), strict=True))
-            if token != end and len(lines[line]) < max_length
+            if token != end and len(lines[line]) < MAX_LENGTH
         ]
         open_lines = [open_lines[place] for place in going]
         rows = torch.tensor(going, dtype=torch.long, device=device)

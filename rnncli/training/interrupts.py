@@ -10,7 +10,6 @@ from types import FrameType
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
-
 REPEATED = 0.5
 """Seconds within which the same signal counts once: a wrapper may pass on what the terminal has sent as well."""
 

@@ -1,7 +1,9 @@
 """What is measured of predictions: sums are gathered over batches and divided once."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -13,6 +15,11 @@ from rnncli.training.losses import cross_entropy_sum
 def perplexity(loss: float) -> float:
     """Exp of a loss in nats a token; infinite where that overflows."""
     return math.exp(loss) if loss < 700 else math.inf
+
+
+def shown_metric(monitor: str, record: Mapping[str, Any]) -> str:
+    """The name of the metric that people are shown for the monitored one: perplexity for a loss, where it is there."""
+    return "perplexity" if monitor == "loss" and "perplexity" in record else monitor
 
 
 @dataclass

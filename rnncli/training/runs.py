@@ -17,6 +17,7 @@ from rnncli.home import checkpoints_dir
 from rnncli.records import json_line
 from rnncli.training import checkpoint
 from rnncli.training.checkpoint import PREVIOUS, Checkpoint, CheckpointError
+from rnncli.training.metrics import shown_metric
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 
@@ -117,7 +118,7 @@ class Summary(NamedTuple):
         best: dict[str, Any] = next(
             (record for record in progress["history"] if record["step"] == progress["best_step"]), {}
         )
-        metric = "perplexity" if metric == "loss" and "perplexity" in best else metric
+        metric = shown_metric(metric, best)
         finished, steps = progress["finished"], progress["step"]
         if not isinstance(finished, str) or not isinstance(steps, int):
             raise TypeError("a damaged header")

@@ -64,12 +64,10 @@ class Session:
 
     def save(self) -> None:
         """Write the newest state, and the best one where it is not on disk yet."""
-        newest = self._state()
-        progress = self.trainer.progress
-        if self._pending_best is not None and progress.best_step == progress.step != progress.restarted:
-            self._pending_best = newest  # the same weights, and it knows how the run ended
-        self.run.save(to_bytes(*newest))
-        self._save_best()
+        newest, progress = to_bytes(*self._state()), self.trainer.progress
+        self.run.save(newest)
+        # at the best step the newest state has the same weights, and knows how the run ended
+        self._save_best(newest if progress.best_step == progress.step != progress.restarted else None)
         self._saved_at = time.monotonic()
 
     def _note(self, event: Validated, warn: Callable[[str], None]) -> None:
@@ -90,9 +88,9 @@ class Session:
                 warn(f"{error}; training goes on")
             self._saved_at = time.monotonic()
 
-    def _save_best(self) -> None:
+    def _save_best(self, serialized: bytes | None = None) -> None:
         if self._pending_best is not None:
-            self.run.save_best(to_bytes(*self._pending_best))
+            self.run.save_best(serialized or to_bytes(*self._pending_best))
             self._pending_best = None
 
     def _stop(self, number: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 from nltk.lm import KneserNeyInterpolated
 from nltk.lm.preprocessing import padded_everygram_pipeline
 
-from rnncli.analysis.ngrams import DISCOUNTS, END, START, KneserNeyTrigram, best_discount, unigram
+from rnncli.analysis.ngrams import DISCOUNTS, END, START, KneserNeyModel, best_discount, unigram
 from rnncli.data.vocabulary import Vocabulary
 from rnncli.tasks.poetry_lm import read_verse
 
@@ -37,21 +37,19 @@ def test_kneser_ney_equals_nltk_s(discount: float, order: int) -> None:
             scores = {word: theirs.score(word, context) for word in set(theirs.vocab) - {START}}
             loss -= math.log(scores[padded[place]])
             hits += padded[place] == min(scores, key=lambda word: (-scores[word], word))
-    ours = KneserNeyTrigram(TRAINING, discount, order).metrics(HELD_OUT)
+    ours = KneserNeyModel(TRAINING, discount, order).metrics(HELD_OUT)
     assert ours["loss"] == pytest.approx(loss / 8, rel=1e-12)
     assert ours["accuracy"] == hits / 8
 
 
 def test_what_has_no_probability_costs_infinity() -> None:
     assert unigram(TRAINING, [["unicorn"]])["perplexity"] == math.inf
-    assert KneserNeyTrigram(TRAINING, 0.1).metrics([["unicorn"]])["perplexity"] == math.inf
+    assert KneserNeyModel(TRAINING, 0.1).metrics([["unicorn"]])["perplexity"] == math.inf
 
 
 def test_the_best_discount_is_best_on_the_training_lines() -> None:
     lines = TRAINING * 5
-    losses = {
-        each: KneserNeyTrigram([*lines[:9], *lines[10:19]], each).loss([lines[9], lines[19]]) for each in DISCOUNTS
-    }
+    losses = {each: KneserNeyModel([*lines[:9], *lines[10:19]], each).loss([lines[9], lines[19]]) for each in DISCOUNTS}
     assert best_discount(lines) == min(losses, key=lambda each: losses[each])
 
 
@@ -61,5 +59,5 @@ def test_frost_s_trigram_has_the_published_perplexity(real_corpora: Path) -> Non
     training, held_out = (
         [vocabulary.decode(vocabulary.encode(line)) for line in lines] for lines in (verse.training, verse.held_out)
     )
-    assert KneserNeyTrigram(training, 0.1).metrics(held_out)["perplexity"] == pytest.approx(251, abs=0.5)
+    assert KneserNeyModel(training, 0.1).metrics(held_out)["perplexity"] == pytest.approx(251, abs=0.5)
     assert best_discount(training) == 0.9

@@ -21,11 +21,4 @@ def test_equals_its_equation(activation: str) -> None:
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_equals_torch(activation: str) -> None:
-    def fill(cell, layer: nn.RNN) -> None:
-        layer.weight_ih_l0.copy_(cell.weight_x)
-        layer.weight_hh_l0.copy_(cell.weight_h)
-        layer.bias_ih_l0.copy_(cell.bias)
-        layer.bias_hh_l0.zero_()
-
-    names = {"weight_x": "weight_ih_l0", "weight_h": "weight_hh_l0", "bias": "bias_ih_l0"}
-    check_against_torch("elman", nn.RNN(4, 5, nonlinearity=activation), fill, names, activation)
+    check_against_torch("elman", nn.RNN(4, 5, nonlinearity=activation), activation=activation)

@@ -32,14 +32,7 @@ def test_equals_its_equations(variant: str) -> None:
 
 
 def test_without_peepholes_equals_torch() -> None:
-    def fill(cell, layer: nn.LSTM) -> None:
-        layer.weight_ih_l0.copy_(cell.weight_x)
-        layer.weight_hh_l0.copy_(cell.weight_h)
-        layer.bias_ih_l0.copy_(cell.bias)
-        layer.bias_hh_l0.zero_()
-
-    names = {"weight_x": "weight_ih_l0", "weight_h": "weight_hh_l0", "bias": "bias_ih_l0"}
-    check_against_torch("lstm:none", nn.LSTM(4, 5), fill, names)
+    check_against_torch("lstm:none", nn.LSTM(4, 5))
 
 
 def test_forget_gates_start_open() -> None:

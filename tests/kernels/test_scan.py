@@ -116,7 +116,6 @@ def test_impossible_lengths_are_refused(lengths: list[int]) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="waits for a CUDA device")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
 def test_cuda_agrees_with_the_cpu(kind: str, lengths: torch.Tensor | None) -> None:

@@ -1,6 +1,6 @@
 """A second judge of cells: torch's own layers with the same weights, values and gradients."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,18 +9,28 @@ from torch import Tensor, nn
 from rnncli.cells import make_cell
 from rnncli.kernels.scan import scan
 
+NAMES = {"weight_x": "weight_ih_l0", "weight_h": "weight_hh_l0", "bias": "bias_ih_l0"}
+"""A cell's parameters, and torch's names for the same."""
+
+
+def copy_weights(cell: Any, layer: Any) -> None:
+    """Give the layer the cell's weights as they are."""
+    for ours, theirs in NAMES.items():
+        getattr(layer, theirs).copy_(getattr(cell, ours))
+    layer.bias_hh_l0.zero_()
+
 
 def check_against_torch(
     kind: str,
     layer: nn.RNNBase,
-    fill: Callable[[Any, Any], None],
-    names: Mapping[str, str],
+    *,
+    fill: Callable[[Any, Any], None] = copy_weights,
     activation: str | None = None,
     sign: Tensor | None = None,
 ) -> None:
     """Hold both backends of a cell against `layer`, which `fill` gives the cell's weights.
 
-    `names` maps the cell's parameters to the layer's; `sign` (G*M,) turns the layer's gradients back where `fill`
+    `sign` (G*M,) turns the layer's gradients back where `fill`
     turned weights round. Compared are outputs, last states, and the gradients of input, first state and weights.
     """
     torch.manual_seed(3)
@@ -50,7 +60,7 @@ def check_against_torch(
         torch.testing.assert_close(x.grad, x_grad, **close)
         for field, start in zip(cell.state_fields, starts, strict=True):
             torch.testing.assert_close(getattr(cell, f"{field}0").grad, start.grad[0].sum(0), **close)
-        for name, other in names.items():
+        for name, other in NAMES.items():
             wanted = getattr(layer, other).grad
             if sign is not None:
                 wanted = wanted * (sign if wanted.dim() == 1 else sign[:, None])

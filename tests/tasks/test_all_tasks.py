@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from rnncli.api import Training, load
 from rnncli.errors import Interrupted, UsageError
@@ -82,7 +81,6 @@ def test_a_changed_text_cannot_be_gone_on_with(home: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="waits for a CUDA device")
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("cell", ["lstm", "lstm:none", "gru:reset-after"])
 def test_trained_on_cuda_it_is_measured_on_the_cpu(task: str, cell: str, home: Path) -> None:

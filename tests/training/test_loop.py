@@ -210,7 +210,6 @@ def test_a_value_that_is_not_finite_stops_before_the_step(poison: str) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="waits for a CUDA device")
 def test_trains_on_cuda_and_resumes_on_cpu() -> None:
     trainer = make_trainer()
     on_gpu = trainer.model.to("cuda")

@@ -12,7 +12,7 @@ from support.experiments import make_trainer
 from rnncli.errors import Interrupted, RnnError
 from rnncli.training import checkpoint
 from rnncli.training.interrupts import Interrupts
-from rnncli.training.loop import Restarted, Stepped, below
+from rnncli.training.loop import Restarted, Stepped, Validated, below
 from rnncli.training.runs import Run
 from rnncli.training.session import Session
 
@@ -88,6 +88,35 @@ def test_the_best_model_is_kept_when_its_weights_are_given_up(tmp_path: Path) ->
     toy.train(save_after_restart, pytest.fail)
     best = weights(toy.run, "best")
     assert all(torch.equal(best[name], seen[0][name]) for name in seen[0])
+
+
+def test_a_best_model_that_could_not_be_saved_is_not_overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept for a later try is the state of the best step, not of the step at which the disk has room again."""
+    toy, seen = session(tmp_path, epochs=2), []
+    save_best, failures = Run.save_best, iter([True])
+
+    def validate(model: torch.nn.Module) -> dict[str, float]:
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return {"loss": float(len(seen))}
+
+    def full_at_first(run: Run, data: bytes) -> None:
+        if next(failures, False):
+            raise RnnError("the disk is full")
+        save_best(run, data)
+
+    monkeypatch.setattr(Run, "save_best", full_at_first)
+    toy.trainer.experiment = replace(toy.trainer.experiment, validate=validate)
+    progress = toy.trainer.progress
+    for event in toy.trainer.events():
+        if isinstance(event, Validated):
+            toy._note(event, pytest.fail)
+            if progress.step == 7:
+                toy._save(lambda _: None)  # fails, with the best state pending and the trainer still at its step
+    toy.save()
+    best = weights(toy.run, "best")
+    assert progress.step == 14
+    assert all(torch.equal(best[name], seen[0][name]) for name in seen[0])
+    assert not all(torch.equal(best[name], seen[1][name]) for name in seen[1])
 
 
 def test_metrics_beyond_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
