@@ -56,4 +56,4 @@ def real_corpora() -> Path:
     """The folder of real corpora."""
     if "RNN_CORPORA" not in os.environ:
         pytest.skip("waits for RNN_CORPORA, the folder of real corpora")
-    return Path(os.environ["RNN_CORPORA"])
+    return Path(os.environ["RNN_CORPORA"]).absolute()

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,11 +14,6 @@ from rnncli.errors import RnnError, UsageError
 
 EMBEDDED = [name for name, source in CORPORA.items() if isinstance(source, Embedded)]
 REMOTE = [name for name, source in CORPORA.items() if isinstance(source, Remote)]
-
-REAL = Path(os.environ.get("RNN_CORPORA", "")).absolute()
-needs_real_corpora = pytest.mark.skipif(
-    not os.environ.get("RNN_CORPORA"), reason="RNN_CORPORA does not name the folder of real corpora"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -79,19 +73,17 @@ def test_remote_corpora_are_checked_by_size_and_hash(name: str) -> None:
     assert len(bytes.fromhex(source.sha256)) == 32
 
 
-@needs_real_corpora
 @pytest.mark.parametrize("name", REMOTE)
-def test_the_registry_describes_the_real_files(name: str) -> None:
+def test_the_registry_describes_the_real_files(name: str, real_corpora: Path) -> None:
     source = CORPORA[name]
     assert isinstance(source, Remote)
-    data = (REAL / source.file).read_bytes()
+    data = (real_corpora / source.file).read_bytes()
     assert (len(data), hashlib.sha256(data).hexdigest()) == (source.size, source.sha256)
 
 
-@needs_real_corpora
 @pytest.mark.parametrize(("name", "lines"), [("frost", 1_436), ("poe", 718), ("shakespeare", 32_777)])
-def test_the_real_files_load(home: Path, name: str, lines: int) -> None:
-    (home / "data").symlink_to(REAL)
+def test_the_real_files_load(home: Path, real_corpora: Path, name: str, lines: int) -> None:
+    (home / "data").symlink_to(real_corpora)
     assert available(name)
     assert len(lines_of(load_corpus(name))) == lines
     assert CORPORA[name].fetch() == "already there"
@@ -112,9 +104,11 @@ def test_the_home_of_rnn_may_be_elsewhere(
     assert load_corpus("frost").origin == str(downloaded)
 
 
-def test_a_downloaded_corpus_of_another_size_is_damaged(downloaded: Path) -> None:
-    downloaded.write_bytes(b"A line")
-    assert not available("frost")
+@pytest.mark.parametrize("text", [b"A line", b"a LINE of frost\n"], ids=["size", "hash"])
+def test_a_downloaded_corpus_that_is_another_text_is_damaged(downloaded: Path, text: bytes) -> None:
+    size = downloaded.stat().st_size
+    downloaded.write_bytes(text)
+    assert available("frost") == (len(text) == size)
     with pytest.raises(RnnError, match=r"is not the text that was downloaded; run `rnn data get frost` to replace it"):
         load_corpus("frost")
 
