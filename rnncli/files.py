@@ -1,8 +1,10 @@
-"""Making what was written to disk outlast a power cut."""
+"""Files that are whole or not there at all, whatever happens while they are written."""
 
 import contextlib
 import os
 from pathlib import Path
+
+from rnncli.errors import RnnError
 
 
 def sync_folder(folder: Path) -> None:
@@ -15,3 +17,40 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_file(path: Path, data: bytes, *, previous: Path | None = None) -> None:
+    """Put `data` at `path`, whole or not at all, whatever happens meanwhile.
+
+    It goes by a temporary file in the same folder: written, flushed, synced, renamed, the folder synced. The file that
+    stood there stays on as `previous`, beside it, where that is given. Raises RnnError when the disk is full or forbids
+    it; what stood there then still stands.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            _keep(path, previous)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise RnnError(f"cannot save {path}: {error.strerror}; what was saved before is untouched") from None
+
+
+def _keep(path: Path, previous: Path) -> None:
+    """Give the file at `path` its second name, in one step and without moving it away."""
+    second = previous.with_name(f"{previous.name}.tmp")
+    second.unlink(missing_ok=True)
+    try:
+        second.hardlink_to(path)
+    except OSError:  # a file system without links
+        path.replace(previous)
+        return
+    second.replace(previous)
+    second.unlink(missing_ok=True)  # it stays when `previous` already was a name of this very file

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from rnncli.cli.screen import AsJson, print_json, print_table
-from rnncli.data.corpora import CORPORA, Embedded, Source, registered
+from rnncli.data.corpora import CORPORA, registered
+from rnncli.data.sources import Embedded, Source
 from rnncli.home import data_dir
 
 verb = typer.Typer(

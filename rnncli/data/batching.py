@@ -3,9 +3,10 @@
 Shapes: N sequences, T steps, B batch, D input.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,8 +23,9 @@ POOL = 16
 class Batch(NamedTuple):
     """One step's data."""
 
-    inputs: Tensor  # (T, B) tokens, or (T, B, D)
-    targets: Tensor  # (T, B), IGNORED where nothing is asked
+    inputs: Any  # (T, B) tokens, (T, B, D), or what else a model reads
+    targets: Tensor  # (T, B), or (B, ...) where whole sequences are judged; IGNORED where nothing is asked
+    lengths: Tensor | None = None  # (B,), on the CPU, where a model must not look at padding
     continues: bool = False  # its sequences go on where the batch before stopped: the state is carried over
 
     @property
@@ -32,17 +34,52 @@ class Batch(NamedTuple):
         return int((self.targets != IGNORED).sum())
 
     def windows(self, steps: int) -> Iterator["Batch"]:
-        """The batch in windows of `steps` steps, each continuing the one before; 0 leaves it whole."""
+        """The batch in windows of `steps` steps, each continuing the one before; 0 leaves it whole.
+
+        Sequences that are judged whole, or read with their lengths, cannot be cut.
+        """
         if not steps:
             yield self
             return
         for begin in range(0, len(self.inputs), steps):
             window = slice(begin, begin + steps)
-            yield Batch(self.inputs[window], self.targets[window], self.continues or begin > 0)
+            yield Batch(self.inputs[window], self.targets[window], continues=self.continues or begin > 0)
+
+
+class Sequences(ABC):
+    """N sequences that batches are drawn from."""
+
+    lengths: Tensor  # (N,): steps of each
+
+    @abstractmethod
+    def rows(self, rows: Tensor) -> Batch:
+        """A time-major batch of some sequences by number, cut to the longest of them."""
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Every sequence once, longest first, so that batches are even."""
+        for rows in self.order.split(size):
+            yield self.rows(rows)
+
+    @property
+    def order(self) -> Tensor:
+        """The numbers of the sequences as `in_order` gives them."""
+        return self.lengths.argsort(descending=True, stable=True)
+
+    def shuffled(self, size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        """Every sequence once, in the order of this seed and epoch, neighbours in length side by side."""
+        generator = epoch_generator(seed, epoch)
+        order = torch.randperm(len(self.lengths), generator=generator)
+        batches = [
+            rows
+            for pool in order.split(size * POOL)
+            for rows in pool[self.lengths[pool].argsort(stable=True)].split(size)
+        ]
+        for place in torch.randperm(len(batches), generator=generator).tolist():
+            yield self.rows(batches[place])
 
 
 @dataclass(frozen=True)
-class Sentences:
+class Sentences(Sequences):
     """Sequences of tokens as the three columns of next-token prediction, padded to the longest."""
 
     inputs: Tensor  # (N, T): START and the tokens
@@ -65,26 +102,9 @@ class Sentences:
         return Sentences(self.inputs.to(device), self.targets.to(device), self.lengths)
 
     def rows(self, rows: Tensor) -> Batch:
-        """A time-major batch of some rows, cut to the longest of them."""
+        """A time-major batch of some sequences by number, cut to the longest of them."""
         T = int(self.lengths[rows].max())
         return Batch(self.inputs[rows, :T].T.contiguous(), self.targets[rows, :T].T.contiguous())
-
-    def in_order(self, size: int) -> Iterator[Batch]:
-        """Every sequence once, longest first, so that batches are even."""
-        for rows in self.lengths.argsort(descending=True, stable=True).split(size):
-            yield self.rows(rows)
-
-    def shuffled(self, size: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """Every sequence once, in the order of this seed and epoch, neighbours in length side by side."""
-        generator = epoch_generator(seed, epoch)
-        order = torch.randperm(len(self.lengths), generator=generator)
-        batches = [
-            rows
-            for pool in order.split(size * POOL)
-            for rows in pool[self.lengths[pool].argsort(stable=True)].split(size)
-        ]
-        for place in torch.randperm(len(batches), generator=generator).tolist():
-            yield self.rows(batches[place])
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:

@@ -2,117 +2,17 @@
 
 import os
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
-from rnncli.data.download import download
+from rnncli.data.brown import running_text
+from rnncli.data.sources import Corpus, Embedded, NltkData, Remote, Source
 from rnncli.data.text import STDIN, read_folder, read_stdin, read_text
-from rnncli.errors import RnnError, UsageError
-from rnncli.home import data_dir
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """A text, the name it goes by, and where it came from: `embedded`, a path, or `standard input`."""
-
-    name: str
-    text: str
-    origin: str
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A corpus that comes with the package, in `samples/NAME.txt`."""
-
-    name: str
-    what: str
-    origin: ClassVar[str] = "embedded"
-
-    @property
-    def size(self) -> int:
-        """Bytes of the text."""
-        return len(self._read().encode())
-
-    def here(self) -> bool:
-        """Whether it can be loaded without a download."""
-        return True
-
-    def load(self) -> Corpus:
-        """Read it."""
-        return Corpus(self.name, self._read(), self.origin)
-
-    def fetch(self) -> str:
-        """Say that nothing is to be done."""
-        return "needs no download"
-
-    def _read(self) -> str:
-        from importlib.resources import files
-
-        return files("rnncli.data.samples").joinpath(f"{self.name}.txt").read_text("utf-8")
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A corpus that is one text file at a public address, kept as `file` in the folder of corpora."""
-
-    name: str
-    what: str
-    file: str
-    url: str
-    size: int  # bytes
-    sha256: str
-
-    @property
-    def path(self) -> Path:
-        """Where its file lies, or would."""
-        return data_dir() / self.file
-
-    @property
-    def origin(self) -> str:
-        """Where its text comes from: the path of its file."""
-        return str(self.path)
-
-    def here(self) -> bool:
-        """Whether its file is there and of the right size."""
-        return self._found_size() == self.size
-
-    def load(self) -> Corpus:
-        """Read its file; raises RnnError where that is absent, or not the text it should be."""
-        found = self._found_size()
-        if found is None:
-            raise RnnError(f"corpus {self.name} is not here: run `rnn data get {self.name}`")
-        if found != self.size or self._found_sha256() != self.sha256:
-            raise RnnError(
-                f"corpus {self.name} is damaged: {self.path} is not the text that was downloaded;"
-                f" run `rnn data get {self.name}` to replace it"
-            )
-        return Corpus(self.name, read_text(self.path), self.origin)
-
-    def fetch(self) -> str:
-        """Download its file unless it is there with the right SHA-256; says which. Raises as `download`."""
-        if self.here() and self._found_sha256() == self.sha256:
-            return "already there"
-        download(self.url, self.path, size=self.size, sha256=self.sha256)
-        return "downloaded"
-
-    def _found_size(self) -> int | None:
-        try:
-            return self.path.stat().st_size
-        except OSError:
-            return None
-
-    def _found_sha256(self) -> str:
-        import hashlib
-
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-Source = Embedded | Remote
+from rnncli.errors import UsageError
 
 _GITHUB = "https://raw.githubusercontent.com"
 _BOOK = f"{_GITHUB}/lazyprogrammer/machine_learning_examples"
+_NLTK = f"{_GITHUB}/nltk/nltk_data/gh-pages/packages"
 
 _SOURCES: tuple[Source, ...] = (
     Embedded("hillside", "plain verse of farm and hill, written for rnn"),
@@ -140,6 +40,25 @@ _SOURCES: tuple[Source, ...] = (
         f"{_GITHUB}/karpathy/char-rnn/d1d7aa34fdb3626174bce1d753e6cc6845ce7087/data/tinyshakespeare/input.txt",
         1_115_394,
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    ),
+    NltkData(
+        "brown",
+        "57,340 sentences of American English of 1961, each word with its part of speech",
+        "corpora/brown.zip",
+        f"{_NLTK}/corpora/brown.zip",
+        9_964_284,
+        "cbc711696316d4aa801b51d6a062c4bc5a2c5f85abdf4ca5a51f6e11a50c1bc8",
+        r"c[a-r]\d\d",
+        running_text,
+    ),
+    NltkData(
+        "nltk-tagger",
+        "NLTK's part-of-speech tagger for English",
+        "taggers/averaged_perceptron_tagger_eng.zip",
+        f"{_NLTK}/taggers/averaged_perceptron_tagger_eng.zip",
+        5_703_817,
+        "67b81cc421e70fea0342b305aff2ac2299974bde4473784313f990a061e80cea",
+        r"averaged_perceptron_tagger_eng\.(classes|tagdict|weights)\.json",
     ),
 )
 

@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -31,10 +31,27 @@ class _WrongTextError(RnnError):
     """What came is not the text that was asked for: none of it is worth keeping."""
 
 
-def download(url: str, target: Path, *, size: int, sha256: str, progress: bool = True) -> None:
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    size: int | None,
+    sha256: str,
+    digest: Callable[[Path], str] = file_sha256,
+    progress: bool = True,
+) -> None:
     """Put the text at `url` into the file `target`, which appears only once it is whole and proven right.
 
-    `size` is in bytes; `sha256` in lower-case hexadecimal digits. What has come so far lies in
+    `size` is in bytes, or None for what the server says, where only the contents are known; `sha256` is in lower-case
+    hexadecimal digits, and `digest` says what it is of. What has come so far lies in
     `<target>.part`: a connection that is cut, or a Ctrl-C, leaves it there, and the next call fetches the
     rest only. Raises RnnError for an address that is not http(s), a server that refuses, a connection that
     fails four times, a text of another size or hash (then the part is removed), a full or forbidden disk.
@@ -47,7 +64,8 @@ def download(url: str, target: Path, *, size: int, sha256: str, progress: bool =
         with part.open("ab") as file:
             _fill(file, url, size, target.name if progress else None)
             os.fsync(file.fileno())
-        _verify(part, url, sha256)
+        if (found := digest(part)) != sha256:
+            raise _WrongTextError(_not_expected(url, f"SHA-256 {sha256}", found))
         part.replace(target)
         sync_folder(target.parent)
     except _WrongTextError:
@@ -65,9 +83,9 @@ def download(url: str, target: Path, *, size: int, sha256: str, progress: bool =
         _clear_if_empty(part)
 
 
-def _fill(file: BinaryIO, url: str, size: int, name: str | None) -> None:
+def _fill(file: BinaryIO, url: str, size: int | None, name: str | None) -> None:
     """Append to `file` until it holds `size` bytes, going on after a cut; no `name` means no progress bar."""
-    if file.tell() > size:  # left over from something else
+    if size is not None and file.tell() > size:  # left over from something else
         _empty(file)
     with _bar(name, size, file.tell()) as bar:
         for pause in (*_PAUSES, None):
@@ -80,7 +98,7 @@ def _fill(file: BinaryIO, url: str, size: int, name: str | None) -> None:
                 time.sleep(pause)
 
 
-def _append(file: BinaryIO, url: str, size: int, bar: "tqdm[None]") -> None:
+def _append(file: BinaryIO, url: str, size: int | None, bar: "tqdm[None]") -> None:
     """Write what one connection brings of the missing bytes; it is stopped at the first byte too many."""
     have = file.tell()
     if have == size:  # the last run was stopped just before the end
@@ -90,8 +108,13 @@ def _append(file: BinaryIO, url: str, size: int, bar: "tqdm[None]") -> None:
             _empty(file)
             bar.initial = 0  # else the speed shown would be negative
             bar.reset()
-        if response.length is not None and file.tell() + response.length != size:
-            raise _WrongTextError(_not_expected(url, f"{size:,} bytes", f"{file.tell() + response.length:,}"))
+        said = None if response.length is None else file.tell() + response.length
+        size = said if size is None else size
+        if size is None:
+            raise RnnError(f"cannot download {url}: the server does not say how long it is; get it elsewhere")
+        if said not in (None, size):
+            raise _WrongTextError(_not_expected(url, f"{size:,} bytes", f"{said:,}"))
+        bar.total = size
         while chunk := _read(response, min(_CHUNK, size + 1 - file.tell())):
             file.write(chunk)
             file.flush()  # so that even a killed process leaves its part
@@ -145,15 +168,6 @@ def _network() -> Iterator[None]:
         raise _CutError(getattr(reason, "strerror", None) or str(reason) or type(reason).__name__) from None
 
 
-def _verify(part: Path, url: str, sha256: str) -> None:
-    import hashlib
-
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        raise _WrongTextError(_not_expected(url, f"SHA-256 {sha256}", found))
-
-
 def _not_expected(url: str, expected: str, found: str) -> str:
     return (
         f"the text at {url} is not the one expected (expected {expected}, found {found}): it was removed;"
@@ -175,9 +189,10 @@ def _clear_if_empty(part: Path) -> None:
             part.unlink()
 
 
-def _unwritable(part: Path, size: int, error: OSError) -> RnnError:
+def _unwritable(part: Path, size: int | None, error: OSError) -> RnnError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = f"make room for {size:,} bytes" if full else "make the folder one that you can write to"
+    room = "room" if size is None else f"room for {size:,} bytes"
+    advice = f"make {room}" if full else "make the folder one that you can write to"
     return RnnError(f"cannot write {part}: {error.strerror or error}; {advice} and run the same command again")
 
 
@@ -186,7 +201,7 @@ def _empty(file: BinaryIO) -> None:
     file.truncate()
 
 
-def _bar(name: str | None, size: int, have: int) -> "tqdm[None]":
+def _bar(name: str | None, size: int | None, have: int) -> "tqdm[None]":
     from tqdm import tqdm
 
     every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log needs few lines

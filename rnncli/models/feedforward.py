@@ -16,6 +16,6 @@ class FeedForward(nn.Module):
             inputs = size
         self.layers = nn.Sequential(*layers, nn.Linear(inputs, classes))
 
-    def forward(self, x: Tensor, states: None = None) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, states: None = None, lengths: None = None) -> tuple[Tensor, None]:
         """Score x (B, n): logits (B, K); there is no state, and None stands in its place."""
         return self.layers(x), states

@@ -2,24 +2,36 @@
 
 from torch import Tensor, nn
 
+from rnncli.models.dropout import LockedDropout
+from rnncli.models.reader import TokenReader
 from rnncli.models.stack import Stack, StackShape, States
 
 
 class Tagger(nn.Module):
     """Labels every step of a sequence with one of K classes: softmax(h_t Wo + bo).
 
-    Raises UsageError as `Stack`.
+    It reads vectors (T, B, D), or what a `reader` makes vectors of. Raises UsageError as `Stack`.
     """
 
-    def __init__(self, input_size: int, classes: int, shape: StackShape, backend: str = "auto") -> None:
+    def __init__(
+        self,
+        reader: TokenReader | int,
+        classes: int,
+        shape: StackShape,
+        *,
+        dropout: float = 0.0,
+        backend: str = "auto",
+    ) -> None:
         super().__init__()
-        self.stack = Stack(input_size, shape, backend)
+        self.reader = nn.Identity() if isinstance(reader, int) else reader
+        self.stack = Stack(reader if isinstance(reader, int) else reader.output_size, shape, backend)
+        self.dropout = LockedDropout(dropout)
         self.output = nn.Linear(self.stack.output_size, classes)
 
-    def forward(self, x: Tensor, states: States | None = None, lengths: Tensor | None = None) -> tuple[Tensor, States]:
-        """Score x (T, B, D): logits (T, B, K), and the last states, to go on from."""
-        h, states = self.stack(x, states, lengths)
-        return self.output(h), states
+    def forward(self, x: object, states: States | None = None, lengths: Tensor | None = None) -> tuple[Tensor, States]:
+        """Score x: logits (T, B, K), and the last states, to go on from."""
+        h, states = self.stack(self.reader(x), states, lengths)
+        return self.output(self.dropout(h)), states
 
     def initial_states(self, batch: int) -> States:
         """The learned states before the first step, for a batch of that size."""

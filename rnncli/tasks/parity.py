@@ -157,7 +157,7 @@ def build_model(config: ParityConfig, payload: Mapping[str, Any]) -> "nn.Module"
     del payload
     if config.model == "mlp":
         return FeedForward(config.bits, 2, config.sizes)
-    return Tagger(1, 2, config.shape, config.backend)
+    return Tagger(1, 2, config.shape, backend=config.backend)
 
 
 def scatter(model: "nn.Module") -> None:

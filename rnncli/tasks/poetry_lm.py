@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import CORPORA, Corpus, available, lasting, load_corpus
+from rnncli.data.corpora import CORPORA, available, lasting, load_corpus
+from rnncli.data.sources import Corpus
 from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError

@@ -4,10 +4,8 @@ Layout: a safetensors file whose metadata holds `header` (JSON) and `sha256`, th
 in the hash's own place. Every bit is covered, and nothing in it can be executed.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 import re
 import struct
 from collections.abc import Mapping
@@ -19,12 +17,9 @@ import safetensors.torch
 from torch import Tensor
 
 from rnncli.errors import RnnError
-from rnncli.files import sync_folder
 
 SCHEMA = 1
 """The version of the header's layout that this program writes, and the newest that it reads."""
-
-PREVIOUS = "previous.safetensors"
 
 _BLANK = "0" * 64
 _MARK = b'"sha256":"'
@@ -73,43 +68,6 @@ def read(path: Path) -> Checkpoint:
 def read_header(path: Path) -> dict[str, Any]:
     """Read a checkpoint's header alone, unverified: enough to list runs by; raises CheckpointError."""
     return _header(_read_file(path, header_only=True), path)
-
-
-def write(path: Path, data: bytes, *, keep: bool = False) -> None:
-    """Put `data` at `path`, whole or not at all, whatever happens meanwhile.
-
-    It goes by a temporary file in the same folder: written, flushed, synced, renamed, the folder synced. With `keep`,
-    the file that stood there stays on as `previous` beside it. Raises RnnError when the disk is full or forbids it;
-    what stood there then still stands.
-    """
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if keep and path.exists():
-            _keep_previous(path)
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise RnnError(f"cannot save {path}: {error.strerror}; what was saved before is untouched") from None
-
-
-def _keep_previous(path: Path) -> None:
-    """Give the file at `path` its second name, `previous`, in one step and without moving it away."""
-    second = path.with_name(f"{PREVIOUS}.tmp")
-    second.unlink(missing_ok=True)
-    try:
-        second.hardlink_to(path)
-    except OSError:  # a file system without links
-        path.replace(path.with_name(PREVIOUS))
-        return
-    second.replace(path.with_name(PREVIOUS))
-    second.unlink(missing_ok=True)  # it stays when `previous` already was a name of this very file
 
 
 def _read_file(path: Path, *, header_only: bool = False) -> bytes:

@@ -3,7 +3,7 @@
 Shapes: T steps, B batch, D input, K classes (or V words).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -36,9 +36,11 @@ class Experiment:
     batches_per_epoch: int
     loss: Callable[[nn.Module, Batch, States | None], Outcome]
     validate: Callable[[nn.Module], Metrics]
+    apart: Sequence[nn.Module] = ()  # parts that learn nothing of each other, each with a gradient norm of its own
     about: str = ""  # what the data is, in one line
     monitor: str = "loss"  # the validation metric that tells the best model
     higher_is_better: bool = False
+    newest_is_best: bool = False  # nothing is chosen by validation: it is to say how good the method is
     solved: Callable[[Metrics], bool] = lambda _: False  # nothing is left to learn: stop
     hopeless: Callable[[Metrics, int], bool] = lambda _, __: False  # begin again with new weights
     reset: Callable[[], None] = lambda: None  # draws the new weights

@@ -75,6 +75,7 @@ class Trainer:
     def __init__(self, experiment: Experiment, settings: TrainingSettings) -> None:
         self.experiment, self.settings, self.model = experiment, settings, experiment.model
         self.learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.parts = [list(part.parameters()) for part in experiment.apart] or [self.learned]
         self.optimizer = make_optimizer(self.learned, settings)
         self.progress = Progress()
         self.carried: States | None = None
@@ -126,22 +127,27 @@ class Trainer:
         return Stepped(value, count)
 
     def _backward(self, batch: Batch, count: int) -> tuple[Tensor, States | None]:
-        """Gather the gradient of the batch's mean loss, window by window where backpropagation is truncated."""
+        """Gather the gradient of the batch's mean loss, window by window where backpropagation is truncated.
+
+        Of parts that learn apart, each is asked its share of the predictions, and has the gradient of its own mean.
+        """
         states = self.carried if batch.continues else None
         loss = torch.zeros((), device=batch.targets.device)
         for window in batch.windows(self.settings.bptt):
             outcome = self.experiment.loss(self.model, window, states)
             share = outcome.loss_sum / max(1, count)
-            share.backward()
+            (share * len(self.parts)).backward()
             loss = loss + share.detach()
             states = None if outcome.states is None else detach(outcome.states)
         return loss, states
 
     def _clip(self, loss: Tensor) -> float:
         """Scale the gradient down to the allowed norm (Pascanu et al. 2013); returns the loss as a number."""
-        gradients = [parameter.grad for parameter in self.learned if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        value, size = torch.stack([loss.detach(), norm]).tolist()
+        norms = [
+            torch.nn.utils.get_total_norm([each.grad for each in part if each.grad is not None]) for part in self.parts
+        ]
+        value, *sizes = torch.stack([loss.detach(), *norms]).tolist()
+        size = next((size for size in sizes if not math.isfinite(size)), 0.0)
         if not (math.isfinite(value) and math.isfinite(size)):
             progress = self.progress
             what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient's norm is {size}"
@@ -150,7 +156,8 @@ class Trainer:
                 "training stopped before that step; try a lower --lr or a smaller --clip"
             )
         if self.settings.clip:
-            torch.nn.utils.clip_grads_with_norm_(self.learned, self.settings.clip, norm)
+            for part, norm in zip(self.parts, norms, strict=True):
+                torch.nn.utils.clip_grads_with_norm_(part, self.settings.clip, norm)
         return float(value)
 
     def _validation_due(self) -> bool:
@@ -169,11 +176,11 @@ class Trainer:
         value = metrics[self.experiment.monitor]
         gain = -value if self.experiment.higher_is_better else value
         better = math.isfinite(gain) and (progress.best is None or gain < progress.best)
-        improved = better or self.experiment.solved(metrics)
+        gained = better or self.experiment.solved(metrics)
+        improved = gained or self.experiment.newest_is_best
         if improved:
-            progress.best, progress.best_step, progress.stale = gain, progress.step, 0
-        else:
-            progress.stale += 1
+            progress.best, progress.best_step = gain, progress.step
+        progress.stale = 0 if gained else progress.stale + 1
         if self.settings.schedule == "plateau" and progress.stale >= self.settings.patience:
             progress.drops, progress.stale = progress.drops + 1, 0
         progress.seconds += time.perf_counter() - began

@@ -8,17 +8,29 @@ from rnncli.models.stack import States
 from rnncli.training.experiment import Outcome
 
 
-def cross_entropy_sum(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+def cross_entropy_sum(logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
     """Sum -log p(target) over all targets that are asked: logits (..., K), targets (...).
 
-    With `smoothing`, that share of each target is spread over all classes (Szegedy et al. 2016).
+    With `smoothing`, that share of each target is spread over all classes (Szegedy et al. 2016); `weights` (K,) are
+    those of the classes.
     """
     return F.cross_entropy(
-        logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing
+        logits.flatten(0, -2),
+        targets.flatten(),
+        weights,
+        ignore_index=IGNORED,
+        reduction="sum",
+        label_smoothing=smoothing,
     )
 
 
-def prediction_loss(model: nn.Module, batch: Batch, states: States | None, smoothing: float = 0.0) -> Outcome:
-    """The loss of a model that scores every step of its inputs and hands back its states."""
-    logits, states = model(batch.inputs, states)
-    return Outcome(cross_entropy_sum(logits, batch.targets, smoothing), states)
+def prediction_loss(
+    model: nn.Module,
+    batch: Batch,
+    states: States | None,
+    smoothing: float = 0.0,
+    weights: Tensor | None = None,
+) -> Outcome:
+    """The loss of a model that scores steps, or whole sequences, and hands back its states."""
+    logits, states = model(batch.inputs, states, batch.lengths)
+    return Outcome(cross_entropy_sum(logits, batch.targets, smoothing, weights), states)

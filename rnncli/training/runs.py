@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rnncli.errors import RnnError, UsageError
+from rnncli.files import write_file
 from rnncli.home import checkpoints_dir
 from rnncli.records import json_line
 from rnncli.training import checkpoint
-from rnncli.training.checkpoint import PREVIOUS, Checkpoint, CheckpointError
+from rnncli.training.checkpoint import Checkpoint, CheckpointError
 from rnncli.training.metrics import shown_metric
 
-LAST, BEST = "last.safetensors", "best.safetensors"
+LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -83,16 +84,16 @@ class Run:
 
     def save(self, data: bytes) -> None:
         """Save a serialized checkpoint as `last`; the one before becomes `previous`."""
-        checkpoint.write(self.folder / LAST, data, keep=True)
+        write_file(self.folder / LAST, data, previous=self.folder / PREVIOUS)
 
     def save_best(self, data: bytes) -> None:
         """Save a serialized checkpoint as `best`."""
-        checkpoint.write(self.folder / BEST, data)
+        write_file(self.folder / BEST, data)
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write metrics.jsonl anew: one JSON object a validation."""
         lines = "".join(json_line(record) + "\n" for record in history)
-        checkpoint.write(self.metrics, lines.encode())
+        write_file(self.metrics, lines.encode())
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add one validation's record to metrics.jsonl."""

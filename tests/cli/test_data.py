@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from rnncli.cli.data import verb as app
-from rnncli.data.corpora import CORPORA, Remote
+from rnncli.data.corpora import CORPORA
+from rnncli.data.sources import Remote
 from rnncli.errors import RnnError, UsageError
 
 TEXT = b"A line of frost\n"
@@ -33,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(b"x" * size)
 
-    monkeypatch.setattr("rnncli.data.corpora.download", download)
+    monkeypatch.setattr("rnncli.data.sources.download", download)
     return addresses
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from rnncli.data.corpora import CORPORA, Corpus, Embedded, Remote, available, load_corpus
+from rnncli.data.corpora import CORPORA, available, load_corpus
+from rnncli.data.sources import Corpus, Embedded, NltkData, Remote
 from rnncli.errors import RnnError, UsageError
 
 EMBEDDED = [name for name, source in CORPORA.items() if isinstance(source, Embedded)]
 REMOTE = [name for name, source in CORPORA.items() if isinstance(source, Remote)]
+TEXTS = [name for name in REMOTE if name != "nltk-tagger"]
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current directory that is the home of rnn too."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RNN_HOME", raising=False)
+    monkeypatch.delenv("NLTK_DATA", raising=False)
     return tmp_path
 
 
@@ -57,10 +60,10 @@ def test_the_sample_voices_share_no_line() -> None:
     assert not set(lines_of(load_corpus("hillside"))) & set(lines_of(load_corpus("nocturne")))
 
 
-@pytest.mark.parametrize("name", REMOTE)
+@pytest.mark.parametrize("name", TEXTS)
 def test_a_remote_corpus_that_is_not_here_says_how_to_get_it(name: str) -> None:
     assert not available(name)
-    with pytest.raises(RnnError, match=f"^corpus {name} is not here: run `rnn data get {name}`$"):
+    with pytest.raises(RnnError, match=f"^{name} is not here: run `rnn data get {name}`$"):
         load_corpus(name)
 
 
@@ -74,10 +77,14 @@ def test_remote_corpora_are_checked_by_size_and_hash(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REMOTE)
-def test_the_registry_describes_the_real_files(name: str, real_corpora: Path) -> None:
+def test_the_registry_describes_the_real_files(name: str, real_corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = CORPORA[name]
     assert isinstance(source, Remote)
-    data = (real_corpora / source.file).read_bytes()
+    if isinstance(source, NltkData):
+        monkeypatch.setenv("NLTK_DATA", str(real_corpora / "nltk_data"))
+        data = b"".join(source.members().values())
+    else:
+        data = (real_corpora / source.file).read_bytes()
     assert (len(data), hashlib.sha256(data).hexdigest()) == (source.size, source.sha256)
 
 
@@ -123,7 +130,7 @@ def test_getting_a_damaged_corpus_replaces_it(downloaded: Path, monkeypatch: pyt
         asked.append((url, size, sha256))
         target.write_bytes(whole)
 
-    monkeypatch.setattr("rnncli.data.corpora.download", download)
+    monkeypatch.setattr("rnncli.data.sources.download", download)
     source = CORPORA["frost"]
     assert isinstance(source, Remote)
     assert source.fetch() == "downloaded"

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from rnncli.files import write_file
 from rnncli.training import checkpoint
 from rnncli.training.checkpoint import SCHEMA, CheckpointError, to_bytes
 from rnncli.training.runs import Run
@@ -26,7 +27,7 @@ TENSORS = {"model.w": torch.arange(6.0).reshape(2, 3), "random.torch": torch.ara
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "last.safetensors"
-    checkpoint.write(path, to_bytes(HEADER, TENSORS))
+    write_file(path, to_bytes(HEADER, TENSORS))
     return path
 
 
@@ -124,12 +125,14 @@ import resource, signal, sys
 from pathlib import Path
 import torch
 from rnncli.errors import RnnError
+from rnncli.files import write_file
 from rnncli.training import checkpoint
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    checkpoint.write(Path(sys.argv[1]), checkpoint.to_bytes({}, {"big": torch.zeros(4096)}), keep=True)
+    path = Path(sys.argv[1])
+    write_file(path, checkpoint.to_bytes({}, {"big": torch.zeros(4096)}), previous=path.with_name("previous"))
 except RnnError as error:
     print(error)
 """
@@ -148,7 +151,7 @@ def test_a_full_disk_leaves_all_as_it_was(path: Path) -> None:
 def test_no_length_of_the_header_is_taken_for_a_pickle(tmp_path: Path) -> None:
     """A safetensors file begins with its header's length: 0x80 there once passed for a pickle's first byte."""
     for extra in range(256):
-        checkpoint.write(tmp_path / "each", to_bytes({"extra": "x" * extra}, TENSORS))
+        write_file(tmp_path / "each", to_bytes({"extra": "x" * extra}, TENSORS))
         assert checkpoint.read(tmp_path / "each").header["extra"] == "x" * extra
 
 

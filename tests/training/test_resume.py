@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.experiments import make_trainer, train
 
+from rnncli.files import write_file
 from rnncli.training import checkpoint
 from rnncli.training.checkpoint import to_bytes
 from rnncli.training.loop import Stepped, Trainer
@@ -35,7 +36,7 @@ def digest(trainer: Trainer) -> str:
 def save_and_load(trainer: Trainer, path: Path, drop: str = "", **settings) -> Trainer:
     """Through a file, into a fresh trainer, in a process whose chance went elsewhere meanwhile."""
     values, tensors = trainer.snapshot()
-    checkpoint.write(path, to_bytes(values, {k: v for k, v in tensors.items() if not (drop and k.startswith(drop))}))
+    write_file(path, to_bytes(values, {k: v for k, v in tensors.items() if not (drop and k.startswith(drop))}))
     resumed = make_trainer(**settings)
     torch.manual_seed(31337)
     found = checkpoint.read(path)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rnncli.errors import RnnError, UsageError
-from rnncli.training import checkpoint
+from rnncli.files import write_file
 from rnncli.training.checkpoint import CheckpointError, to_bytes
 from rnncli.training.runs import (
     Run,
@@ -182,4 +182,4 @@ def test_metrics_are_json_lines_without_odd_numbers(home: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_one_line(home: Path) -> None:
     (home / "checkpoints").write_text("a file stands here")
     with pytest.raises(RnnError, match=r"cannot save .*; what was saved before is untouched"):
-        checkpoint.write(home / "checkpoints/toy/mine/last.safetensors", b"")
+        write_file(home / "checkpoints/toy/mine/last.safetensors", b"")

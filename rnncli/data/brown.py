@@ -1,0 +1,64 @@
+"""The Brown corpus: its sentences with their tags, and the twelve universal tags that those stand for."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+
+Tagged = list[tuple[str, str]]
+"""The words of a sentence, each with its tag."""
+
+_BY_ITSELF = {
+    "NIL": "X",
+    "DO+PPSS": "X",
+    "WDT+DO+PPS": "X",
+    "WDT+BER+PP": "X",
+    "WRB+IN": "PRT",
+    "AP$": "PRT",
+    "JJ$": "PRT",
+    "RB$": "PRT",
+    "CD$": "NOUN",
+    "PP$": "DET",
+}
+_BY_PATTERN = (
+    (r"FW-", "X"),
+    (r"VB|BE|HV|DO|MD", "VERB"),
+    (r"[^+]+\+(VB|BE|HV|DO|MD)", "PRT"),  # contractions: he's, that'll
+    (r"N|PN", "NOUN"),
+    (r"\*|RB|RN|QL|WRB|WQL", "ADV"),
+    (r"IN|CS", "ADP"),
+    (r"TO|RP|EX|UH|ABL|ABN", "PRT"),
+    (r"AT|DT|WDT|WP\$|ABX", "DET"),
+    (r"JJ|AP|OD", "ADJ"),
+    (r"PP|WP", "PRON"),
+    (r"CC", "CONJ"),
+    (r"CD", "NUM"),
+    (r"\W", "."),
+)
+"""The first that fits at the beginning decides."""
+
+
+def tagged_sentences(members: Mapping[str, bytes]) -> list[Tagged]:
+    """All sentences, a list of (word, Brown tag in capitals) each, in the order of the files."""
+    sentences = []
+    for data in members.values():
+        for line in data.decode("latin-1").splitlines():
+            if words := line.split():
+                pairs = (word.rpartition("/") for word in words)
+                sentences.append([(word, tag.upper()) for word, _, tag in pairs])
+    return sentences
+
+
+def running_text(members: Mapping[str, bytes]) -> str:
+    """The words alone, a sentence a line."""
+    return "\n".join(" ".join(word for word, _ in sentence) for sentence in tagged_sentences(members))
+
+
+@cache
+def universal(tag: str) -> str:
+    """The universal tag (Petrov et al. 2012) of a Brown tag in capitals, as NLTK maps it.
+
+    Titles, headlines and cited words (-TL, -HL, -NC) are taken as plain ones; what fits nothing is X.
+    """
+    plain = re.sub(r"(?<=.)(-(TL|HL|NC|T|N))+$", "", tag)
+    by_pattern = (universal for pattern, universal in _BY_PATTERN if re.match(pattern, plain))
+    return _BY_ITSELF.get(plain) or next(by_pattern, "X")

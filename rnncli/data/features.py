@@ -1,0 +1,188 @@
+"""What a net reads of a word: its tag, the word itself, its spelling; numbered, and laid out in batches.
+
+Shapes: N sequences, P words of all of them, T steps, B batch, U distinct spellings, G character n-grams.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rnncli.data.batching import IGNORED, Batch, Sequences
+
+ABSENT = 0
+"""The number of what a lexicon does not hold, and of padding."""
+
+
+def spelling(word: str, longest: int) -> list[str]:
+    """The character n-grams of a word between its boundary marks, 1 to `longest` characters, and the whole of it.
+
+    As Bojanowski et al. 2017 (arXiv:1607.04606), with single characters too.
+    """
+    marked = f"<{word}>"
+    grams = [marked[at : at + n] for n in range(2, longest + 1) for at in range(len(marked) - n + 1)]
+    return [*word, *grams, *([marked] if len(marked) > longest else [])]
+
+
+class Ragged(NamedTuple):
+    """Rows of unequal length, one after another."""
+
+    values: Tensor  # (all,)
+    lengths: Tensor  # (rows,)
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
+        return cls(torch.tensor(list(chain.from_iterable(rows))).long(), torch.tensor([len(row) for row in rows]))
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Where the values of some rows stand, row after row."""
+        lengths = self.lengths[rows]
+        starts = (self.lengths.cumsum(0) - self.lengths)[rows]
+        shift = starts - (lengths.cumsum(0) - lengths)
+        return torch.arange(int(lengths.sum())) + shift.repeat_interleave(lengths)
+
+    def only(self, rows: Tensor) -> "Ragged":
+        return Ragged(self.values[self.places(rows)], self.lengths[rows])
+
+
+class Tokens(NamedTuple):
+    """A batch of words as a net reads them."""
+
+    tags: Tensor  # (T, B)
+    words: Tensor  # (T, B)
+    forms: Tensor  # (T, B), rows of `grams`
+    grams: Ragged  # U spellings
+
+    def to(self, device: torch.device | str) -> "Tokens":
+        tags, words, forms, grams = self
+        grams = Ragged(*(part.to(device) for part in grams))
+        return Tokens(tags.to(device), words.to(device), forms.to(device), grams)
+
+
+class Counts(NamedTuple):
+    """How often each entry of a lexicon is met in some sequences."""
+
+    words: Tensor
+    grams: Tensor
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """The tags, the words in lower case and the character n-grams that a model may know; number 0 is what it does not.
+
+    Words and n-grams are those met at least `min_count` times.
+    """
+
+    tags: tuple[str, ...]
+    words: tuple[str, ...]
+    grams: tuple[str, ...]
+    longest: int
+
+    @classmethod
+    def of(
+        cls, lines: Sequence[Sequence[str]], tags: Iterable[Sequence[str]], *, min_count: int, longest: int
+    ) -> "Lexicon":
+        """Take in what `lines` and their `tags` hold; `longest` is that of the n-grams, 0 for none."""
+        forms = Counter(chain.from_iterable(lines))
+        words: Counter[str] = Counter()
+        grams: Counter[str] = Counter()
+        for form, count in forms.items():
+            words[form.lower()] += count
+            if longest:
+                for gram in spelling(form, longest):
+                    grams[gram] += count
+
+        def kept(counts: Counter[str]) -> tuple[str, ...]:
+            return tuple(sorted(entry for entry, count in counts.items() if count >= min_count))
+
+        return cls(tuple(sorted(set(chain.from_iterable(tags)))), kept(words), kept(grams), longest)
+
+    @cached_property
+    def numbers(self) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+        """Entry -> number, of tags, words and n-grams."""
+        tags, words, grams = (
+            {entry: number for number, entry in enumerate(entries, start=ABSENT + 1)}
+            for entries in (self.tags, self.words, self.grams)
+        )
+        return tags, words, grams
+
+    def encode(self, lines: Sequence[Sequence[str]], tags: Sequence[Sequence[str]] | None = None) -> "Features":
+        """Number the words of N sequences, and their tags where they are read."""
+        tag_numbers, word_numbers, gram_numbers = self.numbers
+        forms = {form: number for number, form in enumerate(dict.fromkeys(chain.from_iterable(lines)))}
+        spellings = [
+            [gram_numbers[gram] for gram in spelling(form, self.longest) if gram in gram_numbers]
+            if self.longest
+            else []
+            for form in forms
+        ]
+        return Features(
+            torch.tensor([len(line) for line in lines]),
+            torch.tensor([tag_numbers.get(tag, ABSENT) for tag in chain.from_iterable(tags)])
+            if tags is not None
+            else torch.zeros(sum(map(len, lines)), dtype=torch.long),
+            torch.tensor([word_numbers.get(word.lower(), ABSENT) for word in chain.from_iterable(lines)]),
+            torch.tensor([forms[word] for word in chain.from_iterable(lines)]),
+            Ragged.of(spellings),
+            (len(self.words) + 1, len(self.grams) + 1),
+        )
+
+
+@dataclass(frozen=True)
+class Features:
+    """N sequences of words, numbered."""
+
+    lengths: Tensor  # (N,)
+    tags: Tensor  # (P,)
+    words: Tensor  # (P,)
+    forms: Tensor  # (P,), rows of `grams`
+    grams: Ragged  # U spellings
+    sizes: tuple[int, int]  # of the lexicon: words, n-grams
+
+    def tokens(self, rows: Tensor) -> Tokens:
+        """Some sequences by number, padded to the longest, with the spellings that they hold."""
+        places = Ragged(self.forms, self.lengths).places(rows)
+        present, forms = self.forms[places].unique(return_inverse=True)
+        lengths = self.lengths[rows]
+        tags, words = (padded(column[places], lengths) for column in (self.tags, self.words))
+        return Tokens(tags, words, padded(forms, lengths), self.grams.only(present))
+
+    def counts(self, rows: Tensor) -> Counts:
+        """How often words and n-grams are met in some of the sequences."""
+        places = Ragged(self.forms, self.lengths).places(rows)
+        words = self.words[places].bincount(minlength=self.sizes[0])
+        forms = self.forms[places].bincount(minlength=len(self.grams.lengths))
+        grams = torch.zeros(self.sizes[1], dtype=torch.long)
+        grams.index_add_(0, self.grams.values, forms.repeat_interleave(self.grams.lengths))
+        return Counts(words, grams)
+
+
+def padded(values: Tensor, lengths: Tensor, fill: int = ABSENT) -> Tensor:
+    """Values one after another as columns (T, B) of those lengths, filled up."""
+    T = int(lengths.max())
+    grid = torch.full((len(lengths), T), fill, dtype=values.dtype)
+    grid[torch.arange(T) < lengths[:, None]] = values
+    return grid.T.contiguous()
+
+
+class Labelled(Sequences):
+    """Sequences of words with their labels: one a word, targets (P,); or for the whole, targets (N, ...)."""
+
+    def __init__(self, features: Features, targets: Tensor, *, by_word: bool, device: str = "cpu") -> None:
+        self.features, self.targets, self.by_word, self.device = features, targets, by_word, device
+        self.lengths = features.lengths
+
+    def rows(self, rows: Tensor) -> Batch:
+        """A time-major batch of some sequences by number, on the device."""
+        lengths = self.lengths[rows]
+        if self.by_word:
+            places = Ragged(self.targets, self.lengths).places(rows)
+            targets = padded(self.targets[places], lengths, IGNORED)
+        else:
+            targets = self.targets[rows]
+        return Batch(self.features.tokens(rows).to(self.device), targets.to(self.device), lengths)

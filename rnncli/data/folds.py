@@ -1,0 +1,47 @@
+"""Folds for cross-validation: even in their labels, and nothing that belongs together on both sides."""
+
+import random
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+
+def clusters(*keys: Sequence[Hashable]) -> list[int]:
+    """Number N items so that two that share a value in any of the `keys` (N values each) have one number."""
+    size = len(keys[0])
+    parents = list(range(size))
+
+    def root(item: int) -> int:
+        while parents[item] != item:
+            parents[item] = parents[parents[item]]
+            item = parents[item]
+        return item
+
+    for values in keys:
+        first: dict[Hashable, int] = {}
+        for item, value in enumerate(values):
+            parents[root(item)] = root(first.setdefault(value, item))
+    return [root(item) for item in range(size)]
+
+
+def stratified_folds(labels: Sequence[str], belonging: Sequence[int], count: int, seed: int) -> list[int]:
+    """Deal N items to `count` folds, all of a cluster to one fold, so that every label is spread evenly.
+
+    Clusters are dealt in random order, large ones first, each to the fold that has least of its labels so far.
+    """
+    members: dict[int, list[int]] = {}
+    for item, cluster in enumerate(belonging):
+        members.setdefault(cluster, []).append(item)
+    order = list(members.values())
+    random.Random(seed).shuffle(order)
+    order.sort(key=len, reverse=True)
+    totals = Counter(labels)
+    dealt: list[Counter[str]] = [Counter() for _ in range(count)]
+    folds = [0] * len(labels)
+    for items in order:
+        parts = Counter(labels[item] for item in items)
+        load = [sum(has[label] * part / totals[label] for label, part in parts.items()) for has in dealt]
+        fold = min(range(count), key=lambda each: (load[each], dealt[each].total()))
+        dealt[fold] += parts
+        for item in items:
+            folds[item] = fold
+    return folds

@@ -1,0 +1,198 @@
+"""The kinds of corpora: those that come with the package, and those that are fetched from a public address."""
+
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from rnncli.data.download import download, file_sha256
+from rnncli.data.text import read_text
+from rnncli.errors import RnnError, UsageError
+from rnncli.home import data_dir
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text, the name it goes by, and where it came from: `embedded`, a path, or `standard input`."""
+
+    name: str
+    text: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A corpus that comes with the package, in `samples/NAME.txt`; `NAME.tags` has the tags of its words by line."""
+
+    name: str
+    what: str
+    origin: ClassVar[str] = "embedded"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the text."""
+        return len(self._read("txt").encode())
+
+    @property
+    def tags(self) -> str:
+        """Its words' parts of speech: for each line that is not blank, the tags in their places."""
+        return self._read("tags")
+
+    def here(self) -> bool:
+        """Whether it can be loaded without a download."""
+        return True
+
+    def load(self) -> Corpus:
+        """Read it."""
+        return Corpus(self.name, self._read("txt"), self.origin)
+
+    def fetch(self) -> str:
+        """Say that nothing is to be done."""
+        return "needs no download"
+
+    def _read(self, kind: str) -> str:
+        from importlib.resources import files
+
+        return files("rnncli.data.samples").joinpath(f"{self.name}.{kind}").read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A corpus that is one text file at a public address, kept as `file` in the folder of corpora."""
+
+    name: str
+    what: str
+    file: str
+    url: str
+    size: int  # bytes
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        """Where its file lies, or would."""
+        return data_dir() / self.file
+
+    @property
+    def origin(self) -> str:
+        """Where its text comes from: the path of its file."""
+        return str(self.path)
+
+    def here(self) -> bool:
+        """Whether its file is there and of the right size."""
+        return self._found_size() == self.size
+
+    def load(self) -> Corpus:
+        """Read its file; raises RnnError where that is absent, or not the text it should be."""
+        found = self._found_size()
+        if found is None:
+            raise RnnError(f"{self.name} is not here: run `rnn data get {self.name}`")
+        if found != self.size or self._found_sha256() != self.sha256:
+            raise RnnError(
+                f"corpus {self.name} is damaged: {self.path} is not the text that was downloaded;"
+                f" run `rnn data get {self.name}` to replace it"
+            )
+        return Corpus(self.name, read_text(self.path), self.origin)
+
+    def fetch(self) -> str:
+        """Download its file unless it is there with the right SHA-256; says which. Raises as `download`."""
+        if self.here() and self._found_sha256() == self.sha256:
+            return "already there"
+        self._download()
+        return "downloaded"
+
+    def _download(self) -> None:
+        download(self.url, self.path, size=self.size, sha256=self.sha256)
+
+    def _found_size(self) -> int | None:
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return None
+
+    def _found_sha256(self) -> str:
+        return file_sha256(self.path)
+
+
+@dataclass(frozen=True)
+class NltkData(Remote):
+    """A package of NLTK's data, kept as a zip where NLTK finds it too; one that NLTK has already is used as it lies.
+
+    `size` and `sha256` are of the members that match `pattern`, one after another in the order of their names: the
+    archive around them is made anew from time to time.
+    """
+
+    pattern: str
+    text: Callable[[Mapping[str, bytes]], str] | None = None  # of the members; None: it is no text
+
+    @property
+    def home(self) -> Path:
+        """The folder of NLTK's data that a download goes to."""
+        return data_dir() / "nltk_data"
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, as a zip or as a folder, or would."""
+        return next((place for place in self._places() if place.exists()), self.home / self.file)
+
+    def members(self) -> dict[str, bytes]:
+        """Its files by name; raises RnnError where they are absent, or not what they should be."""
+        if not self.path.exists():
+            raise RnnError(f"{self.name} is not here: run `rnn data get {self.name}`")
+        if self._found_sha256() != self.sha256:
+            raise RnnError(
+                f"{self.name} is damaged: {self.path} does not hold what it should;"
+                f" remove it and run `rnn data get {self.name}`"
+            )
+        return _members(self.path, self.pattern)
+
+    def load(self) -> Corpus:
+        """Its text; raises RnnError as `members`, UsageError where it is none."""
+        if self.text is None:
+            raise UsageError(f"{self.name} is no text to learn from: {self.what}")
+        return Corpus(self.name, self.text(self.members()), self.origin)
+
+    def _download(self) -> None:
+        target = self.home / self.file
+        download(self.url, target, size=None, sha256=self.sha256, digest=self._sha256_of_members)
+
+    def _places(self) -> list[Path]:
+        known = [Path(each) for each in os.environ.get("NLTK_DATA", "").split(os.pathsep) if each]
+        folders = [self.home, *known, Path.home() / "nltk_data", Path("/usr/share/nltk_data")]
+        return [folder / form for folder in folders for form in (self.file, self.file.removesuffix(".zip"))]
+
+    def _found_size(self) -> int | None:
+        if not self.path.exists():
+            return None
+        try:
+            return sum(map(len, _members(self.path, self.pattern).values()))
+        except (OSError, zipfile.BadZipFile):
+            return 0
+
+    def _found_sha256(self) -> str:
+        return self._sha256_of_members(self.path)
+
+    def _sha256_of_members(self, path: Path) -> str:
+        import hashlib
+
+        try:
+            return hashlib.sha256(b"".join(_members(path, self.pattern).values())).hexdigest()
+        except (OSError, zipfile.BadZipFile, zlib.error):
+            return "no sound zip"
+
+
+def _members(path: Path, pattern: str) -> dict[str, bytes]:
+    """The files of a folder, or of the folder in a zip, whose names match; in the order of their names."""
+    if path.is_dir():
+        found = {each.name: each.read_bytes() for each in path.iterdir() if re.fullmatch(pattern, each.name)}
+    else:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.rpartition("/")[2]: name for name in archive.namelist()}
+            found = {last: archive.read(name) for last, name in names.items() if re.fullmatch(pattern, last)}
+    return dict(sorted(found.items()))
+
+
+Source = Embedded | Remote

@@ -1,0 +1,86 @@
+"""Words and their parts of speech: NLTK's tokenizer and tagger, the embedded voices' stored tags, and a cache."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from rnncli.data.corpora import CORPORA
+from rnncli.data.sources import Embedded, NltkData
+from rnncli.files import write_file
+from rnncli.home import data_dir
+
+Words = list[str]
+
+_TAGGER = CORPORA["nltk-tagger"]
+
+
+def words_of(text: str) -> Words:
+    """The words and punctuation marks of a line, as NLTK's `word_tokenize(line, preserve_line=True)` splits them."""
+    words: Words = _tokenizer().tokenize(text)
+    return words
+
+
+def tags_of(lines: Sequence[Words]) -> list[Words]:
+    """The Penn Treebank tag of every word, by NLTK's averaged perceptron.
+
+    Lines of the embedded voices need no tagger; what was tagged once is read from disk, where it lies by the hash of
+    its text. Raises RnnError where the tagger is needed and absent.
+    """
+    known = stored_tags()
+    missing = [line for line in lines if " ".join(line) not in known]
+    known = known | {" ".join(line): tags for line, tags in zip(missing, _cached(missing), strict=True)}
+    return [known[" ".join(line)] for line in lines]
+
+
+def tagger_here() -> bool:
+    """Whether new lines can be tagged."""
+    return _TAGGER.here()
+
+
+@cache
+def stored_tags() -> dict[str, Words]:
+    """The tags that come with the embedded voices, by line."""
+    known: dict[str, Words] = {}
+    for source in CORPORA.values():
+        if isinstance(source, Embedded):
+            lines = [" ".join(words_of(line)) for line in source.load().text.splitlines() if line.strip()]
+            known |= zip(lines, (tags.split() for tags in source.tags.splitlines()), strict=True)
+    return known
+
+
+def _cached(lines: Sequence[Words]) -> list[Words]:
+    """Tag lines, or read from disk what an earlier call made of the very same ones."""
+    if not lines:
+        return []
+    text = "\n".join(" ".join(line) for line in lines)
+    file = data_dir() / "tags" / f"{hashlib.sha256(text.encode()).hexdigest()}.txt"
+    try:
+        found = [line.split() for line in file.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        found = []
+    if list(map(len, found)) != list(map(len, lines)):
+        tag = _perceptron().tag
+        found = [[label for _, label in tag(line)] for line in lines]
+        if len(lines) > 1:  # a single line is no wait
+            write_file(file, "\n".join(" ".join(tags) for tags in found).encode())
+    return found
+
+
+@cache
+def _perceptron() -> Any:
+    assert isinstance(_TAGGER, NltkData)
+    members = _TAGGER.members()  # before the import, which takes its time
+    from nltk.tag.perceptron import PerceptronTagger
+
+    parts = ("weights", "tagdict", "classes")
+    files = (next(data for name, data in members.items() if f".{part}." in name) for part in parts)
+    return PerceptronTagger.decode_json_obj([json.loads(file) for file in files])
+
+
+@cache
+def _tokenizer() -> Any:
+    from nltk.tokenize.destructive import NLTKWordTokenizer
+
+    return NLTKWordTokenizer()

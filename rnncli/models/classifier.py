@@ -1,0 +1,56 @@
+"""One label a sequence: a reader, a stack of cells, and a linear layer over where the stack ends.
+
+Shapes: T steps, B batch, K classes, R members of a committee.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnncli.data.features import Tokens
+from rnncli.models.reader import TokenReader
+from rnncli.models.stack import Stack, StackShape
+
+
+class Classifier(nn.Module):
+    """Labels a whole sequence with one of K classes: softmax(h_T Wo + bo), T its last valid step.
+
+    In both directions the backward stack's last state, that at the first step, stands beside the forward one's.
+    Raises UsageError as `Stack`.
+    """
+
+    def __init__(
+        self, reader: TokenReader, classes: int, shape: StackShape, *, dropout: float = 0.0, backend: str = "auto"
+    ) -> None:
+        super().__init__()
+        self.reader = reader
+        self.stack = Stack(reader.output_size, shape, backend)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(self.stack.output_size, classes)
+
+    def forward(self, tokens: Tokens, states: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+        """Score sequences of those lengths: logits (B, K); there is no state to go on from, and None in its place."""
+        _, last = self.stack(self.reader(tokens), lengths=lengths)
+        ends = [state[0] for state in last[-self.stack.directions :]]
+        return self.output(self.dropout(torch.cat(ends, dim=-1))), states
+
+
+class Committee(nn.Module):
+    """Nets of one kind that read the same batches and know nothing of each other: folds, or voices of a vote."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @property
+    def stack(self) -> Stack:
+        """The cells of one member: all have the same."""
+        first: Any = self.members[0]
+        stack: Stack = first.stack
+        return stack
+
+    def forward(self, tokens: Tokens, states: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+        """The members' logits, side by side: (B, R, K), and None for the states that are not there."""
+        return torch.stack([member(tokens, None, lengths)[0] for member in self.members], dim=1), states

@@ -1,0 +1,90 @@
+"""How words enter a net: their tag, a vector of their own, the sum of their character n-grams, side by side.
+
+Shapes: T steps, B batch, D features of a step, U distinct spellings.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnncli.data.features import ABSENT, Counts, Lexicon, Ragged, Tokens
+from rnncli.models.dropout import LockedDropout, WordDropout
+
+FEATURES = ("tags", "words", "chars")
+
+
+@dataclass(frozen=True)
+class ReaderShape:
+    """What is read of a word, how wide, and how much of it is forgotten on purpose while training."""
+
+    features: Sequence[str] = FEATURES
+    word_size: int = 32
+    char_size: int = 32
+    word_dropout: float = 0.0  # of the words, with all their features
+    char_dropout: float = 0.0  # of the n-grams
+    input_dropout: float = 0.0  # of the features, the same ones at every step
+
+
+class TokenReader(nn.Module):
+    """Turns words into vectors: a tag as one of so many (no embedding), a word's embedding, its spelling's.
+
+    The spelling of a word is the sum of its n-grams' embeddings over the square root of their number. Embeddings start
+    at N(0, 0.1). What `learn` was not shown is read as unknown.
+    """
+
+    known_words: Tensor
+    known_grams: Tensor
+
+    def __init__(self, lexicon: Lexicon, shape: ReaderShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.tags = len(lexicon.tags) + 1
+        words, grams = len(lexicon.words) + 1, len(lexicon.grams) + 1
+        self.words = _embedding(words, shape.word_size) if "words" in shape.features else None
+        self.grams = _embedding(grams, shape.char_size) if "chars" in shape.features else None
+        self.register_buffer("known_words", torch.ones(words, dtype=torch.bool))
+        self.register_buffer("known_grams", torch.ones(grams, dtype=torch.bool))
+        self.forgetful = nn.Sequential(WordDropout(shape.word_dropout), LockedDropout(shape.input_dropout))
+        sizes = {"tags": self.tags, "words": shape.word_size, "chars": shape.char_size}
+        self.output_size = sum(sizes[name] for name in shape.features)
+
+    def learn(self, counts: Counts, min_count: int) -> None:
+        """Know the words and n-grams that are met so often, and take all others for unknown."""
+        self.known_words.copy_(counts.words >= min_count)
+        self.known_grams.copy_(counts.grams >= min_count)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """The features (T, B, D) of a batch of words."""
+        parts = []
+        if "tags" in self.shape.features:
+            parts.append(F.one_hot(tokens.tags, self.tags).to(self._dtype))
+        if self.words is not None:
+            parts.append(self.words(tokens.words.where(self.known_words[tokens.words], ABSENT)))
+        if self.grams is not None:
+            parts.append(self._spelled(tokens.grams, self.grams)[tokens.forms])
+        out: Tensor = self.forgetful(torch.cat(parts, dim=-1))
+        return out
+
+    def _spelled(self, grams: Ragged, vectors: nn.Embedding) -> Tensor:
+        """A vector (U, C) for each spelling."""
+        numbers, lengths = grams
+        rows = torch.arange(len(lengths), device=numbers.device).repeat_interleave(lengths)
+        weights = self.known_grams[numbers].to(vectors.weight.dtype)
+        known = torch.zeros_like(lengths, dtype=weights.dtype).index_add(0, rows, weights)
+        weights = F.dropout(weights / known.clamp(min=1).sqrt()[rows], self.shape.char_dropout, self.training)
+        return F.embedding_bag(
+            numbers, vectors.weight, lengths.cumsum(0) - lengths, mode="sum", per_sample_weights=weights
+        )
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next((each.dtype for each in self.parameters()), torch.get_default_dtype())
+
+
+def _embedding(count: int, size: int) -> nn.Embedding:
+    vectors = nn.Embedding(count, size)
+    nn.init.normal_(vectors.weight, std=0.1)
+    return vectors
