@@ -10,9 +10,10 @@ from typer.core import TyperGroup
 
 from rnncli import __version__
 
-NAMES = ("train", "generate", "evaluate", "inspect", "runs", "data")
+NAMES = ("train", "generate", "classify", "tag", "evaluate", "inspect", "runs", "data")
 
-VERBS: dict[str, typer.Typer | Callable[..., None]] = {name: import_module(f"{__name__}.{name}").verb for name in NAMES}
+MODULES = {name: import_module(f"{__name__}.{name}") for name in NAMES}
+VERBS: dict[str, typer.Typer | Callable[..., None]] = {name: module.verb for name, module in MODULES.items()}
 
 
 class InOrder(TyperGroup):
@@ -55,4 +56,4 @@ for _name, _verb in VERBS.items():
     if isinstance(_verb, typer.Typer):
         app.add_typer(_verb, name=_name)
     else:
-        app.command(_name, epilog=f"Example: rnn {_name} RUN")(_verb)
+        app.command(_name, epilog=f"Example: {MODULES[_name].EXAMPLE}")(_verb)

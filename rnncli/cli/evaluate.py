@@ -2,16 +2,20 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from rnncli.analysis.baselines import BASELINES
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, From, note, print_json, print_table, warn
+from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_table
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Task
 from rnncli.training.settings import check_limits
+
+WIDEST = 20
+"""Labels; the confusion matrix of more makes no table."""
 
 verb = typer.Typer(
     help="Measure a trained model.", epilog="Example: rnn evaluate parity --bits 1000", no_args_is_help=True
@@ -20,13 +24,9 @@ verb = typer.Typer(
 
 def _verb(task: Task) -> Callable[..., None]:
     def evaluate(flags: Flags, source: str | None, as_json: bool, baselines: bool = False) -> None:
-        from rnncli.api import load_task
-
         options = task.evaluate.Options(**flags)
         check_limits(options)
-        trained, warning = load_task(source, task.name)
-        if warning:
-            warn(warning)
+        trained = load_model(source, task.name)
         corpus = task.evaluate.corpus(trained, options)
         note(f"from {trained.source}, on {corpus}")
         began = time.perf_counter()
@@ -44,11 +44,13 @@ def _verb(task: Task) -> Callable[..., None]:
             others = dict(list(rows.items())[1:])
             print_json({**facts, "seconds": seconds, "metrics": metrics, "baselines": others})
             return
-        names = list(metrics)
+        names = [name for name in metrics if name != "confusion"]
         print_table(
             ["model", *(name.replace("_", " ") for name in names)],
             [[model, *(values.get(name) for name in names)] for model, values in rows.items()],
         )
+        if "confusion" in metrics:
+            _show_confusion(metrics["confusion"], getattr(options, "picture", None))
 
     evaluate.__doc__ = f"Measure a model of {task.name}."
     common: dict[str, Any] = {"source": (From, None), "as_json": (AsJson, False)}
@@ -56,6 +58,19 @@ def _verb(task: Task) -> Callable[..., None]:
         beside = typer.Option("--baselines", help="Measure simple models beside it.")
         common["baselines"] = (Annotated[bool, beside], False)
     return command_of(task.evaluate.Options, evaluate, **common)
+
+
+def _show_confusion(confusion: dict[str, dict[str, int]], picture: str | None) -> None:
+    """How often which label was given to what, as a table, and as a picture where one is asked for."""
+    labels = list(confusion)
+    if len(labels) <= WIDEST:
+        print_table(
+            ["right label", *(f"as {label}" for label in labels)], [[k, *v.values()] for k, v in confusion.items()]
+        )
+    if picture:
+        from rnncli.analysis.plots import draw_confusion
+
+        note(f"picture {draw_confusion(confusion, Path(picture))}")
 
 
 for _task in TASKS.values():

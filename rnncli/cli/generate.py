@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, From, note, print_json, warn
+from rnncli.cli.screen import AsJson, From, load_model, note, print_json
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Action, Task
 from rnncli.training.settings import check_limits
@@ -16,13 +16,9 @@ verb = typer.Typer(help="Write new text.", epilog="Example: rnn generate poetry 
 
 def _verb(task: Task, action: Action) -> Callable[..., None]:
     def generate(flags: Flags, source: str | None, as_json: bool) -> None:
-        from rnncli.api import load_task
-
         options = action.Options(**flags)
         check_limits(options)
-        trained, warning = load_task(source, task.name)
-        if warning:
-            warn(warning)
+        trained = load_model(source, task.name)
         note(f"from {trained.source} ({trained.payload['corpus']})")
         _show(action.run(trained, options), str(trained.source), as_json)
 
@@ -44,7 +40,6 @@ def _show(written: Any, source: str, as_json: bool) -> None:
 
 
 for _task in TASKS.values():
-    if _task.generate is not None:
-        verb.command(_task.name.removesuffix("-lm"), epilog=f"Example: {_task.generate.example}")(
-            _verb(_task, _task.generate)
-        )
+    if "generate" in _task.uses:
+        _action = _task.uses["generate"]
+        verb.command(_task.name.removesuffix("-lm"), epilog=f"Example: {_action.example}")(_verb(_task, _action))

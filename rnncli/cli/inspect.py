@@ -66,3 +66,4 @@ def _shown(value: Any) -> str:
 
 
 verb = inspect
+EXAMPLE = "rnn inspect RUN"

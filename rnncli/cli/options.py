@@ -41,6 +41,10 @@ def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
         flag = "--" + field.name.replace("_", "-")
         kind: Any = hints[field.name]
         choices = field.metadata.get("choices")
+        if field.metadata.get("argument"):
+            words = Annotated[kind | None, typer.Argument(help=field.metadata["help"], show_default=False)]
+            yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=words)
+            continue
         option = typer.Option(
             f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
             help=_help(field, choices),

@@ -2,11 +2,14 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rnncli.records import json_line
+
+if TYPE_CHECKING:
+    from rnncli.tasks.base import Trained
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 From = Annotated[
@@ -23,6 +26,16 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Warn, in one line on standard error."""
     print(f"rnn: warning: {text}", file=sys.stderr)
+
+
+def load_model(source: str | None, task: str) -> "Trained":
+    """A task's model as `--from` names it, or the newest one; raises as `load_task`."""
+    from rnncli.api import load_task
+
+    trained, warning = load_task(source, task)
+    if warning:
+        warn(warning)
+    return trained
 
 
 def print_json(value: Any) -> None:

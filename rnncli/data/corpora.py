@@ -5,7 +5,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from rnncli.data.brown import running_text
+from rnncli.data.brown import Tagged, running_text, tagged_sentences
 from rnncli.data.sources import Corpus, Embedded, NltkData, Remote, Source
 from rnncli.data.text import STDIN, read_folder, read_stdin, read_text
 from rnncli.errors import UsageError
@@ -70,6 +70,13 @@ def registered(name: str) -> Source:
     if name not in CORPORA:
         raise _unknown("corpus", name)
     return CORPORA[name]
+
+
+def brown_sentences() -> list[Tagged]:
+    """The Brown corpus with its own tags; raises RnnError where it is not downloaded yet."""
+    source = CORPORA["brown"]
+    assert isinstance(source, NltkData)
+    return tagged_sentences(source.members())
 
 
 def available(name: str) -> bool:

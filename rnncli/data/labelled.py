@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnncli.data.corpora import load_corpus
+from rnncli.data.brown import universal
+from rnncli.data.corpora import CORPORA, brown_sentences, load_corpus
+from rnncli.data.sources import Corpus, Embedded
+from rnncli.data.tagging import tags_of, words_of
 from rnncli.data.text import read_text
 from rnncli.data.tokenizers import verse_words
 from rnncli.errors import RnnError, UsageError
@@ -139,17 +142,60 @@ class TaggedSentences:
     words: list[list[str]]
     labels: list[list[str]]
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all words and labels in their places."""
+        rows = "\n\n".join("\n".join(map("\t".join, zip(*pair, strict=True))) for pair in self.pairs)
+        return hashlib.sha256(rows.encode()).hexdigest()
 
-def read_columns(path: Path) -> TaggedSentences:
-    """Read sentences from a file with a word and its label a line, and a blank line between sentences (CoNLL).
+    @property
+    def pairs(self) -> list[tuple[list[str], list[str]]]:
+        """Each sentence's words, and its labels."""
+        return list(zip(self.words, self.labels, strict=True))
+
+    def only(self, rows: Sequence[int]) -> "TaggedSentences":
+        """Some sentences, by number."""
+        return TaggedSentences(self.name, [self.words[row] for row in rows], [self.labels[row] for row in rows])
+
+
+def read_tagged(specs: Sequence[str]) -> TaggedSentences:
+    """Read labelled sentences: brown (with its universal tags), the embedded voices (with theirs), files, or `-`.
+
+    A file has a word and its label a line, and a blank line between sentences (CoNLL). Raises RnnError for what cannot
+    be read, UsageError for a corpus that has no labels.
+    """
+    parts = [_read_tagged(spec) for spec in specs]
+    return TaggedSentences(
+        " + ".join(part.name for part in parts),
+        [words for part in parts for words in part.words],
+        [labels for part in parts for labels in part.labels],
+    )
+
+
+def _read_tagged(spec: str) -> TaggedSentences:
+    source = CORPORA.get(spec)
+    if isinstance(source, Embedded):
+        lines = [words_of(line) for line in source.load().text.splitlines() if line.strip()]
+        return TaggedSentences(spec, lines, tags_of(lines))
+    if spec == "brown":
+        sentences = brown_sentences()
+        words = [[word for word, _ in sentence] for sentence in sentences]
+        return TaggedSentences(spec, words, [[universal(tag) for _, tag in sentence] for sentence in sentences])
+    if source is not None:
+        tagged = ["brown", *(name for name, each in CORPORA.items() if isinstance(each, Embedded))]
+        raise UsageError(f"{spec} has no label beside its words: take {', '.join(tagged)}, or a file of your own")
+    return _read_columns(load_corpus(spec))
+
+
+def _read_columns(corpus: Corpus) -> TaggedSentences:
+    """Sentences from lines of a word and its label.
 
     Columns are parted by a tab, or else by spaces; the first is the word, the last its label; lines that begin with
-    `-DOCSTART-` or, in files with tabs, with `#` are passed over. Raises RnnError for a line without two columns.
+    `-DOCSTART-` or, in files with tabs, with `#` and a space are passed over.
     """
     sentences: list[list[tuple[str, str]]] = [[]]
-    text = read_text(path)
-    tabs = "\t" in text
-    for number, line in enumerate(text.splitlines(), start=1):
+    tabs = "\t" in corpus.text
+    for number, line in enumerate(corpus.text.splitlines(), start=1):
         if not line.strip():
             sentences.append([])
             continue
@@ -157,8 +203,8 @@ def read_columns(path: Path) -> TaggedSentences:
             continue
         columns = [column.strip() for column in line.split("\t")] if tabs else line.split()
         if len(columns) < 2 or not columns[0] or not columns[-1]:
-            raise RnnError(f"{path}, line {number}: {line.strip()[:40]!r} is no word with its label beside it")
+            raise RnnError(f"{corpus.origin}, line {number}: {line.strip()[:40]!r} is no word with its label beside it")
         sentences[-1].append((columns[0], columns[-1]))
     full = [sentence for sentence in sentences if sentence]
     words, labels = ([[pair[part] for pair in sentence] for sentence in full] for part in (0, 1))
-    return TaggedSentences(path.stem, words, labels)
+    return TaggedSentences(corpus.name, words, labels)

@@ -18,4 +18,5 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, states: None = None, lengths: None = None) -> tuple[Tensor, None]:
         """Score x (B, n): logits (B, K); there is no state, and None stands in its place."""
+        del lengths  # all inputs are there, always
         return self.layers(x), states

@@ -13,14 +13,12 @@ from torch.nn import functional as F
 from rnncli.data.features import ABSENT, Counts, Lexicon, Ragged, Tokens
 from rnncli.models.dropout import LockedDropout, WordDropout
 
-FEATURES = ("tags", "words", "chars")
-
 
 @dataclass(frozen=True)
 class ReaderShape:
     """What is read of a word, how wide, and how much of it is forgotten on purpose while training."""
 
-    features: Sequence[str] = FEATURES
+    features: Sequence[str]  # of tags, words, chars
     word_size: int = 32
     char_size: int = 32
     word_dropout: float = 0.0  # of the words, with all their features

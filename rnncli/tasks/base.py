@@ -24,6 +24,7 @@ class RecurrentSettings(TrainingSettings):
     """What a user can set of a recurrent net and its training."""
 
     panel: ClassVar[str] = "Model"
+    truncates: ClassVar[bool] = True  # whether backpropagation through its sequences can be cut by --bptt
 
     cell: str = option(
         "elman",
@@ -96,7 +97,7 @@ class Task:
     build_model: Callable[[Any, Mapping[str, Any]], "nn.Module"]  # settings and payload -> an untrained model
     evaluate: Action
     settle: Callable[[Any], Any] = lambda settings: settings  # fills in what depends on the machine: corpora
-    generate: Action | None = None
+    uses: Mapping[str, Action] = field(default_factory=dict)  # what else can be done with its models, by verb
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
 
@@ -116,6 +117,8 @@ def resolve(
         raise UsageError(f"{task.name} has no preset {preset!r}: it has {known}")
     settings = task.Config(**({**task.presets[preset], **asked} if preset else asked))
     check_limits(settings)
+    if settings.bptt and not task.Config.truncates:
+        raise UsageError(f"{task.name} reads whole sequences: leave --bptt out")
     return settings
 
 

@@ -314,6 +314,10 @@ TASK = Task(
     build=build,
     build_model=build_model,
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate poetry-lm --baselines", corpus=evaluated),
-    generate=Action(GenerateOptions, write, 'rnn generate poetry --lines 4 --temperature 0.8 --prime "the woods"'),
+    uses={
+        "generate": Action(
+            GenerateOptions, write, 'rnn generate poetry --lines 4 --temperature 0.8 --prime "the woods"'
+        )
+    },
     presets={"book": BOOK},
 )

@@ -1,9 +1,9 @@
 """What is measured of predictions: sums are gathered over batches and divided once."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -41,3 +41,35 @@ class Tally:
         """Loss in nats a prediction, accuracy, perplexity."""
         loss = self.loss_sum / self.count
         return {"loss": loss, "accuracy": self.correct / self.count, "perplexity": perplexity(loss)}
+
+
+class Confusion(NamedTuple):
+    """How often which label was given to what: counts (K, K), a row for each right label."""
+
+    labels: Sequence[str]
+    counts: Tensor
+
+    @classmethod
+    def of(cls, labels: Sequence[str], answers: Tensor, given: Tensor) -> "Confusion":
+        """Count N right answers and N given ones, both by number."""
+        K = len(labels)
+        return cls(labels, (answers * K + given).bincount(minlength=K * K).view(K, K))
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean over the labels that there are of the share of each that is right."""
+        asked = self.counts.sum(1)
+        return float((self.counts.diagonal()[asked > 0] / asked[asked > 0]).mean())
+
+    @property
+    def plain(self) -> dict[str, dict[str, int]]:
+        """Right label -> given label -> count."""
+        rows = (dict(zip(self.labels, row, strict=True)) for row in self.counts.tolist())
+        return dict(zip(self.labels, rows, strict=True))
+
+
+def label_metrics(scores: Tensor, answers: Tensor) -> Metrics:
+    """Accuracy, and balanced accuracy over the labels, of scores (N, K) for N answers."""
+    given = scores.argmax(-1)
+    confusion = Confusion.of([""] * scores.shape[-1], answers, given)
+    return {"accuracy": float((given == answers).double().mean()), "balanced_accuracy": confusion.balanced_accuracy}

@@ -1,0 +1,135 @@
+"""Classifiers and taggers that are no nets: what `rnn evaluate --baselines` sets beside them.
+
+Most are scikit-learn's; the HMM is hmmlearn's. Both come with the extra `baselines`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnncli.errors import RnnError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Lines = Sequence[Sequence[str]]
+Scorer = Callable[[Any, Sequence[int], Any], "NDArray[np.float64]"]
+"""Learns from N texts and their labels by number, and scores others: (N', K), the greater the likelier."""
+
+
+def require() -> None:
+    """Raise RnnError where the libraries of the extra are not installed."""
+    try:
+        import hmmlearn.hmm
+        import sklearn
+    except ImportError as error:
+        raise RnnError(
+            f"--baselines needs {error.name}, which is not installed: run `pip install 'rnncli[baselines]'`"
+        ) from None
+    del hmmlearn, sklearn
+
+
+def majority(training: Sequence[Any], labels: Sequence[int], others: Sequence[Any]) -> "NDArray[np.float64]":
+    """Every text has the commonest label."""
+    del training
+    counts = np.bincount(labels).astype(float)
+    return np.tile(np.log(counts / counts.sum()), (len(others), 1))
+
+
+def naive_bayes(training: Sequence[str], labels: Sequence[int], others: Sequence[str]) -> "NDArray[np.float64]":
+    """Multinomial naive Bayes on words."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.naive_bayes import MultinomialNB
+    from sklearn.pipeline import make_pipeline
+
+    model = make_pipeline(CountVectorizer(), MultinomialNB()).fit(training, labels)
+    return np.asarray(model.predict_log_proba(others))
+
+
+def logistic_regression(weighted: bool) -> Scorer:
+    """Logistic regression on n-grams of one to three tags, weighted by rarity in the texts."""
+
+    def scores(training: Lines, labels: Sequence[int], others: Lines) -> "NDArray[np.float64]":
+        from sklearn.feature_extraction.text import CountVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+
+        grams = CountVectorizer(analyzer=lambda line: _grams(line, 3))
+        model = make_pipeline(
+            grams, LogisticRegression(max_iter=2000, class_weight="balanced" if weighted else None)
+        ).fit(training, labels)
+        return np.asarray(model.predict_log_proba(others))
+
+    return scores
+
+
+def support_vectors(weighted: bool) -> Scorer:
+    """A linear support vector machine on n-grams of one to five characters (tf-idf)."""
+
+    def scores(training: Sequence[str], labels: Sequence[int], others: Sequence[str]) -> "NDArray[np.float64]":
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.pipeline import make_pipeline
+        from sklearn.svm import LinearSVC
+
+        grams = TfidfVectorizer(analyzer="char", ngram_range=(1, 5), sublinear_tf=True, lowercase=False)
+        model = make_pipeline(grams, LinearSVC(class_weight="balanced" if weighted else None)).fit(training, labels)
+        margins = np.asarray(model.decision_function(others))
+        return np.stack([-margins, margins], axis=1) if margins.ndim == 1 else margins
+
+    return scores
+
+
+def hidden_markov(training: Lines, labels: Sequence[int], others: Lines) -> "NDArray[np.float64]":
+    """One hidden Markov model of the tags for each label, by expectation-maximisation; label shares as priors.
+
+    Tags that a label's texts lack share one symbol more.
+    """
+    from hmmlearn.hmm import CategoricalHMM
+
+    numbers = {tag: number for number, tag in enumerate(sorted({tag for line in training for tag in line}), start=1)}
+    shares = np.bincount(labels) / len(labels)
+    columns = []
+    for label, share in enumerate(shares):
+        own = [line for line, its in zip(training, labels, strict=True) if its == label]
+        model = CategoricalHMM(
+            HIDDEN_STATES, n_features=len(numbers) + 1, emissionprob_prior=1.1, n_iter=30, tol=1.0, random_state=0
+        )
+        model.fit(_column(own, numbers), [len(line) for line in own])
+        columns.append([model.score(_column([line], numbers)) + np.log(share) for line in others])
+    return np.array(columns).T
+
+
+HIDDEN_STATES = 5
+
+
+def _column(lines: Lines, numbers: dict[str, int]) -> "NDArray[np.int64]":
+    return np.array([[numbers.get(tag, 0)] for line in lines for tag in line])
+
+
+def _grams(line: Sequence[str], longest: int) -> list[str]:
+    return [" ".join(line[at : at + n]) for n in range(1, longest + 1) for at in range(len(line) - n + 1)]
+
+
+def commonest_tag(training: list[list[tuple[str, str]]]) -> Callable[[Sequence[str]], list[str]]:
+    """A tagger that gives each word the label it has most often, and new words the commonest label of all."""
+    counts: dict[str, Counter[str]] = {}
+    for sentence in training:
+        for word, label in sentence:
+            counts.setdefault(word, Counter())[label] += 1
+    best = {word: its.most_common(1)[0][0] for word, its in counts.items()}
+    fallback = sum(counts.values(), Counter[str]()).most_common(1)[0][0]
+    return lambda words: [best.get(word, fallback) for word in words]
+
+
+def perceptron(training: list[list[tuple[str, str]]]) -> Callable[[Sequence[str]], list[str]]:
+    """NLTK's averaged perceptron tagger (five passes), trained anew."""
+    import random
+
+    from nltk.tag.perceptron import PerceptronTagger
+
+    tagger: Any = PerceptronTagger(load=False)
+    random.seed(0)  # it shuffles by the global generator
+    tagger.train([list(sentence) for sentence in training], nr_iter=5)
+    return lambda words: [label for _, label in tagger.tag(list(words))]

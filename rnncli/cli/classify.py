@@ -1,0 +1,63 @@
+"""`rnn classify`: the label of a text, how sure the model is of it, and which words moved the decision."""
+
+import sys
+from typing import Any
+
+from rnncli.cli.options import Flags, command_of
+from rnncli.cli.screen import AsJson, From, load_model, note, print_json
+from rnncli.tasks import TASKS
+
+METHOD = "erasure"
+STRONG = 1.0
+"""Nats of log-odds at which a word's colour is full."""
+
+_task = next(task for task in TASKS.values() if "classify" in task.uses)
+_action = _task.uses["classify"]
+
+
+def classify(flags: Flags, source: str | None, as_json: bool) -> None:
+    """Label a text, or every line of a file; the words that moved the decision are coloured."""
+    trained = load_model(source, _task.name)
+    found = _action.run(trained, _action.Options(**flags))
+    if as_json:
+        print_json({"checkpoint": str(trained.source), "method": METHOD, "texts": [_facts(each) for each in found]})
+        return
+    note(f"from {trained.source} ({trained.payload['corpus']})")
+    for each in found:
+        _show(each)
+    note(f"+ and -: nats of log-odds that the label loses without the word ({METHOD})")
+
+
+def _facts(found: Any) -> dict[str, Any]:
+    return {
+        "text": found.text,
+        "label": found.label,
+        "probability": found.probability,
+        "probabilities": found.shares,
+        "words": [{"word": word, "moved": by} for word, by in found.words],
+    }
+
+
+def _show(found: Any) -> None:
+    """The label and its probability, the words coloured by what they did, and the three that did most."""
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text(f"{found.label} {found.probability:.3f}  ", style="bold")
+    for word, by in found.words:
+        line.append(word, style=_colour(by)).append(" ")
+    most = sorted(found.words, key=lambda moved: -abs(moved.by))[:3]
+    line.append("  " + ", ".join(f"{word} {by:+.2f}" for word, by in most if len(found.words) > 1), style="dim")
+    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(line)
+
+
+def _colour(by: float) -> str:
+    """Green for a word that speaks for the label, red for one against it; the more, the stronger."""
+    strength = round(80 + 150 * min(1.0, abs(by) / STRONG))
+    if abs(by) < 0.05:
+        return ""
+    return f"bold rgb(0,{strength},60)" if by > 0 else f"bold rgb({strength},40,40)"
+
+
+verb = command_of(_action.Options, classify, source=(From, None), as_json=(AsJson, False))
+EXAMPLE = _action.example

@@ -1,0 +1,24 @@
+"""`rnn tag`: a label for every word of a sentence."""
+
+from rnncli.cli.options import Flags, command_of
+from rnncli.cli.screen import AsJson, From, load_model, note, print_json
+from rnncli.tasks import TASKS
+
+_task = next(task for task in TASKS.values() if "tag" in task.uses)
+_action = _task.uses["tag"]
+
+
+def tag(flags: Flags, source: str | None, as_json: bool) -> None:
+    """Label every word of a sentence, or of every line of a file: a word and its label a line."""
+    trained = load_model(source, _task.name)
+    sentences = _action.run(trained, _action.Options(**flags))
+    if as_json:
+        words = [[word._asdict() for word in sentence] for sentence in sentences]
+        print_json({"checkpoint": str(trained.source), "sentences": words})
+        return
+    note(f"from {trained.source} ({trained.payload['corpus']})")
+    print("\n\n".join("\n".join(f"{word.word}\t{word.label}" for word in sentence) for sentence in sentences))
+
+
+verb = command_of(_action.Options, tag, source=(From, None), as_json=(AsJson, False))
+EXAMPLE = _action.example

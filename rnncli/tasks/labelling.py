@@ -1,0 +1,123 @@
+"""What the tasks that label words and texts share: the settings of their readers, their lexicon, their measure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rnncli.errors import RnnError, UsageError
+from rnncli.tasks.base import RecurrentSettings
+from rnncli.training.settings import option, retuned
+
+if TYPE_CHECKING:
+    from rnncli.data.features import Lexicon
+    from rnncli.models.reader import TokenReader
+    from rnncli.models.stack import StackShape
+
+FEATURES = ("tags", "words", "chars")
+
+LONGEST_TEXT = 5_000
+"""Words; one step of a longer text would not fit in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabellingSettings(RecurrentSettings):
+    """Settings of a net that reads words by their tags, themselves and their spelling, and labels them."""
+
+    panel: ClassVar[str] = "Reading"
+    truncates: ClassVar[bool] = False
+
+    features: tuple[str, ...] = option(
+        ("words", "chars"), "What is read of a word: tags, words, chars; may be repeated.", suggest=FEATURES
+    )
+    bidirectional: bool = option(True, "Read forwards and backwards.")
+    word_size: int = option(32, "Size of the word vectors.", least=1)
+    char_size: int = option(32, "Size of the vectors of spellings.", least=1)
+    char_ngrams: int = option(5, "Longest character n-gram of a spelling.", least=1, most=20)
+    min_count: int = option(2, "Words and n-grams met less often in training are unknown.", least=1)
+    word_dropout: float = option(0.2, "Share of the words that are blanked in training.", least=0, most=0.99)
+    char_dropout: float = option(0.4, "Dropout on character n-grams.", least=0, most=0.99)
+    input_dropout: float = option(0.3, "Dropout on what is read.", least=0, most=0.99)
+    output_dropout: float = option(0.3, "Dropout on the top layer.", least=0, most=0.99)
+    label_smoothing: float = option(0.0, "Share of each target that is spread over all labels.", least=0, most=0.99)
+    cell: str = retuned(RecurrentSettings, "cell", "lstm:none")
+    schedule: str = retuned(RecurrentSettings, "schedule", "cosine")
+
+    @property
+    def shape(self) -> "StackShape":
+        return replace(super().shape, bidirectional=self.bidirectional)
+
+    def reader(self, lexicon: "Lexicon") -> "TokenReader":
+        """The part of the net that turns words into vectors."""
+        from rnncli.models.reader import ReaderShape, TokenReader
+
+        shape = ReaderShape(
+            self.features, self.word_size, self.char_size, self.word_dropout, self.char_dropout, self.input_dropout
+        )
+        return TokenReader(lexicon, shape)
+
+    def check_features(self) -> None:
+        """Raise UsageError for a feature that there is not."""
+        strange = [name for name in self.features if name not in FEATURES]
+        if strange or not self.features:
+            raise UsageError(f"--features must be of {', '.join(FEATURES)}, not {', '.join(strange) or 'nothing'}")
+
+
+def lexicon_of(
+    config: LabellingSettings, lines: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]
+) -> dict[str, Any]:
+    """The lexicon of what is read, as a checkpoint keeps it."""
+    from rnncli.data.features import Lexicon
+
+    longest = config.char_ngrams if "chars" in config.features else 0
+    lexicon = Lexicon.of(lines, tags, min_count=config.min_count, longest=longest)
+    words = lexicon.words if "words" in config.features else ()
+    return {"tags": list(lexicon.tags), "words": list(words), "grams": list(lexicon.grams), "longest": longest}
+
+
+def lexicon_from(payload: Mapping[str, Any]) -> "Lexicon":
+    """The lexicon back from a checkpoint."""
+    from rnncli.data.features import Lexicon
+
+    tags, words, grams, longest = (payload["lexicon"][name] for name in ("tags", "words", "grams", "longest"))
+    return Lexicon(tuple(tags), tuple(words), tuple(grams), longest)
+
+
+def words_of_all(texts: Sequence[str]) -> list[list[str]]:
+    """The words of texts; raises RnnError for a text without words, or one too long to be read at once."""
+    from rnncli.data.tagging import words_of
+
+    lines = [words_of(text) for text in texts]
+    for text, line in zip(texts, lines, strict=True):
+        check_length(text, len(line))
+    return lines
+
+
+def check_length(text: str, words: int) -> None:
+    """Raise RnnError for a text without words, or with too many."""
+    if not 0 < words <= LONGEST_TEXT:
+        raise RnnError(f"a text must have 1 to {LONGEST_TEXT:,} words, {text[:30]!r} has {words:,}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenText:
+    """A text, or the lines of a file."""
+
+    text: str | None = option(None, "The text to label.", argument=True)
+    file: str | None = option(None, "Label every line of this file, or of - (standard input).")
+
+    @property
+    def lines(self) -> list[str]:
+        """What is given, line by line; raises UsageError where nothing is, RnnError for a file that cannot be read."""
+        from rnncli.data.text import read_stdin, read_text
+
+        if (self.text is None) == (self.file is None):
+            raise UsageError("give one text, in quotation marks, or --file FILE")
+        if self.text is not None:
+            lines = [self.text]
+        else:
+            lines = (read_stdin() if self.file == "-" else read_text(Path(str(self.file)))).splitlines()
+        found = [" ".join(line.split()) for line in lines if line.strip()]
+        if not found:
+            raise UsageError("there is no word to label in this text")
+        return found

@@ -1,0 +1,414 @@
+"""poetry-classify: whose line is it? One label a sequence, measured on folds that hold nothing of what was learned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from rnncli.data.corpora import CORPORA, available, lasting
+from rnncli.data.folds import clusters, stratified_folds
+from rnncli.data.labelled import LabelledTexts, read_labelled
+from rnncli.errors import UsageError
+from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.labelling import GivenText, LabellingSettings, lexicon_from, lexicon_of, words_of_all
+from rnncli.training.settings import option, retuned
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from rnncli.data.features import Features
+    from rnncli.training.experiment import Experiment, Metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyConfig(LabellingSettings):
+    """Settings of poetry-classify; the defaults are the best recipe found for a minute of two cores."""
+
+    panel: ClassVar[str] = "Texts"
+
+    corpus: tuple[str, ...] = option(
+        (), "Name or NAME=FILE, once a label; or a CSV or TSV file.", suggest=tuple(CORPORA)
+    )
+    text_column: str = option("text", "Column of a table that holds the text.")
+    label_column: str = option("label", "Column of a table that holds the label.")
+    distinct: bool = option(True, "Take each line once, or as often as it is printed.")
+    samples_per_class: int = option(0, "Take the first so many texts of each label; 0: all.", least=0)
+    folds: int = option(5, "Parts of a cross-validation; 0: none.", least=0, most=100)
+    group: str = option("line", "What stays on one side, and is judged whole too: line, stanza, or so many lines.")
+    hold_out: int = option(0, "Without folds: texts held out for validation.", least=0)
+    class_weights: bool = option(False, "Weigh labels by how rare they are.")
+    ensemble: int = option(1, "Nets whose votes are averaged.", least=1, most=100)
+    hidden: str = retuned(RecurrentSettings, "hidden", "32")
+    epochs: int = retuned(RecurrentSettings, "epochs", 12)
+    batch_size: int = retuned(RecurrentSettings, "batch_size", 64)
+    lr: float = retuned(RecurrentSettings, "lr", 4e-3)
+    weight_decay: float = retuned(RecurrentSettings, "weight_decay", 0.01)
+
+    @property
+    def splits(self) -> int:
+        """Nets that learn apart: one on all texts, and one a fold on the others."""
+        return self.folds + 1
+
+
+BOOK = {
+    "features": ("tags",),
+    "cell": "elman",
+    "hidden": "30",
+    "activation": "relu",
+    "bidirectional": False,
+    "word_dropout": 0.0,
+    "input_dropout": 0.0,
+    "output_dropout": 0.0,
+    "distinct": False,
+    "samples_per_class": 500,
+    "folds": 0,
+    "hold_out": 10,
+    "optimizer": "sgd",
+    "lr": 1e-6,
+    "momentum": 0.99,
+    "weight_decay": 0.0,
+    "schedule": "exponential",
+    "decay": 0.9999,
+    "clip": 0.0,
+    "epochs": 1000,
+    "batch_size": 1,
+}
+
+
+def settle(config: ClassifyConfig) -> ClassifyConfig:
+    """Where no corpus is named: Frost and Poe where `data/` has them, else the two embedded voices."""
+    default = ("frost", "poe") if available("frost") and available("poe") else ("hillside", "nocturne")
+    return replace(config, corpus=tuple(lasting(spec) for spec in config.corpus) or default)
+
+
+class Divided(NamedTuple):
+    """Labelled texts, and who may see them: held (N, S) says which of the S nets must not see which text."""
+
+    data: LabelledTexts
+    classes: list[str]
+    groups: list[int]  # the group of each text
+    held: "Tensor"
+
+    @property
+    def answers(self) -> "Tensor":
+        """The labels by number, (N,)."""
+        import torch
+
+        numbers = {label: number for number, label in enumerate(self.classes)}
+        return torch.tensor([numbers[label] for label in self.data.labels])
+
+    def training(self, split: int) -> LabelledTexts:
+        """What a net may see."""
+        return self.data.only([row for row, held in enumerate(self.held[:, split].tolist()) if not held])
+
+
+def read_texts(config: ClassifyConfig) -> LabelledTexts:
+    """The texts that the settings ask for; raises as `read_labelled`."""
+    data = read_labelled(config.corpus, config.text_column, config.label_column)
+    data = data.distinct() if config.distinct else data
+    return data.first_of_each(config.samples_per_class) if config.samples_per_class else data
+
+
+def divide(config: ClassifyConfig) -> Divided:
+    """Read the texts and decide what each net may see; what belongs together, or is the same, is on one side.
+
+    Raises UsageError for a division that leaves a label without texts.
+    """
+    import random
+
+    import torch
+
+    data = read_texts(config)
+    groups = clusters(_group_keys(config.group, data))
+    held = torch.zeros(len(data.texts), config.splits, dtype=torch.bool)
+    if config.folds:
+        if config.folds == 1 or config.hold_out:
+            raise UsageError("--folds must be 0 or at least 2; --hold-out goes with --folds 0")
+        together = clusters(data.keys, groups)
+        for label in data.classes:
+            count = len({each for each, its in zip(together, data.labels, strict=True) if its == label})
+            if count < config.folds:
+                raise UsageError(f"{label} has {count} groups of texts, too few for {config.folds} folds: --folds 0")
+        folds = stratified_folds(data.labels, together, config.folds, config.seed)
+        held[torch.arange(len(folds)), torch.tensor(folds) + 1] = True
+    elif config.hold_out:
+        if config.hold_out >= len(data.texts):
+            raise UsageError(f"--hold-out {config.hold_out} leaves nothing to learn of {len(data.texts):,} texts")
+        held[random.Random(config.seed).sample(range(len(data.texts)), config.hold_out), 0] = True
+    return Divided(data, data.classes, groups, held)
+
+
+def _group_keys(group: str, data: LabelledTexts) -> Sequence[object]:
+    """What the texts of a group have in common."""
+    if group == "line":
+        return list(range(len(data.texts)))
+    if group == "stanza":
+        return data.stanzas
+    if group.isdecimal() and 0 < int(group) <= 1_000_000:
+        return [(label, place // int(group)) for label, place in zip(data.labels, data.places, strict=True)]
+    raise UsageError(f"--group must be line, stanza, or a number of lines, not {group!r}")
+
+
+def encode(config: ClassifyConfig, payload: Mapping[str, Any], texts: Sequence[str]) -> "Features":
+    """Texts as the net reads them; raises RnnError for one without words or too long, and as `tags_of`."""
+    from rnncli.data.tagging import tags_of
+
+    lines = words_of_all(texts)
+    tags = tags_of(lines) if "tags" in config.features else None
+    return lexicon_from(payload).encode(lines, tags)
+
+
+def build(config: ClassifyConfig, device: str) -> "Experiment":
+    """Read and divide the texts, and make a fresh net for each split of them."""
+    from rnncli.data.batching import IGNORED
+    from rnncli.data.features import Labelled
+    from rnncli.data.tagging import tags_of
+    from rnncli.training.experiment import Experiment
+
+    config.check_features()
+    divided = divide(config)
+    lines = words_of_all(divided.data.texts)
+    tags = tags_of(lines) if "tags" in config.features else []
+    payload = {
+        "corpus": divided.data.name,
+        "fingerprint": divided.data.fingerprint,
+        "classes": divided.classes,
+        "lexicon": lexicon_of(config, lines, tags),
+    }
+    features = lexicon_from(payload).encode(lines, tags or None)
+    model: Any = build_model(config, payload).to(device)
+    for place, member in enumerate(model.members):
+        seen = (~divided.held[:, place // config.ensemble]).nonzero().flatten()
+        member.reader.learn(features.counts(seen), config.min_count)
+    answers = divided.answers
+    held = divided.held.repeat_interleave(config.ensemble, dim=1)
+    asked = answers[:, None].expand_as(held).masked_fill(held, IGNORED)
+    training = Labelled(features, asked, by_word=False, device=device)
+    return Experiment(
+        model=model,
+        batches=lambda epoch: training.shuffled(config.batch_size, config.seed, epoch),
+        batches_per_epoch=-(-len(lines) // config.batch_size),
+        about=_about(config, divided),
+        loss=_loss(config, answers.bincount(), device),
+        validate=lambda model: measure(_scores(model, features, config), divided),
+        apart=list(model.members),
+        monitor="accuracy",
+        higher_is_better=True,
+        newest_is_best=True,
+        payload=payload,
+    )
+
+
+def _loss(config: ClassifyConfig, counts: "Tensor", device: str) -> Any:
+    from functools import partial
+
+    from rnncli.training.losses import prediction_loss
+
+    weights = (counts.sum() / (len(counts) * counts)).to(device) if config.class_weights else None
+    return partial(prediction_loss, smoothing=config.label_smoothing, weights=weights)
+
+
+def _about(config: ClassifyConfig, divided: Divided) -> str:
+    counts = {label: divided.data.labels.count(label) for label in divided.classes}
+    shares = ", ".join(f"{count:,} {label}" for label, count in counts.items())
+    how = f"{config.folds} folds" if config.folds else f"{config.hold_out} held out"
+    what = "distinct texts" if config.distinct else "texts"
+    by_default = divided.data.name == "hillside + nocturne" and not available("frost")
+    other = "; the book's poets instead: rnn data get frost poe" if by_default else ""
+    return f"{divided.data.name}: {len(divided.data.texts):,} {what} ({shares}), {how}{other}"
+
+
+def build_model(config: ClassifyConfig, payload: Mapping[str, Any]) -> "nn.Module":
+    """Untrained nets: as many as vote, on all texts and then on the others of each fold."""
+    from rnncli.models.classifier import Classifier, Committee
+
+    lexicon = lexicon_from(payload)
+    return Committee(
+        [
+            Classifier(
+                config.reader(lexicon),
+                len(payload["classes"]),
+                config.shape,
+                dropout=config.output_dropout,
+                backend=config.backend,
+            )
+            for _ in range(config.splits * config.ensemble)
+        ]
+    )
+
+
+def _scores(model: "nn.Module", features: "Features", config: ClassifyConfig) -> "Tensor":
+    """Log-probabilities (N, S, K) of N texts by each of the S splits' nets; an ensemble's vote as one."""
+    import math
+
+    import torch
+
+    from rnncli.data.features import Labelled
+
+    device = next(model.parameters()).device
+    data = Labelled(features, torch.zeros(len(features.lengths)), by_word=False, device=str(device))
+    model.eval()
+    with torch.inference_mode():
+        rows = torch.cat([model(batch.inputs, None, batch.lengths)[0] for batch in data.in_order(256)])
+    votes = rows[data.order.argsort()].cpu().log_softmax(-1)
+    return votes.view(len(votes), config.splits, config.ensemble, -1).logsumexp(2) - math.log(config.ensemble)
+
+
+def measure(scores: "Tensor", divided: Divided) -> "Metrics":
+    """Loss, accuracy and balanced accuracy of every held-out text by the net that did not see it.
+
+    scores (N, S, K). With folds, their spread; with groups, the same figures of whole groups, whose texts' scores are
+    summed. Where nothing was held out, all texts are measured by the net that learned them.
+    """
+    import torch
+
+    from rnncli.training.metrics import label_metrics
+
+    rows, splits = held_out(divided)
+    judged, answers = scores[rows, splits], divided.answers[rows]
+    loss = -judged.gather(1, answers[:, None]).mean()
+    metrics = {"loss": float(loss), **label_metrics(judged, answers)}
+    if len(set(splits.tolist())) > 1:
+        each = [label_metrics(judged[splits == fold], answers[splits == fold]) for fold in splits.unique()]
+        spread = torch.tensor([[fold["accuracy"], fold["balanced_accuracy"]] for fold in each]).std(0).tolist()
+        metrics |= dict(zip(("accuracy_spread", "balanced_spread"), spread, strict=True))
+    groups = torch.tensor(divided.groups)[rows]
+    if len(groups.unique()) < len(groups):
+        whole, its_answers = group_scores(judged, answers, groups)
+        metrics |= {f"group_{name}": value for name, value in label_metrics(whole, its_answers).items()}
+    return metrics
+
+
+def held_out(divided: Divided) -> tuple["Tensor", "Tensor"]:
+    """The texts to measure on and the split that did not see each: all by the first, where none was held out."""
+    import torch
+
+    rows, splits = divided.held.nonzero(as_tuple=True)
+    if len(rows):
+        return rows, splits
+    return torch.arange(len(divided.held)), torch.zeros(len(divided.held), dtype=torch.long)
+
+
+def group_scores(scores: "Tensor", answers: "Tensor", groups: "Tensor") -> tuple["Tensor", "Tensor"]:
+    """Sums of scores (N, K) over the texts of each group, and the groups' answers."""
+    _, places = groups.unique(return_inverse=True)
+    count = int(places.max()) + 1
+    return scores.new_zeros(count, scores.shape[1]).index_add(0, places, scores), answers.new_zeros(count).scatter(
+        0, places, answers
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What to measure on."""
+
+    corpus: tuple[str, ...] = option((), "Other labelled texts, as in training; else the folds that were held out.")
+    picture: str | None = option(None, "Draw the confusion matrix into this PNG file.")
+
+
+def evaluation(trained: Trained, options: EvaluateOptions) -> Divided:
+    """The texts to measure on; raises UsageError where those of the training changed, or have other labels."""
+    config: ClassifyConfig = trained.config
+    if options.corpus:
+        other = replace(config, corpus=options.corpus, folds=0, hold_out=0, samples_per_class=0)
+        found = divide(other)
+        strange = set(found.classes) - set(trained.payload["classes"])
+        if strange:
+            known = ", ".join(trained.payload["classes"])
+            raise UsageError(f"{trained.source} knows the labels {known}, not {min(strange)}: NAME=FILE gives a label")
+        return found._replace(classes=list(trained.payload["classes"]))
+    if "-" in config.corpus:
+        raise UsageError(f"{trained.source} learned from standard input, which cannot be read again: give --corpus")
+    found = divide(config)
+    if found.data.fingerprint != trained.payload["fingerprint"]:
+        raise UsageError(f"{found.data.name} is no longer what {trained.source} was trained on: give --corpus")
+    return found
+
+
+def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
+    """The measures of cross-validation, or those on other texts, with their confusion matrix."""
+    from rnncli.training.metrics import Confusion
+
+    divided = evaluation(trained, options)
+    scores = _scores(trained.model, encode(trained.config, trained.payload, divided.data.texts), trained.config)
+    rows, splits = held_out(divided)
+    confusion = Confusion.of(divided.classes, divided.answers[rows], scores[rows, splits].argmax(-1))
+    return {**measure(scores, divided), "texts": len(rows), "confusion": confusion.plain}
+
+
+def evaluated(trained: Trained, options: EvaluateOptions) -> str:
+    """What `evaluate` measures on, in words."""
+    if options.corpus:
+        return " + ".join(options.corpus)
+    config: ClassifyConfig = trained.config
+    if config.folds:
+        return f"{trained.payload['corpus']}, {config.folds} folds, each by the net that did not see it"
+    return f"{trained.payload['corpus']}, {f'{config.hold_out} held-out texts' if config.hold_out else 'as learned'}"
+
+
+class Moved(NamedTuple):
+    """A word, and how much it moved the decision: nats that the label's log-odds lose without it."""
+
+    word: str
+    by: float
+
+
+class Classified(NamedTuple):
+    """A text with its label, the probability of each label, and what moved the decision."""
+
+    text: str
+    label: str
+    shares: dict[str, float]
+    words: list[Moved]
+
+    @property
+    def probability(self) -> float:
+        """That of the label."""
+        return self.shares[self.label]
+
+
+def classify(trained: Trained, options: GivenText) -> list[Classified]:
+    """Label texts by the net that learned from all; what moved it is told by erasure.
+
+    Erasure (Li et al. 2016, arXiv:1612.08220): each word is left out in its turn, and the label's log-odds read again.
+    Raises as `GivenText.lines`.
+    """
+    return [_classified(trained, text) for text in options.lines]
+
+
+def _classified(trained: Trained, text: str) -> Classified:
+    import torch
+
+    from rnncli.data.tagging import tags_of
+
+    config: ClassifyConfig = trained.config
+    (words,) = words_of_all([text])
+    tags = tags_of([words])[0] if "tags" in config.features else [""] * len(words)
+    without = range(len(words)) if len(words) > 1 else ()
+    kept = [range(len(words)), *([at for at in range(len(words)) if at != gone] for gone in without)]
+    features = lexicon_from(trained.payload).encode(
+        [[words[at] for at in places] for places in kept], [[tags[at] for at in places] for places in kept]
+    )
+    shares = _scores(trained.model, features, config)[:, 0].double().exp()
+    label = int(shares[0].argmax())
+    odds = torch.logit(shares[:, label], eps=1e-9)
+    moved = (odds[0] - odds[1:]).tolist() or [0.0]
+    classes = trained.payload["classes"]
+    return Classified(
+        text,
+        classes[label],
+        dict(zip(classes, shares[0].tolist(), strict=True)),
+        [Moved(word, by) for word, by in zip(words, moved, strict=True)],
+    )
+
+
+TASK = Task(
+    name="poetry-classify",
+    summary="Learn whose line it is: Frost's or Poe's, or any labels of your own.",
+    Config=ClassifyConfig,
+    settle=settle,
+    build=build,
+    build_model=build_model,
+    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluated),
+    uses={"classify": Action(GivenText, classify, 'rnn classify "the gate stood open and the field was white"')},
+    presets={"book": BOOK},
+)

@@ -1,0 +1,272 @@
+"""tag: a label at every step of a sentence, such as the parts of speech."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from rnncli.data.corpora import lasting
+from rnncli.data.labelled import TaggedSentences, read_tagged
+from rnncli.errors import UsageError
+from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.labelling import (
+    GivenText,
+    LabellingSettings,
+    check_length,
+    lexicon_from,
+    lexicon_of,
+    words_of_all,
+)
+from rnncli.training.settings import option, retuned
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from rnncli.data.features import Features
+    from rnncli.training.experiment import Experiment, Metrics
+
+VOICES = ("hillside", "nocturne")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagConfig(LabellingSettings):
+    """Settings of tag; the defaults are the best recipe found for the Brown corpus in some minutes of two cores."""
+
+    panel: ClassVar[str] = "Sentences"
+
+    corpus: tuple[str, ...] = option(
+        VOICES, "brown, an embedded voice, or a file with a word and its label a line.", suggest=("brown", *VOICES)
+    )
+    hold_out: int = option(10, "Every so many-th sentence is held out for validation; 0: none.", least=0)
+    word_size: int = retuned(LabellingSettings, "word_size", 64)
+    char_size: int = retuned(LabellingSettings, "char_size", 64)
+    hidden: str = retuned(RecurrentSettings, "hidden", "128")
+    epochs: int = retuned(RecurrentSettings, "epochs", 6)
+    lr: float = retuned(RecurrentSettings, "lr", 4e-3)
+    weight_decay: float = retuned(RecurrentSettings, "weight_decay", 0.01)
+
+
+def settle(config: TagConfig) -> TagConfig:
+    """The corpora, by paths that last."""
+    return replace(config, corpus=tuple(lasting(spec) for spec in config.corpus))
+
+
+class Split(NamedTuple):
+    """Labelled sentences: those to learn from, and those held out."""
+
+    name: str
+    training: TaggedSentences
+    held_out: TaggedSentences
+    fingerprint: str
+
+    @property
+    def classes(self) -> list[str]:
+        """All labels, each once, in alphabetical order."""
+        labels = (*self.training.labels, *self.held_out.labels)
+        return sorted({label for sentence in labels for label in sentence})
+
+
+def read_split(config: TagConfig) -> Split:
+    """Read the sentences and split off every so many-th; raises as `read_tagged`, and where none is left to learn."""
+    data = read_tagged(config.corpus)
+    for words in data.words:
+        check_length(" ".join(words[:8]), len(words))
+    rows = range(len(data.words))
+    held = list(rows[config.hold_out - 1 :: config.hold_out]) if config.hold_out else []
+    kept = [row for row in rows if not config.hold_out or (row + 1) % config.hold_out]
+    if not kept:
+        raise UsageError(
+            f"{data.name} has {len(rows)} sentences: with --hold-out {config.hold_out} none is left to learn"
+        )
+    return Split(data.name, data.only(kept), data.only(held), data.fingerprint)
+
+
+def build(config: TagConfig, device: str) -> "Experiment":
+    """Read the sentences, and make a fresh tagger beside them."""
+    from rnncli.data.features import Labelled
+    from rnncli.training.experiment import Experiment
+    from rnncli.training.losses import prediction_loss
+
+    config.check_features()
+    split = read_split(config)
+    payload = {
+        "corpus": split.name,
+        "fingerprint": split.fingerprint,
+        "classes": split.classes,
+        "lexicon": lexicon_of(config, split.training.words, _tags(config, split.training) or []),
+        "known": sorted({word.lower() for words in split.training.words for word in words}),
+    }
+    training = Labelled(
+        _encode(config, payload, split.training), _answers(payload, split.training), by_word=True, device=device
+    )
+    measured = split.held_out if split.held_out.words else split.training
+    features, answers = _encode(config, payload, measured), _answers(payload, measured)
+    return Experiment(
+        model=build_model(config, payload).to(device),
+        batches=lambda epoch: training.shuffled(config.batch_size, config.seed, epoch),
+        batches_per_epoch=-(-len(split.training.words) // config.batch_size),
+        about=_about(split),
+        loss=partial(prediction_loss, smoothing=config.label_smoothing),
+        validate=lambda model: measure(score(model, features), answers),
+        monitor="accuracy",
+        higher_is_better=True,
+        payload=payload,
+    )
+
+
+def _tags(config: TagConfig, data: TaggedSentences) -> list[list[str]] | None:
+    """The words' parts of speech by NLTK's tagger, where they are read."""
+    from rnncli.data.tagging import tags_of
+
+    return tags_of(data.words) if "tags" in config.features else None
+
+
+def _encode(config: TagConfig, payload: Mapping[str, Any], data: TaggedSentences) -> "Features":
+    return lexicon_from(payload).encode(data.words, _tags(config, data))
+
+
+def _answers(payload: Mapping[str, Any], data: TaggedSentences) -> "Tensor":
+    """The labels of all words by number, (P,)."""
+    import torch
+
+    numbers = {label: number for number, label in enumerate(payload["classes"])}
+    return torch.tensor([numbers[label] for labels in data.labels for label in labels])
+
+
+def _about(split: Split) -> str:
+    words = sum(map(len, split.training.words))
+    held_out = f"{len(split.held_out.words):,} held out" if split.held_out.words else "none held out"
+    return (
+        f"{split.name}: {len(split.training.words):,} sentences of {words:,} words to learn, {held_out}, "
+        f"{len(split.classes)} labels"
+    )
+
+
+def build_model(config: TagConfig, payload: Mapping[str, Any]) -> "nn.Module":
+    """An untrained tagger over the payload's lexicon and labels."""
+    from rnncli.models.tagger import Tagger
+
+    return Tagger(
+        config.reader(lexicon_from(payload)),
+        len(payload["classes"]),
+        config.shape,
+        dropout=config.output_dropout,
+        backend=config.backend,
+    )
+
+
+def score(model: "nn.Module", features: "Features") -> "Tensor":
+    """Log-probabilities (P, K) of the labels of all words, sentence after sentence."""
+    import torch
+
+    from rnncli.data.features import Labelled, Ragged
+
+    device = next(model.parameters()).device
+    words = Ragged(torch.zeros_like(features.words), features.lengths)
+    data = Labelled(features, words.values, by_word=True, device=str(device))
+    model.eval()
+    parts, places = [], []
+    with torch.inference_mode():
+        for rows in data.order.split(256):
+            batch = data.rows(rows)
+            logits = model(batch.inputs, None, batch.lengths)[0].transpose(0, 1).cpu()
+            valid = torch.arange(logits.shape[1]) < features.lengths[rows, None]
+            parts.append(logits[valid].log_softmax(-1))
+            places.append(words.places(rows))
+    return torch.cat(parts)[torch.cat(places).argsort()]
+
+
+def measure(scores: "Tensor", answers: "Tensor") -> "Metrics":
+    """Loss and accuracy of all words, scores (P, K)."""
+    loss = -scores.gather(1, answers[:, None]).mean()
+    return {"loss": float(loss), "accuracy": float((scores.argmax(-1) == answers).double().mean())}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What to measure on."""
+
+    corpus: tuple[str, ...] = option((), "Other labelled sentences, as in training; else those that were held out.")
+    picture: str | None = option(None, "Draw the confusion matrix into this PNG file.")
+
+
+def training_split(trained: Trained) -> Split:
+    """What the model was trained on, read again; raises UsageError where that changed or cannot be."""
+    if "-" in trained.config.corpus:
+        raise UsageError(f"{trained.source} learned from standard input, which cannot be read again: give --corpus")
+    split = read_split(trained.config)
+    if split.fingerprint != trained.payload["fingerprint"]:
+        raise UsageError(f"{split.name} is no longer what {trained.source} was trained on: give --corpus")
+    return split
+
+
+def evaluation_sentences(trained: Trained, options: EvaluateOptions) -> TaggedSentences:
+    """The sentences to measure on: those of another corpus, or those that training held out."""
+    if options.corpus:
+        data = read_tagged(options.corpus)
+        strange = {label for labels in data.labels for label in labels} - set(trained.payload["classes"])
+        if strange:
+            raise UsageError(f"{data.name} has the label {min(strange)}, which {trained.source} does not know")
+        return data
+    split = training_split(trained)
+    if not split.held_out.words:
+        raise UsageError(f"no sentence was held out when {trained.source} was trained: give a --corpus to measure on")
+    return split.held_out
+
+
+def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
+    """Loss and accuracy of all words, accuracy of those never met in training, and the confusion matrix."""
+    import torch
+
+    from rnncli.training.metrics import Confusion
+
+    data = evaluation_sentences(trained, options)
+    scores = score(trained.model, _encode(trained.config, trained.payload, data))
+    answers, given = _answers(trained.payload, data), scores.argmax(-1)
+    known = set(trained.payload["known"])
+    new = torch.tensor([word.lower() not in known for words in data.words for word in words])
+    return {
+        **measure(scores, answers),
+        "new_word_accuracy": float((given == answers)[new].double().mean()),
+        "words": len(answers),
+        "new_words": int(new.sum()),
+        "confusion": Confusion.of(trained.payload["classes"], answers, given).plain,
+    }
+
+
+def evaluated(trained: Trained, options: EvaluateOptions) -> str:
+    """What `evaluate` measures on, in words."""
+    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, held-out sentences"
+
+
+class Tagged(NamedTuple):
+    """A word with its label, and the probability of that."""
+
+    word: str
+    label: str
+    probability: float
+
+
+def tag(trained: Trained, options: GivenText) -> list[list[Tagged]]:
+    """Label every word of some sentences; raises as `GivenText.lines`."""
+    lines = words_of_all(options.lines)
+    data = TaggedSentences("", lines, [[] for _ in lines])
+    best = score(trained.model, _encode(trained.config, trained.payload, data)).exp().max(-1)
+    words = (word for line in lines for word in line)
+    classes = trained.payload["classes"]
+    tagged = (
+        Tagged(w, classes[k], p) for w, k, p in zip(words, best.indices.tolist(), best.values.tolist(), strict=True)
+    )
+    return [[next(tagged) for _ in line] for line in lines]
+
+
+TASK = Task(
+    name="tag",
+    summary="Learn a label for every word of a sentence.",
+    Config=TagConfig,
+    settle=settle,
+    build=build,
+    build_model=build_model,
+    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),
+    uses={"tag": Action(GivenText, tag, 'rnn tag "the gate stood open and the field was white"')},
+)
