@@ -129,7 +129,7 @@ def _read_table(path: Path, text_column: str, label_column: str) -> LabelledText
                 texts.append(" ".join(text.split()))
                 labels.append(label.strip())
     except csv.Error as error:
-        raise RnnError(f"{path}, line {reader.line_num}: {error}") from None
+        raise RnnError(f"{path}, after line {reader.line_num}: {error}") from None
     places = list(range(len(texts)))
     return LabelledTexts(path.stem, texts, labels, places, places)
 

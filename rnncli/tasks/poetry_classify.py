@@ -190,7 +190,7 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
         about=_about(config, divided),
         loss=_loss(config, answers.bincount(), device),
         validate=lambda model: measure(_scores(model, features, config), divided),
-        apart=list(model.members),
+        apart=lambda committee: committee.members,
         monitor="accuracy",
         higher_is_better=True,
         newest_is_best=True,

@@ -3,7 +3,7 @@
 Shapes: T steps, B batch, D input, K classes (or V words).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ class Experiment:
     batches_per_epoch: int
     loss: Callable[[nn.Module, Batch, States | None], Outcome]
     validate: Callable[[nn.Module], Metrics]
-    apart: Sequence[nn.Module] = ()  # parts that learn nothing of each other, each with a gradient norm of its own
+    apart: Callable[[Any], Iterable[nn.Module]] = lambda model: (model,)  # parts that learn nothing of each other
     about: str = ""  # what the data is, in one line
     monitor: str = "loss"  # the validation metric that tells the best model
     higher_is_better: bool = False

@@ -75,7 +75,7 @@ class Trainer:
     def __init__(self, experiment: Experiment, settings: TrainingSettings) -> None:
         self.experiment, self.settings, self.model = experiment, settings, experiment.model
         self.learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.parts = [list(part.parameters()) for part in experiment.apart] or [self.learned]
+        self.parts = [list(part.parameters()) for part in experiment.apart(self.model)]
         self.optimizer = make_optimizer(self.learned, settings)
         self.progress = Progress()
         self.carried: States | None = None
@@ -142,7 +142,7 @@ class Trainer:
         return loss, states
 
     def _clip(self, loss: Tensor) -> float:
-        """Scale the gradient down to the allowed norm (Pascanu et al. 2013); returns the loss as a number."""
+        """Scale each part's gradient to the allowed norm (Pascanu et al. 2013); returns the loss as a number."""
         norms = [
             torch.nn.utils.get_total_norm([each.grad for each in part if each.grad is not None]) for part in self.parts
         ]

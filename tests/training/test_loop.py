@@ -8,12 +8,17 @@ from typing import Any
 import pytest
 import torch
 from support.experiments import BATCHES, make_trainer, train
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.data.batching import Batch
 from rnncli.errors import RnnError
+from rnncli.models.feedforward import FeedForward
 from rnncli.training.estimate import seconds_a_step
+from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Restarted, Stepped, Trainer, Validated
+from rnncli.training.losses import prediction_loss
+from rnncli.training.settings import TrainingSettings
 
 
 def without_dropout(trainer: Trainer) -> Trainer:
@@ -220,3 +225,51 @@ def test_trains_on_cuda_and_resumes_on_cpu() -> None:
     resumed = make_trainer()
     resumed.restore(values, {name: value.cpu() for name, value in tensors.items()})
     assert math.isfinite(resumed.take_step(batch).loss)
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_parts_that_learn_apart_end_as_if_each_were_alone(clip: float) -> None:
+    """Two nets in one training, each with its own data, against two trainings: no gradient norm is shared."""
+
+    class Pair(nn.Module):
+        def __init__(self, *nets: nn.Module) -> None:
+            super().__init__()
+            self.nets = nn.ModuleList(nets)
+
+        def forward(self, x: Tensor, states: None = None, lengths: None = None) -> tuple[Tensor, None]:
+            return torch.stack([net(x[:, place])[0] for place, net in enumerate(self.nets)], 1), None
+
+    data = torch.Generator().manual_seed(3)
+    x = torch.randn(5, 8, 2, 3, generator=data).double()
+    y = torch.randint(2, (5, 8, 2), generator=data)
+    settings = TrainingSettings(epochs=4, lr=0.1, clip=clip)
+
+    def trained(model: nn.Module, batches: list[Batch], **more: Any) -> Trainer:
+        experiment = Experiment(
+            model, lambda _: batches, len(batches), prediction_loss, lambda _: {"loss": 1.0}, **more
+        )
+        trainer = Trainer(experiment, settings)
+        for _ in trainer.events():
+            pass
+        return trainer
+
+    torch.manual_seed(5)
+    nets = [FeedForward(3, 2, [4]).double() for _ in range(2)]
+    alone = copy.deepcopy(nets)
+    both = trained(Pair(*nets), [Batch(x[i], y[i]) for i in range(5)], apart=lambda pair: pair.nets)
+    ones = [trained(net, [Batch(x[i, :, p], y[i, :, p]) for i in range(5)]) for p, net in enumerate(alone)]
+    for one, other in zip(nets, alone, strict=True):
+        for ours, theirs in zip(one.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+    losses = [trainer.progress.history[-1]["train_loss"] for trainer in (both, *ones)]
+    assert losses[0] == pytest.approx((losses[1] + losses[2]) / 2)
+
+
+def test_where_nothing_is_chosen_the_newest_model_is_the_best() -> None:
+    losses = iter([1.0, 3.0, 2.0])
+    trainer = make_trainer(epochs=3)
+    experiment = replace(trainer.experiment, validate=lambda _: {"loss": next(losses)}, newest_is_best=True)
+    trainer = Trainer(experiment, trainer.settings)
+    kept = [event.improved for event in trainer.events() if isinstance(event, Validated)]
+    assert kept == [True, True, True]
+    assert trainer.progress.best_step == trainer.progress.step

@@ -1,0 +1,82 @@
+"""Words by number, and their batches, against plain loops."""
+
+import random
+
+import pytest
+import torch
+
+from rnncli.data.batching import IGNORED
+from rnncli.data.features import Labelled, Lexicon, padded, spelling
+
+LINES = [["The", "bells", "the", "BELLS"], ["O"], ["never", "the", "raven"]]
+TAGS = [["DT", "NNS", "DT", "NNS"], ["UH"], ["RB", "DT", "NN"]]
+
+
+@pytest.fixture
+def lexicon() -> Lexicon:
+    return Lexicon.of(LINES, TAGS, min_count=2, longest=3)
+
+
+def test_a_spelling_is_all_its_ngrams_and_the_whole() -> None:
+    assert sorted(spelling("cab", 3)) == sorted(["c", "a", "b", "<c", "ca", "ab", "b>", "<ca", "cab", "ab>", "<cab>"])
+    assert spelling("I", 5).count("<I>") == 1
+
+
+def test_words_and_ngrams_are_kept_from_a_count_on(lexicon: Lexicon) -> None:
+    assert lexicon.words == ("bells", "the")
+    assert lexicon.tags == ("DT", "NN", "NNS", "RB", "UH")
+    assert "he>" in lexicon.grams  # The, the, the
+    assert "<be" not in lexicon.grams  # once: BELLS is spelled otherwise
+    assert "ve" in lexicon.grams  # never, raven
+
+
+def test_a_batch_holds_what_a_loop_finds(lexicon: Lexicon) -> None:
+    features = lexicon.encode(LINES, TAGS)
+    rows = torch.tensor([2, 0])
+    tokens = features.tokens(rows)
+    for column, row in enumerate(rows.tolist()):
+        for step, (word, tag) in enumerate(zip(LINES[row], TAGS[row], strict=True)):
+            number = int(tokens.words[step, column])
+            assert number == (lexicon.words.index(word.lower()) + 1 if word.lower() in lexicon.words else 0)
+            assert lexicon.tags[int(tokens.tags[step, column]) - 1] == tag
+            form = int(tokens.forms[step, column])
+            starts = tokens.grams.lengths.cumsum(0) - tokens.grams.lengths
+            numbers = tokens.grams.values[starts[form] : starts[form] + tokens.grams.lengths[form]].tolist()
+            assert [lexicon.grams[each - 1] for each in numbers] == [g for g in spelling(word, 3) if g in lexicon.grams]
+    assert len(tokens.grams.lengths) == 6  # distinct spellings of the two rows
+
+
+def test_counts_are_those_of_the_rows_asked_for(lexicon: Lexicon) -> None:
+    counts = lexicon.encode(LINES, TAGS).counts(torch.tensor([0, 1]))
+    assert counts.words.tolist()[1:] == [2, 2]
+    for number, gram in enumerate(lexicon.grams, start=1):
+        assert counts.grams[number] == sum(spelling(word, 3).count(gram) for line in LINES[:2] for word in line)
+
+
+def test_without_tags_or_ngrams_nothing_is_read_of_them() -> None:
+    lexicon = Lexicon.of(LINES, [], min_count=1, longest=0)
+    features = lexicon.encode(LINES)
+    assert lexicon.grams == lexicon.tags == ()
+    assert features.tags.tolist() == [0] * 8
+    assert features.grams.lengths.tolist() == [0] * 7
+
+
+def test_labels_a_word_stand_beside_their_words(lexicon: Lexicon) -> None:
+    data = Labelled(lexicon.encode(LINES), torch.arange(8), by_word=True)
+    batch = data.rows(torch.tensor([1, 2, 0]))
+    assert batch.targets.T.tolist() == [[4] + [IGNORED] * 3, [5, 6, 7, IGNORED], [0, 1, 2, 3]]
+    assert batch.lengths is not None
+    assert batch.lengths.tolist() == [1, 3, 4]
+    assert batch.predictions == 8
+
+
+def test_every_sequence_comes_once_an_epoch(lexicon: Lexicon) -> None:
+    dice = random.Random(1)
+    lines = [["the"] * dice.randint(1, 9) for _ in range(50)]
+    data = Labelled(lexicon.encode(lines), torch.arange(50), by_word=False)
+    for batches in (data.shuffled(8, 0, 0), data.in_order(8)):
+        assert sorted(torch.cat([batch.targets for batch in batches]).tolist()) == list(range(50))
+
+
+def test_columns_are_filled_up() -> None:
+    assert padded(torch.tensor([1, 2, 3, 4]), torch.tensor([1, 3]), -1).tolist() == [[1, 2], [-1, 3], [-1, 4]]

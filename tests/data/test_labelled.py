@@ -1,0 +1,101 @@
+"""Labelled texts and sentences: every way to give them, and what is said of those that are none."""
+
+from pathlib import Path
+
+import pytest
+
+from rnncli.data.labelled import read_labelled, read_tagged
+from rnncli.errors import RnnError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def here(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_corpora_are_labels_and_lines_are_texts(here: Path) -> None:
+    (here / "a.txt").write_text("one line\n\n  two lines \nthree\n")
+    (here / "b.txt").write_text("vier\nfuenf\n")
+    found = read_labelled(["a.txt", "Beta=b.txt"])
+    assert found.texts == ["one line", "two lines", "three", "vier", "fuenf"]
+    assert found.labels == ["a", "a", "a", "Beta", "Beta"]
+    assert found.places == [0, 1, 2, 0, 1]
+    assert found.stanzas == [0, 1, 1, 2, 2]
+    assert found.classes == ["a", "Beta"]
+
+
+def test_the_same_words_are_one_text_whatever_their_case_and_marks(here: Path) -> None:
+    (here / "a.txt").write_text("The wall, again!\nthe wall again\n...\n!!!\nother\n")
+    (here / "b.txt").write_text("x\ny\n")
+    found = read_labelled(["a.txt", "b.txt"])
+    assert found.distinct().texts == ["The wall, again!", "...", "!!!", "other", "x", "y"]
+    assert found.first_of_each(2).texts == ["The wall, again!", "the wall again", "x", "y"]
+    assert found.fingerprint != found.distinct().fingerprint
+
+
+def test_a_table_has_its_labels_in_a_column(here: Path) -> None:
+    (here / "t.csv").write_text('label,text\ngood,"fine, truly\nfine"\nbad,awful\ngood,\nbad,poor\ngood,nice\n')
+    found = read_labelled(["t.csv"])
+    assert list(zip(found.labels, found.texts, strict=True)) == [
+        ("good", "fine, truly fine"),
+        ("bad", "awful"),
+        ("bad", "poor"),
+        ("good", "nice"),
+    ]
+    (here / "u.tsv").write_text("mood\twords\ngood\tfine\nbad\tawful\ngood\tnice\nbad\tpoor\n")
+    assert read_labelled(["u.tsv"], "words", "mood").labels == ["good", "bad", "good", "bad"]
+
+
+@pytest.mark.parametrize(
+    ("files", "specs", "words"),
+    [
+        ({"a.txt": "one\ntwo\n"}, ["a.txt"], "a has one label alone, 'a': give --corpus twice"),
+        ({"a.txt": "one\ntwo\n", "b.txt": "one"}, ["a.txt", "b.txt"], "has one text alone with the label 'b'"),
+        ({"t.csv": "a,b\n1,2\n"}, ["t.csv"], r"t.csv has no column 'text', it has a, b: name one by --text-column"),
+        ({"t.csv": "text,label\nfine,\n"}, ["t.csv"], r"t.csv, line 2: there is no label in this row"),
+        ({"t.csv": "text,label\nx,y\n", "b.txt": "b"}, ["t.csv", "b.txt"], "has its labels in a column"),
+        ({"t.csv": 'text,label\n"' + "x" * 200_000 + '",a\n'}, ["t.csv"], "t.csv, after line 1: field larger than"),
+    ],
+)
+def test_what_cannot_be_told_apart_is_refused(here: Path, files: dict[str, str], specs: list[str], words: str) -> None:
+    for name, text in files.items():
+        (here / name).write_text(text)
+    with pytest.raises(RnnError, match=words):
+        read_labelled(specs)
+
+
+@pytest.mark.parametrize("mark", ["\t", " "])
+def test_columns_of_words_and_labels(here: Path, mark: str) -> None:
+    rows = ["-DOCSTART- -X-", "", "the x DET", "cat y NOUN", "", "", "# z PUNCT", "sleeps w VERB"]
+    (here / "c.conll").write_text("\n".join(row.replace(" ", mark) for row in rows))
+    found = read_tagged(["c.conll"])
+    assert found.words == [["the", "cat"], ["#", "sleeps"]]
+    assert found.labels == [["DET", "NOUN"], ["PUNCT", "VERB"]]
+
+
+def test_a_line_without_a_label_is_named(here: Path) -> None:
+    (here / "c.conll").write_text("the DET\n\ncat\n")
+    with pytest.raises(RnnError, match=r"^c.conll, line 3: 'cat' is no word with its label beside it$"):
+        read_tagged(["c.conll"])
+
+
+def test_a_corpus_without_labels_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"shakespeare has no label beside its words: take brown, hillside, nocturne"):
+        read_tagged(["shakespeare"])
+    with pytest.raises(RnnError, match=r"^brown is not here: run `rnn data get brown`$"):
+        read_tagged(["brown"])
+
+
+def test_the_embedded_voices_have_their_tags() -> None:
+    found = read_tagged(["hillside", "nocturne"])
+    assert len(found.words) == 713
+    assert all(len(words) == len(labels) for words, labels in found.pairs)
+    assert found.labels[0][:4] == ["EX", "VBZ", "DT", "NN"]
+
+
+def test_the_books_files_have_2005_distinct_lines(home: Path, real_corpora: Path) -> None:
+    (home / "data").symlink_to(real_corpora)
+    found = read_labelled(["frost", "poe"])
+    assert (len(found.texts), len(found.distinct().texts)) == (2154, 2005)
+    assert found.distinct().labels.count("poe") == 573

@@ -1,0 +1,192 @@
+"""poetry-classify: no fold learns of what it is measured on, and labels come with what moved them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rnncli.api import Training, load
+from rnncli.data import tagging
+from rnncli.errors import RnnError, UsageError
+from rnncli.tasks import TASKS, poetry_classify
+from rnncli.tasks.base import resolve
+from rnncli.tasks.labelling import GivenText
+from rnncli.tasks.poetry_classify import ClassifyConfig, Divided, EvaluateOptions, classify, divide, evaluate
+
+TASK = TASKS["poetry-classify"]
+QUICK = {"hidden": "4", "epochs": 2, "word_size": 4, "char_size": 4, "folds": 3}
+
+
+@pytest.fixture
+def files(home: Path, tmp_path: Path) -> tuple[str, ...]:
+    """Two easy voices of 24 lines, in stanzas of four; the last stanza of each repeats its first."""
+    for name, word in (("ay", "ash"), ("be", "birch")):
+        lines = [f"the {word} number {number % 20} is {'green' if number % 2 else 'old'}" for number in range(24)]
+        (tmp_path / f"{name}.txt").write_text("\n".join(x + "\n" * (n % 4 == 3) for n, x in enumerate(lines)))
+    return str(tmp_path / "ay.txt"), str(tmp_path / "be.txt")
+
+
+def settings(files: tuple[str, ...], **flags: Any) -> ClassifyConfig:
+    config = resolve(TASK, {**QUICK, "corpus": files, **flags})
+    assert isinstance(config, ClassifyConfig)
+    return config
+
+
+def train(config: ClassifyConfig, name: str = "mine") -> Training:
+    training = Training.start(TASK.name, config, name)
+    training.train(lambda _: None, pytest.fail)
+    return training
+
+
+def weights(training: Training, member: int) -> dict[str, torch.Tensor]:
+    model: Any = training.experiment.model
+    return dict(model.members[member].state_dict())
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_fold_learns_nothing_of_its_held_out_texts(files: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other labels on what fold 2 holds out: its own net is the same to the bit, those that saw them are not."""
+    config = settings(files)
+    first = train(config, "first")
+
+    def changed(config: ClassifyConfig) -> Divided:
+        divided = divide(config)
+        flip = dict(zip(divided.classes, divided.classes[::-1], strict=True))
+        labels = [
+            flip[label] if held else label
+            for label, held in zip(divided.data.labels, divided.held[:, 2].tolist(), strict=True)
+        ]
+        return divided._replace(data=replace(divided.data, labels=labels))
+
+    monkeypatch.setattr(poetry_classify, "divide", changed)
+    second = train(config, "second")
+    assert [same(weights(first, member), weights(second, member)) for member in range(4)] == [False, False, True, False]
+
+
+def test_a_fold_knows_no_word_that_it_did_not_see(files: tuple[str, ...]) -> None:
+    config = settings(files, min_count=1)
+    training = train(config)
+    divided = divide(config)
+    words = training.experiment.payload["lexicon"]["words"]
+    for split in range(config.splits):
+        seen = {word for text in divided.training(split).texts for word in text.split()}
+        known = weights(training, split)["reader.known_words"][1:].tolist()
+        assert {word for word, is_known in zip(words, known, strict=True) if is_known} == seen
+
+
+@pytest.mark.parametrize("group", ["line", "stanza", "4"])
+def test_repeated_lines_and_groups_stay_on_one_side(files: tuple[str, ...], group: str) -> None:
+    divided = divide(settings(files, distinct=False, group=group))
+    assert len(divided.data.texts) == 48
+    for split in range(1, 4):
+        held = divided.held[:, split].tolist()
+        texts = list(zip(divided.data.texts, divided.groups, held, strict=True))
+        inside = {text for text, _, is_held in texts if is_held}
+        assert not inside & {text for text, _, is_held in texts if not is_held}
+        groups = {its for _, its, is_held in texts if is_held}
+        assert not groups & {its for _, its, is_held in texts if not is_held}
+    assert divided.held[:, 1:].sum(1).tolist() == [1] * 48
+    assert not divided.held[:, 0].any()
+    assert len(set(divided.groups)) == (48 if group == "line" else 12)
+
+
+def test_held_out_figures_are_those_of_the_nets_that_did_not_see_them(files: tuple[str, ...]) -> None:
+    """Against a loop that classifies one line at a time with the fold's own net."""
+    config = settings(files, group="4", ensemble=2)
+    training = train(config)
+    trained = load(training.run.folder / "best.safetensors")
+    model: Any = trained.model
+    divided = divide(config)
+    hits, loss, sums = 0, 0.0, {}
+    for row, text in enumerate(divided.data.texts):
+        features = poetry_classify.encode(config, trained.payload, [text])
+        tokens, lengths = features.tokens(torch.tensor([0])), features.lengths
+        split = int(divided.held[row].nonzero())
+        with torch.no_grad():
+            votes = [model.members[2 * split + vote](tokens, None, lengths)[0].softmax(-1)[0] for vote in range(2)]
+        shares = (votes[0] + votes[1]) / 2
+        answer = divided.classes.index(divided.data.labels[row])
+        hits += int(shares.argmax()) == answer
+        loss -= float(shares[answer].log())
+        total, _ = sums.get(divided.groups[row], (0, answer))
+        sums[divided.groups[row]] = (total + shares.log(), answer)
+    metrics = evaluate(trained, EvaluateOptions())
+    count = len(divided.data.texts)
+    assert (metrics["texts"], metrics["accuracy"]) == (count, pytest.approx(hits / count))
+    assert metrics["loss"] == pytest.approx(loss / count, rel=1e-5)
+    groups = [int(total.argmax()) == answer for total, answer in sums.values()]
+    assert metrics["group_accuracy"] == pytest.approx(sum(groups) / len(groups))
+    right = sum(metrics["confusion"][label][label] for label in divided.classes)
+    assert right == hits
+
+
+def test_without_folds_some_are_held_out_or_none(files: tuple[str, ...]) -> None:
+    held = divide(settings(files, folds=0, hold_out=7)).held
+    assert (held.shape[1], int(held.sum())) == (1, 7)
+    training = train(settings(files, folds=0, epochs=30))
+    assert training.trainer.progress.history[-1]["accuracy"] > 0.9  # of the texts it learned
+    assert "accuracy_spread" not in training.trainer.progress.history[-1]
+
+
+def test_class_weights_are_those_of_scikit_learn(files: tuple[str, ...]) -> None:
+    from sklearn.utils.class_weight import compute_class_weight
+
+    labels = torch.tensor([0, 0, 0, 1])
+    loss = poetry_classify._loss(ClassifyConfig(class_weights=True), labels.bincount(), "cpu")
+    wanted = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels.numpy())
+    assert loss.keywords["weights"].tolist() == pytest.approx(wanted.tolist())
+
+
+def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
+    trained = load(train(settings(files, epochs=60, lr=0.02)).run.folder / "best.safetensors")
+    (found,) = classify(trained, GivenText(text="the birch number 3 is green"))
+    assert found.label == "be"
+    assert found.probability == max(found.shares.values()) > 0.8
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert [word for word, _ in found.words] == ["the", "birch", "number", "3", "is", "green"]
+    assert max(found.words, key=lambda moved: moved.by).word == "birch"
+
+    def odds(text: str) -> float:
+        share = classify(trained, GivenText(text=text))[0].shares["be"]
+        return float(torch.logit(torch.tensor(share, dtype=torch.double)))
+
+    wanted = odds("the birch number 3 is green") - odds("the number 3 is green")
+    assert found.words[1].by == pytest.approx(wanted, rel=1e-4)
+    assert classify(trained, GivenText(text="birch"))[0].words == [("birch", 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"folds": 1}, "--folds must be 0 or at least 2"),
+        ({"folds": 30}, "has 20 groups of texts, too few for 30 folds"),
+        ({"folds": 0, "hold_out": 40}, "leaves nothing to learn of 40 texts"),
+        ({"group": "verse"}, "--group must be line, stanza, or a number of lines, not 'verse'"),
+        ({"features": ("words", "sound")}, "--features must be of tags, words, chars, not sound"),
+        ({"features": ("tags",)}, "nltk-tagger is not here: run `rnn data get nltk-tagger`"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    files: tuple[str, ...], home: Path, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any], words: str
+) -> None:
+    monkeypatch.delenv("NLTK_DATA", raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    tagging._perceptron.cache_clear()
+    with pytest.raises(RnnError, match=words):
+        Training.start(TASK.name, settings(files, **flags), "none")
+
+
+def test_other_labels_are_refused(files: tuple[str, ...], tmp_path: Path) -> None:
+    trained = load(train(settings(files)).run.folder / "best.safetensors")
+    (tmp_path / "ce.txt").write_text("one\ntwo\n")
+    with pytest.raises(UsageError, match="knows the labels ay, be, not ce: NAME=FILE gives a label"):
+        evaluate(trained, EvaluateOptions(corpus=(files[0], str(tmp_path / "ce.txt"))))
+    other = evaluate(trained, EvaluateOptions(corpus=(f"be={files[0]}", f"ay={files[1]}")))
+    mine = evaluate(trained, EvaluateOptions(corpus=files))
+    assert other["accuracy"] == pytest.approx(1 - mine["accuracy"])
