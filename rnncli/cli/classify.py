@@ -1,5 +1,6 @@
 """`rnn classify`: the label of a text, how sure the model is of it, and which words moved the decision."""
 
+import math
 import sys
 from typing import Any
 
@@ -17,15 +18,31 @@ _action = _task.uses["classify"]
 
 def classify(flags: Flags, source: str | None, as_json: bool) -> None:
     """Label a text, or every line of a file; the words that moved the decision are coloured."""
+    options = _action.Options(**flags)
+    count = len(options.lines)  # refused before a model is loaded
     trained = load_model(source, _task.name)
-    found = _action.run(trained, _action.Options(**flags))
+    found = _action.run(trained, options)
+    together = _together(found)
     if as_json:
-        print_json({"checkpoint": str(trained.source), "method": METHOD, "texts": [_facts(each) for each in found]})
+        texts = [_facts(each) for each in found]
+        print_json({"checkpoint": str(trained.source), "method": METHOD, "texts": texts, "together": together})
         return
     note(f"from {trained.source} ({trained.payload['corpus']})")
     for each in found:
         _show(each)
+    if count > 1:
+        print(f"all {count:,} together: {together['label']} {together['probability']:.3f}")
     note(f"+ and -: nats of log-odds that the label loses without the word ({METHOD})")
+
+
+def _together(found: list[Any]) -> dict[str, Any]:
+    """The label of all texts as one, their log-probabilities summed."""
+    sums = {label: sum(math.log(max(each.shares[label], 1e-12)) for each in found) for label in found[0].shares}
+    most = max(sums.values())
+    shares = {label: math.exp(value - most) for label, value in sums.items()}
+    shares = {label: share / sum(shares.values()) for label, share in shares.items()}
+    label = max(shares, key=lambda each: shares[each])
+    return {"label": label, "probability": shares[label], "probabilities": shares}
 
 
 def _facts(found: Any) -> dict[str, Any]:

@@ -10,11 +10,16 @@ _action = _task.uses["tag"]
 
 def tag(flags: Flags, source: str | None, as_json: bool) -> None:
     """Label every word of a sentence, or of every line of a file: a word and its label a line."""
+    options = _action.Options(**flags)
+    lines = options.lines  # refused before a model is loaded
     trained = load_model(source, _task.name)
-    sentences = _action.run(trained, _action.Options(**flags))
+    sentences = _action.run(trained, options)
     if as_json:
-        words = [[word._asdict() for word in sentence] for sentence in sentences]
-        print_json({"checkpoint": str(trained.source), "sentences": words})
+        told = [
+            {"text": line, "words": [word._asdict() for word in sentence]}
+            for line, sentence in zip(lines, sentences, strict=True)
+        ]
+        print_json({"checkpoint": str(trained.source), "sentences": told})
         return
     note(f"from {trained.source} ({trained.payload['corpus']})")
     print("\n\n".join("\n".join(f"{word.word}\t{word.label}" for word in sentence) for sentence in sentences))

@@ -14,6 +14,9 @@ from rnncli.data.text import read_text
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 
+_UNSOUND = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What a damaged zip may raise."""
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -169,7 +172,7 @@ class NltkData(Remote):
             return None
         try:
             return sum(map(len, _members(self.path, self.pattern).values()))
-        except (OSError, zipfile.BadZipFile):
+        except _UNSOUND:
             return 0
 
     def _found_sha256(self) -> str:
@@ -180,7 +183,7 @@ class NltkData(Remote):
 
         try:
             return hashlib.sha256(b"".join(_members(path, self.pattern).values())).hexdigest()
-        except (OSError, zipfile.BadZipFile, zlib.error):
+        except _UNSOUND:
             return "no sound zip"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -106,7 +107,7 @@ class GivenText:
     text: str | None = option(None, "The text to label.", argument=True)
     file: str | None = option(None, "Label every line of this file, or of - (standard input).")
 
-    @property
+    @cached_property
     def lines(self) -> list[str]:
         """What is given, line by line; raises UsageError where nothing is, RnnError for a file that cannot be read."""
         from rnncli.data.text import read_stdin, read_text

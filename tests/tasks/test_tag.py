@@ -85,11 +85,11 @@ def test_what_cannot_be_measured_is_refused(file: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no sentence was held out"):
         evaluate(trained, EvaluateOptions())
     (tmp_path / "other.conll").write_text("cat\tANIMAL\n")
-    with pytest.raises(UsageError, match="other has the label ANIMAL, which .* does not know"):
+    with pytest.raises(UsageError, match=r"other has the label ANIMAL, which .* does not know"):
         evaluate(trained, EvaluateOptions(corpus=(str(tmp_path / "other.conll"),)))
     assert evaluate(trained, EvaluateOptions(corpus=(file,)))["words"] == 120
     Path(file).write_text("dog\tNOUN\n")
-    with pytest.raises(UsageError, match="mine is no longer what .* was trained on: give --corpus"):
+    with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on: give --corpus"):
         tag.training_split(trained)
     with pytest.raises(UsageError, match="has 1 sentences: with --hold-out 1 none is left to learn"):
         train(file, "none", hold_out=1)

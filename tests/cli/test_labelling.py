@@ -1,0 +1,115 @@
+"""`rnn classify` and `rnn tag`, and the evaluation of what labels, as a new user runs them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+QUICK = "--hidden 4 --word-size 8 --char-size 8 --epochs 2"
+
+
+@pytest.fixture
+def judge(rnn):
+    """The command line, with a quickly trained classifier of the embedded voices."""
+    ran = rnn(f"train poetry-classify {QUICK} --folds 2 --name judge")
+    assert ran.code == 0
+    assert "hillside + nocturne: 713 distinct texts (357 hillside, 356 nocturne), 2 folds" in ran.err
+    return rnn
+
+
+@pytest.fixture
+def grammarian(rnn):
+    """The command line, with a quickly trained tagger of the embedded voices."""
+    assert rnn(f"train tag {QUICK} --name grammarian").code == 0
+    return rnn
+
+
+def test_classify_shows_label_probability_and_what_moved_it(judge) -> None:
+    ran = judge('classify "the gate stood open and the field was white"')
+    assert ran.code == 0
+    assert ran.out.split()[0] in ("hillside", "nocturne")
+    assert 0.5 <= float(ran.out.split()[1]) <= 1
+    assert "the gate stood open and the field was white" in ran.out
+    assert "judge/best.safetensors (hillside + nocturne)" in ran.err
+    assert "erasure" in ran.err
+
+
+def test_a_files_lines_are_labelled_one_by_one_and_together(judge, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("the gate stood open\n\nO bells, O bells!\n")
+    ran = judge(f"classify --file {tmp_path}/mine.txt")
+    assert [line.split()[0] in ("hillside", "nocturne") for line in ran.out.splitlines()] == [True, True, False]
+    assert ran.out.splitlines()[-1].startswith("all 2 together: ")
+    told = json.loads(judge(f"classify --file {tmp_path}/mine.txt --json").out)
+    assert [text["text"] for text in told["texts"]] == ["the gate stood open", "O bells, O bells!"]
+    first = told["texts"][0]
+    assert first["probability"] == first["probabilities"][first["label"]]
+    assert [word["word"] for word in first["words"]] == ["the", "gate", "stood", "open"]
+    assert told["method"] == "erasure"
+    assert set(told["together"]) == {"label", "probability", "probabilities"}
+
+
+@pytest.mark.parametrize("verb", ["classify", "tag"])
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("", "give one text, in quotation marks, or --file FILE"),
+        ("one --file two", "give one text, in quotation marks, or --file FILE"),
+        ("'  '", "there is no word to label in this text"),
+        ("--file nowhere.txt", "nowhere.txt does not exist"),
+    ],
+)
+def test_nothing_to_label_is_one_line(rnn, verb: str, words: str, complaint: str) -> None:
+    ran = rnn(f"{verb} {words}")
+    assert (ran.code, ran.out) == (1 if "nowhere" in words else 2, "")
+    assert ran.err.startswith("rnn: error: ")
+    assert complaint in ran.err
+
+
+@pytest.mark.parametrize(("verb", "task"), [("classify", "poetry-classify"), ("tag", "tag")])
+def test_without_a_model_it_says_what_to_run(rnn, verb: str, task: str) -> None:
+    ran = rnn(f"{verb} 'a line'")
+    assert (ran.code, ran.err) == (2, f"rnn: error: there is no model of {task} yet: run `rnn train {task}` first\n")
+
+
+def test_evaluation_has_folds_baselines_and_a_confusion_matrix(judge, home: Path) -> None:
+    ran = judge(f"evaluate poetry-classify --baselines --picture {home}/c.png")
+    assert ran.code == 0
+    for name in ("majority", "naive Bayes, words", "linear SVM", "HMM a label, tags", "logistic regression, tags 1-3"):
+        assert name in ran.out
+    assert "right label" in ran.out
+    assert (home / "c.png").read_bytes().startswith(b"\x89PNG")
+    told = json.loads(judge("evaluate poetry-classify --baselines --json").out)
+    assert told["metrics"]["texts"] == sum(sum(row.values()) for row in told["metrics"]["confusion"].values()) == 713
+    assert {"accuracy", "balanced_accuracy"} <= told["baselines"]["majority"].keys()
+
+
+def test_a_picture_that_cannot_be_drawn_is_one_line(judge, home: Path) -> None:
+    ran = judge(f"evaluate poetry-classify --picture {home}/nowhere/c.png")
+    assert ran.code == 1
+    assert "cannot draw" in ran.err
+
+
+def test_tag_writes_a_word_and_its_label_a_line(grammarian, tmp_path: Path) -> None:
+    ran = grammarian('tag "the gate stood open."')
+    assert ran.code == 0
+    assert [line.split("\t")[0] for line in ran.out.splitlines()] == ["the", "gate", "stood", "open", "."]
+    (tmp_path / "two.txt").write_text("one line\nand another\n")
+    tagged = grammarian(f"tag --file {tmp_path}/two.txt").out
+    assert [len(sentence.splitlines()) for sentence in tagged.split("\n\n")] == [2, 2]
+    (tmp_path / "again.conll").write_text(tagged)
+    assert grammarian(f"evaluate tag --corpus {tmp_path}/again.conll").code == 0
+    told = json.loads(grammarian('tag "the gate" --json').out)
+    assert [word["word"] for word in told["sentences"][0]["words"]] == ["the", "gate"]
+    assert all(0 < word["probability"] <= 1 for word in told["sentences"][0]["words"])
+
+
+def test_a_tagger_stands_beside_its_baselines(grammarian) -> None:
+    told = json.loads(grammarian("evaluate tag --baselines --json").out)
+    assert {"accuracy", "new_word_accuracy", "confusion"} <= told["metrics"].keys()
+    perceptron, commonest = (told["baselines"][name] for name in ("NLTK's perceptron", "commonest tag"))
+    assert perceptron["accuracy"] > commonest["accuracy"] > 0.5
+
+
+def test_whole_sequences_cannot_be_truncated(rnn) -> None:
+    ran = rnn("train tag --bptt 5")
+    assert (ran.code, ran.err) == (2, "rnn: error: tag reads whole sequences: leave --bptt out\n")

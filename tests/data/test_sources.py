@@ -1,0 +1,112 @@
+"""NLTK's data: fetched as a zip, proven by its members, found where NLTK has it already."""
+
+import hashlib
+import io
+import threading
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from rnncli.data.sources import NltkData
+from rnncli.errors import RnnError, UsageError
+
+MEMBERS = {"a01": b"one two\n", "a02": b"three\n"}
+SHA256 = hashlib.sha256(b"".join(MEMBERS.values())).hexdigest()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is served over http."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (folder / "address").write_text(f"http://127.0.0.1:{server.server_port}")
+    yield folder
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def package(served: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> NltkData:
+    """A package that is served, and not here yet."""
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("NLTK_DATA", raising=False)
+    (served / "mini.zip").write_bytes(zipped(MEMBERS | {"README": b"not counted"}))
+    url = f"{(served / 'address').read_text()}/mini.zip"
+    size = sum(map(len, MEMBERS.values()))
+    return NltkData("mini", "two files", "corpora/mini.zip", url, size, SHA256, r"a\d\d", lambda m: str(len(m)))
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members.items():
+            file.writestr(f"mini/{name}", data)
+    return archive.getvalue()
+
+
+def test_it_is_fetched_proven_and_read(package: NltkData, home: Path) -> None:
+    assert not package.here()
+    with pytest.raises(RnnError, match=r"^mini is not here: run `rnn data get mini`$"):
+        package.load()
+    assert package.fetch() == "downloaded"
+    assert package.path == home / "data/nltk_data/corpora/mini.zip"
+    assert package.here()
+    assert package.members() == MEMBERS
+    assert package.load().text == "2"
+    assert package.fetch() == "already there"
+
+
+def test_an_archive_made_anew_is_the_same(package: NltkData, served: Path) -> None:
+    (served / "mini.zip").write_bytes(zipped(dict(reversed(MEMBERS.items()))))
+    assert package.fetch() == "downloaded"
+    assert package.members() == MEMBERS
+
+
+@pytest.mark.parametrize("body", [zipped({"a01": b"one two\n", "a02": b"threE\n"}), b"<html>no zip</html>", b""])
+def test_what_is_not_the_package_is_not_kept(package: NltkData, served: Path, home: Path, body: bytes) -> None:
+    (served / "mini.zip").write_bytes(body)
+    with pytest.raises(RnnError, match=r"is not the one expected \(expected SHA-256 .*it was removed"):
+        package.fetch()
+    assert not package.here()
+    assert not list((home / "data").rglob("*.zip*"))
+
+
+@pytest.mark.parametrize("cut", [slice(0, -30), slice(40, None)], ids=["end", "beginning"])
+def test_a_damaged_package_is_named(package: NltkData, cut: slice) -> None:
+    package.fetch()
+    package.path.write_bytes(package.path.read_bytes()[cut])
+    with pytest.raises(RnnError, match=r"mini is damaged: .*mini.zip does not hold what it should; remove it"):
+        package.members()
+    assert package.fetch() == "downloaded"
+    assert package.members() == MEMBERS
+
+
+def test_what_nltk_has_is_used_as_it_lies(
+    package: NltkData, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "nltk/corpora/mini"
+    folder.mkdir(parents=True)
+    for name, data in MEMBERS.items():
+        (folder / name).write_bytes(data)
+    monkeypatch.setenv("NLTK_DATA", str(tmp_path / "nltk"))
+    assert package.here()
+    assert package.members() == MEMBERS
+    assert package.fetch() == "already there"
+    assert not (home / "data").exists()
+
+
+def test_a_package_may_be_no_text(package: NltkData) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(UsageError, match="mini is no text to learn from: two files"):
+        replace(package, text=None).load()
