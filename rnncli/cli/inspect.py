@@ -1,6 +1,7 @@
 """`rnn inspect`: what a checkpoint holds."""
 
 import json
+import re
 from typing import Annotated, Any
 
 import typer
@@ -36,7 +37,8 @@ def inspect(
         "seconds": progress["seconds"],
         "run when saved": progress["finished"] or "in progress",
     }
-    shapes = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
+    parameters = list(model.named_parameters())
+    shapes = {name: list(parameter.shape) for name, parameter in parameters if not OTHER_MEMBERS.match(name)}
     metrics = progress["history"][-1] if progress["history"] else {}
     if as_json:
         print_json(
@@ -64,6 +66,9 @@ def inspect(
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
+
+OTHER_MEMBERS = re.compile(r"members\.[1-9]")
+"""Parameters of a committee's nets but the first: all have the same shapes."""
 
 verb = inspect
 EXAMPLE = "rnn inspect RUN"

@@ -68,7 +68,11 @@ def _help(field: "dataclasses.Field[Any]", choices: tuple[str, ...] | None) -> s
         text = f"{text.rstrip('.')}: {', '.join(choices)}."
     if field.default in (None, (), ""):
         return str(text)
-    default = {True: "yes", False: "no"}[field.default] if isinstance(field.default, bool) else field.default
+    default = field.default
+    if isinstance(default, bool):
+        default = "yes" if default else "no"
+    elif isinstance(default, tuple):
+        default = ", ".join(default)
     return f"{text} (default {default})"
 
 

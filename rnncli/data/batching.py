@@ -6,7 +6,7 @@ Shapes: N sequences, T steps, B batch, D input.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,9 +15,6 @@ from rnncli.data.vocabulary import END, START
 
 IGNORED = -100
 """A target that nothing is asked of: padding."""
-
-POOL = 16
-"""So many batches' worth of shuffled sequences are sorted by length together, which spares padding."""
 
 
 class Batch(NamedTuple):
@@ -50,6 +47,7 @@ class Sequences(ABC):
     """N sequences that batches are drawn from."""
 
     lengths: Tensor  # (N,): steps of each
+    pool: ClassVar[int] = 16  # so many batches' worth of shuffled sequences are sorted by length together
 
     @abstractmethod
     def rows(self, rows: Tensor) -> Batch:
@@ -71,7 +69,7 @@ class Sequences(ABC):
         order = torch.randperm(len(self.lengths), generator=generator)
         batches = [
             rows
-            for pool in order.split(size * POOL)
+            for pool in order.split(size * self.pool)
             for rows in pool[self.lengths[pool].argsort(stable=True)].split(size)
         ]
         for place in torch.randperm(len(batches), generator=generator).tolist():

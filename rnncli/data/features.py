@@ -171,7 +171,13 @@ def padded(values: Tensor, lengths: Tensor, fill: int = ABSENT) -> Tensor:
 
 
 class Labelled(Sequences):
-    """Sequences of words with their labels: one a word, targets (P,); or for the whole, targets (N, ...)."""
+    """Sequences of words with their labels: one a word, targets (P,); or for the whole, targets (N, ...).
+
+    Shuffled, all are sorted by length: batches of equal lengths, which most then are, need no padding, and torch's
+    layers are faster without.
+    """
+
+    pool = 10**9
 
     def __init__(self, features: Features, targets: Tensor, *, by_word: bool, device: str = "cpu") -> None:
         self.features, self.targets, self.by_word, self.device = features, targets, by_word, device
@@ -185,4 +191,6 @@ class Labelled(Sequences):
             targets = padded(self.targets[places], lengths, IGNORED)
         else:
             targets = self.targets[rows]
-        return Batch(self.features.tokens(rows).to(self.device), targets.to(self.device), lengths)
+        padding = bool((lengths != lengths[0]).any())
+        tokens = self.features.tokens(rows).to(self.device)
+        return Batch(tokens, targets.to(self.device), lengths if padding else None)

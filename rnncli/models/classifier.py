@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnncli.data.features import Tokens
+from rnncli.kernels.scan import blank_padding
 from rnncli.models.reader import TokenReader
 from rnncli.models.stack import Stack, StackShape
 
@@ -17,24 +18,36 @@ from rnncli.models.stack import Stack, StackShape
 class Classifier(nn.Module):
     """Labels a whole sequence with one of K classes: softmax(h_T Wo + bo), T its last valid step.
 
-    In both directions the backward stack's last state, that at the first step, stands beside the forward one's.
-    Raises UsageError as `Stack`.
+    In both directions the backward stack's last state, that at the first step, stands beside the forward one's; with a
+    `bag`, so does the sum of all that was read over the square root of T. Raises UsageError as `Stack`.
     """
 
     def __init__(
-        self, reader: TokenReader, classes: int, shape: StackShape, *, dropout: float = 0.0, backend: str = "auto"
+        self,
+        reader: TokenReader,
+        classes: int,
+        shape: StackShape,
+        *,
+        bag: bool = False,
+        dropout: float = 0.0,
+        backend: str = "auto",
     ) -> None:
         super().__init__()
+        self.bag = bag
         self.reader = reader
         self.stack = Stack(reader.output_size, shape, backend)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(self.stack.output_size, classes)
+        self.output = nn.Linear(self.stack.output_size + bag * reader.output_size, classes)
 
     def forward(self, tokens: Tokens, states: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
         """Score sequences of those lengths: logits (B, K); there is no state to go on from, and None in its place."""
-        _, last = self.stack(self.reader(tokens), lengths=lengths)
-        ends = [state[0] for state in last[-self.stack.directions :]]
-        return self.output(self.dropout(torch.cat(ends, dim=-1))), states
+        x = self.reader(tokens)
+        _, last = self.stack(x, lengths=lengths)
+        parts = [state[0] for state in last[-self.stack.directions :]]
+        if self.bag:
+            count = x.new_tensor(x.shape[0]) if lengths is None else lengths.to(x)[:, None]
+            parts.append((x if lengths is None else blank_padding(x, lengths)).sum(0) / count.sqrt())
+        return self.output(self.dropout(torch.cat(parts, dim=-1))), states
 
 
 class Committee(nn.Module):

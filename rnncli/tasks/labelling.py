@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rnncli.data.corpora import lasting
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import RecurrentSettings
 from rnncli.training.settings import option, retuned
@@ -29,7 +30,7 @@ class LabellingSettings(RecurrentSettings):
     truncates: ClassVar[bool] = False
 
     features: tuple[str, ...] = option(
-        ("words", "chars"), "What is read of a word: tags, words, chars; may be repeated.", suggest=FEATURES
+        ("words", "chars"), "What is read of a word: tags, words, chars, or several: words,chars.", suggest=FEATURES
     )
     bidirectional: bool = option(True, "Read forwards and backwards.")
     word_size: int = option(32, "Size of the word vectors.", least=1)
@@ -57,11 +58,14 @@ class LabellingSettings(RecurrentSettings):
         )
         return TokenReader(lexicon, shape)
 
-    def check_features(self) -> None:
-        """Raise UsageError for a feature that there is not."""
-        strange = [name for name in self.features if name not in FEATURES]
-        if strange or not self.features:
-            raise UsageError(f"--features must be of {', '.join(FEATURES)}, not {', '.join(strange) or 'nothing'}")
+
+def settled(config: Any) -> Any:
+    """Settings with paths that mean the corpora in any folder; raises UsageError for a feature there is not."""
+    features = tuple(name.strip() for names in config.features for name in names.split(","))
+    strange = [name for name in features if name not in FEATURES]
+    if strange:
+        raise UsageError(f"--features must be of {', '.join(FEATURES)}, not {', '.join(strange)!r}")
+    return replace(config, features=features, corpus=tuple(lasting(spec) for spec in config.corpus))
 
 
 def lexicon_of(

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import CORPORA, available, lasting
+from rnncli.data.corpora import CORPORA, available
 from rnncli.data.folds import clusters, stratified_folds
 from rnncli.data.labelled import LabelledTexts, read_labelled
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
-from rnncli.tasks.labelling import GivenText, LabellingSettings, lexicon_from, lexicon_of, words_of_all
+from rnncli.tasks.labelling import GivenText, LabellingSettings, lexicon_from, lexicon_of, settled, words_of_all
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class ClassifyConfig(LabellingSettings):
     group: str = option("line", "What stays on one side, and is judged whole too: line, stanza, or so many lines.")
     hold_out: int = option(0, "Without folds: texts held out for validation.", least=0)
     class_weights: bool = option(False, "Weigh labels by how rare they are.")
+    bag: bool = option(True, "The sum of what was read goes to the output beside the last states.")
     ensemble: int = option(1, "Nets whose votes are averaged.", least=1, most=100)
     hidden: str = retuned(RecurrentSettings, "hidden", "32")
     epochs: int = retuned(RecurrentSettings, "epochs", 12)
@@ -51,6 +52,7 @@ class ClassifyConfig(LabellingSettings):
 
 BOOK = {
     "features": ("tags",),
+    "bag": False,
     "cell": "elman",
     "hidden": "30",
     "activation": "relu",
@@ -74,10 +76,10 @@ BOOK = {
 }
 
 
-def settle(config: ClassifyConfig) -> ClassifyConfig:
+def settle(config: ClassifyConfig) -> Any:
     """Where no corpus is named: Frost and Poe where `data/` has them, else the two embedded voices."""
     default = ("frost", "poe") if available("frost") and available("poe") else ("hillside", "nocturne")
-    return replace(config, corpus=tuple(lasting(spec) for spec in config.corpus) or default)
+    return settled(replace(config, corpus=config.corpus or default))
 
 
 class Divided(NamedTuple):
@@ -164,7 +166,6 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
     from rnncli.data.tagging import tags_of
     from rnncli.training.experiment import Experiment
 
-    config.check_features()
     divided = divide(config)
     lines = words_of_all(divided.data.texts)
     tags = tags_of(lines) if "tags" in config.features else []
@@ -228,6 +229,7 @@ def build_model(config: ClassifyConfig, payload: Mapping[str, Any]) -> "nn.Modul
                 config.reader(lexicon),
                 len(payload["classes"]),
                 config.shape,
+                bag=config.bag,
                 dropout=config.output_dropout,
                 backend=config.backend,
             )

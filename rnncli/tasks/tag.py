@@ -1,11 +1,10 @@
 """tag: a label at every step of a sentence, such as the parts of speech."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import lasting
 from rnncli.data.labelled import TaggedSentences, read_tagged
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
@@ -15,6 +14,7 @@ from rnncli.tasks.labelling import (
     check_length,
     lexicon_from,
     lexicon_of,
+    settled,
     words_of_all,
 )
 from rnncli.training.settings import option, retuned
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from rnncli.data.features import Features
     from rnncli.training.experiment import Experiment, Metrics
+
+LARGE = {"epochs": 6, "batch_size": 32}
+"""For a million words."""
 
 VOICES = ("hillside", "nocturne")
 
@@ -40,15 +43,17 @@ class TagConfig(LabellingSettings):
     hold_out: int = option(10, "Every so many-th sentence is held out for validation; 0: none.", least=0)
     word_size: int = retuned(LabellingSettings, "word_size", 64)
     char_size: int = retuned(LabellingSettings, "char_size", 64)
+    word_dropout: float = retuned(LabellingSettings, "word_dropout", 0.1)
+    char_dropout: float = retuned(LabellingSettings, "char_dropout", 0.0)
+    input_dropout: float = retuned(LabellingSettings, "input_dropout", 0.4)
+    output_dropout: float = retuned(LabellingSettings, "output_dropout", 0.5)
     hidden: str = retuned(RecurrentSettings, "hidden", "128")
-    epochs: int = retuned(RecurrentSettings, "epochs", 6)
+    epochs: int = retuned(RecurrentSettings, "epochs", 20)
+    batch_size: int = retuned(RecurrentSettings, "batch_size", 16)
+    clip: float = retuned(RecurrentSettings, "clip", 5.0)
+    warmup: float = retuned(RecurrentSettings, "warmup", 0.02)
     lr: float = retuned(RecurrentSettings, "lr", 4e-3)
     weight_decay: float = retuned(RecurrentSettings, "weight_decay", 0.01)
-
-
-def settle(config: TagConfig) -> TagConfig:
-    """The corpora, by paths that last."""
-    return replace(config, corpus=tuple(lasting(spec) for spec in config.corpus))
 
 
 class Split(NamedTuple):
@@ -87,7 +92,6 @@ def build(config: TagConfig, device: str) -> "Experiment":
     from rnncli.training.experiment import Experiment
     from rnncli.training.losses import prediction_loss
 
-    config.check_features()
     split = read_split(config)
     payload = {
         "corpus": split.name,
@@ -264,9 +268,11 @@ TASK = Task(
     name="tag",
     summary="Learn a label for every word of a sentence.",
     Config=TagConfig,
-    settle=settle,
+    settle=settled,
     build=build,
     build_model=build_model,
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),
+    presets={"large": LARGE},
+    implied_preset=lambda flags: "large" if "brown" in flags.get("corpus", ()) else None,
     uses={"tag": Action(GivenText, tag, 'rnn tag "the gate stood open and the field was white"')},
 )

@@ -1,0 +1,68 @@
+"""How well does `rnn train poetry-classify` tell Frost from Poe, and how well do simpler models on the same folds?
+
+Prints a row for each way of dividing the lines and each input: accuracy and balanced accuracy of single lines, and of
+groups where there are any. Needs the corpora and the tagger (rnn data get frost poe nltk-tagger) and the extra
+`baselines`. Run: python benchmarks/classify_table.py
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rnncli.analysis.baselines import BASELINES
+from rnncli.api import Training, load
+from rnncli.data.corpora import CORPORA, load_corpus
+from rnncli.data.sources import NltkData
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import Trained, resolve
+from rnncli.tasks.poetry_classify import EvaluateOptions
+
+TASK = TASKS["poetry-classify"]
+DIVISIONS: dict[str, dict[str, Any]] = {
+    "each distinct line once": {},
+    "all lines, repeats on one side": {"distinct": False},
+    "all lines, groups of four on one side": {"distinct": False, "group": "4"},
+}
+MODELS: dict[str, dict[str, Any]] = {
+    "tags": {"features": ("tags",)},
+    "words and characters": {},
+}
+METRICS = ("accuracy", "balanced_accuracy", "group_accuracy", "group_balanced_accuracy")
+
+
+def main() -> None:
+    corpora = tuple(f"{name}={Path(load_corpus(name).origin).absolute()}" for name in ("frost", "poe"))
+    tagger = CORPORA["nltk-tagger"]
+    assert isinstance(tagger, NltkData)
+    tagger.members()
+    os.environ["NLTK_DATA"] = str(tagger.path.absolute().parent.parent)
+    print("| lines | model | accuracy | balanced | groups | groups, balanced | seconds |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["RNN_HOME"] = folder  # the runs are thrown away
+        for lines, division in DIVISIONS.items():
+            for weighted in (False, True):
+                for name, model in MODELS.items():
+                    trained, seconds = train(corpus=corpora, class_weights=weighted, **division, **model)
+                    metrics = TASK.evaluate.run(trained, EvaluateOptions())
+                    print(row(lines, f"net, {name}{', weighted' * weighted}", metrics, f"{seconds:.0f}"), flush=True)
+                for name, metrics in BASELINES[TASK.name](trained, EvaluateOptions()).items():
+                    if not weighted or "weighted" in name:
+                        print(row(lines, name, metrics, ""), flush=True)
+
+
+def train(**flags: Any) -> tuple[Trained, float]:
+    """Train with these flags; the model, and the seconds it took."""
+    training = Training.start(TASK.name, resolve(TASK, flags))
+    training.train(lambda _: None, print)
+    return load(training.run.folder / "last.safetensors"), training.trainer.progress.seconds
+
+
+def row(lines: str, name: str, metrics: dict[str, Any], seconds: str) -> str:
+    figures = (f"{metrics[each]:.3f}" if each in metrics else "" for each in METRICS)
+    return f"| {lines} | {name} | {' | '.join(figures)} | {seconds} |"
+
+
+if __name__ == "__main__":
+    main()
