@@ -37,8 +37,8 @@ class ClassifyConfig(LabellingSettings):
     hold_out: int = option(0, "Without folds: texts held out for validation.", least=0)
     class_weights: bool = option(False, "Weigh labels by how rare they are.")
     bag: bool = option(True, "The sum of what was read goes to the output beside the last states.")
-    ensemble: int = option(1, "Nets whose votes are averaged.", least=1, most=100)
-    hidden: str = retuned(RecurrentSettings, "hidden", "32")
+    ensemble: int = option(3, "Nets whose votes are averaged.", least=1, most=100)
+    hidden: str = retuned(RecurrentSettings, "hidden", "64")
     epochs: int = retuned(RecurrentSettings, "epochs", 12)
     batch_size: int = retuned(RecurrentSettings, "batch_size", 64)
     lr: float = retuned(RecurrentSettings, "lr", 4e-3)
@@ -50,8 +50,12 @@ class ClassifyConfig(LabellingSettings):
         return self.folds + 1
 
 
+TAGS = {"cell": "gru:reset-after", "ensemble": 6, "word_dropout": 0.0, "lr": 8e-3, "weight_decay": 0.1, "epochs": 15}
+"""For tags alone, where there is less to forget."""
+
 BOOK = {
     "features": ("tags",),
+    "ensemble": 1,
     "bag": False,
     "cell": "elman",
     "hidden": "30",
@@ -412,5 +416,6 @@ TASK = Task(
     build_model=build_model,
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluated),
     uses={"classify": Action(GivenText, classify, 'rnn classify "the gate stood open and the field was white"')},
-    presets={"book": BOOK},
+    presets={"book": BOOK, "tags": TAGS},
+    implied_preset=lambda flags: "tags" if flags.get("features") == ("tags",) else None,
 )

@@ -168,7 +168,7 @@ def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
         ({"folds": 30}, "has 20 groups of texts, too few for 30 folds"),
         ({"folds": 0, "hold_out": 40}, "leaves nothing to learn of 40 texts"),
         ({"group": "verse"}, "--group must be line, stanza, or a number of lines, not 'verse'"),
-        ({"features": ("words", "sound")}, "--features must be of tags, words, chars, not sound"),
+        ({"features": ("words", "sound")}, "--features must be of tags, words, chars, not 'sound'"),
         ({"features": ("tags",)}, "nltk-tagger is not here: run `rnn data get nltk-tagger`"),
     ],
 )
