@@ -1,19 +1,32 @@
-"""Threads: one for a tiny net, all for any other, and afterwards as before."""
+"""Threads: one for a small net, all for any other, and afterwards as before."""
 
 import torch
 from torch import nn
 
-from rnncli.training.threads import TINY, suited_threads
+from rnncli.data.features import Lexicon
+from rnncli.models.classifier import Classifier, Committee
+from rnncli.models.reader import ReaderShape, TokenReader
+from rnncli.models.stack import StackShape
+from rnncli.training.threads import SMALL, multiplied_weights, suited_threads
 
 
-def test_a_tiny_net_has_one_thread() -> None:
+def test_a_small_net_has_one_thread() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with suited_threads(nn.Linear(4, 4)):
             assert torch.get_num_threads() == 1
-        with suited_threads(nn.Linear(TINY, 1)):
+        with suited_threads(nn.Linear(SMALL, 1)):
             assert torch.get_num_threads() == 2
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_committee_counts_as_one_member_and_lookups_do_not_count() -> None:
+    lexicon = Lexicon.of([["the", "bells"]], [], min_count=1, longest=5)
+    nets = [
+        Classifier(TokenReader(lexicon, ReaderShape(("words",), 3, 3)), 2, StackShape("elman", (4,), learn_h0=False))
+        for _ in range(5)
+    ]
+    assert multiplied_weights(Committee(nets)) == 4 * 3 + 4 * 4 + 4 + 4 + 2 * 4 + 2
