@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 from rnncli.errors import RnnError
@@ -17,6 +18,27 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def lock_folder(folder: Path, held: str) -> int | None:
+    """Lock a folder through its own handle, which leaves no file behind, until that is closed.
+
+    None where the system cannot; raises RnnError, saying `held`, where another process holds it.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise RnnError(held) from None
+    except OSError:  # a file system without locks
+        os.close(handle)
+        return None
+    return handle
 
 
 def write_file(path: Path, data: bytes, *, previous: Path | None = None) -> None:

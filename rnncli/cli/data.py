@@ -1,16 +1,17 @@
-"""`rnn data`: which corpora there are, where they lie, and getting those that are not here yet."""
+"""`rnn data`: which corpora there are, where they lie, getting those that are not here yet, and preparing dumps."""
 
 from typing import Annotated
 
 import typer
 
+from rnncli.cli.prepare import prepare_corpus
 from rnncli.cli.screen import AsJson, print_json, print_table
 from rnncli.data.corpora import CORPORA, registered
 from rnncli.data.sources import Embedded, Source
 from rnncli.home import data_dir
 
 verb = typer.Typer(
-    help="List the corpora that rnn knows by name, and download them.",
+    help="List the corpora that rnn knows by name, download them, and prepare dumps of Wikipedia.",
     epilog="Example: rnn data get frost poe",
     no_args_is_help=True,
 )
@@ -44,6 +45,9 @@ def get_corpora(
             typer.echo(f"{source.name}: {status} ({source.origin}, {source.size:,} bytes)")
     if as_json:
         print_json(_answer(facts))
+
+
+verb.command("prepare", epilog="Example: rnn data prepare enwiki-pages-articles.xml.bz2 --name enwiki")(prepare_corpus)
 
 
 def _facts(source: Source) -> dict[str, object]:

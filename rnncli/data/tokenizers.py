@@ -1,6 +1,8 @@
 """How text becomes tokens; a checkpoint names its tokenizer by its name here."""
 
+import re
 import string
+import unicodedata
 from collections.abc import Callable
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "‘’‚‛“”„‟«»‹›…¡¿")
@@ -14,4 +16,31 @@ def verse_words(line: str) -> list[str]:
     return line.lower().translate(_PUNCTUATION).split()
 
 
-TOKENIZERS: dict[str, Callable[[str], list[str]]] = {"verse-words": verse_words}
+# In this order: a possessive ending; initials and u.s.; a number with a point; a word, with apostrophes inside it.
+_WIKI_WORD = r"'s\b|(?:[^\W\d_]\.){2,}|\d+(?:\.\d+)+(?!\w)|[^\W_]+(?:'(?!s\b)[^\W_]+)*"
+_wiki_words = re.compile(_WIKI_WORD).findall
+_wiki_words_and_ends = re.compile(rf"{_WIKI_WORD}|\n").findall
+_THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
+
+
+def wiki_words(text: str) -> list[str]:
+    """Words of encyclopedic prose: lower-cased, punctuation dropped, hyphens and slashes part words.
+
+    Apostrophes stay inside words (don't), a possessive 's is a word of its own; initials keep their dots (u.s.), numbers
+    their decimal point, but not commas between thousands (1,000 is 1000).
+    """
+    return _wiki_words(_plain(text))
+
+
+def wiki_words_and_ends(text: str) -> list[str]:
+    """The words of many lines as `wiki_words` gives them, in one go, with a line feed where a line ends."""
+    return _wiki_words_and_ends(_plain(text))
+
+
+def _plain(text: str) -> str:
+    """Lower-cased, with one kind of apostrophe, one way to write an accent, and numbers without commas."""
+    text = _THOUSANDS.sub("", text.lower())
+    return text if text.isascii() else unicodedata.normalize("NFC", text).replace("’", "'").replace("\xad", "")
+
+
+TOKENIZERS: dict[str, Callable[[str], list[str]]] = {"verse-words": verse_words, "wiki-words": wiki_words}

@@ -6,14 +6,13 @@ import itertools
 import os
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rnncli.errors import RnnError, UsageError
-from rnncli.files import write_file
+from rnncli.files import lock_folder, write_file
 from rnncli.home import checkpoints_dir
 from rnncli.records import json_line
 from rnncli.training import checkpoint
@@ -127,23 +126,9 @@ class Summary(NamedTuple):
 
 
 def _lock(folder: Path) -> int | None:
-    """Lock a folder through its own handle, which leaves no file behind; None where the system cannot."""
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise RnnError(
-            f"run {folder.name} is being trained by another process: wait for it, or start a new run"
-        ) from None
-    except OSError:  # a file system without locks
-        os.close(handle)
-        return None
-    return handle
+    return lock_folder(
+        folder, f"run {folder.name} is being trained by another process: wait for it, or start a new run"
+    )
 
 
 def new_run(task: str, label: str, name: str | None) -> Run:

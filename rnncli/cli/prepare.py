@@ -1,0 +1,115 @@
+"""`rnn data prepare`: dumps of Wikipedia and other texts to clean text and shards of token ids."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rnncli.cli.screen import AsJson, note, print_json
+from rnncli.errors import Interrupted, UsageError
+from rnncli.home import data_dir
+
+Dumps = Annotated[
+    list[str],
+    typer.Argument(metavar="DUMP…", help="pages-articles XML (plain or bz2), text files, or folders of them."),
+]
+Name = Annotated[str | None, typer.Option("--name", help="Make shards of token ids, in data/NAME.")]
+Text = Annotated[Path | None, typer.Option("--text", help="Write the clean text to this folder, an article a line.")]
+ByParagraph = Annotated[bool, typer.Option("--by-paragraph", help="A paragraph a sequence, not a sentence.")]
+MaxArticles = Annotated[int | None, typer.Option("--max-articles", min=1, help="Only the first so many articles.")]
+MaxFiles = Annotated[int | None, typer.Option("--max-files", min=1, help="Only the first so many files.")]
+MaxWords = Annotated[
+    int, typer.Option("--max-words", min=1, help="The most frequent words that get an id; the rest is UNKNOWN.")
+]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one a core).")]
+KeepGoing = Annotated[bool, typer.Option("--keep-going", help="Take what can be read of a damaged dump.")]
+
+
+def prepare_corpus(
+    dumps: Dumps,
+    name: Name = None,
+    text: Text = None,
+    by_paragraph: ByParagraph = False,
+    max_articles: MaxArticles = None,
+    max_files: MaxFiles = None,
+    max_words: MaxWords = 1_000_000,
+    workers: Workers = None,
+    keep_going: KeepGoing = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prepare a dump of Wikipedia, or texts, for training: clean text (--text), shards of token ids (--name), or both.
+
+    An interrupted prepare goes on where it was when the same command is given again.
+    """
+    from rnncli.data.wikipedia.dump import find_sources
+    from rnncli.data.wikipedia.prepare import Outputs, Settings, prepare, shards_folder
+    from rnncli.data.wikipedia.workers import default_workers
+
+    if name is None and text is None:
+        raise UsageError("nothing to make: give --name NAME for shards of token ids, --text DIR for clean text, or both")
+    outputs = Outputs(None if name is None else shards_folder(name), text)
+    sources = find_sources(dumps)[:max_files]
+    settings = Settings(by_paragraph, max_articles, max_words)
+    with _shown(sum(source.size for source in sources)) as hooks:
+        facts = prepare(
+            sources, outputs, settings, workers=workers or default_workers(), keep_going=keep_going, hooks=hooks
+        )
+    where = [str(folder) for folder in outputs.folders]
+    if as_json:
+        print_json(facts | {"data_dir": str(data_dir()), "folders": where})
+        return
+    _say_loss(facts)
+    for line in _lines(facts, outputs.shards, outputs.text):
+        typer.echo(line)
+
+
+def _say_loss(facts: dict[str, Any]) -> None:
+    lost = facts["lost"]
+    if lost["first"] is not None:
+        note(f"rnn: warning: {lost['pages']:,} pages and {lost['bytes']:,} bytes were lost, the first at {lost['first']}")
+
+
+def _lines(facts: dict[str, Any], shards: Path | None, text: Path | None) -> Iterator[str]:
+    if text is not None:
+        yield f"{text}: {facts['status']} ({facts['articles']:,} articles of text)"
+    if shards is not None:
+        kind = "paragraphs" if facts["settings"]["by_paragraph"] else "sentences"
+        vocabulary = facts["vocabulary"]
+        left = f", {vocabulary['left_out']:,} rarer ones are UNKNOWN" if vocabulary["left_out"] else ""
+        yield (
+            f"{facts['name']}: {facts['status']} ({shards}: {facts['articles']:,} articles, {facts['sequences']:,} {kind},"
+            f" {facts['tokens']:,} tokens, {vocabulary['words']:,} words{left})"
+        )
+
+
+@contextmanager
+def _shown(total: int) -> Iterator[Any]:
+    """The hooks that draw a bar on standard error, and that stop the work when a signal asks for it."""
+    from tqdm import tqdm
+
+    from rnncli.data.wikipedia.prepare import Hooks
+    from rnncli.training.interrupts import noted_interrupts
+
+    on_screen = sys.stderr.isatty()
+    interval = 0.1 if on_screen else 15.0
+    with (
+        noted_interrupts() as interrupts,
+        tqdm(total=total, unit="B", unit_scale=True, mininterval=interval, maxinterval=max(interval, 10.0)) as bar,
+    ):
+        count = 0
+
+        def progress(size: int, articles: int) -> None:
+            nonlocal count
+            count += articles
+            bar.set_postfix_str(f"{count:,} articles", refresh=False)
+            bar.update(size)
+
+        def check() -> None:
+            if interrupts.received:
+                bar.close()
+                raise Interrupted("stopped: the same command goes on where it was", interrupts.received)
+
+        yield Hooks(progress, check)

@@ -1,0 +1,140 @@
+"""Reading bz2 in stretches: where its streams begin, and what they hold, up to where one is damaged."""
+
+import bz2
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+STRETCH = 1 << 20
+"""Compressed bytes that one worker takes at a time, at least: streams are not divided."""
+LONGEST = 8 << 20
+"""A stream longer than this is decoded as it is read, not by a worker."""
+CHUNK = 1 << 20
+"""Decoded bytes at a time: a block of bz2 is shorter, so that at most one chunk comes from a damaged one."""
+
+_STREAM = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")  # a header, then a first block or the end of an empty stream
+_MARK = 10  # bytes of it
+
+
+@dataclass
+class Damage:
+    """Where a stream stopped making sense."""
+
+    place: int  # of the file's bytes
+    lost: int  # bytes that were not read
+    what: str
+
+
+def stretches(path: Path) -> Iterator[tuple[int, int]]:
+    """Ranges of bytes that hold whole streams; one longer than `LONGEST` is a range up to the end of the file."""
+    begin, size = 0, path.stat().st_size
+    last = 0
+    for start in _starts(path):
+        if start - last > LONGEST:
+            break
+        if start - begin >= STRETCH:
+            yield begin, start
+            begin = start
+        last = start
+    else:
+        start = size
+    if start - last <= LONGEST:
+        yield begin, size
+        return
+    if last > begin:
+        yield begin, last
+    yield last, size
+
+
+def _starts(path: Path) -> Iterator[int]:
+    """Where streams may begin; stops early, with a place of no meaning, once `LONGEST` bytes hold no beginning."""
+    at, last, kept = 0, 0, b""
+    with path.open("rb") as file:
+        while data := file.read(STRETCH):
+            window = kept + data
+            base = at - len(kept)
+            for found in _STREAM.finditer(window):
+                last = base + found.start()
+                yield last
+            at += len(data)
+            kept = window[-(_MARK - 1) :]
+            if at - last > LONGEST:
+                yield at
+                return
+
+
+def decode(path: Path, begin: int, end: int) -> Iterator[bytes | Damage | None]:
+    """What the streams from `begin` to `end` hold, then None, then what follows them for as long as it is asked for.
+
+    A damaged stream ends with a `Damage`; the next one that can be found goes on.
+    """
+    with path.open("rb") as file:
+        yield from _decode(file, begin, end)
+        yield None
+        size = path.stat().st_size
+        while end < size:
+            file.seek(end)
+            begin, end = end, min(size, end + STRETCH)
+            yield from _decode(file, begin, end)
+
+
+def _decode(file: BinaryIO, begin: int, end: int) -> Iterator[bytes | Damage]:
+    at = begin
+    while at < end:
+        stream = _Stream(file, at, end)
+        yield from stream.chunks()
+        if stream.damage is None:
+            at = stream.end
+            continue
+        following = _next_start(file, at + 1, end)
+        yield Damage(at, following - at, stream.damage)
+        at = following
+
+
+def _next_start(file: BinaryIO, at: int, end: int) -> int:
+    kept = b""
+    file.seek(at)
+    while at < end and (data := file.read(min(STRETCH, end - at))):
+        window = kept + data
+        if found := _STREAM.search(window):
+            return at - len(kept) + found.start()
+        kept = window[-(_MARK - 1) :]
+        at += len(data)
+    return end
+
+
+class _Stream:
+    """One stream, read in pieces; `damage` says why it ended early, `end` where it ended."""
+
+    def __init__(self, file: BinaryIO, begin: int, limit: int) -> None:
+        self.file, self.at, self.limit = file, begin, limit
+        self.end = begin
+        self.damage: str | None = None
+
+    def chunks(self) -> Iterator[bytes]:
+        """Decoded chunks, each given once the next one is known to be sound."""
+        decoder = bz2.BZ2Decompressor()
+        held = b""
+        while not decoder.eof:
+            data = b""
+            if decoder.needs_input:
+                self.file.seek(self.at)
+                data = self.file.read(min(CHUNK, self.limit - self.at))
+                self.at += len(data)
+                if not data:
+                    self.damage = "the file ends in the middle"
+                    break
+            try:
+                chunk = decoder.decompress(data, CHUNK)
+            except (OSError, EOFError, ValueError):
+                self.damage = "damaged bz2 data"
+                return
+            if chunk:
+                if held:
+                    yield held
+                held = chunk
+        if held:
+            yield held
+        self.end = self.at - len(decoder.unused_data)

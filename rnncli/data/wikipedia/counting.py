@@ -1,0 +1,176 @@
+"""Words to numbers in bounded memory: segments with numbers of their own first, then one vocabulary for all of them."""
+
+import heapq
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnncli.data.tokenizers import wiki_words_and_ends
+from rnncli.data.vocabulary import SPECIALS, UNKNOWN
+
+Ids = np.ndarray[Any, Any]
+
+_MOST_WORDS = 200_000  # different ones in a segment
+_MOST_LETTERS = 12 << 20  # of text in a segment
+_MOST_COUNTED = 600_000  # different words counted in memory
+_KEPT = 4  # a quarter of them, the most frequent ones, stays there when the others go to disk
+_FAN_IN = 64  # files merged at a time
+
+
+class Segment(NamedTuple):
+    """Texts as numbers that mean something in this segment alone: 0 ends a sequence, n is its n-th word."""
+
+    ids: Path
+    words: Path  # a line each, with its count
+
+
+class Segments:
+    """Writes texts as segments `STEM-N.ids` and `STEM-N.words`, closing one before it grows large."""
+
+    def __init__(self, folder: Path, stem: str) -> None:
+        self.folder, self.stem = folder, stem
+        self.sizes: list[int] = []  # bytes of the ids, a segment each
+        self._begin()
+
+    def _begin(self) -> None:
+        self.numbers: defaultdict[str, int] = defaultdict()
+        self.numbers.default_factory = self.numbers.__len__
+        self.numbers["\n"]
+        self.parts: list[Ids] = []
+        self.letters = 0
+
+    def add(self, text: str) -> None:
+        """Take in a text, a sequence a line."""
+        words = wiki_words_and_ends(text)
+        words.append("\n")
+        self.parts.append(np.fromiter(map(self.numbers.__getitem__, words), np.uint32, len(words)))
+        self.letters += len(text)
+        if len(self.numbers) > _MOST_WORDS or self.letters > _MOST_LETTERS:
+            self.close()
+
+    def close(self) -> None:
+        """Write what was taken in since the last time."""
+        ids = _without_empty(np.concatenate(self.parts)) if self.parts else np.empty(0, np.uint32)
+        if len(ids):
+            counts = np.bincount(ids, minlength=len(self.numbers)).tolist()
+            lines = (f"{word}\t{count}\n" for word, count in zip(self.numbers, counts, strict=True) if word != "\n")
+            segment = segment_files(self.folder, self.stem, len(self.sizes))
+            segment.words.write_text("".join(lines), "utf-8")
+            ids.astype("<u2" if len(self.numbers) <= 1 << 16 else "<u4").tofile(segment.ids)
+            self.sizes.append(segment.ids.stat().st_size)
+        self._begin()
+
+
+def segment_files(folder: Path, stem: str, number: int) -> Segment:
+    """Where a segment lies."""
+    return Segment(folder / f"{stem}-{number}.ids", folder / f"{stem}-{number}.words")
+
+
+def _without_empty(ids: Ids) -> Ids:
+    """Without the ends of sequences that hold no word."""
+    kept = ids != 0
+    kept[1:] |= ids[:-1] != 0
+    return ids[kept]
+
+
+def read_words(segment: Segment) -> Iterator[tuple[str, int]]:
+    """The words of a segment in the order of their numbers, with their counts."""
+    for line in segment.words.read_text("utf-8").split("\n")[:-1]:
+        word, _, count = line.partition("\t")
+        yield word, int(count)
+
+
+class Counts:
+    """Counts of words, of which only a bounded number is in memory; the rest lies on disk, sorted."""
+
+    def __init__(self, folder: Path, most: int = _MOST_COUNTED) -> None:
+        self.folder, self.most = folder, most
+        self.counter: Counter[str] = Counter()
+        self.files: list[Path] = []
+        self.written = 0
+
+    def add(self, words: Iterable[tuple[str, int]]) -> None:
+        """Count words."""
+        counter = self.counter
+        for word, count in words:
+            counter[word] += count
+        if len(counter) > self.most:
+            kept = dict(counter.most_common(self.most // _KEPT))
+            self._spill(item for item in sorted(counter.items()) if item[0] not in kept)
+            self.counter = Counter(kept)
+
+    def _spill(self, items: Iterable[tuple[str, int]]) -> None:
+        file = self.folder / f"counts-{self.written}.words"
+        self.written += 1
+        with file.open("w", encoding="utf-8", newline="\n") as out:
+            out.writelines(f"{word}\t{count}\n" for word, count in items)
+        self.files.append(file)
+        if len(self.files) >= _FAN_IN:
+            merged, self.files = self.files, []
+            self._spill(_merge(map(_read, merged)))
+            for old in merged:
+                old.unlink()
+
+    def sorted(self) -> Iterator[tuple[str, int]]:
+        """Every word once with its whole count, in alphabetical order."""
+        return _merge([*map(_read, self.files), iter(sorted(self.counter.items()))])
+
+    def most_frequent(self, most: int) -> tuple[list[tuple[str, int]], int]:
+        """At most so many words, most frequent first, ties in alphabetical order, and the number of all words.
+
+        Only words that are kept are held in memory: a first pass finds how often a word must be there for it.
+        """
+        sizes = Counter(count for _, count in self.sorted())
+        least, room, ties = _threshold(sizes, most)
+        del room
+        kept = []
+        for word, count in self.sorted():
+            if count > least or (count == least and ties > 0):
+                ties -= count == least
+                kept.append((word, count))
+        kept.sort(key=lambda item: (-item[1], item[0]))
+        return kept, sum(sizes.values())
+
+
+def _threshold(sizes: Counter[int], most: int) -> tuple[int, int, int]:
+    """The least count that is kept, the words above it, and how many of exactly that count have room."""
+    above = 0
+    for count in sorted(sizes, reverse=True):
+        if above + sizes[count] >= most:
+            return count, above, most - above
+        above += sizes[count]
+    return 0, above, 0
+
+
+def _read(file: Path) -> Iterator[tuple[str, int]]:
+    with file.open(encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            word, _, count = line.partition("\t")
+            yield word, int(count)
+
+
+def _merge(streams: Iterable[Iterator[tuple[str, int]]]) -> Iterator[tuple[str, int]]:
+    """Sorted streams as one, the counts of a word added up."""
+    for word, group in itertools.groupby(heapq.merge(*streams), key=lambda item: item[0]):
+        yield word, sum(count for _, count in group)
+
+
+def ranked_ids(segment: Segment, ranks: dict[str, int]) -> Ids:
+    """The ids of a segment as ranks in the vocabulary of all; raises ValueError where the files do not fit."""
+    words = list(read_words(segment))
+    small = len(words) + 1 <= 1 << 16
+    local = np.fromfile(segment.ids, "<u2" if small else "<u4")
+    counts = np.bincount(local, minlength=len(words) + 1)
+    if counts[1:].tolist() != [count for _, count in words] or not len(local) or local[-1] != 0:
+        raise ValueError(f"{segment.ids} does not hold what it should")
+    found = np.empty(len(words) + 1, np.uint32)
+    found[0] = 1
+    found[1:] = [ranks.get(word, UNKNOWN) for word, _ in words]
+    return found[local]
+
+
+FIRST_RANK = len(SPECIALS)

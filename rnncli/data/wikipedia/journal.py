@@ -1,0 +1,59 @@
+"""What an interrupted prepare leaves behind for the next one: a line of JSON for every unit that is done."""
+
+import contextlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any, TextIO
+
+from rnncli.errors import RnnError
+
+Record = dict[str, Any]
+
+_FILE = "journal.jsonl"
+
+
+class Journal:
+    """The units that are done, in a folder that also holds their results, for one plan: the same input and settings."""
+
+    def __init__(self, folder: Path, plan: Record) -> None:
+        self.folder = folder
+        self.done: dict[int, Record] = {}
+        lines = self._lines()
+        if lines and lines[0] == {"plan": plan}:
+            self.done = {record["unit"]: record for record in lines[1:]}
+        else:
+            _empty(folder)
+        self.file: TextIO = (folder / _FILE).open("w", encoding="utf-8")
+        for line in ({"plan": plan}, *self.done.values()):
+            self._write(line)
+
+    def add(self, record: Record) -> None:
+        """Note that a unit is done."""
+        self.done[record["unit"]] = record
+        self._write(record)
+
+    def _write(self, line: Record) -> None:
+        try:
+            self.file.write(json.dumps(line) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise RnnError(f"cannot write {self.folder / _FILE}: {error.strerror}") from None
+
+    def _lines(self) -> list[Record]:
+        lines: list[Record] = []
+        with contextlib.suppress(OSError, ValueError):  # a last line that was cut is no line
+            for line in (self.folder / _FILE).read_text("utf-8").splitlines():
+                lines.append(json.loads(line))
+        return lines
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()

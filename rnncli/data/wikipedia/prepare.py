@@ -1,0 +1,432 @@
+"""From dumps and texts to clean text and shards of token ids: in parts, side by side, resumed where it stopped."""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import rnncli
+from rnncli.data.shards import INDEX, SCHEMA, VOCABULARY, ShardWriter
+from rnncli.data.vocabulary import SPECIALS
+from rnncli.data.wikipedia.dump import Report, Source, Unit, articles, units
+from rnncli.data.wikipedia.journal import Journal, Record
+from rnncli.data.wikipedia.sentences import one_a_line
+from rnncli.data.wikipedia.workers import each
+from rnncli.errors import RnnError, UsageError
+from rnncli.files import lock_folder, sync_folder, write_file
+from rnncli.home import data_dir
+
+TOKENIZER = "wiki-words"
+MAX_WORDS = 1_000_000
+_BLOCK, _BLOCKS = 1 << 16, 16  # a fingerprint is of so many blocks of a file, spread evenly
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the result, beside the input."""
+
+    by_paragraph: bool = False
+    max_articles: int | None = None
+    max_words: int = MAX_WORDS
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is to be made, and the folders that it is made in; each takes its place when it is whole."""
+
+    shards: Path | None
+    text: Path | None
+
+    def missing(self, plan: Record) -> "Outputs":
+        """Those that are not there yet; raises UsageError where something else is."""
+        return Outputs(_unless_there(self.shards, plan), _unless_there(self.text, plan))
+
+    @property
+    def folders(self) -> list[Path]:
+        return [folder for folder in (self.shards, self.text) if folder is not None]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What is called while the work goes on."""
+
+    progress: Callable[[int, int], None] = lambda size, articles: None  # bytes of the sources, articles
+    check: Callable[[], None] = lambda: None  # may raise, to stop
+
+
+@dataclass(frozen=True)
+class Task:
+    """A unit, and what to make of it."""
+
+    number: int
+    unit: Unit
+    shards: Path | None
+    text: Path | None
+    by_paragraph: bool
+    limit: int | None = None
+
+
+def shards_folder(name: str) -> Path:
+    """Where the shards of that name go; raises UsageError for what cannot be a folder's name."""
+    if not name or name.startswith((".", "-")) or name.endswith(".part") or set(name) & set("/\\:=\0\n"):
+        raise UsageError(f"--name {name!r} cannot be the name of a folder: take letters, digits, - and _")
+    return data_dir() / name
+
+
+def prepare(
+    sources: list[Source],
+    outputs: Outputs,
+    settings: Settings,
+    *,
+    workers: int,
+    keep_going: bool = False,
+    hooks: Hooks | None = None,
+) -> Record:
+    """Make what is missing of the outputs; the facts about all of them, with `status`.
+
+    Raises RnnError when something of the input is lost and `keep_going` does not accept that, UsageError where an
+    output's folder holds something else, and what the hooks raise; what was done by then is kept for the next call.
+    """
+    hooks = hooks or Hooks()
+    plan = {
+        "sources": [{"size": source.size, "fingerprint": fingerprint(source.path)} for source in sources],
+        "settings": asdict(settings) | {"tokenizer": TOKENIZER},
+        "schema": SCHEMA,
+    }
+    missing = outputs.missing(plan)
+    if missing.folders:
+        with contextlib.ExitStack() as stack:
+            parts = Outputs(*(folder and _part(folder, stack) for folder in (missing.shards, missing.text)))
+            job = _Job(sources, parts, settings, plan, workers, hooks)
+            stack.callback(job.journal.close)
+            job.run()
+            _refuse_loss(job.facts, keep_going)
+            job.finish(missing)
+    facts = {key: value for folder in outputs.folders for key, value in _index(folder).items()}
+    _refuse_loss(facts, keep_going)
+    return facts | {"status": "prepared" if missing.folders else "already there"}
+
+
+def _part(folder: Path, stack: contextlib.ExitStack) -> Path:
+    """The folder beside it that holds the work, locked."""
+    part = folder.absolute().with_name(f"{folder.name}.part")
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RnnError(f"cannot make the folder {part}: {error.strerror}") from None
+    handle = lock_folder(part, f"{folder} is being prepared by another process: wait for it, or take another name")
+    if handle is not None:
+        stack.callback(os.close, handle)
+    return part
+
+
+class _Job:
+    """One prepare, from the units that are left to the files in their places."""
+
+    def __init__(
+        self, sources: list[Source], parts: Outputs, settings: Settings, plan: Record, workers: int, hooks: Hooks
+    ) -> None:
+        self.sources, self.parts, self.settings, self.plan, self.hooks = sources, parts, settings, plan, hooks
+        self.workers = workers
+        self.journal = Journal(parts.folders[0], plan)
+        self.records: list[Record] = []  # of the units that count, in their order
+
+    def run(self) -> None:
+        """Read every unit that is not done yet."""
+        done = self.journal.done
+        for number in [number for number, record in done.items() if not self._usable(record)]:
+            del done[number]
+        self.hooks.progress(sum(record["size"] for record in done.values()), self._articles())
+        for _, record in each(self._tasks(), work, self.workers, self.hooks.check):
+            self.journal.add(record)
+            self.hooks.progress(record["size"], record["articles"])
+        self.records = [done[number] for number in range(len(done)) if number in done]
+        if self.settings.max_articles is not None:
+            self._cut(self.settings.max_articles)
+
+    def _usable(self, record: Record) -> bool:
+        """Whether a unit was read without loss, for these outputs, and its files are there."""
+        if record["lost"] or record["limit"]:
+            return False
+        stem = _stem(record["unit"])
+        files = []
+        if self.parts.text is not None:
+            files.append((self.parts.text / f"{stem}.jsonl", record["text"]))
+        if self.parts.shards is not None:
+            sizes = record["segments"] or []
+            files.extend((self.parts.shards / f"{stem}-{place}.ids", size) for place, size in enumerate(sizes))
+            if record["segments"] is None:
+                return False
+        return all(size is not None and _has_size(file, size) for file, size in files)
+
+    def _articles(self) -> int:
+        """Articles of the units that are done from the first one on without a gap."""
+        done = (self.journal.done.get(number) for number in itertools.count())
+        return sum(record["articles"] for record in itertools.takewhile(bool, done) if record)
+
+    def _tasks(self) -> Iterator[Task]:
+        most = self.settings.max_articles
+        for number, unit in enumerate(self._units()):
+            if most is not None and self._articles() >= most:
+                return
+            if number not in self.journal.done:
+                yield self._task(number, unit)
+
+    def _units(self) -> Iterator[Unit]:
+        return itertools.chain.from_iterable(units(source) for source in self.sources)
+
+    def _task(self, number: int, unit: Unit) -> Task:
+        return Task(number, unit, self.parts.shards, self.parts.text, self.settings.by_paragraph)
+
+    def _cut(self, most: int) -> None:
+        """Leave the first `most` articles only: a unit with more of them is read again, up to there."""
+        for place, record in enumerate(self.records):
+            if record["articles"] >= most:
+                del self.records[place + 1 :]
+                if record["articles"] > most:
+                    unit = next(itertools.islice(self._units(), record["unit"], None))
+                    self.records[place] = work(replace(self._task(record["unit"], unit), limit=most))
+                    self.journal.add(self.records[place])
+                return
+            most -= record["articles"]
+
+    @property
+    def facts(self) -> Record:
+        """What the indexes of all outputs say."""
+        lost = [record["lost"] for record in self.records if record["lost"]]
+        return {
+            "rnn": rnncli.__version__,
+            "sources": [
+                {"path": str(source.path.absolute()), **plan}
+                for source, plan in zip(self.sources, self.plan["sources"], strict=True)
+            ],
+            "settings": self.plan["settings"],
+            "articles": sum(record["articles"] for record in self.records),
+            "redirects": sum(record["redirects"] for record in self.records),
+            "other_namespaces": sum(record["others"] for record in self.records),
+            "lost": {
+                "pages": sum(each["pages"] for each in lost),
+                "bytes": sum(each["bytes"] for each in lost),
+                "first": lost[0]["first"] if lost else None,
+            },
+        }
+
+    def finish(self, missing: Outputs) -> None:
+        """Put what was made in its place; raises RnnError where there is nothing to put."""
+        if not self.facts["articles"]:
+            raise RnnError(f"no article is in {self.sources[0].path}: name a dump of articles, or a text")
+        ready = []
+        if self.parts.text is not None and missing.text is not None:
+            ready.append((_text_index(self.parts.text, self.records, self.facts), missing.text))
+        if self.parts.shards is not None and missing.shards is not None:
+            index = self.facts | {"name": missing.shards.name}
+            ready.append((_shards(self.parts.shards, self.records, index, self.hooks.check), missing.shards))
+        for folder, place in ready:
+            _put(folder, place)
+        for part in self.parts.folders:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def work(task: Task) -> Record:
+    """Read a unit and write what is asked for; what the journal notes of it. Raises RnnError where the disk fails."""
+    try:
+        return _work(task)
+    except OSError as error:
+        raise RnnError(
+            f"{error.filename or task.unit.path}: {error.strerror or error}; mend that and run the same command again"
+        ) from None
+
+
+def _work(task: Task) -> Record:
+    from rnncli.data.wikipedia.counting import Segments
+
+    report, count, stem = Report(), 0, _stem(task.number)
+    segments = None if task.shards is None else Segments(task.shards, stem)
+    with contextlib.ExitStack() as stack:
+        text = None if task.text is None else (task.text / f"{stem}.jsonl").open("w", encoding="utf-8", newline="\n")
+        if text is not None:
+            stack.enter_context(text)
+        for article in articles(task.unit, report):
+            count += 1
+            if text is not None:
+                text.write(json.dumps(article._asdict(), ensure_ascii=False) + "\n")
+            if segments is not None and article.text:
+                segments.add(article.text if task.by_paragraph else one_a_line(article.text))
+            if count == task.limit:
+                break
+        if segments is not None:
+            segments.close()
+    return {
+        "unit": task.number,
+        "size": 0 if task.unit.kind == "decoded" else task.unit.end - task.unit.begin,
+        "articles": count,
+        "redirects": report.redirects,
+        "others": report.others,
+        "lost": _lost(report, task.unit.path),
+        "limit": task.limit,
+        "text": None if task.text is None else (task.text / f"{stem}.jsonl").stat().st_size,
+        "segments": None if segments is None else segments.sizes,
+    }
+
+
+def _lost(report: Report, path: Path) -> Record | None:
+    if not report.first_loss:
+        return None
+    return {"pages": report.lost_pages, "bytes": report.lost_bytes, "first": f"{path}: {report.first_loss}"}
+
+
+def _refuse_loss(facts: Record, keep_going: bool) -> None:
+    lost = facts["lost"]
+    if lost["first"] is None or keep_going:
+        return
+    unread = f" and {lost['bytes']:,} compressed bytes" if lost["bytes"] else ""
+    raise RnnError(
+        f"damaged: {lost['pages']:,} pages{unread} were lost, the first at {lost['first']};"
+        " get a sound copy, or take the rest with --keep-going"
+    )
+
+
+def _text_index(part: Path, records: list[Record], facts: Record) -> Path:
+    """Gather the files of text in one folder, with an index."""
+    ready = _fresh(part / "ready")
+    files = []
+    for record in records:
+        if record["articles"]:
+            name = f"articles-{len(files):05}.jsonl"
+            (ready / name).hardlink_to(part / f"{_stem(record['unit'])}.jsonl")
+            _sync(ready / name)
+            files.append({"file": name, "articles": record["articles"], "bytes": record["text"]})
+    write_file(ready / INDEX, _json(facts | {"schema": SCHEMA, "files": files}))
+    return ready
+
+
+def _shards(part: Path, records: list[Record], facts: Record, check: Callable[[], None]) -> Path:
+    """Number the words of all segments alike, and write shards, vocabulary and index into one folder."""
+    from rnncli.data.wikipedia.counting import FIRST_RANK, Counts, ranked_ids, read_words, segment_files
+
+    segments = [
+        segment_files(part, _stem(record["unit"]), place) for record in records for place in range(len(record["segments"]))
+    ]
+    if not segments:
+        raise RnnError(f"no word is in the {facts['articles']:,} articles of {facts['sources'][0]['path']}")
+    ready = _fresh(part / "ready")
+    counts = Counts(_fresh(part / "counts"))
+    for segment in segments:
+        check()
+        counts.add(read_words(segment))
+    words, different = counts.most_frequent(facts["settings"]["max_words"])
+    del counts
+    data = "".join(f"{word}\t{count}\n" for word, count in words).encode()
+    write_file(ready / VOCABULARY, data)
+    ranks = {word: FIRST_RANK + rank for rank, (word, _) in enumerate(words)}
+    known = sum(count for _, count in words)
+    vocabulary = {
+        "file": VOCABULARY,
+        "words": len(words),
+        "left_out": different - len(words),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    del words, data
+    writer = ShardWriter(ready, len(ranks))
+    for segment in segments:
+        check()
+        try:
+            writer.add(ranked_ids(segment, ranks))
+        except ValueError as error:
+            raise RnnError(f"{error}: delete the folder {part} and run the same command again") from None
+    writer.close()
+    tokens = sum(shard["tokens"] for shard in writer.shards)
+    sequences = sum(shard["sequences"] for shard in writer.shards)
+    index = facts | {
+        "schema": SCHEMA,
+        "tokens": tokens,
+        "sequences": sequences,
+        "unknown": tokens - sequences - known,
+        "specials": list(SPECIALS),
+        "dtype": writer.dtype,
+        "vocabulary": vocabulary,
+        "shards": writer.shards,
+    }
+    write_file(ready / INDEX, _json(index))
+    return ready
+
+
+def fingerprint(path: Path) -> str:
+    """Tells a file from others without reading all of it: SHA-256 of its size and blocks spread over it."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for block in range(_BLOCKS):
+            file.seek(max(0, size - _BLOCK) * block // (_BLOCKS - 1))
+            digest.update(file.read(_BLOCK))
+    return digest.hexdigest()
+
+
+def _unless_there(folder: Path | None, plan: Record) -> Path | None:
+    """The folder, unless it holds what is planned already; raises UsageError where it holds something else."""
+    if folder is None or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return folder
+    with contextlib.suppress(RnnError, KeyError, TypeError):
+        found = _index(folder)
+        sources = [{key: source[key] for key in ("size", "fingerprint")} for source in found["sources"]]
+        if {"sources": sources, "settings": found["settings"], "schema": found["schema"]} == plan:
+            return None
+        raise UsageError(
+            f"{folder} was prepared from other sources or with other settings: take another name, or delete it"
+        )
+    raise UsageError(f"{folder} is there already and was not made by `rnn data prepare`: take another name")
+
+
+def _index(folder: Path) -> Record:
+    try:
+        found: Record = json.loads((folder / INDEX).read_bytes())
+    except (OSError, ValueError):
+        raise RnnError(f"{folder / INDEX} is missing or damaged: delete the folder and prepare again") from None
+    return found
+
+
+def _stem(number: int) -> str:
+    return f"unit-{number:06}"
+
+
+def _has_size(file: Path, size: int) -> bool:
+    try:
+        return file.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def _sync(file: Path) -> None:
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _put(folder: Path, place: Path) -> None:
+    place = place.absolute()
+    with contextlib.suppress(OSError):
+        place.rmdir()  # an empty one may be there
+    try:
+        folder.replace(place)
+    except OSError as error:
+        raise RnnError(f"cannot put {folder} at {place}: {error.strerror}") from None
+    sync_folder(place.parent)
+
+
+def _json(value: Record) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

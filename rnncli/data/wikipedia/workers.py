@@ -1,0 +1,115 @@
+"""A few processes that work tasks off, each with a pipe of its own, and that end when the one that started them does."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+from rnncli.errors import RnnError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_POLL = 0.2
+"""Seconds after which a wait looks whether to stop."""
+
+
+def default_workers() -> int:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def each(
+    tasks: Iterator[Task], work: Callable[[Task], Result], workers: int, check: Callable[[], None]
+) -> Iterator[tuple[Task, Result]]:
+    """Do every task, in as many processes, giving each with its result as it is done; `check` may raise in between.
+
+    A task is taken from the iterator when a worker is free for it, and one ahead. With one worker, all is done in this
+    process. Raises what the work raises as RnnError, and RnnError when a worker dies.
+    """
+    if workers == 1:
+        for task in tasks:
+            check()
+            yield task, work(task)
+        return
+    pool = _Pool(workers, work)
+    try:
+        yield from pool.run(tasks, check)
+    finally:
+        pool.close()
+
+
+class _Pool:
+    def __init__(self, workers: int, work: Callable[[Any], Any]) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would take over locks of threads that it has not
+        self.idle: list[Connection] = []
+        self.busy: dict[Connection, Any] = {}
+        self.processes = []
+        for _ in range(workers):
+            mine, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+            process.start()
+            theirs.close()
+            self.processes.append(process)
+            self.idle.append(mine)
+
+    def run(self, tasks: Iterator[Any], check: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
+        ahead = list(_take(tasks))
+        while ahead or self.busy:
+            check()
+            while self.idle and ahead:
+                worker = self.idle.pop()
+                self.busy[worker] = ahead[0]
+                with contextlib.suppress(OSError):  # it has died: reading from it says so
+                    worker.send(ahead[0])
+                ahead = list(_take(tasks))
+            for worker in wait(list(self.busy), timeout=_POLL):
+                assert isinstance(worker, Connection)
+                yield self._receive(worker)
+
+    def _receive(self, worker: Connection) -> tuple[Any, Any]:
+        try:
+            result, error = worker.recv()
+        except (EOFError, OSError):
+            raise RnnError("a worker process was killed (memory?): run the same command again, it goes on") from None
+        if error is not None:
+            raise RnnError(error)
+        self.idle.append(worker)
+        return self.busy.pop(worker), result
+
+    def close(self) -> None:
+        for connection in (*self.idle, *self.busy):
+            connection.close()
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.join()
+            process.close()
+
+
+def _take(tasks: Iterator[Any]) -> Iterator[Any]:
+    for task in tasks:
+        yield task
+        return
+
+
+def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to all processes; the first of them decides
+    while True:
+        try:
+            task = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer: tuple[Any, str | None] = (work(task), None)
+        except RnnError as error:
+            answer = (None, str(error))
+        except Exception as error:
+            answer = (None, f"{type(error).__name__}: {error} (a fault of rnn itself)")
+        with contextlib.suppress(OSError):
+            connection.send(answer)
