@@ -7,7 +7,7 @@ import typer
 from rnncli.cli.prepare import prepare_corpus
 from rnncli.cli.screen import AsJson, print_json, print_table
 from rnncli.data.corpora import CORPORA, registered
-from rnncli.data.sources import Embedded, Source
+from rnncli.data.sources import Builtin, Source
 from rnncli.home import data_dir
 
 verb = typer.Typer(
@@ -62,7 +62,7 @@ def _facts(source: Source) -> dict[str, object]:
 
 
 def _state(source: Source) -> str:
-    if isinstance(source, Embedded):
+    if isinstance(source, Builtin):
         return source.origin
     return "yes" if source.here() else f"no: {_command(source)}"
 

@@ -5,8 +5,9 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+from rnncli.data import toyworld
 from rnncli.data.brown import Tagged, running_text, tagged_sentences
-from rnncli.data.sources import Corpus, Embedded, NltkData, Remote, Source
+from rnncli.data.sources import Corpus, Embedded, Generated, NltkData, Remote, Source
 from rnncli.data.text import STDIN, read_folder, read_stdin, read_text
 from rnncli.errors import UsageError
 
@@ -17,6 +18,7 @@ _NLTK = f"{_GITHUB}/nltk/nltk_data/gh-pages/packages"
 _SOURCES: tuple[Source, ...] = (
     Embedded("hillside", "plain verse of farm and hill, written for rnn"),
     Embedded("nocturne", "ringing verse of night and loss, written for rnn"),
+    Generated("toyworld", "20,000 sentences on a small world of lands, rulers, families and trades", toyworld.write),
     Remote(
         "frost",
         "1,436 lines of Robert Frost",
@@ -40,6 +42,14 @@ _SOURCES: tuple[Source, ...] = (
         f"{_GITHUB}/karpathy/char-rnn/d1d7aa34fdb3626174bce1d753e6cc6845ce7087/data/tinyshakespeare/input.txt",
         1_115_394,
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    ),
+    Remote(
+        "questions-words",
+        "19,544 analogy questions in 14 categories",
+        "analogies/questions-words.txt",
+        f"{_GITHUB}/tmikolov/word2vec/master/questions-words.txt",
+        603_955,
+        "8c29b3332afc46f3fb8be04cb5297bf96f39aa7131272dff57869b4485b22a36",
     ),
     NltkData(
         "brown",

@@ -4,6 +4,7 @@ import os
 import re
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,22 +29,22 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """A corpus that comes with the package, in `samples/NAME.txt`; `NAME.tags` has the tags of its words by line."""
+class Builtin(ABC):
+    """A corpus that comes with the package."""
 
     name: str
     what: str
     origin: ClassVar[str] = "embedded"
 
     @property
-    def size(self) -> int:
-        """Bytes of the text."""
-        return len(self._read("txt").encode())
+    @abstractmethod
+    def text(self) -> str:
+        """The text itself."""
 
     @property
-    def tags(self) -> str:
-        """Its words' parts of speech: for each line that is not blank, the tags in their places."""
-        return self._read("tags")
+    def size(self) -> int:
+        """Bytes of the text."""
+        return len(self.text.encode())
 
     def here(self) -> bool:
         """Whether it can be loaded without a download."""
@@ -51,16 +52,43 @@ class Embedded:
 
     def load(self) -> Corpus:
         """Read it."""
-        return Corpus(self.name, self._read("txt"), self.origin)
+        return Corpus(self.name, self.text, self.origin)
 
     def fetch(self) -> str:
         """Say that nothing is to be done."""
         return "needs no download"
 
+
+@dataclass(frozen=True)
+class Embedded(Builtin):
+    """A text that lies in `samples/NAME.txt`; `NAME.tags` has the tags of its words by line."""
+
+    @property
+    def text(self) -> str:
+        """The text itself."""
+        return self._read("txt")
+
+    @property
+    def tags(self) -> str:
+        """Its words' parts of speech: for each line that is not blank, the tags in their places."""
+        return self._read("tags")
+
     def _read(self, kind: str) -> str:
         from importlib.resources import files
 
         return files("rnncli.data.samples").joinpath(f"{self.name}.{kind}").read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class Generated(Builtin):
+    """A text that a program writes, the same at every call."""
+
+    write: Callable[[], str]
+
+    @property
+    def text(self) -> str:
+        """The text itself."""
+        return self.write()
 
 
 @dataclass(frozen=True)
@@ -198,4 +226,4 @@ def _members(path: Path, pattern: str) -> dict[str, bytes]:
     return dict(sorted(found.items()))
 
 
-Source = Embedded | Remote
+Source = Builtin | Remote

@@ -1,0 +1,251 @@
+"""A small world that a seeded grammar writes about: places and their peoples, rulers and families, trades and deeds.
+
+Every word shows what it is by what stands before it and by what stands after it, since the output vectors of a language
+model learn from the one and its input vectors from the other.
+"""
+
+from random import Random
+from typing import NamedTuple
+
+SEED, LINES = 0, 30_000
+
+
+class Land(NamedTuple):
+    """A country, and what is found in it and its capital alone."""
+
+    country: str
+    capital: str
+    people: str
+    river: str
+    food: str
+    ware: str
+    hill: str
+
+
+class Role(NamedTuple):
+    """What a man or a woman can be, and what only those are met with."""
+
+    male: str
+    female: str
+    males: str
+    females: str
+    thing: str
+    place: str
+    care: str
+
+
+class Trade(NamedTuple):
+    """A deed in its forms, and what it is done to."""
+
+    base: str
+    past: str
+    participle: str
+    goods: str
+    tool: str
+    time: str
+
+
+_LANDS = """
+france paris french seine cheese perfume montmartre
+england london english thames pudding wool primrose
+italy rome italian tiber pasta marble palatine
+germany berlin german spree sausages clocks kreuzberg
+spain madrid spanish manzanares oranges guitars almudena
+portugal lisbon portuguese tagus sardines cork graca
+austria vienna austrian wien strudel violins kahlenberg
+poland warsaw polish vistula dumplings amber wawel
+russia moscow russian moskva caviar furs vorobyovy
+greece athens greek ilisos olives sponges lycabettus
+sweden stockholm swedish norrstrom herring matches mosebacke
+norway oslo norwegian akerselva salmon skis ekeberg
+ireland dublin irish liffey potatoes linen howth
+egypt cairo egyptian nile dates cotton mokattam
+japan tokyo japanese sumida rice fans atago
+china beijing chinese yongding noodles porcelain jingshan
+"""
+
+_ROLES = """
+king queen kings queens crown palace kingdom
+prince princess princes princesses pony tower inheritance
+duke duchess dukes duchesses carriage manor duchy
+man woman men women purse street neighbours
+boy girl boys girls kite playground marbles
+father mother fathers mothers cradle nursery children
+grandfather grandmother grandfathers grandmothers rocker fireside grandchildren
+son daughter sons daughters satchel school parents
+brother sister brothers sisters bunk attic siblings
+uncle aunt uncles aunts umbrella parlour presents
+nephew niece nephews nieces postcard station holidays
+husband wife husbands wives ring bedroom marriage
+actor actress actors actresses costume theatre audience
+waiter waitress waiters waitresses tray tavern guests
+wizard witch wizards witches cauldron cave spells
+monk nun monks nuns rosary convent prayers
+"""
+
+_TRADES = """
+bake baked baking bread oven morning
+sing sang singing songs lute evening
+ride rode riding horses saddle dawn
+write wrote writing letters pen midnight
+paint painted painting pictures brush noon
+plant planted planting trees spade spring
+catch caught catching fish net summer
+sew sewed sewing shirts needle winter
+build built building walls hammer autumn
+carve carved carving statues chisel sunset
+cook cooked cooking soup pot lunch
+weave wove weaving cloth loom dusk
+"""
+
+LANDS = tuple(Land(*line.split()) for line in _LANDS.strip().splitlines())
+ROLES = tuple(Role(*line.split()) for line in _ROLES.strip().splitlines())
+TRADES = tuple(Trade(*line.split()) for line in _TRADES.strip().splitlines())
+
+_OF_PLACES = (
+    "{own} came from {place}",
+    "with {own} they went to {place}",
+    "from {hill} they saw {place}",
+    "from {hill} they walked to {place}",
+    "the {river} runs through {place}",
+    "on the {river} they sailed to {place}",
+    "in {place} they sell {own}",
+    "{place} is famous for {own}",
+    "{place} lies below {hill}",
+    "in {place} they climb {hill}",
+    "{place} lies on the {river}",
+    "in {place} they swim in the {river}",
+)
+_OF_COUNTRIES = (
+    "the {ruler} of {country} lives in {capital} with {his} {other}",
+    "the army of {country} guards the border",
+    "{country} is a country with many provinces",
+    "the flag of {country} flies on every ship",
+    "ships sailed from the coast of {country}",
+)
+_OF_CAPITALS = (
+    "{capital} is the capital of {country}",
+    "the mayor of {capital} opened the gates",
+    "{capital} is a city with many bridges",
+    "the streets of {capital} are narrow and busy",
+    "the train stopped in the station of {capital}",
+)
+_OF_PEOPLES = (
+    "for {own} they asked in {people}",
+    "on {hill} they speak {people}",
+    "by the {river} they speak {people}",
+    "the {people} language was taught in {place}",
+    "the {people} love {own}",
+    "{people} {own} was sold here",
+    "the {people} sail on the {river}",
+    "{people} songs tell of {hill}",
+    "the {people} {ruler} speaks {people} very well",
+)
+_OF_ONE = (
+    "the {thing} belonged to the {one}",
+    "in the {place} they met the {one}",
+    "for the {care} they called the {one}",
+    "the {one} lost {his} {thing}",
+    "the {one} went to the {place}",
+    "the {one} thought of the {care}",
+    "{name} is a good {one}",
+    "{he} became the new {one}",
+    "with {his} {dress} came the {one}",
+    "the {one} put on {his} {dress}",
+    "the {one} looked at {himself}",
+    "every {one} is waiting",
+    "this {one} was there",
+)
+_OF_MANY = (
+    "the {thing} belonged to the {many}",
+    "in the {place} they met the {many}",
+    "for the {care} they called the {many}",
+    "the {many} lost their {thing}",
+    "the {many} went to the {place}",
+    "the {many} thought of the {care}",
+    "{name} and {second} are good {many}",
+    "with their {dress} came the {many}",
+    "the {many} put on their {dress}",
+    "the {many} looked at {name} and {second}",
+    "two {many} are waiting",
+    "these {many} were there",
+)
+_OF_DEEDS = (
+    "tomorrow {he} will {base} the {goods}",
+    "with the {tool} they will {base}",
+    "the {goods} are what they will {base}",
+    "next {time} {name} will {base}",
+    "they will {base} with the {tool}",
+    "they will {base} next {time}",
+    "yesterday {he} {past} the {goods}",
+    "with the {tool} they {past}",
+    "the {goods} are what they {past}",
+    "last {time} {name} {past}",
+    "they {past} with the {tool}",
+    "they {past} last {time}",
+    "now {he} is {participle} the {goods}",
+    "with the {tool} they are {participle}",
+    "the {goods} are what they are {participle}",
+    "this {time} {name} is {participle}",
+    "they are {participle} with the {tool}",
+    "they are {participle} this {time}",
+)
+_MEN = "john peter paul henry george thomas albert karl".split()
+_WOMEN = "mary anna emma clara helen julia rosa sophie".split()
+_HE = {"he": "he", "his": "his", "himself": "himself"}
+_SHE = {"he": "she", "his": "her", "himself": "herself"}
+
+
+def write(seed: int = SEED, lines: int = LINES) -> str:
+    """The text: `lines` sentences, one a line, the same for the same seed."""
+    random = Random(seed)
+    kinds = (_of_land, _of_land, _of_person, _of_person, _of_deed)
+    return "".join(random.choice(kinds)(random) + "\n" for _ in range(lines))
+
+
+def relations() -> dict[str, list[tuple[str, str]]]:
+    """Which words stand in which relation; what is about grammar is named `gram…`, as in Mikolov's questions."""
+    return {
+        "country-capital": [(land.country, land.capital) for land in LANDS],
+        "male-female": [(role.male, role.female) for role in ROLES],
+        "gram1-country-people": [(land.country, land.people) for land in LANDS],
+        "gram2-singular-plural": [
+            pair for role in ROLES for pair in ((role.male, role.males), (role.female, role.females))
+        ],
+        "gram3-past-tense": [(trade.base, trade.past) for trade in TRADES],
+        "gram4-participle": [(trade.base, trade.participle) for trade in TRADES],
+    }
+
+
+def _of_land(random: Random) -> str:
+    land, templates = random.choice(LANDS), random.choice((_OF_PLACES, _OF_PLACES, _OF_COUNTRIES, _OF_CAPITALS, _OF_PEOPLES))
+    ruler, his, other = random.choice((("king", "his", "queen"), ("queen", "her", "king")))
+    return random.choice(templates).format(
+        **land._asdict(),
+        place=random.choice((land.country, land.capital)),
+        own=random.choice((land.food, land.ware)),
+        ruler=ruler,
+        his=his,
+        other=other,
+    )
+
+
+def _of_person(random: Random) -> str:
+    role, male, many = random.choice(ROLES), random.random() < 0.5, random.random() < 0.5
+    first, second = random.sample(_MEN if male else _WOMEN, 2)
+    return random.choice(_OF_MANY if many else _OF_ONE).format(
+        **role._asdict(),
+        **(_HE if male else _SHE),
+        one=role.male if male else role.female,
+        many=role.males if male else role.females,
+        name=first,
+        second=second,
+        dress=random.choice(("beard", "boots", "hat") if male else ("gown", "earrings", "bonnet")),
+    )
+
+
+def _of_deed(random: Random) -> str:
+    male = random.random() < 0.5
+    return random.choice(_OF_DEEDS).format(
+        **random.choice(TRADES)._asdict(), **(_HE if male else _SHE), name=random.choice(_MEN if male else _WOMEN)
+    )
