@@ -24,7 +24,7 @@ class LanguageModel(nn.Module):
 
     p(w_{t+1} | w_1..w_t) = softmax(h_t Wo + bo), x_t = row w_t of the embedding (V, D). With `tied` the output weights
     are the embedding (Press and Wolf 2017, arXiv:1608.05859), reached through one more product where M differs from D.
-    The embedding starts at N(0, 0.1). Raises UsageError as `Stack`.
+    With `unit_vectors` x_t is scaled to length 1. The embedding starts at N(0, 0.1). Raises UsageError as `Stack`.
     """
 
     def __init__(
@@ -35,10 +35,12 @@ class LanguageModel(nn.Module):
         *,
         dropouts: Dropouts | None = None,
         tied: bool = False,
+        unit_vectors: bool = False,
         backend: str = "auto",
     ) -> None:
         super().__init__()
         dropouts = dropouts or Dropouts()
+        self.unit_vectors = unit_vectors
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
         self.forgetful = nn.Sequential(WordDropout(dropouts.word), LockedDropout(dropouts.embedding))
@@ -58,7 +60,9 @@ class LanguageModel(nn.Module):
         self, tokens: Tensor, states: States | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, States]:
         """Score what follows each of the tokens (T, B): logits (T, B, V), and the last states, to go on from."""
-        h, states = self.stack(self.forgetful(self.embedding(tokens)), states, lengths)
+        x = self.embedding(tokens)
+        x = F.normalize(x, dim=-1) if self.unit_vectors else x
+        h, states = self.stack(self.forgetful(x), states, lengths)
         weight = self.embedding.weight if self.output is None else self.output.weight
         return F.linear(self.bridge(self.dropout(h)), weight, self.bias), states
 

@@ -18,7 +18,6 @@ from rnncli.training.settings import option, retuned
 if TYPE_CHECKING:
     from torch import nn
 
-    from rnncli.data.batching import Sentences
     from rnncli.training.experiment import Experiment, Metrics
 
 TOKENIZER = "verse-words"
@@ -137,6 +136,7 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
     from rnncli.data.batching import Sentences
     from rnncli.training.experiment import Experiment
     from rnncli.training.losses import prediction_loss
+    from rnncli.training.metrics import prediction_metrics
 
     verse = read_verse(config.corpus, config.hold_out)
     vocabulary = Vocabulary.of(verse.training, config.min_count)
@@ -161,7 +161,7 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
         batches_per_epoch=-(-len(verse.training) // config.batch_size),
         about=_about(verse, vocabulary),
         loss=partial(prediction_loss, smoothing=config.label_smoothing),
-        validate=lambda model: measure(model, held_out),
+        validate=lambda model: prediction_metrics(model, held_out),
         payload=payload,
         tensors={"line_keys": torch.tensor(sorted({line_key(line) for line in verse.training}))},
     )
@@ -186,21 +186,6 @@ def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module"
         tied=config.tied,
         backend=config.backend,
     )
-
-
-def measure(model: "nn.Module", sentences: "Sentences") -> "Metrics":
-    """Loss, perplexity and accuracy over all predicted words, END included."""
-    import torch
-
-    from rnncli.training.metrics import Tally
-
-    tally = Tally()
-    model.eval()
-    with torch.inference_mode():
-        for batch in sentences.in_order(64):
-            logits, _ = model(batch.inputs)
-            tally.add(logits, batch.targets)
-    return tally.metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,13 +274,14 @@ def training_verse(trained: Trained) -> Verse:
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
     """Loss, perplexity, accuracy over all predicted words, and the share of them that are UNKNOWN."""
     from rnncli.data.batching import Sentences
+    from rnncli.training.metrics import prediction_metrics
 
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     lines = [vocabulary.encode(line) for line in evaluation_lines(trained, options)]
     device = next(trained.model.parameters()).device
     words = sum(map(len, lines))
     return {
-        **measure(trained.model, Sentences.of(lines).to(device)),
+        **prediction_metrics(trained.model, Sentences.of(lines).to(device)),
         "unknown": sum(line.count(UNKNOWN) for line in lines) / words,
         "lines": len(lines),
     }

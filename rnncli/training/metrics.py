@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from rnncli.data.batching import IGNORED
+from rnncli.data.batching import IGNORED, Sentences
 from rnncli.training.experiment import Metrics
 from rnncli.training.losses import cross_entropy_sum
 
@@ -41,6 +42,17 @@ class Tally:
         """Loss in nats a prediction, accuracy, perplexity."""
         loss = self.loss_sum / self.count
         return {"loss": loss, "accuracy": self.correct / self.count, "perplexity": perplexity(loss)}
+
+
+def prediction_metrics(model: nn.Module, sentences: Sentences) -> Metrics:
+    """Loss, perplexity and accuracy over all predicted tokens, END included."""
+    tally = Tally()
+    model.eval()
+    with torch.inference_mode():
+        for batch in sentences.in_order(64):
+            logits, _ = model(batch.inputs)
+            tally.add(logits, batch.targets)
+    return tally.metrics
 
 
 class Confusion(NamedTuple):

@@ -1,0 +1,113 @@
+"""Sentences by number out of arrays of token ids that are never loaded whole, in batches for next-token prediction.
+
+Shapes: T steps, B batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnncli.data.batching import Batch, Sentences, epoch_generator
+from rnncli.data.vocabulary import END
+
+Ids = np.ndarray[Any, Any]
+
+CHUNK = 1 << 20
+"""Tokens that are looked through at a time."""
+
+POOL = 128
+"""Batches' worth of sequences that are shuffled together and sorted by length."""
+
+HELD_OUT = 2_000
+"""Sentences that validation takes at most."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """An array of ids with END after each sequence, and how many sequences it has."""
+
+    ids: Ids
+    sequences: int
+
+
+@dataclass(frozen=True)
+class SentenceStream:
+    """Sequences of token ids in parts, read in chunks; `remap` (V,) gives each id the number that the model knows.
+
+    Every `stride`-th sequence of the first part is held out. Sequences are cut after `longest` tokens.
+    """
+
+    parts: Sequence[Part]
+    remap: Ids
+    longest: int
+
+    @property
+    def stride(self) -> int:
+        """Of so many sequences of the first part, one is held out: a tenth at most, and no more than are needed."""
+        return max(10, self.parts[0].sequences // HELD_OUT)
+
+    def held_out(self) -> list[list[int]]:
+        """The sequences that are kept for validation."""
+        return [ids.tolist() for place, ids in enumerate(self._sequences(self.parts[0].ids)) if self._is_held(place)]
+
+    def sequences(self) -> Iterator[Ids]:
+        """All training sequences in their order."""
+        for number, part in enumerate(self.parts):
+            yield from self._training(number, part)
+
+    def count(self, part: int) -> int:
+        """Training sequences of a part."""
+        sequences = self.parts[part].sequences
+        return sequences - (sequences // self.stride if part == 0 else 0)
+
+    def batches_per_epoch(self, size: int) -> int:
+        """Batches of so many sequences that an epoch has: no batch goes over the end of a part."""
+        return sum(-(-self.count(part) // size) for part in range(len(self.parts)))
+
+    def batches(self, size: int, seed: int, epoch: int, device: torch.device) -> Iterator[Batch]:
+        """Every training sequence once: parts in random order, sequences shuffled among some thousand neighbours."""
+        generator = epoch_generator(seed, epoch)
+        for number in torch.randperm(len(self.parts), generator=generator).tolist():
+            pool: list[Ids] = []
+            for ids in self._training(number, self.parts[number]):
+                pool.append(ids)
+                if len(pool) == size * POOL:
+                    yield from _shuffled(pool, size, generator, device)
+                    pool = []
+            if pool:
+                yield from _shuffled(pool, size, generator, device)
+
+    def _training(self, number: int, part: Part) -> Iterator[Ids]:
+        for place, ids in enumerate(self._sequences(part.ids)):
+            if number or not self._is_held(place):
+                yield ids
+
+    def _is_held(self, place: int) -> bool:
+        return place % self.stride == self.stride - 1
+
+    def _sequences(self, ids: Ids) -> Iterator[Ids]:
+        """Sequence after sequence as the model knows them, without END."""
+        rest = ids[:0]
+        for begin in range(0, len(ids), CHUNK):
+            chunk = np.concatenate([rest, ids[begin : begin + CHUNK]])
+            ends = np.flatnonzero(chunk == END)
+            known = self.remap[chunk]
+            start = 0
+            for end in ends.tolist():
+                yield known[start : min(end, start + self.longest)]
+                start = end + 1
+            rest = chunk[start:]
+
+
+def _shuffled(pool: list[Ids], size: int, generator: torch.Generator, device: torch.device) -> Iterator[Batch]:
+    """A pool's sequences in batches of neighbours in length, in random order."""
+    lengths: Tensor = torch.tensor([len(ids) for ids in pool])
+    order = torch.randperm(len(pool), generator=generator)
+    batches = order[lengths[order].argsort(stable=True)].split(size)
+    for place in torch.randperm(len(batches), generator=generator).tolist():
+        sentences = Sentences.of([pool[row].tolist() for row in batches[place].tolist()]).to(device)
+        yield sentences.rows(torch.arange(len(sentences.lengths)))

@@ -1,0 +1,283 @@
+"""wiki-lm: a language model of running prose, sentence by sentence, read from shards that are never loaded whole."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from rnncli.data.corpora import CORPORA, lasting, load_corpus
+from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
+from rnncli.errors import RnnError, UsageError
+from rnncli.home import data_dir
+from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.training.settings import option, retuned
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnncli.data.streams import Part, SentenceStream
+    from rnncli.training.experiment import Experiment, Metrics
+
+TOKENIZER = "wiki-words"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WikiConfig(RecurrentSettings):
+    """Settings of wiki-lm; the defaults suit the embedded toyworld and small corpora."""
+
+    panel: ClassVar[str] = "Prose"
+
+    corpus: tuple[str, ...] = option(
+        ("toyworld",), "What `rnn data prepare` made, by its name; or a text by name or path.", suggest=tuple(CORPORA)
+    )
+    vocab_size: int = option(10_000, "The most frequent words that are kept; all others are UNKNOWN.", least=1)
+    keep_words: tuple[str, ...] = option((), "Words that are kept however rare they are; commas part them.")
+    longest: int = option(100, "Sequences are cut after so many words.", least=1, most=5_000)
+    embedding: int = option(100, "Size of the word vectors (D).", least=1)
+    tied: bool = option(False, "Output weights are the word vectors.")
+    unit_vectors: bool = option(False, "Word vectors are read at length 1, as the book keeps them.")
+    dropout: float = option(0.1, "Dropout on the word vectors and on the top layer.", least=0, most=0.99)
+    cell: str = retuned(RecurrentSettings, "cell", "gru:reset-after")
+    hidden: str = retuned(RecurrentSettings, "hidden", "100")
+    epochs: int = retuned(RecurrentSettings, "epochs", 5)
+    lr: float = retuned(RecurrentSettings, "lr", 4e-3)
+    schedule: str = retuned(RecurrentSettings, "schedule", "cosine")
+    warmup: float = retuned(RecurrentSettings, "warmup", 0.02)
+
+
+BOOK = {
+    "cell": "gru",
+    "hidden": "30",
+    "embedding": 30,
+    "activation": "relu",
+    "unit_vectors": True,
+    "vocab_size": 2000,
+    "dropout": 0.0,
+    "optimizer": "sgd",
+    "lr": 1e-5,
+    "momentum": 0.99,
+    "schedule": "constant",
+    "clip": 0.0,
+    "epochs": 10,
+    "batch_size": 1,
+}
+
+
+class Source(NamedTuple):
+    """A corpus by numbers: its parts, and the words that those stand for by frequency."""
+
+    name: str
+    parts: "list[Part]"
+    words: Sequence[str]
+    fingerprint: str
+
+
+def settle(config: WikiConfig) -> WikiConfig:
+    """The corpora, by paths that last, and the words to keep one by one."""
+    kept = tuple(word.strip() for words in config.keep_words for word in words.split(",") if word.strip())
+    return replace(config, corpus=tuple(_lasting(spec) for spec in config.corpus), keep_words=kept)
+
+
+def _lasting(spec: str) -> str:
+    return spec if _prepared(spec) else lasting(spec)
+
+
+def _prepared(spec: str) -> bool:
+    """Whether a name stands for what `rnn data prepare` made."""
+    return "/" not in spec and (data_dir() / spec / "index.json").is_file()
+
+
+def read_source(specs: Sequence[str]) -> Source:
+    """Open prepared shards, which stay on disk, or read texts, a sentence a line; raises RnnError as they do."""
+    if len(specs) == 1 and _prepared(specs[0]):
+        return _open_shards(specs[0])
+    prepared = [spec for spec in specs if _prepared(spec)]
+    if prepared:
+        raise UsageError(f"{prepared[0]} is prepared: give it as the only --corpus, or prepare all files together")
+    return _read_texts(specs)
+
+
+def _open_shards(name: str) -> Source:
+    from rnncli.data.shards import Shards
+    from rnncli.data.streams import Part
+
+    shards = Shards.open(name)
+    parts = [Part(ids, entry["sequences"]) for ids, entry in zip(shards.memmaps(), shards.index["shards"], strict=True)]
+    hashes = "".join(entry["sha256"] for entry in (shards.index["vocabulary"], *shards.index["shards"]))
+    return Source(shards.name, parts, shards.vocabulary, hashlib.sha256(hashes.encode()).hexdigest())
+
+
+def _read_texts(specs: Sequence[str]) -> Source:
+    import numpy as np
+
+    from rnncli.data.streams import Part
+    from rnncli.data.tokenizers import TOKENIZERS
+    from rnncli.data.vocabulary import END
+
+    corpora = [load_corpus(spec) for spec in specs]
+    tokenize = TOKENIZERS[TOKENIZER]
+    lines = [words for corpus in corpora for line in corpus.text.splitlines() if (words := tokenize(line))]
+    name = " + ".join(corpus.name for corpus in corpora)
+    if len(lines) < 20:
+        raise RnnError(f"{name} has {len(lines)} lines with words: twenty are the least to learn from")
+    vocabulary = Vocabulary.of(lines)
+    ids = np.array([number for line in lines for number in (*vocabulary.encode(line), END)], dtype=np.int32)
+    fingerprint = hashlib.sha256(" ".join(vocabulary.words).encode() + ids.tobytes()).hexdigest()
+    return Source(name, [Part(ids, len(lines))], vocabulary.words, fingerprint)
+
+
+def cut_vocabulary(words: Sequence[str], size: int, kept: Sequence[str]) -> tuple[Vocabulary, Any]:
+    """The `size` most frequent words and those to keep, and the new number of every old one (V,); UNKNOWN for the rest.
+
+    Raises UsageError for a word to keep that is not there.
+    """
+    import numpy as np
+
+    chosen = list(words[:size])
+    if kept:
+        places = {word: place for place, word in enumerate(words)}
+        absent = [word for word in kept if word not in places]
+        if absent:
+            raise UsageError(f"--keep-words: {absent[0]!r} is nowhere in the corpus")
+        chosen += [word for word in dict.fromkeys(kept) if places[word] >= size]
+    remap = np.full(len(SPECIALS) + len(words), UNKNOWN, dtype=np.int64)
+    front = len(SPECIALS) + min(size, len(words))
+    remap[:front] = np.arange(front)
+    for number, word in enumerate(chosen[size:], start=front):
+        remap[len(SPECIALS) + places[word]] = number
+    return Vocabulary(SPECIALS + tuple(chosen)), remap
+
+
+class Prose(NamedTuple):
+    """A corpus as a model reads it."""
+
+    source: Source
+    vocabulary: Vocabulary
+    stream: "SentenceStream"
+
+
+def read_prose(config: WikiConfig) -> Prose:
+    """Open or read the corpus and cut its vocabulary; raises as `read_source` and `cut_vocabulary`."""
+    from rnncli.data.streams import SentenceStream
+
+    source = read_source(config.corpus)
+    vocabulary, remap = cut_vocabulary(source.words, config.vocab_size, config.keep_words)
+    return Prose(source, vocabulary, SentenceStream(source.parts, remap, config.longest))
+
+
+def build(config: WikiConfig, device: str) -> "Experiment":
+    """Open the corpus, and make a fresh model over its most frequent words."""
+    import torch
+
+    from rnncli.data.batching import Sentences
+    from rnncli.training.experiment import Experiment
+    from rnncli.training.losses import prediction_loss
+    from rnncli.training.metrics import prediction_metrics
+
+    prose = read_prose(config)
+    place = torch.device(device)
+    payload = {
+        "corpus": prose.source.name,
+        "fingerprint": prose.source.fingerprint,
+        "tokenizer": TOKENIZER,
+        "vocabulary": list(prose.vocabulary.tokens),
+    }
+    held_out = Sentences.of(prose.stream.held_out()).to(place)
+    stream = prose.stream
+    return Experiment(
+        model=build_model(config, payload).to(device),
+        batches=lambda epoch: stream.batches(config.batch_size, config.seed, epoch, place),
+        batches_per_epoch=stream.batches_per_epoch(config.batch_size),
+        about=_about(prose),
+        loss=prediction_loss,
+        validate=lambda model: prediction_metrics(model, held_out),
+        payload=payload,
+    )
+
+
+def _about(prose: Prose) -> str:
+    stream = prose.stream
+    tokens = sum(len(part.ids) for part in stream.parts)
+    sequences = sum(stream.count(part) for part in range(len(stream.parts)))
+    return (
+        f"{prose.source.name}: {tokens:,} tokens in {sequences:,} sequences to learn, "
+        f"{len(prose.vocabulary.words):,} of {len(prose.source.words):,} words"
+    )
+
+
+def build_model(config: WikiConfig, payload: Mapping[str, Any]) -> "nn.Module":
+    """An untrained language model over the payload's vocabulary."""
+    from rnncli.models.language_model import Dropouts, LanguageModel
+
+    return LanguageModel(
+        len(payload["vocabulary"]),
+        config.embedding,
+        config.shape,
+        dropouts=Dropouts(embedding=config.dropout, output=config.dropout),
+        tied=config.tied,
+        unit_vectors=config.unit_vectors,
+        backend=config.backend,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What to evaluate on."""
+
+    corpus: tuple[str, ...] = option((), "Evaluate on all of this text, a sentence a line, not on what was held out.")
+
+
+def evaluation_sentences(trained: Trained, options: EvaluateOptions) -> list[list[int]]:
+    """The sequences to measure on, numbered: of another text, or those that training held out.
+
+    Raises UsageError where what it learned from has changed or cannot be read again.
+    """
+    config: WikiConfig = trained.config
+    if options.corpus:
+        source = read_source(options.corpus)
+        numbers = Vocabulary(tuple(trained.payload["vocabulary"])).encode((*SPECIALS, *source.words))
+        import numpy as np
+
+        from rnncli.data.streams import SentenceStream
+
+        stream = SentenceStream(source.parts, np.array(numbers, dtype=np.int64), config.longest)
+        return [*stream.held_out(), *(ids.tolist() for ids in stream.sequences())]
+    if "-" in config.corpus:
+        raise UsageError(f"{trained.source} learned from standard input, which cannot be read again: give --corpus")
+    prose = read_prose(config)
+    if prose.source.fingerprint != trained.payload["fingerprint"]:
+        raise UsageError(
+            f"{prose.source.name} is no longer the text that {trained.source} was trained on: give --corpus"
+        )
+    return prose.stream.held_out()
+
+
+def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
+    """Loss, perplexity, accuracy over all predicted words, ENDs included, and the share of them that are UNKNOWN."""
+    from rnncli.data.batching import Sentences
+    from rnncli.training.metrics import prediction_metrics
+
+    sequences = evaluation_sentences(trained, options)
+    words = sum(map(len, sequences))
+    return {
+        **prediction_metrics(trained.model, Sentences.of(sequences)),
+        "unknown": sum(sequence.count(UNKNOWN) for sequence in sequences) / max(1, words),
+        "sequences": len(sequences),
+    }
+
+
+def evaluated(trained: Trained, options: EvaluateOptions) -> str:
+    """What `evaluate` measures on, in words."""
+    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, held-out sequences"
+
+
+TASK = Task(
+    name="wiki-lm",
+    summary="Learn running prose, of any size, sentence by sentence.",
+    Config=WikiConfig,
+    settle=settle,
+    build=build,
+    build_model=build_model,
+    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate wiki-lm", corpus=evaluated),
+    presets={"book": BOOK},
+)

@@ -1,0 +1,86 @@
+"""Streams of sentences: all of them once, what is held out never, and no more memory for more text."""
+
+import tracemalloc
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rnncli.data import streams
+from rnncli.data.batching import IGNORED
+from rnncli.data.streams import Part, SentenceStream
+from rnncli.data.vocabulary import END, START, UNKNOWN
+
+CPU = torch.device("cpu")
+
+
+def part_of(sentences: list[list[int]]) -> Part:
+    return Part(np.array([number for ids in sentences for number in (*ids, END)], dtype=np.uint16), len(sentences))
+
+
+def random_sentences(count: int, seed: int, words: int = 50) -> list[list[int]]:
+    dice = np.random.default_rng(seed)
+    return [dice.integers(3, words, dice.integers(0, 12)).tolist() for _ in range(count)]
+
+
+@pytest.fixture
+def stream(monkeypatch: pytest.MonkeyPatch) -> SentenceStream:
+    """Two parts, with chunks so small that sentences go over their ends."""
+    monkeypatch.setattr(streams, "CHUNK", 17)
+    parts = [part_of(random_sentences(95, 1)), part_of(random_sentences(40, 2))]
+    return SentenceStream(parts, np.arange(50), 100)
+
+
+def test_every_sentence_is_learned_once_or_held_out(stream: SentenceStream) -> None:
+    first, second = random_sentences(95, 1), random_sentences(40, 2)
+    assert stream.held_out() == first[9::10]
+    learned = [ids for place, ids in enumerate(first) if place % 10 != 9] + second
+    assert [ids.tolist() for ids in stream.sequences()] == learned
+    batches = list(stream.batches(8, 0, 0, CPU))
+    assert len(batches) == stream.batches_per_epoch(8) == -(-86 // 8) + 40 // 8
+    seen = []
+    for batch in batches:
+        for inputs, targets in zip(batch.inputs.T.tolist(), batch.targets.T.tolist(), strict=True):
+            asked = [target for target in targets if target != IGNORED]
+            assert inputs[: len(asked)] == [START, *asked[:-1]]
+            assert asked[-1] == END
+            seen.append(asked[:-1])
+    assert sorted(seen) == sorted(learned)
+
+
+def test_the_order_is_that_of_seed_and_epoch(stream: SentenceStream) -> None:
+    def order(seed: int, epoch: int) -> list[list[int]]:
+        return [batch.inputs.flatten().tolist() for batch in stream.batches(8, seed, epoch, CPU)]
+
+    assert order(0, 0) == order(0, 0)
+    assert order(0, 0) != order(0, 1)
+    assert order(0, 0) != order(1, 0)
+
+
+def test_rare_words_are_unknown_and_long_sequences_cut() -> None:
+    remap = np.where(np.arange(50) < 20, np.arange(50), UNKNOWN)
+    stream = SentenceStream([part_of([[3, 19, 20, 49, 7]] * 10)], remap, 4)
+    assert next(stream.sequences()).tolist() == [3, 19, UNKNOWN, UNKNOWN]
+
+
+def test_memory_is_the_same_for_more_text(tmp_path: Path) -> None:
+    peaks = []
+    for size in (2_200_000, 5_000_000):
+        ids = np.random.default_rng(0).integers(3, 1000, size).astype(np.uint16)
+        ids[::20] = END
+        ids[-1] = END
+        (tmp_path / "ids").write_bytes(ids.tobytes())
+        sequences = int((ids == END).sum())
+        del ids
+        part = Part(np.memmap(tmp_path / "ids", dtype=np.uint16, mode="r"), sequences)
+        stream = SentenceStream([part], np.arange(1000), 100)
+        tracemalloc.start()
+        for _ in stream.sequences():
+            pass
+        for _ in islice(stream.batches(16, 0, 0, CPU), 200):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]

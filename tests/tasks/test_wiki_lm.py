@@ -1,0 +1,88 @@
+"""wiki-lm: any corpus by numbers, its vocabulary cut, and what it learned from found again."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnncli.api import Training, load
+from rnncli.data.vocabulary import SPECIALS, UNKNOWN
+from rnncli.errors import RnnError, UsageError
+from rnncli.tasks import TASKS, wiki_lm
+from rnncli.tasks.base import resolve
+from rnncli.tasks.wiki_lm import EvaluateOptions, WikiConfig, cut_vocabulary, evaluate
+
+TASK = TASKS["wiki-lm"]
+QUICK = {"hidden": "4", "embedding": 4, "epochs": 1}
+WORDS = ("the", "cat", "sat", "mat", "owl")
+
+
+@pytest.fixture
+def text(tmp_path: Path, home: Path) -> Path:
+    file = tmp_path / "mine.txt"
+    lines = [f"The cat sat on mat {'owl' if number == 7 else ''}." for number in range(40)]
+    file.write_text("\n".join(lines))
+    return file
+
+
+def train(**flags: Any) -> Training:
+    training = Training.start(TASK.name, resolve(TASK, {**QUICK, **flags}))
+    training.train(lambda _: None, pytest.fail)
+    return training
+
+
+def test_the_most_frequent_words_and_those_to_keep() -> None:
+    vocabulary, remap = cut_vocabulary(WORDS, 2, ("owl", "the"))
+    assert vocabulary.words == ("the", "cat", "owl")
+    assert remap.tolist() == [0, 1, 2, 3, 4, UNKNOWN, UNKNOWN, 5]
+    everything, identity = cut_vocabulary(WORDS, 10_000, ())
+    assert everything.words == WORDS
+    assert identity.tolist() == list(range(len(SPECIALS) + 5))
+    with pytest.raises(UsageError, match="--keep-words: 'dog' is nowhere in the corpus"):
+        cut_vocabulary(WORDS, 2, ("dog",))
+
+
+def test_a_text_is_read_sentence_by_sentence(text: Path) -> None:
+    training = train(corpus=(str(text),), vocab_size=4, keep_words=("owl",))
+    payload = training.experiment.payload
+    assert payload["vocabulary"] == [*SPECIALS, "cat", "mat", "on", "sat", "owl"]
+    config = training.config
+    assert isinstance(config, WikiConfig)
+    prose = wiki_lm.read_prose(config)
+    assert len(prose.stream.held_out()) == 4
+    trained = load(training.run.folder / "best.safetensors")
+    metrics = evaluate(trained, EvaluateOptions())
+    assert (metrics["sequences"], metrics["unknown"]) == (4, pytest.approx(1 / 5))
+    assert evaluate(trained, EvaluateOptions(corpus=(str(text),)))["sequences"] == 40
+    text.write_text(text.read_text().replace("cat", "dog"))
+    with pytest.raises(UsageError, match=r"mine is no longer the text that .* was trained on: give --corpus"):
+        evaluate(trained, EvaluateOptions())
+
+
+def test_too_little_is_refused(text: Path) -> None:
+    text.write_text("one line\n")
+    with pytest.raises(RnnError, match="mine has 1 lines with words: twenty are the least to learn from"):
+        train(corpus=(str(text),))
+
+
+def test_prepared_shards_are_what_the_same_text_is(text: Path, rnn) -> None:
+    assert rnn(f"data prepare {text} --name shards").code == 0
+    by_shards, by_text = (
+        wiki_lm.read_prose(resolve(TASK, {"corpus": (spec,)})).stream for spec in ("shards", str(text))
+    )
+    assert isinstance(by_shards.parts[0].ids, np.memmap)
+    assert [ids.tolist() for ids in by_shards.sequences()] == [ids.tolist() for ids in by_text.sequences()]
+    assert by_shards.held_out() == by_text.held_out()
+    with pytest.raises(UsageError, match="shards is prepared: give it as the only --corpus"):
+        wiki_lm.read_source(("shards", str(text)))
+
+
+def test_unit_vectors_are_read_at_length_one(text: Path) -> None:
+    model: Any = train(corpus=(str(text),), unit_vectors=True, dropout=0.0).experiment.model
+    seen = []
+    model.stack.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    import torch
+
+    model.eval()(torch.tensor([[3], [4]]))
+    assert seen[0].norm(dim=-1).flatten().tolist() == pytest.approx([1, 1])
