@@ -144,6 +144,12 @@ class Features:
     grams: Ragged  # U spellings
     sizes: tuple[int, int]  # of the lexicon: words, n-grams
 
+    def only(self, rows: Tensor) -> "Features":
+        """Some sequences by number, alone."""
+        places = Ragged(self.forms, self.lengths).places(rows)
+        columns = (column[places] for column in (self.tags, self.words, self.forms))
+        return Features(self.lengths[rows], *columns, self.grams, self.sizes)
+
     def tokens(self, rows: Tensor) -> Tokens:
         """Some sequences by number, padded to the longest, with the spellings that they hold."""
         places = Ragged(self.forms, self.lengths).places(rows)

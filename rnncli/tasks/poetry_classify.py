@@ -133,7 +133,9 @@ def divide(config: ClassifyConfig) -> Divided:
         for label in data.classes:
             count = len({each for each, its in zip(together, data.labels, strict=True) if its == label})
             if count < config.folds:
-                raise UsageError(f"{label} has {count} groups of texts, too few for {config.folds} folds: --folds 0")
+                raise UsageError(
+                    f"the label {label!r} has {count} groups of texts, too few for {config.folds} folds: --folds 0"
+                )
         folds = stratified_folds(data.labels, together, config.folds, config.seed)
         held[torch.arange(len(folds)), torch.tensor(folds) + 1] = True
     elif config.hold_out:
@@ -187,11 +189,12 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
     answers = divided.answers
     held = divided.held.repeat_interleave(config.ensemble, dim=1)
     asked = answers[:, None].expand_as(held).masked_fill(held, IGNORED)
-    training = Labelled(features, asked, by_word=False, device=device)
+    learned = (~held).any(1).nonzero().flatten()  # by some net: without folds, not what is held out
+    training = Labelled(features.only(learned), asked[learned], by_word=False, device=device)
     return Experiment(
         model=model,
         batches=lambda epoch: training.shuffled(config.batch_size, config.seed, epoch),
-        batches_per_epoch=-(-len(lines) // config.batch_size),
+        batches_per_epoch=-(-len(learned) // config.batch_size),
         about=_about(config, divided),
         loss=_loss(config, answers.bincount(), device),
         validate=lambda model: measure(_scores(model, features, config), divided),
