@@ -147,8 +147,8 @@ class Features:
     def only(self, rows: Tensor) -> "Features":
         """Some sequences by number, alone."""
         places = Ragged(self.forms, self.lengths).places(rows)
-        columns = (column[places] for column in (self.tags, self.words, self.forms))
-        return Features(self.lengths[rows], *columns, self.grams, self.sizes)
+        tags, words, forms = (column[places] for column in (self.tags, self.words, self.forms))
+        return Features(self.lengths[rows], tags, words, forms, self.grams, self.sizes)
 
     def tokens(self, rows: Tensor) -> Tokens:
         """Some sequences by number, padded to the longest, with the spellings that they hold."""
