@@ -1,5 +1,6 @@
 """Words and their parts of speech: NLTK's tokenizer and tagger, the embedded voices' stored tags, and a cache."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Embedded, NltkData
+from rnncli.errors import RnnError
 from rnncli.files import write_file
 from rnncli.home import data_dir
 
@@ -64,7 +66,8 @@ def _cached(lines: Sequence[Words]) -> list[Words]:
         tag = _perceptron().tag
         found = [[label for _, label in tag(line)] for line in lines]
         if len(lines) > 1:  # a single line is no wait
-            write_file(file, "\n".join(" ".join(tags) for tags in found).encode())
+            with contextlib.suppress(RnnError):  # a folder that cannot be written to costs the wait alone
+                write_file(file, "\n".join(" ".join(tags) for tags in found).encode())
     return found
 
 
