@@ -16,7 +16,7 @@ from rnncli.data.corpora import CORPORA, load_corpus
 from rnncli.data.sources import NltkData
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Trained, resolve
-from rnncli.tasks.poetry_classify import EvaluateOptions
+from rnncli.tasks.labelling import LabelledOptions
 
 TASK = TASKS["poetry-classify"]
 DIVISIONS: dict[str, dict[str, Any]] = {
@@ -45,9 +45,9 @@ def main() -> None:
             for weighted in (False, True):
                 for name, model in MODELS.items():
                     trained, seconds = train(corpus=corpora, class_weights=weighted, **division, **model)
-                    metrics = TASK.evaluate.run(trained, EvaluateOptions())
+                    metrics = TASK.evaluate.run(trained, LabelledOptions())
                     print(row(lines, f"net, {name}{', weighted' * weighted}", metrics, f"{seconds:.0f}"), flush=True)
-                for name, metrics in BASELINES[TASK.name](trained, EvaluateOptions()).items():
+                for name, metrics in BASELINES[TASK.name](trained, LabelledOptions()).items():
                     if not weighted or "weighted" in name:
                         print(row(lines, name, metrics, ""), flush=True)
 

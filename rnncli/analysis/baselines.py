@@ -8,6 +8,7 @@ from rnncli.data.vocabulary import Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import poetry_classify, poetry_lm, tag
 from rnncli.tasks.base import Trained
+from rnncli.tasks.labelling import LabelledOptions
 
 Rows = dict[str, dict[str, Any]]
 """A baseline's name -> its metrics."""
@@ -29,7 +30,7 @@ def of_poetry(trained: Trained, options: poetry_lm.EvaluateOptions) -> Rows:
     return rows
 
 
-def of_poetry_classify(trained: Trained, options: poetry_classify.EvaluateOptions) -> Rows:
+def of_poetry_classify(trained: Trained, options: LabelledOptions) -> Rows:
     """Simple classifiers on the same folds, each learning from the very texts that the net of the fold learned from.
 
     Those that can weigh labels do where the net does. Baselines on tags are left out where no tags can be had.
@@ -61,7 +62,7 @@ def of_poetry_classify(trained: Trained, options: poetry_classify.EvaluateOption
     for name, (seen_as, scorer) in inputs.items():
         scores = torch.zeros(*divided.held.shape, len(divided.classes), dtype=torch.double)
         for split in splits.unique().tolist():
-            seen = (~divided.held[:, split]).nonzero().flatten().tolist()
+            seen = divided.seen(split).tolist()
             asked = rows[splits == split].tolist()
             learned = [seen_as[row] for row in seen], answers[seen].tolist()
             scores[asked, split] = torch.from_numpy(scorer(*learned, [seen_as[row] for row in asked])).double()
@@ -71,7 +72,7 @@ def of_poetry_classify(trained: Trained, options: poetry_classify.EvaluateOption
     return found
 
 
-def of_tag(trained: Trained, options: tag.EvaluateOptions) -> Rows:
+def of_tag(trained: Trained, options: LabelledOptions) -> Rows:
     """Each word's commonest label, and NLTK's perceptron, learned from the very sentences the net learned from."""
     from rnncli.analysis import classical
 

@@ -39,12 +39,16 @@ def majority(training: Sequence[Any], labels: Sequence[int], others: Sequence[An
 
 
 def naive_bayes(training: Sequence[str], labels: Sequence[int], others: Sequence[str]) -> "NDArray[np.float64]":
-    """Multinomial naive Bayes on words."""
+    """Multinomial naive Bayes on words in lower case."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.naive_bayes import MultinomialNB
     from sklearn.pipeline import make_pipeline
 
-    model = make_pipeline(CountVectorizer(), MultinomialNB()).fit(training, labels)
+    from rnncli.data.tokenizers import verse_words
+
+    model = make_pipeline(CountVectorizer(analyzer=lambda text: verse_words(text) or [text]), MultinomialNB()).fit(
+        training, labels
+    )
     return np.asarray(model.predict_log_proba(others))
 
 

@@ -114,6 +114,12 @@ def load_corpus(spec: str) -> Corpus:
     return _load_path(spec)
 
 
+def from_stdin(spec: str) -> bool:
+    """Whether a corpus comes in on standard input, with a label or without."""
+    label, equals, rest = spec.partition("=")
+    return from_stdin(rest) if equals and not _written_as_path(label) else spec == "-"
+
+
 def lasting(spec: str) -> str:
     """The same corpus, by a path that means it in any folder."""
     label, equals, rest = spec.partition("=")

@@ -29,6 +29,11 @@ def spelling(word: str, longest: int) -> list[str]:
     return [*word, *grams, *([marked] if len(marked) > longest else [])]
 
 
+def _one_form(word: str) -> str:
+    """A word as it is read: NLTK's tokenizer and some corpora write quotation marks as `` and ''."""
+    return '"' if word in ("``", "''") else word
+
+
 class Ragged(NamedTuple):
     """Rows of unequal length, one after another."""
 
@@ -37,7 +42,10 @@ class Ragged(NamedTuple):
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
-        return cls(torch.tensor(list(chain.from_iterable(rows))).long(), torch.tensor([len(row) for row in rows]))
+        return cls(
+            torch.tensor(list(chain.from_iterable(rows))).long(),
+            torch.tensor([len(row) for row in rows], dtype=torch.long),
+        )
 
     def places(self, rows: Tensor) -> Tensor:
         """Where the values of some rows stand, row after row."""
@@ -67,6 +75,7 @@ class Tokens(NamedTuple):
 class Counts(NamedTuple):
     """How often each entry of a lexicon is met in some sequences."""
 
+    tags: Tensor
     words: Tensor
     grams: Tensor
 
@@ -88,7 +97,7 @@ class Lexicon:
         cls, lines: Sequence[Sequence[str]], tags: Iterable[Sequence[str]], *, min_count: int, longest: int
     ) -> "Lexicon":
         """Take in what `lines` and their `tags` hold; `longest` is that of the n-grams, 0 for none."""
-        forms = Counter(chain.from_iterable(lines))
+        forms = Counter(map(_one_form, chain.from_iterable(lines)))
         words: Counter[str] = Counter()
         grams: Counter[str] = Counter()
         for form, count in forms.items():
@@ -114,6 +123,7 @@ class Lexicon:
     def encode(self, lines: Sequence[Sequence[str]], tags: Sequence[Sequence[str]] | None = None) -> "Features":
         """Number the words of N sequences, and their tags where they are read."""
         tag_numbers, word_numbers, gram_numbers = self.numbers
+        lines = [[_one_form(word) for word in line] for line in lines]
         forms = {form: number for number, form in enumerate(dict.fromkeys(chain.from_iterable(lines)))}
         spellings = [
             [gram_numbers[gram] for gram in spelling(form, self.longest) if gram in gram_numbers]
@@ -122,14 +132,14 @@ class Lexicon:
             for form in forms
         ]
         return Features(
-            torch.tensor([len(line) for line in lines]),
+            torch.tensor([len(line) for line in lines], dtype=torch.long),
             torch.tensor([tag_numbers.get(tag, ABSENT) for tag in chain.from_iterable(tags)])
             if tags is not None
             else torch.zeros(sum(map(len, lines)), dtype=torch.long),
             torch.tensor([word_numbers.get(word.lower(), ABSENT) for word in chain.from_iterable(lines)]),
             torch.tensor([forms[word] for word in chain.from_iterable(lines)]),
             Ragged.of(spellings),
-            (len(self.words) + 1, len(self.grams) + 1),
+            (len(self.tags) + 1, len(self.words) + 1, len(self.grams) + 1),
         )
 
 
@@ -142,7 +152,13 @@ class Features:
     words: Tensor  # (P,)
     forms: Tensor  # (P,), rows of `grams`
     grams: Ragged  # U spellings
-    sizes: tuple[int, int]  # of the lexicon: words, n-grams
+    sizes: tuple[int, int, int]  # of the lexicon: tags, words, n-grams
+
+    def only(self, rows: Tensor) -> "Features":
+        """Some sequences by number, alone."""
+        places = Ragged(self.forms, self.lengths).places(rows)
+        tags, words, forms = (column[places] for column in (self.tags, self.words, self.forms))
+        return Features(self.lengths[rows], tags, words, forms, self.grams, self.sizes)
 
     def tokens(self, rows: Tensor) -> Tokens:
         """Some sequences by number, padded to the longest, with the spellings that they hold."""
@@ -155,11 +171,12 @@ class Features:
     def counts(self, rows: Tensor) -> Counts:
         """How often words and n-grams are met in some of the sequences."""
         places = Ragged(self.forms, self.lengths).places(rows)
-        words = self.words[places].bincount(minlength=self.sizes[0])
+        tags = self.tags[places].bincount(minlength=self.sizes[0])
+        words = self.words[places].bincount(minlength=self.sizes[1])
         forms = self.forms[places].bincount(minlength=len(self.grams.lengths))
-        grams = torch.zeros(self.sizes[1], dtype=torch.long)
+        grams = torch.zeros(self.sizes[2], dtype=torch.long)
         grams.index_add_(0, self.grams.values, forms.repeat_interleave(self.grams.lengths))
-        return Counts(words, grams)
+        return Counts(tags, words, grams)
 
 
 def padded(values: Tensor, lengths: Tensor, fill: int = ABSENT) -> Tensor:

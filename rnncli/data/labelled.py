@@ -26,7 +26,7 @@ class LabelledTexts:
     texts: list[str]
     labels: list[str]
     stanzas: list[int]
-    places: list[int]
+    places: list[tuple[int, int]]  # which corpus, and which of its lines
 
     @property
     def keys(self) -> list[str]:
@@ -47,8 +47,9 @@ class LabelledTexts:
     def only(self, rows: Sequence[int]) -> "LabelledTexts":
         """Some of them, by number."""
         texts, labels = ([column[row] for row in rows] for column in (self.texts, self.labels))
-        stanzas, places = ([column[row] for row in rows] for column in (self.stanzas, self.places))
-        return LabelledTexts(self.name, texts, labels, stanzas, places)
+        return LabelledTexts(
+            self.name, texts, labels, [self.stanzas[row] for row in rows], [self.places[row] for row in rows]
+        )
 
     def distinct(self) -> "LabelledTexts":
         """Each text once, where it comes first."""
@@ -68,11 +69,13 @@ class LabelledTexts:
         return self.only(rows)
 
 
-def read_labelled(specs: Sequence[str], text_column: str = "text", label_column: str = "label") -> LabelledTexts:
+def read_labelled(
+    specs: Sequence[str], text_column: str = "text", label_column: str = "label", *, to_learn: bool = True
+) -> LabelledTexts:
     """Read labelled texts: a CSV or TSV file with a header, or two corpora and more whose names are the labels.
 
-    A corpus's texts are its lines. Raises RnnError for what cannot be read, UsageError where fewer than two labels, or
-    a label without two texts, are there.
+    A corpus's texts are its lines. Raises RnnError for what cannot be read; where it is `to_learn` from, UsageError for
+    fewer than two labels, or a label without two texts.
     """
     tables = [spec for spec in specs if Path(spec).suffix.lower() in DELIMITERS and "=" not in spec]
     if tables:
@@ -81,32 +84,40 @@ def read_labelled(specs: Sequence[str], text_column: str = "text", label_column:
         found = _read_table(Path(tables[0]), text_column, label_column)
     else:
         found = _read_corpora(specs)
+    if not found.texts:
+        raise RnnError(f"{found.name} has no rows with a text in them")
     counts = {label: found.labels.count(label) for label in found.classes}
+    if to_learn:
+        _check_labels(found.name, counts)
+    return found
+
+
+def _check_labels(name: str, counts: dict[str, int]) -> None:
+    """Raise UsageError where there is nothing to tell apart."""
     if len(counts) < 2:
         raise UsageError(
-            f"{found.name} has one label alone, {next(iter(counts), 'none')!r}: "
+            f"{name} has one label alone, {next(iter(counts))!r}: "
             "give --corpus twice (--corpus NAME=FILE), or a CSV file with a label column"
         )
     rare = [label for label, count in counts.items() if count < 2]
     if rare:
-        raise UsageError(f"{found.name} has one text alone with the label {rare[0]!r}: two are the least")
-    return found
+        raise UsageError(f"{name} has one text alone with the label {rare[0]!r}: two are the least")
 
 
 def _read_corpora(specs: Sequence[str]) -> LabelledTexts:
     texts, labels, stanzas, places = [], [], [], []
     corpora = [load_corpus(spec) for spec in specs]
     stanza = 0
-    for corpus in corpora:
+    for number, corpus in enumerate(corpora):
         place = 0
-        for line in corpus.text.splitlines():
+        for line in corpus.text.split("\n"):
             if not line.strip():
                 stanza += 1
                 continue
             texts.append(line.strip())
             labels.append(corpus.name)
             stanzas.append(stanza)
-            places.append(place)
+            places.append((number, place))
             place += 1
         stanza += 1
     return LabelledTexts(" + ".join(corpus.name for corpus in corpora), texts, labels, stanzas, places)
@@ -130,8 +141,8 @@ def _read_table(path: Path, text_column: str, label_column: str) -> LabelledText
                 labels.append(label.strip())
     except csv.Error as error:
         raise RnnError(f"{path}, after line {reader.line_num}: {error}") from None
-    places = list(range(len(texts)))
-    return LabelledTexts(path.stem, texts, labels, places, places)
+    rows = range(len(texts))
+    return LabelledTexts(path.stem, texts, labels, list(rows), [(row, 0) for row in rows])
 
 
 @dataclass(frozen=True)
@@ -195,7 +206,7 @@ def _read_columns(corpus: Corpus) -> TaggedSentences:
     """
     sentences: list[list[tuple[str, str]]] = [[]]
     tabs = "\t" in corpus.text
-    for number, line in enumerate(corpus.text.splitlines(), start=1):
+    for number, line in enumerate(corpus.text.split("\n"), start=1):
         if not line.strip():
             sentences.append([])
             continue
@@ -206,5 +217,7 @@ def _read_columns(corpus: Corpus) -> TaggedSentences:
             raise RnnError(f"{corpus.origin}, line {number}: {line.strip()[:40]!r} is no word with its label beside it")
         sentences[-1].append((columns[0], columns[-1]))
     full = [sentence for sentence in sentences if sentence]
+    if not full:
+        raise RnnError(f"{corpus.origin} has no word with a label beside it")
     words, labels = ([[pair[part] for pair in sentence] for sentence in full] for part in (0, 1))
     return TaggedSentences(corpus.name, words, labels)

@@ -1,5 +1,6 @@
 """Words and their parts of speech: NLTK's tokenizer and tagger, the embedded voices' stored tags, and a cache."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Embedded, NltkData
+from rnncli.errors import RnnError
 from rnncli.files import write_file
 from rnncli.home import data_dir
 
@@ -29,23 +31,18 @@ def tags_of(lines: Sequence[Words]) -> list[Words]:
     its text. Raises RnnError where the tagger is needed and absent.
     """
     known = stored_tags()
-    missing = [line for line in lines if " ".join(line) not in known]
-    known = known | {" ".join(line): tags for line, tags in zip(missing, _cached(missing), strict=True)}
-    return [known[" ".join(line)] for line in lines]
-
-
-def tagger_here() -> bool:
-    """Whether new lines can be tagged."""
-    return _TAGGER.here()
+    missing = [line for line in lines if tuple(line) not in known]
+    known = known | {tuple(line): tags for line, tags in zip(missing, _cached(missing), strict=True)}
+    return [known[tuple(line)] for line in lines]
 
 
 @cache
-def stored_tags() -> dict[str, Words]:
+def stored_tags() -> dict[tuple[str, ...], Words]:
     """The tags that come with the embedded voices, by line."""
-    known: dict[str, Words] = {}
+    known: dict[tuple[str, ...], Words] = {}
     for source in CORPORA.values():
         if isinstance(source, Embedded):
-            lines = [" ".join(words_of(line)) for line in source.load().text.splitlines() if line.strip()]
+            lines = [tuple(words_of(line)) for line in source.load().text.splitlines() if line.strip()]
             known |= zip(lines, (tags.split() for tags in source.tags.splitlines()), strict=True)
     return known
 
@@ -54,7 +51,7 @@ def _cached(lines: Sequence[Words]) -> list[Words]:
     """Tag lines, or read from disk what an earlier call made of the very same ones."""
     if not lines:
         return []
-    text = "\n".join(" ".join(line) for line in lines)
+    text = json.dumps(lines)
     file = data_dir() / "tags" / f"{hashlib.sha256(text.encode()).hexdigest()}.txt"
     try:
         found = [line.split() for line in file.read_text("utf-8").splitlines()]
@@ -64,7 +61,8 @@ def _cached(lines: Sequence[Words]) -> list[Words]:
         tag = _perceptron().tag
         found = [[label for _, label in tag(line)] for line in lines]
         if len(lines) > 1:  # a single line is no wait
-            write_file(file, "\n".join(" ".join(tags) for tags in found).encode())
+            with contextlib.suppress(RnnError):  # a folder that cannot be written to costs the wait alone
+                write_file(file, "\n".join(" ".join(tags) for tags in found).encode())
     return found
 
 

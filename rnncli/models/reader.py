@@ -33,6 +33,7 @@ class TokenReader(nn.Module):
     at N(0, 0.1). What `learn` was not shown is read as unknown.
     """
 
+    known_tags: Tensor
     known_words: Tensor
     known_grams: Tensor
 
@@ -43,6 +44,7 @@ class TokenReader(nn.Module):
         words, grams = len(lexicon.words) + 1, len(lexicon.grams) + 1
         self.words = _embedding(words, shape.word_size) if "words" in shape.features else None
         self.grams = _embedding(grams, shape.char_size) if "chars" in shape.features else None
+        self.register_buffer("known_tags", torch.ones(self.tags, dtype=torch.bool))
         self.register_buffer("known_words", torch.ones(words, dtype=torch.bool))
         self.register_buffer("known_grams", torch.ones(grams, dtype=torch.bool))
         self.forgetful = nn.Sequential(WordDropout(shape.word_dropout), LockedDropout(shape.input_dropout))
@@ -50,7 +52,8 @@ class TokenReader(nn.Module):
         self.output_size = sum(sizes[name] for name in shape.features)
 
     def learn(self, counts: Counts, min_count: int) -> None:
-        """Know the words and n-grams that are met so often, and take all others for unknown."""
+        """Know the words and n-grams that are met so often, and tags met at all; take all others for unknown."""
+        self.known_tags.copy_(counts.tags > 0)
         self.known_words.copy_(counts.words >= min_count)
         self.known_grams.copy_(counts.grams >= min_count)
 
@@ -58,7 +61,8 @@ class TokenReader(nn.Module):
         """The features (T, B, D) of a batch of words."""
         parts = []
         if "tags" in self.shape.features:
-            parts.append(F.one_hot(tokens.tags, self.tags).to(self._dtype))
+            known = tokens.tags.where(self.known_tags[tokens.tags], ABSENT)
+            parts.append(F.one_hot(known, self.tags).to(self._dtype))
         if self.words is not None:
             parts.append(self.words(tokens.words.where(self.known_words[tokens.words], ABSENT)))
         if self.grams is not None:

@@ -1,4 +1,4 @@
-"""What the tasks that label words and texts share: the settings of their readers, their lexicon, their measure."""
+"""What the tasks that label words and texts share: how they read, their lexicon, what they are given."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnncli.data.corpora import lasting
+from rnncli.data.corpora import from_stdin, lasting
 from rnncli.errors import RnnError, UsageError
-from rnncli.tasks.base import RecurrentSettings
+from rnncli.tasks.base import RecurrentSettings, Trained
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -61,10 +61,12 @@ class LabellingSettings(RecurrentSettings):
 
 def settled(config: Any) -> Any:
     """Settings with paths that mean the corpora in any folder; raises UsageError for a feature there is not."""
-    features = tuple(name.strip() for names in config.features for name in names.split(","))
+    features = tuple(dict.fromkeys(name.strip() for names in config.features for name in names.split(",")))
     strange = [name for name in features if name not in FEATURES]
     if strange:
         raise UsageError(f"--features must be of {', '.join(FEATURES)}, not {', '.join(strange)!r}")
+    if config.patience or config.schedule == "plateau":
+        raise UsageError("nothing is chosen by what is held out: leave --patience and --schedule plateau out")
     return replace(config, features=features, corpus=tuple(lasting(spec) for spec in config.corpus))
 
 
@@ -93,15 +95,43 @@ def words_of_all(texts: Sequence[str]) -> list[list[str]]:
     from rnncli.data.tagging import words_of
 
     lines = [words_of(text) for text in texts]
-    for text, line in zip(texts, lines, strict=True):
-        check_length(text, len(line))
+    check_lengths(lines)
     return lines
 
 
-def check_length(text: str, words: int) -> None:
+def check_lengths(lines: Sequence[Sequence[str]]) -> None:
     """Raise RnnError for a text without words, or with too many."""
-    if not 0 < words <= LONGEST_TEXT:
-        raise RnnError(f"a text must have 1 to {LONGEST_TEXT:,} words, {text[:30]!r} has {words:,}")
+    for place, line in enumerate(lines, start=1):
+        if not 0 < len(line) <= LONGEST_TEXT:
+            beginning = " ".join(line[:6])
+            raise RnnError(
+                f"text {place} ({beginning[:40]}…) has {len(line):,} words: 1 to {LONGEST_TEXT:,} can be read at once"
+            )
+
+
+def as_written(text: str, words: Sequence[str]) -> list[str]:
+    """Words with the quotation marks that the text has: NLTK's tokenizer makes `` and '' of them."""
+    return ['"' if word in ("``", "''") and word not in text else word for word in words]
+
+
+def check_readable(trained: Trained) -> None:
+    """Raise UsageError where a model learned from standard input, which cannot be read again."""
+    if any(from_stdin(spec) for spec in trained.config.corpus):
+        raise UsageError(f"{trained.source} learned from standard input, which cannot be read again: give --corpus")
+
+
+def check_unchanged(trained: Trained, name: str, fingerprint: str) -> None:
+    """Raise UsageError where the data of that name is no longer what the model learned from."""
+    if fingerprint != trained.payload["fingerprint"]:
+        raise UsageError(f"{name} is no longer what {trained.source} was trained on: give --corpus")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledOptions:
+    """What to measure on."""
+
+    corpus: tuple[str, ...] = option((), "Other labelled data, as in training; else what training held out.")
+    picture: str | None = option(None, "Draw the confusion matrix into this PNG file.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +151,7 @@ class GivenText:
         if self.text is not None:
             lines = [self.text]
         else:
-            lines = (read_stdin() if self.file == "-" else read_text(Path(str(self.file)))).splitlines()
+            lines = (read_stdin() if self.file == "-" else read_text(Path(str(self.file)))).split("\n")
         found = [" ".join(line.split()) for line in lines if line.strip()]
         if not found:
             raise UsageError("there is no word to label in this text")

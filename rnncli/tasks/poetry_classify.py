@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, available
@@ -9,7 +10,18 @@ from rnncli.data.folds import clusters, stratified_folds
 from rnncli.data.labelled import LabelledTexts, read_labelled
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
-from rnncli.tasks.labelling import GivenText, LabellingSettings, lexicon_from, lexicon_of, settled, words_of_all
+from rnncli.tasks.labelling import (
+    GivenText,
+    LabelledOptions,
+    LabellingSettings,
+    as_written,
+    check_readable,
+    check_unchanged,
+    lexicon_from,
+    lexicon_of,
+    settled,
+    words_of_all,
+)
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -102,28 +114,26 @@ class Divided(NamedTuple):
         numbers = {label: number for number, label in enumerate(self.classes)}
         return torch.tensor([numbers[label] for label in self.data.labels])
 
-    def training(self, split: int) -> LabelledTexts:
-        """What a net may see."""
-        return self.data.only([row for row, held in enumerate(self.held[:, split].tolist()) if not held])
+    def seen(self, split: int) -> "Tensor":
+        """The texts that a net may see, by number."""
+        return (~self.held[:, split]).nonzero().flatten()
 
 
-def read_texts(config: ClassifyConfig) -> LabelledTexts:
+def read_texts(config: ClassifyConfig, *, to_learn: bool) -> LabelledTexts:
     """The texts that the settings ask for; raises as `read_labelled`."""
-    data = read_labelled(config.corpus, config.text_column, config.label_column)
+    data = read_labelled(config.corpus, config.text_column, config.label_column, to_learn=to_learn)
     data = data.distinct() if config.distinct else data
     return data.first_of_each(config.samples_per_class) if config.samples_per_class else data
 
 
-def divide(config: ClassifyConfig) -> Divided:
+def divide(config: ClassifyConfig, *, to_learn: bool = True) -> Divided:
     """Read the texts and decide what each net may see; what belongs together, or is the same, is on one side.
 
     Raises UsageError for a division that leaves a label without texts.
     """
-    import random
-
     import torch
 
-    data = read_texts(config)
+    data = read_texts(config, to_learn=to_learn)
     groups = clusters(_group_keys(config.group, data))
     held = torch.zeros(len(data.texts), config.splits, dtype=torch.bool)
     if config.folds:
@@ -133,14 +143,37 @@ def divide(config: ClassifyConfig) -> Divided:
         for label in data.classes:
             count = len({each for each, its in zip(together, data.labels, strict=True) if its == label})
             if count < config.folds:
-                raise UsageError(f"{label} has {count} groups of texts, too few for {config.folds} folds: --folds 0")
+                raise UsageError(
+                    f"the label {label!r} has too few groups of texts ({count}) for {config.folds} folds: "
+                    "take fewer, smaller groups, or --folds 0"
+                )
         folds = stratified_folds(data.labels, together, config.folds, config.seed)
         held[torch.arange(len(folds)), torch.tensor(folds) + 1] = True
     elif config.hold_out:
         if config.hold_out >= len(data.texts):
             raise UsageError(f"--hold-out {config.hold_out} leaves nothing to learn of {len(data.texts):,} texts")
-        held[random.Random(config.seed).sample(range(len(data.texts)), config.hold_out), 0] = True
-    return Divided(data, data.classes, groups, held)
+        held[_some_of(clusters(data.keys, groups), config.hold_out, config.seed), 0] = True
+    divided = Divided(data, data.classes, groups, held)
+    for split in range(held.shape[1]):
+        if len(divided.answers[divided.seen(split)].unique()) < len(divided.classes):
+            raise UsageError("a label would be held out whole: hold out less, or take fewer folds or smaller groups")
+    return divided
+
+
+def _some_of(together: Sequence[int], count: int, seed: int) -> list[int]:
+    """At most `count` items, drawn with all that belongs together."""
+    import random
+
+    members: dict[int, list[int]] = {}
+    for item, cluster in enumerate(together):
+        members.setdefault(cluster, []).append(item)
+    order = list(members.values())
+    random.Random(seed).shuffle(order)
+    drawn: list[int] = []
+    for items in order:
+        if len(drawn) + len(items) <= count:
+            drawn += items
+    return drawn
 
 
 def _group_keys(group: str, data: LabelledTexts) -> Sequence[object]:
@@ -150,7 +183,7 @@ def _group_keys(group: str, data: LabelledTexts) -> Sequence[object]:
     if group == "stanza":
         return data.stanzas
     if group.isdecimal() and 0 < int(group) <= 1_000_000:
-        return [(label, place // int(group)) for label, place in zip(data.labels, data.places, strict=True)]
+        return [(corpus, line // int(group)) for corpus, line in data.places]
     raise UsageError(f"--group must be line, stanza, or a number of lines, not {group!r}")
 
 
@@ -169,6 +202,7 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
     from rnncli.data.features import Labelled
     from rnncli.data.tagging import tags_of
     from rnncli.training.experiment import Experiment
+    from rnncli.training.losses import committee_loss
 
     divided = divide(config)
     lines = words_of_all(divided.data.texts)
@@ -182,18 +216,20 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
     features = lexicon_from(payload).encode(lines, tags or None)
     model: Any = build_model(config, payload).to(device)
     for place, member in enumerate(model.members):
-        seen = (~divided.held[:, place // config.ensemble]).nonzero().flatten()
-        member.reader.learn(features.counts(seen), config.min_count)
-    answers = divided.answers
+        member.reader.learn(features.counts(divided.seen(place // config.ensemble)), config.min_count)
+    weights = (
+        class_weights(divided).repeat_interleave(config.ensemble, dim=0).to(device) if config.class_weights else None
+    )
     held = divided.held.repeat_interleave(config.ensemble, dim=1)
-    asked = answers[:, None].expand_as(held).masked_fill(held, IGNORED)
-    training = Labelled(features, asked, by_word=False, device=device)
+    asked = divided.answers[:, None].expand_as(held).masked_fill(held, IGNORED)
+    learned = (~held).any(1).nonzero().flatten()  # by some net: without folds, not what is held out
+    training = Labelled(features.only(learned), asked[learned], by_word=False, device=device)
     return Experiment(
         model=model,
         batches=lambda epoch: training.shuffled(config.batch_size, config.seed, epoch),
-        batches_per_epoch=-(-len(lines) // config.batch_size),
+        batches_per_epoch=-(-len(learned) // config.batch_size),
         about=_about(config, divided),
-        loss=_loss(config, answers.bincount(), device),
+        loss=partial(committee_loss, smoothing=config.label_smoothing, weights=weights),
         validate=lambda model: measure(_scores(model, features, config), divided),
         apart=lambda committee: committee.members,
         monitor="accuracy",
@@ -203,21 +239,27 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
     )
 
 
-def _loss(config: ClassifyConfig, counts: "Tensor", device: str) -> Any:
-    from functools import partial
+def class_weights(divided: Divided) -> "Tensor":
+    """For each split, the weight (S, K) of each label: how rare it is among the texts that the split may see."""
+    import torch
 
-    from rnncli.training.losses import prediction_loss
-
-    weights = (counts.sum() / (len(counts) * counts)).to(device) if config.class_weights else None
-    return partial(prediction_loss, smoothing=config.label_smoothing, weights=weights)
+    counts = torch.stack([divided.answers[divided.seen(split)].bincount() for split in range(divided.held.shape[1])])
+    return counts.sum(1, keepdim=True) / (counts.shape[1] * counts)
 
 
 def _about(config: ClassifyConfig, divided: Divided) -> str:
     counts = {label: divided.data.labels.count(label) for label in divided.classes}
     shares = ", ".join(f"{count:,} {label}" for label, count in counts.items())
-    how = f"{config.folds} folds" if config.folds else f"{config.hold_out} held out"
+    held = int(divided.held[:, 0].sum())
+    how = (
+        f"{config.folds} folds"
+        if config.folds
+        else f"{held} held out"
+        if held
+        else "none held out, measured as learned"
+    )
     what = "distinct texts" if config.distinct else "texts"
-    by_default = divided.data.name == "hillside + nocturne" and not available("frost")
+    by_default = divided.data.name == "hillside + nocturne" and not (available("frost") and available("poe"))
     other = "; the book's poets instead: rnn data get frost poe" if by_default else ""
     return f"{divided.data.name}: {len(divided.data.texts):,} {what} ({shares}), {how}{other}"
 
@@ -242,7 +284,7 @@ def build_model(config: ClassifyConfig, payload: Mapping[str, Any]) -> "nn.Modul
     )
 
 
-def _scores(model: "nn.Module", features: "Features", config: ClassifyConfig) -> "Tensor":
+def _scores(model: Any, features: "Features", config: ClassifyConfig) -> "Tensor":
     """Log-probabilities (N, S, K) of N texts by each of the S splits' nets; an ensemble's vote as one."""
     import math
 
@@ -256,7 +298,7 @@ def _scores(model: "nn.Module", features: "Features", config: ClassifyConfig) ->
     with torch.inference_mode():
         rows = torch.cat([model(batch.inputs, None, batch.lengths)[0] for batch in data.in_order(256)])
     votes = rows[data.order.argsort()].cpu().log_softmax(-1)
-    return votes.view(len(votes), config.splits, config.ensemble, -1).logsumexp(2) - math.log(config.ensemble)
+    return votes.view(len(votes), -1, config.ensemble, votes.shape[-1]).logsumexp(2) - math.log(config.ensemble)
 
 
 def measure(scores: "Tensor", divided: Divided) -> "Metrics":
@@ -303,34 +345,24 @@ def group_scores(scores: "Tensor", answers: "Tensor", groups: "Tensor") -> tuple
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
-    """What to measure on."""
-
-    corpus: tuple[str, ...] = option((), "Other labelled texts, as in training; else the folds that were held out.")
-    picture: str | None = option(None, "Draw the confusion matrix into this PNG file.")
-
-
-def evaluation(trained: Trained, options: EvaluateOptions) -> Divided:
+def evaluation(trained: Trained, options: LabelledOptions) -> Divided:
     """The texts to measure on; raises UsageError where those of the training changed, or have other labels."""
     config: ClassifyConfig = trained.config
     if options.corpus:
         other = replace(config, corpus=options.corpus, folds=0, hold_out=0, samples_per_class=0)
-        found = divide(other)
+        found = divide(other, to_learn=False)
         strange = set(found.classes) - set(trained.payload["classes"])
         if strange:
             known = ", ".join(trained.payload["classes"])
             raise UsageError(f"{trained.source} knows the labels {known}, not {min(strange)}: NAME=FILE gives a label")
         return found._replace(classes=list(trained.payload["classes"]))
-    if "-" in config.corpus:
-        raise UsageError(f"{trained.source} learned from standard input, which cannot be read again: give --corpus")
+    check_readable(trained)
     found = divide(config)
-    if found.data.fingerprint != trained.payload["fingerprint"]:
-        raise UsageError(f"{found.data.name} is no longer what {trained.source} was trained on: give --corpus")
+    check_unchanged(trained, found.data.name, found.data.fingerprint)
     return found
 
 
-def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
+def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
     """The measures of cross-validation, or those on other texts, with their confusion matrix."""
     from rnncli.training.metrics import Confusion
 
@@ -341,14 +373,18 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
     return {**measure(scores, divided), "texts": len(rows), "confusion": confusion.plain}
 
 
-def evaluated(trained: Trained, options: EvaluateOptions) -> str:
+def evaluated(trained: Trained, options: LabelledOptions) -> str:
     """What `evaluate` measures on, in words."""
     if options.corpus:
         return " + ".join(options.corpus)
     config: ClassifyConfig = trained.config
     if config.folds:
         return f"{trained.payload['corpus']}, {config.folds} folds, each by the net that did not see it"
-    return f"{trained.payload['corpus']}, {f'{config.hold_out} held-out texts' if config.hold_out else 'as learned'}"
+    return f"{trained.payload['corpus']}, {'what was held out' if config.hold_out else 'as learned'}"
+
+
+LONGEST_ERASED = 300
+"""Words; erasure reads a text as often as it has words."""
 
 
 class Moved(NamedTuple):
@@ -375,8 +411,8 @@ class Classified(NamedTuple):
 def classify(trained: Trained, options: GivenText) -> list[Classified]:
     """Label texts by the net that learned from all; what moved it is told by erasure.
 
-    Erasure (Li et al. 2016, arXiv:1612.08220): each word is left out in its turn, and the label's log-odds read again.
-    Raises as `GivenText.lines`.
+    Erasure (Li et al. 2016, arXiv:1612.08220): each word is left out in its turn, and the label's log-odds read again;
+    in texts of more than LONGEST_ERASED words none is, and all count 0. Raises as `GivenText.lines`.
     """
     return [_classified(trained, text) for text in options.lines]
 
@@ -385,25 +421,28 @@ def _classified(trained: Trained, text: str) -> Classified:
     import torch
 
     from rnncli.data.tagging import tags_of
+    from rnncli.models.classifier import Committee
 
     config: ClassifyConfig = trained.config
+    model: Any = trained.model
+    final = Committee(model.members[: config.ensemble])  # the nets that learned from all
     (words,) = words_of_all([text])
     tags = tags_of([words])[0] if "tags" in config.features else [""] * len(words)
-    without = range(len(words)) if len(words) > 1 else ()
+    without = range(len(words)) if 1 < len(words) <= LONGEST_ERASED else ()
     kept = [range(len(words)), *([at for at in range(len(words)) if at != gone] for gone in without)]
     features = lexicon_from(trained.payload).encode(
         [[words[at] for at in places] for places in kept], [[tags[at] for at in places] for places in kept]
     )
-    shares = _scores(trained.model, features, config)[:, 0].double().exp()
+    shares = _scores(final, features, config)[:, 0].double().exp()
     label = int(shares[0].argmax())
     odds = torch.logit(shares[:, label], eps=1e-9)
-    moved = (odds[0] - odds[1:]).tolist() or [0.0]
+    moved = (odds[0] - odds[1:]).tolist() or [0.0] * len(words)
     classes = trained.payload["classes"]
     return Classified(
         text,
         classes[label],
         dict(zip(classes, shares[0].tolist(), strict=True)),
-        [Moved(word, by) for word, by in zip(words, moved, strict=True)],
+        [Moved(word, by) for word, by in zip(as_written(text, words), moved, strict=True)],
     )
 
 
@@ -414,7 +453,7 @@ TASK = Task(
     settle=settle,
     build=build,
     build_model=build_model,
-    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluated),
+    evaluate=Action(LabelledOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluated),
     uses={"classify": Action(GivenText, classify, 'rnn classify "the gate stood open and the field was white"')},
     presets={"book": BOOK, "tags": TAGS},
     implied_preset=lambda flags: "tags" if flags.get("features") == ("tags",) else None,

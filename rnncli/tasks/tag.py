@@ -10,8 +10,12 @@ from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.labelling import (
     GivenText,
+    LabelledOptions,
     LabellingSettings,
-    check_length,
+    as_written,
+    check_lengths,
+    check_readable,
+    check_unchanged,
     lexicon_from,
     lexicon_of,
     settled,
@@ -74,8 +78,7 @@ class Split(NamedTuple):
 def read_split(config: TagConfig) -> Split:
     """Read the sentences and split off every so many-th; raises as `read_tagged`, and where none is left to learn."""
     data = read_tagged(config.corpus)
-    for words in data.words:
-        check_length(" ".join(words[:8]), len(words))
+    check_lengths(data.words)
     rows = range(len(data.words))
     held = list(rows[config.hold_out - 1 :: config.hold_out]) if config.hold_out else []
     kept = [row for row in rows if not config.hold_out or (row + 1) % config.hold_out]
@@ -114,6 +117,7 @@ def build(config: TagConfig, device: str) -> "Experiment":
         validate=lambda model: measure(score(model, features), answers),
         monitor="accuracy",
         higher_is_better=True,
+        newest_is_best=True,
         payload=payload,
     )
 
@@ -139,7 +143,9 @@ def _answers(payload: Mapping[str, Any], data: TaggedSentences) -> "Tensor":
 
 def _about(split: Split) -> str:
     words = sum(map(len, split.training.words))
-    held_out = f"{len(split.held_out.words):,} held out" if split.held_out.words else "none held out"
+    held_out = (
+        f"{len(split.held_out.words):,} held out" if split.held_out.words else "none held out, measured as learned"
+    )
     return (
         f"{split.name}: {len(split.training.words):,} sentences of {words:,} words to learn, {held_out}, "
         f"{len(split.classes)} labels"
@@ -186,28 +192,19 @@ def measure(scores: "Tensor", answers: "Tensor") -> "Metrics":
     return {"loss": float(loss), "accuracy": float((scores.argmax(-1) == answers).double().mean())}
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
-    """What to measure on."""
-
-    corpus: tuple[str, ...] = option((), "Other labelled sentences, as in training; else those that were held out.")
-    picture: str | None = option(None, "Draw the confusion matrix into this PNG file.")
-
-
 def training_split(trained: Trained) -> Split:
     """What the model was trained on, read again; raises UsageError where that changed or cannot be."""
-    if "-" in trained.config.corpus:
-        raise UsageError(f"{trained.source} learned from standard input, which cannot be read again: give --corpus")
+    check_readable(trained)
     split = read_split(trained.config)
-    if split.fingerprint != trained.payload["fingerprint"]:
-        raise UsageError(f"{split.name} is no longer what {trained.source} was trained on: give --corpus")
+    check_unchanged(trained, split.name, split.fingerprint)
     return split
 
 
-def evaluation_sentences(trained: Trained, options: EvaluateOptions) -> TaggedSentences:
+def evaluation_sentences(trained: Trained, options: LabelledOptions) -> TaggedSentences:
     """The sentences to measure on: those of another corpus, or those that training held out."""
     if options.corpus:
         data = read_tagged(options.corpus)
+        check_lengths(data.words)
         strange = {label for labels in data.labels for label in labels} - set(trained.payload["classes"])
         if strange:
             raise UsageError(f"{data.name} has the label {min(strange)}, which {trained.source} does not know")
@@ -218,7 +215,7 @@ def evaluation_sentences(trained: Trained, options: EvaluateOptions) -> TaggedSe
     return split.held_out
 
 
-def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
+def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
     """Loss and accuracy of all words, accuracy of those never met in training, and the confusion matrix."""
     import torch
 
@@ -238,9 +235,9 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
     }
 
 
-def evaluated(trained: Trained, options: EvaluateOptions) -> str:
+def evaluated(trained: Trained, options: LabelledOptions) -> str:
     """What `evaluate` measures on, in words."""
-    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, held-out sentences"
+    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, every {trained.config.hold_out}th sentence"
 
 
 class Tagged(NamedTuple):
@@ -256,7 +253,7 @@ def tag(trained: Trained, options: GivenText) -> list[list[Tagged]]:
     lines = words_of_all(options.lines)
     data = TaggedSentences("", lines, [[] for _ in lines])
     best = score(trained.model, _encode(trained.config, trained.payload, data)).exp().max(-1)
-    words = (word for line in lines for word in line)
+    words = (word for text, line in zip(options.lines, lines, strict=True) for word in as_written(text, line))
     classes = trained.payload["classes"]
     tagged = (
         Tagged(w, classes[k], p) for w, k, p in zip(words, best.indices.tolist(), best.values.tolist(), strict=True)
@@ -271,7 +268,7 @@ TASK = Task(
     settle=settled,
     build=build,
     build_model=build_model,
-    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),
+    evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),
     presets={"large": LARGE},
     implied_preset=lambda flags: "large" if "brown" in flags.get("corpus", ()) else None,
     uses={"tag": Action(GivenText, tag, 'rnn tag "the gate stood open and the field was white"')},

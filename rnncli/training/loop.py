@@ -129,7 +129,7 @@ class Trainer:
     def _backward(self, batch: Batch, count: int) -> tuple[Tensor, States | None]:
         """Gather the gradient of the batch's mean loss, window by window where backpropagation is truncated.
 
-        Of parts that learn apart, each is asked its share of the predictions, and has the gradient of its own mean.
+        Where parts learn apart, the loss is the mean of their losses, and each part has the gradient of its own.
         """
         states = self.carried if batch.continues else None
         loss = torch.zeros((), device=batch.targets.device)

@@ -24,13 +24,26 @@ def cross_entropy_sum(logits: Tensor, targets: Tensor, smoothing: float = 0.0, w
     )
 
 
-def prediction_loss(
-    model: nn.Module,
-    batch: Batch,
-    states: States | None,
-    smoothing: float = 0.0,
-    weights: Tensor | None = None,
-) -> Outcome:
+def prediction_loss(model: nn.Module, batch: Batch, states: States | None, smoothing: float = 0.0) -> Outcome:
     """The loss of a model that scores steps, or whole sequences, and hands back its states."""
     logits, states = model(batch.inputs, states, batch.lengths)
-    return Outcome(cross_entropy_sum(logits, batch.targets, smoothing, weights), states)
+    return Outcome(cross_entropy_sum(logits, batch.targets, smoothing), states)
+
+
+def committee_loss(
+    model: nn.Module, batch: Batch, states: States | None, smoothing: float = 0.0, weights: Tensor | None = None
+) -> Outcome:
+    """The loss of R members that learn apart, each the mean over what it alone is asked: targets (B, R).
+
+    `weights` (R, K) are those of the classes, for each member its own. The sum is that of the members' mean means, so
+    that their gradients do not depend on how much the others are asked.
+    """
+    logits, states = model(batch.inputs, states, batch.lengths)
+    targets, asked = batch.targets, batch.targets != IGNORED
+    each = F.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none", label_smoothing=smoothing
+    ).view_as(targets)
+    if weights is not None:
+        each = each * weights.gather(1, targets.clamp(min=0).T).T
+    means = each.sum(0) / asked.sum(0).clamp(min=1)
+    return Outcome(means.mean() * asked.sum(), states)

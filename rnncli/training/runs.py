@@ -190,6 +190,9 @@ def find_run(name: str, task: str | None = None) -> Run:
     group, _, last = name.rpartition("/")
     found = [run for run in all_runs(task) if run.name == last and group in ("", run.task)]
     if not found:
+        others = [run.task for run in all_runs() if run.name == last and run.task != task]
+        if task and others:
+            raise UsageError(f"{name!r} is a run of {others[0]}, not of {task}")
         raise UsageError(f"there is no run {name!r}: `rnn runs` lists them")
     if len(found) > 1:
         raise UsageError(f"{name!r} names runs of {' and '.join(run.task for run in found)}: write TASK/{name}")

@@ -20,8 +20,9 @@ def test_corpora_are_labels_and_lines_are_texts(here: Path) -> None:
     found = read_labelled(["a.txt", "Beta=b.txt"])
     assert found.texts == ["one line", "two lines", "three", "vier", "fuenf"]
     assert found.labels == ["a", "a", "a", "Beta", "Beta"]
-    assert found.places == [0, 1, 2, 0, 1]
-    assert found.stanzas == [0, 1, 1, 2, 2]
+    assert found.places == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    first, second, third, *other = found.stanzas
+    assert first != second == third != other[0] == other[1]
     assert found.classes == ["a", "Beta"]
 
 
@@ -53,6 +54,7 @@ def test_a_table_has_its_labels_in_a_column(here: Path) -> None:
         ({"a.txt": "one\ntwo\n"}, ["a.txt"], "a has one label alone, 'a': give --corpus twice"),
         ({"a.txt": "one\ntwo\n", "b.txt": "one"}, ["a.txt", "b.txt"], "has one text alone with the label 'b'"),
         ({"t.csv": "a,b\n1,2\n"}, ["t.csv"], r"t.csv has no column 'text', it has a, b: name one by --text-column"),
+        ({"t.csv": "text,label\n"}, ["t.csv"], "t has no rows with a text in them"),
         ({"t.csv": "text,label\nfine,\n"}, ["t.csv"], r"t.csv, line 2: there is no label in this row"),
         ({"t.csv": "text,label\nx,y\n", "b.txt": "b"}, ["t.csv", "b.txt"], "has its labels in a column"),
         ({"t.csv": 'text,label\n"' + "x" * 200_000 + '",a\n'}, ["t.csv"], "t.csv, after line 1: field larger than"),
@@ -77,6 +79,12 @@ def test_columns_of_words_and_labels(here: Path, mark: str) -> None:
 def test_a_line_without_a_label_is_named(here: Path) -> None:
     (here / "c.conll").write_text("the DET\n\ncat\n")
     with pytest.raises(RnnError, match=r"^c.conll, line 3: 'cat' is no word with its label beside it$"):
+        read_tagged(["c.conll"])
+
+
+def test_columns_without_a_word_are_refused(here: Path) -> None:
+    (here / "c.conll").write_text("-DOCSTART- -X-\n\n")
+    with pytest.raises(RnnError, match=r"^c.conll has no word with a label beside it$"):
         read_tagged(["c.conll"])
 
 

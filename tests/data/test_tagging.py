@@ -59,3 +59,12 @@ def test_what_was_tagged_once_is_read_from_disk(tagger: None, home: Path, monkey
     assert tags_of(lines) == first
     assert calls == lines
     assert tags_of(lines[::-1]) == first[::-1]
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(tagger: None, home: Path) -> None:
+    (home / "data").write_text("a file stands here")
+    assert tags_of([["the", "wall"], ["a", "wall"]]) == [["DT", "NN"], ["DT", "NN"]]
+
+
+def test_words_with_blanks_in_them_are_no_other_words(tagger: None) -> None:
+    assert list(map(len, tags_of([["New York", "is"], ["New", "York", "is"]]))) == [2, 3]

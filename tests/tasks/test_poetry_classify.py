@@ -13,11 +13,11 @@ from rnncli.data import tagging
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS, poetry_classify
 from rnncli.tasks.base import resolve
-from rnncli.tasks.labelling import GivenText
-from rnncli.tasks.poetry_classify import ClassifyConfig, Divided, EvaluateOptions, classify, divide, evaluate
+from rnncli.tasks.labelling import GivenText, LabelledOptions
+from rnncli.tasks.poetry_classify import ClassifyConfig, Divided, classify, divide, evaluate
 
 TASK = TASKS["poetry-classify"]
-QUICK = {"hidden": "4", "epochs": 2, "word_size": 4, "char_size": 4, "folds": 3}
+QUICK = {"hidden": "4", "epochs": 2, "word_size": 4, "char_size": 4, "folds": 3, "ensemble": 1}
 
 
 @pytest.fixture
@@ -50,13 +50,16 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_a_fold_learns_nothing_of_its_held_out_texts(files: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_fold_learns_nothing_of_its_held_out_texts(
+    files: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, weighted: bool
+) -> None:
     """Other labels on what fold 2 holds out: its own net is the same to the bit, those that saw them are not."""
-    config = settings(files)
+    config = settings(files, class_weights=weighted)
     first = train(config, "first")
 
-    def changed(config: ClassifyConfig) -> Divided:
-        divided = divide(config)
+    def changed(config: ClassifyConfig, *, to_learn: bool = True) -> Divided:
+        divided = divide(config, to_learn=to_learn)
         flip = dict(zip(divided.classes, divided.classes[::-1], strict=True))
         labels = [
             flip[label] if held else label
@@ -75,7 +78,7 @@ def test_a_fold_knows_no_word_that_it_did_not_see(files: tuple[str, ...]) -> Non
     divided = divide(config)
     words = training.experiment.payload["lexicon"]["words"]
     for split in range(config.splits):
-        seen = {word for text in divided.training(split).texts for word in text.split()}
+        seen = {word for row in divided.seen(split).tolist() for word in divided.data.texts[row].split()}
         known = weights(training, split)["reader.known_words"][1:].tolist()
         assert {word for word, is_known in zip(words, known, strict=True) if is_known} == seen
 
@@ -116,7 +119,7 @@ def test_held_out_figures_are_those_of_the_nets_that_did_not_see_them(files: tup
         loss -= float(shares[answer].log())
         total, _ = sums.get(divided.groups[row], (0, answer))
         sums[divided.groups[row]] = (total + shares.log(), answer)
-    metrics = evaluate(trained, EvaluateOptions())
+    metrics = evaluate(trained, LabelledOptions())
     count = len(divided.data.texts)
     assert (metrics["texts"], metrics["accuracy"]) == (count, pytest.approx(hits / count))
     assert metrics["loss"] == pytest.approx(loss / count, rel=1e-5)
@@ -129,18 +132,22 @@ def test_held_out_figures_are_those_of_the_nets_that_did_not_see_them(files: tup
 def test_without_folds_some_are_held_out_or_none(files: tuple[str, ...]) -> None:
     held = divide(settings(files, folds=0, hold_out=7)).held
     assert (held.shape[1], int(held.sum())) == (1, 7)
-    training = train(settings(files, folds=0, epochs=30))
+    assert sum(batch.predictions for batch in train(settings(files, folds=0, hold_out=7)).experiment.batches(0)) == 33
+    training = train(settings(files, folds=0, epochs=30), "whole")
     assert training.trainer.progress.history[-1]["accuracy"] > 0.9  # of the texts it learned
     assert "accuracy_spread" not in training.trainer.progress.history[-1]
 
 
 def test_class_weights_are_those_of_scikit_learn(files: tuple[str, ...]) -> None:
+    """For each split, of what it may see alone."""
     from sklearn.utils.class_weight import compute_class_weight
 
-    labels = torch.tensor([0, 0, 0, 1])
-    loss = poetry_classify._loss(ClassifyConfig(class_weights=True), labels.bincount(), "cpu")
-    wanted = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels.numpy())
-    assert loss.keywords["weights"].tolist() == pytest.approx(wanted.tolist())
+    divided = divide(settings((files[0], f"few={files[1]}"), group="4"))
+    weights = poetry_classify.class_weights(divided)
+    for split in range(4):
+        seen = divided.answers[divided.seen(split)].numpy()
+        wanted = compute_class_weight("balanced", classes=np.array([0, 1]), y=seen)
+        assert weights[split].tolist() == pytest.approx(wanted.tolist())
 
 
 def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
@@ -165,7 +172,9 @@ def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
     ("flags", "words"),
     [
         ({"folds": 1}, "--folds must be 0 or at least 2"),
-        ({"folds": 30}, "has 20 groups of texts, too few for 30 folds"),
+        ({"folds": 30}, r"has too few groups of texts \(20\) for 30 folds"),
+        ({"folds": 0, "hold_out": 20, "group": "100"}, "a label would be held out whole"),
+        ({"patience": 2}, "nothing is chosen by what is held out"),
         ({"folds": 0, "hold_out": 40}, "leaves nothing to learn of 40 texts"),
         ({"group": "verse"}, "--group must be line, stanza, or a number of lines, not 'verse'"),
         ({"features": ("words", "sound")}, "--features must be of tags, words, chars, not 'sound'"),
@@ -186,7 +195,7 @@ def test_other_labels_are_refused(files: tuple[str, ...], tmp_path: Path) -> Non
     trained = load(train(settings(files)).run.folder / "best.safetensors")
     (tmp_path / "ce.txt").write_text("one\ntwo\n")
     with pytest.raises(UsageError, match="knows the labels ay, be, not ce: NAME=FILE gives a label"):
-        evaluate(trained, EvaluateOptions(corpus=(files[0], str(tmp_path / "ce.txt"))))
-    other = evaluate(trained, EvaluateOptions(corpus=(f"be={files[0]}", f"ay={files[1]}")))
-    mine = evaluate(trained, EvaluateOptions(corpus=files))
+        evaluate(trained, LabelledOptions(corpus=(files[0], str(tmp_path / "ce.txt"))))
+    other = evaluate(trained, LabelledOptions(corpus=(f"be={files[0]}", f"ay={files[1]}")))
+    mine = evaluate(trained, LabelledOptions(corpus=files))
     assert other["accuracy"] == pytest.approx(1 - mine["accuracy"])

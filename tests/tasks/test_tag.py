@@ -10,8 +10,8 @@ from rnncli.api import Training, load
 from rnncli.errors import UsageError
 from rnncli.tasks import TASKS, tag
 from rnncli.tasks.base import resolve
-from rnncli.tasks.labelling import GivenText
-from rnncli.tasks.tag import EvaluateOptions, TagConfig, evaluate
+from rnncli.tasks.labelling import GivenText, LabelledOptions
+from rnncli.tasks.tag import TagConfig, evaluate
 
 TASK = TASKS["tag"]
 QUICK = {"hidden": "6", "word_size": 6, "char_size": 6, "epochs": 2}
@@ -61,7 +61,7 @@ def test_every_tenth_sentence_is_held_out(file: str) -> None:
 
 def test_it_learns_spelling_and_is_measured_as_by_hand(file: str) -> None:
     trained = load(train(file, epochs=40, lr=0.02).run.folder / "best.safetensors")
-    metrics = evaluate(trained, EvaluateOptions())
+    metrics = evaluate(trained, LabelledOptions())
     held_out = tag.read_split(trained.config).held_out
     hits = []
     for words, labels in held_out.pairs:
@@ -83,13 +83,34 @@ def test_words_have_a_label_and_its_probability(file: str) -> None:
 def test_what_cannot_be_measured_is_refused(file: str, tmp_path: Path) -> None:
     trained = load(train(file, hold_out=0).run.folder / "best.safetensors")
     with pytest.raises(UsageError, match="no sentence was held out"):
-        evaluate(trained, EvaluateOptions())
+        evaluate(trained, LabelledOptions())
     (tmp_path / "other.conll").write_text("cat\tANIMAL\n")
     with pytest.raises(UsageError, match=r"other has the label ANIMAL, which .* does not know"):
-        evaluate(trained, EvaluateOptions(corpus=(str(tmp_path / "other.conll"),)))
-    assert evaluate(trained, EvaluateOptions(corpus=(file,)))["words"] == 120
+        evaluate(trained, LabelledOptions(corpus=(str(tmp_path / "other.conll"),)))
+    assert evaluate(trained, LabelledOptions(corpus=(file,)))["words"] == 120
     Path(file).write_text("dog\tNOUN\n")
     with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on: give --corpus"):
         tag.training_split(trained)
     with pytest.raises(UsageError, match="has 1 sentences: with --hold-out 1 none is left to learn"):
         train(file, "none", hold_out=1)
+
+
+def test_quotation_marks_are_read_alike_and_shown_as_written(file: str) -> None:
+    trained = load(train(file).run.folder / "best.safetensors")
+    (sentence,) = tag.tag(trained, GivenText(text='the "cat" wanders'))
+    assert [word.word for word in sentence] == ["the", '"', "cat", '"', "wanders"]
+
+    def scores(marks: tuple[str, str]) -> torch.Tensor:
+        data = tag.TaggedSentences("", [["the", marks[0], "cat", marks[1]]], [])
+        return tag.score(trained.model, tag._encode(trained.config, trained.payload, data))
+
+    assert torch.equal(scores(('"', '"')), scores(("``", "''")))
+
+
+def test_standard_input_cannot_be_read_again(file: str) -> None:
+    from dataclasses import replace
+
+    trained = load(train(file).run.folder / "best.safetensors")
+    again = replace(trained, config=replace(trained.config, corpus=("mine=-",)))
+    with pytest.raises(UsageError, match="learned from standard input, which cannot be read again"):
+        evaluate(again, LabelledOptions())
