@@ -1,14 +1,20 @@
-"""A few processes that work tasks off, each with a pipe of its own, and that end when the one that started them does."""
+"""A few processes that work tasks off, each with a pipe of its own; they end when the one that started them does."""
 
 import contextlib
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection, wait
-from typing import Any, TypeVar
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnncli.errors import RnnError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
+
+    Pipe = Connection[Any, Any]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -47,9 +53,9 @@ def each(
 class _Pool:
     def __init__(self, workers: int, work: Callable[[Any], Any]) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would take over locks of threads that it has not
-        self.idle: list[Connection] = []
-        self.busy: dict[Connection, Any] = {}
-        self.processes = []
+        self.idle: list[Pipe] = []
+        self.busy: dict[Pipe, Any] = {}
+        self.processes: list[SpawnProcess] = []
         for _ in range(workers):
             mine, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, work), daemon=True)
@@ -68,11 +74,11 @@ class _Pool:
                 with contextlib.suppress(OSError):  # it has died: reading from it says so
                     worker.send(ahead[0])
                 ahead = list(_take(tasks))
-            for worker in wait(list(self.busy), timeout=_POLL):
-                assert isinstance(worker, Connection)
+            ready: list[Any] = wait(list(self.busy), timeout=_POLL)
+            for worker in ready:
                 yield self._receive(worker)
 
-    def _receive(self, worker: Connection) -> tuple[Any, Any]:
+    def _receive(self, worker: "Pipe") -> tuple[Any, Any]:
         try:
             result, error = worker.recv()
         except (EOFError, OSError):
@@ -98,7 +104,7 @@ def _take(tasks: Iterator[Any]) -> Iterator[Any]:
         return
 
 
-def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+def _serve(connection: "Pipe", work: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to all processes; the first of them decides
     while True:
         try:
