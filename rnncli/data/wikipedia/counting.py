@@ -89,8 +89,8 @@ def read_words(segment: Segment) -> Iterator[tuple[str, int]]:
 class Counts:
     """Counts of words, of which only a bounded number is in memory; the rest lies on disk, sorted."""
 
-    def __init__(self, folder: Path, most: int = _MOST_COUNTED) -> None:
-        self.folder, self.most = folder, most
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.counter: Counter[str] = Counter()
         self.files: list[Path] = []
         self.written = 0
@@ -100,8 +100,8 @@ class Counts:
         counter = self.counter
         for word, count in words:
             counter[word] += count
-        if len(counter) > self.most:
-            kept = dict(counter.most_common(self.most // _KEPT))
+        if len(counter) > _MOST_COUNTED:
+            kept = dict(counter.most_common(_MOST_COUNTED // _KEPT))
             self._spill(item for item in sorted(counter.items()) if item[0] not in kept)
             self.counter = Counter(kept)
 

@@ -10,6 +10,7 @@ from rnncli.data.wikipedia.dump import CUT, LONGEST_PAGE, UNIT, Article, Report,
 from rnncli.data.wikipedia.wikitext import clean
 
 _BETWEEN = re.compile(rb"\s*+(</mediawiki>)?+\s*+(<\?xml[^>]*>)?+\s*+(<mediawiki\b.*?(</siteinfo>|>))?\s*+", re.DOTALL)
+_FOOTER = b"</mediawiki>"
 _PAGE = re.compile(
     rb"<page>\s*<title>([^<]*)</title>\s*(?:<ns>(-?\d+)</ns>\s*)?<id>(\d+)</id>\s*(<redirect\b[^>]*>)?.*?<revision\b",
     re.DOTALL,
@@ -76,7 +77,11 @@ def pages(chunks: Iterator[bytes | None], unit: Unit, report: Report) -> Iterato
         if len(buffer) > LONGEST_PAGE:
             report.page_lost(f"{LONGEST_PAGE >> 20} MB without the end of a page")
             buffer, whole = buffer[-UNIT:], False
-    _check_rest(buffer, unit, own, report)
+    rest = buffer if own is None else buffer[: max(own, 0)]
+    if b"<page>" in rest:
+        report.page_lost("cut short", _title(rest))
+    elif CUT not in rest or unit.last:
+        _check_rest(rest.strip(), unit, report, within=not whole)
 
 
 def _page_open(buffer: bytes, own: int) -> bool:
@@ -91,7 +96,7 @@ def _half_tag(buffer: bytes) -> bool:
 def _one_page(page: bytes, report: Report) -> Iterator[bytes]:
     inner = page.rfind(b"<page>")
     if inner > 0:  # one whose end is missing came before
-        report.page_lost("a page without an end")
+        report.page_lost("no end")
         page = page[inner:]
     if CUT in page:
         report.page_lost("cut by the damage", _title(page))
@@ -104,15 +109,17 @@ def _check_between(between: bytes, report: Report) -> None:
         report.page_lost("what stands there is no page")
 
 
-def _check_rest(buffer: bytes, unit: Unit, own: int | None, report: Report) -> None:
-    """What is left when no more pages follow: a page that was cut, or the end of the dump."""
-    rest = buffer if own is None else buffer[: max(own, 0)]
-    if b"<page>" in rest:
-        report.page_lost("cut short", _title(rest))
-    elif unit.last:
-        if b"</mediawiki>" not in rest:
+def _check_rest(rest: bytes, unit: Unit, report: Report, *, within: bool) -> None:
+    """What is left when no more pages begin, which may be cut anywhere where streams of bz2 are.
+
+    `within` says that none has begun in this unit: it may lie in the middle of one.
+    """
+    if unit.last:
+        if _FOOTER not in rest and not (within and rest and _FOOTER.endswith(rest)):
             report.page_lost("the dump ends without </mediawiki>: the rest is missing")
-    elif rest and not rest.isspace() and CUT not in rest and not _BETWEEN.fullmatch(rest) and not _half_tag(rest):
+        return
+    cut_header = unit.first and rest.startswith((b"<mediawiki", b"<?xml"))
+    if not (within or cut_header or _FOOTER.startswith(rest) or _BETWEEN.fullmatch(rest) or _half_tag(rest)):
         report.page_lost("what stands there is no page")
 
 

@@ -308,15 +308,19 @@ def _unless_there(folder: Path | None, plan: Record) -> Path | None:
     """The folder, unless it holds what is planned already; raises UsageError where it holds something else."""
     if folder is None or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
-    with contextlib.suppress(RnnError, KeyError, TypeError):
+    try:
         found = _index(folder)
         sources = [{key: source[key] for key in ("size", "fingerprint")} for source in found["sources"]]
-        if {"sources": sources, "settings": found["settings"], "schema": found["schema"]} == plan:
-            return None
+        planned = {"sources": sources, "settings": found["settings"], "schema": found["schema"]}
+    except (RnnError, KeyError, TypeError):
+        raise UsageError(
+            f"{folder} is there already and was not made by `rnn data prepare`: take another name"
+        ) from None
+    if planned != plan:
         raise UsageError(
             f"{folder} was prepared from other sources or with other settings: take another name, or delete it"
         )
-    raise UsageError(f"{folder} is there already and was not made by `rnn data prepare`: take another name")
+    return None
 
 
 def _index(folder: Path) -> Record:

@@ -8,7 +8,7 @@ _SHORT = (
     " al etc approx Mt Ft Bros Inc Ltd Co Corp pp ed eds trans"
 )
 _END = re.compile(
-    r"[.!?](?<!\b[^\W\d_]\.)"
+    r"[.!?](?<![\s.(\[–-][^\W\d_]\.)"
     + "".join(rf"(?<!\b{word}\.)" for word in _SHORT.split())
     + r"(?:[\"'”’»)\]]*+) ++(?=[\"'“‘«(\[]*+[A-Z0-9À-ÖØ-ÞĀ-ſΑ-ΩА-Я])"
 )

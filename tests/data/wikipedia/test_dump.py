@@ -159,7 +159,7 @@ def test_a_damaged_stream_costs_its_own_pages_only(tmp_path: Path) -> None:
     ("old", "new", "what"),
     [
         ("<page>\n    <title>Page 7", "<pbge>\n    <title>Page 7", "what stands there is no page after page 'Page 6'"),
-        ("  </page>\n  <page>\n    <title>Page 8", "<page>\n    <title>Page 8", "a page without an end after page 'Page 6'"),
+        ("</page>\n  <page>\n    <title>Page 8", "<page>\n    <title>Page 8", "no end after page 'Page 6'"),
         ("<title>Page 7<", "<tile>Page 7<", "its parts are damaged after page 'Page 6'"),
         ("Text number 7.", "Text nunber 7.", "page 'Page 7': its text is damaged"),
         ("Text number 7.", "Text \x01number 7.", "page 'Page 7': its text is damaged"),
