@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -24,25 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 RNN = [sys.executable, "-m", "rnncli", "data", "prepare"]
-MARKUP = (
-    "[[",
-    "]]",
-    "{{",
-    "}}",
-    "{|",
-    "|}",
-    "<ref",
-    "</",
-    "&nbsp;",
-    "&lt;",
-    "&amp;",
-    "'''",
-    "''",
-    "|",
-    "==",
-    "__",
-    "()",
-)
+MARKUP = ("[[", "]]", "{{", "}}", "{|", "|}", "<ref", "</", "&nbsp;", "&lt;", "&amp;", "'''", "''", "|", "==", "()")
 """What stands for markup that was left in a text."""
 
 
@@ -50,6 +33,7 @@ class Cost(NamedTuple):
     """What a command took."""
 
     seconds: float
+    cpu: float  # seconds of all its processes together
     megabytes: float
 
 
@@ -88,17 +72,20 @@ def main() -> None:
                 costs[row].append(measured(command))
                 for out in (folder / "out", folder / "data"):
                     shutil.rmtree(out, ignore_errors=True)
-        print("| what | seconds (best) | all rounds | peak MB |\n| --- | --- | --- | --- |")
-        print(f"| bz2 decoding alone, two threads | {min(decoding):.1f} | {all_of(decoding)} | |")
+        print("| what | seconds (best) | all rounds | CPU seconds (best) | peak MB |\n| --- | --- | --- | --- | --- |")
+        show("bz2 decoding alone, two threads", decoding)
         for row, each in costs.items():
-            seconds = [cost.seconds for cost in each]
-            print(f"| {row} | {min(seconds):.1f} | {all_of(seconds)} | {max(cost.megabytes for cost in each):.0f} |")
+            show(row, each)
         if arguments.wikiextractor:
             compare_quality(arguments.sample, arguments.wikiextractor, folder)
 
 
-def all_of(seconds: list[float]) -> str:
-    return ", ".join(f"{each:.1f}" for each in seconds)
+def show(row: str, costs: list[Cost]) -> None:
+    """Print a row of the table."""
+    seconds = [cost.seconds for cost in costs]
+    rounds = ", ".join(f"{each:.1f}" for each in seconds)
+    cpu, memory = min(cost.cpu for cost in costs), max(cost.megabytes for cost in costs)
+    print(f"| {row} | {min(seconds):.1f} | {rounds} | {cpu:.1f} | {f'{memory:.0f}' if memory else ''} |", flush=True)
 
 
 def make_dump(sample: Path, target: Path, copies: int) -> int:
@@ -115,17 +102,17 @@ def make_dump(sample: Path, target: Path, copies: int) -> int:
     return begin + copies * sum(map(len, pages)) + len(xml) - end
 
 
-def decode_on_two_threads(dump: Path) -> float:
-    """Seconds for decoding every stream."""
+def decode_on_two_threads(dump: Path) -> Cost:
+    """What decoding every stream takes."""
     data = dump.read_bytes()
     starts = [found.start() for found in re.finditer(rb"BZh91AY&SY", data)]
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(2) as threads:
         for _ in threads.map(
             lambda at: bz2.decompress(data[at[0] : at[1]]), zip(starts, [*starts[1:], len(data)], strict=True)
         ):
             pass
-    return time.perf_counter() - began
+    return Cost(time.perf_counter() - began, time.process_time() - cpu, 0)
 
 
 def extractor(program: str, dump: Path, out: Path) -> list[str]:
@@ -134,7 +121,7 @@ def extractor(program: str, dump: Path, out: Path) -> list[str]:
 
 def measured(command: list[str]) -> Cost:
     """Run a command to its end."""
-    began = time.perf_counter()
+    began, before = time.perf_counter(), cpu_of_children()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     peak = 0
     while process.poll() is None:
@@ -144,7 +131,13 @@ def measured(command: list[str]) -> Cost:
     _, errors = process.communicate()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}\n{errors}")
-    return Cost(seconds, peak / 1e6)
+    return Cost(seconds, cpu_of_children() - before, peak / 1e6)
+
+
+def cpu_of_children() -> float:
+    """CPU seconds of all processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def family(pid: int) -> list[int]:

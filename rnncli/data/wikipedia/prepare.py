@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from rnncli.data.corpora import CORPORA
 from rnncli.data.shards import INDEX, SCHEMA
 from rnncli.data.wikipedia import pages, texts
 from rnncli.data.wikipedia.dump import Report, Source, Unit, units
@@ -74,9 +75,11 @@ class Task:
 
 
 def shards_folder(name: str) -> Path:
-    """Where the shards of that name go; raises UsageError for what cannot be a folder's name."""
+    """Where the shards of that name go; raises UsageError for what cannot be a folder's name, or is taken."""
     if not name or name.startswith((".", "-")) or name.endswith(".part") or set(name) & set("/\\:=\0\n"):
         raise UsageError(f"--name {name!r} cannot be the name of a folder: take letters, digits, - and _")
+    if name in CORPORA:
+        raise UsageError(f"--name {name} is that of a registered corpus: take another name")
     return data_dir() / name
 
 

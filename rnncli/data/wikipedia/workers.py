@@ -92,7 +92,7 @@ class _Pool:
         for connection in (*self.idle, *self.busy):
             connection.close()
         for process in self.processes:
-            process.terminate()
+            process.kill()  # what it was writing counts only once this process has noted it
         for process in self.processes:
             process.join()
             process.close()
@@ -105,7 +105,9 @@ def _take(tasks: Iterator[Any]) -> Iterator[Any]:
 
 
 def _serve(connection: "Pipe", work: Callable[[Any], Any]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to all processes; the first of them decides
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # they go to all processes; the first of them decides
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     while True:
         try:
             task = connection.recv()
