@@ -112,14 +112,21 @@ def prepare(
             job.run()
             _refuse_loss(job.facts, keep_going)
             job.finish(missing)
+    for folder in outputs.folders:  # where the work was done, if a kill came just before it was removed
+        shutil.rmtree(_part_of(folder), ignore_errors=True)
     facts = {key: value for folder in outputs.folders for key, value in _index(folder).items()}
     _refuse_loss(facts, keep_going)
     return facts | {"status": "prepared" if missing.folders else "already there"}
 
 
+def _part_of(folder: Path) -> Path:
+    """The folder beside it that holds the work."""
+    return folder.absolute().with_name(f"{folder.name}.part")
+
+
 def _part(folder: Path, stack: contextlib.ExitStack) -> Path:
-    """The folder beside it that holds the work, locked."""
-    part = folder.absolute().with_name(f"{folder.name}.part")
+    """Make and lock the folder for the work."""
+    part = _part_of(folder)
     try:
         part.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -232,8 +239,6 @@ class _Job:
             ready.append((write_shards(self.parts.shards, self.records, index, self.hooks.check), missing.shards))
         for folder, place in ready:
             put(folder, place)
-        for part in self.parts.folders:
-            shutil.rmtree(part, ignore_errors=True)
 
 
 def work(task: Task) -> Record:

@@ -323,6 +323,7 @@ def test_memory_does_not_grow_with_new_words(home: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(dump, "UNIT", 25_000)
     monkeypatch.setattr(counting, "_MOST_WORDS", 500)
     monkeypatch.setattr(counting, "_MOST_COUNTED", 2_000)
+    monkeypatch.setattr(counting, "_FAN_IN", 4)
     peaks = []
     for size in (25, 100):
         path = tmp_path / f"new-{size}.xml"
