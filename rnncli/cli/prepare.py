@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, note, print_json
+from rnncli.cli.screen import AsJson, print_json, warn
 from rnncli.errors import Interrupted, UsageError
 from rnncli.home import data_dir
 
@@ -48,7 +48,7 @@ def prepare_corpus(
     An interrupted prepare goes on where it was when the same command is given again.
     """
     from rnncli.data.wikipedia.dump import find_sources
-    from rnncli.data.wikipedia.prepare import Outputs, Settings, prepare, shards_folder
+    from rnncli.data.wikipedia.prepare import Outputs, Settings, prepare, said_of, shards_folder
     from rnncli.data.wikipedia.workers import default_workers
 
     if name is None and text is None:
@@ -66,17 +66,10 @@ def prepare_corpus(
     if as_json:
         print_json(facts | {"data_dir": str(data_dir()), "folders": where})
         return
-    _say_loss(facts)
+    if facts["lost"]["first"] is not None:
+        warn(said_of(facts["lost"]))
     for line in _lines(facts, outputs.shards, outputs.text):
         typer.echo(line)
-
-
-def _say_loss(facts: dict[str, Any]) -> None:
-    lost = facts["lost"]
-    if lost["first"] is not None:
-        note(
-            f"rnn: warning: {lost['pages']:,} pages and {lost['bytes']:,} bytes were lost, the first at {lost['first']}"
-        )
 
 
 def _lines(facts: dict[str, Any], shards: Path | None, text: Path | None) -> Iterator[str]:

@@ -86,7 +86,7 @@ def _decode(file: BinaryIO, begin: int, end: int) -> Iterator[bytes | Damage]:
             at = stream.end
             continue
         following = _next_start(file, at + 1, end)
-        yield Damage(at, following - at, stream.damage)
+        yield Damage(stream.sound, following - stream.sound, stream.damage)
         at = following
 
 
@@ -103,11 +103,11 @@ def _next_start(file: BinaryIO, at: int, end: int) -> int:
 
 
 class _Stream:
-    """One stream, read in pieces; `damage` says why it ended early, `end` where it ended."""
+    """One stream, read in pieces; `end` says where it ended, or `damage` why and `sound` about where it ended early."""
 
     def __init__(self, file: BinaryIO, begin: int, limit: int) -> None:
         self.file, self.at, self.limit = file, begin, limit
-        self.end = begin
+        self.end = self.sound = begin
         self.damage: str | None = None
 
     def chunks(self) -> Iterator[bytes]:
@@ -119,6 +119,7 @@ class _Stream:
             if decoder.needs_input:
                 self.file.seek(self.at)
                 data = self.file.read(min(_PIECE, self.limit - self.at))
+                self.sound = self.at
                 self.at += len(data)
                 if not data:
                     self.damage = "the file ends in the middle"

@@ -294,11 +294,14 @@ def _refuse_loss(facts: Record, keep_going: bool) -> None:
     lost = facts["lost"]
     if lost["first"] is None or keep_going:
         return
+    raise RnnError(f"damaged: {said_of(lost)}; get a sound copy, or take the rest with --keep-going")
+
+
+def said_of(lost: Record) -> str:
+    """What was lost, in words."""
+    pages = f"{lost['pages']:,} page{'' if lost['pages'] == 1 else 's'}"
     unread = f" and {lost['bytes']:,} compressed bytes" if lost["bytes"] else ""
-    raise RnnError(
-        f"damaged: {lost['pages']:,} pages{unread} were lost, the first at {lost['first']};"
-        " get a sound copy, or take the rest with --keep-going"
-    )
+    return f"{pages}{unread} lost, the first at {lost['first']}"
 
 
 def fingerprint(path: Path) -> str:
