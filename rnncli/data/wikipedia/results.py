@@ -7,12 +7,16 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rnncli.data.shards import INDEX, SCHEMA, VOCABULARY, ShardWriter
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.data.wikipedia.journal import Record
 from rnncli.errors import RnnError
 from rnncli.files import sync_folder, write_file
+
+if TYPE_CHECKING:
+    from rnncli.data.wikipedia.counting import Segment
 
 
 def stem_of(number: int) -> str:
@@ -35,7 +39,7 @@ def write_text(part: Path, records: list[Record], facts: Record) -> Path:
 
 def write_shards(part: Path, records: list[Record], facts: Record, check: Callable[[], None]) -> Path:
     """Number the words of all segments alike, and write shards, vocabulary and index into one folder."""
-    from rnncli.data.wikipedia.counting import FIRST_RANK, Counts, ranked_ids, read_words, segment_files
+    from rnncli.data.wikipedia.counting import ranked_ids, segment_files
 
     segments = [
         segment_files(part, stem_of(record["unit"]), place)
@@ -45,24 +49,7 @@ def write_shards(part: Path, records: list[Record], facts: Record, check: Callab
     if not segments:
         raise RnnError(f"no word is in the {facts['articles']:,} articles of {facts['sources'][0]['path']}")
     ready = _fresh(part / "ready")
-    counts = Counts(_fresh(part / "counts"))
-    for segment in segments:
-        check()
-        counts.add(read_words(segment))
-    words, different = counts.most_frequent(facts["settings"]["max_words"])
-    del counts
-    data = "".join(f"{word}\t{count}\n" for word, count in words).encode()
-    write_file(ready / VOCABULARY, data)
-    ranks = {word: FIRST_RANK + rank for rank, (word, _) in enumerate(words)}
-    known = sum(count for _, count in words)
-    vocabulary = {
-        "file": VOCABULARY,
-        "words": len(words),
-        "left_out": different - len(words),
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-    del words, data
+    ranks, known, vocabulary = _vocabulary(part, ready, segments, facts["settings"]["max_words"], check)
     writer = ShardWriter(ready, len(ranks))
     for segment in segments:
         check()
@@ -85,6 +72,30 @@ def write_shards(part: Path, records: list[Record], facts: Record, check: Callab
     }
     write_file(ready / INDEX, _json(index))
     return ready
+
+
+def _vocabulary(
+    part: Path, ready: Path, segments: "list[Segment]", most: int, check: Callable[[], None]
+) -> tuple[dict[str, int], int, Record]:
+    """Write the most frequent words: their ids, how often they are there together, and what the index says of them."""
+    from rnncli.data.wikipedia.counting import FIRST_RANK, Counts, read_words
+
+    counts = Counts(_fresh(part / "counts"))
+    for segment in segments:
+        check()
+        counts.add(read_words(segment))
+    words, different = counts.most_frequent(most)
+    data = "".join(f"{word}\t{count}\n" for word, count in words).encode()
+    write_file(ready / VOCABULARY, data)
+    ranks = {word: FIRST_RANK + rank for rank, (word, _) in enumerate(words)}
+    entry = {
+        "file": VOCABULARY,
+        "words": len(words),
+        "left_out": different - len(words),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    return ranks, sum(count for _, count in words), entry
 
 
 def _fresh(folder: Path) -> Path:
