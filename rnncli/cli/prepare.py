@@ -4,13 +4,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, note, print_json
+from rnncli.cli.screen import AsJson, print_json, warn
 from rnncli.errors import Interrupted, UsageError
 from rnncli.home import data_dir
+
+if TYPE_CHECKING:
+    from rnncli.data.wikipedia.prepare import Hooks
 
 Dumps = Annotated[
     list[str],
@@ -45,13 +48,15 @@ def prepare_corpus(
     An interrupted prepare goes on where it was when the same command is given again.
     """
     from rnncli.data.wikipedia.dump import find_sources
-    from rnncli.data.wikipedia.prepare import Outputs, Settings, prepare, shards_folder
+    from rnncli.data.wikipedia.prepare import Outputs, Settings, prepare, said_of, shards_folder
     from rnncli.data.wikipedia.workers import default_workers
 
     if name is None and text is None:
-        raise UsageError("nothing to make: give --name NAME for shards of token ids, --text DIR for clean text, or both")
+        raise UsageError(
+            "nothing to make: give --name NAME for shards of token ids, --text DIR for clean text, or both"
+        )
     outputs = Outputs(None if name is None else shards_folder(name), text)
-    sources = find_sources(dumps)[:max_files]
+    sources = find_sources(dumps, max_files)
     settings = Settings(by_paragraph, max_articles, max_words)
     with _shown(sum(source.size for source in sources)) as hooks:
         facts = prepare(
@@ -61,15 +66,10 @@ def prepare_corpus(
     if as_json:
         print_json(facts | {"data_dir": str(data_dir()), "folders": where})
         return
-    _say_loss(facts)
+    if facts["lost"]["first"] is not None:
+        warn(said_of(facts["lost"]))
     for line in _lines(facts, outputs.shards, outputs.text):
         typer.echo(line)
-
-
-def _say_loss(facts: dict[str, Any]) -> None:
-    lost = facts["lost"]
-    if lost["first"] is not None:
-        note(f"rnn: warning: {lost['pages']:,} pages and {lost['bytes']:,} bytes were lost, the first at {lost['first']}")
 
 
 def _lines(facts: dict[str, Any], shards: Path | None, text: Path | None) -> Iterator[str]:
@@ -80,36 +80,39 @@ def _lines(facts: dict[str, Any], shards: Path | None, text: Path | None) -> Ite
         vocabulary = facts["vocabulary"]
         left = f", {vocabulary['left_out']:,} rarer ones are UNKNOWN" if vocabulary["left_out"] else ""
         yield (
-            f"{facts['name']}: {facts['status']} ({shards}: {facts['articles']:,} articles, {facts['sequences']:,} {kind},"
-            f" {facts['tokens']:,} tokens, {vocabulary['words']:,} words{left})"
+            f"{facts['name']}: {facts['status']} ({shards}: {facts['articles']:,} articles,"
+            f" {facts['sequences']:,} {kind}, {facts['tokens']:,} tokens, {vocabulary['words']:,} words{left})"
         )
 
 
 @contextmanager
-def _shown(total: int) -> Iterator[Any]:
-    """The hooks that draw a bar on standard error, and that stop the work when a signal asks for it."""
+def _shown(total: int) -> "Iterator[Hooks]":
+    """Hooks that draw a bar on standard error once work is done, and stop it when a signal asks for that."""
     from tqdm import tqdm
 
     from rnncli.data.wikipedia.prepare import Hooks
     from rnncli.training.interrupts import noted_interrupts
 
-    on_screen = sys.stderr.isatty()
-    interval = 0.1 if on_screen else 15.0
-    with (
-        noted_interrupts() as interrupts,
-        tqdm(total=total, unit="B", unit_scale=True, mininterval=interval, maxinterval=max(interval, 10.0)) as bar,
-    ):
+    class Shown(Hooks):
         count = 0
+        bar: Any = None
 
-        def progress(size: int, articles: int) -> None:
-            nonlocal count
-            count += articles
-            bar.set_postfix_str(f"{count:,} articles", refresh=False)
-            bar.update(size)
+        def progress(self, size: int, articles: int) -> None:
+            if self.bar is None:
+                interval = 0.1 if sys.stderr.isatty() else 15.0
+                self.bar = tqdm(total=total, unit="B", unit_scale=True, mininterval=interval, maxinterval=interval)
+            self.count += articles
+            self.bar.set_postfix_str(f"{self.count:,} articles", refresh=False)
+            self.bar.update(size)
 
-        def check() -> None:
+        def check(self) -> None:
             if interrupts.received:
-                bar.close()
                 raise Interrupted("stopped: the same command goes on where it was", interrupts.received)
 
-        yield Hooks(progress, check)
+    with noted_interrupts() as interrupts:
+        shown = Shown()
+        try:
+            yield shown
+        finally:
+            if shown.bar is not None:
+                shown.bar.close()

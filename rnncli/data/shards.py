@@ -84,13 +84,13 @@ class Shards:
         for entry in (*self.index["shards"], self.index["vocabulary"]):
             path = self.folder / entry["file"]
             try:
-                sound = path.stat().st_size == entry["bytes"] and (
-                    not contents or file_sha256(path) == entry["sha256"]
-                )
+                sound = path.stat().st_size == entry["bytes"] and (not contents or file_sha256(path) == entry["sha256"])
             except OSError:
                 sound = False
             if not sound:
-                raise RnnError(f"shards {self.name} are damaged: {path} is missing or not as it was made; {_again(self.folder)}")
+                raise RnnError(
+                    f"shards {self.name} are damaged: {path} is missing or not as it was made; {_again(self.folder)}"
+                )
 
     def _words(self) -> Iterator[tuple[str, int]]:
         for line in (self.folder / VOCABULARY).read_text("utf-8").split("\n")[:-1]:
@@ -114,7 +114,9 @@ def _read_index(folder: Path) -> dict[str, Any]:
             raise RnnError(
                 f"shards {folder.name} are half-made: run the same `rnn data prepare` again, it goes on"
             ) from None
-        raise RnnError(f"no shards are in {folder}: make them with `rnn data prepare DUMP --name {folder.name}`") from None
+        raise RnnError(
+            f"no shards are in {folder}: make them with `rnn data prepare DUMP --name {folder.name}`"
+        ) from None
     except OSError as error:
         raise RnnError(f"{folder / INDEX} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):

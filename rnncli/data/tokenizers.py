@@ -17,7 +17,7 @@ def verse_words(line: str) -> list[str]:
 
 
 # In this order: a possessive ending; initials and u.s.; a number with a point; a word, with apostrophes inside it.
-_WIKI_WORD = r"'s\b|(?:[^\W\d_]\.){2,}|\d+(?:\.\d+)+(?!\w)|[^\W_]+(?:'(?!s\b)[^\W_]+)*"
+_WIKI_WORD = r"'s\b|(?:[^\W\d_]\.){2,}|\d+(?:\.\d+)+|[^\W_]+(?:'(?!s\b)[^\W_]+)*"
 _wiki_words = re.compile(_WIKI_WORD).findall
 _wiki_words_and_ends = re.compile(rf"{_WIKI_WORD}|\n").findall
 _THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
@@ -26,8 +26,8 @@ _THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
 def wiki_words(text: str) -> list[str]:
     """Words of encyclopedic prose: lower-cased, punctuation dropped, hyphens and slashes part words.
 
-    Apostrophes stay inside words (don't), a possessive 's is a word of its own; initials keep their dots (u.s.), numbers
-    their decimal point, but not commas between thousands (1,000 is 1000).
+    Apostrophes stay inside words (don't), a possessive 's is a word of its own; initials keep their dots (u.s.),
+    numbers their decimal point, but not commas between thousands (1,000 is 1000).
     """
     return _wiki_words(_plain(text))
 

@@ -9,11 +9,12 @@ from typing import BinaryIO
 
 STRETCH = 1 << 20
 """Compressed bytes that one worker takes at a time, at least: streams are not divided."""
-LONGEST = 8 << 20
+LONGEST = 4 << 20
 """A stream longer than this is decoded as it is read, not by a worker."""
 CHUNK = 1 << 20
 """Decoded bytes at a time: a block of bz2 is shorter, so that at most one chunk comes from a damaged one."""
 
+_PIECE = 1 << 18  # compressed bytes read at a time
 _STREAM = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")  # a header, then a first block or the end of an empty stream
 _MARK = 10  # bytes of it
 
@@ -73,11 +74,7 @@ def decode(path: Path, begin: int, end: int) -> Iterator[bytes | Damage | None]:
     with path.open("rb") as file:
         yield from _decode(file, begin, end)
         yield None
-        size = path.stat().st_size
-        while end < size:
-            file.seek(end)
-            begin, end = end, min(size, end + STRETCH)
-            yield from _decode(file, begin, end)
+        yield from _decode(file, end, path.stat().st_size)
 
 
 def _decode(file: BinaryIO, begin: int, end: int) -> Iterator[bytes | Damage]:
@@ -89,7 +86,7 @@ def _decode(file: BinaryIO, begin: int, end: int) -> Iterator[bytes | Damage]:
             at = stream.end
             continue
         following = _next_start(file, at + 1, end)
-        yield Damage(at, following - at, stream.damage)
+        yield Damage(stream.sound, following - stream.sound, stream.damage)
         at = following
 
 
@@ -106,11 +103,11 @@ def _next_start(file: BinaryIO, at: int, end: int) -> int:
 
 
 class _Stream:
-    """One stream, read in pieces; `damage` says why it ended early, `end` where it ended."""
+    """One stream, read in pieces; `end` says where it ended, or `damage` why and `sound` about where it ended early."""
 
     def __init__(self, file: BinaryIO, begin: int, limit: int) -> None:
         self.file, self.at, self.limit = file, begin, limit
-        self.end = begin
+        self.end = self.sound = begin
         self.damage: str | None = None
 
     def chunks(self) -> Iterator[bytes]:
@@ -121,7 +118,8 @@ class _Stream:
             data = b""
             if decoder.needs_input:
                 self.file.seek(self.at)
-                data = self.file.read(min(CHUNK, self.limit - self.at))
+                data = self.file.read(min(_PIECE, self.limit - self.at))
+                self.sound = self.at
                 self.at += len(data)
                 if not data:
                     self.damage = "the file ends in the middle"

@@ -62,6 +62,7 @@ class Segments:
             segment.words.write_text("".join(lines), "utf-8")
             ids.astype("<u2" if len(self.numbers) <= 1 << 16 else "<u4").tofile(segment.ids)
             self.sizes.append(segment.ids.stat().st_size)
+        self.numbers.default_factory = None  # it refers to its dictionary, which would stay until a collection
         self._begin()
 
 
@@ -74,7 +75,8 @@ def _without_empty(ids: Ids) -> Ids:
     """Without the ends of sequences that hold no word."""
     kept = ids != 0
     kept[1:] |= ids[:-1] != 0
-    return ids[kept]
+    whole: Ids = ids[kept]
+    return whole
 
 
 def read_words(segment: Segment) -> Iterator[tuple[str, int]]:
@@ -87,8 +89,8 @@ def read_words(segment: Segment) -> Iterator[tuple[str, int]]:
 class Counts:
     """Counts of words, of which only a bounded number is in memory; the rest lies on disk, sorted."""
 
-    def __init__(self, folder: Path, most: int = _MOST_COUNTED) -> None:
-        self.folder, self.most = folder, most
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.counter: Counter[str] = Counter()
         self.files: list[Path] = []
         self.written = 0
@@ -98,8 +100,8 @@ class Counts:
         counter = self.counter
         for word, count in words:
             counter[word] += count
-        if len(counter) > self.most:
-            kept = dict(counter.most_common(self.most // _KEPT))
+        if len(counter) > _MOST_COUNTED:
+            kept = dict(counter.most_common(_MOST_COUNTED // _KEPT))
             self._spill(item for item in sorted(counter.items()) if item[0] not in kept)
             self.counter = Counter(kept)
 
@@ -125,8 +127,7 @@ class Counts:
         Only words that are kept are held in memory: a first pass finds how often a word must be there for it.
         """
         sizes = Counter(count for _, count in self.sorted())
-        least, room, ties = _threshold(sizes, most)
-        del room
+        least, ties = _threshold(sizes, most)
         kept = []
         for word, count in self.sorted():
             if count > least or (count == least and ties > 0):
@@ -136,14 +137,14 @@ class Counts:
         return kept, sum(sizes.values())
 
 
-def _threshold(sizes: Counter[int], most: int) -> tuple[int, int, int]:
-    """The least count that is kept, the words above it, and how many of exactly that count have room."""
+def _threshold(sizes: Counter[int], most: int) -> tuple[int, int]:
+    """The least count that is kept, and how many words of exactly that count have room."""
     above = 0
     for count in sorted(sizes, reverse=True):
         if above + sizes[count] >= most:
-            return count, above, most - above
+            return count, most - above
         above += sizes[count]
-    return 0, above, 0
+    return 0, 0
 
 
 def _read(file: Path) -> Iterator[tuple[str, int]]:
@@ -170,7 +171,8 @@ def ranked_ids(segment: Segment, ranks: dict[str, int]) -> Ids:
     found = np.empty(len(words) + 1, np.uint32)
     found[0] = 1
     found[1:] = [ranks.get(word, UNKNOWN) for word, _ in words]
-    return found[local]
+    ids: Ids = found[local]
+    return ids
 
 
 FIRST_RANK = len(SPECIALS)

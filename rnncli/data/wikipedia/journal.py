@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rnncli.errors import RnnError
+from rnncli.files import write_file
 
 Record = dict[str, Any]
 
@@ -24,18 +25,15 @@ class Journal:
             self.done = {record["unit"]: record for record in lines[1:]}
         else:
             _empty(folder)
-        self.file: TextIO = (folder / _FILE).open("w", encoding="utf-8")
-        for line in ({"plan": plan}, *self.done.values()):
-            self._write(line)
+        kept = ({"plan": plan}, *self.done.values())
+        write_file(folder / _FILE, "".join(json.dumps(line) + "\n" for line in kept).encode())  # without a cut line
+        self.file: TextIO = (folder / _FILE).open("a", encoding="utf-8")
 
     def add(self, record: Record) -> None:
         """Note that a unit is done."""
         self.done[record["unit"]] = record
-        self._write(record)
-
-    def _write(self, line: Record) -> None:
         try:
-            self.file.write(json.dumps(line) + "\n")
+            self.file.write(json.dumps(record) + "\n")
             self.file.flush()
         except OSError as error:
             raise RnnError(f"cannot write {self.folder / _FILE}: {error.strerror}") from None

@@ -6,20 +6,20 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import rnncli
-from rnncli.data.shards import INDEX, SCHEMA, VOCABULARY, ShardWriter
-from rnncli.data.vocabulary import SPECIALS
-from rnncli.data.wikipedia.dump import Report, Source, Unit, articles, units
+from rnncli.data.corpora import CORPORA
+from rnncli.data.shards import INDEX, SCHEMA
+from rnncli.data.wikipedia import pages, texts
+from rnncli.data.wikipedia.dump import Report, Source, Unit, units
 from rnncli.data.wikipedia.journal import Journal, Record
+from rnncli.data.wikipedia.results import put, stem_of, write_shards, write_text
 from rnncli.data.wikipedia.sentences import one_a_line
 from rnncli.data.wikipedia.workers import each
 from rnncli.errors import RnnError, UsageError
-from rnncli.files import lock_folder, sync_folder, write_file
+from rnncli.files import lock_folder
 from rnncli.home import data_dir
 
 TOKENIZER = "wiki-words"
@@ -52,12 +52,14 @@ class Outputs:
         return [folder for folder in (self.shards, self.text) if folder is not None]
 
 
-@dataclass(frozen=True)
 class Hooks:
-    """What is called while the work goes on."""
+    """What is called while the work goes on; by themselves they do nothing."""
 
-    progress: Callable[[int, int], None] = lambda size, articles: None  # bytes of the sources, articles
-    check: Callable[[], None] = lambda: None  # may raise, to stop
+    def progress(self, size: int, articles: int) -> None:
+        """So many bytes of the sources and so many articles more are done."""
+
+    def check(self) -> None:
+        """May raise, to stop."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,11 @@ class Task:
 
 
 def shards_folder(name: str) -> Path:
-    """Where the shards of that name go; raises UsageError for what cannot be a folder's name."""
+    """Where the shards of that name go; raises UsageError for what cannot be a folder's name, or is taken."""
     if not name or name.startswith((".", "-")) or name.endswith(".part") or set(name) & set("/\\:=\0\n"):
         raise UsageError(f"--name {name!r} cannot be the name of a folder: take letters, digits, - and _")
+    if name in CORPORA:
+        raise UsageError(f"--name {name} is that of a registered corpus: take another name")
     return data_dir() / name
 
 
@@ -108,14 +112,21 @@ def prepare(
             job.run()
             _refuse_loss(job.facts, keep_going)
             job.finish(missing)
+    for folder in outputs.folders:  # where the work was done, if a kill came just before it was removed
+        shutil.rmtree(_part_of(folder), ignore_errors=True)
     facts = {key: value for folder in outputs.folders for key, value in _index(folder).items()}
     _refuse_loss(facts, keep_going)
     return facts | {"status": "prepared" if missing.folders else "already there"}
 
 
+def _part_of(folder: Path) -> Path:
+    """The folder beside it that holds the work."""
+    return folder.absolute().with_name(f"{folder.name}.part")
+
+
 def _part(folder: Path, stack: contextlib.ExitStack) -> Path:
-    """The folder beside it that holds the work, locked."""
-    part = folder.absolute().with_name(f"{folder.name}.part")
+    """Make and lock the folder for the work."""
+    part = _part_of(folder)
     try:
         part.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -154,7 +165,7 @@ class _Job:
         """Whether a unit was read without loss, for these outputs, and its files are there."""
         if record["lost"] or record["limit"]:
             return False
-        stem = _stem(record["unit"])
+        stem = stem_of(record["unit"])
         files = []
         if self.parts.text is not None:
             files.append((self.parts.text / f"{stem}.jsonl", record["text"]))
@@ -201,7 +212,6 @@ class _Job:
         """What the indexes of all outputs say."""
         lost = [record["lost"] for record in self.records if record["lost"]]
         return {
-            "rnn": rnncli.__version__,
             "sources": [
                 {"path": str(source.path.absolute()), **plan}
                 for source, plan in zip(self.sources, self.plan["sources"], strict=True)
@@ -223,14 +233,12 @@ class _Job:
             raise RnnError(f"no article is in {self.sources[0].path}: name a dump of articles, or a text")
         ready = []
         if self.parts.text is not None and missing.text is not None:
-            ready.append((_text_index(self.parts.text, self.records, self.facts), missing.text))
+            ready.append((write_text(self.parts.text, self.records, self.facts), missing.text))
         if self.parts.shards is not None and missing.shards is not None:
             index = self.facts | {"name": missing.shards.name}
-            ready.append((_shards(self.parts.shards, self.records, index, self.hooks.check), missing.shards))
+            ready.append((write_shards(self.parts.shards, self.records, index, self.hooks.check), missing.shards))
         for folder, place in ready:
-            _put(folder, place)
-        for part in self.parts.folders:
-            shutil.rmtree(part, ignore_errors=True)
+            put(folder, place)
 
 
 def work(task: Task) -> Record:
@@ -246,13 +254,14 @@ def work(task: Task) -> Record:
 def _work(task: Task) -> Record:
     from rnncli.data.wikipedia.counting import Segments
 
-    report, count, stem = Report(), 0, _stem(task.number)
+    report, count, stem = Report(), 0, stem_of(task.number)
     segments = None if task.shards is None else Segments(task.shards, stem)
     with contextlib.ExitStack() as stack:
         text = None if task.text is None else (task.text / f"{stem}.jsonl").open("w", encoding="utf-8", newline="\n")
         if text is not None:
             stack.enter_context(text)
-        for article in articles(task.unit, report):
+        reader = texts if task.unit.kind in texts.KINDS else pages
+        for article in reader.articles(task.unit, report):
             count += 1
             if text is not None:
                 text.write(json.dumps(article._asdict(), ensure_ascii=False) + "\n")
@@ -285,77 +294,14 @@ def _refuse_loss(facts: Record, keep_going: bool) -> None:
     lost = facts["lost"]
     if lost["first"] is None or keep_going:
         return
+    raise RnnError(f"damaged: {said_of(lost)}; get a sound copy, or take the rest with --keep-going")
+
+
+def said_of(lost: Record) -> str:
+    """What was lost, in words."""
+    pages = f"{lost['pages']:,} page{'' if lost['pages'] == 1 else 's'}"
     unread = f" and {lost['bytes']:,} compressed bytes" if lost["bytes"] else ""
-    raise RnnError(
-        f"damaged: {lost['pages']:,} pages{unread} were lost, the first at {lost['first']};"
-        " get a sound copy, or take the rest with --keep-going"
-    )
-
-
-def _text_index(part: Path, records: list[Record], facts: Record) -> Path:
-    """Gather the files of text in one folder, with an index."""
-    ready = _fresh(part / "ready")
-    files = []
-    for record in records:
-        if record["articles"]:
-            name = f"articles-{len(files):05}.jsonl"
-            (ready / name).hardlink_to(part / f"{_stem(record['unit'])}.jsonl")
-            _sync(ready / name)
-            files.append({"file": name, "articles": record["articles"], "bytes": record["text"]})
-    write_file(ready / INDEX, _json(facts | {"schema": SCHEMA, "files": files}))
-    return ready
-
-
-def _shards(part: Path, records: list[Record], facts: Record, check: Callable[[], None]) -> Path:
-    """Number the words of all segments alike, and write shards, vocabulary and index into one folder."""
-    from rnncli.data.wikipedia.counting import FIRST_RANK, Counts, ranked_ids, read_words, segment_files
-
-    segments = [
-        segment_files(part, _stem(record["unit"]), place) for record in records for place in range(len(record["segments"]))
-    ]
-    if not segments:
-        raise RnnError(f"no word is in the {facts['articles']:,} articles of {facts['sources'][0]['path']}")
-    ready = _fresh(part / "ready")
-    counts = Counts(_fresh(part / "counts"))
-    for segment in segments:
-        check()
-        counts.add(read_words(segment))
-    words, different = counts.most_frequent(facts["settings"]["max_words"])
-    del counts
-    data = "".join(f"{word}\t{count}\n" for word, count in words).encode()
-    write_file(ready / VOCABULARY, data)
-    ranks = {word: FIRST_RANK + rank for rank, (word, _) in enumerate(words)}
-    known = sum(count for _, count in words)
-    vocabulary = {
-        "file": VOCABULARY,
-        "words": len(words),
-        "left_out": different - len(words),
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-    del words, data
-    writer = ShardWriter(ready, len(ranks))
-    for segment in segments:
-        check()
-        try:
-            writer.add(ranked_ids(segment, ranks))
-        except ValueError as error:
-            raise RnnError(f"{error}: delete the folder {part} and run the same command again") from None
-    writer.close()
-    tokens = sum(shard["tokens"] for shard in writer.shards)
-    sequences = sum(shard["sequences"] for shard in writer.shards)
-    index = facts | {
-        "schema": SCHEMA,
-        "tokens": tokens,
-        "sequences": sequences,
-        "unknown": tokens - sequences - known,
-        "specials": list(SPECIALS),
-        "dtype": writer.dtype,
-        "vocabulary": vocabulary,
-        "shards": writer.shards,
-    }
-    write_file(ready / INDEX, _json(index))
-    return ready
+    return f"{pages}{unread} lost, the first at {lost['first']}"
 
 
 def fingerprint(path: Path) -> str:
@@ -373,15 +319,19 @@ def _unless_there(folder: Path | None, plan: Record) -> Path | None:
     """The folder, unless it holds what is planned already; raises UsageError where it holds something else."""
     if folder is None or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
-    with contextlib.suppress(RnnError, KeyError, TypeError):
+    try:
         found = _index(folder)
         sources = [{key: source[key] for key in ("size", "fingerprint")} for source in found["sources"]]
-        if {"sources": sources, "settings": found["settings"], "schema": found["schema"]} == plan:
-            return None
+        planned = {"sources": sources, "settings": found["settings"], "schema": found["schema"]}
+    except (RnnError, KeyError, TypeError):
+        raise UsageError(
+            f"{folder} is there already and was not made by `rnn data prepare`: take another name"
+        ) from None
+    if planned != plan:
         raise UsageError(
             f"{folder} was prepared from other sources or with other settings: take another name, or delete it"
         )
-    raise UsageError(f"{folder} is there already and was not made by `rnn data prepare`: take another name")
+    return None
 
 
 def _index(folder: Path) -> Record:
@@ -392,41 +342,8 @@ def _index(folder: Path) -> Record:
     return found
 
 
-def _stem(number: int) -> str:
-    return f"unit-{number:06}"
-
-
 def _has_size(file: Path, size: int) -> bool:
     try:
         return file.stat().st_size == size
     except OSError:
         return False
-
-
-def _fresh(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
-
-
-def _sync(file: Path) -> None:
-    handle = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _put(folder: Path, place: Path) -> None:
-    place = place.absolute()
-    with contextlib.suppress(OSError):
-        place.rmdir()  # an empty one may be there
-    try:
-        folder.replace(place)
-    except OSError as error:
-        raise RnnError(f"cannot put {folder} at {place}: {error.strerror}") from None
-    sync_folder(place.parent)
-
-
-def _json(value: Record) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

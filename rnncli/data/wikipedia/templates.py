@@ -5,14 +5,16 @@ from collections.abc import Callable
 
 Template = Callable[[list[str]], str]
 
-_SEPARATOR = re.compile(r"\|(?![^\[\]]*\]\])")  # not one inside a link
-_NAMED = re.compile(r"\s*([^\s=<\[][^=<\[]*?)\s*=\s*(.*)", re.DOTALL)
+_MONTHS = (
+    "January February March April May June July August September October November December".split()  # noqa: SIM905
+)
+_MARKS = re.compile(r"\[\[|\]\]|\|")
 _RANGES = {"-": "–", "–": "–", "to": "to", "and": "and", "or": "or", "x": "×", "by": "by", "to(-)": "to", "+/-": "±"}
 
 
 def text_of(inside: str) -> str:
     """What a template leaves in the text, given all that stands between its braces, other templates resolved."""
-    name, *arguments = _SEPARATOR.split(inside)
+    name, *arguments = _split(inside)
     template = find(name)
     return template(_positional(arguments)) if template else ""
 
@@ -23,15 +25,28 @@ def find(name: str) -> Template | None:
     return TEMPLATES.get(name) or (_first if name.startswith("lang-") else None)
 
 
+def _split(inside: str) -> list[str]:
+    """Split at bars, but not at those inside links."""
+    if "[[" not in inside:
+        return inside.split("|")
+    parts, begin, links = [], 0, 0
+    for mark in _MARKS.finditer(inside):
+        if mark[0] == "|" and not links:
+            parts.append(inside[begin : mark.start()])
+            begin = mark.end()
+        links = max(0, links + {"[[": 1, "]]": -1, "|": 0}[mark[0]])
+    return [*parts, inside[begin:]]
+
+
 def _positional(arguments: list[str]) -> list[str]:
     """The arguments that have no name, or a number as their name."""
     found = []
     for argument in arguments:
-        named = _NAMED.match(argument)
-        if named is None:
+        name, equals, value = argument.partition("=")
+        if not equals or "<" in name or "[" in name:
             found.append(argument.strip())
-        elif named[1].isdigit():
-            found.append(named[2].strip())
+        elif name.strip().isdigit():
+            found.append(value.strip())
     return found
 
 
@@ -79,34 +94,32 @@ def _always(text: str) -> Template:
 
 def _date(arguments: list[str]) -> str:
     """`1969|7|20` is 20 July 1969."""
-    months = "January February March April May June July August September October November December".split()
-    year, month, day = (arguments + ["", "", ""])[:3]
+    year, month, day = [*arguments, "", "", ""][:3]
     if month.isdigit() and 1 <= int(month) <= 12:
-        month = months[int(month) - 1]
+        month = _MONTHS[int(month) - 1]
     return " ".join(part for part in (day, month, year) if part)
 
 
 _BY_KIND: dict[Template, str] = {
-    _first: "nowrap|nobr|nobreak|nowrap begin|small|smaller|smalldiv|big|bigger|larger|large|sc|smallcaps|sc1|caps|abbr"
-    "|abbreviation|tooltip|vanchor|visible anchor|angbr|angle bracket|quote|blockquote|quotation|cquote|bquote|rquote"
-    "|centered pull quote|sic|em|strong|strongbad|italic|bold|i|b|nobold|noitalic|normal|unicode|ill"
-    "|interlanguage link|interlanguage link multi|illm|link-interwiki|nihongo|nihongo2|nihongo3|korean|zh-full"
-    "|keypress|key press|key|kbd|code|mono|samp|var|tt|sup|sub|math|mvar|nts|number table sorting|formatnum|commas"
-    "|val|dts|flag|flagcountry|flag country|country|flagu|ship|quoted|pull quote|u|underline|overline|color box text"
-    "|linktext|not a typo|typo|as written|chem name|chem2|serif|sans-serif|allcaps|plain text|text|title|delink"
-    "|hover title|proper name|noredlink|red|green|cslist|wikt-lang|wt|w|trim|poem|poemquote|verse translation"
-    "|inline quote|nobel|respell name|audio|pronunciation name",
-    _second: "lang|lang-x|color|font color|colour|font colour|fontcolor|legend text|iw2|background color|highlight"
-    "|script|aut|nobreak2|font|resize|link if exists|listen name|sort|hs|page link|section link",
-    _last: "transl|transliteration|translit|rtl-lang|ipa-link|sortname last|music symbol|wiktionary inline|lj",
-    _all: "uss|hms|sortname|hlist|flatlist|ss|rms|mv|hmas|hmcs|ussr ship|name|sclass name",
-    _joined: "gaps|gapnum|chem|simple chem|spaces joined|su|nuclide name",
-    _fraction: "frac|fraction|sfrac|tfrac|dfrac",
-    _measure: "convert|cvt|conv|convert/2",
-    _date: "start date|end date|date|birth date text|film date|launch date",
+    _first: "nowrap|nobr|nobreak|small|smaller|big|bigger|larger|large|sc|smallcaps|allcaps|abbr|abbreviation|tooltip"
+    "|vanchor|visible anchor|angbr|angle bracket|quote|blockquote|quotation|cquote|rquote|pull quote|quoted|sic|em"
+    "|strong|italic|bold|nobold|noitalic|normal|unicode|ill|interlanguage link|interlanguage link multi|link-interwiki"
+    "|nihongo|nihongo3|keypress|key press|key|kbd|code|mono|samp|var|tt|sup|sub|mvar|nts|number table sorting|formatnum"
+    "|val|dts|flag|flagcountry|flagu|underline|linktext|not a typo|typo|as written|serif|sans-serif|delink|noredlink"
+    "|poem|poemquote|proper name",
+    _second: "lang|wikt-lang|color|font color|colour|iw2|background color|script|audio|resize|section link",
+    _last: "transl|transliteration|rtl-lang",
+    _all: "sortname|hlist|flatlist",
+    _joined: "gaps|gapnum|chem|chem2|simple chem",
+    _fraction: "frac|fraction|sfrac|tfrac",
+    _measure: "convert|cvt|conv",
+    _date: "start date|end date|date|film date|launch date",
 }
 
+_SHIPS = "uss|hms|ss|rms|mv|hmas|hmcs|rfa|usns|uscgc|ins|jds"
+
 TEMPLATES: dict[str, Template] = {name: kind for kind, names in _BY_KIND.items() for name in names.split("|")} | {
+    **{ship: _after(ship.upper()) for ship in _SHIPS.split("|")},
     "as of": _after("as of"),
     "since": _after("since"),
     "circa": _after("c."),

@@ -29,14 +29,24 @@ _FILE = re.compile(
 )
 _OTHER_LANGUAGE = re.compile(r"\[\[[a-z-]{2,12}:[^\]|\n]*+\]\](?=[ \t]*+(?:\n|\Z))")
 _LINK = re.compile(r"\[\[:?+(?:[^\[\]]*\|)?([^\[\]|]*+)\]\]")
-_ADDRESS = re.compile(r"\[(?:https?:|ftp:|irc:|news:|mailto:)?//[^\s\[\]<>]*+[ \t]*+([^\[\]\n]*+)\]|\[mailto:[^\]\n]*+\]")
+_ADDRESS = re.compile(
+    r"\[(?:https?:|ftp:|irc:|news:|mailto:)?//[^\s\[\]<>]*+[ \t]*+([^\[\]\n]*+)\]|\[mailto:[^\]\n]*+\]"
+)
 _BARE_ADDRESS = re.compile(r"https?://[^\s<>\[\]\"]++")
 _BREAK = re.compile(r"<(?:br|hr|p|/p|/?div|/?blockquote|/?poem|/?li|/?center)\b[^<>]*+>", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-z][a-z0-9]*+(?:\s[^<>]*+)?/?>", re.IGNORECASE)
 _EMPHASIS = re.compile(r"''+")
 _POSSESSIVE = re.compile(r"'''s\b(?<=\w'''s)")
 _SWITCH = re.compile(r"__[A-Z]{3,20}__")
-_LEFT_OVER = ("{", "}", "|", "[[", "]]", "\t", *"\xa0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000")
+_LEFT_OVER = (
+    "{",
+    "}",
+    "|",
+    "[[",
+    "]]",
+    "\t",
+    *"\xa0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000",
+)
 _DROPPED_LINE = re.compile(r"^[ \t:]*+(?:[\[*\-|={}#;!][^\n]*+)?(?:\n|\Z)", re.MULTILINE)
 _INDENT = re.compile(r"^[ \t:]++", re.MULTILINE)
 _EMPTY_BRACKETS = re.compile(r"\((?:[\s,;:/–-]|\bor\b|\band\b)*+\)")
@@ -86,10 +96,9 @@ def _tidy(text: str) -> str:
     for mark in _LEFT_OVER:
         if mark in text:  # replacing one after another is four times as fast as one pattern for all
             text = text.replace(mark, " ")
-    text = _SPACES.sub(" ", text)
     if "(" in text:
         text = _BRACKET_START.sub("(", _EMPTY_BRACKETS.sub("", text))
-    return _LOST_BEFORE.sub("", text)
+    return _LOST_BEFORE.sub("", _SPACES.sub(" ", text))
 
 
 def resolve(source: str) -> str:
@@ -100,7 +109,7 @@ def resolve(source: str) -> str:
         kept.append(text)
         if not rest:
             return "".join(kept)
-        source = rest.partition("\n")[2]  # opened and never closed: this line is lost
+        source = "".join(rest.partition("\n")[1:])  # opened and never closed: the rest of this line is lost
     kept.extend(line for line in source.splitlines(keepends=True) if "{" not in line)
     return "".join(kept)
 
@@ -109,21 +118,21 @@ def _resolve(source: str, depth: int) -> tuple[str, str]:
     """Resolved text, and what follows from the first brace on that nothing closes."""
     kept: list[str] = []
     opened: list[str] = []
-    begin = at = 0
+    templates = begin = at = 0
     for mark in _BRACES.finditer(source):
         kind = mark[0]
         if kind == "{{" or (kind == "{|" and _starts_line(source, mark.start())):
             if not opened:
                 begin = mark.start()
             opened.append(kind)
+            templates += kind == "{{"
         elif opened and kind in ("}}", "|}"):
             closes = "{{" if kind == "}}" else "{|"
-            if opened[-1] != closes:
-                if closes not in opened or closes == "{|":
-                    continue
-                while opened[-1] != closes:
-                    opened.pop()
-            opened.pop()
+            if opened[-1] != closes and (closes == "{|" or not templates):
+                continue
+            while opened.pop() != closes:  # tables without an end inside a template end with it
+                pass
+            templates -= closes == "{{"
             if not opened:
                 kept.append(source[at:begin])
                 if closes == "{{":

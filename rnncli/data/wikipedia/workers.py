@@ -1,14 +1,20 @@
-"""A few processes that work tasks off, each with a pipe of its own, and that end when the one that started them does."""
+"""A few processes that work tasks off, each with a pipe of its own; they end when the one that started them does."""
 
 import contextlib
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection, wait
-from typing import Any, TypeVar
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnncli.errors import RnnError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
+
+    Pipe = Connection[Any, Any]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -47,9 +53,9 @@ def each(
 class _Pool:
     def __init__(self, workers: int, work: Callable[[Any], Any]) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would take over locks of threads that it has not
-        self.idle: list[Connection] = []
-        self.busy: dict[Connection, Any] = {}
-        self.processes = []
+        self.idle: list[Pipe] = []
+        self.busy: dict[Pipe, Any] = {}
+        self.processes: list[SpawnProcess] = []
         for _ in range(workers):
             mine, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, work), daemon=True)
@@ -68,11 +74,11 @@ class _Pool:
                 with contextlib.suppress(OSError):  # it has died: reading from it says so
                     worker.send(ahead[0])
                 ahead = list(_take(tasks))
-            for worker in wait(list(self.busy), timeout=_POLL):
-                assert isinstance(worker, Connection)
+            ready: list[Any] = wait(list(self.busy), timeout=_POLL)
+            for worker in ready:
                 yield self._receive(worker)
 
-    def _receive(self, worker: Connection) -> tuple[Any, Any]:
+    def _receive(self, worker: "Pipe") -> tuple[Any, Any]:
         try:
             result, error = worker.recv()
         except (EOFError, OSError):
@@ -86,7 +92,7 @@ class _Pool:
         for connection in (*self.idle, *self.busy):
             connection.close()
         for process in self.processes:
-            process.terminate()
+            process.kill()  # what it was writing counts only once this process has noted it
         for process in self.processes:
             process.join()
             process.close()
@@ -98,8 +104,10 @@ def _take(tasks: Iterator[Any]) -> Iterator[Any]:
         return
 
 
-def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to all processes; the first of them decides
+def _serve(connection: "Pipe", work: Callable[[Any], Any]) -> None:
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # they go to all processes; the first of them decides
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     while True:
         try:
             task = connection.recv()

@@ -1,0 +1,189 @@
+"""The pages of a dump's XML, and the articles that they hold: without an XML parser, each proven by its checksum."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+
+from rnncli.data.wikipedia import bzip2
+from rnncli.data.wikipedia.bzip2 import Damage
+from rnncli.data.wikipedia.dump import CUT, LONGEST_PAGE, UNIT, Article, Report, Unit
+from rnncli.data.wikipedia.wikitext import clean
+
+_BETWEEN = re.compile(rb"\s*+(</mediawiki>)?+\s*+(<\?xml[^>]*>)?+\s*+(<mediawiki\b.*?(</siteinfo>|>))?\s*+", re.DOTALL)
+_FOOTER = b"</mediawiki>"
+_PAGE = re.compile(
+    rb"<page>\s*<title>([^<]*)</title>\s*(?:<ns>(-?\d+)</ns>\s*)?<id>(\d+)</id>\s*(<redirect\b[^>]*>)?.*?<revision\b",
+    re.DOTALL,
+)
+_TEXT = re.compile(rb"<text\b([^>]*?)(/?)>")
+_SHA1 = re.compile(rb"<sha1>(\w+)</sha1>")
+_SHA1_ATTRIBUTE = re.compile(rb'\bsha1="(\w+)"')
+_REDIRECT = re.compile(r"\s*#redirect\b", re.IGNORECASE)
+_FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def articles(unit: Unit, report: Report) -> Iterator[Article]:
+    """The articles of a unit of a dump, cleaned; what cannot be read is counted and named in the report."""
+    for page in pages(_xml(unit, report), unit, report):
+        article = _article(page, report)
+        if article is not None:
+            yield article
+
+
+def _xml(unit: Unit, report: Report) -> Iterator[bytes | None]:
+    """The XML of a unit in chunks, then None, then what follows it; a lost stretch leaves `CUT`."""
+    if unit.data is not None:
+        for damage in unit.damage:
+            report.bytes_lost(damage)
+        yield unit.data
+        yield None
+    elif unit.kind == "bz2":
+        beyond = False
+        for chunk in bzip2.decode(unit.path, unit.begin, unit.end):
+            if isinstance(chunk, Damage):
+                if not beyond:
+                    report.bytes_lost(chunk)
+                yield CUT
+            else:
+                beyond = beyond or chunk is None
+                yield chunk
+    else:
+        yield unit.read()
+        yield None
+
+
+def pages(chunks: Iterator[bytes | None], unit: Unit, report: Report) -> Iterator[bytes]:
+    """The pages that begin in a unit, from `<page>` to `</page>`; the last may end beyond it."""
+    buffer, own, whole = b"", None, unit.first or unit.kind != "bz2"
+    for chunk in chunks:
+        if chunk is None:
+            own = len(buffer)
+        else:
+            buffer += chunk
+        at = 0
+        while (begin := buffer.find(b"<page>", at)) >= 0 and (own is None or begin < own):
+            end = buffer.find(b"</page>", begin)
+            if end < 0:
+                break
+            end += len(b"</page>")
+            if whole or at:
+                _check_between(buffer[at:begin], report)
+            yield from _one_page(buffer[begin:end], report)
+            at, whole = end, True
+        buffer = buffer[at:]
+        own = None if own is None else own - at
+        if own is not None and not _page_open(buffer, own):
+            break
+        if len(buffer) > LONGEST_PAGE:
+            report.page_lost(f"{LONGEST_PAGE >> 20} MB without the end of a page")
+            buffer, whole = buffer[-UNIT:], False
+    rest = buffer if own is None else buffer[: max(own, 0)]
+    if b"<page>" in rest:
+        report.page_lost("cut short", _title(rest))
+    elif CUT not in rest or unit.last:
+        _check_rest(rest.strip(), unit, report, within=not whole)
+
+
+def _page_open(buffer: bytes, own: int) -> bool:
+    """Whether a page begins in the first `own` bytes, which may hold but a part of its tag."""
+    return own > 0 and (buffer.find(b"<page>", 0, own + 5) >= 0 or (len(buffer) == own and _half_tag(buffer)))
+
+
+def _half_tag(buffer: bytes) -> bool:
+    return any(buffer.endswith(b"<page>"[:length]) for length in range(1, 6))
+
+
+def _one_page(page: bytes, report: Report) -> Iterator[bytes]:
+    inner = page.rfind(b"<page>")
+    if inner > 0:  # one whose end is missing came before
+        report.page_lost("no end")
+        page = page[inner:]
+    if CUT in page:
+        report.page_lost("cut by the damage", _title(page))
+        return
+    yield page
+
+
+def _check_between(between: bytes, report: Report) -> None:
+    if not between.isspace() and between and CUT not in between and not _BETWEEN.fullmatch(between):
+        report.page_lost("what stands there is no page")
+
+
+def _check_rest(rest: bytes, unit: Unit, report: Report, *, within: bool) -> None:
+    """What is left when no more pages begin, which may be cut anywhere where streams of bz2 are.
+
+    `within` says that none has begun in this unit: it may lie in the middle of one.
+    """
+    if unit.last:
+        if _FOOTER not in rest and not (within and rest and _FOOTER.endswith(rest)):
+            report.page_lost("the dump ends without </mediawiki>: the rest is missing")
+        return
+    cut_header = unit.first and rest.startswith((b"<mediawiki", b"<?xml"))
+    if not (within or cut_header or _FOOTER.startswith(rest) or _BETWEEN.fullmatch(rest) or _half_tag(rest)):
+        report.page_lost("what stands there is no page")
+
+
+def _title(page: bytes) -> str:
+    title = re.search(rb"<title>([^<]*)</title>", page)
+    return _unescaped(title[1]).decode("utf-8", "replace") if title else ""
+
+
+def _article(page: bytes, report: Report) -> Article | None:
+    """The article of a page, or None for a redirect, another namespace, and what is damaged."""
+    head = _PAGE.match(page)
+    text = _TEXT.search(page, head.end()) if head else None
+    if head is None or text is None:
+        report.page_lost("its parts are damaged", _title(page))
+        return None
+    title = _unescaped(head[1]).decode("utf-8", "replace")
+    if head[2] not in (None, b"0") or head[4] is not None:
+        if head[2] in (None, b"0"):
+            report.redirects += 1
+        else:
+            report.others += 1
+        report.title = title
+        return None
+    source = _source_text(page, text)
+    if source is None:
+        report.page_lost("its text is damaged", title)
+        return None
+    report.title = title
+    if _REDIRECT.match(source):
+        report.redirects += 1
+        return None
+    return Article(head[3].decode(), title, clean(source))
+
+
+def _source_text(page: bytes, tag: re.Match[bytes]) -> str | None:
+    """A page's wikitext, proven by its SHA-1 where it has one; None where it is damaged."""
+    if tag[2]:
+        return ""
+    end = page.rfind(b"</text>")
+    if end < 0:
+        return None
+    begin = tag.end()
+    if page.find(b"<revision", begin, end) >= 0:  # with all its history: the last revision counts
+        tag = list(_TEXT.finditer(page, begin, end))[-1]
+        begin = tag.end()
+    data = _unescaped(page[begin:end])
+    sha1 = _SHA1_ATTRIBUTE.search(tag[1]) or _SHA1.search(page, end)
+    if sha1:
+        try:
+            if int(sha1[1], 36) != int.from_bytes(hashlib.sha1(data, usedforsecurity=False).digest()):
+                return None
+        except ValueError:
+            return None
+    elif _FORBIDDEN.search(data):
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _unescaped(data: bytes) -> bytes:
+    if b"&" not in data:
+        return data
+    for entity, character in ((b"&lt;", b"<"), (b"&gt;", b">"), (b"&quot;", b'"'), (b"&#039;", b"'"), (b"&amp;", b"&")):
+        data = data.replace(entity, character)
+    return data

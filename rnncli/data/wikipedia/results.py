@@ -1,0 +1,133 @@
+"""What the units left behind, gathered: folders of text or shards, with their index, that take their places whole."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnncli.data.shards import INDEX, SCHEMA, VOCABULARY, ShardWriter
+from rnncli.data.vocabulary import SPECIALS
+from rnncli.data.wikipedia.journal import Record
+from rnncli.errors import RnnError
+from rnncli.files import sync_folder, write_file
+
+if TYPE_CHECKING:
+    from rnncli.data.wikipedia.counting import Segment
+
+
+def stem_of(number: int) -> str:
+    """How the names of a unit's files begin."""
+    return f"unit-{number:06}"
+
+
+def write_text(part: Path, records: list[Record], facts: Record) -> Path:
+    """Gather the files of text in one folder, with an index."""
+    ready = _fresh(part / "ready")
+    files: list[Record] = []
+    for record in records:
+        if record["articles"]:
+            name = f"articles-{len(files):05}.jsonl"
+            _link(part / f"{stem_of(record['unit'])}.jsonl", ready / name)
+            files.append({"file": name, "articles": record["articles"], "bytes": record["text"]})
+    write_file(ready / INDEX, _json(facts | {"schema": SCHEMA, "files": files}))
+    return ready
+
+
+def write_shards(part: Path, records: list[Record], facts: Record, check: Callable[[], None]) -> Path:
+    """Number the words of all segments alike, and write shards, vocabulary and index into one folder."""
+    from rnncli.data.wikipedia.counting import ranked_ids, segment_files
+
+    segments = [
+        segment_files(part, stem_of(record["unit"]), place)
+        for record in records
+        for place in range(len(record["segments"]))
+    ]
+    if not segments:
+        raise RnnError(f"no word is in the {facts['articles']:,} articles of {facts['sources'][0]['path']}")
+    ready = _fresh(part / "ready")
+    ranks, known, vocabulary = _vocabulary(part, ready, segments, facts["settings"]["max_words"], check)
+    writer = ShardWriter(ready, len(ranks))
+    for segment in segments:
+        check()
+        try:
+            writer.add(ranked_ids(segment, ranks))
+        except ValueError as error:
+            raise RnnError(f"{error}: delete the folder {part} and run the same command again") from None
+    writer.close()
+    tokens = sum(shard["tokens"] for shard in writer.shards)
+    sequences = sum(shard["sequences"] for shard in writer.shards)
+    index = facts | {
+        "schema": SCHEMA,
+        "tokens": tokens,
+        "sequences": sequences,
+        "unknown": tokens - sequences - known,
+        "specials": list(SPECIALS),
+        "dtype": writer.dtype,
+        "vocabulary": vocabulary,
+        "shards": writer.shards,
+    }
+    write_file(ready / INDEX, _json(index))
+    return ready
+
+
+def _vocabulary(
+    part: Path, ready: Path, segments: "list[Segment]", most: int, check: Callable[[], None]
+) -> tuple[dict[str, int], int, Record]:
+    """Write the most frequent words: their ids, how often they are there together, and what the index says of them."""
+    from rnncli.data.wikipedia.counting import FIRST_RANK, Counts, read_words
+
+    counts = Counts(_fresh(part / "counts"))
+    for segment in segments:
+        check()
+        counts.add(read_words(segment))
+    words, different = counts.most_frequent(most)
+    data = "".join(f"{word}\t{count}\n" for word, count in words).encode()
+    write_file(ready / VOCABULARY, data)
+    ranks = {word: FIRST_RANK + rank for rank, (word, _) in enumerate(words)}
+    entry = {
+        "file": VOCABULARY,
+        "words": len(words),
+        "left_out": different - len(words),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    return ranks, sum(count for _, count in words), entry
+
+
+def _fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def _link(file: Path, name: Path) -> None:
+    """Give a file a second name, for good; the first stays, in case that the rest is interrupted."""
+    try:
+        name.hardlink_to(file)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, name)
+    handle = os.open(name, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def put(folder: Path, place: Path) -> None:
+    """Rename a whole folder to its place; raises RnnError where that cannot be."""
+    place = place.absolute()
+    with contextlib.suppress(OSError):
+        place.rmdir()  # an empty one may be there
+    try:
+        folder.replace(place)
+    except OSError as error:
+        raise RnnError(f"cannot put {folder} at {place}: {error.strerror}") from None
+    sync_folder(place.parent)
+
+
+def _json(value: Record) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,232 @@
+"""Reading dumps in every form, whole and damaged, with bz2 and xml.etree as judges."""
+
+import bz2
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from support.dumps import FOOTER, HEADER, Page, cut_streams, dump_xml, multistream
+
+from rnncli.data.wikipedia import bzip2, dump, pages
+from rnncli.data.wikipedia.dump import Report, find_sources, units
+from rnncli.errors import RnnError, UsageError
+
+PAGES = [
+    Page("Alpha", "Alpha is the '''first''' letter & a word: \"alpha\" < beta."),
+    Page("Old", "#REDIRECT [[Alpha]]", redirect=True),
+    Page("Talk:Alpha", "Chatter.", namespace=1),
+    Page("Beta & gamma", "Beta <ref>x</ref> is second.\n\nÄ second paragraph — with [[Alpha|a link]]."),
+    Page("Older", "#redirect [[Alpha]]"),
+    Page("Empty", ""),
+    *(Page(f"Page {number}", f"Text number {number}. " * (number % 7 + 1)) for number in range(30)),
+]
+
+
+def read(path: Path) -> tuple[list[tuple[str, str, str]], list[Report]]:
+    """All articles of a file and what was said of its units."""
+    found, reports = [], []
+    for unit in units(find_sources([str(path)])[0]):
+        reports.append(Report())
+        found += [tuple(article) for article in pages.articles(unit, reports[-1])]
+    return found, reports
+
+
+def judged(xml: str) -> list[tuple[str, str]]:
+    """Ids and titles of the articles, by a true XML parser."""
+    space = re.search('xmlns="([^"]+)"', xml)[1]
+    found = []
+    for page in ElementTree.fromstring(xml).iter(f"{{{space}}}page"):
+        text = page.findtext(f"{{{space}}}revision/{{{space}}}text") or ""
+        redirect = page.find(f"{{{space}}}redirect") is not None or text.lower().startswith("#redirect")
+        if page.findtext(f"{{{space}}}ns") == "0" and not redirect:
+            found.append((page.findtext(f"{{{space}}}id"), page.findtext(f"{{{space}}}title")))
+    return found
+
+
+FORMS: dict[str, Callable[[], bytes]] = {
+    "plain": lambda: dump_xml(PAGES).encode(),
+    "one stream": lambda: bz2.compress(dump_xml(PAGES).encode()),
+    "multistream": lambda: multistream(PAGES),
+    "streams of 100 bytes": lambda: cut_streams(dump_xml(PAGES), 100),
+    "streams of 777 bytes": lambda: cut_streams(dump_xml(PAGES), 777),
+    "with empty streams": lambda: (
+        bz2.compress(b"") + multistream(PAGES).replace(b"BZh9", bz2.compress(b"") + b"BZh9", 5)
+    ),
+    "two dumps": lambda: multistream(PAGES[:4]) + multistream(PAGES[4:]),
+}
+
+
+@pytest.fixture(params=[1 << 30, 1000, 60])
+def small_units(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units of whole files, of a few pages, and of hardly one."""
+    monkeypatch.setattr(dump, "UNIT", request.param)
+    monkeypatch.setattr(bzip2, "STRETCH", request.param)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_every_article_once(form: str, tmp_path: Path, small_units: None) -> None:
+    path = tmp_path / "dump"
+    path.write_bytes(FORMS[form]())
+    found, reports = read(path)
+    whole = (bz2.decompress(path.read_bytes()) if form != "plain" else path.read_bytes()).decode()
+    parts = [HEADER + part.split("</siteinfo>\n")[1] + FOOTER for part in whole.split(FOOTER)[:-1]]
+    assert [(number, title) for number, title, _ in found] == [each for part in parts for each in judged(part)]
+    assert not any(report.first_loss for report in reports)
+    texts = {title: text for _, title, text in found}
+    assert texts["Alpha"] == 'Alpha is the first letter & a word: "alpha" < beta.'
+    if "Beta & gamma" in texts:
+        assert texts["Beta & gamma"] == "Beta is second.\nÄ second paragraph — with a link."
+        assert sum(report.redirects for report in reports) == 2
+        assert sum(report.others for report in reports) == 1
+        assert texts["Empty"] == ""
+
+
+def test_a_long_stream_is_decoded_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bzip2, "LONGEST", 300)
+    monkeypatch.setattr(bzip2, "STRETCH", 100)
+    monkeypatch.setattr(bzip2, "CHUNK", 500)
+    monkeypatch.setattr(dump, "UNIT", 1000)
+    path = tmp_path / "dump.bz2"
+    rest = dump_xml(PAGES).removeprefix(HEADER)
+    for data in (bz2.compress((HEADER + rest).encode()), bz2.compress(HEADER.encode()) + bz2.compress(rest.encode())):
+        path.write_bytes(data)
+        found, reports = read(path)
+        assert [(number, title) for number, title, _ in found] == judged(dump_xml(PAGES))
+        assert len(reports) > 3
+        assert not any(report.first_loss for report in reports)
+
+
+def test_stretches_begin_where_streams_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bzip2, "STRETCH", 700)
+    path = tmp_path / "dump.bz2"
+    path.write_bytes(multistream(PAGES))
+    ranges = list(bzip2.stretches(path))
+    assert len(ranges) > 2
+    assert [begin for begin, _ in ranges] == [0, *(end for _, end in ranges[:-1])]
+    data = path.read_bytes()
+    assert "".join(bz2.decompress(data[begin:end]).decode() for begin, end in ranges) == dump_xml(PAGES)
+
+
+@pytest.mark.parametrize("form", ["plain", "one stream", "multistream", "streams of 777 bytes"])
+def test_no_cut_goes_unnoticed(form: str, tmp_path: Path) -> None:
+    """Wherever the file is cut, what was lost is named, and what was read is right."""
+    data, path = FORMS[form](), tmp_path / "dump"
+    expected = {title: text for _, title, text in read_bytes(data, path)[0]}
+    for size in random.Random(1).sample(range(300, len(data) - len(FOOTER)), 60):
+        found, reports = read_bytes(data[:size], path)
+        assert any(report.first_loss for report in reports), size
+        assert {title: expected[title] for _, title, _ in found} == {title: text for _, title, text in found}
+
+
+@pytest.mark.parametrize("form", ["plain", "one stream", "multistream"])
+def test_no_flipped_bit_goes_unnoticed(form: str, tmp_path: Path) -> None:
+    """In text every bit counts; in the rest of the XML, what is read is right or said to be lost."""
+    data, path = FORMS[form](), tmp_path / "dump"
+    expected = {text for _, _, text in read_bytes(data, path)[0]}
+    chance = random.Random(2)
+    for _ in range(60):
+        place = chance.randrange(300, len(data))
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << chance.randrange(8)
+        found, reports = read_bytes(bytes(damaged), path)
+        assert {text for _, _, text in found} <= expected
+        if len(found) < len(expected):
+            lost = sum(report.lost_pages + report.lost_bytes for report in reports)
+            skipped = sum(report.redirects + report.others for report in reports)
+            assert lost or skipped != 3, place
+
+
+def read_bytes(data: bytes, path: Path) -> tuple[list[tuple[str, str, str]], list[Report]]:
+    path.write_bytes(data)
+    return read(path)
+
+
+def test_a_damaged_stream_costs_its_own_pages_only(tmp_path: Path) -> None:
+    data, path = bytearray(multistream(PAGES, 6)), tmp_path / "dump.bz2"
+    starts = [found.start() for found in re.finditer(b"BZh91AY&SY", bytes(data))]
+    data[starts[3] + 60] ^= 1
+    found, (report,) = read_bytes(bytes(data), path)
+    titles = [title for _, title, _ in found]
+    assert titles == [title for _, title in judged(dump_xml(PAGES))][: 3 + 6] + [f"Page {n}" for n in range(12, 30)]
+    assert report.lost_bytes == starts[4] - starts[3]
+    assert report.first_loss == f"byte {starts[3]:,}: damaged bz2 data"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("<page>\n    <title>Page 7", "<pbge>\n    <title>Page 7", "what stands there is no page after page 'Page 6'"),
+        ("</page>\n  <page>\n    <title>Page 8", "<page>\n    <title>Page 8", "no end after page 'Page 6'"),
+        ("<title>Page 7<", "<tile>Page 7<", "its parts are damaged after page 'Page 6'"),
+        ("Text number 7.", "Text nunber 7.", "page 'Page 7': its text is damaged"),
+        ("Text number 7.", "Text \x01number 7.", "page 'Page 7': its text is damaged"),
+    ],
+)  # fmt: skip
+def test_damaged_pages_are_named(old: str, new: str, what: str, tmp_path: Path) -> None:
+    xml = dump_xml(PAGES)
+    assert old in xml
+    found, (report,) = read_bytes(xml.replace(old, new, 1).encode(), tmp_path / "dump.xml")
+    assert "Page 7" not in [title for _, title, _ in found]
+    assert len(found) == len(judged(xml)) - 1
+    assert (report.lost_pages, report.first_loss) == (1, what)
+
+
+def test_control_characters_and_bad_bytes_without_a_checksum(tmp_path: Path) -> None:
+    pages_ = [Page("Good", "Fine.", sha1=False), Page("Bad", "With a \x02.", sha1=False), Page("Ugly", "Ä", sha1=False)]
+    data = dump_xml(pages_).encode().replace("Ä".encode(), b"\xc4")
+    found, (report,) = read_bytes(data, tmp_path / "dump.xml")
+    assert [title for _, title, _ in found] == ["Good"]
+    assert report.lost_pages == 2
+    assert report.first_loss == "page 'Bad': its text is damaged"
+
+
+def test_the_last_of_many_revisions_counts(tmp_path: Path) -> None:
+    xml = dump_xml([Page("Alpha", "New.", sha1=False)])
+    old = "<revision>\n      <id>1</id>\n      <text>Old.</text>\n    </revision>\n    "
+    found, (report,) = read_bytes(xml.replace("<revision>", old + "<revision>").encode(), tmp_path / "dump.xml")
+    assert found == [("1", "Alpha", "New.")]
+    assert not report.first_loss
+
+
+BOMB = '<?xml version="1.0"?>\n<!DOCTYPE x [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]>\n<mediawiki>&b;</mediawiki>'
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"<!DOCTYPE html>\n<html><body>503 Service Unavailable</body></html>", "is a web page, not a dump"),
+        (b"\n<HTML lang=en>", "is a web page, not a dump"),
+        (BOMB.encode(), "declares a DOCTYPE or entities"),
+        (b"<?xml version='1.0'?><rss></rss>", "is XML, but not a dump"),
+        (b"\x1f\x8b\x08\x00", "is a gzip file"),
+        (b"\xfd7zXZ\x00", "is an xz file"),
+        (b"PK\x03\x04rest", "is a zip archive"),
+        (b"\xff\xfea\0b\0", "is UTF-16 text"),
+        (b"ab\0cd", "is a binary file"),
+        (b"", "is empty"),
+        (bz2.compress(b"only a text"), "holds no dump of a wiki"),
+        (bz2.compress(b"<html>no</html>"), "is a web page"),
+    ],
+)
+def test_what_is_no_dump_is_refused(data: bytes, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "dump"
+    path.write_bytes(data)
+    with pytest.raises(RnnError, match=f"^{re.escape(str(path))} {what}"):
+        find_sources([str(path)])
+
+
+def test_sources_are_files_and_folders_in_order(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    for name in ("b/wiki_01", "b/wiki_00", "a.txt", "b/.hidden"):
+        (tmp_path / name).write_text("Text.\n")
+    names = [str(tmp_path / "b"), str(tmp_path / "a.txt")]
+    assert [source.path.name for source in find_sources(names)] == ["wiki_00", "wiki_01", "a.txt"]
+    assert len(find_sources(names, 1)) == 1
+    with pytest.raises(UsageError, match="is neither a file nor a folder"):
+        find_sources([str(tmp_path / "none")])
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(UsageError, match="no file lies in or below"):
+        find_sources([str(tmp_path / "bare")])

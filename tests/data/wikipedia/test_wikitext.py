@@ -1,0 +1,112 @@
+"""Cleaning wikitext: what goes, what stays, and how long the worst of it takes."""
+
+import time
+
+import pytest
+
+from rnncli.data.tokenizers import TOKENIZERS, wiki_words, wiki_words_and_ends
+from rnncli.data.wikipedia.sentences import one_a_line
+from rnncli.data.wikipedia.wikitext import clean
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("'''Bold''' and ''italic'' words.", "Bold and italic words."),
+        ("A [[link]], [[Page|its text]], [[Page (x)|]]s.", "A link, its text, s."),
+        ("''[[Iliad]]'''s end, the 1960''s", "Iliad's end, the 1960s"),
+        ("See [http://example.org/a the site] or http://example.org/b now.", "See the site or now."),
+        ("[http://example.org] Only that.", "Only that."),
+        ("One<ref>note [[x]]</ref> two<ref name=a /> three<ref name=\"b\">{{cite|x}}</ref>.", "One two three."),
+        ("<!-- hidden -->Shown <!-- {{ -->too.", "Shown too."),
+        ("Before [[File:A.jpg|thumb|A [[linked]] caption [http://x y]]] after.", "Before after."),
+        ("[[Image:A.jpg|[[File:B.jpg]]]]Text\n[[Category:Things|T]]\n[[fr:Chose]]", "Text"),
+        ("About [[:Category:Things|things]].", "About things."),
+        ("== Heading ==\nText.\n=== Other ===\n", "Text."),
+        ("* item\n# number\n; term\n: said the king\n:* nested\n:: deeper", "said the king\ndeeper"),
+        ("Start\n{| class=x\n|-\n| a || {{b|c}}\n{|\n| inner\n|}\n|}\nEnd", "Start\nEnd"),
+        ("{{Infobox|a={{b|{{c}}}}|d=[[e]]}}Text {{unknown|gone}}stays.", "Text stays."),
+        ("{{convert|5|km|mi}}, {{convert|5|to|8|km}}, {{cvt|1,000|m}}", "5 km, 5 to 8 km, 1,000 m"),
+        ("{{lang|fr|[[Paris|la ville]]}} and {{lang-de|die Stadt}}", "la ville and die Stadt"),
+        ("{{nowrap|ten {{nowrap|of ''them''}}}} {{small|1=[[a|b]]}}", "ten of them b"),
+        ("{{frac|1|2}} {{as of|2015}} {{circa|1900}} {{abbr|Dr.|Doctor}}", "1/2 as of 2015 c. 1900 Dr."),
+        ("{{start date|1969|7|20}} {{USS|Maine}} {{transl|ru|Moskva}}", "20 July 1969 USS Maine Moskva"),
+        ("a{{ndash}}b{{nbsp}}c &nbsp;d &amp;nbsp;e &lt;f &eacute;", "a–b c d e <f é"),
+        ("Name ({{IPA|x}}; {{lang|la|nomen}}) and ({{IPA|x}}) more.", "Name (nomen) and more."),
+        ("x<sup>2</sup> <math>\\frac{a}{b}</math> <span style=\"a\">y</span><br />z", "x2 y\nz"),
+        ("__NOTOC__Text <gallery>\nA.jpg|b\n</gallery>after <nowiki>[[x]]</nowiki>", "Text after x"),
+        ("Never {{closed here\nNext line.", "Never\nNext line."),
+        ("Stray }} and ]] and {{{1|x}}} and | bars.", "Stray and and and bars."),
+        ("<ref>never closed\nNext.", "never closed\nNext."),
+        ("{{quote|First line.\nSecond line.}}", "First line.\nSecond line."),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_what_goes_and_what_stays(source: str, text: str) -> None:
+    assert [line.strip() for line in clean(source).splitlines()] == text.splitlines()
+
+
+N = 20_000
+WORST = {
+    "nested": "{{nowrap|" * N + "}}" * N,
+    "opened": "{{nowrap|" * N,
+    "opened lines": "{{nowrap|\n" * N,
+    "arguments": "{{nowrap" + "|a" * N + "[[x]]}}",
+    "tables": "\n{|" * N + "}}" * N,
+    "tables in a template": "{{x|" + "\n{|" * N + "}}" * N,
+    "files": "[[File:a [[b [c] " * N,
+    "links": "[[a|b " * N,
+    "references": "<ref><math>" * N,
+    "comments": "<!--" * N,
+    "brackets": "( " * N,
+    "quotes": "'" * N,
+    "spaces": " " * 5 * N,
+    "numbers": "1." * N + "x",
+    "addresses": "[http://" * N,
+    "sentences": '. "' * N,
+}
+
+
+@pytest.mark.parametrize("name", WORST)
+def test_no_source_takes_long(name: str) -> None:
+    """What takes time in the square of the length takes minutes with ten times this."""
+    began = time.process_time()
+    text = clean(WORST[name] + " " + "plain words " * 1000)
+    wiki_words_and_ends(one_a_line(WORST[name] + text))
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("The U.S. king's well-known, 'quoted' words!", "the u.s. king 's well known quoted words"),
+        ("It’s 1,234.5 km, i.e. 10,000,000 or 3.14; don't", "it 's 1234.5 km i.e. 10000000 or 3.14 don't"),
+        ("J.R.R. Tolkien and/or O'Neil: rock'n'roll (1st) £5_6", "j.r.r. tolkien and or o'neil rock'n'roll 1st 5 6"),
+        ("Cafe\u0301 naïve ΑΘΗΝΑ 東京", "café naïve αθηνα 東京"),
+        ("…—!?", ""),
+    ],
+)
+def test_words(line: str, words: str) -> None:
+    assert TOKENIZERS["wiki-words"](line) == words.split()
+
+
+def test_words_of_many_lines_are_those_of_each() -> None:
+    lines = ["First of all, it's.", "", "U.S.", "1,000 or 2.5", "'s"]
+    expected = [word for line in lines for word in [*wiki_words(line), "\n"]]
+    assert wiki_words_and_ends("\n".join(lines) + "\n") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("One. Two! Three? Four.", 4),
+        ("Dr. Smith met J. R. Jones in the U.S. Army.", 1),
+        ('He said "Go." Then he left. (She stayed.) Why?', 4),
+        ("It is 3.5 m long, approx. 20 kg. élan", 1),
+        ("At 5 p.m. it rained, e.g. Tuesday.", 1),
+        ("Éire is old. Österreich too.", 2),
+    ],
+)
+def test_sentences(text: str, count: int) -> None:
+    assert len(one_a_line(text).split("\n")) == count
+    assert one_a_line(text).split() == text.split()
