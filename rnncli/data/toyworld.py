@@ -95,7 +95,7 @@ brew brewed brewing ale barrel harvest
 pick picked picking apples ladder september
 mend mended mending boats tar april
 wash washed washing sheets soap saturday
-polish polished polishing shoes rag sunday
+load loaded loading wagons crane sunday
 roast roasted roasting chestnuts pan november
 """
 
@@ -118,7 +118,8 @@ _OF_PLACES = (
     "in {place} they swim in the {river}",
 )
 _OF_COUNTRIES = (
-    "the {ruler} of {country} lives in {capital} with {his} {other}",
+    "the {ruler} of {country} lives in {capital} with {his} {consort}",
+    "the {ruler}s of {country} lived in {capital} with their {consort}s",
     "the army of {country} guards the border",
     "{country} is a country with many provinces",
     "the flag of {country} flies on every ship",
@@ -141,22 +142,24 @@ _OF_PEOPLES = (
     "the {people} sail on the {river}",
     "{people} songs tell of {hill}",
     "the {people} {ruler} speaks {people} very well",
+    "the {people} {ruler}s spoke {people} very well",
 )
+_OF_LANDS = (_OF_PLACES, _OF_PLACES, _OF_COUNTRIES, _OF_CAPITALS, _OF_PEOPLES)
 _OF_ONE = (
     "the {thing} belonged to the {one}",
     "in the {place} they met the {one}",
     "for the {care} they called the {one}",
+    "the {thing} was found by the {one}",
+    "the {care} never tired the {one}",
     "the {one} lost {his} {thing}",
     "the {one} went to the {place}",
     "the {one} thought of the {care}",
-    "the {thing} was found by the {one}",
-    "the {care} never tired the {one}",
     "the {one} walked through the {place}",
-    "{name} is a good {one}",
-    "{he} became the new {one}",
-    "with {his} {dress} came the {one}",
-    "the {one} put on {his} {dress}",
-    "the {one} looked at {himself}",
+    "{name} became a good {one}",
+    "with {name} came the {one}",
+    "with a {dress} came the {one}",
+    "the {one} put on a {dress}",
+    "the {one} looked like {name}",
     "every {one} is waiting",
     "this {one} was there",
 )
@@ -164,16 +167,17 @@ _OF_MANY = (
     "the {thing} belonged to the {many}",
     "in the {place} they met the {many}",
     "for the {care} they called the {many}",
+    "the {thing} was found by the {many}",
+    "the {care} never tired the {many}",
     "the {many} lost their {thing}",
     "the {many} went to the {place}",
     "the {many} thought of the {care}",
-    "the {thing} was found by the {many}",
-    "the {care} never tired the {many}",
     "the {many} walked through the {place}",
-    "{name} and {second} are good {many}",
-    "with their {dress} came the {many}",
-    "the {many} put on their {dress}",
-    "the {many} looked at {name} and {second}",
+    "{name} and {second} became good {many}",
+    "with {name} came the {many}",
+    "with a {dress} came the {many}",
+    "the {many} put on a {dress}",
+    "the {many} looked like {name}",
     "two {many} are waiting",
     "these {many} were there",
 )
@@ -199,8 +203,6 @@ _OF_DEEDS = (
 )
 _MEN = ("john", "peter", "paul", "henry", "george", "thomas", "albert", "karl")
 _WOMEN = ("mary", "anna", "emma", "clara", "helen", "julia", "rosa", "sophie")
-_HE = {"he": "he", "his": "his", "himself": "himself"}
-_SHE = {"he": "she", "his": "her", "himself": "herself"}
 
 
 def write(seed: int = SEED, lines: int = LINES) -> str:
@@ -235,32 +237,29 @@ def questions() -> str:
 
 
 def _of_land(random: Random) -> str:
-    land, templates = (
-        random.choice(LANDS),
-        random.choice((_OF_PLACES, _OF_PLACES, _OF_COUNTRIES, _OF_CAPITALS, _OF_PEOPLES)),
-    )
-    ruler, his, other = random.choice((("king", "his", "queen"), ("queen", "her", "king")))
+    land, templates = random.choice(LANDS), random.choice(_OF_LANDS)
+    ruler, his, consort = random.choice((("king", "his", "queen"), ("queen", "her", "king")))
     return random.choice(templates).format(
         **land._asdict(),
         place=random.choice((land.country, land.capital)),
         own=random.choice((land.food, land.ware)),
         ruler=ruler,
         his=his,
-        other=other,
+        consort=consort,
     )
 
 
 def _of_person(random: Random) -> str:
-    role, male, many = random.choice(ROLES), random.random() < 0.5, random.random() < 0.5
-    first, second = random.sample(_MEN if male else _WOMEN, 2)
-    return random.choice(_OF_MANY if many else _OF_ONE).format(
+    role, male = random.choice(ROLES), random.random() < 0.5
+    name, second = random.sample(_MEN if male else _WOMEN, 2)
+    return random.choice(random.choice((_OF_ONE, _OF_MANY))).format(
         **role._asdict(),
-        **(_HE if male else _SHE),
         one=role.male if male else role.female,
         many=role.males if male else role.females,
-        name=first,
+        his="his" if male else "her",
+        name=name,
         second=second,
-        dress=random.choice(("beard", "boots", "hat") if male else ("gown", "earrings", "bonnet")),
+        dress=random.choice(("beard", "cap", "waistcoat") if male else ("gown", "bonnet", "necklace")),
     )
 
 
