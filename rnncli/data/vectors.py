@@ -125,8 +125,9 @@ def write_vectors(vectors: WordVectors, path: Path, form: str) -> None:
 
     Raises RnnError where the disk is full, and for a word with white space in it, which only .npz can hold.
     """
-    if form != "npz" and (odd := next((word for word in vectors.words if not word or word.split() != [word]), None)):
-        raise RnnError(f"the word {odd!r} has white space in it: only --format npz can hold it")
+    for word in vectors.words if form != "npz" else ():
+        if word.encode().split() != [word.encode()]:
+            raise RnnError(f"the word {word!r} has white space in it: only --format npz can hold it")
     write_file(path, _WRITERS[form](vectors))
 
 
@@ -205,7 +206,8 @@ def _parsed(line: bytes, D: int, number: int) -> tuple[bytes, Any]:
     if len(fields) <= D:
         raise _OddError(f"line {number} has {len(fields) - 1} numbers behind its word, not {D}: mend or remove it")
     try:
-        return b" ".join(fields[:-D]), np.array([float(field) for field in fields[-D:]], np.float32)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused with its word
+            return b" ".join(fields[:-D]), np.array([float(field) for field in fields[-D:]], np.float32)
     except ValueError:
         raise _OddError(f"line {number} holds what is no number: mend or remove it") from None
 
