@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, print_json, print_table
-from rnncli.cli.vectors import File, From, Layer, known_vectors
+from rnncli.cli.screen import AsJson, From, print_json, print_table
+from rnncli.cli.vectors import File, Layer, known_vectors
 
 EXAMPLE = "rnn analogy king man woman    asks: king - man + woman = ?"
 

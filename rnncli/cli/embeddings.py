@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, note, print_json, print_table
-from rnncli.cli.vectors import File, From, Layer, known_vectors
+from rnncli.cli.screen import AsJson, From, note, print_json, print_table
+from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.errors import UsageError
 
 verb = typer.Typer(

@@ -4,13 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from rnncli.cli.screen import From, note, warn
+from rnncli.cli.screen import note, warn
 from rnncli.errors import UsageError
 
 if TYPE_CHECKING:
     from rnncli.data.vectors import WordVectors
-
-__all__ = ["File", "From", "Known", "Layer", "known_vectors"]
 
 File = Annotated[
     str | None, typer.Option("--vectors", help="A file of word vectors, or an imported name, in place of a model.")

@@ -30,6 +30,8 @@ LONGEST_LINE = 1 << 22
 """Bytes; a line of text that is longer holds no vector that anything was trained with."""
 LONGEST_WORD = 1 << 12
 _CHUNK = 1 << 20
+_NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_PRINTABLE = bytes(range(32, 127)) + b"\t\r\n"
 _SUFFIXES = {".npz": "npz", ".bin": "word2vec-binary", ".glove": "glove"}
 
 
@@ -161,12 +163,11 @@ def _entries(file: io.BufferedReader, limit: int | None) -> "tuple[int, Iterator
 
 
 def _is_text(ahead: bytes, D: int) -> bool:
-    """Whether numbers in digits follow; what was looked at may end within the line, and has its first values."""
-    fields = ahead.split(b"\n", 1)[0].split()[1:][: min(D, 50)]
-    complete = fields if b"\n" in ahead or len(fields) == min(D, 50) else fields[:-1]
-    return bool(complete) and all(
-        re.fullmatch(rb"[-+]?(\d[\d.]*|\.\d+|nan|inf)(e[-+]?\d+)?", f.lower()) for f in complete[:-1] or complete
-    )
+    """Whether what follows the first word is written in digits, or at least in letters; floats in bytes hardly are."""
+    numbers = ahead.split(b"\n", 1)[0].split()[1 : D + 1]
+    if numbers and all(_NUMBER.fullmatch(number) for number in numbers):
+        return True
+    return not ahead.partition(b" ")[2][: 4 * D].translate(None, _PRINTABLE)
 
 
 def _line(file: IO[bytes], number: int) -> bytes:
@@ -200,14 +201,11 @@ def _text(file: IO[bytes], D: int, wanted: int, V: int, whole: bool) -> "Iterato
 
 def _parsed(line: bytes, D: int, number: int) -> tuple[bytes, Any]:
     """A line's word, which may have spaces in it, and its numbers (D,)."""
-    import numpy as np
-
     fields = line.split()
     if len(fields) <= D:
         raise _OddError(f"line {number} has {len(fields) - 1} numbers behind its word, not {D}: mend or remove it")
     try:
-        with np.errstate(over="ignore"):  # what becomes infinite is refused with its word
-            return b" ".join(fields[:-D]), np.array([float(field) for field in fields[-D:]], np.float32)
+        return b" ".join(fields[:-D]), _narrowed([float(field) for field in fields[-D:]])
     except ValueError:
         raise _OddError(f"line {number} holds what is no number: mend or remove it") from None
 
@@ -248,7 +246,7 @@ def _gathered(D: int, entries: "Iterator[tuple[bytes, Any]]") -> WordVectors:
             raise _OddError(f"the vector of {word!r} (word {number:,}) is not finite: mend or remove it")
         if word not in seen:
             seen[word] = None
-            values += vector.astype(np.float32).tobytes()
+            values += vector.astype("f4").tobytes()
     if not seen:
         raise _OddError("it holds no word: there is nothing to read")
     return WordVectors(tuple(seen), np.frombuffer(values, np.float32).reshape(-1, D))
@@ -258,7 +256,7 @@ def _from_npz(file: IO[bytes], limit: int | None) -> WordVectors:
     import numpy as np
 
     try:
-        with np.load(io.BytesIO(file.read()), allow_pickle=False) as arrays:
+        with np.load(file, allow_pickle=False) as arrays:
             words, matrix = arrays["words"][:limit], arrays["matrix"][:limit]
     except KeyError:
         raise _OddError("it has not both arrays, `words` and `matrix`: it holds no word vectors") from None
@@ -268,7 +266,18 @@ def _from_npz(file: IO[bytes], limit: int | None) -> WordVectors:
         raise _OddError("`words` must be text (V), and `matrix` floats (V, D)")
     if len(words) != len(matrix) or not matrix.size:
         raise _OddError(f"it has {len(words):,} words and {len(matrix):,} vectors of size {matrix.shape[1]}")
-    return _gathered(matrix.shape[1], ((str(word).encode(), row) for word, row in zip(words, matrix, strict=True)))
+    known = WordVectors(tuple(words.tolist()), _narrowed(matrix))
+    if all(known.words) and len(known.numbers) == len(words) and np.isfinite(known.matrix).all():
+        return known
+    return _gathered(matrix.shape[1], zip((word.encode() for word in known.words), known.matrix, strict=True))
+
+
+def _narrowed(values: Any) -> "Matrix":
+    """Numbers as float32; those that are too great become infinite, and are refused with their word."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        return np.asarray(values, np.float32)
 
 
 def _as_lines(vectors: WordVectors) -> bytes:

@@ -14,7 +14,7 @@ generator = np.random.default_rng(2)
 STEMS = [f"word{number}" for number in range(60)]
 # Parallelograms with noise, so that some questions come out right and some do not; and spellings that differ in case.
 _stems, _ends = generator.normal(size=(60, 10)), generator.normal(size=(3, 10))
-WORDS = tuple(stem + end for stem in STEMS for end in ("", "s", "ed")) + ("Word0", "WORD1s", "Word2", "word2S")
+WORDS = (*(stem + end for stem in STEMS for end in ("", "s", "ed")), "Word0", "WORD1s", "Word2", "word2S")
 MATRIX = np.concatenate([(_stems[:, None] + _ends).reshape(-1, 10), _stems[:1], _stems[1:2] + _ends[1], _stems[2:4]])
 VECTORS = WordVectors(WORDS, (MATRIX + 0.45 * generator.normal(size=MATRIX.shape)).astype("f4"))
 TEXT = (

@@ -106,5 +106,5 @@ def test_a_picture_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     points = [[0.0, 0.0], [1.0, 1.0], [2.0, 0.0]]
     assert draw_words(["a", "b", "c"], points, tmp_path / "a.png", title="a").read_bytes().startswith(b"\x89PNG")
     for name in ("absent/a.png", "a.nothing"):
-        with pytest.raises(RnnError, match="cannot draw .*; name a file such as picture.png"):
+        with pytest.raises(RnnError, match=r"cannot draw .*; name a file such as picture\.png"):
             draw_words(["a", "b", "c"], points, tmp_path / name, title="a")

@@ -1,6 +1,8 @@
 """The verbs of word vectors, as a user runs them, on a quickly trained model and on files."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +56,7 @@ def test_analogy_as_json(rnn, world: Path) -> None:
     told = json.loads(rnn(f"analogy king man woman --vectors {world} --metric 3cosmul --top 2 --json").out)
     assert (told["vectors"], told["layer"], told["words"]) == (str(world), None, 9)
     assert list(told["answers"]) == ["3cosmul"]
-    assert [near["word"] for near in told["answers"]["3cosmul"]][0] == "queen"
+    assert told["answers"]["3cosmul"][0]["word"] == "queen"
 
 
 def test_a_model_has_two_layers_unless_they_are_tied(rnn, home: Path) -> None:
@@ -75,19 +77,12 @@ def test_a_model_has_two_layers_unless_they_are_tied(rnn, home: Path) -> None:
 
 def test_models_made_for_word_vectors_go_before_newer_ones(rnn, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As wiki-lm will; here the runs of a task are moved to another name."""
-    from dataclasses import replace
-
     assert rnn(f"{QUICK} --name old").code == 0
     run = Run(home / "checkpoints" / "poetry-lm" / "old")
     better = replace(TASKS["poetry-lm"], name="better-lm", word_vectors=2)
     monkeypatch.setitem(TASKS, "better-lm", better)
-    content = run.folder / "best.safetensors"
-    from rnncli.training.checkpoint import read
-
-    found = read(content)
     (home / "checkpoints" / "better-lm").mkdir()
     run.folder.rename(home / "checkpoints" / "better-lm" / "old")
-    assert found.header["task"] == "poetry-lm"
     assert rnn(f"{QUICK} --name new").code == 0
     ran = rnn("embeddings neighbors the")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
@@ -95,9 +90,8 @@ def test_models_made_for_word_vectors_go_before_newer_ones(rnn, home: Path, monk
 
 
 def test_evaluate_analogies_shows_categories_and_totals(rnn, world: Path, tmp_path: Path) -> None:
-    (tmp_path / "questions.txt").write_text(
-        ": family\nman woman king queen\n: capitals\nParis France London England\nparis france rome italy\n: gram-x\na b c d\n"
-    )
+    family, capitals = "man woman king queen", "Paris France London England\nparis france rome italy"
+    (tmp_path / "questions.txt").write_text(f": family\n{family}\n: capitals\n{capitals}\n: gram-x\na b c d\n")
     ran = rnn(f"evaluate analogies --vectors {world} --questions {tmp_path}/questions.txt")
     rows = {line.split()[0]: line.split()[1:] for line in ran.out.splitlines() if line.strip()}
     assert rows["family"] == ["1", "1", "1", "1", "1"]
@@ -147,15 +141,16 @@ def test_plot(rnn, world: Path, tmp_path: Path, words: str, method: str) -> None
 def test_export_import_and_start_from(rnn, world: Path, tmp_path: Path, home: Path) -> None:
     assert rnn(f"{QUICK} --name poet").code == 0
     out = tmp_path / "poet.bin"
-    assert "1 vectors" not in rnn(f"embeddings export {out} --layer input").out
+    exported = rnn(f"embeddings export {out} --layer input").out
     gensim = KeyedVectors.load_word2vec_format(str(out), binary=True)
+    assert exported == f"{out}: {len(gensim):,} vectors of size 5, word2vec-binary\n"
     ran = rnn(f"embeddings import {out} --name mine --limit 50")
     assert ran.out == "mine: 50 words of size 5\n"
     vectors = read_vectors(home / "data" / "vectors" / "mine.npz")
     np.testing.assert_array_equal(vectors.matrix, gensim.vectors[:50])
-    assert "the" in rnn("embeddings neighbors the --vectors mine").out or True
+    assert "mine.npz: 50 words, D 5" in rnn("embeddings neighbors the --vectors mine").err
     again = rnn(f"{QUICK.replace('--embedding 5 ', '')} --embeddings mine --freeze-embeddings --name kept --json")
-    assert "vectors for 50 of 313 words" in again.err or "vectors for 50 of " in again.err
+    assert re.search(r"vectors for 50 of \d+ words from .*mine.npz, kept as they are", again.err)
     kept = read_vectors_of(rnn, tmp_path, "kept")
     np.testing.assert_array_equal(kept.matrix[kept.rows(vectors.words)], vectors.matrix)
     assert rnn(f"{QUICK} --embeddings mine --name tuned").code == 0

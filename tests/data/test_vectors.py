@@ -104,12 +104,15 @@ ODD = {
     "not finite": (b"a 1 2\nb nan 2\n", "the vector of 'b' (word 2) is not finite"),
     "infinite": (b"1 2\na 1e99 2\n", "the vector of 'a' (word 1) is not finite"),
     "latin": (b"1 2\ncaf\xe9 1 2\n", "word 1 is not UTF-8"),
+    "no number behind a header": (b"1 2\na 1 x\n", "line 2 holds what is no number"),
+    "a word behind a header": (b"2 2\na x 1\nb 1 1\n", "line 2 holds what is no number"),
+    "a header alone": (b"3 2\n", "it is cut off after 0 of 3 words"),
     "nothing promised": (b"0 5\n", "its first line promises 0 vectors of size 5"),
     "huge promise": (b"999999999999 300\na 1 2 3\n", "numbers behind its word"),
     "huge binary promise": (binary(10**11, 2, record(b"a", 1, 2)), "it is cut off after 1 of 100,000,000,000 words"),
     "cut binary": (binary(2, 2, record(b"a", 1, 2), record(b"b", 1, 2)[:-1]), "it is cut off after 1 of 2 words"),
     "more binary": (binary(1, 2, record(b"a", 1, 2), record(b"b", 1, 2)), "it goes on after the 1 words"),
-    "binary without an end": (binary(1, 2, b"\xff" * 9_000), "word 1 of 1 has no end"),
+    "binary without an end": (binary(2, 2, record(b"a", 1, 2), b"\xff" * 9_000), "word 2 of 2 has no end"),
     "zeros": (bytes(9_000), "line 1 is no text of word vectors"),
     "a long line": (b"x" * (1 << 22) + b"yz", "line 1 is no text of word vectors"),
     "cut gzip": (gzip.compress(b"a 1 2\n" * 99)[:-9], "is damaged"),
@@ -154,9 +157,9 @@ def test_wider_and_narrower_floats_of_an_npz_become_float32(tmp_path: Path) -> N
 
 
 def test_a_file_that_may_not_be_read_or_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(RnnError, match="cannot read .*: No such file"):
+    with pytest.raises(RnnError, match=r"cannot read .*: No such file"):
         read_vectors(tmp_path / "absent")
-    with pytest.raises(RnnError, match="cannot read .*: Is a directory"):
+    with pytest.raises(RnnError, match=r"cannot read .*: Is a directory"):
         read_vectors(tmp_path)
 
 
@@ -176,6 +179,20 @@ def test_imported_names_and_files_are_found(home: Path, tmp_path: Path, monkeypa
         find_vectors("yours")
     with pytest.raises(UsageError, match="no file of word vectors"):
         find_vectors("x" * 5_000)
+
+
+def test_short_lines_before_words_of_other_alphabets_are_text(tmp_path: Path) -> None:
+    (tmp_path / "short").write_text("2 2\na 1 2\n東京 3 4\n")
+    same(read_vectors(tmp_path / "short"), WordVectors(("a", "東京"), np.array([[1, 2], [3, 4]], "f4")))
+
+
+def test_values_of_all_kinds_in_a_binary_file(tmp_path: Path) -> None:
+    for number in range(200):
+        D = 1 + number % 5
+        values = np.frombuffer(generator.bytes(8 * D), "<f4").reshape(2, D).copy()
+        values[~np.isfinite(values)] = 10.0
+        write_vectors(WordVectors(("first", "b"), values), tmp_path / "any.bin", "word2vec-binary")
+        same(read_vectors(tmp_path / "any.bin"), WordVectors(("first", "b"), values))
 
 
 def test_formats_go_by_the_name() -> None:
