@@ -118,8 +118,7 @@ _OF_PLACES = (
     "in {place} they swim in the {river}",
 )
 _OF_COUNTRIES = (
-    "the {ruler} of {country} lives in {capital} with {his} {consort}",
-    "the {ruler}s of {country} lived in {capital} with their {consort}s",
+    "the {ruler} of {country} lived in {capital}",
     "the army of {country} guards the border",
     "{country} is a country with many provinces",
     "the flag of {country} flies on every ship",
@@ -141,8 +140,7 @@ _OF_PEOPLES = (
     "{people} {own} was sold here",
     "the {people} sail on the {river}",
     "{people} songs tell of {hill}",
-    "the {people} {ruler} speaks {people} very well",
-    "the {people} {ruler}s spoke {people} very well",
+    "the {people} {ruler} spoke {people} very well",
 )
 _OF_LANDS = (_OF_PLACES, _OF_PLACES, _OF_COUNTRIES, _OF_CAPITALS, _OF_PEOPLES)
 _OF_ONE = (
@@ -238,14 +236,11 @@ def questions() -> str:
 
 def _of_land(random: Random) -> str:
     land, templates = random.choice(LANDS), random.choice(_OF_LANDS)
-    ruler, his, consort = random.choice((("king", "his", "queen"), ("queen", "her", "king")))
     return random.choice(templates).format(
         **land._asdict(),
         place=random.choice((land.country, land.capital)),
         own=random.choice((land.food, land.ware)),
-        ruler=ruler,
-        his=his,
-        consort=consort,
+        ruler=random.choice(("king", "queen", "kings", "queens")),
     )
 
 
