@@ -38,18 +38,19 @@ BEST = {
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "the recipe: GRU 128, D 64, untied, 5 epochs": BEST,
-    "8 epochs": {**BEST, "epochs": 8},
     "LSTM without peepholes": {**BEST, "cell": "lstm:none"},
     "Elman": {**BEST, "cell": "elman"},
-    "lr 1e-2": {**BEST, "lr": 1e-2},
     "weight decay 0.1": {**BEST, "weight_decay": 0.1},
     "no dropout": {**BEST, "output_dropout": 0.0},
     "M 64": {**BEST, "hidden": "64"},
     "tied, D 128, lr 1e-2, 8 epochs": {**BEST, "tied": True, "embedding": 128, "lr": 1e-2, "epochs": 8},
-    "poetry-lm's own defaults, 4 epochs": {"corpus": ("toyworld",), "epochs": 4},
 }
-BOOK = (("king", "man", "woman"), ("france", "paris", "london"), ("france", "paris", "rome"), ("paris", "france", "italy"))
-ANSWERS = ("queen", "england", "italy", "rome")
+BOOK = {
+    ("king", "man", "woman"): "queen",
+    ("france", "paris", "london"): "england",
+    ("france", "paris", "rome"): "italy",
+    ("paris", "france", "italy"): "rome",
+}
 
 
 def main() -> None:
@@ -93,7 +94,7 @@ def row(name: str, layer: str, runs: list[tuple[WordVectors, float]]) -> str:
         least = f" (least {min(shares):.1%})" if len(runs) > 1 else ""
         cells.append(f"{statistics.mean(shares):.1%}{least}")
     book = [
-        sum(solve(vectors, *asked, metric, 1)[0].word == right for asked, right in zip(BOOK, ANSWERS, strict=True))
+        sum(solve(vectors, *asked, metric, 1)[0].word == right for asked, right in BOOK.items())
         for vectors, _ in runs
         for metric in METRICS[:2]
     ]

@@ -147,10 +147,8 @@ def judge(
         places = covered[begin : begin + size]
         asked = np.array([rows[place] for place in places])
         # The file's a : b = c : d asks for b - a + c.
-        found = groups[_best(_scores(vectors, asked[:, [1, 0, 2]], metric), asked[:, :3], _VARIANTS)]
-        fresh = (found[:, :, None] != asked[:, None, :3]).all(2)
-        first = found[np.arange(len(found)), fresh.argmax(1)]
-        for place, right in zip(places, (first == asked[:, 3]) & fresh.any(1), strict=True):
+        found = _first_fresh(_scores(vectors, asked[:, [1, 0, 2]], metric), asked[:, :3], groups)
+        for place, right in zip(places, found == asked[:, 3], strict=True):
             verdicts[place] = bool(right)
     return verdicts
 
@@ -185,6 +183,25 @@ def _best(scores: "NDArray[np.float32]", barred: "NDArray[np.int64]", top: int) 
     places = np.argpartition(-scores, top - 1, 1)[:, :top]
     order = np.argsort(-np.take_along_axis(scores, places, 1), 1, kind="stable")
     return np.take_along_axis(places, order, 1)
+
+
+def _first_fresh(
+    scores: "NDArray[np.float32]", asked: "NDArray[np.int64]", groups: "NDArray[np.int64]"
+) -> "NDArray[np.int64]":
+    """The best group of spellings (N,) that none of the words asked about (N, 3) is of; -1 where there is none.
+
+    Looked for among the few best words, as gensim does; the scores of those passed over are made -inf.
+    """
+    np.put_along_axis(scores, asked, -np.inf, 1)
+    answers, left = np.full(len(scores), -1), np.arange(len(scores))
+    for _ in range(_VARIANTS):
+        best = (scores if len(left) == len(scores) else scores[left]).argmax(1)
+        found = groups[best]
+        fresh = (found[:, None] != asked[left]).all(1)
+        answers[left[fresh]] = found[fresh]
+        left, best = left[~fresh], best[~fresh]
+        scores[left, best] = -np.inf
+    return answers
 
 
 def _counted(verdicts: list[bool | None]) -> Iterator[int]:

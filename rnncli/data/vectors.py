@@ -74,7 +74,7 @@ class WordVectors:
 
         word = word.lower()
         like = [each for each in self.words if each[:1].lower() == word[:1] and abs(len(each) - len(word)) <= 2]
-        near = get_close_matches(word, like, n=3) or get_close_matches(word, self.words[:20_000], n=3)
+        near = next(filter(None, (get_close_matches(word, some, 3, 0.7) for some in (like, self.words[:20_000]))), [])
         return f": did you mean {' or '.join(near)}?" if near else ""
 
 
