@@ -15,7 +15,7 @@ from rnncli.training.checkpoint import read as read_checkpoint
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
 from rnncli.training.randomness import seed_everything
-from rnncli.training.runs import Run, load_for_resume, load_model, new_run
+from rnncli.training.runs import Run, all_runs, load_for_resume, load_model, new_run
 from rnncli.training.session import Session
 from rnncli.training.settings import check_limits
 
@@ -34,6 +34,17 @@ def load_task(source: str | None, task: str) -> tuple[Trained, str]:
     Raises as `load`, and UsageError when there is none yet.
     """
     found, place, warning = load_model(source, task)
+    return restore(found, place), warning
+
+
+def load_language_model(source: str | None) -> tuple[Trained, str]:
+    """Load a model by file, folder or run name, or the newest one that has word vectors; and a warning, or "".
+
+    Tasks that are made for word vectors come before others. Raises as `load`, and UsageError when there is none yet.
+    """
+    tasks = sorted((task for task in TASKS.values() if task.word_vectors), key=lambda task: -task.word_vectors)
+    task = next((task.name for task in tasks if all_runs(task.name)), tasks[0].name)
+    found, place, warning = load_model(source, task if source is None else None)
     return restore(found, place), warning
 
 
@@ -79,12 +90,14 @@ class Training:
         seed_everything(config.seed)
         self.experiment: Experiment = task.build(config, self.device)
         self.trainer = Trainer(self.experiment, config)
+        self.begun = ""  # what the weights of a new run start from, in words
         self._held = ExitStack()
 
     @classmethod
     def start(cls, task: str, config: RecurrentSettings, name: str | None = None) -> "Training":
         """Begin a new run, named by `name` or by date, time and cell, and save it as it begins."""
         training = cls(TASKS[task], TASKS[task].settle(config))
+        training.begun = training.experiment.begin()
         training._hold(new_run(task, training.config.label, name))
         training.session.save()
         return training

@@ -6,6 +6,8 @@ from typing import Any
 
 from rnncli.errors import RnnError
 
+_DPI = 110
+
 
 def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> Path:
     """Draw losses, and accuracy where there is one, against seconds of training, as a PNG; returns its path."""
@@ -25,7 +27,7 @@ def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
         share.set_ylabel("accuracy (%)")
         share.set_ylim(0, 102)
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=_DPI)
     plt.close(figure)
     return path
 
@@ -52,13 +54,74 @@ def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Pa
             size = 10 if len(labels) <= 12 else 6
             axes.text(column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
     figure.colorbar(picture, label="share of the right label", shrink=0.8)
+    return _save(figure, path)
+
+
+def draw_words(words: Sequence[str], points: Sequence[Sequence[float]], path: Path, *, title: str) -> Path:
+    """Draw words at their points of a plane, each label where it covers the least, as a PNG; returns its path.
+
+    Raises RnnError where no picture can be written.
+    """
+    plt = _pyplot()
+    side = min(22.0, 7.0 + len(words) / 20)
+    figure, axes = plt.subplots(figsize=(side * 1.25, side), dpi=_DPI, layout="constrained")
+    axes.scatter([x for x, _ in points], [y for _, y in points], s=14, color="#1f5fa8")
+    axes.margins(0.08)
+    axes.set(xticks=[], yticks=[], title=title)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # points stay where the labels are set to
+    pixels = axes.transData.transform(points)
+    taken = [_box(x, y, 4, 4) for x, y in pixels]
+    for word, point, (x, y) in zip(words, points, pixels, strict=True):
+        label = axes.annotate(
+            word.replace("$", r"\$"),
+            point,
+            (0, 0),
+            textcoords="offset pixels",
+            fontsize=9,
+            ha="center",
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": "#9aa4b2", "lw": 0.6, "shrinkA": 0, "shrinkB": 2},
+        )
+        extent = label.get_window_extent()
+        width, height = extent.width / 2 + 1, extent.height / 2
+        offsets = [(right * (width + 7 * far), up * (height + 5 * far)) for right, up, far in _AROUND]
+        best = min(
+            offsets, key=lambda each: sum(_shared(_box(x + each[0], y + each[1], width, height), o) for o in taken)
+        )
+        label.set_position(best)
+        taken.append(_box(x + best[0], y + best[1], width, height))
+    return _save(figure, path)
+
+
+_AROUND = [
+    (right, up, far)
+    for far in (1, 3, 6, 10)
+    for right, up in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+]
+"""Where a label may stand: to which side of its point, and how far off; the first are the best."""
+
+
+def _box(x: float, y: float, width: float, height: float) -> tuple[float, float, float, float]:
+    return x - width, y - height, x + width, y + height
+
+
+def _shared(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """The area that two boxes share."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, width) * max(0.0, height)
+
+
+def _save(figure: Any, path: Path) -> Path:
+    """Write a picture and close it; raises RnnError where none can be written."""
     try:
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=_DPI)
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
-        raise RnnError(f"cannot draw {path}: {reason}; name a file such as confusion.png") from None
+        raise RnnError(f"cannot draw {path}: {reason}; name a file such as picture.png") from None
     finally:
-        plt.close(figure)
+        _pyplot().close(figure)
     return path
 
 

@@ -10,6 +10,9 @@ import typer
 from rnncli.analysis.baselines import BASELINES
 from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_table
+from rnncli.cli.vectors import File, Layer, known_vectors
+from rnncli.data.corpora import available
+from rnncli.errors import UsageError
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Task
 from rnncli.training.settings import check_limits
@@ -58,6 +61,41 @@ def _verb(task: Task) -> Callable[..., None]:
         beside = typer.Option("--baselines", help="Measure simple models beside it.")
         common["baselines"] = (Annotated[bool, beside], False)
     return command_of(task.evaluate.Options, evaluate, **common)
+
+
+@verb.command("analogies", epilog="Example: rnn evaluate analogies --questions questions-words --metric 3cosmul")
+def analogies(
+    questions: Annotated[
+        str | None, typer.Option(help="toyworld, questions-words or a file: lines of four words below `: category`.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="euclidean, cosine or 3cosmul.")] = "cosine",
+    restrict: Annotated[int, typer.Option(min=1, help="Seek answers among the first so many words.")] = 300_000,
+    exact_case: Annotated[bool, typer.Option("--exact-case", help="Spellings that differ in case differ.")] = False,
+    source: From = None,
+    file: File = None,
+    layer: Layer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask word vectors thousands of analogies; without --questions, those of the model's own world or of Mikolov."""
+    from rnncli.analysis.analogies import METRICS, questions_of
+    from rnncli.analysis.analogies import evaluate as measure
+
+    if metric not in METRICS:
+        raise UsageError(f"--metric must be one of {', '.join(METRICS)}, not {metric!r}")
+    known = known_vectors(source, file, layer)
+    own = known.corpus and "toyworld" in known.corpus
+    spec = questions or ("questions-words" if not own and available("questions-words") else "toyworld")
+    began = time.perf_counter()
+    scores = measure(known.vectors, questions_of(spec), metric, restrict, not exact_case)
+    seconds = round(time.perf_counter() - began, 3)
+    if as_json:
+        asked = {"questions": spec, "metric": metric, "restrict": restrict, "seconds": seconds}
+        *categories, semantic, syntactic, together = ({"name": score.name, **score.metrics} for score in scores)
+        totals = {"semantic": semantic, "syntactic": syntactic, "metrics": together}
+        print_json({**known.facts, **asked, "categories": categories, **totals})
+        return
+    print_table(["category", *scores[0].metrics], [[score.name, *score.metrics.values()] for score in scores])
+    print(f"{spec}, {metric}, {seconds} s")
 
 
 def _show_confusion(confusion: dict[str, dict[str, int]], picture: str | None) -> None:

@@ -87,6 +87,8 @@ def _train(training: "Training", *, resumed: bool, as_json: bool) -> None:
     trainer, run = training.trainer, training.run
     note(f"{training.task.name} on {training.experiment.about}")
     note(_what_is_trained(training))
+    if training.begun:
+        note(training.begun)
     note(f"run {run.name}, {'resumed' if resumed else 'started'}{_expected(training)}")
     with Bar(trainer) as bar:
         training.train(bar.listen, bar.warn)

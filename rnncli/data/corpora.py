@@ -18,7 +18,7 @@ _NLTK = f"{_GITHUB}/nltk/nltk_data/gh-pages/packages"
 _SOURCES: tuple[Source, ...] = (
     Embedded("hillside", "plain verse of farm and hill, written for rnn"),
     Embedded("nocturne", "ringing verse of night and loss, written for rnn"),
-    Generated("toyworld", "20,000 sentences on a small world of lands, rulers, families and trades", toyworld.write),
+    Generated("toyworld", "33,000 sentences on a small world of lands, rulers, families and trades", toyworld.write),
     Remote(
         "frost",
         "1,436 lines of Robert Frost",

@@ -24,7 +24,8 @@ class LanguageModel(nn.Module):
 
     p(w_{t+1} | w_1..w_t) = softmax(h_t Wo + bo), x_t = row w_t of the embedding (V, D). With `tied` the output weights
     are the embedding (Press and Wolf 2017, arXiv:1608.05859), reached through one more product where M differs from D.
-    With `unit_vectors` x_t is scaled to length 1. The embedding starts at N(0, 0.1). Raises UsageError as `Stack`.
+    With `unit_vectors` x_t is scaled to length 1. The embedding starts at N(0, 0.1), or from `start_from`; `frozen`, it
+    is not learned. Raises UsageError as `Stack`.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class LanguageModel(nn.Module):
         dropouts: Dropouts | None = None,
         tied: bool = False,
         unit_vectors: bool = False,
+        frozen: bool = False,
         backend: str = "auto",
     ) -> None:
         super().__init__()
@@ -43,6 +45,7 @@ class LanguageModel(nn.Module):
         self.unit_vectors = unit_vectors
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
+        self.embedding.weight.requires_grad_(not frozen)
         self.forgetful = nn.Sequential(WordDropout(dropouts.word), LockedDropout(dropouts.embedding))
         self.stack = Stack(embedding_size, shape, backend)
         self.dropout = LockedDropout(dropouts.output)
@@ -56,6 +59,15 @@ class LanguageModel(nn.Module):
         with torch.no_grad():
             self.bias.copy_(((counts + 0.5) / (counts + 0.5).sum()).log())
 
+    def start_from(self, tokens: Tensor, vectors: Tensor) -> None:
+        """Take vectors (N, D) for tokens (N,) from elsewhere; all others stay as they are."""
+        with torch.no_grad():
+            self.embedding.weight[tokens] = vectors.to(self.embedding.weight)
+
+    def word_vectors(self, layer: str) -> Tensor:
+        """What words are read by (`input`), or scored by (`output`): (V, D) or (V, M), one and the same where tied."""
+        return self.embedding.weight if layer == "input" or self.output is None else self.output.weight
+
     def forward(
         self, tokens: Tensor, states: States | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, States]:
@@ -63,8 +75,7 @@ class LanguageModel(nn.Module):
         x = self.embedding(tokens)
         x = F.normalize(x, dim=-1) if self.unit_vectors else x
         h, states = self.stack(self.forgetful(x), states, lengths)
-        weight = self.embedding.weight if self.output is None else self.output.weight
-        return F.linear(self.bridge(self.dropout(h)), weight, self.bias), states
+        return F.linear(self.bridge(self.dropout(h)), self.word_vectors("output"), self.bias), states
 
     def initial_states(self, batch: int) -> States:
         """The learned states before the first step, for a batch of that size."""

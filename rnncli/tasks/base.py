@@ -99,6 +99,7 @@ class Task:
     settle: Callable[[Any], Any] = lambda settings: settings  # fills in what depends on the machine: corpora
     uses: Mapping[str, Action] = field(default_factory=dict)  # what else can be done with its models, by verb
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    word_vectors: int = 0  # the greater, the sooner its models are asked for word vectors; 0: they have none
     implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
 
 

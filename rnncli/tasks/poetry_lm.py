@@ -13,6 +13,7 @@ from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.words import WordSettings, settle_vectors, start_from_vectors
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ LONGEST_LINE = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoetryConfig(RecurrentSettings):
+class PoetryConfig(WordSettings):
     """Settings of poetry-lm; the defaults are the best recipe found for a minute of two cores."""
 
     panel: ClassVar[str] = "Verse"
@@ -34,7 +35,6 @@ class PoetryConfig(RecurrentSettings):
     corpus: tuple[str, ...] = option(
         (), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA)
     )
-    embedding: int = option(512, "Size of the word vectors (D).", least=1)
     tied: bool = option(True, "Output weights are the word vectors.")
     word_dropout: float = option(0.1, "Share of the words read that are blanked in training.", least=0, most=0.99)
     embedding_dropout: float = option(0.7, "Dropout on the word vectors.", least=0, most=0.99)
@@ -42,6 +42,7 @@ class PoetryConfig(RecurrentSettings):
     label_smoothing: float = option(0.05, "Share of each target that is spread over all words.", least=0, most=0.99)
     min_count: int = option(2, "Words seen less often in the training lines are UNKNOWN.", least=1)
     hold_out: int = option(10, "Every so many-th line is held out for validation; 0: none.", least=0)
+    embedding: int = retuned(WordSettings, "embedding", 512)
     cell: str = retuned(RecurrentSettings, "cell", "gru:reset-after")
     hidden: str = retuned(RecurrentSettings, "hidden", "192")
     epochs: int = retuned(RecurrentSettings, "epochs", 16)
@@ -91,7 +92,7 @@ class Verse(NamedTuple):
 def settle(config: PoetryConfig) -> PoetryConfig:
     """Where no corpus is named: Frost where `data/` has him, else the embedded voice."""
     default = ("frost",) if available("frost") else ("hillside",)
-    return replace(config, corpus=tuple(lasting(spec) for spec in config.corpus) or default)
+    return settle_vectors(replace(config, corpus=tuple(lasting(spec) for spec in config.corpus) or default))
 
 
 def read_verse(specs: Sequence[str], hold_out: int) -> Verse:
@@ -157,6 +158,7 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
     model.expect(training.targets[training.targets >= 0].bincount(minlength=len(vocabulary)))
     return Experiment(
         model=model,
+        begin=lambda: start_from_vectors(config, model, vocabulary.tokens),
         batches=lambda epoch: training.shuffled(config.batch_size, config.seed, epoch),
         batches_per_epoch=-(-len(verse.training) // config.batch_size),
         about=_about(verse, vocabulary),
@@ -184,6 +186,7 @@ def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module"
         config.shape,
         dropouts=Dropouts(config.word_dropout, config.embedding_dropout, config.output_dropout),
         tied=config.tied,
+        frozen=config.freeze_embeddings,
         backend=config.backend,
     )
 
@@ -306,4 +309,5 @@ TASK = Task(
         )
     },
     presets={"book": BOOK},
+    word_vectors=1,
 )

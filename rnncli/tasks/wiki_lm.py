@@ -10,6 +10,7 @@ from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.words import WordSettings, settle_vectors, start_from_vectors
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ TOKENIZER = "wiki-words"
 
 
 @dataclass(frozen=True, kw_only=True)
-class WikiConfig(RecurrentSettings):
+class WikiConfig(WordSettings):
     """Settings of wiki-lm; the defaults suit the embedded toyworld and small corpora."""
 
     panel: ClassVar[str] = "Prose"
@@ -33,16 +34,17 @@ class WikiConfig(RecurrentSettings):
     vocab_size: int = option(10_000, "The most frequent words that are kept; all others are UNKNOWN.", least=1)
     keep_words: tuple[str, ...] = option((), "Words that are kept however rare they are; commas part them.")
     longest: int = option(100, "Sequences are cut after so many words.", least=1, most=5_000)
-    embedding: int = option(100, "Size of the word vectors (D).", least=1)
     tied: bool = option(False, "Output weights are the word vectors.")
     unit_vectors: bool = option(False, "Word vectors are read at length 1, as the book keeps them.")
-    dropout: float = option(0.1, "Dropout on the word vectors and on the top layer.", least=0, most=0.99)
+    dropout: float = option(0.0, "Dropout on the word vectors and on the top layer.", least=0, most=0.99)
     cell: str = retuned(RecurrentSettings, "cell", "gru:reset-after")
-    hidden: str = retuned(RecurrentSettings, "hidden", "100")
+    hidden: str = retuned(RecurrentSettings, "hidden", "128")
     epochs: int = retuned(RecurrentSettings, "epochs", 5)
-    lr: float = retuned(RecurrentSettings, "lr", 4e-3)
+    batch_size: int = retuned(RecurrentSettings, "batch_size", 64)
+    lr: float = retuned(RecurrentSettings, "lr", 2e-2)
+    weight_decay: float = retuned(RecurrentSettings, "weight_decay", 0.3)
     schedule: str = retuned(RecurrentSettings, "schedule", "cosine")
-    warmup: float = retuned(RecurrentSettings, "warmup", 0.02)
+    warmup: float = retuned(RecurrentSettings, "warmup", 0.05)
 
 
 BOOK = {
@@ -75,7 +77,7 @@ class Source(NamedTuple):
 def settle(config: WikiConfig) -> WikiConfig:
     """The corpora, by paths that last, and the words to keep one by one."""
     kept = tuple(word.strip() for words in config.keep_words for word in words.split(",") if word.strip())
-    return replace(config, corpus=tuple(_lasting(spec) for spec in config.corpus), keep_words=kept)
+    return settle_vectors(replace(config, corpus=tuple(_lasting(spec) for spec in config.corpus), keep_words=kept))
 
 
 def _lasting(spec: str) -> str:
@@ -184,8 +186,10 @@ def build(config: WikiConfig, device: str) -> "Experiment":
     }
     held_out = Sentences.of(prose.stream.held_out()).to(place)
     stream = prose.stream
+    model = build_model(config, payload).to(device)
     return Experiment(
-        model=build_model(config, payload).to(device),
+        model=model,
+        begin=lambda: start_from_vectors(config, model, prose.vocabulary.tokens),
         batches=lambda epoch: stream.batches(config.batch_size, config.seed, epoch, place),
         batches_per_epoch=stream.batches_per_epoch(config.batch_size),
         about=_about(prose),
@@ -216,6 +220,7 @@ def build_model(config: WikiConfig, payload: Mapping[str, Any]) -> "nn.Module":
         dropouts=Dropouts(embedding=config.dropout, output=config.dropout),
         tied=config.tied,
         unit_vectors=config.unit_vectors,
+        frozen=config.freeze_embeddings,
         backend=config.backend,
     )
 
@@ -280,4 +285,5 @@ TASK = Task(
     build_model=build_model,
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate wiki-lm", corpus=evaluated),
     presets={"book": BOOK},
+    word_vectors=2,
 )

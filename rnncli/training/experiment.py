@@ -43,6 +43,7 @@ class Experiment:
     newest_is_best: bool = False  # nothing is chosen by validation: it is to say how good the method is
     solved: Callable[[Metrics], bool] = lambda _: False  # nothing is left to learn: stop
     hopeless: Callable[[Metrics, int], bool] = lambda _, __: False  # begin again with new weights
+    begin: Callable[[], str] = lambda: ""  # where a new run's weights come from, if not from chance; says it
     reset: Callable[[], None] = lambda: None  # draws the new weights
     payload: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint keeps beside the weights
     tensors: Mapping[str, Tensor] = field(default_factory=dict)  # the same, as tensors

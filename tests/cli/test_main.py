@@ -44,6 +44,9 @@ def test_help_and_version_import_nothing_heavy() -> None:
         ["--version"],
         ["train", "--help"],
         ["train", "parity", "--help"],
+        ["analogy", "--help"],
+        ["embeddings", "plot", "--help"],
+        ["evaluate", "analogies", "--help"],
         ["data", "list", "--json"],
     ):
         subprocess.run([sys.executable, "-c", program, *words], check=True, capture_output=True)

@@ -36,6 +36,24 @@ def test_tied_weights_are_one_tensor() -> None:
     assert sum(p.numel() for p in free.parameters()) - sum(p.numel() for p in tied.parameters()) == V * 6
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_word_vectors_are_what_words_are_read_and_scored_by(tied: bool) -> None:
+    model: Any = LanguageModel(V, 6, StackShape("gru", (6,)), tied=tied)
+    assert model.word_vectors("input") is model.embedding.weight
+    assert model.word_vectors("output") is (model.embedding.weight if tied else model.output.weight)
+
+
+def test_starts_from_given_vectors_and_keeps_them_where_frozen() -> None:
+    model: Any = LanguageModel(V, 6, StackShape("gru", (6,)), frozen=True)
+    before, given = model.embedding.weight.clone(), torch.randn(2, 6)
+    model.start_from(torch.tensor([3, 7]), given)
+    assert torch.equal(model.embedding.weight[[3, 7]], given)
+    assert torch.equal(model.embedding.weight[[0, 1, 2, 4, 5, 6, 8]], before[[0, 1, 2, 4, 5, 6, 8]])
+    model(torch.randint(V, (T, B)))[0].sum().backward()
+    assert model.embedding.weight.grad is None
+    assert model.output.weight.grad is not None
+
+
 def test_starts_from_the_frequencies_it_is_told() -> None:
     model = LanguageModel(4, 3, StackShape("elman", (2,)))
     counts = torch.tensor([0, 10, 30, 60])

@@ -1,0 +1,107 @@
+"""How well do word vectors know toyworld? Trains language models on its text, and gensim's word2vec beside them.
+
+Prints the share of toyworld's 3,952 analogies that come out right, by layer and by metric, and the seconds of training;
+"book" counts the book's four questions. Needs gensim (the extra `dev`).
+Run: python benchmarks/toyworld_analogies.py [--seeds 3]
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from gensim.models import Word2Vec
+
+from rnncli.analysis.analogies import METRICS, evaluate, questions_of, solve
+from rnncli.analysis.vectors import of_model
+from rnncli.api import Training, load
+from rnncli.data import toyworld
+from rnncli.data.vectors import WordVectors
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import resolve
+
+TASK = TASKS["poetry-lm"]
+PLAIN = {"corpus": ("toyworld",), "hold_out": 0, "word_dropout": 0.0, "label_smoothing": 0.0, "embedding_dropout": 0.0}
+BEST = {
+    **PLAIN,
+    "tied": False,
+    "embedding": 64,
+    "hidden": "128",
+    "output_dropout": 0.0,
+    "batch_size": 64,
+    "lr": 2e-2,
+    "weight_decay": 0.3,
+    "epochs": 5,
+}
+DROPPED = {**BEST, "output_dropout": 0.5}
+RECIPES: dict[str, dict[str, Any]] = {
+    "the recipe: GRU 128, D 64, untied, 5 epochs": BEST,
+    "the same, LSTM without peepholes": {**DROPPED, "cell": "lstm:none"},
+    "the same, Elman": {**DROPPED, "cell": "elman"},
+    "the same, weight decay 0.1": {**DROPPED, "weight_decay": 0.1},
+    "output dropout 0.5": DROPPED,
+    "the same, M 64": {**DROPPED, "hidden": "64"},
+    "the same, tied, D 128, lr 1e-2, 8 epochs": {**DROPPED, "tied": True, "embedding": 128, "lr": 1e-2, "epochs": 8},
+}
+BOOK = {
+    ("king", "man", "woman"): "queen",
+    ("france", "paris", "london"): "england",
+    ("france", "paris", "rome"): "italy",
+    ("paris", "france", "italy"): "rome",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3, help="of the recipe; the others are trained once")
+    seeds = parser.parse_args().seeds
+    print("| model | layer | seconds | " + " | ".join(METRICS) + " | book |")
+    print("| --- | --- | --- |" + " --- |" * (len(METRICS) + 1))
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["RNN_HOME"] = folder  # the runs are thrown away
+        for place, (name, recipe) in enumerate(RECIPES.items()):
+            runs = [dict(train({**recipe, "seed": seed})) for seed in range(seeds if place == 0 else 1)]
+            for layer in runs[0]:
+                print(row(f"{name}, {len(runs)} seeds" if len(runs) > 1 else name, layer, [run[layer] for run in runs]))
+    for name, how in (("CBOW", {"sg": 0}), ("skip-gram", {"sg": 1})):
+        print(row(f"gensim's {name}, D 100, window 5, 20 epochs", "input", [word2vec(how)]))
+
+
+def train(flags: dict[str, Any]) -> Iterator[tuple[str, tuple[WordVectors, float]]]:
+    """The vectors of a model trained with these flags, by layer, and the seconds it took."""
+    training = Training.start(TASK.name, resolve(TASK, flags))
+    training.train(lambda _: None, print)
+    trained = load(training.run.folder / "last.safetensors")
+    for layer in ("input",) if trained.config.tied else ("input", "output"):
+        yield layer, (of_model(trained, layer), training.trainer.progress.seconds)
+
+
+def word2vec(how: dict[str, int]) -> tuple[WordVectors, float]:
+    """Gensim's vectors of the same text, on one core."""
+    lines = [line.split() for line in toyworld.write().splitlines()]
+    began = time.perf_counter()
+    model = Word2Vec(lines, vector_size=100, window=5, min_count=2, epochs=20, seed=0, workers=1, **how)
+    return WordVectors(tuple(model.wv.index_to_key), model.wv.vectors), time.perf_counter() - began
+
+
+def row(name: str, layer: str, runs: list[tuple[WordVectors, float]]) -> str:
+    """A row of the table: means over the runs, and the least where there are several."""
+    cells = []
+    for metric in METRICS:
+        shares = [evaluate(vectors, questions_of("toyworld"), metric)[-1].metrics["accuracy"] for vectors, _ in runs]
+        least = f" (least {min(shares):.1%})" if len(runs) > 1 else ""
+        cells.append(f"{statistics.mean(shares):.1%}{least}")
+    book = [
+        sum(solve(vectors, *asked, metric, 1)[0].word == right for asked, right in BOOK.items())
+        for vectors, _ in runs
+        for metric in METRICS[:2]
+    ]
+    seconds = statistics.mean(seconds for _, seconds in runs)
+    return f"| {name} | {layer} | {seconds:.0f} | {' | '.join(cells)} | {min(book)} of 4 |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Word vectors at work: those of a trained language model, neighbours, the odd one out, and two dimensions to look at.
+
+Shapes: V words, D features, N words asked.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from rnncli.data.vectors import WordVectors
+from rnncli.data.vocabulary import SPECIALS
+from rnncli.errors import RnnError, UsageError
+from rnncli.tasks.base import Trained
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LAYERS = ("input", "output")
+PROJECTIONS = ("pca", "tsne")
+
+
+class Near(NamedTuple):
+    """A word that was found, and its cosine similarity, distance or product."""
+
+    word: str
+    score: float
+
+
+def of_model(trained: Trained, layer: str) -> WordVectors:
+    """The vectors that a language model reads words by (input), or scores them by (output); one matrix where tied.
+
+    START, END and UNKNOWN are left out. Raises UsageError for a model that has no word vectors, and for another layer.
+    """
+    from rnncli.models.language_model import LanguageModel
+
+    if layer not in LAYERS:
+        raise UsageError(f"--layer must be one of {', '.join(LAYERS)}, not {layer!r}")
+    model = trained.model
+    if not isinstance(model, LanguageModel) or "vocabulary" not in trained.payload:
+        raise UsageError(f"{trained.source} is a model of {trained.task}, which has no word vectors")
+    matrix = model.word_vectors(layer).detach().float().cpu().numpy()
+    return WordVectors(tuple(trained.payload["vocabulary"][len(SPECIALS) :]), matrix[len(SPECIALS) :])
+
+
+def neighbors(vectors: WordVectors, word: str, top: int) -> list[Near]:
+    """The words of the greatest cosine similarity, without the word itself; raises UsageError as `rows`."""
+    (row,) = vectors.rows([word])
+    similarities = vectors.unit @ vectors.unit[row]
+    similarities[row] = -np.inf
+    best = np.argsort(-similarities, kind="stable")[: min(top, len(similarities) - 1)]
+    return [Near(vectors.words[place], float(similarities[place])) for place in best]
+
+
+def odd_one_out(vectors: WordVectors, words: Sequence[str]) -> list[Near]:
+    """Words by their cosine similarity to the mean of all of them at length one, the odd one first.
+
+    Raises UsageError as `rows`, and for fewer than three words.
+    """
+    if len(words) < 3:
+        raise UsageError(f"of {len(words)} words none is the odd one out: give three or more")
+    unit = vectors.unit[vectors.rows(words)]
+    mean = unit.mean(0)
+    similarities = unit @ (mean / max(float(np.linalg.norm(mean)), 1e-30))
+    return sorted((Near(word, float(near)) for word, near in zip(words, similarities, strict=True)), key=lambda n: n[1])
+
+
+def project(matrix: "NDArray[np.float32]", method: str, seed: int = 0) -> "NDArray[np.float64]":
+    """Two dimensions (N, 2) that show vectors (N, D) at their best: by `pca` or by `tsne`.
+
+    PCA keeps the directions of the greatest variance; t-SNE (van der Maaten and Hinton 2008) keeps neighbours together.
+    Raises UsageError for another method and too few vectors, RnnError where scikit-learn is not installed.
+    """
+    if method not in PROJECTIONS:
+        raise UsageError(f"--method must be one of {', '.join(PROJECTIONS)}, not {method!r}")
+    if len(matrix) < 3:
+        raise UsageError(f"{len(matrix)} words make no picture: give three or more")
+    if method == "tsne":
+        return _tsne(matrix, seed)
+    centred = matrix.astype(np.float64) - matrix.mean(0, dtype=np.float64)
+    left, scale, _ = np.linalg.svd(centred, full_matrices=False)
+    flat = left[:, :2] * scale[:2]
+    return flat if flat.shape[1] == 2 else np.pad(flat, ((0, 0), (0, 1)))
+
+
+def _tsne(matrix: "NDArray[np.float32]", seed: int) -> "NDArray[np.float64]":
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError:
+        raise RnnError(
+            "--method tsne needs scikit-learn, which is not installed: run `pip install 'rnncli[baselines]'`, "
+            "or take --method pca"
+        ) from None
+    flat = TSNE(perplexity=min(30.0, (len(matrix) - 1) / 3), random_state=seed, init="random").fit_transform(matrix)
+    return np.asarray(flat, np.float64)

@@ -1,0 +1,38 @@
+"""`rnn analogy`: what one word less another and plus a third comes to."""
+
+from typing import Annotated
+
+import typer
+
+from rnncli.cli.screen import AsJson, From, print_json, print_table
+from rnncli.cli.vectors import File, Layer, known_vectors
+
+EXAMPLE = "rnn analogy king man woman    asks: king - man + woman = ?"
+
+
+def verb(
+    a: Annotated[str, typer.Argument(help="The word to begin with: king.")],
+    b: Annotated[str, typer.Argument(help="The word to take away: man.")],
+    c: Annotated[str, typer.Argument(help="The word to add: woman.")],
+    metric: Annotated[
+        str | None, typer.Option(help="euclidean, cosine or 3cosmul; without it, the first two are shown.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many answers to show.")] = 5,
+    source: From = None,
+    file: File = None,
+    layer: Layer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the words nearest to A - B + C: A is to B as what is to C? A, B and C themselves are left out."""
+    from rnncli.analysis.analogies import BOOK, solve
+
+    known = known_vectors(source, file, layer)
+    answers = {each: solve(known.vectors, a, b, c, each, top) for each in ([metric] if metric else BOOK)}
+    if as_json:
+        told = {each: [near._asdict() for near in found] for each, found in answers.items()}
+        print_json({**known.facts, "a": a, "b": b, "c": c, "answers": told})
+        return
+    print(f"{a} - {b} = ? - {c}")
+    columns = [cell for each in answers for cell in (each, "")]
+    rows = zip(*([[near.word, near.score] for near in found] for found in answers.values()), strict=True)
+    print_table(columns, [[cell for pair in row for cell in pair] for row in rows])

@@ -1,0 +1,141 @@
+"""`rnn embeddings`: look at word vectors, and carry them from one program to another."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnncli.cli.screen import AsJson, From, note, print_json, print_table
+from rnncli.cli.vectors import File, Layer, known_vectors
+from rnncli.errors import UsageError
+
+verb = typer.Typer(
+    help="Look at word vectors, and carry them from one program to another.",
+    epilog="Example: rnn embeddings neighbors king",
+    no_args_is_help=True,
+)
+Limit = Annotated[int | None, typer.Option(min=1, help="Take the first so many words only.")]
+
+
+@verb.command("neighbors", epilog="Example: rnn embeddings neighbors king --top 10")
+def show_neighbors(
+    word: Annotated[str, typer.Argument(help="The word to look around.")],
+    top: Annotated[int, typer.Option(min=1, help="How many words to show.")] = 10,
+    source: From = None,
+    file: File = None,
+    layer: Layer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the words nearest to a word, by cosine similarity."""
+    from rnncli.analysis.vectors import neighbors
+
+    known = known_vectors(source, file, layer)
+    found = neighbors(known.vectors, word, top)
+    if as_json:
+        print_json({**known.facts, "word": word, "neighbors": [near._asdict() for near in found]})
+        return
+    print_table(["word", "cosine"], found)
+
+
+@verb.command("odd-one-out", epilog="Example: rnn embeddings odd-one-out paris london bread rome")
+def show_odd_one_out(
+    words: Annotated[list[str], typer.Argument(metavar="WORD", help="Three words or more.")],
+    source: From = None,
+    file: File = None,
+    layer: Layer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which of some words goes least with the others: the farthest from their mean, by cosine similarity."""
+    from rnncli.analysis.vectors import odd_one_out
+
+    known = known_vectors(source, file, layer)
+    found = odd_one_out(known.vectors, words)
+    if as_json:
+        print_json({**known.facts, "odd": found[0].word, "similarities": [near._asdict() for near in found]})
+        return
+    print(found[0].word)
+    print_table(["word", "cosine with the mean"], found)
+
+
+@verb.command("plot", epilog="Example: rnn embeddings plot france paris italy rome england london --picture words.png")
+def plot(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="WORD", help="Words; without any, the commonest.")
+    ] = None,
+    picture: Annotated[Path, typer.Option(help="The PNG to draw.")] = Path("words.png"),
+    method: Annotated[str, typer.Option(help="pca or tsne.")] = "pca",
+    count: Annotated[int, typer.Option(min=3, help="How many of the commonest words.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of t-SNE.")] = 0,
+    source: From = None,
+    file: File = None,
+    layer: Layer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw words as points of a plane, so that those with like vectors lie side by side."""
+    from rnncli.analysis.plots import draw_words
+    from rnncli.analysis.vectors import project
+
+    known = known_vectors(source, file, layer)
+    shown = words or list(known.vectors.words[:count])
+    points = project(known.vectors.unit[known.vectors.rows(shown)], method, seed)
+    place = draw_words(
+        shown, points.tolist(), picture, title=f"{len(shown)} words by {method.upper().replace('TSNE', 't-SNE')}"
+    )
+    if as_json:
+        print_json({**known.facts, "picture": str(place), "points": dict(zip(shown, points.tolist(), strict=True))})
+    else:
+        print(f"picture {place}")
+
+
+@verb.command("export", epilog="Example: rnn embeddings export vectors.txt --format word2vec")
+def export(
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="word2vec, word2vec-binary, glove or npz; else as the file's name says."),
+    ] = None,
+    limit: Limit = None,
+    source: From = None,
+    file: File = None,
+    layer: Layer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write word vectors to a file that other programs read."""
+    from rnncli.data.vectors import FORMATS, format_of, write_vectors
+
+    form = form or format_of(target)
+    if form not in FORMATS:
+        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {form!r}")
+    known = known_vectors(source, file, layer)
+    vectors = known.vectors.first(limit) if limit else known.vectors
+    write_vectors(vectors, target, form)
+    if as_json:
+        print_json({**known.facts, "file": str(target), "format": form, "written": len(vectors.words)})
+    else:
+        print(f"{target}: {len(vectors.words):,} vectors of size {vectors.matrix.shape[1]}, {form}")
+
+
+@verb.command("import", epilog="Example: rnn embeddings import glove.6B.100d.txt --name glove --limit 100000")
+def import_file(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Vectors of word2vec or GloVe, or .npz; gzipped or not.")
+    ],
+    name: Annotated[str | None, typer.Option(help="The name they are to go by; else the file's.")] = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the vectors of a file under a name, which `--vectors` and `--embeddings` take, quick to read."""
+    from rnncli.data.vectors import read_vectors, vectors_dir, write_vectors
+
+    name = name or file.name.split(".")[0]
+    if not name.strip() or not name.isprintable() or "/" in name or name in (".", ".."):
+        raise UsageError(f"--name {name!r} cannot be a file's name")
+    vectors = read_vectors(file, limit)
+    target = vectors_dir() / f"{name}.npz"
+    write_vectors(vectors, target, "npz")
+    V, D = vectors.matrix.shape
+    if as_json:
+        print_json({"name": name, "file": str(target), "words": V, "size": D})
+    else:
+        print(f"{name}: {V:,} words of size {D}")
+        note(f"kept in {target}; try: rnn embeddings neighbors {vectors.words[0]} --vectors {name}")

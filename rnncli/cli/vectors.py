@@ -1,0 +1,71 @@
+"""Which word vectors a verb works on: those of a file, or those of a trained model."""
+
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from rnncli.cli.screen import note, warn
+from rnncli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rnncli.data.vectors import WordVectors
+
+File = Annotated[
+    str | None, typer.Option("--vectors", help="A file of word vectors, or an imported name, in place of a model.")
+]
+Layer = Annotated[
+    str | None,
+    typer.Option(
+        help="The model's vectors that words are read by (input), or scored by (output; the default).",
+        autocompletion=lambda incomplete: [each for each in ("input", "output") if each.startswith(incomplete)],
+    ),
+]
+
+
+class Known(NamedTuple):
+    """Word vectors, and where they are from."""
+
+    vectors: "WordVectors"
+    source: str
+    layer: str | None  # of a model; None: they are from a file
+    corpus: str | None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Where they are from, for JSON."""
+        V, D = self.vectors.matrix.shape
+        return {"vectors": self.source, "layer": self.layer, "corpus": self.corpus, "words": V, "size": D}
+
+
+def known_vectors(model: str | None, file: str | None, layer: str | None) -> Known:
+    """The vectors that `--from`, `--vectors` and `--layer` mean, said on standard error.
+
+    Raises UsageError where they contradict each other; as `read_vectors`, `load_language_model` and `of_model`.
+    """
+    if file is not None:
+        if model is not None or layer is not None:
+            raise UsageError("--vectors names a file, --from and --layer are for models: give the one or the other")
+        known = _of_file(file)
+    else:
+        known = _of_model(model, layer or "output")
+    V, D = known.vectors.matrix.shape
+    kind = f", {known.layer} layer" if known.layer else ""
+    note(f"from {known.source}{f' ({known.corpus})' if known.corpus else ''}{kind}: {V:,} words, D {D:,}")
+    return known
+
+
+def _of_file(spec: str) -> Known:
+    from rnncli.data.vectors import find_vectors, read_vectors
+
+    file = find_vectors(spec)
+    return Known(read_vectors(file), str(file), None, None)
+
+
+def _of_model(source: str | None, layer: str) -> Known:
+    from rnncli.analysis.vectors import of_model
+    from rnncli.api import load_language_model
+
+    trained, warning = load_language_model(source)
+    if warning:
+        warn(warning)
+    return Known(of_model(trained, layer), str(trained.source), layer, trained.payload.get("corpus"))

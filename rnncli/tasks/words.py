@@ -1,0 +1,61 @@
+"""What all tasks share that learn a language model of words: vectors from elsewhere to start from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, TypeVar
+
+from rnncli.data.vectors import find_vectors, read_vectors, width
+from rnncli.errors import UsageError
+from rnncli.tasks.base import RecurrentSettings
+from rnncli.training.settings import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordSettings(RecurrentSettings):
+    """Settings of a language model of words."""
+
+    panel: ClassVar[str] = "Word vectors"
+
+    embedding: int = option(64, "Size of the word vectors (D).", least=1)
+    embeddings: str | None = option(None, "Start from the word vectors of a file, or of an imported name.")
+    freeze_embeddings: bool = option(False, "Leave the word vectors as they start.")
+
+
+Settings = TypeVar("Settings", bound=WordSettings)
+
+
+def settle_vectors(config: Settings) -> Settings:
+    """Where vectors are given, D is theirs, and their file is named for good; raises UsageError for another D."""
+    if config.embeddings is None:
+        if config.freeze_embeddings:
+            raise UsageError("--freeze-embeddings needs vectors that are worth keeping: give --embeddings FILE")
+        return config
+    file = find_vectors(config.embeddings)
+    D = width(file)
+    default = next(field.default for field in fields(config) if field.name == "embedding")
+    if config.embedding not in (default, D):
+        raise UsageError(
+            f"--embedding {config.embedding}: the vectors in {file} are of size {D}; leave --embedding out"
+        )
+    return replace(config, embedding=D, embeddings=str(file.absolute()))
+
+
+def start_from_vectors(config: WordSettings, model: Any, tokens: Sequence[str]) -> str:
+    """Give a language model the vectors that the settings name, where its tokens have one.
+
+    Says how many have. Raises as `read_vectors`.
+    """
+    if config.embeddings is None:
+        return ""
+    import torch
+
+    vectors = read_vectors(find_vectors(config.embeddings))
+    # A lower-case model finds the vectors of names, too: exact spellings first.
+    folded: dict[str, int] = {}
+    for row, word in enumerate(vectors.words):
+        folded.setdefault(word.lower(), row)
+    found = {number: vectors.numbers.get(token, folded.get(token)) for number, token in enumerate(tokens)}
+    rows = {number: row for number, row in found.items() if row is not None}
+    model.start_from(torch.tensor(list(rows)), torch.from_numpy(vectors.matrix[list(rows.values())]))
+    kept = "kept as they are" if config.freeze_embeddings else "to go on from"
+    return f"vectors for {len(rows):,} of {len(tokens):,} words from {config.embeddings}, {kept}"

@@ -1,0 +1,221 @@
+"""The verbs of word vectors, as a user runs them, on a quickly trained model and on files."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gensim.models import KeyedVectors
+
+from rnncli.data.vectors import WordVectors, read_vectors, write_vectors
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import resolve
+from rnncli.training.runs import Run
+
+QUICK = "train poetry-lm --corpus hillside --hidden 6 --embedding 5 --epochs 1"
+WORLD = WordVectors(
+    ("the", "man", "woman", "king", "queen", "paris", "france", "london", "england"),
+    np.array(
+        [
+            [9, 9, 9, 9, 9],
+            [1, 0, 0, 0, 0],
+            [1, 1, 0, 0, 0],
+            [1, 0, 1, 0, 0],
+            [1, 1, 1, 0, 0],
+            [0, 0, 0, 1, 0],
+            [0, 0, 0, 1, 1],
+            [0, 2, 0, 1, 0],
+            [0, 2, 0, 1, 1],
+        ],
+        "f4",
+    ),
+)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A file of vectors that know a little of the world."""
+    write_vectors(WORLD, tmp_path / "world.txt", "glove")
+    return tmp_path / "world.txt"
+
+
+@pytest.mark.parametrize(("question", "answer"), [("king man woman", "queen"), ("france paris london", "england")])
+def test_analogy_shows_both_distances_of_the_book(rnn, world: Path, question: str, answer: str) -> None:
+    ran = rnn(f"analogy {question} --vectors {world} --top 3")
+    assert ran.code == 0
+    a, b, c = question.split()
+    assert ran.out.startswith(f"{a} - {b} = ? - {c}\n")
+    assert ran.out.splitlines()[2].split() == ["euclidean", "cosine"]
+    assert ran.out.splitlines()[4].split()[::2] == [answer, answer]
+    assert f"from {world}: 9 words, D 5" in ran.err
+
+
+def test_analogy_as_json(rnn, world: Path) -> None:
+    told = json.loads(rnn(f"analogy king man woman --vectors {world} --metric 3cosmul --top 2 --json").out)
+    assert (told["vectors"], told["layer"], told["words"]) == (str(world), None, 9)
+    assert list(told["answers"]) == ["3cosmul"]
+    assert told["answers"]["3cosmul"][0]["word"] == "queen"
+
+
+def test_a_model_has_two_layers_unless_they_are_tied(rnn, home: Path) -> None:
+    assert rnn(f"{QUICK} --name tied").code == 0
+    assert rnn(f"{QUICK} --name free --no-tied").code == 0
+    told = {
+        (name, layer): json.loads(rnn(f"embeddings neighbors the --from {name} --layer {layer} --json").out)
+        for name in ("tied", "free")
+        for layer in ("input", "output")
+    }
+    assert told["tied", "input"]["neighbors"] == told["tied", "output"]["neighbors"]
+    assert told["free", "input"]["neighbors"] != told["free", "output"]["neighbors"]
+    assert (told["free", "input"]["size"], told["free", "output"]["size"]) == (5, 6)
+    assert told["free", "input"]["corpus"] == "hillside"
+    default = rnn("embeddings neighbors the")
+    assert "free/best.safetensors (hillside), output layer: " in default.err
+
+
+def test_models_made_for_word_vectors_go_before_newer_ones(rnn, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As wiki-lm will; here the runs of a task are moved to another name."""
+    assert rnn(f"{QUICK} --name old").code == 0
+    run = Run(home / "checkpoints" / "poetry-lm" / "old")
+    better = replace(TASKS["poetry-lm"], name="better-lm", word_vectors=2)
+    monkeypatch.setitem(TASKS, "better-lm", better)
+    (home / "checkpoints" / "better-lm").mkdir()
+    run.folder.rename(home / "checkpoints" / "better-lm" / "old")
+    assert rnn(f"{QUICK} --name new").code == 0
+    ran = rnn("embeddings neighbors the")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "is a model of poetry-lm, not of better-lm" in ran.err  # it was the one that was looked at
+
+
+def test_evaluate_analogies_shows_categories_and_totals(rnn, world: Path, tmp_path: Path) -> None:
+    family, capitals = "man woman king queen", "Paris France London England\nparis france rome italy"
+    (tmp_path / "questions.txt").write_text(f": family\n{family}\n: capitals\n{capitals}\n: gram-x\na b c d\n")
+    ran = rnn(f"evaluate analogies --vectors {world} --questions {tmp_path}/questions.txt")
+    rows = {line.split()[0]: line.split()[1:] for line in ran.out.splitlines() if line.strip()}
+    assert rows["family"] == ["1", "1", "1", "1", "1"]
+    assert rows["capitals"] == ["2", "1", "1", "1", "0.5"]
+    assert rows["gram-x"] == ["1", "0", "0", "-", "0"]
+    assert (rows["semantic"][:3], rows["syntactic"][:3]) == (["3", "2", "2"], ["1", "0", "0"])
+    exact = json.loads(
+        rnn(f"evaluate analogies --vectors {world} --questions {tmp_path}/questions.txt --exact-case --json").out
+    )
+    assert exact["metrics"]["covered"] == 1
+    assert [each["name"] for each in exact["categories"]] == ["family", "capitals", "gram-x"]
+
+
+def test_the_questions_are_the_model_s_own_or_mikolov_s(
+    rnn, world: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert json.loads(rnn(f"evaluate analogies --vectors {world} --json").out)["questions"] == "toyworld"
+    monkeypatch.setattr("rnncli.cli.evaluate.available", lambda name: name == "questions-words")
+    missing = rnn(f"evaluate analogies --vectors {world}")
+    assert "questions-words is not here: run `rnn data get questions-words`" in missing.err
+    asked = rnn(f"evaluate analogies --vectors {world} --questions toyworld --metric euclidean --json")
+    assert json.loads(asked.out)["metrics"]["covered"] == 8
+
+
+def test_neighbors_and_the_odd_one_out(rnn, world: Path) -> None:
+    assert rnn(f"embeddings neighbors queen --vectors {world} --top 2").out.split()[3:] == [
+        "woman",
+        "0.8165",
+        "king",
+        "0.8165",
+    ]
+    assert rnn(f"embeddings odd-one-out king queen man paris --vectors {world}").out.startswith("paris\n")
+    told = json.loads(rnn(f"embeddings odd-one-out king queen man paris --vectors {world} --json").out)
+    assert told["odd"] == "paris"
+    assert len(told["similarities"]) == 4
+
+
+@pytest.mark.parametrize("words", ["", "king queen man woman"])
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_plot(rnn, world: Path, tmp_path: Path, words: str, method: str) -> None:
+    picture = tmp_path / "words.png"
+    ran = rnn(f"embeddings plot {words} --vectors {world} --method {method} --picture {picture} --json")
+    assert len(json.loads(ran.out)["points"]) == (4 if words else 9)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_export_import_and_start_from(rnn, world: Path, tmp_path: Path, home: Path) -> None:
+    assert rnn(f"{QUICK} --name poet").code == 0
+    out = tmp_path / "poet.bin"
+    exported = rnn(f"embeddings export {out} --layer input").out
+    gensim = KeyedVectors.load_word2vec_format(str(out), binary=True)
+    assert exported == f"{out}: {len(gensim):,} vectors of size 5, word2vec-binary\n"
+    ran = rnn(f"embeddings import {out} --name mine --limit 50")
+    assert ran.out == "mine: 50 words of size 5\n"
+    vectors = read_vectors(home / "data" / "vectors" / "mine.npz")
+    np.testing.assert_array_equal(vectors.matrix, gensim.vectors[:50])
+    assert "mine.npz: 50 words, D 5" in rnn("embeddings neighbors the --vectors mine").err
+    again = rnn(f"{QUICK.replace('--embedding 5 ', '')} --embeddings mine --freeze-embeddings --name kept --json")
+    assert re.search(r"vectors for 50 of \d+ words from .*mine.npz, kept as they are", again.err)
+    kept = read_vectors_of(rnn, tmp_path, "kept")
+    np.testing.assert_array_equal(kept.matrix[kept.rows(vectors.words)], vectors.matrix)
+    assert rnn(f"{QUICK} --embeddings mine --name tuned").code == 0
+    assert not np.array_equal(read_vectors_of(rnn, tmp_path, "tuned").matrix[:50], vectors.matrix)
+
+
+def read_vectors_of(rnn, folder: Path, name: str) -> WordVectors:
+    assert rnn(f"embeddings export {folder}/{name}.npz --from {name} --layer input").code == 0
+    return read_vectors(folder / f"{name}.npz")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("analogy king man", 2, "Missing argument 'c'"),
+        ("analogy king man woman", 2, "there is no model of poetry-lm yet: run `rnn train poetry-lm` first"),
+        ("analogy king man womn --vectors WORLD", 2, "no vector for 'womn': did you mean woman?"),
+        (
+            "analogy king man woman --vectors WORLD --metric taxi",
+            2,
+            "--metric must be one of euclidean, cosine, 3cosmul",
+        ),
+        ("analogy king man woman --vectors nowhere", 2, "no file of word vectors is named 'nowhere'"),
+        (
+            "analogy king man woman --vectors WORLD --layer input",
+            2,
+            "--vectors names a file, --from and --layer are for",
+        ),
+        ("analogy king man woman --from PARITY", 2, "is a model of parity, which has no word vectors"),
+        ("analogy king man woman --from poet --layer middle", 2, "--layer must be one of input, output, not 'middle'"),
+        ("evaluate analogies --vectors WORLD --metric taxi", 2, "--metric must be one of"),
+        ("evaluate analogies --vectors WORLD --questions qustions", 2, "no corpus, file or folder is named 'qustions'"),
+        ("embeddings odd-one-out king man --vectors WORLD", 2, "of 2 words none is the odd one out"),
+        ("embeddings plot king man --vectors WORLD", 2, "2 words make no picture"),
+        ("embeddings plot --vectors WORLD --picture a.nothing", 1, "cannot draw a.nothing"),
+        ("embeddings export out.txt --format csv --vectors WORLD", 2, "--format must be one of word2vec"),
+        ("embeddings import absent.txt", 1, "cannot read absent.txt: No such file or directory"),
+        ("embeddings import WORLD --name a/b", 2, "--name 'a/b' cannot be a file's name"),
+        ("train poetry-lm --freeze-embeddings", 2, "--freeze-embeddings needs vectors"),
+        ("train poetry-lm --embeddings nowhere", 2, "no file of word vectors is named 'nowhere'"),
+        ("train poetry-lm --embeddings WORLD --embedding 4", 2, "are of size 5; leave --embedding out"),
+    ],
+)
+def test_errors_are_one_line(rnn, world: Path, home: Path, words: str, code: int, message: str) -> None:
+    if "poet " in words:
+        assert rnn(f"{QUICK} --name poet").code == 0
+    if "PARITY" in words:
+        assert rnn("train parity --bits 2 --epochs 1 --name odd").code == 0
+    ran = rnn(words.replace("WORLD", str(world)).replace("PARITY", "odd"))
+    assert ran.code == code
+    assert message in ran.err
+    assert ran.err.splitlines()[-1].startswith("rnn: error: ")
+    assert ran.out == ""
+
+
+def test_a_resumed_run_needs_its_file_of_vectors_no_more(rnn, world: Path) -> None:
+    assert rnn(f"{QUICK.replace('--embedding 5 ', '')} --embeddings {world} --name poet").code == 0
+    world.unlink()
+    ran = rnn("train poetry-lm --resume --name poet --epochs 2")
+    assert ran.code == 0
+    assert "vectors for" not in ran.err
+    assert rnn("embeddings neighbors the --from poet").code == 0
+
+
+def test_the_size_of_the_vectors_goes_over_the_default(world: Path) -> None:
+    task = TASKS["poetry-lm"]
+    assert task.settle(resolve(task, {"embeddings": str(world)})).embedding == 5
+    assert task.settle(resolve(task, {"embeddings": str(world), "embedding": 5})).embedding == 5

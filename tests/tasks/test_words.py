@@ -1,0 +1,77 @@
+"""Vectors to start from: which words get one, what stays as chance made it, and what freezing keeps."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rnncli.api import Training, load
+from rnncli.data.vectors import WordVectors, write_vectors
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import resolve
+from rnncli.training.experiment import Experiment
+
+TASK = TASKS["poetry-lm"]
+GIVEN = WordVectors(
+    ("The", "the", "Wall", "zebra"), np.random.default_rng(0).normal(size=(4, 3)).astype("f4")
+)  # "the" is taken as written, "wall" by its other spelling; the zebra is unknown to the text
+FLAGS = {"hidden": "4", "epochs": 1, "corpus": ("hillside",), "seed": 3}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    write_vectors(GIVEN, tmp_path / "given.txt", "word2vec")
+    return str(tmp_path / "given.txt")
+
+
+def start(name: str, **flags: object) -> Training:
+    return Training.start("poetry-lm", resolve(TASK, {**FLAGS, **flags}), name)
+
+
+def rows(experiment: Experiment) -> tuple[torch.Tensor, list[str]]:
+    model = experiment.model
+    return model.embedding.weight.detach().clone(), experiment.payload["vocabulary"]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_words_of_the_file_get_its_vectors_and_all_else_starts_as_ever(home: Path, file: str, tied: bool) -> None:
+    by_chance, tokens = rows(start("chance", embedding=3, tied=tied).experiment)
+    training = start("given", embeddings=file, tied=tied)
+    begun, _ = rows(training.experiment)
+    assert training.begun == f"vectors for 2 of {len(tokens)} words from {file}, to go on from"
+    the, wall = tokens.index("the"), tokens.index("wall")
+    np.testing.assert_array_equal(begun[[the, wall]].numpy(), GIVEN.matrix[[1, 2]])
+    others = [row for row in range(len(tokens)) if row not in (the, wall)]
+    assert torch.equal(begun[others], by_chance[others])
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_frozen_vectors_stay_and_tuned_ones_move(home: Path, file: str, tied: bool) -> None:
+    for frozen in (True, False):
+        training = start(f"frozen {frozen}", embeddings=file, freeze_embeddings=frozen, tied=tied)
+        begun, _ = rows(training.experiment)
+        training.train(lambda _: None, pytest.fail)
+        ended = load(training.run.folder / "last.safetensors").model.embedding.weight
+        assert torch.equal(ended, begun) == frozen
+
+
+def test_a_frozen_run_is_resumed_to_the_bit(home: Path, file: str) -> None:
+    whole = start("whole", embeddings=file, freeze_embeddings=True, epochs=2)
+    whole.train(lambda _: None, pytest.fail)
+    part = start("part", embeddings=file, freeze_embeddings=True)
+    part.train(lambda _: None, pytest.fail)
+    Path(file).unlink()
+    resumed, warning = Training.resume(part.run, {"epochs": 2})
+    assert (warning, resumed.begun) == ("", "")
+    begun, _ = rows(whole.experiment)
+    assert torch.equal(rows(resumed.experiment)[0], begun)
+
+
+def test_a_file_that_cannot_be_read_leaves_no_run(home: Path, file: str) -> None:
+    from rnncli.errors import RnnError
+
+    Path(file).write_text("2 3\nthe 1 2 3\n")
+    with pytest.raises(RnnError, match="it is cut off after 1 of 2 words"):
+        start("broken", embeddings=file)
+    assert not (home / "checkpoints" / "poetry-lm" / "broken").exists()
