@@ -17,6 +17,11 @@ from rnncli.training.runs import Run
 TRAIN = "train poetry-lm --corpus hillside --epochs 100000 --hidden 8 --embedding 8 --name mine"
 
 
+def heed_interrupts() -> None:
+    """A shell starts what runs in its background with interrupts ignored: the tests must not hang on how they began."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(home: Path, words: str = TRAIN, **options: Any) -> subprocess.Popen[str]:
     """Start `rnn`, and wait until it has trained for a while."""
     metrics = home / "checkpoints/poetry-lm/mine/metrics.jsonl"
@@ -27,7 +32,7 @@ def start(home: Path, words: str = TRAIN, **options: Any) -> subprocess.Popen[st
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        **options,
+        **{"preexec_fn": heed_interrupts, **options},
     )
     deadline = time.monotonic() + 60
     while not (metrics.exists() and metrics.stat().st_size > before):
