@@ -166,7 +166,7 @@ def read_vectors_of(rnn, folder: Path, name: str) -> WordVectors:
     ("words", "code", "message"),
     [
         ("analogy king man", 2, "Missing argument 'c'"),
-        ("analogy king man woman", 2, "there is no model of poetry-lm yet: run `rnn train poetry-lm` first"),
+        ("analogy king man woman", 2, "there is no model of wiki-lm yet: run `rnn train wiki-lm` first"),
         ("analogy king man womn --vectors WORLD", 2, "no vector for 'womn': did you mean woman?"),
         (
             "analogy king man woman --vectors WORLD --metric taxi",
