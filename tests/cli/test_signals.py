@@ -10,16 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.processes import heed_interrupts
 
 from rnncli.training import checkpoint
 from rnncli.training.runs import Run
 
 TRAIN = "train poetry-lm --corpus hillside --epochs 100000 --hidden 8 --embedding 8 --name mine"
-
-
-def heed_interrupts() -> None:
-    """A shell starts what runs in its background with interrupts ignored: the tests must not hang on how they began."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def start(home: Path, words: str = TRAIN, **options: Any) -> subprocess.Popen[str]:
