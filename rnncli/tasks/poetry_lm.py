@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import CORPORA, available, lasting, load_corpus
+from rnncli.data.corpora import CORPORA, available, from_stdin, lasting, load_corpus
 from rnncli.data.sources import Corpus
 from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
@@ -266,7 +266,7 @@ def evaluation_lines(trained: Trained, options: EvaluateOptions) -> list[list[st
 def training_verse(trained: Trained) -> Verse:
     """The text a model was trained on, read again; raises UsageError where it changed or cannot be."""
     config: PoetryConfig = trained.config
-    if "-" in config.corpus:
+    if any(map(from_stdin, config.corpus)):
         raise UsageError(f"{trained.source} learned from standard input, which cannot be read again: give --corpus")
     verse = read_verse(config.corpus, config.hold_out)
     if verse.fingerprint != trained.payload["fingerprint"]:

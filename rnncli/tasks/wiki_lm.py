@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import CORPORA, lasting, load_corpus
+from rnncli.data.corpora import CORPORA, from_stdin, lasting, load_corpus
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
@@ -247,7 +247,7 @@ def evaluation_sentences(trained: Trained, options: EvaluateOptions) -> list[lis
 
         stream = SentenceStream(source.parts, np.array(numbers, dtype=np.int64), config.longest)
         return [*stream.held_out(), *(ids.tolist() for ids in stream.sequences())]
-    if "-" in config.corpus:
+    if any(map(from_stdin, config.corpus)):
         raise UsageError(f"{trained.source} learned from standard input, which cannot be read again: give --corpus")
     prose = read_prose(config)
     if prose.source.fingerprint != trained.payload["fingerprint"]:
