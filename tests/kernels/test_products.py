@@ -1,0 +1,34 @@
+"""Products on the fast path are as accurate as torch's own, and the switch is put back."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from rnncli.kernels import products
+from rnncli.kernels.products import fast_products
+
+
+@pytest.mark.parametrize(("B", "D", "M"), [(1, 4, 4), (20, 200, 800), (64, 512, 512), (700, 200, 3000)])
+def test_products_keep_the_accuracy_of_float32(B: int, D: int, M: int) -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(B, D), torch.randn(M, D), torch.randn(M)
+    with fast_products():
+        found = [x @ weight.T, F.linear(x, weight, bias), torch.addmm(bias, x, weight.T)]
+    exact = x.double() @ weight.double().T
+    for ours, wanted in zip(found, [exact, exact + bias, exact + bias], strict=True):
+        assert (ours - wanted).norm() < 1e-6 * wanted.norm()
+
+
+def test_the_switch_is_put_back_even_after_an_error() -> None:
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with pytest.raises(ZeroDivisionError), fast_products(), fast_products():
+        raise ZeroDivisionError
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_where_the_switch_rounds_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_onednn_is_exact", lambda: False)
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with fast_products():
+        assert torch.backends.mkldnn.matmul.fp32_precision == before
