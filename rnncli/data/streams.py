@@ -38,12 +38,14 @@ class Part:
 class SentenceStream:
     """Sequences of token ids in parts, read in chunks; `remap` (V,) gives each id the number that the model knows.
 
-    Every `stride`-th sequence of the first part is held out. Sequences are cut after `longest` tokens.
+    The sequences of `apart` are held out; without it, every `stride`-th of the first part. Sequences are cut after
+    `longest` tokens.
     """
 
     parts: Sequence[Part]
     remap: Ids
     longest: int
+    apart: Part | None = None
 
     @property
     def stride(self) -> int:
@@ -52,6 +54,8 @@ class SentenceStream:
 
     def held_out(self) -> list[list[int]]:
         """The sequences that are kept for validation."""
+        if self.apart:
+            return [ids.tolist() for ids in self._sequences(self.apart.ids)]
         return [ids.tolist() for place, ids in enumerate(self._sequences(self.parts[0].ids)) if self._is_held(place)]
 
     def sequences(self) -> Iterator[Ids]:
@@ -62,7 +66,7 @@ class SentenceStream:
     def count(self, part: int) -> int:
         """Training sequences of a part."""
         sequences = self.parts[part].sequences
-        return sequences - (sequences // self.stride if part == 0 else 0)
+        return sequences - (sequences // self.stride if part == 0 and not self.apart else 0)
 
     def batches_per_epoch(self, size: int) -> int:
         """Batches of so many sequences that an epoch has: no batch goes over the end of a part."""
@@ -83,7 +87,7 @@ class SentenceStream:
 
     def _training(self, number: int, part: Part) -> Iterator[Ids]:
         for place, ids in enumerate(self._sequences(part.ids)):
-            if number or not self._is_held(place):
+            if number or self.apart or not self._is_held(place):
                 yield ids
 
     def _is_held(self, place: int) -> bool:

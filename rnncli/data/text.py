@@ -1,15 +1,18 @@
 """Reading a user's text, whatever the file holds: clean lines come out, or one line that says why not."""
 
 import codecs
+import gzip
 import os
 import stat
 import sys
+import zlib
 from pathlib import Path
 
 from rnncli.errors import RnnError
 
 STDIN = "standard input"
 
+_GZIP_MARK = b"\x1f\x8b"
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Control characters that texts hardly hold: all but tab, line feed, form feed, carriage return and escape.
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\f\r\x1b")) + b"\x7f"
@@ -18,12 +21,22 @@ _MOST_CONTROLS = 0.05
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, with line feeds as the only line ends and no byte order mark.
+    """The text of a file, gzipped or not, with line feeds as the only line ends and no byte order mark.
 
     Raises RnnError for anything but a regular file that holds some text in UTF-8, or in UTF-16 with its byte
     order mark.
     """
-    return _refuse_blank(_decode(_read_bytes(path), str(path)), str(path))
+    return _refuse_blank(_decode(unzipped(_read_bytes(path), path), str(path)), str(path))
+
+
+def unzipped(data: bytes, path: Path) -> bytes:
+    """What a file holds, decompressed where it is gzipped; raises RnnError where it is damaged."""
+    if not data.startswith(_GZIP_MARK):
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error):
+        raise RnnError(f"{path} is damaged: it is not whole as a gzip file; get it anew") from None
 
 
 def read_stdin() -> str:

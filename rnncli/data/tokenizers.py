@@ -5,6 +5,8 @@ import string
 import unicodedata
 from collections.abc import Callable
 
+from rnncli.data.vocabulary import SPECIALS, UNKNOWN
+
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "‘’‚‛“”„‟«»‹›…¡¿")
 
 
@@ -43,4 +45,13 @@ def _plain(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text).replace("’", "'").replace("\xad", "")
 
 
-TOKENIZERS: dict[str, Callable[[str], list[str]]] = {"verse-words": verse_words, "wiki-words": wiki_words}
+def spaced_words(line: str) -> list[str]:
+    """The words of a text that is taken apart already, by spaces; its `<unk>` is UNKNOWN."""
+    return [SPECIALS[UNKNOWN] if word == "<unk>" else word for word in line.split()]
+
+
+TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
+    "verse-words": verse_words,
+    "wiki-words": wiki_words,
+    "spaced-words": spaced_words,
+}

@@ -19,7 +19,8 @@ class Vocabulary:
     def of(cls, sequences: Iterable[Sequence[str]], min_count: int = 1) -> "Vocabulary":
         """Take in every token seen at least `min_count` times, ties in alphabetical order."""
         counts = Counter(token for sequence in sequences for token in sequence)
-        kept = sorted((token for token, count in counts.items() if count >= min_count), key=lambda t: (-counts[t], t))
+        seen = (token for token, count in counts.items() if count >= min_count and token not in SPECIALS)
+        kept = sorted(seen, key=lambda token: (-counts[token], token))
         return cls(SPECIALS + tuple(kept))
 
     def __len__(self) -> int:

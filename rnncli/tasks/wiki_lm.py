@@ -1,7 +1,7 @@
 """wiki-lm: a language model of running prose, sentence by sentence, read from shards that are never loaded whole."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -72,6 +72,8 @@ class Source(NamedTuple):
     parts: "list[Part]"
     words: Sequence[str]
     fingerprint: str
+    tokenizer: str = TOKENIZER
+    apart: "Part | None" = None  # sequences to validate on, where the corpus has some of its own
 
 
 def settle(config: WikiConfig) -> WikiConfig:
@@ -89,14 +91,17 @@ def _prepared(spec: str) -> bool:
     return "/" not in spec and (data_dir() / spec / "index.json").is_file()
 
 
-def read_source(specs: Sequence[str]) -> Source:
-    """Open prepared shards, which stay on disk, or read texts, a sentence a line; raises RnnError as they do."""
+def read_source(specs: Sequence[str], tokenizer: str = TOKENIZER) -> Source:
+    """Open prepared shards, which stay on disk, or read texts, a sentence a line; raises RnnError as they do.
+
+    The tokenizer is for texts that were not written for a certain one.
+    """
     if len(specs) == 1 and _prepared(specs[0]):
         return _open_shards(specs[0])
     prepared = [spec for spec in specs if _prepared(spec)]
     if prepared:
         raise UsageError(f"{prepared[0]} is prepared: give it as the only --corpus, or prepare all files together")
-    return _read_texts(specs)
+    return _read_texts(specs, tokenizer)
 
 
 def _open_shards(name: str) -> Source:
@@ -109,23 +114,35 @@ def _open_shards(name: str) -> Source:
     return Source(shards.name, parts, shards.vocabulary, hashlib.sha256(hashes.encode()).hexdigest())
 
 
-def _read_texts(specs: Sequence[str]) -> Source:
+def _read_texts(specs: Sequence[str], tokenizer: str) -> Source:
     import numpy as np
 
     from rnncli.data.streams import Part
     from rnncli.data.tokenizers import TOKENIZERS
     from rnncli.data.vocabulary import END
 
+    def part(lines: list[list[str]]) -> Part:
+        numbers = [number for line in lines for number in (*vocabulary.encode(line), END)]
+        return Part(np.array(numbers, dtype=np.int32), len(lines))
+
     corpora = [load_corpus(spec) for spec in specs]
-    tokenize = TOKENIZERS[TOKENIZER]
-    lines = [words for corpus in corpora for line in corpus.text.splitlines() if (words := tokenize(line))]
+    tokenizers = [corpus.tokenizer or tokenizer for corpus in corpora]
+    lines, held_out = (
+        [words for text, name in zip(texts, tokenizers, strict=True) for words in _lines(text, TOKENIZERS[name])]
+        for texts in ([corpus.text for corpus in corpora], [corpus.held_out for corpus in corpora])
+    )
     name = " + ".join(corpus.name for corpus in corpora)
     if len(lines) < 20:
         raise RnnError(f"{name} has {len(lines)} lines with words: twenty are the least to learn from")
     vocabulary = Vocabulary.of(lines)
-    ids = np.array([number for line in lines for number in (*vocabulary.encode(line), END)], dtype=np.int32)
-    fingerprint = hashlib.sha256(" ".join(vocabulary.words).encode() + ids.tobytes()).hexdigest()
-    return Source(name, [Part(ids, len(lines))], vocabulary.words, fingerprint)
+    learned, apart = part(lines), part(held_out) if held_out else None
+    fingerprint = hashlib.sha256(" ".join(vocabulary.words).encode() + learned.ids.tobytes()).hexdigest()
+    shared = tokenizers[0] if len(set(tokenizers)) == 1 else tokenizer
+    return Source(name, [learned], vocabulary.words, fingerprint, shared, apart)
+
+
+def _lines(text: str, tokenize: Callable[[str], list[str]]) -> list[list[str]]:
+    return [words for line in text.splitlines() if (words := tokenize(line))]
 
 
 def cut_vocabulary(words: Sequence[str], size: int, kept: Sequence[str]) -> tuple[Vocabulary, Any]:
@@ -164,7 +181,7 @@ def read_prose(config: WikiConfig) -> Prose:
 
     source = read_source(config.corpus)
     vocabulary, remap = cut_vocabulary(source.words, config.vocab_size, config.keep_words)
-    return Prose(source, vocabulary, SentenceStream(source.parts, remap, config.longest))
+    return Prose(source, vocabulary, SentenceStream(source.parts, remap, config.longest, source.apart))
 
 
 def build(config: WikiConfig, device: str) -> "Experiment":
@@ -181,7 +198,7 @@ def build(config: WikiConfig, device: str) -> "Experiment":
     payload = {
         "corpus": prose.source.name,
         "fingerprint": prose.source.fingerprint,
-        "tokenizer": TOKENIZER,
+        "tokenizer": prose.source.tokenizer,
         "vocabulary": list(prose.vocabulary.tokens),
     }
     held_out = Sentences.of(prose.stream.held_out()).to(place)
@@ -239,7 +256,7 @@ def evaluation_sentences(trained: Trained, options: EvaluateOptions) -> list[lis
     """
     config: WikiConfig = trained.config
     if options.corpus:
-        source = read_source(options.corpus)
+        source = read_source(options.corpus, trained.payload["tokenizer"])
         numbers = Vocabulary(tuple(trained.payload["vocabulary"])).encode((*SPECIALS, *source.words))
         import numpy as np
 

@@ -1,5 +1,6 @@
 """The registry of corpora, and what `load_corpus` makes of each way of naming one."""
 
+import gzip
 import hashlib
 import io
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from rnncli.data.corpora import CORPORA, available, load_corpus
-from rnncli.data.sources import Corpus, Embedded, NltkData, Remote
+from rnncli.data.sources import Corpus, Embedded, NltkData, Remote, Split
+from rnncli.data.text import unzipped
+from rnncli.data.tokenizers import spaced_words
 from rnncli.errors import RnnError, UsageError
 
 EMBEDDED = [name for name, source in CORPORA.items() if isinstance(source, Embedded)]
@@ -84,7 +87,8 @@ def test_the_registry_describes_the_real_files(name: str, real_corpora: Path, mo
         monkeypatch.setenv("NLTK_DATA", str(real_corpora / "nltk_data"))
         data = b"".join(source.members().values())
     else:
-        data = (real_corpora / source.file).read_bytes()
+        monkeypatch.setattr("rnncli.data.sources.data_dir", lambda: real_corpora)
+        data = unzipped(source.path.read_bytes(), source.path)
     assert (len(data), hashlib.sha256(data).hexdigest()) == (source.size, source.sha256)
 
 
@@ -94,6 +98,43 @@ def test_the_real_files_load(home: Path, real_corpora: Path, name: str, lines: i
     assert available(name)
     assert len(lines_of(load_corpus(name))) == lines
     assert CORPORA[name].fetch() == "already there"
+
+
+def test_ptb_has_its_own_text_to_validate_on(home: Path, real_corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "data").symlink_to(real_corpora)
+    corpus = load_corpus("ptb")
+    tokens, held_out = ([*map(spaced_words, text.splitlines())] for text in (corpus.text, corpus.held_out))
+    assert sum(len(line) + 1 for line in tokens) == 929_589  # Mikolov's counts, an end of sentence a line
+    assert sum(len(line) + 1 for line in held_out) == 73_760
+    assert len({word for line in tokens for word in line}) + 1 == 10_000  # and that end
+    assert CORPORA["ptb"].fetch() == "already there"
+
+
+def test_a_corpus_in_two_files(downloaded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frost = CORPORA["frost"]
+    assert isinstance(frost, Remote)
+    second = replace(frost, file="second.txt")
+    split = Split(**{**vars(frost), "held_out": second, "tokenizer": "spaced-words"})
+    assert not split.here()
+    with pytest.raises(RnnError, match="frost is not here: run `rnn data get frost`"):
+        split.load()
+    text = downloaded.read_bytes()
+    monkeypatch.setattr("rnncli.data.sources.download", lambda url, target, *, size, sha256: target.write_bytes(text))
+    assert split.fetch() == "downloaded"
+    assert split.fetch() == "already there"
+    corpus = split.load()
+    assert (corpus.held_out, corpus.tokenizer) == (text.decode(), "spaced-words")
+
+
+def test_a_downloaded_corpus_may_be_gzipped(downloaded: Path) -> None:
+    zipped = downloaded.with_name(downloaded.name + ".gz")
+    zipped.write_bytes(gzip.compress(downloaded.read_bytes()))
+    downloaded.unlink()
+    assert load_corpus("frost").text == "A line of frost\n"
+    zipped.write_bytes(zipped.read_bytes()[:-9])
+    assert not available("frost")
+    with pytest.raises(RnnError, match="corpus frost is damaged"):
+        load_corpus("frost")
 
 
 def test_a_downloaded_corpus(downloaded: Path) -> None:

@@ -1,6 +1,7 @@
 """Reading a text, whatever the file holds."""
 
 import codecs
+import gzip
 import io
 import os
 import sys
@@ -202,3 +203,12 @@ def test_the_bad_file_in_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(RnnError) as caught:
         read_folder(tmp_path)
     assert str(bad) in str(caught.value)
+
+
+def test_a_gzipped_text(tmp_path: Path) -> None:
+    file = tmp_path / "text.gz"
+    file.write_bytes(gzip.compress("Grüße\n".encode()))
+    assert read_text(file) == "Grüße\n"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(RnnError, match=r"text\.gz is damaged: it is not whole as a gzip file; get it anew"):
+        read_text(file)

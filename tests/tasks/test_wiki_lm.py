@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rnncli.api import Training, load
+from rnncli.data.sources import Corpus
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS, wiki_lm
@@ -86,3 +87,15 @@ def test_unit_vectors_are_read_at_length_one(text: Path) -> None:
 
     model.eval()(torch.tensor([[3], [4]]))
     assert seen[0].norm(dim=-1).flatten().tolist() == pytest.approx([1, 1])
+
+
+def test_a_corpus_with_its_own_text_to_validate_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = Corpus("cut", "a <unk> b\n" * 20, "here", held_out="b a\nc b\n", tokenizer="spaced-words")
+    monkeypatch.setattr(wiki_lm, "load_corpus", lambda spec: cut)
+    prose = wiki_lm.read_prose(resolve(TASK, {"corpus": ("cut",)}))
+    assert prose.source.tokenizer == "spaced-words"
+    assert prose.vocabulary.words == ("a", "b")
+    a, b = prose.vocabulary.encode("ab")
+    assert prose.stream.held_out() == [[b, a], [UNKNOWN, b]]
+    assert [ids.tolist() for ids in prose.stream.sequences()] == [[a, UNKNOWN, b]] * 20
+    assert prose.stream.batches_per_epoch(8) == 3
