@@ -63,8 +63,11 @@ class Sequences(ABC):
         """The numbers of the sequences as `in_order` gives them."""
         return self.lengths.argsort(descending=True, stable=True)
 
-    def shuffled(self, size: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """Every sequence once, in the order of this seed and epoch, neighbours in length side by side."""
+    def shuffled(self, size: int, seed: int, epoch: int, begin: int = 0) -> Iterator[Batch]:
+        """Every sequence once, in the order of this seed and epoch, neighbours in length side by side.
+
+        The first `begin` batches are left out.
+        """
         generator = epoch_generator(seed, epoch)
         order = torch.randperm(len(self.lengths), generator=generator)
         batches = [
@@ -72,7 +75,7 @@ class Sequences(ABC):
             for pool in order.split(size * self.pool)
             for rows in pool[self.lengths[pool].argsort(stable=True)].split(size)
         ]
-        for place in torch.randperm(len(batches), generator=generator).tolist():
+        for place in torch.randperm(len(batches), generator=generator).tolist()[begin:]:
             yield self.rows(batches[place])
 
 

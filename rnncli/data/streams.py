@@ -5,11 +5,11 @@ Shapes: T steps, B batch.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rnncli.data.batching import Batch, Sentences, epoch_generator
 from rnncli.data.vocabulary import END
@@ -72,18 +72,29 @@ class SentenceStream:
         """Batches of so many sequences that an epoch has: no batch goes over the end of a part."""
         return sum(-(-self.count(part) // size) for part in range(len(self.parts)))
 
-    def batches(self, size: int, seed: int, epoch: int, device: torch.device) -> Iterator[Batch]:
-        """Every training sequence once: parts in random order, sequences shuffled among some thousand neighbours."""
+    def batches(self, size: int, seed: int, epoch: int, device: torch.device, begin: int = 0) -> Iterator[Batch]:
+        """Every training sequence once: parts in random order, sequences shuffled among some thousand neighbours.
+
+        The first `begin` batches are left out, and not put together either.
+        """
         generator = epoch_generator(seed, epoch)
+        for pool in self._pools(size * POOL, generator):
+            order = torch.randperm(len(pool), generator=generator)
+            places = torch.randperm(-(-len(pool) // size), generator=generator).tolist()
+            if begin < len(places):
+                lengths = torch.tensor([len(ids) for ids in pool])
+                batches = order[lengths[order].argsort(stable=True)].split(size)
+                for place in places[begin:]:
+                    sentences = Sentences.of([pool[row].tolist() for row in batches[place].tolist()]).to(device)
+                    yield sentences.rows(torch.arange(len(sentences.lengths)))
+            begin = max(0, begin - len(places))
+
+    def _pools(self, size: int, generator: torch.Generator) -> Iterator[list[Ids]]:
+        """The training sequences of part after part, so many at a time; no pool goes over the end of a part."""
         for number in torch.randperm(len(self.parts), generator=generator).tolist():
-            pool: list[Ids] = []
-            for ids in self._training(number, self.parts[number]):
-                pool.append(ids)
-                if len(pool) == size * POOL:
-                    yield from _shuffled(pool, size, generator, device)
-                    pool = []
-            if pool:
-                yield from _shuffled(pool, size, generator, device)
+            training = self._training(number, self.parts[number])
+            while pool := list(islice(training, size)):
+                yield pool
 
     def _training(self, number: int, part: Part) -> Iterator[Ids]:
         for place, ids in enumerate(self._sequences(part.ids)):
@@ -105,13 +116,3 @@ class SentenceStream:
                 yield known[start : min(end, start + self.longest)]
                 start = end + 1
             rest = chunk[start:]
-
-
-def _shuffled(pool: list[Ids], size: int, generator: torch.Generator, device: torch.device) -> Iterator[Batch]:
-    """A pool's sequences in batches of neighbours in length, in random order."""
-    lengths: Tensor = torch.tensor([len(ids) for ids in pool])
-    order = torch.randperm(len(pool), generator=generator)
-    batches = order[lengths[order].argsort(stable=True)].split(size)
-    for place in torch.randperm(len(batches), generator=generator).tolist():
-        sentences = Sentences.of([pool[row].tolist() for row in batches[place].tolist()]).to(device)
-        yield sentences.rows(torch.arange(len(sentences.lengths)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 from rnncli.cells import CELLS
+from rnncli.data.corpora import from_stdin
 from rnncli.errors import UsageError
 from rnncli.kernels import BACKENDS
 from rnncli.training.settings import TrainingSettings, check_limits, option
@@ -74,6 +75,16 @@ class Trained:
         """What the task kept in the header."""
         payload: Mapping[str, Any] = self.header["payload"]
         return payload
+
+    def check_readable(self) -> None:
+        """Raise UsageError where it learned from standard input, which cannot be read again."""
+        if any(map(from_stdin, self.config.corpus)):
+            raise UsageError(f"{self.source} learned from standard input, which cannot be read again: give --corpus")
+
+    def check_unchanged(self, name: str, fingerprint: str) -> None:
+        """Raise UsageError where the text of that name is no longer what it learned from."""
+        if fingerprint != self.payload["fingerprint"]:
+            raise UsageError(f"{name} is no longer what {self.source} was trained on: give --corpus")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnncli.data.corpora import from_stdin, lasting
+from rnncli.data.corpora import lasting
 from rnncli.errors import RnnError, UsageError
-from rnncli.tasks.base import RecurrentSettings, Trained
+from rnncli.tasks.base import RecurrentSettings
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -112,18 +112,6 @@ def check_lengths(lines: Sequence[Sequence[str]]) -> None:
 def as_written(text: str, words: Sequence[str]) -> list[str]:
     """Words with the quotation marks that the text has: NLTK's tokenizer makes `` and '' of them."""
     return ['"' if word in ("``", "''") and word not in text else word for word in words]
-
-
-def check_readable(trained: Trained) -> None:
-    """Raise UsageError where a model learned from standard input, which cannot be read again."""
-    if any(from_stdin(spec) for spec in trained.config.corpus):
-        raise UsageError(f"{trained.source} learned from standard input, which cannot be read again: give --corpus")
-
-
-def check_unchanged(trained: Trained, name: str, fingerprint: str) -> None:
-    """Raise UsageError where the data of that name is no longer what the model learned from."""
-    if fingerprint != trained.payload["fingerprint"]:
-        raise UsageError(f"{name} is no longer what {trained.source} was trained on: give --corpus")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,9 +125,9 @@ def build(config: ParityConfig, device: str) -> "Experiment":
     # a recurrent net's epoch is no shorter where strings are few: its patience is counted in steps
     rounds = max(1, SAMPLE // len(strings)) if recurrent else 1
 
-    def batches(epoch: int) -> Iterator["Batch"]:
+    def batches(epoch: int, begin: int = 0) -> Iterator["Batch"]:
         order = torch.randperm(rounds * len(strings), generator=epoch_generator(config.seed, epoch)) % len(strings)
-        return (as_batch(strings[rows]) for rows in order.to(device).split(config.batch_size))
+        return (as_batch(strings[rows]) for rows in order.to(device).split(config.batch_size)[begin:])
 
     def reset() -> None:
         scatter(model)

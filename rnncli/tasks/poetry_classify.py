@@ -15,8 +15,6 @@ from rnncli.tasks.labelling import (
     LabelledOptions,
     LabellingSettings,
     as_written,
-    check_readable,
-    check_unchanged,
     lexicon_from,
     lexicon_of,
     settled,
@@ -226,7 +224,7 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
     training = Labelled(features.only(learned), asked[learned], by_word=False, device=device)
     return Experiment(
         model=model,
-        batches=lambda epoch: training.shuffled(config.batch_size, config.seed, epoch),
+        batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
         batches_per_epoch=-(-len(learned) // config.batch_size),
         about=_about(config, divided),
         loss=partial(committee_loss, smoothing=config.label_smoothing, weights=weights),
@@ -356,9 +354,9 @@ def evaluation(trained: Trained, options: LabelledOptions) -> Divided:
             known = ", ".join(trained.payload["classes"])
             raise UsageError(f"{trained.source} knows the labels {known}, not {min(strange)}: NAME=FILE gives a label")
         return found._replace(classes=list(trained.payload["classes"]))
-    check_readable(trained)
+    trained.check_readable()
     found = divide(config)
-    check_unchanged(trained, found.data.name, found.data.fingerprint)
+    trained.check_unchanged(found.data.name, found.data.fingerprint)
     return found
 
 

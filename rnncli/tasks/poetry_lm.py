@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import CORPORA, available, from_stdin, lasting, load_corpus
+from rnncli.data.corpora import CORPORA, available, lasting, load_corpus
 from rnncli.data.sources import Corpus
 from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
@@ -159,7 +159,7 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
     return Experiment(
         model=model,
         begin=lambda: start_from_vectors(config, model, vocabulary.tokens),
-        batches=lambda epoch: training.shuffled(config.batch_size, config.seed, epoch),
+        batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
         batches_per_epoch=-(-len(verse.training) // config.batch_size),
         about=_about(verse, vocabulary),
         loss=partial(prediction_loss, smoothing=config.label_smoothing),
@@ -266,11 +266,9 @@ def evaluation_lines(trained: Trained, options: EvaluateOptions) -> list[list[st
 def training_verse(trained: Trained) -> Verse:
     """The text a model was trained on, read again; raises UsageError where it changed or cannot be."""
     config: PoetryConfig = trained.config
-    if any(map(from_stdin, config.corpus)):
-        raise UsageError(f"{trained.source} learned from standard input, which cannot be read again: give --corpus")
+    trained.check_readable()
     verse = read_verse(config.corpus, config.hold_out)
-    if verse.fingerprint != trained.payload["fingerprint"]:
-        raise UsageError(f"{verse.name} is no longer the text that {trained.source} was trained on: give --corpus")
+    trained.check_unchanged(verse.name, verse.fingerprint)
     return verse
 
 

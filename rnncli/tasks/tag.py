@@ -14,8 +14,6 @@ from rnncli.tasks.labelling import (
     LabellingSettings,
     as_written,
     check_lengths,
-    check_readable,
-    check_unchanged,
     lexicon_from,
     lexicon_of,
     settled,
@@ -110,7 +108,7 @@ def build(config: TagConfig, device: str) -> "Experiment":
     features, answers = _encode(config, payload, measured), _answers(payload, measured)
     return Experiment(
         model=build_model(config, payload).to(device),
-        batches=lambda epoch: training.shuffled(config.batch_size, config.seed, epoch),
+        batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
         batches_per_epoch=-(-len(split.training.words) // config.batch_size),
         about=_about(split),
         loss=partial(prediction_loss, smoothing=config.label_smoothing),
@@ -194,9 +192,9 @@ def measure(scores: "Tensor", answers: "Tensor") -> "Metrics":
 
 def training_split(trained: Trained) -> Split:
     """What the model was trained on, read again; raises UsageError where that changed or cannot be."""
-    check_readable(trained)
+    trained.check_readable()
     split = read_split(trained.config)
-    check_unchanged(trained, split.name, split.fingerprint)
+    trained.check_unchanged(split.name, split.fingerprint)
     return split
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import CORPORA, from_stdin, lasting, load_corpus
+from rnncli.data.corpora import CORPORA, lasting, load_corpus
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
@@ -207,7 +207,7 @@ def build(config: WikiConfig, device: str) -> "Experiment":
     return Experiment(
         model=model,
         begin=lambda: start_from_vectors(config, model, prose.vocabulary.tokens),
-        batches=lambda epoch: stream.batches(config.batch_size, config.seed, epoch, place),
+        batches=lambda epoch, begin=0: stream.batches(config.batch_size, config.seed, epoch, place, begin),
         batches_per_epoch=stream.batches_per_epoch(config.batch_size),
         about=_about(prose),
         loss=prediction_loss,
@@ -264,13 +264,9 @@ def evaluation_sentences(trained: Trained, options: EvaluateOptions) -> list[lis
 
         stream = SentenceStream(source.parts, np.array(numbers, dtype=np.int64), config.longest)
         return [*stream.held_out(), *(ids.tolist() for ids in stream.sequences())]
-    if any(map(from_stdin, config.corpus)):
-        raise UsageError(f"{trained.source} learned from standard input, which cannot be read again: give --corpus")
+    trained.check_readable()
     prose = read_prose(config)
-    if prose.source.fingerprint != trained.payload["fingerprint"]:
-        raise UsageError(
-            f"{prose.source.name} is no longer the text that {trained.source} was trained on: give --corpus"
-        )
+    trained.check_unchanged(prose.source.name, prose.source.fingerprint)
     return prose.stream.held_out()
 
 

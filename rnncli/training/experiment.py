@@ -5,7 +5,7 @@ Shapes: T steps, B batch, D input, K classes (or V words).
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -23,16 +23,21 @@ class Outcome(NamedTuple):
 Metrics = dict[str, float]
 
 
+class Batches(Protocol):
+    """The batches of an epoch from number `begin` on, the same ones in the same order at every call."""
+
+    def __call__(self, epoch: int, begin: int = 0, /) -> Iterable[Batch]: ...
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Data, model, loss and metrics of one training.
 
-    `batches(epoch)` gives the batches of an epoch, the same ones in the same order at every call: a resumed run
-    asks again and goes on from where it stood.
+    A resumed run asks again for the batches of its epoch, and goes on from where it stood.
     """
 
     model: nn.Module
-    batches: Callable[[int], Iterable[Batch]]
+    batches: Batches
     batches_per_epoch: int
     loss: Callable[[nn.Module, Batch, States | None], Outcome]
     validate: Callable[[nn.Module], Metrics]

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -104,7 +103,7 @@ class Trainer:
                 batches = self._rest_of_epoch()
 
     def _rest_of_epoch(self) -> Iterator[Batch]:
-        return islice(self.experiment.batches(self.progress.epoch), self.progress.index, None)
+        return iter(self.experiment.batches(self.progress.epoch, self.progress.index))
 
     def take_step(self, batch: Batch) -> Stepped:
         """One step of the optimizer; nothing is changed when the loss or its gradient is not finite."""

@@ -59,6 +59,13 @@ def test_the_order_is_that_of_seed_and_epoch(stream: SentenceStream) -> None:
     assert order(0, 0) != order(1, 0)
 
 
+def test_an_epoch_may_begin_at_any_batch(stream: SentenceStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "POOL", 2)  # several pools a part
+    whole = [batch.inputs.tolist() for batch in stream.batches(8, 0, 0, CPU)]
+    for begin in range(len(whole) + 1):
+        assert [batch.inputs.tolist() for batch in stream.batches(8, 0, 0, CPU, begin)] == whole[begin:]
+
+
 def test_rare_words_are_unknown_and_long_sequences_cut() -> None:
     remap = np.where(np.arange(50) < 20, np.arange(50), UNKNOWN)
     stream = SentenceStream([part_of([[3, 19, 20, 49, 7]] * 10)], remap, 4)

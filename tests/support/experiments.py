@@ -27,9 +27,9 @@ def make_trainer(*, cell: str = "lstm", streams: bool = False, **settings: Any) 
     targets = (inputs.sum(-1).cumsum(1) > 0).long()
     model = Tagger(D, K, StackShape(cell, (6, 4), dropout=0.3))
 
-    def batches(epoch: int) -> Iterator[Batch]:
+    def batches(epoch: int, begin: int = 0) -> Iterator[Batch]:
         order = torch.randperm(BATCHES, generator=epoch_generator(0, epoch)).tolist()
-        for place, each in enumerate(order):
+        for place, each in enumerate(order[begin:], start=begin):
             yield Batch(inputs[each], targets[each], continues=streams and place > 0)
 
     def validate(model: Any) -> dict[str, float]:

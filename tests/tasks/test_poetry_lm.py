@@ -129,7 +129,7 @@ def test_a_text_that_changed_is_noticed(home: Path, tmp_path: Path) -> None:
     file.write_text("\n".join(f"line number {number} of mine" for number in range(30)))
     trained = train(home, corpus=(str(file),))
     file.write_text("all of it\nis new\n")
-    with pytest.raises(UsageError, match=r"is no longer the text that .* was trained on: give --corpus"):
+    with pytest.raises(UsageError, match=r"is no longer what .* was trained on: give --corpus"):
         poetry_lm.evaluate(trained, EvaluateOptions())
 
 

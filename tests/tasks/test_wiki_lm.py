@@ -57,7 +57,7 @@ def test_a_text_is_read_sentence_by_sentence(text: Path) -> None:
     assert (metrics["sequences"], metrics["unknown"]) == (4, pytest.approx(1 / 5))
     assert evaluate(trained, EvaluateOptions(corpus=(str(text),)))["sequences"] == 40
     text.write_text(text.read_text().replace("cat", "dog"))
-    with pytest.raises(UsageError, match=r"mine is no longer the text that .* was trained on: give --corpus"):
+    with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on: give --corpus"):
         evaluate(trained, EvaluateOptions())
 
 

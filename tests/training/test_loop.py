@@ -246,7 +246,7 @@ def test_parts_that_learn_apart_end_as_if_each_were_alone(clip: float) -> None:
 
     def trained(model: nn.Module, batches: list[Batch], **more: Any) -> Trainer:
         experiment = Experiment(
-            model, lambda _: batches, len(batches), prediction_loss, lambda _: {"loss": 1.0}, **more
+            model, lambda _, begin: batches[begin:], len(batches), prediction_loss, lambda _: {"loss": 1.0}, **more
         )
         trainer = Trainer(experiment, settings)
         for _ in trainer.events():

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from rnncli import __version__
 from rnncli.data.corpora import CORPORA
 from rnncli.data.shards import INDEX, SCHEMA
 from rnncli.data.wikipedia import pages, texts
@@ -145,7 +146,7 @@ class _Job:
     ) -> None:
         self.sources, self.parts, self.settings, self.plan, self.hooks = sources, parts, settings, plan, hooks
         self.workers = workers
-        self.journal = Journal(parts.folders[0], plan)
+        self.journal = Journal(parts.folders[0], plan | {"version": __version__})  # another version may clean otherwise
         self.records: list[Record] = []  # of the units that count, in their order
 
     def run(self) -> None:
