@@ -27,6 +27,11 @@ class Near(NamedTuple):
     score: float
 
 
+def best_layer(trained: Trained) -> str:
+    """The layer whose vectors say most: the output's, but the input's where words are read by their spelling."""
+    return "input" if getattr(trained.config, "spelling", 0) else "output"
+
+
 def of_model(trained: Trained, layer: str) -> WordVectors:
     """The vectors that a language model reads words by (input), or scores them by (output); one matrix where tied.
 

@@ -18,6 +18,9 @@ from rnncli.data.batching import IGNORED, Batch, Sequences
 ABSENT = 0
 """The number of what a lexicon does not hold, and of padding."""
 
+SHARED = 5
+"""Words that an n-gram must stand in to say something of them; rarer ones would be most of all there are."""
+
 
 def spelling(word: str, longest: int) -> list[str]:
     """The character n-grams of a word between its boundary marks, 1 to `longest` characters, and the whole of it.
@@ -52,10 +55,18 @@ class Ragged(NamedTuple):
         lengths = self.lengths[rows]
         starts = (self.lengths.cumsum(0) - self.lengths)[rows]
         shift = starts - (lengths.cumsum(0) - lengths)
-        return torch.arange(int(lengths.sum())) + shift.repeat_interleave(lengths)
+        return torch.arange(int(lengths.sum()), device=rows.device) + shift.repeat_interleave(lengths)
 
     def only(self, rows: Tensor) -> "Ragged":
         return Ragged(self.values[self.places(rows)], self.lengths[rows])
+
+
+def shared_spellings(words: Sequence[str], longest: int) -> Ragged:
+    """The n-grams of each word that `SHARED` words or more have, numbered from 0; `longest` characters at most."""
+    spellings = [dict.fromkeys(spelling(word, longest)) for word in words]
+    counts = Counter(chain.from_iterable(spellings))
+    numbers = {gram: number for number, gram in enumerate(gram for gram, count in counts.items() if count >= SHARED)}
+    return Ragged.of([[numbers[gram] for gram in grams if gram in numbers] for grams in spellings])
 
 
 class Tokens(NamedTuple):

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnncli.data.features import Ragged
 from rnncli.models.dropout import LockedDropout, WordDropout
+from rnncli.models.embedding import SpelledEmbedding
 from rnncli.models.stack import Stack, StackShape, States
 
 
@@ -24,8 +26,8 @@ class LanguageModel(nn.Module):
 
     p(w_{t+1} | w_1..w_t) = softmax(h_t Wo + bo), x_t = row w_t of the embedding (V, D). With `tied` the output weights
     are the embedding (Press and Wolf 2017, arXiv:1608.05859), reached through one more product where M differs from D.
-    With `unit_vectors` x_t is scaled to length 1. The embedding starts at N(0, 0.1), or from `start_from`; `frozen`, it
-    is not learned. Raises UsageError as `Stack`.
+    With `spellings` a word's n-grams have a part in x_t; with `unit_vectors` it is scaled to length 1. The embedding starts
+    at N(0, 0.1), or from `start_from`; `frozen`, it is not learned. Raises UsageError as `Stack`.
     """
 
     def __init__(
@@ -37,13 +39,17 @@ class LanguageModel(nn.Module):
         dropouts: Dropouts | None = None,
         tied: bool = False,
         unit_vectors: bool = False,
+        spellings: Ragged | None = None,
         frozen: bool = False,
         backend: str = "auto",
     ) -> None:
         super().__init__()
         dropouts = dropouts or Dropouts()
         self.unit_vectors = unit_vectors
-        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        if spellings is None:
+            self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        else:
+            self.embedding = SpelledEmbedding(spellings, embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
         self.embedding.weight.requires_grad_(not frozen)
         self.forgetful = nn.Sequential(WordDropout(dropouts.word), LockedDropout(dropouts.embedding))
@@ -65,8 +71,15 @@ class LanguageModel(nn.Module):
             self.embedding.weight[tokens] = vectors.to(self.embedding.weight)
 
     def word_vectors(self, layer: str) -> Tensor:
-        """What words are read by (`input`), or scored by (`output`): (V, D) or (V, M), one and the same where tied."""
-        return self.embedding.weight if layer == "input" or self.output is None else self.output.weight
+        """What words are read by (`input`), or scored by (`output`): (V, D) or (V, M).
+
+        Where they are tied they are the same, but for what spelling adds to the one.
+        """
+        if layer == "output":
+            return self.embedding.weight if self.output is None else self.output.weight
+        if isinstance(self.embedding, SpelledEmbedding):
+            return self.embedding.vectors(torch.arange(len(self.embedding.weight), device=self.bias.device))
+        return self.embedding.weight
 
     def forward(
         self, tokens: Tensor, states: States | None = None, lengths: Tensor | None = None

@@ -186,6 +186,7 @@ def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module"
         config.shape,
         dropouts=Dropouts(config.word_dropout, config.embedding_dropout, config.output_dropout),
         tied=config.tied,
+        spellings=config.spellings(payload["vocabulary"]),
         frozen=config.freeze_embeddings,
         backend=config.backend,
     )

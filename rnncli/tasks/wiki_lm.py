@@ -237,6 +237,7 @@ def build_model(config: WikiConfig, payload: Mapping[str, Any]) -> "nn.Module":
         dropouts=Dropouts(embedding=config.dropout, output=config.dropout),
         tied=config.tied,
         unit_vectors=config.unit_vectors,
+        spellings=config.spellings(payload["vocabulary"]),
         frozen=config.freeze_embeddings,
         backend=config.backend,
     )

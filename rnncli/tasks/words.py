@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from rnncli.data.vectors import find_vectors, read_vectors, width
+from rnncli.data.vocabulary import SPECIALS
 from rnncli.errors import UsageError
 from rnncli.tasks.base import RecurrentSettings
 from rnncli.training.settings import option
+
+if TYPE_CHECKING:
+    from rnncli.data.features import Ragged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +21,18 @@ class WordSettings(RecurrentSettings):
     panel: ClassVar[str] = "Word vectors"
 
     embedding: int = option(64, "Size of the word vectors (D).", least=1)
+    spelling: int = option(
+        0, "Longest character n-gram that words are read by, beside their own vectors; 0: none.", least=0, most=20
+    )
     embeddings: str | None = option(None, "Start from the word vectors of a file, or of an imported name.")
     freeze_embeddings: bool = option(False, "Leave the word vectors as they start.")
+
+    def spellings(self, tokens: Sequence[str]) -> "Ragged | None":
+        """The n-grams that each of a vocabulary's tokens is read by, or None where spelling says nothing."""
+        from rnncli.data.features import shared_spellings
+
+        words = ["" if token in SPECIALS else token for token in tokens]
+        return shared_spellings(words, self.spelling) if self.spelling else None
 
 
 Settings = TypeVar("Settings", bound=WordSettings)
@@ -30,6 +44,8 @@ def settle_vectors(config: Settings) -> Settings:
         if config.freeze_embeddings:
             raise UsageError("--freeze-embeddings needs vectors that are worth keeping: give --embeddings FILE")
         return config
+    if config.spelling:
+        raise UsageError("--embeddings gives words their vectors whole: leave --spelling out")
     file = find_vectors(config.embeddings)
     D = width(file)
     default = next(field.default for field in fields(config) if field.name == "embedding")

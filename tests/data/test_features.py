@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rnncli.data.batching import IGNORED
-from rnncli.data.features import Labelled, Lexicon, padded, spelling
+from rnncli.data.features import Labelled, Lexicon, padded, shared_spellings, spelling
 
 LINES = [["The", "bells", "the", "BELLS"], ["O"], ["never", "the", "raven"]]
 TAGS = [["DT", "NNS", "DT", "NNS"], ["UH"], ["RB", "DT", "NN"]]
@@ -80,3 +80,13 @@ def test_every_sequence_comes_once_an_epoch(lexicon: Lexicon) -> None:
 
 def test_columns_are_filled_up() -> None:
     assert padded(torch.tensor([1, 2, 3, 4]), torch.tensor([1, 3]), -1).tolist() == [[1, 2], [-1, 3], [-1, 4]]
+
+
+def test_spellings_keep_the_ngrams_that_words_share() -> None:
+    words = ["", "walk", "walks", "walked", "walking", "walker", "oak"]
+    values, lengths = shared_spellings(words, 3)
+    # five of the words share <wa, wal, alk, their pieces, and a, k; l k alone is shared with oak as well
+    shared = {gram for gram in spelling("walk", 3) if sum(gram in spelling(word, 3) for word in words) >= 5}
+    assert lengths.tolist() == [sum(gram in shared for gram in set(spelling(word, 3))) for word in words]
+    assert values.unique().tolist() == list(range(len(shared)))
+    assert shared_spellings(["", ""], 3).lengths.tolist() == [0, 0]

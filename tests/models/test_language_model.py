@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
+from rnncli.data.features import Ragged
 from rnncli.models.dropout import LockedDropout, WordDropout
 from rnncli.models.feedforward import FeedForward
 from rnncli.models.language_model import LanguageModel
@@ -41,6 +43,23 @@ def test_word_vectors_are_what_words_are_read_and_scored_by(tied: bool) -> None:
     model: Any = LanguageModel(V, 6, StackShape("gru", (6,)), tied=tied)
     assert model.word_vectors("input") is model.embedding.weight
     assert model.word_vectors("output") is (model.embedding.weight if tied else model.output.weight)
+
+
+def test_spelling_has_its_part_in_what_words_are_read_by() -> None:
+    spellings = [[], [], [], [0, 2, 1], [1], [], [2, 2], [0], [], [3, 0], [1, 2]]
+    model: Any = LanguageModel(V, 6, StackShape("gru", (6,)), spellings=Ragged.of(spellings)).double().eval()
+    own, grams = model.embedding.weight, model.embedding.grams
+    wanted = torch.stack(
+        [
+            own[word] + sum((grams[gram] for gram in each), torch.zeros(6)) / max(1, len(each)) ** 0.5
+            for word, each in enumerate(spellings)
+        ]
+    )
+    assert torch.allclose(model.word_vectors("input"), wanted)
+    tokens = torch.randint(V, (T, B))
+    assert torch.allclose(model(tokens)[0], F.linear(model.stack(wanted[tokens])[0], model.output.weight, model.bias))
+    model(torch.tensor([[4, 8]]))[0].sum().backward()
+    assert grams.grad.abs().sum(1).nonzero().flatten().tolist() == [1]
 
 
 def test_starts_from_given_vectors_and_keeps_them_where_frozen() -> None:

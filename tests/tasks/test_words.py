@@ -1,13 +1,16 @@
 """Vectors to start from: which words get one, what stays as chance made it, and what freezing keeps."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from rnncli.analysis.vectors import best_layer
 from rnncli.api import Training, load
 from rnncli.data.vectors import WordVectors, write_vectors
+from rnncli.errors import UsageError
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import resolve
 from rnncli.training.experiment import Experiment
@@ -75,3 +78,16 @@ def test_a_file_that_cannot_be_read_leaves_no_run(home: Path, file: str) -> None
     with pytest.raises(RnnError, match="it is cut off after 1 of 2 words"):
         start("broken", embeddings=file)
     assert not (home / "checkpoints" / "poetry-lm" / "broken").exists()
+
+
+def test_spelling_is_read_saved_and_refused_beside_given_vectors(home: Path, file: str) -> None:
+    training = start("spelled", spelling=3)
+    training.train(lambda _: None, pytest.fail)
+    trained = load(training.run.folder / "last.safetensors")
+    model: Any = trained.model
+    assert len(model.embedding.grams) > 20
+    assert best_layer(trained) == "input"
+    assert torch.equal(model.word_vectors("input"), training.experiment.model.word_vectors("input"))
+    assert not torch.equal(model.word_vectors("input"), model.word_vectors("output"))
+    with pytest.raises(UsageError, match="--embeddings gives words their vectors whole: leave --spelling out"):
+        start("both", spelling=3, embeddings=file)
