@@ -46,7 +46,7 @@ _SOURCES: tuple[Source, ...] = (
     ),
     Split(
         "ptb",
-        "887,521 words of the Wall Street Journal in 10,000 different ones, the Penn Treebank as Mikolov cut it",
+        "887,521 words of the Wall Street Journal: the Penn Treebank, as Mikolov cut it",
         "ptb/ptb.train.txt",
         f"{_PTB}/ptb.train.txt",
         5_101_618,

@@ -26,7 +26,7 @@ class LanguageModel(nn.Module):
 
     p(w_{t+1} | w_1..w_t) = softmax(h_t Wo + bo), x_t = row w_t of the embedding (V, D). With `tied` the output weights
     are the embedding (Press and Wolf 2017, arXiv:1608.05859), reached through one more product where M differs from D.
-    With `spellings` a word's n-grams have a part in x_t; with `unit_vectors` it is scaled to length 1. The embedding starts
+    With `spellings` its n-grams have a part in x_t; with `unit_vectors` it is scaled to length 1. The embedding starts
     at N(0, 0.1), or from `start_from`; `frozen`, it is not learned. Raises UsageError as `Stack`.
     """
 
