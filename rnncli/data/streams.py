@@ -1,4 +1,4 @@
-"""Sentences by number out of arrays of token ids that are never loaded whole, in batches for next-token prediction.
+"""Token ids out of arrays that are never loaded whole, in batches for next-token prediction: sentences, running text.
 
 Shapes: T steps, B batch.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnncli.data.batching import Batch, Sentences, epoch_generator
+from rnncli.data.batching import IGNORED, Batch, Sentences, epoch_generator
 from rnncli.data.vocabulary import END
 
 Ids = np.ndarray[Any, Any]
@@ -116,3 +116,54 @@ class SentenceStream:
                 yield known[start : min(end, start + self.longest)]
                 start = end + 1
             rest = chunk[start:]
+
+
+@dataclass(frozen=True)
+class RunningText:
+    """One long sequence of token ids (N,), read by B rows side by side, each of which goes on from batch to batch."""
+
+    ids: Ids
+    rows: int  # B at most; a short text has fewer, so that each row has several batches
+    steps: int  # T of a batch
+
+    @property
+    def size(self) -> int:
+        """Rows that there are, B."""
+        return max(1, min(self.rows, len(self.ids) // (8 * self.steps)))
+
+    @property
+    def row_length(self) -> int:
+        """Predictions that a row asks."""
+        return (len(self.ids) - 1) // self.size
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return -(-self.row_length // self.steps)
+
+    def batches(self, device: torch.device, begin: int = 0) -> Iterator[Batch]:
+        """The text from its start to its end, `steps` tokens a row at a time; all but the first batch continue."""
+        starts = np.arange(self.size) * self.row_length
+        for number in range(begin, self.batches_per_epoch):
+            first = number * self.steps
+            length = min(self.steps, self.row_length - first)
+            window = self.ids[starts + first + np.arange(length + 1)[:, None]].astype(np.int64)
+            tokens = torch.from_numpy(window).to(device)
+            yield Batch(tokens[:-1], tokens[1:], continues=number > 0)
+
+    def judged(self, device: torch.device, warm_up: int) -> Iterator[Batch]:
+        """The same for measuring: before its own tokens each row but the first reads the `warm_up` before them unasked.
+
+        What is measured is then what one pass from start to end with carried state would give, but for how far the
+        net remembers beyond that.
+        """
+        asked = -(-(len(self.ids) - 1) // self.size)
+        warm_up = min(warm_up, asked)
+        begins = (np.arange(self.size) * asked)[:, None]
+        reads = np.maximum(begins - warm_up, 0)
+        for first in range(0, asked + warm_up, self.steps):
+            places = reads + first + np.arange(min(self.steps, asked + warm_up - first))
+            here = (places >= begins) & (places < begins + asked) & (places < len(self.ids) - 1)
+            inputs, following = (self.ids[np.minimum(places + shift, len(self.ids) - 1)] for shift in (0, 1))
+            columns = [inputs, np.where(here, following, IGNORED)]
+            tokens, targets = (torch.from_numpy(column.T.astype(np.int64)).to(device) for column in columns)
+            yield Batch(tokens, targets, continues=first > 0)

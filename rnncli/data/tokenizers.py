@@ -3,7 +3,8 @@
 import re
 import string
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN
 
@@ -54,4 +55,22 @@ TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
     "verse-words": verse_words,
     "wiki-words": wiki_words,
     "spaced-words": spaced_words,
+}
+
+
+class Units(NamedTuple):
+    """A way to take running text apart that can be undone to the letter."""
+
+    split: Callable[[str], list[str]]
+    join: Callable[[Sequence[str]], str]
+
+
+def _from_bytes(units: Sequence[str]) -> str:
+    return "".join(units).encode("latin-1").decode("utf-8", errors="replace")
+
+
+UNITS: dict[str, Units] = {
+    "char": Units(list, "".join),
+    "bytes": Units(lambda text: list(text.encode().decode("latin-1")), _from_bytes),
+    "word": Units(re.compile(r" ?\w+| ?[^\w\s]|\s").findall, "".join),  # a word has the blank before it
 }

@@ -1,14 +1,14 @@
 """What is measured of predictions: sums are gathered over batches and divided once."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rnncli.data.batching import IGNORED, Sentences
+from rnncli.data.batching import IGNORED, Batch, Sentences
 from rnncli.training.experiment import Metrics
 from rnncli.training.losses import cross_entropy_sum
 
@@ -51,6 +51,18 @@ def prediction_metrics(model: nn.Module, sentences: Sentences) -> Metrics:
     with torch.inference_mode():
         for batch in sentences.in_order(64):
             logits, _ = model(batch.inputs)
+            tally.add(logits, batch.targets)
+    return tally.metrics
+
+
+def running_metrics(model: nn.Module, batches: Iterable[Batch]) -> Metrics:
+    """Loss, perplexity and accuracy over batches that may continue one another."""
+    tally = Tally()
+    model.eval()
+    states = None
+    with torch.inference_mode():
+        for batch in batches:
+            logits, states = model(batch.inputs, states if batch.continues else None)
             tally.add(logits, batch.targets)
     return tally.metrics
 

@@ -10,7 +10,7 @@ import torch
 
 from rnncli.data import streams
 from rnncli.data.batching import IGNORED
-from rnncli.data.streams import Part, SentenceStream
+from rnncli.data.streams import Part, RunningText, SentenceStream
 from rnncli.data.vocabulary import END, START, UNKNOWN
 
 CPU = torch.device("cpu")
@@ -91,3 +91,32 @@ def test_memory_is_the_same_for_more_text(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+@pytest.mark.parametrize(("size", "rows", "steps"), [(1000, 4, 7), (1001, 3, 10), (90, 64, 5), (30, 2, 100)])
+def test_running_text_goes_on_row_by_row(size: int, rows: int, steps: int) -> None:
+    text = RunningText(np.arange(size, dtype=np.int32), rows, steps)
+    batches = list(text.batches(CPU))
+    assert len(batches) == text.batches_per_epoch
+    assert [batch.continues for batch in batches] == [False] + [True] * (len(batches) - 1)
+    inputs, targets = torch.cat([batch.inputs for batch in batches]), torch.cat([batch.targets for batch in batches])
+    assert torch.equal(targets, inputs + 1)
+    starts = torch.arange(text.size) * text.row_length
+    assert torch.equal(inputs, starts + torch.arange(text.row_length)[:, None])
+    for begin in (1, len(batches) - 1, len(batches)):
+        assert all(map(torch.equal, (b.inputs for b in text.batches(CPU, begin)), (b.inputs for b in batches[begin:])))
+
+
+@pytest.mark.parametrize(("size", "rows", "steps"), [(1000, 4, 7), (1001, 3, 10), (93, 64, 5), (30, 2, 100)])
+@pytest.mark.parametrize("warm_up", [0, 6, 1000])
+def test_each_token_of_a_running_text_is_judged_once(size: int, rows: int, steps: int, warm_up: int) -> None:
+    text = RunningText(np.arange(size, dtype=np.int32), rows, steps)
+    judged = []
+    for batch in text.judged(CPU, warm_up):
+        asked = batch.targets != IGNORED
+        assert torch.equal(batch.targets[asked], batch.inputs[asked] + 1)
+        judged += batch.targets[asked].tolist()
+    assert sorted(judged) == list(range(1, size))
+    asked = -(-(size - 1) // text.size)
+    begun = [max(0, row * asked - min(warm_up, asked)) for row in range(text.size)]
+    assert next(text.judged(CPU, warm_up)).inputs[0].tolist() == begun
