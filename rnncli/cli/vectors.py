@@ -16,7 +16,7 @@ File = Annotated[
 Layer = Annotated[
     str | None,
     typer.Option(
-        help="The model's vectors that words are read by (input), or scored by (output; the default).",
+        help="The model's vectors that words are read by (input), or scored by (output; default where there).",
         autocompletion=lambda incomplete: [each for each in ("input", "output") if each.startswith(incomplete)],
     ),
 ]
@@ -47,7 +47,7 @@ def known_vectors(model: str | None, file: str | None, layer: str | None) -> Kno
             raise UsageError("--vectors names a file, --from and --layer are for models: give the one or the other")
         known = _of_file(file)
     else:
-        known = _of_model(model, layer or "output")
+        known = _of_model(model, layer)
     V, D = known.vectors.matrix.shape
     kind = f", {known.layer} layer" if known.layer else ""
     note(f"from {known.source}{f' ({known.corpus})' if known.corpus else ''}{kind}: {V:,} words, D {D:,}")
@@ -61,11 +61,12 @@ def _of_file(spec: str) -> Known:
     return Known(read_vectors(file), str(file), None, None)
 
 
-def _of_model(source: str | None, layer: str) -> Known:
-    from rnncli.analysis.vectors import of_model
+def _of_model(source: str | None, layer: str | None) -> Known:
+    from rnncli.analysis.vectors import default_layer, of_model
     from rnncli.api import load_language_model
 
     trained, warning = load_language_model(source)
     if warning:
         warn(warning)
+    layer = layer or default_layer(trained)
     return Known(of_model(trained, layer), str(trained.source), layer, trained.payload.get("corpus"))
