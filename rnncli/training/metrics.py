@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rnncli.data.batching import IGNORED, Sentences
+from rnncli.data.batching import Sentences
 from rnncli.training.experiment import Metrics
-from rnncli.training.losses import cross_entropy_sum
 
 
 def perplexity(loss: float) -> float:
@@ -23,36 +21,18 @@ def shown_metric(monitor: str, record: Mapping[str, Any]) -> str:
     return "perplexity" if monitor == "loss" and "perplexity" in record else monitor
 
 
-@dataclass
-class Tally:
-    """Sums over predictions: nats, hits, and how many there were."""
-
-    loss_sum: float = 0.0
-    correct: int = 0
-    count: int = 0
-
-    def add(self, logits: Tensor, targets: Tensor) -> None:
-        """Count in logits (..., K) against targets (...); ignored targets are passed over."""
-        self.loss_sum += float(cross_entropy_sum(logits, targets))
-        self.correct += int(((logits.argmax(-1) == targets) & (targets != IGNORED)).sum())
-        self.count += int((targets != IGNORED).sum())
-
-    @property
-    def metrics(self) -> Metrics:
-        """Loss in nats a prediction, accuracy, perplexity."""
-        loss = self.loss_sum / self.count
-        return {"loss": loss, "accuracy": self.correct / self.count, "perplexity": perplexity(loss)}
-
-
 def prediction_metrics(model: nn.Module, sentences: Sentences) -> Metrics:
-    """Loss, perplexity and accuracy over all predicted tokens, END included."""
-    tally = Tally()
-    model.eval()
+    """Loss in nats, accuracy and perplexity of a language model over all predicted tokens, END included."""
+    language: Any = model.eval()
+    loss_sum, correct = 0.0, 0
     with torch.inference_mode():
         for batch in sentences.in_order(64):
-            logits, _ = model(batch.inputs)
-            tally.add(logits, batch.targets)
-    return tally.metrics
+            h, _ = language.features(batch.inputs)
+            nats, hits = language.readout.judge(h.flatten(0, 1), batch.targets.flatten())
+            loss_sum, correct = loss_sum + float(nats), correct + int(hits)
+    count = int(sentences.lengths.sum())
+    loss = loss_sum / count
+    return {"loss": loss, "accuracy": correct / count, "perplexity": perplexity(loss)}
 
 
 class Confusion(NamedTuple):

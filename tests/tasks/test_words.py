@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnncli.analysis.vectors import best_layer
+from rnncli.analysis.vectors import default_layer
 from rnncli.api import Training, load
 from rnncli.data.vectors import WordVectors, write_vectors
 from rnncli.errors import UsageError
@@ -86,7 +86,7 @@ def test_spelling_is_read_saved_and_refused_beside_given_vectors(home: Path, fil
     trained = load(training.run.folder / "last.safetensors")
     model: Any = trained.model
     assert len(model.embedding.grams) > 20
-    assert best_layer(trained) == "input"
+    assert default_layer(trained) == "input"
     assert torch.equal(model.word_vectors("input"), training.experiment.model.word_vectors("input"))
     assert not torch.equal(model.word_vectors("input"), model.word_vectors("output"))
     with pytest.raises(UsageError, match="--embeddings gives words their vectors whole: leave --spelling out"):
