@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
+from rnncli.kernels.fused import FusedForm
 from rnncli.kernels.library import VendorForm
 
 
@@ -37,3 +38,8 @@ class Elman(Cell[ElmanState]):
             return None
         weights = [self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias)]
         return VendorForm(functions[self.activation], weights)
+
+    def fused_form(self) -> FusedForm:
+        from rnncli.kernels.fused.elman import ElmanKernel
+
+        return FusedForm(ElmanKernel, self.activation, (self.weight_x, self.bias, self.weight_h))

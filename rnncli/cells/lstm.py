@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
+from rnncli.kernels.fused import FusedForm
 from rnncli.kernels.library import VendorForm
 
 
@@ -71,3 +72,11 @@ class LSTM(Cell[LSTMState]):
         if self.variant != "none":
             return None
         return VendorForm(torch.lstm, [self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias)])
+
+    def fused_form(self) -> FusedForm:
+        from rnncli.kernels.fused.lstm import FullLSTMKernel, LSTMKernel
+
+        weights: tuple[Tensor, ...] = (self.weight_x, self.bias, self.weight_h)
+        if self.variant != "none":
+            weights += (self.weight_c, self.weight_co)
+        return FusedForm(FullLSTMKernel if self.variant == "full" else LSTMKernel, self.activation, weights)
