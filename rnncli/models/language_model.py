@@ -10,7 +10,7 @@ from rnncli.data.features import Ragged
 from rnncli.errors import UsageError
 from rnncli.models.dropout import LockedDropout, WordDropout
 from rnncli.models.embedding import SpelledEmbedding
-from rnncli.models.readout import AdaptiveSoftmax, FullSoftmax
+from rnncli.models.readout import AdaptiveSoftmax, FullSoftmax, SampledSoftmax, chances_by_rank
 from rnncli.models.stack import Stack, StackShape, States
 from rnncli.models.stepper import Stepper
 
@@ -30,10 +30,12 @@ class LanguageModel(nn.Module):
     p(w_{t+1} | w_1..w_t) = softmax(h_t Wo + bo), x_t = row w_t of the embedding (V, D). With `tied` the output weights
     are the embedding (Press and Wolf 2017, arXiv:1608.05859), reached through one more product where M differs from D.
     With `spellings` its n-grams have a part in x_t; with `unit_vectors` it is scaled to length 1. The embedding starts
-    at N(0, 0.1), or from `start_from`; `frozen`, it is not learned. With `adaptive` the softmax is that of
-    `AdaptiveSoftmax`: tokens are numbered by frequency, and nothing is tied. Raises UsageError as `Stack`, and for what
-    an adaptive softmax cannot be.
+    at N(0, 0.1), or from `start_from`; `frozen`, it is not learned. The `softmax` is `full`, `adaptive`, or in training
+    `sampled` (see `rnncli.models.readout`); for the last two, tokens are numbered by frequency. Raises UsageError as
+    `Stack`, and for what an adaptive softmax cannot be.
     """
+
+    chances: Tensor | None
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class LanguageModel(nn.Module):
         unit_vectors: bool = False,
         spellings: Ragged | None = None,
         frozen: bool = False,
-        adaptive: bool = False,
+        softmax: str = "full",
         backend: str = "auto",
     ) -> None:
         super().__init__()
@@ -63,19 +65,23 @@ class LanguageModel(nn.Module):
         self.dropout = LockedDropout(dropouts.output)
         M = self.stack.output_size
         self.bridge = nn.Linear(M, embedding_size, bias=False) if tied and embedding_size != M else nn.Identity()
-        if adaptive and tied:
+        if softmax == "adaptive" and tied:
             raise UsageError("an adaptive softmax scores words from features of several sizes: it cannot be tied")
-        if adaptive:
+        if softmax == "adaptive":
             self.output: nn.Module | None = AdaptiveSoftmax(M, vocabulary_size)
         else:
             self.output = None if tied else nn.Linear(M, vocabulary_size, bias=False)
             self.bias = nn.Parameter(self.embedding.weight.new_zeros(vocabulary_size))
+        chances = chances_by_rank(vocabulary_size) if softmax == "sampled" else None
+        self.register_buffer("chances", chances, persistent=False)
 
     @property
     def readout(self) -> FullSoftmax | AdaptiveSoftmax:
         """What scores words by the features: their logits, their loss, how good they are."""
         if isinstance(self.output, AdaptiveSoftmax):
             return self.output
+        if self.chances is not None and self.training:
+            return SampledSoftmax(self.word_vectors("output"), self.bias, self.chances)
         return FullSoftmax(self.word_vectors("output"), self.bias)
 
     def expect(self, counts: Tensor) -> None:

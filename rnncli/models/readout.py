@@ -1,10 +1,11 @@
-"""How features become a distribution over the words: over all of them alike, or in classes by frequency.
+"""How features become a distribution over the words: over all of them alike, in classes, or a few at a time.
 
 Shapes: N predictions, M features, V words.
 """
 
+import math
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,15 @@ from rnncli.data.batching import IGNORED
 from rnncli.errors import UsageError
 from rnncli.kernels.linear import BLOCK, linear_cross_entropy, linear_judge
 
+DRAWN = 2_000
+"""Words that a sampled softmax draws for each batch."""
+
 FEWEST = 10
 """Words; fewer make no classes."""
 
 
-class FullSoftmax(NamedTuple):
+@dataclass(frozen=True)
+class FullSoftmax:
     """softmax(h W' + b), W (V, M) and b (V,)."""
 
     weight: Tensor
@@ -40,6 +45,34 @@ class FullSoftmax(NamedTuple):
         """Make words as likely as shares (V,) say, before anything is known of the features."""
         with torch.no_grad():
             self.bias.copy_(shares.log())
+
+
+@dataclass(frozen=True)
+class SampledSoftmax(FullSoftmax):
+    """The full softmax, learned from a few words at a time: the targets of a batch, and `chances` (V,) of all others.
+
+    As Jean et al. 2015 (arXiv:1412.2007): each score has the logarithm of its word's chance to be drawn taken off, so
+    that on the average the gradient is that of all words.
+    """
+
+    chances: Tensor
+
+    def loss(self, h: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """The sum of -log p of targets (N,) among the words drawn; raises ValueError for smoothing."""
+        if smoothing:
+            raise ValueError("the sampled softmax smoothes no labels")
+        asked = (targets != IGNORED).nonzero().flatten()
+        others = torch.multinomial(self.chances, DRAWN, replacement=True)
+        words, places = torch.cat([targets[asked], others]).unique(return_inverse=True)
+        drawn = -torch.expm1(DRAWN * torch.log1p(-self.chances[words]))  # the chance to be among so many
+        scores = F.linear(h.index_select(0, asked), self.weight[words], self.bias[words] - drawn.log())
+        return F.cross_entropy(scores, places[: len(asked)], reduction="sum")
+
+
+def chances_by_rank(words: int) -> Tensor:
+    """How often each of V words is met where frequencies follow Zipf's law, for words numbered by frequency: (V,)."""
+    ranks = torch.arange(1, words + 1, dtype=torch.get_default_dtype())
+    return torch.log1p(1 / ranks) / math.log(words + 1)
 
 
 class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):

@@ -187,7 +187,7 @@ def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module"
         dropouts=Dropouts(config.word_dropout, config.embedding_dropout, config.output_dropout),
         tied=config.tied,
         spellings=config.spellings(payload["vocabulary"]),
-        adaptive=config.softmax == "adaptive",
+        softmax=config.softmax,
         frozen=config.freeze_embeddings,
         backend=config.backend,
     )

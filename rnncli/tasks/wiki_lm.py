@@ -235,7 +235,7 @@ def build_model(config: WikiConfig, payload: Mapping[str, Any]) -> "nn.Module":
         config.shape,
         dropouts=Dropouts(embedding=config.dropout, output=config.dropout),
         tied=config.tied,
-        adaptive=config.softmax == "adaptive",
+        softmax=config.softmax,
         unit_vectors=config.unit_vectors,
         spellings=config.spellings(payload["vocabulary"]),
         frozen=config.freeze_embeddings,

@@ -13,7 +13,7 @@ from rnncli.training.settings import option
 if TYPE_CHECKING:
     from rnncli.data.features import Ragged
 
-SOFTMAXES = ("full", "adaptive")
+SOFTMAXES = ("full", "adaptive", "sampled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,9 @@ class WordSettings(RecurrentSettings):
     freeze_embeddings: bool = option(False, "Leave the word vectors as they start.")
     tied: bool = option(False, "Output weights are the word vectors.")
     softmax: str = option(
-        "full", "Score all words alike, or rare ones in classes: faster from some 50,000 on", choices=SOFTMAXES
+        "full",
+        "Learn to score all words alike, rare ones in classes, or a sample at a time: faster for many words.",
+        choices=SOFTMAXES,
     )
 
     def spellings(self, tokens: Sequence[str]) -> "Ragged | None":
@@ -47,15 +49,13 @@ Settings = TypeVar("Settings", bound=WordSettings)
 def settle_words(config: Settings) -> Settings:
     """Where vectors are given, D is theirs, and their file is named for good.
 
-    Raises UsageError for another D, and for what an adaptive softmax cannot do.
+    Raises UsageError for another D, and for what the softmax cannot do.
     """
-    if config.softmax == "adaptive":
-        smoothing = getattr(config, "label_smoothing", 0.0)
-        missing = " ".join(
-            flag for flag, is_on in (("--no-tied", config.tied), ("--label-smoothing 0", smoothing)) if is_on
-        )
-        if missing:
-            raise UsageError(f"--softmax adaptive ties no weights and smoothes no labels: add {missing}")
+    smoothing: float = getattr(config, "label_smoothing", 0.0)
+    if smoothing and config.softmax != "full":
+        raise UsageError(f"--softmax {config.softmax} smoothes no labels: add --label-smoothing 0")
+    if config.softmax == "adaptive" and config.tied:
+        raise UsageError("--softmax adaptive ties no weights: add --no-tied")
     if config.embeddings is None:
         if config.freeze_embeddings:
             raise UsageError("--freeze-embeddings needs vectors that are worth keeping: give --embeddings FILE")
