@@ -202,7 +202,8 @@ def build(config: WikiConfig, device: str) -> "Experiment":
     }
     held_out = Sentences.of(prose.stream.held_out()).to(place)
     stream = prose.stream
-    model = build_model(config, payload).to(device)
+    model: Any = build_model(config, payload).to(device)
+    model.expect(stream.frequencies(len(prose.vocabulary)).to(place))
     return Experiment(
         model=model,
         begin=lambda: start_from_vectors(config, model, prose.vocabulary.tokens),
