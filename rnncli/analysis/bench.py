@@ -19,7 +19,7 @@ Step = Callable[[], object]
 Contender = Callable[[], Step]
 """Prepares a step: weights and inputs are made here, untimed."""
 
-SOURCES = ("rnncli.analysis.bench_cells",)
+SOURCES = ("rnncli.analysis.bench_cells", "rnncli.analysis.bench_words")
 """Modules with `rows() -> Iterable[Row]`, in the order of the table."""
 
 LONG_ENOUGH = 0.02

@@ -58,7 +58,7 @@ def _contenders(kind: str, shape: Shape) -> dict[str, Contender]:
     contenders: dict[str, Contender] = {
         "ours": lambda: of_cell(kind, shape),
         "torch": lambda: of_layer(Layer, shape),
-        "torch at medium": lambda: _at_medium(of_layer(Layer, shape)),
+        "torch at medium": lambda: at_medium(of_layer(Layer, shape)),
     }
     if find_spec("jax"):
         contenders["JAX"] = lambda: of_jax(kind, shape)
@@ -93,7 +93,7 @@ def _training(module: nn.Module, run: Any, shape: Shape) -> Step:
     return step
 
 
-def _at_medium(step: Step) -> Step:
+def at_medium(step: Step) -> Step:
     """The same with float32 products allowed to round, which a knowing user may set."""
 
     def relaxed() -> object:

@@ -21,6 +21,12 @@ it would fetch a larger block from the kernel, page by page, at every step."""
 FEWEST = 1_000_000
 """Scores (N times V) from which on this is faster than torch's own operations, one after the other."""
 
+FAINT = 1e-30
+"""Probabilities; a smaller one may have been rounded, down to 0."""
+
+Layer = tuple[Tensor, Tensor, Tensor]
+"""Some rows (n, M) of what is read, weight (V, M) and bias (V,)."""
+
 
 def linear_cross_entropy(
     hidden: Tensor,
@@ -56,7 +62,7 @@ def linear_judge(
     loss, hits = hidden.new_zeros(()), targets.new_zeros(())
     for part, scores in _scores(hidden, weight, bias):
         hits += (scores.argmax(-1) == targets[part]).sum()
-        loss += _into_shares(scores, targets[part], 0.0)
+        loss += _cost(scores, (hidden[part], weight, bias), targets[part], 0.0)
     return loss, hits
 
 
@@ -75,7 +81,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             hidden, weight, bias = (each.bfloat16() for each in inputs)
         loss = torch.zeros((), dtype=inputs[0].dtype)
         for part, scores in _scores(hidden, weight, bias):
-            loss += _into_shares(scores, targets[part], smoothing)
+            loss += _cost(scores, (hidden[part], weight, bias), targets[part], smoothing)
             if any(wanted):
                 _into_gradient(scores, targets[part], smoothing)
             before = int(part.start > 0)
@@ -84,7 +90,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if dW is not None:
                 _product(dW, scores.t(), hidden[part], before)
             if db is not None:
-                torch.add(scores.sum(0, dtype=db.dtype), db if before else 0.0, out=db)
+                torch.add(scores.sum(0), db if before else 0.0, out=db)
         ctx.gradients = gradients
         return loss
 
@@ -117,15 +123,18 @@ def _scores(hidden: Tensor, weight: Tensor, bias: Tensor) -> Iterator[tuple[slic
         yield part, torch.mm(hidden[part], weight.t()).add_(bias)  # by itself: in one with the product it is slower
 
 
-def _into_shares(scores: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Put probabilities in the place of scores (n, V); returns the sum of what the targets cost."""
-    top, asked = scores.amax(-1), scores.gather(1, targets[:, None])[:, 0]
-    if smoothing:
-        asked = asked.lerp(scores.mean(-1), smoothing)
+def _cost(scores: Tensor, layer: Layer, targets: Tensor, smoothing: float) -> Tensor:
+    """Put probabilities in the place of scores (n, V), those of a layer; returns the sum of what the targets cost."""
+    at = targets[:, None]
+    spread = smoothing * (scores.gather(1, at)[:, 0] - scores.mean(-1)).double() if smoothing else 0.0
     _softmax_(scores)
-    greatest = scores.amax(-1)  # exp(0) over the sum of all: of use where the target's own share is 0
-    cost = (top - asked).double() - greatest.double().log()
-    return cost.sum()
+    share = scores.gather(1, at)[:, 0].double()
+    cost = -share.log()
+    faint = (share < FAINT).nonzero().flatten()
+    if len(faint):  # too faint to have a logarithm: from the scores, which are no longer there
+        hidden, weight, bias = layer
+        cost[faint] = F.cross_entropy(F.linear(hidden[faint], weight, bias).double(), targets[faint], reduction="none")
+    return (cost + spread).sum()
 
 
 def _into_gradient(shares: Tensor, targets: Tensor, smoothing: float) -> None:

@@ -18,8 +18,8 @@ from rnncli.kernels.linear import BLOCK, linear_cross_entropy, linear_judge
 DRAWN = 2_000
 """Words that a sampled softmax draws for each batch."""
 
-FEWEST = 10
-"""Words; fewer make no classes."""
+FEWEST_WORDS, FEWEST_FEATURES = 10, 16
+"""What an adaptive softmax needs for its classes, and for the features that the rarest words are scored from."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,13 @@ class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
 
     The tenth of the words that is most frequent is scored at once, the next three tenths and the rest as two classes,
     whose words are scored from M / 4 and M / 16 features, and only where they are asked for. Raises UsageError for
-    fewer than ten words.
+    fewer than 10 words or 16 features.
     """
 
     def __init__(self, features: int, words: int) -> None:
-        if words < FEWEST:
-            raise UsageError(f"an adaptive softmax needs {FEWEST} words or more, not {words}")
+        for what, count, fewest in (("words", words, FEWEST_WORDS), ("units", features, FEWEST_FEATURES)):
+            if count < fewest:
+                raise UsageError(f"an adaptive softmax needs {fewest} {what} or more, not {count}")
         super().__init__(features, words, [words // 10, words * 4 // 10], head_bias=True)
 
     def logits(self, h: Tensor) -> Tensor:

@@ -52,10 +52,10 @@ def settle_words(config: Settings) -> Settings:
     Raises UsageError for another D, and for what the softmax cannot do.
     """
     smoothing: float = getattr(config, "label_smoothing", 0.0)
-    if smoothing and config.softmax != "full":
-        raise UsageError(f"--softmax {config.softmax} smoothes no labels: add --label-smoothing 0")
-    if config.softmax == "adaptive" and config.tied:
-        raise UsageError("--softmax adaptive ties no weights: add --no-tied")
+    wrong = {"--no-tied": config.softmax == "adaptive" and config.tied, "--label-smoothing 0": smoothing > 0}
+    missing = [flag for flag, is_on in wrong.items() if is_on]
+    if missing and config.softmax != "full":
+        raise UsageError(f"--softmax {config.softmax} cannot do without: add {' '.join(missing)}")
     if config.embeddings is None:
         if config.freeze_embeddings:
             raise UsageError("--freeze-embeddings needs vectors that are worth keeping: give --embeddings FILE")

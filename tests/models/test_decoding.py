@@ -106,11 +106,21 @@ def test_the_prime_is_consumed_and_kept() -> None:
     assert following.count(3) > following.count(4) + following.count(5)  # what 4 is followed by
 
 
-def test_a_line_without_end_is_cut() -> None:
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_line_without_end_is_cut(count: int) -> None:
     table = torch.zeros(6, 6) + 1e-12
     table[:, 3] = 1.0
-    generator = torch.Generator().manual_seed(0)
-    (line,) = draw_lines(
-        Chain(table), 1, Sampling(), start=START, end=END, barred=(START, UNKNOWN), generator=generator
-    )
-    assert len(line) == MAX_LENGTH
+    threads = torch.get_num_threads()
+    for options, length in (({}, MAX_LENGTH), ({"longest": 7}, 7)):
+        lines = draw_lines(
+            Chain(table),
+            count,
+            Sampling(),
+            start=START,
+            end=END,
+            barred=(START, UNKNOWN),
+            generator=torch.Generator().manual_seed(0),
+            **options,
+        )
+        assert lines == [[3] * length] * count
+    assert torch.get_num_threads() == threads
