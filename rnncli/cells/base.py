@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from rnncli.errors import UsageError
 from rnncli.kernels.library import VendorForm
+from rnncli.kernels.triton.form import TritonForm
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
@@ -88,6 +89,10 @@ class Cell(nn.Module, ABC, Generic[StateT]):
 
     def vendor_form(self) -> VendorForm | None:
         """The cell in the terms of torch's own layers, or None where their equations differ."""
+        return None
+
+    def triton_form(self) -> TritonForm | None:
+        """The cell in the terms of the triton backend, or None where that has no recipe for it."""
         return None
 
     @property

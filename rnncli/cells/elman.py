@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
 from rnncli.kernels.library import VendorForm
+from rnncli.kernels.triton.form import TritonForm
 
 
 class ElmanState(NamedTuple):
@@ -37,3 +38,6 @@ class Elman(Cell[ElmanState]):
             return None
         weights = [self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias)]
         return VendorForm(functions[self.activation], weights)
+
+    def triton_form(self) -> TritonForm | None:
+        return TritonForm(self.kind, self.activation, (self.weight_h,))

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
 from rnncli.kernels.library import VendorForm
+from rnncli.kernels.triton.form import TritonForm
 
 
 class GRUState(NamedTuple):
@@ -56,3 +57,7 @@ class GRU(Cell[GRUState]):
         bias_h = torch.cat([torch.zeros_like(self.bias[: 2 * M]), self.bias_hh])
         weights = [self.weight_x * sign[:, None], self.weight_h * sign[:, None], self.bias * sign, bias_h]
         return VendorForm(torch.gru, weights)
+
+    def triton_form(self) -> TritonForm | None:
+        bias = (self.bias_hh,) if self.variant == "reset-after" else ()
+        return TritonForm(self.kind, self.activation, (self.weight_h, *bias))

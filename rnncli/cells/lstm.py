@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
 from rnncli.kernels.library import VendorForm
+from rnncli.kernels.triton.form import TritonForm
 
 
 class LSTMState(NamedTuple):
@@ -71,3 +72,7 @@ class LSTM(Cell[LSTMState]):
         if self.variant != "none":
             return None
         return VendorForm(torch.lstm, [self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias)])
+
+    def triton_form(self) -> TritonForm | None:
+        peepholes = () if self.variant == "none" else (self.weight_c, self.weight_co)
+        return TritonForm(self.kind, self.activation, (self.weight_h, *peepholes))
