@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
+from rnncli.kernels.fused import FusedForm
 from rnncli.kernels.library import VendorForm
-from rnncli.kernels.triton.form import TritonForm
+from rnncli.kernels.triton import TritonForm
 
 
 class LSTMState(NamedTuple):
@@ -73,6 +74,14 @@ class LSTM(Cell[LSTMState]):
             return None
         return VendorForm(torch.lstm, [self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias)])
 
+    def fused_form(self) -> FusedForm:
+        from rnncli.kernels.fused.lstm import FullLSTMKernel, LSTMKernel
+
+        weights: tuple[Tensor, ...] = (self.weight_x, self.bias, self.weight_h)
+        if self.variant != "none":
+            weights += (self.weight_c, self.weight_co)
+        return FusedForm(FullLSTMKernel if self.variant == "full" else LSTMKernel, self.activation, weights)
+
     def triton_form(self) -> TritonForm | None:
         peepholes = () if self.variant == "none" else (self.weight_c, self.weight_co)
-        return TritonForm(self.kind, self.activation, (self.weight_h, *peepholes))
+        return TritonForm(self.kind, self.activation, (self.weight_x, self.bias, self.weight_h, *peepholes))

@@ -1,3 +1,3 @@
 """How a cell is unrolled over time: the backends, and the rule that chooses one."""
 
-BACKENDS = ("auto", "reference", "library")
+BACKENDS = ("auto", "reference", "fused", "library", "triton")

@@ -124,7 +124,7 @@ def backward(
     ROWS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Fills d_blocks; d_state, a tensor (B, M) a field, goes in as the gradient of the last state, out as the first's."""
+    """Fills d_blocks; d_state, (B, M) a field, goes in as the gradient of the last state, comes out as the first's."""
     B = B.to(tl.int64)  # and with it all places in memory
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, P)

@@ -9,6 +9,7 @@ reads, and d for the stage before it: in the end, of the old state, without what
 """
 
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import triton
@@ -35,6 +36,7 @@ def activate(x, F: tl.constexpr):
     elif F == "sigmoid":
         return sigmoid(x)
     else:
+        tl.static_assert(F == "relu")
         return tl.where(x < 0.0, 0.0, x)  # a NaN stays one
 
 
@@ -210,7 +212,7 @@ class Recipe:
         ends = [len(self.state)]
         for stage in self.stages:
             ends.append(ends[-1] + len(stage.gives.split()))
-        return tuple(zip(ends[:-1], ends[1:], strict=True))
+        return tuple(pairwise(ends))
 
     @cached_property
     def reads(self) -> tuple[tuple[int, ...], ...]:
@@ -251,8 +253,7 @@ class Recipe:
         A matrix that shows a stage what another of the same step gave needs all columns of it: a new launch.
         """
         across = {term.stage for term in self.terms if term.dense and term.operand >= len(self.state)}
-        starts = [0, *sorted(across)]
-        spans = zip(starts, [*starts[1:], len(self.stages)], strict=True)
+        spans = pairwise([0, *sorted(across), len(self.stages)])
         return tuple(Launch(start, stop, self._multiplies(start, stop)) for start, stop in spans)
 
 

@@ -1,6 +1,7 @@
-"""The tier for larger M: one launch a step (two where a stage sees another through a matrix), products and pointwise fused.
+"""The tier for larger M: products and pointwise work of a step in one launch, or two.
 
-A program has a tile of the rows and columns of all blocks. Shapes as in `tiles`.
+Two where one stage sees through a matrix what the other gives. A program has a tile of the rows and columns of all
+blocks. Shapes as in `tiles`.
 """
 
 import triton
@@ -195,7 +196,7 @@ def backward(
     total = ()
     for field in tl.static_range(len(CELL.new)):
         total = total + (tl.load(d_state[field] + here, inside, other=0.0),)
-    if STOP == len(CELL.stages):
+    if len(CELL.stages) == STOP:
         later = load_blocks(d_blocks, t + 1, rows, columns, inside, B, N, M, N)
         for field in tl.static_range(len(CELL.new)):
             sum = add_vectors_back(total[field], later, field, weights, CELL)

@@ -99,7 +99,7 @@ def store_value(
 
 @triton.jit
 def multiply(x, weight, PRECISION: tl.constexpr):
-    """x times a matrix on chip, or times a vector element by element."""
+    """Multiply x with a matrix on chip, or with a vector element by element."""
     if len(weight.shape) == 2:
         return tl.dot(x.to(weight.dtype), weight, input_precision=PRECISION)
     else:
