@@ -51,7 +51,7 @@ def our_step(tied: bool, precision: str) -> Step:
     """What `rnn train` does at each step."""
     model = LanguageModel(V, M, StackShape("lstm:none", (M,) * LAYERS), tied=tied)
     batch = Batch(*a_batch())
-    experiment = Experiment(model, lambda _: [batch], 1, language_loss, lambda _: {})
+    experiment = Experiment(model, lambda *_: [batch], 1, language_loss, lambda _: {})
     trainer = Trainer(experiment, TrainingSettings(precision=precision))
 
     def step() -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from rnncli.errors import UsageError
 from rnncli.kernels.fused import FusedForm
 from rnncli.kernels.library import VendorForm
+from rnncli.kernels.triton import TritonForm
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
@@ -89,6 +90,10 @@ class Cell(nn.Module, ABC, Generic[StateT]):
 
     def vendor_form(self) -> VendorForm | None:
         """The cell in the terms of torch's own layers, or None where their equations differ."""
+        return None
+
+    def triton_form(self) -> TritonForm | None:
+        """The cell in the terms of the triton backend, or None where that has no recipe for it."""
         return None
 
     def fused_form(self) -> FusedForm | None:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from rnncli.cells.base import Cell
 from rnncli.kernels.fused import FusedForm
 from rnncli.kernels.library import VendorForm
+from rnncli.kernels.triton import TritonForm
 
 
 class ElmanState(NamedTuple):
@@ -43,3 +44,6 @@ class Elman(Cell[ElmanState]):
         from rnncli.kernels.fused.elman import ElmanKernel
 
         return FusedForm(ElmanKernel, self.activation, (self.weight_x, self.bias, self.weight_h))
+
+    def triton_form(self) -> TritonForm | None:
+        return TritonForm(self.kind, self.activation, (self.weight_x, self.bias, self.weight_h))

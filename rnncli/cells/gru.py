@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from rnncli.cells.base import Cell
 from rnncli.kernels.fused import FusedForm
 from rnncli.kernels.library import VendorForm
+from rnncli.kernels.triton import TritonForm
 
 
 class GRUState(NamedTuple):
@@ -65,3 +66,7 @@ class GRU(Cell[GRUState]):
             weights = (self.weight_x, self.bias, self.weight_h, self.bias_hh)
             return FusedForm(ResetAfterKernel, self.activation, weights)
         return FusedForm(ResetBeforeKernel, self.activation, (self.weight_x, self.bias, self.weight_h))
+
+    def triton_form(self) -> TritonForm | None:
+        bias = (self.bias_hh,) if self.variant == "reset-after" else ()
+        return TritonForm(self.kind, self.activation, (self.weight_x, self.bias, self.weight_h, *bias))

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from rnncli.cells.base import Cell
 from rnncli.kernels.fused import FusedForm
 from rnncli.kernels.library import VendorForm
+from rnncli.kernels.triton import TritonForm
 
 
 class LSTMState(NamedTuple):
@@ -80,3 +81,7 @@ class LSTM(Cell[LSTMState]):
         peepholes = (empty, empty) if self.variant == "none" else (self.weight_c, self.weight_co)
         weights = (self.weight_x, self.bias, self.weight_h, *peepholes)
         return FusedForm(FullLSTMKernel if self.variant == "full" else LSTMKernel, self.activation, weights)
+
+    def triton_form(self) -> TritonForm | None:
+        peepholes = () if self.variant == "none" else (self.weight_c, self.weight_co)
+        return TritonForm(self.kind, self.activation, (self.weight_x, self.bias, self.weight_h, *peepholes))

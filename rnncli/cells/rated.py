@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
 from rnncli.kernels.fused import FusedForm
+from rnncli.kernels.triton import TritonForm
 
 
 class RatedState(NamedTuple):
@@ -36,3 +37,6 @@ class Rated(Cell[RatedState]):
         from rnncli.kernels.fused.rated import RatedKernel
 
         return FusedForm(RatedKernel, self.activation, (self.weight_x, self.bias, self.weight_h))
+
+    def triton_form(self) -> TritonForm | None:
+        return TritonForm(self.kind, self.activation, (self.weight_x, self.bias, self.weight_h))

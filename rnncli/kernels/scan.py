@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import UsageError
-from rnncli.kernels import BACKENDS
+from rnncli.kernels import BACKENDS, triton
 from rnncli.kernels.fused import FusedForm, scan_fused, trouble
 from rnncli.kernels.library import VendorForm, scan_library
 from rnncli.kernels.reference import Steps, scan_reference
@@ -22,6 +22,7 @@ class Recurrence(Steps[StateT], Protocol[StateT]):
     def kind(self) -> str: ...
     def vendor_form(self) -> VendorForm | None: ...
     def fused_form(self) -> FusedForm | None: ...
+    def triton_form(self) -> triton.TritonForm | None: ...
 
 
 def preferred(cell: Recurrence[StateT], device: str, *, packed: bool) -> Sequence[str]:
@@ -80,14 +81,23 @@ def _fused_form(cell: Recurrence[StateT], device: str, dtype: torch.dtype) -> Fu
     return trouble() or cell.fused_form() or f"the fused backend has no loops for {cell.kind}"
 
 
+def _triton_form(cell: Recurrence[StateT], device: str, dtype: torch.dtype) -> triton.TritonForm | str:
+    del device  # a model is made on the CPU; the scan looks at the device
+    form = cell.triton_form()
+    if form is None or form.activation not in triton.ACTIVATIONS:
+        return f"the triton backend has no kernels for {cell.kind}"
+    return triton.trouble(dtype) or form
+
+
 _FORMS: dict[str, Callable[[Any, str, torch.dtype], Any]] = {
     "reference": lambda _cell, _device, _dtype: None,
     "fused": _fused_form,
     "library": _library_form,
+    "triton": _triton_form,
 }
 """What a backend needs of a cell, or a text that says why it cannot run it."""
 
-_SCANS: dict[str, Callable[..., Any]] = {"fused": scan_fused, "library": scan_library}
+_SCANS: dict[str, Callable[..., Any]] = {"fused": scan_fused, "library": scan_library, "triton": triton.scan_triton}
 
 
 def scan(

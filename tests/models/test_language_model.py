@@ -58,9 +58,9 @@ def test_the_loss_of_a_batch_is_that_of_its_logits() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("table", [0, 1 << 20])
-@pytest.mark.parametrize("options", [{"tied": True}, {"unit_vectors": True}, {"adaptive": True}])
+@pytest.mark.parametrize("options", [{"tied": True}, {"unit_vectors": True}, {"softmax": "adaptive"}])
 def test_step_by_step_it_says_the_same(
-    kind: str, table: int, options: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+    kind: str, table: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stepper, "TABLE", table)
     model: Any = LanguageModel(V, 4, StackShape(kind, (5, 16)), **options).double().eval()
@@ -80,8 +80,8 @@ def test_step_by_step_it_says_the_same(
 
 def test_an_adaptive_softmax_is_tied_to_nothing_and_has_no_output_vectors() -> None:
     with pytest.raises(UsageError, match="it cannot be tied"):
-        LanguageModel(V, 6, StackShape("gru", (6,)), adaptive=True, tied=True)
-    model = LanguageModel(V, 6, StackShape("gru", (16,)), adaptive=True)
+        LanguageModel(V, 6, StackShape("gru", (6,)), softmax="adaptive", tied=True)
+    model = LanguageModel(V, 6, StackShape("gru", (16,)), softmax="adaptive")
     assert model.vector_layers == ("input",)
     assert model.word_vectors("input") is model.embedding.weight
     with pytest.raises(UsageError, match="no output vectors of one size for all words: take --layer input"):

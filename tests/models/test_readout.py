@@ -7,7 +7,8 @@ import torch
 
 from rnncli.data.batching import IGNORED
 from rnncli.errors import UsageError
-from rnncli.models.readout import AdaptiveSoftmax, FullSoftmax
+from rnncli.models import readout as module
+from rnncli.models.readout import AdaptiveSoftmax, FullSoftmax, SampledSoftmax, chances_by_rank
 
 N, M, V = 23, 16, 50
 
@@ -64,3 +65,33 @@ def test_an_adaptive_softmax_is_smaller_and_needs_enough() -> None:
         AdaptiveSoftmax(15, V)
     with pytest.raises(ValueError, match="smoothes no labels"):
         AdaptiveSoftmax(M, V).loss(torch.zeros(1, M), torch.zeros(1, dtype=torch.long), 0.1)
+
+
+def test_a_sample_of_all_words_is_the_full_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    words, h = 30, torch.randn(8, 6, dtype=torch.float64)
+    weight, bias = torch.randn(words, 6, dtype=torch.float64), torch.randn(words, dtype=torch.float64)
+    targets = torch.tensor([3, 29, IGNORED, 0, 7, 7, 12, IGNORED])
+    chances = chances_by_rank(words).double()
+    assert chances.sum() == pytest.approx(1)
+    sampled, full = SampledSoftmax(weight, bias, chances), FullSoftmax(weight, bias)
+    torch.testing.assert_close(sampled.loss(h, targets), full.loss(h, targets), rtol=0, atol=1e-6)  # 2,000 of 30 drawn
+    torch.testing.assert_close(sampled.judge(h, targets), full.judge(h, targets))
+    with pytest.raises(ValueError, match="smoothes no labels"):
+        sampled.loss(h, targets, 0.1)
+
+
+def test_a_few_words_stand_for_all_on_the_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DRAWN", 20)
+    torch.manual_seed(0)
+    words = 60
+    h, weight, bias = torch.randn(1, 6), torch.randn(words, 6), torch.zeros(words)
+    targets = torch.tensor([5])
+    sampled, full = SampledSoftmax(weight, bias, chances_by_rank(words)), FullSoftmax(weight, bias)
+    # -log p of the target among the drawn: e to the loss is the estimate of sum exp(s) / exp(s of the target), up to
+    # the target's own correction, which is the same in all draws
+    q = -torch.expm1(20 * torch.log1p(-sampled.chances[5]))
+    estimates = torch.stack([sampled.loss(h, targets).exp() for _ in range(4000)]) / q
+    share = (-full.loss(h, targets)).exp()
+    others = 1 / share - 1
+    assert float(estimates.mean() - 1 / q) == pytest.approx(float(others), rel=0.05)
