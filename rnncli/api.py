@@ -77,6 +77,15 @@ def pick_device(asked: str) -> str:
     return device
 
 
+def _check_precision(asked: str, device: str) -> None:
+    """Raise UsageError for a reduced precision that would change nothing here."""
+    from rnncli.kernels.products import has_bfloat16
+
+    if asked == "bfloat16" and not (device == "cpu" and has_bfloat16()):
+        where = "this processor has no instructions for it" if device == "cpu" else f"it is not for {device} yet"
+        raise UsageError(f"--precision bfloat16: {where}; leave --precision out")
+
+
 class Training:
     """A training of a task that is ready to go: `train` it.
 
@@ -87,6 +96,7 @@ class Training:
     def __init__(self, task: Task, config: RecurrentSettings) -> None:
         self.task, self.config = task, config
         self.device = pick_device(config.device)
+        _check_precision(config.precision, self.device)
         seed_everything(config.seed)
         self.experiment: Experiment = task.build(config, self.device)
         self.trainer = Trainer(self.experiment, config)

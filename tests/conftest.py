@@ -9,6 +9,9 @@ from typing import NamedTuple
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported: its kernels run on the CPU
+
 from rnncli.__main__ import run
 
 torch.set_num_threads(1)  # the nets are tiny, and whatever else the machine does must not slow them down

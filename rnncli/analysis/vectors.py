@@ -27,15 +27,17 @@ class Near(NamedTuple):
     score: float
 
 
-def best_layer(trained: Trained) -> str:
-    """The layer whose vectors say most: the output's, but the input's where words are read by their spelling."""
-    return "input" if getattr(trained.config, "spelling", 0) else "output"
+def default_layer(trained: Trained) -> str:
+    """The layer whose vectors say most, where none is asked for."""
+    layers: tuple[str, ...] = getattr(trained.model, "vector_layers", LAYERS)
+    return layers[-1]
 
 
 def of_model(trained: Trained, layer: str) -> WordVectors:
     """The vectors that a language model reads words by (input), or scores them by (output); one matrix where tied.
 
-    START, END and UNKNOWN are left out. Raises UsageError for a model that has no word vectors, and for another layer.
+    START, END and UNKNOWN are left out. Raises UsageError for a model that has no word vectors, for another layer, and
+    for the output of an adaptive softmax.
     """
     from rnncli.models.language_model import LanguageModel
 

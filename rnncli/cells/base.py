@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.errors import UsageError
+from rnncli.kernels.fused import FusedForm
 from rnncli.kernels.library import VendorForm
+from rnncli.kernels.triton import TritonForm
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
@@ -88,6 +90,14 @@ class Cell(nn.Module, ABC, Generic[StateT]):
 
     def vendor_form(self) -> VendorForm | None:
         """The cell in the terms of torch's own layers, or None where their equations differ."""
+        return None
+
+    def triton_form(self) -> TritonForm | None:
+        """The cell in the terms of the triton backend, or None where that has no recipe for it."""
+        return None
+
+    def fused_form(self) -> FusedForm | None:
+        """The cell in the terms of the fused backend, or None where no loops are written for it; imports numba."""
         return None
 
     @property

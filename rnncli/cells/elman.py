@@ -7,7 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
+from rnncli.kernels.fused import FusedForm
 from rnncli.kernels.library import VendorForm
+from rnncli.kernels.triton import TritonForm
 
 
 class ElmanState(NamedTuple):
@@ -37,3 +39,11 @@ class Elman(Cell[ElmanState]):
             return None
         weights = [self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias)]
         return VendorForm(functions[self.activation], weights)
+
+    def fused_form(self) -> FusedForm:
+        from rnncli.kernels.fused.elman import ElmanKernel
+
+        return FusedForm(ElmanKernel, self.activation, (self.weight_x, self.bias, self.weight_h))
+
+    def triton_form(self) -> TritonForm | None:
+        return TritonForm(self.kind, self.activation, (self.weight_x, self.bias, self.weight_h))

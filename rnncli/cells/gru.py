@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
+from rnncli.kernels.fused import FusedForm
 from rnncli.kernels.library import VendorForm
+from rnncli.kernels.triton import TritonForm
 
 
 class GRUState(NamedTuple):
@@ -56,3 +58,15 @@ class GRU(Cell[GRUState]):
         bias_h = torch.cat([torch.zeros_like(self.bias[: 2 * M]), self.bias_hh])
         weights = [self.weight_x * sign[:, None], self.weight_h * sign[:, None], self.bias * sign, bias_h]
         return VendorForm(torch.gru, weights)
+
+    def fused_form(self) -> FusedForm:
+        from rnncli.kernels.fused.gru import ResetAfterKernel, ResetBeforeKernel
+
+        if self.variant == "reset-after":
+            weights = (self.weight_x, self.bias, self.weight_h, self.bias_hh)
+            return FusedForm(ResetAfterKernel, self.activation, weights)
+        return FusedForm(ResetBeforeKernel, self.activation, (self.weight_x, self.bias, self.weight_h))
+
+    def triton_form(self) -> TritonForm | None:
+        bias = (self.bias_hh,) if self.variant == "reset-after" else ()
+        return TritonForm(self.kind, self.activation, (self.weight_x, self.bias, self.weight_h, *bias))

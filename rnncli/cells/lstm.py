@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
+from rnncli.kernels.fused import FusedForm
 from rnncli.kernels.library import VendorForm
+from rnncli.kernels.triton import TritonForm
 
 
 class LSTMState(NamedTuple):
@@ -71,3 +73,15 @@ class LSTM(Cell[LSTMState]):
         if self.variant != "none":
             return None
         return VendorForm(torch.lstm, [self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias)])
+
+    def fused_form(self) -> FusedForm:
+        from rnncli.kernels.fused.lstm import FullLSTMKernel, LSTMKernel
+
+        empty = self.bias.new_empty(0)
+        peepholes = (empty, empty) if self.variant == "none" else (self.weight_c, self.weight_co)
+        weights = (self.weight_x, self.bias, self.weight_h, *peepholes)
+        return FusedForm(FullLSTMKernel if self.variant == "full" else LSTMKernel, self.activation, weights)
+
+    def triton_form(self) -> TritonForm | None:
+        peepholes = () if self.variant == "none" else (self.weight_c, self.weight_co)
+        return TritonForm(self.kind, self.activation, (self.weight_x, self.bias, self.weight_h, *peepholes))

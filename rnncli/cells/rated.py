@@ -7,6 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
+from rnncli.kernels.fused import FusedForm
+from rnncli.kernels.triton import TritonForm
 
 
 class RatedState(NamedTuple):
@@ -30,3 +32,11 @@ class Rated(Cell[RatedState]):
     def step(self, projected: Tensor, state: RatedState) -> RatedState:
         candidate, rate = (projected + F.linear(state.h, self.weight_h)).chunk(2, dim=-1)
         return RatedState(torch.lerp(state.h, self.f(candidate), torch.sigmoid(rate)))
+
+    def fused_form(self) -> FusedForm:
+        from rnncli.kernels.fused.rated import RatedKernel
+
+        return FusedForm(RatedKernel, self.activation, (self.weight_x, self.bias, self.weight_h))
+
+    def triton_form(self) -> TritonForm | None:
+        return TritonForm(self.kind, self.activation, (self.weight_x, self.bias, self.weight_h))

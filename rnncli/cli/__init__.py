@@ -10,7 +10,19 @@ from typer.core import TyperGroup
 
 from rnncli import __version__
 
-NAMES = ("train", "generate", "classify", "tag", "analogy", "embeddings", "evaluate", "inspect", "runs", "data")
+NAMES = (
+    "train",
+    "generate",
+    "classify",
+    "tag",
+    "analogy",
+    "embeddings",
+    "evaluate",
+    "inspect",
+    "runs",
+    "data",
+    "bench",
+)
 
 MODULES = {name: import_module(f"{__name__}.{name}") for name in NAMES}
 VERBS: dict[str, typer.Typer | Callable[..., None]] = {name: module.verb for name, module in MODULES.items()}

@@ -30,13 +30,11 @@ def _show(written: Any, source: str, as_json: bool) -> None:
     if written.unknown:
         note(f"never seen in training: {', '.join(written.unknown)}")
     if as_json:
-        print_json({"checkpoint": source, **written._asdict()})
+        print_json({"checkpoint": source, **written.facts})
         return
-    print("\n".join(written.lines))
-    count = len(written.lines)
-    note(
-        f"seed {written.seed}; {written.copies} of {count} lines ({written.copies / count:.0%}) copy the training text"
-    )
+    for piece in written.pieces:
+        print(piece, end="", flush=True)
+    note(written.remark)
 
 
 for _task in TASKS.values():

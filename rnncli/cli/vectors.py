@@ -16,7 +16,7 @@ File = Annotated[
 Layer = Annotated[
     str | None,
     typer.Option(
-        help="The vectors that words are read by (input), or scored by (output); the latter, unless spelling is read.",
+        help="The vectors that words are read by (input), or scored by (output); without it, those that say most.",
         autocompletion=lambda incomplete: [each for each in ("input", "output") if each.startswith(incomplete)],
     ),
 ]
@@ -62,11 +62,11 @@ def _of_file(spec: str) -> Known:
 
 
 def _of_model(source: str | None, layer: str | None) -> Known:
-    from rnncli.analysis.vectors import best_layer, of_model
+    from rnncli.analysis.vectors import default_layer, of_model
     from rnncli.api import load_language_model
 
     trained, warning = load_language_model(source)
     if warning:
         warn(warning)
-    layer = layer or best_layer(trained)
+    layer = layer or default_layer(trained)
     return Known(of_model(trained, layer), str(trained.source), layer, trained.payload.get("corpus"))

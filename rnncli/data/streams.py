@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnncli.data.batching import IGNORED, Batch, Sentences, epoch_generator
 from rnncli.data.vocabulary import END
@@ -62,6 +63,19 @@ class SentenceStream:
         """All training sequences in their order."""
         for number, part in enumerate(self.parts):
             yield from self._training(number, part)
+
+    def frequencies(self, words: int) -> Tensor:
+        """How often each of the words (V,) is asked for in the first million tokens of the training sequences."""
+        seen: list[Ids] = []
+        asked = 0
+        for ids in self.sequences():
+            seen.append(ids)
+            asked += len(ids) + 1
+            if asked >= CHUNK:
+                break
+        counts = np.bincount(np.concatenate(seen), minlength=words)
+        counts[END] += len(seen)
+        return torch.from_numpy(counts)
 
     def count(self, part: int) -> int:
         """Training sequences of a part."""

@@ -1,9 +1,10 @@
 """How text becomes tokens; a checkpoint names its tokenizer by its name here."""
 
+import codecs
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN
@@ -59,18 +60,19 @@ TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
 
 
 class Units(NamedTuple):
-    """A way to take running text apart that can be undone to the letter."""
+    """A way to take running text apart, and to put it together again to the letter, piece by piece."""
 
     split: Callable[[str], list[str]]
-    join: Callable[[Sequence[str]], str]
+    join: Callable[[Iterable[str]], Iterator[str]] = iter
 
 
-def _from_bytes(units: Sequence[str]) -> str:
-    return "".join(units).encode("latin-1").decode("utf-8", errors="replace")
+def _from_bytes(units: Iterable[str]) -> Iterator[str]:
+    """The characters that bytes stand for, each as soon as its last byte is there."""
+    return codecs.iterdecode((unit.encode("latin-1") for unit in units), "utf-8", errors="replace")
 
 
 UNITS: dict[str, Units] = {
-    "char": Units(list, "".join),
+    "char": Units(list),
     "bytes": Units(lambda text: list(text.encode().decode("latin-1")), _from_bytes),
-    "word": Units(re.compile(r" ?\w+| ?[^\w\s]|\s").findall, "".join),  # a word has the blank before it
+    "word": Units(re.compile(r" ?\w+| ?[^\w\s]|\s").findall),  # a word has the blank before it
 }

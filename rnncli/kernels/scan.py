@@ -1,11 +1,14 @@
 """The scan: a cell unrolled over T steps, by the backend asked for or the best that fits."""
 
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from rnncli.errors import UsageError
-from rnncli.kernels import BACKENDS
+from rnncli.kernels import BACKENDS, triton
+from rnncli.kernels.fused import FusedForm, scan_fused, trouble
 from rnncli.kernels.library import VendorForm, scan_library
 from rnncli.kernels.reference import Steps, scan_reference
 
@@ -13,32 +16,88 @@ StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 
 class Recurrence(Steps[StateT], Protocol[StateT]):
-    """A cell as the scan sees it: its steps, and torch's form of it where there is one."""
+    """A cell as the scan sees it: its steps, and what other backends need to know of it."""
 
     @property
     def kind(self) -> str: ...
     def vendor_form(self) -> VendorForm | None: ...
+    def fused_form(self) -> FusedForm | None: ...
+    def triton_form(self) -> triton.TritonForm | None: ...
 
 
-def choose_backend(cell: Recurrence[StateT], backend: str = "auto") -> str:
-    """Name the backend that will unroll `cell`.
+def preferred(cell: Recurrence[StateT], device: str, *, packed: bool) -> Sequence[str]:
+    """The backends that `auto` tries, the fastest first; docs/speed.md has the measurements behind this table."""
+    if device != "cpu":
+        return ("library", "reference")
+    if cell.kind == "lstm:none" and not packed:
+        return ("library", "fused", "reference")  # oneDNN, as fast as ours; packed, torch leaves it
+    return ("fused", "library", "reference")
 
-    `auto` takes torch's layer wherever the equations coincide: it was faster at every shape measured.
-    Raises UsageError for an unknown backend, or for one that cannot compute this cell.
+
+def choose_backend(
+    cell: Recurrence[StateT],
+    backend: str = "auto",
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    packed: bool = False,
+) -> str:
+    """Name the backend that will unroll `cell` over sequences of one length, or of several (`packed`).
+
+    `auto` takes the fastest that can. Raises UsageError for an unknown backend, or for one that cannot compute this
+    cell, on this device or in this precision.
     """
-    return "reference" if _vendor_form(cell, backend) is None else "library"
+    return _choose(cell, backend, device, dtype, packed=packed)[0]
 
 
-def _vendor_form(cell: Recurrence[StateT], backend: str) -> VendorForm | None:
-    """The cell in torch's terms, or None where the reference is to unroll it; raises as `choose_backend`."""
+def _choose(
+    cell: Recurrence[StateT], backend: str, device: str, dtype: torch.dtype, *, packed: bool
+) -> tuple[str, Any]:
+    """The backend, and the cell in its terms; raises as `choose_backend`."""
     if backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    if backend == "reference":
-        return None
-    form = cell.vendor_form()
-    if form is None and backend == "library":
-        raise UsageError(f"torch has no layer with the equations of {cell.kind}: use --backend reference or auto")
-    return form
+    if backend != "auto":
+        form = _FORMS[backend](cell, device, dtype)
+        if isinstance(form, str):
+            raise UsageError(f"{form}: use --backend reference or auto")
+        return backend, form
+    for name in preferred(cell, device, packed=packed):
+        form = _FORMS[name](cell, device, dtype)
+        if not isinstance(form, str):
+            return name, form
+    raise AssertionError("the reference takes every cell")
+
+
+def _library_form(cell: Recurrence[StateT], device: str, dtype: torch.dtype) -> VendorForm | str:
+    del device, dtype
+    return cell.vendor_form() or f"torch has no layer with the equations of {cell.kind}"
+
+
+def _fused_form(cell: Recurrence[StateT], device: str, dtype: torch.dtype) -> FusedForm | str:
+    if device != "cpu":
+        return "the fused backend runs on CPUs alone"
+    if dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
+        return "the fused backend computes in float32 and float64 alone"
+    return trouble() or cell.fused_form() or f"the fused backend has no loops for {cell.kind}"
+
+
+def _triton_form(cell: Recurrence[StateT], device: str, dtype: torch.dtype) -> triton.TritonForm | str:
+    del device  # a model is made on the CPU; the scan looks at the device
+    form = cell.triton_form()
+    if form is None or form.activation not in triton.ACTIVATIONS:
+        return f"the triton backend has no kernels for {cell.kind}"
+    return triton.trouble(dtype) or form
+
+
+_FORMS: dict[str, Callable[[Any, str, torch.dtype], Any]] = {
+    "reference": lambda _cell, _device, _dtype: None,
+    "fused": _fused_form,
+    "library": _library_form,
+    "triton": _triton_form,
+}
+"""What a backend needs of a cell, or a text that says why it cannot run it."""
+
+_SCANS: dict[str, Callable[..., Any]] = {"fused": scan_fused, "library": scan_library, "triton": triton.scan_triton}
 
 
 def scan(
@@ -55,10 +114,11 @@ def scan(
     """
     if lengths is not None:
         x = blank_padding(x, lengths)
-    form = _vendor_form(cell, backend)
-    if form is None:
+    name, form = _choose(cell, backend, x.device.type, x.dtype, packed=lengths is not None)
+    if name == "reference":
         return scan_reference(cell, x, state, lengths)
-    return scan_library(form, x, state, lengths)
+    result: tuple[Tensor, StateT] = _SCANS[name](form, x, state, lengths)
+    return result
 
 
 def blank_padding(x: Tensor, lengths: Tensor) -> Tensor:

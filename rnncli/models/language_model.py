@@ -7,9 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.data.features import Ragged
+from rnncli.errors import UsageError
 from rnncli.models.dropout import LockedDropout, WordDropout
 from rnncli.models.embedding import SpelledEmbedding
+from rnncli.models.readout import AdaptiveSoftmax, FullSoftmax, SampledSoftmax, chances_by_rank
 from rnncli.models.stack import Stack, StackShape, States
+from rnncli.models.stepper import Stepper
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,12 @@ class LanguageModel(nn.Module):
     p(w_{t+1} | w_1..w_t) = softmax(h_t Wo + bo), x_t = row w_t of the embedding (V, D). With `tied` the output weights
     are the embedding (Press and Wolf 2017, arXiv:1608.05859), reached through one more product where M differs from D.
     With `spellings` its n-grams have a part in x_t; with `unit_vectors` it is scaled to length 1. The embedding starts
-    at N(0, 0.1), or from `start_from`; `frozen`, it is not learned. Raises UsageError as `Stack`.
+    at N(0, 0.1), or from `start_from`; `frozen`, it is not learned. The `softmax` is `full`, `adaptive`, or in training
+    `sampled` (see `rnncli.models.readout`); for the last two, tokens are numbered by frequency. Raises UsageError as
+    `Stack`, and for what an adaptive softmax cannot be.
     """
+
+    chances: Tensor | None
 
     def __init__(
         self,
@@ -41,6 +48,7 @@ class LanguageModel(nn.Module):
         unit_vectors: bool = False,
         spellings: Ragged | None = None,
         frozen: bool = False,
+        softmax: str = "full",
         backend: str = "auto",
     ) -> None:
         super().__init__()
@@ -57,39 +65,78 @@ class LanguageModel(nn.Module):
         self.dropout = LockedDropout(dropouts.output)
         M = self.stack.output_size
         self.bridge = nn.Linear(M, embedding_size, bias=False) if tied and embedding_size != M else nn.Identity()
-        self.output = None if tied else nn.Linear(M, vocabulary_size, bias=False)
-        self.bias = nn.Parameter(self.embedding.weight.new_zeros(vocabulary_size))
+        if softmax == "adaptive" and tied:
+            raise UsageError("an adaptive softmax scores words from features of several sizes: it cannot be tied")
+        if softmax == "adaptive":
+            self.output: nn.Module | None = AdaptiveSoftmax(M, vocabulary_size)
+        else:
+            self.output = None if tied else nn.Linear(M, vocabulary_size, bias=False)
+            self.bias = nn.Parameter(self.embedding.weight.new_zeros(vocabulary_size))
+        chances = chances_by_rank(vocabulary_size) if softmax == "sampled" else None
+        self.register_buffer("chances", chances, persistent=False)
+
+    @property
+    def readout(self) -> FullSoftmax | AdaptiveSoftmax:
+        """What scores words by the features: their logits, their loss, how good they are."""
+        if isinstance(self.output, AdaptiveSoftmax):
+            return self.output
+        if self.chances is not None and self.training:
+            return SampledSoftmax(self.word_vectors("output"), self.bias, self.chances)
+        return FullSoftmax(self.word_vectors("output"), self.bias)
 
     def expect(self, counts: Tensor) -> None:
         """Start out from how often each token is met, counts (V,): the output's bias becomes its log frequency."""
-        with torch.no_grad():
-            self.bias.copy_(((counts + 0.5) / (counts + 0.5).sum()).log())
+        self.readout.expect((counts + 0.5) / (counts + 0.5).sum())
 
     def start_from(self, tokens: Tensor, vectors: Tensor) -> None:
         """Take vectors (N, D) for tokens (N,) from elsewhere; all others stay as they are."""
         with torch.no_grad():
             self.embedding.weight[tokens] = vectors.to(self.embedding.weight)
 
+    @property
+    def vector_layers(self) -> tuple[str, ...]:
+        """The layers that have a vector for each word, the one that says most last."""
+        if isinstance(self.output, AdaptiveSoftmax):
+            return ("input",)
+        return ("output", "input") if isinstance(self.embedding, SpelledEmbedding) else ("input", "output")
+
     def word_vectors(self, layer: str) -> Tensor:
         """What words are read by (`input`), or scored by (`output`): (V, D) or (V, M).
 
-        Where they are tied they are the same, but for what spelling adds to the one.
+        Where they are tied they are the same, but for what spelling adds to the one. Raises UsageError for the output
+        of an adaptive softmax.
         """
-        if layer == "output":
-            return self.embedding.weight if self.output is None else self.output.weight
-        if isinstance(self.embedding, SpelledEmbedding):
-            return self.embedding.vectors(torch.arange(len(self.embedding.weight), device=self.bias.device))
-        return self.embedding.weight
+        if layer == "input" and isinstance(self.embedding, SpelledEmbedding):
+            return self.embedding.vectors(torch.arange(len(self.embedding.weight), device=self.embedding.weight.device))
+        if layer == "input" or self.output is None:
+            return self.embedding.weight
+        if isinstance(self.output, nn.Linear):
+            return self.output.weight
+        raise UsageError("an adaptive softmax has no output vectors of one size for all words: take --layer input")
 
     def forward(
         self, tokens: Tensor, states: States | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, States]:
         """Score what follows each of the tokens (T, B): logits (T, B, V), and the last states, to go on from."""
-        x = self.embedding(tokens)
-        x = F.normalize(x, dim=-1) if self.unit_vectors else x
-        h, states = self.stack(self.forgetful(x), states, lengths)
-        return F.linear(self.bridge(self.dropout(h)), self.word_vectors("output"), self.bias), states
+        h, states = self.features(tokens, states, lengths)
+        return self.readout.logits(h), states
+
+    def features(
+        self, tokens: Tensor, states: States | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, States]:
+        """What the `readout` scores words by, (T, B, M), or (T, B, D) where tied; and the last states."""
+        h, states = self.stack(self.forgetful(self.read(tokens)), states, lengths)
+        return self.bridge(self.dropout(h)), states
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """The vectors (..., D) of tokens (...)."""
+        x: Tensor = self.embedding(tokens)
+        return F.normalize(x, dim=-1) if self.unit_vectors else x
 
     def initial_states(self, batch: int) -> States:
         """The learned states before the first step, for a batch of that size."""
         return self.stack.initial_states(batch)
+
+    def stepper(self) -> Stepper:
+        """The model as it is now, one step at a time."""
+        return Stepper(self)

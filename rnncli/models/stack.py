@@ -48,8 +48,7 @@ class Stack(nn.Module):
                 )
             input_size = size * self.directions
         self.output_size = input_size
-        cell: Any = self.cells[0]
-        self.backend_in_use = choose_backend(cell, backend)  # refused here, not in mid-training
+        assert self.backend_in_use  # what cannot be is refused here, not in mid-training
 
     def forward(self, x: Tensor, states: States | None = None, lengths: Tensor | None = None) -> tuple[Tensor, States]:
         """Run all layers over x (T, B, D) from `states`, or from the learned first ones.
@@ -72,6 +71,12 @@ class Stack(nn.Module):
                 last.append(state)
             x = torch.cat(outputs, dim=-1) if self.directions == 2 else outputs[0]
         return x, last
+
+    @property
+    def backend_in_use(self) -> str:
+        """The backend that will unroll the cells where their weights lie now."""
+        cell: Any = self.cells[0]
+        return choose_backend(cell, self.backend, cell.bias.device.type, cell.bias.dtype)
 
     def initial_states(self, batch: int) -> States:
         """The learned states before the first step, for a batch of that size."""

@@ -92,9 +92,16 @@ class Action:
     """Something to do with a trained model: the options it takes, and the function that does it."""
 
     Options: type
-    run: Callable[[Trained, Any], Any]
+    do: Callable[[Trained, Any], Any]
     example: str
     corpus: Callable[[Trained, Any], str] = lambda trained, _: trained.payload["corpus"]  # what it is done to
+
+    def run(self, trained: Trained, options: Any) -> Any:
+        """Do it, by the threads and products that suit the net."""
+        from rnncli.training.machine import suited_products
+
+        with suited_products(trained.model):
+            return self.do(trained, options)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,17 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, available, lasting, load_corpus
+from rnncli.data.text import read_text
 from rnncli.data.tokenizers import UNITS
-from rnncli.data.vocabulary import UNKNOWN, Vocabulary
+from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
 from rnncli.training.settings import option, retuned
@@ -92,7 +96,7 @@ def build(config: CharConfig, device: str) -> "Experiment":
     import torch
 
     from rnncli.training.experiment import Experiment
-    from rnncli.training.losses import prediction_loss
+    from rnncli.training.losses import language_loss
 
     text = read_texts(config.corpus, config.tokens, config.hold_out)
     vocabulary = Vocabulary.of([text.training], config.min_count)
@@ -112,7 +116,7 @@ def build(config: CharConfig, device: str) -> "Experiment":
         batches=lambda _, begin=0: training.batches(place, begin),
         batches_per_epoch=training.batches_per_epoch,
         about=_about(text, vocabulary),
-        loss=prediction_loss,
+        loss=language_loss,
         validate=lambda model: measure(model, held_out),
         payload=payload,
     )
@@ -142,10 +146,10 @@ def measure(model: "nn.Module", numbers: Sequence[int]) -> "Metrics":
     import numpy as np
 
     from rnncli.data.streams import RunningText
-    from rnncli.training.metrics import running_metrics
+    from rnncli.training.metrics import prediction_metrics
 
     text = RunningText(np.array(numbers, dtype=np.int32), 16, WARM_UP)
-    metrics = running_metrics(model, text.judged(next(model.parameters()).device, WARM_UP))
+    metrics = prediction_metrics(model, text.judged(next(model.parameters()).device, WARM_UP))
     return {**metrics, "bits_per_token": metrics["loss"] / math.log(2)}
 
 
@@ -183,6 +187,59 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     return " + ".join(options.corpus) or f"{trained.payload['corpus']}, held-out end"
 
 
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions:
+    """How to write on."""
+
+    length: int = option(500, "Tokens to write.", least=1)
+    temperature: float = option(0.8, "Below 1: safer; above: bolder; 0: always the likeliest.", least=0)
+    top_k: int = option(0, "Draw from the k likeliest tokens only; 0: from all.", least=0)
+    top_p: float = option(0.0, "Draw from the likeliest tokens that together reach p; 0: from all.", least=0, most=1)
+    prime: str = option("\n", "Text to go on from, or @FILE for that of a file.")
+    seed: int | None = option(None, "Seed of the dice; without it, every call gives another text.", least=0)
+
+
+class Written(NamedTuple):
+    """Text that was written, and what is to be said about it."""
+
+    pieces: Iterator[str]  # as they are drawn
+    unknown: list[str]  # tokens of the prime that the model never saw
+    seed: int
+
+    @property
+    def remark(self) -> str:
+        return f"seed {self.seed}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"text": "".join(self.pieces), "unknown": self.unknown, "seed": self.seed}
+
+
+def write(trained: Trained, options: GenerateOptions) -> Written:
+    """Go on from a text, which is read to its end; tokens of it that the model does not know are read as UNKNOWN."""
+    import torch
+
+    from rnncli.models.decoding import Sampling, draw_on
+
+    prime = read_text(Path(options.prime[1:])) if options.prime.startswith("@") else options.prime
+    units = UNITS[trained.payload["tokenizer"]]
+    tokens = units.split(prime)
+    if not tokens:
+        raise UsageError("--prime must not be empty: give at least one token to go on from")
+    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    seed = secrets.randbits(31) if options.seed is None else options.seed
+    drawn = draw_on(
+        trained.model,
+        vocabulary.encode(tokens),
+        Sampling(options.temperature, options.top_k, options.top_p),
+        barred=(START, END, UNKNOWN),
+        generator=torch.Generator(next(trained.model.parameters()).device).manual_seed(seed),
+    )
+    pieces = units.join(vocabulary.tokens[token] for token in islice(drawn, options.length))
+    unknown = sorted({token for token in tokens if token not in vocabulary.numbers})
+    return Written(pieces, unknown, seed)
+
+
 TASK = Task(
     name="char-lm",
     summary="Learn running text letter by letter, and write more of it.",
@@ -191,4 +248,5 @@ TASK = Task(
     build=build,
     build_model=build_model,
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate char-lm", corpus=evaluated),
+    uses={"generate": Action(GenerateOptions, write, 'rnn generate char --prime "KING" --temperature 0.7')},
 )

@@ -13,7 +13,7 @@ from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
-from rnncli.tasks.words import WordSettings, settle_vectors, start_from_vectors
+from rnncli.tasks.words import WordSettings, settle_words, start_from_vectors
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ class PoetryConfig(WordSettings):
     corpus: tuple[str, ...] = option(
         (), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA)
     )
-    tied: bool = option(True, "Output weights are the word vectors.")
     word_dropout: float = option(0.1, "Share of the words read that are blanked in training.", least=0, most=0.99)
     embedding_dropout: float = option(0.7, "Dropout on the word vectors.", least=0, most=0.99)
     output_dropout: float = option(0.7, "Dropout on the top layer.", least=0, most=0.99)
@@ -43,6 +42,7 @@ class PoetryConfig(WordSettings):
     min_count: int = option(2, "Words seen less often in the training lines are UNKNOWN.", least=1)
     hold_out: int = option(10, "Every so many-th line is held out for validation; 0: none.", least=0)
     embedding: int = retuned(WordSettings, "embedding", 512)
+    tied: bool = retuned(WordSettings, "tied", True)
     cell: str = retuned(RecurrentSettings, "cell", "gru:reset-after")
     hidden: str = retuned(RecurrentSettings, "hidden", "192")
     epochs: int = retuned(RecurrentSettings, "epochs", 16)
@@ -92,7 +92,7 @@ class Verse(NamedTuple):
 def settle(config: PoetryConfig) -> PoetryConfig:
     """Where no corpus is named: Frost where `data/` has him, else the embedded voice."""
     default = ("frost",) if available("frost") else ("hillside",)
-    return settle_vectors(replace(config, corpus=tuple(lasting(spec) for spec in config.corpus) or default))
+    return settle_words(replace(config, corpus=tuple(lasting(spec) for spec in config.corpus) or default))
 
 
 def read_verse(specs: Sequence[str], hold_out: int) -> Verse:
@@ -136,7 +136,7 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
 
     from rnncli.data.batching import Sentences
     from rnncli.training.experiment import Experiment
-    from rnncli.training.losses import prediction_loss
+    from rnncli.training.losses import language_loss
     from rnncli.training.metrics import prediction_metrics
 
     verse = read_verse(config.corpus, config.hold_out)
@@ -162,8 +162,8 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
         batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
         batches_per_epoch=-(-len(verse.training) // config.batch_size),
         about=_about(verse, vocabulary),
-        loss=partial(prediction_loss, smoothing=config.label_smoothing),
-        validate=lambda model: prediction_metrics(model, held_out),
+        loss=partial(language_loss, smoothing=config.label_smoothing),
+        validate=lambda model: prediction_metrics(model, held_out.in_order(64)),
         payload=payload,
         tensors={"line_keys": torch.tensor(sorted({line_key(line) for line in verse.training}))},
     )
@@ -187,6 +187,7 @@ def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module"
         dropouts=Dropouts(config.word_dropout, config.embedding_dropout, config.output_dropout),
         tied=config.tied,
         spellings=config.spellings(payload["vocabulary"]),
+        softmax=config.softmax,
         frozen=config.freeze_embeddings,
         backend=config.backend,
     )
@@ -211,6 +212,19 @@ class Written(NamedTuple):
     copies: int  # lines that stand in the training text word for word
     unknown: list[str]  # words of the prime that the model never saw
     seed: int
+
+    @property
+    def pieces(self) -> list[str]:
+        return ["\n".join(self.lines), "\n"]
+
+    @property
+    def remark(self) -> str:
+        count = len(self.lines)
+        return f"seed {self.seed}; {self.copies} of {count} lines ({self.copies / count:.0%}) copy the training text"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self._asdict()
 
 
 def write(trained: Trained, options: GenerateOptions) -> Written:
@@ -283,7 +297,7 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
     device = next(trained.model.parameters()).device
     words = sum(map(len, lines))
     return {
-        **prediction_metrics(trained.model, Sentences.of(lines).to(device)),
+        **prediction_metrics(trained.model, Sentences.of(lines).to(device).in_order(64)),
         "unknown": sum(line.count(UNKNOWN) for line in lines) / words,
         "lines": len(lines),
     }

@@ -10,7 +10,7 @@ from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
-from rnncli.tasks.words import WordSettings, settle_vectors, start_from_vectors
+from rnncli.tasks.words import WordSettings, settle_words, start_from_vectors
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ class WikiConfig(WordSettings):
     vocab_size: int = option(10_000, "The most frequent words that are kept; all others are UNKNOWN.", least=1)
     keep_words: tuple[str, ...] = option((), "Words that are kept however rare they are; commas part them.")
     longest: int = option(100, "Sequences are cut after so many words.", least=1, most=5_000)
-    tied: bool = option(False, "Output weights are the word vectors.")
     unit_vectors: bool = option(False, "Word vectors are read at length 1, as the book keeps them.")
     dropout: float = option(0.0, "Dropout on the word vectors and on the top layer.", least=0, most=0.99)
     cell: str = retuned(RecurrentSettings, "cell", "gru:reset-after")
@@ -79,7 +78,7 @@ class Source(NamedTuple):
 def settle(config: WikiConfig) -> WikiConfig:
     """The corpora, by paths that last, and the words to keep one by one."""
     kept = tuple(word.strip() for words in config.keep_words for word in words.split(",") if word.strip())
-    return settle_vectors(replace(config, corpus=tuple(_lasting(spec) for spec in config.corpus), keep_words=kept))
+    return settle_words(replace(config, corpus=tuple(_lasting(spec) for spec in config.corpus), keep_words=kept))
 
 
 def _lasting(spec: str) -> str:
@@ -190,7 +189,7 @@ def build(config: WikiConfig, device: str) -> "Experiment":
 
     from rnncli.data.batching import Sentences
     from rnncli.training.experiment import Experiment
-    from rnncli.training.losses import prediction_loss
+    from rnncli.training.losses import language_loss
     from rnncli.training.metrics import prediction_metrics
 
     prose = read_prose(config)
@@ -203,15 +202,16 @@ def build(config: WikiConfig, device: str) -> "Experiment":
     }
     held_out = Sentences.of(prose.stream.held_out()).to(place)
     stream = prose.stream
-    model = build_model(config, payload).to(device)
+    model: Any = build_model(config, payload).to(device)
+    model.expect(stream.frequencies(len(prose.vocabulary)).to(place))
     return Experiment(
         model=model,
         begin=lambda: start_from_vectors(config, model, prose.vocabulary.tokens),
         batches=lambda epoch, begin=0: stream.batches(config.batch_size, config.seed, epoch, place, begin),
         batches_per_epoch=stream.batches_per_epoch(config.batch_size),
         about=_about(prose),
-        loss=prediction_loss,
-        validate=lambda model: prediction_metrics(model, held_out),
+        loss=language_loss,
+        validate=lambda model: prediction_metrics(model, held_out.in_order(64)),
         payload=payload,
     )
 
@@ -236,6 +236,7 @@ def build_model(config: WikiConfig, payload: Mapping[str, Any]) -> "nn.Module":
         config.shape,
         dropouts=Dropouts(embedding=config.dropout, output=config.dropout),
         tied=config.tied,
+        softmax=config.softmax,
         unit_vectors=config.unit_vectors,
         spellings=config.spellings(payload["vocabulary"]),
         frozen=config.freeze_embeddings,
@@ -279,7 +280,7 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
     sequences = evaluation_sentences(trained, options)
     words = sum(map(len, sequences))
     return {
-        **prediction_metrics(trained.model, Sentences.of(sequences)),
+        **prediction_metrics(trained.model, Sentences.of(sequences).in_order(64)),
         "unknown": sum(sequence.count(UNKNOWN) for sequence in sequences) / max(1, words),
         "sequences": len(sequences),
     }

@@ -1,4 +1,4 @@
-"""What all tasks share that learn a language model of words: vectors from elsewhere to start from."""
+"""What all tasks share that learn a language model of words: the softmax, and vectors from elsewhere to start from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,6 +13,8 @@ from rnncli.training.settings import option
 if TYPE_CHECKING:
     from rnncli.data.features import Ragged
 
+SOFTMAXES = ("full", "adaptive", "sampled")
+
 
 @dataclass(frozen=True, kw_only=True)
 class WordSettings(RecurrentSettings):
@@ -26,6 +28,12 @@ class WordSettings(RecurrentSettings):
     )
     embeddings: str | None = option(None, "Start from the word vectors of a file, or of an imported name.")
     freeze_embeddings: bool = option(False, "Leave the word vectors as they start.")
+    tied: bool = option(False, "Output weights are the word vectors.")
+    softmax: str = option(
+        "full",
+        "Learn to score all words alike, rare ones in classes, or a sample at a time: faster for many words.",
+        choices=SOFTMAXES,
+    )
 
     def spellings(self, tokens: Sequence[str]) -> "Ragged | None":
         """The n-grams that each of a vocabulary's tokens is read by, or None where spelling says nothing."""
@@ -38,8 +46,16 @@ class WordSettings(RecurrentSettings):
 Settings = TypeVar("Settings", bound=WordSettings)
 
 
-def settle_vectors(config: Settings) -> Settings:
-    """Where vectors are given, D is theirs, and their file is named for good; raises UsageError for another D."""
+def settle_words(config: Settings) -> Settings:
+    """Where vectors are given, D is theirs, and their file is named for good.
+
+    Raises UsageError for another D, and for what the softmax cannot do.
+    """
+    smoothing: float = getattr(config, "label_smoothing", 0.0)
+    wrong = {"--no-tied": config.softmax == "adaptive" and config.tied, "--label-smoothing 0": smoothing > 0}
+    missing = [flag for flag, is_on in wrong.items() if is_on]
+    if missing and config.softmax != "full":
+        raise UsageError(f"--softmax {config.softmax} cannot do without: add {' '.join(missing)}")
     if config.embeddings is None:
         if config.freeze_embeddings:
             raise UsageError("--freeze-embeddings needs vectors that are worth keeping: give --embeddings FILE")

@@ -8,8 +8,8 @@ from itertools import islice
 import torch
 
 from rnncli.training.loop import Trainer
+from rnncli.training.machine import suited_products
 from rnncli.training.randomness import cuda_devices
-from rnncli.training.threads import suited_threads
 
 STEPS = 20
 SECONDS = 0.5
@@ -17,7 +17,7 @@ SECONDS = 0.5
 
 def seconds_a_step(trainer: Trainer) -> float:
     """The mean time of a training step, over at most 20 steps or half a second; weights and chance stay as they are."""
-    with torch.random.fork_rng(cuda_devices()), suited_threads(trainer.model):
+    with torch.random.fork_rng(cuda_devices()), suited_products(trainer.model, trainer.settings.precision):
         experiment = replace(trainer.experiment, model=copy.deepcopy(trainer.model))
         shadow = Trainer(experiment, trainer.settings)
         shadow.progress.step, shadow.progress.epoch = trainer.progress.step, trainer.progress.epoch

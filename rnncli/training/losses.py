@@ -1,5 +1,7 @@
 """The loss of the three ways of predicting: cross-entropy, summed in nats and counted."""
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +30,13 @@ def prediction_loss(model: nn.Module, batch: Batch, states: States | None, smoot
     """The loss of a model that scores steps, or whole sequences, and hands back its states."""
     logits, states = model(batch.inputs, states, batch.lengths)
     return Outcome(cross_entropy_sum(logits, batch.targets, smoothing), states)
+
+
+def language_loss(model: nn.Module, batch: Batch, states: States | None, smoothing: float = 0.0) -> Outcome:
+    """The same for a language model, whose readout turns features into a loss without keeping what it scored."""
+    language: Any = model
+    h, states = language.features(batch.inputs, states, batch.lengths)
+    return Outcome(language.readout.loss(h.flatten(0, 1), batch.targets.flatten(), smoothing), states)
 
 
 def committee_loss(

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rnncli.data.batching import IGNORED, Batch, Sentences
+from rnncli.data.batching import Batch
+from rnncli.models.stack import States
 from rnncli.training.experiment import Metrics
-from rnncli.training.losses import cross_entropy_sum
 
 
 def perplexity(loss: float) -> float:
@@ -23,48 +22,18 @@ def shown_metric(monitor: str, record: Mapping[str, Any]) -> str:
     return "perplexity" if monitor == "loss" and "perplexity" in record else monitor
 
 
-@dataclass
-class Tally:
-    """Sums over predictions: nats, hits, and how many there were."""
-
-    loss_sum: float = 0.0
-    correct: int = 0
-    count: int = 0
-
-    def add(self, logits: Tensor, targets: Tensor) -> None:
-        """Count in logits (..., K) against targets (...); ignored targets are passed over."""
-        self.loss_sum += float(cross_entropy_sum(logits, targets))
-        self.correct += int(((logits.argmax(-1) == targets) & (targets != IGNORED)).sum())
-        self.count += int((targets != IGNORED).sum())
-
-    @property
-    def metrics(self) -> Metrics:
-        """Loss in nats a prediction, accuracy, perplexity."""
-        loss = self.loss_sum / self.count
-        return {"loss": loss, "accuracy": self.correct / self.count, "perplexity": perplexity(loss)}
-
-
-def prediction_metrics(model: nn.Module, sentences: Sentences) -> Metrics:
-    """Loss, perplexity and accuracy over all predicted tokens, END included."""
-    tally = Tally()
-    model.eval()
-    with torch.inference_mode():
-        for batch in sentences.in_order(64):
-            logits, _ = model(batch.inputs)
-            tally.add(logits, batch.targets)
-    return tally.metrics
-
-
-def running_metrics(model: nn.Module, batches: Iterable[Batch]) -> Metrics:
-    """Loss, perplexity and accuracy over batches that may continue one another."""
-    tally = Tally()
-    model.eval()
-    states = None
+def prediction_metrics(model: nn.Module, batches: Iterable[Batch]) -> Metrics:
+    """Loss in nats, accuracy and perplexity of a language model over all that batches ask; they may continue."""
+    language: Any = model.eval()
+    loss_sum, correct, count = 0.0, 0, 0
+    states: States | None = None
     with torch.inference_mode():
         for batch in batches:
-            logits, states = model(batch.inputs, states if batch.continues else None)
-            tally.add(logits, batch.targets)
-    return tally.metrics
+            h, states = language.features(batch.inputs, states if batch.continues else None)
+            nats, hits = language.readout.judge(h.flatten(0, 1), batch.targets.flatten())
+            loss_sum, correct, count = loss_sum + float(nats), correct + int(hits), count + batch.predictions
+    loss = loss_sum / count
+    return {"loss": loss, "accuracy": correct / count, "perplexity": perplexity(loss)}
 
 
 class Confusion(NamedTuple):

@@ -12,8 +12,8 @@ from rnncli.errors import Interrupted, RnnError
 from rnncli.training.checkpoint import Checkpoint, to_bytes
 from rnncli.training.interrupts import noted_interrupts
 from rnncli.training.loop import Event, NotFinite, Stepped, Trainer, Validated
+from rnncli.training.machine import suited_products
 from rnncli.training.runs import Run
-from rnncli.training.threads import suited_threads
 
 State = tuple[dict[str, Any], dict[str, Tensor]]
 """What a checkpoint is made of: its header, and its tensors by name."""
@@ -43,7 +43,8 @@ class Session:
         Raises Interrupted after a signal (everything saved, the text says how to resume), and RnnError when the loss
         is not finite or the last save fails.
         """
-        with suited_threads(self.trainer.model), noted_interrupts() as interrupts:
+        suited = suited_products(self.trainer.model, self.trainer.settings.precision)
+        with suited, noted_interrupts() as interrupts:
             try:
                 for event in self.trainer.events():
                     listen(event)

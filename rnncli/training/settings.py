@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rnncli.errors import UsageError
+from rnncli.kernels import PRECISIONS
 
 OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw")
 SCHEDULES = ("constant", "exponential", "cosine", "plateau")
@@ -53,6 +54,9 @@ class TrainingSettings:
     )
     save_every: float = option(60.0, "Seconds between saves.", least=0, resumable=True)
     seed: int = option(0, "Seed of everything random.", least=0, most=2**63 - 1)
+    precision: str = option(
+        "float32", "What products of a large net may round to, on a CPU", choices=PRECISIONS, resumable=True
+    )
     device: str = option("auto", "Where to train.", choices=DEVICES, resumable=True)
 
 

@@ -66,6 +66,12 @@ def test_an_epoch_may_begin_at_any_batch(stream: SentenceStream, monkeypatch: py
         assert [batch.inputs.tolist() for batch in stream.batches(8, 0, 0, CPU, begin)] == whole[begin:]
 
 
+def test_frequencies_are_those_of_what_is_learned(stream: SentenceStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "CHUNK", 1 << 20)
+    learned = [number for ids in stream.sequences() for number in (*ids.tolist(), END)]
+    assert stream.frequencies(50).tolist() == [learned.count(number) for number in range(50)]
+
+
 def test_rare_words_are_unknown_and_long_sequences_cut() -> None:
     remap = np.where(np.arange(50) < 20, np.arange(50), UNKNOWN)
     stream = SentenceStream([part_of([[3, 19, 20, 49, 7]] * 10)], remap, 4)

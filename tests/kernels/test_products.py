@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from rnncli.kernels import products
-from rnncli.kernels.products import fast_products
+from rnncli.kernels.products import fast_products, may_round, small_products
 
 
 @pytest.mark.parametrize(("B", "D", "M"), [(1, 4, 4), (20, 200, 800), (64, 512, 512), (700, 200, 3000)])
@@ -32,3 +32,33 @@ def test_where_the_switch_rounds_nothing_is_changed(monkeypatch: pytest.MonkeyPa
     before = torch.backends.mkldnn.matmul.fp32_precision
     with fast_products():
         assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
+def test_the_innermost_precision_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(products, "_onednn_is_exact", lambda: False)
+    x, settings = torch.zeros(1), torch.backends.mkldnn.matmul
+    assert not may_round(x)
+    with fast_products("bfloat16"):
+        assert may_round(x)
+        assert not may_round(x.double())
+        assert settings.fp32_precision == "bf16"
+        with fast_products():
+            assert may_round(x)
+        for precise in (fast_products("float32"), small_products()):
+            with precise:
+                assert not may_round(x)
+                assert settings.fp32_precision == "ieee"
+        assert may_round(x)
+    assert not may_round(x)
+
+
+def test_small_products_have_one_thread() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with small_products():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

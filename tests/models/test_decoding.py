@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from rnncli.cells.elman import ElmanState
 from rnncli.models.decoding import MAX_LENGTH, Sampling, draw_lines, token_probabilities
 
 START, END, UNKNOWN = 0, 1, 2
@@ -13,7 +14,7 @@ P = LOGITS.softmax(-1)[0]
 
 
 def probabilities(**options: Any) -> torch.Tensor:
-    return token_probabilities(LOGITS, Sampling(**options), (START, UNKNOWN))[0]
+    return token_probabilities(LOGITS, Sampling(**options), torch.tensor([START, UNKNOWN]))[0]
 
 
 def test_barred_tokens_are_never_drawn_and_the_others_keep_their_odds() -> None:
@@ -50,11 +51,11 @@ class Chain(torch.nn.Module):
         super().__init__()
         self.table = torch.nn.Parameter(table.log())
 
-    def forward(self, tokens: torch.Tensor, states: Any) -> tuple[torch.Tensor, Any]:
-        from rnncli.cells.elman import ElmanState
+    def initial_states(self, batch: int) -> Any:
+        return [ElmanState(torch.zeros(batch, 1))]
 
-        count = torch.zeros(tokens.shape[1], 1) if states is None else states[0].h
-        return self.table[tokens], [ElmanState(count + len(tokens))]
+    def stepper(self) -> Any:
+        return lambda tokens, states: (self.table[tokens], [ElmanState(states[0].h + 1)])
 
 
 def chain() -> Chain:
@@ -86,7 +87,7 @@ def test_lines_follow_the_model_s_distribution() -> None:
         for before, after in zip([START, *line], [*line, END], strict=True):
             pairs[before, after] += 1
     for before in (START, 3, 4):
-        barred = (START, UNKNOWN, END) if before == START else (START, UNKNOWN)
+        barred = torch.tensor([START, UNKNOWN, END] if before == START else [START, UNKNOWN])
         wanted = token_probabilities(table[before].log()[None], Sampling(), barred)[0]
         torch.testing.assert_close(pairs[before] / pairs[before].sum(), wanted, rtol=0, atol=0.01)
     assert not pairs[:, [START, UNKNOWN]].any()
@@ -105,11 +106,21 @@ def test_the_prime_is_consumed_and_kept() -> None:
     assert following.count(3) > following.count(4) + following.count(5)  # what 4 is followed by
 
 
-def test_a_line_without_end_is_cut() -> None:
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_line_without_end_is_cut(count: int) -> None:
     table = torch.zeros(6, 6) + 1e-12
     table[:, 3] = 1.0
-    generator = torch.Generator().manual_seed(0)
-    (line,) = draw_lines(
-        Chain(table), 1, Sampling(), start=START, end=END, barred=(START, UNKNOWN), generator=generator
-    )
-    assert len(line) == MAX_LENGTH
+    threads = torch.get_num_threads()
+    for options, length in (({}, MAX_LENGTH), ({"longest": 7}, 7)):
+        lines = draw_lines(
+            Chain(table),
+            count,
+            Sampling(),
+            start=START,
+            end=END,
+            barred=(START, UNKNOWN),
+            generator=torch.Generator().manual_seed(0),
+            **options,
+        )
+        assert lines == [[3] * length] * count
+    assert torch.get_num_threads() == threads

@@ -4,15 +4,20 @@ from typing import Any
 
 import pytest
 import torch
+from support.kinds import KINDS
 from torch import nn
 from torch.nn import functional as F
 
+from rnncli.data.batching import Batch
 from rnncli.data.features import Ragged
+from rnncli.errors import UsageError
+from rnncli.models import stepper
 from rnncli.models.dropout import LockedDropout, WordDropout
 from rnncli.models.feedforward import FeedForward
 from rnncli.models.language_model import LanguageModel
 from rnncli.models.stack import StackShape
 from rnncli.models.tagger import Tagger
+from rnncli.training.losses import language_loss, prediction_loss
 
 V, T, B = 11, 5, 3
 
@@ -36,6 +41,51 @@ def test_equals_its_equation(tied: bool, hidden: int) -> None:
 def test_tied_weights_are_one_tensor() -> None:
     tied, free = (LanguageModel(V, 6, StackShape("gru", (6,)), tied=tied) for tied in (True, False))
     assert sum(p.numel() for p in free.parameters()) - sum(p.numel() for p in tied.parameters()) == V * 6
+
+
+def test_the_loss_of_a_batch_is_that_of_its_logits() -> None:
+    model: Any = LanguageModel(V, 6, StackShape("gru", (7,)), tied=True).double()
+    batch = Batch(torch.randint(V, (T, B)), torch.randint(V, (T, B)))
+    losses = []
+    for loss in (language_loss, prediction_loss):
+        model.zero_grad()
+        outcome = loss(model, batch, None, smoothing=0.1)
+        outcome.loss_sum.backward()
+        losses.append([outcome.loss_sum.detach(), *(each.grad for each in model.parameters())])
+    for ours, wanted in zip(*losses, strict=True):
+        torch.testing.assert_close(ours, wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("table", [0, 1 << 20])
+@pytest.mark.parametrize("options", [{"tied": True}, {"unit_vectors": True}, {"softmax": "adaptive"}])
+def test_step_by_step_it_says_the_same(
+    kind: str, table: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepper, "TABLE", table)
+    model: Any = LanguageModel(V, 4, StackShape(kind, (5, 16)), **options).double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.6)
+        tokens = torch.randint(V, (T, B))
+        wanted, last = model(tokens)
+        step, states = model.stepper(), model.initial_states(B)
+        for row, logits in zip(tokens, wanted, strict=True):
+            found, states = step(row, states)
+            torch.testing.assert_close(found, logits, rtol=0, atol=1e-12)
+    for state, end in zip(states, last, strict=True):
+        for ours, theirs in zip(state, end, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_an_adaptive_softmax_is_tied_to_nothing_and_has_no_output_vectors() -> None:
+    with pytest.raises(UsageError, match="it cannot be tied"):
+        LanguageModel(V, 6, StackShape("gru", (6,)), softmax="adaptive", tied=True)
+    model = LanguageModel(V, 6, StackShape("gru", (16,)), softmax="adaptive")
+    assert model.vector_layers == ("input",)
+    assert model.word_vectors("input") is model.embedding.weight
+    with pytest.raises(UsageError, match="no output vectors of one size for all words: take --layer input"):
+        model.word_vectors("output")
 
 
 @pytest.mark.parametrize("tied", [False, True])

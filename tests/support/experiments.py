@@ -11,7 +11,6 @@ from rnncli.models.tagger import Tagger
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer
 from rnncli.training.losses import prediction_loss
-from rnncli.training.metrics import Tally
 from rnncli.training.randomness import seed_everything
 from rnncli.training.settings import TrainingSettings
 
@@ -33,10 +32,8 @@ def make_trainer(*, cell: str = "lstm", streams: bool = False, **settings: Any) 
             yield Batch(inputs[each], targets[each], continues=streams and place > 0)
 
     def validate(model: Any) -> dict[str, float]:
-        tally = Tally()
-        for batch in batches(0):
-            tally.add(model(batch.inputs)[0], batch.targets)
-        return tally.metrics
+        losses = [prediction_loss(model, batch, None).loss_sum for batch in batches(0)]
+        return {"loss": float(torch.stack(losses).sum()) / (BATCHES * T * B)}
 
     experiment = Experiment(
         model=model, batches=batches, batches_per_epoch=BATCHES, loss=prediction_loss, validate=validate

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from rnncli.analysis.vectors import best_layer
+from rnncli.analysis.vectors import default_layer, of_model
 from rnncli.api import Training, load
 from rnncli.data.vectors import WordVectors, write_vectors
 from rnncli.errors import UsageError
+from rnncli.kernels import products
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import resolve
 from rnncli.training.experiment import Experiment
@@ -86,8 +87,42 @@ def test_spelling_is_read_saved_and_refused_beside_given_vectors(home: Path, fil
     trained = load(training.run.folder / "last.safetensors")
     model: Any = trained.model
     assert len(model.embedding.grams) > 20
-    assert best_layer(trained) == "input"
+    assert default_layer(trained) == "input"
     assert torch.equal(model.word_vectors("input"), training.experiment.model.word_vectors("input"))
     assert not torch.equal(model.word_vectors("input"), model.word_vectors("output"))
     with pytest.raises(UsageError, match="--embeddings gives words their vectors whole: leave --spelling out"):
         start("both", spelling=3, embeddings=file)
+
+
+def test_an_adaptive_softmax_is_trained_kept_and_used(home: Path) -> None:
+    training = start("mine", softmax="adaptive", tied=False, label_smoothing=0.0, embedding=3, hidden="16")
+    training.train(lambda _: None, pytest.fail)
+    trained = load(training.run.folder / "last.safetensors")
+    metrics = TASK.evaluate.run(trained, TASK.evaluate.Options())
+    assert metrics["loss"] == pytest.approx(training.trainer.progress.history[-1]["loss"], rel=1e-5)
+    vocabulary = trained.payload["vocabulary"]
+    write = TASK.uses["generate"]
+    lines = write.run(trained, write.Options(lines=3, seed=1)).lines
+    assert all(word in vocabulary for line in lines for word in line.split())
+    assert of_model(trained, default_layer(trained)).matrix.shape == (len(vocabulary) - 3, 3)
+    with pytest.raises(UsageError, match="take --layer input"):
+        of_model(trained, "output")
+
+
+def test_what_an_adaptive_softmax_cannot_do_is_said_at_once(home: Path) -> None:
+    with pytest.raises(UsageError, match=r"add --no-tied --label-smoothing 0$"):
+        start("mine", softmax="adaptive")
+    with pytest.raises(UsageError, match=r"add --no-tied$"):
+        start("mine", softmax="adaptive", label_smoothing=0.0)
+    with pytest.raises(UsageError, match=r"--softmax sampled .* add --label-smoothing 0$"):
+        start("mine", softmax="sampled")
+
+
+def test_bfloat16_is_for_processors_that_have_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "has_bfloat16", lambda: False)
+    with pytest.raises(UsageError, match="--precision bfloat16: this processor has no instructions for it"):
+        start("mine", precision="bfloat16")
+    monkeypatch.setattr(products, "has_bfloat16", lambda: True)
+    training = start("mine", precision="bfloat16")
+    training.train(lambda _: None, pytest.fail)
+    assert load(training.run.folder / "last.safetensors").config.precision == "bfloat16"

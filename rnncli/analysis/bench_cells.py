@@ -1,0 +1,160 @@
+"""A layer's forward and backward: our cells, torch's layers, a plain loop under autograd, JAX's jitted scan.
+
+Shapes: T steps, B batch, D input, M hidden.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rnncli.analysis.bench import Contender, Row, Step
+from rnncli.cells import make_cell
+from rnncli.kernels.scan import scan
+
+
+class Shape(NamedTuple):
+    """What a layer is run on."""
+
+    T: int
+    B: int
+    D: int
+    M: int
+
+    def __str__(self) -> str:
+        return f"T{self.T}-B{self.B}-M{self.M}"
+
+
+SHAPES = (Shape(35, 20, 200, 200), Shape(35, 20, 650, 650), Shape(100, 64, 512, 512))
+
+RIVALS: dict[str, Any] = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+WANTED = {
+    "elman": (1.5, 2.5, 2.5),
+    "gru:reset-before": (1.5, 2.5, 2.5),
+    "lstm:none": (1.0, 1.0, 1.0),
+    "lstm:full": (0.75, 0.75, 0.75),
+}
+
+TINY = {"elman": Shape(12, 1, 1, 4), "gru:reset-before": Shape(20, 1, 30, 30)}
+"""The book's nets."""
+
+
+def rows() -> Iterator[Row]:
+    """Every cell at every shape, then the tiny nets, through autograd as training calls them."""
+    for kind, wanted in WANTED.items():
+        for shape, ratio in zip(SHAPES, wanted, strict=True):
+            yield Row(kind, str(shape), _contenders(kind, shape), ratio)
+    for kind, shape in TINY.items():
+        contenders = _contenders(kind, shape) | {"plain loop": partial(of_cell, kind, shape, "reference")}
+        yield Row(kind, str(shape), contenders, 5.0, one_thread=True)
+
+
+def _contenders(kind: str, shape: Shape) -> dict[str, Contender]:
+    Layer = RIVALS[kind.partition(":")[0]]
+    contenders: dict[str, Contender] = {
+        "ours": lambda: of_cell(kind, shape),
+        "torch": lambda: of_layer(Layer, shape),
+        "torch at medium": lambda: at_medium(of_layer(Layer, shape)),
+    }
+    if find_spec("jax"):
+        contenders["JAX"] = lambda: of_jax(kind, shape)
+    return contenders
+
+
+def of_cell(kind: str, shape: Shape, backend: str = "auto") -> Step:
+    """Forward and backward of one of our layers."""
+    cell: Any = make_cell(kind, shape.D, shape.M)
+    return _training(cell, lambda x: scan(cell, x, cell.initial_state(shape.B), backend=backend)[0], shape)
+
+
+def of_layer(Layer: Any, shape: Shape) -> Step:
+    """Forward and backward of one of torch's layers."""
+    layer = Layer(shape.D, shape.M)
+    return _training(layer, lambda x: layer(x)[0], shape)
+
+
+def _training(module: nn.Module, run: Any, shape: Shape) -> Step:
+    T, B, D, M = shape
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(T, B, D, generator=generator).requires_grad_()
+    weigh = torch.randn(T, B, M, generator=generator)
+
+    def step() -> Tensor:
+        module.zero_grad()
+        x.grad = None
+        outputs: Tensor = run(x)
+        outputs.backward(weigh)
+        return outputs
+
+    return step
+
+
+def at_medium(step: Step) -> Step:
+    """The same with float32 products allowed to round, which a knowing user may set."""
+
+    def relaxed() -> object:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("medium")
+        try:
+            return step()
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    return relaxed
+
+
+def of_jax(kind: str, shape: Shape) -> Step:
+    """Forward and backward of the same equations, as JAX compiles a scan."""
+    import jax
+    from jax import numpy as jnp
+
+    T, B, D, M = shape
+    cell: Any = make_cell(kind, D, M)
+    weights = {name: jnp.asarray(value.detach().numpy()) for name, value in cell.named_parameters()}
+    step = _JAX_STEPS[kind.partition(":")[0]]
+
+    def loss(weights: Any, x: Any, weigh: Any) -> Any:
+        projected = x @ weights["weight_x"].T + weights["bias"]
+        first = [jnp.broadcast_to(weights[f"{field}0"], (B, M)) for field in cell.state_fields]
+
+        def advance(state: Any, a: Any) -> Any:
+            after = step(jax, weights, a, state)
+            return after, after[0]
+
+        return (jax.lax.scan(advance, first, projected)[1] * weigh).sum()
+
+    run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    keys = jax.random.split(jax.random.key(0), 2)
+    x, weigh = jax.random.normal(keys[0], (T, B, D)), jax.random.normal(keys[1], (T, B, M))
+    wait: Any = jax.block_until_ready
+    return lambda: wait(run(weights, x, weigh))
+
+
+def _jax_elman(jax: Any, w: Any, a: Any, state: Any) -> Any:
+    (h,) = state
+    return [jax.numpy.tanh(a + h @ w["weight_h"].T)]
+
+
+def _jax_gru(jax: Any, w: Any, a: Any, state: Any) -> Any:
+    (h,) = state
+    M = h.shape[1]
+    gates = jax.nn.sigmoid(a[:, : 2 * M] + h @ w["weight_h"][: 2 * M].T)
+    r, z = gates[:, :M], gates[:, M:]
+    return [(1 - z) * h + z * jax.numpy.tanh(a[:, 2 * M :] + (r * h) @ w["weight_h"][2 * M :].T)]
+
+
+def _jax_lstm(jax: Any, w: Any, a: Any, state: Any) -> Any:
+    h, c = state
+    M = h.shape[1]
+    a = a + h @ w["weight_h"].T
+    gates, output, full = a[:, : 2 * M], a[:, 3 * M :], "weight_c" in w
+    i_f = jax.nn.sigmoid(gates + c @ w["weight_c"].T if full else gates)
+    c = i_f[:, M:] * c + i_f[:, :M] * jax.numpy.tanh(a[:, 2 * M : 3 * M])
+    return [jax.nn.sigmoid(output + c @ w["weight_co"].T if full else output) * jax.numpy.tanh(c), c]
+
+
+_JAX_STEPS = {"elman": _jax_elman, "gru": _jax_gru, "lstm": _jax_lstm}

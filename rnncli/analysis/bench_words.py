@@ -1,0 +1,128 @@
+"""A language model at work: training steps of a word model, and one stream of text, beside those of torch's layers.
+
+Shapes: T steps, B batch, M hidden and embedding, V words.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnncli.analysis.bench import Contender, Row, Step
+from rnncli.analysis.bench_cells import at_medium
+from rnncli.data.batching import Batch
+from rnncli.models.decoding import Sampling, draw_lines
+from rnncli.models.language_model import LanguageModel
+from rnncli.models.stack import StackShape
+from rnncli.training.experiment import Experiment
+from rnncli.training.loop import Trainer
+from rnncli.training.losses import language_loss
+from rnncli.training.machine import suited_products
+from rnncli.training.settings import TrainingSettings
+
+T, B, M, V, LAYERS = 35, 20, 200, 10_000, 2
+"""The medium-sized model of words, as Zaremba et al. 2014 (arXiv:1409.2329) train their small one."""
+
+STREAM_M, STREAM_V, STREAM = 256, 100, 500
+"""A model of characters, and how many of them are written."""
+
+WANTED = {"float32": 2.0, "bfloat16": 2.5}
+
+
+def rows() -> Iterator[Row]:
+    """A whole training step, optimizer and clipping included, free and tied; then one stream of text."""
+    for precision, wanted in WANTED.items():
+        for tied in (False, True):
+            contenders: dict[str, Contender] = {
+                "ours": partial(our_step, tied, precision),
+                "torch": partial(their_step, tied),
+                "torch at medium": partial(_their_step_at_medium, tied),
+            }
+            name = f"word model, {precision}, {'tied' if tied else 'free'}"
+            yield Row(name, f"T{T}-B{B}-M{M}-V{V}", contenders, wanted)
+    streams = {"ours": our_stream, "torch": their_stream}
+    yield Row("generation", f"B1-M{STREAM_M}-V{STREAM_V}, {STREAM} characters", streams, 3.0, one_thread=True)
+
+
+def our_step(tied: bool, precision: str) -> Step:
+    """What `rnn train` does at each step."""
+    model = LanguageModel(V, M, StackShape("lstm:none", (M,) * LAYERS), tied=tied)
+    batch = Batch(*a_batch())
+    experiment = Experiment(model, lambda *_: [batch], 1, language_loss, lambda _: {})
+    trainer = Trainer(experiment, TrainingSettings(precision=precision))
+
+    def step() -> None:
+        with suited_products(model, precision):
+            trainer.take_step(batch)
+
+    return step
+
+
+class WordModel(nn.Module):
+    """The same model from torch's layers."""
+
+    def __init__(self, words: int, size: int, layers: int, *, tied: bool = False) -> None:
+        super().__init__()
+        self.embedding, self.lstm = nn.Embedding(words, size), nn.LSTM(size, size, layers)
+        self.output = nn.Linear(size, words)
+        if tied:
+            self.output.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        h, state = self.lstm(self.embedding(tokens), state)
+        return self.output(h), state
+
+
+def their_step(tied: bool) -> Step:
+    """The same step from torch's layers, loss, clipping and AdamW at their defaults."""
+    model = WordModel(V, M, LAYERS, tied=tied)
+    optimizer = torch.optim.AdamW(model.parameters())
+    tokens, targets = a_batch()
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(tokens)[0].flatten(0, 1), targets.flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def _their_step_at_medium(tied: bool) -> Step:
+    return at_medium(their_step(tied))
+
+
+def a_batch() -> tuple[Tensor, Tensor]:
+    """Tokens and targets (T, B), rare words as rare as in a text."""
+    ranks = 1 / torch.arange(1, V + 1)
+    tokens = torch.multinomial(ranks, T * B + B, replacement=True, generator=torch.Generator().manual_seed(0))
+    return tokens[: T * B].view(T, B), tokens[B:].view(T, B)
+
+
+def our_stream() -> Step:
+    """What `rnn generate` does: one line, character by character, that no END ends."""
+    model = LanguageModel(STREAM_V, STREAM_M, StackShape("lstm:none", (STREAM_M,)))
+    draw: Callable[..., object] = partial(draw_lines, model, 1, Sampling(), start=0, end=1, barred=(0, 1, 2))
+    return lambda: draw(generator=torch.Generator(), longest=STREAM)
+
+
+def their_stream() -> Step:
+    """The same through torch's layers, a step at a time."""
+    model = WordModel(STREAM_V, STREAM_M, 1)
+
+    @torch.inference_mode()
+    def step() -> list[int]:
+        text: list[int] = []
+        token, state = torch.zeros(1, 1, dtype=torch.long), None
+        for _ in range(STREAM):
+            logits, state = model(token, state)
+            token = torch.multinomial(logits[0].softmax(-1), 1)
+            text.append(int(token))
+        return text
+
+    return step

@@ -1,0 +1,44 @@
+"""The fused backend for CPUs: forward and backward written by hand, products hoisted, pointwise work compiled by numba.
+
+Shapes: T steps, B batch, D input, M hidden, G gates. Numba is imported only when a form is asked for.
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from rnncli.kernels.fused.scan import Kernel
+
+
+StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
+
+
+class FusedForm(NamedTuple):
+    """A cell in this backend's terms: the loops of its equations, its activation, and the weights they take."""
+
+    kernel: "type[Kernel]"
+    activation: str
+    weights: tuple[Tensor, ...]  # Wx (G*M, D), b (G*M,), then what the kernel names
+
+
+def scan_fused(form: FusedForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:
+    """Unroll a cell by its fused form; arguments and results as `scan_reference`. It can be differentiated once."""
+    from rnncli.kernels.fused.scan import unroll
+
+    return unroll(form, x, state, lengths)
+
+
+@cache
+def trouble() -> str:
+    """Why the backend cannot work on this machine, in a few words; empty where it can."""
+    try:
+        from rnncli.kernels.fused.arithmetic import check
+    except ImportError as error:
+        return f"the fused backend needs numba: {error}".splitlines()[0]
+    try:
+        check()
+    except Exception as error:  # whatever a compiler may raise
+        return f"numba fails here: {type(error).__name__}"
+    return ""

@@ -1,0 +1,195 @@
+"""What compiled loops are made of: exact and vectorisable activations, and products of small matrices.
+
+Everything works on arrays of float32 or float64, each in its own precision.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+ACTIVATIONS = {"tanh": 0, "sigmoid": 1, "relu": 2}
+"""The names of f, and the numbers that compiled code knows them by."""
+
+TANH, SIGMOID = ACTIVATIONS["tanh"], ACTIVATIONS["sigmoid"]
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function for each kind of its arguments, once a machine: the code is kept beside it or in a cache.
+
+    A division by zero gives inf or nan as everywhere in numpy, for a check would keep loops from being vectorised.
+    """
+    options: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+    made: Function
+    try:
+        made = njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder that can be written to
+        made = njit(**options)(function)
+    return made
+
+
+# e^x = 2^n e^r with |r| <= ln(2)/2: adding MAGIC leaves n in a number's lowest bits, from where it becomes the exponent
+# of 2^n; ln(2) is taken off in two parts, the first with so few bits that n times it is exact. Taylor does the rest.
+_LN2_HIGH_32, _LN2_LOW_32 = np.float32(0.693359375), np.float32(math.log(2) - 0.693359375)
+_LN2_HIGH_64 = float.fromhex("0x1.62e42fee00000p-1")
+_LN2_LOW_64 = float.fromhex("0x1.a39ef35793c76p-33")  # the bits of ln(2) that a float64 has no room for
+_PER_LN2_32, _PER_LN2_64 = np.float32(1 / math.log(2)), 1 / math.log(2)
+_MAGIC_32, _MAGIC_64 = np.float32(1.5 * 2**23), 1.5 * 2**52
+_BIAS_32, _BIAS_64 = np.int32(127 << 23), np.int64(1023 << 52)
+_LIMIT_32, _LIMIT_64 = np.float32(87.0), 708.0  # where e^x and e^-x are still normal numbers
+_ONE = np.float32(1)
+_B2, _B3, _B4, _B5, _B6, _B7 = (np.float32(1 / math.factorial(k)) for k in range(2, 8))
+_C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9, _C10, _C11, _C12, _C13 = (1 / math.factorial(k) for k in range(2, 14))
+
+
+def _exponential(x: Any) -> Any:
+    """Split e^x = s + s p, where s is a power of 2, so that e^x - 1 can be had without cancellation."""
+    raise NotImplementedError  # it exists in compiled code alone
+
+
+@overload(_exponential)
+def _exponential_of(x: Any) -> Callable[[Any], Any]:
+    def single(x: Any) -> Any:
+        x = -_LIMIT_32 if x < -_LIMIT_32 else x  # in this order a NaN stays one
+        x = _LIMIT_32 if x > _LIMIT_32 else x
+        shifted = np.float32(x * _PER_LN2_32 + _MAGIC_32)
+        n = shifted - _MAGIC_32
+        r = (x - n * _LN2_HIGH_32) - n * _LN2_LOW_32
+        p = r * (_ONE + r * (_B2 + r * (_B3 + r * (_B4 + r * (_B5 + r * (_B6 + r * _B7))))))
+        s = np.int32((shifted.view(np.int32) << np.int32(23)) + _BIAS_32)
+        return s.view(np.float32), p
+
+    def double(x: Any) -> Any:
+        x = -_LIMIT_64 if x < -_LIMIT_64 else x
+        x = _LIMIT_64 if x > _LIMIT_64 else x
+        shifted = np.float64(x * _PER_LN2_64 + _MAGIC_64)
+        n = shifted - _MAGIC_64
+        r = (x - n * _LN2_HIGH_64) - n * _LN2_LOW_64
+        p = _C7 + r * (_C8 + r * (_C9 + r * (_C10 + r * (_C11 + r * (_C12 + r * _C13)))))
+        p = r * (1.0 + r * (_C2 + r * (_C3 + r * (_C4 + r * (_C5 + r * (_C6 + r * p))))))
+        s = np.int64((shifted.view(np.int64) << np.int64(52)) + _BIAS_64)
+        return s.view(np.float64), p
+
+    return single if x == types.float32 else double
+
+
+@compiled
+def sigmoid(a: Any) -> None:
+    """Replace a (N,) by 1 / (1 + e^-a)."""
+    one = a.dtype.type(1)
+    for n in range(a.size):
+        s, p = _exponential(-a[n])
+        a[n] = one / (one + (s + s * p))
+
+
+@compiled
+def tanh(a: Any) -> None:
+    """Replace a (N,) by its hyperbolic tangent, (e^2a - 1) / (e^2a + 1)."""
+    one = a.dtype.type(1)
+    for n in range(a.size):
+        s, p = _exponential(a[n] + a[n])
+        e = (s - one) + s * p
+        a[n] = e / (e + one + one)
+
+
+@compiled
+def activate(f: int, a: Any) -> None:
+    """Replace each of a (N,) by what f makes of it."""
+    if f == TANH:
+        tanh(a)
+    elif f == SIGMOID:
+        sigmoid(a)
+    else:
+        zero = a.dtype.type(0)
+        for n in range(a.size):
+            a[n] = zero if a[n] < zero else a[n]
+
+
+@compiled
+def deactivate(f: int, y: Any, d: Any) -> None:
+    """Replace y = f(a), (N,), by the gradient of a, given that of y, d (N,)."""
+    one, zero = y.dtype.type(1), y.dtype.type(0)
+    if f == TANH:
+        for n in range(y.size):
+            y[n] = d[n] * (one - y[n] * y[n])
+    elif f == SIGMOID:
+        for n in range(y.size):
+            y[n] = d[n] * (y[n] - y[n] * y[n])
+    else:
+        for n in range(y.size):
+            y[n] = zero if y[n] <= zero else d[n]
+
+
+@compiled
+def multiply(a: Any, weight: Any, out: Any) -> None:
+    """Set out (B, N) to the product of a (B, K) and weight (K, N)."""
+    for b in range(a.shape[0]):
+        row = out[b]
+        row[:] = 0
+        for k in range(a.shape[1]):
+            factor, column = a[b, k], weight[k]
+            for n in range(row.size):
+                row[n] += factor * column[n]
+
+
+@compiled
+def begin(first: Any, T: int) -> Any:
+    """Room for a state's field before and after T steps, (T+1, B, M), of which only the first (B, M) is known."""
+    values = np.empty((T + 1, first.shape[0], first.shape[1]), first.dtype)
+    values[0] = first
+    return values
+
+
+@compiled
+def project(x: Any, weight: Any, out: Any) -> None:
+    """Set out (T, B, G) to the product of x (T, B, D) and weight (G, D), turned."""
+    turned = weight.T.copy()
+    for t in range(len(x)):
+        multiply(x[t], turned, out[t])
+
+
+@compiled
+def gather(d: Any, x: Any) -> Any:
+    """The gradient (G, D) of a weight that took x (T, B, D) to what has the gradient d (T, B, G)."""
+    out = np.zeros((d.shape[2], x.shape[2]), d.dtype)
+    for t in range(d.shape[0]):
+        for b in range(d.shape[1]):
+            row = x[t, b]
+            for g in range(d.shape[2]):
+                factor, target = d[t, b, g], out[g]
+                for k in range(row.size):
+                    target[k] += factor * row[k]
+    return out
+
+
+@compiled
+def total(d: Any) -> Any:
+    """The sum (G,) of d (T, B, G) over time and batch."""
+    out = np.zeros(d.shape[2], d.dtype)
+    for t in range(d.shape[0]):
+        for b in range(d.shape[1]):
+            row = d[t, b]
+            for g in range(row.size):
+                out[g] += row[g]
+    return out
+
+
+@compiled
+def input_gradients(d: Any, x: Any, weight: Any) -> Any:
+    """The gradients of x (T, B, D), of its weight (G, D) and of the bias, from d (T, B, G) of the projected inputs."""
+    d_x = np.empty_like(x)
+    for t in range(len(x)):
+        multiply(d[t], weight, d_x[t])
+    return d_x, gather(d, x), total(d)
+
+
+def check() -> None:
+    """Compile and try what all loops stand on; raises whatever the compiler raises."""
+    a = np.zeros(1, dtype=np.float32)
+    sigmoid(a)
+    assert a[0] == np.float32(0.5)

@@ -1,0 +1,170 @@
+"""The output layer and its loss in one: linear scores, cross-entropy, and the gradients of both.
+
+Shapes: N predictions, M features, V words.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from rnncli.kernels.products import may_round
+
+BLOCK = 8_000_000
+"""Scores that are held at once: 32 MB of float32 stay in a large cache, and the C library hands them out again where
+it would fetch a larger block from the kernel, page by page, at every step."""
+
+FEWEST = 1_000_000
+"""Scores (N times V) from which on this is faster than torch's own operations, one after the other."""
+
+FAINT = 1e-30
+"""Probabilities; a smaller one may have been rounded, down to 0."""
+
+Layer = tuple[Tensor, Tensor, Tensor]
+"""Some rows (n, M) of what is read, weight (V, M) and bias (V,)."""
+
+
+def linear_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    *,
+    smoothing: float = 0.0,
+    ignore_index: int = -100,
+) -> Tensor:
+    """Sum -log softmax(hidden weight' + bias) at the targets, `F.linear` and `F.cross_entropy` in one: a scalar.
+
+    hidden (N, M), weight (V, M), bias (V,), targets (N,), ignore_index where nothing is asked; with `smoothing`, that
+    share of each target is spread over all words. On a CPU the gradients are found beside the loss, some rows at a
+    time: nothing V wide outlives the call but those of weight and bias. They serve one backward pass.
+    """
+    if len(targets) * len(weight) >= FEWEST and _fits(hidden, weight, bias):
+        hidden, targets = _asked(hidden, targets, ignore_index)
+        if len(targets):
+            learning = torch.is_grad_enabled()
+            apply: Callable[..., Tensor] = _LinearCrossEntropy.apply
+            return apply(hidden, weight, bias, targets, smoothing, learning)
+    scores = F.linear(hidden, weight, bias)
+    return F.cross_entropy(scores, targets, ignore_index=ignore_index, reduction="sum", label_smoothing=smoothing)
+
+
+@torch.no_grad()
+def linear_judge(
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, ignore_index: int = -100
+) -> tuple[Tensor, Tensor]:
+    """The loss as above, never rounded, and how many targets have the greatest score; nothing V wide is kept."""
+    hidden, targets = _asked(hidden, targets, ignore_index)
+    loss, hits = hidden.new_zeros(()), targets.new_zeros(())
+    for part, scores in _scores(hidden, weight, bias):
+        hits += (scores.argmax(-1) == targets[part]).sum()
+        loss += _cost(scores, (hidden[part], weight, bias), targets[part], 0.0)
+    return loss, hits
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """The loss, with its gradients found on the way; backward scales them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float, learning: bool
+    ) -> Tensor:
+        inputs = (hidden, weight, bias)
+        wanted = [learning and needed for needed in ctx.needs_input_grad[:3]]
+        gradients = [torch.empty_like(each) if want else None for each, want in zip(inputs, wanted, strict=True)]
+        dX, dW, db = gradients
+        if may_round(hidden):
+            hidden, weight, bias = (each.bfloat16() for each in inputs)
+        loss = torch.zeros((), dtype=inputs[0].dtype)
+        for part, scores in _scores(hidden, weight, bias):
+            loss += _cost(scores, (hidden[part], weight, bias), targets[part], smoothing)
+            if any(wanted):
+                _into_gradient(scores, targets[part], smoothing)
+            before = int(part.start > 0)
+            if dX is not None:
+                _product(dX[part], scores, weight, 0)
+            if dW is not None:
+                _product(dW, scores.t(), hidden[part], before)
+            if db is not None:
+                torch.add(scores.sum(0), db if before else 0.0, out=db)
+        ctx.gradients = gradients
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError("the gradients of linear_cross_entropy serve one backward pass: call it again")
+        gradients, ctx.gradients = ctx.gradients, None  # let go of them, so that autograd need not copy
+        return *(None if each is None else each.mul_(scale) for each in gradients), None, None, None
+
+
+def _fits(*tensors: Tensor) -> bool:
+    """Whether the path of the CPU serves these tensors."""
+    kinds = {(each.device.type, each.dtype) for each in tensors}
+    return kinds in ({("cpu", torch.float32)}, {("cpu", torch.float64)})
+
+
+def _asked(hidden: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """The rows that something is asked of."""
+    rows = (targets != ignore_index).nonzero().flatten()
+    return (hidden, targets) if len(rows) == len(targets) else (hidden.index_select(0, rows), targets[rows])
+
+
+def _scores(hidden: Tensor, weight: Tensor, bias: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """The scores (n, V) of some rows after others, and which rows they are."""
+    rows = max(1, BLOCK // len(weight))
+    for begin in range(0, len(hidden), rows):
+        part = slice(begin, begin + rows)
+        yield part, torch.mm(hidden[part], weight.t()).add_(bias)  # by itself: in one with the product it is slower
+
+
+def _cost(scores: Tensor, layer: Layer, targets: Tensor, smoothing: float) -> Tensor:
+    """Put probabilities in the place of scores (n, V), those of a layer; returns the sum of what the targets cost."""
+    at = targets[:, None]
+    spread = smoothing * (scores.gather(1, at)[:, 0] - scores.mean(-1)).double() if smoothing else 0.0
+    _softmax_(scores)
+    share = scores.gather(1, at)[:, 0].double()
+    cost = -share.log()
+    faint = (share < FAINT).nonzero().flatten()
+    if len(faint):  # too faint to have a logarithm: from the scores, which are no longer there
+        hidden, weight, bias = layer
+        cost[faint] = F.cross_entropy(F.linear(hidden[faint], weight, bias).double(), targets[faint], reduction="none")
+    return (cost + spread).sum()
+
+
+def _into_gradient(shares: Tensor, targets: Tensor, smoothing: float) -> None:
+    """Put the scores' gradient, p minus what was asked for, in the place of the probabilities (n, V)."""
+    if smoothing:
+        shares.sub_(smoothing / shares.shape[-1])
+    at = targets[:, None]
+    shares.scatter_add_(1, at, shares.new_full(at.shape, smoothing - 1.0))
+
+
+def _product(out: Tensor, a: Tensor, b: Tensor, before: int) -> None:
+    """Write a b into `out`, or add it to what was there before."""
+    if out.dtype == a.dtype:
+        out.addmm_(a, b, beta=before)
+    elif before:
+        out.add_(a @ b)
+    else:
+        out.copy_(a @ b)
+
+
+def _softmax_(scores: Tensor) -> None:
+    """Softmax of each row where it lies: half the memory, and no second block to be fetched."""
+    if _softmax_is_sound_in_place(scores.dtype, scores.device):
+        torch.softmax(scores, -1, out=scores)
+    else:
+        scores.copy_(scores.softmax(-1))
+
+
+@cache
+def _softmax_is_sound_in_place(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether this torch's softmax may write over what it reads, which its documentation leaves open."""
+    scores = (torch.arange(7 * 10_001) % 9973).view(7, 10_001).to(device, dtype) / 1000
+    return torch.equal(torch.softmax(scores.clone(), -1), torch.softmax(scores, -1, out=scores))

@@ -1,0 +1,207 @@
+"""The scan by triton's kernels: which tier runs the loop, and the products before and after it.
+
+Shapes: T steps, B batch, D input, M hidden, G projected blocks, N blocks of pre-activations.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeVar
+
+import torch
+import triton
+from torch import Tensor
+from torch.nn import functional as F
+
+from rnncli.errors import RnnError, UsageError
+from rnncli.kernels.triton import TritonForm, on_chip, stepwise
+from rnncli.kernels.triton.recipes import RECIPES, Recipe
+
+StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
+Weights = tuple[Tensor, Tensor]  # (n*M, M) matrices, (k, M) vectors
+
+ROWS = 16
+"""Sequences in a program's tile: the least that a product on tensor cores takes."""
+COLUMNS = 32
+"""Hidden units in a program's tile, where a launch is a step."""
+
+
+def unroll(
+    form: TritonForm, x: Tensor, state: StateT, lengths: Tensor | None = None, tier: "type[Loop] | None" = None
+) -> tuple[Tensor, StateT]:
+    """As `scan_triton`; the tier is chosen where it is not given. Raises UsageError where x is not on a CUDA device."""
+    if not x.is_cuda and not triton.knobs.runtime.interpret:
+        raise UsageError(f"the triton backend runs on CUDA devices, not on {x.device.type}: use another --backend")
+    weight_x, bias, *others = form.weights
+    projected = F.linear(x, weight_x, bias)
+    others = [weight.to(projected.dtype) for weight in others]
+    dense = torch.cat([weight for weight in others if weight.dim() == 2])
+    vectors = torch.cat([projected.new_empty(0), *(weight for weight in others if weight.dim() == 1)])
+    ends = torch.full((x.shape[1],), x.shape[0]) if lengths is None else lengths
+    recipe = RECIPES[form.recipe]
+    loop = (tier or choose_tier(recipe, projected, dense))(recipe, form.activation, ends.to(x.device, torch.int32))
+    vectors = vectors.view(-1, dense.shape[1])
+    outputs, *last = Unrolled.apply(  # type: ignore[no-untyped-call]
+        loop, torch.is_grad_enabled(), projected, dense, vectors, *state
+    )
+    return outputs, type(state)(outputs[-1], *last)
+
+
+def choose_tier(recipe: Recipe, projected: Tensor, dense: Tensor) -> "type[Loop]":
+    """On chip where that fits into the shared memory a program can have: the matrices, and the tiles of two steps."""
+    M, size = dense.shape[1], dense.dtype.itemsize
+    matrices = (dense.shape[0] // M) * padded(M) ** 2 * size * (2 if precision() == "tf32x3" and size == 4 else 1)
+    tile = ROWS * padded(M)
+    tiles = tile * sum(4 if name.startswith("c") else size for name in recipe.values) + 3 * tile * size
+    return OnChip if matrices + tiles <= shared_memory(projected.device) else Stepwise
+
+
+def padded(M: int) -> int:
+    """The width of a tile that holds M columns: a power of two, and no less than products ask for."""
+    return int(max(16, triton.next_power_of_2(M)))
+
+
+def precision() -> str:
+    """How float32 is multiplied: by three tensor-core products, or one where torch is told that TF32 will do."""
+    return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+
+
+def shared_memory(device: torch.device) -> int:
+    """Bytes of shared memory that a program can have."""
+    if device.type != "cuda":
+        return 227 * 1024  # as much as the largest cards have
+    return int(getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", 48 * 1024))
+
+
+@dataclass(frozen=True)
+class Loop(ABC):
+    """A cell's loop over the steps, forward and backward, by one of the tiers; tapes and blocks as in `tiles`."""
+
+    recipe: Recipe
+    activation: str
+    lengths: Tensor  # (B,) int32
+
+    @abstractmethod
+    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **told: Any) -> None:
+        """Launch what computes all steps; `told` is known at compile time."""
+
+    def forward(self, projected: Tensor, tape: tuple[Tensor, ...], weights: Weights, keep: bool) -> None:
+        """Fill the tape from projected (T, B, G*M) and the first state in its slot 0."""
+        T, B, _ = projected.shape
+        tensors = (projected, tape, *weights, self.lengths)
+        self.run(False, tensors, T, B, weights[0].shape[1], KEEP=keep, **self.told)
+
+    def backward(
+        self, d_outputs: Tensor, d_state: tuple[Tensor, ...], d_blocks: Tensor, tape: list[Tensor], weights: Weights
+    ) -> None:
+        """Fill d_blocks (T + 1, B, N*M), zeros at T; d_state, of the last state, becomes that of the first."""
+        tensors = (d_outputs, d_state, d_blocks, tuple(tape), *weights, self.lengths)
+        self.run(True, tensors, *d_outputs.shape, **self.told)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What all kernels are told at compile time."""
+        cell = {"F": self.activation, "CELL": self.recipe, "ROWS": ROWS, "PRECISION": precision()}
+        return cell | {"enable_fp_fusion": True}
+
+    def new_tape(self, projected: Tensor, state: tuple[Tensor, ...], keep: bool) -> tuple[Tensor, ...]:
+        """Room for what the steps give, with the first state in it; all in the inputs' type but c, kept in float32."""
+        T, B, _ = projected.shape
+        recipe, found = self.recipe, []
+        for name in recipe.values[len(recipe.state) :]:
+            is_state = name in recipe.state
+            dtype = torch.float32 if name == "c" else projected.dtype
+            value = projected.new_empty(T + 1 if keep or is_state else 1, B, state[0].shape[1], dtype=dtype)
+            if is_state:
+                value[0] = state[recipe.state.index(name)]
+            found.append(value)
+        return tuple(found)
+
+
+class OnChip(Loop):
+    """One launch: a program takes its sequences through all steps, and holds the weights on chip."""
+
+    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **told: Any) -> None:
+        kernel = on_chip.backward if backward else on_chip.forward
+        warps = 8 if M > 32 else 4
+        kernel[(triton.cdiv(B, ROWS),)](*tensors, T, B, M=M, P=padded(M), num_warps=warps, **told)
+
+
+class Stepwise(Loop):
+    """A launch a step, or two; a program computes a tile of rows and columns."""
+
+    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **told: Any) -> None:
+        kernel = stepwise.backward if backward else stepwise.forward
+        grid = triton.cdiv(B, ROWS), triton.cdiv(M, COLUMNS)
+        launches = [(t, which) for t in range(T) for which in range(len(self.recipe.launches))]
+        for t, which in reversed(launches) if backward else launches:
+            kernel[grid](*tensors, t, B, WHICH=which, M=M, COLUMNS=COLUMNS, DEPTH=min(64, padded(M)), **told)
+
+    def backward(
+        self, d_outputs: Tensor, d_state: tuple[Tensor, ...], d_blocks: Tensor, tape: list[Tensor], weights: Weights
+    ) -> None:
+        super().backward(d_outputs, d_state, d_blocks, tape, weights)
+        dense, vectors = weights
+        M = dense.shape[1]
+        for term in self.recipe.terms:  # what the next step's launch does, where there is no next step
+            if 0 <= term.operand < len(d_state):
+                d = d_blocks[0, :, term.block * M : (term.block + 1) * M]
+                through = d @ dense[term.tile * M : (term.tile + 1) * M] if term.dense else d * vectors[term.tile]
+                d_state[term.operand].add_(through)
+
+
+class Unrolled(torch.autograd.Function):
+    """The loop under autograd; the products with the inputs are outside of it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, loop: Loop, keep: bool, projected: Tensor, dense: Tensor, vectors: Tensor, *state: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Outputs (T, B, M), then what the last state has beside h."""
+        weights = (dense.contiguous(), vectors.contiguous())
+        tape = loop.new_tape(projected, state, keep)
+        loop.forward(projected.contiguous(), tape, weights, keep)
+        if keep:
+            ctx.loop = loop
+            ctx.dtypes = [value.dtype for value in state]
+            ctx.save_for_backward(*weights, *tape)
+        h, *rest = (tape[new - len(state)] for new in loop.recipe.new)
+        return h[1:], *(value[-1].to(first.dtype, copy=True) for value, first in zip(rest, state[1:], strict=True))
+
+    @staticmethod
+    def backward(ctx: Any, d_outputs: Tensor, *d_last: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # else a second derivative would be nought, in silence
+            raise RnnError("the triton backend can be differentiated once: use --backend reference")
+        loop: Loop = ctx.loop
+        dense, vectors, *tape = ctx.saved_tensors
+        T, B, M = d_outputs.shape
+        d_h = torch.zeros(B, M, dtype=torch.float32, device=d_outputs.device)  # the last of the outputs has it
+        d_state = (d_h, *(value.to(torch.float32, copy=True).contiguous() for value in d_last))
+        d_blocks = d_outputs.new_zeros(T + 1, B, len(loop.recipe.blocks) * M)
+        loop.backward(d_outputs.contiguous(), d_state, d_blocks, tape, (dense, vectors))
+        d_blocks = d_blocks[:-1]
+        d_weights = weight_gradients(loop.recipe, tape, d_blocks)
+        d_first = (value.to(dtype) for value, dtype in zip(d_state, ctx.dtypes, strict=True))
+        return None, None, d_blocks[:, :, : loop.recipe.projected * M], *d_weights, *d_first
+
+
+def weight_gradients(recipe: Recipe, tape: list[Tensor], d_blocks: Tensor) -> Weights:
+    """Gradients of the matrices, one product for neighbours that see the same value, and of the vectors."""
+    T, B, _ = d_blocks.shape
+    M = tape[0].shape[2]
+
+    def seen(operand: int) -> Tensor:
+        old = operand < len(recipe.state)
+        value = tape[(recipe.new[operand] if old else operand) - len(recipe.state)]
+        return (value[:-1] if old else value[1:]).to(d_blocks.dtype)
+
+    dense, vectors = [], [d_blocks.new_empty(0, M)]
+    for (operand, is_dense, _), group in groupby(recipe.terms, lambda at: (at.operand, at.dense, at.block - at.tile)):
+        terms = list(group)
+        d = d_blocks[:, :, terms[0].block * M : (terms[-1].block + 1) * M]
+        if is_dense:
+            dense.append(d.reshape(T * B, -1).T @ seen(operand).reshape(T * B, M))
+        else:
+            each = d.unflatten(2, (-1, M))
+            vectors.append((each if operand < 0 else each * seen(operand)[:, :, None]).sum((0, 1)))
+    return torch.cat(dense), torch.cat(vectors)

@@ -1,0 +1,121 @@
+"""How features become a distribution over the words: over all of them alike, in classes, or a few at a time.
+
+Shapes: N predictions, M features, V words.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnncli.data.batching import IGNORED
+from rnncli.errors import UsageError
+from rnncli.kernels.linear import BLOCK, linear_cross_entropy, linear_judge
+
+DRAWN = 2_000
+"""Words that a sampled softmax draws for each batch."""
+
+FEWEST_WORDS, FEWEST_FEATURES = 10, 16
+"""What an adaptive softmax needs for its classes, and for the features that the rarest words are scored from."""
+
+
+@dataclass(frozen=True)
+class FullSoftmax:
+    """softmax(h W' + b), W (V, M) and b (V,)."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, h: Tensor) -> Tensor:
+        """Score all words: features (..., M) to logits (..., V)."""
+        return F.linear(h, self.weight, self.bias)
+
+    def loss(self, h: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """The sum of -log p of targets (N,) after features (N, M); smoothing as `cross_entropy_sum` has it."""
+        return linear_cross_entropy(h, self.weight, self.bias, targets, smoothing=smoothing, ignore_index=IGNORED)
+
+    def judge(self, h: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and how many targets are the likeliest word."""
+        return linear_judge(h, self.weight, self.bias, targets, ignore_index=IGNORED)
+
+    def expect(self, shares: Tensor) -> None:
+        """Make words as likely as shares (V,) say, before anything is known of the features."""
+        with torch.no_grad():
+            self.bias.copy_(shares.log())
+
+
+@dataclass(frozen=True)
+class SampledSoftmax(FullSoftmax):
+    """The full softmax, learned from a few words at a time: the targets of a batch, and `chances` (V,) of all others.
+
+    As Jean et al. 2015 (arXiv:1412.2007): each score has the logarithm of its word's chance to be drawn taken off, so
+    that on the average the gradient is that of all words.
+    """
+
+    chances: Tensor
+
+    def loss(self, h: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """The sum of -log p of targets (N,) among the words drawn; raises ValueError for smoothing."""
+        if smoothing:
+            raise ValueError("the sampled softmax smoothes no labels")
+        asked = (targets != IGNORED).nonzero().flatten()
+        others = torch.multinomial(self.chances, DRAWN, replacement=True)
+        words, places = torch.cat([targets[asked], others]).unique(return_inverse=True)
+        drawn = -torch.expm1(DRAWN * torch.log1p(-self.chances[words]))  # the chance to be among so many
+        scores = F.linear(h.index_select(0, asked), self.weight[words], self.bias[words] - drawn.log())
+        return F.cross_entropy(scores, places[: len(asked)], reduction="sum")
+
+
+def chances_by_rank(words: int) -> Tensor:
+    """How often each of V words is met where frequencies follow Zipf's law, for words numbered by frequency: (V,)."""
+    ranks = torch.arange(1, words + 1, dtype=torch.get_default_dtype())
+    return torch.log1p(1 / ranks) / math.log(words + 1)
+
+
+class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
+    """The adaptive softmax (Grave et al. 2017, arXiv:1609.04309), for words numbered by frequency.
+
+    The tenth of the words that is most frequent is scored at once, the next three tenths and the rest as two classes,
+    whose words are scored from M / 4 and M / 16 features, and only where they are asked for. Raises UsageError for
+    fewer than 10 words or 16 features.
+    """
+
+    def __init__(self, features: int, words: int) -> None:
+        for what, count, fewest in (("words", words, FEWEST_WORDS), ("units", features, FEWEST_FEATURES)):
+            if count < fewest:
+                raise UsageError(f"an adaptive softmax needs {fewest} {what} or more, not {count}")
+        super().__init__(features, words, [words // 10, words * 4 // 10], head_bias=True)
+
+    def logits(self, h: Tensor) -> Tensor:
+        """Log-probabilities of all words: features (..., M) to (..., V)."""
+        shares: Tensor = self.log_prob(h.flatten(0, -2))
+        return shares.view(*h.shape[:-1], -1)
+
+    def loss(self, h: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """The sum of -log p of targets (N,) after features (N, M); raises ValueError for smoothing."""
+        if smoothing:
+            raise ValueError("the adaptive softmax smoothes no labels")
+        asked = (targets != IGNORED).nonzero().flatten()
+        if not len(asked):
+            return h.sum() * 0.0
+        shares: Tensor = self(h.index_select(0, asked), targets[asked]).output
+        return -shares.sum()
+
+    @torch.no_grad()
+    def judge(self, h: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and how many targets are the likeliest word."""
+        rows = max(1, BLOCK // self.n_classes)
+        hits = [
+            (self.predict(some) == these).sum() for some, these in zip(h.split(rows), targets.split(rows), strict=True)
+        ]
+        return self.loss(h, targets), torch.stack(hits).sum()
+
+    @torch.no_grad()
+    def expect(self, shares: Tensor) -> None:
+        """Make words as likely as shares (V,) say, before anything is known of the features; in classes, all alike."""
+        ends = [0, *self.cutoffs]
+        classes = [shares[begin:end].sum() for begin, end in pairwise(ends[1:])]
+        self.head.bias.copy_(torch.cat([shares[: ends[1]], torch.stack(classes)]).log())

@@ -1,0 +1,46 @@
+"""A language model at work one step at a time, as decoding asks for it.
+
+Shapes: B streams, V words.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rnncli.models.stack import States
+
+if TYPE_CHECKING:
+    from rnncli.models.language_model import LanguageModel
+
+TABLE = 1 << 20
+"""Numbers; a larger table of projected words would take longer to fill than a few lines take to write."""
+
+
+class Stepper:
+    """Steps of a language model, for any number of streams and any cells: what hangs on no state is found beforehand.
+
+    The weights must stay as they are meanwhile, and nothing is dropped out. A step is the cell's own: what the scan's
+    backends gain, they gain over many.
+    """
+
+    def __init__(self, model: "LanguageModel") -> None:
+        cells: Any = model.stack.cells
+        self.model, self.cells, self.readout = model, list(cells), model.readout
+        words = model.embedding.weight
+        fits = len(words) * len(self.cells[0].bias) <= TABLE
+        self.projected = self._project(torch.arange(len(words), device=words.device)) if fits else None
+
+    def __call__(self, tokens: Tensor, states: States) -> tuple[Tensor, States]:
+        """Score what follows the tokens (B,): logits (B, V), and the states after them."""
+        x = self._project(tokens) if self.projected is None else self.projected[tokens]
+        after: States = []
+        for cell, state in zip(self.cells, states, strict=True):
+            x = cell.project(after[-1][0]) if after else x
+            after.append(cell.step(x, state))
+        return self.readout.logits(self.model.bridge(after[-1][0])), after
+
+    def _project(self, tokens: Tensor) -> Tensor:
+        """What the tokens (B,) are to the first cell, (B, G*M)."""
+        projected: Tensor = self.cells[0].project(self.model.read(tokens))
+        return projected

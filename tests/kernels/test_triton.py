@@ -1,0 +1,176 @@
+"""The triton backend against the reference: compiled where there is a CUDA device, else interpreted on the CPU."""
+
+import sys
+from typing import Any
+
+import pytest
+import torch
+from support.kinds import KINDS, KINDS_WITH_ACTIVATIONS
+
+from rnncli.cells import make_cell
+from rnncli.errors import RnnError, UsageError
+from rnncli.kernels.scan import choose_backend, scan
+
+pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
+
+from rnncli.kernels.triton.recipes import RECIPES
+from rnncli.kernels.triton.scan import Loop, OnChip, Stepwise, choose_tier, unroll
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+TIERS = [OnChip, Stepwise]
+LENGTHS = torch.tensor([3, 1, 2])
+
+
+def a_cell(kind: str, D: int, M: int, activation: str | None = None) -> Any:
+    torch.manual_seed(7)
+    cell: Any = make_cell(kind, D, M, activation=activation).to(DEVICE)
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.normal_(0, 1.5 / M**0.5)
+    return cell
+
+
+def results(
+    cell: Any, x: torch.Tensor, lengths: torch.Tensor | None = None, tier: type[Loop] | None = None
+) -> list[torch.Tensor]:
+    """Outputs, last state and all gradients, by a tier of the backend or by the reference."""
+    cell.zero_grad()
+    x = x.to(DEVICE, copy=True).requires_grad_()
+    state = cell.initial_state(x.shape[1])
+    if tier is None:
+        outputs, last = scan(cell, x, state, lengths, "reference")
+    else:
+        outputs, last = unroll(cell.triton_form(), x, state, lengths, tier)
+    loss = outputs.float().square().sum() + sum((k + 2) * field.float().sum() for k, field in enumerate(last))
+    loss.backward()
+    return [outputs, *last, x.grad, *(parameter.grad for parameter in cell.parameters())]
+
+
+def assert_equal(ours: list[torch.Tensor], wanted: list[torch.Tensor], tolerance: float) -> None:
+    for found, right in zip(ours, wanted, strict=True):
+        assert found.shape == right.shape
+        assert (found.double() - right.double()).norm() <= tolerance * right.double().norm().clamp(min=1e-3)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
+def test_equals_the_reference_where_sequences_end_early(kind: str, activation: str, tier: type[Loop]) -> None:
+    cell = a_cell(kind, 3, 5, activation)
+    x = torch.randn(3, 3, 3)
+    assert_equal(results(cell, x, LENGTHS, tier), results(cell, x, LENGTHS), 1e-5)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("T", "B", "D", "M"), [(1, 1, 3, 1), (2, 17, 2, 5), (2, 2, 3, 70)])
+def test_equals_the_reference_in_every_shape(kind: str, tier: type[Loop], T: int, B: int, D: int, M: int) -> None:
+    cell = a_cell(kind, D, M)
+    x = torch.randn(T, B, D)
+    assert_equal(results(cell, x, None, tier), results(cell, x), 1e-5)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("T", "B", "D", "M"), [(200, 33, 64, 64), (60, 16, 128, 128), (40, 70, 200, 200), (20, 64, 512, 512)]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_compiled_kernels_equal_the_reference(kind: str, T: int, B: int, D: int, M: int, dtype: torch.dtype) -> None:
+    """In the tier that is chosen, against float64; half precision by the size of its rounding."""
+    cell = a_cell(kind, D, M)
+    x = torch.randn(T, B, D)
+    lengths = torch.randint(1, T + 1, (B,))
+    wanted = results(a_cell(kind, D, M).double(), x.double(), lengths)
+    ours = cell.to(dtype)
+    chosen = choose_tier(
+        RECIPES[kind], x.to(DEVICE, dtype), torch.cat([w for w in ours.triton_form().weights[2:] if w.dim() == 2])
+    )
+    assert_equal(results(ours, x.to(dtype), lengths, chosen), wanted, 1e-5 if dtype == torch.float32 else 0.05)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_is_off_by_its_rounding(kind: str, tier: type[Loop]) -> None:
+    cell = a_cell(kind, 3, 5)
+    x = torch.randn(3, 3, 3)
+    wanted = results(cell, x, LENGTHS)
+    assert_equal(results(cell.half(), x.half(), LENGTHS, tier), wanted, 0.01)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_kept_where_nothing_goes_backward(
+    kind: str, tier: type[Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = a_cell(kind, 3, 5)
+    x = torch.randn(3, 3, 3, device=DEVICE)
+    tapes = []
+    forward = tier.forward
+    monkeypatch.setattr(
+        tier, "forward", lambda self, x, tape, *rest: (tapes.append(tape), forward(self, x, tape, *rest))
+    )
+    with torch.no_grad():
+        outputs, last = unroll(cell.triton_form(), x, cell.initial_state(3), LENGTHS, tier)
+        wanted, wanted_last = scan(cell, x, cell.initial_state(3), LENGTHS, "reference")
+    assert_equal([outputs, *last], [wanted, *wanted_last], 1e-5)
+    assert sum(len(value) for value in tapes[0]) == 4 * len(last) + len(tapes[0]) - len(last)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("filler", [1e30, float("nan")])
+def test_padding_changes_no_bit(tier: type[Loop], filler: float) -> None:
+    cell = a_cell("lstm", 3, 5)
+    x = torch.randn(3, 3, 3, device=DEVICE)
+    clean = scan(cell, x, cell.initial_state(3), LENGTHS, "triton")[0]
+    x[1:, 1], x[2:, 2] = filler, filler
+    assert torch.equal(scan(cell, x, cell.initial_state(3), LENGTHS, "triton")[0], clean)
+
+
+@pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
+def test_neither_overflows_nor_hides_a_nan(kind: str, activation: str) -> None:
+    cell = a_cell(kind, 1, 2, activation)
+    x = torch.tensor([[[-3e4]], [[3e4]], [[float("nan")]]])
+    ours = results(cell, x, None, OnChip)
+    assert ours[0][:2].isfinite().all()
+    assert ours[0][2].isnan().all()
+    assert_equal([ours[0][:2]], [results(cell, x)[0][:2]], 1e-5)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    cell = a_cell("elman", 1, 2)
+    outputs, _ = unroll(cell.triton_form(), torch.ones(1, 1, 1, device=DEVICE), cell.initial_state(1))
+    with pytest.raises(RnnError, match="the triton backend can be differentiated once"):
+        torch.autograd.grad(outputs.sum(), cell.weight_h, create_graph=True)
+
+
+def test_small_cells_are_held_on_chip() -> None:
+    def tier(kind: str, M: int, dtype: torch.dtype) -> type[Loop]:
+        matrices = torch.empty(sum(term.dense for term in RECIPES[kind].terms) * M, M, dtype=dtype)
+        return choose_tier(RECIPES[kind], matrices, matrices)
+
+    assert tier("elman", 128, torch.float32) is tier("lstm:none", 128, torch.bfloat16) is OnChip
+    assert tier("elman", 200, torch.float32) is tier("lstm:full", 128, torch.bfloat16) is Stepwise
+
+
+def test_is_chosen_by_name_alone_and_refuses_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = a_cell("rated", 3, 5)
+    assert choose_backend(cell, "triton", DEVICE) == "triton" != choose_backend(cell, "auto", DEVICE)
+    with pytest.raises(UsageError, match="computes in float32, float16 and bfloat16, not float64: use --backend"):
+        choose_backend(cell, "triton", DEVICE, torch.float64)
+    monkeypatch.setattr(cell, "triton_form", lambda: None)
+    with pytest.raises(UsageError, match="the triton backend has no kernels for rated: use --backend"):
+        choose_backend(cell, "triton", DEVICE)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(UsageError, match=r"needs triton \(pip install 'rnncli\[triton\]'\): use --backend"):
+        choose_backend(cell, "triton", DEVICE)
+
+
+def test_without_a_device_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = make_cell("elman", 3, 5)
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with pytest.raises(UsageError, match="the triton backend runs on CUDA devices, not on cpu"):
+        unroll(cell.triton_form(), torch.randn(2, 1, 3), cell.initial_state(1))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="the triton backend needs a CUDA device: use --backend"):
+        choose_backend(cell, "triton")
