@@ -66,7 +66,7 @@ def solve(vectors: WordVectors, a: str, b: str, c: str, metric: str, top: int) -
 
     euclidean: the distance to x_a - x_b + x_c; cosine: the similarity with the sum of the unit vectors (3CosAdd);
     3cosmul: cos(w, a) cos(w, c) / cos(w, b), all moved into 0..1 (Levy and Goldberg 2014). Raises UsageError as
-    `WordVectors.rows`, and for another metric.
+    `WordVectors.rows`, for another metric, and where there are no other words.
     """
     if metric not in METRICS:
         raise UsageError(f"--metric must be one of {', '.join(METRICS)}, not {metric!r}")
@@ -74,6 +74,8 @@ def solve(vectors: WordVectors, a: str, b: str, c: str, metric: str, top: int) -
     scores = _scores(vectors, asked, metric)
     places = _best(scores, asked, top)[0]
     found = [(vectors.words[place], float(scores[0, place])) for place in places if scores[0, place] > -np.inf]
+    if not found:
+        raise UsageError("there is no word but those asked about: take vectors of more words")
     if metric == "euclidean":
         return [Near(word, float(np.sqrt(max(0.0, -score)))) for word, score in found]
     return [Near(word, score) for word, score in found]

@@ -114,7 +114,8 @@ def _shared(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    """Write a picture and close it; raises RnnError where none can be written."""
+    """Write a picture, as a PNG where its name says nothing, and close it; raises RnnError where none can be written."""
+    path = path if path.suffix else path.with_suffix(".png")
     try:
         figure.savefig(path, dpi=_DPI)
     except (OSError, ValueError) as error:

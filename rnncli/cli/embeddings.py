@@ -1,5 +1,6 @@
 """`rnn embeddings`: look at word vectors, and carry them from one program to another."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -122,16 +123,19 @@ def import_file(
     ],
     name: Annotated[str | None, typer.Option(help="The name they are to go by; else the file's.")] = None,
     limit: Limit = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Give the name to these, if others have it.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Keep the vectors of a file under a name, which `--vectors` and `--embeddings` take, quick to read."""
     from rnncli.data.vectors import read_vectors, vectors_dir, write_vectors
 
-    name = name or file.name.split(".")[0]
+    name = name or re.sub(r"(\.(txt|bin|vec|glove|npz|gz))+$", "", file.name)
     if not name.strip() or not name.isprintable() or "/" in name or name in (".", ".."):
         raise UsageError(f"--name {name!r} cannot be a file's name")
-    vectors = read_vectors(file, limit)
     target = vectors_dir() / f"{name}.npz"
+    if target.exists() and not replace:
+        raise UsageError(f"{target} is there already: take another --name, or --replace")
+    vectors = read_vectors(file, limit)
     write_vectors(vectors, target, "npz")
     V, D = vectors.matrix.shape
     if as_json:

@@ -53,11 +53,17 @@ class SentenceStream:
         """Of so many sequences of the first part, one is held out: a tenth at most, and no more than are needed."""
         return max(10, self.parts[0].sequences // HELD_OUT)
 
-    def held_out(self) -> list[list[int]]:
+    def held_out(self) -> Iterator[Ids]:
         """The sequences that are kept for validation."""
         if self.apart:
-            return [ids.tolist() for ids in self._sequences(self.apart.ids)]
-        return [ids.tolist() for place, ids in enumerate(self._sequences(self.parts[0].ids)) if self._is_held(place)]
+            yield from self._sequences(self.apart.ids)
+        else:
+            yield from (ids for place, ids in enumerate(self._sequences(self.parts[0].ids)) if self._is_held(place))
+
+    def everything(self) -> Iterator[Ids]:
+        """All sequences of the parts, those held out as well."""
+        for part in self.parts:
+            yield from self._sequences(part.ids)
 
     def sequences(self) -> Iterator[Ids]:
         """All training sequences in their order."""

@@ -1,11 +1,15 @@
 """wiki-lm: a language model of running prose, sentence by sentence, read from shards that are never loaded whole."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, lasting, load_corpus
+from rnncli.data.shards import VOCABULARY
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
@@ -16,10 +20,17 @@ from rnncli.training.settings import option, retuned
 if TYPE_CHECKING:
     from torch import nn
 
-    from rnncli.data.streams import Part, SentenceStream
+    from rnncli.data.batching import Batch
+    from rnncli.data.streams import Ids, Part, SentenceStream
     from rnncli.training.experiment import Experiment, Metrics
 
 TOKENIZER = "wiki-words"
+
+FEWEST = 20
+"""Sequences; from fewer nothing can be learned and held out."""
+
+POOL = 4096
+"""Sequences that are measured together, neighbours in length side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +93,17 @@ def settle(config: WikiConfig) -> WikiConfig:
 
 
 def _lasting(spec: str) -> str:
-    return spec if _prepared(spec) else lasting(spec)
+    if not _prepared(spec):
+        return lasting(spec)
+    return str(Path(spec).absolute()) if "/" in spec else spec
 
 
 def _prepared(spec: str) -> bool:
-    """Whether a name stands for what `rnn data prepare` made."""
-    return "/" not in spec and (data_dir() / spec / "index.json").is_file()
+    """Whether a name, or the path of a folder, stands for what `rnn data prepare` made, or was about to make."""
+    if "/" in spec:
+        return (Path(spec) / VOCABULARY).is_file()
+    folder = data_dir() / spec
+    return (folder / VOCABULARY).is_file() or (folder.with_name(f"{spec}.part").is_dir() and not Path(spec).exists())
 
 
 def read_source(specs: Sequence[str], tokenizer: str = TOKENIZER) -> Source:
@@ -131,8 +147,6 @@ def _read_texts(specs: Sequence[str], tokenizer: str) -> Source:
         for texts in ([corpus.text for corpus in corpora], [corpus.held_out for corpus in corpora])
     )
     name = " + ".join(corpus.name for corpus in corpora)
-    if len(lines) < 20:
-        raise RnnError(f"{name} has {len(lines)} lines with words: twenty are the least to learn from")
     vocabulary = Vocabulary.of(lines)
     learned, apart = part(lines), part(held_out) if held_out else None
     fingerprint = hashlib.sha256(" ".join(vocabulary.words).encode() + learned.ids.tobytes()).hexdigest()
@@ -141,7 +155,7 @@ def _read_texts(specs: Sequence[str], tokenizer: str) -> Source:
 
 
 def _lines(text: str, tokenize: Callable[[str], list[str]]) -> list[list[str]]:
-    return [words for line in text.splitlines() if (words := tokenize(line))]
+    return [words for line in text.split("\n") if (words := tokenize(line))]
 
 
 def cut_vocabulary(words: Sequence[str], size: int, kept: Sequence[str]) -> tuple[Vocabulary, Any]:
@@ -179,8 +193,22 @@ def read_prose(config: WikiConfig) -> Prose:
     from rnncli.data.streams import SentenceStream
 
     source = read_source(config.corpus)
+    _check_sequences(source, config.longest)
     vocabulary, remap = cut_vocabulary(source.words, config.vocab_size, config.keep_words)
     return Prose(source, vocabulary, SentenceStream(source.parts, remap, config.longest, source.apart))
+
+
+def _check_sequences(source: Source, longest: int) -> None:
+    """Raise RnnError where sequences are too few to learn from, or so long that most of them would go unread."""
+    sequences = sum(part.sequences for part in source.parts)
+    if sequences < FEWEST:
+        raise RnnError(f"{source.name} has {sequences} sequences: {FEWEST} are the least to learn from")
+    mean = sum(len(part.ids) for part in source.parts) / sequences
+    if mean > longest:
+        raise RnnError(
+            f"the sequences of {source.name} have {mean:,.0f} words on the average, of which --longest {longest} would "
+            "leave most unread: take a text with a sentence a line, or a greater --longest"
+        )
 
 
 def build(config: WikiConfig, device: str) -> "Experiment":
@@ -200,7 +228,7 @@ def build(config: WikiConfig, device: str) -> "Experiment":
         "tokenizer": prose.source.tokenizer,
         "vocabulary": list(prose.vocabulary.tokens),
     }
-    held_out = Sentences.of(prose.stream.held_out()).to(place)
+    held_out = Sentences.of([ids.tolist() for ids in prose.stream.held_out()]).to(place)
     stream = prose.stream
     model: Any = build_model(config, payload).to(device)
     model.expect(stream.frequencies(len(prose.vocabulary)).to(place))
@@ -219,9 +247,10 @@ def build(config: WikiConfig, device: str) -> "Experiment":
 def _about(prose: Prose) -> str:
     stream = prose.stream
     tokens = sum(len(part.ids) for part in stream.parts)
-    sequences = sum(stream.count(part) for part in range(len(stream.parts)))
+    sequences = sum(part.sequences for part in stream.parts)
+    learned = sum(stream.count(part) for part in range(len(stream.parts)))
     return (
-        f"{prose.source.name}: {tokens:,} tokens in {sequences:,} sequences to learn, "
+        f"{prose.source.name}: {tokens:,} tokens in {sequences:,} sequences, {learned:,} of them to learn, "
         f"{len(prose.vocabulary.words):,} of {len(prose.source.words):,} words"
     )
 
@@ -248,24 +277,27 @@ def build_model(config: WikiConfig, payload: Mapping[str, Any]) -> "nn.Module":
 class EvaluateOptions:
     """What to evaluate on."""
 
-    corpus: tuple[str, ...] = option((), "Evaluate on all of this text, a sentence a line, not on what was held out.")
+    corpus: tuple[str, ...] = option(
+        (), "Evaluate on this text, a sentence a line (ptb: on its own validation text), not on what was held out."
+    )
 
 
-def evaluation_sentences(trained: Trained, options: EvaluateOptions) -> list[list[int]]:
+def evaluation_stream(trained: Trained, options: EvaluateOptions) -> "Iterator[Ids]":
     """The sequences to measure on, numbered: of another text, or those that training held out.
 
-    Raises UsageError where what it learned from has changed or cannot be read again.
+    Of a text that has a part to validate on, it is that part. Raises UsageError where what it learned from has changed
+    or cannot be read again.
     """
+    import numpy as np
+
+    from rnncli.data.streams import SentenceStream
+
     config: WikiConfig = trained.config
     if options.corpus:
         source = read_source(options.corpus, trained.payload["tokenizer"])
         numbers = Vocabulary(tuple(trained.payload["vocabulary"])).encode((*SPECIALS, *source.words))
-        import numpy as np
-
-        from rnncli.data.streams import SentenceStream
-
-        stream = SentenceStream(source.parts, np.array(numbers, dtype=np.int64), config.longest)
-        return [*stream.held_out(), *(ids.tolist() for ids in stream.sequences())]
+        parts = [source.apart] if source.apart else source.parts
+        return SentenceStream(parts, np.array(numbers, dtype=np.int64), config.longest).everything()
     trained.check_readable()
     prose = read_prose(config)
     trained.check_unchanged(prose.source.name, prose.source.fingerprint)
@@ -273,17 +305,24 @@ def evaluation_sentences(trained: Trained, options: EvaluateOptions) -> list[lis
 
 
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
-    """Loss, perplexity, accuracy over all predicted words, ENDs included, and the share of them that are UNKNOWN."""
+    """Loss, perplexity, accuracy over all predicted words and ENDs; the share of the words that are UNKNOWN."""
+    import numpy as np
+
     from rnncli.data.batching import Sentences
     from rnncli.training.metrics import prediction_metrics
 
-    sequences = evaluation_sentences(trained, options)
-    words = sum(map(len, sequences))
-    return {
-        **prediction_metrics(trained.model, Sentences.of(sequences).in_order(64)),
-        "unknown": sum(sequence.count(UNKNOWN) for sequence in sequences) / max(1, words),
-        "sequences": len(sequences),
-    }
+    counts = Counter[str]()
+
+    def batches() -> "Iterator[Batch]":
+        sequences = evaluation_stream(trained, options)
+        while pool := list(islice(sequences, POOL)):
+            counts["sequences"] += len(pool)
+            counts["words"] += sum(map(len, pool))
+            counts["unknown"] += sum(int(np.count_nonzero(ids == UNKNOWN)) for ids in pool)
+            yield from Sentences.of([ids.tolist() for ids in pool]).in_order(64)
+
+    metrics = prediction_metrics(trained.model, batches())
+    return {**metrics, "unknown": counts["unknown"] / max(1, counts["words"]), "sequences": counts["sequences"]}
 
 
 def evaluated(trained: Trained, options: EvaluateOptions) -> str:

@@ -88,6 +88,8 @@ def start_from_vectors(config: WordSettings, model: Any, tokens: Sequence[str]) 
         folded.setdefault(word.lower(), row)
     found = {number: vectors.numbers.get(token, folded.get(token)) for number, token in enumerate(tokens)}
     rows = {number: row for number, row in found.items() if row is not None}
+    if not rows:
+        raise UsageError(f"no word of the vocabulary has a vector in {config.embeddings}: take vectors of its language")
     model.start_from(torch.tensor(list(rows)), torch.from_numpy(vectors.matrix[list(rows.values())]))
     kept = "kept as they are" if config.freeze_embeddings else "to go on from"
     return f"vectors for {len(rows):,} of {len(tokens):,} words from {config.embeddings}, {kept}"

@@ -121,7 +121,8 @@ def test_nothing_covered_has_no_accuracy() -> None:
 
 def test_two_words_in_all_leave_no_answer() -> None:
     vectors = WordVectors(("a", "b"), np.eye(2, dtype="f4"))
-    assert solve(vectors, "a", "b", "a", "cosine", 5) == []
+    with pytest.raises(UsageError, match="there is no word but those asked about"):
+        solve(vectors, "a", "b", "a", "cosine", 5)
     assert judge(vectors, Category("x", [("a", "b", "a", "b")]), "cosine") == [False]
 
 

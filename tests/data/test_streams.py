@@ -35,7 +35,8 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> SentenceStream:
 
 def test_every_sentence_is_learned_once_or_held_out(stream: SentenceStream) -> None:
     first, second = random_sentences(95, 1), random_sentences(40, 2)
-    assert stream.held_out() == first[9::10]
+    assert [ids.tolist() for ids in stream.held_out()] == first[9::10]
+    assert [ids.tolist() for ids in stream.everything()] == first + second
     learned = [ids for place, ids in enumerate(first) if place % 10 != 9] + second
     assert [ids.tolist() for ids in stream.sequences()] == learned
     batches = list(stream.batches(8, 0, 0, CPU))

@@ -51,7 +51,7 @@ def test_a_text_is_read_sentence_by_sentence(text: Path) -> None:
     config = training.config
     assert isinstance(config, WikiConfig)
     prose = wiki_lm.read_prose(config)
-    assert len(prose.stream.held_out()) == 4
+    assert len(list(prose.stream.held_out())) == 4
     trained = load(training.run.folder / "best.safetensors")
     metrics = evaluate(trained, EvaluateOptions())
     assert (metrics["sequences"], metrics["unknown"]) == (4, pytest.approx(1 / 5))
@@ -63,18 +63,21 @@ def test_a_text_is_read_sentence_by_sentence(text: Path) -> None:
 
 def test_too_little_is_refused(text: Path) -> None:
     text.write_text("one line\n")
-    with pytest.raises(RnnError, match="mine has 1 lines with words: twenty are the least to learn from"):
+    with pytest.raises(RnnError, match="mine has 1 sequences: 20 are the least to learn from"):
         train(corpus=(str(text),))
 
 
-def test_prepared_shards_are_what_the_same_text_is(text: Path, rnn) -> None:
+def test_prepared_shards_are_what_the_same_text_is(text: Path, home: Path, rnn) -> None:
     assert rnn(f"data prepare {text} --name shards").code == 0
     by_shards, by_text = (
         wiki_lm.read_prose(resolve(TASK, {"corpus": (spec,)})).stream for spec in ("shards", str(text))
     )
     assert isinstance(by_shards.parts[0].ids, np.memmap)
     assert [ids.tolist() for ids in by_shards.sequences()] == [ids.tolist() for ids in by_text.sequences()]
-    assert by_shards.held_out() == by_text.held_out()
+    assert [ids.tolist() for ids in by_shards.held_out()] == [ids.tolist() for ids in by_text.held_out()]
+    shards = str(home / "data" / "shards")
+    assert wiki_lm.settle(WikiConfig(corpus=(shards,))).corpus == (shards,)  # by the path of the folder, too
+    assert wiki_lm.read_source((shards,)).fingerprint == wiki_lm.read_source(("shards",)).fingerprint
     with pytest.raises(UsageError, match="shards is prepared: give it as the only --corpus"):
         wiki_lm.read_source(("shards", str(text)))
 
@@ -96,6 +99,27 @@ def test_a_corpus_with_its_own_text_to_validate_on(home: Path, monkeypatch: pyte
     assert prose.source.tokenizer == "spaced-words"
     assert prose.vocabulary.words == ("a", "b")
     a, b = prose.vocabulary.encode("ab")
-    assert prose.stream.held_out() == [[b, a], [UNKNOWN, b]]
+    assert [ids.tolist() for ids in prose.stream.held_out()] == [[b, a], [UNKNOWN, b]]
     assert [ids.tolist() for ids in prose.stream.sequences()] == [[a, UNKNOWN, b]] * 20
     assert prose.stream.batches_per_epoch(8) == 3
+
+
+def test_what_is_half_made_says_how_to_finish_it(home: Path) -> None:
+    (home / "data" / "half.part").mkdir(parents=True)
+    with pytest.raises(RnnError, match="shards half are half-made: run the same `rnn data prepare` again"):
+        train(corpus=("half",))
+
+
+def test_sequences_that_would_go_unread_are_refused(text: Path) -> None:
+    text.write_text("\n".join(["word " * 30] * 40))
+    with pytest.raises(RnnError, match=r"mine have 31 words on the average, of which --longest 20 would leave most"):
+        train(corpus=(str(text),), longest=20)
+    assert train(corpus=(str(text),), longest=31).trainer.progress.finished
+
+
+def test_a_text_with_a_part_to_validate_on_is_measured_on_that(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = load(train(corpus=(str(text),)).run.folder / "best.safetensors")
+    cut = Corpus("cut", "the cat\n" * 20, "here", held_out="cat the dog\n", tokenizer="spaced-words")
+    monkeypatch.setattr(wiki_lm, "load_corpus", lambda spec: cut)
+    metrics = evaluate(trained, EvaluateOptions(corpus=("cut",)))
+    assert (metrics["sequences"], metrics["unknown"]) == (1, pytest.approx(1 / 3))

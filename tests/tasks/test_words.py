@@ -50,6 +50,13 @@ def test_words_of_the_file_get_its_vectors_and_all_else_starts_as_ever(home: Pat
     assert torch.equal(begun[others], by_chance[others])
 
 
+def test_vectors_of_other_words_are_refused(home: Path, tmp_path: Path) -> None:
+    strange = WordVectors(("zzz", "yyy"), np.ones((2, 3), dtype="f4"))
+    write_vectors(strange, tmp_path / "strange.txt", "word2vec")
+    with pytest.raises(UsageError, match=r"no word of the vocabulary has a vector in .*strange\.txt"):
+        start("strange", embeddings=str(tmp_path / "strange.txt"))
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_frozen_vectors_stay_and_tuned_ones_move(home: Path, file: str, tied: bool) -> None:
     for frozen in (True, False):
