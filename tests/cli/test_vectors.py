@@ -221,11 +221,11 @@ def test_the_size_of_the_vectors_goes_over_the_default(world: Path) -> None:
     assert task.settle(resolve(task, {"embeddings": str(world), "embedding": 5})).embedding == 5
 
 
-def test_a_name_that_is_taken_stays_with_its_vectors(home: Path, rnn: Callable[[str], Ran]) -> None:
+def test_a_name_that_is_taken_stays_with_its_vectors(home: Path, rnn) -> None:
     for size, name in ((2, "glove.6B.50d.txt"), (3, "glove.6B.100d.txt")):
         (home / name).write_text(f"1 {size}\nword{' 1' * size}\n")
         assert rnn(f"embeddings import {home / name}").code == 0
     again = rnn(f"embeddings import {home / 'glove.6B.50d.txt'}")
-    assert (again.code, "take another --name, or --replace" in again.error) == (2, True)
+    assert (again.code, "take another --name, or --replace" in again.err) == (2, True)
     assert rnn(f"embeddings import {home / 'glove.6B.100d.txt'} --name glove.6B.50d --replace --json").code == 0
-    assert "of size 3" in rnn("embeddings export all.txt --vectors glove.6B.50d").output
+    assert "of size 3" in rnn(f"embeddings export {home}/all.txt --vectors glove.6B.50d").out
