@@ -21,6 +21,9 @@ it would fetch a larger block from the kernel, page by page, at every step."""
 FEWEST = 1_000_000
 """Scores (N times V) from which on this is faster than torch's own operations, one after the other."""
 
+ROUNDED_FROM = 256
+"""Predictions from which on bfloat16 is faster; with fewer, rounding the weights takes longer than it saves."""
+
 FAINT = 1e-30
 """Probabilities; a smaller one may have been rounded, down to 0."""
 
@@ -77,7 +80,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         wanted = [learning and needed for needed in ctx.needs_input_grad[:3]]
         gradients = [torch.empty_like(each) if want else None for each, want in zip(inputs, wanted, strict=True)]
         dX, dW, db = gradients
-        if may_round(hidden):
+        if len(hidden) >= ROUNDED_FROM and may_round(hidden):
             hidden, weight, bias = (each.bfloat16() for each in inputs)
         loss = torch.zeros((), dtype=inputs[0].dtype)
         for part, scores in _scores(hidden, weight, bias):

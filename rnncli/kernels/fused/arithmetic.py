@@ -138,6 +138,25 @@ def multiply(a: Any, weight: Any, out: Any) -> None:
 
 
 @compiled
+def turned(weight: Any) -> Any:
+    """A weight (N, K) as rows are multiplied by it, (K, N)."""
+    out = np.empty((weight.shape[1], weight.shape[0]), weight.dtype)
+    for n in range(weight.shape[0]):
+        for k in range(weight.shape[1]):
+            out[k, n] = weight[n, k]
+    return out
+
+
+@compiled
+def added(a: Any, b: Any) -> Any:
+    """The sum of a and b, both (B, M), in the place of a."""
+    for row in range(a.shape[0]):
+        for m in range(a.shape[1]):
+            a[row, m] += b[row, m]
+    return a
+
+
+@compiled
 def begin(first: Any, T: int) -> Any:
     """Room for a state's field before and after T steps, (T+1, B, M), of which only the first (B, M) is known."""
     values = np.empty((T + 1, first.shape[0], first.shape[1]), first.dtype)
@@ -148,9 +167,9 @@ def begin(first: Any, T: int) -> Any:
 @compiled
 def project(x: Any, weight: Any, out: Any) -> None:
     """Set out (T, B, G) to the product of x (T, B, D) and weight (G, D), turned."""
-    turned = weight.T.copy()
+    columns = turned(weight)
     for t in range(len(x)):
-        multiply(x[t], turned, out[t])
+        multiply(x[t], columns, out[t])
 
 
 @compiled

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rnncli.kernels.fused.arithmetic import (
     activate,
+    added,
     begin,
     compiled,
     deactivate,
@@ -16,6 +17,7 @@ from rnncli.kernels.fused.arithmetic import (
     input_gradients,
     multiply,
     project,
+    turned,
 )
 from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, weight_gradient
 
@@ -53,9 +55,9 @@ def whole_ahead(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any, we
     """All of the way forward."""
     h = begin(h0, len(x))
     project(x, weight_x, h[1:])
-    turned, product = weight.T.copy(), np.empty_like(h0)
+    columns, product = turned(weight), np.empty_like(h0)
     for t in range(len(x)):
-        multiply(h[t], turned, product)
+        multiply(h[t], columns, product)
         ahead(t, ends, f, h, bias, product)
     return (h,)
 
@@ -67,7 +69,7 @@ def whole_back(ends: Any, f: int, x: Any, weight_x: Any, weight: Any, h: Any, d_
     for t in range(len(x) - 1, -1, -1):
         back(t, ends, f, h, d_outputs, d_gates, through, beside)
         multiply(d_gates[t], weight, through)
-    return (*input_gradients(d_gates, x, weight_x), through + beside, gather(d_gates, h))
+    return (*input_gradients(d_gates, x, weight_x), added(through, beside), gather(d_gates, h))
 
 
 class ElmanKernel(Kernel):

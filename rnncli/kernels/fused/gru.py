@@ -1,7 +1,7 @@
 """Both forms of the GRU, fused: of each step the three gates are kept.
 
-Reset-before has two products a step, for the second takes what the first lets through. Reset-after has one; what it gives
-the candidate, with its bias, is kept too, for r's gradient.
+Reset-before has two products a step, for the second takes what the first lets through. Reset-after has one; what it
+gives the candidate, with its bias, is kept too, for r's gradient.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rnncli.kernels.fused.arithmetic import (
     activate,
+    added,
     begin,
     compiled,
     deactivate,
@@ -22,6 +23,7 @@ from rnncli.kernels.fused.arithmetic import (
     project,
     sigmoid,
     total,
+    turned,
 )
 from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, bias_gradient, weight_gradient
 
@@ -106,7 +108,7 @@ def before_ahead(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any, w
     (T, B, _), M = x.shape, h0.shape[1]
     h, gates = begin(h0, T), np.empty((T, B, 3 * M), x.dtype)
     project(x, weight_x, gates)
-    both_weight, inner_weight = weight[: 2 * M].T.copy(), weight[2 * M :].T.copy()
+    both_weight, inner_weight = turned(weight[: 2 * M]), turned(weight[2 * M :])
     product, let, inner = np.empty((B, 2 * M), x.dtype), np.empty_like(h0), np.empty_like(h0)
     for t in range(T):
         multiply(h[t], both_weight, product)
@@ -132,7 +134,7 @@ def before_back(
     d_weight = np.empty_like(weight)
     d_weight[: 2 * M] = gather(gates[:, :, : 2 * M], h)
     d_weight[2 * M :] = gather(gates[:, :, 2 * M :], let)
-    return (*input_gradients(gates, x, weight_x), through + beside, d_weight)
+    return (*input_gradients(gates, x, weight_x), added(through, beside), d_weight)
 
 
 class ResetBeforeKernel(Kernel):
@@ -225,9 +227,9 @@ def after_ahead(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any, we
     (T, B, _), M = x.shape, h0.shape[1]
     h, gates, inner = begin(h0, T), np.empty((T, B, 3 * M), x.dtype), np.empty((T, B, M), x.dtype)
     project(x, weight_x, gates)
-    turned, product = weight.T.copy(), np.empty((B, 3 * M), x.dtype)
+    columns, product = turned(weight), np.empty((B, 3 * M), x.dtype)
     for t in range(T):
-        multiply(h[t], turned, product)
+        multiply(h[t], columns, product)
         after(t, ends, f, gates, h, inner, bias, bias_hh, product)
     return h, gates, inner
 
@@ -239,7 +241,7 @@ def after_whole_back(
     x: Any,
     weight_x: Any,
     weight: Any,
-    bias_hh: Any,
+    _bias_hh: Any,
     h: Any,
     gates: Any,
     inner: Any,
@@ -255,7 +257,7 @@ def after_whole_back(
         multiply(sums, weight, through)
     d_weight[: 2 * M] = gather(gates[:, :, : 2 * M], h)
     d_weight[2 * M :] = gather(inner, h)
-    return (*input_gradients(gates, x, weight_x), through + beside, d_weight, total(inner))
+    return (*input_gradients(gates, x, weight_x), added(through, beside), d_weight, total(inner))
 
 
 class ResetAfterKernel(Kernel):

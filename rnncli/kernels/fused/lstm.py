@@ -1,7 +1,7 @@
 """The LSTM with each kind of peepholes, fused: of each step i, f, the new content g and o are kept, and c.
 
-Full peepholes have two products a step: what the new c gives o is had in one with what it gives the next i and f. `peep`
-(B, 3 M) holds for i and f what the old c gives, for o what the new one gives; on the way back it holds their gradients.
+Full peepholes have two products a step: what the new c gives o is had in one with what it gives the next i and f.
+`peep` (B, 3 M) holds for i and f what the old c gives, for o what the new one gives; `d_peep` the gradients of these.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rnncli.kernels.fused.arithmetic import (
+    added,
     begin,
     compiled,
     gather,
@@ -20,7 +21,7 @@ from rnncli.kernels.fused.arithmetic import (
     project,
     sigmoid,
     tanh,
-    total,
+    turned,
 )
 from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, bias_gradient, weight_gradient
 
@@ -121,9 +122,9 @@ def whole_ahead(
     T, B, _ = x.shape
     h, c, gates = begin(h0, T), begin(c0, T), np.empty((T, B, bias.size), x.dtype)
     project(x, weight_x, gates)
-    turned, product = weight.T.copy(), np.empty((B, bias.size), x.dtype)
+    columns, product = turned(weight), np.empty((B, bias.size), x.dtype)
     for t in range(T):
-        multiply(h[t], turned, product)
+        multiply(h[t], columns, product)
         ahead(t, ends, gates, h, c, bias, inner, outer, product)
     return h, c, gates
 
@@ -151,16 +152,18 @@ def whole_back(
         back(t, ends, gates, c, inner, outer, d_outputs, through, beside, d_c)
         multiply(gates[t], weight, through)
     d_inner, d_outer = np.zeros_like(inner), np.zeros_like(outer)
-    if outer.size:
-        d_inner[:M] = total(gates[:, :, :M] * c[:-1])
-        d_inner[M:] = total(gates[:, :, M : 2 * M] * c[:-1])
-        d_outer[:] = total(gates[:, :, 3 * M :] * c[1:])
+    for t in range(len(x)):
+        for b in range(ends.size):
+            for m in range(outer.size):
+                d_inner[m] += gates[t, b, m] * c[t, b, m]
+                d_inner[M + m] += gates[t, b, M + m] * c[t, b, m]
+                d_outer[m] += gates[t, b, 3 * M + m] * c[t + 1, b, m]
     d_inputs = input_gradients(gates, x, weight_x)
-    return (*d_inputs, through + beside, d_c, gather(gates, h), d_inner, d_outer)
+    return (*d_inputs, added(through, beside), d_c, gather(gates, h), d_inner, d_outer)
 
 
 class LSTMKernel(Kernel):
-    """Gates (i, f, c, o); weights: Wh (4 M, M), and the diagonals Wci and Wcf (2 M,), Wco (M,), empty where there are none."""
+    """Gates (i, f, c, o); weights: Wh (4 M, M), the diagonals Wci and Wcf (2 M,), Wco (M,), or empty ones."""
 
     fields = 2
     whole_ahead = whole_ahead
@@ -259,11 +262,11 @@ def full_ahead(
     (T, B, _), M = x.shape, h0.shape[1]
     h, c, gates = begin(h0, T), begin(c0, T), np.empty((T, B, 4 * M), x.dtype)
     project(x, weight_x, gates)
-    turned, peep_weight = weight.T.copy(), np.concatenate((inner, outer)).T.copy()
+    columns, peep_weight = turned(weight), turned(np.concatenate((inner, outer)))
     product, peep = np.empty((B, 4 * M), x.dtype), np.empty((B, 3 * M), x.dtype)
     multiply(c0, peep_weight, peep)
     for t in range(T):
-        multiply(h[t], turned, product)
+        multiply(h[t], columns, product)
         full_remember(t, ends, gates, c, bias, product, peep)
         multiply(c[t + 1], peep_weight, peep)
         full_emit(t, ends, gates, h, c, peep)
@@ -299,7 +302,7 @@ def full_back(
     multiply(d_peep, peep_weight, from_peep)  # what c0 gave the first i and f
     d_inner, d_outer = gather(gates[:, :, : 2 * M], c), gather(gates[:, :, 3 * M :], c[1:])
     d_inputs = input_gradients(gates, x, weight_x)
-    return (*d_inputs, through + beside, d_c + from_peep, gather(gates, h), d_inner, d_outer)
+    return (*d_inputs, added(through, beside), added(d_c, from_peep), gather(gates, h), d_inner, d_outer)
 
 
 class FullLSTMKernel(Kernel):

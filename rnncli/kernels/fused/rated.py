@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rnncli.kernels.fused.arithmetic import (
     activate,
+    added,
     begin,
     compiled,
     deactivate,
@@ -17,6 +18,7 @@ from rnncli.kernels.fused.arithmetic import (
     multiply,
     project,
     sigmoid,
+    turned,
 )
 from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, weight_gradient
 
@@ -66,9 +68,9 @@ def whole_ahead(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any, we
     T, B, _ = x.shape
     h, gates = begin(h0, T), np.empty((T, B, bias.size), x.dtype)
     project(x, weight_x, gates)
-    turned, product = weight.T.copy(), np.empty((B, bias.size), x.dtype)
+    columns, product = turned(weight), np.empty((B, bias.size), x.dtype)
     for t in range(T):
-        multiply(h[t], turned, product)
+        multiply(h[t], columns, product)
         ahead(t, ends, f, gates, h, bias, product)
     return h, gates
 
@@ -82,7 +84,7 @@ def whole_back(
     for t in range(len(x) - 1, -1, -1):
         back(t, ends, f, gates, h, d_outputs, through, beside)
         multiply(gates[t], weight, through)
-    return (*input_gradients(gates, x, weight_x), through + beside, gather(gates, h))
+    return (*input_gradients(gates, x, weight_x), added(through, beside), gather(gates, h))
 
 
 class RatedKernel(Kernel):

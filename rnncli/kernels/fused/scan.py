@@ -11,10 +11,11 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from rnncli.errors import RnnError
 from rnncli.kernels.fused import FusedForm
 from rnncli.kernels.fused.arithmetic import ACTIVATIONS
+from rnncli.kernels.memory import room
 from rnncli.kernels.products import fast_products
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
@@ -30,7 +31,7 @@ ONEDNN = 1_000_000
 
 
 class Stage(NamedTuple):
-    """A part of a step: a product of source (T or 1, B, K), at t, and weight (K, N) into out (B, N), and pointwise work."""
+    """A part of a step: a product of source (T or 1, B, K) and weight (K, N) into out (B, N), and pointwise work."""
 
     step: Callable[..., None]  # (t, ends, *buffers): after the product on the way forward, before it on the way back
     buffers: tuple[Tensor | int, ...]
@@ -149,7 +150,7 @@ class FusedScan(torch.autograd.Function):
             ctx.save_for_backward(x, weight_x, *weights, *states)  # so that autograd sees whether one is changed
         else:
             states = [_through_time(value, T) for value in first]
-            gates = states[0][1:] if kernel.in_place else x.new_empty(T, B, len(bias))
+            gates = states[0][1:] if kernel.in_place else room(x, T, B, len(bias))
             with fast_products():
                 torch.mm(rows(x), weight_x.t(), out=rows(gates))
                 kept = kernel.forward(ctx.steps, Tape(gates, states, bias, weights))
@@ -157,16 +158,17 @@ class FusedScan(torch.autograd.Function):
         return (states[0][1:], *(value[T] for value in states))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor, *d_last: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RnnError("the fused backend gives no gradients of gradients: take backend reference for them")
         kernel: type[Kernel] = ctx.kernel
         saved = ctx.saved_tensors
-        d_outputs = d_outputs.contiguous()
-        last = [value.clone(memory_format=torch.contiguous_format) for value in d_last]
         if ctx.arrays:
             _, ends, f = ctx.steps
-            found = kernel.whole_back(ends, f, *ctx.arrays, *arrays((d_outputs, *last)))
+            given = arrays((d_outputs.contiguous(), *d_last))
+            found = kernel.whole_back(ends, f, *ctx.arrays, given[0], *(value.copy() for value in given[1:]))
             return None, None, None, *(torch.from_numpy(value) for value in found)
+        last = [value.clone(memory_format=torch.contiguous_format) for value in d_last]
         x, weight_x, bias, gates, *others = saved
         states, others = others[: kernel.fields], others[kernel.fields :]
         count = len(ctx.needs_input_grad) - 6 - kernel.fields
@@ -174,7 +176,7 @@ class FusedScan(torch.autograd.Function):
             gates, others = gates.clone(), [*others[:count], *(value.clone() for value in others[count:])]
         with fast_products():
             tape = Tape(gates, states, bias, others[:count], others[count:])
-            d = kernel.backward(ctx.steps, tape, d_outputs, last)
+            d = kernel.backward(ctx.steps, tape, d_outputs.contiguous(), last)
             d_x = torch.mm(rows(d.gates), weight_x).view_as(x) if ctx.needs_input_grad[3] else None
             return None, None, None, d_x, weight_gradient(d.gates, x), bias_gradient(d.gates), *d.first, *d.weights
 
