@@ -208,13 +208,10 @@ def test_what_it_cannot_do_it_is_not_given() -> None:
 
 def test_a_cell_without_loops_of_its_own_has_the_reference() -> None:
     class Mine(Elman):
-        """A user's cell: other equations than those it inherits the rest from."""
+        """A user's cell: it inherits all of another's but the step, so that the other's forms are none of its own."""
 
-        def fused_form(self) -> None:
-            return None
-
-        def vendor_form(self) -> None:
-            return None
+        def step(self, projected: torch.Tensor, state: Any) -> Any:
+            return type(state)(torch.sin(projected + state.h))
 
     assert choose_backend(Mine(3, 4)) == "reference"
     with pytest.raises(UsageError, match="the fused backend has no loops for elman"):

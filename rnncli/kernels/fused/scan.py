@@ -6,6 +6,7 @@ Shapes: T steps, B batch, D input, M hidden, G gates, K and N rows and columns o
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,14 +14,13 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import RnnError
-from rnncli.kernels.fused import FusedForm
-from rnncli.kernels.fused.arithmetic import ACTIVATIONS
+from rnncli.kernels.fused import ACTIVATIONS, FusedForm
 from rnncli.kernels.memory import room
 from rnncli.kernels.products import fast_products
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
-SMALL = 40_000
+SMALL = 250_000
 """Multiplications a step: below it one compiled loop is faster than torch's products with their calls."""
 
 TURNED = 4
@@ -124,10 +124,10 @@ class Steps(NamedTuple):
 def unroll(form: FusedForm, x: Tensor, state: StateT, lengths: Tensor | None) -> tuple[Tensor, StateT]:
     """What `scan_fused` calls."""
     T, B, _ = x.shape
-    ends = np.full(B, T) if lengths is None else lengths.to(torch.int64).contiguous().numpy()
+    ends = _equal_ends(B, T) if lengths is None else lengths.to(torch.int64).contiguous().numpy()
     weight_x, bias, *weights = form.weights
     apply: Any = FusedScan.apply
-    outputs, *last = apply(form.kernel, ACTIVATIONS[form.activation], ends, x, weight_x, bias, *state, *weights)
+    outputs, *last = apply(form.kernel, ACTIVATIONS.index(form.activation), ends, x, weight_x, bias, *state, *weights)
     return outputs, type(state)(*last)
 
 
@@ -199,6 +199,11 @@ def arrays(values: Iterable[Tensor | int]) -> list[Any]:
 def rows(value: Tensor) -> Tensor:
     """All but the last dimension as one."""
     return value.reshape(-1, value.shape[-1])
+
+
+@lru_cache
+def _equal_ends(B: int, T: int) -> Any:
+    return np.full(B, T)
 
 
 def _through_time(first: Tensor, T: int) -> Tensor:
