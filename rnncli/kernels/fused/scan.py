@@ -26,6 +26,9 @@ SMALL = 250_000
 TURNED = 4
 """Steps from which on it pays to lay a weight out anew for its product."""
 
+SMALL_AND_SHORT = SMALL // 10
+"""The same where there are fewer steps: compiled loops lay every weight out anew."""
+
 ONEDNN = 1_000_000
 """Multiplications of a product: below it oneDNN's call costs more than its speed gains."""
 
@@ -142,7 +145,7 @@ class FusedScan(torch.autograd.Function):
         first, weights = rest[: kernel.fields], rest[kernel.fields :]
         ctx.kernel, ctx.steps, ctx.arrays = kernel, Steps(T, ends, f), None
         x = x.contiguous()
-        if B * first[0].shape[1] * max(len(bias), D) < SMALL:
+        if B * first[0].shape[1] * max(len(bias), D) < (SMALL if T >= TURNED else SMALL_AND_SHORT):
             given = arrays((x, weight_x, bias, *(value.contiguous() for value in first), *weights))
             made = kernel.whole_ahead(ends, f, *given)
             ctx.arrays = *given[:2], *given[3 + kernel.fields :], *made
@@ -153,7 +156,7 @@ class FusedScan(torch.autograd.Function):
             gates = states[0][1:] if kernel.in_place else room(x, T, B, len(bias))
             with fast_products():
                 torch.mm(rows(x), weight_x.t(), out=rows(gates))
-                kept = kernel.forward(ctx.steps, Tape(gates, states, bias, weights))
+            kept = kernel.forward(ctx.steps, Tape(gates, states, bias, weights))
             ctx.save_for_backward(x, weight_x, bias, gates, *states, *weights, *kept)
         return (states[0][1:], *(value[T] for value in states))
 
@@ -174,16 +177,17 @@ class FusedScan(torch.autograd.Function):
         count = len(ctx.needs_input_grad) - 6 - kernel.fields
         if not kernel.in_place and _graph_is_kept():
             gates, others = gates.clone(), [*others[:count], *(value.clone() for value in others[count:])]
+        tape = Tape(gates, states, bias, others[:count], others[count:])
+        d = kernel.backward(ctx.steps, tape, d_outputs.contiguous(), last)
         with fast_products():
-            tape = Tape(gates, states, bias, others[:count], others[count:])
-            d = kernel.backward(ctx.steps, tape, d_outputs.contiguous(), last)
             d_x = torch.mm(rows(d.gates), weight_x).view_as(x) if ctx.needs_input_grad[3] else None
-            return None, None, None, d_x, weight_gradient(d.gates, x), bias_gradient(d.gates), *d.first, *d.weights
+        return None, None, None, d_x, weight_gradient(d.gates, x), bias_gradient(d.gates), *d.first, *d.weights
 
 
 def weight_gradient(d: Tensor, x: Tensor) -> Tensor:
     """The gradient (G, D) of a weight that took x (T, B, D) to what has the gradient d (T, B, G)."""
-    return torch.mm(rows(d).t(), rows(x))
+    with fast_products():
+        return torch.mm(rows(d).t(), rows(x))
 
 
 def bias_gradient(d: Tensor) -> Tensor:
