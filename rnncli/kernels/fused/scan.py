@@ -179,8 +179,11 @@ class FusedScan(torch.autograd.Function):
             gates, others = gates.clone(), [*others[:count], *(value.clone() for value in others[count:])]
         tape = Tape(gates, states, bias, others[:count], others[count:])
         d = kernel.backward(ctx.steps, tape, d_outputs.contiguous(), last)
-        with fast_products():
-            d_x = torch.mm(rows(d.gates), weight_x).view_as(x) if ctx.needs_input_grad[3] else None
+        d_x = None
+        if ctx.needs_input_grad[3]:
+            d_x = room(x, *x.shape)
+            with fast_products():
+                torch.mm(rows(d.gates), weight_x, out=rows(d_x))
         return None, None, None, d_x, weight_gradient(d.gates, x), bias_gradient(d.gates), *d.first, *d.weights
 
 
@@ -212,7 +215,7 @@ def _equal_ends(B: int, T: int) -> Any:
 
 def _through_time(first: Tensor, T: int) -> Tensor:
     """Room for a state's field before and after T steps, (T+1, B, M), of which only the first is known."""
-    values = first.new_empty(T + 1, *first.shape)
+    values = room(first, T + 1, *first.shape)
     values[0] = first
     return values
 
