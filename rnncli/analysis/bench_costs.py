@@ -32,7 +32,7 @@ def _points(kind: str, shapes: dict[int, Shape], rounds: int) -> Points:
 
 
 def memory(kind: str) -> Iterator[tuple[Shape, int, int]]:
-    """Bytes that a training step takes beyond weights and inputs, at its peak: shape, ours, torch's layer."""
+    """Bytes that a training step takes at its peak beyond weights, gradients and inputs: shape, ours, torch's layer."""
     Layer = RIVALS[kind.partition(":")[0]]
     for shape in SHAPES:
         ours: Contender = partial(of_cell, kind, shape)
