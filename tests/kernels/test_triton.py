@@ -1,6 +1,10 @@
 """The triton backend against the reference: compiled where there is a CUDA device, else interpreted on the CPU."""
 
+import os
+import subprocess
 import sys
+from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +17,9 @@ from rnncli.kernels.scan import choose_backend, scan
 
 pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
 
+from rnncli.kernels.triton import graphs
 from rnncli.kernels.triton.recipes import RECIPES
-from rnncli.kernels.triton.scan import Loop, OnChip, Stepwise, choose_tier, unroll
+from rnncli.kernels.triton.scan import Loop, OnChip, Stepwise, choose_tier, joined, unroll
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TIERS = [OnChip, Stepwise]
@@ -82,9 +87,7 @@ def test_compiled_kernels_equal_the_reference(kind: str, T: int, B: int, D: int,
     lengths = torch.randint(1, T + 1, (B,))
     wanted = results(a_cell(kind, D, M).double(), x.double(), lengths)
     ours = cell.to(dtype)
-    chosen = choose_tier(
-        RECIPES[kind], x.to(DEVICE, dtype), torch.cat([w for w in ours.triton_form().weights[2:] if w.dim() == 2])
-    )
+    chosen = choose_tier(RECIPES[kind], joined(ours.triton_form(), dtype)[0])
     assert_equal(results(ours, x.to(dtype), lengths, chosen), wanted, 1e-5 if dtype == torch.float32 else 0.05)
 
 
@@ -136,6 +139,23 @@ def test_neither_overflows_nor_hides_a_nan(kind: str, activation: str) -> None:
     assert_equal([ours[0][:2]], [results(cell, x)[0][:2]], 1e-5)
 
 
+@pytest.mark.parametrize("kind", ["gru:reset-before", "lstm:diagonal"])
+def test_a_replayed_graph_equals_single_launches(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no CUDA, what would be recorded is done again: copies, keys and room are the same."""
+    recorded, record = [], graphs.record if DEVICE == "cuda" else lambda launches: launches
+    monkeypatch.setattr(graphs, "_seen", OrderedDict())
+    monkeypatch.setattr(graphs, "recordable", lambda tensors: True)
+    monkeypatch.setattr(graphs, "record", lambda launches: (recorded.append(launches), record(launches))[1])
+    cell = a_cell(kind, 3, 5)
+    for _ in range(4):
+        x = torch.randn(3, 3, 3)
+        assert_equal(results(cell, x, LENGTHS, Stepwise), results(cell, x, LENGTHS), 1e-5)
+    assert len(recorded) == 2  # forward and backward
+    monkeypatch.setattr(graphs, "MOST", 2)
+    results(cell, torch.randn(1, 1, 3), None, Stepwise)
+    assert len(recorded) == len(graphs._seen) == 2
+
+
 def test_a_second_derivative_is_refused() -> None:
     cell = a_cell("elman", 1, 2)
     outputs, _ = unroll(cell.triton_form(), torch.ones(1, 1, 1, device=DEVICE), cell.initial_state(1))
@@ -146,7 +166,7 @@ def test_a_second_derivative_is_refused() -> None:
 def test_small_cells_are_held_on_chip() -> None:
     def tier(kind: str, M: int, dtype: torch.dtype) -> type[Loop]:
         matrices = torch.empty(sum(term.dense for term in RECIPES[kind].terms) * M, M, dtype=dtype)
-        return choose_tier(RECIPES[kind], matrices, matrices)
+        return choose_tier(RECIPES[kind], matrices)
 
     assert tier("elman", 128, torch.float32) is tier("lstm:none", 128, torch.bfloat16) is OnChip
     assert tier("elman", 200, torch.float32) is tier("lstm:full", 128, torch.bfloat16) is Stepwise
@@ -174,3 +194,17 @@ def test_without_a_device_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="the triton backend needs a CUDA device: use --backend"):
         choose_backend(cell, "triton")
+
+
+def test_kernels_are_legal_for_the_compiler(pytestconfig: pytest.Config) -> None:
+    """Down to machine code for a card that need not be there; two cells that need every branch of the kernels."""
+    folder = Path(__file__).parents[2]
+    command = [sys.executable, "benchmarks/triton_cells.py", "--compile-only", "--width", "16", "--types", "bfloat16"]
+    cache = pytestconfig.cache.mkdir("triton")  # what is compiled once need not be again
+    environment = os.environ | {"TRITON_CACHE_DIR": str(cache), "PYTHONPATH": str(folder), "TRITON_INTERPRET": "0"}
+    ran = subprocess.run(
+        [*command, "--kinds", "gru:reset-before,gru:reset-after,lstm:diagonal"],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("| bfloat16 |") == 9 + 6 + 6
