@@ -38,9 +38,10 @@ def unroll(
     tier = tier or choose_tier(recipe, dense)
     ends = torch.full((x.shape[1],), x.shape[0]) if lengths is None else lengths
     loop = tier(recipe, form.activation, ends.to(x.device, torch.int32))
-    outputs, *last = Unrolled.apply(  # type: ignore[no-untyped-call]
-        loop, torch.is_grad_enabled(), projected, dense, vectors, *state
-    )
+    with torch.cuda.device_of(x):  # where the kernels will be launched
+        outputs, *last = Unrolled.apply(  # type: ignore[no-untyped-call]
+            loop, torch.is_grad_enabled(), projected, dense, vectors, *state
+        )
     return outputs, type(state)(outputs[-1], *last)
 
 
