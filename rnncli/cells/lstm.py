@@ -77,9 +77,9 @@ class LSTM(Cell[LSTMState]):
     def fused_form(self) -> FusedForm:
         from rnncli.kernels.fused.lstm import FullLSTMKernel, LSTMKernel
 
-        weights: tuple[Tensor, ...] = (self.weight_x, self.bias, self.weight_h)
-        if self.variant != "none":
-            weights += (self.weight_c, self.weight_co)
+        empty = self.bias.new_empty(0)
+        peepholes = (empty, empty) if self.variant == "none" else (self.weight_c, self.weight_co)
+        weights = (self.weight_x, self.bias, self.weight_h, *peepholes)
         return FusedForm(FullLSTMKernel if self.variant == "full" else LSTMKernel, self.activation, weights)
 
     def triton_form(self) -> TritonForm | None:

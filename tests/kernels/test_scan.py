@@ -1,5 +1,6 @@
 """The scan: padding never matters, backends agree, directions mirror each other, and the chooser says the truth."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from support.kinds import KINDS
 
 from rnncli.cells import make_cell
 from rnncli.errors import UsageError
+from rnncli.kernels import BACKENDS
 from rnncli.kernels.scan import choose_backend, reverse_valid, scan
 
 T, B, D, M = 7, 4, 3, 5
@@ -23,8 +25,13 @@ def a_cell(kind: str, dtype: torch.dtype = torch.float64) -> Any:
     return cell
 
 
-def backends_of(cell: Any) -> list[str]:
-    return ["reference", "library"] if cell.vendor_form() is not None else ["reference"]
+def backends_of(cell: Any, device: str = "cpu") -> list[str]:
+    """Every backend that can run the cell, the reference first."""
+    found = []
+    for backend in BACKENDS[1:]:
+        with contextlib.suppress(UsageError):
+            found.append(choose_backend(cell, backend, device, cell.bias.dtype))
+    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,8 +106,11 @@ def test_reversal_keeps_the_padding_behind() -> None:
 
 def test_the_chooser_names_what_it_takes() -> None:
     assert choose_backend(a_cell("lstm:none")) == "library"
-    assert choose_backend(a_cell("gru:reset-after")) == "library"
-    assert choose_backend(a_cell("lstm")) == "reference"
+    assert choose_backend(a_cell("lstm:none"), packed=True) == "fused"
+    assert choose_backend(a_cell("gru:reset-after")) == "fused"
+    assert choose_backend(a_cell("gru:reset-after"), device="cuda") == "library"
+    assert choose_backend(a_cell("lstm")) == "fused"
+    assert choose_backend(a_cell("lstm"), device="cuda") == "reference"
     assert choose_backend(a_cell("lstm:none"), "reference") == "reference"
     with pytest.raises(UsageError, match="torch has no layer with the equations of"):
         choose_backend(a_cell("rated"), "library")
@@ -123,6 +133,6 @@ def test_cuda_agrees_with_the_cpu(kind: str, lengths: torch.Tensor | None) -> No
     x = torch.randn(T, B, D, dtype=torch.float64)
     wanted, _ = scan(cell, x, cell.initial_state(B), lengths, "reference")
     cell = cell.cuda()
-    for backend in backends_of(cell):
+    for backend in backends_of(cell, "cuda"):
         outputs, _ = scan(cell, x.cuda(), cell.initial_state(B), lengths, backend)
         torch.testing.assert_close(outputs.cpu(), wanted, rtol=0, atol=1e-10)

@@ -26,7 +26,7 @@ def test_layers_of_unequal_size(kind: str, bidirectional: bool) -> None:
 
 
 @pytest.mark.parametrize(("kind", "Layer"), [("elman", nn.RNN), ("lstm:none", nn.LSTM)])
-@pytest.mark.parametrize("backend", ["reference", "library"])
+@pytest.mark.parametrize("backend", ["reference", "fused", "library"])
 def test_both_directions_equal_torch(kind: str, Layer: Any, backend: str) -> None:
     torch.manual_seed(2)
     stack = Stack(D, StackShape(kind, (5, 5), bidirectional=True), backend).double()

@@ -28,7 +28,7 @@ def check_against_torch(
     activation: str | None = None,
     sign: Tensor | None = None,
 ) -> None:
-    """Hold both backends of a cell against `layer`, which `fill` gives the cell's weights.
+    """Hold every backend of a cell against `layer`, which `fill` gives the cell's weights.
 
     `sign` (G*M,) turns the layer's gradients back where `fill`
     turned weights round. Compared are outputs, last states, and the gradients of input, first state and weights.
@@ -48,7 +48,7 @@ def check_against_torch(
     theirs, last = layer(x, tuple(starts) if len(starts) > 1 else starts[0])
     (theirs * weigh).sum().backward()
     x_grad, x.grad = x.grad, None
-    for backend in ("reference", "library"):
+    for backend in ("reference", "fused", "library"):
         cell.zero_grad()
         x.grad = None
         ours, state = scan(cell, x, cell.initial_state(3), backend=backend)

@@ -112,17 +112,17 @@ def activate(f: int, a: Any) -> None:
 
 @compiled
 def deactivate(f: int, y: Any, d: Any) -> None:
-    """Multiply d (N,) by the slope of f where y = f(a)."""
+    """Replace y = f(a), (N,), by the gradient of a, given that of y, d (N,)."""
     one, zero = y.dtype.type(1), y.dtype.type(0)
     if f == TANH:
         for n in range(y.size):
-            d[n] *= one - y[n] * y[n]
+            y[n] = d[n] * (one - y[n] * y[n])
     elif f == SIGMOID:
         for n in range(y.size):
-            d[n] *= y[n] - y[n] * y[n]
+            y[n] = d[n] * (y[n] - y[n] * y[n])
     else:
         for n in range(y.size):
-            d[n] = zero if y[n] <= zero else d[n]
+            y[n] = zero if y[n] <= zero else d[n]
 
 
 @compiled
@@ -138,38 +138,73 @@ def multiply(a: Any, weight: Any, out: Any) -> None:
 
 
 @compiled
-def project(x: Any, weight: Any, bias: Any, out: Any) -> None:
-    """Set out (N, G) to x (N, D) times weight (G, D), turned, plus bias (G,)."""
-    turned = weight.T.copy()
-    for n in range(x.shape[0]):
-        row = out[n]
-        row[:] = bias
-        for d in range(x.shape[1]):
-            factor, column = x[n, d], turned[d]
+def turned(weight: Any) -> Any:
+    """A weight (N, K) as rows are multiplied by it, (K, N)."""
+    out = np.empty((weight.shape[1], weight.shape[0]), weight.dtype)
+    for n in range(weight.shape[0]):
+        for k in range(weight.shape[1]):
+            out[k, n] = weight[n, k]
+    return out
+
+
+@compiled
+def added(a: Any, b: Any) -> Any:
+    """The sum of a and b, both (B, M), in the place of a."""
+    for row in range(a.shape[0]):
+        for m in range(a.shape[1]):
+            a[row, m] += b[row, m]
+    return a
+
+
+@compiled
+def begin(first: Any, T: int) -> Any:
+    """Room for a state's field before and after T steps, (T+1, B, M), of which only the first (B, M) is known."""
+    values = np.empty((T + 1, first.shape[0], first.shape[1]), first.dtype)
+    values[0] = first
+    return values
+
+
+@compiled
+def project(x: Any, weight: Any, out: Any) -> None:
+    """Set out (T, B, G) to the product of x (T, B, D) and weight (G, D), turned."""
+    columns = turned(weight)
+    for t in range(len(x)):
+        multiply(x[t], columns, out[t])
+
+
+@compiled
+def gather(d: Any, x: Any) -> Any:
+    """The gradient (G, D) of a weight that took x (T, B, D) to what has the gradient d (T, B, G)."""
+    out = np.zeros((d.shape[2], x.shape[2]), d.dtype)
+    for t in range(d.shape[0]):
+        for b in range(d.shape[1]):
+            row = x[t, b]
+            for g in range(d.shape[2]):
+                factor, target = d[t, b, g], out[g]
+                for k in range(row.size):
+                    target[k] += factor * row[k]
+    return out
+
+
+@compiled
+def total(d: Any) -> Any:
+    """The sum (G,) of d (T, B, G) over time and batch."""
+    out = np.zeros(d.shape[2], d.dtype)
+    for t in range(d.shape[0]):
+        for b in range(d.shape[1]):
+            row = d[t, b]
             for g in range(row.size):
-                row[g] += factor * column[g]
+                out[g] += row[g]
+    return out
 
 
 @compiled
-def gather(d: Any, x: Any, out: Any) -> None:
-    """Set out (G, D) to d (N, G), turned, times x (N, D): the gradient of a weight."""
-    out[:] = 0
-    for n in range(d.shape[0]):
-        row = x[n]
-        for g in range(d.shape[1]):
-            factor, target = d[n, g], out[g]
-            for k in range(row.size):
-                target[k] += factor * row[k]
-
-
-@compiled
-def total(d: Any, out: Any) -> None:
-    """Set out (G,) to the sum of d (N, G) over its rows: the gradient of a bias."""
-    out[:] = 0
-    for n in range(d.shape[0]):
-        row = d[n]
-        for g in range(row.size):
-            out[g] += row[g]
+def input_gradients(d: Any, x: Any, weight: Any) -> Any:
+    """The gradients of x (T, B, D), of its weight (G, D) and of the bias, from d (T, B, G) of the projected inputs."""
+    d_x = np.empty_like(x)
+    for t in range(len(x)):
+        multiply(d[t], weight, d_x[t])
+    return d_x, gather(d, x), total(d)
 
 
 def check() -> None:

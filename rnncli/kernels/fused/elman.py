@@ -3,14 +3,27 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from rnncli.kernels.fused.arithmetic import activate, compiled, deactivate, multiply
-from rnncli.kernels.fused.scan import Gradients, Kernel, Run, Stage, Tape
+from rnncli.kernels.fused.arithmetic import (
+    activate,
+    added,
+    begin,
+    compiled,
+    deactivate,
+    gather,
+    input_gradients,
+    multiply,
+    project,
+    turned,
+)
+from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, weight_gradient
 
 
 @compiled
-def ahead(t: int, ends: Any, f: int, h: Any, product: Any) -> None:
+def ahead(t: int, ends: Any, f: int, h: Any, bias: Any, product: Any) -> None:
     """Turn the projected input that lies at h[t + 1] into the state after step t."""
     for b in range(ends.size):
         new = h[t + 1, b]
@@ -18,58 +31,64 @@ def ahead(t: int, ends: Any, f: int, h: Any, product: Any) -> None:
             new[:] = h[t, b]
             continue
         for m in range(new.size):
-            new[m] += product[b, m]
+            new[m] += bias[m] + product[b, m]
         activate(f, new)
 
 
 @compiled
 def back(t: int, ends: Any, f: int, h: Any, d_outputs: Any, d_gates: Any, through: Any, beside: Any) -> None:
-    """The gradient of what f was applied to at step t: of the output's own, and of the steps after it."""
+    """The gradient of what f was applied to at step t, from the output's own and that of the steps after it."""
     for b in range(ends.size):
-        d, past = d_gates[t, b], beside[b]
+        d, past, sent = d_gates[t, b], beside[b], through[b]
         for m in range(d.size):
-            d[m] = d_outputs[t, b, m] + through[b, m] + past[m]
+            past[m] += d_outputs[t, b, m] + sent[m]
         if t >= ends[b]:
-            past[:] = d
             d[:] = 0
             continue
+        d[:] = h[t + 1, b]
+        deactivate(f, d, past)
         past[:] = 0
-        deactivate(f, h[t + 1, b], d)
 
 
 @compiled
-def all_ahead(ends: Any, f: int, h: Any, product: Any, weight: Any) -> None:
-    """The whole way forward, products included."""
-    for t in range(len(h) - 1):
-        multiply(h[t], weight, product)
-        ahead(t, ends, f, h, product)
+def whole_ahead(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any, weight: Any) -> Any:
+    """All of the way forward."""
+    h = begin(h0, len(x))
+    project(x, weight_x, h[1:])
+    columns, product = turned(weight), np.empty_like(h0)
+    for t in range(len(x)):
+        multiply(h[t], columns, product)
+        ahead(t, ends, f, h, bias, product)
+    return (h,)
 
 
 @compiled
-def all_back(ends: Any, f: int, h: Any, d_outputs: Any, d_gates: Any, through: Any, beside: Any, weight: Any) -> None:
-    """The whole way back, products included."""
-    for t in range(len(h) - 2, -1, -1):
+def whole_back(ends: Any, f: int, x: Any, weight_x: Any, weight: Any, h: Any, d_outputs: Any, beside: Any) -> Any:
+    """All of the way back."""
+    d_gates, through = np.empty_like(d_outputs), np.zeros_like(beside)
+    for t in range(len(x) - 1, -1, -1):
         back(t, ends, f, h, d_outputs, d_gates, through, beside)
         multiply(d_gates[t], weight, through)
+    return (*input_gradients(d_gates, x, weight_x), added(through, beside), gather(d_gates, h))
 
 
 class ElmanKernel(Kernel):
     """h = f(x Wx + h' Wh + b); weights: Wh (M, M)."""
 
     in_place = True
+    whole_ahead = whole_ahead
+    whole_back = whole_back
 
     @staticmethod
-    def forward(run: Run, tape: Tape) -> tuple[Tensor, ...]:
+    def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
         (h,), (weight,) = tape.states, tape.weights
-        product = h.new_empty(h.shape[1:])
-        buffers = run.f, h, product
-        run.forward(all_ahead, [Stage(ahead, buffers, h[:-1], run.turned(weight), product)], *buffers)
+        product = torch.empty_like(h[0])
+        steps.forward(Stage(ahead, (steps.f, h, tape.bias, product), h[:-1], steps.turned(weight), product))
         return ()
 
     @staticmethod
-    def backward(run: Run, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
+    def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
         (h,), (weight,), (beside,) = tape.states, tape.weights, d_last
-        d_gates, through = h.new_empty(d_outputs.shape), h.new_zeros(h.shape[1:])
-        buffers = run.f, h, d_outputs, d_gates, through, beside
-        run.backward(all_back, [Stage(back, buffers, d_gates, weight, through)], *buffers)
-        return Gradients(d_gates, (through + beside,), (run.gather(d_gates, h[:-1]),))
+        d_gates, through = torch.empty_like(d_outputs), torch.zeros_like(beside)
+        steps.backward(Stage(back, (steps.f, h, d_outputs, d_gates, through, beside), d_gates, weight, through))
+        return Gradients(d_gates, (through + beside,), (weight_gradient(d_gates, h[:-1]),))

@@ -1,35 +1,51 @@
-"""Both forms of the GRU, fused: the gates are kept where the projected inputs lay."""
+"""Both forms of the GRU, fused: of each step the three gates are kept.
+
+Reset-before has two products a step, for the second takes what the first lets through. Reset-after has one; what it
+gives the candidate, with its bias, is kept too, for r's gradient.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from rnncli.kernels.fused.arithmetic import activate, compiled, deactivate, multiply, sigmoid
-from rnncli.kernels.fused.scan import Gradients, Kernel, Run, Stage, Tape
-
-# Reset-before: two products a step, for the second takes what the first gave.
+from rnncli.kernels.fused.arithmetic import (
+    activate,
+    added,
+    begin,
+    compiled,
+    deactivate,
+    gather,
+    input_gradients,
+    multiply,
+    project,
+    sigmoid,
+    total,
+    turned,
+)
+from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, bias_gradient, weight_gradient
 
 
 @compiled
-def reset(t: int, ends: Any, gates: Any, h: Any, product: Any, kept: Any) -> None:
-    """Both gates from their product, and what the reset one lets through of h."""
+def reset(t: int, ends: Any, gates: Any, h: Any, bias: Any, product: Any, let: Any) -> None:
+    """Both gates from their product, and what r lets through of h, (B, M)."""
     M = h.shape[2]
     for b in range(ends.size):
         if t >= ends[b]:
-            kept[b] = 0
+            let[b] = 0
             continue
         a, old = gates[t, b, : 2 * M], h[t, b]
-        for m in range(a.size):
-            a[m] += product[b, m]
+        for m in range(2 * M):
+            a[m] += bias[m] + product[b, m]
         sigmoid(a)
         for m in range(M):
-            kept[b, m] = a[m] * old[m]
+            let[b, m] = a[m] * old[m]
 
 
 @compiled
-def blend(t: int, ends: Any, f: int, gates: Any, h: Any, inner: Any) -> None:
+def blend(t: int, ends: Any, f: int, gates: Any, h: Any, bias: Any, inner: Any) -> None:
     """The candidate from its product, blended with the old h."""
     M = h.shape[2]
     for b in range(ends.size):
@@ -39,7 +55,7 @@ def blend(t: int, ends: Any, f: int, gates: Any, h: Any, inner: Any) -> None:
             continue
         z, candidate = gates[t, b, M : 2 * M], gates[t, b, 2 * M :]
         for m in range(M):
-            candidate[m] += inner[b, m]
+            candidate[m] += bias[2 * M + m] + inner[b, m]
         activate(f, candidate)
         for m in range(M):
             new[m] = old[m] + z[m] * (candidate[m] - old[m])
@@ -47,136 +63,129 @@ def blend(t: int, ends: Any, f: int, gates: Any, h: Any, inner: Any) -> None:
 
 @compiled
 def unblend(
-    t: int, ends: Any, f: int, gates: Any, h: Any, d_outputs: Any, d_inner: Any, d_both: Any, through: Any, beside: Any
+    t: int, ends: Any, f: int, gates: Any, h: Any, d_outputs: Any, sums: Any, through: Any, beside: Any
 ) -> None:
-    """The gradients of the candidate and of z, and what goes to the old h beside the products."""
+    """Turn z and the candidate into their gradients, the latter's copied to `sums` (B, M) for its product."""
     M = h.shape[2]
     for b in range(ends.size):
-        past, inner = beside[b], d_inner[b]
+        past, sent = beside[b], through[b]
         for m in range(M):
-            past[m] += d_outputs[t, b, m] + through[b, m]
+            past[m] += d_outputs[t, b, m] + sent[m]
         if t >= ends[b]:
-            inner[:] = 0
+            gates[t, b] = 0
+            sums[b] = 0
             continue
-        z, candidate, old, dz = gates[t, b, M : 2 * M], gates[t, b, 2 * M :], h[t, b], d_both[b, M:]
+        z, candidate, old = gates[t, b, M : 2 * M], gates[t, b, 2 * M :], h[t, b]
         for m in range(M):
-            inner[m] = past[m] * z[m]
-            dz[m] = past[m] * (candidate[m] - old[m]) * (z[m] - z[m] * z[m])
-            past[m] -= inner[m]
-        deactivate(f, candidate, inner)
+            share = past[m] * z[m]
+            z[m] = past[m] * (candidate[m] - old[m]) * (z[m] - z[m] * z[m])
+            sent[m] = share
+            past[m] -= share
+        deactivate(f, candidate, sent)
+        sums[b] = candidate
 
 
 @compiled
-def unreset(
-    t: int, ends: Any, gates: Any, h: Any, d_gates: Any, d_inner: Any, d_kept: Any, d_both: Any, beside: Any
-) -> None:
-    """The gradient of r, from that of what it let through; and those of all three gates, side by side."""
+def unreset(t: int, ends: Any, gates: Any, h: Any, d_let: Any, let: Any, both: Any, beside: Any) -> None:
+    """Turn r into its gradient, copied with z's to `both` (B, 2 M) for their product; `let` (T, B, M) is had anew."""
     M = h.shape[2]
     for b in range(ends.size):
-        d, both = d_gates[t, b], d_both[b]
         if t >= ends[b]:
-            d[:] = 0
-            both[:] = 0
+            let[t, b] = 0
+            both[b] = 0
             continue
-        r, old, past, let = gates[t, b, :M], h[t, b], beside[b], d_kept[b]
+        r, old, past, again, d = gates[t, b, :M], h[t, b], beside[b], let[t, b], d_let[b]
         for m in range(M):
-            both[m] = let[m] * old[m] * (r[m] - r[m] * r[m])
-            past[m] += let[m] * r[m]
-        d[: 2 * M] = both
-        d[2 * M :] = d_inner[b]
+            again[m] = r[m] * old[m]
+            past[m] += d[m] * r[m]
+            r[m] = d[m] * old[m] * (r[m] - r[m] * r[m])
+        both[b] = gates[t, b, : 2 * M]
 
 
 @compiled
-def all_before(
-    ends: Any, f: int, gates: Any, h: Any, product: Any, kept: Any, inner: Any, both_weight: Any, inner_weight: Any
-) -> None:
-    """The whole way forward, products included."""
-    for t in range(len(gates)):
+def before_ahead(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any, weight: Any) -> Any:
+    """All of the way forward."""
+    (T, B, _), M = x.shape, h0.shape[1]
+    h, gates = begin(h0, T), np.empty((T, B, 3 * M), x.dtype)
+    project(x, weight_x, gates)
+    both_weight, inner_weight = turned(weight[: 2 * M]), turned(weight[2 * M :])
+    product, let, inner = np.empty((B, 2 * M), x.dtype), np.empty_like(h0), np.empty_like(h0)
+    for t in range(T):
         multiply(h[t], both_weight, product)
-        reset(t, ends, gates, h, product, kept)
-        multiply(kept, inner_weight, inner)
-        blend(t, ends, f, gates, h, inner)
+        reset(t, ends, gates, h, bias, product, let)
+        multiply(let, inner_weight, inner)
+        blend(t, ends, f, gates, h, bias, inner)
+    return h, gates
 
 
 @compiled
-def all_before_back(
-    ends: Any,
-    f: int,
-    gates: Any,
-    h: Any,
-    d_outputs: Any,
-    d_gates: Any,
-    d_inner: Any,
-    d_kept: Any,
-    d_both: Any,
-    through: Any,
-    beside: Any,
-    inner_weight: Any,
-    both_weight: Any,
-) -> None:
-    """The whole way back, products included."""
-    for t in range(len(gates) - 1, -1, -1):
-        unblend(t, ends, f, gates, h, d_outputs, d_inner, d_both, through, beside)
-        multiply(d_inner, inner_weight, d_kept)
-        unreset(t, ends, gates, h, d_gates, d_inner, d_kept, d_both, beside)
-        multiply(d_both, both_weight, through)
+def before_back(
+    ends: Any, f: int, x: Any, weight_x: Any, weight: Any, h: Any, gates: Any, d_outputs: Any, beside: Any
+) -> Any:
+    """All of the way back."""
+    T, B, M = d_outputs.shape
+    gates, let, through = gates.copy(), np.empty_like(d_outputs), np.zeros_like(beside)
+    both, sums, d_let = np.empty((B, 2 * M), x.dtype), np.empty_like(beside), np.empty_like(beside)
+    for t in range(T - 1, -1, -1):
+        unblend(t, ends, f, gates, h, d_outputs, sums, through, beside)
+        multiply(sums, weight[2 * M :], d_let)
+        unreset(t, ends, gates, h, d_let, let, both, beside)
+        multiply(both, weight[: 2 * M], through)
+    d_weight = np.empty_like(weight)
+    d_weight[: 2 * M] = gather(gates[:, :, : 2 * M], h)
+    d_weight[2 * M :] = gather(gates[:, :, 2 * M :], let)
+    return (*input_gradients(gates, x, weight_x), added(through, beside), d_weight)
 
 
 class ResetBeforeKernel(Kernel):
     """ĥ = f(x Wxh + (r h') Whh + bh), gates (r, z, ĥ); weights: Wh (3 M, M)."""
 
+    whole_ahead = before_ahead
+    whole_back = before_back
+
     @staticmethod
-    def forward(run: Run, tape: Tape) -> tuple[Tensor, ...]:
-        (h,), (weight,), gates = tape.states, tape.weights, tape.gates
+    def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
+        gates, (h,), bias, (weight,) = tape.gates, tape.states, tape.bias, tape.weights
         _, B, M = h.shape
-        product, kept, inner = h.new_empty(B, 2 * M), h.new_empty(B, M), h.new_empty(B, M)
-        stages = [
-            Stage(reset, (gates, h, product, kept), h[:-1], run.turned(weight[: 2 * M]), product),
-            Stage(blend, (run.f, gates, h, inner), kept[None], run.turned(weight[2 * M :]), inner),
-        ]
-        run.forward(all_before, stages, run.f, gates, h, product, kept, inner)
+        product, let, inner = h.new_empty(B, 2 * M), h.new_empty(B, M), h.new_empty(B, M)
+        steps.forward(
+            Stage(reset, (gates, h, bias, product, let), h[:-1], steps.turned(weight[: 2 * M]), product),
+            Stage(blend, (steps.f, gates, h, bias, inner), let[None], steps.turned(weight[2 * M :]), inner),
+        )
         return ()
 
     @staticmethod
-    def backward(run: Run, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
-        (h,), (weight,), (beside,), gates = tape.states, tape.weights, d_last, tape.gates
+    def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
+        gates, (h,), (weight,), (beside,) = tape.gates, tape.states, tape.weights, d_last
         _, B, M = h.shape
-        d_gates, through = torch.empty_like(gates), h.new_zeros(B, M)
-        d_inner, d_kept, d_both = h.new_empty(B, M), h.new_empty(B, M), h.new_empty(B, 2 * M)
-        first = (run.f, gates, h, d_outputs, d_inner, d_both, through, beside)
-        second = (gates, h, d_gates, d_inner, d_kept, d_both, beside)
-        stages = [
-            Stage(unblend, first, d_inner[None], weight[2 * M :], d_kept),
-            Stage(unreset, second, d_both[None], weight[: 2 * M], through),
-        ]
-        buffers = run.f, gates, h, d_outputs, d_gates, d_inner, d_kept, d_both, through, beside
-        run.backward(all_before_back, stages, *buffers)
-        kept = gates[:, :, :M] * h[:-1]
-        d_weight = [run.gather(d_gates[:, :, : 2 * M], h[:-1]), run.gather(d_gates[:, :, 2 * M :], kept)]
-        return Gradients(d_gates, (through + beside,), (torch.cat(d_weight),))
-
-
-# Reset-after: one product a step; what it gives the candidate, with its bias, is kept too, for r's gradient.
+        let, through = torch.empty_like(d_outputs), torch.zeros_like(beside)
+        both, sums, d_let = h.new_empty(B, 2 * M), h.new_empty(B, M), h.new_empty(B, M)
+        first = steps.f, gates, h, d_outputs, sums, through, beside
+        steps.backward(
+            Stage(unblend, first, sums[None], weight[2 * M :], d_let),
+            Stage(unreset, (gates, h, d_let, let, both, beside), both[None], weight[: 2 * M], through),
+        )
+        d_weight = weight_gradient(gates[:, :, : 2 * M], h[:-1]), weight_gradient(gates[:, :, 2 * M :], let)
+        return Gradients(gates, (through + beside,), (torch.cat(d_weight),))
 
 
 @compiled
-def after(t: int, ends: Any, f: int, gates: Any, h: Any, inner: Any, bias: Any, product: Any) -> None:
-    """All of a step from its one product."""
+def after(t: int, ends: Any, f: int, gates: Any, h: Any, inner: Any, bias: Any, bias_hh: Any, product: Any) -> None:
+    """All of a step from its one product; `inner` (T, B, M) is what it gives the candidate."""
     M = h.shape[2]
     for b in range(ends.size):
-        old, new = h[t, b], h[t + 1, b]
+        old, new, given = h[t, b], h[t + 1, b], inner[t, b]
         if t >= ends[b]:
             new[:] = old
-            inner[t, b] = 0
+            given[:] = 0
             continue
-        a, let = gates[t, b], inner[t, b]
-        both, r, z, candidate = a[: 2 * M], a[:M], a[M : 2 * M], a[2 * M :]
+        both, r, z, candidate = gates[t, b, : 2 * M], gates[t, b, :M], gates[t, b, M : 2 * M], gates[t, b, 2 * M :]
         for m in range(2 * M):
-            both[m] += product[b, m]
+            both[m] += bias[m] + product[b, m]
         sigmoid(both)
         for m in range(M):
-            let[m] = product[b, 2 * M + m] + bias[m]
-            candidate[m] += r[m] * let[m]
+            given[m] = product[b, 2 * M + m] + bias_hh[m]
+            candidate[m] += bias[2 * M + m] + r[m] * given[m]
         activate(f, candidate)
         for m in range(M):
             new[m] = old[m] + z[m] * (candidate[m] - old[m])
@@ -184,91 +193,93 @@ def after(t: int, ends: Any, f: int, gates: Any, h: Any, inner: Any, bias: Any, 
 
 @compiled
 def after_back(
-    t: int,
-    ends: Any,
-    f: int,
-    gates: Any,
-    h: Any,
-    inner: Any,
-    d_outputs: Any,
-    d_gates: Any,
-    d_inner: Any,
-    d_product: Any,
-    through: Any,
-    beside: Any,
+    t: int, ends: Any, f: int, gates: Any, h: Any, inner: Any, d_outputs: Any, sums: Any, through: Any, beside: Any
 ) -> None:
-    """The gradients of the gates, of the product, and what goes to the old h beside it."""
+    """Turn the gates and `inner` into their gradients; those of the product are copied to `sums` (B, 3 M)."""
     M = h.shape[2]
     for b in range(ends.size):
-        d, past, both, let = d_gates[t, b], beside[b], d_product[b], d_inner[t, b]
+        past, sent, given = beside[b], through[b], inner[t, b]
         for m in range(M):
-            past[m] += d_outputs[t, b, m] + through[b, m]
+            past[m] += d_outputs[t, b, m] + sent[m]
         if t >= ends[b]:
-            d[:] = 0
-            both[:] = 0
-            let[:] = 0
+            gates[t, b] = 0
+            given[:] = 0
+            sums[b] = 0
             continue
-        a, old = gates[t, b], h[t, b]
-        r, z, candidate = a[:M], a[M : 2 * M], a[2 * M :]
+        r, z, candidate, old = gates[t, b, :M], gates[t, b, M : 2 * M], gates[t, b, 2 * M :], h[t, b]
         for m in range(M):
-            d[2 * M + m] = past[m] * z[m]
-            d[M + m] = past[m] * (candidate[m] - old[m]) * (z[m] - z[m] * z[m])
-            past[m] -= past[m] * z[m]
-        deactivate(f, candidate, d[2 * M :])
+            share = past[m] * z[m]
+            z[m] = past[m] * (candidate[m] - old[m]) * (z[m] - z[m] * z[m])
+            sent[m] = share
+            past[m] -= share
+        deactivate(f, candidate, sent)
         for m in range(M):
-            d[m] = d[2 * M + m] * inner[t, b, m] * (r[m] - r[m] * r[m])
-            let[m] = d[2 * M + m] * r[m]
-        both[: 2 * M] = d[: 2 * M]
-        both[2 * M :] = let
+            share = candidate[m] * r[m]
+            r[m] = candidate[m] * given[m] * (r[m] - r[m] * r[m])
+            given[m] = share
+        sums[b, : 2 * M] = gates[t, b, : 2 * M]
+        sums[b, 2 * M :] = given
 
 
 @compiled
-def all_after(ends: Any, f: int, gates: Any, h: Any, inner: Any, bias: Any, product: Any, weight: Any) -> None:
-    """The whole way forward, products included."""
-    for t in range(len(gates)):
-        multiply(h[t], weight, product)
-        after(t, ends, f, gates, h, inner, bias, product)
+def after_ahead(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any, weight: Any, bias_hh: Any) -> Any:
+    """All of the way forward."""
+    (T, B, _), M = x.shape, h0.shape[1]
+    h, gates, inner = begin(h0, T), np.empty((T, B, 3 * M), x.dtype), np.empty((T, B, M), x.dtype)
+    project(x, weight_x, gates)
+    columns, product = turned(weight), np.empty((B, 3 * M), x.dtype)
+    for t in range(T):
+        multiply(h[t], columns, product)
+        after(t, ends, f, gates, h, inner, bias, bias_hh, product)
+    return h, gates, inner
 
 
 @compiled
-def all_after_back(
+def after_whole_back(
     ends: Any,
     f: int,
-    gates: Any,
+    x: Any,
+    weight_x: Any,
+    weight: Any,
+    _bias_hh: Any,
     h: Any,
+    gates: Any,
     inner: Any,
     d_outputs: Any,
-    d_gates: Any,
-    d_inner: Any,
-    d_product: Any,
-    through: Any,
     beside: Any,
-    weight: Any,
-) -> None:
-    """The whole way back, products included."""
-    for t in range(len(gates) - 1, -1, -1):
-        after_back(t, ends, f, gates, h, inner, d_outputs, d_gates, d_inner, d_product, through, beside)
-        multiply(d_product, weight, through)
+) -> Any:
+    """All of the way back."""
+    T, B, M = d_outputs.shape
+    gates, inner, through = gates.copy(), inner.copy(), np.zeros_like(beside)
+    sums, d_weight = np.empty((B, 3 * M), x.dtype), np.empty_like(weight)
+    for t in range(T - 1, -1, -1):
+        after_back(t, ends, f, gates, h, inner, d_outputs, sums, through, beside)
+        multiply(sums, weight, through)
+    d_weight[: 2 * M] = gather(gates[:, :, : 2 * M], h)
+    d_weight[2 * M :] = gather(inner, h)
+    return (*input_gradients(gates, x, weight_x), added(through, beside), d_weight, total(inner))
 
 
 class ResetAfterKernel(Kernel):
     """ĥ = f(x Wxh + bh + r (h' Whh + bhh)), gates (r, z, ĥ); weights: Wh (3 M, M), bhh (M,)."""
 
+    whole_ahead = after_ahead
+    whole_back = after_whole_back
+
     @staticmethod
-    def forward(run: Run, tape: Tape) -> tuple[Tensor, ...]:
-        (h,), (weight, bias) = tape.states, tape.weights
-        product, inner = h.new_empty(h.shape[1], len(weight)), torch.empty_like(h[1:])
-        buffers = run.f, tape.gates, h, inner, bias, product
-        run.forward(all_after, [Stage(after, buffers, h[:-1], run.turned(weight), product)], *buffers)
+    def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
+        gates, (h,), (weight, bias_hh) = tape.gates, tape.states, tape.weights
+        product, inner = torch.empty_like(gates[0]), torch.empty_like(h[1:])
+        buffers = steps.f, gates, h, inner, tape.bias, bias_hh, product
+        steps.forward(Stage(after, buffers, h[:-1], steps.turned(weight), product))
         return (inner,)
 
     @staticmethod
-    def backward(run: Run, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
-        (h,), (weight, _), (beside,), (inner,) = tape.states, tape.weights, d_last, tape.kept
-        _, B, M = h.shape
-        d_gates, d_inner = torch.empty_like(tape.gates), torch.empty_like(inner)
-        d_product, through = h.new_empty(B, 3 * M), h.new_zeros(B, M)
-        buffers = run.f, tape.gates, h, inner, d_outputs, d_gates, d_inner, d_product, through, beside
-        run.backward(all_after_back, [Stage(after_back, buffers, d_product[None], weight, through)], *buffers)
-        d_weight = torch.cat([run.gather(d_gates[:, :, : 2 * M], h[:-1]), run.gather(d_inner, h[:-1])])
-        return Gradients(d_gates, (through + beside,), (d_weight, run.total(d_inner)))
+    def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
+        gates, (h,), (weight, _), (beside,), (inner,) = tape.gates, tape.states, tape.weights, d_last, tape.kept
+        M = h.shape[2]
+        sums, through = torch.empty_like(gates[0]), torch.zeros_like(beside)
+        buffers = steps.f, gates, h, inner, d_outputs, sums, through, beside
+        steps.backward(Stage(after_back, buffers, sums[None], weight, through))
+        d_weight = weight_gradient(gates[:, :, : 2 * M], h[:-1]), weight_gradient(inner, h[:-1])
+        return Gradients(gates, (through + beside,), (torch.cat(d_weight), bias_gradient(inner)))

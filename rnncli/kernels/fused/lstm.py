@@ -1,48 +1,39 @@
-"""The LSTM's three peepholes, fused: i, f, the new content and o are kept where the projected inputs lay, and c."""
+"""The LSTM with each kind of peepholes, fused: of each step i, f, the new content g and o are kept, and c.
+
+Full peepholes have two products a step: what the new c gives o is had in one with what it gives the next i and f.
+`peep` (B, 3 M) holds for i and f what the old c gives, for o what the new one gives; `d_peep` the gradients of these.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from rnncli.kernels.fused.arithmetic import compiled, multiply, sigmoid, tanh
-from rnncli.kernels.fused.scan import Gradients, Kernel, Run, Stage, Tape
-
-# Without peepholes, or with diagonal ones: one product a step. `inner` (2 M,) and `outer` (M,) are the diagonals, or empty.
-
-
-@compiled
-def ahead(t: int, ends: Any, gates: Any, h: Any, c: Any, inner: Any, outer: Any, product: Any) -> None:
-    """All of a step from its one product."""
-    M = h.shape[2]
-    for b in range(ends.size):
-        if t >= ends[b]:
-            h[t + 1, b] = h[t, b]
-            c[t + 1, b] = c[t, b]
-            continue
-        a, new = gates[t, b], c[t + 1, b]
-        for m in range(a.size):
-            a[m] += product[b, m]
-        for m in range(outer.size):
-            a[m] += inner[m] * c[t, b, m]
-            a[M + m] += inner[M + m] * c[t, b, m]
-        remember(a[: 3 * M], c[t, b], new)
-        o = a[3 * M :]
-        for m in range(outer.size):
-            o[m] += outer[m] * new[m]
-        emit(o, new, h[t + 1, b])
+from rnncli.kernels.fused.arithmetic import (
+    added,
+    begin,
+    compiled,
+    gather,
+    input_gradients,
+    multiply,
+    project,
+    sigmoid,
+    tanh,
+    turned,
+)
+from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, bias_gradient, weight_gradient
 
 
 @compiled
 def remember(a: Any, old: Any, new: Any) -> None:
     """The gates i and f and the new content, (3 M,) in place, and from them the new c."""
     M = new.size
-    i, f, content = a[:M], a[M : 2 * M], a[2 * M :]
     sigmoid(a[: 2 * M])
-    tanh(content)
+    tanh(a[2 * M :])
     for m in range(M):
-        new[m] = f[m] * old[m] + i[m] * content[m]
+        new[m] = a[M + m] * old[m] + a[m] * a[2 * M + m]
 
 
 @compiled
@@ -56,138 +47,161 @@ def emit(o: Any, c: Any, h: Any) -> None:
 
 
 @compiled
-def unemit(o: Any, c: Any, d_h: Any, d_o: Any, d_c: Any) -> None:
-    """From the gradient of h that of o's sum, and c's share of it."""
+def unemit(o: Any, c: Any, d_h: Any, d_c: Any, y: Any) -> None:
+    """Turn o into its gradient, given that of h, and add c's share; y (M,) is used for tanh(c)."""
     one = c.dtype.type(1)
-    d_o[:] = c
-    tanh(d_o)
+    y[:] = c
+    tanh(y)
     for m in range(c.size):
-        y = d_o[m]
-        d_c[m] += d_h[m] * o[m] * (one - y * y)
-        d_o[m] = d_h[m] * y * (o[m] - o[m] * o[m])
+        d_c[m] += d_h[m] * o[m] * (one - y[m] * y[m])
+        o[m] = d_h[m] * y[m] * (o[m] - o[m] * o[m])
 
 
 @compiled
-def forget(a: Any, old: Any, d_c: Any, d: Any) -> None:
-    """From the gradient of c those of the sums of i, f and the new content, (3 M,); what goes on to the old c stays."""
+def forget(a: Any, old: Any, d_c: Any) -> None:
+    """Turn i, f and the new content, (3 M,), into their gradients, given that of c, which becomes that of the old c."""
     M = old.size
     one = old.dtype.type(1)
-    i, f, content = a[:M], a[M : 2 * M], a[2 * M :]
     for m in range(M):
-        d[m] = d_c[m] * content[m] * (i[m] - i[m] * i[m])
-    for m in range(M):
-        d[M + m] = d_c[m] * old[m] * (f[m] - f[m] * f[m])
-    for m in range(M):
-        d[2 * M + m] = d_c[m] * i[m] * (one - content[m] * content[m])
-        d_c[m] *= f[m]
+        i, f, g, d = a[m], a[M + m], a[2 * M + m], d_c[m]
+        a[m] = d * g * (i - i * i)
+        a[M + m] = d * old[m] * (f - f * f)
+        a[2 * M + m] = d * i * (one - g * g)
+        d_c[m] = d * f
+
+
+@compiled
+def ahead(t: int, ends: Any, gates: Any, h: Any, c: Any, bias: Any, inner: Any, outer: Any, product: Any) -> None:
+    """All of a step from its one product; `inner` (2 M,) and `outer` (M,) are diagonal peepholes, or empty."""
+    M = h.shape[2]
+    for b in range(ends.size):
+        old, new = c[t, b], c[t + 1, b]
+        if t >= ends[b]:
+            h[t + 1, b] = h[t, b]
+            new[:] = old
+            continue
+        a = gates[t, b]
+        for m in range(4 * M):
+            a[m] += bias[m] + product[b, m]
+        for m in range(outer.size):
+            a[m] += inner[m] * old[m]
+            a[M + m] += inner[M + m] * old[m]
+        remember(a[: 3 * M], old, new)
+        for m in range(outer.size):
+            a[3 * M + m] += outer[m] * new[m]
+        emit(a[3 * M :], new, h[t + 1, b])
 
 
 @compiled
 def back(
-    t: int,
-    ends: Any,
-    gates: Any,
-    c: Any,
-    inner: Any,
-    outer: Any,
-    d_outputs: Any,
-    d_gates: Any,
-    through: Any,
-    beside: Any,
-    d_c: Any,
+    t: int, ends: Any, gates: Any, c: Any, inner: Any, outer: Any, d_outputs: Any, through: Any, beside: Any, d_c: Any
 ) -> None:
-    """The gradients of all that was added up at step t; `d_c` becomes that of the old c."""
+    """Turn the gates into their gradients, and that of the new c, `d_c`, into that of the old one."""
     M = c.shape[2]
     for b in range(ends.size):
-        d, past, memory = d_gates[t, b], beside[b], d_c[b]
+        past, memory, a = beside[b], d_c[b], gates[t, b]
         for m in range(M):
             past[m] += d_outputs[t, b, m] + through[b, m]
         if t >= ends[b]:
-            d[:] = 0
+            a[:] = 0
             continue
-        a, d_o = gates[t, b], d[3 * M :]
-        unemit(a[3 * M :], c[t + 1, b], past, d_o, memory)
+        unemit(a[3 * M :], c[t + 1, b], past, memory, through[b])
         past[:] = 0
         for m in range(outer.size):
-            memory[m] += d_o[m] * outer[m]
-        forget(a[: 3 * M], c[t, b], memory, d[: 3 * M])
+            memory[m] += a[3 * M + m] * outer[m]
+        forget(a[: 3 * M], c[t, b], memory)
         for m in range(outer.size):
-            memory[m] += d[m] * inner[m] + d[M + m] * inner[M + m]
+            memory[m] += a[m] * inner[m] + a[M + m] * inner[M + m]
 
 
 @compiled
-def all_ahead(ends: Any, gates: Any, h: Any, c: Any, inner: Any, outer: Any, product: Any, weight: Any) -> None:
-    """The whole way forward, products included."""
-    for t in range(len(gates)):
-        multiply(h[t], weight, product)
-        ahead(t, ends, gates, h, c, inner, outer, product)
+def whole_ahead(
+    ends: Any, _f: int, x: Any, weight_x: Any, bias: Any, h0: Any, c0: Any, weight: Any, inner: Any, outer: Any
+) -> Any:
+    """All of the way forward."""
+    T, B, _ = x.shape
+    h, c, gates = begin(h0, T), begin(c0, T), np.empty((T, B, bias.size), x.dtype)
+    project(x, weight_x, gates)
+    columns, product = turned(weight), np.empty((B, bias.size), x.dtype)
+    for t in range(T):
+        multiply(h[t], columns, product)
+        ahead(t, ends, gates, h, c, bias, inner, outer, product)
+    return h, c, gates
 
 
 @compiled
-def all_back(
+def whole_back(
     ends: Any,
-    gates: Any,
-    c: Any,
+    _f: int,
+    x: Any,
+    weight_x: Any,
+    weight: Any,
     inner: Any,
     outer: Any,
+    h: Any,
+    c: Any,
+    gates: Any,
     d_outputs: Any,
-    d_gates: Any,
-    through: Any,
     beside: Any,
     d_c: Any,
-    weight: Any,
-) -> None:
-    """The whole way back, products included."""
-    for t in range(len(gates) - 1, -1, -1):
-        back(t, ends, gates, c, inner, outer, d_outputs, d_gates, through, beside, d_c)
-        multiply(d_gates[t], weight, through)
+) -> Any:
+    """All of the way back."""
+    M = h.shape[2]
+    gates, through = gates.copy(), np.zeros_like(beside)
+    for t in range(len(x) - 1, -1, -1):
+        back(t, ends, gates, c, inner, outer, d_outputs, through, beside, d_c)
+        multiply(gates[t], weight, through)
+    d_inner, d_outer = np.zeros_like(inner), np.zeros_like(outer)
+    for t in range(len(x)):
+        for b in range(ends.size):
+            for m in range(outer.size):
+                d_inner[m] += gates[t, b, m] * c[t, b, m]
+                d_inner[M + m] += gates[t, b, M + m] * c[t, b, m]
+                d_outer[m] += gates[t, b, 3 * M + m] * c[t + 1, b, m]
+    d_inputs = input_gradients(gates, x, weight_x)
+    return (*d_inputs, added(through, beside), d_c, gather(gates, h), d_inner, d_outer)
 
 
 class LSTMKernel(Kernel):
-    """Gates (i, f, c, o); weights: Wh (4 M, M), and of diagonal peepholes Wci and Wcf (2 M,), Wco (M,)."""
+    """Gates (i, f, c, o); weights: Wh (4 M, M), the diagonals Wci and Wcf (2 M,), Wco (M,), or empty ones."""
 
     fields = 2
+    whole_ahead = whole_ahead
+    whole_back = whole_back
 
     @staticmethod
-    def forward(run: Run, tape: Tape) -> tuple[Tensor, ...]:
-        (h, c), (weight, *diagonals) = tape.states, tape.weights
-        product = h.new_empty(h.shape[1], len(weight))
-        buffers = tape.gates, h, c, *_peepholes(h, diagonals), product
-        run.forward(all_ahead, [Stage(ahead, buffers, h[:-1], run.turned(weight), product)], *buffers)
+    def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
+        gates, (h, c), (weight, inner, outer) = tape.gates, tape.states, tape.weights
+        product = torch.empty_like(gates[0])
+        buffers = gates, h, c, tape.bias, inner, outer, product
+        steps.forward(Stage(ahead, buffers, h[:-1], steps.turned(weight), product))
         return ()
 
     @staticmethod
-    def backward(run: Run, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
-        (h, c), (weight, *diagonals), (beside, d_c) = tape.states, tape.weights, d_last
-        d_gates, through = torch.empty_like(tape.gates), torch.zeros_like(beside)
-        buffers = tape.gates, c, *_peepholes(h, diagonals), d_outputs, d_gates, through, beside, d_c
-        run.backward(all_back, [Stage(back, buffers, d_gates, weight, through)], *buffers)
-        d_weights = [run.gather(d_gates, h[:-1])]
-        if diagonals:
-            i, f, _, o = d_gates.chunk(4, dim=-1)
-            d_weights += [torch.cat([run.total(i * c[:-1]), run.total(f * c[:-1])]), run.total(o * c[1:])]
-        return Gradients(d_gates, (through + beside, d_c), d_weights)
-
-
-def _peepholes(h: Tensor, diagonals: Sequence[Tensor]) -> Sequence[Tensor]:
-    return diagonals or (h.new_empty(0), h.new_empty(0))
-
-
-# Full peepholes: two products a step. What the new c gives o is had in one product with what it gives the next i and f:
-# `peep` (B, 3 M) holds for i and f what the old c gave, for o what the new one gives; `d_peep` is that of the way back.
+    def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
+        gates, (h, c), (weight, inner, outer), (beside, d_c) = tape.gates, tape.states, tape.weights, d_last
+        through = torch.zeros_like(beside)
+        buffers = gates, c, inner, outer, d_outputs, through, beside, d_c
+        steps.backward(Stage(back, buffers, gates, weight, through))
+        d_peepholes = [torch.empty_like(inner), torch.empty_like(outer)]
+        if len(outer):
+            i, f, _, o = gates.chunk(4, dim=-1)
+            d_inner = torch.cat([bias_gradient(i * c[:-1]), bias_gradient(f * c[:-1])])
+            d_peepholes = [d_inner, bias_gradient(o * c[1:])]
+        return Gradients(gates, (through + beside, d_c), (weight_gradient(gates, h[:-1]), *d_peepholes))
 
 
 @compiled
-def full_remember(t: int, ends: Any, gates: Any, c: Any, product: Any, peep: Any) -> None:
-    """The new c, from the product of h and what the old c gave."""
+def full_remember(t: int, ends: Any, gates: Any, c: Any, bias: Any, product: Any, peep: Any) -> None:
+    """The new c, from the product of h and what the old c gives."""
     M = c.shape[2]
     for b in range(ends.size):
         if t >= ends[b]:
             c[t + 1, b] = c[t, b]
             continue
         a = gates[t, b]
-        for m in range(a.size):
-            a[m] += product[b, m]
+        for m in range(4 * M):
+            a[m] += bias[m] + product[b, m]
         for m in range(2 * M):
             a[m] += peep[b, m]
         remember(a[: 3 * M], c[t, b], c[t + 1, b])
@@ -209,112 +223,121 @@ def full_emit(t: int, ends: Any, gates: Any, h: Any, c: Any, peep: Any) -> None:
 
 @compiled
 def full_unemit(
-    t: int,
-    ends: Any,
-    gates: Any,
-    c: Any,
-    d_outputs: Any,
-    d_gates: Any,
-    d_peep: Any,
-    through: Any,
-    beside: Any,
-    d_c: Any,
+    t: int, ends: Any, gates: Any, c: Any, d_outputs: Any, d_peep: Any, through: Any, beside: Any, d_c: Any
 ) -> None:
-    """The gradient of o's sum, which goes back to the new c beside those of the next i and f."""
+    """Turn o into its gradient, which goes back to the new c beside those of the next i and f."""
     M = c.shape[2]
     for b in range(ends.size):
-        d_o, past = d_gates[t, b, 3 * M :], beside[b]
+        past, o = beside[b], gates[t, b, 3 * M :]
         for m in range(M):
             past[m] += d_outputs[t, b, m] + through[b, m]
         if t >= ends[b]:
-            d_o[:] = 0
+            o[:] = 0
         else:
-            unemit(gates[t, b, 3 * M :], c[t + 1, b], past, d_o, d_c[b])
+            unemit(o, c[t + 1, b], past, d_c[b], through[b])
             past[:] = 0
-        d_peep[b, 2 * M :] = d_o
+        d_peep[b, 2 * M :] = o
 
 
 @compiled
-def full_forget(t: int, ends: Any, gates: Any, c: Any, d_gates: Any, d_peep: Any, d_from_peep: Any, d_c: Any) -> None:
-    """The gradients of the other three sums; `d_c` becomes that of the old c."""
+def full_forget(t: int, ends: Any, gates: Any, c: Any, d_peep: Any, from_peep: Any, d_c: Any) -> None:
+    """Turn the other three into their gradients, and that of the new c, `d_c`, into that of the old one."""
     M = c.shape[2]
     for b in range(ends.size):
-        d, memory = d_gates[t, b, : 3 * M], d_c[b]
+        memory, a = d_c[b], gates[t, b, : 3 * M]
         for m in range(M):
-            memory[m] += d_from_peep[b, m]
+            memory[m] += from_peep[b, m]
         if t >= ends[b]:
-            d[:] = 0
+            a[:] = 0
         else:
-            forget(gates[t, b, : 3 * M], c[t, b], memory, d)
-        d_peep[b, : 2 * M] = d[: 2 * M]
+            forget(a, c[t, b], memory)
+        d_peep[b, : 2 * M] = a[: 2 * M]
 
 
 @compiled
-def all_full(ends: Any, gates: Any, h: Any, c: Any, product: Any, peep: Any, weight: Any, peep_weight: Any) -> None:
-    """The whole way forward, products included."""
-    for t in range(len(gates)):
-        multiply(h[t], weight, product)
-        full_remember(t, ends, gates, c, product, peep)
+def full_ahead(
+    ends: Any, _f: int, x: Any, weight_x: Any, bias: Any, h0: Any, c0: Any, weight: Any, inner: Any, outer: Any
+) -> Any:
+    """All of the way forward."""
+    (T, B, _), M = x.shape, h0.shape[1]
+    h, c, gates = begin(h0, T), begin(c0, T), np.empty((T, B, 4 * M), x.dtype)
+    project(x, weight_x, gates)
+    columns, peep_weight = turned(weight), turned(np.concatenate((inner, outer)))
+    product, peep = np.empty((B, 4 * M), x.dtype), np.empty((B, 3 * M), x.dtype)
+    multiply(c0, peep_weight, peep)
+    for t in range(T):
+        multiply(h[t], columns, product)
+        full_remember(t, ends, gates, c, bias, product, peep)
         multiply(c[t + 1], peep_weight, peep)
         full_emit(t, ends, gates, h, c, peep)
+    return h, c, gates
 
 
 @compiled
-def all_full_back(
+def full_back(
     ends: Any,
-    gates: Any,
+    _f: int,
+    x: Any,
+    weight_x: Any,
+    weight: Any,
+    inner: Any,
+    outer: Any,
+    h: Any,
     c: Any,
+    gates: Any,
     d_outputs: Any,
-    d_gates: Any,
-    d_peep: Any,
-    d_from_peep: Any,
-    through: Any,
     beside: Any,
     d_c: Any,
-    peep_weight: Any,
-    weight: Any,
-) -> None:
-    """The whole way back, products included."""
-    for t in range(len(gates) - 1, -1, -1):
-        full_unemit(t, ends, gates, c, d_outputs, d_gates, d_peep, through, beside, d_c)
-        multiply(d_peep, peep_weight, d_from_peep)
-        full_forget(t, ends, gates, c, d_gates, d_peep, d_from_peep, d_c)
-        multiply(d_gates[t], weight, through)
+) -> Any:
+    """All of the way back."""
+    T, B, M = d_outputs.shape
+    gates, peep_weight = gates.copy(), np.concatenate((inner, outer))
+    through, d_peep, from_peep = np.zeros_like(beside), np.zeros((B, 3 * M), x.dtype), np.empty_like(beside)
+    for t in range(T - 1, -1, -1):
+        full_unemit(t, ends, gates, c, d_outputs, d_peep, through, beside, d_c)
+        multiply(d_peep, peep_weight, from_peep)
+        full_forget(t, ends, gates, c, d_peep, from_peep, d_c)
+        multiply(gates[t], weight, through)
+    d_peep[:, 2 * M :] = 0
+    multiply(d_peep, peep_weight, from_peep)  # what c0 gave the first i and f
+    d_inner, d_outer = gather(gates[:, :, : 2 * M], c), gather(gates[:, :, 3 * M :], c[1:])
+    d_inputs = input_gradients(gates, x, weight_x)
+    return (*d_inputs, added(through, beside), added(d_c, from_peep), gather(gates, h), d_inner, d_outer)
 
 
 class FullLSTMKernel(Kernel):
     """Gates (i, f, c, o); weights: Wh (4 M, M), Wci and Wcf (2 M, M), Wco (M, M)."""
 
     fields = 2
+    whole_ahead = full_ahead
+    whole_back = full_back
 
     @staticmethod
-    def forward(run: Run, tape: Tape) -> tuple[Tensor, ...]:
-        (h, c), (weight, inner, outer), gates = tape.states, tape.weights, tape.gates
-        peep_weight = run.turned(torch.cat([inner, outer]))
-        product, peep = h.new_empty(h.shape[1], len(weight)), run.multiply(c[0], peep_weight)
-        stages = [
-            Stage(full_remember, (gates, c, product, peep), h[:-1], run.turned(weight), product),
+    def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
+        gates, (h, c), (weight, inner, outer) = tape.gates, tape.states, tape.weights
+        peep_weight = steps.turned(torch.cat([inner, outer]))
+        product, peep = torch.empty_like(gates[0]), torch.mm(c[0], peep_weight)
+        first = gates, c, tape.bias, product, peep
+        steps.forward(
+            Stage(full_remember, first, h[:-1], steps.turned(weight), product),
             Stage(full_emit, (gates, h, c, peep), c[1:], peep_weight, peep),
-        ]
-        run.forward(all_full, stages, gates, h, c, product, peep)
+        )
         return ()
 
     @staticmethod
-    def backward(run: Run, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
-        (h, c), (weight, inner, outer), (beside, d_c), gates = tape.states, tape.weights, d_last, tape.gates
-        _, B, M = h.shape
-        peep_weight = torch.cat([inner, outer])
-        d_gates, through = torch.empty_like(gates), torch.zeros_like(beside)
-        d_peep, d_from_peep = h.new_zeros(B, 3 * M), h.new_empty(B, M)
-        first = (gates, c, d_outputs, d_gates, d_peep, through, beside, d_c)
-        second = (gates, c, d_gates, d_peep, d_from_peep, d_c)
-        stages = [
-            Stage(full_unemit, first, d_peep[None], peep_weight, d_from_peep),
-            Stage(full_forget, second, d_gates, weight, through),
-        ]
-        buffers = gates, c, d_outputs, d_gates, d_peep, d_from_peep, through, beside, d_c
-        run.backward(all_full_back, stages, *buffers)
-        d_c = d_c + run.multiply(d_peep[:, : 2 * M], inner)  # what c0 gave the first i and f
-        d_inner = run.gather(d_gates[:, :, : 2 * M], c[:-1])
-        d_outer = run.gather(d_gates[:, :, 3 * M :], c[1:])
-        return Gradients(d_gates, (through + beside, d_c), (run.gather(d_gates, h[:-1]), d_inner, d_outer))
+    def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
+        gates, (h, c), (weight, inner, outer), (beside, d_c) = tape.gates, tape.states, tape.weights, d_last
+        M = h.shape[2]
+        d_peep, from_peep = h.new_zeros(len(beside), 3 * M), torch.empty_like(beside)
+        through = torch.zeros_like(beside)
+        first = gates, c, d_outputs, d_peep, through, beside, d_c
+        steps.backward(
+            Stage(full_unemit, first, d_peep[None], torch.cat([inner, outer]), from_peep),
+            Stage(full_forget, (gates, c, d_peep, from_peep, d_c), gates, weight, through),
+        )
+        d_c = torch.addmm(d_c, d_peep[:, : 2 * M], inner)  # what c0 gave the first i and f
+        d_inner, d_outer = (
+            weight_gradient(gates[:, :, : 2 * M], c[:-1]),
+            weight_gradient(gates[:, :, 3 * M :], c[1:]),
+        )
+        return Gradients(gates, (through + beside, d_c), (weight_gradient(gates, h[:-1]), d_inner, d_outer))

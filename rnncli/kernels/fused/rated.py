@@ -1,17 +1,31 @@
-"""The rated unit, fused: of each step the candidate and the rate are kept, where the projected inputs lay."""
+"""The rated unit, fused: of each step the candidate and the rate are kept."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from rnncli.kernels.fused.arithmetic import activate, compiled, deactivate, multiply, sigmoid
-from rnncli.kernels.fused.scan import Gradients, Kernel, Run, Stage, Tape
+from rnncli.kernels.fused.arithmetic import (
+    activate,
+    added,
+    begin,
+    compiled,
+    deactivate,
+    gather,
+    input_gradients,
+    multiply,
+    project,
+    sigmoid,
+    turned,
+)
+from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, weight_gradient
 
 
 @compiled
-def ahead(t: int, ends: Any, f: int, gates: Any, h: Any, product: Any) -> None:
-    """Blend the new value into the old one."""
+def ahead(t: int, ends: Any, f: int, gates: Any, h: Any, bias: Any, product: Any) -> None:
+    """Blend the candidate into the old h."""
     M = h.shape[2]
     for b in range(ends.size):
         old, new = h[t, b], h[t + 1, b]
@@ -20,7 +34,7 @@ def ahead(t: int, ends: Any, f: int, gates: Any, h: Any, product: Any) -> None:
             continue
         a = gates[t, b]
         for m in range(a.size):
-            a[m] += product[b, m]
+            a[m] += bias[m] + product[b, m]
         candidate, z = a[:M], a[M:]
         activate(f, candidate)
         sigmoid(z)
@@ -29,60 +43,67 @@ def ahead(t: int, ends: Any, f: int, gates: Any, h: Any, product: Any) -> None:
 
 
 @compiled
-def back(
-    t: int, ends: Any, f: int, gates: Any, h: Any, d_outputs: Any, d_gates: Any, through: Any, beside: Any
-) -> None:
-    """Split the gradient of h among candidate, rate and, beside the product, the old h."""
+def back(t: int, ends: Any, f: int, gates: Any, h: Any, d_outputs: Any, through: Any, beside: Any) -> None:
+    """Turn the gates into their gradients; `beside` becomes what goes to the old h beside the product."""
     M = h.shape[2]
     for b in range(ends.size):
-        d, past = d_gates[t, b], beside[b]
+        past, sent = beside[b], through[b]
         for m in range(M):
-            past[m] += d_outputs[t, b, m] + through[b, m]
+            past[m] += d_outputs[t, b, m] + sent[m]
         if t >= ends[b]:
-            d[:] = 0
+            gates[t, b] = 0
             continue
         candidate, z, old = gates[t, b, :M], gates[t, b, M:], h[t, b]
         for m in range(M):
-            d[m] = past[m] * z[m]
-            d[M + m] = past[m] * (candidate[m] - old[m]) * (z[m] - z[m] * z[m])
-            past[m] -= past[m] * z[m]
-        deactivate(f, candidate, d[:M])
+            share = past[m] * z[m]
+            z[m] = past[m] * (candidate[m] - old[m]) * (z[m] - z[m] * z[m])
+            sent[m] = share
+            past[m] -= share
+        deactivate(f, candidate, sent)
 
 
 @compiled
-def all_ahead(ends: Any, f: int, gates: Any, h: Any, product: Any, weight: Any) -> None:
-    """The whole way forward, products included."""
-    for t in range(len(gates)):
-        multiply(h[t], weight, product)
-        ahead(t, ends, f, gates, h, product)
+def whole_ahead(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any, weight: Any) -> Any:
+    """All of the way forward."""
+    T, B, _ = x.shape
+    h, gates = begin(h0, T), np.empty((T, B, bias.size), x.dtype)
+    project(x, weight_x, gates)
+    columns, product = turned(weight), np.empty((B, bias.size), x.dtype)
+    for t in range(T):
+        multiply(h[t], columns, product)
+        ahead(t, ends, f, gates, h, bias, product)
+    return h, gates
 
 
 @compiled
-def all_back(
-    ends: Any, f: int, gates: Any, h: Any, d_outputs: Any, d_gates: Any, through: Any, beside: Any, weight: Any
-) -> None:
-    """The whole way back, products included."""
-    for t in range(len(gates) - 1, -1, -1):
-        back(t, ends, f, gates, h, d_outputs, d_gates, through, beside)
-        multiply(d_gates[t], weight, through)
+def whole_back(
+    ends: Any, f: int, x: Any, weight_x: Any, weight: Any, h: Any, gates: Any, d_outputs: Any, beside: Any
+) -> Any:
+    """All of the way back."""
+    gates, through = gates.copy(), np.zeros_like(beside)
+    for t in range(len(x) - 1, -1, -1):
+        back(t, ends, f, gates, h, d_outputs, through, beside)
+        multiply(gates[t], weight, through)
+    return (*input_gradients(gates, x, weight_x), added(through, beside), gather(gates, h))
 
 
 class RatedKernel(Kernel):
     """h = (1 - z) h' + z ĥ, gates (ĥ, z); weights: Wh (2 M, M)."""
 
+    whole_ahead = whole_ahead
+    whole_back = whole_back
+
     @staticmethod
-    def forward(run: Run, tape: Tape) -> tuple[Tensor, ...]:
-        (h,), (weight,) = tape.states, tape.weights
-        turned = run.turned(weight)
-        product = h.new_empty(h.shape[1], turned.shape[1])
-        buffers = run.f, tape.gates, h, product
-        run.forward(all_ahead, [Stage(ahead, buffers, h[:-1], turned, product)], *buffers)
+    def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
+        gates, (h,), (weight,) = tape.gates, tape.states, tape.weights
+        product = torch.empty_like(gates[0])
+        buffers = steps.f, gates, h, tape.bias, product
+        steps.forward(Stage(ahead, buffers, h[:-1], steps.turned(weight), product))
         return ()
 
     @staticmethod
-    def backward(run: Run, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
-        (h,), (weight,), (beside,) = tape.states, tape.weights, d_last
-        d_gates, through = h.new_empty(tape.gates.shape), h.new_zeros(h.shape[1:])
-        buffers = run.f, tape.gates, h, d_outputs, d_gates, through, beside
-        run.backward(all_back, [Stage(back, buffers, d_gates, weight, through)], *buffers)
-        return Gradients(d_gates, (through + beside,), (run.gather(d_gates, h[:-1]),))
+    def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
+        gates, (h,), (weight,), (beside,) = tape.gates, tape.states, tape.weights, d_last
+        through = torch.zeros_like(beside)
+        steps.backward(Stage(back, (steps.f, gates, h, d_outputs, through, beside), gates, weight, through))
+        return Gradients(gates, (through + beside,), (weight_gradient(gates, h[:-1]),))

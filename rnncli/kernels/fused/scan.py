@@ -1,6 +1,6 @@
 """The fused scan: what the loops of all cells share, and the function that autograd sees.
 
-Shapes: T steps, B batch, D input, M hidden, G gates, N columns of a product.
+Shapes: T steps, B batch, D input, M hidden, G gates, K and N rows and columns of a weight.
 """
 
 from abc import ABC, abstractmethod
@@ -11,10 +11,11 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from rnncli.errors import RnnError
 from rnncli.kernels.fused import FusedForm
-from rnncli.kernels.fused.arithmetic import ACTIVATIONS, gather, multiply, project, total
+from rnncli.kernels.fused.arithmetic import ACTIVATIONS
+from rnncli.kernels.memory import room
 from rnncli.kernels.products import fast_products
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
@@ -25,9 +26,12 @@ SMALL = 40_000
 TURNED = 4
 """Steps from which on it pays to lay a weight out anew for its product."""
 
+ONEDNN = 1_000_000
+"""Multiplications of a product: below it oneDNN's call costs more than its speed gains."""
+
 
 class Stage(NamedTuple):
-    """A part of a step: the product of source (T or 1, B, K) at t and weight (K, N) into out (B, N), and a pointwise one."""
+    """A part of a step: a product of source (T or 1, B, K) and weight (K, N) into out (B, N), and pointwise work."""
 
     step: Callable[..., None]  # (t, ends, *buffers): after the product on the way forward, before it on the way back
     buffers: tuple[Tensor | int, ...]
@@ -36,90 +40,14 @@ class Stage(NamedTuple):
     out: Tensor
 
 
-class Run:
-    """One unrolling: its steps T, where each sequence ends (B,), its activation f, and how it multiplies.
-
-    A `compact` one, so small that calls cost more than work, runs in compiled code alone.
-    """
-
-    def __init__(self, f: int, ends: Any, T: int, *, compact: bool) -> None:
-        self.f, self.ends, self.T, self.compact = f, ends, T, compact
-
-    def forward(self, whole: Callable[..., None], stages: Sequence[Stage], *buffers: Tensor | int) -> None:
-        """Go through time: at each step the product of each stage, then its pointwise work.
-
-        A compact run leaves it all to `whole`, which takes the ends, the buffers, and each stage's weight.
-        """
-        if self.compact:
-            whole(self.ends, *arrays(buffers), *arrays(stage.weight for stage in stages))
-            return
-        prepared = self._prepared(stages)
-        for t in range(self.T):
-            for step, views, source, weight, out in prepared:
-                torch.mm(source[t], weight, out=out)
-                step(t, self.ends, *views)
-
-    def backward(self, whole: Callable[..., None], stages: Sequence[Stage], *buffers: Tensor | int) -> None:
-        """Go back through time: at each step the pointwise work of each stage, then its product; `whole` as above."""
-        if self.compact:
-            whole(self.ends, *arrays(buffers), *arrays(stage.weight for stage in stages))
-            return
-        prepared = self._prepared(stages)
-        for t in range(self.T - 1, -1, -1):
-            for step, views, source, weight, out in prepared:
-                step(t, self.ends, *views)
-                torch.mm(source[t], weight, out=out)
-
-    def _prepared(self, stages: Sequence[Stage]) -> list[tuple[Any, ...]]:
-        """The stages, with all that need not be done at each step done."""
-        return [
-            (each.step, arrays(each.buffers), _by_step(each.source, self.T), each.weight, each.out) for each in stages
-        ]
-
-    def turned(self, weight: Tensor) -> Tensor:
-        """A weight (N, K) as products of rows take it, (K, N), laid out for speed where it is used often enough."""
-        return weight.t().contiguous() if self.compact or self.T >= TURNED else weight.t()
-
-    def project(self, x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
-        """Set out (T, B, G) to x (T, B, D) times weight (G, D), turned, plus bias (G,)."""
-        if self.compact:
-            project(*arrays((rows(x), weight, bias, rows(out))))
-        else:
-            torch.addmm(bias, rows(x), weight.t(), out=rows(out))
-
-    def multiply(self, a: Tensor, weight: Tensor) -> Tensor:
-        """The product of a (..., K) and weight (K, N)."""
-        out = a.new_empty(*a.shape[:-1], weight.shape[1])
-        if self.compact:
-            multiply(*arrays((rows(a), weight, rows(out))))
-        else:
-            torch.mm(rows(a), weight, out=rows(out))
-        return out
-
-    def gather(self, d: Tensor, x: Tensor) -> Tensor:
-        """The gradient (G, D) of a weight that took x (T, B, D) to what has the gradient d (T, B, G)."""
-        if not self.compact:
-            return torch.mm(rows(d).t(), rows(x))
-        out = d.new_empty(d.shape[-1], x.shape[-1])
-        gather(*arrays((rows(d), rows(x), out)))
-        return out
-
-    def total(self, d: Tensor) -> Tensor:
-        """The sum (G,) of d (T, B, G) over time and batch."""
-        if not self.compact:
-            return rows(d).sum(0)
-        out = d.new_empty(d.shape[-1])
-        total(*arrays((rows(d), out)))
-        return out
-
-
 class Tape(NamedTuple):
-    """What the way forward works on, and leaves behind for the way back."""
+    """What the way forward works on and leaves behind, and the way back uses up."""
 
-    gates: Tensor  # (T, B, G*M): first the projected inputs, then what they became
+    gates: Tensor  # (T, B, G*M): the projected inputs, then the gates, then the gradients of the projected inputs
     states: Sequence[Tensor]  # (T+1, B, M) a field, the first of them what the scan starts from
+    bias: Tensor
     weights: Sequence[Tensor]
-    kept: Sequence[Tensor] = ()
+    kept: Sequence[Tensor] = ()  # (T, B, ...): what else the way back needs
 
 
 class Gradients(NamedTuple):
@@ -131,30 +59,75 @@ class Gradients(NamedTuple):
 
 
 class Kernel(ABC):
-    """The loops of a cell's equations."""
+    """The loops of a cell's equations: step by step between products of torch, and whole, in compiled code alone.
+
+    `whole_ahead` takes ends, f, x, Wx, b, the first state's fields and the weights as arrays, and returns all states,
+    (T+1, B, M) a field, and whatever is to be kept. `whole_back` takes ends, f, x, Wx, the weights, all that was
+    returned, and the gradients of all h and of the last state's fields; it returns those of x, Wx, b, of the first
+    state's fields and of the weights.
+    """
 
     fields: ClassVar[int] = 1  # of the state
     in_place: ClassVar[bool] = False  # whether inputs are projected to where each step will put its h
+    whole_ahead: ClassVar[Callable[..., Any]]
+    whole_back: ClassVar[Callable[..., Any]]
 
     @staticmethod
     @abstractmethod
-    def forward(run: Run, tape: Tape) -> tuple[Tensor, ...]:
+    def forward(steps: "Steps", tape: Tape) -> tuple[Tensor, ...]:
         """Go through time, filling the states; returns what else is to be kept."""
 
     @staticmethod
     @abstractmethod
-    def backward(run: Run, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
+    def backward(steps: "Steps", tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
         """Go back from the gradients of all h, (T, B, M), and of the last state, (B, M) a field, used up here."""
 
 
-def unroll(form: FusedForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:
+class Steps(NamedTuple):
+    """A walk through T steps: where each sequence ends (B,), and the activation f by its number."""
+
+    T: int
+    ends: Any
+    f: int
+
+    def forward(self, *stages: Stage) -> None:
+        """At each step the product of each stage, then its pointwise work."""
+        with _products(stages):
+            prepared = self._prepared(stages)
+            for t in range(self.T):
+                for step, views, source, weight, out in prepared:
+                    torch.mm(source[t], weight, out=out)
+                    step(t, self.ends, *views)
+
+    def backward(self, *stages: Stage) -> None:
+        """From the last step to the first: the pointwise work of each stage, then its product."""
+        with _products(stages):
+            prepared = self._prepared(stages)
+            for t in range(self.T - 1, -1, -1):
+                for step, views, source, weight, out in prepared:
+                    step(t, self.ends, *views)
+                    torch.mm(source[t], weight, out=out)
+
+    def _prepared(self, stages: Sequence[Stage]) -> list[tuple[Any, ...]]:
+        """The stages, with all that need not be done at each step done."""
+        by_step = [each.source.unbind(0) * (self.T // len(each.source)) for each in stages]
+        return [
+            (each.step, arrays(each.buffers), source, each.weight, each.out)
+            for each, source in zip(stages, by_step, strict=True)
+        ]
+
+    def turned(self, weight: Tensor) -> Tensor:
+        """A weight (N, K) as rows are multiplied by it, (K, N), laid out for speed where it is used often enough."""
+        return weight.t().contiguous() if self.T >= TURNED else weight.t()
+
+
+def unroll(form: FusedForm, x: Tensor, state: StateT, lengths: Tensor | None) -> tuple[Tensor, StateT]:
     """What `scan_fused` calls."""
     T, B, _ = x.shape
     ends = np.full(B, T) if lengths is None else lengths.to(torch.int64).contiguous().numpy()
     weight_x, bias, *weights = form.weights
-    f = ACTIVATIONS[form.activation]
     apply: Any = FusedScan.apply
-    outputs, *last = apply(form.kernel, f, ends, x, weight_x, bias, *state, *weights)
+    outputs, *last = apply(form.kernel, ACTIVATIONS[form.activation], ends, x, weight_x, bias, *state, *weights)
     return outputs, type(state)(*last)
 
 
@@ -167,30 +140,55 @@ class FusedScan(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         T, B, D = x.shape
         first, weights = rest[: kernel.fields], rest[kernel.fields :]
-        states = [_through_time(value, T) for value in first]
-        M = states[0].shape[2]
-        run = Run(f, ends, T, compact=B * M * max(weight_x.shape[0], D) < SMALL)
+        ctx.kernel, ctx.steps, ctx.arrays = kernel, Steps(T, ends, f), None
         x = x.contiguous()
-        gates = states[0][1:] if kernel.in_place else states[0].new_empty(T, B, weight_x.shape[0])
-        with nullcontext() if run.compact else fast_products():
-            run.project(x, weight_x, bias, gates)
-            kept = kernel.forward(run, Tape(gates, states, weights))
-        ctx.save_for_backward(x, weight_x, gates, *states, *weights, *kept)
-        ctx.kernel, ctx.run, ctx.counts = kernel, run, (len(states), len(weights))
+        if B * first[0].shape[1] * max(len(bias), D) < SMALL:
+            given = arrays((x, weight_x, bias, *(value.contiguous() for value in first), *weights))
+            made = kernel.whole_ahead(ends, f, *given)
+            ctx.arrays = *given[:2], *given[3 + kernel.fields :], *made
+            states = [torch.from_numpy(value) for value in made[: kernel.fields]]
+            ctx.save_for_backward(x, weight_x, *weights, *states)  # so that autograd sees whether one is changed
+        else:
+            states = [_through_time(value, T) for value in first]
+            gates = states[0][1:] if kernel.in_place else room(x, T, B, len(bias))
+            with fast_products():
+                torch.mm(rows(x), weight_x.t(), out=rows(gates))
+                kept = kernel.forward(ctx.steps, Tape(gates, states, bias, weights))
+            ctx.save_for_backward(x, weight_x, bias, gates, *states, *weights, *kept)
         return (states[0][1:], *(value[T] for value in states))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor, *d_last: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight_x, gates, *others = ctx.saved_tensors
-        run: Run = ctx.run
-        states, weights = ctx.counts
-        tape = Tape(gates, others[:states], others[states : states + weights], others[states + weights :])
-        with nullcontext() if run.compact else fast_products():
-            last = [value.clone(memory_format=torch.contiguous_format) for value in d_last]
-            d: Gradients = ctx.kernel.backward(run, tape, d_outputs.contiguous(), last)
-            d_x = run.multiply(d.gates, weight_x) if ctx.needs_input_grad[3] else None
-            return None, None, None, d_x, run.gather(d.gates, x), run.total(d.gates), *d.first, *d.weights
+        if torch.is_grad_enabled():
+            raise RnnError("the fused backend gives no gradients of gradients: take backend reference for them")
+        kernel: type[Kernel] = ctx.kernel
+        saved = ctx.saved_tensors
+        if ctx.arrays:
+            _, ends, f = ctx.steps
+            given = arrays((d_outputs.contiguous(), *d_last))
+            found = kernel.whole_back(ends, f, *ctx.arrays, given[0], *(value.copy() for value in given[1:]))
+            return None, None, None, *(torch.from_numpy(value) for value in found)
+        last = [value.clone(memory_format=torch.contiguous_format) for value in d_last]
+        x, weight_x, bias, gates, *others = saved
+        states, others = others[: kernel.fields], others[kernel.fields :]
+        count = len(ctx.needs_input_grad) - 6 - kernel.fields
+        if not kernel.in_place and _graph_is_kept():
+            gates, others = gates.clone(), [*others[:count], *(value.clone() for value in others[count:])]
+        with fast_products():
+            tape = Tape(gates, states, bias, others[:count], others[count:])
+            d = kernel.backward(ctx.steps, tape, d_outputs.contiguous(), last)
+            d_x = torch.mm(rows(d.gates), weight_x).view_as(x) if ctx.needs_input_grad[3] else None
+            return None, None, None, d_x, weight_gradient(d.gates, x), bias_gradient(d.gates), *d.first, *d.weights
+
+
+def weight_gradient(d: Tensor, x: Tensor) -> Tensor:
+    """The gradient (G, D) of a weight that took x (T, B, D) to what has the gradient d (T, B, G)."""
+    return torch.mm(rows(d).t(), rows(x))
+
+
+def bias_gradient(d: Tensor) -> Tensor:
+    """The sum (G,) of d (T, B, G) over time and batch: the gradient of a bias."""
+    return rows(d).sum(0)
 
 
 def arrays(values: Iterable[Tensor | int]) -> list[Any]:
@@ -210,5 +208,13 @@ def _through_time(first: Tensor, T: int) -> Tensor:
     return values
 
 
-def _by_step(source: Tensor, T: int) -> Sequence[Tensor]:
-    return source.unbind(0) if len(source) == T else source.unbind(0) * T
+def _products(stages: Sequence[Stage]) -> Any:
+    """Where the products of a step are best done."""
+    work = max(len(each.out) * each.weight.numel() for each in stages)
+    return fast_products() if work >= ONEDNN else nullcontext()
+
+
+def _graph_is_kept() -> bool:
+    """Whether the way back may be gone once more, with `retain_graph`; where torch does not tell, it may."""
+    tell = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return tell is None or bool(tell())

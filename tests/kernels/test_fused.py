@@ -1,0 +1,235 @@
+"""The fused backend against the reference over every cell, length, size and precision; its arithmetic against numpy."""
+
+import math
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.kinds import KINDS, KINDS_WITH_ACTIVATIONS
+
+from rnncli.cells import make_cell
+from rnncli.cells.elman import Elman
+from rnncli.errors import RnnError, UsageError
+from rnncli.kernels import fused, memory
+from rnncli.kernels.fused import arithmetic
+from rnncli.kernels.fused import scan as fused_scan
+from rnncli.kernels.scan import choose_backend, scan
+
+SHAPES = [(1, 1, 2, 3), (6, 1, 3, 4), (7, 4, 3, 5)]
+CLOSE = {torch.float64: 1e-10, torch.float32: 1e-5}
+
+
+@pytest.fixture(params=["whole", "step by step"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of the backend: small nets in compiled code alone, others with torch's products."""
+    monkeypatch.setattr(fused_scan, "SMALL", math.inf if request.param == "whole" else 0)
+    return request.param
+
+
+def a_cell(kind: str, D: int, M: int, activation: str | None = None, dtype: torch.dtype = torch.float64) -> Any:
+    torch.manual_seed(11)
+    cell: Any = make_cell(kind, D, M, activation=activation).to(dtype)
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.normal_(0, 0.5)
+    return cell
+
+
+def results(cell: Any, x: torch.Tensor, lengths: torch.Tensor | None, backend: str) -> list[torch.Tensor]:
+    """Outputs, last state, and the gradients of input, first state and weights, for a loss that weighs all unlike."""
+    cell.zero_grad()
+    x = x.detach().requires_grad_()
+    outputs, state = scan(cell, x, cell.initial_state(x.shape[1]), lengths, backend)
+    weigh = torch.linspace(-1, 1, outputs.numel(), dtype=x.dtype).view_as(outputs)
+    loss = (outputs * weigh).sum() + sum((part * (place - 0.4)).square().sum() for place, part in enumerate(state))
+    loss.backward()
+    return [outputs, *state, x.grad, *(parameter.grad for parameter in cell.parameters())]
+
+
+@pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", CLOSE, ids=str)
+@pytest.mark.parametrize("padded", [False, True])
+def test_equals_the_reference(kind: str, activation: str, shape: Any, dtype: Any, padded: bool, way: str) -> None:
+    T, B, D, M = shape
+    cell = a_cell(kind, D, M, activation, dtype)
+    x = torch.randn(T, B, D, dtype=dtype)
+    lengths = torch.arange(B).mul(3).remainder(T).add(1) if padded else None
+    pairs = zip(results(cell, x, lengths, "fused"), results(cell, x, lengths, "reference"), strict=True)
+    for ours, wanted in pairs:
+        torch.testing.assert_close(ours, wanted, rtol=CLOSE[dtype], atol=CLOSE[dtype])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_as_accurate_as_float32_allows(kind: str) -> None:
+    """Norm-wise relative error of each gradient below 1e-5 against float64 on the reference, at a size of real work."""
+    T, B, D, M = 35, 20, 96, 128
+    torch.manual_seed(0)
+    exact: Any = make_cell(kind, D, M).double()
+    single: Any = make_cell(kind, D, M)
+    single.load_state_dict(exact.state_dict())
+    exact.load_state_dict(single.state_dict())
+    x = torch.randn(T, B, D)
+    found, wanted = results(single, x, None, "fused"), results(exact, x.double(), None, "reference")
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inputs_may_lie_anyhow_and_need_no_gradient(kind: str, way: str) -> None:
+    cell = a_cell(kind, 3, 4)
+    x = torch.randn(5, 3, 2, dtype=torch.float64).permute(2, 0, 1)[:, ::2]  # (T, B, D) = (2, 3, 3)
+    outputs, _ = scan(cell, x, cell.initial_state(3), backend="fused")
+    wanted, _ = scan(cell, x, cell.initial_state(3), backend="reference")
+    torch.testing.assert_close(outputs, wanted, rtol=0, atol=1e-12)
+    outputs.sum().backward()
+    ours = cell.weight_x.grad.clone()
+    cell.zero_grad()
+    wanted.sum().backward()
+    torch.testing.assert_close(ours, cell.weight_x.grad, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("used", ["outputs", "state"])
+def test_some_of_the_results_may_go_unused_and_others_be_used_twice(kind: str, used: str, way: str) -> None:
+    found = []
+    for backend in ("fused", "reference"):
+        cell = a_cell(kind, 3, 4)
+        start = [torch.full((2, 4), 0.3, dtype=torch.float64, requires_grad=True) for _ in cell.state_fields]
+        x = torch.ones(3, 2, 3, dtype=torch.float64)
+        outputs, state = scan(cell, x, cell.State(*start), backend=backend)
+        value = outputs if used == "outputs" else state[-1]
+        (value.square().sum() + value.sum()).backward()
+        found.append([part.grad for part in (*start, cell.weight_h, cell.bias)])
+    for ours, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kept_graph_gives_the_same_again(kind: str, way: str) -> None:
+    cell = a_cell(kind, 3, 4)
+    outputs, _ = scan(cell, torch.ones(3, 2, 3, dtype=torch.float64), cell.initial_state(2), backend="fused")
+    once = torch.autograd.grad(outputs.sum(), [cell.weight_h], retain_graph=True)
+    again = torch.autograd.grad(outputs.sum(), [cell.weight_h])
+    assert torch.equal(*once, *again)
+    with pytest.raises(RuntimeError, match="second time"):
+        outputs.sum().backward()
+
+
+def test_what_autograd_cannot_know_is_refused(way: str) -> None:
+    cell = a_cell("lstm", 3, 4)
+    x = torch.ones(3, 2, 3, dtype=torch.float64, requires_grad=True)
+    outputs, _ = scan(cell, x, cell.initial_state(2), backend="fused")
+    with pytest.raises(RnnError, match="gives no gradients of gradients: take backend reference"):
+        torch.autograd.grad(outputs.sum(), x, create_graph=True)
+    outputs, _ = scan(cell, x, cell.initial_state(2), backend="fused")
+    with torch.no_grad():
+        cell.weight_h.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        outputs.sum().backward()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_kept_where_no_gradient_is_asked_for(kind: str, way: str) -> None:
+    cell = a_cell(kind, 3, 4)
+    x = torch.randn(3, 2, 3, dtype=torch.float64)
+    wanted, _ = scan(cell, x, cell.initial_state(2), backend="fused")
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode:
+            outputs, state = scan(cell, x, cell.initial_state(2), backend="fused")
+        assert outputs.grad_fn is None
+        assert all(part.grad_fn is None for part in state)
+        assert torch.equal(outputs, wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_runs_are_equal_to_the_bit(kind: str, way: str) -> None:
+    x = torch.randn(7, 4, 3)
+    runs = [results(a_cell(kind, 3, 5, dtype=torch.float32), x, None, "fused") for _ in range(2)]
+    assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 4e-7), (np.float64, 8e-16)])
+def test_activations_are_exact_over_the_whole_range(dtype: Any, tolerance: float) -> None:
+    rng = np.random.default_rng(0)
+    a = np.concatenate([rng.normal(0, scale, 20_000) for scale in (1e-6, 1e-2, 1, 5, 40, 1000)]).astype(dtype)
+    wide = a.astype(np.longdouble)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        wanted = {arithmetic.sigmoid: 1 / (1 + np.exp(-wide)), arithmetic.tanh: np.tanh(wide)}
+    for function, exact in wanted.items():
+        found = a.copy()
+        function(found)
+        error = np.abs(found - exact)
+        seen = np.abs(exact) > 1e-30
+        assert error.max() < tolerance
+        assert (error[seen] / np.abs(exact[seen])).max() < tolerance
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activations_at_the_ends_of_the_range(dtype: Any) -> None:
+    ends = np.array([np.inf, -np.inf, np.nan, 0.0, np.finfo(dtype).max, np.finfo(dtype).min], dtype=dtype)
+    found = ends.copy()
+    arithmetic.tanh(found)
+    np.testing.assert_array_equal(found, np.array([1, -1, np.nan, 0, 1, -1], dtype=dtype))
+    found = ends.copy()
+    arithmetic.sigmoid(found)
+    np.testing.assert_allclose(found, np.array([1, 0, np.nan, 0.5, 1, 0], dtype=dtype), rtol=0, atol=1e-37)
+
+
+def test_without_numba_another_backend_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rnncli.kernels.fused.arithmetic", None)
+    fused.trouble.cache_clear()
+    try:
+        assert "needs numba" in fused.trouble()
+        assert choose_backend(make_cell("gru", 3, 4)) == "reference"
+        assert choose_backend(make_cell("elman", 3, 4)) == "library"
+        with pytest.raises(UsageError, match="the fused backend needs numba"):
+            choose_backend(make_cell("gru", 3, 4), "fused")
+    finally:
+        fused.trouble.cache_clear()
+
+
+def test_what_it_cannot_do_it_is_not_given() -> None:
+    cell = make_cell("gru", 3, 4)
+    assert choose_backend(cell, device="cuda") == "reference"
+    assert choose_backend(cell, dtype=torch.bfloat16) == "reference"
+    with torch.autocast("cpu", torch.bfloat16):
+        assert choose_backend(cell) == "reference"
+    with pytest.raises(UsageError, match="CPUs alone"):
+        choose_backend(cell, "fused", "cuda")
+    with pytest.raises(UsageError, match="float32 and float64 alone"):
+        choose_backend(cell, "fused", dtype=torch.float16)
+
+
+def test_a_cell_without_loops_of_its_own_has_the_reference() -> None:
+    class Mine(Elman):
+        """A user's cell: other equations than those it inherits the rest from."""
+
+        def fused_form(self) -> None:
+            return None
+
+        def vendor_form(self) -> None:
+            return None
+
+    assert choose_backend(Mine(3, 4)) == "reference"
+    with pytest.raises(UsageError, match="the fused backend has no loops for elman"):
+        choose_backend(Mine(3, 4), "fused")
+
+
+def test_large_room_is_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "LARGE", 0)
+    found = memory.room(torch.empty(0, dtype=torch.float64), 3, 700, 5)
+    assert (found.shape, found.dtype, found.is_contiguous()) == ((3, 700, 5), torch.float64, True)
+    assert found.data_ptr() % memory.PAGE == 0
+    found.fill_(2.5)
+    assert found.sum() == 2.5 * found.numel()
+
+
+def test_numba_is_imported_only_where_it_is_used() -> None:
+    program = "import sys, rnncli.models.stack; sys.exit('numba' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
