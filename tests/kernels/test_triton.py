@@ -187,13 +187,25 @@ def test_is_chosen_by_name_alone_and_refuses_in_one_line(monkeypatch: pytest.Mon
 
 
 def test_without_a_device_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = make_cell("elman", 3, 5)
+    cell: Any = make_cell("elman", 3, 5)
     monkeypatch.setenv("TRITON_INTERPRET", "0")
-    with pytest.raises(UsageError, match="the triton backend runs on CUDA devices, not on cpu"):
-        unroll(cell.triton_form(), torch.randn(2, 1, 3), cell.initial_state(1))
+    with pytest.raises(UsageError, match="the triton backend needs a CUDA device: use --backend"):
+        scan(cell, torch.randn(2, 1, 3), cell.initial_state(1), None, "triton")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="the triton backend needs a CUDA device: use --backend"):
-        choose_backend(cell, "triton")
+        choose_backend(cell, "triton", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_backend(cell, "triton", None) == "triton"  # a model is made before it is moved
+
+
+def test_trains_by_name_and_is_used_without_triton(rnn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "train parity --name chip --bits 3 --hidden 2 --epochs 1 --batch-size 5000 --device"
+    ran = rnn(f"{command} {DEVICE} --backend triton")
+    assert (ran.code, "triton backend" in ran.err + ran.out) == (0, True)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    assert rnn("evaluate parity --from chip").code == 0
+    ran = rnn(f"{command} {DEVICE} --backend triton")
+    assert (ran.code, "needs triton (pip install" in ran.err) == (2, True)
 
 
 def test_kernels_are_legal_for_the_compiler(pytestconfig: pytest.Config) -> None:

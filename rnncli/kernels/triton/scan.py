@@ -13,7 +13,7 @@ import triton
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnncli.errors import RnnError, UsageError
+from rnncli.errors import RnnError
 from rnncli.kernels.triton import TritonForm, graphs, on_chip, stepwise
 from rnncli.kernels.triton.recipes import RECIPES, Recipe
 
@@ -29,9 +29,7 @@ COLUMNS = 32
 def unroll(
     form: TritonForm, x: Tensor, state: StateT, lengths: Tensor | None = None, tier: "type[Loop] | None" = None
 ) -> tuple[Tensor, StateT]:
-    """As `scan_triton`; the tier is chosen where it is not given. Raises UsageError where x is not on a CUDA device."""
-    if not x.is_cuda and not triton.knobs.runtime.interpret:
-        raise UsageError(f"the triton backend runs on CUDA devices, not on {x.device.type}: use another --backend")
+    """As `scan_triton`; the tier is chosen where it is not given."""
     projected = F.linear(x, *form.weights[:2])
     dense, vectors = joined(form, projected.dtype)
     recipe = RECIPES[form.recipe]
