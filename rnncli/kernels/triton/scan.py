@@ -34,7 +34,7 @@ def unroll(
     dense, vectors = joined(form, projected.dtype)
     recipe = RECIPES[form.recipe]
     tier = tier or choose_tier(recipe, dense)
-    ends = torch.full((x.shape[1],), x.shape[0]) if lengths is None else lengths
+    ends = torch.full((x.shape[1],), x.shape[0], device=x.device) if lengths is None else lengths
     loop = tier(recipe, form.activation, ends.to(x.device, torch.int32))
     with torch.cuda.device_of(x):  # where the kernels will be launched
         outputs, *last = Unrolled.apply(  # type: ignore[no-untyped-call]
@@ -56,7 +56,7 @@ def choose_tier(recipe: Recipe, dense: Tensor) -> "type[Loop]":
     M, size = dense.shape[1], dense.dtype.itemsize
     matrices = (dense.shape[0] // M) * padded(M) ** 2 * size * (2 if precision() == "tf32x3" and size == 4 else 1)
     tile = ROWS * padded(M)
-    tiles = tile * sum(4 if name.startswith("c") else size for name in recipe.values) + 3 * tile * size
+    tiles = tile * sum(4 if name in ("c", "c'") else size for name in recipe.values) + 3 * tile * size
     return OnChip if matrices + tiles <= shared_memory(dense.device) else Stepwise
 
 
