@@ -13,6 +13,7 @@ from support.kinds import KINDS, KINDS_WITH_ACTIVATIONS
 
 from rnncli.api import restore
 from rnncli.cells import make_cell
+from rnncli.cells.elman import Elman, ElmanState
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.scan import choose_backend, scan
 from rnncli.training.checkpoint import read as read_checkpoint
@@ -176,6 +177,15 @@ def test_is_chosen_by_name_alone_and_refuses_in_one_line(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "triton", None)
     with pytest.raises(UsageError, match=r"needs triton \(pip install 'rnncli\[triton\]'\): use --backend"):
         choose_backend(cell, "triton", DEVICE)
+
+
+def test_a_step_of_its_own_inherits_no_recipe() -> None:
+    class Doubled(Elman):
+        def step(self, projected: torch.Tensor, state: ElmanState) -> ElmanState:
+            return super().step(2 * projected, state)
+
+    with pytest.raises(UsageError, match="the triton backend has no kernels for elman"):
+        choose_backend(Doubled(3, 5), "triton", DEVICE)
 
 
 def test_without_a_device_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
