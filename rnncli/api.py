@@ -55,7 +55,8 @@ def restore(found: Checkpoint, source: Path) -> Trained:
         raise UsageError(f"{source} is a model of {name!r}, a task that this version of rnn does not have")
     task = TASKS[name]
     config = from_plain(task.Config, found.header["config"])
-    model = task.build_model(config, found.header["payload"])
+    anywhere = replace(config, backend="auto")  # the one it was trained with may need what is not here
+    model = task.build_model(anywhere, found.header["payload"])
     model.load_state_dict(below("model", found.tensors))
     model.eval()
     return Trained(name, config, model, found.header, below("task", found.tensors), source)

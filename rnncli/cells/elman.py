@@ -46,4 +46,4 @@ class Elman(Cell[ElmanState]):
         return FusedForm(ElmanKernel, self.activation, (self.weight_x, self.bias, self.weight_h))
 
     def triton_form(self) -> TritonForm | None:
-        return TritonForm(self.kind, self.activation, (self.weight_x, self.bias, self.weight_h))
+        return TritonForm("elman", self.activation, (self.weight_x, self.bias, self.weight_h))

@@ -69,4 +69,4 @@ class GRU(Cell[GRUState]):
 
     def triton_form(self) -> TritonForm | None:
         bias = (self.bias_hh,) if self.variant == "reset-after" else ()
-        return TritonForm(self.kind, self.activation, (self.weight_x, self.bias, self.weight_h, *bias))
+        return TritonForm(f"gru:{self.variant}", self.activation, (self.weight_x, self.bias, self.weight_h, *bias))

@@ -84,4 +84,6 @@ class LSTM(Cell[LSTMState]):
 
     def triton_form(self) -> TritonForm | None:
         peepholes = () if self.variant == "none" else (self.weight_c, self.weight_co)
-        return TritonForm(self.kind, self.activation, (self.weight_x, self.bias, self.weight_h, *peepholes))
+        return TritonForm(
+            f"lstm:{self.variant}", self.activation, (self.weight_x, self.bias, self.weight_h, *peepholes)
+        )

@@ -39,4 +39,4 @@ class Rated(Cell[RatedState]):
         return FusedForm(RatedKernel, self.activation, (self.weight_x, self.bias, self.weight_h))
 
     def triton_form(self) -> TritonForm | None:
-        return TritonForm(self.kind, self.activation, (self.weight_x, self.bias, self.weight_h))
+        return TritonForm("rated", self.activation, (self.weight_x, self.bias, self.weight_h))

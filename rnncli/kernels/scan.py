@@ -26,9 +26,9 @@ class Recurrence(Steps[StateT], Protocol[StateT]):
     def triton_form(self) -> triton.TritonForm | None: ...
 
 
-def preferred(cell: Recurrence[StateT], device: str, *, packed: bool) -> Sequence[str]:
+def preferred(cell: Recurrence[StateT], device: str | None, *, packed: bool) -> Sequence[str]:
     """The backends that `auto` tries, the fastest first; docs/speed.md has the measurements behind this table."""
-    if device != "cpu":
+    if device not in ("cpu", None):
         return ("library", "reference")
     if cell.kind == "lstm:none" and not packed:
         return ("library", "fused", "reference")  # oneDNN, as fast as ours; packed, torch leaves it
@@ -38,21 +38,21 @@ def preferred(cell: Recurrence[StateT], device: str, *, packed: bool) -> Sequenc
 def choose_backend(
     cell: Recurrence[StateT],
     backend: str = "auto",
-    device: str = "cpu",
+    device: str | None = "cpu",
     dtype: torch.dtype = torch.float32,
     *,
     packed: bool = False,
 ) -> str:
     """Name the backend that will unroll `cell` over sequences of one length, or of several (`packed`).
 
-    `auto` takes the fastest that can. Raises UsageError for an unknown backend, or for one that cannot compute this
-    cell, on this device or in this precision.
+    `auto` takes the fastest that can; a device that is None is not known yet. Raises UsageError for an unknown
+    backend, or for one that cannot compute this cell, on this device or in this precision.
     """
     return _choose(cell, backend, device, dtype, packed=packed)[0]
 
 
 def _choose(
-    cell: Recurrence[StateT], backend: str, device: str, dtype: torch.dtype, *, packed: bool
+    cell: Recurrence[StateT], backend: str, device: str | None, dtype: torch.dtype, *, packed: bool
 ) -> tuple[str, Any]:
     """The backend, and the cell in its terms; raises as `choose_backend`."""
     if backend not in BACKENDS:
@@ -80,14 +80,14 @@ def _of_its_step(cell_class: type, form: str) -> bool:
 _STEP = ("step", "project")
 
 
-def _library_form(cell: Recurrence[StateT], device: str, dtype: torch.dtype) -> VendorForm | str:
+def _library_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> VendorForm | str:
     del device, dtype
     form = cell.vendor_form() if _of_its_step(type(cell), "vendor_form") else None
     return form or f"torch has no layer with the equations of {cell.kind}"
 
 
-def _fused_form(cell: Recurrence[StateT], device: str, dtype: torch.dtype) -> FusedForm | str:
-    if device != "cpu":
+def _fused_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> FusedForm | str:
+    if device not in ("cpu", None):
         return "the fused backend runs on CPUs alone"
     if dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
         return "the fused backend computes in float32 and float64 alone"
@@ -95,15 +95,14 @@ def _fused_form(cell: Recurrence[StateT], device: str, dtype: torch.dtype) -> Fu
     return form or f"the fused backend has no loops for {cell.kind}"
 
 
-def _triton_form(cell: Recurrence[StateT], device: str, dtype: torch.dtype) -> triton.TritonForm | str:
-    del device  # a model is made on the CPU; the scan looks at the device
-    form = cell.triton_form()
+def _triton_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> triton.TritonForm | str:
+    form = cell.triton_form() if _of_its_step(type(cell), "triton_form") else None
     if form is None or form.activation not in triton.ACTIVATIONS:
         return f"the triton backend has no kernels for {cell.kind}"
-    return triton.trouble(dtype) or form
+    return triton.trouble(device, dtype) or form
 
 
-_FORMS: dict[str, Callable[[Any, str, torch.dtype], Any]] = {
+_FORMS: dict[str, Callable[[Any, str | None, torch.dtype], Any]] = {
     "reference": lambda _cell, _device, _dtype: None,
     "fused": _fused_form,
     "library": _library_form,

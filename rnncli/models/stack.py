@@ -48,7 +48,8 @@ class Stack(nn.Module):
                 )
             input_size = size * self.directions
         self.output_size = input_size
-        assert self.backend_in_use  # what cannot be is refused here, not in mid-training
+        cell: Any = self.cells[0]
+        choose_backend(cell, backend, device=None)  # what cannot be is refused here, not in mid-training
 
     def forward(self, x: Tensor, states: States | None = None, lengths: Tensor | None = None) -> tuple[Tensor, States]:
         """Run all layers over x (T, B, D) from `states`, or from the learned first ones.

@@ -1,20 +1,28 @@
 """The triton backend against the reference: compiled where there is a CUDA device, else interpreted on the CPU."""
 
+import os
+import subprocess
 import sys
+from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from support.kinds import KINDS, KINDS_WITH_ACTIVATIONS
 
+from rnncli.api import restore
 from rnncli.cells import make_cell
+from rnncli.cells.elman import Elman, ElmanState
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.scan import choose_backend, scan
+from rnncli.training.checkpoint import read as read_checkpoint
 
 pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
 
+from rnncli.kernels.triton import graphs
 from rnncli.kernels.triton.recipes import RECIPES
-from rnncli.kernels.triton.scan import Loop, OnChip, Stepwise, choose_tier, unroll
+from rnncli.kernels.triton.scan import Loop, OnChip, Stepwise, choose_tier, joined, unroll
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TIERS = [OnChip, Stepwise]
@@ -82,9 +90,7 @@ def test_compiled_kernels_equal_the_reference(kind: str, T: int, B: int, D: int,
     lengths = torch.randint(1, T + 1, (B,))
     wanted = results(a_cell(kind, D, M).double(), x.double(), lengths)
     ours = cell.to(dtype)
-    chosen = choose_tier(
-        RECIPES[kind], x.to(DEVICE, dtype), torch.cat([w for w in ours.triton_form().weights[2:] if w.dim() == 2])
-    )
+    chosen = choose_tier(RECIPES[kind], joined(ours.triton_form(), dtype)[0])
     assert_equal(results(ours, x.to(dtype), lengths, chosen), wanted, 1e-5 if dtype == torch.float32 else 0.05)
 
 
@@ -116,16 +122,6 @@ def test_nothing_is_kept_where_nothing_goes_backward(
     assert sum(len(value) for value in tapes[0]) == 4 * len(last) + len(tapes[0]) - len(last)
 
 
-@pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("filler", [1e30, float("nan")])
-def test_padding_changes_no_bit(tier: type[Loop], filler: float) -> None:
-    cell = a_cell("lstm", 3, 5)
-    x = torch.randn(3, 3, 3, device=DEVICE)
-    clean = scan(cell, x, cell.initial_state(3), LENGTHS, "triton")[0]
-    x[1:, 1], x[2:, 2] = filler, filler
-    assert torch.equal(scan(cell, x, cell.initial_state(3), LENGTHS, "triton")[0], clean)
-
-
 @pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
 def test_neither_overflows_nor_hides_a_nan(kind: str, activation: str) -> None:
     cell = a_cell(kind, 1, 2, activation)
@@ -134,6 +130,23 @@ def test_neither_overflows_nor_hides_a_nan(kind: str, activation: str) -> None:
     assert ours[0][:2].isfinite().all()
     assert ours[0][2].isnan().all()
     assert_equal([ours[0][:2]], [results(cell, x)[0][:2]], 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gru:reset-before", "lstm:diagonal"])
+def test_a_replayed_graph_equals_single_launches(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no CUDA, what would be recorded is done again: copies, keys and room are the same."""
+    recorded, record = [], graphs.record if DEVICE == "cuda" else lambda launches: launches
+    monkeypatch.setattr(graphs, "_seen", OrderedDict())
+    monkeypatch.setattr(graphs, "recordable", lambda tensors: True)
+    monkeypatch.setattr(graphs, "record", lambda launches: (recorded.append(launches), record(launches))[1])
+    cell = a_cell(kind, 3, 5)
+    for _ in range(4):
+        x = torch.randn(3, 3, 3)
+        assert_equal(results(cell, x, LENGTHS, Stepwise), results(cell, x, LENGTHS), 1e-5)
+    assert len(recorded) == 2  # forward and backward
+    monkeypatch.setattr(graphs, "MOST", 2)
+    results(cell, torch.randn(1, 1, 3), None, Stepwise)
+    assert len(recorded) == len(graphs._seen) == 2
 
 
 def test_a_second_derivative_is_refused() -> None:
@@ -146,7 +159,7 @@ def test_a_second_derivative_is_refused() -> None:
 def test_small_cells_are_held_on_chip() -> None:
     def tier(kind: str, M: int, dtype: torch.dtype) -> type[Loop]:
         matrices = torch.empty(sum(term.dense for term in RECIPES[kind].terms) * M, M, dtype=dtype)
-        return choose_tier(RECIPES[kind], matrices, matrices)
+        return choose_tier(RECIPES[kind], matrices)
 
     assert tier("elman", 128, torch.float32) is tier("lstm:none", 128, torch.bfloat16) is OnChip
     assert tier("elman", 200, torch.float32) is tier("lstm:full", 128, torch.bfloat16) is Stepwise
@@ -166,11 +179,48 @@ def test_is_chosen_by_name_alone_and_refuses_in_one_line(monkeypatch: pytest.Mon
         choose_backend(cell, "triton", DEVICE)
 
 
+def test_a_step_of_its_own_inherits_no_recipe() -> None:
+    class Doubled(Elman):
+        def step(self, projected: torch.Tensor, state: ElmanState) -> ElmanState:
+            return super().step(2 * projected, state)
+
+    with pytest.raises(UsageError, match="the triton backend has no kernels for elman"):
+        choose_backend(Doubled(3, 5), "triton", DEVICE)
+
+
 def test_without_a_device_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = make_cell("elman", 3, 5)
+    cell: Any = make_cell("elman", 3, 5)
     monkeypatch.setenv("TRITON_INTERPRET", "0")
-    with pytest.raises(UsageError, match="the triton backend runs on CUDA devices, not on cpu"):
-        unroll(cell.triton_form(), torch.randn(2, 1, 3), cell.initial_state(1))
+    with pytest.raises(UsageError, match="the triton backend needs a CUDA device: use --backend"):
+        scan(cell, torch.randn(2, 1, 3), cell.initial_state(1), None, "triton")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="the triton backend needs a CUDA device: use --backend"):
-        choose_backend(cell, "triton")
+        choose_backend(cell, "triton", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_backend(cell, "triton", None) == "triton"  # a model is made before it is moved
+
+
+def test_a_model_trained_by_it_is_used_without_it(rnn: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    command = "train parity --name chip --bits 3 --hidden 2 --epochs 1"
+    ran = rnn(f"{command} --backend triton")
+    assert (ran.code, "needs triton (pip install" in ran.err, ran.err.count("\n")) == (2, True, 1)
+    assert rnn(command).code == 0
+    path = home / "checkpoints" / "parity" / "chip" / "last.safetensors"
+    found = read_checkpoint(path)
+    found.header["config"]["backend"] = "triton"
+    assert restore(found, path).model.stack.backend_in_use != "triton"
+
+
+def test_kernels_are_legal_for_the_compiler(pytestconfig: pytest.Config) -> None:
+    """Down to machine code for a card that need not be there; two cells that need every branch of the kernels."""
+    folder = Path(__file__).parents[2]
+    command = [sys.executable, "benchmarks/triton_cells.py", "--compile-only", "--width", "16", "--types", "bfloat16"]
+    cache = pytestconfig.cache.mkdir("triton")  # what is compiled once need not be again
+    environment = os.environ | {"TRITON_CACHE_DIR": str(cache), "PYTHONPATH": str(folder), "TRITON_INTERPRET": "0"}
+    ran = subprocess.run(
+        [*command, "--kinds", "gru:reset-before,gru:reset-after,lstm:diagonal"],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("| bfloat16 |") == 9 + 6 + 6

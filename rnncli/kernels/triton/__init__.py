@@ -31,13 +31,13 @@ def scan_triton(form: TritonForm, x: Tensor, state: StateT, lengths: Tensor | No
     return unroll(form, x, state, lengths)
 
 
-def trouble(dtype: torch.dtype) -> str:
-    """Why the backend cannot work on this machine or in this precision, in a few words; empty where it can."""
+def trouble(device: str | None, dtype: torch.dtype) -> str:
+    """Why the backend cannot work on this machine, device or precision, in a few words; empty where it can."""
     try:
         import triton
     except ImportError:
         return "the triton backend needs triton (pip install 'rnncli[triton]')"
-    if not torch.cuda.is_available() and not triton.knobs.runtime.interpret:
+    if not triton.knobs.runtime.interpret and (device not in ("cuda", None) or not torch.cuda.is_available()):
         return "the triton backend needs a CUDA device"
     if dtype not in DTYPES:
         name = str(dtype).removeprefix("torch.")

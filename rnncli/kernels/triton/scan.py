@@ -13,8 +13,8 @@ import triton
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnncli.errors import RnnError, UsageError
-from rnncli.kernels.triton import TritonForm, on_chip, stepwise
+from rnncli.errors import RnnError
+from rnncli.kernels.triton import TritonForm, graphs, on_chip, stepwise
 from rnncli.kernels.triton.recipes import RECIPES, Recipe
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
@@ -29,31 +29,35 @@ COLUMNS = 32
 def unroll(
     form: TritonForm, x: Tensor, state: StateT, lengths: Tensor | None = None, tier: "type[Loop] | None" = None
 ) -> tuple[Tensor, StateT]:
-    """As `scan_triton`; the tier is chosen where it is not given. Raises UsageError where x is not on a CUDA device."""
-    if not x.is_cuda and not triton.knobs.runtime.interpret:
-        raise UsageError(f"the triton backend runs on CUDA devices, not on {x.device.type}: use another --backend")
-    weight_x, bias, *others = form.weights
-    projected = F.linear(x, weight_x, bias)
-    others = [weight.to(projected.dtype) for weight in others]
-    dense = torch.cat([weight for weight in others if weight.dim() == 2])
-    vectors = torch.cat([projected.new_empty(0), *(weight for weight in others if weight.dim() == 1)])
-    ends = torch.full((x.shape[1],), x.shape[0]) if lengths is None else lengths
+    """As `scan_triton`; the tier is chosen where it is not given."""
+    projected = F.linear(x, *form.weights[:2])
+    dense, vectors = joined(form, projected.dtype)
     recipe = RECIPES[form.recipe]
-    loop = (tier or choose_tier(recipe, projected, dense))(recipe, form.activation, ends.to(x.device, torch.int32))
-    vectors = vectors.view(-1, dense.shape[1])
-    outputs, *last = Unrolled.apply(  # type: ignore[no-untyped-call]
-        loop, torch.is_grad_enabled(), projected, dense, vectors, *state
-    )
+    tier = tier or choose_tier(recipe, dense)
+    ends = torch.full((x.shape[1],), x.shape[0], device=x.device) if lengths is None else lengths
+    loop = tier(recipe, form.activation, ends.to(x.device, torch.int32))
+    with torch.cuda.device_of(x):  # where the kernels will be launched
+        outputs, *last = Unrolled.apply(  # type: ignore[no-untyped-call]
+            loop, torch.is_grad_enabled(), projected, dense, vectors, *state
+        )
     return outputs, type(state)(outputs[-1], *last)
 
 
-def choose_tier(recipe: Recipe, projected: Tensor, dense: Tensor) -> "type[Loop]":
-    """On chip where that fits into the shared memory a program can have: the matrices, and the tiles of two steps."""
+def joined(form: TritonForm, dtype: torch.dtype) -> Weights:
+    """All matrices of a form in one tensor, all vectors in another."""
+    weights = [weight.to(dtype) for weight in form.weights[2:]]
+    dense = torch.cat([weight for weight in weights if weight.dim() == 2])
+    vectors = torch.cat([dense.new_empty(0), *(weight for weight in weights if weight.dim() == 1)])
+    return dense, vectors.view(-1, dense.shape[1])
+
+
+def choose_tier(recipe: Recipe, dense: Tensor) -> "type[Loop]":
+    """On chip where the matrices and the tiles of two steps fit into the shared memory that a program can have."""
     M, size = dense.shape[1], dense.dtype.itemsize
     matrices = (dense.shape[0] // M) * padded(M) ** 2 * size * (2 if precision() == "tf32x3" and size == 4 else 1)
     tile = ROWS * padded(M)
-    tiles = tile * sum(4 if name.startswith("c") else size for name in recipe.values) + 3 * tile * size
-    return OnChip if matrices + tiles <= shared_memory(projected.device) else Stepwise
+    tiles = tile * sum(4 if name in ("c", "c'") else size for name in recipe.values) + 3 * tile * size
+    return OnChip if matrices + tiles <= shared_memory(dense.device) else Stepwise
 
 
 def padded(M: int) -> int:
@@ -128,14 +132,22 @@ class OnChip(Loop):
 
 
 class Stepwise(Loop):
-    """A launch a step, or two; a program computes a tile of rows and columns."""
+    """A launch a step, or two, under a CUDA graph; a program computes a tile of rows and columns."""
 
     def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **told: Any) -> None:
         kernel = stepwise.backward if backward else stepwise.forward
         grid = triton.cdiv(B, ROWS), triton.cdiv(M, COLUMNS)
         launches = [(t, which) for t in range(T) for which in range(len(self.recipe.launches))]
-        for t, which in reversed(launches) if backward else launches:
-            kernel[grid](*tensors, t, B, WHICH=which, M=M, COLUMNS=COLUMNS, DEPTH=min(64, padded(M)), **told)
+        told |= {"M": M, "COLUMNS": COLUMNS, "DEPTH": min(64, padded(M))}
+
+        def launch(flat: list[Tensor]) -> None:
+            grouped = regrouped(flat, tensors)
+            for t, which in reversed(launches) if backward else launches:
+                kernel[grid](*grouped, t, B, WHICH=which, **told)
+
+        flat = [tensor for group in tensors for tensor in (group if isinstance(group, tuple) else (group,))]
+        key = (backward, T, B, str(told), tuple((tensor.dtype, tensor.device) for tensor in flat))
+        graphs.run(key, launch, flat, written=range(1, 2 + len(tensors[1]) - (not backward)))
 
     def backward(
         self, d_outputs: Tensor, d_state: tuple[Tensor, ...], d_blocks: Tensor, tape: list[Tensor], weights: Weights
@@ -148,6 +160,12 @@ class Stepwise(Loop):
                 d = d_blocks[0, :, term.block * M : (term.block + 1) * M]
                 through = d @ dense[term.tile * M : (term.tile + 1) * M] if term.dense else d * vectors[term.tile]
                 d_state[term.operand].add_(through)
+
+
+def regrouped(flat: list[Tensor], like: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The tensors in the order given, in tuples where `like` has tuples."""
+    rest = iter(flat)
+    return tuple(tuple(next(rest) for _ in group) if isinstance(group, tuple) else next(rest) for group in like)
 
 
 class Unrolled(torch.autograd.Function):

@@ -1,0 +1,64 @@
+"""Many small launches as one CUDA graph: recorded when a shape comes for the second time, replayed from then on."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Launch = Callable[[list[Tensor]], None]
+
+MOST = 8
+"""How many graphs are kept, the latest used; each holds tensors of its own, as large as a scan's."""
+
+
+@dataclass
+class Recorded:
+    """A graph, and the tensors that it reads and writes."""
+
+    replay: Callable[[], None]
+    tensors: list[Tensor]
+
+
+_seen: OrderedDict[Hashable, Recorded | None] = OrderedDict()
+
+
+def run(key: Hashable, launch: Launch, tensors: list[Tensor], written: range) -> None:
+    """Do what `launch` does with the tensors, of which it changes those at `written`.
+
+    The key stands for all that the launches depend on but the tensors' contents. The first run launches one by one,
+    for what is compiled on the way cannot be recorded.
+    """
+    if not recordable(tensors):
+        launch(tensors)
+        return
+    if key not in _seen:
+        launch(tensors)
+        _seen[key] = None
+        if len(_seen) > MOST:
+            _seen.popitem(last=False)
+        return
+    _seen.move_to_end(key)
+    recorded = _seen[key]
+    if recorded is None:
+        own = [tensor.clone() for tensor in tensors]
+        recorded = _seen[key] = Recorded(record(lambda: launch(own)), own)
+    for own_tensor, tensor in zip(recorded.tensors, tensors, strict=True):
+        own_tensor.copy_(tensor)
+    recorded.replay()
+    for k in written:
+        tensors[k].copy_(recorded.tensors[k])
+
+
+def recordable(tensors: list[Tensor]) -> bool:
+    """Whether launches on these tensors can be recorded: on CUDA, where nobody else is recording."""
+    return tensors[0].is_cuda and not torch.cuda.is_current_stream_capturing()
+
+
+def record(launches: Callable[[], None]) -> Callable[[], None]:
+    """A function that does the launches again, with a single one."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        launches()
+    return graph.replay
