@@ -80,6 +80,7 @@ def _medians(contenders: Mapping[str, Contender], rounds: int) -> dict[str, floa
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
+            step()  # so that nobody starts on the caches, and beside the idling threads, of the one before
             seconds[name].append(_seconds(step, repeats[name]))
     return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
 

@@ -8,12 +8,14 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rnncli.analysis.bench import Contender, Row, Step
 from rnncli.cells import make_cell
-from rnncli.kernels.scan import scan
+from rnncli.kernels.fused import ACTIVATIONS
+from rnncli.kernels.scan import choose_backend, scan
 
 
 class Shape(NamedTuple):
@@ -49,7 +51,9 @@ def rows() -> Iterator[Row]:
         for shape, ratio in zip(SHAPES, wanted, strict=True):
             yield Row(kind, str(shape), _contenders(kind, shape), ratio)
     for kind, shape in TINY.items():
-        contenders = _contenders(kind, shape) | {"plain loop": partial(of_cell, kind, shape, "reference")}
+        contenders = _contenders(kind, shape)
+        contenders["plain loop"] = partial(of_cell, kind, shape, "reference")
+        contenders["compiled alone"] = partial(of_compiled, kind, shape)
         yield Row(kind, str(shape), contenders, 5.0, one_thread=True)
 
 
@@ -69,6 +73,26 @@ def of_cell(kind: str, shape: Shape, backend: str = "auto") -> Step:
     """Forward and backward of one of our layers."""
     cell: Any = make_cell(kind, shape.D, shape.M)
     return _training(cell, lambda x: scan(cell, x, cell.initial_state(shape.B), backend=backend)[0], shape)
+
+
+def of_compiled(kind: str, shape: Shape) -> Step:
+    """Forward and backward of one of our layers in compiled code, without autograd; raises as `choose_backend`."""
+    T, B, D, M = shape
+    cell: Any = make_cell(kind, D, M)
+    choose_backend(cell, "fused")  # refuses where it cannot run
+    form = cell.fused_form()
+    weight_x, bias, *weights = (value.detach().numpy() for value in form.weights)
+    first = [np.zeros((B, M), np.float32) for _ in cell.state_fields]
+    generator = np.random.default_rng(0)
+    x, weigh = (generator.standard_normal((T, B, size), np.float32) for size in (D, M))
+    ends, f = np.full(B, T), ACTIVATIONS.index(form.activation)
+
+    def step() -> object:
+        made = form.kernel.whole_ahead(ends, f, x, weight_x, bias, *first, *weights)
+        last = [np.zeros_like(value) for value in first]
+        return form.kernel.whole_back(ends, f, x, weight_x, *weights, *made, weigh, *last)
+
+    return step
 
 
 def of_layer(Layer: Any, shape: Shape) -> Step:

@@ -94,6 +94,24 @@ def draw_words(words: Sequence[str], points: Sequence[Sequence[float]], path: Pa
     return _save(figure, path)
 
 
+def draw_growth(costs: Mapping[str, Sequence[tuple[int, float]]], path: Path, *, title: str) -> Path:
+    """Draw milliseconds against sizes, one panel a name, beside a line through the origin and the last point.
+
+    Returns the picture's path; raises RnnError where none can be written.
+    """
+    plt = _pyplot()
+    figure, panels = plt.subplots(1, len(costs), figsize=(4.5 * len(costs), 3.8), layout="constrained", squeeze=False)
+    for axes, (name, points) in zip(panels[0], costs.items(), strict=True):
+        sizes, times = zip(*points, strict=True)
+        axes.plot([0, sizes[-1]], [0, times[-1]], color="#9aa4b2", ls="--", label="in proportion")
+        axes.plot(sizes, times, color="#1f5fa8", marker="o", label="measured")
+        axes.set(xlabel=name, ylabel="milliseconds, forward and backward", xlim=(0, None), ylim=(0, None))
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False)
+    figure.suptitle(title)
+    return _save(figure, path)
+
+
 _AROUND = [
     (right, up, far)
     for far in (1, 3, 6, 10)

@@ -1,10 +1,11 @@
 """`rnn bench`: how fast the cells are on this machine, beside what one would take instead."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, note, print_json, print_table
+from rnncli.cli.screen import AsJson, note, print_json, print_table, size
 
 verb = typer.Typer(help="Measure speed on this machine.", epilog="Example: rnn bench cells --cell gru")
 
@@ -52,3 +53,44 @@ def cells(
             for row in facts
         ],
     )
+
+
+Kind = Annotated[str, typer.Option(help="The cell.")]
+
+
+@verb.command("memory", epilog="Example: rnn bench memory --cell lstm")
+def memory(cell: Kind = "lstm:none", as_json: AsJson = False) -> None:
+    """Measure what a training step of one layer takes at its peak, beside torch's layer."""
+    from rnncli.analysis.bench_costs import memory as peaks
+
+    rows = [(str(shape), ours, torch, ours / torch) for shape, ours, torch in peaks(cell)]
+    if as_json:
+        names = ("shape", "ours", "torch", "ratio")
+        print_json({"cell": cell, "rows": [dict(zip(names, row, strict=True)) for row in rows]})
+        return
+    shown = [(shape, size(ours), size(torch), ratio) for shape, ours, torch, ratio in rows]
+    print_table([f"{cell}, peak", "ours", "torch", "ours / torch"], shown)
+
+
+@verb.command("growth", epilog="Example: rnn bench growth --cell gru --picture growth.png")
+def growth(
+    cell: Kind = "lstm",
+    hidden: Annotated[int, typer.Option(min=1, help="M, and D.")] = 256,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is timed; medians are shown.")] = 5,
+    picture: Annotated[str | None, typer.Option(help="Draw it to this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time a layer at growing T and B: its cost grows in proportion to both."""
+    from rnncli.analysis.bench_costs import growth as costs
+
+    by_T, by_B = costs(cell, hidden, rounds)
+    if picture:
+        from rnncli.analysis.plots import draw_growth
+
+        panels = {"steps T, of 32 sequences": by_T, "sequences B, of 50 steps": by_B}
+        note(f"picture {draw_growth(panels, Path(picture), title=f'{cell}, {hidden} units')}")
+    if as_json:
+        print_json({"cell": cell, "hidden": hidden, "by T": dict(by_T), "by B": dict(by_B)})
+        return
+    print_table(["T", "ms", "ms a step"], [(T, ms, ms / T) for T, ms in by_T], title=f"{cell}, {hidden} units, B 32")
+    print_table(["B", "ms", "ms a sequence"], [(B, ms, ms / B) for B, ms in by_B], title="T 50")

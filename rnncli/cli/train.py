@@ -89,6 +89,7 @@ def _train(training: "Training", *, resumed: bool, as_json: bool) -> None:
     note(_what_is_trained(training))
     if training.begun:
         note(training.begun)
+    _warn_of_slow_cells(training)
     note(f"run {run.name}, {'resumed' if resumed else 'started'}{_expected(training)}")
     with Bar(trainer) as bar:
         training.train(bar.listen, bar.warn)
@@ -133,6 +134,13 @@ def _what_is_trained(training: "Training") -> str:
         return f"feed-forward, hidden {training.config.hidden}: {count:,} parameters, on {training.device}"
     sizes = "-".join(str(size) for size in stack.shape.hidden)
     return f"{stack.cells[0].kind} {sizes}: {count:,} parameters, on {training.device}, {stack.backend_in_use} backend"
+
+
+def _warn_of_slow_cells(training: "Training") -> None:
+    from rnncli.kernels.fused import trouble
+
+    if training.device == "cpu" and training.config.backend == "auto" and trouble():
+        warn(f"{trouble()}; cells are slower without it")
 
 
 def _expected(training: "Training") -> str:

@@ -6,8 +6,8 @@ import mmap
 import torch
 from torch import Tensor
 
-LARGE = 32 << 20
-"""Bytes; smaller room the C library keeps and gives again, larger room the system hands out page by page, each time."""
+LARGE = 8 << 20
+"""Bytes; smaller room the C library keeps and gives again, larger room it may return to the system in between."""
 
 PAGE = 2 << 20
 """Bytes of a huge page."""

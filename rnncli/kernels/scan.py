@@ -1,6 +1,7 @@
 """The scan: a cell unrolled over T steps, by the backend asked for or the best that fits."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -67,9 +68,21 @@ def _choose(
     raise AssertionError("the reference takes every cell")
 
 
+@cache
+def _of_its_step(cell_class: type, form: str) -> bool:
+    """Whether a form was written for the cell's step: a subclass with a step of its own inherits no form."""
+    line = cell_class.__mro__
+    first = {name: next(place for place, each in enumerate(line) if name in vars(each)) for name in (form, *_STEP)}
+    return first[form] <= min(first[name] for name in _STEP)
+
+
+_STEP = ("step", "project")
+
+
 def _library_form(cell: Recurrence[StateT], device: str, dtype: torch.dtype) -> VendorForm | str:
     del device, dtype
-    return cell.vendor_form() or f"torch has no layer with the equations of {cell.kind}"
+    form = cell.vendor_form() if _of_its_step(type(cell), "vendor_form") else None
+    return form or f"torch has no layer with the equations of {cell.kind}"
 
 
 def _fused_form(cell: Recurrence[StateT], device: str, dtype: torch.dtype) -> FusedForm | str:
@@ -77,7 +90,8 @@ def _fused_form(cell: Recurrence[StateT], device: str, dtype: torch.dtype) -> Fu
         return "the fused backend runs on CPUs alone"
     if dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
         return "the fused backend computes in float32 and float64 alone"
-    return trouble() or cell.fused_form() or f"the fused backend has no loops for {cell.kind}"
+    form = trouble() or (cell.fused_form() if _of_its_step(type(cell), "fused_form") else None)
+    return form or f"the fused backend has no loops for {cell.kind}"
 
 
 _FORMS: dict[str, Callable[[Any, str, torch.dtype], Any]] = {

@@ -74,9 +74,11 @@ class Stack(nn.Module):
 
     @property
     def backend_in_use(self) -> str:
-        """The backend that will unroll the cells where their weights lie now."""
+        """The backend that will unroll the cells where they are now; for unequal lengths it may be another."""
         cell: Any = self.cells[0]
-        return choose_backend(cell, self.backend, cell.bias.device.type, cell.bias.dtype)
+        where = cell.bias.device.type, cell.bias.dtype
+        equal, unequal = (choose_backend(cell, self.backend, *where, packed=packed) for packed in (False, True))
+        return equal if equal == unequal else f"{equal} (unequal lengths: {unequal})"
 
     def initial_states(self, batch: int) -> States:
         """The learned states before the first step, for a batch of that size."""

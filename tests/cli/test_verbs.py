@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rnncli.kernels import fused
 from rnncli.training.runs import Run
 
 QUICK = "--hidden 16 --embedding 12 --epochs 2 --corpus hillside"
@@ -22,7 +23,7 @@ def test_train_says_what_it_does_and_leaves_a_whole_run(rnn, home: Path) -> None
     ran = rnn("train parity --seed 1 --name mine")
     assert ran.code == 0
     assert "parity on all 4,096 strings of 12 bits" in ran.err
-    assert "elman 4: 38 parameters, on cpu, library backend" in ran.err
+    assert "elman 4: 38 parameters, on cpu, fused backend" in ran.err
     assert "parity: solved" in ran.out
     assert "mine/best.safetensors" in ran.out
     folder = home / "checkpoints/parity/mine"
@@ -35,6 +36,13 @@ def test_train_says_what_it_does_and_leaves_a_whole_run(rnn, home: Path) -> None
     }
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert all(json.loads(line)["loss"] > 0 for line in (folder / "metrics.jsonl").read_text().splitlines())
+
+
+def test_train_says_why_cells_are_slow(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "trouble", lambda: "the fused backend needs numba: none here")
+    ran = rnn("train parity --seed 1")
+    assert "rnn: warning: the fused backend needs numba: none here; cells are slower without it" in ran.err
+    assert "slower" not in rnn("train parity --seed 1 --backend reference").err
 
 
 def test_json_is_all_there_is_on_standard_output(rnn, home: Path) -> None:

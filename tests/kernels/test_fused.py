@@ -26,7 +26,8 @@ CLOSE = {torch.float64: 1e-10, torch.float32: 1e-5}
 @pytest.fixture(params=["whole", "step by step"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways of the backend: small nets in compiled code alone, others with torch's products."""
-    monkeypatch.setattr(fused_scan, "SMALL", math.inf if request.param == "whole" else 0)
+    for limit in ("SMALL", "SMALL_AND_SHORT"):
+        monkeypatch.setattr(fused_scan, limit, math.inf if request.param == "whole" else 0)
     return request.param
 
 
@@ -194,6 +195,30 @@ def test_without_numba_another_backend_is_taken(monkeypatch: pytest.MonkeyPatch)
         fused.trouble.cache_clear()
 
 
+def test_where_the_compiler_fails_another_backend_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check() -> None:
+        raise KeyError("any error of a compiler")
+
+    monkeypatch.setattr(arithmetic, "check", check)
+    fused.trouble.cache_clear()
+    try:
+        assert fused.trouble() == "numba fails here: KeyError"
+        assert choose_backend(make_cell("gru", 3, 4)) == "reference"
+    finally:
+        fused.trouble.cache_clear()
+
+
+def test_where_no_cache_can_be_written_code_is_compiled_for_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def njit(**options: Any) -> Any:
+        if options.pop("cache", False):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: (function, options)
+
+    monkeypatch.setattr(arithmetic, "njit", njit)
+    function, options = arithmetic.compiled(len)
+    assert (function, options["error_model"]) == (len, "numpy")
+
+
 def test_what_it_cannot_do_it_is_not_given() -> None:
     cell = make_cell("gru", 3, 4)
     assert choose_backend(cell, device="cuda") == "reference"
@@ -208,13 +233,10 @@ def test_what_it_cannot_do_it_is_not_given() -> None:
 
 def test_a_cell_without_loops_of_its_own_has_the_reference() -> None:
     class Mine(Elman):
-        """A user's cell: other equations than those it inherits the rest from."""
+        """A user's cell: it inherits all of another's but the step, so that the other's forms are none of its own."""
 
-        def fused_form(self) -> None:
-            return None
-
-        def vendor_form(self) -> None:
-            return None
+        def step(self, projected: torch.Tensor, state: Any) -> Any:
+            return type(state)(torch.sin(projected + state.h))
 
     assert choose_backend(Mine(3, 4)) == "reference"
     with pytest.raises(UsageError, match="the fused backend has no loops for elman"):

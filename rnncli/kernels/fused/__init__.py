@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rnncli.kernels.fused.scan import Kernel
 
 
+ACTIVATIONS = ("tanh", "sigmoid", "relu")
+"""What f may be; compiled code knows each by its place."""
+
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 

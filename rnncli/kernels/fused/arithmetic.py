@@ -11,12 +11,11 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
+from rnncli.kernels.fused import ACTIVATIONS
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-ACTIVATIONS = {"tanh": 0, "sigmoid": 1, "relu": 2}
-"""The names of f, and the numbers that compiled code knows them by."""
-
-TANH, SIGMOID = ACTIVATIONS["tanh"], ACTIVATIONS["sigmoid"]
+TANH, SIGMOID = ACTIVATIONS.index("tanh"), ACTIVATIONS.index("sigmoid")
 
 
 def compiled(function: Function) -> Function:
@@ -128,10 +127,17 @@ def deactivate(f: int, y: Any, d: Any) -> None:
 @compiled
 def multiply(a: Any, weight: Any, out: Any) -> None:
     """Set out (B, N) to the product of a (B, K) and weight (K, N)."""
+    K = a.shape[1]
+    whole = K - K % 4
     for b in range(a.shape[0]):
         row = out[b]
         row[:] = 0
-        for k in range(a.shape[1]):
+        for k in range(0, whole, 4):  # four at a time, so that the row is read and written a quarter as often
+            a0, a1, a2, a3 = a[b, k], a[b, k + 1], a[b, k + 2], a[b, k + 3]
+            w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
+            for n in range(row.size):
+                row[n] += a0 * w0[n] + a1 * w1[n] + a2 * w2[n] + a3 * w3[n]
+        for k in range(whole, K):
             factor, column = a[b, k], weight[k]
             for n in range(row.size):
                 row[n] += factor * column[n]

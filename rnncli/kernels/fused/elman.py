@@ -20,6 +20,7 @@ from rnncli.kernels.fused.arithmetic import (
     turned,
 )
 from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, weight_gradient
+from rnncli.kernels.memory import room
 
 
 @compiled
@@ -89,6 +90,6 @@ class ElmanKernel(Kernel):
     @staticmethod
     def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
         (h,), (weight,), (beside,) = tape.states, tape.weights, d_last
-        d_gates, through = torch.empty_like(d_outputs), torch.zeros_like(beside)
+        d_gates, through = room(d_outputs, *d_outputs.shape), torch.zeros_like(beside)
         steps.backward(Stage(back, (steps.f, h, d_outputs, d_gates, through, beside), d_gates, weight, through))
         return Gradients(d_gates, (through + beside,), (weight_gradient(d_gates, h[:-1]),))

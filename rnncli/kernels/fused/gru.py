@@ -26,6 +26,7 @@ from rnncli.kernels.fused.arithmetic import (
     turned,
 )
 from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, bias_gradient, weight_gradient
+from rnncli.kernels.memory import room
 
 
 @compiled
@@ -158,7 +159,7 @@ class ResetBeforeKernel(Kernel):
     def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
         gates, (h,), (weight,), (beside,) = tape.gates, tape.states, tape.weights, d_last
         _, B, M = h.shape
-        let, through = torch.empty_like(d_outputs), torch.zeros_like(beside)
+        let, through = room(d_outputs, *d_outputs.shape), torch.zeros_like(beside)
         both, sums, d_let = h.new_empty(B, 2 * M), h.new_empty(B, M), h.new_empty(B, M)
         first = steps.f, gates, h, d_outputs, sums, through, beside
         steps.backward(

@@ -6,6 +6,7 @@ Shapes: T steps, B batch, D input, M hidden, G gates, K and N rows and columns o
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,18 +14,20 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import RnnError
-from rnncli.kernels.fused import FusedForm
-from rnncli.kernels.fused.arithmetic import ACTIVATIONS
+from rnncli.kernels.fused import ACTIVATIONS, FusedForm
 from rnncli.kernels.memory import room
 from rnncli.kernels.products import fast_products
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
-SMALL = 40_000
+SMALL = 250_000
 """Multiplications a step: below it one compiled loop is faster than torch's products with their calls."""
 
 TURNED = 4
 """Steps from which on it pays to lay a weight out anew for its product."""
+
+SMALL_AND_SHORT = SMALL // 10
+"""The same where there are fewer steps: compiled loops lay every weight out anew."""
 
 ONEDNN = 1_000_000
 """Multiplications of a product: below it oneDNN's call costs more than its speed gains."""
@@ -124,10 +127,10 @@ class Steps(NamedTuple):
 def unroll(form: FusedForm, x: Tensor, state: StateT, lengths: Tensor | None) -> tuple[Tensor, StateT]:
     """What `scan_fused` calls."""
     T, B, _ = x.shape
-    ends = np.full(B, T) if lengths is None else lengths.to(torch.int64).contiguous().numpy()
+    ends = _equal_ends(B, T) if lengths is None else lengths.to(torch.int64).contiguous().numpy()
     weight_x, bias, *weights = form.weights
     apply: Any = FusedScan.apply
-    outputs, *last = apply(form.kernel, ACTIVATIONS[form.activation], ends, x, weight_x, bias, *state, *weights)
+    outputs, *last = apply(form.kernel, ACTIVATIONS.index(form.activation), ends, x, weight_x, bias, *state, *weights)
     return outputs, type(state)(*last)
 
 
@@ -142,7 +145,7 @@ class FusedScan(torch.autograd.Function):
         first, weights = rest[: kernel.fields], rest[kernel.fields :]
         ctx.kernel, ctx.steps, ctx.arrays = kernel, Steps(T, ends, f), None
         x = x.contiguous()
-        if B * first[0].shape[1] * max(len(bias), D) < SMALL:
+        if B * first[0].shape[1] * max(len(bias), D) < (SMALL if T >= TURNED else SMALL_AND_SHORT):
             given = arrays((x, weight_x, bias, *(value.contiguous() for value in first), *weights))
             made = kernel.whole_ahead(ends, f, *given)
             ctx.arrays = *given[:2], *given[3 + kernel.fields :], *made
@@ -153,7 +156,7 @@ class FusedScan(torch.autograd.Function):
             gates = states[0][1:] if kernel.in_place else room(x, T, B, len(bias))
             with fast_products():
                 torch.mm(rows(x), weight_x.t(), out=rows(gates))
-                kept = kernel.forward(ctx.steps, Tape(gates, states, bias, weights))
+            kept = kernel.forward(ctx.steps, Tape(gates, states, bias, weights))
             ctx.save_for_backward(x, weight_x, bias, gates, *states, *weights, *kept)
         return (states[0][1:], *(value[T] for value in states))
 
@@ -174,16 +177,20 @@ class FusedScan(torch.autograd.Function):
         count = len(ctx.needs_input_grad) - 6 - kernel.fields
         if not kernel.in_place and _graph_is_kept():
             gates, others = gates.clone(), [*others[:count], *(value.clone() for value in others[count:])]
-        with fast_products():
-            tape = Tape(gates, states, bias, others[:count], others[count:])
-            d = kernel.backward(ctx.steps, tape, d_outputs.contiguous(), last)
-            d_x = torch.mm(rows(d.gates), weight_x).view_as(x) if ctx.needs_input_grad[3] else None
-            return None, None, None, d_x, weight_gradient(d.gates, x), bias_gradient(d.gates), *d.first, *d.weights
+        tape = Tape(gates, states, bias, others[:count], others[count:])
+        d = kernel.backward(ctx.steps, tape, d_outputs.contiguous(), last)
+        d_x = None
+        if ctx.needs_input_grad[3]:
+            d_x = room(x, *x.shape)
+            with fast_products():
+                torch.mm(rows(d.gates), weight_x, out=rows(d_x))
+        return None, None, None, d_x, weight_gradient(d.gates, x), bias_gradient(d.gates), *d.first, *d.weights
 
 
 def weight_gradient(d: Tensor, x: Tensor) -> Tensor:
     """The gradient (G, D) of a weight that took x (T, B, D) to what has the gradient d (T, B, G)."""
-    return torch.mm(rows(d).t(), rows(x))
+    with fast_products():
+        return torch.mm(rows(d).t(), rows(x))
 
 
 def bias_gradient(d: Tensor) -> Tensor:
@@ -201,9 +208,14 @@ def rows(value: Tensor) -> Tensor:
     return value.reshape(-1, value.shape[-1])
 
 
+@lru_cache
+def _equal_ends(B: int, T: int) -> Any:
+    return np.full(B, T)
+
+
 def _through_time(first: Tensor, T: int) -> Tensor:
     """Room for a state's field before and after T steps, (T+1, B, M), of which only the first is known."""
-    values = first.new_empty(T + 1, *first.shape)
+    values = room(first, T + 1, *first.shape)
     values[0] = first
     return values
 

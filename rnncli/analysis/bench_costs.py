@@ -1,0 +1,59 @@
+"""What a layer's forward and backward cost as it grows: seconds with T and with B, and bytes at their peak.
+
+Shapes: T steps, B batch, D input, M hidden.
+"""
+
+import ctypes
+import gc
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from rnncli.analysis.bench import Contender, Row, measure
+from rnncli.analysis.bench_cells import RIVALS, SHAPES, Shape, of_cell, of_layer
+from rnncli.errors import RnnError
+
+STEPS = (25, 50, 100, 200, 400)
+BATCHES = (8, 16, 32, 64, 128)
+
+Points = list[tuple[int, float]]
+
+
+def growth(kind: str, M: int, rounds: int) -> tuple[Points, Points]:
+    """Milliseconds of a layer with T, B being 32, and with B, T being 50."""
+    by_T = {T: Shape(T, 32, M, M) for T in STEPS}
+    by_B = {B: Shape(50, B, M, M) for B in BATCHES}
+    return _points(kind, by_T, rounds), _points(kind, by_B, rounds)
+
+
+def _points(kind: str, shapes: dict[int, Shape], rounds: int) -> Points:
+    rows = [Row(kind, str(shape), {"ours": partial(of_cell, kind, shape)}) for shape in shapes.values()]
+    return [(size, each.milliseconds["ours"]) for size, each in zip(shapes, measure(rows, rounds), strict=True)]
+
+
+def memory(kind: str) -> Iterator[tuple[Shape, int, int]]:
+    """Bytes that a training step takes at its peak beyond weights, gradients and inputs: shape, ours, torch's layer."""
+    Layer = RIVALS[kind.partition(":")[0]]
+    for shape in SHAPES:
+        ours: Contender = partial(of_cell, kind, shape)
+        yield shape, _peak(ours), _peak(partial(of_layer, Layer, shape))
+
+
+def _peak(prepare: Contender) -> int:
+    """How far the process grows above where it stood before a step; raises RnnError where the system does not tell."""
+    step: Callable[[], object] = prepare()
+    step()
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier steps gave back is given to the system
+        Path("/proc/self/clear_refs").write_text("5")  # from here on the peak counts anew
+        before = _status("VmRSS")
+        step()
+        return _status("VmHWM") - before
+    except (OSError, AttributeError):
+        raise RnnError("peak memory can be measured on Linux alone") from None
+
+
+def _status(name: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024

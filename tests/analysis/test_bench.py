@@ -1,0 +1,77 @@
+"""The bench: contenders take turns, medians are taken, every row can run, peaks and growth are measured."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from rnncli.analysis import bench, bench_cells, bench_costs
+from rnncli.analysis.bench import Measured, Row, find_rows, measure
+from rnncli.errors import UsageError
+
+SMALL = bench_cells.Shape(3, 2, 4, 4)
+
+
+def test_contenders_take_turns_and_medians_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    clock: Iterator[float] = iter(float(number**2) for number in range(1000))
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(clock))
+    row = Row("a", "s", {"ours": lambda: lambda: order.append("ours"), "rival": lambda: lambda: order.append("rival")})
+    (found,) = measure([row], rounds=3)
+    assert order[-12:] == ["ours", "ours", "rival", "rival"] * 3
+    # the clock shows squares, so that the n-th timing takes 4 n + 1 seconds; the first two set the repeats
+    assert found.milliseconds == {"ours": 17_000.0, "rival": 21_000.0}
+    assert found.ratio == 21 / 17
+
+
+def test_a_row_of_one_thread_has_one_and_leaves_the_rest() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seen: list[int] = []
+        step = {"ours": lambda: lambda: seen.append(torch.get_num_threads())}
+        list(measure([Row("a", "s", step, one_thread=True), Row("b", "s", step)], rounds=1))
+        assert (seen[0], seen[-1], torch.get_num_threads()) == (1, 2, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_rows_are_found_by_parts_of_their_names() -> None:
+    assert {row.name for row in find_rows("gru")} == {"gru:reset-before"}
+    assert len(find_rows("lstm", "B20")) == 4
+    with pytest.raises(UsageError, match="no row has --cell flute and --shape"):
+        find_rows("flute")
+
+
+@pytest.mark.parametrize("kind", [*bench_cells.WANTED, "rated"])
+def test_every_contender_of_a_cell_runs(kind: str) -> None:
+    steps = [bench_cells.of_cell(kind, SMALL), bench_cells.of_compiled(kind, SMALL)]
+    if kind != "rated":
+        steps.append(bench_cells.of_layer(bench_cells.RIVALS[kind.partition(":")[0]], SMALL))
+    for step in steps:
+        step()
+
+
+@pytest.mark.parametrize("kind", bench_cells.WANTED)
+def test_jax_computes_the_same_equations(kind: str) -> None:
+    pytest.importorskip("jax", reason="waits for JAX, a rival in the bench alone")
+    bench_cells.of_jax(kind, SMALL)()
+
+
+def test_costs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_costs, "STEPS", (2, 4))
+    monkeypatch.setattr(bench_costs, "BATCHES", (1, 2))
+    monkeypatch.setattr(bench_costs, "SHAPES", (bench_cells.Shape(40, 64, 128, 128),))
+    monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)
+    by_T, by_B = bench_costs.growth("elman", 4, rounds=1)
+    assert [size for size, _ in by_T] == [2, 4]
+    assert [size for size, _ in by_B] == [1, 2]
+    ((_, ours, theirs),) = bench_costs.memory("lstm:none")
+    least = 40 * 64 * 128 * 4 * 5  # bytes of the gates and of h, at the very least
+    assert ours > least
+    assert theirs > least
+
+
+def test_the_ratio_is_to_the_first_rival() -> None:
+    row = Row("a", "s", {})
+    assert Measured(row, {"ours": 2.0, "torch": 3.0, "other": 9.0}).ratio == 1.5

@@ -1,0 +1,47 @@
+"""`rnn bench`: tables for people, one JSON object for programs, a picture where one is asked for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rnncli.analysis import bench, bench_cells, bench_costs
+
+
+@pytest.fixture
+def quick(rnn, monkeypatch: pytest.MonkeyPatch):
+    """The command line, with shapes that take no time."""
+    small = bench_cells.Shape(3, 2, 4, 4)
+    monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)
+    monkeypatch.setattr(bench_cells, "SHAPES", (small,) * 3)
+    monkeypatch.setattr(bench_cells, "find_spec", lambda name: None)
+    monkeypatch.setattr(bench_costs, "SHAPES", (bench_cells.Shape(40, 64, 128, 128),))
+    monkeypatch.setattr(bench_costs, "STEPS", (2, 4))
+    monkeypatch.setattr(bench_costs, "BATCHES", (1, 2))
+    return rnn
+
+
+def test_cells(quick) -> None:
+    ran = quick("bench cells --cell elman --rounds 1")
+    assert ran.code == 0
+    assert "torch at medium, ms" in ran.out
+    assert "T12-B1-M4" in ran.out
+    found = json.loads(quick("bench cells --cell lstm:full --rounds 1 --json").out)
+    assert [row["wanted"] for row in found["rows"]] == [0.75] * 3
+    assert found["rows"][0]["milliseconds"].keys() == {"ours", "torch", "torch at medium"}
+    refused = quick("bench cells --cell flute")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
+def test_memory(quick) -> None:
+    assert "ours / torch" in quick("bench memory").out
+    (row,) = json.loads(quick("bench memory --json").out)["rows"]
+    assert row["ratio"] == row["ours"] / row["torch"]
+
+
+def test_growth(quick, tmp_path: Path) -> None:
+    picture = tmp_path / "growth.png"
+    ran = quick(f"bench growth --cell elman --hidden 4 --rounds 1 --picture {picture}")
+    assert "ms a sequence" in ran.out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert json.loads(quick("bench growth --hidden 4 --rounds 1 --json").out)["by T"].keys() == {"2", "4"}
