@@ -132,7 +132,7 @@ def _shared(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    """Write a picture, a PNG unless its name says otherwise, and close it; raises RnnError where none can be written."""
+    """Write a picture, a PNG unless its name says else, and close it; raises RnnError where none can be written."""
     path = path if path.suffix else path.with_suffix(".png")
     try:
         figure.savefig(path, dpi=_DPI)
