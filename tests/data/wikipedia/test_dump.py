@@ -174,6 +174,28 @@ def test_damaged_pages_are_named(old: str, new: str, what: str, tmp_path: Path) 
     assert (report.lost_pages, report.first_loss) == (1, what)
 
 
+@pytest.mark.parametrize("form", ["plain", "one stream", "multistream", "streams of 777 bytes"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("<page>\n    <title>Alpha<", "<pagd>\n    <title>Alpha<"),  # behind the header
+        ("<page>\n    <title>Page 29<", "<pagd>\n    <title>Page 29<"),  # before the footer
+        (FOOTER, "<p>words</p>\n" + FOOTER),
+    ],
+)  # fmt: skip
+def test_no_page_is_lost_at_either_end(form: str, old: str, new: str, tmp_path: Path) -> None:
+    xml = dump_xml(PAGES)
+    assert old in xml
+    damaged = xml.replace(old, new).encode()
+    if form == "multistream":
+        damaged = bz2.compress(damaged[:300]) + bz2.compress(damaged[300:-900]) + bz2.compress(damaged[-900:])
+    elif form != "plain":
+        damaged = bz2.compress(damaged) if form == "one stream" else cut_streams(damaged.decode(), 777)
+    _, (report,) = read_bytes(damaged, tmp_path / "dump")
+    assert report.lost_pages == 1
+    assert report.first_loss.startswith("what stands there is no page after page ")
+
+
 def test_control_characters_and_bad_bytes_without_a_checksum(tmp_path: Path) -> None:
     pages_ = [Page("Good", "Fine.", sha1=False), Page("Bad", "With a \x02.", sha1=False), Page("Ugly", "Ä", sha1=False)]
     data = dump_xml(pages_).encode().replace("Ä".encode(), b"\xc4")
