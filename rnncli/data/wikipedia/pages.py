@@ -28,7 +28,7 @@ _FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 def articles(unit: Unit, report: Report) -> Iterator[Article]:
     """The articles of a unit of a dump, cleaned; what cannot be read is counted and named in the report."""
     for page in pages(_xml(unit, report), unit, report):
-        article = _article(page, report)
+        article = _article(page, unit.namespaces, report)
         if article is not None:
             yield article
 
@@ -107,7 +107,7 @@ def _one_page(page: bytes, report: Report) -> Iterator[bytes]:
 
 
 def _check_outside(between: bytes, report: Report, *, within: bool) -> None:
-    """Count what stands between pages but does not belong there; `within` says that the end of a page may come first."""
+    """Count what does not belong beside pages; `within` says that the end of a page may come first."""
     if within:
         between = between.partition(b"</page>")[2]
     if CUT not in between and not _OUTSIDE.fullmatch(between):
@@ -135,7 +135,7 @@ def _title(page: bytes) -> str:
     return _unescaped(title[1]).decode("utf-8", "replace") if title else ""
 
 
-def _article(page: bytes, report: Report) -> Article | None:
+def _article(page: bytes, namespaces: tuple[str, ...], report: Report) -> Article | None:
     """The article of a page, or None for a redirect, another namespace, and what is damaged."""
     head = _PAGE.match(page)
     text = _TEXT.search(page, head.end()) if head else None
@@ -158,7 +158,7 @@ def _article(page: bytes, report: Report) -> Article | None:
     if _REDIRECT.match(source):
         report.redirects += 1
         return None
-    return Article(head[3].decode(), title, clean(source))
+    return Article(head[3].decode(), title, clean(source, namespaces))
 
 
 def _source_text(page: bytes, tag: re.Match[bytes]) -> str | None:

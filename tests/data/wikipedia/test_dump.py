@@ -205,6 +205,17 @@ def test_control_characters_and_bad_bytes_without_a_checksum(tmp_path: Path) -> 
     assert report.first_loss == "page 'Bad': its text is damaged"
 
 
+@pytest.mark.parametrize("compress", [bytes, bz2.compress])
+def test_the_namespaces_are_those_of_the_dump(compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    xml = dump_xml([Page("Rom", "Rom [[Datei:Rom.jpg|[[Forum]]]]und [[Diskussion:Rom]]\n[[Kategorie:Stadt]]")])
+    names = {6: "Datei", 14: "Kategorie", 1: "Diskussion"}
+    listed = "".join(f'<namespace key="{key}" case="first-letter">{name}</namespace>' for key, name in names.items())
+    xml = xml.replace("</siteinfo>", f"<namespaces>{listed}</namespaces></siteinfo>")
+    found, (report,) = read_bytes(compress(xml.encode()), tmp_path / "dump")
+    assert found == [("1", "Rom", "Rom und Diskussion:Rom\n")]
+    assert not report.first_loss
+
+
 def test_the_last_of_many_revisions_counts(tmp_path: Path) -> None:
     xml = dump_xml([Page("Alpha", "New.", sha1=False)])
     old = "<revision>\n      <id>1</id>\n      <text>Old.</text>\n    </revision>\n    "
@@ -240,6 +251,52 @@ def test_what_is_no_dump_is_refused(data: bytes, what: str, tmp_path: Path) -> N
         find_sources([str(path)])
 
 
+def test_what_is_no_text_in_a_folder_is_passed_over(tmp_path: Path) -> None:
+    out, half = tmp_path / "out", tmp_path / "texts/x.part"
+    for folder in (out, half):
+        folder.mkdir(parents=True)
+        (folder / "made.txt").write_text("Made.\n")
+    (tmp_path / "texts/empty.txt").touch()
+    (tmp_path / "texts/full.txt").write_text("Text.\n")
+    assert [source.path.name for source in find_sources([str(tmp_path)], besides=[out])] == ["full.txt"]
+    with pytest.raises(UsageError, match="no file to read lies in or below"):
+        find_sources([str(out)], besides=[out])
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        ('{"id": 1, "text": "x"}\n', "json"),
+        ('{ "text": "' + "x" * 100_000 + '"}\n', "json"),
+        ("{braces} begin this text\n", "text"),
+        ("[[A title]]\n\nText.\n", "wp2txt"),
+        ("[[A title]]\r\n\r\nText.\r\n", "wp2txt"),
+        ("[[A link]]\nText.\n", "text"),
+        ("[[A|link]]\n\nText.\n", "text"),
+        ("[[File:A.jpg]]\n\nText.\n", "text"),
+    ],
+)
+def test_what_texts_are_told_by(head: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(head.encode())
+    assert find_sources([str(path)])[0].kind == kind
+
+
+def test_a_long_line_is_parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At line feeds as long as there are any, then at blanks, then anywhere but inside a letter."""
+    monkeypatch.setattr(dump, "UNIT", 100)
+    monkeypatch.setattr(dump, "_LONGEST_LINE", 50)
+    text = "Eine Zeile mit Wörtern.\n" * 20 + "und lange mehr " * 100 + "ä" * 1000 + "\nEnde"
+    path = tmp_path / "text"
+    path.write_text(text, "utf-8")
+    parts = [unit.read() for unit in units(find_sources([str(path)])[0])]
+    assert b"".join(parts).decode() == text
+    assert max(map(len, parts)) <= 150
+    assert [part.decode()[-1] for part in parts[:3]] == ["\n"] * 3
+    assert " " in {part.decode()[-1] for part in parts}
+    assert parts[-1].endswith(b"Ende")
+
+
 def test_sources_are_files_and_folders_in_order(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     for name in ("b/wiki_01", "b/wiki_00", "a.txt", "b/.hidden"):
@@ -250,5 +307,5 @@ def test_sources_are_files_and_folders_in_order(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is neither a file nor a folder"):
         find_sources([str(tmp_path / "none")])
     (tmp_path / "bare").mkdir()
-    with pytest.raises(UsageError, match="no file lies in or below"):
+    with pytest.raises(UsageError, match="no file to read lies in or below"):
         find_sources([str(tmp_path / "bare")])
