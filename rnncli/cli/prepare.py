@@ -56,7 +56,7 @@ def prepare_corpus(
             "nothing to make: give --name NAME for shards of token ids, --text DIR for clean text, or both"
         )
     outputs = Outputs(None if name is None else shards_folder(name), text)
-    sources = find_sources(dumps, max_files)
+    sources = find_sources(dumps, max_files, besides=outputs.folders)
     settings = Settings(by_paragraph, max_articles, max_words)
     with _shown(sum(source.size for source in sources)) as hooks:
         facts = prepare(
@@ -73,16 +73,20 @@ def prepare_corpus(
 
 
 def _lines(facts: dict[str, Any], shards: Path | None, text: Path | None) -> Iterator[str]:
+    from rnncli.data.wikipedia.prepare import counted
+
+    def status(folder: Path) -> str:
+        return "prepared" if str(folder) in facts["made"] else "already there"
+
+    articles = counted(facts["articles"], "article")
     if text is not None:
-        yield f"{text}: {facts['status']} ({facts['articles']:,} articles of text)"
+        yield f"{text}: {status(text)} ({articles} of text)"
     if shards is not None:
-        kind = "paragraphs" if facts["settings"]["by_paragraph"] else "sentences"
-        vocabulary = facts["vocabulary"]
-        left = f", {vocabulary['left_out']:,} rarer ones are UNKNOWN" if vocabulary["left_out"] else ""
-        yield (
-            f"{facts['name']}: {facts['status']} ({shards}: {facts['articles']:,} articles,"
-            f" {facts['sequences']:,} {kind}, {facts['tokens']:,} tokens, {vocabulary['words']:,} words{left})"
-        )
+        sequences = counted(facts["sequences"], "paragraph" if facts["settings"]["by_paragraph"] else "sentence")
+        tokens, words = counted(facts["tokens"], "token"), counted(facts["vocabulary"]["words"], "word")
+        rarer = facts["vocabulary"]["left_out"]
+        left = f", {counted(rarer, 'rarer word')} left to UNKNOWN" if rarer else ""
+        yield f"{facts['name']}: {status(shards)} ({shards}: {articles}, {sequences}, {tokens}, {words}{left})"
 
 
 @contextmanager

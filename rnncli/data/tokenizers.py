@@ -5,6 +5,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN
@@ -20,10 +21,6 @@ def verse_words(line: str) -> list[str]:
     return line.lower().translate(_PUNCTUATION).split()
 
 
-# In this order: a possessive ending; initials and u.s.; a number with a point; a word, with apostrophes inside it.
-_WIKI_WORD = r"'s\b|(?:[^\W\d_]\.){2,}|\d+(?:\.\d+)+|[^\W_]+(?:'(?!s\b)[^\W_]+)*"
-_wiki_words = re.compile(_WIKI_WORD).findall
-_wiki_words_and_ends = re.compile(rf"{_WIKI_WORD}|\n").findall
 _THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
 
 
@@ -31,20 +28,35 @@ def wiki_words(text: str) -> list[str]:
     """Words of encyclopedic prose: lower-cased, punctuation dropped, hyphens and slashes part words.
 
     Apostrophes stay inside words (don't), a possessive 's is a word of its own; initials keep their dots (u.s.),
-    numbers their decimal point, but not commas between thousands (1,000 is 1000).
+    numbers their decimal point, but not commas between thousands (1,000 is 1000). Letters keep their marks.
     """
-    return _wiki_words(_plain(text))
+    return _wiki_word().findall(_plain(text))
 
 
 def wiki_words_and_ends(text: str) -> list[str]:
     """The words of many lines as `wiki_words` gives them, in one go, with a line feed where a line ends."""
-    return _wiki_words_and_ends(_plain(text))
+    return _wiki_word("|\n").findall(_plain(text))
+
+
+@cache
+def _wiki_word(ends: str = "") -> re.Pattern[str]:
+    """A possessive ending, initials and u.s., a number with a point, a word with apostrophes inside it; or `ends`."""
+    part = rf"\w[a-z0-9\w{_marks()}]*+"  # what Latin words are of comes first, for speed
+    return re.compile(rf"'s\b|(?:[^\W\d]\.){{2,}}|\d+(?:\.\d+)+|{part}(?:'(?!s\b){part})*{ends}")
+
+
+def _marks() -> str:
+    """The marks that go with the letter before them, in the basic plane: `re` takes them for no part of a word."""
+    return "".join(mark for mark in map(chr, range(0x300, 0xFE00)) if unicodedata.category(mark) in ("Mn", "Mc"))
 
 
 def _plain(text: str) -> str:
     """Lower-cased, with one kind of apostrophe, one way to write an accent, and numbers without commas."""
-    text = _THOUSANDS.sub("", text.lower())
-    return text if text.isascii() else unicodedata.normalize("NFC", text).replace("’", "'").replace("\xad", "")
+    text = _THOUSANDS.sub("", text.lower().replace("_", " "))
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFC", text.replace("i\u0307", "i"))  # what lower() leaves of a Turkish İ
+    return text.replace("’", "'").replace("\xad", "")
 
 
 def spaced_words(line: str) -> list[str]:

@@ -33,7 +33,7 @@ class Segments:
 
     def __init__(self, folder: Path, stem: str) -> None:
         self.folder, self.stem = folder, stem
-        self.sizes: list[int] = []  # bytes of the ids, a segment each
+        self.sizes: list[tuple[int, int]] = []  # bytes of the two files of each
         self._begin()
 
     def _begin(self) -> None:
@@ -59,9 +59,8 @@ class Segments:
             counts = np.bincount(ids, minlength=len(self.numbers)).tolist()
             lines = (f"{word}\t{count}\n" for word, count in zip(self.numbers, counts, strict=True) if word != "\n")
             segment = segment_files(self.folder, self.stem, len(self.sizes))
-            segment.words.write_text("".join(lines), "utf-8")
-            ids.astype("<u2" if len(self.numbers) <= 1 << 16 else "<u4").tofile(segment.ids)
-            self.sizes.append(segment.ids.stat().st_size)
+            size = segment.ids.write_bytes(ids.astype("<u2" if len(self.numbers) <= 1 << 16 else "<u4").data)
+            self.sizes.append((size, segment.words.write_bytes("".join(lines).encode())))
         self.numbers.default_factory = None  # it refers to its dictionary, which would stay until a collection
         self._begin()
 

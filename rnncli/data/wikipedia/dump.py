@@ -1,8 +1,8 @@
 """What a file to prepare holds, and the units in it that can be read apart, each by a process of its own."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -26,7 +26,11 @@ _REFUSED = (
 )
 _HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 _DECLARATION = re.compile(rb"<!(doctype|entity)\b", re.IGNORECASE)
-_TITLE_LINE = re.compile(rb"\s*\[\[[^\[\]\n]+\]\]\s*\n")
+_NAMESPACE = re.compile(rb'<namespace key="(?:-1|-2|4|6|8|10|14|828)"[^>]*>([^<]+)</namespace>')
+_RECORD = re.compile(rb'\{\s*"[^"\n]*"\s*:')
+TITLE_LINE = r"\[\[(?!(?:File|Image|Category):)([^\[\]|\n]+)\]\][ \t\r]*\n(?=[ \t\r]*\n)"
+"""How wp2txt begins an article."""
+_WP2TXT = re.compile(rf"\s*{TITLE_LINE}".encode())
 
 
 class Article(NamedTuple):
@@ -44,6 +48,7 @@ class Source:
     path: Path
     kind: str
     size: int
+    namespaces: tuple[str, ...] = ()  # what the wiki calls those of files, categories and others that are no prose
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,16 @@ class Unit:
     last: bool
     data: bytes | None = None  # decoded already, where that cannot be done in parts
     damage: tuple[Damage, ...] = ()  # met while decoding it
+    namespaces: tuple[str, ...] = ()  # the source's
 
     @property
     def first(self) -> bool:
         return self.begin == 0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether what it ends with goes on in the next unit: a plain text is one article, in parts."""
+        return self.kind == "text" and not self.last
 
     def read(self) -> bytes:
         """Its bytes of the file."""
@@ -94,18 +105,19 @@ class Report:
         self.first_loss = self.first_loss or what
 
 
-def find_sources(names: list[str], most: int | None = None) -> list[Source]:
-    """The files that are meant, those of folders in the order of their paths; the first `most` of them.
+def find_sources(names: list[str], most: int | None = None, besides: Iterable[Path] = ()) -> list[Source]:
+    """The files that are meant, those of folders in the order of their paths, but `besides`; the first `most` of them.
 
     Raises UsageError for what is not there, RnnError for a file that is neither a dump nor text.
     """
     files: list[Path] = []
+    besides = [folder.resolve() for folder in besides]
     for name in names:
         path = Path(name)
         if path.is_dir():
-            found = [file for file in sorted(path.rglob("*")) if _is_meant(file)]
+            found = [file for file in sorted(path.rglob("*")) if _is_meant(file, path) and not _lies_in(file, besides)]
             if not found:
-                raise UsageError(f"no file lies in or below the folder {path}: name one with dumps or texts")
+                raise UsageError(f"no file to read lies in or below the folder {path}: name one with dumps or texts")
             files.extend(found)
         elif path.is_file():
             files.append(path)
@@ -114,9 +126,19 @@ def find_sources(names: list[str], most: int | None = None) -> list[Source]:
     return [_source(file) for file in files[:most]]
 
 
-def _is_meant(file: Path) -> bool:
-    """Whether a file in a folder is a text: not hidden, nor the index of `rnn data prepare --text`."""
-    return file.is_file() and not file.name.startswith(".") and file.name != "index.json"
+def _is_meant(file: Path, root: Path) -> bool:
+    """Whether a file below a folder may be a text: not empty, hidden or half-made, nor the index of `--text`."""
+    return (
+        file.is_file()
+        and file.stat().st_size > 0
+        and not file.name.startswith(".")
+        and file.name != "index.json"
+        and not any(folder.suffix == ".part" for folder in file.relative_to(root).parents)
+    )
+
+
+def _lies_in(file: Path, folders: list[Path]) -> bool:
+    return bool(folders) and any(map(file.resolve().is_relative_to, folders))
 
 
 def _source(path: Path) -> Source:
@@ -130,9 +152,11 @@ def _source(path: Path) -> Source:
     kind = "bz2" if head.startswith(b"BZh") else _kind(path, head)
     if kind == "bz2":
         inside = next(bzip2.decode(path, 0, path.stat().st_size))
-        if isinstance(inside, bytes) and _kind(path, inside[:_HEAD_SIZE]) != "xml":
+        head = inside[:_HEAD_SIZE] if isinstance(inside, bytes) else b""
+        if head and _kind(path, head) != "xml":
             raise RnnError(f"{path} holds no dump of a wiki: decompress it first, if it is a text")
-    return Source(path, kind, path.stat().st_size)
+    namespaces = tuple(name.decode("utf-8", "replace") for name in _NAMESPACE.findall(head))
+    return Source(path, kind, path.stat().st_size, namespaces)
 
 
 def _kind(path: Path, head: bytes) -> str:
@@ -154,16 +178,30 @@ def _kind(path: Path, head: bytes) -> str:
         raise RnnError(f"{path} is a binary file (it holds NUL bytes): name a dump or a text")
     if body.startswith(b"<doc "):
         return "doc"
-    if body.startswith(b"{"):
+    if _RECORD.match(body):
         return "json"
-    return "wp2txt" if _TITLE_LINE.match(head) else "text"
+    return "wp2txt" if _WP2TXT.match(head) else "text"
 
 
-_UNIT_STARTS = {"xml": b"<page>", "doc": b"\n<doc ", "json": b"\n", "wp2txt": b"\n[[", "text": b"\n"}
+_UNIT_STARTS = {
+    "xml": re.compile(rb"<page>"),
+    "doc": re.compile(rb"(?<=\n)<doc "),
+    "json": re.compile(rb"(?<=\n)"),
+    "wp2txt": re.compile(rf"(?<=\n){TITLE_LINE}".encode()),
+}
+_LONGEST_START = 1 << 10
+_LINE_START, *_IN_LINE = map(re.compile, (rb"(?<=\n)|(?<=\r)(?!\n)", rb"(?<=[ \t])", rb"(?=[^\x80-\xbf])"))
+_LONGEST_LINE = 1 << 20
+"""A longer line of a plain text may be parted, at a blank or, without one, at any letter."""
 
 
 def units(source: Source) -> Iterator[Unit]:
     """The source in parts, always the same ones, each read from the file only when it is its turn."""
+    for unit in _units(source):
+        yield replace(unit, namespaces=source.namespaces)
+
+
+def _units(source: Source) -> Iterator[Unit]:
     if source.kind != "bz2":
         yield from _slices(source)
         return
@@ -175,26 +213,34 @@ def units(source: Source) -> Iterator[Unit]:
 
 
 def _slices(source: Source) -> Iterator[Unit]:
-    mark = _UNIT_STARTS[source.kind]
+    start = _UNIT_STARTS.get(source.kind)
     begin = 0
     with source.path.open("rb") as file:
         while begin < source.size:
-            end = _find(file, mark, begin + UNIT, source.size)
+            file.seek(begin + UNIT)
+            place = _line_start(file) if start is None else _find(file, start)
+            end = source.size if place is None else begin + UNIT + place
             yield Unit(source.path, source.kind, begin, end, end == source.size)
             begin = end
 
 
-def _find(file: BinaryIO, mark: bytes, at: int, size: int) -> int:
-    """Where the mark stands at or after `at` (behind its line feed, if it begins with one), or the size of the file."""
-    kept = b""
-    file.seek(at)
-    while at < size and (data := file.read(_HEAD_SIZE)):
-        window = kept + data
-        if (place := window.find(mark)) >= 0:
-            return at - len(kept) + place + (mark[:1] == b"\n")
-        kept = window[-len(mark) :]
-        at += len(data)
-    return size
+def _find(file: BinaryIO, start: re.Pattern[bytes]) -> int | None:
+    """How many bytes further on a unit can start, None where none can."""
+    window, dropped = b"", 0
+    while data := file.read(_HEAD_SIZE):
+        window += data
+        if found := start.search(window):
+            return dropped + found.start()
+        dropped += max(0, len(window) - _LONGEST_START)
+        window = window[-_LONGEST_START:]
+    return None
+
+
+def _line_start(file: BinaryIO) -> int | None:
+    """As `_find`, in a plain text."""
+    window = file.read(_LONGEST_LINE)
+    starts = [_LINE_START, *(_IN_LINE if len(window) == _LONGEST_LINE else ())]
+    return next((found.start() for start in starts if (found := start.search(window))), None)
 
 
 def _decoded(source: Source, begin: int) -> Iterator[Unit]:

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any, TextIO
 
-from rnncli.errors import RnnError
 from rnncli.files import write_file
 
 Record = dict[str, Any]
@@ -32,11 +31,8 @@ class Journal:
     def add(self, record: Record) -> None:
         """Note that a unit is done."""
         self.done[record["unit"]] = record
-        try:
-            self.file.write(json.dumps(record) + "\n")
-            self.file.flush()
-        except OSError as error:
-            raise RnnError(f"cannot write {self.folder / _FILE}: {error.strerror}") from None
+        self.file.write(json.dumps(record) + "\n")
+        self.file.flush()
 
     def _lines(self) -> list[Record]:
         lines: list[Record] = []

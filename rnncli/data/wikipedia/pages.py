@@ -9,7 +9,10 @@ from rnncli.data.wikipedia.bzip2 import Damage
 from rnncli.data.wikipedia.dump import CUT, LONGEST_PAGE, UNIT, Article, Report, Unit
 from rnncli.data.wikipedia.wikitext import clean
 
-_BETWEEN = re.compile(rb"\s*+(</mediawiki>)?+\s*+(<\?xml[^>]*>)?+\s*+(<mediawiki\b.*?(</siteinfo>|>))?\s*+", re.DOTALL)
+_OUTSIDE = re.compile(
+    rb"(?:\s++|</mediawiki>|<\?xml[^>]*+>|<mediawiki\b[^>]*+>|<siteinfo\b(?:[^<]++|<(?!/siteinfo>))*+</siteinfo>)*+"
+)
+"""All that stands in a dump beside its pages."""
 _FOOTER = b"</mediawiki>"
 _PAGE = re.compile(
     rb"<page>\s*<title>([^<]*)</title>\s*(?:<ns>(-?\d+)</ns>\s*)?<id>(\d+)</id>\s*(<redirect\b[^>]*>)?.*?<revision\b",
@@ -25,7 +28,7 @@ _FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 def articles(unit: Unit, report: Report) -> Iterator[Article]:
     """The articles of a unit of a dump, cleaned; what cannot be read is counted and named in the report."""
     for page in pages(_xml(unit, report), unit, report):
-        article = _article(page, report)
+        article = _article(page, unit.namespaces, report)
         if article is not None:
             yield article
 
@@ -66,8 +69,7 @@ def pages(chunks: Iterator[bytes | None], unit: Unit, report: Report) -> Iterato
             if end < 0:
                 break
             end += len(b"</page>")
-            if whole or at:
-                _check_between(buffer[at:begin], report)
+            _check_outside(buffer[at:begin], report, within=not whole)
             yield from _one_page(buffer[begin:end], report)
             at, whole = end, True
         buffer = buffer[at:]
@@ -104,8 +106,11 @@ def _one_page(page: bytes, report: Report) -> Iterator[bytes]:
     yield page
 
 
-def _check_between(between: bytes, report: Report) -> None:
-    if not between.isspace() and between and CUT not in between and not _BETWEEN.fullmatch(between):
+def _check_outside(between: bytes, report: Report, *, within: bool) -> None:
+    """Count what does not belong beside pages; `within` says that the end of a page may come first."""
+    if within:
+        between = between.partition(b"</page>")[2]
+    if CUT not in between and not _OUTSIDE.fullmatch(between):
         report.page_lost("what stands there is no page")
 
 
@@ -115,11 +120,13 @@ def _check_rest(rest: bytes, unit: Unit, report: Report, *, within: bool) -> Non
     `within` says that none has begun in this unit: it may lie in the middle of one.
     """
     if unit.last:
-        if _FOOTER not in rest and not (within and rest and _FOOTER.endswith(rest)):
+        if _FOOTER in rest:
+            _check_outside(rest, report, within=within)
+        elif not (within and rest and _FOOTER.endswith(rest)):
             report.page_lost("the dump ends without </mediawiki>: the rest is missing")
         return
     cut_header = unit.first and rest.startswith((b"<mediawiki", b"<?xml"))
-    if not (within or cut_header or _FOOTER.startswith(rest) or _BETWEEN.fullmatch(rest) or _half_tag(rest)):
+    if not (within or cut_header or _FOOTER.startswith(rest) or _OUTSIDE.fullmatch(rest) or _half_tag(rest)):
         report.page_lost("what stands there is no page")
 
 
@@ -128,7 +135,7 @@ def _title(page: bytes) -> str:
     return _unescaped(title[1]).decode("utf-8", "replace") if title else ""
 
 
-def _article(page: bytes, report: Report) -> Article | None:
+def _article(page: bytes, namespaces: tuple[str, ...], report: Report) -> Article | None:
     """The article of a page, or None for a redirect, another namespace, and what is damaged."""
     head = _PAGE.match(page)
     text = _TEXT.search(page, head.end()) if head else None
@@ -151,7 +158,7 @@ def _article(page: bytes, report: Report) -> Article | None:
     if _REDIRECT.match(source):
         report.redirects += 1
         return None
-    return Article(head[3].decode(), title, clean(source))
+    return Article(head[3].decode(), title, clean(source, namespaces))
 
 
 def _source_text(page: bytes, tag: re.Match[bytes]) -> str | None:

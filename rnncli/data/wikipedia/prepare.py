@@ -9,9 +9,11 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from rnncli import __version__
 from rnncli.data.corpora import CORPORA
+from rnncli.data.download import file_sha256
 from rnncli.data.shards import INDEX, SCHEMA
 from rnncli.data.wikipedia import pages, texts
 from rnncli.data.wikipedia.dump import Report, Source, Unit, units
@@ -24,8 +26,10 @@ from rnncli.files import lock_folder
 from rnncli.home import data_dir
 
 TOKENIZER = "wiki-words"
+_OTHERS = {"analogies", "nltk_data", "tags", "vectors"}  # folders beside the shards
 MAX_WORDS = 1_000_000
-_BLOCK, _BLOCKS = 1 << 16, 16  # a fingerprint is of so many blocks of a file, spread evenly
+_READ_WHOLE = 64 << 20  # bytes; the fingerprint of a larger file
+_BLOCK, _BLOCKS = 1 << 16, 16  # is of so many blocks, spread evenly, and of when it was changed
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,7 @@ class Task:
 
     number: int
     unit: Unit
-    shards: Path | None
-    text: Path | None
+    parts: Outputs
     by_paragraph: bool
     limit: int | None = None
 
@@ -81,6 +84,8 @@ def shards_folder(name: str) -> Path:
         raise UsageError(f"--name {name!r} cannot be the name of a folder: take letters, digits, - and _")
     if name in CORPORA:
         raise UsageError(f"--name {name} is that of a registered corpus: take another name")
+    if name in _OTHERS:
+        raise UsageError(f"--name {name} is that of a folder which rnn keeps other things in: take another name")
     return data_dir() / name
 
 
@@ -93,12 +98,13 @@ def prepare(
     keep_going: bool = False,
     hooks: Hooks | None = None,
 ) -> Record:
-    """Make what is missing of the outputs; the facts about all of them, with `status`.
+    """Make what is missing of the outputs; the facts about all of them, with `status`, and the folders `made` now.
 
     Raises RnnError when something of the input is lost and `keep_going` does not accept that, UsageError where an
     output's folder holds something else, and what the hooks raise; what was done by then is kept for the next call.
     """
     hooks = hooks or Hooks()
+    _refuse_entangled(outputs)
     plan = {
         "sources": [{"size": source.size, "fingerprint": fingerprint(source.path)} for source in sources],
         "settings": asdict(settings) | {"tokenizer": TOKENIZER},
@@ -108,6 +114,7 @@ def prepare(
     if missing.folders:
         with contextlib.ExitStack() as stack:
             parts = Outputs(*(folder and _part(folder, stack) for folder in (missing.shards, missing.text)))
+            stack.enter_context(_working_in(parts))
             job = _Job(sources, parts, settings, plan, workers, hooks)
             stack.callback(job.journal.close)
             job.run()
@@ -117,7 +124,15 @@ def prepare(
         shutil.rmtree(_part_of(folder), ignore_errors=True)
     facts = {key: value for folder in outputs.folders for key, value in _index(folder).items()}
     _refuse_loss(facts, keep_going)
-    return facts | {"status": "prepared" if missing.folders else "already there"}
+    status = "prepared" if missing.folders else "already there"
+    return facts | {"status": status, "made": [str(folder) for folder in missing.folders]}
+
+
+def _refuse_entangled(outputs: Outputs) -> None:
+    """Raise UsageError where one output, or the work on it, would lie in the other's folder."""
+    places = [place.resolve() for folder in outputs.folders for place in (folder, _part_of(folder))]
+    if any(one.is_relative_to(other) for one, other in itertools.permutations(places, 2)):
+        raise UsageError(f"{outputs.text} and {outputs.shards} are in each other's way: give --text another folder")
 
 
 def _part_of(folder: Path) -> Path:
@@ -136,6 +151,29 @@ def _part(folder: Path, stack: contextlib.ExitStack) -> Path:
     if handle is not None:
         stack.callback(os.close, handle)
     return part
+
+
+@contextlib.contextmanager
+def _working_in(parts: Outputs) -> Iterator[None]:
+    """Raises RnnError, which names the folders of the work, where the disk fails."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or " and ".join(map(str, parts.folders))
+        raise RnnError(
+            f"cannot work in {where}: {error.strerror or error}; mend that and run the same command again, it goes on"
+        ) from None
+
+
+Item = TypeVar("Item")
+
+
+def _read(path: Path, items: Iterator[Item]) -> Iterator[Item]:
+    """What is read from a file; raises RnnError, which names that, where it cannot be."""
+    try:
+        yield from items
+    except OSError as error:
+        raise RnnError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 class _Job:
@@ -164,6 +202,8 @@ class _Job:
 
     def _usable(self, record: Record) -> bool:
         """Whether a unit was read without loss, for these outputs, and its files are there."""
+        from rnncli.data.wikipedia.counting import segment_files
+
         if record["lost"] or record["limit"]:
             return False
         stem = stem_of(record["unit"])
@@ -171,10 +211,10 @@ class _Job:
         if self.parts.text is not None:
             files.append((self.parts.text / f"{stem}.jsonl", record["text"]))
         if self.parts.shards is not None:
-            sizes = record["segments"] or []
-            files.extend((self.parts.shards / f"{stem}-{place}.ids", size) for place, size in enumerate(sizes))
             if record["segments"] is None:
                 return False
+            for place, sizes in enumerate(record["segments"]):
+                files.extend(zip(segment_files(self.parts.shards, stem, place), sizes, strict=True))
         return all(size is not None and _has_size(file, size) for file, size in files)
 
     def _articles(self) -> int:
@@ -191,10 +231,10 @@ class _Job:
                 yield self._task(number, unit)
 
     def _units(self) -> Iterator[Unit]:
-        return itertools.chain.from_iterable(units(source) for source in self.sources)
+        return itertools.chain.from_iterable(_read(source.path, units(source)) for source in self.sources)
 
     def _task(self, number: int, unit: Unit) -> Task:
-        return Task(number, unit, self.parts.shards, self.parts.text, self.settings.by_paragraph)
+        return Task(number, unit, self.parts, self.settings.by_paragraph)
 
     def _cut(self, most: int) -> None:
         """Leave the first `most` articles only: a unit with more of them is read again, up to there."""
@@ -230,8 +270,7 @@ class _Job:
 
     def finish(self, missing: Outputs) -> None:
         """Put what was made in its place; raises RnnError where there is nothing to put."""
-        if not self.facts["articles"]:
-            raise RnnError(f"no article is in {self.sources[0].path}: name a dump of articles, or a text")
+        self._refuse_empty()
         ready = []
         if self.parts.text is not None and missing.text is not None:
             ready.append((write_text(self.parts.text, self.records, self.facts), missing.text))
@@ -241,29 +280,36 @@ class _Job:
         for folder, place in ready:
             put(folder, place)
 
+    def _refuse_empty(self) -> None:
+        """Raise RnnError where no word was found, and leave nothing behind: there is nothing to go on with."""
+        if any(record["segments" if self.parts.shards else "text"] for record in self.records):
+            return
+        for part in self.parts.folders:
+            shutil.rmtree(part, ignore_errors=True)
+        articles, source = self.facts["articles"], self.sources[0].path
+        if articles:
+            raise RnnError(f"no word is in the {counted(articles, 'article')} of {source}: name a text with words")
+        raise RnnError(f"no article is in {source}: name a dump of articles, or a text")
+
 
 def work(task: Task) -> Record:
-    """Read a unit and write what is asked for; what the journal notes of it. Raises RnnError where the disk fails."""
-    try:
+    """Read a unit and write what is asked for; what the journal notes of it. Raises RnnError where a disk fails."""
+    with _working_in(task.parts):
         return _work(task)
-    except OSError as error:
-        raise RnnError(
-            f"{error.filename or task.unit.path}: {error.strerror or error}; mend that and run the same command again"
-        ) from None
 
 
 def _work(task: Task) -> Record:
     from rnncli.data.wikipedia.counting import Segments
 
     report, count, stem = Report(), 0, stem_of(task.number)
-    segments = None if task.shards is None else Segments(task.shards, stem)
+    unit, parts = task.unit, task.parts
+    segments = None if parts.shards is None else Segments(parts.shards, stem)
+    file = None if parts.text is None else parts.text / f"{stem}.jsonl"
     with contextlib.ExitStack() as stack:
-        text = None if task.text is None else (task.text / f"{stem}.jsonl").open("w", encoding="utf-8", newline="\n")
-        if text is not None:
-            stack.enter_context(text)
-        reader = texts if task.unit.kind in texts.KINDS else pages
-        for article in reader.articles(task.unit, report):
-            count += 1
+        text = stack.enter_context(file.open("w", encoding="utf-8", newline="\n")) if file else None
+        reader = texts if unit.kind in texts.KINDS else pages
+        for article in _read(unit.path, reader.articles(unit, report)):
+            count += not unit.goes_on
             if text is not None:
                 text.write(json.dumps(article._asdict(), ensure_ascii=False) + "\n")
             if segments is not None and article.text:
@@ -274,13 +320,13 @@ def _work(task: Task) -> Record:
             segments.close()
     return {
         "unit": task.number,
-        "size": 0 if task.unit.kind == "decoded" else task.unit.end - task.unit.begin,
+        "size": 0 if unit.kind == "decoded" else unit.end - unit.begin,
         "articles": count,
         "redirects": report.redirects,
         "others": report.others,
-        "lost": _lost(report, task.unit.path),
+        "lost": _lost(report, unit.path),
         "limit": task.limit,
-        "text": None if task.text is None else (task.text / f"{stem}.jsonl").stat().st_size,
+        "text": file and file.stat().st_size,
         "segments": None if segments is None else segments.sizes,
     }
 
@@ -300,18 +346,25 @@ def _refuse_loss(facts: Record, keep_going: bool) -> None:
 
 def said_of(lost: Record) -> str:
     """What was lost, in words."""
-    pages = f"{lost['pages']:,} page{'' if lost['pages'] == 1 else 's'}"
+    pages = counted(lost["pages"], "page")
     unread = f" and {lost['bytes']:,} compressed bytes" if lost["bytes"] else ""
     return f"{pages}{unread} lost, the first at {lost['first']}"
 
 
+def counted(number: int, what: str) -> str:
+    """`1 page`, `1,000 pages`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def fingerprint(path: Path) -> str:
-    """Tells a file from others without reading all of it: SHA-256 of its size and blocks spread over it."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
+    """Tells a file from others: its SHA-256, or, where that takes long, that of its size, time of change and blocks."""
+    stat = path.stat()
+    if stat.st_size <= _READ_WHOLE:
+        return file_sha256(path)
+    digest = hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode())
     with path.open("rb") as file:
         for block in range(_BLOCKS):
-            file.seek(max(0, size - _BLOCK) * block // (_BLOCKS - 1))
+            file.seek((stat.st_size - _BLOCK) * block // (_BLOCKS - 1))
             digest.update(file.read(_BLOCK))
     return digest.hexdigest()
 

@@ -29,7 +29,7 @@ def write_text(part: Path, records: list[Record], facts: Record) -> Path:
     ready = _fresh(part / "ready")
     files: list[Record] = []
     for record in records:
-        if record["articles"]:
+        if record["text"]:
             name = f"articles-{len(files):05}.jsonl"
             _link(part / f"{stem_of(record['unit'])}.jsonl", ready / name)
             files.append({"file": name, "articles": record["articles"], "bytes": record["text"]})
@@ -46,8 +46,6 @@ def write_shards(part: Path, records: list[Record], facts: Record, check: Callab
         for record in records
         for place in range(len(record["segments"]))
     ]
-    if not segments:
-        raise RnnError(f"no word is in the {facts['articles']:,} articles of {facts['sources'][0]['path']}")
     ready = _fresh(part / "ready")
     ranks, known, vocabulary = _vocabulary(part, ready, segments, facts["settings"]["max_words"], check)
     writer = ShardWriter(ready, len(ranks))

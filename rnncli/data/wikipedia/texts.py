@@ -5,12 +5,12 @@ import json
 import re
 from collections.abc import Iterator
 
-from rnncli.data.wikipedia.dump import Article, Report, Unit
+from rnncli.data.wikipedia.dump import TITLE_LINE, Article, Report, Unit
 from rnncli.data.wikipedia.wikitext import drop_lines
 
-_DOC = re.compile(r"<doc\b([^>]*)>\n?(.*?)(?:</doc>|(?=<doc\b)|\Z)", re.DOTALL)
-_ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
-_WP2TXT = re.compile(r"^\[\[([^\[\]\n]+)\]\][ \t]*$", re.MULTILINE)
+_DOC = re.compile(r"<doc\b([^>]*)>\s*+(.*?)(?:</doc>|(?=<doc\b)|\Z)", re.DOTALL)
+_ATTRIBUTE = re.compile(r'(\w+)="(.*?)"(?=\s+\w+="|\s*\Z)')  # a title may hold quotation marks
+_WP2TXT = re.compile(rf"^{TITLE_LINE}", re.MULTILINE)
 
 
 def articles(unit: Unit, report: Report) -> Iterator[Article]:
@@ -24,21 +24,32 @@ def articles(unit: Unit, report: Report) -> Iterator[Article]:
     if "\0" in text:
         report.page_lost("it holds NUL characters", unit.path.name)
         return
-    for article in KINDS[unit.kind](text.replace("\r\n", "\n"), unit, report):
-        yield article._replace(text=drop_lines(article.text))
+    for article in KINDS[unit.kind](text, unit, report):
+        yield article._replace(text=drop_lines(article.text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def _docs(text: str, unit: Unit, report: Report) -> Iterator[Article]:
     """As wikiextractor writes: `<doc id=… title=…>`, the title, the text, `</doc>`."""
     del unit
+    end = 0
     for found in _DOC.finditer(text):
+        _check_between(text[end : found.start()], report)
+        end = found.end()
         attributes = {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(found[1])}
-        title = attributes.get("title", "")
+        title = report.title = attributes.get("title", "")
         if not found[0].endswith("</doc>"):
             report.page_lost("cut short", title)
             continue
-        body = found[2].removeprefix(f"{title}\n")
+        heading, _, body = found[2].partition("\n")
+        if html.unescape(heading.rstrip()) != title:
+            body = found[2]
         yield Article(attributes.get("id", ""), title, html.unescape(body))
+    _check_between(text[end:], report)
+
+
+def _check_between(between: str, report: Report) -> None:
+    if between.strip():
+        report.page_lost("what stands there is no article")
 
 
 def _json_lines(text: str, unit: Unit, report: Report) -> Iterator[Article]:
@@ -48,22 +59,24 @@ def _json_lines(text: str, unit: Unit, report: Report) -> Iterator[Article]:
             continue
         try:
             record = json.loads(line)
-            fields = (str(record.get("id", "")), str(record.get("title", "")), str(record["text"]))
+            fields = (_said(record.get("id")), _said(record.get("title")), record["text"])
             article = Article(*(each.encode("utf-8", "replace").decode() for each in fields))  # lone surrogates
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, RecursionError):
             report.page_lost("a line is no JSON object with a text", "" if report.title else unit.path.name)
             continue
         report.title = article.title
         yield article
 
 
+def _said(value: object) -> str:
+    return "" if value is None else str(value)
+
+
 def _titled(text: str, unit: Unit, report: Report) -> Iterator[Article]:
-    """As wp2txt writes: `[[Title]]` on a line, then the text."""
-    del report
-    parts = _WP2TXT.split(text)
-    if parts[0].strip():
-        yield Article("", unit.path.stem, parts[0])
-    for title, body in zip(parts[1::2], parts[2::2], strict=True):
+    """As wp2txt writes: `[[Title]]` on a line, a blank one, then the text."""
+    del unit, report
+    _, *parts = _WP2TXT.split(text)
+    for title, body in zip(parts[::2], parts[1::2], strict=True):
         yield Article("", title, body)
 
 

@@ -1,6 +1,7 @@
 """Wikitext to plain text: one article's source in, its paragraphs out, a line each."""
 
 import re
+from functools import cache
 from html import unescape
 
 from rnncli.data.wikipedia.templates import find, text_of
@@ -22,12 +23,8 @@ _LITERAL = re.compile(r"<nowiki>([^<]*+)</nowiki>", re.IGNORECASE)
 _MARKUP = re.compile(r"[\[\]{}|'*#:;=<>_-]+")
 _BRACES = re.compile(r"\{\{|\}\}|\{\||\|\}(?!\})")
 _BEFORE_TABLE = " \t:*#"
-_FILE = re.compile(
-    r"\[\[\s*+(?:file|image|category|media|special|template|portal|wikipedia|mediawiki|module|draft)\s*+:"
-    r"(?:[^\[\]]++|\[\[(?:[^\[\]]++|\[[^\[\]]*+\])*+\]\]|\[(?!\[)(?:[^\[\]]++)?+\])*+\]\]",
-    re.IGNORECASE,
-)
-_OTHER_LANGUAGE = re.compile(r"\[\[[a-z-]{2,12}:[^\]|\n]*+\]\](?=[ \t]*+(?:\n|\Z))")
+_NAMESPACES = "file|image|category|media|special|template|portal|wikipedia|mediawiki|module|draft"
+_OTHER_LANGUAGE = re.compile(r"\[\[(?<=^\[\[)[a-z-]{2,12}:[^\]|\n]*+\]\][ \t]*+$", re.MULTILINE)
 _LINK = re.compile(r"\[\[:?+(?:[^\[\]]*\|)?([^\[\]|]*+)\]\]")
 _ADDRESS = re.compile(
     r"\[(?:https?:|ftp:|irc:|news:|mailto:)?//[^\s\[\]<>]*+[ \t]*+([^\[\]\n]*+)\]|\[mailto:[^\]\n]*+\]"
@@ -55,11 +52,12 @@ _LOST_BEFORE = re.compile(r" (?=[,.;:)](?:\s|$))", re.MULTILINE)
 _SPACES = re.compile(r"  +")
 
 
-def clean(source: str) -> str:
+def clean(source: str, namespaces: tuple[str, ...] = ()) -> str:
     """The prose of an article: one line a paragraph, without what the book leaves out.
 
     Headings, lists, tables, templates, references, files, categories and comments go; the text of links, words, names
-    and numbers stay, as do templates that carry text (`TEMPLATES`).
+    and numbers stay, as do templates that carry text (`TEMPLATES`). The namespaces of files, categories and the like
+    may have names of the wiki's language beside the English ones.
     """
     if "<" in source:
         source = _LITERAL.sub(lambda literal: _MARKUP.sub(" ", literal[1]), source)
@@ -67,7 +65,7 @@ def clean(source: str) -> str:
     if "{{" in source or "{|" in source:
         source = resolve(source)
     if "[" in source:
-        source = _FILE.sub("", source)
+        source = _file(namespaces).sub("", source)
         source = _OTHER_LANGUAGE.sub("", source)
         source = _LINK.sub(r"\1", source)
         source = _ADDRESS.sub(r"\1", source)
@@ -75,6 +73,17 @@ def clean(source: str) -> str:
         source = _BREAK.sub("\n", source)
         source = _TAG.sub("", source)
     return drop_lines(_tidy(source))
+
+
+@cache
+def _file(namespaces: tuple[str, ...]) -> re.Pattern[str]:
+    """A link that shows a picture or files the page, as no link in prose does."""
+    names = "|".join((_NAMESPACES, *map(re.escape, namespaces)))
+    return re.compile(
+        rf"\[\[\s*+(?:{names})\s*+:"
+        r"(?:[^\[\]]++|\[\[(?:[^\[\]]++|\[[^\[\]]*+\])*+\]\]|\[(?!\[)(?:[^\[\]]++)?+\])*+\]\]",
+        re.IGNORECASE,
+    )
 
 
 def drop_lines(text: str) -> str:

@@ -174,6 +174,28 @@ def test_damaged_pages_are_named(old: str, new: str, what: str, tmp_path: Path) 
     assert (report.lost_pages, report.first_loss) == (1, what)
 
 
+@pytest.mark.parametrize("form", ["plain", "one stream", "multistream", "streams of 777 bytes"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("<page>\n    <title>Alpha<", "<pagd>\n    <title>Alpha<"),  # behind the header
+        ("<page>\n    <title>Page 29<", "<pagd>\n    <title>Page 29<"),  # before the footer
+        (FOOTER, "<p>words</p>\n" + FOOTER),
+    ],
+)  # fmt: skip
+def test_no_page_is_lost_at_either_end(form: str, old: str, new: str, tmp_path: Path) -> None:
+    xml = dump_xml(PAGES)
+    assert old in xml
+    damaged = xml.replace(old, new).encode()
+    if form == "multistream":
+        damaged = bz2.compress(damaged[:300]) + bz2.compress(damaged[300:-900]) + bz2.compress(damaged[-900:])
+    elif form != "plain":
+        damaged = bz2.compress(damaged) if form == "one stream" else cut_streams(damaged.decode(), 777)
+    _, (report,) = read_bytes(damaged, tmp_path / "dump")
+    assert report.lost_pages == 1
+    assert report.first_loss.startswith("what stands there is no page after page ")
+
+
 def test_control_characters_and_bad_bytes_without_a_checksum(tmp_path: Path) -> None:
     pages_ = [Page("Good", "Fine.", sha1=False), Page("Bad", "With a \x02.", sha1=False), Page("Ugly", "Ä", sha1=False)]
     data = dump_xml(pages_).encode().replace("Ä".encode(), b"\xc4")
@@ -181,6 +203,17 @@ def test_control_characters_and_bad_bytes_without_a_checksum(tmp_path: Path) -> 
     assert [title for _, title, _ in found] == ["Good"]
     assert report.lost_pages == 2
     assert report.first_loss == "page 'Bad': its text is damaged"
+
+
+@pytest.mark.parametrize("compress", [bytes, bz2.compress])
+def test_the_namespaces_are_those_of_the_dump(compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    xml = dump_xml([Page("Rom", "Rom [[Datei:Rom.jpg|[[Forum]]]]und [[Diskussion:Rom]]\n[[Kategorie:Stadt]]")])
+    names = {6: "Datei", 14: "Kategorie", 1: "Diskussion"}
+    listed = "".join(f'<namespace key="{key}" case="first-letter">{name}</namespace>' for key, name in names.items())
+    xml = xml.replace("</siteinfo>", f"<namespaces>{listed}</namespaces></siteinfo>")
+    found, (report,) = read_bytes(compress(xml.encode()), tmp_path / "dump")
+    assert found == [("1", "Rom", "Rom und Diskussion:Rom\n")]
+    assert not report.first_loss
 
 
 def test_the_last_of_many_revisions_counts(tmp_path: Path) -> None:
@@ -218,6 +251,52 @@ def test_what_is_no_dump_is_refused(data: bytes, what: str, tmp_path: Path) -> N
         find_sources([str(path)])
 
 
+def test_what_is_no_text_in_a_folder_is_passed_over(tmp_path: Path) -> None:
+    out, half = tmp_path / "out", tmp_path / "texts/x.part"
+    for folder in (out, half):
+        folder.mkdir(parents=True)
+        (folder / "made.txt").write_text("Made.\n")
+    (tmp_path / "texts/empty.txt").touch()
+    (tmp_path / "texts/full.txt").write_text("Text.\n")
+    assert [source.path.name for source in find_sources([str(tmp_path)], besides=[out])] == ["full.txt"]
+    with pytest.raises(UsageError, match="no file to read lies in or below"):
+        find_sources([str(out)], besides=[out])
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        ('{"id": 1, "text": "x"}\n', "json"),
+        ('{ "text": "' + "x" * 100_000 + '"}\n', "json"),
+        ("{braces} begin this text\n", "text"),
+        ("[[A title]]\n\nText.\n", "wp2txt"),
+        ("[[A title]]\r\n\r\nText.\r\n", "wp2txt"),
+        ("[[A link]]\nText.\n", "text"),
+        ("[[A|link]]\n\nText.\n", "text"),
+        ("[[File:A.jpg]]\n\nText.\n", "text"),
+    ],
+)
+def test_what_texts_are_told_by(head: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(head.encode())
+    assert find_sources([str(path)])[0].kind == kind
+
+
+def test_a_long_line_is_parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At line feeds as long as there are any, then at blanks, then anywhere but inside a letter."""
+    monkeypatch.setattr(dump, "UNIT", 100)
+    monkeypatch.setattr(dump, "_LONGEST_LINE", 50)
+    text = "Eine Zeile mit Wörtern.\n" * 20 + "und lange mehr " * 100 + "ä" * 1000 + "\nEnde"
+    path = tmp_path / "text"
+    path.write_text(text, "utf-8")
+    parts = [unit.read() for unit in units(find_sources([str(path)])[0])]
+    assert b"".join(parts).decode() == text
+    assert max(map(len, parts)) <= 150
+    assert [part.decode()[-1] for part in parts[:3]] == ["\n"] * 3
+    assert " " in {part.decode()[-1] for part in parts}
+    assert parts[-1].endswith(b"Ende")
+
+
 def test_sources_are_files_and_folders_in_order(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     for name in ("b/wiki_01", "b/wiki_00", "a.txt", "b/.hidden"):
@@ -228,5 +307,5 @@ def test_sources_are_files_and_folders_in_order(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is neither a file nor a folder"):
         find_sources([str(tmp_path / "none")])
     (tmp_path / "bare").mkdir()
-    with pytest.raises(UsageError, match="no file lies in or below"):
+    with pytest.raises(UsageError, match="no file to read lies in or below"):
         find_sources([str(tmp_path / "bare")])

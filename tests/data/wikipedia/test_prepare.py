@@ -1,9 +1,11 @@
 """From dumps to shards and text: against counting by hand, interrupted, resumed, damaged, and in bounded memory."""
 
 import bz2
+import errno
 import itertools
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -20,11 +22,13 @@ import pytest
 from support.dumps import Page, dump_xml, multistream
 from support.processes import heed_interrupts
 
+from rnncli.data.corpora import CORPORA
 from rnncli.data.shards import Shards
+from rnncli.data.sources import Remote
 from rnncli.data.tokenizers import wiki_words
 from rnncli.data.wikipedia import bzip2, counting, dump
 from rnncli.data.wikipedia.dump import find_sources
-from rnncli.data.wikipedia.prepare import Hooks, Outputs, Settings, prepare, shards_folder
+from rnncli.data.wikipedia.prepare import Hooks, Outputs, Settings, fingerprint, prepare, shards_folder
 from rnncli.errors import RnnError, UsageError
 
 WORDS = ("the", "of", "king", "queen", "Rome", "it's", "1,000", "naïve")
@@ -140,7 +144,7 @@ def test_texts_of_other_programs(home: Path, tmp_path: Path) -> None:
         "extracted/AA/wiki_00": '<doc id="1" url="u" title="A &amp; B">\nA & B\n\nFirst &lt;one&gt;.\n\n</doc>\n'
         '<doc id="2" url="u" title="C">\nC\n\nSecond one.\n</doc>\n',
         "json/wiki_00": '{"id": "1", "title": "A", "text": "First one."}\n{"title": "C", "text": "Second one."}\n',
-        "wp2txt.txt": "[[A]]\n\n== H ==\nFirst one.\n* item\n\n[[C]]\nSecond one.\n| cell\n",
+        "wp2txt.txt": "[[A]]\n\n== H ==\nFirst one.\n* item\n\n[[C]]\n\nSecond one.\n| cell\n",
         "plain.txt": "First one.\r\n\r\n= Heading =\r\n| cell\r\nSecond one.\r\n",
     }
     for place, text in texts.items():
@@ -151,6 +155,58 @@ def test_texts_of_other_programs(home: Path, tmp_path: Path) -> None:
         facts = run(tmp_path / place.split("/")[0], name=name)
         assert decoded(Shards.open(name)) == [["first", "one"], ["second", "one"]]
         assert facts["articles"] == (1 if name == "plain" else 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        ('<doc id="1" title="AT&amp;T">\nAT&amp;T\n\nA firm.\n</doc>\n', [("AT&T", "A firm.\n")]),
+        ('<doc id="1" title="The "A" song" url="u">\nThe "A" song\n\nOld.\n</doc>\n', [('The "A" song', "Old.\n")]),
+        ('<doc title="A">\r\nA\r\n\r\nOld.\r\n</doc>\r\n', [("A", "Old.\n")]),
+        ('{"title": null, "id": 3, "text": "One."}\n', [("", "One.")]),
+        ("One.\rTwo.\r\nThree.\r", [("text", "One.\nTwo.\nThree.\n")]),
+        ('{"text": "One.\\rTwo."}\n', [("", "One.\nTwo.")]),
+        ("{\nBraces may begin a text.\n", [("text", "Braces may begin a text.\n")]),
+        (
+            "[[A]]\n\nOne.\n[[B]]\n[[File:C]]\n\nTwo.\n[[C|D]]\n\n[[E]]\n\nThree.\n",
+            [("A", "One.\nTwo.\n"), ("E", "Three.\n")],
+        ),
+    ],
+)
+def test_titles_and_texts(data: str, found: list[tuple[str, str]], home: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(data.encode())
+    run(tmp_path / "text", name=None, text=tmp_path / "out")
+    records = [json.loads(line) for line in (tmp_path / "out/articles-00000.jsonl").read_text("utf-8").splitlines()]
+    assert [(record["title"], record["text"]) for record in records] == found
+
+
+@pytest.mark.parametrize(
+    ("data", "lost"),
+    [
+        ('<doc title="A">\nA\n\nOne.\n</doc>\nTwo.\n<doc title="B">\nB\n</doc>\n', "no article after page 'A'"),
+        ('<doc title="A">\nA\n\nOne.\n</doc>\nTwo.\n', "no article after page 'A'"),
+        ('{"text": "One."}\n{"title": "A", "text": null}\n', "no JSON object with a text"),
+        ('{"text": "One."}\n' + "[" * 200_000 + "\n", "no JSON object with a text"),
+    ],
+)
+def test_damage_in_texts_is_named(data: str, lost: str, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text(data)
+    with pytest.raises(RnnError, match=rf"damaged: 1 page lost, .*{lost}"):
+        run(tmp_path / "text")
+
+
+def test_a_plain_text_is_one_article_however_long(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump, "UNIT", 50)
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_text("".join(f"Line {number} {n}.\n" for n in range(20)))
+    files = [tmp_path / f"{number}.txt" for number in range(3)]
+    for most in (1, 2, 3, None):
+        facts = run(*files, name=f"first-{most}", text=tmp_path / f"first-{most}", max_articles=most)
+        assert facts["articles"] == (most or 3) == sum(file["articles"] for file in facts["files"])
+        expected = [["line", str(number), str(n)] for number in range(most or 3) for n in range(20)]
+        assert decoded(Shards.open(f"first-{most}")) == expected
+        run(tmp_path / f"first-{most}", name=f"again-{most}")
+        assert decoded(Shards.open(f"again-{most}")) == expected
 
 
 def test_a_long_text_is_read_in_parts(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,6 +265,85 @@ def test_another_input_does_not_go_on_from_there(home: Path, dump_file: Path) ->
     assert decoded(Shards.open("mini")) == sentences(PAGES[5:])
 
 
+def test_an_input_that_changed_anywhere_is_another_one(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "big.txt"
+    path.write_bytes(b"word " * 800_000)
+    run(path)
+    with path.open("r+b") as file:
+        file.seek(1_821_975)
+        file.write(b"another")
+    with pytest.raises(UsageError, match="was prepared from other sources"):
+        run(path)
+
+
+def test_a_large_input_that_changed_later_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncli.data.wikipedia.prepare._READ_WHOLE", 1 << 20)
+    path = tmp_path / "big.txt"
+    path.write_bytes(b"word " * 800_000)
+    before = fingerprint(path)
+    assert fingerprint(path) == before
+    with path.open("r+b") as file:
+        file.seek(1_821_975)
+        file.write(b"another")
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    assert fingerprint(path) != before
+
+
+def test_a_segment_without_its_words_is_read_again(home: Path, dump_file: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(dump_file, hooks=Stop(5))
+    next((home / "data/mini.part").glob("unit-*.words")).unlink()
+    run(dump_file)
+    assert decoded(Shards.open("mini")) == sentences(PAGES)
+
+
+@pytest.mark.parametrize("most", [100, 900, 5_000])
+def test_a_full_disk_is_named_and_the_source_is_not(home: Path, tmp_path: Path, most: int) -> None:
+    """Journal, units, or what is made of them: whatever comes first."""
+    path = tmp_path / "text"
+    path.write_text("".join(f"These are words and more words x{number}.\n" for number in range(700)))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        with pytest.raises(RnnError, match=r"^cannot (work in|save) .*mini\.part.*: File too large") as raised:
+            run(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(path) not in str(raised.value)
+    assert run(path)["status"] == "prepared"
+
+
+def test_a_source_that_cannot_be_read_is_named(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(unit: dump.Unit) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(dump.Unit, "read", failing)
+    (tmp_path / "text").write_text("Words.\n")
+    with pytest.raises(RnnError, match=f"^{tmp_path}/text cannot be read: Input/output error$"):
+        run(tmp_path / "text")
+
+
+def test_outputs_must_not_lie_in_each_other(home: Path, dump_file: Path) -> None:
+    for text in ("mini", "mini/text", "mini.part", "../data"):
+        with pytest.raises(UsageError, match="are in each other's way"):
+            run(dump_file, text=home / "data" / text)
+    assert not (home / "data").exists()
+
+
+def test_outputs_are_no_sources(rnn: Callable[[str], Any], home: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "a.txt").write_text("Words.\n")
+    for status in ("prepared", "already there"):
+        ran = rnn(f"data prepare {texts} --text {texts}/clean --workers 1")
+        assert ran.out == f"{texts}/clean: {status} (1 article of text)\n"
+    ran = rnn(f"data prepare {texts} --text {texts}/clean --name mini --workers 1")
+    assert ran.out == (
+        f"{texts}/clean: already there (1 article of text)\n"
+        f"mini: prepared ({home}/data/mini: 1 article, 1 sentence, 2 tokens, 1 word)\n"
+    )
+
+
 def test_a_name_that_is_taken_is_refused(home: Path, dump_file: Path, tmp_path: Path) -> None:
     run(dump_file)
     with pytest.raises(UsageError, match="was prepared from other sources or with other settings"):
@@ -219,6 +354,10 @@ def test_a_name_that_is_taken_is_refused(home: Path, dump_file: Path, tmp_path: 
         run(dump_file, name=None, text=tmp_path / "mine")
     with pytest.raises(UsageError, match="--name frost is that of a registered corpus"):
         run(dump_file, name="frost")
+    others = {source.file.split("/")[0] for source in CORPORA.values() if type(source) is Remote and "/" in source.file}
+    for name in (*others, "vectors", "nltk_data", "tags"):
+        with pytest.raises(UsageError, match="is that of a"):
+            run(dump_file, name=name)
     for name in ("", ".hidden", "a/b", "x.part", "-x"):
         with pytest.raises(UsageError, match="cannot be the name of a folder"):
             run(dump_file, name=name)
@@ -260,8 +399,9 @@ def test_nothing_to_prepare(home: Path, tmp_path: Path) -> None:
     with pytest.raises(RnnError, match="no article is in"):
         run(path)
     path.write_text(dump_xml([Page("Empty", "{{x}}")]))
-    with pytest.raises(RnnError, match="no word is in the 1 articles"):
+    with pytest.raises(RnnError, match=f"no word is in the 1 article of {path}"):
         run(path)
+    assert not any((home / "data").iterdir())
 
 
 def test_damaged_shards_are_named(home: Path, dump_file: Path) -> None:

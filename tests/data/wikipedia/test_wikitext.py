@@ -21,6 +21,7 @@ from rnncli.data.wikipedia.wikitext import clean
         ("<!-- hidden -->Shown <!-- {{ -->too.", "Shown too."),
         ("Before [[File:A.jpg|thumb|A [[linked]] caption [http://x y]]] after.", "Before after."),
         ("[[Image:A.jpg|[[File:B.jpg]]]]Text\n[[Category:Things|T]]\n[[fr:Chose]]", "Text"),
+        ("At its end [[film:noir]]\n[[fr:Chose]] \n[[it:Cosa]]", "At its end film:noir"),
         ("About [[:Category:Things|things]].", "About things."),
         ("== Heading ==\nText.\n=== Other ===\n", "Text."),
         ("* item\n# number\n; term\n: said the king\n:* nested\n:: deeper", "said the king\ndeeper"),
@@ -46,6 +47,11 @@ def test_what_goes_and_what_stays(source: str, text: str) -> None:
     assert [line.strip() for line in clean(source).splitlines()] == text.splitlines()
 
 
+def test_files_and_categories_by_the_names_of_another_language() -> None:
+    source = "Vor [[Datei:Foo.jpg|mini|Ein [[Bild]] davon]]nach.\n[[Kategorie:Stadt]]\n[[datei:a.jpg]]"
+    assert clean(source, ("Datei", "Kategorie")) == "Vor nach.\n"
+
+
 N = 20_000
 WORST = {
     "nested": "{{nowrap|" * N + "}}" * N,
@@ -56,6 +62,7 @@ WORST = {
     "tables in a template": "{{x|" + "\n{|" * N + "}}" * N,
     "files": "[[File:a [[b [c] " * N,
     "links": "[[a|b " * N,
+    "languages": "[[aa:a]] " * N + "x",
     "references": "<ref><math>" * N,
     "comments": "<!--" * N,
     "brackets": "( " * N,
@@ -83,6 +90,9 @@ def test_no_source_takes_long(name: str) -> None:
         ("It’s 1,234.5 km, i.e. 10,000,000 or 3.14; don't", "it 's 1234.5 km i.e. 10000000 or 3.14 don't"),
         ("J.R.R. Tolkien and/or O'Neil: rock'n'roll (1st) £5_6", "j.r.r. tolkien and or o'neil rock'n'roll 1st 5 6"),
         ("Cafe\u0301 naïve ΑΘΗΝΑ 東京", "café naïve αθηνα 東京"),
+        ("İstanbul'un İZMİR İ", "istanbul'un izmir i"),
+        ("हिन्दी भाषा, Андре́й और தமிழ்; ☀\ufe0f \u0301", "हिन्दी भाषा андре́й और தமிழ்"),
+        ("snake_case _x_ __", "snake case x"),
         ("…—!?", ""),
     ],
 )
