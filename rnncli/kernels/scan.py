@@ -26,12 +26,18 @@ class Recurrence(Steps[StateT], Protocol[StateT]):
     def triton_form(self) -> triton.TritonForm | None: ...
 
 
-def preferred(cell: Recurrence[StateT], device: str | None, *, packed: bool) -> Sequence[str]:
+NARROW, CROWD = 16, 512
+"""Units and sequences: loops over fewer units than vectors hold lose against torch's over so many sequences."""
+
+
+def preferred(cell: Recurrence[StateT], device: str | None, *, packed: bool, crowded: bool = False) -> Sequence[str]:
     """The backends that `auto` tries, the fastest first; docs/speed.md has the measurements behind this table."""
     if device not in ("cpu", None):
         return ("library", "reference")
     if cell.kind == "lstm:none" and not packed:
         return ("library", "fused", "reference")  # oneDNN, as fast as ours; packed, torch leaves it
+    if crowded:
+        return ("library", "reference")
     return ("fused", "library", "reference")
 
 
@@ -42,17 +48,20 @@ def choose_backend(
     dtype: torch.dtype = torch.float32,
     *,
     packed: bool = False,
+    crowded: bool = False,
 ) -> str:
     """Name the backend that will unroll `cell` over sequences of one length, or of several (`packed`).
+
+    `crowded` says that they are many, and the cell narrow (`CROWD`, `NARROW`).
 
     `auto` takes the fastest that can; a device that is None is not known yet. Raises UsageError for an unknown
     backend, or for one that cannot compute this cell, on this device or in this precision.
     """
-    return _choose(cell, backend, device, dtype, packed=packed)[0]
+    return _choose(cell, backend, device, dtype, packed=packed, crowded=crowded)[0]
 
 
 def _choose(
-    cell: Recurrence[StateT], backend: str, device: str | None, dtype: torch.dtype, *, packed: bool
+    cell: Recurrence[StateT], backend: str, device: str | None, dtype: torch.dtype, *, packed: bool, crowded: bool
 ) -> tuple[str, Any]:
     """The backend, and the cell in its terms; raises as `choose_backend`."""
     if backend not in BACKENDS:
@@ -62,7 +71,7 @@ def _choose(
         if isinstance(form, str):
             raise UsageError(f"{form}: use --backend reference or auto")
         return backend, form
-    for name in preferred(cell, device, packed=packed):
+    for name in preferred(cell, device, packed=packed, crowded=crowded):
         form = _FORMS[name](cell, device, dtype)
         if not isinstance(form, str):
             return name, form
@@ -127,7 +136,8 @@ def scan(
     """
     if lengths is not None:
         x = blank_padding(x, lengths)
-    name, form = _choose(cell, backend, x.device.type, x.dtype, packed=lengths is not None)
+    crowded = x.shape[1] >= CROWD and state[0].shape[1] < NARROW
+    name, form = _choose(cell, backend, x.device.type, x.dtype, packed=lengths is not None, crowded=crowded)
     if name == "reference":
         return scan_reference(cell, x, state, lengths)
     result: tuple[Tensor, StateT] = _SCANS[name](form, x, state, lengths)

@@ -10,7 +10,7 @@ from support.kinds import KINDS
 from rnncli.cells import make_cell
 from rnncli.errors import UsageError
 from rnncli.kernels import BACKENDS
-from rnncli.kernels.scan import choose_backend, reverse_valid, scan
+from rnncli.kernels.scan import CROWD, choose_backend, reverse_valid, scan
 
 T, B, D, M = 7, 4, 3, 5
 LENGTHS = torch.tensor([7, 1, 4, 6])
@@ -111,11 +111,20 @@ def test_the_chooser_names_what_it_takes() -> None:
     assert choose_backend(a_cell("gru:reset-after"), device="cuda") == "library"
     assert choose_backend(a_cell("lstm")) == "fused"
     assert choose_backend(a_cell("lstm"), device="cuda") == "reference"
+    assert choose_backend(a_cell("lstm"), crowded=True) == "reference"
+    assert choose_backend(a_cell("elman"), crowded=True) == "library"
     assert choose_backend(a_cell("lstm:none"), "reference") == "reference"
     with pytest.raises(UsageError, match="torch has no layer with the equations of"):
         choose_backend(a_cell("rated"), "library")
     with pytest.raises(UsageError, match="unknown backend 'warp'"):
         choose_backend(a_cell("rated"), "warp")
+
+
+def test_many_sequences_through_a_narrow_cell_are_not_for_the_fused_backend() -> None:
+    cell = a_cell("lstm")
+    for batch, fused in ((CROWD - 1, True), (CROWD, False)):
+        outputs, _ = scan(cell, torch.randn(2, batch, D, dtype=torch.float64), cell.initial_state(batch))
+        assert ("FusedScan" in str(outputs.grad_fn)) == fused
 
 
 @pytest.mark.parametrize("lengths", [[0, 1, 1, 1], [8, 1, 1, 1]])
