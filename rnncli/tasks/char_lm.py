@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,6 +14,7 @@ from rnncli.data.tokenizers import UNITS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.writing import WritingOptions
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -188,15 +188,12 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateOptions:
+class GenerateOptions(WritingOptions):
     """How to write on."""
 
     length: int = option(500, "Tokens to write.", least=1)
-    temperature: float = option(0.8, "Below 1: safer; above: bolder; 0: always the likeliest.", least=0)
-    top_k: int = option(0, "Draw from the k likeliest tokens only; 0: from all.", least=0)
-    top_p: float = option(0.0, "Draw from the likeliest tokens that together reach p; 0: from all.", least=0, most=1)
     prime: str = option("\n", "Text to go on from, or @FILE for that of a file.")
-    seed: int | None = option(None, "Seed of the dice; without it, every call gives another text.", least=0)
+    temperature: float = retuned(WritingOptions, "temperature", 0.8)
 
 
 class Written(NamedTuple):
@@ -217,9 +214,7 @@ class Written(NamedTuple):
 
 def write(trained: Trained, options: GenerateOptions) -> Written:
     """Go on from a text, which is read to its end; tokens of it that the model does not know are read as UNKNOWN."""
-    import torch
-
-    from rnncli.models.decoding import Sampling, draw_on
+    from rnncli.models.decoding import draw_on
 
     prime = read_text(Path(options.prime[1:])) if options.prime.startswith("@") else options.prime
     units = UNITS[trained.payload["tokenizer"]]
@@ -227,17 +222,16 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
     if not tokens:
         raise UsageError("--prime must not be empty: give at least one token to go on from")
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
-    seed = secrets.randbits(31) if options.seed is None else options.seed
     drawn = draw_on(
         trained.model,
         vocabulary.encode(tokens),
-        Sampling(options.temperature, options.top_k, options.top_p),
+        options.sampling,
         barred=(START, END, UNKNOWN),
-        generator=torch.Generator(next(trained.model.parameters()).device).manual_seed(seed),
+        generator=options.dice(next(trained.model.parameters()).device),
     )
     pieces = units.join(vocabulary.tokens[token] for token in islice(drawn, options.length))
     unknown = sorted({token for token in tokens if token not in vocabulary.numbers})
-    return Written(pieces, unknown, seed)
+    return Written(pieces, unknown, options.drawn_seed)
 
 
 TASK = Task(

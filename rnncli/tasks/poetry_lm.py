@@ -1,7 +1,6 @@
 """poetry-lm: learn verse line by line, each line a sequence from START to END, and write more of it."""
 
 import hashlib
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +13,7 @@ from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.words import WordSettings, settle_words, start_from_vectors
+from rnncli.tasks.writing import WritingOptions
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -194,15 +194,11 @@ def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module"
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateOptions:
+class GenerateOptions(WritingOptions):
     """How to write verse."""
 
     lines: int = option(4, "Lines to write.", least=1)
-    temperature: float = option(1.0, "Below 1: safer words; above: bolder ones; 0: always the likeliest.", least=0)
-    top_k: int = option(0, "Draw from the k likeliest words only; 0: from all.", least=0)
-    top_p: float = option(0.0, "Draw from the likeliest words that together reach p; 0: from all.", least=0, most=1)
     prime: str = option("", "Words that the first line begins with.")
-    seed: int | None = option(None, "Seed of the dice; without it, every call gives other verse.", least=0)
 
 
 class Written(NamedTuple):
@@ -229,24 +225,20 @@ class Written(NamedTuple):
 
 def write(trained: Trained, options: GenerateOptions) -> Written:
     """Write verse with a trained model; words of the prime it does not know are read as UNKNOWN and kept as given."""
-    import torch
-
-    from rnncli.models.decoding import Sampling, draw_lines
+    from rnncli.models.decoding import draw_lines
 
     if not options.prime.isprintable():
         raise UsageError(f"--prime {options.prime!a} is no text that can be printed")
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     prime = TOKENIZERS[trained.payload["tokenizer"]](options.prime)
-    seed = secrets.randbits(31) if options.seed is None else options.seed
-    generator = torch.Generator(next(trained.model.parameters()).device).manual_seed(seed)
     draw = partial(
         draw_lines,
         trained.model,
-        sampling=Sampling(options.temperature, options.top_k, options.top_p),
+        sampling=options.sampling,
         start=START,
         end=END,
         barred=(START, UNKNOWN),
-        generator=generator,
+        generator=options.dice(next(trained.model.parameters()).device),
     )
     first, rest = draw(1, prime=vocabulary.encode(prime)), draw(options.lines - 1)
     words = [prime + vocabulary.decode(line[len(prime) :]) for line in first] + [
@@ -257,7 +249,7 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
         lines=[" ".join(line) for line in words],
         copies=sum(line_key(line) in seen for line in words),
         unknown=[word for word in prime if word not in vocabulary.numbers],
-        seed=seed,
+        seed=options.drawn_seed,
     )
 
 
