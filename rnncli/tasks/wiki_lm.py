@@ -147,6 +147,8 @@ def _read_texts(specs: Sequence[str], tokenizer: str) -> Source:
         for texts in ([corpus.text for corpus in corpora], [corpus.held_out for corpus in corpora])
     )
     name = " + ".join(corpus.name for corpus in corpora)
+    if not lines:
+        raise RnnError(f"{name} has no line with words: there is nothing to read")
     vocabulary = Vocabulary.of(lines)
     learned, apart = part(lines), part(held_out) if held_out else None
     fingerprint = hashlib.sha256(" ".join(vocabulary.words).encode() + learned.ids.tobytes()).hexdigest()

@@ -123,3 +123,10 @@ def test_a_text_with_a_part_to_validate_on_is_measured_on_that(text: Path, monke
     monkeypatch.setattr(wiki_lm, "load_corpus", lambda spec: cut)
     metrics = evaluate(trained, EvaluateOptions(corpus=("cut",)))
     assert (metrics["sequences"], metrics["unknown"]) == (1, pytest.approx(1 / 3))
+
+
+def test_a_text_without_words_is_refused(text: Path) -> None:
+    trained = load(train(corpus=(str(text),)).run.folder / "best.safetensors")
+    text.write_text("...\n!\n")
+    with pytest.raises(RnnError, match="mine has no line with words: there is nothing to read"):
+        evaluate(trained, EvaluateOptions(corpus=(str(text),)))
