@@ -4,7 +4,8 @@ Shapes: T steps, B batch.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -26,6 +27,9 @@ POOL = 128
 HELD_OUT = 2_000
 """Sentences that validation takes at most."""
 
+HELD_OUT_END = 250_000
+"""Tokens at the end of a running text that validation takes at most."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -33,6 +37,63 @@ class Part:
 
     ids: Ids
     sequences: int
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Arrays of ids, one after another, as one (N,) from which only what is asked for is read.
+
+    `remap` (V,) as for a `SentenceStream`; `begin` and `end` say which part of them it is.
+    """
+
+    arrays: Sequence[Ids]
+    remap: Ids
+    begin: int = 0
+    end: int | None = None
+
+    @cached_property
+    def _ends(self) -> Ids:
+        return np.cumsum([len(array) for array in self.arrays])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1] if self.end is None else self.end) - self.begin
+
+    def __getitem__(self, places: Ids) -> Ids:
+        """The ids at places (...), none of them negative."""
+        wanted = places + self.begin
+        owners = np.searchsorted(self._ends, wanted, side="right")
+        found = np.empty(wanted.shape, dtype=np.int64)
+        for owner in np.unique(owners):
+            here, array = owners == owner, self.arrays[owner]
+            found[here] = array[wanted[here] - (self._ends[owner] - len(array))]
+        return self.remap[found]
+
+    def part(self, begin: int, end: int | None = None) -> "Joined":
+        """What lies between two of its places."""
+        return replace(self, begin=self.begin + begin, end=self.end if end is None else self.begin + end)
+
+    def chunks(self) -> Iterator[Ids]:
+        """All of it in order, so many tokens at a time."""
+        for begin in range(0, len(self), CHUNK):
+            yield self[np.arange(begin, min(begin + CHUNK, len(self)))]
+
+    def frequencies(self, words: int, most: int | None = None) -> Tensor:
+        """How often each of the words (V,) is there, among the first `most` tokens if that is given."""
+        counts = torch.zeros(words, dtype=torch.long)
+        for chunk in (self if most is None else self.part(0, min(most, len(self)))).chunks():
+            counts += torch.from_numpy(np.bincount(chunk, minlength=words))
+        return counts
+
+    def split(self, share: float, most: int) -> tuple["Joined", "Joined"]:
+        """It without its end, and that end: a share of its tokens, or the `most`, from an END on where there is one.
+
+        That END is the last token of the one, and the first of the other.
+        """
+        size = min(int(share * len(self)), most)
+        cut = len(self) - size
+        ends = np.flatnonzero(self[np.arange(cut, len(self) - 1)] == END)
+        cut += int(ends[0]) if len(ends) else 0
+        return self.part(0, cut + 1), self.part(cut)
 
 
 @dataclass(frozen=True)
@@ -64,6 +125,21 @@ class SentenceStream:
         """All sequences of the parts, those held out as well."""
         for part in self.parts:
             yield from self._sequences(part.ids)
+
+    def running(self) -> tuple[Joined, Joined]:
+        """The same as running text, to learn from and to validate on, each with an END before its first sequence.
+
+        Without sequences of their own, those at the end are held out.
+        """
+        learned = self._joined(self.parts)
+        return (learned, self._joined([self.apart])) if self.apart else learned.split(0.1, HELD_OUT_END)
+
+    def running_whole(self) -> Joined:
+        """All sequences of the parts as one running text."""
+        return self._joined(self.parts)
+
+    def _joined(self, parts: Sequence[Part]) -> Joined:
+        return Joined([np.array([END]), *(part.ids for part in parts)], self.remap)
 
     def sequences(self) -> Iterator[Ids]:
         """All training sequences in their order."""
@@ -142,7 +218,7 @@ class SentenceStream:
 class RunningText:
     """One long sequence of token ids (N,), read by B rows side by side, each of which goes on from batch to batch."""
 
-    ids: Ids
+    ids: Ids | Joined
     rows: int  # B at most; a short text has fewer, so that each row has several batches
     steps: int  # T of a batch
 

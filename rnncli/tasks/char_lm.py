@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 SHORTEST = 200
 """Tokens; from fewer nothing can be learned and held out."""
 
-WARM_UP = 256
-"""Tokens that a net has read before those that it is measured on."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class CharConfig(RecurrentSettings):
@@ -145,11 +142,9 @@ def measure(model: "nn.Module", numbers: Sequence[int]) -> "Metrics":
     """Loss, accuracy, perplexity and bits a token of a text by number, read from start to end."""
     import numpy as np
 
-    from rnncli.data.streams import RunningText
-    from rnncli.training.metrics import prediction_metrics
+    from rnncli.training.metrics import running_metrics
 
-    text = RunningText(np.array(numbers, dtype=np.int32), 16, WARM_UP)
-    metrics = prediction_metrics(model, text.judged(next(model.parameters()).device, WARM_UP))
+    metrics = running_metrics(model, np.array(numbers, dtype=np.int32))
     return {**metrics, "bits_per_token": metrics["loss"] / math.log(2)}
 
 

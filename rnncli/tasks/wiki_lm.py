@@ -1,4 +1,4 @@
-"""wiki-lm: a language model of running prose, sentence by sentence, read from shards that are never loaded whole."""
+"""wiki-lm: a language model of prose, by sentences or as running text, from shards that are never loaded whole."""
 
 import hashlib
 from collections import Counter
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, lasting, load_corpus
 from rnncli.data.shards import VOCABULARY
-from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
+from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
@@ -18,16 +18,23 @@ from rnncli.tasks.words import WordSettings, settle_words, start_from_vectors
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
+    from torch import Tensor, nn
 
     from rnncli.data.batching import Batch
-    from rnncli.data.streams import Ids, Part, SentenceStream
-    from rnncli.training.experiment import Experiment, Metrics
+    from rnncli.data.streams import Ids, Joined, Part, SentenceStream
+    from rnncli.training.experiment import Batches, Experiment, Metrics
 
 TOKENIZER = "wiki-words"
 
 FEWEST = 20
 """Sequences; from fewer nothing can be learned and held out."""
+
+FEWEST_TOKENS = 200
+"""The same of running text."""
+
+STEPS = 35
+"""Tokens that backpropagation goes back through in running text (Zaremba et al. 2014), where --bptt says nothing."""
 
 POOL = 4096
 """Sequences that are measured together, neighbours in length side by side."""
@@ -43,8 +50,12 @@ class WikiConfig(WordSettings):
         ("toyworld",), "What `rnn data prepare` made, by its name; or a text by name or path.", suggest=tuple(CORPORA)
     )
     vocab_size: int = option(10_000, "The most frequent words that are kept; all others are UNKNOWN.", least=1)
+    min_count: int = option(1, "Words seen less often in the corpus are UNKNOWN.", least=1)
     keep_words: tuple[str, ...] = option((), "Words that are kept however rare they are; commas part them.")
-    longest: int = option(100, "Sequences are cut after so many words.", least=1, most=5_000)
+    running: bool = option(
+        False, "Read one stream a row, END after each sentence, the state carried on; or sentence by sentence."
+    )
+    longest: int = option(100, "Sentences are cut after so many words.", least=1, most=5_000)
     unit_vectors: bool = option(False, "Word vectors are read at length 1, as the book keeps them.")
     dropout: float = option(0.0, "Dropout on the word vectors and on the top layer.", least=0, most=0.99)
     cell: str = retuned(RecurrentSettings, "cell", "gru:reset-after")
@@ -55,6 +66,11 @@ class WikiConfig(WordSettings):
     weight_decay: float = retuned(RecurrentSettings, "weight_decay", 0.3)
     schedule: str = retuned(RecurrentSettings, "schedule", "cosine")
     warmup: float = retuned(RecurrentSettings, "warmup", 0.05)
+
+    @property
+    def first_token(self) -> int:
+        """What the first word of a sentence follows: START, or in running text the END of the sentence before."""
+        return END if self.running else START
 
 
 BOOK = {
@@ -81,15 +97,18 @@ class Source(NamedTuple):
     name: str
     parts: "list[Part]"
     words: Sequence[str]
+    counts: Callable[[], Sequence[int]]  # how often each word is there
     fingerprint: str
     tokenizer: str = TOKENIZER
     apart: "Part | None" = None  # sequences to validate on, where the corpus has some of its own
 
 
 def settle(config: WikiConfig) -> WikiConfig:
-    """The corpora, by paths that last, and the words to keep one by one."""
+    """The corpora, by paths that last, the words to keep one by one, and where running text is cut into steps."""
     kept = tuple(word.strip() for words in config.keep_words for word in words.split(",") if word.strip())
-    return settle_words(replace(config, corpus=tuple(_lasting(spec) for spec in config.corpus), keep_words=kept))
+    bptt = config.bptt or (STEPS if config.running else 0)
+    corpus = tuple(_lasting(spec) for spec in config.corpus)
+    return settle_words(replace(config, corpus=corpus, keep_words=kept, bptt=bptt))
 
 
 def _lasting(spec: str) -> str:
@@ -126,7 +145,9 @@ def _open_shards(name: str) -> Source:
     shards = Shards.open(name)
     parts = [Part(ids, entry["sequences"]) for ids, entry in zip(shards.memmaps(), shards.index["shards"], strict=True)]
     hashes = "".join(entry["sha256"] for entry in (shards.index["vocabulary"], *shards.index["shards"]))
-    return Source(shards.name, parts, shards.vocabulary, hashlib.sha256(hashes.encode()).hexdigest())
+    return Source(
+        shards.name, parts, shards.vocabulary, lambda: shards.counts, hashlib.sha256(hashes.encode()).hexdigest()
+    )
 
 
 def _read_texts(specs: Sequence[str], tokenizer: str) -> Source:
@@ -134,7 +155,6 @@ def _read_texts(specs: Sequence[str], tokenizer: str) -> Source:
 
     from rnncli.data.streams import Part
     from rnncli.data.tokenizers import TOKENIZERS
-    from rnncli.data.vocabulary import END
 
     def part(lines: list[list[str]]) -> Part:
         numbers = [number for line in lines for number in (*vocabulary.encode(line), END)]
@@ -153,7 +173,8 @@ def _read_texts(specs: Sequence[str], tokenizer: str) -> Source:
     learned, apart = part(lines), part(held_out) if held_out else None
     fingerprint = hashlib.sha256(" ".join(vocabulary.words).encode() + learned.ids.tobytes()).hexdigest()
     shared = tokenizers[0] if len(set(tokenizers)) == 1 else tokenizer
-    return Source(name, [learned], vocabulary.words, fingerprint, shared, apart)
+    counts = np.bincount(learned.ids, minlength=len(vocabulary))[len(SPECIALS) :].tolist()
+    return Source(name, [learned], vocabulary.words, lambda: counts, fingerprint, shared, apart)
 
 
 def _lines(text: str, tokenize: Callable[[str], list[str]]) -> list[list[str]]:
@@ -195,9 +216,21 @@ def read_prose(config: WikiConfig) -> Prose:
     from rnncli.data.streams import SentenceStream
 
     source = read_source(config.corpus)
-    _check_sequences(source, config.longest)
-    vocabulary, remap = cut_vocabulary(source.words, config.vocab_size, config.keep_words)
+    if config.running:
+        _check_tokens(source)
+    else:
+        _check_sequences(source, config.longest)
+    size = config.vocab_size
+    if config.min_count > 1:
+        size = min(size, sum(count >= config.min_count for count in source.counts()))
+    vocabulary, remap = cut_vocabulary(source.words, size, config.keep_words)
     return Prose(source, vocabulary, SentenceStream(source.parts, remap, config.longest, source.apart))
+
+
+def _check_tokens(source: Source) -> None:
+    tokens = sum(len(part.ids) for part in source.parts)
+    if tokens < FEWEST_TOKENS:
+        raise RnnError(f"{source.name} has {tokens} tokens: {FEWEST_TOKENS} are the least to learn from")
 
 
 def _check_sequences(source: Source, longest: int) -> None:
@@ -217,42 +250,77 @@ def build(config: WikiConfig, device: str) -> "Experiment":
     """Open the corpus, and make a fresh model over its most frequent words."""
     import torch
 
-    from rnncli.data.batching import Sentences
     from rnncli.training.experiment import Experiment
     from rnncli.training.losses import language_loss
-    from rnncli.training.metrics import prediction_metrics
 
     prose = read_prose(config)
-    place = torch.device(device)
     payload = {
         "corpus": prose.source.name,
         "fingerprint": prose.source.fingerprint,
         "tokenizer": prose.source.tokenizer,
         "vocabulary": list(prose.vocabulary.tokens),
     }
-    held_out = Sentences.of([ids.tolist() for ids in prose.stream.held_out()]).to(place)
-    stream = prose.stream
     model: Any = build_model(config, payload).to(device)
-    model.expect(stream.frequencies(len(prose.vocabulary)).to(place))
+    read = _running if config.running else _by_sentence
+    data = read(config, prose.stream, torch.device(device))
+    model.expect(data.frequencies(len(prose.vocabulary)).to(device))
     return Experiment(
         model=model,
         begin=lambda: start_from_vectors(config, model, prose.vocabulary.tokens),
-        batches=lambda epoch, begin=0: stream.batches(config.batch_size, config.seed, epoch, place, begin),
-        batches_per_epoch=stream.batches_per_epoch(config.batch_size),
-        about=_about(prose),
+        batches=data.batches,
+        batches_per_epoch=data.batches_per_epoch,
+        about=_about(prose, data.about),
         loss=language_loss,
-        validate=lambda model: prediction_metrics(model, held_out.in_order(64)),
+        validate=data.validate,
         payload=payload,
     )
 
 
-def _about(prose: Prose) -> str:
-    stream = prose.stream
-    tokens = sum(len(part.ids) for part in stream.parts)
-    sequences = sum(part.sequences for part in stream.parts)
+class Reading(NamedTuple):
+    """A way to read a corpus: what an experiment needs of it."""
+
+    batches: "Batches"
+    batches_per_epoch: int
+    frequencies: "Callable[[int], Tensor]"  # of V words, (V,)
+    validate: "Callable[[nn.Module], Metrics]"
+    about: str
+
+
+def _by_sentence(config: WikiConfig, stream: "SentenceStream", place: "torch.device") -> Reading:
+    from rnncli.data.batching import Sentences
+    from rnncli.training.metrics import prediction_metrics
+
+    held_out = Sentences.of([ids.tolist() for ids in stream.held_out()]).to(place)
     learned = sum(stream.count(part) for part in range(len(stream.parts)))
+    return Reading(
+        batches=lambda epoch, begin=0: stream.batches(config.batch_size, config.seed, epoch, place, begin),
+        batches_per_epoch=stream.batches_per_epoch(config.batch_size),
+        frequencies=stream.frequencies,
+        validate=lambda model: prediction_metrics(model, held_out.in_order(64)),
+        about=f"{learned:,} of them to learn",
+    )
+
+
+def _running(config: WikiConfig, stream: "SentenceStream", place: "torch.device") -> Reading:
+    from rnncli.data.streams import CHUNK, RunningText
+    from rnncli.training.metrics import running_metrics
+
+    learned, held_out = stream.running()
+    text = RunningText(learned, config.batch_size, config.bptt)
+    return Reading(
+        batches=lambda _, begin=0: text.batches(place, begin),
+        batches_per_epoch=text.batches_per_epoch,
+        frequencies=lambda words: learned.frequencies(words, CHUNK),
+        validate=lambda model: running_metrics(model, held_out),
+        about=f"read as one stream, {len(held_out) - 1:,} tokens held out",
+    )
+
+
+def _about(prose: Prose, how: str) -> str:
+    tokens = sum(len(part.ids) for part in prose.stream.parts)
+    sequences = sum(part.sequences for part in prose.stream.parts)
     return (
-        f"{prose.source.name}: {tokens:,} tokens in {sequences:,} sequences, {learned:,} of them to learn, "
+        f"{prose.source.name}: {tokens:,} tokens in {sequences:,} sequences, {how}, "
         f"{len(prose.vocabulary.words):,} of {len(prose.source.words):,} words"
     )
 
@@ -284,8 +352,8 @@ class EvaluateOptions:
     )
 
 
-def evaluation_stream(trained: Trained, options: EvaluateOptions) -> "Iterator[Ids]":
-    """The sequences to measure on, numbered: of another text, or those that training held out.
+def evaluation_stream(trained: Trained, options: EvaluateOptions) -> "tuple[SentenceStream, bool]":
+    """What to measure on, numbered, and whether all of it: another text, or what training held out of its own.
 
     Of a text that has a part to validate on, it is that part. Raises UsageError where what it learned from has changed
     or cannot be read again.
@@ -299,15 +367,37 @@ def evaluation_stream(trained: Trained, options: EvaluateOptions) -> "Iterator[I
         source = read_source(options.corpus, trained.payload["tokenizer"])
         numbers = Vocabulary(tuple(trained.payload["vocabulary"])).encode((*SPECIALS, *source.words))
         parts = [source.apart] if source.apart else source.parts
-        return SentenceStream(parts, np.array(numbers, dtype=np.int64), config.longest).everything()
+        return SentenceStream(parts, np.array(numbers, dtype=np.int64), config.longest), True
     trained.check_readable()
     prose = read_prose(config)
     trained.check_unchanged(prose.source.name, prose.source.fingerprint)
-    return prose.stream.held_out()
+    return prose.stream, False
 
 
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
     """Loss, perplexity, accuracy over all predicted words and ENDs; the share of the words that are UNKNOWN."""
+    stream, whole = evaluation_stream(trained, options)
+    if trained.config.running:
+        return _measure_running(trained, stream.running_whole() if whole else stream.running()[1])
+    return _measure_sentences(trained, stream.everything() if whole else stream.held_out())
+
+
+def _measure_running(trained: Trained, text: "Joined") -> "Metrics":
+    from rnncli.training.metrics import running_metrics
+
+    metrics = running_metrics(trained.model, text)
+    counts = text.frequencies(len(trained.payload["vocabulary"])).tolist()
+    tokens = len(text) - 1  # the first one is there to go on from
+    sequences = counts[END] - 1
+    return {
+        **metrics,
+        "unknown": counts[UNKNOWN] / max(1, tokens - sequences),
+        "sequences": sequences,
+        "tokens": tokens,
+    }
+
+
+def _measure_sentences(trained: Trained, sequences: "Iterator[Ids]") -> "Metrics":
     import numpy as np
 
     from rnncli.data.batching import Sentences
@@ -316,7 +406,6 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
     counts = Counter[str]()
 
     def batches() -> "Iterator[Batch]":
-        sequences = evaluation_stream(trained, options)
         while pool := list(islice(sequences, POOL)):
             counts["sequences"] += len(pool)
             counts["words"] += sum(map(len, pool))
@@ -329,7 +418,7 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
 
 def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     """What `evaluate` measures on, in words."""
-    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, held-out sequences"
+    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, what was held out"
 
 
 TASK = Task(

@@ -8,8 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from rnncli.data.batching import Batch
+from rnncli.data.streams import Ids, Joined, RunningText
 from rnncli.models.stack import States
 from rnncli.training.experiment import Metrics
+
+ROWS = 16
+"""Rows that a running text is measured in."""
+
+WARM_UP = 256
+"""Tokens that a net has read before those that it is measured on."""
 
 
 def perplexity(loss: float) -> float:
@@ -34,6 +41,15 @@ def prediction_metrics(model: nn.Module, batches: Iterable[Batch]) -> Metrics:
             loss_sum, correct, count = loss_sum + float(nats), correct + int(hits), count + batch.predictions
     loss = loss_sum / count
     return {"loss": loss, "accuracy": correct / count, "perplexity": perplexity(loss)}
+
+
+def running_metrics(model: nn.Module, ids: Ids | Joined) -> Metrics:
+    """The same over a running text (N,), read from start to end with carried state: all but its first token are asked.
+
+    Rows side by side do it, each of which first reads some tokens before its own.
+    """
+    text = RunningText(ids, ROWS, WARM_UP)
+    return prediction_metrics(model, text.judged(next(model.parameters()).device, WARM_UP))
 
 
 class Confusion(NamedTuple):

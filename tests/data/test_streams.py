@@ -10,7 +10,7 @@ import torch
 
 from rnncli.data import streams
 from rnncli.data.batching import IGNORED
-from rnncli.data.streams import Part, RunningText, SentenceStream
+from rnncli.data.streams import Joined, Part, RunningText, SentenceStream
 from rnncli.data.vocabulary import END, START, UNKNOWN
 
 CPU = torch.device("cpu")
@@ -127,3 +127,48 @@ def test_each_token_of_a_running_text_is_judged_once(size: int, rows: int, steps
     asked = -(-(size - 1) // text.size)
     begun = [max(0, row * asked - min(warm_up, asked)) for row in range(text.size)]
     assert next(text.judged(CPU, warm_up)).inputs[0].tolist() == begun
+
+
+def test_joined_arrays_are_one(stream: SentenceStream) -> None:
+    remap = np.where(np.arange(50) < 20, np.arange(50), UNKNOWN)
+    arrays = [np.array([END]), *(part.ids for part in stream.parts)]
+    whole = remap[np.concatenate(arrays)]
+    joined = Joined(arrays, remap)
+    assert len(joined) == len(whole)
+    places = np.random.default_rng(0).integers(0, len(whole), (5, 7))
+    assert np.array_equal(joined[places], whole[places])
+    assert np.array_equal(np.concatenate(list(joined.chunks())), whole)
+    assert np.array_equal(joined.frequencies(50), np.bincount(whole, minlength=50))
+    assert np.array_equal(joined.frequencies(50, most=30), np.bincount(whole[:30], minlength=50))
+    for begin, end in ((0, 10), (90, 130), (90, None)):
+        part = joined.part(begin, end)
+        assert np.array_equal(part[np.arange(len(part))], whole[begin:end])
+        assert np.array_equal(part.part(2, 5)[np.arange(3)], whole[begin + 2 : begin + 5])
+
+
+def test_the_end_of_a_running_text_is_held_out_from_an_end_of_a_sentence_on(stream: SentenceStream) -> None:
+    whole = np.concatenate([[END], *(part.ids for part in stream.parts)])
+    learned, held_out = (part[np.arange(len(part))] for part in stream.running())
+    assert held_out[0] == learned[-1] == END
+    assert np.array_equal(np.concatenate([learned, held_out[1:]]), whole)
+    assert len(whole) // 10 - 12 <= len(held_out) - 1 <= len(whole) // 10
+    endless = Joined([np.full(100, 7), np.array([END])], np.arange(50))
+    assert list(map(len, endless.split(0.2, 1000))) == [82, 20]  # no END to cut at: in mid-sentence, one token in both
+    assert list(map(len, endless.split(0.2, 10))) == [92, 10]
+
+
+def test_a_running_text_may_have_a_part_to_validate_on(stream: SentenceStream) -> None:
+    apart = SentenceStream(stream.parts[:1], stream.remap, 100, apart=stream.parts[1])
+    learned, held_out = (part[np.arange(len(part))] for part in apart.running())
+    assert learned.tolist() == [END, *stream.parts[0].ids.tolist()]
+    assert held_out.tolist() == [END, *stream.parts[1].ids.tolist()]
+
+
+@pytest.mark.parametrize(("size", "rows", "steps"), [(1000, 4, 7), (30, 2, 100)])
+def test_joined_arrays_run_as_one_array_does(size: int, rows: int, steps: int) -> None:
+    ids = np.arange(size)
+    one, two = RunningText(ids, rows, steps), RunningText(Joined([ids[:11], ids[11:]], ids), rows, steps)
+    for way in (lambda text: text.batches(CPU), lambda text: text.judged(CPU, 5)):
+        for batch, same in zip(way(one), way(two), strict=True):
+            assert torch.equal(batch.inputs, same.inputs)
+            assert torch.equal(batch.targets, same.targets)

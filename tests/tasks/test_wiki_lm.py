@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rnncli.api import Training, load
 from rnncli.data.sources import Corpus
-from rnncli.data.vocabulary import SPECIALS, UNKNOWN
+from rnncli.data.vocabulary import END, SPECIALS, UNKNOWN
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS, wiki_lm
 from rnncli.tasks.base import resolve
@@ -130,3 +131,55 @@ def test_a_text_without_words_is_refused(text: Path) -> None:
     text.write_text("...\n!\n")
     with pytest.raises(RnnError, match="mine has no line with words: there is nothing to read"):
         evaluate(trained, EvaluateOptions(corpus=(str(text),)))
+
+
+def test_running_text_is_one_stream_judged_as_one_pass_would(text: Path) -> None:
+    training = train(corpus=(str(text),), running=True, batch_size=2)
+    assert (training.config.bptt, training.config.first_token) == (wiki_lm.STEPS, END)
+    trained = load(training.run.folder / "best.safetensors")
+    metrics = evaluate(trained, EvaluateOptions())
+    numbers = np.array(trained.payload["vocabulary"])
+    lines = text.read_text().lower().replace(".", "").splitlines()
+    ids = [END, *(int(np.flatnonzero(numbers == word)[0]) for line in lines for word in (*line.split(), "<end>"))]
+    ends = [place for place, number in enumerate(ids) if number == END]
+    cut = next(place for place in ends if place >= len(ids) - len(ids) // 10)
+    with torch.inference_mode():
+        logits, _ = trained.model(torch.tensor(ids[cut:-1])[:, None])
+    whole = torch.nn.functional.cross_entropy(logits[:, 0], torch.tensor(ids[cut + 1 :]))
+    assert metrics["loss"] == pytest.approx(float(whole), abs=1e-4)
+    assert (metrics["tokens"], metrics["unknown"]) == (len(ids) - cut - 1, 0)
+    assert metrics["sequences"] == ids[cut + 1 :].count(END)
+    elsewhere = evaluate(trained, EvaluateOptions(corpus=(str(text),)))
+    assert (elsewhere["sequences"], elsewhere["tokens"]) == (40, len(ids) - 1)
+
+
+def test_running_shards_are_what_the_same_text_is(text: Path, rnn) -> None:
+    assert rnn(f"data prepare {text} --name shards").code == 0
+    runs = [train(corpus=(spec,), running=True, bptt=5) for spec in ("shards", str(text))]
+    assert runs[0].trainer.progress.history[-1]["loss"] == runs[1].trainer.progress.history[-1]["loss"]
+
+
+def test_running_text_may_lie_in_one_line(text: Path) -> None:
+    text.write_text("so it goes on and on " * 50)
+    assert train(corpus=(str(text),), running=True).trainer.progress.finished
+    text.write_text("so it goes on and on " * 10)
+    with pytest.raises(RnnError, match="mine has 61 tokens: 200 are the least to learn from"):
+        train(corpus=(str(text),), running=True)
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, 6), (2, 5), (41, 0)])
+def test_rare_words_are_unknown(text: Path, home: Path, rnn, count: int, words: int) -> None:
+    rnn(f"data prepare {text} --name shards")
+    for spec in (str(text), "shards"):
+        prose = wiki_lm.read_prose(resolve(TASK, {"corpus": (spec,), "min_count": count}))
+        assert len(prose.vocabulary.words) == words
+
+
+def test_ptb_has_the_tokens_that_everyone_counts(
+    home: Path, real_corpora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "data").symlink_to(real_corpora)
+    stream = wiki_lm.read_prose(resolve(TASK, {"corpus": ("ptb",)})).stream
+    learned, held_out = stream.running()
+    assert (len(learned) - 1, len(held_out) - 1) == (929_589, 73_760)  # Mikolov's counts, an end a line among them
+    assert int(learned.frequencies(10_001)[UNKNOWN]) == 45_020  # as `grep -o '<unk>'` counts them
