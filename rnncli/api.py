@@ -1,17 +1,17 @@
 """The Python API: train a task, load what was trained, use it. The command line calls these same functions."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnncli import __version__
 from rnncli.errors import UsageError
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import RecurrentSettings, Task, Trained, from_plain, plain
+from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained, from_plain, plain
 from rnncli.training.checkpoint import Checkpoint
-from rnncli.training.checkpoint import read as read_checkpoint
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
 from rnncli.training.randomness import seed_everything
@@ -19,36 +19,137 @@ from rnncli.training.runs import Run, all_runs, load_for_resume, load_model, new
 from rnncli.training.session import Session
 from rnncli.training.settings import check_limits
 
+if TYPE_CHECKING:
+    from rnncli.data.vectors import WordVectors
+    from rnncli.tasks.poetry_classify import Classified
+    from rnncli.tasks.scoring import Scored
+    from rnncli.tasks.tag import Tagged
 
-def load(path: str | Path) -> Trained:
-    """Load a trained model from its checkpoint file.
+Options = TypeVar("Options")
 
-    Raises RnnError when the file is no sound checkpoint, or one of a task that this version does not have.
+
+class Model(Trained):
+    """A trained model at work: its methods are the verbs of the command line, and take the same options.
+
+    `can` says which of them its task has; any other raises UsageError. `model` is the net, a `torch.nn.Module`;
+    `task`, `config`, `payload` (the vocabulary, …) and `source` (its file) say what it is.
     """
-    return restore(read_checkpoint(Path(path)), Path(path))
+
+    @property
+    def can(self) -> tuple[str, ...]:
+        """The verbs that it has."""
+        vectors = ("vectors",) if TASKS[self.task].word_vectors else ()
+        return (*TASKS[self.task].actions, *vectors)
+
+    def generate(self, **options: Any) -> Any:
+        """Write new text; what there is to set, and what comes back, is the task's: see `rnn generate --help`.
+
+        Raises UsageError for options that make no sense.
+        """
+        return self._do("generate", options)
+
+    def score(self, texts: str | Sequence[str], *, by: str = "perplexity") -> "list[Scored]":
+        """How likely texts are, and how surprising each of their tokens is, in the order given, each with its rank.
+
+        The best is that of the least perplexity, or `by="probability"` the most probable one. Raises UsageError for a
+        text without a word.
+        """
+        found: list[Scored] = self._do("score", {"texts": texts, "by": by})
+        return found
+
+    def classify(self, texts: str | Sequence[str]) -> "list[Classified]":
+        """The label of each text, how sure it is, and which words moved it; raises RnnError for one without words."""
+        found: list[Classified] = self._do("classify", {"texts": texts})
+        return found
+
+    def tag(self, texts: str | Sequence[str]) -> "list[list[Tagged]]":
+        """A label for every word of each text; raises RnnError for one without words."""
+        found: list[list[Tagged]] = self._do("tag", {"texts": texts})
+        return found
+
+    def evaluate(self, **options: Any) -> dict[str, Any]:
+        """Measure it on what training held out, or on a `corpus`; other options as in `rnn evaluate TASK --help`.
+
+        Raises RnnError for a text that cannot be read, UsageError where none was held out.
+        """
+        metrics: dict[str, Any] = self._do("evaluate", options)
+        return metrics
+
+    def vectors(self, layer: str | None = None) -> "WordVectors":
+        """The vectors that words are read by (`input`) or scored by (`output`); without a layer those that say most.
+
+        Raises UsageError for a model that has none.
+        """
+        from rnncli.analysis.vectors import default_layer, of_model
+
+        return of_model(self, layer or default_layer(self))
+
+    def action(self, verb: str) -> Action:
+        """What its task does for a verb; raises UsageError, which names what it can do, for one that it has not."""
+        actions = TASKS[self.task].actions
+        if verb not in actions:
+            raise UsageError(
+                f"{self.source} is a model of {self.task}, which cannot {verb}: it can {', '.join(self.can)}"
+            )
+        return actions[verb]
+
+    def _do(self, verb: str, given: dict[str, Any]) -> Any:
+        action = self.action(verb)
+        return action.run(self, make_options(action.Options, given))
 
 
-def load_task(source: str | None, task: str) -> tuple[Trained, str]:
-    """Load a task's model by file, folder or run name, or its newest one; and a warning, or "".
+def make_options(Options: type[Options], given: dict[str, Any]) -> Options:
+    """The options of an action as its dataclass, held against their limits; one text, or path, is a list of one.
 
-    Raises as `load`, and UsageError when there is none yet.
+    Raises UsageError for a value beyond its limits, and for an option that there is not.
     """
-    found, place, warning = load_model(source, task)
-    return restore(found, place), warning
+    names = {field.name: field for field in fields(Options)}  # type: ignore[arg-type]
+    strange = [name for name in given if name not in names]
+    if strange:
+        raise UsageError(f"there is no option {strange[0]!r}: there are {', '.join(names)}")
+    values = {
+        name: tuple(map(str, [value] if isinstance(value, str | Path) else value))
+        if isinstance(names[name].default, tuple)
+        else value
+        for name, value in given.items()
+    }
+    options = Options(**values)
+    check_limits(options)
+    return options
 
 
-def load_language_model(source: str | None) -> tuple[Trained, str]:
-    """Load a model by file, folder or run name, or the newest one that has word vectors; and a warning, or "".
+def load(source: str | Path | None = None, task: str | None = None) -> Model:
+    """Load a trained model: by its file, its run's folder or its run's name; or a task's newest one.
 
-    Tasks that are made for word vectors come before others. Raises as `load`, and UsageError when there is none yet.
+    A damaged checkpoint with a sound one beside it is a UserWarning. Raises RnnError when nothing sound is there,
+    UsageError when there is no such run, or it is of another task.
     """
-    tasks = sorted((task for task in TASKS.values() if task.word_vectors), key=lambda task: -task.word_vectors)
+    if source is None and task is None:
+        raise UsageError("name a model, or a task, whose newest one is taken")
+    found, place, warning = load_model(None if source is None else str(source), task)
+    if warning:
+        warnings.warn(warning, stacklevel=2)
+    return restore(found, place)
+
+
+def load_for(source: str | None, suits: Callable[[Task], bool]) -> tuple[Model, str]:
+    """Load a model by file, folder or run name, or the newest one of a task that suits; and a warning, or "".
+
+    Tasks that are made for words come before others. Raises as `load`, and UsageError when there is none yet.
+    """
+    tasks = sorted(filter(suits, TASKS.values()), key=lambda task: -task.word_vectors)
     task = next((task.name for task in tasks if all_runs(task.name)), tasks[0].name)
     found, place, warning = load_model(source, task if source is None else None)
     return restore(found, place), warning
 
 
-def restore(found: Checkpoint, source: Path) -> Trained:
+def load_task(source: str | None, task: str) -> tuple[Model, str]:
+    """Load a task's model by file, folder or run name, or its newest one; and a warning, or "". Raises as `load`."""
+    found, place, warning = load_model(source, task)
+    return restore(found, place), warning
+
+
+def restore(found: Checkpoint, source: Path) -> Model:
     """Build the model of a checkpoint, with its weights, on the CPU; raises UsageError for a strange task."""
     name = found.header.get("task")
     if name not in TASKS:
@@ -59,7 +160,7 @@ def restore(found: Checkpoint, source: Path) -> Trained:
     model = task.build_model(anywhere, found.header["payload"])
     model.load_state_dict(below("model", found.tensors))
     model.eval()
-    return Trained(name, config, model, found.header, below("task", found.tensors), source)
+    return Model(name, config, model, found.header, below("task", found.tensors), source)
 
 
 def pick_device(asked: str) -> str:

@@ -13,6 +13,7 @@ from rnncli import __version__
 NAMES = (
     "train",
     "generate",
+    "score",
     "classify",
     "tag",
     "analogy",

@@ -4,7 +4,7 @@ import math
 import sys
 from typing import Any
 
-from rnncli.cli.options import Flags, command_of
+from rnncli.cli.options import Flags, command_of, with_stdin
 from rnncli.cli.screen import AsJson, From, load_model, note, print_json
 from rnncli.tasks import TASKS
 
@@ -18,10 +18,10 @@ _action = _task.uses["classify"]
 
 def classify(flags: Flags, source: str | None, as_json: bool) -> None:
     """Label a text, or every line of a file; the words that moved the decision are coloured."""
-    options = _action.Options(**flags)
+    options = _action.Options(**with_stdin(flags))
     count = len(options.lines)  # refused before a model is loaded
     trained = load_model(source, _task.name)
-    found = _action.run(trained, options)
+    found = trained.action("classify").run(trained, options)
     together = _together(found)
     if as_json:
         texts = [_facts(each) for each in found]

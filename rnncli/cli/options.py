@@ -32,6 +32,11 @@ def command_of(Settings: type, action: Callable[..., None], **common: Any) -> Ca
     return command
 
 
+def with_stdin(flags: Flags) -> Flags:
+    """Flags of given texts, where `-` as the only text stands for the lines of standard input."""
+    return {**flags, "file": "-", "texts": ()} if flags.get("texts") == ("-",) and "file" not in flags else flags
+
+
 def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
     """The flags of a settings class, what is the class's own before what it shares with others."""
     hints = get_type_hints(Settings)
@@ -42,6 +47,7 @@ def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
         kind: Any = hints[field.name]
         choices = field.metadata.get("choices")
         if field.metadata.get("argument"):
+            kind = list[str] if kind == tuple[str, ...] else kind
             words = Annotated[kind | None, typer.Argument(help=field.metadata["help"], show_default=False)]
             yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=words)
             continue

@@ -9,7 +9,10 @@ import typer
 from rnncli.records import json_line
 
 if TYPE_CHECKING:
-    from rnncli.tasks.base import Trained
+    from collections.abc import Callable
+
+    from rnncli.api import Model
+    from rnncli.tasks.base import Task
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 From = Annotated[
@@ -28,14 +31,25 @@ def warn(text: str) -> None:
     print(f"rnn: warning: {text}", file=sys.stderr)
 
 
-def load_model(source: str | None, task: str) -> "Trained":
+def load_model(source: str | None, task: str) -> "Model":
     """A task's model as `--from` names it, or the newest one; raises as `load_task`."""
     from rnncli.api import load_task
 
-    trained, warning = load_task(source, task)
+    return _warned(load_task(source, task))
+
+
+def load_for(source: str | None, suits: "Callable[[Task], bool]") -> "Model":
+    """A model as `--from` names it, or the newest one of a task that suits; raises as the API's `load_for`."""
+    from rnncli import api
+
+    return _warned(api.load_for(source, suits))
+
+
+def _warned(loaded: "tuple[Model, str]") -> "Model":
+    model, warning = loaded
     if warning:
         warn(warning)
-    return trained
+    return model
 
 
 def print_json(value: Any) -> None:

@@ -1,6 +1,6 @@
 """`rnn tag`: a label for every word of a sentence."""
 
-from rnncli.cli.options import Flags, command_of
+from rnncli.cli.options import Flags, command_of, with_stdin
 from rnncli.cli.screen import AsJson, From, load_model, note, print_json
 from rnncli.tasks import TASKS
 
@@ -10,10 +10,10 @@ _action = _task.uses["tag"]
 
 def tag(flags: Flags, source: str | None, as_json: bool) -> None:
     """Label every word of a sentence, or of every line of a file: a word and its label a line."""
-    options = _action.Options(**flags)
-    lines = options.lines  # refused before a model is loaded
+    options = _action.Options(**with_stdin(flags))
+    lines = options.spaced  # refused before a model is loaded
     trained = load_model(source, _task.name)
-    sentences = _action.run(trained, options)
+    sentences = trained.action("tag").run(trained, options)
     if as_json:
         told = [
             {"text": line, "words": [word._asdict() for word in sentence]}

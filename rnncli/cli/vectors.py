@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from rnncli.cli.screen import note, warn
+from rnncli.cli.screen import load_for, note
 from rnncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Known(NamedTuple):
 def known_vectors(model: str | None, file: str | None, layer: str | None) -> Known:
     """The vectors that `--from`, `--vectors` and `--layer` mean, said on standard error.
 
-    Raises UsageError where they contradict each other; as `read_vectors`, `load_language_model` and `of_model`.
+    Raises UsageError where they contradict each other; as `read_vectors`, `load_for` and `of_model`.
     """
     if file is not None:
         if model is not None or layer is not None:
@@ -62,11 +62,8 @@ def _of_file(spec: str) -> Known:
 
 
 def _of_model(source: str | None, layer: str | None) -> Known:
-    from rnncli.analysis.vectors import default_layer, of_model
-    from rnncli.api import load_language_model
+    from rnncli.analysis.vectors import default_layer
 
-    trained, warning = load_language_model(source)
-    if warning:
-        warn(warning)
+    trained = load_for(source, lambda task: task.word_vectors > 0)
     layer = layer or default_layer(trained)
-    return Known(of_model(trained, layer), str(trained.source), layer, trained.payload.get("corpus"))
+    return Known(trained.vectors(layer), str(trained.source), layer, trained.payload.get("corpus"))

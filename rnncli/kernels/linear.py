@@ -65,8 +65,18 @@ def linear_judge(
     loss, hits = hidden.new_zeros(()), targets.new_zeros(())
     for part, scores in _scores(hidden, weight, bias):
         hits += (scores.argmax(-1) == targets[part]).sum()
-        loss += _cost(scores, (hidden[part], weight, bias), targets[part], 0.0)
+        loss += _costs(scores, (hidden[part], weight, bias), targets[part], 0.0).sum()
     return loss, hits
+
+
+@torch.no_grad()
+def linear_surprisals(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """What each target costs, (N,) in float64, never rounded; all are asked, and nothing V wide is kept."""
+    parts = [
+        _costs(scores, (hidden[part], weight, bias), targets[part], 0.0)
+        for part, scores in _scores(hidden, weight, bias)
+    ]
+    return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float64)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -84,7 +94,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             hidden, weight, bias = (each.bfloat16() for each in inputs)
         loss = torch.zeros((), dtype=inputs[0].dtype)
         for part, scores in _scores(hidden, weight, bias):
-            loss += _cost(scores, (hidden[part], weight, bias), targets[part], smoothing)
+            loss += _costs(scores, (hidden[part], weight, bias), targets[part], smoothing).sum()
             if any(wanted):
                 _into_gradient(scores, targets[part], smoothing)
             before = int(part.start > 0)
@@ -126,8 +136,8 @@ def _scores(hidden: Tensor, weight: Tensor, bias: Tensor) -> Iterator[tuple[slic
         yield part, torch.mm(hidden[part], weight.t()).add_(bias)  # by itself: in one with the product it is slower
 
 
-def _cost(scores: Tensor, layer: Layer, targets: Tensor, smoothing: float) -> Tensor:
-    """Put probabilities in the place of scores (n, V), those of a layer; returns the sum of what the targets cost."""
+def _costs(scores: Tensor, layer: Layer, targets: Tensor, smoothing: float) -> Tensor:
+    """Put probabilities in the place of scores (n, V), those of a layer; returns what each target costs, (n,)."""
     at = targets[:, None]
     spread = smoothing * (scores.gather(1, at)[:, 0] - scores.mean(-1)).double() if smoothing else 0.0
     _softmax_(scores)
@@ -137,7 +147,7 @@ def _cost(scores: Tensor, layer: Layer, targets: Tensor, smoothing: float) -> Te
     if len(faint):  # too faint to have a logarithm: from the scores, which are no longer there
         hidden, weight, bias = layer
         cost[faint] = F.cross_entropy(F.linear(hidden[faint], weight, bias).double(), targets[faint], reduction="none")
-    return (cost + spread).sum()
+    return cost + spread
 
 
 def _into_gradient(shares: Tensor, targets: Tensor, smoothing: float) -> None:

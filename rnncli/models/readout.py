@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from rnncli.data.batching import IGNORED
 from rnncli.errors import UsageError
-from rnncli.kernels.linear import BLOCK, linear_cross_entropy, linear_judge
+from rnncli.kernels.linear import BLOCK, linear_cross_entropy, linear_judge, linear_surprisals
 
 DRAWN = 2_000
 """Words that a sampled softmax draws for each batch."""
@@ -40,6 +40,10 @@ class FullSoftmax:
     def judge(self, h: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and how many targets are the likeliest word."""
         return linear_judge(h, self.weight, self.bias, targets, ignore_index=IGNORED)
+
+    def surprisals(self, h: Tensor, targets: Tensor) -> Tensor:
+        """-log p (N,) of each of targets (N,) after features (N, M)."""
+        return linear_surprisals(h, self.weight, self.bias, targets)
 
     def expect(self, shares: Tensor) -> None:
         """Make words as likely as shares (V,) say, before anything is known of the features."""
@@ -112,6 +116,12 @@ class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
             (self.predict(some) == these).sum() for some, these in zip(h.split(rows), targets.split(rows), strict=True)
         ]
         return self.loss(h, targets), torch.stack(hits).sum()
+
+    @torch.no_grad()
+    def surprisals(self, h: Tensor, targets: Tensor) -> Tensor:
+        """-log p (N,) of each of targets (N,) after features (N, M)."""
+        shares: Tensor = self(h, targets).output if len(targets) else h.new_zeros(0)
+        return -shares.double()
 
     @torch.no_grad()
     def expect(self, shares: Tensor) -> None:

@@ -120,6 +120,11 @@ class Task:
     word_vectors: int = 0  # the greater, the sooner its models are asked for word vectors; 0: they have none
     implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
 
+    @property
+    def actions(self) -> dict[str, Action]:
+        """All that can be done with its models, by verb."""
+        return {"evaluate": self.evaluate, **self.uses}
+
 
 def resolve(
     task: Task, flags: Mapping[str, Any], preset: str | None = None, file: Path | None = None

@@ -14,6 +14,7 @@ from rnncli.data.tokenizers import UNITS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.scoring import Reading, scorer
 from rnncli.tasks.writing import WritingOptions
 from rnncli.training.settings import option, retuned
 
@@ -229,6 +230,12 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
     return Written(pieces, unknown, options.drawn_seed)
 
 
+def reading(trained: Trained) -> Reading:
+    """Texts are scored as what follows a line feed."""
+    split = UNITS[trained.payload["tokenizer"]].split
+    return Reading(split, opening=Vocabulary(tuple(trained.payload["vocabulary"])).encode(split("\n"))[-1])
+
+
 TASK = Task(
     name="char-lm",
     summary="Learn running text letter by letter, and write more of it.",
@@ -237,5 +244,8 @@ TASK = Task(
     build=build,
     build_model=build_model,
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate char-lm", corpus=evaluated),
-    uses={"generate": Action(GenerateOptions, write, 'rnn generate char --prime "KING" --temperature 0.7')},
+    uses={
+        "generate": Action(GenerateOptions, write, 'rnn generate char --prime "KING" --temperature 0.7'),
+        "score": scorer(reading),
+    },
 )

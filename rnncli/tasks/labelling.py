@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.data.corpora import lasting
@@ -120,27 +118,3 @@ class LabelledOptions:
 
     corpus: tuple[str, ...] = option((), "Other labelled data, as in training; else what training held out.")
     picture: str | None = option(None, "Draw the confusion matrix into this PNG file.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class GivenText:
-    """A text, or the lines of a file."""
-
-    text: str | None = option(None, "The text to label.", argument=True)
-    file: str | None = option(None, "Label every line of this file, or of - (standard input).")
-
-    @cached_property
-    def lines(self) -> list[str]:
-        """What is given, line by line; raises UsageError where nothing is, RnnError for a file that cannot be read."""
-        from rnncli.data.text import read_stdin, read_text
-
-        if (self.text is None) == (self.file is None):
-            raise UsageError("give one text, in quotation marks, or --file FILE")
-        if self.text is not None:
-            lines = [self.text]
-        else:
-            lines = (read_stdin() if self.file == "-" else read_text(Path(str(self.file)))).split("\n")
-        found = [" ".join(line.split()) for line in lines if line.strip()]
-        if not found:
-            raise UsageError("there is no word to label in this text")
-        return found

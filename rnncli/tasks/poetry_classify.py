@@ -10,8 +10,8 @@ from rnncli.data.folds import clusters, stratified_folds
 from rnncli.data.labelled import LabelledTexts, read_labelled
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.given import GivenTexts
 from rnncli.tasks.labelling import (
-    GivenText,
     LabelledOptions,
     LabellingSettings,
     as_written,
@@ -406,13 +406,13 @@ class Classified(NamedTuple):
         return self.shares[self.label]
 
 
-def classify(trained: Trained, options: GivenText) -> list[Classified]:
+def classify(trained: Trained, options: GivenTexts) -> list[Classified]:
     """Label texts by the net that learned from all; what moved it is told by erasure.
 
     Erasure (Li et al. 2016, arXiv:1612.08220): each word is left out in its turn, and the label's log-odds read again;
-    in texts of more than LONGEST_ERASED words none is, and all count 0. Raises as `GivenText.lines`.
+    in texts of more than LONGEST_ERASED words none is, and all count 0. Raises as `GivenTexts.lines`.
     """
-    return [_classified(trained, text) for text in options.lines]
+    return [_classified(trained, text) for text in options.spaced]
 
 
 def _classified(trained: Trained, text: str) -> Classified:
@@ -452,7 +452,7 @@ TASK = Task(
     build=build,
     build_model=build_model,
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluated),
-    uses={"classify": Action(GivenText, classify, 'rnn classify "the gate stood open and the field was white"')},
+    uses={"classify": Action(GivenTexts, classify, 'rnn classify "the gate stood open and the field was white"')},
     presets={"book": BOOK, "tags": TAGS},
     implied_preset=lambda flags: "tags" if flags.get("features") == ("tags",) else None,
 )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from rnncli.data.labelled import TaggedSentences, read_tagged
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.given import GivenTexts
 from rnncli.tasks.labelling import (
-    GivenText,
     LabelledOptions,
     LabellingSettings,
     as_written,
@@ -246,12 +246,12 @@ class Tagged(NamedTuple):
     probability: float
 
 
-def tag(trained: Trained, options: GivenText) -> list[list[Tagged]]:
-    """Label every word of some sentences; raises as `GivenText.lines`."""
-    lines = words_of_all(options.lines)
+def tag(trained: Trained, options: GivenTexts) -> list[list[Tagged]]:
+    """Label every word of some sentences; raises as `GivenTexts.lines`."""
+    lines = words_of_all(options.spaced)
     data = TaggedSentences("", lines, [[] for _ in lines])
     best = score(trained.model, _encode(trained.config, trained.payload, data)).exp().max(-1)
-    words = (word for text, line in zip(options.lines, lines, strict=True) for word in as_written(text, line))
+    words = (word for text, line in zip(options.spaced, lines, strict=True) for word in as_written(text, line))
     classes = trained.payload["classes"]
     tagged = (
         Tagged(w, classes[k], p) for w, k, p in zip(words, best.indices.tolist(), best.values.tolist(), strict=True)
@@ -269,5 +269,5 @@ TASK = Task(
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),
     presets={"large": LARGE},
     implied_preset=lambda flags: "large" if "brown" in flags.get("corpus", ()) else None,
-    uses={"tag": Action(GivenText, tag, 'rnn tag "the gate stood open and the field was white"')},
+    uses={"tag": Action(GivenTexts, tag, 'rnn tag "the gate stood open and the field was white"')},
 )

@@ -52,9 +52,9 @@ def test_a_files_lines_are_labelled_one_by_one_and_together(judge, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ("", "give one text, in quotation marks, or --file FILE"),
-        ("one --file two", "give one text, in quotation marks, or --file FILE"),
-        ("'  '", "there is no word to label in this text"),
+        ("", "give one text or more, each in quotation marks, or --file FILE"),
+        ("one --file two", "give one text or more, each in quotation marks, or --file FILE"),
+        ("'  '", "text 1 is empty: there is no word in it"),
         ("--file nowhere.txt", "nowhere.txt does not exist"),
     ],
 )

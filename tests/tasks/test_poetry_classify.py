@@ -13,7 +13,8 @@ from rnncli.data import tagging
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS, poetry_classify
 from rnncli.tasks.base import resolve
-from rnncli.tasks.labelling import GivenText, LabelledOptions
+from rnncli.tasks.given import GivenTexts
+from rnncli.tasks.labelling import LabelledOptions
 from rnncli.tasks.poetry_classify import ClassifyConfig, Divided, classify, divide, evaluate
 
 TASK = TASKS["poetry-classify"]
@@ -152,7 +153,7 @@ def test_class_weights_are_those_of_scikit_learn(files: tuple[str, ...]) -> None
 
 def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
     trained = load(train(settings(files, epochs=60, lr=0.02)).run.folder / "best.safetensors")
-    (found,) = classify(trained, GivenText(text="the birch number 3 is green"))
+    (found,) = classify(trained, GivenTexts(texts=("the birch number 3 is green",)))
     assert found.label == "be"
     assert found.probability == max(found.shares.values()) > 0.8
     assert sum(found.shares.values()) == pytest.approx(1)
@@ -160,12 +161,12 @@ def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
     assert max(found.words, key=lambda moved: moved.by).word == "birch"
 
     def odds(text: str) -> float:
-        share = classify(trained, GivenText(text=text))[0].shares["be"]
+        share = classify(trained, GivenTexts(texts=(text,)))[0].shares["be"]
         return float(torch.logit(torch.tensor(share, dtype=torch.double)))
 
     wanted = odds("the birch number 3 is green") - odds("the number 3 is green")
     assert found.words[1].by == pytest.approx(wanted, rel=1e-4)
-    assert classify(trained, GivenText(text="birch"))[0].words == [("birch", 0.0)]
+    assert classify(trained, GivenTexts(texts=("birch",)))[0].words == [("birch", 0.0)]
 
 
 @pytest.mark.parametrize(

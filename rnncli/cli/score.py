@@ -1,0 +1,113 @@
+"""`rnn score`: how likely texts are to a language model, the best first, and how surprising each of their tokens is."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rnncli.cli.options import Flags, command_of, with_stdin
+from rnncli.cli.screen import AsJson, From, load_for, note, print_json
+from rnncli.tasks.scoring import ScoreOptions, score_sentences
+from rnncli.training.settings import check_limits
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from rnncli.tasks.scoring import Scored
+
+SHADES = ((2.0, "green"), (5.0, ""), (8.0, "yellow"), (12.0, "red"), (math.inf, "bold white on red"))
+"""The colour of tokens of less than so many bits each."""
+
+MARK = "?"
+"""Stands after a token that the model does not know."""
+
+
+def score(flags: Flags, source: str | None, as_json: bool) -> None:
+    """Score texts by a language model, or every line of a file: the best first, each token by its surprisal."""
+    options = ScoreOptions(**with_stdin(flags))
+    check_limits(options)
+    count = len(options.lines)  # refused before a model is loaded
+    trained = load_for(source, lambda task: "score" in task.uses)
+    found: list[Scored] = trained.action("score").run(trained, options)
+    if as_json:
+        print_json({"checkpoint": str(trained.source), "by": options.by, "texts": [_facts(each) for each in found]})
+        return
+    note(f"from {trained.source} ({trained.payload['corpus']})")
+    _show(sorted(found, key=lambda each: each.rank), each_token=options.file is None)
+    if len(found) < count:
+        note(f"{count - len(found):,} of {count:,} lines have no word that this model reads, and are left out")
+
+
+def _facts(scored: "Scored") -> dict[str, Any]:
+    return {
+        "text": scored.text,
+        "rank": scored.rank,
+        "log_probability": scored.log_probability,
+        "bits": scored.bits,
+        "perplexity": scored.perplexity,
+        "unknown": scored.unknown,
+        "tokens": [token._asdict() for token in scored.tokens],
+    }
+
+
+def _show(ranked: "list[Scored]", each_token: bool) -> None:
+    """A line for each text: on a terminal its tokens are coloured; elsewhere their bits stand below it."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    coloured = console.is_terminal and console.color_system is not None and not console.no_color
+    print(f"{'rank':>4}  {'nats':>9}  {'bits':>9}  {'perplexity':>10}  text")
+    for scored in ranked:
+        figures = f"{scored.rank:>4}  {scored.log_probability:>9.2f}  {scored.bits:>9.2f}  {scored.perplexity:>10.4g}  "
+        if coloured:
+            console.print(_in_colours(scored, figures))
+            continue
+        unknown = f"   unknown: {', '.join(map(visible, scored.unknown))}" if scored.unknown else ""
+        print(figures + visible(scored.text) + unknown)
+        if each_token:
+            print(
+                " " * 6
+                + " ".join(f"{visible(each.token)}{MARK * each.unknown}:{each.bits:.1f}" for each in scored.tokens)
+            )
+    if coloured:
+        console.print(_legend())
+    elif each_token:
+        print(f"bits of each token after its colon; {MARK}: the model does not know it")
+
+
+def visible(text: str) -> str:
+    """A text on one line, with a sign for each letter that would not be seen, or would steer the terminal."""
+    if text.isspace() and text.strip(" ") == "":
+        return "␣" * len(text)
+    signs = {"\n": "↵", "\t": "→"}
+    return "".join(c if c.isprintable() else signs.get(c, c.encode("unicode_escape").decode()) for c in text)
+
+
+def _in_colours(scored: "Scored", figures: str) -> "Text":
+    from rich.text import Text
+
+    letters = sum(len(each.token) for each in scored.tokens)
+    glue = "" if letters >= len(scored.text) else " "  # words have lost the blanks between them
+    line = Text(figures)
+    for place, each in enumerate(scored.tokens):
+        shown = each.token if each.token == " " else visible(each.token)
+        line.append(glue * (place > 0)).append(shown, style=_style(each.bits, each.unknown))
+    return line
+
+
+def _style(bits: float, unknown: bool = False) -> str:
+    colour = next((style for limit, style in SHADES if bits < limit), SHADES[-1][1])
+    return f"{colour} underline".strip() if unknown else colour
+
+
+def _legend() -> "Text":
+    """What the colours mean, in them."""
+    from rich.text import Text
+
+    legend, least = Text("bits a token: "), 0.0
+    for limit, style in SHADES:
+        legend.append(f"{least:g}-{limit:g}" if limit < math.inf else f"{least:g} and more", style=style).append("  ")
+        least = limit
+    return legend.append("unknown", style="underline")
+
+
+verb = command_of(ScoreOptions, score, source=(From, None), as_json=(AsJson, False))
+EXAMPLE = score_sentences.example

@@ -1,0 +1,39 @@
+"""Texts that a user gives one by one, or as the lines of a file, for a model to work on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from rnncli.errors import UsageError
+from rnncli.training.settings import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenTexts:
+    """Texts, or the lines of a file."""
+
+    texts: tuple[str, ...] = option((), "Texts, each in quotation marks; - for standard input.", argument=True)
+    file: str | None = option(None, "Take every line of this file, or of - (standard input).")
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """What is given, text by text; blank lines of a file are left out.
+
+        Raises UsageError where nothing is given, or a blank text; RnnError for a file that cannot be read.
+        """
+        from rnncli.data.text import read_stdin, read_text
+
+        if bool(self.texts) == (self.file is not None):
+            raise UsageError("give one text or more, each in quotation marks, or --file FILE")
+        for place, text in enumerate(self.texts, start=1):
+            if not text.strip():
+                raise UsageError(f"text {place} is empty: there is no word in it")
+        if self.file is None:
+            return list(self.texts)
+        whole = read_stdin() if self.file == "-" else read_text(Path(self.file))
+        return [line for line in whole.split("\n") if line.strip()]
+
+    @cached_property
+    def spaced(self) -> list[str]:
+        """The same with single blanks between the words."""
+        return [" ".join(line.split()) for line in self.lines]

@@ -1,0 +1,116 @@
+"""What all language models share that score texts: how likely a text is, and how surprising each of its tokens."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rnncli.data.tokenizers import TOKENIZERS
+from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
+from rnncli.errors import UsageError
+from rnncli.tasks.base import Action, Trained
+from rnncli.tasks.given import GivenTexts
+from rnncli.training.settings import option
+
+RANKINGS = ("perplexity", "probability")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(GivenTexts):
+    """What to score, and which text is the best."""
+
+    by: str = option(
+        "perplexity", "Rank by perplexity a token, or by the probability of the whole text", choices=RANKINGS
+    )
+
+
+class Reading(NamedTuple):
+    """How a model reads a text: taken apart, after a token that opens it, up to one that closes it, or none."""
+
+    split: Callable[[str], Sequence[str]]
+    opening: int
+    closing: tuple[int, ...] = ()
+
+
+class Surprise(NamedTuple):
+    """A token of a text, and how surprising it is after all before it."""
+
+    token: str
+    bits: float  # -log2 p
+    unknown: bool = False  # the model does not know it: the bits are those of UNKNOWN
+
+
+class Scored(NamedTuple):
+    """How likely a text is to a model."""
+
+    text: str
+    tokens: list[Surprise]  # a sentence's END among them
+    log_probability: float  # nats
+    rank: int  # 1: the best of all that were given
+
+    @property
+    def bits(self) -> float:
+        """-log2 of the text's probability."""
+        return -self.log_probability / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """Exp of the nats a token."""
+        from rnncli.training.metrics import perplexity
+
+        return perplexity(-self.log_probability / len(self.tokens))
+
+    @property
+    def unknown(self) -> list[str]:
+        """The tokens that the model does not know, each once."""
+        return list(dict.fromkeys(each.token for each in self.tokens if each.unknown))
+
+
+def scorer(reading: Callable[[Trained], Reading]) -> Action:
+    """The action `score` of a task that reads texts like this."""
+    example = 'rnn score "i love dogs and cats" "dogs love cats and i"'
+    return Action(ScoreOptions, lambda trained, options: score(trained, options, reading(trained)), example)
+
+
+def sentence(trained: Trained) -> Reading:
+    """A text is one sentence, or one line of verse: it is scored from START to END, as in training."""
+    return Reading(TOKENIZERS[trained.payload["tokenizer"]], START, (END,))
+
+
+score_sentences = scorer(sentence)
+
+
+def score(trained: Trained, options: ScoreOptions, reading: Reading) -> list[Scored]:
+    """Score texts in the order given; those of a file that no token is left of are passed over.
+
+    Raises UsageError for such a text that was given by itself, and as `GivenTexts.lines`.
+    """
+    from rnncli.models.scoring import surprisals
+
+    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    taken_apart = [(text, list(reading.split(text))) for text in options.lines]
+    for place, (_, tokens) in enumerate(taken_apart, start=1):
+        if not tokens and options.file is None:
+            raise UsageError(f"there is no word in text {place}")
+    texts = [(text, tokens, vocabulary.encode(tokens)) for text, tokens in taken_apart if tokens]
+    if not texts:
+        raise UsageError(f"there is no word in {options.file}")
+    costs = surprisals(trained.model, [[reading.opening, *numbers, *reading.closing] for _, _, numbers in texts])
+    found = [
+        _scored(text, tokens, [*numbers, *reading.closing], nats.tolist())
+        for (text, tokens, numbers), nats in zip(texts, costs, strict=True)
+    ]
+    badness = [each.perplexity if options.by == "perplexity" else each.bits for each in found]
+    order = sorted(range(len(found)), key=lambda place: badness[place])
+    for rank, place in enumerate(order, start=1):
+        found[place] = found[place]._replace(rank=rank)
+    return found
+
+
+def _scored(text: str, tokens: Sequence[str], numbers: Sequence[int], nats: Sequence[float]) -> Scored:
+    written = [*tokens, *(SPECIALS[number] for number in numbers[len(tokens) :])]
+    surprises = [
+        Surprise(token, cost / math.log(2), number == UNKNOWN)
+        for token, number, cost in zip(written, numbers, nats, strict=True)
+    ]
+    return Scored(text, surprises, -math.fsum(nats), rank=0)
