@@ -38,7 +38,7 @@ class Model(Trained):
     @property
     def can(self) -> tuple[str, ...]:
         """The verbs that it has."""
-        vectors = ("vectors",) if TASKS[self.task].word_vectors else ()
+        vectors = ("vectors",) if hasattr(self.model, "word_vectors") else ()
         return (*TASKS[self.task].actions, *vectors)
 
     def generate(self, **options: Any) -> Any:

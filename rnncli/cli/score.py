@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnncli.cli.options import Flags, command_of, with_stdin
 from rnncli.cli.screen import AsJson, From, load_for, note, print_json
-from rnncli.tasks.scoring import ScoreOptions, score_sentences
+from rnncli.tasks.scoring import EXAMPLE, ScoreOptions
 from rnncli.training.settings import check_limits
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ SHADES = ((2.0, "green"), (5.0, ""), (8.0, "yellow"), (12.0, "red"), (math.inf, 
 
 MARK = "?"
 """Stands after a token that the model does not know."""
+
+
+JOINER = "\u200d"
+"""Makes one picture of two emoji, and is not seen itself."""
 
 
 def score(flags: Flags, source: str | None, as_json: bool) -> None:
@@ -78,7 +82,9 @@ def visible(text: str) -> str:
     if text.isspace() and text.strip(" ") == "":
         return "␣" * len(text)
     signs = {"\n": "↵", "\t": "→"}
-    return "".join(c if c.isprintable() else signs.get(c, c.encode("unicode_escape").decode()) for c in text)
+    return "".join(
+        c if c.isprintable() or c == JOINER else signs.get(c, c.encode("unicode_escape").decode()) for c in text
+    )
 
 
 def _in_colours(scored: "Scored", figures: str) -> "Text":
@@ -109,5 +115,6 @@ def _legend() -> "Text":
     return legend.append("unknown", style="underline")
 
 
+__all__ = ["EXAMPLE", "verb"]
+
 verb = command_of(ScoreOptions, score, source=(From, None), as_json=(AsJson, False))
-EXAMPLE = score_sentences.example

@@ -12,7 +12,7 @@ from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
-from rnncli.tasks.scoring import score_sentences
+from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.words import WordSettings, settle_words, start_from_vectors
 from rnncli.tasks.writing import WritingOptions
 from rnncli.training.settings import option, retuned
@@ -313,7 +313,7 @@ TASK = Task(
         "generate": Action(
             GenerateOptions, write, 'rnn generate poetry --lines 4 --temperature 0.8 --prime "the woods"'
         ),
-        "score": score_sentences,
+        "score": scorer(sentence),
     },
     presets={"book": BOOK},
     word_vectors=1,

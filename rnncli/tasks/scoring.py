@@ -12,6 +12,7 @@ from rnncli.tasks.base import Action, Trained
 from rnncli.tasks.given import GivenTexts
 from rnncli.training.settings import option
 
+EXAMPLE = 'rnn score "i love dogs and cats" "dogs love cats and i"'
 RANKINGS = ("perplexity", "probability")
 
 
@@ -68,16 +69,12 @@ class Scored(NamedTuple):
 
 def scorer(reading: Callable[[Trained], Reading]) -> Action:
     """The action `score` of a task that reads texts like this."""
-    example = 'rnn score "i love dogs and cats" "dogs love cats and i"'
-    return Action(ScoreOptions, lambda trained, options: score(trained, options, reading(trained)), example)
+    return Action(ScoreOptions, lambda trained, options: score(trained, options, reading(trained)), EXAMPLE)
 
 
-def sentence(trained: Trained) -> Reading:
-    """A text is one sentence, or one line of verse: it is scored from START to END, as in training."""
-    return Reading(TOKENIZERS[trained.payload["tokenizer"]], START, (END,))
-
-
-score_sentences = scorer(sentence)
+def sentence(trained: Trained, opening: int = START) -> Reading:
+    """A text is one sentence, or one line of verse: it is scored from START, or what else opens it, to END."""
+    return Reading(TOKENIZERS[trained.payload["tokenizer"]], opening, (END,))
 
 
 def score(trained: Trained, options: ScoreOptions, reading: Reading) -> list[Scored]:

@@ -14,7 +14,7 @@ from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
-from rnncli.tasks.scoring import score_sentences
+from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.words import WordSettings, settle_words, start_from_vectors
 from rnncli.training.settings import option, retuned
 
@@ -431,6 +431,6 @@ TASK = Task(
     build_model=build_model,
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate wiki-lm", corpus=evaluated),
     presets={"book": BOOK},
-    uses={"score": score_sentences},
+    uses={"score": scorer(lambda trained: sentence(trained, trained.config.first_token))},
     word_vectors=2,
 )

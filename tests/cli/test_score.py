@@ -1,0 +1,125 @@
+"""`rnn score` as a new user runs it."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from rnncli.cli.score import _in_colours, _legend, visible
+from rnncli.tasks.scoring import Scored, Surprise
+
+QUICK = "--hidden 16 --embedding 12 --epochs 2 --corpus hillside"
+
+
+@pytest.fixture
+def poet(rnn):
+    """The command line, with a quickly trained poet at hand."""
+    assert rnn(f"train poetry-lm {QUICK} --name poet").code == 0
+    return rnn
+
+
+def given(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+def test_texts_are_shown_best_first_with_the_bits_of_each_token(poet) -> None:
+    ran = poet("score 'xylophone quickly gate' 'the quixotic'")
+    header, *lines, legend = ran.out.splitlines()
+    assert ran.code == 0
+    assert header.split() == ["rank", "nats", "bits", "perplexity", "text"]
+    assert [line.split()[0] for line in lines[::2]] == ["1", "2"]
+    assert float(lines[0].split()[3]) < float(lines[2].split()[3])
+    at = next(place for place, line in enumerate(lines) if "the quixotic" in line)
+    assert lines[at].endswith("unknown: quixotic")
+    tokens = dict(pair.split(":") for pair in lines[at + 1].split())
+    assert list(tokens) == ["the", "quixotic?", "<end>"]
+    assert sum(map(float, tokens.values())) == pytest.approx(float(lines[at].split()[2]), abs=0.2)
+    assert "?: the model does not know it" in legend
+    assert "poet/best.safetensors (hillside)" in ran.err
+
+
+def test_a_file_is_ranked_line_by_line(poet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "gate gate gate\n\n---\nthe snow\nand the gate was open\n"
+    (tmp_path / "mine.txt").write_text(text)
+    ran = poet(f"score --file {tmp_path}/mine.txt")
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["rank", "1", "2", "3"]
+    assert "1 of 4 lines have no word that this model reads" in ran.err
+    for words in ("score -", "score --file -"):
+        given(monkeypatch, text)
+        assert poet(words).out == ran.out
+    told = json.loads(poet(f"score --file {tmp_path}/mine.txt --by probability --json").out)
+    assert [each["text"] for each in told["texts"]] == ["gate gate gate", "the snow", "and the gate was open"]
+    assert [each["log_probability"] for each in sorted(told["texts"], key=lambda each: each["rank"])] == sorted(
+        (each["log_probability"] for each in told["texts"]), reverse=True
+    )
+    assert set(told["texts"][0]) == {
+        "text",
+        "rank",
+        "log_probability",
+        "bits",
+        "perplexity",
+        "unknown",
+        "tokens",
+    }
+    assert set(told["texts"][0]["tokens"][0]) == {"token", "bits", "unknown"}
+    assert told["by"] == "probability"
+
+
+def test_prose_is_asked_before_verse_and_verse_before_letters(poet) -> None:
+    assert poet(f"train char-lm {QUICK} --name letters").code == 0
+    assert "poetry-lm/poet/" in poet("score gate").err
+    assert poet(f"train wiki-lm {QUICK} --name prose").code == 0
+    assert "wiki-lm/prose/" in poet("score gate").err
+    assert "char-lm/letters/" in poet("score gate --from letters").err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("", "give one text or more, each in quotation marks, or --file FILE"),
+        ("one --file two", "give one text or more, each in quotation marks, or --file FILE"),
+        ("'  '", "text 1 is empty: there is no word in it"),
+        ("one --by luck", "--by must be one of perplexity, probability, not 'luck'"),
+        ("--file nowhere.txt", "nowhere.txt does not exist"),
+        ("one", "there is no model of wiki-lm yet: run `rnn train wiki-lm` first"),
+        ("-", "standard input is empty"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(rnn, monkeypatch: pytest.MonkeyPatch, words: str, complaint: str) -> None:
+    given(monkeypatch, "")
+    ran = rnn(f"score {words}")
+    assert (ran.code in (1, 2), ran.out) == (True, "")
+    assert ran.err.startswith("rnn: error: ")
+    assert complaint in ran.err
+
+
+def test_a_model_that_scores_nothing_says_what_it_can(rnn) -> None:
+    assert rnn("train parity --name mine").code == 0
+    ran = rnn("score 'a line' --from mine")
+    assert ran.code == 2
+    assert "is a model of parity, which cannot score: it can evaluate" in ran.err
+
+
+def test_on_a_terminal_tokens_have_the_colour_of_their_bits() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, color_system="standard", width=200)
+    tokens = [Surprise("the", 1.0), Surprise("gate", 6.0), Surprise("flew", 20.0), Surprise("zyx", 3.0, unknown=True)]
+    console.print(_in_colours(Scored("the gate flew zyx", tokens, -20.0, 1), "1  "))
+    console.print(_legend())
+    shown, legend = screen.getvalue().splitlines()
+    assert "\x1b[32mthe\x1b[0m" in shown
+    assert "\x1b[33mgate\x1b[0m" in shown
+    assert "\x1b[1;37;41mflew\x1b[0m" in shown
+    assert "\x1b[4mzyx\x1b[0m" in shown
+    assert "\x1b[33m5-8\x1b[0m" in legend
+    letters = _in_colours(Scored("a b", [Surprise(letter, 1.0) for letter in "a b"], -2.0, 1), "")
+    assert letters.plain == "a b"
+
+
+def test_what_would_steer_the_terminal_is_shown_by_signs() -> None:
+    assert visible("a\nb\t\x1b[31m") == "a↵b→\\x1b[31m"
+    assert visible("  ") == "␣␣"
+    assert visible("👩‍👧 é") == "👩‍👧 é"

@@ -1,0 +1,61 @@
+"""Scores of many texts at once are those of each by itself, and those of a plain loop in float64."""
+
+import random
+from itertools import pairwise
+
+import pytest
+import torch
+
+from rnncli.models import scoring
+from rnncli.models.language_model import LanguageModel
+from rnncli.models.scoring import surprisals
+from rnncli.models.stack import StackShape
+
+V = 23
+
+
+def a_model(softmax: str = "full", cell: str = "gru:reset-after") -> LanguageModel:
+    torch.manual_seed(2)
+    model = LanguageModel(V, 6, StackShape(cell, (16, 18)), softmax=softmax)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model
+
+
+def some_texts() -> list[list[int]]:
+    """Sequences of 1 to 400 tokens after the first, in no order."""
+    dice = random.Random(3)
+    return [[dice.randrange(V) for _ in range(length + 1)] for length in [5, 1, 400, 37, 5, 300, 2, *range(1, 90)]]
+
+
+@torch.inference_mode()
+def by_a_loop(model: LanguageModel, sequence: list[int]) -> list[float]:
+    """Token by token, the readout's logits one at a time."""
+    states, costs = model.initial_states(1), []
+    for token, following in pairwise(sequence):
+        logits, states = model(torch.tensor([[token]]), states)
+        costs.append(-float(logits[0, 0].log_softmax(-1)[following]))
+    return costs
+
+
+@pytest.mark.parametrize("softmax", ["full", "adaptive"])
+def test_each_token_costs_what_a_loop_says(softmax: str) -> None:
+    texts, model = some_texts()[:12], a_model(softmax).double()
+    for found, text in zip(surprisals(model, texts), texts, strict=True):
+        assert found.tolist() == pytest.approx(by_a_loop(model, text), rel=1e-9)
+
+
+@pytest.mark.parametrize("cell", ["gru:reset-after", "lstm", "elman"])
+def test_many_at_once_get_what_each_gets_by_itself(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "ROWS", 8)
+    monkeypatch.setattr(scoring, "WINDOW", 32)
+    texts, model = some_texts(), a_model(cell=cell)
+    together = surprisals(model, texts)
+    for text, found in zip(texts, together, strict=True):
+        (alone,) = surprisals(model, [text])
+        assert len(found) == len(text) - 1
+        assert found.tolist() == pytest.approx(alone.tolist(), rel=2e-5, abs=2e-5)
+
+
+def test_of_nothing_nothing_is_scored() -> None:
+    assert surprisals(a_model(), []) == []

@@ -1,0 +1,102 @@
+"""The Python API: a model by name, and the verbs as its methods."""
+
+from pathlib import Path
+
+import pytest
+
+import rnncli
+from rnncli.api import Model, Training, make_options
+from rnncli.errors import UsageError
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import resolve
+from rnncli.tasks.scoring import ScoreOptions
+
+SMALL = {"hidden": "4", "epochs": 1}
+
+
+def train(task: str, name: str = "mine", **flags: object) -> Path:
+    training = Training.start(task, resolve(TASKS[task], {**SMALL, **flags}), name)
+    training.train(lambda _: None, pytest.fail)
+    return training.run.folder
+
+
+def test_a_model_is_found_by_file_folder_name_or_as_the_newest(home: Path) -> None:
+    folder = train("poetry-lm", corpus=("hillside",))
+    sources = [
+        folder / "best.safetensors",
+        folder,
+        str(folder),
+        "mine",
+        "poetry-lm/mine",
+    ]
+    models = [rnncli.load(source) for source in sources] + [rnncli.load(task="poetry-lm")]
+    assert {model.source for model in models} == {folder / "best.safetensors"}
+    assert len({model.score("the gate")[0].bits for model in models}) == 1
+    with pytest.raises(UsageError, match="name a model, or a task"):
+        rnncli.load()
+    with pytest.raises(UsageError, match="there is no run 'yours'"):
+        rnncli.load("yours")
+    with pytest.raises(UsageError, match="is a model of poetry-lm, not of tag"):
+        rnncli.load(folder, task="tag")
+
+
+def test_a_damaged_checkpoint_is_a_warning_where_another_is_sound(home: Path) -> None:
+    folder = train("poetry-lm", corpus=("hillside",))
+    (folder / "best.safetensors").write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match=r"using last\.safetensors"):
+        assert rnncli.load("mine").source.name == "last.safetensors"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_model_can_do_what_it_says_and_nothing_else(task: str, home: Path) -> None:
+    model = rnncli.load(train(task))
+    calls = {
+        "generate": lambda: model.generate(seed=1),
+        "score": lambda: model.score("the gate"),
+        "classify": lambda: model.classify("the gate"),
+        "tag": lambda: model.tag("the gate"),
+        "evaluate": model.evaluate,
+        "vectors": model.vectors,
+    }
+    assert set(model.can) <= set(calls)
+    for verb, call in calls.items():
+        if verb in model.can:
+            assert call() is not None
+        else:
+            lacks = "has no word vectors" if verb == "vectors" else f"cannot {verb}: it can evaluate"
+            with pytest.raises(UsageError, match=f"a model of {task}, which {lacks}"):
+                call()
+
+
+def test_labels_come_for_each_text(home: Path) -> None:
+    found = rnncli.load(train("poetry-classify", folds=0)).classify(["the gate  stood", "O bells"])
+    assert [each.text for each in found] == ["the gate stood", "O bells"]
+    assert all(each.label in ("hillside", "nocturne") and 0 < each.probability <= 1 for each in found)
+    tagged = rnncli.load(train("tag", "tagger")).tag(["the gate", "O bells O"])
+    assert [[word.word for word in sentence] for sentence in tagged] == [["the", "gate"], ["O", "bells", "O"]]
+
+
+def test_vectors_are_those_of_the_layer(home: Path) -> None:
+    model = rnncli.load(train("wiki-lm", corpus=("hillside",), embedding=6))
+    assert model.vectors("input").matrix.shape[1] == 6
+    assert model.vectors().matrix.shape[1] == 4  # the output layer says most
+    assert "gate" in model.vectors().words
+
+
+def test_a_corpus_is_measured_as_the_verb_does(home: Path, tmp_path: Path, rnn) -> None:
+    model = rnncli.load(train("poetry-lm", corpus=("hillside",)))
+    (tmp_path / "other.txt").write_text("the gate was open\nthe snow fell on the gate\n")
+    metrics = model.evaluate(corpus=tmp_path / "other.txt")
+    assert metrics["lines"] == 2
+    assert metrics == model.evaluate(corpus=[str(tmp_path / "other.txt")])
+
+
+def test_options_are_held_against_what_there_is() -> None:
+    assert make_options(ScoreOptions, {"texts": "one"}).texts == ("one",)
+    assert make_options(ScoreOptions, {"texts": ["one", "two"]}).texts == ("one", "two")
+    with pytest.raises(UsageError, match="there is no option 'text': there are texts, file, by"):
+        make_options(ScoreOptions, {"text": "one"})
+
+
+def test_the_model_is_what_load_gives() -> None:
+    assert rnncli.load.__annotations__["return"] is Model
