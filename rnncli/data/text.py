@@ -2,15 +2,22 @@
 
 import codecs
 import gzip
+import io
 import os
 import stat
 import sys
 import zlib
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from rnncli.errors import RnnError
 
 STDIN = "standard input"
+
+BLOCK = 1 << 20
+"""Bytes that are read at a time."""
 
 _GZIP_MARK = b"\x1f\x8b"
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -26,28 +33,12 @@ def read_text(path: Path) -> str:
     Raises RnnError for anything but a regular file that holds some text in UTF-8, or in UTF-16 with its byte
     order mark.
     """
-    return _refuse_blank(_decode(unzipped(_read_bytes(path), path), str(path)), str(path))
+    return "".join(text_pieces(path))
 
 
-def unzipped(data: bytes, path: Path) -> bytes:
-    """What a file holds, decompressed where it is gzipped; raises RnnError where it is damaged."""
-    if not data.startswith(_GZIP_MARK):
-        return data
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error):
-        raise RnnError(f"{path} is damaged: it is not whole as a gzip file; get it anew") from None
-
-
-def read_stdin() -> str:
-    """The text that comes in on standard input, up to its end; decoded, and refused, as by `read_text`."""
-    if sys.stdin is None:
-        raise RnnError(f"{STDIN} is closed: pipe a text in, or name a file")
-    try:
-        data = sys.stdin.buffer.read()
-    except OSError as error:
-        raise _unreadable(STDIN, error) from None
-    return _refuse_blank(_decode(data, STDIN), STDIN)
+def text_pieces(path: Path) -> Iterator[str]:
+    """The same piece by piece, for files of any size; raises RnnError as soon as something is wrong, or at the end."""
+    return _not_blank(_decoded_file(path), str(path))
 
 
 def read_folder(path: Path) -> str:
@@ -55,23 +46,53 @@ def read_folder(path: Path) -> str:
 
     Raises RnnError where there is no such file, where all are blank, and where one of them is not text.
     """
+    return "".join(folder_pieces(path))
+
+
+def folder_pieces(path: Path) -> Iterator[str]:
+    """The same piece by piece; raises as it does."""
+    return _not_blank(joined(map(_decoded_file, texts_below(path))), f"every *.txt file below {path}")
+
+
+def texts_below(path: Path) -> list[Path]:
+    """The `*.txt` files below a folder, sorted by path; raises RnnError where there is none."""
     if not stat.S_ISDIR(_status(path).st_mode):
         raise RnnError(f"{path} is not a folder: name one that holds *.txt files")
     files = [file for file in sorted(path.rglob("*.txt")) if not stat.S_ISDIR(_status(file).st_mode)]
     if not files:
         raise RnnError(f"no *.txt file lies in or below the folder {path}: add one, or name another folder")
-    texts = [_decode(_read_bytes(file), str(file)) for file in files]
-    return _refuse_blank("\n".join(text for text in texts if text.strip()), f"every *.txt file below {path}")
+    return files
 
 
-def _status(path: Path) -> os.stat_result:
+def joined(texts: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Texts that come in pieces as one, with line feeds between them; blank ones are left out."""
+    separator = ""
+    for text in texts:
+        begin, begun = separator, False
+        for piece in text:
+            begun = begun or not _is_blank(piece)
+            begin += piece
+            if begun and begin:
+                yield begin
+                begin, separator = "", "\n"
+
+
+def read_stdin() -> str:
+    """The text that comes in on standard input, up to its end; decoded, and refused, as by `read_text`."""
+    if sys.stdin is None:
+        raise RnnError(f"{STDIN} is closed: pipe a text in, or name a file")
     try:
-        return path.stat()
+        return "".join(_not_blank(_decoded(_blocks(sys.stdin.buffer), STDIN), STDIN))
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(STDIN, error) from None
 
 
-def _read_bytes(path: Path) -> bytes:
+def unzipped(data: bytes, path: Path) -> bytes:
+    """What a file holds, decompressed where it is gzipped; raises RnnError where it is damaged."""
+    return b"".join(_gunzipped(io.BytesIO(data), path)) if data.startswith(_GZIP_MARK) else data
+
+
+def _decoded_file(path: Path) -> Iterator[str]:
     mode = _status(path).st_mode
     if stat.S_ISDIR(mode):
         raise RnnError(f"{path} is a folder, not a file: name one of the files in it")
@@ -79,7 +100,28 @@ def _read_bytes(path: Path) -> bytes:
         # Opening a pipe may wait for ever, and a device may never end.
         raise RnnError(f"{path} is not a regular file but a pipe or a device: save its text in a file, or use `-`")
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            zipped = file.peek(2).startswith(_GZIP_MARK)
+            yield from _decoded(_gunzipped(file, path) if zipped else _blocks(file), str(path))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _blocks(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    return iter(partial(file.read, BLOCK), b"")
+
+
+def _gunzipped(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(file) as inner:
+            yield from _blocks(inner)
+    except (OSError, EOFError, zlib.error):
+        raise RnnError(f"{path} is damaged: it is not whole as a gzip file; get it anew") from None
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
     except OSError as error:
         raise _unreadable(path, error) from None
 
@@ -92,54 +134,95 @@ def _unreadable(name: object, error: OSError) -> RnnError:
     return RnnError(f"{name} cannot be read: {error.strerror or error}")
 
 
-def _decode(data: bytes, name: str) -> str:
-    """The text in `data`, with its line ends made line feeds; `name` says in errors where it comes from."""
-    if data.startswith(_UTF16_MARKS):
-        text = _decode_utf16(data, name)
-    else:
-        _refuse_binary(data, name)
-        text = _decode_utf8(data, name)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+def _decoded(blocks: Iterable[bytes], name: str) -> Iterator[str]:
+    """The text in blocks of bytes, with line feeds as its only line ends; `name` says in errors where it is from."""
+    decoder: _Decoder | None = None
+    for block in blocks:
+        if decoder is None:
+            decoder = _Utf16(name) if block.startswith(_UTF16_MARKS) else _Utf8(name)
+        yield decoder.text_of(block)
+    if decoder is not None:
+        yield decoder.text_of(b"", last=True)
 
 
-def _decode_utf16(data: bytes, name: str) -> str:
-    try:
-        text = data.decode("utf-16")
-    except UnicodeDecodeError as error:
-        raise RnnError(
-            f"{name} starts as UTF-16 text but is damaged at byte offset {error.start}: save it anew as UTF-8"
-        ) from None
-    if "\0" in text:  # UTF-32 starts with UTF-16's mark
-        raise RnnError(f"{name} is not plain text (it holds NUL characters): save it anew as UTF-8")
-    return text
+class _Decoder:
+    """Makes text of blocks of bytes, and refuses what is none, saying where."""
+
+    encoding: str
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.size = 0  # bytes of the blocks before
+        self.lines = 1  # of the text before
+        self.decoder = codecs.getincrementaldecoder(self.encoding)()
+        self.newlines = io.IncrementalNewlineDecoder(None, translate=True)
+
+    def text_of(self, block: bytes, *, last: bool = False) -> str:
+        """The text of the next block, but for what the one behind it may end; raises RnnError."""
+        self.look_at(block)
+        kept = len(self.decoder.getstate()[0])
+        try:
+            text = self.decoder.decode(block, final=last)
+        except UnicodeDecodeError as error:
+            raise self.refusal(error, self.size - kept + error.start) from None
+        if not self.size:
+            text = text.removeprefix("\ufeff")  # not by "utf-8-sig", whose errors count from behind the mark
+        self.size += len(block)
+        text = self.newlines.decode(self.checked(text), final=last)
+        self.lines += text.count("\n")
+        return text
+
+    def look_at(self, block: bytes) -> None:
+        """Raise RnnError for bytes that no text has."""
+
+    def checked(self, text: str) -> str:
+        """The text; raises RnnError for what no text has."""
+        return text
+
+    def refusal(self, error: UnicodeDecodeError, offset: int) -> RnnError:
+        """What is to be said of bytes that cannot be decoded."""
+        raise NotImplementedError
 
 
-def _decode_utf8(data: bytes, name: str) -> str:
-    try:
-        # Not "utf-8-sig", whose errors count from behind the mark.
-        return data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        # The x stands for the bad byte, so that one at the start of a line counts as on that line.
-        line = len((data[: error.start] + b"x").splitlines())
-        raise RnnError(
-            f"{name} is not UTF-8 text (line {line}, byte offset {error.start}: 0x{data[error.start]:02x});"
-            " convert it, e.g. `iconv -f LATIN1 -t UTF-8 FILE > NEW`"
-        ) from None
+class _Utf16(_Decoder):
+    encoding = "utf-16"
+
+    def checked(self, text: str) -> str:
+        if "\0" in text:  # UTF-32 starts with UTF-16's mark
+            raise RnnError(f"{self.name} is not plain text (it holds NUL characters): save it anew as UTF-8")
+        return text
+
+    def refusal(self, _error: UnicodeDecodeError, offset: int) -> RnnError:
+        return RnnError(
+            f"{self.name} starts as UTF-16 text but is damaged at byte offset {offset}: save it anew as UTF-8"
+        )
 
 
-def _refuse_binary(data: bytes, name: str) -> None:
-    if b"\0" in data:
-        if order := _utf16_order(data):
+class _Utf8(_Decoder):
+    encoding = "utf-8"
+    controls = 0
+
+    def look_at(self, block: bytes) -> None:
+        if b"\0" in block:
+            if order := _utf16_order(block):
+                raise RnnError(
+                    f"{self.name} looks like UTF-16 text without its byte order mark;"
+                    f" convert it, e.g. `iconv -f UTF-16{order} -t UTF-8 FILE > NEW`"
+                )
+            raise RnnError(f"{self.name} is a binary file (it holds NUL bytes), not a text: name a plain text file")
+        self.controls += len(block) - len(block.translate(None, _CONTROLS))
+        size = self.size + len(block)
+        if self.controls > _MOST_CONTROLS * size:
             raise RnnError(
-                f"{name} looks like UTF-16 text without its byte order mark;"
-                f" convert it, e.g. `iconv -f UTF-16{order} -t UTF-8 FILE > NEW`"
+                f"{self.name} is a binary file (of its first {size:,} bytes {self.controls:,} are control characters),"
+                " not a text: name a plain text file"
             )
-        raise RnnError(f"{name} is a binary file (it holds NUL bytes), not a text: name a plain text file")
-    controls = len(data) - len(data.translate(None, _CONTROLS))
-    if controls > _MOST_CONTROLS * len(data):
-        raise RnnError(
-            f"{name} is a binary file (of its {len(data):,} bytes {controls:,} are control characters),"
-            " not a text: name a plain text file"
+
+    def refusal(self, error: UnicodeDecodeError, offset: int) -> RnnError:
+        before = self.newlines.decode(error.object[: error.start].decode("utf-8") + "x")  # for the byte itself
+        return RnnError(
+            f"{self.name} is not UTF-8 text (line {self.lines + before.count(chr(10))}, byte offset {offset}:"
+            f" 0x{error.object[error.start]:02x}); convert it, e.g. `iconv -f LATIN1 -t UTF-8 FILE > NEW`"
         )
 
 
@@ -154,7 +237,14 @@ def _utf16_order(data: bytes) -> str:
     return ""
 
 
-def _refuse_blank(text: str, name: str) -> str:
-    if not text or text.isspace():
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
+
+
+def _not_blank(pieces: Iterable[str], name: str) -> Iterator[str]:
+    blank = True
+    for piece in pieces:
+        blank = blank and _is_blank(piece)
+        yield piece
+    if blank:
         raise RnnError(f"{name} is empty or holds only white space: there is no text to work on")
-    return text

@@ -4,9 +4,9 @@ import codecs
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN
 
@@ -76,15 +76,34 @@ class Units(NamedTuple):
 
     split: Callable[[str], list[str]]
     join: Callable[[Iterable[str]], Iterator[str]] = iter
+    letters: Callable[[str], str] | None = None  # the text that has the tokens as its characters, where they are such
 
 
-def _from_bytes(units: Iterable[str]) -> Iterator[str]:
+def from_bytes(units: Iterable[bytes]) -> Iterator[str]:
     """The characters that bytes stand for, each as soon as its last byte is there."""
-    return codecs.iterdecode((unit.encode("latin-1") for unit in units), "utf-8", errors="replace")
+    return codecs.iterdecode(units, "utf-8", errors="replace")
+
+
+def _as_letters(text: str) -> str:
+    return text.encode().decode("latin-1")
 
 
 UNITS: dict[str, Units] = {
-    "char": Units(list),
-    "bytes": Units(lambda text: list(text.encode().decode("latin-1")), _from_bytes),
+    "char": Units(list, letters=str),
+    "bytes": Units(
+        lambda text: list(_as_letters(text)),
+        lambda units: from_bytes(unit.encode("latin-1") for unit in units),
+        _as_letters,
+    ),
     "word": Units(re.compile(r" ?\w+| ?[^\w\s]|\s").findall),  # a word has the blank before it
 }
+
+KINDS = (*UNITS, "bpe")
+"""What running text can be read by; how a `bpe` takes it apart is learned from a text."""
+
+
+def units_of(payload: Mapping[str, Any]) -> Units:
+    """The way in which a checkpoint's text was taken apart, by its payload; raises RnnError as `bpe_units`."""
+    from rnncli.data.bpe import bpe_units
+
+    return bpe_units(payload["bpe"]) if payload["tokenizer"] == "bpe" else UNITS[payload["tokenizer"]]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rnncli.data import text
 from rnncli.data.text import read_folder, read_stdin, read_text
 from rnncli.errors import RnnError
 
@@ -78,11 +79,11 @@ def test_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbid(_path: Path) -> bytes:
+    def forbid(_path: Path, _mode: str) -> bytes:
         raise PermissionError(13, "Permission denied")
 
     path = written(tmp_path, TEXT.encode())
-    monkeypatch.setattr(Path, "read_bytes", forbid)  # a real mode would not stop the superuser
+    monkeypatch.setattr(Path, "open", forbid)  # a real mode would not stop the superuser
     assert "may not be read by you" in refusal(path)
 
 
@@ -143,6 +144,17 @@ def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")
 def test_an_endless_device_is_refused() -> None:
     assert "is not a regular file" in refusal(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("block", [2, 3, 7])
+def test_where_blocks_end_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(text, "BLOCK", block)
+    ends = TEXT.replace("\n", "\r\n") + "\r\r\n\n🌒"
+    for data in (ends.encode(), codecs.BOM_UTF16_LE + ends.encode("utf-16-le"), gzip.compress(ends.encode())):
+        assert read_text(written(tmp_path, data)) == ends.replace("\r\n", "\n").replace("\r", "\n")
+    test_other_encodings_say_where_and_how_to_convert(tmp_path, "één\r\nzwei\r\r\nü".encode() + b"\xe2\x28", 4, 16)
+    assert "damaged at byte offset 6" in refusal(written(tmp_path, codecs.BOM_UTF16_LE + b"a\0b\0c"))
+    assert "only white space" in refusal(written(tmp_path, b"\r\n \t\n" * 5))
 
 
 def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:

@@ -1,0 +1,66 @@
+"""Byte-pair encoding over bytes, by Hugging Face's tokenizers: learned from a text, kept as JSON."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from rnncli.data.tokenizers import Units, from_bytes
+from rnncli.errors import RnnError, UsageError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+BYTES = 256
+"""Tokens that there are before any are joined: no text is without tokens."""
+
+DEFAULT_SIZE = 4_000
+"""Tokens, where --vocab-size says nothing."""
+
+
+def learn_bpe(texts: Iterable[str], size: int) -> str:
+    """Join the pairs of tokens that are most frequent in texts until there are `size` tokens (Sennrich et al. 2016).
+
+    Returns all of it as JSON. It starts from bytes; blanks belong to the word behind them, and nothing is joined over
+    the ends of words (Radford et al. 2019). Raises UsageError where no pair could be joined, RnnError without the
+    library.
+    """
+    if size <= BYTES:
+        raise UsageError(f"--vocab-size {size}: bpe starts from {BYTES} bytes and adds to them, give more than that")
+    library = _library()
+    learned = library.Tokenizer(library.models.BPE())
+    learned.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    learned.train_from_iterator(texts, trainer)
+    return str(learned.to_str())
+
+
+def bpe_units(learned: str) -> Units:
+    """A text by tokens that `learn_bpe` made; raises RnnError without the library."""
+    tokenizer: Tokenizer = _library().Tokenizer.from_str(learned)
+    return Units(lambda text: tokenizer.encode(text).tokens, _together)
+
+
+def _together(tokens: Iterable[str]) -> Iterator[str]:
+    return from_bytes(bytes(map(_BYTE_OF.__getitem__, token)) for token in tokens)
+
+
+def _byte_signs() -> dict[str, int]:
+    """The sign that stands for each byte: Latin letters that can be seen for themselves, others for the rest."""
+    seen = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    rest = (byte for byte in range(BYTES) if byte not in seen)
+    return {chr(byte): byte for byte in seen} | {chr(BYTES + place): byte for place, byte in enumerate(rest)}
+
+
+_BYTE_OF = _byte_signs()
+
+
+def _library() -> Any:
+    try:
+        import tokenizers
+        import tokenizers.models
+        import tokenizers.pre_tokenizers
+        import tokenizers.trainers
+    except ImportError:
+        raise RnnError("--tokens bpe needs a library that is not here: pip install 'rnncli[bpe]'") from None
+    return tokenizers
