@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from rnncli.analysis.bench import Contender, Row, Step
 from rnncli.analysis.bench_cells import at_medium
 from rnncli.data.batching import Batch
-from rnncli.models.decoding import Sampling, draw_lines
+from rnncli.models.decoding import draw_lines
 from rnncli.models.language_model import LanguageModel
+from rnncli.models.sampling import Sampling
 from rnncli.models.stack import StackShape
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Trainer

@@ -24,6 +24,7 @@ class Batch(NamedTuple):
     targets: Tensor  # (T, B), or (B, ...) where whole sequences are judged; IGNORED where nothing is asked
     lengths: Tensor | None = None  # (B,), on the CPU, where a model must not look at padding
     continues: bool = False  # its sequences go on where the batch before stopped: the state is carried over
+    labels: Tensor | None = None  # (T, B): whose voice each token is in, where a model knows several
 
     @property
     def predictions(self) -> int:
@@ -40,7 +41,9 @@ class Batch(NamedTuple):
             return
         for begin in range(0, len(self.inputs), steps):
             window = slice(begin, begin + steps)
-            yield Batch(self.inputs[window], self.targets[window], continues=self.continues or begin > 0)
+            labels = None if self.labels is None else self.labels[window]
+            continues = self.continues or begin > 0
+            yield Batch(self.inputs[window], self.targets[window], continues=continues, labels=labels)
 
 
 class Sequences(ABC):
@@ -86,9 +89,10 @@ class Sentences(Sequences):
     inputs: Tensor  # (N, T): START and the tokens
     targets: Tensor  # (N, T): the tokens and END, then IGNORED
     lengths: Tensor  # (N,): predictions asked of each
+    labels: Tensor | None = None  # (N,): whose voice each is in
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int]]) -> "Sentences":
+    def of(cls, sequences: Sequence[Sequence[int]], labels: Sequence[int] | None = None) -> "Sentences":
         """Put START before and END after each sequence."""
         T = max((len(sequence) for sequence in sequences), default=0) + 1
         inputs = torch.full((len(sequences), T), END)
@@ -96,16 +100,18 @@ class Sentences(Sequences):
         for row, sequence in enumerate(sequences):
             inputs[row, : len(sequence) + 1] = torch.tensor([START, *sequence])
             targets[row, : len(sequence) + 1] = torch.tensor([*sequence, END])
-        return cls(inputs, targets, (targets != IGNORED).sum(1))
+        return cls(inputs, targets, (targets != IGNORED).sum(1), None if labels is None else torch.tensor(labels))
 
     def to(self, device: torch.device) -> "Sentences":
         """The same on a device; lengths stay on the CPU."""
-        return Sentences(self.inputs.to(device), self.targets.to(device), self.lengths)
+        labels = None if self.labels is None else self.labels.to(device)
+        return Sentences(self.inputs.to(device), self.targets.to(device), self.lengths, labels)
 
     def rows(self, rows: Tensor) -> Batch:
         """A time-major batch of some sequences by number, cut to the longest of them."""
         T = int(self.lengths[rows].max())
-        return Batch(self.inputs[rows, :T].T.contiguous(), self.targets[rows, :T].T.contiguous())
+        labels = None if self.labels is None else self.labels[rows].expand(T, -1)
+        return Batch(self.inputs[rows, :T].T.contiguous(), self.targets[rows, :T].T.contiguous(), labels=labels)
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:

@@ -1,98 +1,128 @@
-"""Text out of a language model: drawing tokens, a batch of lines at a time, or one stream that goes on.
+"""Text out of a model that scores next tokens: streams and lines that are drawn, and the likeliest ones by beam search.
 
-Shapes: B lines, V words.
+Shapes: T steps, B streams, V words.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rnncli.errors import RnnError
 from rnncli.kernels.products import small_products
+from rnncli.models.sampling import Past, Sampling, draw, token_probabilities, without_repeats
+from rnncli.models.stack import States
 
 MAX_LENGTH = 200
 """A line that no END ended is cut here."""
 
 FEW = 3
-"""Lines; the products of so few rows are small."""
+"""Streams; the products of so few rows are small."""
 
-COLDEST, HOTTEST = 1e-6, 1e6
-"""Below the one temperature only the likeliest token is left, as at 0; above the other all are alike."""
+MANY = 1024
+"""Streams; more of them are drawn one such batch after the other, so that memory is bounded."""
 
+SHORT = 256
+"""Tokens; so few are read step by step, before a scan's loops are loaded. More are read by scans of this length."""
 
-@dataclass(frozen=True)
-class Sampling:
-    """How words are drawn: temperature 0 takes the likeliest; top_k and top_p 0 cut nothing off."""
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 0.0
+Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
+"""The tokens (B,) and the states before them -> the logits (B, V) of what follows, and the states after them."""
 
 
-def token_probabilities(logits: Tensor, sampling: Sampling, barred: Tensor) -> Tensor:
-    """The distribution (B, V) that the next token is drawn from, given logits (B, V) and the tokens (N,) never to draw.
+class Opening(NamedTuple):
+    """One stream of a model that has read something, and how it goes on."""
 
-    By temperature, then top-k (Fan et al. 2018), then top-p (Holtzman et al. 2020). What the barred tokens had is
-    shared by all others, END too: words nearer to a line's end are rarer, and of measured ways this one comes
-    closest to the length of real lines.
-    """
-    logits = logits.index_fill(-1, barred, -torch.inf)
-    if sampling.temperature < COLDEST:
-        return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
-    if sampling.temperature != 1:  # at most 0, so that no temperature overflows
-        logits = (logits - logits.amax(-1, keepdim=True)) / min(sampling.temperature, HOTTEST)
-    return _nucleus(_top(logits, sampling.top_k).softmax(-1), sampling.top_p)
-
-
-def draw(shares: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw from each row of shares (B, V) what `torch.multinomial` draws, in half its time: nothing is checked.
-
-    The first of exponential clocks that run as fast as the shares are large (Gumbel 1954) strikes.
-    """
-    return (shares / torch.empty_like(shares).exponential_(generator=generator)).argmax(-1)
-
-
-def _top(logits: Tensor, k: int) -> Tensor:
-    """Leave the k greatest logits of each row."""
-    if not 0 < k < logits.shape[-1]:
-        return logits
-    least = logits.topk(k, dim=-1).values[:, -1:]
-    return logits.masked_fill(logits < least, -torch.inf)
-
-
-def _nucleus(shares: Tensor, p: float) -> Tensor:
-    """Leave the likeliest words of each row that together reach p, and share it all among them."""
-    if not 0 < p < 1:
-        return shares
-    ordered, places = shares.sort(dim=-1, descending=True)
-    beyond = ordered.cumsum(-1) - ordered >= p
-    beyond[:, 0] = False
-    ordered = ordered.masked_fill(beyond, 0.0)
-    kept = torch.zeros_like(shares).scatter(-1, places, ordered)
-    return kept / kept.sum(-1, keepdim=True)
-
-
-def draw_on(
-    model: Any, prime: Sequence[int], sampling: Sampling, *, barred: Sequence[int], generator: torch.Generator
-) -> Iterator[int]:
-    """Go on drawing tokens without end from a language model that has read the tokens of `prime`, one at least."""
-    device = next(model.parameters()).device
-    never = torch.tensor(barred, device=device)
-    with torch.inference_mode(), small_products():
-        step, states = model.eval().stepper(), model.initial_states(1)
-        for token in prime:
-            logits, states = step(torch.tensor([token], device=device), states)
-        while True:
-            drawn = torch.multinomial(token_probabilities(logits, sampling, never), 1, generator=generator).flatten()
-            yield int(drawn)
-            logits, states = step(drawn, states)
+    step: Step
+    logits: Tensor  # (1, V)
+    states: States
 
 
 @torch.inference_mode()
+def read(model: Any, tokens: Sequence[int], label: int | None = None) -> Opening:
+    """Have a language model read tokens, one at least, from its first states on, in the voice of a label or nobody's.
+
+    Raises RnnError where its scores are no numbers.
+    """
+    step, states = model.eval().stepper(label), model.initial_states(1)
+    device = next(model.parameters()).device
+    if len(tokens) <= SHORT:
+        with small_products():
+            for token in tokens:
+                logits, states = step(torch.tensor([token], device=device), states)
+    else:
+        for begin in range(0, len(tokens), SHORT):
+            window = torch.tensor(tokens[begin : begin + SHORT], device=device)[:, None]
+            labels = None if label is None else torch.full_like(window, label)
+            h, states = model.features(window, states, labels=labels)
+        logits = model.readout.logits(h[-1])
+    if logits.isnan().any():
+        raise RnnError("the model's scores are not numbers: nothing can be drawn from them")
+    return Opening(step, logits, states)
+
+
+def draw_streams(
+    opening: Opening,
+    count: int,
+    sampling: Sampling,
+    *,
+    barred: Sequence[int],
+    generator: torch.Generator,
+    goes_on: Callable[[list[int]], bool],
+    barred_at_first: Sequence[int] = (),
+    past: Sequence[int] = (),
+) -> Iterator[list[tuple[int, int]]]:
+    """Draw tokens for `count` streams side by side, all from one opening, as long as `goes_on` says so of each.
+
+    Gives, step by step, the numbers of the streams that go on and the token of each. `past` is what a repetition guard
+    takes to have been there before; `barred_at_first` are tokens that no stream begins with. The generator lives on
+    the model's device.
+    """
+    begun = Past(sampling.no_repeat, past)
+    for begin in range(0, count, MANY):
+        streams = list(range(begin, min(begin + MANY, count)))
+        pasts = [begun.copy() for _ in streams] if sampling.looks_back else None
+        with small_products() if len(streams) <= FEW else nullcontext():
+            yield from _draw(opening, streams, pasts, sampling, barred, barred_at_first, generator, goes_on)
+
+
+@torch.inference_mode()
+def _draw(
+    opening: Opening,
+    streams: list[int],
+    pasts: list[Past] | None,
+    sampling: Sampling,
+    barred: Sequence[int],
+    barred_at_first: Sequence[int],
+    generator: torch.Generator,
+    goes_on: Callable[[list[int]], bool],
+) -> Iterator[list[tuple[int, int]]]:
+    device = opening.logits.device
+    never = torch.tensor([*barred, *barred_at_first], dtype=torch.long, device=device)
+    same = torch.zeros(len(streams), dtype=torch.long, device=device)
+    logits, states = opening.logits[same], _rows(opening.states, same)
+    written = [list[int]() for _ in streams]
+    while streams:
+        drawn = draw(token_probabilities(logits, sampling, never, pasts), generator)
+        tokens = drawn.tolist()
+        for place, token in enumerate(tokens):
+            written[place].append(token)
+            if pasts is not None:
+                pasts[place].add(token)
+        yield list(zip(streams, tokens, strict=True))
+        going = [place for place, text in enumerate(written) if goes_on(text)]
+        if len(going) < len(streams):
+            rows = torch.tensor(going, dtype=torch.long, device=device)
+            drawn, states = drawn[rows], _rows(states, rows)
+            streams, written = [streams[place] for place in going], [written[place] for place in going]
+            pasts = pasts and [pasts[place] for place in going]
+        if streams:
+            logits, states = opening.step(drawn, states)
+            never = never[: len(barred)]
+
+
 def draw_lines(
     model: Any,
     count: int,
@@ -104,35 +134,118 @@ def draw_lines(
     generator: torch.Generator,
     prime: Sequence[int] = (),
     longest: int = MAX_LENGTH,
+    label: int | None = None,
 ) -> list[list[int]]:
     """Draw `count` lines from a language model, each from START to END; the tokens of `prime` begin every one.
 
-    A line that no END ended is cut at the `longest`; the generator lives on the model's device.
+    A line that no END ended is cut after the `longest` tokens drawn; without a prime, none is empty. Raises as `read`.
     """
-    with small_products() if count <= FEW else nullcontext():
-        step, states = model.eval().stepper(), model.initial_states(count)
-        device = next(model.parameters()).device
-        for token in (start, *prime):
-            logits, states = step(torch.full((count,), token, device=device), states)
-        if logits.isnan().any():
-            raise RnnError("the model's scores are not numbers: nothing can be drawn from them")
-        lines: list[list[int]] = [list(prime) for _ in range(count)]
-        open_lines = list(range(count))
-        never, not_at_first = torch.tensor(barred, device=device), torch.tensor([*barred, end], device=device)
-        while open_lines:
-            begun = bool(lines[open_lines[0]])  # no line is empty
-            shares = token_probabilities(logits, sampling, never if begun else not_at_first)
-            drawn = draw(shares, generator)
-            going = []
-            for place, (line, token) in enumerate(zip(open_lines, drawn.tolist(), strict=True)):
-                if token != end:
-                    lines[line].append(token)
-                    if len(lines[line]) < longest:
-                        going.append(place)
-            if len(going) < len(open_lines):
-                rows = torch.tensor(going, dtype=torch.long, device=device)
-                open_lines, drawn = [open_lines[place] for place in going], drawn[rows]
-                states = [type(state)(*(part[rows] for part in state)) for state in states]
-            if open_lines:
-                logits, states = step(drawn, states)
+    if not count:
+        return []
+    steps = draw_streams(
+        read(model, (start, *prime), label),
+        count,
+        sampling,
+        barred=barred,
+        barred_at_first=() if prime else (end,),
+        generator=generator,
+        goes_on=lambda line: line[-1] != end and len(line) < longest,
+        past=prime,
+    )
+    lines = [list(prime) for _ in range(count)]
+    for number, token in chain.from_iterable(steps):
+        if token != end:
+            lines[number].append(token)
     return lines
+
+
+def restarting(step: Step, first: States, start: int, end: int) -> Step:
+    """Steps of a model that knows single sentences: after an END a stream begins anew, from `first` and START on.
+
+    END does not follow it there, so that no sentence is empty.
+    """
+
+    def go(tokens: Tensor, states: States) -> tuple[Tensor, States]:
+        ended = tokens == end
+        if not ended.any():
+            return step(tokens, states)
+        fresh = [
+            type(state)(*(new.where(ended[:, None], old) for new, old in zip(begin, state, strict=True)))
+            for begin, state in zip(first, states, strict=True)
+        ]
+        logits, after = step(tokens.masked_fill(ended, start), fresh)
+        logits[ended, end] = -torch.inf
+        return logits, after
+
+    return go
+
+
+class Hypothesis(NamedTuple):
+    """A sequence that beam search found."""
+
+    tokens: list[int]  # without END
+    log_probability: float  # nats, that of END included
+    score: float  # the same by the length, END counted, to the power that was asked for
+    ended: bool  # by END; others were cut at the longest
+
+
+@torch.inference_mode()
+def beam_search(
+    step: Step,
+    states: Any,
+    *,
+    start: int,
+    end: int | None,
+    width: int,
+    longest: int,
+    length_power: float = 1.0,
+    barred: Sequence[int] = (),
+    no_repeat: int = 0,
+    past: Sequence[int] = (),
+    device: torch.device | None = None,
+) -> list[Hypothesis]:
+    """The likeliest sequences that follow START, best score first: at most `width` of them, of `longest` tokens each.
+
+    The `states` are those of one row, a list of named tuples of tensors (1, ...); what hangs on no hypothesis, such as
+    what an encoder said, the step keeps to itself. At every step the likeliest continuations stay; one that takes END
+    gives up its place to nobody (Sutskever et al. 2014, arXiv:1409.3215), so that width 1 takes the likeliest token
+    each time. A score is log p / length ** length_power: 1 is the mean of a prediction, 0 the sum. Log-probabilities
+    are the model's own; `barred` tokens, and those that would repeat an n-gram, are passed over.
+    """
+    never = torch.tensor(barred, dtype=torch.long, device=device)
+    tokens, sums = torch.tensor([start], device=device), torch.zeros(1, 1, device=device)
+    pasts, done = [Past(no_repeat, past)], list[Hypothesis]()
+    skipped = len(past)
+
+    def finish(past: Past, log_probability: float, length: int, ended: bool) -> None:
+        score = log_probability / length**length_power
+        done.append(Hypothesis(past.tokens[skipped:], log_probability, score, ended))
+
+    for length in range(1, longest + 1):
+        logits, states = step(tokens, states)
+        scores = without_repeats(logits.log_softmax(-1).index_fill(-1, never, -torch.inf), pasts)
+        V = scores.shape[-1]
+        best, places = (sums + scores).flatten().topk(min(width - len(done), scores.numel()))
+        kept, after = list[int](), list[Past]()
+        for place, (log_probability, cell) in enumerate(zip(best.tolist(), places.tolist(), strict=True)):
+            if log_probability == -torch.inf:
+                break
+            before, token = pasts[cell // V], cell % V
+            if token == end:
+                finish(before, log_probability, length, True)
+                continue
+            kept.append(place)
+            after.append(before.grown(token))
+            if length == longest:
+                finish(after[-1], log_probability, length, False)
+        if not kept:
+            break
+        chosen = places[kept]
+        pasts, tokens, sums = after, chosen % V, best[kept][:, None]
+        states = _rows(states, chosen // V)
+    return sorted(done, key=lambda each: -each.score)
+
+
+def _rows(states: States, rows: Tensor) -> States:
+    """Some rows of the states, by number."""
+    return [type(state)(*(part.index_select(0, rows) for part in state)) for state in states]

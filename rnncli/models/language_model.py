@@ -13,6 +13,7 @@ from rnncli.models.embedding import SpelledEmbedding
 from rnncli.models.readout import AdaptiveSoftmax, FullSoftmax, SampledSoftmax, chances_by_rank
 from rnncli.models.stack import Stack, StackShape, States
 from rnncli.models.stepper import Stepper
+from rnncli.models.voices import Voices
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,11 @@ class LanguageModel(nn.Module):
 
     p(w_{t+1} | w_1..w_t) = softmax(h_t Wo + bo), x_t = row w_t of the embedding (V, D). With `tied` the output weights
     are the embedding (Press and Wolf 2017, arXiv:1608.05859), reached through one more product where M differs from D.
-    With `spellings` its n-grams have a part in x_t; with `unit_vectors` it is scaled to length 1. The embedding starts
-    at N(0, 0.1), or from `start_from`; `frozen`, it is not learned. The `softmax` is `full`, `adaptive`, or in training
-    `sampled` (see `rnncli.models.readout`); for the last two, tokens are numbered by frequency. Raises UsageError as
-    `Stack`, and for what an adaptive softmax cannot be.
+    With `spellings` its n-grams have a part in x_t; with `unit_vectors` it is scaled to length 1; with `labels`, each
+    of so many adds a vector of its own to x_t (see `rnncli.models.voices`). The embedding starts at N(0, 0.1), or from
+    `start_from`; `frozen`, it is not learned. The `softmax` is `full`, `adaptive`, or in training `sampled` (see
+    `rnncli.models.readout`); for the last two, tokens are numbered by frequency. Raises UsageError as `Stack`, and for
+    what an adaptive softmax cannot be.
     """
 
     chances: Tensor | None
@@ -49,6 +51,7 @@ class LanguageModel(nn.Module):
         spellings: Ragged | None = None,
         frozen: bool = False,
         softmax: str = "full",
+        labels: int = 0,
         backend: str = "auto",
     ) -> None:
         super().__init__()
@@ -60,6 +63,7 @@ class LanguageModel(nn.Module):
             self.embedding = SpelledEmbedding(spellings, embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
         self.embedding.weight.requires_grad_(not frozen)
+        self.voices = Voices(labels, embedding_size) if labels else None
         self.forgetful = nn.Sequential(WordDropout(dropouts.word), LockedDropout(dropouts.embedding))
         self.stack = Stack(embedding_size, shape, backend)
         self.dropout = LockedDropout(dropouts.output)
@@ -115,17 +119,28 @@ class LanguageModel(nn.Module):
         raise UsageError("an adaptive softmax has no output vectors of one size for all words: take --layer input")
 
     def forward(
-        self, tokens: Tensor, states: States | None = None, lengths: Tensor | None = None
+        self,
+        tokens: Tensor,
+        states: States | None = None,
+        lengths: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> tuple[Tensor, States]:
         """Score what follows each of the tokens (T, B): logits (T, B, V), and the last states, to go on from."""
-        h, states = self.features(tokens, states, lengths)
+        h, states = self.features(tokens, states, lengths, labels)
         return self.readout.logits(h), states
 
     def features(
-        self, tokens: Tensor, states: States | None = None, lengths: Tensor | None = None
+        self,
+        tokens: Tensor,
+        states: States | None = None,
+        lengths: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> tuple[Tensor, States]:
-        """What the `readout` scores words by, (T, B, M), or (T, B, D) where tied; and the last states."""
-        h, states = self.stack(self.forgetful(self.read(tokens)), states, lengths)
+        """What the `readout` scores words by, (T, B, M), or (T, B, D) where tied; and the last states.
+
+        The labels, (T, B) as the tokens, say whose voice each is in; without, it is in nobody's.
+        """
+        h, states = self.stack(self.voiced(self.forgetful(self.read(tokens)), labels), states, lengths)
         return self.bridge(self.dropout(h)), states
 
     def read(self, tokens: Tensor) -> Tensor:
@@ -133,10 +148,14 @@ class LanguageModel(nn.Module):
         x: Tensor = self.embedding(tokens)
         return F.normalize(x, dim=-1) if self.unit_vectors else x
 
+    def voiced(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """The vectors x (..., D) of tokens with those of their labels (...) added, of which nothing is dropped out."""
+        return x if labels is None or self.voices is None else x + self.voices(labels)
+
     def initial_states(self, batch: int) -> States:
         """The learned states before the first step, for a batch of that size."""
         return self.stack.initial_states(batch)
 
-    def stepper(self) -> Stepper:
-        """The model as it is now, one step at a time."""
-        return Stepper(self)
+    def stepper(self, label: int | None = None) -> Stepper:
+        """The model as it is now, one step at a time, in the voice of a label or in nobody's."""
+        return Stepper(self, label)

@@ -21,13 +21,14 @@ class Stepper:
     """Steps of a language model, for any number of streams and any cells: what hangs on no state is found beforehand.
 
     The weights must stay as they are meanwhile, and nothing is dropped out. A step is the cell's own: what the scan's
-    backends gain, they gain over many.
+    backends gain, they gain over many. All streams have the one label, or none.
     """
 
-    def __init__(self, model: "LanguageModel") -> None:
+    def __init__(self, model: "LanguageModel", label: int | None = None) -> None:
         cells: Any = model.stack.cells
         self.model, self.cells, self.readout = model, list(cells), model.readout
         words = model.embedding.weight
+        self.label = None if label is None else torch.tensor(label, device=words.device)
         fits = len(words) * len(self.cells[0].bias) <= TABLE
         self.projected = self._project(torch.arange(len(words), device=words.device)) if fits else None
 
@@ -42,5 +43,5 @@ class Stepper:
 
     def _project(self, tokens: Tensor) -> Tensor:
         """What the tokens (B,) are to the first cell, (B, G*M)."""
-        projected: Tensor = self.cells[0].project(self.model.read(tokens))
+        projected: Tensor = self.cells[0].project(self.model.voiced(self.model.read(tokens), self.label))
         return projected

@@ -2,20 +2,18 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, available, lasting, load_corpus
-from rnncli.data.text import read_text
-from rnncli.data.tokenizers import UNITS
-from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
+from rnncli.data.tokenizers import UNITS, units_of
+from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.scoring import Reading, scorer
-from rnncli.tasks.writing import WritingOptions
+from rnncli.tasks.writing import Writing, WritingOptions, Written, write_on
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -187,47 +185,30 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
 class GenerateOptions(WritingOptions):
     """How to write on."""
 
-    length: int = option(500, "Tokens to write.", least=1)
-    prime: str = option("\n", "Text to go on from, or @FILE for that of a file.")
     temperature: float = retuned(WritingOptions, "temperature", 0.8)
 
 
-class Written(NamedTuple):
-    """Text that was written, and what is to be said about it."""
-
-    pieces: Iterator[str]  # as they are drawn
-    unknown: list[str]  # tokens of the prime that the model never saw
-    seed: int
-
-    @property
-    def remark(self) -> str:
-        return f"seed {self.seed}"
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return {"text": "".join(self.pieces), "unknown": self.unknown, "seed": self.seed}
-
-
 def write(trained: Trained, options: GenerateOptions) -> Written:
-    """Go on from a text, which is read to its end; tokens of it that the model does not know are read as UNKNOWN."""
-    from rnncli.models.decoding import draw_on
+    """Go on from a text, or after a line's end.
 
-    prime = read_text(Path(options.prime[1:])) if options.prime.startswith("@") else options.prime
-    units = UNITS[trained.payload["tokenizer"]]
-    tokens = units.split(prime)
-    if not tokens:
-        raise UsageError("--prime must not be empty: give at least one token to go on from")
+    Tokens of it that the model does not know are read as UNKNOWN where it has learned what that is, else skipped.
+    """
+    options.check()
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
-    drawn = draw_on(
-        trained.model,
-        vocabulary.encode(tokens),
-        options.sampling,
-        barred=(START, END, UNKNOWN),
-        generator=options.dice(next(trained.model.parameters()).device),
-    )
-    pieces = units.join(vocabulary.tokens[token] for token in islice(drawn, options.length))
-    unknown = sorted({token for token in tokens if token not in vocabulary.numbers})
-    return Written(pieces, unknown, options.drawn_seed)
+    tokens = units_of(trained.payload).split(options.read_prime())
+    numbers = vocabulary.encode(tokens)
+    if trained.config.min_count == 1:
+        numbers = [number for number in numbers if number != UNKNOWN]
+    prime = numbers or [vocabulary.numbers.get("\n", len(SPECIALS))]
+    written = write_on(trained, options, prime, Writing(partial(joined, trained), barred=(START, END, UNKNOWN)))
+    written.unknown = sorted({token for token in tokens if token not in vocabulary.numbers})
+    return written
+
+
+def joined(trained: Trained, numbers: Iterable[int]) -> Iterator[str]:
+    """The text of tokens by number, piece by piece."""
+    tokens = trained.payload["vocabulary"]
+    return units_of(trained.payload).join(tokens[number] for number in numbers)
 
 
 def reading(trained: Trained) -> Reading:

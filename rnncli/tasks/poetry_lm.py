@@ -14,7 +14,17 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.words import WordSettings, settle_words, start_from_vectors
-from rnncli.tasks.writing import WritingOptions
+from rnncli.tasks.writing import (
+    Draft,
+    Writing,
+    WritingOptions,
+    Written,
+    before_stop,
+    joined_words,
+    label_number,
+    printable,
+    write_on,
+)
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -198,40 +208,35 @@ def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module"
 class GenerateOptions(WritingOptions):
     """How to write verse."""
 
-    lines: int = option(4, "Lines to write.", least=1)
-    prime: str = option("", "Words that the first line begins with.")
-
-
-class Written(NamedTuple):
-    """Verse that was written, and what is to be said about it."""
-
-    lines: list[str]
-    copies: int  # lines that stand in the training text word for word
-    unknown: list[str]  # words of the prime that the model never saw
-    seed: int
-
-    @property
-    def pieces(self) -> list[str]:
-        return ["\n".join(self.lines), "\n"]
-
-    @property
-    def remark(self) -> str:
-        count = len(self.lines)
-        return f"seed {self.seed}; {self.copies} of {count} lines ({self.copies / count:.0%}) copy the training text"
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return self._asdict()
+    lines: int = option(4, "Lines to write.", least=1, most=1_000_000)
+    prime: str = option("", "Words that the first line begins with, or @FILE for those of a file.")
+    length: int = option(200, "Words of a line at most.", least=1)
 
 
 def write(trained: Trained, options: GenerateOptions) -> Written:
     """Write verse with a trained model; words of the prime it does not know are read as UNKNOWN and kept as given."""
+    options.check("lines")
+    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    prime = printable(TOKENIZERS[trained.payload["tokenizer"]](options.read_prime()))
+    if options.beam:
+        join = partial(joined_words, trained, begun=bool(prime))
+        writing = Writing(join, barred=(START, UNKNOWN), end=END, shown=" ".join(prime))
+        written = write_on(trained, options, [START, *vocabulary.encode(prime)], writing)
+    else:
+        written = _drawn(trained, options, vocabulary, prime)
+    seen = set(trained.tensors["line_keys"].tolist())
+    lines = [line for draft in written.drafts for line in draft.text.split("\n") if line]
+    copies = sum(line_key(line.split(" ")) in seen for line in lines)
+    written.extra = {"lines": lines, "copies": copies}
+    written.remark += f"; {copies} of {len(lines)} lines ({copies / max(1, len(lines)):.0%}) copy the training text"
+    written.unknown = [word for word in prime if word not in vocabulary.numbers]
+    return written
+
+
+def _drawn(trained: Trained, options: GenerateOptions, vocabulary: Vocabulary, prime: list[str]) -> Written:
+    """Poems of so many lines each, all lines side by side; every poem's first line begins with the prime."""
     from rnncli.models.decoding import draw_lines
 
-    if not options.prime.isprintable():
-        raise UsageError(f"--prime {options.prime!a} is no text that can be printed")
-    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
-    prime = TOKENIZERS[trained.payload["tokenizer"]](options.prime)
     draw = partial(
         draw_lines,
         trained.model,
@@ -240,18 +245,17 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
         end=END,
         barred=(START, UNKNOWN),
         generator=options.dice(next(trained.model.parameters()).device),
+        longest=options.length,
+        label=label_number(trained, options.label),
     )
-    first, rest = draw(1, prime=vocabulary.encode(prime)), draw(options.lines - 1)
-    words = [prime + vocabulary.decode(line[len(prime) :]) for line in first] + [
-        vocabulary.decode(line) for line in rest
-    ]
-    seen = set(trained.tensors["line_keys"].tolist())
-    return Written(
-        lines=[" ".join(line) for line in words],
-        copies=sum(line_key(line) in seen for line in words),
-        unknown=[word for word in prime if word not in vocabulary.numbers],
-        seed=options.drawn_seed,
-    )
+    firsts, others = draw(options.count, prime=vocabulary.encode(prime)), draw(options.count * (options.lines - 1))
+    drafts = []
+    for number, first in enumerate(firsts):
+        poem = [first[len(prime) :], *others[number :: options.count]]
+        tokens = [token for line in poem for token in (*line, END)]
+        pieces = before_stop(joined_words(trained, tokens[:-1], begun=bool(prime)), options.stop)
+        drafts.append(Draft([" ".join(prime), *pieces], tokens))
+    return Written(drafts, options.drawn_seed, remark=f"seed {options.drawn_seed}")
 
 
 @dataclass(frozen=True, kw_only=True)

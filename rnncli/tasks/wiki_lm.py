@@ -4,18 +4,21 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, lasting, load_corpus
 from rnncli.data.shards import VOCABULARY
+from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.words import WordSettings, settle_words, start_from_vectors
+from rnncli.tasks.writing import Writing, WritingOptions, Written, join_words, joined_words, printable, write_on
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -155,7 +158,6 @@ def _read_texts(specs: Sequence[str], tokenizer: str) -> Source:
     import numpy as np
 
     from rnncli.data.streams import Part
-    from rnncli.data.tokenizers import TOKENIZERS
 
     def part(lines: list[list[str]]) -> Part:
         numbers = [number for line in lines for number in (*vocabulary.encode(line), END)]
@@ -422,6 +424,43 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     return " + ".join(options.corpus) or f"{trained.payload['corpus']}, what was held out"
 
 
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions(WritingOptions):
+    """How to write prose."""
+
+    prime: str = option("", "Words to go on from, or @FILE for those of a file; a line's end ends a sentence.")
+    length: int = option(100, "Words to write at most, an END a sentence counted.", least=1)
+
+
+def write(trained: Trained, options: GenerateOptions) -> Written:
+    """Write sentences, a line each; the prime begins the first, or all but its last line goes before it.
+
+    Words of it that the model does not know are read as UNKNOWN. A model of running text reads all of it; one of
+    sentences, which begins each of them anew, the last line alone.
+    """
+    from rnncli.models.decoding import restarting
+
+    options.check()
+    config: WikiConfig = trained.config
+    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    tokenize = TOKENIZERS[trained.payload["tokenizer"]]
+    lines = [printable(tokenize(line)) for line in options.read_prime().split("\n")]
+    before = [number for words in lines[:-1] if words for number in (*vocabulary.encode(words), END)]
+    opened = vocabulary.encode(lines[-1])
+    prime = [END, *before, *opened] if config.running else [START, *opened]
+    writing = Writing(
+        join=partial(joined_words, trained, begun=bool(opened)),
+        barred=(START, UNKNOWN),
+        barred_at_first=() if opened else (END,),
+        end=END,
+        shown="".join(join_words(lines[-1])),
+        stepping=(lambda step, _: step) if config.running else partial(restarting, start=START, end=END),
+    )
+    written = write_on(trained, options, prime, writing)
+    written.unknown = sorted({word for words in lines for word in words if word not in vocabulary.numbers})
+    return written
+
+
 TASK = Task(
     name="wiki-lm",
     summary="Learn running prose, of any size, sentence by sentence.",
@@ -430,6 +469,7 @@ TASK = Task(
     build=build,
     build_model=build_model,
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate wiki-lm", corpus=evaluated),
+    uses={"generate": Action(GenerateOptions, write, 'rnn generate wiki --prime "the king of" --length 60')},
     presets={"book": BOOK},
     uses={"score": scorer(lambda trained: sentence(trained, trained.config.first_token))},
     word_vectors=2,

@@ -1,41 +1,302 @@
-"""What all tasks share that write text: how tokens are drawn, and the dice."""
+"""What all tasks share that write text: the options, the prime, the dice, and what comes of it, as it is drawn."""
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from rnncli.data.text import read_text
+from rnncli.data.vocabulary import END, SPECIALS
+from rnncli.errors import UsageError
+from rnncli.tasks.base import Trained
 from rnncli.training.settings import option
 
 if TYPE_CHECKING:
     import torch
 
-    from rnncli.models.decoding import Sampling
+    from rnncli.models.decoding import Step
+    from rnncli.models.sampling import Sampling
+
+DRAWN = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "repetition_window", "count", "seed")
+"""Options that say how to draw; beam search draws nothing."""
+
+CLOSING = frozenset([".", ",", ";", ":", "!", "?", ")", "]", "}", "%", "...", "n't"])
+OPENING = frozenset(["(", "[", "{", "$", "#"])
+"""Tokens that have no blank before them, or after them."""
+
+T = TypeVar("T")
+
+Join = Callable[[Iterable[int]], Iterator[str]]
+"""Tokens by number -> pieces of text, each as soon as its last token is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WritingOptions:
-    """How to draw tokens from a language model."""
+    """How to write with a language model."""
 
+    prime: str = option("", "Text to go on from, or @FILE for that of a file; all of it is read.")
+    length: int = option(500, "Tokens to write at most.", least=1)
+    count: int = option(1, "Texts to write, side by side.", least=1, most=100_000)
+    stop: str | None = option(None, "End before this text appears.")
+    label: str | None = option(None, "The voice to write in, of a model that learned several.")
     temperature: float = option(1.0, "Below 1: safer; above: bolder; 0: always the likeliest.", least=0)
     top_k: int = option(0, "Draw from the k likeliest only; 0: from all.", least=0)
     top_p: float = option(0.0, "Draw from the likeliest that together reach p; 0: from all.", least=0, most=1)
-    seed: int | None = option(None, "Seed of the dice; without it, every call gives another text.", least=0)
+    min_p: float = option(0.0, "Draw from those at least p times as likely as the likeliest.", least=0, most=1)
+    repetition_penalty: float = option(1.0, "Above 1: what the window holds becomes less likely.", above=0)
+    repetition_window: int = option(64, "Tokens that the penalty looks back.", least=1)
+    no_repeat: int = option(0, "No so many tokens in a row are written twice; 0: they may be.", least=0)
+    beam: int = option(0, "Search for the likeliest text, so many at a time; 0: draw.", least=0, most=1_000)
+    nbest: int = option(1, "Texts of the search to show, the best first.", least=1)
+    seed: int | None = option(
+        None, "Seed of the dice; without it, every call gives another text.", least=0, most=2**63 - 1
+    )
+    novelty: bool = option(False, "Say how much stands in the training text word for word.")
 
     @property
     def sampling(self) -> "Sampling":
-        """The same, as decoding takes it."""
-        from rnncli.models.decoding import Sampling
+        """How to draw, as decoding takes it."""
+        from rnncli.models.sampling import Sampling
 
-        return Sampling(self.temperature, self.top_k, self.top_p)
+        return Sampling(**{each.name: getattr(self, each.name) for each in fields(Sampling)})
 
     @cached_property
-    def drawn_seed(self) -> int:
-        """The seed, or one drawn by chance, the same at every look."""
+    def drawn_seed(self) -> int | None:
+        """The seed, or one drawn by chance, the same at every look; none where nothing is drawn."""
+        if self.beam:
+            return None
         return secrets.randbits(31) if self.seed is None else self.seed
 
     def dice(self, device: "torch.device") -> "torch.Generator":
         """The dice on a device, freshly seeded."""
         import torch
 
-        return torch.Generator(device).manual_seed(self.drawn_seed)
+        return torch.Generator(device).manual_seed(self.drawn_seed or 0)
+
+    def check(self, *others: str) -> None:
+        """Raise UsageError for options that do not go together; beam search has no use for the `others` either."""
+        defaults = {each.name: each.default for each in fields(self)}
+        useless = [name for name in (*DRAWN, *others) if getattr(self, name) != defaults[name]]
+        if self.beam and useless:
+            raise UsageError(f"--beam searches and draws nothing: leave --{useless[0].replace('_', '-')} out")
+        if self.nbest > max(1, self.beam):
+            raise UsageError(f"--nbest {self.nbest} needs a search at least as wide: add --beam {self.nbest}")
+        if self.stop == "":
+            raise UsageError("--stop must not be empty: give the text to end before, or leave it out")
+
+    def read_prime(self) -> str:
+        """The text to go on from; `@@…` is one that begins with @. Raises UsageError for what is no text."""
+        given = self.prime
+        if given == "@":
+            raise UsageError("--prime @ names no file: write @FILE, or @@ for the sign itself")
+        if given.startswith("@") and not given.startswith("@@"):
+            return read_text(Path(given[1:]))
+        try:
+            given.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"--prime {given!a} is no text that can be printed") from None
+        return given.removeprefix("@") if given.startswith("@@") else given
+
+
+@dataclass
+class Draft:
+    """One text that was written, whole once its pieces are taken."""
+
+    pieces: list[str] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    log_probability: float | None = None  # nats, of what beam search found
+    score: float | None = None  # the same by its length
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values; without a score where it was drawn."""
+        facts = {"text": self.text, "tokens": len(self.tokens)}
+        return facts if self.score is None else {**facts, "log_probability": self.log_probability, "score": self.score}
+
+    @property
+    def heading(self) -> str:
+        """How likely it is, in words."""
+        return "" if self.score is None else f": log-probability {self.log_probability:.4f}, {self.score:.4f} a token"
+
+
+@dataclass
+class Written:
+    """Texts that are written, and what is to be said about them."""
+
+    drafts: list[Draft]
+    seed: int | None
+    stream: Iterator[str] | None = None  # of a single text, as it is drawn
+    unknown: list[str] = field(default_factory=list)  # tokens of the prime that the model never saw
+    extra: dict[str, Any] = field(default_factory=dict)  # what the task says beside
+    remark: str = ""
+
+    @property
+    def pieces(self) -> Iterator[str]:
+        """What to show, piece by piece; several texts, and those of a search, have a line before each."""
+        headed = len(self.drafts) > 1 or self.drafts[0].score is not None
+        for number, draft in enumerate(self.drafts, start=1):
+            if headed:
+                yield f"--- {number}{draft.heading}\n"
+            piece = ""
+            for piece in self.stream or draft.pieces:
+                yield piece
+            if not piece.endswith("\n"):
+                yield "\n"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        for _ in self.stream or ():
+            pass
+        texts = [draft.facts for draft in self.drafts]
+        return {"texts": texts, "unknown": self.unknown, "seed": self.seed, **self.extra}
+
+
+def label_number(trained: Trained, label: str | None) -> int | None:
+    """The number of a voice by its label; raises UsageError, which names those that there are, for any other."""
+    known: Sequence[str] = trained.payload.get("labels", ())
+    if label is None:
+        return None
+    if not known:
+        raise UsageError(f"{trained.source} learned no voices apart: leave --label out")
+    if label not in known:
+        raise UsageError(f"{trained.source} knows no voice {label!r}: its labels are {', '.join(known)}")
+    return known.index(label)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a text goes on, as its task has it."""
+
+    join: Join
+    barred: Sequence[int]  # tokens that are never written
+    barred_at_first: Sequence[int] = ()
+    end: int | None = None  # ends a text of beam search
+    shown: str = ""  # what every text begins with
+    stepping: "Callable[[Step, Any], Step]" = lambda step, _: (
+        step
+    )  # makes its own of the model's steps and first states
+
+
+def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> Written:
+    """Write on from a prime: one text as it is drawn, several side by side, or the likeliest by beam search."""
+    from rnncli.models.decoding import draw_streams, read
+
+    if options.beam:
+        return Written(
+            _searched(trained, options, prime, writing), None, remark=f"the best of {options.beam} at a time"
+        )
+    model: Any = trained.model.eval()
+    label, shown = label_number(trained, options.label), [writing.shown] if writing.shown else []
+    opening = read(model, prime, label)
+    steps = draw_streams(
+        opening._replace(step=writing.stepping(opening.step, model.initial_states(1))),
+        options.count,
+        options.sampling,
+        barred=writing.barred,
+        barred_at_first=writing.barred_at_first,
+        generator=options.dice(next(model.parameters()).device),
+        goes_on=lambda tokens: len(tokens) < options.length and not _has(options.stop, tokens, writing.join),
+        past=prime,
+    )
+    drafts, remark = [Draft() for _ in range(options.count)], f"seed {options.drawn_seed}"
+    if options.count == 1:
+        tokens = (token for ((_, token),) in steps)
+        pieces = chain(shown, before_stop(writing.join(_kept(tokens, drafts[0].tokens)), options.stop))
+        return Written(drafts, options.drawn_seed, stream=_kept(pieces, drafts[0].pieces), remark=remark)
+    for number, token in chain.from_iterable(steps):
+        drafts[number].tokens.append(token)
+    for draft in drafts:
+        draft.pieces = [*shown, *before_stop(writing.join(draft.tokens), options.stop)]
+    return Written(drafts, options.drawn_seed, remark=remark)
+
+
+def _searched(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> list[Draft]:
+    """The n best texts; the last token of the prime is the first one that the search reads."""
+    from rnncli.models.decoding import beam_search, read
+
+    model: Any = trained.model.eval()
+    label, (*before, last) = label_number(trained, options.label), prime
+    found = beam_search(
+        model.stepper(label),
+        read(model, before, label).states if before else model.initial_states(1),
+        start=last,
+        end=writing.end,
+        width=options.beam,
+        longest=options.length,
+        barred=writing.barred,
+        no_repeat=options.no_repeat,
+        past=prime,
+        device=next(model.parameters()).device,
+    )
+    return [
+        Draft([writing.shown, *before_stop(writing.join(each.tokens), options.stop)], *each[:3])
+        for each in found[: options.nbest]
+    ]
+
+
+def before_stop(pieces: Iterable[str], stop: str | None) -> Iterator[str]:
+    """A text in pieces up to where `stop` begins; what may be its beginning is held back until that is known."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        safe = len(held)
+        if stop:
+            place = held.find(stop)
+            if place >= 0:
+                held = held[:place]
+                break
+            safe -= len(stop) - 1
+        if safe > 0:
+            yield held[:safe]
+            held = held[safe:]
+    if held:
+        yield held
+
+
+def _has(stop: str | None, tokens: Sequence[int], join: Join) -> bool:
+    """Whether the last of some tokens may have ended the text to stop before: each is a byte of text at least."""
+    return stop is not None and stop in "".join(join(tokens[-4 * len(stop) - 4 :]))
+
+
+def _kept(things: Iterable[T], kept: list[T]) -> Iterator[T]:
+    """The same things, each of which is kept as it goes by."""
+    for thing in things:
+        kept.append(thing)
+        yield thing
+
+
+def printable(words: list[str]) -> list[str]:
+    """The words of a prime, which are kept as given; raises UsageError for one that cannot be printed."""
+    strange = [word for word in words if not word.isprintable()]
+    if strange:
+        raise UsageError(f"--prime: {strange[0]!a} is no text that can be printed")
+    return words
+
+
+def join_words(words: Iterable[str], begun: bool = False) -> Iterator[str]:
+    """Words as one reads them: a blank before each, but where it belongs to its neighbour; a new line after each END.
+
+    `begun`: there is a word before the first of them.
+    """
+    glued = not begun
+    for word in words:
+        if word == SPECIALS[END]:
+            yield "\n"
+            glued = True
+            continue
+        yield word if glued or word in CLOSING or word.startswith("'") else f" {word}"
+        glued = word in OPENING
+
+
+def joined_words(trained: Trained, numbers: Iterable[int], begun: bool = False) -> Iterator[str]:
+    """The text of a model's words by number, piece by piece; `begun` as `join_words` has it."""
+    tokens = trained.payload["vocabulary"]
+    return join_words((tokens[number] for number in numbers), begun)

@@ -35,7 +35,7 @@ def prediction_loss(model: nn.Module, batch: Batch, states: States | None, smoot
 def language_loss(model: nn.Module, batch: Batch, states: States | None, smoothing: float = 0.0) -> Outcome:
     """The same for a language model, whose readout turns features into a loss without keeping what it scored."""
     language: Any = model
-    h, states = language.features(batch.inputs, states, batch.lengths)
+    h, states = language.features(batch.inputs, states, batch.lengths, batch.labels)
     return Outcome(language.readout.loss(h.flatten(0, 1), batch.targets.flatten(), smoothing), states)
 
 

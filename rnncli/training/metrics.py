@@ -36,7 +36,7 @@ def prediction_metrics(model: nn.Module, batches: Iterable[Batch]) -> Metrics:
     states: States | None = None
     with torch.inference_mode():
         for batch in batches:
-            h, states = language.features(batch.inputs, states if batch.continues else None)
+            h, states = language.features(batch.inputs, states if batch.continues else None, labels=batch.labels)
             nats, hits = language.readout.judge(h.flatten(0, 1), batch.targets.flatten())
             loss_sum, correct, count = loss_sum + float(nats), correct + int(hits), count + batch.predictions
     loss = loss_sum / count

@@ -7,8 +7,9 @@ import torch
 
 from rnncli.cells.elman import ElmanState
 from rnncli.errors import RnnError
-from rnncli.models.decoding import MAX_LENGTH, Sampling, draw_lines, token_probabilities
-from rnncli.models.decoding import draw as dice
+from rnncli.models.decoding import MAX_LENGTH, draw_lines
+from rnncli.models.sampling import Sampling, token_probabilities
+from rnncli.models.sampling import draw as dice
 
 START, END, UNKNOWN = 0, 1, 2
 LOGITS = torch.tensor([[0.3, 1.0, 2.0, 3.0, 1.5, 0.5, -1.0]])
@@ -56,7 +57,7 @@ class Chain(torch.nn.Module):
     def initial_states(self, batch: int) -> Any:
         return [ElmanState(torch.zeros(batch, 1))]
 
-    def stepper(self) -> Any:
+    def stepper(self, label: int | None = None) -> Any:
         return lambda tokens, states: (self.table[tokens], [ElmanState(states[0].h + 1)])
 
 

@@ -67,12 +67,12 @@ def test_writes_known_words_of_the_voice_and_reports_copies(home: Path) -> None:
     trained = train(home)
     words = set(trained.payload["vocabulary"])
     written = poetry_lm.write(trained, GenerateOptions(lines=300, seed=1))
-    assert len(written.lines) == 300
-    assert all(word in words for line in written.lines for word in line.split())
-    assert all(line.split() for line in written.lines)
-    assert not {"<start>", "<end>", "<unknown>"} & {word for line in written.lines for word in line.split()}
+    assert len(written.extra["lines"]) == 300
+    assert all(word in words for line in written.extra["lines"] for word in line.split())
+    assert all(line.split() for line in written.extra["lines"])
+    assert not {"<start>", "<end>", "<unknown>"} & {word for line in written.extra["lines"] for word in line.split()}
     assert written == poetry_lm.write(trained, GenerateOptions(lines=300, seed=1))
-    assert written.lines != poetry_lm.write(trained, GenerateOptions(lines=300, seed=2)).lines
+    assert written.extra["lines"] != poetry_lm.write(trained, GenerateOptions(lines=300, seed=2)).extra["lines"]
 
 
 def test_a_copied_line_is_known_for_one(home: Path) -> None:
@@ -85,8 +85,8 @@ def test_a_copied_line_is_known_for_one(home: Path) -> None:
 
 def test_the_prime_begins_the_first_line_and_strangers_are_named(home: Path) -> None:
     written = poetry_lm.write(train(home), GenerateOptions(lines=3, seed=1, prime="The wall, quixotic"))
-    assert written.lines[0].startswith("the wall quixotic")
-    assert not written.lines[1].startswith("the wall quixotic")
+    assert written.extra["lines"][0].startswith("the wall quixotic")
+    assert not written.extra["lines"][1].startswith("the wall quixotic")
     assert written.unknown == ["quixotic"]
 
 
@@ -96,7 +96,7 @@ def test_mean_length_is_that_of_the_corpus(home: Path) -> None:
     training.train(lambda _: None, pytest.fail)
     trained = load(home / "checkpoints/poetry-lm/test/best.safetensors")
     written = poetry_lm.write(trained, GenerateOptions(lines=1000, seed=0))
-    mean = sum(len(line.split()) for line in written.lines) / 1000
+    mean = sum(len(line.split()) for line in written.extra["lines"]) / 1000
     assert mean == pytest.approx(trained.payload["words_a_line"], rel=0.1)
 
 
@@ -176,7 +176,7 @@ def test_a_path_means_the_same_file_from_any_folder(tmp_path: Path, monkeypatch:
     "options", [{"temperature": 1e-320}, {"temperature": 1e-42}, {"temperature": 1e300}, {"top_p": 1e-300}]
 )
 def test_no_setting_breaks_the_dice(options: dict, home: Path) -> None:
-    assert len(poetry_lm.write(train(home), GenerateOptions(**options)).lines) == 4
+    assert len(poetry_lm.write(train(home), GenerateOptions(**options)).extra["lines"]) == 4
 
 
 def test_a_prime_that_is_no_text_is_refused(home: Path) -> None:
