@@ -469,8 +469,10 @@ TASK = Task(
     build=build,
     build_model=build_model,
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate wiki-lm", corpus=evaluated),
-    uses={"generate": Action(GenerateOptions, write, 'rnn generate wiki --prime "the king of" --length 60')},
+    uses={
+        "generate": Action(GenerateOptions, write, 'rnn generate wiki --prime "the king of" --length 60'),
+        "score": scorer(lambda trained: sentence(trained, trained.config.first_token)),
+    },
     presets={"book": BOOK},
-    uses={"score": scorer(lambda trained: sentence(trained, trained.config.first_token))},
     word_vectors=2,
 )
