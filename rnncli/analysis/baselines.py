@@ -20,7 +20,7 @@ def of_poetry(trained: Trained, options: poetry_lm.EvaluateOptions) -> Rows:
 
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     training, held_out = (
-        [vocabulary.decode(vocabulary.encode(line)) for line in lines]
+        [vocabulary.decode(vocabulary.encode(line.words)) for line in lines]
         for lines in (poetry_lm.training_verse(trained).training, poetry_lm.evaluation_lines(trained, options))
     )
     rows = {"unigram": unigram(training, held_out)}

@@ -13,6 +13,7 @@ from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.scoring import scorer, sentence
+from rnncli.tasks.voices import known_labels, label_number, labels_of, payload_of, voices_option
 from rnncli.tasks.words import WordSettings, settle_words, start_from_vectors
 from rnncli.tasks.writing import (
     Draft,
@@ -21,7 +22,6 @@ from rnncli.tasks.writing import (
     Written,
     before_stop,
     joined_words,
-    label_number,
     printable,
     write_on,
 )
@@ -30,6 +30,7 @@ from rnncli.training.settings import option, retuned
 if TYPE_CHECKING:
     from torch import nn
 
+    from rnncli.data.batching import Sentences
     from rnncli.training.experiment import Experiment, Metrics
 
 TOKENIZER = "verse-words"
@@ -46,6 +47,7 @@ class PoetryConfig(WordSettings):
     corpus: tuple[str, ...] = option(
         (), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA)
     )
+    voices: bool = voices_option()
     word_dropout: float = option(0.1, "Share of the words read that are blanked in training.", least=0, most=0.99)
     embedding_dropout: float = option(0.7, "Dropout on the word vectors.", least=0, most=0.99)
     output_dropout: float = option(0.7, "Dropout on the top layer.", least=0, most=0.99)
@@ -86,17 +88,24 @@ BOOK = {
 }
 
 
+class Line(NamedTuple):
+    """A line of verse."""
+
+    words: list[str]
+    voice: str  # the name of the corpus it is from
+
+
 class Verse(NamedTuple):
-    """A corpus taken apart: lines of words, the training ones and those held out."""
+    """A corpus taken apart: the lines to learn from, and those held out."""
 
     name: str
-    training: list[list[str]]
-    held_out: list[list[str]]
+    training: list[Line]
+    held_out: list[Line]
 
     @property
     def fingerprint(self) -> str:
         """A hash of all its words in their places: whether a text is still the same."""
-        text = "\n".join(" ".join(line) for lines in (self.training, self.held_out) for line in lines)
+        text = "\n".join(" ".join(line.words) for lines in (self.training, self.held_out) for line in lines)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -122,7 +131,7 @@ def read_verse(specs: Sequence[str], hold_out: int) -> Verse:
     return Verse(" + ".join(corpus.name for corpus in corpora), training, held_out)
 
 
-def _lines(corpus: Corpus) -> list[list[str]]:
+def _lines(corpus: Corpus) -> list[Line]:
     lines = []
     for number, line in enumerate(corpus.text.splitlines(), start=1):
         words = TOKENIZERS[TOKENIZER](line)
@@ -132,7 +141,7 @@ def _lines(corpus: Corpus) -> list[list[str]]:
                 f"break lines at {LONGEST_LINE:,} words or fewer"
             )
         if words:
-            lines.append(words)
+            lines.append(Line(words, corpus.name))
     return lines
 
 
@@ -145,24 +154,25 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
     """Read the corpus, make the vocabulary and the batches, and a fresh model."""
     import torch
 
-    from rnncli.data.batching import Sentences
     from rnncli.training.experiment import Experiment
     from rnncli.training.losses import language_loss
     from rnncli.training.metrics import prediction_metrics
 
     verse = read_verse(config.corpus, config.hold_out)
-    vocabulary = Vocabulary.of(verse.training, config.min_count)
+    vocabulary = Vocabulary.of((line.words for line in verse.training), config.min_count)
     if not vocabulary.words:
         raise UsageError(f"{verse.name}: no word comes {config.min_count} times: take --min-count 1, or more text")
+    labels = labels_of((line.voice for line in verse.training), config.voices)
     payload = {
         "corpus": verse.name,
         "fingerprint": verse.fingerprint,
         "tokenizer": TOKENIZER,
         "vocabulary": list(vocabulary.tokens),
-        "words_a_line": sum(map(len, verse.training)) / len(verse.training),
+        "words_a_line": sum(len(line.words) for line in verse.training) / len(verse.training),
+        **payload_of(labels),
     }
     training, held_out = (
-        Sentences.of([vocabulary.encode(line) for line in lines]).to(torch.device(device))
+        sentences(lines, vocabulary, labels).to(torch.device(device))
         for lines in (verse.training, verse.held_out or verse.training)
     )
     model: Any = build_model(config, payload).to(device)
@@ -172,19 +182,28 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
         begin=lambda: start_from_vectors(config, model, vocabulary.tokens),
         batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
         batches_per_epoch=-(-len(verse.training) // config.batch_size),
-        about=_about(verse, vocabulary),
+        about=_about(verse, vocabulary, labels),
         loss=partial(language_loss, smoothing=config.label_smoothing),
         validate=lambda model: prediction_metrics(model, held_out.in_order(64)),
         payload=payload,
-        tensors={"line_keys": torch.tensor(sorted({line_key(line) for line in verse.training}))},
+        tensors={"line_keys": torch.tensor(sorted({line_key(line.words) for line in verse.training}))},
     )
 
 
-def _about(verse: Verse, vocabulary: Vocabulary) -> str:
+def sentences(lines: Sequence[Line], vocabulary: Vocabulary, labels: Sequence[str]) -> "Sentences":
+    """Lines by number, each with the number of its label, where labels are given."""
+    from rnncli.data.batching import Sentences
+
+    numbers = [vocabulary.encode(line.words) for line in lines]
+    return Sentences.of(numbers, [labels.index(line.voice) for line in lines] if labels else None)
+
+
+def _about(verse: Verse, vocabulary: Vocabulary, labels: Sequence[str]) -> str:
     held_out = f"{len(verse.held_out):,} held out" if verse.held_out else "none held out, validation on the same"
     by_default = verse.name == "hillside" and not available("frost")
     other = "; Robert Frost instead: rnn data get frost" if by_default else ""
-    return f"{verse.name}: {len(verse.training):,} lines to learn, {held_out}, {len(vocabulary):,} words{other}"
+    voices = f", {len(labels)} voices" if labels else ""
+    return f"{verse.name}: {len(verse.training):,} lines to learn, {held_out}, {len(vocabulary):,} words{voices}{other}"
 
 
 def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module":
@@ -200,6 +219,7 @@ def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module"
         spellings=config.spellings(payload["vocabulary"]),
         softmax=config.softmax,
         frozen=config.freeze_embeddings,
+        labels=len(payload.get("labels", ())),
         backend=config.backend,
     )
 
@@ -265,7 +285,7 @@ class EvaluateOptions:
     corpus: tuple[str, ...] = option((), "Evaluate on all lines of this text, not on the held-out ones.")
 
 
-def evaluation_lines(trained: Trained, options: EvaluateOptions) -> list[list[str]]:
+def evaluation_lines(trained: Trained, options: EvaluateOptions) -> list[Line]:
     """The lines to evaluate on: those of another corpus, or those that training held out."""
     if options.corpus:
         return read_verse(options.corpus, 0).training
@@ -285,17 +305,28 @@ def training_verse(trained: Trained) -> Verse:
 
 
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
-    """Loss, perplexity, accuracy over all predicted words, and the share of them that are UNKNOWN."""
-    from rnncli.data.batching import Sentences
+    """Loss, perplexity, accuracy over all predicted words, and the share of them that are UNKNOWN.
+
+    Lines of corpora that are named as the model's voices are read in those, and each voice's perplexity is told, too;
+    others are read in nobody's.
+    """
     from rnncli.training.metrics import prediction_metrics
 
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
-    lines = [vocabulary.encode(line) for line in evaluation_lines(trained, options)]
     device = next(trained.model.parameters()).device
-    words = sum(map(len, lines))
+    lines = evaluation_lines(trained, options)
+    voices = {line.voice for line in lines}
+    labels = known_labels(trained) if voices <= set(known_labels(trained)) else []
+
+    def measure(lines: Sequence[Line]) -> "Metrics":
+        return prediction_metrics(trained.model, sentences(lines, vocabulary, labels).to(device).in_order(64))
+
+    words = [word for line in lines for word in vocabulary.encode(line.words)]
+    apart = {label: [line for line in lines if line.voice == label] for label in labels if len(voices) > 1}
     return {
-        **prediction_metrics(trained.model, Sentences.of(lines).to(device).in_order(64)),
-        "unknown": sum(line.count(UNKNOWN) for line in lines) / words,
+        **measure(lines),
+        **{f"perplexity_{label}": measure(own)["perplexity"] for label, own in apart.items() if own},
+        "unknown": words.count(UNKNOWN) / len(words),
         "lines": len(lines),
     }
 

@@ -12,6 +12,7 @@ from rnncli.data.text import read_text
 from rnncli.data.vocabulary import END, SPECIALS
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Trained
+from rnncli.tasks.voices import label_number
 from rnncli.training.settings import option
 
 if TYPE_CHECKING:
@@ -151,24 +152,22 @@ class Written:
                 yield "\n"
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """All of it as plain values."""
+    def texts(self) -> list[str]:
+        """The texts themselves."""
         for _ in self.stream or ():
             pass
-        texts = [draft.facts for draft in self.drafts]
+        return [draft.text for draft in self.drafts]
+
+    @property
+    def lines(self) -> list[str]:
+        """Their lines that are not empty."""
+        return [line for text in self.texts for line in text.split("\n") if line]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        texts = [draft.facts for draft in self.drafts if self.texts]
         return {"texts": texts, "unknown": self.unknown, "seed": self.seed, **self.extra}
-
-
-def label_number(trained: Trained, label: str | None) -> int | None:
-    """The number of a voice by its label; raises UsageError, which names those that there are, for any other."""
-    known: Sequence[str] = trained.payload.get("labels", ())
-    if label is None:
-        return None
-    if not known:
-        raise UsageError(f"{trained.source} learned no voices apart: leave --label out")
-    if label not in known:
-        raise UsageError(f"{trained.source} knows no voice {label!r}: its labels are {', '.join(known)}")
-    return known.index(label)
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,10 @@ def test_the_best_discount_is_best_on_the_training_lines() -> None:
 
 def test_frost_s_trigram_has_the_published_perplexity(real_corpora: Path) -> None:
     verse = read_verse([str(real_corpora / "robert_frost.txt")], hold_out=10)
-    vocabulary = Vocabulary.of(verse.training, min_count=2)
+    vocabulary = Vocabulary.of((line.words for line in verse.training), min_count=2)
     training, held_out = (
-        [vocabulary.decode(vocabulary.encode(line)) for line in lines] for lines in (verse.training, verse.held_out)
+        [vocabulary.decode(vocabulary.encode(line.words)) for line in lines]
+        for lines in (verse.training, verse.held_out)
     )
     assert KneserNeyModel(training, 0.1).metrics(held_out)["perplexity"] == pytest.approx(251, abs=0.5)
     assert best_discount(training) == 0.9

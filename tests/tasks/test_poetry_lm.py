@@ -26,14 +26,14 @@ def test_lines_are_taken_apart_as_the_book_does(tmp_path: Path) -> None:
     file = tmp_path / "verse.txt"
     file.write_text('Two roads -- "diverged",\n\n  in a YELLOW wood!\n...\nAnd sorry: I couldn\'t\n', encoding="utf-8")
     verse = poetry_lm.read_verse([str(file)], hold_out=3)
-    assert verse.training == [["two", "roads", "diverged"], ["in", "a", "yellow", "wood"]]
-    assert verse.held_out == [["and", "sorry", "i", "couldnt"]]
+    assert [line.words for line in verse.training] == [["two", "roads", "diverged"], ["in", "a", "yellow", "wood"]]
+    assert [line.words for line in verse.held_out] == [["and", "sorry", "i", "couldnt"]]
 
 
 def test_frost_has_the_sizes_that_were_published(real_corpora: Path) -> None:
     verse = poetry_lm.read_verse([str(real_corpora / "robert_frost.txt")], hold_out=10)
     assert (len(verse.training), len(verse.held_out)) == (1293, 143)
-    assert len(Vocabulary.of(verse.training, min_count=2)) - 3 == 818
+    assert len(Vocabulary.of((line.words for line in verse.training), min_count=2)) - 3 == 818
 
 
 @pytest.mark.parametrize(
@@ -67,26 +67,26 @@ def test_writes_known_words_of_the_voice_and_reports_copies(home: Path) -> None:
     trained = train(home)
     words = set(trained.payload["vocabulary"])
     written = poetry_lm.write(trained, GenerateOptions(lines=300, seed=1))
-    assert len(written.extra["lines"]) == 300
-    assert all(word in words for line in written.extra["lines"] for word in line.split())
-    assert all(line.split() for line in written.extra["lines"])
-    assert not {"<start>", "<end>", "<unknown>"} & {word for line in written.extra["lines"] for word in line.split()}
+    assert len(written.lines) == 300
+    assert all(word in words for line in written.lines for word in line.split())
+    assert all(line.split() for line in written.lines)
+    assert not {"<start>", "<end>", "<unknown>"} & {word for line in written.lines for word in line.split()}
     assert written == poetry_lm.write(trained, GenerateOptions(lines=300, seed=1))
-    assert written.extra["lines"] != poetry_lm.write(trained, GenerateOptions(lines=300, seed=2)).extra["lines"]
+    assert written.lines != poetry_lm.write(trained, GenerateOptions(lines=300, seed=2)).lines
 
 
 def test_a_copied_line_is_known_for_one(home: Path) -> None:
     trained = train(home)
     keys = set(trained.tensors["line_keys"].tolist())
     verse = poetry_lm.training_verse(trained)
-    assert all(poetry_lm.line_key(line) in keys for line in verse.training)
-    assert not any(poetry_lm.line_key(line) in keys for line in verse.held_out)
+    assert all(poetry_lm.line_key(line.words) in keys for line in verse.training)
+    assert not any(poetry_lm.line_key(line.words) in keys for line in verse.held_out)
 
 
 def test_the_prime_begins_the_first_line_and_strangers_are_named(home: Path) -> None:
     written = poetry_lm.write(train(home), GenerateOptions(lines=3, seed=1, prime="The wall, quixotic"))
-    assert written.extra["lines"][0].startswith("the wall quixotic")
-    assert not written.extra["lines"][1].startswith("the wall quixotic")
+    assert written.lines[0].startswith("the wall quixotic")
+    assert not written.lines[1].startswith("the wall quixotic")
     assert written.unknown == ["quixotic"]
 
 
@@ -96,7 +96,7 @@ def test_mean_length_is_that_of_the_corpus(home: Path) -> None:
     training.train(lambda _: None, pytest.fail)
     trained = load(home / "checkpoints/poetry-lm/test/best.safetensors")
     written = poetry_lm.write(trained, GenerateOptions(lines=1000, seed=0))
-    mean = sum(len(line.split()) for line in written.extra["lines"]) / 1000
+    mean = sum(len(line.split()) for line in written.lines) / 1000
     assert mean == pytest.approx(trained.payload["words_a_line"], rel=0.1)
 
 
@@ -116,7 +116,7 @@ def test_the_loss_is_the_mean_over_all_words_and_ends(home: Path) -> None:
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     loss, count = 0.0, 0
     for line in poetry_lm.training_verse(trained).held_out:
-        numbers = vocabulary.encode(line)
+        numbers = vocabulary.encode(line.words)
         logits, _ = trained.model(torch.tensor([0, *numbers])[:, None])
         shares = logits[:, 0].log_softmax(-1)
         loss -= sum(float(shares[place, token].detach()) for place, token in enumerate([*numbers, 1]))
@@ -176,7 +176,7 @@ def test_a_path_means_the_same_file_from_any_folder(tmp_path: Path, monkeypatch:
     "options", [{"temperature": 1e-320}, {"temperature": 1e-42}, {"temperature": 1e300}, {"top_p": 1e-300}]
 )
 def test_no_setting_breaks_the_dice(options: dict, home: Path) -> None:
-    assert len(poetry_lm.write(train(home), GenerateOptions(**options)).extra["lines"]) == 4
+    assert len(poetry_lm.write(train(home), GenerateOptions(**options)).lines) == 4
 
 
 def test_a_prime_that_is_no_text_is_refused(home: Path) -> None:
