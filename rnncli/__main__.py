@@ -10,6 +10,9 @@ from typer.exceptions import TyperException
 
 from rnncli.errors import Interrupted, RnnError
 
+LAUNCHED = "TORCHELASTIC_RUN_ID"
+"""The environment variable by which a process knows that torchrun has started it."""
+
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (the process's own by default); returns its exit code."""
@@ -49,12 +52,20 @@ def _fail(text: str, code: int) -> int:
 
 
 def _say(text: str) -> None:
+    if LAUNCHED in os.environ:  # one of several processes, of which one speaks
+        from rnncli.training.distributed import speaks
+
+        if not speaks():
+            return
+        text = text if os.environ.get("RANK") == "0" else f"\n{text}"  # below the bar of the first one
     with contextlib.suppress(OSError):  # the terminal may be gone
         print(text, file=sys.stderr)
 
 
 def main() -> None:
     """The `rnn` command."""
+    if LAUNCHED in os.environ:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # each process warns of what is as it should be
     sys.exit(run())
 
 

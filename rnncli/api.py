@@ -1,5 +1,6 @@
 """The Python API: train a task, load what was trained, use it. The command line calls these same functions."""
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -8,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnncli import __version__
-from rnncli.errors import UsageError
+from rnncli.data.corpora import from_stdin
+from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained, from_plain, plain
+from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
 from rnncli.training.randomness import seed_everything
-from rnncli.training.runs import Run, all_runs, load_for_resume, load_model, new_run
+from rnncli.training.runs import Run, RunElsewhere, all_runs, load_for_resume, load_model, new_run
 from rnncli.training.session import Session
 from rnncli.training.settings import check_limits
 
@@ -170,13 +173,34 @@ def pick_device(asked: str) -> str:
     """
     import torch
 
+    several = distributed.world() > 1
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     device = ("cuda" if there["cuda"] else "cpu") if asked == "auto" else asked
     if not there[device]:
         raise UsageError(f"--device {asked}: torch finds no such device here; use --device cpu or auto")
+    if several and device == "mps":
+        raise UsageError("--device mps is for one process alone; use --device cpu")
     if device == "cuda":
         torch.backends.cudnn.allow_tf32 = False
+        if several:
+            _take_own_device(torch.cuda.device_count())
     return device
+
+
+def _take_own_device(count: int) -> None:
+    """Let each of this machine's processes work on a CUDA device of its own; raises UsageError for too few."""
+    import torch
+
+    place, here = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    if here > count:
+        raise UsageError(f"{here} processes on a machine with {count} CUDA devices: start {count}, or use --device cpu")
+    torch.cuda.set_device(place)
+
+
+def _check_corpus(config: Any) -> None:
+    """Raise UsageError for standard input, where several processes would read it."""
+    if distributed.world() > 1 and any(map(from_stdin, getattr(config, "corpus", ()))):
+        raise UsageError("--corpus -: standard input serves one process alone; name a file")
 
 
 def _check_precision(asked: str, device: str) -> None:
@@ -192,11 +216,13 @@ class Training:
     """A training of a task that is ready to go: `train` it.
 
     `Training.start` begins a new run; `Training.resume` takes one up again. Both seed every generator of the process,
-    and hold the run for themselves until `train` returns or the process ends.
+    and hold the run for themselves until `train` returns or the process ends. Inside of
+    `rnncli.training.distributed.together`, several processes train as one.
     """
 
     def __init__(self, task: Task, config: RecurrentSettings) -> None:
         self.task, self.config = task, config
+        _check_corpus(config)
         self.device = pick_device(config.device)
         _check_precision(config.precision, self.device)
         seed_everything(config.seed)
@@ -209,9 +235,11 @@ class Training:
     def start(cls, task: str, config: RecurrentSettings, name: str | None = None) -> "Training":
         """Begin a new run, named by `name` or by date, time and cell, and save it as it begins."""
         training = cls(TASKS[task], TASKS[task].settle(config))
-        training.begun = training.experiment.begin()
-        training._hold(new_run(task, training.config.label, name))
+        training.begun = distributed.from_first(training.experiment.begin)
+        distributed.same_weights(training.experiment.model)
+        training._hold(distributed.from_first(lambda: new_run(task, training.config.label, name)))
         training.session.save()
+        distributed.remember(training.run.name)
         return training
 
     @classmethod
@@ -221,9 +249,10 @@ class Training:
         `changes` are settings given anew. Raises UsageError for one that would make it another run, and where the
         text it learned from has changed; RnnError while another process trains it.
         """
+        run = _writable(run)
         with ExitStack() as held:
             held.enter_context(run.locked())
-            found, warning = load_for_resume(run)
+            found, warning = distributed.from_first(lambda: load_for_resume(run))
             task = TASKS[run.task]
             before = from_plain(task.Config, found.header["config"])
             check_limits(replace(before, **_allowed(before, changes)))
@@ -233,6 +262,7 @@ class Training:
             training._held = held.pop_all()
         training._sit_down(run)
         training.session.resume(found)
+        distributed.remember(run.name)
         return training, warning
 
     def train(self, listen: Callable[[Event], None], warn: Callable[[str], None]) -> None:
@@ -241,19 +271,28 @@ class Training:
             self.session.train(listen, warn)
 
     def _hold(self, run: Run) -> None:
+        run = _writable(run)
         self._held.enter_context(run.locked())
         self._sit_down(run)
 
     def _sit_down(self, run: Run) -> None:
         self.run = run
+        payload = dict(self.experiment.payload)
+        if payload != distributed.from_first(lambda: payload):
+            raise RnnError("the text that this process reads is not that of the first one: give all the same")
         identity = {
             "task": self.task.name,
             "rnn": __version__,
             "config": plain(self.config),
             "monitor": self.experiment.monitor,
-            "payload": dict(self.experiment.payload),
+            "payload": payload,
         }
         self.session = Session(self.trainer, run, identity)
+
+
+def _writable(run: Run) -> Run:
+    """The run, to be written by the first of several processes alone."""
+    return run if distributed.is_first() else RunElsewhere(run.folder)
 
 
 def _allowed(before: RecurrentSettings, changes: dict[str, Any]) -> dict[str, Any]:

@@ -23,16 +23,24 @@ def _verb(task: Task) -> Callable[..., None]:
         flags: Flags, preset: str | None, config: Path | None, name: str | None, resume: bool, as_json: bool
     ) -> None:
         from rnncli.api import Training
+        from rnncli.training.distributed import begun, from_first, is_first, together
 
-        if resume:
-            if preset or config:
-                raise UsageError("--resume goes on with the settings of the run: leave --preset and --config out")
-            training, warning = Training.resume(_run_to_resume(task.name, name), flags)
-            if warning:
-                warn(warning)
-        else:
-            training = Training.start(task.name, resolve(task, flags, preset, config), name)
-        _train(training, resumed=resume, as_json=as_json)
+        if resume and (preset or config):
+            raise UsageError("--resume goes on with the settings of the run: leave --preset and --config out")
+        with together():
+            before = begun()  # by processes that torchrun has started anew, on the same command
+            if resume or before:
+                run = from_first(lambda: _run_to_resume(task.name, before or name))
+                training, warning = Training.resume(run, flags if resume else {})
+                if warning and is_first():
+                    warn(warning)
+            else:
+                training = Training.start(task.name, resolve(task, flags, preset, config), name)
+            if is_first():
+                _train(training, resumed=bool(resume or before), as_json=as_json)
+            else:
+                _expected(training)  # a few steps, which all take part in
+                training.train(lambda _: None, lambda _: None)
 
     train.__doc__ = task.summary
     presets = ", ".join(task.presets) or "none"
@@ -127,13 +135,19 @@ def best_record(training: "Training") -> dict[str, float]:
 
 
 def _what_is_trained(training: "Training") -> str:
+    from rnncli.training.distributed import world
+
     model: Any = training.experiment.model
     count = sum(parameter.numel() for parameter in training.trainer.learned)
     stack = getattr(model, "stack", None)
     if stack is None:
         return f"feed-forward, hidden {training.config.hidden}: {count:,} parameters, on {training.device}"
     sizes = "-".join(str(size) for size in stack.shape.hidden)
-    return f"{stack.cells[0].kind} {sizes}: {count:,} parameters, on {training.device}, {stack.backend_in_use} backend"
+    several = f", {world()} processes" if world() > 1 else ""
+    return (
+        f"{stack.cells[0].kind} {sizes}: {count:,} parameters, on {training.device}, {stack.backend_in_use} backend"
+        f"{several}"
+    )
 
 
 def _warn_of_slow_cells(training: "Training") -> None:

@@ -21,15 +21,36 @@ class Batch(NamedTuple):
     """One step's data."""
 
     inputs: Any  # (T, B) tokens, (T, B, D), or what else a model reads
-    targets: Tensor  # (T, B), or (B, ...) where whole sequences are judged; IGNORED where nothing is asked
+    targets: Tensor  # (T, B), or (B, ...) where sequences are judged whole; IGNORED where nothing is asked
     lengths: Tensor | None = None  # (B,), on the CPU, where a model must not look at padding
     continues: bool = False  # its sequences go on where the batch before stopped: the state is carried over
     labels: Tensor | None = None  # (T, B): whose voice each token is in, where a model knows several
+    whole: bool = False  # sequences are judged whole: targets (B, ...)
+    of: Tensor | None = None  # where it is a part of a batch, the targets of that
+
+    @property
+    def rows(self) -> int:
+        """How many sequences there are, B."""
+        return self.targets.shape[0 if self.whole else 1]
+
+    @property
+    def asked(self) -> Tensor:
+        """Which targets are asked for; of a part, those of the batch that it is a part of."""
+        return (self.targets if self.of is None else self.of) != IGNORED
 
     @property
     def predictions(self) -> int:
-        """How many predictions are asked."""
-        return int((self.targets != IGNORED).sum())
+        """How many predictions are asked; of a part, in the batch that it is a part of."""
+        return int(self.asked.sum())
+
+    def part(self, rows: slice) -> "Batch":
+        """Some of its sequences."""
+        inputs = self.inputs[:, rows].contiguous() if isinstance(self.inputs, Tensor) else self.inputs.columns(rows)
+        targets = (self.targets[rows] if self.whole else self.targets[:, rows]).contiguous()
+        lengths = None if self.lengths is None else self.lengths[rows]
+        labels = None if self.labels is None else self.labels[:, rows].contiguous()
+        of = self.targets if self.of is None else self.of
+        return self._replace(inputs=inputs, targets=targets, lengths=lengths, labels=labels, of=of)
 
     def windows(self, steps: int) -> Iterator["Batch"]:
         """The batch in windows of `steps` steps, each continuing the one before; 0 leaves it whole.
@@ -41,9 +62,9 @@ class Batch(NamedTuple):
             return
         for begin in range(0, len(self.inputs), steps):
             window = slice(begin, begin + steps)
-            labels = None if self.labels is None else self.labels[window]
+            labels, of = (None if each is None else each[window] for each in (self.labels, self.of))
             continues = self.continues or begin > 0
-            yield Batch(self.inputs[window], self.targets[window], continues=continues, labels=labels)
+            yield Batch(self.inputs[window], self.targets[window], continues=continues, labels=labels, of=of)
 
 
 class Sequences(ABC):

@@ -82,6 +82,11 @@ class Tokens(NamedTuple):
         grams = Ragged(*(part.to(device) for part in grams))
         return Tokens(tags.to(device), words.to(device), forms.to(device), grams)
 
+    def columns(self, rows: slice) -> "Tokens":
+        """Some of the sequences, with the spellings of all."""
+        tags, words, forms = (each[:, rows].contiguous() for each in self[:3])
+        return Tokens(tags, words, forms, self.grams)
+
 
 class Counts(NamedTuple):
     """How often each entry of a lexicon is met in some sequences."""
@@ -221,4 +226,4 @@ class Labelled(Sequences):
             targets = self.targets[rows]
         padding = bool((lengths != lengths[0]).any())
         tokens = self.features.tokens(rows).to(self.device)
-        return Batch(tokens, targets.to(self.device), lengths if padding else None)
+        return Batch(tokens, targets.to(self.device), lengths if padding else None, whole=not self.by_word)

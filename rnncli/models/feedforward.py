@@ -17,6 +17,6 @@ class FeedForward(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(inputs, classes))
 
     def forward(self, x: Tensor, states: None = None, lengths: None = None) -> tuple[Tensor, None]:
-        """Score x (B, n): logits (B, K); there is no state, and None stands in its place."""
+        """Score x (..., n): logits (..., K); there is no state, and None stands in its place."""
         del lengths  # all inputs are there, always
         return self.layers(x), states

@@ -102,10 +102,10 @@ def sequences(strings: "Tensor") -> "Batch":
 
 
 def wholes(strings: "Tensor") -> "Batch":
-    """A batch of bit strings (N, bits) for a feed-forward net: all bits at once, and the parity of all."""
+    """A batch of bit strings (N, bits) for a feed-forward net: all bits in one step, and the parity of all."""
     from rnncli.data.batching import Batch
 
-    return Batch(2.0 * strings - 1.0, strings.sum(1) % 2)
+    return Batch(2.0 * strings[None] - 1.0, strings.sum(1)[None] % 2)
 
 
 def build(config: ParityConfig, device: str) -> "Experiment":
@@ -185,13 +185,11 @@ def validate(model: "nn.Module", batch: "Batch", long: "Batch | None") -> "Metri
 
 
 def last_step_metrics(logits: "Tensor", targets: "Tensor") -> "Metrics":
-    """Mean loss of all labels, and the share of strings whose last label is right; without steps: their only one."""
+    """Mean loss of all labels, and the share of strings whose last label is right."""
     from rnncli.training.losses import cross_entropy_sum
 
     loss = float(cross_entropy_sum(logits, targets)) / targets.numel()
-    if logits.dim() == 3:
-        logits, targets = logits[-1], targets[-1]
-    return {"loss": loss, "accuracy": float((logits.argmax(-1) == targets).double().mean())}
+    return {"loss": loss, "accuracy": float((logits[-1].argmax(-1) == targets[-1]).double().mean())}
 
 
 def margin(logits: "Tensor", targets: "Tensor") -> float:

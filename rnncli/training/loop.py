@@ -12,6 +12,7 @@ from torch import Tensor
 from rnncli.data.batching import Batch
 from rnncli.errors import RnnError
 from rnncli.models.stack import States, detach
+from rnncli.training import distributed
 from rnncli.training.experiment import Experiment, Metrics
 from rnncli.training.optimizers import make_optimizer, optimizer_tensors, restore_optimizer
 from rnncli.training.randomness import random_state, restore_random_state
@@ -78,6 +79,8 @@ class Trainer:
         self.optimizer = make_optimizer(self.learned, settings)
         self.progress = Progress()
         self.carried: States | None = None
+        self.rows = 0  # of the last batch, all processes' together
+        self.loss = distributed.parallel(self.model, experiment.loss)
 
     @property
     def planned_steps(self) -> int:
@@ -110,14 +113,15 @@ class Trainer:
         began, progress = time.perf_counter(), self.progress
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
+        distributed.draw_apart(self.settings.seed, progress.step)
         count = batch.predictions
-        loss, states = self._backward(batch, count)
+        loss, states = self._backward(distributed.share(batch), count)
         value = self._clip(loss)
         progress.lr = learning_rate(self.settings, progress.step, progress.epoch, self.planned_steps, progress.drops)
         for group in self.optimizer.param_groups:
             group["lr"] = progress.lr
         self.optimizer.step()
-        self.carried = states
+        self.carried, self.rows = states, batch.rows
         progress.index += 1
         progress.step += 1
         progress.loss_sum += value * count
@@ -128,24 +132,27 @@ class Trainer:
     def _backward(self, batch: Batch, count: int) -> tuple[Tensor, States | None]:
         """Gather the gradient of the batch's mean loss, window by window where backpropagation is truncated.
 
+        The loss is that of our share; the gradients, which `parallel` makes means over the processes, are everybody's.
+
         Where parts learn apart, the loss is the mean of their losses, and each part has the gradient of its own.
         """
         states = self.carried if batch.continues else None
         loss = torch.zeros((), device=batch.targets.device)
         for window in batch.windows(self.settings.bptt):
-            outcome = self.experiment.loss(self.model, window, states)
+            outcome = self.loss(window, states)
             share = outcome.loss_sum / max(1, count)
-            (share * len(self.parts)).backward()
+            (share * len(self.parts) * distributed.world()).backward()
             loss = loss + share.detach()
             states = None if outcome.states is None else detach(outcome.states)
         return loss, states
 
     def _clip(self, loss: Tensor) -> float:
-        """Scale each part's gradient to the allowed norm (Pascanu et al. 2013); returns the loss as a number."""
+        """Scale each part's gradient to the allowed norm (Pascanu et al. 2013); returns the loss of all as a number."""
         norms = [
             torch.nn.utils.get_total_norm([each.grad for each in part if each.grad is not None]) for part in self.parts
         ]
         value, *sizes = torch.stack([loss.detach(), *norms]).tolist()
+        (value,) = distributed.totals(value)
         size = next((size for size in sizes if not math.isfinite(size)), 0.0)
         if not (math.isfinite(value) and math.isfinite(size)):
             progress = self.progress
@@ -171,7 +178,8 @@ class Trainer:
         began, progress = time.perf_counter(), self.progress
         self.model.eval()
         with torch.no_grad():
-            metrics: Metrics = self.experiment.validate(self.model)
+            measured: Metrics = self.experiment.validate(self.model)
+        metrics = distributed.from_first(lambda: measured)  # so that all decide alike
         value = metrics[self.experiment.monitor]
         gain = -value if self.experiment.higher_is_better else value
         better = math.isfinite(gain) and (progress.best is None or gain < progress.best)
@@ -204,7 +212,7 @@ class Trainer:
                 return f"no gain in {progress.stale} validations"
         if progress.epoch >= settings.epochs:
             return "done"
-        if settings.max_time and progress.seconds >= settings.max_time:
+        if settings.max_time and distributed.greatest(progress.seconds)[0] >= settings.max_time:
             return f"{settings.max_time:g} s are over"
         return ""
 
@@ -216,6 +224,7 @@ class Trainer:
         """Draw new weights and forget the optimizer's averages; the steps and seconds spent still count."""
         progress = self.progress
         self.experiment.reset()
+        distributed.same_weights(self.model)
         self.optimizer = make_optimizer(self.learned, self.settings)
         self.carried = None
         progress.restarts, progress.restarted = progress.restarts + 1, progress.step
@@ -227,7 +236,7 @@ class Trainer:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
         tensors |= {f"random.{name}": value for name, value in random_state().items()}
-        for place, state in enumerate(self.carried or []):
+        for place, state in enumerate(distributed.whole_states(self.carried or [], self.rows)):
             tensors |= {f"carried.{place}.{part}": value for part, value in enumerate(state)}
         return {"progress": asdict(self.progress)}, tensors
 
@@ -244,10 +253,12 @@ class Trainer:
             return None
         model: Any = self.model
         device = self.learned[0].device
-        return [
+        whole = [
             type(first)(*(tensors[f"{place}.{part}"].to(device) for part in range(len(first))))
             for place, first in enumerate(model.initial_states(1))
         ]
+        self.rows = len(whole[0][0])
+        return distributed.share_states(whole)
 
 
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

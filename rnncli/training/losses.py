@@ -48,7 +48,7 @@ def committee_loss(
     that their gradients do not depend on how much the others are asked.
     """
     logits, states = model(batch.inputs, states, batch.lengths)
-    targets, asked = batch.targets, batch.targets != IGNORED
+    targets, asked = batch.targets, batch.asked
     each = F.cross_entropy(
         logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none", label_smoothing=smoothing
     ).view_as(targets)

@@ -103,6 +103,27 @@ class Run:
             raise RnnError(f"cannot write {self.metrics}: {error.strerror}") from None
 
 
+class RunElsewhere(Run):
+    """A run that another process of the same training writes; here nothing is."""
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold nothing: the other process does."""
+        yield
+
+    def save(self, data: bytes) -> None:
+        """Save nothing."""
+
+    def save_best(self, data: bytes) -> None:
+        """Save nothing."""
+
+    def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write nothing."""
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+
 class Summary(NamedTuple):
     """How a run stands, in the words of a table."""
 

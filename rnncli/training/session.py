@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import Interrupted, RnnError
+from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint, to_bytes
 from rnncli.training.interrupts import noted_interrupts
 from rnncli.training.loop import Event, NotFinite, Stepped, Trainer, Validated
@@ -52,12 +53,14 @@ class Session:
                     if isinstance(event, Validated):
                         self._note(event, warn)
                     elif isinstance(event, Stepped):
-                        if interrupts.received:
-                            self._stop(interrupts.received)
-                        if time.monotonic() - self._saved_at >= self.trainer.settings.save_every:
+                        waited = time.monotonic() - self._saved_at
+                        number, waited = distributed.greatest(interrupts.received, waited)
+                        if number:
+                            self._stop(int(number))
+                        if waited >= self.trainer.settings.save_every:
                             self._save(warn)
             except NotFinite:
-                self.save()  # the state before that step is sound
+                self._save_for_good()  # the state before that step is sound
                 raise
             except torch.OutOfMemoryError:
                 self._save_best()
@@ -65,12 +68,17 @@ class Session:
             self.save()
 
     def save(self) -> None:
-        """Write the newest state, and the best one where it is not on disk yet."""
+        """Write the newest state, and the best one where it is not on disk yet; of several processes, all take part."""
         newest, progress = to_bytes(*self._state()), self.trainer.progress
         self.run.save(newest)
         # at the best step the newest state has the same weights, and knows how the run ended
         self._save_best(newest if progress.best_step == progress.step != progress.restarted else None)
         self._saved_at = time.monotonic()
+
+    def _save_for_good(self) -> None:
+        """Save, and wait until that is done: where one process of several ends, the others are ended too."""
+        self.save()
+        distributed.greatest(0)
 
     def _note(self, event: Validated, warn: Callable[[str], None]) -> None:
         if event.improved:
@@ -96,7 +104,7 @@ class Session:
             self._pending_best = None
 
     def _stop(self, number: int) -> None:
-        self.save()
+        self._save_for_good()
         progress = self.trainer.progress
         raise Interrupted(
             f"stopped and saved at step {progress.step}: "

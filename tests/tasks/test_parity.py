@@ -23,7 +23,7 @@ def test_labels_are_the_parity_so_far() -> None:
     batch = parity.sequences(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]]))
     assert batch.inputs[:, 0, 0].tolist() == [1, -1, 1, 1]
     assert batch.targets.T.tolist() == [[1, 1, 0, 1], [0, 0, 1, 1]]
-    assert parity.wholes(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]])).targets.tolist() == [1, 1]
+    assert parity.wholes(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]])).targets.tolist() == [[1, 1]]
 
 
 def exact_solver() -> Tagger:

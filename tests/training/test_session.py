@@ -145,14 +145,14 @@ def test_a_failed_save_on_the_way_is_told_and_survived(tmp_path: Path, monkeypat
 
 def test_an_ill_model_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     toy = session(tmp_path)
-    loss, calls = toy.trainer.experiment.loss, []
+    loss, calls = toy.trainer.loss, []
 
     def ill(*arguments: Any) -> Any:
         calls.append(True)
         outcome = loss(*arguments)
         return outcome._replace(loss_sum=outcome.loss_sum * float("nan")) if len(calls) > 10 else outcome
 
-    object.__setattr__(toy.trainer.experiment, "loss", ill)
+    toy.trainer.loss = ill
     with pytest.raises(RnnError, match=r"the loss is nan at batch 4 of epoch 2 \(step 11\)"):
         toy.train(lambda _: None, pytest.fail)
     found = checkpoint.read(tmp_path / "last.safetensors")

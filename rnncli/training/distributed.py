@@ -1,0 +1,238 @@
+"""One training by several processes, as torchrun starts them: who we are, what each takes, what all agree on.
+
+Alone, everything here hands back what it is given. What is agreed on goes by the CPU; gradients by torch's own
+DistributedDataParallel (Li et al. 2020, arXiv:2006.15704), over gloo on CPUs and nccl on CUDA.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache, partial
+from itertools import count
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from rnncli.data.batching import IGNORED, Batch
+from rnncli.errors import RnnError
+from rnncli.models.stack import States
+from rnncli.training.experiment import Outcome
+
+T = TypeVar("T")
+
+_groups = count()
+
+_stores: Any = dist
+"""torch.distributed, which names its stores to people alone, not to mypy."""
+
+LAUNCHED = "TORCHELASTIC_RUN_ID"
+"""The environment variable by which a process knows that torchrun has started it."""
+
+PATIENCE = timedelta(minutes=30)
+"""How long a process waits for the others: as long as one may read a corpus, or write a checkpoint."""
+
+RUN = "rnn/run"
+"""Where torchrun's store keeps the name of the run, for the processes that it starts after a failure."""
+
+
+def world() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them we are, from 0 on."""
+    return dist.get_rank() if world() > 1 else 0
+
+
+def is_first() -> bool:
+    """Whether we are the one that writes and speaks for all."""
+    return rank() == 0
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """While inside, the processes that torchrun has started with us are one group; alone, nothing happens.
+
+    Raises RnnError where another one ends before its time.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or LAUNCHED not in os.environ or world() > 1:
+        yield
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        dist.init_process_group(
+            backend,
+            store=_stores.PrefixStore(f"rnn/{_attempt()}/group{next(_groups)}", _store(PATIENCE)),
+            rank=int(os.environ["RANK"]),
+            world_size=int(os.environ["WORLD_SIZE"]),
+            timeout=PATIENCE,
+        )
+        yield
+    except RuntimeError as error:
+        if not _is_of_others(error):
+            raise
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun is about to send it, and we are about to say why
+        raise RnnError(
+            "another process of this training has ended, and so it ends: --resume goes on from the last save"
+        ) from None
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _is_of_others(error: RuntimeError) -> bool:
+    """Whether an error says that another process cannot be reached: of torch's own kinds, or gloo's by its text."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
+def _attempt() -> str:
+    """How often torchrun has started these processes anew: what an earlier attempt left in the store is not ours."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+
+
+@cache
+def _store(timeout: timedelta) -> Any:
+    """Torchrun's own store, which outlives the processes that it starts."""
+    return _stores.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timeout)
+
+
+def speaks() -> bool:
+    """Whether nobody of this launch has said yet why it ends: the first to ask says it."""
+    try:
+        return int(_store(timedelta(seconds=5)).add(f"rnn/{_attempt()}/said", 1)) == 1
+    except (RuntimeError, KeyError, ValueError):  # torchrun, or the machine that it runs on, is gone
+        return True
+
+
+def remember(run: str) -> None:
+    """Leave word of the run, for the processes that torchrun starts after a failure."""
+    if LAUNCHED in os.environ and is_first():
+        _store(PATIENCE).set(RUN, run)
+
+
+def begun() -> str | None:
+    """The run that an earlier attempt of this launch has begun, if any."""
+    if LAUNCHED not in os.environ or _attempt() == "0":
+        return None
+    store = _store(PATIENCE)
+    return str(store.get(RUN).decode()) if store.check([RUN]) else None
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What the first process makes, for all of them."""
+    if world() == 1:
+        return make()
+    made: list[Any] = [make() if is_first() else None]
+    dist.broadcast_object_list(made, src=0)
+    result: T = made[0]
+    return result
+
+
+def totals(*values: float) -> list[float]:
+    """The sums over all processes."""
+    return _reduced(values, dist.ReduceOp.SUM)
+
+
+def greatest(*values: float) -> list[float]:
+    """The greatest of all processes': what one of them wants, all do."""
+    return _reduced(values, dist.ReduceOp.MAX)
+
+
+def _reduced(values: tuple[float, ...], how: Any) -> list[float]:
+    if world() == 1:
+        return list(values)
+    each = torch.tensor(values, dtype=torch.float64)
+    dist.all_reduce(each, how)
+    result: list[float] = each.tolist()
+    return result
+
+
+def share(batch: Batch) -> Batch:
+    """Our sequences of a batch. Where there are too few for all, some take one of which nothing is asked."""
+    if world() == 1:
+        return batch
+    ours = _ours(batch.rows)
+    if ours.start < ours.stop:
+        return batch.part(ours)
+    idle = batch.part(slice(0, 1))
+    return idle._replace(targets=torch.full_like(idle.targets, IGNORED))
+
+
+def _ours(rows: int) -> slice:
+    return slice(rank() * rows // world(), (rank() + 1) * rows // world())
+
+
+def share_states(whole: States) -> States:
+    """Our rows of states (B, ...)."""
+    if world() == 1:
+        return whole
+    return [type(state)(*(_own(value) for value in state)) for state in whole]
+
+
+def _own(whole: Tensor) -> Tensor:
+    ours = _ours(len(whole))
+    return whole[ours] if ours.start < ours.stop else whole[:1]
+
+
+def whole_states(shares: States, rows: int) -> States:
+    """The states (B, ...) of all rows, put together from everybody's."""
+    if world() == 1:
+        return shares
+    return [type(state)(*(_whole(value, rows) for value in state)) for state in shares]
+
+
+def _whole(part: Tensor, rows: int) -> Tensor:
+    ours, whole = _ours(rows), part.new_zeros(rows, *part.shape[1:])
+    whole[ours] = part[: ours.stop - ours.start]
+    dist.all_reduce(whole)
+    return whole
+
+
+def same_weights(model: nn.Module) -> None:
+    """Give everybody the first one's weights."""
+    if world() > 1:
+        for value in model.state_dict().values():
+            dist.broadcast(value, src=0)
+
+
+def draw_apart(seed: int, step: int) -> None:
+    """Let each process drop out other units: but for the first, by chance that seed, step and rank alone decide.
+
+    Nothing of it need be saved: only the first one's generators are.
+    """
+    if rank():
+        torch.manual_seed((seed * 1_000_003 + step * 1_009 + rank()) % 2**63)
+
+
+Loss = Callable[[nn.Module, Batch, States | None], Outcome]
+
+
+class _LossOf(nn.Module):
+    """A loss as a module: DistributedDataParallel watches the parameters of one, and what goes through its `forward`.
+
+    Its parameters are the model's; the buffers, which never change while training, stay out of it.
+    """
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.learned = nn.ParameterList(model.parameters())
+        self.loss = partial(loss, model)
+
+    def forward(self, batch: Batch, states: States | None) -> Outcome:
+        return self.loss(batch, states)
+
+
+def parallel(model: nn.Module, loss: Loss) -> Callable[[Batch, States | None], Outcome]:
+    """The loss of a model on our share, whose gradients are the means over all processes.
+
+    A learned first state has no gradient where states are carried over, nor a class of words where none is asked for:
+    torch looks for what goes unused at every step.
+    """
+    if world() == 1:
+        return partial(loss, model)
+    return nn.parallel.DistributedDataParallel(_LossOf(model, loss), find_unused_parameters=True)
