@@ -2,13 +2,16 @@
 
 import os
 import stat
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from rnncli.data import toyworld
 from rnncli.data.brown import Tagged, running_text, tagged_sentences
 from rnncli.data.sources import Corpus, Embedded, Generated, NltkData, Remote, Source, Split
-from rnncli.data.text import STDIN, read_folder, read_stdin, read_text
+from rnncli.data.text import STDIN, folder_pieces, read_stdin, text_pieces, texts_below
 from rnncli.errors import UsageError
 
 _GITHUB = "https://raw.githubusercontent.com"
@@ -120,43 +123,81 @@ def load_corpus(spec: str) -> Corpus:
     Raises UsageError for what is neither a name nor a path; RnnError for a registered corpus that is not
     downloaded yet, and for what `rnncli.data.text` cannot read.
     """
-    label, equals, rest = spec.partition("=")
-    if equals and not _written_as_path(label):
-        if not label.strip() or not rest:
-            raise UsageError(f"corpus {spec!r} is incomplete: write NAME=FILE")
+    label, rest = _labelled(spec)
+    if label:
         return replace(load_corpus(rest), name=label)
     if spec == "-":
         return Corpus("stdin", read_stdin(), STDIN)
     if spec in CORPORA:
         return CORPORA[spec].load()
-    return _load_path(spec)
+    found = _at_path(spec)
+    return Corpus(found.name, "".join(found.read()), str(found.path))
+
+
+class PiecewiseText(NamedTuple):
+    """A corpus whose text is read anew piece by piece at every call of `read`, and the name it goes by."""
+
+    name: str
+    read: Callable[[], Iterator[str]]
+    size: int = 0  # bytes that a call reads from disk, about; 0 where the text is held in memory
+    path: Path | None = None
+
+
+def open_corpus(spec: str) -> PiecewiseText:
+    """The corpus that `spec` means, a file or a folder without reading it; means, and raises, as `load_corpus`."""
+    label, rest = _labelled(spec)
+    if label:
+        return open_corpus(rest)._replace(name=label)
+    if spec == "-" or spec in CORPORA:
+        corpus = load_corpus(spec)
+        return PiecewiseText(corpus.name, lambda: iter([corpus.text]))
+    return _at_path(spec)
+
+
+def _labelled(spec: str) -> tuple[str, str]:
+    """A label and what it is given to; no label where there is none. Raises UsageError for half of it."""
+    label, equals, rest = spec.partition("=")
+    if not equals or _written_as_path(label):
+        return "", spec
+    if not label.strip() or not rest:
+        raise UsageError(f"corpus {spec!r} is incomplete: write NAME=FILE")
+    return label, rest
 
 
 def from_stdin(spec: str) -> bool:
     """Whether a corpus comes in on standard input, with a label or without."""
-    label, equals, rest = spec.partition("=")
-    return from_stdin(rest) if equals and not _written_as_path(label) else spec == "-"
+    return _labelled(spec)[1] == "-"
 
 
 def lasting(spec: str) -> str:
     """The same corpus, by a path that means it in any folder."""
-    label, equals, rest = spec.partition("=")
-    if equals and not _written_as_path(label):
+    label, rest = _labelled(spec)
+    if label:
         return f"{label}={lasting(rest)}"
     if spec == "-" or spec in CORPORA or _mode(Path(spec)) is None:
         return spec
     return str(Path(spec).absolute())
 
 
-def _load_path(spec: str) -> Corpus:
+def _at_path(spec: str) -> PiecewiseText:
     # A shell expands ~ at the start of a word only, and so not in NAME=~/poems.txt.
     path = Path(spec).expanduser() if spec.startswith("~/") else Path(spec)
     mode = _mode(path)
     if not spec or (mode is None and not _written_as_path(spec)):
         raise _unknown("corpus, file or folder", spec)
     if mode is not None and stat.S_ISDIR(mode):
-        return Corpus(path.resolve().name, read_folder(path), str(path))
-    return Corpus(path.stem, read_text(path), str(path))
+        return PiecewiseText(
+            path.resolve().name, partial(folder_pieces, path), sum(map(_size, texts_below(path))), path
+        )
+    return PiecewiseText(path.stem, partial(text_pieces, path), _size(path), path)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file's text; a gzipped one has about four times its own."""
+    try:
+        return path.stat().st_size * (4 if path.suffix == ".gz" else 1)
+    except OSError:
+        return 0  # reading it will say why
 
 
 def _written_as_path(spec: str) -> bool:

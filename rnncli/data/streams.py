@@ -242,8 +242,7 @@ class RunningText:
         for number in range(begin, self.batches_per_epoch):
             first = number * self.steps
             length = min(self.steps, self.row_length - first)
-            window = self.ids[starts + first + np.arange(length + 1)[:, None]].astype(np.int64)
-            tokens = torch.from_numpy(window).to(device)
+            tokens = torch.from_numpy(self._read(starts + first + np.arange(length + 1)[:, None])).to(device)
             yield Batch(tokens[:-1], tokens[1:], continues=number > 0)
 
     def judged(self, device: torch.device, warm_up: int) -> Iterator[Batch]:
@@ -259,7 +258,10 @@ class RunningText:
         for first in range(0, asked + warm_up, self.steps):
             places = reads + first + np.arange(min(self.steps, asked + warm_up - first))
             here = (places >= begins) & (places < begins + asked) & (places < len(self.ids) - 1)
-            inputs, following = (self.ids[np.minimum(places + shift, len(self.ids) - 1)] for shift in (0, 1))
+            inputs, following = (self._read(np.minimum(places + shift, len(self.ids) - 1)) for shift in (0, 1))
             columns = [inputs, np.where(here, following, IGNORED)]
-            tokens, targets = (torch.from_numpy(column.T.astype(np.int64)).to(device) for column in columns)
+            tokens, targets = (torch.from_numpy(column.T.copy()).to(device) for column in columns)
             yield Batch(tokens, targets, continues=first > 0)
+
+    def _read(self, places: Ids) -> Ids:
+        return self.ids[places].astype(np.int64)

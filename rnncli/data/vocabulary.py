@@ -1,7 +1,7 @@
 """The vocabulary: tokens and their numbers, most frequent first, after START, END and UNKNOWN."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,10 +18,14 @@ class Vocabulary:
     @classmethod
     def of(cls, sequences: Iterable[Sequence[str]], min_count: int = 1) -> "Vocabulary":
         """Take in every token seen at least `min_count` times, ties in alphabetical order."""
-        counts = Counter(token for sequence in sequences for token in sequence)
+        return cls.counted(Counter(token for sequence in sequences for token in sequence), min_count)
+
+    @classmethod
+    def counted(cls, counts: Mapping[str, int], min_count: int = 1, size: int = 0) -> "Vocabulary":
+        """The same by how often each token was seen; with a `size`, that many of them at most."""
         seen = (token for token, count in counts.items() if count >= min_count and token not in SPECIALS)
         kept = sorted(seen, key=lambda token: (-counts[token], token))
-        return cls(SPECIALS + tuple(kept))
+        return cls(SPECIALS + tuple(kept[: size or None]))
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -1,14 +1,13 @@
 """char-lm: learn running text letter by letter (or byte, or word), each row of a batch a stream of its own."""
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnncli.data.corpora import CORPORA, available, lasting, load_corpus
-from rnncli.data.tokenizers import UNITS, units_of
+from rnncli.data.corpora import CORPORA, available, lasting
+from rnncli.data.tokenizers import KINDS, units_of
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
@@ -19,11 +18,14 @@ from rnncli.training.settings import option, retuned
 if TYPE_CHECKING:
     from torch import nn
 
-    from rnncli.data.streams import RunningText
+    from rnncli.data.running import Ids, Numbering, RunningCorpus
     from rnncli.training.experiment import Experiment, Metrics
 
 SHORTEST = 200
 """Tokens; from fewer nothing can be learned and held out."""
+
+MOST_JUDGED = 1_000_000
+"""Tokens that validation takes of the text to learn from, where nothing is held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,8 @@ class CharConfig(RecurrentSettings):
     corpus: tuple[str, ...] = option(
         (), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA)
     )
-    tokens: str = option("char", "What is read one by one.", choices=tuple(UNITS))
+    tokens: str = option("char", "What is read one by one.", choices=KINDS)
+    vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
     min_count: int = option(1, "Tokens seen less often in the training text are UNKNOWN.", least=1)
     hold_out: float = option(0.1, "Share of the text, at its end, that is held out for validation.", least=0, below=1)
     embedding: int = option(64, "Size of the tokens' vectors (D).", least=1)
@@ -51,76 +54,75 @@ class CharConfig(RecurrentSettings):
     warmup: float = retuned(RecurrentSettings, "warmup", 0.05)
 
 
-class Text(NamedTuple):
-    """A corpus as tokens: those to learn from, and those held out."""
-
-    name: str
-    training: Sequence[str]
-    held_out: Sequence[str]
-    fingerprint: str
-
-
 def settle(config: CharConfig) -> CharConfig:
     """Where no corpus is named: Shakespeare where `data/` has him, else the embedded voices."""
     default = ("shakespeare",) if available("shakespeare") else ("hillside", "nocturne")
+    if config.tokens == "bpe" and config.min_count > 1:
+        raise UsageError("--tokens bpe has no rare tokens but those of --vocab-size: leave --min-count out")
     return replace(config, corpus=tuple(lasting(spec) for spec in config.corpus) or default, bptt=config.bptt or 100)
 
 
-def read_texts(specs: Sequence[str], tokens: str, hold_out: float) -> Text:
-    """Read corpora and split off the end; raises RnnError for what cannot be read, or is too short."""
-    corpora = [load_corpus(spec) for spec in specs]
-    text = "\n".join(corpus.text for corpus in corpora)
-    units = UNITS[tokens].split(text)
-    name = " + ".join(corpus.name for corpus in corpora)
-    if len(units) < SHORTEST:
-        raise RnnError(f"{name} has {len(units):,} tokens: {SHORTEST} are the least to learn from")
-    learned = len(units) - int(hold_out * len(units))
-    return Text(name, units[:learned], units[learned:], hashlib.sha256(text.encode()).hexdigest())
+def read_corpus(config: CharConfig, specs: Sequence[str] = (), numbering: "Numbering | None" = None) -> "RunningCorpus":
+    """Its corpus by numbers, the end held out, or all of another; by a numbering of its own, or by one that is given.
 
+    Raises RnnError for what cannot be read, or is too short.
+    """
+    from rnncli.data.running import Asked, read_running
 
-def stream_of(vocabulary: Vocabulary, units: Sequence[str], rows: int, steps: int) -> "RunningText":
-    """Tokens by number, to be read `steps` at a time by so many rows."""
-    import numpy as np
-
-    from rnncli.data.streams import RunningText
-
-    return RunningText(np.array(vocabulary.encode(units), dtype=np.int32), rows, steps)
+    corpus = read_running(
+        Asked(
+            specs or config.corpus,
+            config.tokens,
+            config.vocab_size,
+            config.min_count,
+            0.0 if specs else config.hold_out,
+            numbering,
+        )
+    )
+    if len(corpus.ids) < SHORTEST:
+        raise RnnError(f"{corpus.name} has {len(corpus.ids):,} tokens: {SHORTEST} are the least to learn from")
+    if not corpus.numbering.vocabulary.words:
+        raise UsageError(f"{corpus.name}: no token comes {config.min_count} times: take a smaller --min-count")
+    return corpus
 
 
 def build(config: CharConfig, device: str) -> "Experiment":
     """Read the corpus, number its tokens, and make a fresh model."""
     import torch
 
+    from rnncli.data.streams import RunningText
     from rnncli.training.experiment import Experiment
     from rnncli.training.losses import language_loss
 
-    text = read_texts(config.corpus, config.tokens, config.hold_out)
-    vocabulary = Vocabulary.of([text.training], config.min_count)
+    corpus = read_corpus(config)
     place = torch.device(device)
-    training = stream_of(vocabulary, text.training, config.batch_size, config.bptt)
-    payload = {
-        "corpus": text.name,
-        "fingerprint": text.fingerprint,
-        "tokenizer": config.tokens,
-        "vocabulary": list(vocabulary.tokens),
-    }
+    training = RunningText(corpus.learned, config.batch_size, config.bptt)
+    payload = {"corpus": corpus.name, "fingerprint": corpus.fingerprint, **corpus.numbering.payload}
     model: Any = build_model(config, payload).to(device)
-    model.expect(torch.from_numpy(training.ids).long().bincount(minlength=len(vocabulary)).to(device))
-    held_out = vocabulary.encode(text.held_out or text.training)
+    model.expect(torch.from_numpy(corpus.counts).to(device))
+    judged = corpus.held_out if len(corpus.held_out) else corpus.learned[:MOST_JUDGED]
     return Experiment(
         model=model,
         batches=lambda _, begin=0: training.batches(place, begin),
         batches_per_epoch=training.batches_per_epoch,
-        about=_about(text, vocabulary),
+        about=_about(corpus),
         loss=language_loss,
-        validate=lambda model: measure(model, held_out),
+        validate=lambda model: measure(model, judged, _tokens_a_character(corpus)),
         payload=payload,
     )
 
 
-def _about(text: Text, vocabulary: Vocabulary) -> str:
-    held_out = f"{len(text.held_out):,} held out" if text.held_out else "none held out, validation on the same"
-    return f"{text.name}: {len(text.training):,} tokens to learn, {held_out}, {len(vocabulary.words):,} different ones"
+def _about(corpus: "RunningCorpus") -> str:
+    held_out = f"{len(corpus.held_out):,} held out" if len(corpus.held_out) else "none held out, validation on the same"
+    known = len(corpus.numbering.vocabulary.words)
+    where = f", by numbers in {corpus.folder}" if corpus.folder else ""
+    return f"{corpus.name}: {corpus.cut:,} tokens to learn, {held_out}, {known:,} different ones{where}"
+
+
+def _tokens_a_character(corpus: "RunningCorpus") -> float:
+    """Of what is held out, or of all where nothing is."""
+    learned, held_out = corpus.characters
+    return len(corpus.held_out) / held_out if held_out else corpus.cut / learned
 
 
 def build_model(config: CharConfig, payload: Mapping[str, Any]) -> "nn.Module":
@@ -137,14 +139,12 @@ def build_model(config: CharConfig, payload: Mapping[str, Any]) -> "nn.Module":
     )
 
 
-def measure(model: "nn.Module", numbers: Sequence[int]) -> "Metrics":
-    """Loss, accuracy, perplexity and bits a token of a text by number, read from start to end."""
-    import numpy as np
-
+def measure(model: "nn.Module", ids: "Ids", tokens_a_character: float) -> "Metrics":
+    """Loss, accuracy, perplexity, and bits a character, of a text by number, read from start to end."""
     from rnncli.training.metrics import running_metrics
 
-    metrics = running_metrics(model, np.array(numbers, dtype=np.int32))
-    return {**metrics, "bits_per_token": metrics["loss"] / math.log(2)}
+    metrics = running_metrics(model, ids)
+    return {**metrics, "bits_per_char": metrics["loss"] / math.log(2) * tokens_a_character}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,26 +154,32 @@ class EvaluateOptions:
     corpus: tuple[str, ...] = option((), "Evaluate on all of this text, not on what was held out.")
 
 
-def evaluation_units(trained: Trained, options: EvaluateOptions) -> Sequence[str]:
-    """The tokens to evaluate on: those of another text, or those that training held out.
+def evaluation_corpus(trained: Trained, options: EvaluateOptions) -> "RunningCorpus":
+    """What to evaluate on: all of another text, or what is held out of the one that it learned from.
 
-    Raises UsageError where nothing was, and where what it learned from has changed or cannot be read again.
+    Raises UsageError where nothing is, and where what it learned from has changed or cannot be read again.
     """
-    config: CharConfig = trained.config
+    from rnncli.data.running import Numbering
+
+    numbering = Numbering.of(trained.payload)
     if options.corpus:
-        return read_texts(options.corpus, config.tokens, 0.0).training
+        return read_corpus(trained.config, options.corpus, numbering)
     trained.check_readable()
-    text = read_texts(config.corpus, config.tokens, config.hold_out)
-    trained.check_unchanged(text.name, text.fingerprint)
-    if not text.held_out:
+    corpus = read_corpus(trained.config, numbering=numbering)
+    trained.check_unchanged(corpus.name, corpus.fingerprint)
+    if not len(corpus.held_out):
         raise UsageError(f"nothing was held out when {trained.source} was trained: give a --corpus to evaluate on")
-    return text.held_out
+    return corpus
 
 
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
-    """Loss, accuracy, perplexity and bits a token, and the share of tokens that are UNKNOWN."""
-    numbers = Vocabulary(tuple(trained.payload["vocabulary"])).encode(evaluation_units(trained, options))
-    return {**measure(trained.model, numbers), "unknown": numbers.count(UNKNOWN) / len(numbers), "tokens": len(numbers)}
+    """Loss, accuracy, perplexity, bits a character, and the share of tokens that are UNKNOWN."""
+    corpus = evaluation_corpus(trained, options)
+    whole = not len(corpus.held_out)
+    ids = corpus.learned if whole else corpus.held_out
+    unknown = int(corpus.counts[UNKNOWN]) if whole else int((ids == UNKNOWN).sum())
+    metrics = measure(trained.model, ids, _tokens_a_character(corpus))
+    return {**metrics, "unknown": unknown / len(ids), "tokens": len(ids)}
 
 
 def evaluated(trained: Trained, options: EvaluateOptions) -> str:
@@ -199,7 +205,7 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
     numbers = vocabulary.encode(tokens)
     if trained.config.min_count == 1:
         numbers = [number for number in numbers if number != UNKNOWN]
-    prime = numbers or [vocabulary.numbers.get("\n", len(SPECIALS))]
+    prime = numbers or [opening(trained)]
     written = write_on(trained, options, prime, Writing(partial(joined, trained), barred=(START, END, UNKNOWN)))
     written.unknown = sorted({token for token in tokens if token not in vocabulary.numbers})
     return written
@@ -213,8 +219,14 @@ def joined(trained: Trained, numbers: Iterable[int]) -> Iterator[str]:
 
 def reading(trained: Trained) -> Reading:
     """Texts are scored as what follows a line feed."""
-    split = UNITS[trained.payload["tokenizer"]].split
-    return Reading(split, opening=Vocabulary(tuple(trained.payload["vocabulary"])).encode(split("\n"))[-1])
+    return Reading(units_of(trained.payload).split, opening(trained))
+
+
+def opening(trained: Trained) -> int:
+    """What a text follows where nothing is said of it: a line feed, or where there is none, the commonest token."""
+    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    number = vocabulary.encode(units_of(trained.payload).split("\n"))[-1]
+    return len(SPECIALS) if number == UNKNOWN else number
 
 
 TASK = Task(

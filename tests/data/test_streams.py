@@ -117,7 +117,7 @@ def test_running_text_goes_on_row_by_row(size: int, rows: int, steps: int) -> No
 @pytest.mark.parametrize(("size", "rows", "steps"), [(1000, 4, 7), (1001, 3, 10), (93, 64, 5), (30, 2, 100)])
 @pytest.mark.parametrize("warm_up", [0, 6, 1000])
 def test_each_token_of_a_running_text_is_judged_once(size: int, rows: int, steps: int, warm_up: int) -> None:
-    text = RunningText(np.arange(size, dtype=np.int32), rows, steps)
+    text = RunningText(np.arange(size, dtype=np.uint16), rows, steps)
     judged = []
     for batch in text.judged(CPU, warm_up):
         asked = batch.targets != IGNORED

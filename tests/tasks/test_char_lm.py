@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from rnncli.api import Training, load
-from rnncli.data.tokenizers import UNITS
+from rnncli.data.bpe import learn_bpe
+from rnncli.data.tokenizers import KINDS, Units, units_of
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Trained, resolve
-from rnncli.tasks.char_lm import EvaluateOptions, GenerateOptions, evaluate, evaluation_units, write
+from rnncli.tasks.char_lm import EvaluateOptions, GenerateOptions, evaluate, evaluation_corpus, write
 
 TASK = TASKS["char-lm"]
 TEXT = "the cat sat – früh am Tag.\n" * 40
@@ -31,28 +32,44 @@ def train(file: Path, **flags: Any) -> Trained:
     return load(training.run.folder / "last.safetensors")
 
 
-@pytest.mark.parametrize("tokens", UNITS)
+def units_for(tokens: str) -> Units:
+    return units_of({"tokenizer": tokens, "bpe": learn_bpe([TEXT], 280) if tokens == "bpe" else ""})
+
+
+@pytest.mark.parametrize("tokens", KINDS)
 def test_text_is_put_together_as_it_was(tokens: str) -> None:
-    units = UNITS[tokens]
+    units = units_for(tokens)
     assert "".join(units.join(units.split(TEXT))) == TEXT
     assert "".join(units.join(units.split("é")[:1])) in ("é", "\ufffd")  # half a letter is no error
 
 
 def test_the_end_is_held_out_and_judged_as_one_pass_would(home: Path, file: Path) -> None:
     trained = train(file, hold_out=0.25)
-    held_out = evaluation_units(trained, EvaluateOptions())
-    assert "".join(held_out) == TEXT[-len(TEXT) // 4 :]
+    held_out = list(TEXT[-len(TEXT) // 4 :])
     metrics = evaluate(trained, EvaluateOptions())
     numbers = torch.tensor([trained.payload["vocabulary"].index(unit) for unit in held_out])
     with torch.inference_mode():
         logits, _ = trained.model(numbers[:-1, None])
     whole = torch.nn.functional.cross_entropy(logits[:, 0], numbers[1:])
     assert metrics["loss"] == pytest.approx(float(whole), abs=1e-4)
-    assert metrics["bits_per_token"] == pytest.approx(metrics["loss"] / 0.693147, rel=1e-5)
+    assert metrics["bits_per_char"] == pytest.approx(metrics["loss"] / 0.693147, rel=1e-5)
     assert (metrics["unknown"], metrics["tokens"]) == (0, len(held_out))
 
 
-@pytest.mark.parametrize("tokens", UNITS)
+@pytest.mark.parametrize("tokens", KINDS)
+def test_what_is_held_out_is_the_same_text_for_all_kinds_of_tokens(home: Path, file: Path, tokens: str) -> None:
+    trained = train(file, tokens=tokens, hold_out=0.25, vocab_size=300 if tokens == "bpe" else 0)
+    held_out = evaluation_corpus(trained, EvaluateOptions()).held_out.tolist()
+    words = trained.payload["vocabulary"]
+    end = TEXT[-len(TEXT) // 4 :]
+    assert "".join(units_of(trained.payload).join(words[number] for number in held_out)) == end
+    metrics = evaluate(trained, EvaluateOptions())
+    assert metrics["tokens"] == len(held_out)
+    assert metrics["bits_per_char"] == pytest.approx(metrics["loss"] / 0.693147 * len(held_out) / len(end), rel=1e-5)
+    assert load(trained.source).payload == trained.payload
+
+
+@pytest.mark.parametrize("tokens", KINDS)
 def test_it_goes_on_from_what_it_is_given(home: Path, file: Path, tokens: str) -> None:
     trained = train(file, tokens=tokens, epochs=5, lr=0.05)
 
@@ -69,6 +86,20 @@ def test_it_goes_on_from_what_it_is_given(home: Path, file: Path, tokens: str) -
     assert "Q" in "".join(likeliest.unknown)
     assert likeliest.facts["texts"][0]["tokens"] == 1
     assert written(prime="") == written(prime="\n")
+
+
+def test_bpe_needs_more_tokens_than_bytes_and_no_others_are_rare(home: Path, file: Path) -> None:
+    with pytest.raises(UsageError, match="--vocab-size 256: bpe starts from 256 bytes"):
+        train(file, tokens="bpe", vocab_size=256)
+    with pytest.raises(UsageError, match="leave --min-count out"):
+        train(file, tokens="bpe", min_count=2)
+    assert "the" in "".join(train(file, tokens="bpe", vocab_size=280).payload["vocabulary"])
+
+
+def test_the_most_frequent_tokens_are_kept(home: Path, file: Path) -> None:
+    assert train(file, vocab_size=3).payload["vocabulary"][3:] == [" ", "a", "t"]
+    with pytest.raises(UsageError, match="mine: no token comes 41 times: take a smaller --min-count"):
+        train(file, tokens="word", min_count=41)
 
 
 def test_too_little_is_refused(home: Path, file: Path) -> None:

@@ -1,0 +1,316 @@
+"""Running text by numbers: a small one in memory, a large one in a file below `data/` that is never loaded.
+
+Shapes: N tokens, V words.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnncli.data.bpe import DEFAULT_SIZE, learn_bpe
+from rnncli.data.corpora import open_corpus
+from rnncli.data.made_once import made_once
+from rnncli.data.text import joined
+from rnncli.data.tokenizers import Units, units_of
+from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
+from rnncli.errors import RnnError
+from rnncli.files import write_file
+from rnncli.home import data_dir
+
+Ids = np.ndarray[Any, Any]
+
+LARGE = 64_000_000
+"""Bytes of text from which its numbers are kept on disk."""
+
+PIECE = 1 << 20
+"""Characters that are taken apart at a time."""
+
+MOST_COUNTED = 2_000_000
+"""Different tokens that are counted at a time; beyond that, those seen least are forgotten."""
+
+LEARNED_FROM = 64_000_000
+"""Characters that a `bpe` is learned from at most."""
+
+MOST_HELD_OUT = 1_000_000
+"""Characters that are held out at most."""
+
+SCHEMA = 1
+INDEX, IDS = "index.json", "ids.bin"
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """What the numbers of a text stand for, and how a text is taken apart into such tokens."""
+
+    kind: str  # one of KINDS
+    vocabulary: Vocabulary
+    bpe: str = ""
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any]) -> "Numbering":
+        """That of a checkpoint."""
+        return cls(payload["tokenizer"], Vocabulary(tuple(payload["vocabulary"])), payload.get("bpe", ""))
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        kept = {"tokenizer": self.kind, "vocabulary": list(self.vocabulary.tokens)}
+        return {**kept, "bpe": self.bpe} if self.bpe else kept
+
+    @cached_property
+    def units(self) -> Units:
+        return units_of({"tokenizer": self.kind, "bpe": self.bpe})
+
+    @property
+    def dtype(self) -> str:
+        """The smallest type that has a number for every token."""
+        return next(kind for kind, bits in (("u1", 8), ("<u2", 16), ("<u4", 32)) if len(self.vocabulary) <= 1 << bits)
+
+    def encode(self, text: str) -> Ids:
+        """The numbers of a text's tokens (N,)."""
+        if self.units.letters is None:
+            return np.array(self.vocabulary.encode(self.units.split(text)), dtype=self.dtype)
+        numbers: Ids = self._by_letter[_codes(self.units.letters(text))]
+        return numbers
+
+    @cached_property
+    def _by_letter(self) -> Ids:
+        table = np.full(sys.maxunicode + 1, UNKNOWN, dtype=self.dtype)
+        table[[ord(token) for token in self.vocabulary.words]] = np.arange(len(SPECIALS), len(self.vocabulary))
+        return table
+
+
+class Asked(NamedTuple):
+    """What text is asked for: corpora, how they become tokens, and the share at their end that is held out."""
+
+    corpus: Sequence[str]
+    kind: str = "char"
+    vocab_size: int = 0
+    min_count: int = 1
+    hold_out: float = 0.0
+    numbering: Numbering | None = None  # of a checkpoint, to be taken instead of a new one
+    extended: bool = False  # and it may grow by what the text has that it has not
+
+
+@dataclass(frozen=True)
+class RunningCorpus:
+    """Text by numbers, to learn from and held out, and what they stand for."""
+
+    name: str
+    ids: Ids  # (N,), those held out last
+    cut: int  # tokens to learn from
+    characters: tuple[int, int]  # of what is to learn from, and of what is held out
+    counts: Ids  # (V,), of what is to learn from
+    numbering: Numbering
+    fingerprint: str
+    folder: Path | None = None  # where the numbers lie, if not in memory
+
+    @property
+    def learned(self) -> Ids:
+        return self.ids[: self.cut]
+
+    @property
+    def held_out(self) -> Ids:
+        return self.ids[self.cut :]
+
+
+class Text(NamedTuple):
+    """A text that is read more than once, piece by piece, and cut in two after so many characters."""
+
+    name: str
+    read: Callable[[], Iterator[str]]
+    characters: int
+    cut: int
+    fingerprint: str  # SHA-256 of it in UTF-8
+
+    def pieces(self) -> Iterator[tuple[bool, str]]:
+        """All of it, with whether it is held out; where a piece ends, a token ends."""
+        for is_held, parts in groupby(self._cut(), key=lambda part: part[0]):
+            yield from ((is_held, piece) for piece in _whole_lines(part for _, part in parts))
+
+    def training(self) -> Iterator[str]:
+        """The pieces to learn from."""
+        return (piece for is_held, piece in self.pieces() if not is_held)
+
+    def _cut(self) -> Iterator[tuple[bool, str]]:
+        place = 0
+        for piece in self.read():
+            for begin in range(0, len(piece), PIECE):
+                part = piece[begin : begin + PIECE]
+                front = max(0, self.cut - place)
+                yield from ((is_held, side) for is_held, side in ((False, part[:front]), (True, part[front:])) if side)
+                place += len(part)
+
+
+def read_running(asked: Asked) -> RunningCorpus:
+    """Read a text by numbers, from where they lie if it has been read before; raises RnnError as `load_corpus`.
+
+    And where a large text changes meanwhile, or its numbers cannot be written.
+    """
+    corpora = [open_corpus(spec) for spec in asked.corpus]
+    name = " + ".join(corpus.name for corpus in corpora)
+
+    def read() -> Iterator[str]:
+        return joined(corpus.read() for corpus in corpora)
+
+    size = sum(corpus.size for corpus in corpora)
+    if size > LARGE:
+        text = _looked_at(name, read, asked.hold_out, shown=True)
+        return _from_disk(text, asked)
+    kept = list(read())
+    return _in_memory(_looked_at(name, lambda: iter(kept), asked.hold_out), asked)
+
+
+def _looked_at(name: str, read: Callable[[], Iterator[str]], hold_out: float, *, shown: bool = False) -> Text:
+    characters, digest = 0, hashlib.sha256()
+    for piece in _shown(read(), f"looking at {name}", None) if shown else read():
+        characters += len(piece)
+        digest.update(piece.encode())
+    cut = characters - min(int(hold_out * characters), MOST_HELD_OUT)
+    return Text(name, read, characters, cut, digest.hexdigest())
+
+
+def _in_memory(text: Text, asked: Asked) -> RunningCorpus:
+    numbering = _number(text, asked)
+    parts: tuple[list[Ids], list[Ids]] = [], []
+    for is_held, piece in text.pieces():
+        parts[is_held].append(numbering.encode(piece))
+    learned = np.concatenate(parts[0]) if parts[0] else np.array([], dtype=numbering.dtype)
+    counts = np.bincount(learned, minlength=len(numbering.vocabulary))
+    return _corpus(text, numbering, np.concatenate([learned, *parts[1]]), len(learned), counts)
+
+
+def _corpus(
+    text: Text, numbering: Numbering, ids: Ids, cut: int, counts: Ids, folder: Path | None = None
+) -> RunningCorpus:
+    characters = text.cut, text.characters - text.cut
+    return RunningCorpus(text.name, ids, cut, characters, counts, numbering, text.fingerprint, folder)
+
+
+def _number(text: Text, asked: Asked) -> Numbering:
+    """The numbering that is given, or a new one of what is to learn from."""
+    given = asked.numbering
+    if given is not None and not asked.extended:
+        return given
+    if given is None:
+        size = asked.vocab_size or DEFAULT_SIZE
+        bpe = learn_bpe(_first(text.training(), LEARNED_FROM), size) if asked.kind == "bpe" else ""
+        given = Numbering(asked.kind, Vocabulary(SPECIALS), bpe)
+    seen = Vocabulary.counted(_count(text.training(), given.units), asked.min_count, asked.vocab_size)
+    new = tuple(token for token in seen.words if token not in given.vocabulary.numbers)
+    return replace(given, vocabulary=Vocabulary(given.vocabulary.tokens + new))
+
+
+def _count(pieces: Iterable[str], units: Units) -> Mapping[str, int]:
+    """How often each token is there; of too many different ones, those seen least are forgotten on the way.
+
+    As word2vec does it (Mikolov et al. 2013): each time there are too many, the bar rises by one.
+    """
+    if units.letters is not None:
+        table = np.zeros(sys.maxunicode + 1, dtype=np.int64)
+        for piece in pieces:
+            table += np.bincount(_codes(units.letters(piece)), minlength=len(table))
+        return {chr(code): int(table[code]) for code in np.flatnonzero(table)}
+    counts, bar = Counter[str](), 0
+    for piece in pieces:
+        counts.update(units.split(piece))
+        if len(counts) > MOST_COUNTED:
+            bar += 1
+            counts = Counter({token: count for token, count in counts.items() if count > bar})
+    return counts
+
+
+def _codes(letters: str) -> Ids:
+    return np.frombuffer(letters.encode("utf-32-le"), dtype="<u4")
+
+
+def _first(pieces: Iterable[str], characters: int) -> Iterator[str]:
+    for piece in pieces:
+        yield piece
+        characters -= len(piece)
+        if characters <= 0:
+            return
+
+
+def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
+    """The same text in pieces that end with a line, but where one is very long; there no token but a line ends."""
+    rest = ""
+    for piece in pieces:
+        rest += piece
+        end = rest.rfind("\n") + 1 or (len(rest) if len(rest) >= 4 * PIECE else 0)
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
+    if rest:
+        yield rest
+
+
+def _from_disk(text: Text, asked: Asked) -> RunningCorpus:
+    """The numbers of a large text below `data/`; they are written where they are not there yet."""
+    given = asked.numbering.payload if asked.numbering else None
+    what = [SCHEMA, text.fingerprint, text.cut, *asked[1:4], asked.extended, given]
+    key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+    return made_once(data_dir() / "running" / key, partial(_opened, text), partial(_write, text, asked))
+
+
+def _opened(text: Text, folder: Path) -> RunningCorpus | None:
+    """The numbers in a folder, or None where they are not there, or not whole."""
+    try:
+        index = json.loads((folder / INDEX).read_bytes())
+        numbering = Numbering.of(index["numbering"])
+        ids = np.memmap(folder / IDS, dtype=numbering.dtype, mode="r")
+        sound = len(ids) == index["tokens"]
+    except (OSError, ValueError, KeyError):
+        return None
+    counts = np.array(index["counts"])
+    return _corpus(text, numbering, ids, index["cut"], counts, folder) if sound else None
+
+
+def _write(text: Text, asked: Asked, folder: Path) -> None:
+    """Number a text, and write its numbers; raises RnnError where it is no longer what it was."""
+    shown = text._replace(read=lambda: _shown(text.read(), f"counting {text.name}", text.characters))
+    numbering = _number(shown, asked)
+    counts = np.zeros(len(numbering.vocabulary), dtype=np.int64)
+    tokens, digest = [0, 0], hashlib.sha256()
+
+    def read() -> Iterator[str]:
+        for piece in _shown(text.read(), f"numbering {text.name}", text.characters):
+            digest.update(piece.encode())
+            yield piece
+
+    with (folder / IDS).open("wb") as file:
+        for is_held, piece in text._replace(read=read).pieces():
+            ids = numbering.encode(piece)
+            file.write(ids.data)
+            tokens[is_held] += len(ids)
+            if not is_held:
+                counts += np.bincount(ids, minlength=len(counts))
+        file.flush()
+        os.fsync(file.fileno())
+    if digest.hexdigest() != text.fingerprint:
+        raise RnnError(f"{text.name} changed while it was read: try again when nothing writes to it")
+    index = {"tokens": sum(tokens), "cut": tokens[0], "counts": counts.tolist(), "numbering": numbering.payload}
+    write_file(folder / INDEX, json.dumps(index).encode())
+
+
+def _shown(pieces: Iterator[str], what: str, characters: int | None) -> Iterator[str]:
+    """The same pieces, with a bar on standard error."""
+    from tqdm import tqdm
+
+    interval = 0.1 if sys.stderr.isatty() else 15.0
+    with tqdm(
+        desc=what, total=characters, unit="char", unit_scale=True, leave=False, mininterval=interval, delay=1.0
+    ) as bar:
+        for piece in pieces:
+            yield piece
+            bar.update(len(piece))

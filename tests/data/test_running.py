@@ -1,0 +1,213 @@
+"""Running text by numbers: in memory and on disk the same, in bounded memory, and nothing left of what failed."""
+
+import gzip
+import json
+import os
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnncli.data import running
+from rnncli.data.running import Asked, Numbering, Text, read_running
+from rnncli.data.tokenizers import KINDS, UNITS
+from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
+from rnncli.errors import RnnError
+
+LINES = "".join(f"Zeile {number % 17} geht – früh oder spät – zu Ende.\r\n" for number in range(2_000))
+
+
+@pytest.fixture
+def file(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(running, "PIECE", 1 << 12)
+    path = tmp_path / "mine.txt"
+    path.write_bytes(LINES.encode())
+    return path
+
+
+def on_disk(monkeypatch: pytest.MonkeyPatch, asked: Asked) -> running.RunningCorpus:
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "LARGE", 10_000)
+        return read_running(asked)
+
+
+def spelled(corpus: running.RunningCorpus, ids: Any) -> str:
+    numbering = corpus.numbering
+    return "".join(numbering.units.join(numbering.vocabulary.decode(ids.tolist())))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_large_text_has_the_numbers_of_a_small_one(file: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    asked = Asked([str(file)], kind, 270 if kind == "bpe" else 0, hold_out=0.25)
+    small, large = read_running(asked), on_disk(monkeypatch, asked)
+    text = LINES.replace("\r\n", "\n")
+    cut = len(text) - int(0.25 * len(text))
+    assert isinstance(large.ids, np.memmap)
+    assert large.folder is not None
+    for corpus in (small, large):
+        assert spelled(corpus, corpus.learned) == text[:cut]
+        assert spelled(corpus, corpus.held_out) == text[cut:]
+        assert corpus.characters == (cut, len(text) - cut)
+        assert np.array_equal(corpus.counts, np.bincount(corpus.learned, minlength=len(corpus.numbering.vocabulary)))
+    assert np.array_equal(small.ids, large.ids)
+    assert (small.numbering.payload, small.fingerprint) == (large.numbering.payload, large.fingerprint)
+    if kind in UNITS:  # pieces end where tokens end
+        assert spelled(small, small.ids) == "".join(UNITS[kind].join(UNITS[kind].split(text)))
+        assert small.cut == len(UNITS[kind].split(text[:cut]))
+
+
+def test_a_large_text_is_numbered_once_until_it_changes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked([str(file)], hold_out=0.1)
+    first = on_disk(monkeypatch, asked)
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "_write", pytest.fail)
+        assert on_disk(monkeypatch, asked).folder == first.folder
+    assert on_disk(monkeypatch, asked._replace(min_count=2)).folder != first.folder
+    assert first.folder is not None
+    (first.folder / "ids.bin").write_bytes(b"torn")
+    assert np.array_equal(on_disk(monkeypatch, asked).ids, first.numbering.encode(LINES.replace("\r\n", "\n")))
+    file.write_text("another text\n" * 1000)
+    other = on_disk(monkeypatch, asked)
+    assert other.folder != first.folder
+    assert spelled(other, other.ids) == "another text\n" * 1000
+
+
+def test_folders_and_gzipped_files_may_be_large(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = file.parent / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes(LINES.encode())
+    (folder / "b.txt").write_text(" \n")
+    (folder / "c.txt").write_text("the last one\n" * 900)
+    zipped = file.with_name("zipped.gz")
+    noise = os.urandom(6_000).hex()
+    zipped.write_bytes(gzip.compress(noise.encode()))
+    corpus = on_disk(monkeypatch, Asked([str(folder), f"more={zipped}"]))
+    assert corpus.name == "texts + more"
+    text = (
+        LINES.replace("\r\n", "\n")
+        + "\n"
+        + "the last one\n" * 900
+        + "\n"
+        + gzip.decompress(zipped.read_bytes()).decode()
+    )
+    assert spelled(corpus, corpus.ids) == text
+
+
+def test_memory_is_bounded_whatever_the_size(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "LARGE", 1_000_000)
+    monkeypatch.setattr(running, "_shown", lambda pieces, *_: pieces)
+    peaks = []
+    for size in (10, 30):
+        file = tmp_path / f"{size}.txt"
+        with file.open("w") as written:
+            for number in range(size):
+                written.write((f"line {number} of it goes on\n" * 50_000)[:1_000_000])
+        tracemalloc.start()
+        corpus = read_running(Asked([str(file)], hold_out=0.1))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(corpus.ids) == size * 1_000_000
+    assert peaks[1] < 1.1 * peaks[0] < 60_000_000
+
+
+@pytest.mark.parametrize("bad", [b"\xff", b"\0"])
+def test_nothing_is_written_of_a_text_that_is_bad_in_its_middle(
+    file: Path, home: Path, monkeypatch: pytest.MonkeyPatch, bad: bytes
+) -> None:
+    data = LINES.encode()
+    file.write_bytes(data[:50_000] + bad + data[50_000:])
+    with pytest.raises(RnnError, match=r"mine\.txt is (not UTF-8 text|a binary file)"):
+        on_disk(monkeypatch, Asked([str(file)]))
+    assert not (home / "data").exists()
+
+
+def test_a_text_that_changes_meanwhile_is_seen(file: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = running._count
+
+    def count(*given: Any) -> Any:
+        found = counted(*given)
+        file.write_bytes(LINES.replace("geht", "ging").encode())
+        return found
+
+    monkeypatch.setattr(running, "_count", count)
+    with pytest.raises(RnnError, match="mine changed while it was read: try again when nothing writes to it"):
+        on_disk(monkeypatch, Asked([str(file)]))
+    assert list((home / "data" / "running").iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(file: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(running, "write_file", full)
+    with pytest.raises(RnnError, match=r"cannot write .*\.part: No space left on device; make room"):
+        on_disk(monkeypatch, Asked([str(file)]))
+    assert list((home / "data" / "running").iterdir()) == []
+
+
+def test_of_two_that_ask_at_once_one_writes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "LARGE", 10_000)
+    monkeypatch.setattr("rnncli.data.made_once.WAIT", 0.01)
+    written, write, begun = [], running._write, threading.Event()
+
+    def slowly(*given: Any) -> None:
+        begun.set()
+        written.append(given)
+        other.join(0.2)  # it waits meanwhile
+        write(*given)
+
+    monkeypatch.setattr(running, "_write", slowly)
+    found: list[running.RunningCorpus] = []
+
+    def read_too() -> None:
+        begun.wait()
+        found.append(read_running(Asked([str(file)])))
+
+    other = threading.Thread(target=read_too)
+    other.start()
+    mine = read_running(Asked([str(file)]))
+    other.join()
+    assert found[0].folder == mine.folder
+    assert len(written) == 1
+
+
+def test_tokens_seen_least_are_forgotten_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "MOST_COUNTED", 50)
+    pieces = ["".join(f"rare{piece}x{number} often\n" for number in range(20)) for piece in range(20)]
+    counts = running._count(pieces, UNITS["word"])
+    assert (counts[" often"], counts["\n"]) == (400, 400)
+    assert len(counts) <= 60
+
+
+def test_a_numbering_that_is_given_may_grow(file: Path) -> None:
+    known = Numbering("char", Vocabulary((*SPECIALS, "e", "Q")))
+    kept = read_running(Asked([str(file)], numbering=known))
+    assert kept.numbering == known
+    assert int(kept.counts[UNKNOWN]) == len(kept.ids) - LINES.count("e")
+    grown = read_running(Asked([str(file)], numbering=known, extended=True))
+    assert grown.numbering.vocabulary.tokens[:5] == known.vocabulary.tokens
+    assert set(grown.numbering.vocabulary.tokens[5:]) == set(LINES) - {"e", "\r"}
+    assert spelled(grown, grown.ids) == LINES.replace("\r\n", "\n")
+
+
+def test_one_long_line_is_cut_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "PIECE", 100)
+
+    def read() -> Iterator[str]:
+        yield "word " * 1_000
+
+    pieces = list(Text("", read, 5_000, 4_000, "").pieces())
+    assert "".join(piece for held, piece in pieces if not held) == "word " * 800
+    assert max(len(piece) for _, piece in pieces) <= 400
+
+
+def test_the_index_names_what_the_numbers_stand_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = on_disk(monkeypatch, Asked([str(file)], "word"))
+    assert corpus.folder is not None
+    index = json.loads((corpus.folder / "index.json").read_text())
+    assert index["numbering"]["vocabulary"] == list(corpus.numbering.vocabulary.tokens)
+    assert index["tokens"] == len(corpus.ids)
