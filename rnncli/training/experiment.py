@@ -14,10 +14,14 @@ from rnncli.models.stack import States
 
 
 class Outcome(NamedTuple):
-    """What a batch cost: a sum in nats over all that was asked, and the states it ended in."""
+    """What a batch cost: a sum in nats over all that was asked, the states it ended in, and what is to be kept small.
+
+    The penalty is added to the sum for its gradient alone; no figure that people are shown holds it.
+    """
 
     loss_sum: Tensor
     states: States | None
+    penalty: Tensor | None = None
 
 
 Metrics = dict[str, float]

@@ -13,6 +13,7 @@ from rnncli.data.batching import Batch
 from rnncli.errors import RnnError
 from rnncli.models.stack import States, detach
 from rnncli.training import distributed
+from rnncli.training.averaging import MovingAverage, averaged
 from rnncli.training.experiment import Experiment, Metrics
 from rnncli.training.optimizers import make_optimizer, optimizer_tensors, restore_optimizer
 from rnncli.training.randomness import random_state, restore_random_state
@@ -76,7 +77,8 @@ class Trainer:
         self.experiment, self.settings, self.model = experiment, settings, experiment.model
         self.learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.parts = [list(part.parameters()) for part in experiment.apart(self.model)]
-        self.optimizer = make_optimizer(self.learned, settings)
+        self.optimizer = make_optimizer(self.model, settings)
+        self.average = MovingAverage(self.learned, settings.average) if settings.average else None
         self.progress = Progress()
         self.carried: States | None = None
         self.rows = 0  # of the last batch, all processes' together
@@ -124,6 +126,8 @@ class Trainer:
         self.carried, self.rows = states, batch.rows
         progress.index += 1
         progress.step += 1
+        if self.average:
+            self.average.update(progress.step - progress.restarted)
         progress.loss_sum += value * count
         progress.count += count
         progress.seconds += time.perf_counter() - began
@@ -141,7 +145,8 @@ class Trainer:
         for window in batch.windows(self.settings.bptt):
             outcome = self.loss(window, states)
             share = outcome.loss_sum / max(1, count)
-            (share * len(self.parts) * distributed.world()).backward()
+            aim = share if outcome.penalty is None else share + outcome.penalty / max(1, count)
+            (aim * len(self.parts) * distributed.world()).backward()
             loss = loss + share.detach()
             states = None if outcome.states is None else detach(outcome.states)
         return loss, states
@@ -177,7 +182,7 @@ class Trainer:
         """Measure the model, note whether it is the best so far, and let a plateau lower the learning rate."""
         began, progress = time.perf_counter(), self.progress
         self.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), averaged(self.average):
             measured: Metrics = self.experiment.validate(self.model)
         metrics = distributed.from_first(lambda: measured)  # so that all decide alike
         value = metrics[self.experiment.monitor]
@@ -225,15 +230,17 @@ class Trainer:
         progress = self.progress
         self.experiment.reset()
         distributed.same_weights(self.model)
-        self.optimizer = make_optimizer(self.learned, self.settings)
+        self.optimizer = make_optimizer(self.model, self.settings)
         self.carried = None
         progress.restarts, progress.restarted = progress.restarts + 1, progress.step
         progress.stale = progress.drops = 0
         return Restarted(progress.restarts)
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """All of the run: plain values, and tensors by name."""
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        """All of the run: plain values, and tensors by name; where weights are averaged, the model has the averages."""
+        with averaged(self.average) as learned:
+            tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+            tensors |= {f"learned.{place}": value for place, value in enumerate(learned)}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
         tensors |= {f"random.{name}": value for name, value in random_state().items()}
         for place, state in enumerate(distributed.whole_states(self.carried or [], self.rows)):
@@ -243,6 +250,9 @@ class Trainer:
     def restore(self, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Put a snapshot back; the model must have the shape it was taken from."""
         self.model.load_state_dict(below("model", tensors))
+        if self.average:
+            learned = below("learned", tensors)
+            self.average.restore([learned[str(place)] for place in range(len(learned))])
         self.progress = Progress(**values["progress"])
         restore_optimizer(self.optimizer, below("optimizer", tensors))
         restore_random_state(below("random", tensors))

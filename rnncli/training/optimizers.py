@@ -1,28 +1,44 @@
-"""torch's optimizers by name, and their state as named tensors and plain values."""
+"""Optimizers by name, and their state as named tensors and plain values."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rnncli.cells.base import Cell
+from rnncli.training.muon import Muon
 from rnncli.training.settings import TrainingSettings
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Build the optimizer that the settings name, over the parameters that are learned; only matrices decay."""
-    learned = [parameter for parameter in parameters if parameter.requires_grad]
+def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Build the optimizer that the settings name, over the parameters that are learned; only matrices decay.
+
+    Muon turns the matrices of the cells.
+    """
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    turned: set[int] = set()
+    if settings.optimizer == "muon":
+        cells = [module for module in model.modules() if isinstance(module, Cell)]
+        turned = {id(each) for cell in cells for each in cell.parameters() if each.dim() > 1}
+    first, matrices, others = (
+        [each for each in learned if (id(each) in turned, each.dim() > 1) == kind]
+        for kind in ((True, True), (False, True), (False, False))
+    )
     groups: list[dict[str, Any]] = [
-        {"params": [each for each in learned if each.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [each for each in learned if each.dim() <= 1], "weight_decay": 0.0},
+        {"params": first, "weight_decay": settings.weight_decay, "orthogonal": True},
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
+    groups = [group for group in groups if group["params"]]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, settings.lr, momentum=settings.momentum)
     if settings.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, settings.lr, momentum=settings.momentum)
-    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+    kind: Any = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}[settings.optimizer]
     betas = (settings.momentum, settings.beta2)
-    return kind(groups, settings.lr, betas=betas, fused=learned[0].device.type != "mps")
+    made: torch.optim.Optimizer = kind(groups, settings.lr, betas=betas, fused=learned[0].device.type != "mps")
+    return made
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

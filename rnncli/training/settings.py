@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from rnncli.errors import UsageError
 from rnncli.kernels import PRECISIONS
 
-OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw")
+OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "muon")
 SCHEDULES = ("constant", "exponential", "cosine", "plateau")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -42,6 +42,9 @@ class TrainingSettings:
     momentum: float = option(0.9, "Momentum of SGD and RMSprop; first beta of Adam.", least=0, below=1)
     beta2: float = option(0.999, "Second beta of Adam.", least=0, below=1)
     weight_decay: float = option(0.0, "Weight decay.", least=0)
+    average: float = option(
+        0.0, "Decay of a moving average of the weights, which is then validated and kept; 0: none.", least=0, below=1
+    )
     schedule: str = option("constant", "How the learning rate moves.", choices=SCHEDULES)
     decay: float = option(0.9999, "exponential: factor an epoch; plateau: factor a drop.", above=0, most=1)
     warmup: float = option(0.0, "cosine: share of the steps that warm up.", least=0, most=1)

@@ -18,7 +18,7 @@ from rnncli.training.estimate import seconds_a_step
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Restarted, Stepped, Trainer, Validated
 from rnncli.training.losses import prediction_loss
-from rnncli.training.settings import TrainingSettings
+from rnncli.training.settings import OPTIMIZERS, TrainingSettings
 
 
 def without_dropout(trainer: Trainer) -> Trainer:
@@ -44,9 +44,9 @@ def test_equals_a_plain_torch_loop() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_learns(optimizer: str) -> None:
-    trainer = make_trainer(optimizer=optimizer, epochs=15, lr=0.05 if optimizer == "sgd" else 0.01)
+    trainer = make_trainer(optimizer=optimizer, epochs=15, lr={"sgd": 0.05, "muon": 0.03}.get(optimizer, 0.01))
     records = [event.record for event in train(trainer) if isinstance(event, Validated)]
     assert len(records) == 15
     assert records[-1]["loss"] < 0.8 * records[0]["loss"]

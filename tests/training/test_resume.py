@@ -17,6 +17,7 @@ SETTINGS = [
     {"optimizer": "sgd", "schedule": "plateau", "patience": 1, "validate_every": 2},
     {"optimizer": "rmsprop", "schedule": "exponential", "decay": 0.5, "bptt": 2},
     {"optimizer": "adam", "streams": True},
+    {"optimizer": "muon", "average": 0.9, "weight_decay": 0.1},
 ]
 
 

@@ -1,0 +1,52 @@
+"""Averages of weights along a training, which predict better than the weights of its last step."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class MovingAverage:
+    """An exponential moving average of parameters (Polyak and Juditsky 1992): a = decay a + (1 - decay) w a step.
+
+    The first steps decay faster, by (1 + n) / (10 + n) after n of them, so that the first weights are soon forgotten.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
+        self.parameters, self.decay = parameters, decay
+        self.values = [parameter.detach().clone() for parameter in parameters]
+
+    def update(self, steps: int) -> None:
+        """Take in the parameters as they are after so many steps."""
+        decay = min(self.decay, (1 + steps) / (10 + steps)) if steps > 1 else 0.0
+        get_ema_multi_avg_fn(decay)(self.values, [parameter.detach() for parameter in self.parameters], steps)
+
+    @contextmanager
+    def in_place(self) -> Iterator[list[Tensor]]:
+        """While inside, the parameters are their averages; gives what they were."""
+        self._swap()
+        try:
+            yield self.values
+        finally:
+            self._swap()
+
+    def restore(self, learned: Sequence[Tensor]) -> None:
+        """Take the parameters as averages, and give them the values that go on learning."""
+        self._swap()
+        for parameter, value in zip(self.parameters, learned, strict=True):
+            parameter.data = value.to(parameter.device, copy=True)
+
+    def _swap(self) -> None:
+        for place, parameter in enumerate(self.parameters):
+            parameter.data, self.values[place] = self.values[place], parameter.data
+
+
+@contextmanager
+def averaged(average: MovingAverage | None) -> Iterator[list[Tensor]]:
+    """As `MovingAverage.in_place`; without an average nothing changes, and there is nothing beside the parameters."""
+    if average is None:
+        yield []
+        return
+    with average.in_place() as learned:
+        yield learned

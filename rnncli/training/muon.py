@@ -1,0 +1,75 @@
+"""Muon: matrices learn by orthogonalised momentum, all else by AdamW.
+
+Shapes: a matrix is (R, C); S is the smaller of R and C.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnncli.kernels.products import fast_products
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""a, b and c of the odd polynomial a s + b s^3 + c s^5, which takes all singular values s near to 1."""
+
+STEPS = 5
+"""Times that the polynomial is applied."""
+
+MOMENTUM = 0.95
+
+RMS = 0.2
+"""Root mean square of an update of learning rate 1: about that of AdamW's, so that one rate serves both."""
+
+
+class Muon(torch.optim.AdamW):
+    """Groups that say `orthogonal` step along their orthogonalised momentum, the others as AdamW.
+
+    M = mu M + (1 - mu) G;  W = W - lr (RMS sqrt(max(R, C)) orthogonal(mu M + (1 - mu) G) + weight_decay W), mu 0.95
+    (Jordan et al. 2024, kellerjordan.github.io/posts/muon; the size of a step as Liu et al. 2025, arXiv:2502.16982).
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Take a step; the gradients of orthogonal groups are used up."""
+        for group in self.param_groups:
+            if group.get("orthogonal"):
+                for parameter in group["params"]:
+                    self._turn(parameter, group)
+        return super().step(closure)
+
+    def _turn(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        gradient, parameter.grad = parameter.grad, None  # what has no gradient AdamW passes over
+        if gradient is None:
+            return
+        state = self.state[parameter]
+        if not state:  # AdamW looks for a step in every state when it is loaded
+            state.update(momentum=torch.zeros_like(parameter), step=torch.zeros(()))
+        momentum = state["momentum"]
+        momentum.lerp_(gradient, 1 - MOMENTUM)
+        update = orthogonal(gradient.lerp(momentum, MOMENTUM))
+        size = RMS * max(parameter.shape) ** 0.5
+        parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * size)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """U V' of a matrix U S V', (R, C), nearly: singular values come to lie between 0.7 and 1.2.
+
+    Newton-Schulz: X = P X with P = a + b A + c A^2 and A = X X' (S, S). All P are polynomials of the first A, so that
+    they are multiplied up where they are small, and the matrix is touched once at the end.
+    """
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.t()
+    wide = wide / (wide.norm() + 1e-12)
+    a, b, c = COEFFICIENTS
+    with fast_products("float32"):
+        gram = wide @ wide.t()
+        total: Tensor | None = None
+        for step in range(STEPS):
+            p = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+            p.diagonal().add_(a)
+            total = p if total is None else p @ total
+            if step < STEPS - 1:
+                gram = p @ gram @ p
+        assert total is not None
+        turned: Tensor = total @ wide
+    return turned if matrix.shape[0] <= matrix.shape[1] else turned.t()
