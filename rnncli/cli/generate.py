@@ -1,6 +1,6 @@
 """`rnn generate`: new text from a trained language model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -11,6 +11,9 @@ from rnncli.tasks import TASKS
 from rnncli.tasks.base import Action, Task
 from rnncli.training.settings import check_limits
 
+MOST = 20
+"""Tokens of a prime that are named as strangers."""
+
 verb = typer.Typer(help="Write new text.", epilog="Example: rnn generate poetry --lines 8", no_args_is_help=True)
 
 
@@ -20,21 +23,34 @@ def _verb(task: Task, action: Action) -> Callable[..., None]:
         check_limits(options)
         trained = load_model(source, task.name)
         note(f"from {trained.source} ({trained.payload['corpus']})")
-        _show(action.run(trained, options), str(trained.source), as_json)
+        if options.novelty:
+            trained.check_readable("leave --novelty out")
+        written = action.run(trained, options)
+        _show_unknown(written.unknown)
+        if not as_json:
+            for piece in written.pieces:
+                print(piece, end="", flush=True)
+            note(written.remark)
+        facts: dict[str, Any] = {"task": task.name, "checkpoint": str(trained.source), **written.facts}
+        if options.novelty:
+            from rnncli.analysis.novelty import novelty
+
+            found = novelty(trained, written.tokens)
+            facts["novelty"] = found._asdict()
+            note(found.remark)
+        if as_json:
+            print_json(facts)
 
     generate.__doc__ = f"Write with a model of {task.name}."
     return command_of(action.Options, generate, source=(From, None), as_json=(AsJson, False))
 
 
-def _show(written: Any, source: str, as_json: bool) -> None:
-    if written.unknown:
-        note(f"never seen in training: {', '.join(written.unknown)}")
-    if as_json:
-        print_json({"checkpoint": source, **written.facts})
-        return
-    for piece in written.pieces:
-        print(piece, end="", flush=True)
-    note(written.remark)
+def _show_unknown(tokens: Sequence[str]) -> None:
+    """Name the tokens of the prime that the model never saw, as they are where they can be printed."""
+    if tokens:
+        shown = ", ".join(token if token.isprintable() else repr(token) for token in tokens[:MOST])
+        more = f" and {len(tokens) - MOST:,} more" if len(tokens) > MOST else ""
+        note(f"never seen in training: {shown}{more}")
 
 
 for _task in TASKS.values():

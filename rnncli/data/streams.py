@@ -221,6 +221,7 @@ class RunningText:
     ids: Ids | Joined
     rows: int  # B at most; a short text has fewer, so that each row has several batches
     steps: int  # T of a batch
+    voices: Sequence[int] = ()  # how many tokens each voice has, one after another, where there are several
 
     @property
     def size(self) -> int:
@@ -242,8 +243,10 @@ class RunningText:
         for number in range(begin, self.batches_per_epoch):
             first = number * self.steps
             length = min(self.steps, self.row_length - first)
-            tokens = torch.from_numpy(self._read(starts + first + np.arange(length + 1)[:, None])).to(device)
-            yield Batch(tokens[:-1], tokens[1:], continues=number > 0)
+            places = starts + first + np.arange(length + 1)[:, None]
+            tokens = torch.from_numpy(self._read(places)).to(device)
+            labels = self._labels(places[:-1], device)
+            yield Batch(tokens[:-1], tokens[1:], continues=number > 0, labels=labels)
 
     def judged(self, device: torch.device, warm_up: int) -> Iterator[Batch]:
         """The same for measuring: before its own tokens each row but the first reads the `warm_up` before them unasked.
@@ -261,7 +264,14 @@ class RunningText:
             inputs, following = (self._read(np.minimum(places + shift, len(self.ids) - 1)) for shift in (0, 1))
             columns = [inputs, np.where(here, following, IGNORED)]
             tokens, targets = (torch.from_numpy(column.T.copy()).to(device) for column in columns)
-            yield Batch(tokens, targets, continues=first > 0)
+            yield Batch(tokens, targets, continues=first > 0, labels=self._labels(places.T, device))
 
     def _read(self, places: Ids) -> Ids:
         return self.ids[places].astype(np.int64)
+
+    def _labels(self, places: Ids, device: torch.device) -> Tensor | None:
+        """The number of the voice at each of some places (T, B)."""
+        if not self.voices:
+            return None
+        found = np.searchsorted(np.cumsum(self.voices[:-1]), places, side="right")
+        return torch.from_numpy(found.astype(np.int64)).to(device)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
@@ -76,15 +76,15 @@ class Trained:
         payload: Mapping[str, Any] = self.header["payload"]
         return payload
 
-    def check_readable(self) -> None:
-        """Raise UsageError where it learned from standard input, which cannot be read again."""
+    def check_readable(self, instead: str = "give --corpus") -> None:
+        """Raise UsageError, which says what to do instead, where it learned from standard input: it cannot again."""
         if any(map(from_stdin, self.config.corpus)):
-            raise UsageError(f"{self.source} learned from standard input, which cannot be read again: give --corpus")
+            raise UsageError(f"{self.source} learned from standard input, which cannot be read again: {instead}")
 
-    def check_unchanged(self, name: str, fingerprint: str) -> None:
-        """Raise UsageError where the text of that name is no longer what it learned from."""
+    def check_unchanged(self, name: str, fingerprint: str, instead: str = "give --corpus") -> None:
+        """Raise UsageError, which says what to do instead, where a text is no longer what it learned from."""
         if fingerprint != self.payload["fingerprint"]:
-            raise UsageError(f"{name} is no longer what {self.source} was trained on: give --corpus")
+            raise UsageError(f"{name} is no longer what {self.source} was trained on: {instead}")
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,14 @@ class Action:
 
 
 @dataclass(frozen=True)
+class Script:
+    """The text of a language model by number: what it learned from, and how tokens become text."""
+
+    learned: Callable[[Trained], Iterable[Any]]  # arrays of tokens, one after another; raises as `check_unchanged`
+    join: Callable[[Trained, Iterable[int]], Iterator[str]]
+
+
+@dataclass(frozen=True)
 class Task:
     """A task by its name; its functions import torch only when they are called."""
 
@@ -117,6 +125,7 @@ class Task:
     settle: Callable[[Any], Any] = lambda settings: settings  # fills in what depends on the machine: corpora
     uses: Mapping[str, Action] = field(default_factory=dict)  # what else can be done with its models, by verb
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    script: Script | None = None  # of a model that writes
     word_vectors: int = 0  # the greater, the sooner its models are asked for word vectors; 0: they have none
     implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
 

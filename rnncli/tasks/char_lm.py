@@ -10,7 +10,7 @@ from rnncli.data.corpora import CORPORA, available, lasting
 from rnncli.data.tokenizers import KINDS, units_of
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
-from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.scoring import Reading, scorer
 from rnncli.tasks.writing import Writing, WritingOptions, Written, write_on
 from rnncli.training.settings import option, retuned
@@ -229,6 +229,15 @@ def opening(trained: Trained) -> int:
     return len(SPECIALS) if number == UNKNOWN else number
 
 
+def learned(trained: Trained) -> "Iterator[Ids]":
+    """The text that a model learned from, by number; raises as `Trained.check_unchanged`."""
+    from rnncli.data.running import Numbering
+
+    corpus = read_corpus(trained.config, numbering=Numbering.of(trained.payload))
+    trained.check_unchanged(corpus.name, corpus.fingerprint, "leave --novelty out")
+    yield corpus.learned
+
+
 TASK = Task(
     name="char-lm",
     summary="Learn running text letter by letter, and write more of it.",
@@ -241,4 +250,5 @@ TASK = Task(
         "generate": Action(GenerateOptions, write, 'rnn generate char --prime "KING" --temperature 0.7'),
         "score": scorer(reading),
     },
+    script=Script(learned, joined),
 )

@@ -1,7 +1,7 @@
 """poetry-lm: learn verse line by line, each line a sequence from START to END, and write more of it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -11,7 +11,7 @@ from rnncli.data.sources import Corpus
 from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
-from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.voices import known_labels, label_number, labels_of, payload_of, voices_option
 from rnncli.tasks.words import WordSettings, settle_words, start_from_vectors
@@ -295,13 +295,22 @@ def evaluation_lines(trained: Trained, options: EvaluateOptions) -> list[Line]:
     return held_out
 
 
-def training_verse(trained: Trained) -> Verse:
+def training_verse(trained: Trained, instead: str = "give --corpus") -> Verse:
     """The text a model was trained on, read again; raises UsageError where it changed or cannot be."""
     config: PoetryConfig = trained.config
-    trained.check_readable()
+    trained.check_readable(instead)
     verse = read_verse(config.corpus, config.hold_out)
-    trained.check_unchanged(verse.name, verse.fingerprint)
+    trained.check_unchanged(verse.name, verse.fingerprint, instead)
     return verse
+
+
+def learned(trained: Trained) -> "Iterator[Any]":
+    """The lines that a model learned from, by number, each with its END; raises as `training_verse`."""
+    import numpy as np
+
+    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    for line in training_verse(trained, "leave --novelty out").training:
+        yield np.array([*vocabulary.encode(line.words), END])
 
 
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
@@ -351,5 +360,6 @@ TASK = Task(
         "score": scorer(sentence),
     },
     presets={"book": BOOK},
+    script=Script(learned, joined_words),
     word_vectors=1,
 )

@@ -15,7 +15,7 @@ from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
-from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.words import WordSettings, settle_words, start_from_vectors
 from rnncli.tasks.writing import Writing, WritingOptions, Written, join_words, joined_words, printable, write_on
@@ -461,6 +461,19 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
     return written
 
 
+def learned(trained: Trained) -> "Iterator[Ids]":
+    """The sequences that a model learned from, by number, each with its END; raises as `Trained.check_unchanged`."""
+    import numpy as np
+
+    prose = read_prose(trained.config)
+    trained.check_unchanged(prose.source.name, prose.source.fingerprint, "leave --novelty out")
+    if trained.config.running:
+        yield from prose.stream.running()[0].chunks()
+    else:
+        for ids in prose.stream.sequences():
+            yield np.append(ids, END)
+
+
 TASK = Task(
     name="wiki-lm",
     summary="Learn running prose, of any size, sentence by sentence.",
@@ -474,5 +487,6 @@ TASK = Task(
         "score": scorer(lambda trained: sentence(trained, trained.config.first_token)),
     },
     presets={"book": BOOK},
+    script=Script(learned, joined_words),
     word_vectors=2,
 )

@@ -159,6 +159,11 @@ class Written:
         return [draft.text for draft in self.drafts]
 
     @property
+    def tokens(self) -> list[list[int]]:
+        """Them by number, without what they begin with."""
+        return [draft.tokens for draft in self.drafts if self.texts]
+
+    @property
     def lines(self) -> list[str]:
         """Their lines that are not empty."""
         return [line for text in self.texts for line in text.split("\n") if line]

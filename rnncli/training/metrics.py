@@ -48,12 +48,12 @@ def prediction_metrics(model: nn.Module, batches: Iterable[Batch]) -> Metrics:
     return {"loss": loss, "accuracy": correct / count, "perplexity": perplexity(loss)}
 
 
-def running_metrics(model: nn.Module, ids: Ids | Joined) -> Metrics:
+def running_metrics(model: nn.Module, ids: Ids | Joined, voices: Sequence[int] = ()) -> Metrics:
     """The same over a running text (N,), read from start to end with carried state: all but its first token are asked.
 
-    Rows side by side do it, each of which first reads some tokens before its own.
+    Rows side by side do it, each of which first reads some tokens before its own; `voices` as `RunningText` has them.
     """
-    text = RunningText(ids, ROWS, WARM_UP)
+    text = RunningText(ids, ROWS, WARM_UP, voices)
     return prediction_metrics(model, text.judged(next(model.parameters()).device, WARM_UP))
 
 

@@ -1,50 +1,21 @@
-"""Drawing words: what each option does to the distribution, and that END and UNKNOWN are treated as promised."""
+"""Drawing streams and lines: END and UNKNOWN as promised, primes of any length; beam search against brute force."""
 
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
 import torch
+from support.kinds import KINDS
 
 from rnncli.cells.elman import ElmanState
 from rnncli.errors import RnnError
-from rnncli.models.decoding import MAX_LENGTH, draw_lines
+from rnncli.models import decoding
+from rnncli.models.decoding import MAX_LENGTH, beam_search, draw_lines, draw_streams, read, restarting
+from rnncli.models.language_model import LanguageModel
 from rnncli.models.sampling import Sampling, token_probabilities
-from rnncli.models.sampling import draw as dice
+from rnncli.models.stack import StackShape
 
 START, END, UNKNOWN = 0, 1, 2
-LOGITS = torch.tensor([[0.3, 1.0, 2.0, 3.0, 1.5, 0.5, -1.0]])
-P = LOGITS.softmax(-1)[0]
-
-
-def probabilities(**options: Any) -> torch.Tensor:
-    return token_probabilities(LOGITS, Sampling(**options), torch.tensor([START, UNKNOWN]))[0]
-
-
-def test_barred_tokens_are_never_drawn_and_the_others_keep_their_odds() -> None:
-    shares = probabilities()
-    assert shares[[START, UNKNOWN]].tolist() == [0, 0]
-    torch.testing.assert_close(shares[3:] / shares[END], P[3:] / P[END])
-    assert shares.sum().item() == pytest.approx(1)
-
-
-def test_temperature_sharpens() -> None:
-    shares = probabilities(temperature=0.5)
-    torch.testing.assert_close(shares[3:] / shares[3], (P[3:] / P[3]) ** 2)
-
-
-def test_top_k_and_top_p_leave_the_likeliest() -> None:
-    assert (probabilities(top_k=2) > 0).tolist() == [False, False, False, True, True, False, False]
-    kept = P[[3, 4, 1]] / P[[3, 4, 1, 5, 6]].sum()
-    assert kept[:2].sum() < 0.9 < kept.sum()
-    assert (probabilities(top_p=0.9) > 0).tolist() == [False, True, False, True, True, False, False]
-    assert (probabilities(top_p=1e-9) > 0).tolist() == [False, False, False, True, False, False, False]
-    for shares in (probabilities(top_k=2), probabilities(top_p=0.9)):
-        torch.testing.assert_close(shares[3] / shares[4], P[3] / P[4])
-        assert shares.sum().item() == pytest.approx(1)
-
-
-def test_temperature_zero_takes_the_likeliest() -> None:
-    assert probabilities(temperature=0).tolist() == [0, 0, 0, 1, 0, 0, 0]
 
 
 class Chain(torch.nn.Module):
@@ -96,13 +67,6 @@ def test_lines_follow_the_model_s_distribution() -> None:
     assert not pairs[:, [START, UNKNOWN]].any()
 
 
-def test_the_dice_are_those_of_torch() -> None:
-    shares = torch.rand(400, 7).softmax(-1).index_fill(1, torch.tensor([2]), 0.0)
-    ours, theirs = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
-    wanted = torch.multinomial(shares, 1, generator=theirs).flatten()
-    assert torch.equal(dice(shares, ours), wanted)
-
-
 def test_scores_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(RnnError, match="not numbers"):
         draw_lines(
@@ -147,3 +111,158 @@ def test_a_line_without_end_is_cut(count: int) -> None:
         )
         assert lines == [[3] * length] * count
     assert torch.get_num_threads() == threads
+
+
+def tiny_model(cell: str = "gru", V: int = 5, labels: int = 0) -> Any:
+    torch.manual_seed(1)
+    model: Any = LanguageModel(V, 4, StackShape(cell, (6, 3)), labels=labels).double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.8)
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("label", [None, 1])
+def test_a_prime_is_read_by_the_scan_as_by_single_steps(
+    kind: str, label: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokens = tiny_model(kind, labels=2), [3, 4, 0, 2, 2, 1, 3]
+    stepped = read(model, tokens, label)
+    monkeypatch.setattr(decoding, "SHORT", 3)
+    scanned = read(model, tokens, label)
+    torch.testing.assert_close(scanned.logits, stepped.logits, rtol=0, atol=1e-12)
+    for state, wanted in zip(scanned.states, stepped.states, strict=True):
+        for ours, theirs in zip(state, wanted, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    assert not torch.allclose(stepped.logits, read(model, tokens, 0).logits)
+
+
+def test_streams_end_each_by_itself_and_go_by_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MANY", 4)
+    texts: dict[int, list[int]] = {number: [] for number in range(10)}
+    steps = draw_streams(
+        read(chain(), [START]),
+        10,
+        Sampling(),
+        barred=(START, UNKNOWN),
+        generator=torch.Generator().manual_seed(0),
+        goes_on=lambda text: text[-1] != 4 and len(text) < 6,
+    )
+    for step in steps:
+        assert 0 < len(step) <= 4
+        for number, token in step:
+            texts[number].append(token)
+    for text in texts.values():
+        assert 4 not in text[:-1]
+        assert text[-1] == 4 or len(text) == 6
+
+
+def test_a_repetition_guard_looks_at_each_stream_alone_and_at_what_was_read() -> None:
+    texts: list[list[int]] = [[] for _ in range(30)]
+    prime = [3, 4, 3, 5]
+    steps = draw_streams(
+        read(chain(), prime),
+        30,
+        Sampling(no_repeat=2),
+        barred=(START, END, UNKNOWN),
+        generator=torch.Generator().manual_seed(0),
+        goes_on=lambda text: len(text) < 5,
+        past=prime,
+    )
+    for step in steps:
+        for number, token in step:
+            texts[number].append(token)
+    for text in texts:
+        pairs = list(pairwise([*prime, *text]))
+        for place in range(len(prime) - 1, len(pairs)):
+            if pairs[place] in pairs[:place]:  # then nothing else was left
+                assert {(pairs[place][0], token) for token in (3, 4, 5)} <= set(pairs[:place])
+    assert len({tuple(text) for text in texts}) > 1
+
+
+def test_a_model_of_sentences_begins_each_anew() -> None:
+    model = tiny_model()
+    step, first = model.stepper(), model.initial_states(1)
+    tokens = [START, 3, END, 4, 2]
+    states, found = model.initial_states(2), []
+    go = restarting(step, first, START, END)
+    with torch.no_grad():
+        for token in tokens:  # the second stream does not end where the first does
+            logits, states = go(torch.tensor([token, 3]), states)
+            found.append(logits)
+        whole, _ = model(torch.tensor([[START, 3], [3, 3]]))
+        fresh, _ = model(torch.tensor([[START], [4], [2]]))
+        other, _ = model(torch.full((5, 1), 3))
+    torch.testing.assert_close(found[1][0], whole[1, 0])
+    assert found[2][0, END] == -torch.inf
+    torch.testing.assert_close(found[2][0, 2:], fresh[0, 0, 2:])
+    torch.testing.assert_close(torch.stack(found[3:])[:, 0], fresh[1:, 0])
+    torch.testing.assert_close(torch.stack(found)[:, 1], other[:, 0])
+
+
+def every_sequence(model: Any, longest: int, barred: tuple[int, ...], power: float) -> list[tuple[float, list[int]]]:
+    """All sequences that END ends or the length, scored one by one by the scan, the best first."""
+    found = []
+    V = len(model.embedding.weight)
+    for length in range(longest + 1):
+        for tokens in product([t for t in range(V) if t not in (END, *barred)], repeat=length):
+            whole = [*tokens, END] if length < longest else list(tokens)
+            with torch.no_grad():
+                shares = model(torch.tensor([START, *whole[:-1]])[:, None])[0][:, 0].log_softmax(-1)
+            total = sum(float(shares[place, token]) for place, token in enumerate(whole))
+            found.append((total / len(whole) ** power, list(tokens)))
+    return sorted(found, key=lambda each: -each[0])
+
+
+@pytest.mark.parametrize("power", [0.0, 0.7, 1.0])
+def test_a_beam_as_wide_as_all_there_is_finds_the_best_of_all(power: float) -> None:
+    model = tiny_model()
+    wanted = every_sequence(model, 4, (START, UNKNOWN), power)
+    with torch.no_grad():
+        found = beam_search(
+            model.stepper(),
+            model.initial_states(1),
+            start=START,
+            end=END,
+            width=1000,
+            longest=4,
+            length_power=power,
+            barred=(START, UNKNOWN),
+        )
+    assert len(found) == len(wanted) == 1 + 2 + 4 + 8 + 16
+    assert [each.tokens for each in found] == [tokens for _, tokens in wanted]
+    assert [each.score for each in found] == pytest.approx([score for score, _ in wanted], abs=1e-9)
+    assert all(each.ended == (len(each.tokens) < 4) for each in found)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_a_narrow_beam_keeps_the_likeliest_at_every_step(width: int) -> None:
+    """Against a loop over whole sequences, each scored from its start."""
+    model, places, open_, done = tiny_model(), width, [(0.0, [START])], []
+    for _ in range(6):
+        grown = []
+        for total, tokens in open_:
+            shares = model(torch.tensor(tokens)[:, None])[0][-1, 0].log_softmax(-1).tolist()
+            grown += [(total + share, [*tokens, token]) for token, share in enumerate(shares)]
+        best = sorted(grown, reverse=True)[:places]
+        done += [(total / (len(tokens) - 1), tokens[1:-1]) for total, tokens in best if tokens[-1] == END]
+        open_ = [each for each in best if each[1][-1] != END]
+        places = width - len(done)
+    done += [(total / (len(tokens) - 1), tokens[1:]) for total, tokens in open_]
+    found = beam_search(model.stepper(), model.initial_states(1), start=START, end=END, width=width, longest=6)
+    assert [(pytest.approx(each.score), each.tokens) for each in found] == sorted(done, reverse=True)
+
+
+def test_a_beam_without_end_goes_on_to_the_longest_and_repeats_nothing_it_must_not() -> None:
+    model = tiny_model()
+    found = beam_search(
+        model.stepper(), model.initial_states(1), start=3, end=None, width=4, longest=9, no_repeat=2, past=[3]
+    )
+    assert len(found) == 4
+    for each in found:
+        text = [3, *each.tokens]
+        assert len(text) == 10
+        assert not each.ended
+        pairs = list(pairwise(text))
+        assert len(set(pairs)) == len(pairs)
