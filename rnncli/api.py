@@ -220,13 +220,16 @@ class Training:
     `rnncli.training.distributed.together`, several processes train as one.
     """
 
-    def __init__(self, task: Task, config: RecurrentSettings) -> None:
+    def __init__(self, task: Task, config: RecurrentSettings, resumed: Path | None = None) -> None:
         self.task, self.config = task, config
         _check_corpus(config)
         self.device = pick_device(config.device)
         _check_precision(config.precision, self.device)
         seed_everything(config.seed)
-        self.experiment: Experiment = task.build(config, self.device)
+        built = config
+        if resumed and getattr(config, "init_from", None):  # that model may be gone; its vocabulary is the run's own
+            built = replace(config, init_from=str(resumed))  # type: ignore[call-arg]
+        self.experiment: Experiment = task.build(built, self.device)
         self.trainer = Trainer(self.experiment, config)
         self.begun = ""  # what the weights of a new run start from, in words
         self._held = ExitStack()
@@ -252,11 +255,11 @@ class Training:
         run = _writable(run)
         with ExitStack() as held:
             held.enter_context(run.locked())
-            found, warning = distributed.from_first(lambda: load_for_resume(run))
+            found, file, warning = distributed.from_first(lambda: load_for_resume(run))
             task = TASKS[run.task]
             before = from_plain(task.Config, found.header["config"])
             check_limits(replace(before, **_allowed(before, changes)))
-            training = cls(task, replace(before, **changes))
+            training = cls(task, replace(before, **changes), file)
             if training.experiment.payload != found.header["payload"]:
                 raise UsageError(f"the text that run {run.name} learned from has changed: start a new run")
             training._held = held.pop_all()

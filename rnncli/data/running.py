@@ -100,6 +100,7 @@ class Asked(NamedTuple):
     hold_out: float = 0.0
     numbering: Numbering | None = None  # of a checkpoint, to be taken instead of a new one
     extended: bool = False  # and it may grow by what the text has that it has not
+    only_held_out: bool = False  # by a numbering that is given; what is to learn from is left out
 
 
 @dataclass(frozen=True)
@@ -164,11 +165,11 @@ def read_running(asked: Asked) -> RunningCorpus:
         return joined(corpus.read() for corpus in corpora)
 
     size = sum(corpus.size for corpus in corpora)
-    if size > LARGE:
-        text = _looked_at(name, read, asked.hold_out, shown=True)
-        return _from_disk(text, asked)
-    kept = list(read())
-    return _in_memory(_looked_at(name, lambda: iter(kept), asked.hold_out), asked)
+    if size <= LARGE:
+        kept = list(read())
+        return _in_memory(_looked_at(name, lambda: iter(kept), asked.hold_out), asked)
+    text = _looked_at(name, read, asked.hold_out, shown=True)
+    return _in_memory(text, asked) if asked.only_held_out else _from_disk(text, asked)
 
 
 def _looked_at(name: str, read: Callable[[], Iterator[str]], hold_out: float, *, shown: bool = False) -> Text:
@@ -184,7 +185,8 @@ def _in_memory(text: Text, asked: Asked) -> RunningCorpus:
     numbering = _number(text, asked)
     parts: tuple[list[Ids], list[Ids]] = [], []
     for is_held, piece in text.pieces():
-        parts[is_held].append(numbering.encode(piece))
+        if is_held or not asked.only_held_out:
+            parts[is_held].append(numbering.encode(piece))
     learned = np.concatenate(parts[0]) if parts[0] else np.array([], dtype=numbering.dtype)
     counts = np.bincount(learned, minlength=len(numbering.vocabulary))
     return _corpus(text, numbering, np.concatenate([learned, *parts[1]]), len(learned), counts)
@@ -257,8 +259,10 @@ def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
 
 def _from_disk(text: Text, asked: Asked) -> RunningCorpus:
     """The numbers of a large text below `data/`; they are written where they are not there yet."""
-    given = asked.numbering.payload if asked.numbering else None
-    what = [SCHEMA, text.fingerprint, text.cut, *asked[1:4], asked.extended, given]
+    if asked.extended:  # by what it is in the end, so that a resumed run finds the same
+        asked = asked._replace(numbering=_number(text, asked), extended=False)
+    given = asked.numbering.payload if asked.numbering else asked[1:4]
+    what = [SCHEMA, text.fingerprint, text.cut, given]
     key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
     return made_once(data_dir() / "running" / key, partial(_opened, text), partial(_write, text, asked))
 

@@ -31,10 +31,13 @@ class RecurrentSettings(TrainingSettings):
         "elman",
         f"Recurrent cell: {', '.join(CELLS)}; a variant after a colon (lstm:none).",
         suggest=tuple(CELLS),
+        shape=True,
     )
-    hidden: str = option("64", "Hidden units of each layer, first layer first: 64 or 64,32.")
-    activation: str | None = option(None, "Nonlinearity of the cell, where it is free: tanh, sigmoid, relu.")
-    learn_h0: bool = option(True, "Learn the first state, or keep it at zero.")
+    hidden: str = option("64", "Hidden units of each layer, first layer first: 64 or 64,32.", shape=True)
+    activation: str | None = option(
+        None, "Nonlinearity of the cell, where it is free: tanh, sigmoid, relu.", shape=True
+    )
+    learn_h0: bool = option(True, "Learn the first state, or keep it at zero.", shape=True)
     layer_dropout: float = option(0.0, "Dropout between layers.", least=0, most=0.99)
     backend: str = option("auto", "How cells are unrolled.", choices=BACKENDS, resumable=True)
 
@@ -140,6 +143,8 @@ def resolve(
 ) -> RecurrentSettings:
     """Put a task's settings together: its defaults, then the preset, then the TOML file, then the flags given.
 
+    Where they name a model to start from, its shape comes first.
+
     Raises UsageError for a preset, a key or a value that does not exist.
     """
     asked = {} if file is None else _read_toml(file, task.Config)
@@ -148,7 +153,13 @@ def resolve(
     if preset is not None and preset not in task.presets:
         known = ", ".join(task.presets) or "none"
         raise UsageError(f"{task.name} has no preset {preset!r}: it has {known}")
-    settings = task.Config(**({**task.presets[preset], **asked} if preset else asked))
+    if preset:
+        asked = {**task.presets[preset], **asked}
+    if asked.get("init_from"):
+        from rnncli.tasks.starting import shape_of
+
+        asked = {**shape_of(task.Config, task.name, asked["init_from"]), **asked}
+    settings = task.Config(**asked)
     check_limits(settings)
     if settings.bptt and not task.Config.truncates:
         raise UsageError(f"{task.name} reads whole sequences: leave --bptt out")

@@ -1,7 +1,7 @@
 """char-lm: learn running text letter by letter (or byte, or word), each row of a batch a stream of its own."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,13 +12,14 @@ from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.scoring import Reading, scorer
+from rnncli.tasks.starting import StartedSettings, known_payload, settle_start, start_from_model
 from rnncli.tasks.writing import Writing, WritingOptions, Written, write_on
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from rnncli.data.running import Ids, Numbering, RunningCorpus
+    from rnncli.data.running import Asked, Ids, RunningCorpus
     from rnncli.training.experiment import Experiment, Metrics
 
 SHORTEST = 200
@@ -29,7 +30,7 @@ MOST_JUDGED = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class CharConfig(RecurrentSettings):
+class CharConfig(StartedSettings):
     """Settings of char-lm; the defaults are the best recipe found for three minutes of two cores on a megabyte."""
 
     panel: ClassVar[str] = "Text"
@@ -37,12 +38,12 @@ class CharConfig(RecurrentSettings):
     corpus: tuple[str, ...] = option(
         (), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA)
     )
-    tokens: str = option("char", "What is read one by one.", choices=KINDS)
+    tokens: str = option("char", "What is read one by one.", choices=KINDS, shape=True)
     vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
     min_count: int = option(1, "Tokens seen less often in the training text are UNKNOWN.", least=1)
     hold_out: float = option(0.1, "Share of the text, at its end, that is held out for validation.", least=0, below=1)
-    embedding: int = option(64, "Size of the tokens' vectors (D).", least=1)
-    tied: bool = option(False, "Output weights are the tokens' vectors.")
+    embedding: int = option(64, "Size of the tokens' vectors (D).", least=1, shape=True)
+    tied: bool = option(False, "Output weights are the tokens' vectors.", shape=True)
     dropout: float = option(0.1, "Dropout on the top layer.", least=0, most=0.99)
     cell: str = retuned(RecurrentSettings, "cell", "lstm:none")
     hidden: str = retuned(RecurrentSettings, "hidden", "512")
@@ -59,30 +60,35 @@ def settle(config: CharConfig) -> CharConfig:
     default = ("shakespeare",) if available("shakespeare") else ("hillside", "nocturne")
     if config.tokens == "bpe" and config.min_count > 1:
         raise UsageError("--tokens bpe has no rare tokens but those of --vocab-size: leave --min-count out")
-    return replace(config, corpus=tuple(lasting(spec) for spec in config.corpus) or default, bptt=config.bptt or 100)
+    corpus = tuple(lasting(spec) for spec in config.corpus) or default
+    return settle_start(replace(config, corpus=corpus, bptt=config.bptt or 100), "char-lm")
 
 
-def read_corpus(config: CharConfig, specs: Sequence[str] = (), numbering: "Numbering | None" = None) -> "RunningCorpus":
-    """Its corpus by numbers, the end held out, or all of another; by a numbering of its own, or by one that is given.
+def asked_of(config: CharConfig) -> "Asked":
+    """What the settings ask for: the end of a corpus held out, and a numbering that is new, or goes on from another."""
+    from rnncli.data.running import Asked, Numbering
 
-    Raises RnnError for what cannot be read, or is too short.
-    """
-    from rnncli.data.running import Asked, read_running
-
-    corpus = read_running(
-        Asked(
-            specs or config.corpus,
-            config.tokens,
-            config.vocab_size,
-            config.min_count,
-            0.0 if specs else config.hold_out,
-            numbering,
-        )
+    known = known_payload(config)
+    return Asked(
+        config.corpus,
+        config.tokens,
+        config.vocab_size,
+        config.min_count,
+        config.hold_out,
+        numbering=None if known is None else Numbering.of(known),
+        extended=known is not None,
     )
+
+
+def read_corpus(asked: "Asked") -> "RunningCorpus":
+    """A text by numbers; raises RnnError for what cannot be read, or is too short."""
+    from rnncli.data.running import read_running
+
+    corpus = read_running(asked)
     if len(corpus.ids) < SHORTEST:
         raise RnnError(f"{corpus.name} has {len(corpus.ids):,} tokens: {SHORTEST} are the least to learn from")
     if not corpus.numbering.vocabulary.words:
-        raise UsageError(f"{corpus.name}: no token comes {config.min_count} times: take a smaller --min-count")
+        raise UsageError(f"{corpus.name}: no token comes {asked.min_count} times: take a smaller --min-count")
     return corpus
 
 
@@ -94,7 +100,7 @@ def build(config: CharConfig, device: str) -> "Experiment":
     from rnncli.training.experiment import Experiment
     from rnncli.training.losses import language_loss
 
-    corpus = read_corpus(config)
+    corpus = read_corpus(asked_of(config))
     place = torch.device(device)
     training = RunningText(corpus.learned, config.batch_size, config.bptt)
     payload = {"corpus": corpus.name, "fingerprint": corpus.fingerprint, **corpus.numbering.payload}
@@ -103,6 +109,7 @@ def build(config: CharConfig, device: str) -> "Experiment":
     judged = corpus.held_out if len(corpus.held_out) else corpus.learned[:MOST_JUDGED]
     return Experiment(
         model=model,
+        begin=lambda: start_from_model(config, model, payload),
         batches=lambda _, begin=0: training.batches(place, begin),
         batches_per_epoch=training.batches_per_epoch,
         about=_about(corpus),
@@ -159,13 +166,14 @@ def evaluation_corpus(trained: Trained, options: EvaluateOptions) -> "RunningCor
 
     Raises UsageError where nothing is, and where what it learned from has changed or cannot be read again.
     """
-    from rnncli.data.running import Numbering
+    from rnncli.data.running import Asked, Numbering, read_running
 
     numbering = Numbering.of(trained.payload)
     if options.corpus:
-        return read_corpus(trained.config, options.corpus, numbering)
+        return read_corpus(Asked(options.corpus, numbering=numbering))
     trained.check_readable()
-    corpus = read_corpus(trained.config, numbering=numbering)
+    own = asked_of(replace(trained.config, init_from=None))
+    corpus = read_running(own._replace(numbering=numbering, only_held_out=True))
     trained.check_unchanged(corpus.name, corpus.fingerprint)
     if not len(corpus.held_out):
         raise UsageError(f"nothing was held out when {trained.source} was trained: give a --corpus to evaluate on")
@@ -175,11 +183,9 @@ def evaluation_corpus(trained: Trained, options: EvaluateOptions) -> "RunningCor
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
     """Loss, accuracy, perplexity, bits a character, and the share of tokens that are UNKNOWN."""
     corpus = evaluation_corpus(trained, options)
-    whole = not len(corpus.held_out)
-    ids = corpus.learned if whole else corpus.held_out
-    unknown = int(corpus.counts[UNKNOWN]) if whole else int((ids == UNKNOWN).sum())
-    metrics = measure(trained.model, ids, _tokens_a_character(corpus))
-    return {**metrics, "unknown": unknown / len(ids), "tokens": len(ids)}
+    unknown = int(corpus.counts[UNKNOWN]) if options.corpus else int((corpus.held_out == UNKNOWN).sum())
+    metrics = measure(trained.model, corpus.ids, _tokens_a_character(corpus))
+    return {**metrics, "unknown": unknown / len(corpus.ids), "tokens": len(corpus.ids)}
 
 
 def evaluated(trained: Trained, options: EvaluateOptions) -> str:

@@ -13,8 +13,9 @@ from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.scoring import scorer, sentence
+from rnncli.tasks.starting import grown, settle_start
 from rnncli.tasks.voices import known_labels, label_number, labels_of, payload_of, voices_option
-from rnncli.tasks.words import WordSettings, settle_words, start_from_vectors
+from rnncli.tasks.words import WordSettings, settle_words, start
 from rnncli.tasks.writing import (
     Draft,
     Writing,
@@ -112,7 +113,8 @@ class Verse(NamedTuple):
 def settle(config: PoetryConfig) -> PoetryConfig:
     """Where no corpus is named: Frost where `data/` has him, else the embedded voice."""
     default = ("frost",) if available("frost") else ("hillside",)
-    return settle_words(replace(config, corpus=tuple(lasting(spec) for spec in config.corpus) or default))
+    corpus = tuple(lasting(spec) for spec in config.corpus) or default
+    return settle_start(settle_words(replace(config, corpus=corpus)), "poetry-lm")
 
 
 def read_verse(specs: Sequence[str], hold_out: int) -> Verse:
@@ -162,6 +164,7 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
     vocabulary = Vocabulary.of((line.words for line in verse.training), config.min_count)
     if not vocabulary.words:
         raise UsageError(f"{verse.name}: no word comes {config.min_count} times: take --min-count 1, or more text")
+    vocabulary = grown(config, vocabulary)
     labels = labels_of((line.voice for line in verse.training), config.voices)
     payload = {
         "corpus": verse.name,
@@ -179,7 +182,7 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
     model.expect(training.targets[training.targets >= 0].bincount(minlength=len(vocabulary)))
     return Experiment(
         model=model,
-        begin=lambda: start_from_vectors(config, model, vocabulary.tokens),
+        begin=lambda: start(config, model, payload),
         batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
         batches_per_epoch=-(-len(verse.training) // config.batch_size),
         about=_about(verse, vocabulary, labels),

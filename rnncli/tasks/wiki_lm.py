@@ -17,7 +17,8 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.scoring import scorer, sentence
-from rnncli.tasks.words import WordSettings, settle_words, start_from_vectors
+from rnncli.tasks.starting import grown, known_payload, settle_start
+from rnncli.tasks.words import WordSettings, settle_words, start
 from rnncli.tasks.writing import Writing, WritingOptions, Written, join_words, joined_words, printable, write_on
 from rnncli.training.settings import option, retuned
 
@@ -57,10 +58,12 @@ class WikiConfig(WordSettings):
     min_count: int = option(1, "Words seen less often in the corpus are UNKNOWN.", least=1)
     keep_words: tuple[str, ...] = option((), "Words that are kept however rare they are; commas part them.")
     running: bool = option(
-        False, "Read one stream a row, END after each sentence, the state carried on; or sentence by sentence."
+        False,
+        "Read one stream a row, END after each sentence, the state carried on; or sentence by sentence.",
+        shape=True,
     )
     longest: int = option(100, "Sentences are cut after so many words.", least=1, most=5_000)
-    unit_vectors: bool = option(False, "Word vectors are read at length 1, as the book keeps them.")
+    unit_vectors: bool = option(False, "Word vectors are read at length 1, as the book keeps them.", shape=True)
     dropout: float = option(0.0, "Dropout on the word vectors and on the top layer.", least=0, most=0.99)
     cell: str = retuned(RecurrentSettings, "cell", "gru:reset-after")
     hidden: str = retuned(RecurrentSettings, "hidden", "128")
@@ -112,7 +115,7 @@ def settle(config: WikiConfig) -> WikiConfig:
     kept = tuple(word.strip() for words in config.keep_words for word in words.split(",") if word.strip())
     bptt = config.bptt or (STEPS if config.running else 0)
     corpus = tuple(_lasting(spec) for spec in config.corpus)
-    return settle_words(replace(config, corpus=corpus, keep_words=kept, bptt=bptt))
+    return settle_start(settle_words(replace(config, corpus=corpus, keep_words=kept, bptt=bptt)), "wiki-lm")
 
 
 def _lasting(spec: str) -> str:
@@ -184,13 +187,8 @@ def _lines(text: str, tokenize: Callable[[str], list[str]]) -> list[list[str]]:
     return [words for line in text.split("\n") if (words := tokenize(line))]
 
 
-def cut_vocabulary(words: Sequence[str], size: int, kept: Sequence[str]) -> tuple[Vocabulary, Any]:
-    """The `size` most frequent words and those to keep, and the new number of every old one (V,); UNKNOWN for the rest.
-
-    Raises UsageError for a word to keep that is not there.
-    """
-    import numpy as np
-
+def cut_vocabulary(words: Sequence[str], size: int, kept: Sequence[str]) -> Vocabulary:
+    """The `size` most frequent words, and those to keep; raises UsageError for a word to keep that is not there."""
     chosen = list(words[:size])
     if kept:
         places = {word: place for place, word in enumerate(words)}
@@ -198,12 +196,14 @@ def cut_vocabulary(words: Sequence[str], size: int, kept: Sequence[str]) -> tupl
         if absent:
             raise UsageError(f"--keep-words: {absent[0]!r} is nowhere in the corpus")
         chosen += [word for word in dict.fromkeys(kept) if places[word] >= size]
-    remap = np.full(len(SPECIALS) + len(words), UNKNOWN, dtype=np.int64)
-    front = len(SPECIALS) + min(size, len(words))
-    remap[:front] = np.arange(front)
-    for number, word in enumerate(chosen[size:], start=front):
-        remap[len(SPECIALS) + places[word]] = number
-    return Vocabulary(SPECIALS + tuple(chosen)), remap
+    return Vocabulary(SPECIALS + tuple(chosen))
+
+
+def remap(source: Source, vocabulary: Vocabulary) -> "Ids":
+    """The number that a vocabulary has for each of a corpus's own; UNKNOWN for the rest."""
+    import numpy as np
+
+    return np.array(vocabulary.encode((*SPECIALS, *source.words)), dtype=np.int64)
 
 
 class Prose(NamedTuple):
@@ -214,20 +214,33 @@ class Prose(NamedTuple):
     stream: "SentenceStream"
 
 
-def read_prose(config: WikiConfig) -> Prose:
-    """Open or read the corpus and cut its vocabulary; raises as `read_source` and `cut_vocabulary`."""
+def read_prose(config: WikiConfig, trained: Mapping[str, Any] | None = None) -> Prose:
+    """Open or read the corpus as a trained model's payload has it, or by a vocabulary of its own.
+
+    That goes on from the one of the model to start from, where there is one. Raises as `read_source` and
+    `cut_vocabulary`.
+    """
     from rnncli.data.streams import SentenceStream
 
-    source = read_source(config.corpus)
+    known = known_payload(config) if trained is None else trained
+    source = read_source(config.corpus, known["tokenizer"] if known else TOKENIZER)
     if config.running:
         _check_tokens(source)
     else:
         _check_sequences(source, config.longest)
+    if trained is None:
+        vocabulary = grown(config, _frequent(config, source))
+    else:
+        vocabulary = Vocabulary(tuple(trained["vocabulary"]))
+    stream = SentenceStream(source.parts, remap(source, vocabulary), config.longest, source.apart)
+    return Prose(source, vocabulary, stream)
+
+
+def _frequent(config: WikiConfig, source: Source) -> Vocabulary:
     size = config.vocab_size
     if config.min_count > 1:
         size = min(size, sum(count >= config.min_count for count in source.counts()))
-    vocabulary, remap = cut_vocabulary(source.words, size, config.keep_words)
-    return Prose(source, vocabulary, SentenceStream(source.parts, remap, config.longest, source.apart))
+    return cut_vocabulary(source.words, size, config.keep_words)
 
 
 def _check_tokens(source: Source) -> None:
@@ -269,7 +282,7 @@ def build(config: WikiConfig, device: str) -> "Experiment":
     model.expect(data.frequencies(len(prose.vocabulary)).to(device))
     return Experiment(
         model=model,
-        begin=lambda: start_from_vectors(config, model, prose.vocabulary.tokens),
+        begin=lambda: start(config, model, payload),
         batches=data.batches,
         batches_per_epoch=data.batches_per_epoch,
         about=_about(prose, data.about),
@@ -361,18 +374,16 @@ def evaluation_stream(trained: Trained, options: EvaluateOptions) -> "tuple[Sent
     Of a text that has a part to validate on, it is that part. Raises UsageError where what it learned from has changed
     or cannot be read again.
     """
-    import numpy as np
-
     from rnncli.data.streams import SentenceStream
 
     config: WikiConfig = trained.config
     if options.corpus:
         source = read_source(options.corpus, trained.payload["tokenizer"])
-        numbers = Vocabulary(tuple(trained.payload["vocabulary"])).encode((*SPECIALS, *source.words))
         parts = [source.apart] if source.apart else source.parts
-        return SentenceStream(parts, np.array(numbers, dtype=np.int64), config.longest), True
+        numbers = remap(source, Vocabulary(tuple(trained.payload["vocabulary"])))
+        return SentenceStream(parts, numbers, config.longest), True
     trained.check_readable()
-    prose = read_prose(config)
+    prose = read_prose(config, trained.payload)
     trained.check_unchanged(prose.source.name, prose.source.fingerprint)
     return prose.stream, False
 

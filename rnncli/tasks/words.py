@@ -1,13 +1,13 @@
 """What all tasks share that learn a language model of words: the softmax, and vectors from elsewhere to start from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from rnncli.data.vectors import find_vectors, read_vectors, width
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.errors import UsageError
-from rnncli.tasks.base import RecurrentSettings
+from rnncli.tasks.starting import StartedSettings, start_from_model
 from rnncli.training.settings import option
 
 if TYPE_CHECKING:
@@ -17,23 +17,33 @@ SOFTMAXES = ("full", "adaptive", "sampled")
 
 
 @dataclass(frozen=True, kw_only=True)
-class WordSettings(RecurrentSettings):
+class WordSettings(StartedSettings):
     """Settings of a language model of words."""
 
     panel: ClassVar[str] = "Word vectors"
 
-    embedding: int = option(64, "Size of the word vectors (D).", least=1)
+    embedding: int = option(64, "Size of the word vectors (D).", least=1, shape=True)
     spelling: int = option(
-        0, "Longest character n-gram that words are read by, beside their own vectors; 0: none.", least=0, most=20
+        0,
+        "Longest character n-gram that words are read by, beside their own vectors; 0: none.",
+        least=0,
+        most=20,
+        shape=True,
     )
     embeddings: str | None = option(None, "Start from the word vectors of a file, or of an imported name.")
     freeze_embeddings: bool = option(False, "Leave the word vectors as they start.")
-    tied: bool = option(False, "Output weights are the word vectors.")
+    tied: bool = option(False, "Output weights are the word vectors.", shape=True)
     softmax: str = option(
         "full",
         "Learn to score all words alike, rare ones in classes, or a sample at a time: faster for many words.",
         choices=SOFTMAXES,
+        shape=True,
     )
+
+    @property
+    def grows(self) -> bool:
+        """Whether a vocabulary can be added to: an adaptive softmax is made for one, and so is what spelling shares."""
+        return self.softmax != "adaptive" and not self.spelling
 
     def spellings(self, tokens: Sequence[str]) -> "Ragged | None":
         """The n-grams that each of a vocabulary's tokens is read by, or None where spelling says nothing."""
@@ -70,6 +80,14 @@ def settle_words(config: Settings) -> Settings:
             f"--embedding {config.embedding}: the vectors in {file} are of size {D}; leave --embedding out"
         )
     return replace(config, embedding=D, embeddings=str(file.absolute()))
+
+
+def start(config: WordSettings, model: Any, payload: Mapping[str, Any]) -> str:
+    """Give a language model the weights, or the vectors, that the settings name; says what it has from there.
+
+    Raises as `start_from_model` and `read_vectors`.
+    """
+    return start_from_model(config, model, payload) or start_from_vectors(config, model, payload["vocabulary"])
 
 
 def start_from_vectors(config: WordSettings, model: Any, tokens: Sequence[str]) -> str:

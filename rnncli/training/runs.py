@@ -240,10 +240,9 @@ def delete_run(run: Run) -> None:
         run.folder.parent.rmdir()  # the task's last run
 
 
-def load_for_resume(run: Run) -> tuple[Checkpoint, str]:
-    """The checkpoint to go on from, and a warning or "": `last`, or `previous` when `last` is damaged."""
-    found, _, warning = _first_sound(run, (LAST, PREVIOUS))
-    return found, warning
+def load_for_resume(run: Run) -> tuple[Checkpoint, Path, str]:
+    """The checkpoint to go on from, its file, a warning or "": `last`, or `previous` when `last` is damaged."""
+    return _first_sound(run, (LAST, PREVIOUS))
 
 
 def load_model(source: str | None, task: str | None) -> tuple[Checkpoint, Path, str]:

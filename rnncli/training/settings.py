@@ -17,8 +17,8 @@ def option(default: Any, help: str, **limits: Any) -> Any:
     """Declare a dataclass field that a user can set.
 
     Limits: `choices`, `above` and `below` (exclusive), `least` and `most` (inclusive), and `resumable` for what may
-    change when a run is taken up again; `suggest` names values for the shell's completion, and `argument` is a field
-    that is given without a flag.
+    change when a run is taken up again; `shape` for what a model's weights hang on; `suggest` names values for the
+    shell's completion, and `argument` is a field that is given without a flag.
     """
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 

@@ -35,12 +35,13 @@ def train(**flags: Any) -> Training:
 
 
 def test_the_most_frequent_words_and_those_to_keep() -> None:
-    vocabulary, remap = cut_vocabulary(WORDS, 2, ("owl", "the"))
+    vocabulary = cut_vocabulary(WORDS, 2, ("owl", "the"))
     assert vocabulary.words == ("the", "cat", "owl")
-    assert remap.tolist() == [0, 1, 2, 3, 4, UNKNOWN, UNKNOWN, 5]
-    everything, identity = cut_vocabulary(WORDS, 10_000, ())
+    source = wiki_lm.Source("", [], WORDS, lambda: (), "")
+    assert wiki_lm.remap(source, vocabulary).tolist() == [0, 1, 2, 3, 4, UNKNOWN, UNKNOWN, 5]
+    everything = cut_vocabulary(WORDS, 10_000, ())
     assert everything.words == WORDS
-    assert identity.tolist() == list(range(len(SPECIALS) + 5))
+    assert wiki_lm.remap(source, everything).tolist() == list(range(len(SPECIALS) + 5))
     with pytest.raises(UsageError, match="--keep-words: 'dog' is nowhere in the corpus"):
         cut_vocabulary(WORDS, 2, ("dog",))
 

@@ -88,7 +88,7 @@ def test_a_damaged_last_is_named_and_previous_used(home: Path) -> None:
     run = make_run(home, "toy", "mine", best=False)
     assert load_for_resume(run)[0].header["number"] == 1
     damage(run.folder / "last.safetensors")
-    found, warning = load_for_resume(run)
+    found, _, warning = load_for_resume(run)
     assert found.header["number"] == 0
     assert "last.safetensors is damaged" in warning
     assert warning.endswith("using previous.safetensors")

@@ -1,0 +1,111 @@
+"""What all language models share that start from another model's weights: its shape, and its vocabulary."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from rnncli.data.vocabulary import Vocabulary
+from rnncli.errors import UsageError
+from rnncli.tasks.base import RecurrentSettings, from_plain
+from rnncli.training.settings import option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rnncli.training.checkpoint import Checkpoint
+
+SHOWN = 5
+"""New tokens that are named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartedSettings(RecurrentSettings):
+    """Settings of a model that may start from another one."""
+
+    panel: ClassVar[str] = "Start"
+
+    init_from: str | None = option(
+        None,
+        "Start from another model of the task, by file, folder or run: its weights, its shape, and its vocabulary, "
+        "which grows by what is new.",
+    )
+
+    @property
+    def grows(self) -> bool:
+        """Whether a vocabulary can be added to."""
+        return True
+
+
+Settings = TypeVar("Settings", bound=StartedSettings)
+
+
+def shape_of(Config: type[RecurrentSettings], task: str, source: str) -> dict[str, Any]:
+    """The settings of a model that say what its weights are; raises as `load_model`."""
+    found, _ = _find(source, task)
+    return _shape(from_plain(Config, found.header["config"]))
+
+
+def _shape(config: RecurrentSettings) -> dict[str, Any]:
+    return {each.name: getattr(config, each.name) for each in fields(config) if each.metadata.get("shape")}
+
+
+def settle_start(config: Settings, task: str) -> Settings:
+    """The model to start from by a path that lasts; raises UsageError where it is of another shape, or task."""
+    if config.init_from is None:
+        return config
+    if getattr(config, "embeddings", None):
+        raise UsageError("--init-from and --embeddings both say where word vectors come from: leave one of them out")
+    found, file = _find(config.init_from, task)
+    theirs = _shape(from_plain(type(config), found.header["config"]))
+    for name, value in _shape(config).items():
+        if value != theirs[name]:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} is {theirs[name]} in {file}, not {value}: leave {flag} out, or --init-from")
+    return replace(config, init_from=str(file.absolute()))
+
+
+def known_payload(config: StartedSettings) -> Mapping[str, Any] | None:
+    """What the model to start from keeps beside its weights, or None where there is none."""
+    if config.init_from is None:
+        return None
+    payload: Mapping[str, Any] = _find(config.init_from)[0].header["payload"]
+    return payload
+
+
+def grown(config: StartedSettings, seen: Vocabulary) -> Vocabulary:
+    """The vocabulary of the model to start from, and behind it the tokens that are new; without one, those seen."""
+    known = known_payload(config)
+    if known is None:
+        return seen
+    vocabulary = Vocabulary(tuple(known["vocabulary"]))
+    new = (token for token in seen.words if token not in vocabulary.numbers)
+    return Vocabulary((*vocabulary.tokens, *new)) if config.grows else vocabulary
+
+
+def start_from_model(config: StartedSettings, model: Any, payload: Mapping[str, Any]) -> str:
+    """Give a model the weights that it is to start from, and say what it knows by them; raises as `take_over`."""
+    if config.init_from is None:
+        return ""
+    from rnncli.models.taking_over import take_over
+    from rnncli.training.loop import below
+
+    found, file = _find(config.init_from)
+    labels = found.header["payload"].get("labels", [])
+    if labels != payload.get("labels", []):
+        wanted = f"the corpora {', '.join(labels)}" if labels else "--no-voices"
+        raise UsageError(f"{file} knows other voices: go on with {wanted}")
+    take_over(model, below("model", found.tensors))
+    known = len(found.header["payload"]["vocabulary"])
+    said = f"starts from {file}: {known:,} tokens known"
+    new = payload["vocabulary"][known:]
+    if not config.grows:
+        return f"{said}; no others can be added, new ones are UNKNOWN"
+    names = ", ".join(repr(token) for token in new[:SHOWN]) + (", …" if len(new) > SHOWN else "")
+    return f"{said}, {len(new):,} new ones begin as their mean: {names}" if new else f"{said}, none is new"
+
+
+def _find(source: str, task: str | None = None) -> "tuple[Checkpoint, Path]":
+    from rnncli.training.runs import load_model
+
+    found, file, _ = load_model(source, task)
+    return found, file
