@@ -136,6 +136,7 @@ def best_record(training: "Training") -> dict[str, float]:
 
 def _what_is_trained(training: "Training") -> str:
     from rnncli.training.distributed import world
+    from rnncli.training.machine import suited_products
 
     model: Any = training.experiment.model
     count = sum(parameter.numel() for parameter in training.trainer.learned)
@@ -144,10 +145,9 @@ def _what_is_trained(training: "Training") -> str:
         return f"feed-forward, hidden {training.config.hidden}: {count:,} parameters, on {training.device}"
     sizes = "-".join(str(size) for size in stack.shape.hidden)
     several = f", {world()} processes" if world() > 1 else ""
-    return (
-        f"{stack.cells[0].kind} {sizes}: {count:,} parameters, on {training.device}, {stack.backend_in_use} backend"
-        f"{several}"
-    )
+    with suited_products(model, training.config.precision):
+        backend = stack.backend_in_use
+    return f"{stack.cells[0].kind} {sizes}: {count:,} parameters, on {training.device}, {backend} backend{several}"
 
 
 def _warn_of_slow_cells(training: "Training") -> None:

@@ -1,6 +1,6 @@
 """Float32 products on the CPU by the fastest library that torch has, no less accurate than by its own choice."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -13,6 +13,16 @@ _SETTINGS: Any = getattr(torch.backends.mkldnn, "matmul", None)
 """Where torch keeps the switch; a build without it stays as it is."""
 
 _rounded: ContextVar[bool] = ContextVar("rounded", default=False)
+
+
+ROUNDED = 4_000_000
+"""Multiplications of a product: below it rounding the operands to bfloat16 costs more than their product gains."""
+
+FEW = 4
+"""Products with a weight; for so many it need not be laid out anew."""
+
+BLOCK = 1_000_000
+"""Values of a rounded product that are held at once: 2 MB of bfloat16 stay in a cache until they are widened."""
 
 
 @contextmanager
@@ -63,6 +73,55 @@ def has_bfloat16() -> bool:
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
+def product(a: Tensor, b: Tensor, out: Tensor | None = None, *, rounded: bool = False) -> Tensor:
+    """Multiply a (I, K) by b (K, J), by the fastest library; where it may be `rounded`, a large one by way of bfloat16.
+
+    Then both operands and the result are rounded, never the sums on the way; the result comes back in a's own type.
+    """
+    if not (rounded and len(a) * b.numel() >= ROUNDED):
+        with fast_products():
+            return torch.mm(a, b, out=out)
+    a, b = a.bfloat16(), b.bfloat16()
+    if out is None:
+        return torch.mm(a, b).float()
+    rows = max(1, BLOCK // b.shape[1])
+    for some, of in zip(out.split(rows), a.split(rows), strict=True):
+        some.copy_(torch.mm(of, b))
+    return out
+
+
+Product = Callable[[Tensor], Tensor]
+"""Multiplies x (B, K) by a weight (K, N) that it knows."""
+
+
+def repeated(weight: Tensor, B: int, times: int) -> Product:
+    """How x (B, K) is multiplied by a weight (K, N), so many times: laid out for it once, where that pays."""
+    if times < FEW:
+        return lambda x: torch.mm(x, weight)
+    if _packs(weight.dtype):
+        ready = _PACK(weight.t(), B)
+        return lambda x: _PACKED(x, ready, None, "none", [], "")
+    ready = weight.contiguous()
+    return lambda x: torch.mm(x, ready)
+
+
+_PACK: Any = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
+_PACKED: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+
+
+@cache
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether this torch multiplies by packed weights, and gets right what it gets."""
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
+        return False
+    a, b = _probe()
+    try:
+        found = _PACKED(a.to(dtype), _PACK(b.to(dtype).t(), len(a)), None, "none", [], "")
+    except Exception:  # operations without a promise may be gone, take other arguments, or refuse a processor
+        return False
+    return _is_close(found, a, b, 1e-6 if dtype == torch.float32 else 1e-2)
+
+
 @contextmanager
 def _switched(value: str | None) -> Iterator[None]:
     """Set torch's switch while inside; None, or a build without one, leaves it."""
@@ -82,9 +141,17 @@ def _onednn_is_exact() -> bool:
     """Whether a product under the switch has the error of float32, not that of bfloat16 (4e-3)."""
     if _SETTINGS is None or not torch.backends.mkldnn.is_available():
         return False
-    a = (torch.arange(128 * 256) % 251).view(128, 256) / 251
-    b = (torch.arange(256 * 128) % 241).view(256, 128) / 241
+    a, b = _probe()
     with _switched("bf16"):
         found = a @ b
+    return _is_close(found, a, b, 1e-6)
+
+
+def _probe() -> tuple[Tensor, Tensor]:
+    """Two matrices, whose product a library is tried with."""
+    return (torch.arange(128 * 256) % 251).view(128, 256) / 251, (torch.arange(256 * 128) % 241).view(256, 128) / 241
+
+
+def _is_close(found: Tensor, a: Tensor, b: Tensor, error: float) -> bool:
     wanted = a.double() @ b.double()
-    return bool((found - wanted).norm() < 1e-6 * wanted.norm())
+    return bool((found - wanted).norm() < error * wanted.norm())

@@ -11,6 +11,7 @@ from rnncli.errors import UsageError
 from rnncli.kernels import BACKENDS, triton
 from rnncli.kernels.fused import FusedForm, scan_fused, trouble
 from rnncli.kernels.library import VendorForm, scan_library
+from rnncli.kernels.products import may_round
 from rnncli.kernels.reference import Steps, scan_reference
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
@@ -30,12 +31,14 @@ NARROW, CROWD = 16, 512
 """Units and sequences: loops over fewer units than vectors hold lose against torch's over so many sequences."""
 
 
-def preferred(cell: Recurrence[StateT], device: str | None, *, packed: bool, crowded: bool = False) -> Sequence[str]:
+def preferred(
+    cell: Recurrence[StateT], device: str | None, *, packed: bool, crowded: bool = False, rounded: bool = False
+) -> Sequence[str]:
     """The backends that `auto` tries, the fastest first; docs/speed.md has the measurements behind this table."""
     if device not in ("cpu", None):
         return ("library", "reference")
-    if cell.kind == "lstm:none" and not packed:
-        return ("library", "fused", "reference")  # oneDNN, as fast as ours; packed, torch leaves it
+    if cell.kind == "lstm:none" and not packed and not rounded:
+        return ("library", "fused", "reference")  # oneDNN, as fast as ours in float32; packed, torch leaves it
     if crowded:
         return ("library", "reference")
     return ("fused", "library", "reference")
@@ -49,19 +52,20 @@ def choose_backend(
     *,
     packed: bool = False,
     crowded: bool = False,
+    rounded: bool = False,
 ) -> str:
     """Name the backend that will unroll `cell` over sequences of one length, or of several (`packed`).
 
-    `crowded` says that they are many, and the cell narrow (`CROWD`, `NARROW`).
+    `crowded` says that they are many, and the cell narrow (`CROWD`, `NARROW`); `rounded` that products may be rounded.
 
     `auto` takes the fastest that can; a device that is None is not known yet. Raises UsageError for an unknown
     backend, or for one that cannot compute this cell, on this device or in this precision.
     """
-    return _choose(cell, backend, device, dtype, packed=packed, crowded=crowded)[0]
+    return _choose(cell, backend, device, dtype, packed=packed, crowded=crowded, rounded=rounded)[0]
 
 
 def _choose(
-    cell: Recurrence[StateT], backend: str, device: str | None, dtype: torch.dtype, *, packed: bool, crowded: bool
+    cell: Recurrence[StateT], backend: str, device: str | None, dtype: torch.dtype, **kind: bool
 ) -> tuple[str, Any]:
     """The backend, and the cell in its terms; raises as `choose_backend`."""
     if backend not in BACKENDS:
@@ -71,7 +75,7 @@ def _choose(
         if isinstance(form, str):
             raise UsageError(f"{form}: use --backend reference or auto")
         return backend, form
-    for name in preferred(cell, device, packed=packed, crowded=crowded):
+    for name in preferred(cell, device, **kind):
         form = _FORMS[name](cell, device, dtype)
         if not isinstance(form, str):
             return name, form
@@ -137,7 +141,9 @@ def scan(
     if lengths is not None:
         x = blank_padding(x, lengths)
     crowded = x.shape[1] >= CROWD and state[0].shape[1] < NARROW
-    name, form = _choose(cell, backend, x.device.type, x.dtype, packed=lengths is not None, crowded=crowded)
+    rounded = torch.is_grad_enabled() and may_round(x)
+    kind = {"packed": lengths is not None, "crowded": crowded, "rounded": rounded}
+    name, form = _choose(cell, backend, x.device.type, x.dtype, **kind)
     if name == "reference":
         return scan_reference(cell, x, state, lengths)
     result: tuple[Tensor, StateT] = _SCANS[name](form, x, state, lengths)

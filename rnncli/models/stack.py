@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnncli.cells import make_cell
+from rnncli.kernels.products import may_round
 from rnncli.kernels.scan import choose_backend, reverse_valid, scan
 from rnncli.models.dropout import LockedDropout
 
@@ -77,8 +78,10 @@ class Stack(nn.Module):
     def backend_in_use(self) -> str:
         """The backend that will unroll the cells where they are now; for unequal lengths it may be another."""
         cell: Any = self.cells[0]
-        where = cell.bias.device.type, cell.bias.dtype
-        equal, unequal = (choose_backend(cell, self.backend, *where, packed=packed) for packed in (False, True))
+        where, rounded = (cell.bias.device.type, cell.bias.dtype), may_round(cell.bias)
+        equal, unequal = (
+            choose_backend(cell, self.backend, *where, packed=packed, rounded=rounded) for packed in (False, True)
+        )
         return equal if equal == unequal else f"{equal} (unequal lengths: {unequal})"
 
     def initial_states(self, batch: int) -> States:

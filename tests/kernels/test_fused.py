@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,13 @@ from support.kinds import KINDS, KINDS_WITH_ACTIVATIONS
 from rnncli.cells import make_cell
 from rnncli.cells.elman import Elman
 from rnncli.errors import RnnError, UsageError
-from rnncli.kernels import fused, memory
+from rnncli.kernels import fused, memory, products
 from rnncli.kernels.fused import arithmetic
 from rnncli.kernels.fused import scan as fused_scan
+from rnncli.kernels.fused import steps as fused_steps
+from rnncli.kernels.products import fast_products
 from rnncli.kernels.scan import choose_backend, scan
+from rnncli.models.stack import Stack, StackShape
 
 SHAPES = [(1, 1, 2, 3), (6, 1, 3, 4), (7, 4, 3, 5)]
 CLOSE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -78,6 +82,67 @@ def test_gradients_are_as_accurate_as_float32_allows(kind: str) -> None:
     found, wanted = results(single, x, None, "fused"), results(exact, x.double(), None, "reference")
     for ours, theirs in zip(found, wanted, strict=True):
         assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+
+
+@pytest.fixture
+def rounding(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every product of a step that may be rounded is, on any processor."""
+    monkeypatch.setattr(products, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(products, "ROUNDED", 0)
+    monkeypatch.setattr(fused_steps, "ROUNDED", 0)
+    monkeypatch.setattr(fused_scan, "SMALL", 0)
+    with fast_products("bfloat16"):
+        yield
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("padded", [False, True])
+def test_rounded_products_are_off_by_their_rounding(kind: str, padded: bool, rounding: None) -> None:
+    """Norm-wise errors of values and gradients, first states' too, against float64: 1e-4 to 1e-2."""
+    T, B, D, M = 35, 20, 48, 64
+    torch.manual_seed(0)
+    single: Any = make_cell(kind, D, M)
+    exact: Any = make_cell(kind, D, M).double()
+    exact.load_state_dict(single.state_dict())
+    x = torch.randn(T, B, D)
+    lengths = torch.arange(B).mul(3).remainder(T).add(1) if padded else None
+    found, wanted = results(single, x, lengths, "fused"), results(exact, x.double(), lengths, "reference")
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert 1e-4 * theirs.norm() < (ours - theirs).norm() < 1e-2 * theirs.norm()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_in_both_directions_may_be_rounded(kind: str, rounding: None) -> None:
+    torch.manual_seed(0)
+    shape = StackShape(kind, (64, 48), bidirectional=True)
+    single, exact = Stack(32, shape), Stack(32, shape, "reference").double()
+    exact.load_state_dict(single.state_dict())
+    x, lengths = torch.randn(20, 16, 32), torch.arange(16).add(5)
+    for stack, inputs in ((single, x), (exact, x.double())):
+        stack(inputs, lengths=lengths)[0].square().sum().backward()
+    for ours, theirs in zip(single.parameters(), exact.parameters(), strict=True):
+        assert 1e-4 * theirs.grad.norm() < (ours.grad - theirs.grad).norm() < 2e-2 * theirs.grad.norm()
+
+
+def test_what_does_not_learn_is_not_rounded(rounding: None) -> None:
+    torch.manual_seed(0)
+    cell: Any = make_cell("lstm", 48, 64)
+    x = torch.randn(9, 20, 48)
+    with torch.no_grad():
+        found, _ = scan(cell, x, cell.initial_state(20), backend="fused")
+        wanted, _ = scan(cell.double(), x.double(), cell.initial_state(20), backend="reference")
+    assert (found - wanted).norm() < 1e-6 * wanted.norm()
+
+
+def test_rounding_is_to_the_nearest_and_to_the_even_one() -> None:
+    bits = torch.cat([torch.arange(0x3F800000, 0x3F840000), torch.randint(0, 2**31 - 1, (9999,))])
+    values = torch.cat([bits.int().view(torch.float32), torch.tensor([math.inf, -math.inf, -0.0, 3.4e38])])[None]
+    values = torch.cat([values, -values])
+    near, wide = torch.empty(values.shape, dtype=torch.bfloat16), torch.empty_like(values)
+    arithmetic.narrow(values.numpy(), near.view(torch.uint16).numpy())
+    torch.testing.assert_close(near, values.bfloat16(), rtol=0, atol=0, equal_nan=True)
+    arithmetic.widen(near.view(torch.uint16).numpy(), wide.numpy())
+    torch.testing.assert_close(wide, near.float(), rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -107,6 +107,7 @@ def test_reversal_keeps_the_padding_behind() -> None:
 def test_the_chooser_names_what_it_takes() -> None:
     assert choose_backend(a_cell("lstm:none")) == "library"
     assert choose_backend(a_cell("lstm:none"), packed=True) == "fused"
+    assert choose_backend(a_cell("lstm:none"), rounded=True) == "fused"
     assert choose_backend(a_cell("gru:reset-after")) == "fused"
     assert choose_backend(a_cell("gru:reset-after"), device="cuda") == "library"
     assert choose_backend(a_cell("lstm")) == "fused"

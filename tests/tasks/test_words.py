@@ -133,3 +133,6 @@ def test_bfloat16_is_for_processors_that_have_it(home: Path, monkeypatch: pytest
     training = start("mine", precision="bfloat16")
     training.train(lambda _: None, pytest.fail)
     assert load(training.run.folder / "last.safetensors").config.precision == "bfloat16"
+    resumed, _ = Training.resume(training.run, {"precision": "float32", "epochs": 2})
+    resumed.train(lambda _: None, pytest.fail)
+    assert (resumed.trainer.progress.epoch, resumed.config.precision) == (2, "float32")

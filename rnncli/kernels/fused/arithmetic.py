@@ -144,6 +144,27 @@ def multiply(a: Any, weight: Any, out: Any) -> None:
 
 
 @compiled
+def narrow(a: Any, out: Any) -> None:
+    """Round float32 a (B, K) to bfloat16, to the nearest, of two the even one: their bits go to out (B, K)."""
+    half, last, nan = np.uint32(0x7FFF), np.uint32(1), np.uint32(0x7FC0)
+    for b in range(a.shape[0]):
+        row, bits = a[b].view(np.uint32), out[b]
+        for k in range(row.size):
+            value = row[k]
+            near = np.uint32(value + half + ((value >> np.uint32(16)) & last)) >> np.uint32(16)
+            bits[k] = near if (value & np.uint32(0x7FFFFFFF)) <= np.uint32(0x7F800000) else nan
+
+
+@compiled
+def widen(bits: Any, out: Any) -> None:
+    """Set float32 out (B, N) to the bfloat16 values whose bits (B, N) are given."""
+    for b in range(bits.shape[0]):
+        row, wide = bits[b], out[b].view(np.uint32)
+        for n in range(row.size):
+            wide[n] = np.uint32(row[n]) << np.uint32(16)
+
+
+@compiled
 def turned(weight: Any) -> Any:
     """A weight (N, K) as rows are multiplied by it, (K, N)."""
     out = np.empty((weight.shape[1], weight.shape[0]), weight.dtype)

@@ -19,7 +19,8 @@ from rnncli.kernels.fused.arithmetic import (
     project,
     turned,
 )
-from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, weight_gradient
+from rnncli.kernels.fused.scan import Gradients, Kernel, Tape
+from rnncli.kernels.fused.steps import Stage, Steps
 from rnncli.kernels.memory import room
 
 
@@ -84,7 +85,7 @@ class ElmanKernel(Kernel):
     def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
         (h,), (weight,) = tape.states, tape.weights
         product = torch.empty_like(h[0])
-        steps.forward(Stage(ahead, (steps.f, h, tape.bias, product), h[:-1], steps.turned(weight), product))
+        steps.forward(Stage(ahead, (steps.f, h, tape.bias, product), h[:-1], weight.t(), product))
         return ()
 
     @staticmethod
@@ -92,4 +93,4 @@ class ElmanKernel(Kernel):
         (h,), (weight,), (beside,) = tape.states, tape.weights, d_last
         d_gates, through = room(d_outputs, *d_outputs.shape), torch.zeros_like(beside)
         steps.backward(Stage(back, (steps.f, h, d_outputs, d_gates, through, beside), d_gates, weight, through))
-        return Gradients(d_gates, (through + beside,), (weight_gradient(d_gates, h[:-1]),))
+        return Gradients(d_gates, (through + beside,), (steps.weight_gradient(d_gates, h[:-1]),))

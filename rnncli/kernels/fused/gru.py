@@ -25,7 +25,8 @@ from rnncli.kernels.fused.arithmetic import (
     total,
     turned,
 )
-from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, bias_gradient, weight_gradient
+from rnncli.kernels.fused.scan import Gradients, Kernel, Tape, bias_gradient
+from rnncli.kernels.fused.steps import Stage, Steps
 from rnncli.kernels.memory import room
 
 
@@ -150,8 +151,8 @@ class ResetBeforeKernel(Kernel):
         _, B, M = h.shape
         product, let, inner = h.new_empty(B, 2 * M), h.new_empty(B, M), h.new_empty(B, M)
         steps.forward(
-            Stage(reset, (gates, h, bias, product, let), h[:-1], steps.turned(weight[: 2 * M]), product),
-            Stage(blend, (steps.f, gates, h, bias, inner), let[None], steps.turned(weight[2 * M :]), inner),
+            Stage(reset, (gates, h, bias, product, let), h[:-1], weight[: 2 * M].t(), product),
+            Stage(blend, (steps.f, gates, h, bias, inner), let[None], weight[2 * M :].t(), inner),
         )
         return ()
 
@@ -166,7 +167,7 @@ class ResetBeforeKernel(Kernel):
             Stage(unblend, first, sums[None], weight[2 * M :], d_let),
             Stage(unreset, (gates, h, d_let, let, both, beside), both[None], weight[: 2 * M], through),
         )
-        d_weight = weight_gradient(gates[:, :, : 2 * M], h[:-1]), weight_gradient(gates[:, :, 2 * M :], let)
+        d_weight = steps.weight_gradient(gates[:, :, : 2 * M], h[:-1]), steps.weight_gradient(gates[:, :, 2 * M :], let)
         return Gradients(gates, (through + beside,), (torch.cat(d_weight),))
 
 
@@ -272,7 +273,7 @@ class ResetAfterKernel(Kernel):
         gates, (h,), (weight, bias_hh) = tape.gates, tape.states, tape.weights
         product, inner = torch.empty_like(gates[0]), torch.empty_like(h[1:])
         buffers = steps.f, gates, h, inner, tape.bias, bias_hh, product
-        steps.forward(Stage(after, buffers, h[:-1], steps.turned(weight), product))
+        steps.forward(Stage(after, buffers, h[:-1], weight.t(), product))
         return (inner,)
 
     @staticmethod
@@ -282,5 +283,5 @@ class ResetAfterKernel(Kernel):
         sums, through = torch.empty_like(gates[0]), torch.zeros_like(beside)
         buffers = steps.f, gates, h, inner, d_outputs, sums, through, beside
         steps.backward(Stage(after_back, buffers, sums[None], weight, through))
-        d_weight = weight_gradient(gates[:, :, : 2 * M], h[:-1]), weight_gradient(inner, h[:-1])
+        d_weight = steps.weight_gradient(gates[:, :, : 2 * M], h[:-1]), steps.weight_gradient(inner, h[:-1])
         return Gradients(gates, (through + beside,), (torch.cat(d_weight), bias_gradient(inner)))

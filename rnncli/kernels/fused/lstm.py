@@ -23,7 +23,8 @@ from rnncli.kernels.fused.arithmetic import (
     tanh,
     turned,
 )
-from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, bias_gradient, weight_gradient
+from rnncli.kernels.fused.scan import Gradients, Kernel, Tape, bias_gradient
+from rnncli.kernels.fused.steps import Stage, Steps
 
 
 @compiled
@@ -174,7 +175,7 @@ class LSTMKernel(Kernel):
         gates, (h, c), (weight, inner, outer) = tape.gates, tape.states, tape.weights
         product = torch.empty_like(gates[0])
         buffers = gates, h, c, tape.bias, inner, outer, product
-        steps.forward(Stage(ahead, buffers, h[:-1], steps.turned(weight), product))
+        steps.forward(Stage(ahead, buffers, h[:-1], weight.t(), product))
         return ()
 
     @staticmethod
@@ -188,7 +189,7 @@ class LSTMKernel(Kernel):
             i, f, _, o = gates.chunk(4, dim=-1)
             d_inner = torch.cat([bias_gradient(i * c[:-1]), bias_gradient(f * c[:-1])])
             d_peepholes = [d_inner, bias_gradient(o * c[1:])]
-        return Gradients(gates, (through + beside, d_c), (weight_gradient(gates, h[:-1]), *d_peepholes))
+        return Gradients(gates, (through + beside, d_c), (steps.weight_gradient(gates, h[:-1]), *d_peepholes))
 
 
 @compiled
@@ -315,11 +316,11 @@ class FullLSTMKernel(Kernel):
     @staticmethod
     def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
         gates, (h, c), (weight, inner, outer) = tape.gates, tape.states, tape.weights
-        peep_weight = steps.turned(torch.cat([inner, outer]))
+        peep_weight = torch.cat([inner, outer]).t()
         product, peep = torch.empty_like(gates[0]), torch.mm(c[0], peep_weight)
         first = gates, c, tape.bias, product, peep
         steps.forward(
-            Stage(full_remember, first, h[:-1], steps.turned(weight), product),
+            Stage(full_remember, first, h[:-1], weight.t(), product),
             Stage(full_emit, (gates, h, c, peep), c[1:], peep_weight, peep),
         )
         return ()
@@ -337,7 +338,7 @@ class FullLSTMKernel(Kernel):
         )
         d_c = torch.addmm(d_c, d_peep[:, : 2 * M], inner)  # what c0 gave the first i and f
         d_inner, d_outer = (
-            weight_gradient(gates[:, :, : 2 * M], c[:-1]),
-            weight_gradient(gates[:, :, 3 * M :], c[1:]),
+            steps.weight_gradient(gates[:, :, : 2 * M], c[:-1]),
+            steps.weight_gradient(gates[:, :, 3 * M :], c[1:]),
         )
-        return Gradients(gates, (through + beside, d_c), (weight_gradient(gates, h[:-1]), d_inner, d_outer))
+        return Gradients(gates, (through + beside, d_c), (steps.weight_gradient(gates, h[:-1]), d_inner, d_outer))

@@ -20,7 +20,8 @@ from rnncli.kernels.fused.arithmetic import (
     sigmoid,
     turned,
 )
-from rnncli.kernels.fused.scan import Gradients, Kernel, Stage, Steps, Tape, weight_gradient
+from rnncli.kernels.fused.scan import Gradients, Kernel, Tape
+from rnncli.kernels.fused.steps import Stage, Steps
 
 
 @compiled
@@ -98,7 +99,7 @@ class RatedKernel(Kernel):
         gates, (h,), (weight,) = tape.gates, tape.states, tape.weights
         product = torch.empty_like(gates[0])
         buffers = steps.f, gates, h, tape.bias, product
-        steps.forward(Stage(ahead, buffers, h[:-1], steps.turned(weight), product))
+        steps.forward(Stage(ahead, buffers, h[:-1], weight.t(), product))
         return ()
 
     @staticmethod
@@ -106,4 +107,4 @@ class RatedKernel(Kernel):
         gates, (h,), (weight,), (beside,) = tape.gates, tape.states, tape.weights, d_last
         through = torch.zeros_like(beside)
         steps.backward(Stage(back, (steps.f, gates, h, d_outputs, through, beside), gates, weight, through))
-        return Gradients(gates, (through + beside,), (weight_gradient(gates, h[:-1]),))
+        return Gradients(gates, (through + beside,), (steps.weight_gradient(gates, h[:-1]),))
