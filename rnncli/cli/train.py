@@ -1,6 +1,9 @@
 """`rnn train TASK`: start a run or take one up again, show how it goes, and say what came of it."""
 
+import shlex
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,19 +17,33 @@ from rnncli.tasks.base import Task, resolve
 
 if TYPE_CHECKING:
     from rnncli.api import Training
+    from rnncli.training.loop import Event
+
+TENSORBOARD = "tensorboard"
+"""The folder of a run that its curves go to."""
 
 verb = typer.Typer(help="Train a model of a task.", epilog="Example: rnn train parity", no_args_is_help=True)
 
 
 def _verb(task: Task) -> Callable[..., None]:
     def train(
-        flags: Flags, preset: str | None, config: Path | None, name: str | None, resume: bool, as_json: bool
+        flags: Flags,
+        preset: str | None,
+        config: Path | None,
+        name: str | None,
+        resume: bool,
+        tensorboard: bool,
+        as_json: bool,
     ) -> None:
         from rnncli.api import Training
         from rnncli.training.distributed import begun, from_first, is_first, together
 
         if resume and (preset or config):
             raise UsageError("--resume goes on with the settings of the run: leave --preset and --config out")
+        if tensorboard:
+            from rnncli.cli.tensorboard import check_tensorboard
+
+            check_tensorboard()
         with together():
             before = begun()  # by processes that torchrun has started anew, on the same command
             if resume or before:
@@ -37,7 +54,7 @@ def _verb(task: Task) -> Callable[..., None]:
             else:
                 training = Training.start(task.name, resolve(task, flags, preset, config), name)
             if is_first():
-                _train(training, resumed=bool(resume or before), as_json=as_json)
+                _train(training, resumed=bool(resume or before), tensorboard=tensorboard, as_json=as_json)
             else:
                 _expected(training)  # a few steps, which all take part in
                 training.train(lambda _: None, lambda _: None)
@@ -67,6 +84,15 @@ def _verb(task: Task) -> Callable[..., None]:
             ],
             False,
         ),
+        tensorboard=(
+            Annotated[
+                bool,
+                typer.Option(
+                    "--tensorboard", rich_help_panel="Run", help="Write curves for TensorBoard beside the checkpoints."
+                ),
+            ],
+            False,
+        ),
         as_json=(AsJson, False),
     )
 
@@ -86,8 +112,8 @@ def _run_to_resume(task: str, name: str | None) -> Any:
     return run
 
 
-def _train(training: "Training", *, resumed: bool, as_json: bool) -> None:
-    """Train with a progress bar, then draw the curve and print what came of it."""
+def _train(training: "Training", *, resumed: bool, tensorboard: bool, as_json: bool) -> None:
+    """Train with a progress bar, and TensorBoard if asked for; then draw the curve and print what came of it."""
     from rnncli.analysis.plots import draw_curve
     from rnncli.cli.progress import Bar
     from rnncli.training.runs import BEST, LAST
@@ -99,8 +125,14 @@ def _train(training: "Training", *, resumed: bool, as_json: bool) -> None:
         note(training.begun)
     _warn_of_slow_cells(training)
     note(f"run {run.name}, {'resumed' if resumed else 'started'}{_expected(training)}")
-    with Bar(trainer) as bar:
-        training.train(bar.listen, bar.warn)
+    with ExitStack() as listeners:
+        bar = listeners.enter_context(Bar(trainer))
+        hear: list[Callable[[Event], None]] = [bar.listen]
+        if tensorboard:
+            from rnncli.cli.tensorboard import Scalars
+
+            hear.append(listeners.enter_context(Scalars(trainer, run.folder / TENSORBOARD)).listen)
+        training.train(partial(_tell, hear), bar.warn)
     try:
         draw_curve(trainer.progress.history, run.folder / "curve.png", title=f"{run.task} · {run.name}")
     except OSError as error:
@@ -123,6 +155,13 @@ def _train(training: "Training", *, resumed: bool, as_json: bool) -> None:
         rows.append(("restarts", trainer.progress.restarts))
     print_table(("best model", "validation"), rows, title=f"{run.task}: {trainer.progress.finished}")
     print(f"model  {result['checkpoint']}\ncurve  {run.folder / 'curve.png'}")
+    if tensorboard:
+        print(f"curves tensorboard --logdir {shlex.quote(str(run.folder / TENSORBOARD))}")
+
+
+def _tell(hear: "list[Callable[[Event], None]]", event: "Event") -> None:
+    for listen in hear:
+        listen(event)
 
 
 def best_record(training: "Training") -> dict[str, float]:

@@ -166,17 +166,26 @@ def evaluation_corpus(trained: Trained, options: EvaluateOptions) -> "RunningCor
 
     Raises UsageError where nothing is, and where what it learned from has changed or cannot be read again.
     """
-    from rnncli.data.running import Asked, Numbering, read_running
+    from rnncli.data.running import Asked, Numbering
 
-    numbering = Numbering.of(trained.payload)
     if options.corpus:
-        return read_corpus(Asked(options.corpus, numbering=numbering))
-    trained.check_readable()
-    own = asked_of(replace(trained.config, init_from=None))
-    corpus = read_running(own._replace(numbering=numbering, only_held_out=True))
-    trained.check_unchanged(corpus.name, corpus.fingerprint)
+        return read_corpus(Asked(options.corpus, numbering=Numbering.of(trained.payload)))
+    corpus = own_text(trained, "give --corpus", only_held_out=True)
     if not len(corpus.held_out):
         raise UsageError(f"nothing was held out when {trained.source} was trained: give a --corpus to evaluate on")
+    return corpus
+
+
+def own_text(trained: Trained, instead: str, *, only_held_out: bool = False) -> "RunningCorpus":
+    """The text that a model learned from, by its numbers; raises as `Trained.check_readable` and `check_unchanged`."""
+    from rnncli.data.running import Numbering, read_running
+
+    trained.check_readable(instead)
+    asked = asked_of(replace(trained.config, init_from=None))
+    if only_held_out or trained.config.init_from:  # else its numbers are found where training left them
+        asked = asked._replace(numbering=Numbering.of(trained.payload), only_held_out=only_held_out)
+    corpus = read_running(asked)
+    trained.check_unchanged(corpus.name, corpus.fingerprint, instead)
     return corpus
 
 
@@ -237,11 +246,7 @@ def opening(trained: Trained) -> int:
 
 def learned(trained: Trained) -> "Iterator[Ids]":
     """The text that a model learned from, by number; raises as `Trained.check_unchanged`."""
-    from rnncli.data.running import Numbering
-
-    corpus = read_corpus(trained.config, numbering=Numbering.of(trained.payload))
-    trained.check_unchanged(corpus.name, corpus.fingerprint, "leave --novelty out")
-    yield corpus.learned
+    yield own_text(trained, "leave --novelty out").learned
 
 
 TASK = Task(

@@ -1,0 +1,75 @@
+"""The events of a training as TensorBoard shows them: loss, learning rate and validation metrics against steps."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rnncli.cli.screen import warn
+from rnncli.errors import RnnError
+from rnncli.training.loop import Event, Stepped, Trainer, Validated
+
+EVERY = 10
+"""Steps from point to point of the training loss; each is the mean of the steps since the one before."""
+
+
+def check_tensorboard() -> None:
+    """Raise RnnError where the library is not here."""
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        raise RnnError("--tensorboard needs a library that is not here: pip install 'rnncli[tensorboard]'") from None
+
+
+class Scalars:
+    """Writes a trainer's events into a folder; use it in a `with`. What a resumed run had written beyond is hidden.
+
+    A disk that is full stops it, with a warning, but not the training.
+    """
+
+    def __init__(self, trainer: Trainer, folder: Path) -> None:
+        self.trainer, self.folder = trainer, folder
+        self.losses: list[float] = []
+        self.writer: Any = None
+
+    def __enter__(self) -> "Scalars":
+        from torch.utils.tensorboard import SummaryWriter
+
+        try:
+            self.writer = SummaryWriter(str(self.folder), purge_step=self.trainer.progress.step + 1)
+        except OSError as error:
+            self._give_up(error)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.writer is not None:
+            try:
+                self.writer.close()
+            except OSError as trouble:
+                self._give_up(trouble)
+
+    def listen(self, event: Event) -> None:
+        """Take an event in."""
+        progress = self.trainer.progress
+        if isinstance(event, Stepped):
+            self.losses.append(event.loss)
+            if len(self.losses) == EVERY:
+                self._write({"train/loss": sum(self.losses) / len(self.losses), "train/lr": progress.lr})
+                self.losses.clear()
+        elif isinstance(event, Validated):
+            beside = {"step", "epoch", "seconds", "train_loss", "lr"}
+            self._write({f"validation/{name}": value for name, value in event.record.items() if name not in beside})
+
+    def _write(self, values: dict[str, float]) -> None:
+        if self.writer is None:
+            return
+        try:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, self.trainer.progress.step)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self.writer = None
+        warn(f"nothing more for TensorBoard: cannot write to {self.folder}: {error.strerror or error}")
