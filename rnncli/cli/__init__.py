@@ -20,6 +20,7 @@ NAMES = (
     "embeddings",
     "evaluate",
     "inspect",
+    "export",
     "runs",
     "data",
     "bench",

@@ -3,6 +3,7 @@
 Shapes: B streams, V words.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 
 TABLE = 1 << 20
 """Numbers; a larger table of projected words would take longer to fill than a few lines take to write."""
+
+
+def advance(cells: Sequence[Any], projected: Tensor, states: States) -> States:
+    """The states of layers of cells one step on, from what the tokens are to the first cell, (B, G*M)."""
+    after: States = []
+    for cell, state in zip(cells, states, strict=True):
+        projected = cell.project(after[-1][0]) if after else projected
+        after.append(cell.step(projected, state))
+    return after
 
 
 class Stepper:
@@ -35,10 +45,7 @@ class Stepper:
     def __call__(self, tokens: Tensor, states: States) -> tuple[Tensor, States]:
         """Score what follows the tokens (B,): logits (B, V), and the states after them."""
         x = self._project(tokens) if self.projected is None else self.projected.index_select(0, tokens)
-        after: States = []
-        for cell, state in zip(self.cells, states, strict=True):
-            x = cell.project(after[-1][0]) if after else x
-            after.append(cell.step(x, state))
+        after = advance(self.cells, x, states)
         return self.readout.logits(self.model.bridge(after[-1][0])), after
 
     def _project(self, tokens: Tensor) -> Tensor:

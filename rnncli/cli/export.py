@@ -1,0 +1,49 @@
+"""`rnn export`: a model for programs that do not have rnn."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rnncli.cli.screen import AsJson, note, print_json, size, warn
+from rnncli.errors import UsageError
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="A language model: a run's name or folder, or a checkpoint file.")],
+    onnx: Annotated[Path | None, typer.Option("--onnx", help="Write an ONNX graph of one step to this file.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="In this voice, where the model knows several.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a language model's step, with its state and its vocabulary, as an ONNX file, checked by onnxruntime."""
+    if onnx is None:
+        raise UsageError("say what to make of it: --onnx FILE")
+    from rnncli.api import restore
+    from rnncli.files import write_file
+    from rnncli.models.language_model import LanguageModel
+    from rnncli.models.onnx_step import check_onnx, export_step
+    from rnncli.tasks.voices import label_number
+    from rnncli.training.runs import load_model
+
+    check_onnx()
+    found, place, warning = load_model(model, None)
+    if warning:
+        warn(warning)
+    trained = restore(found, place)
+    net: Any = trained.model
+    if not isinstance(net, LanguageModel):
+        raise UsageError(f"{place} is a model of {trained.task}: --onnx exports language models")
+    voice = label_number(trained, label)
+    kept = {name: trained.payload[name] for name in ("vocabulary", "tokenizer", "bpe") if name in trained.payload}
+    written, difference = export_step(net, {"task": trained.task, "cell": trained.config.cell, **kept}, voice)
+    write_file(onnx, written)
+    facts = {"checkpoint": str(place), "file": str(onnx), "bytes": len(written), "difference": difference}
+    if as_json:
+        print_json(facts)
+        return
+    note(f"from {place} ({trained.payload['corpus']})")
+    print(f"{onnx}: {size(len(written))}; onnxruntime gives the same numbers, {difference:.1g} apart at most")
+
+
+verb = export
+EXAMPLE = "rnn export RUN --onnx model.onnx"
