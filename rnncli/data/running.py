@@ -9,7 +9,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.data.bpe import DEFAULT_SIZE, learn_bpe
-from rnncli.data.corpora import open_corpus
+from rnncli.data.corpora import PiecewiseText, open_corpus
 from rnncli.data.made_once import made_once
 from rnncli.data.text import joined
 from rnncli.data.tokenizers import Units, units_of
@@ -101,6 +101,7 @@ class Asked(NamedTuple):
     numbering: Numbering | None = None  # of a checkpoint, to be taken instead of a new one
     extended: bool = False  # and it may grow by what the text has that it has not
     only_held_out: bool = False  # by a numbering that is given; what is to learn from is left out
+    apart: bool = False  # each corpus by its name is a voice, with an end of its own held out
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class RunningCorpus:
     numbering: Numbering
     fingerprint: str
     folder: Path | None = None  # where the numbers lie, if not in memory
+    voices: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # tokens of each to learn from, and held out
 
     @property
     def learned(self) -> Ids:
@@ -159,6 +161,18 @@ def read_running(asked: Asked) -> RunningCorpus:
     And where a large text changes meanwhile, or its numbers cannot be written.
     """
     corpora = [open_corpus(spec) for spec in asked.corpus]
+    whole = _read(corpora, asked)
+    if not asked.apart:
+        return whole
+    alike = asked._replace(numbering=whole.numbering, extended=False)
+    names = dict.fromkeys(corpus.name for corpus in corpora)
+    return _side_by_side(
+        whole, {name: _read([corpus for corpus in corpora if corpus.name == name], alike) for name in names}
+    )
+
+
+def _read(corpora: Sequence[PiecewiseText], asked: Asked) -> RunningCorpus:
+    """Corpora as one text."""
     name = " + ".join(corpus.name for corpus in corpora)
 
     def read() -> Iterator[str]:
@@ -170,6 +184,20 @@ def read_running(asked: Asked) -> RunningCorpus:
         return _in_memory(_looked_at(name, lambda: iter(kept), asked.hold_out), asked)
     text = _looked_at(name, read, asked.hold_out, shown=True)
     return _in_memory(text, asked) if asked.only_held_out else _from_disk(text, asked)
+
+
+def _side_by_side(whole: RunningCorpus, parts: Mapping[str, RunningCorpus]) -> RunningCorpus:
+    """Voices by the numbers of the text that they are together, in memory: what is to learn from, then what is not."""
+    each = parts.values()
+    return replace(
+        whole,
+        ids=np.concatenate([*(part.learned for part in each), *(part.held_out for part in each)]),
+        cut=sum(part.cut for part in each),
+        characters=(sum(part.characters[0] for part in each), sum(part.characters[1] for part in each)),
+        counts=np.sum([part.counts for part in each], axis=0),
+        folder=None,
+        voices={name: (part.cut, len(part.held_out)) for name, part in parts.items()},
+    )
 
 
 def _looked_at(name: str, read: Callable[[], Iterator[str]], hold_out: float, *, shown: bool = False) -> Text:

@@ -221,7 +221,7 @@ class RunningText:
     ids: Ids | Joined
     rows: int  # B at most; a short text has fewer, so that each row has several batches
     steps: int  # T of a batch
-    voices: Sequence[int] = ()  # how many tokens each voice has, one after another, where there are several
+    voices: Sequence[tuple[int, int]] = ()  # where there are several: number and tokens of one after another
 
     @property
     def size(self) -> int:
@@ -273,5 +273,6 @@ class RunningText:
         """The number of the voice at each of some places (T, B)."""
         if not self.voices:
             return None
-        found = np.searchsorted(np.cumsum(self.voices[:-1]), places, side="right")
-        return torch.from_numpy(found.astype(np.int64)).to(device)
+        numbers, sizes = np.array(self.voices).T
+        owners = np.searchsorted(sizes.cumsum()[:-1], places, side="right")
+        return torch.from_numpy(numbers[owners]).to(device)

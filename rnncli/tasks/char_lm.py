@@ -1,7 +1,7 @@
 """char-lm: learn running text letter by letter (or byte, or word), each row of a batch a stream of its own."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +13,7 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.scoring import Reading, scorer
 from rnncli.tasks.starting import StartedSettings, known_payload, settle_start, start_from_model
+from rnncli.tasks.voices import known_labels, labels_of, payload_of, voices_option
 from rnncli.tasks.writing import Writing, WritingOptions, Written, write_on
 from rnncli.training.settings import option, retuned
 
@@ -38,6 +39,7 @@ class CharConfig(StartedSettings):
     corpus: tuple[str, ...] = option(
         (), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA)
     )
+    voices: bool = voices_option()
     tokens: str = option("char", "What is read one by one.", choices=KINDS, shape=True)
     vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
     min_count: int = option(1, "Tokens seen less often in the training text are UNKNOWN.", least=1)
@@ -77,6 +79,7 @@ def asked_of(config: CharConfig) -> "Asked":
         config.hold_out,
         numbering=None if known is None else Numbering.of(known),
         extended=known is not None,
+        apart=config.voices and len(config.corpus) > 1,
     )
 
 
@@ -101,12 +104,19 @@ def build(config: CharConfig, device: str) -> "Experiment":
     from rnncli.training.losses import language_loss
 
     corpus = read_corpus(asked_of(config))
+    labels = labels_of(corpus.voices, config.voices)
     place = torch.device(device)
-    training = RunningText(corpus.learned, config.batch_size, config.bptt)
-    payload = {"corpus": corpus.name, "fingerprint": corpus.fingerprint, **corpus.numbering.payload}
+    training = RunningText(corpus.learned, config.batch_size, config.bptt, corpus_voices(corpus, labels))
+    payload = {
+        "corpus": corpus.name,
+        "fingerprint": corpus.fingerprint,
+        **corpus.numbering.payload,
+        **payload_of(labels),
+    }
     model: Any = build_model(config, payload).to(device)
     model.expect(torch.from_numpy(corpus.counts).to(device))
     judged = corpus.held_out if len(corpus.held_out) else corpus.learned[:MOST_JUDGED]
+    voices = corpus_voices(corpus, labels, held_out=len(corpus.held_out) > 0)
     return Experiment(
         model=model,
         begin=lambda: start_from_model(config, model, payload),
@@ -114,16 +124,27 @@ def build(config: CharConfig, device: str) -> "Experiment":
         batches_per_epoch=training.batches_per_epoch,
         about=_about(corpus),
         loss=language_loss,
-        validate=lambda model: measure(model, judged, _tokens_a_character(corpus)),
+        validate=lambda model: measure(model, judged, _tokens_a_character(corpus), voices),
         payload=payload,
     )
+
+
+def corpus_voices(corpus: "RunningCorpus", labels: Sequence[str], *, held_out: bool = False) -> list[tuple[int, int]]:
+    """The number of each voice of a corpus by its label, and its tokens to learn from, or held out.
+
+    None where the corpus has another voice than those.
+    """
+    if not set(corpus.voices) <= set(labels):
+        return []
+    return [(labels.index(name), sizes[held_out]) for name, sizes in corpus.voices.items()]
 
 
 def _about(corpus: "RunningCorpus") -> str:
     held_out = f"{len(corpus.held_out):,} held out" if len(corpus.held_out) else "none held out, validation on the same"
     known = len(corpus.numbering.vocabulary.words)
     where = f", by numbers in {corpus.folder}" if corpus.folder else ""
-    return f"{corpus.name}: {corpus.cut:,} tokens to learn, {held_out}, {known:,} different ones{where}"
+    voices = f", {len(corpus.voices)} voices" if len(corpus.voices) > 1 else ""
+    return f"{corpus.name}: {corpus.cut:,} tokens to learn, {held_out}, {known:,} different ones{voices}{where}"
 
 
 def _tokens_a_character(corpus: "RunningCorpus") -> float:
@@ -142,15 +163,18 @@ def build_model(config: CharConfig, payload: Mapping[str, Any]) -> "nn.Module":
         config.shape,
         dropouts=Dropouts(output=config.dropout),
         tied=config.tied,
+        labels=len(payload.get("labels", ())),
         backend=config.backend,
     )
 
 
-def measure(model: "nn.Module", ids: "Ids", tokens_a_character: float) -> "Metrics":
+def measure(
+    model: "nn.Module", ids: "Ids", tokens_a_character: float, voices: Sequence[tuple[int, int]] = ()
+) -> "Metrics":
     """Loss, accuracy, perplexity, and bits a character, of a text by number, read from start to end."""
     from rnncli.training.metrics import running_metrics
 
-    metrics = running_metrics(model, ids)
+    metrics = running_metrics(model, ids, voices)
     return {**metrics, "bits_per_char": metrics["loss"] / math.log(2) * tokens_a_character}
 
 
@@ -169,7 +193,8 @@ def evaluation_corpus(trained: Trained, options: EvaluateOptions) -> "RunningCor
     from rnncli.data.running import Asked, Numbering
 
     if options.corpus:
-        return read_corpus(Asked(options.corpus, numbering=Numbering.of(trained.payload)))
+        apart = bool(known_labels(trained))
+        return read_corpus(Asked(options.corpus, numbering=Numbering.of(trained.payload), apart=apart))
     corpus = own_text(trained, "give --corpus", only_held_out=True)
     if not len(corpus.held_out):
         raise UsageError(f"nothing was held out when {trained.source} was trained: give a --corpus to evaluate on")
@@ -190,10 +215,14 @@ def own_text(trained: Trained, instead: str, *, only_held_out: bool = False) -> 
 
 
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
-    """Loss, accuracy, perplexity, bits a character, and the share of tokens that are UNKNOWN."""
+    """Loss, accuracy, perplexity, bits a character, and the share of tokens that are UNKNOWN.
+
+    Corpora that are named as the model's voices are read in those, others in nobody's.
+    """
     corpus = evaluation_corpus(trained, options)
     unknown = int(corpus.counts[UNKNOWN]) if options.corpus else int((corpus.held_out == UNKNOWN).sum())
-    metrics = measure(trained.model, corpus.ids, _tokens_a_character(corpus))
+    voices = corpus_voices(corpus, known_labels(trained), held_out=not options.corpus)
+    metrics = measure(trained.model, corpus.ids, _tokens_a_character(corpus), voices)
     return {**metrics, "unknown": unknown / len(corpus.ids), "tokens": len(corpus.ids)}
 
 
@@ -218,7 +247,7 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     tokens = units_of(trained.payload).split(options.read_prime())
     numbers = vocabulary.encode(tokens)
-    if trained.config.min_count == 1:
+    if trained.config.min_count == 1 and not trained.config.vocab_size:
         numbers = [number for number in numbers if number != UNKNOWN]
     prime = numbers or [opening(trained)]
     written = write_on(trained, options, prime, Writing(partial(joined, trained), barred=(START, END, UNKNOWN)))

@@ -146,7 +146,7 @@ class Written:
             if headed:
                 yield f"--- {number}{draft.heading}\n"
             piece = ""
-            for piece in self.stream or draft.pieces:
+            for piece in chain(tuple(draft.pieces), self.stream or ()):
                 yield piece
             if not piece.endswith("\n"):
                 yield "\n"

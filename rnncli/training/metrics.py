@@ -48,7 +48,7 @@ def prediction_metrics(model: nn.Module, batches: Iterable[Batch]) -> Metrics:
     return {"loss": loss, "accuracy": correct / count, "perplexity": perplexity(loss)}
 
 
-def running_metrics(model: nn.Module, ids: Ids | Joined, voices: Sequence[int] = ()) -> Metrics:
+def running_metrics(model: nn.Module, ids: Ids | Joined, voices: Sequence[tuple[int, int]] = ()) -> Metrics:
     """The same over a running text (N,), read from start to end with carried state: all but its first token are asked.
 
     Rows side by side do it, each of which first reads some tokens before its own; `voices` as `RunningText` has them.

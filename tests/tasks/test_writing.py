@@ -1,0 +1,169 @@
+"""Writing with any task: primes, several texts, where they stop, searches, and options that do not go together."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rnncli.api import Training, load
+from rnncli.errors import RnnError, UsageError
+from rnncli.models import decoding
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import Trained, resolve
+from rnncli.tasks.writing import Written, before_stop, join_words
+
+WRITERS = [name for name, task in TASKS.items() if "generate" in task.uses]
+TEXT = "".join(f"the {a} of the {b} sat there\n" for a in ("cat", "dog", "owl", "cow") for b in ("hill", "sea", "mat"))
+
+
+@pytest.fixture(scope="module", params=WRITERS)
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """A model of each task that writes."""
+    home = tmp_path_factory.mktemp(request.param)
+    file = home / "mine.txt"
+    file.write_text(TEXT * 3)
+    settings: dict[str, Any] = {"hidden": "12", "embedding": 8, "epochs": 3, "lr": 0.02, "corpus": (str(file),)}
+    task = request.param
+    settings |= {"epochs": 20, "bptt": 20, "batch_size": 4} if task == "char-lm" else {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RNN_HOME", str(home))
+        training = Training.start(task, resolve(TASKS[task], settings), "test")
+        training.train(lambda _: None, pytest.fail)
+        yield load(training.run.folder / "last.safetensors")
+
+
+def write(trained: Trained, **options: Any) -> Written:
+    action = TASKS[trained.task].uses["generate"]
+    written: Written = action.run(trained, action.Options(**{"seed": 3, "length": 12, **options}))
+    return written
+
+
+def test_the_same_seed_gives_the_same_text_alone_and_in_a_batch_of_one_kind(trained: Trained) -> None:
+    assert write(trained).texts == write(trained).texts
+    several = write(trained, count=5)
+    assert several.texts == write(trained, count=5).texts
+    assert len(set(several.texts)) == 5
+    assert several.seed == 3
+    shown = "".join(several.pieces)
+    assert [line for line in shown.splitlines() if line.startswith("--- ")] == [f"--- {n}" for n in range(1, 6)]
+    assert all(text in shown for text in several.texts)
+
+
+def test_a_prime_of_thousands_of_tokens_is_read_to_its_end(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    prime = " ".join(f"the {['cat', 'dog', 'owl'][number % 3]}" for number in range(900))
+    file = trained.source.parent / "prime.txt"
+    file.write_text(prime)
+    scanned = write(trained, prime=f"@{file}", temperature=0.0)
+    monkeypatch.setattr(decoding, "SHORT", 10**6)
+    assert write(trained, prime=prime, temperature=0.0).texts == scanned.texts
+    assert write(trained, prime=f"{prime} of", temperature=0.0).texts != scanned.texts
+
+
+def test_strangers_in_a_prime_are_named_and_never_fatal(trained: Trained) -> None:
+    written = write(trained, prime="the 🦉 Ξ cat")
+    assert written.texts[0]
+    assert "ξ" in "".join(written.unknown).lower()
+    assert write(trained, prime="🦉🦉🦉").texts[0]
+    assert write(trained, prime="").texts == write(trained).texts
+
+
+@pytest.mark.parametrize(
+    ("prime", "message"),
+    [
+        ("@", "--prime @ names no file"),
+        ("@nowhere.txt", "nowhere.txt does not exist"),
+        ("@.", "is a folder, not a file"),
+        ("\udcff", "is no text that can be printed"),
+    ],
+)
+def test_a_prime_that_cannot_be_is_one_line(trained: Trained, prime: str, message: str) -> None:
+    with pytest.raises(RnnError, match=message):
+        write(trained, prime=prime)
+    (trained.source.parent / "binary").write_bytes(bytes(range(256)))
+    with pytest.raises(RnnError, match="binary"):
+        write(trained, prime=f"@{trained.source.parent / 'binary'}")
+
+
+def test_an_at_sign_can_be_doubled(trained: Trained) -> None:
+    assert "@" not in "".join(write(trained, prime="@@the").unknown).removeprefix("@")
+
+
+def test_a_text_ends_before_the_one_to_stop_at(trained: Trained) -> None:
+    whole = write(trained, length=60, temperature=0.3)
+    stop = " of"
+    assert stop in whole.texts[0]
+    stopped = write(trained, length=60, temperature=0.3, stop=stop)
+    assert stopped.texts[0] == whole.texts[0].partition(stop)[0]
+    assert "".join(stopped.pieces).rstrip("\n") == stopped.texts[0].rstrip("\n")
+    for text in write(trained, length=60, temperature=0.3, stop=stop, count=6).texts:
+        assert stop not in text
+    assert write(trained, length=60, temperature=0.3, stop="never there").texts == whole.texts
+
+
+def test_a_search_shows_its_best_and_is_certain(trained: Trained) -> None:
+    found = write(trained, seed=None, beam=6, nbest=4, prime="the ")
+    again = write(trained, seed=None, beam=6, nbest=4, prime="the ")
+    assert found.facts == again.facts
+    scores = [draft.score for draft in found.drafts]
+    assert scores == sorted(scores, reverse=True)
+    assert 1 <= len(scores) <= 4
+    assert found.seed is None
+    assert all(draft.log_probability < 0 for draft in found.drafts)
+    greedy = write(trained, seed=None, beam=1, prime="the ")
+    drawn = write(trained, temperature=0.0, prime="the ", **({"lines": 1} if trained.task == "poetry-lm" else {}))
+    assert drawn.texts[0].startswith(greedy.texts[0])
+
+
+def repeated(tokens: list[int], n: int) -> int:
+    """How many n-grams are there once more."""
+    grams = [tuple(tokens[place : place + n]) for place in range(len(tokens) - n + 1)]
+    return len(grams) - len(set(grams))
+
+
+def test_no_ngram_is_written_twice_where_it_must_not(trained: Trained) -> None:
+    options = {"temperature": 0.0, "length": 60}
+    repeats, guarded = (write(trained, **options, no_repeat=n).tokens[0] for n in (0, 5))
+    if trained.task == "char-lm":  # lines are guarded one by one, and sentences as one text
+        assert repeated(repeats, 5) > repeated(guarded, 5) == 0
+    assert write(trained, **options, repetition_penalty=5.0).texts != write(trained, **options).texts
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"nbest": 3}, "--nbest 3 needs a search at least as wide: add --beam 3"),
+        ({"nbest": 3, "beam": 2, "seed": None}, "--nbest 3 needs a search at least as wide: add --beam 3"),
+        ({"beam": 2, "seed": None, "top_p": 0.5}, "searches and draws nothing: leave --top-p out"),
+        ({"beam": 2}, "leave --seed out"),
+        ({"beam": 2, "seed": None, "count": 2}, "leave --count out"),
+        ({"stop": ""}, "--stop must not be empty"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named(trained: Trained, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        write(trained, **options)
+
+
+def test_what_may_begin_the_stop_is_held_back_until_it_is_known() -> None:
+    pieces = ["a", "b", "ab", "c", "d"]
+    assert "".join(before_stop(pieces, "abc")) == "ab"
+    assert "".join(before_stop(pieces, "abcd")) == "ab"
+    assert "".join(before_stop(pieces, "abx")) == "abababcd".removeprefix("ab")
+    assert list(before_stop(pieces, None)) == pieces
+    taken: list[str] = []
+
+    def live() -> Any:
+        for piece in pieces:
+            taken.append(piece)
+            yield piece
+
+    assert next(before_stop(live(), "zz")) == "a"
+    assert taken == ["a", "b"]
+
+
+def test_words_are_joined_as_one_reads_them() -> None:
+    for text in ("he didn't see (old) john's dog,\n$5 was much!", "one", "so:"):
+        words = re.findall(r"n't|'s|\w+?(?=n't|\b)|\n|[^\w\s]", text)
+        assert "".join(join_words("<end>" if word == "\n" else word for word in words)) == text
+    assert "".join(join_words(["dog", "<end>", "cat"], begun=True)) == " dog\ncat"
