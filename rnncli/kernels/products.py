@@ -18,8 +18,8 @@ _rounded: ContextVar[bool] = ContextVar("rounded", default=False)
 ROUNDED = 4_000_000
 """Multiplications of a product: below it rounding the operands to bfloat16 costs more than their product gains."""
 
-FEW = 4
-"""Products with a weight; for so many it need not be laid out anew."""
+FEW, FEW_ASKEW = 4, 64
+"""Products with a weight (K, N): for so few it is not laid out anew; askew lies one that is no (N, K) turned."""
 
 BLOCK = 1_000_000
 """Values of a rounded product that are held at once: 2 MB of bfloat16 stay in a cache until they are widened."""
@@ -96,9 +96,9 @@ Product = Callable[[Tensor], Tensor]
 
 def repeated(weight: Tensor, B: int, times: int) -> Product:
     """How x (B, K) is multiplied by a weight (K, N), so many times: laid out for it once, where that pays."""
-    if times < FEW:
+    if times < (FEW if weight.t().is_contiguous() else FEW_ASKEW):
         return lambda x: torch.mm(x, weight)
-    if _packs(weight.dtype):
+    if _packs(weight.dtype) and (weight.dtype == torch.bfloat16 or _onednn_is_exact()):
         ready = _PACK(weight.t(), B)
         return lambda x: _PACKED(x, ready, None, "none", [], "")
     ready = weight.contiguous()

@@ -143,6 +143,22 @@ def multiply(a: Any, weight: Any, out: Any) -> None:
                 row[n] += factor * column[n]
 
 
+def wide(value: Any) -> Any:
+    """What a product gave, for it comes as it is or as the bits of a bfloat16."""
+    raise NotImplementedError  # it exists in compiled code alone
+
+
+@overload(wide)
+def _wide_of(value: Any) -> Callable[[Any], Any]:
+    def of_bits(value: Any) -> Any:
+        return np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+
+    def as_it_is(value: Any) -> Any:
+        return value
+
+    return of_bits if value == types.uint16 else as_it_is
+
+
 @compiled
 def narrow(a: Any, out: Any) -> None:
     """Round float32 a (B, K) to bfloat16, to the nearest, of two the even one: their bits go to out (B, K)."""
@@ -153,15 +169,6 @@ def narrow(a: Any, out: Any) -> None:
             value = row[k]
             near = np.uint32(value + half + ((value >> np.uint32(16)) & last)) >> np.uint32(16)
             bits[k] = near if (value & np.uint32(0x7FFFFFFF)) <= np.uint32(0x7F800000) else nan
-
-
-@compiled
-def widen(bits: Any, out: Any) -> None:
-    """Set float32 out (B, N) to the bfloat16 values whose bits (B, N) are given."""
-    for b in range(bits.shape[0]):
-        row, wide = bits[b], out[b].view(np.uint32)
-        for n in range(row.size):
-            wide[n] = np.uint32(row[n]) << np.uint32(16)
 
 
 @compiled

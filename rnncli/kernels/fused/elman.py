@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from rnncli.kernels.fused.arithmetic import (
@@ -18,6 +17,7 @@ from rnncli.kernels.fused.arithmetic import (
     multiply,
     project,
     turned,
+    wide,
 )
 from rnncli.kernels.fused.scan import Gradients, Kernel, Tape
 from rnncli.kernels.fused.steps import Stage, Steps
@@ -33,17 +33,17 @@ def ahead(t: int, ends: Any, f: int, h: Any, bias: Any, product: Any) -> None:
             new[:] = h[t, b]
             continue
         for m in range(new.size):
-            new[m] += bias[m] + product[b, m]
+            new[m] += bias[m] + wide(product[b, m])
         activate(f, new)
 
 
 @compiled
-def back(t: int, ends: Any, f: int, h: Any, d_outputs: Any, d_gates: Any, through: Any, beside: Any) -> None:
+def back(t: int, ends: Any, f: int, h: Any, d_outputs: Any, d_gates: Any, beside: Any, through: Any) -> None:
     """The gradient of what f was applied to at step t, from the output's own and that of the steps after it."""
     for b in range(ends.size):
         d, past, sent = d_gates[t, b], beside[b], through[b]
         for m in range(d.size):
-            past[m] += d_outputs[t, b, m] + sent[m]
+            past[m] += d_outputs[t, b, m] + wide(sent[m])
         if t >= ends[b]:
             d[:] = 0
             continue
@@ -69,7 +69,7 @@ def whole_back(ends: Any, f: int, x: Any, weight_x: Any, weight: Any, h: Any, d_
     """All of the way back."""
     d_gates, through = np.empty_like(d_outputs), np.zeros_like(beside)
     for t in range(len(x) - 1, -1, -1):
-        back(t, ends, f, h, d_outputs, d_gates, through, beside)
+        back(t, ends, f, h, d_outputs, d_gates, beside, through)
         multiply(d_gates[t], weight, through)
     return (*input_gradients(d_gates, x, weight_x), added(through, beside), gather(d_gates, h))
 
@@ -84,13 +84,12 @@ class ElmanKernel(Kernel):
     @staticmethod
     def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
         (h,), (weight,) = tape.states, tape.weights
-        product = torch.empty_like(h[0])
-        steps.forward(Stage(ahead, (steps.f, h, tape.bias, product), h[:-1], weight.t(), product))
+        steps.forward(Stage(ahead, (steps.f, h, tape.bias), h[:-1], weight.t()))
         return ()
 
     @staticmethod
     def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
         (h,), (weight,), (beside,) = tape.states, tape.weights, d_last
-        d_gates, through = room(d_outputs, *d_outputs.shape), torch.zeros_like(beside)
-        steps.backward(Stage(back, (steps.f, h, d_outputs, d_gates, through, beside), d_gates, weight, through))
+        d_gates = room(d_outputs, *d_outputs.shape)
+        through = steps.backward(Stage(back, (steps.f, h, d_outputs, d_gates, beside), d_gates, weight))
         return Gradients(d_gates, (through + beside,), (steps.weight_gradient(d_gates, h[:-1]),))

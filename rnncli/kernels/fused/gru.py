@@ -24,6 +24,7 @@ from rnncli.kernels.fused.arithmetic import (
     sigmoid,
     total,
     turned,
+    wide,
 )
 from rnncli.kernels.fused.scan import Gradients, Kernel, Tape, bias_gradient
 from rnncli.kernels.fused.steps import Stage, Steps
@@ -31,7 +32,7 @@ from rnncli.kernels.memory import room
 
 
 @compiled
-def reset(t: int, ends: Any, gates: Any, h: Any, bias: Any, product: Any, let: Any) -> None:
+def reset(t: int, ends: Any, gates: Any, h: Any, bias: Any, let: Any, product: Any) -> None:
     """Both gates from their product, and what r lets through of h, (B, M)."""
     M = h.shape[2]
     for b in range(ends.size):
@@ -40,7 +41,7 @@ def reset(t: int, ends: Any, gates: Any, h: Any, bias: Any, product: Any, let: A
             continue
         a, old = gates[t, b, : 2 * M], h[t, b]
         for m in range(2 * M):
-            a[m] += bias[m] + product[b, m]
+            a[m] += bias[m] + wide(product[b, m])
         sigmoid(a)
         for m in range(M):
             let[b, m] = a[m] * old[m]
@@ -57,7 +58,7 @@ def blend(t: int, ends: Any, f: int, gates: Any, h: Any, bias: Any, inner: Any) 
             continue
         z, candidate = gates[t, b, M : 2 * M], gates[t, b, 2 * M :]
         for m in range(M):
-            candidate[m] += bias[2 * M + m] + inner[b, m]
+            candidate[m] += bias[2 * M + m] + wide(inner[b, m])
         activate(f, candidate)
         for m in range(M):
             new[m] = old[m] + z[m] * (candidate[m] - old[m])
@@ -65,14 +66,14 @@ def blend(t: int, ends: Any, f: int, gates: Any, h: Any, bias: Any, inner: Any) 
 
 @compiled
 def unblend(
-    t: int, ends: Any, f: int, gates: Any, h: Any, d_outputs: Any, sums: Any, through: Any, beside: Any
+    t: int, ends: Any, f: int, gates: Any, h: Any, d_outputs: Any, sums: Any, beside: Any, through: Any
 ) -> None:
     """Turn z and the candidate into their gradients, the latter's copied to `sums` (B, M) for its product."""
     M = h.shape[2]
     for b in range(ends.size):
-        past, sent = beside[b], through[b]
+        past, sent = beside[b], sums[b]
         for m in range(M):
-            past[m] += d_outputs[t, b, m] + sent[m]
+            past[m] += d_outputs[t, b, m] + wide(through[b, m])
         if t >= ends[b]:
             gates[t, b] = 0
             sums[b] = 0
@@ -88,7 +89,7 @@ def unblend(
 
 
 @compiled
-def unreset(t: int, ends: Any, gates: Any, h: Any, d_let: Any, let: Any, both: Any, beside: Any) -> None:
+def unreset(t: int, ends: Any, gates: Any, h: Any, let: Any, both: Any, beside: Any, d_let: Any) -> None:
     """Turn r into its gradient, copied with z's to `both` (B, 2 M) for their product; `let` (T, B, M) is had anew."""
     M = h.shape[2]
     for b in range(ends.size):
@@ -99,8 +100,8 @@ def unreset(t: int, ends: Any, gates: Any, h: Any, d_let: Any, let: Any, both: A
         r, old, past, again, d = gates[t, b, :M], h[t, b], beside[b], let[t, b], d_let[b]
         for m in range(M):
             again[m] = r[m] * old[m]
-            past[m] += d[m] * r[m]
-            r[m] = d[m] * old[m] * (r[m] - r[m] * r[m])
+            past[m] += wide(d[m]) * r[m]
+            r[m] = wide(d[m]) * old[m] * (r[m] - r[m] * r[m])
         both[b] = gates[t, b, : 2 * M]
 
 
@@ -114,7 +115,7 @@ def before_ahead(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any, w
     product, let, inner = np.empty((B, 2 * M), x.dtype), np.empty_like(h0), np.empty_like(h0)
     for t in range(T):
         multiply(h[t], both_weight, product)
-        reset(t, ends, gates, h, bias, product, let)
+        reset(t, ends, gates, h, bias, let, product)
         multiply(let, inner_weight, inner)
         blend(t, ends, f, gates, h, bias, inner)
     return h, gates
@@ -129,9 +130,9 @@ def before_back(
     gates, let, through = gates.copy(), np.empty_like(d_outputs), np.zeros_like(beside)
     both, sums, d_let = np.empty((B, 2 * M), x.dtype), np.empty_like(beside), np.empty_like(beside)
     for t in range(T - 1, -1, -1):
-        unblend(t, ends, f, gates, h, d_outputs, sums, through, beside)
+        unblend(t, ends, f, gates, h, d_outputs, sums, beside, through)
         multiply(sums, weight[2 * M :], d_let)
-        unreset(t, ends, gates, h, d_let, let, both, beside)
+        unreset(t, ends, gates, h, let, both, beside, d_let)
         multiply(both, weight[: 2 * M], through)
     d_weight = np.empty_like(weight)
     d_weight[: 2 * M] = gather(gates[:, :, : 2 * M], h)
@@ -149,10 +150,10 @@ class ResetBeforeKernel(Kernel):
     def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
         gates, (h,), bias, (weight,) = tape.gates, tape.states, tape.bias, tape.weights
         _, B, M = h.shape
-        product, let, inner = h.new_empty(B, 2 * M), h.new_empty(B, M), h.new_empty(B, M)
+        let = h.new_empty(B, M)
         steps.forward(
-            Stage(reset, (gates, h, bias, product, let), h[:-1], weight[: 2 * M].t(), product),
-            Stage(blend, (steps.f, gates, h, bias, inner), let[None], weight[2 * M :].t(), inner),
+            Stage(reset, (gates, h, bias, let), h[:-1], weight[: 2 * M].t()),
+            Stage(blend, (steps.f, gates, h, bias), let[None], weight[2 * M :].t()),
         )
         return ()
 
@@ -160,12 +161,10 @@ class ResetBeforeKernel(Kernel):
     def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
         gates, (h,), (weight,), (beside,) = tape.gates, tape.states, tape.weights, d_last
         _, B, M = h.shape
-        let, through = room(d_outputs, *d_outputs.shape), torch.zeros_like(beside)
-        both, sums, d_let = h.new_empty(B, 2 * M), h.new_empty(B, M), h.new_empty(B, M)
-        first = steps.f, gates, h, d_outputs, sums, through, beside
-        steps.backward(
-            Stage(unblend, first, sums[None], weight[2 * M :], d_let),
-            Stage(unreset, (gates, h, d_let, let, both, beside), both[None], weight[: 2 * M], through),
+        let, both, sums = room(d_outputs, *d_outputs.shape), h.new_empty(B, 2 * M), h.new_empty(B, M)
+        through = steps.backward(
+            Stage(unblend, (steps.f, gates, h, d_outputs, sums, beside), sums[None], weight[2 * M :]),
+            Stage(unreset, (gates, h, let, both, beside), both[None], weight[: 2 * M]),
         )
         d_weight = steps.weight_gradient(gates[:, :, : 2 * M], h[:-1]), steps.weight_gradient(gates[:, :, 2 * M :], let)
         return Gradients(gates, (through + beside,), (torch.cat(d_weight),))
@@ -183,10 +182,10 @@ def after(t: int, ends: Any, f: int, gates: Any, h: Any, inner: Any, bias: Any, 
             continue
         both, r, z, candidate = gates[t, b, : 2 * M], gates[t, b, :M], gates[t, b, M : 2 * M], gates[t, b, 2 * M :]
         for m in range(2 * M):
-            both[m] += bias[m] + product[b, m]
+            both[m] += bias[m] + wide(product[b, m])
         sigmoid(both)
         for m in range(M):
-            given[m] = product[b, 2 * M + m] + bias_hh[m]
+            given[m] = wide(product[b, 2 * M + m]) + bias_hh[m]
             candidate[m] += bias[2 * M + m] + r[m] * given[m]
         activate(f, candidate)
         for m in range(M):
@@ -195,14 +194,14 @@ def after(t: int, ends: Any, f: int, gates: Any, h: Any, inner: Any, bias: Any, 
 
 @compiled
 def after_back(
-    t: int, ends: Any, f: int, gates: Any, h: Any, inner: Any, d_outputs: Any, sums: Any, through: Any, beside: Any
+    t: int, ends: Any, f: int, gates: Any, h: Any, inner: Any, d_outputs: Any, sums: Any, beside: Any, through: Any
 ) -> None:
     """Turn the gates and `inner` into their gradients; those of the product are copied to `sums` (B, 3 M)."""
     M = h.shape[2]
     for b in range(ends.size):
-        past, sent, given = beside[b], through[b], inner[t, b]
+        past, sent, given = beside[b], sums[b, :M], inner[t, b]
         for m in range(M):
-            past[m] += d_outputs[t, b, m] + sent[m]
+            past[m] += d_outputs[t, b, m] + wide(through[b, m])
         if t >= ends[b]:
             gates[t, b] = 0
             given[:] = 0
@@ -255,7 +254,7 @@ def after_whole_back(
     gates, inner, through = gates.copy(), inner.copy(), np.zeros_like(beside)
     sums, d_weight = np.empty((B, 3 * M), x.dtype), np.empty_like(weight)
     for t in range(T - 1, -1, -1):
-        after_back(t, ends, f, gates, h, inner, d_outputs, sums, through, beside)
+        after_back(t, ends, f, gates, h, inner, d_outputs, sums, beside, through)
         multiply(sums, weight, through)
     d_weight[: 2 * M] = gather(gates[:, :, : 2 * M], h)
     d_weight[2 * M :] = gather(inner, h)
@@ -271,17 +270,16 @@ class ResetAfterKernel(Kernel):
     @staticmethod
     def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
         gates, (h,), (weight, bias_hh) = tape.gates, tape.states, tape.weights
-        product, inner = torch.empty_like(gates[0]), torch.empty_like(h[1:])
-        buffers = steps.f, gates, h, inner, tape.bias, bias_hh, product
-        steps.forward(Stage(after, buffers, h[:-1], weight.t(), product))
+        inner = torch.empty_like(h[1:])
+        steps.forward(Stage(after, (steps.f, gates, h, inner, tape.bias, bias_hh), h[:-1], weight.t()))
         return (inner,)
 
     @staticmethod
     def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
         gates, (h,), (weight, _), (beside,), (inner,) = tape.gates, tape.states, tape.weights, d_last, tape.kept
         M = h.shape[2]
-        sums, through = torch.empty_like(gates[0]), torch.zeros_like(beside)
-        buffers = steps.f, gates, h, inner, d_outputs, sums, through, beside
-        steps.backward(Stage(after_back, buffers, sums[None], weight, through))
+        sums = torch.empty_like(gates[0])
+        buffers = steps.f, gates, h, inner, d_outputs, sums, beside
+        through = steps.backward(Stage(after_back, buffers, sums[None], weight))
         d_weight = steps.weight_gradient(gates[:, :, : 2 * M], h[:-1]), steps.weight_gradient(inner, h[:-1])
         return Gradients(gates, (through + beside,), (torch.cat(d_weight), bias_gradient(inner)))

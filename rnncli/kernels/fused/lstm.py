@@ -1,7 +1,7 @@
 """The LSTM with each kind of peepholes, fused: of each step i, f, the new content g and o are kept, and c.
 
 Full peepholes have two products a step: what the new c gives o is had in one with what it gives the next i and f.
-`peep` (B, 3 M) holds for i and f what the old c gives, for o what the new one gives; `d_peep` the gradients of these.
+`peep` (B, 3 M) is what the new c gives i and f of the next step, and o of this one; `d_peep` the gradients of these.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from rnncli.kernels.fused.arithmetic import (
     sigmoid,
     tanh,
     turned,
+    wide,
 )
 from rnncli.kernels.fused.scan import Gradients, Kernel, Tape, bias_gradient
 from rnncli.kernels.fused.steps import Stage, Steps
@@ -83,7 +84,7 @@ def ahead(t: int, ends: Any, gates: Any, h: Any, c: Any, bias: Any, inner: Any, 
             continue
         a = gates[t, b]
         for m in range(4 * M):
-            a[m] += bias[m] + product[b, m]
+            a[m] += bias[m] + wide(product[b, m])
         for m in range(outer.size):
             a[m] += inner[m] * old[m]
             a[M + m] += inner[M + m] * old[m]
@@ -95,18 +96,28 @@ def ahead(t: int, ends: Any, gates: Any, h: Any, c: Any, bias: Any, inner: Any, 
 
 @compiled
 def back(
-    t: int, ends: Any, gates: Any, c: Any, inner: Any, outer: Any, d_outputs: Any, through: Any, beside: Any, d_c: Any
+    t: int,
+    ends: Any,
+    gates: Any,
+    c: Any,
+    inner: Any,
+    outer: Any,
+    d_outputs: Any,
+    spare: Any,
+    beside: Any,
+    d_c: Any,
+    through: Any,
 ) -> None:
-    """Turn the gates into their gradients, and that of the new c, `d_c`, into that of the old one."""
+    """Turn the gates into their gradients, and that of the new c, `d_c`, into that of the old one; `spare` (M,)."""
     M = c.shape[2]
     for b in range(ends.size):
         past, memory, a = beside[b], d_c[b], gates[t, b]
         for m in range(M):
-            past[m] += d_outputs[t, b, m] + through[b, m]
+            past[m] += d_outputs[t, b, m] + wide(through[b, m])
         if t >= ends[b]:
             a[:] = 0
             continue
-        unemit(a[3 * M :], c[t + 1, b], past, memory, through[b])
+        unemit(a[3 * M :], c[t + 1, b], past, memory, spare)
         past[:] = 0
         for m in range(outer.size):
             memory[m] += a[3 * M + m] * outer[m]
@@ -148,9 +159,9 @@ def whole_back(
 ) -> Any:
     """All of the way back."""
     M = h.shape[2]
-    gates, through = gates.copy(), np.zeros_like(beside)
+    gates, through, spare = gates.copy(), np.zeros_like(beside), np.empty_like(beside[0])
     for t in range(len(x) - 1, -1, -1):
-        back(t, ends, gates, c, inner, outer, d_outputs, through, beside, d_c)
+        back(t, ends, gates, c, inner, outer, d_outputs, spare, beside, d_c, through)
         multiply(gates[t], weight, through)
     d_inner, d_outer = np.zeros_like(inner), np.zeros_like(outer)
     for t in range(len(x)):
@@ -173,17 +184,14 @@ class LSTMKernel(Kernel):
     @staticmethod
     def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
         gates, (h, c), (weight, inner, outer) = tape.gates, tape.states, tape.weights
-        product = torch.empty_like(gates[0])
-        buffers = gates, h, c, tape.bias, inner, outer, product
-        steps.forward(Stage(ahead, buffers, h[:-1], weight.t(), product))
+        steps.forward(Stage(ahead, (gates, h, c, tape.bias, inner, outer), h[:-1], weight.t()))
         return ()
 
     @staticmethod
     def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
         gates, (h, c), (weight, inner, outer), (beside, d_c) = tape.gates, tape.states, tape.weights, d_last
-        through = torch.zeros_like(beside)
-        buffers = gates, c, inner, outer, d_outputs, through, beside, d_c
-        steps.backward(Stage(back, buffers, gates, weight, through))
+        buffers = gates, c, inner, outer, d_outputs, torch.empty_like(beside[0]), beside, d_c
+        through = steps.backward(Stage(back, buffers, gates, weight))
         d_peepholes = [torch.empty_like(inner), torch.empty_like(outer)]
         if len(outer):
             i, f, _, o = gates.chunk(4, dim=-1)
@@ -193,8 +201,8 @@ class LSTMKernel(Kernel):
 
 
 @compiled
-def full_remember(t: int, ends: Any, gates: Any, c: Any, bias: Any, product: Any, peep: Any) -> None:
-    """The new c, from the product of h and what the old c gives."""
+def full_remember(t: int, ends: Any, gates: Any, c: Any, bias: Any, product: Any) -> None:
+    """The new c, from the product of h."""
     M = c.shape[2]
     for b in range(ends.size):
         if t >= ends[b]:
@@ -202,52 +210,54 @@ def full_remember(t: int, ends: Any, gates: Any, c: Any, bias: Any, product: Any
             continue
         a = gates[t, b]
         for m in range(4 * M):
-            a[m] += bias[m] + product[b, m]
-        for m in range(2 * M):
-            a[m] += peep[b, m]
+            a[m] += bias[m] + wide(product[b, m])
         remember(a[: 3 * M], c[t, b], c[t + 1, b])
 
 
 @compiled
 def full_emit(t: int, ends: Any, gates: Any, h: Any, c: Any, peep: Any) -> None:
-    """The new h, from the product of the new c."""
+    """The new h, from the product of the new c, which gives the next i and f their share, too."""
     M = c.shape[2]
     for b in range(ends.size):
+        if t + 1 < len(gates):
+            following = gates[t + 1, b]
+            for m in range(2 * M):
+                following[m] += wide(peep[b, m])
         if t >= ends[b]:
             h[t + 1, b] = h[t, b]
             continue
         o = gates[t, b, 3 * M :]
         for m in range(M):
-            o[m] += peep[b, 2 * M + m]
+            o[m] += wide(peep[b, 2 * M + m])
         emit(o, c[t + 1, b], h[t + 1, b])
 
 
 @compiled
 def full_unemit(
-    t: int, ends: Any, gates: Any, c: Any, d_outputs: Any, d_peep: Any, through: Any, beside: Any, d_c: Any
+    t: int, ends: Any, gates: Any, c: Any, d_outputs: Any, d_peep: Any, spare: Any, beside: Any, d_c: Any, through: Any
 ) -> None:
     """Turn o into its gradient, which goes back to the new c beside those of the next i and f."""
     M = c.shape[2]
     for b in range(ends.size):
         past, o = beside[b], gates[t, b, 3 * M :]
         for m in range(M):
-            past[m] += d_outputs[t, b, m] + through[b, m]
+            past[m] += d_outputs[t, b, m] + wide(through[b, m])
         if t >= ends[b]:
             o[:] = 0
         else:
-            unemit(o, c[t + 1, b], past, d_c[b], through[b])
+            unemit(o, c[t + 1, b], past, d_c[b], spare)
             past[:] = 0
         d_peep[b, 2 * M :] = o
 
 
 @compiled
-def full_forget(t: int, ends: Any, gates: Any, c: Any, d_peep: Any, from_peep: Any, d_c: Any) -> None:
+def full_forget(t: int, ends: Any, gates: Any, c: Any, d_peep: Any, d_c: Any, from_peep: Any) -> None:
     """Turn the other three into their gradients, and that of the new c, `d_c`, into that of the old one."""
     M = c.shape[2]
     for b in range(ends.size):
         memory, a = d_c[b], gates[t, b, : 3 * M]
         for m in range(M):
-            memory[m] += from_peep[b, m]
+            memory[m] += wide(from_peep[b, m])
         if t >= ends[b]:
             a[:] = 0
         else:
@@ -266,9 +276,10 @@ def full_ahead(
     columns, peep_weight = turned(weight), turned(np.concatenate((inner, outer)))
     product, peep = np.empty((B, 4 * M), x.dtype), np.empty((B, 3 * M), x.dtype)
     multiply(c0, peep_weight, peep)
+    gates[0, :, : 2 * M] += peep[:, : 2 * M]
     for t in range(T):
         multiply(h[t], columns, product)
-        full_remember(t, ends, gates, c, bias, product, peep)
+        full_remember(t, ends, gates, c, bias, product)
         multiply(c[t + 1], peep_weight, peep)
         full_emit(t, ends, gates, h, c, peep)
     return h, c, gates
@@ -294,10 +305,11 @@ def full_back(
     T, B, M = d_outputs.shape
     gates, peep_weight = gates.copy(), np.concatenate((inner, outer))
     through, d_peep, from_peep = np.zeros_like(beside), np.zeros((B, 3 * M), x.dtype), np.empty_like(beside)
+    spare = np.empty_like(beside[0])
     for t in range(T - 1, -1, -1):
-        full_unemit(t, ends, gates, c, d_outputs, d_peep, through, beside, d_c)
+        full_unemit(t, ends, gates, c, d_outputs, d_peep, spare, beside, d_c, through)
         multiply(d_peep, peep_weight, from_peep)
-        full_forget(t, ends, gates, c, d_peep, from_peep, d_c)
+        full_forget(t, ends, gates, c, d_peep, d_c, from_peep)
         multiply(gates[t], weight, through)
     d_peep[:, 2 * M :] = 0
     multiply(d_peep, peep_weight, from_peep)  # what c0 gave the first i and f
@@ -316,12 +328,10 @@ class FullLSTMKernel(Kernel):
     @staticmethod
     def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
         gates, (h, c), (weight, inner, outer) = tape.gates, tape.states, tape.weights
-        peep_weight = torch.cat([inner, outer]).t()
-        product, peep = torch.empty_like(gates[0]), torch.mm(c[0], peep_weight)
-        first = gates, c, tape.bias, product, peep
+        gates[0, :, : len(inner)].addmm_(c[0], inner.t())
         steps.forward(
-            Stage(full_remember, first, h[:-1], weight.t(), product),
-            Stage(full_emit, (gates, h, c, peep), c[1:], peep_weight, peep),
+            Stage(full_remember, (gates, c, tape.bias), h[:-1], weight.t()),
+            Stage(full_emit, (gates, h, c), c[1:], torch.cat([inner, outer]).t()),
         )
         return ()
 
@@ -329,12 +339,11 @@ class FullLSTMKernel(Kernel):
     def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
         gates, (h, c), (weight, inner, outer), (beside, d_c) = tape.gates, tape.states, tape.weights, d_last
         M = h.shape[2]
-        d_peep, from_peep = h.new_zeros(len(beside), 3 * M), torch.empty_like(beside)
-        through = torch.zeros_like(beside)
-        first = gates, c, d_outputs, d_peep, through, beside, d_c
-        steps.backward(
-            Stage(full_unemit, first, d_peep[None], torch.cat([inner, outer]), from_peep),
-            Stage(full_forget, (gates, c, d_peep, from_peep, d_c), gates, weight, through),
+        d_peep = h.new_zeros(len(beside), 3 * M)
+        first = gates, c, d_outputs, d_peep, torch.empty_like(beside[0]), beside, d_c
+        through = steps.backward(
+            Stage(full_unemit, first, d_peep[None], torch.cat([inner, outer])),
+            Stage(full_forget, (gates, c, d_peep, d_c), gates, weight),
         )
         d_c = torch.addmm(d_c, d_peep[:, : 2 * M], inner)  # what c0 gave the first i and f
         d_inner, d_outer = (

@@ -19,6 +19,7 @@ from rnncli.kernels.fused.arithmetic import (
     project,
     sigmoid,
     turned,
+    wide,
 )
 from rnncli.kernels.fused.scan import Gradients, Kernel, Tape
 from rnncli.kernels.fused.steps import Stage, Steps
@@ -35,7 +36,7 @@ def ahead(t: int, ends: Any, f: int, gates: Any, h: Any, bias: Any, product: Any
             continue
         a = gates[t, b]
         for m in range(a.size):
-            a[m] += bias[m] + product[b, m]
+            a[m] += bias[m] + wide(product[b, m])
         candidate, z = a[:M], a[M:]
         activate(f, candidate)
         sigmoid(z)
@@ -44,13 +45,13 @@ def ahead(t: int, ends: Any, f: int, gates: Any, h: Any, bias: Any, product: Any
 
 
 @compiled
-def back(t: int, ends: Any, f: int, gates: Any, h: Any, d_outputs: Any, through: Any, beside: Any) -> None:
-    """Turn the gates into their gradients; `beside` becomes what goes to the old h beside the product."""
+def back(t: int, ends: Any, f: int, gates: Any, h: Any, d_outputs: Any, spare: Any, beside: Any, through: Any) -> None:
+    """Turn the gates into their gradients; `beside` becomes what goes to the old h beside the product; `spare` (M,)."""
     M = h.shape[2]
     for b in range(ends.size):
         past, sent = beside[b], through[b]
         for m in range(M):
-            past[m] += d_outputs[t, b, m] + sent[m]
+            past[m] += d_outputs[t, b, m] + wide(sent[m])
         if t >= ends[b]:
             gates[t, b] = 0
             continue
@@ -58,9 +59,9 @@ def back(t: int, ends: Any, f: int, gates: Any, h: Any, d_outputs: Any, through:
         for m in range(M):
             share = past[m] * z[m]
             z[m] = past[m] * (candidate[m] - old[m]) * (z[m] - z[m] * z[m])
-            sent[m] = share
+            spare[m] = share
             past[m] -= share
-        deactivate(f, candidate, sent)
+        deactivate(f, candidate, spare)
 
 
 @compiled
@@ -81,9 +82,9 @@ def whole_back(
     ends: Any, f: int, x: Any, weight_x: Any, weight: Any, h: Any, gates: Any, d_outputs: Any, beside: Any
 ) -> Any:
     """All of the way back."""
-    gates, through = gates.copy(), np.zeros_like(beside)
+    gates, through, spare = gates.copy(), np.zeros_like(beside), np.empty_like(beside[0])
     for t in range(len(x) - 1, -1, -1):
-        back(t, ends, f, gates, h, d_outputs, through, beside)
+        back(t, ends, f, gates, h, d_outputs, spare, beside, through)
         multiply(gates[t], weight, through)
     return (*input_gradients(gates, x, weight_x), added(through, beside), gather(gates, h))
 
@@ -97,14 +98,12 @@ class RatedKernel(Kernel):
     @staticmethod
     def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
         gates, (h,), (weight,) = tape.gates, tape.states, tape.weights
-        product = torch.empty_like(gates[0])
-        buffers = steps.f, gates, h, tape.bias, product
-        steps.forward(Stage(ahead, buffers, h[:-1], weight.t(), product))
+        steps.forward(Stage(ahead, (steps.f, gates, h, tape.bias), h[:-1], weight.t()))
         return ()
 
     @staticmethod
     def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
         gates, (h,), (weight,), (beside,) = tape.gates, tape.states, tape.weights, d_last
-        through = torch.zeros_like(beside)
-        steps.backward(Stage(back, (steps.f, gates, h, d_outputs, through, beside), gates, weight, through))
+        spare = torch.empty_like(beside[0])
+        through = steps.backward(Stage(back, (steps.f, gates, h, d_outputs, spare, beside), gates, weight))
         return Gradients(gates, (through + beside,), (steps.weight_gradient(gates, h[:-1]),))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rnncli.kernels.fused.arithmetic import narrow, widen
+from rnncli.kernels.fused.arithmetic import narrow
 from rnncli.kernels.products import ROUNDED, fast_products, product, repeated
 
 TURNED = 4
@@ -21,13 +21,16 @@ ONEDNN = 1_000_000
 
 
 class Stage(NamedTuple):
-    """A part of a step: a product of source (T or 1, B, K) and weight (K, N) into out (B, N), and pointwise work."""
+    """A part of a step: a product of source (T or 1, B, K) and weight (K, N), and pointwise work."""
 
-    step: Callable[..., None]  # (t, ends, *buffers): after the product on the way forward, before it on the way back
+    step: Callable[..., None]  # (t, ends, *buffers, product): takes what the product before it gave, (B, N)
     buffers: tuple[Tensor | int, ...]
     source: Tensor
     weight: Tensor
-    out: Tensor
+
+
+Product = Callable[[int], Any]
+"""Makes the product of a stage at step t, (B, N); what it gives may be overwritten by the next one."""
 
 
 class Steps(NamedTuple):
@@ -41,55 +44,70 @@ class Steps(NamedTuple):
     def forward(self, *stages: Stage) -> None:
         """At each step the product of each stage, then its pointwise work."""
         with _products(stages):
-            prepared = [(self._multiplied(each), each.step, arrays(each.buffers)) for each in stages]
+            prepared = [(self._product(each), each.step, arrays(each.buffers)) for each in stages]
             for t in range(self.T):
                 for multiply, step, views in prepared:
-                    multiply(t)
-                    step(t, self.ends, *views)
+                    step(t, self.ends, *views, multiply(t))
 
-    def backward(self, *stages: Stage) -> None:
-        """From the last step to the first: the pointwise work of each stage, then its product."""
+    def backward(self, *stages: Stage) -> Tensor:
+        """From the last step to the first: the pointwise work of each stage, then its product; returns the last one.
+
+        Each stage takes what the one before it gave: the first one what the last one gave a step later, or zeros.
+        """
         with _products(stages):
-            prepared = [(self._multiplied(each), each.step, arrays(each.buffers)) for each in stages]
+            prepared = [(self._product(each), each.step, arrays(each.buffers)) for each in stages]
+            last = stages[-1]
+            nothing = last.source.new_zeros(last.source.shape[1], last.weight.shape[1])
+            found = (nothing.bfloat16().view(torch.uint16) if self._rounds(last) else nothing).numpy()
             for t in range(self.T - 1, -1, -1):
                 for multiply, step, views in prepared:
-                    step(t, self.ends, *views)
-                    multiply(t)
+                    step(t, self.ends, *views, found)
+                    found = multiply(t)
+        result = torch.from_numpy(found)
+        return result.view(torch.bfloat16).float() if self._rounds(last) else result
 
     def weight_gradient(self, d: Tensor, x: Tensor) -> Tensor:
         """The gradient (N, K) of a weight that took x (T, B, K) to what has the gradient d (T, B, N)."""
         return product(rows(d).t(), rows(x), rounded=self.rounded)
 
-    def _multiplied(self, stage: Stage) -> Callable[[int], None]:
-        """How the product of a stage is made at step t, with all done that need not be done at each step."""
-        _, _, source, weight, out = stage
-        if self.rounded and _work(stage) >= ROUNDED:
-            return self._rounded(stage)
-        weight = weight.contiguous() if self.T >= TURNED else weight
+    def _rounds(self, stage: Stage) -> bool:
+        return self.rounded and _work(stage) >= ROUNDED
+
+    def _product(self, stage: Stage) -> Product:
+        """How the product of a stage is made, with all done that need not be done at each step."""
+        if self._rounds(stage):
+            return self._rounded_product(stage)
+        _, _, source, weight = stage
         sources = source.unbind(0) * (self.T // len(source))
+        if _work(stage) >= ONEDNN:
+            multiply = repeated(weight, source.shape[1], self.T)
+            return lambda t: multiply(sources[t]).numpy()
+        weight = weight.contiguous() if self.T >= TURNED else weight
+        out = source.new_empty(source.shape[1], weight.shape[1])
+        found = out.numpy()
 
-        def multiply(t: int) -> None:
+        def product(t: int) -> Any:
             torch.mm(sources[t], weight, out=out)
+            return found
 
-        return multiply
+        return product
 
-    def _rounded(self, stage: Stage) -> Callable[[int], None]:
-        """The same of values rounded to bfloat16, on their way to the product and from it."""
-        multiplied = repeated(stage.weight.bfloat16(), len(stage.out), self.T)
-        values, wide = arrays((stage.source, stage.out))
+    def _rounded_product(self, stage: Stage) -> Product:
+        """The same by way of bfloat16, whose bits it gives."""
+        multiply = repeated(stage.weight.bfloat16(), stage.source.shape[1], self.T)
         near = torch.empty(stage.source.shape[1:], dtype=torch.bfloat16)
-        bits, moving = near.view(torch.uint16).numpy(), len(values) > 1
+        values, bits, moving = stage.source.numpy(), near.view(torch.uint16).numpy(), len(stage.source) > 1
 
-        def multiply(t: int) -> None:
+        def product(t: int) -> Any:
             narrow(values[t if moving else 0], bits)
-            widen(multiplied(near).view(torch.uint16).numpy(), wide)
+            return multiply(near).view(torch.uint16).numpy()
 
-        return multiply
+        return product
 
 
 def _work(stage: Stage) -> int:
     """Multiplications of a stage's product."""
-    return len(stage.out) * stage.weight.numel()
+    return stage.source.shape[1] * stage.weight.numel()
 
 
 def _products(stages: Sequence[Stage]) -> Any:
