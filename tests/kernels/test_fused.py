@@ -27,11 +27,15 @@ SHAPES = [(1, 1, 2, 3), (6, 1, 3, 4), (7, 4, 3, 5)]
 CLOSE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
-@pytest.fixture(params=["whole", "step by step"])
+@pytest.fixture(params=["whole", "step by step", "packed"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways of the backend: small nets in compiled code alone, others with torch's products."""
+    """All ways of the backend: small nets in compiled code alone, others with torch's products, packed weights."""
     for limit in ("SMALL", "SMALL_AND_SHORT"):
         monkeypatch.setattr(fused_scan, limit, math.inf if request.param == "whole" else 0)
+    if request.param == "packed":
+        monkeypatch.setattr(fused_steps, "ONEDNN", 0)
+        for limit in ("FEW", "FEW_ASKEW"):
+            monkeypatch.setattr(products, limit, 0)
     return request.param
 
 
