@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from rnncli.errors import UsageError
+from rnncli.kernels.products import fast_products, has_bfloat16
 
 Step = Callable[[], object]
 """What is timed: one training step, one generated token, …"""
@@ -106,4 +109,35 @@ def _threads(count: int | None) -> Iterator[None]:
 def machine() -> str:
     """What the figures were made on, in one line."""
     versions = f"torch {torch.__version__}, Python {platform.python_version()}"
-    return f"{platform.machine()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads, {versions}"
+    return f"{_processor()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads, {versions}"
+
+
+def _processor() -> str:
+    """The processor's name, with family and model, for some go by the same name; its kind where nothing tells more."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
+    if "model name" not in told:
+        return platform.machine()
+    return f"{told['model name']} (family {told.get('cpu family')}, model {told.get('model')})"
+
+
+def product_rates() -> dict[str, float]:
+    """10^9 operations a second of a product that is large enough for any library, (700, 650) by (650, 2600).
+
+    A multiplication and its addition are two; `bfloat16` is there where the processor has instructions for it.
+    """
+    a, b = torch.randn(700, 650), torch.randn(650, 2600)
+
+    def fast() -> Tensor:
+        with fast_products("float32"):
+            return torch.mm(a, b)
+
+    ways: dict[str, Contender] = {"float32, torch's choice": lambda: lambda: torch.mm(a, b), "float32": lambda: fast}
+    if has_bfloat16():
+        c, d = a.bfloat16(), b.bfloat16()
+        ways["bfloat16"] = lambda: lambda: torch.mm(c, d)
+    operations = 2 * a.shape[0] * b.numel()
+    return {name: operations / found / 1e6 for name, found in _medians(ways, 5).items()}

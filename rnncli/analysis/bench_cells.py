@@ -6,6 +6,7 @@ Shapes: T steps, B batch, D input, M hidden.
 from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from rnncli.analysis.bench import Contender, Row, Step
 from rnncli.cells import make_cell
 from rnncli.kernels.fused import ACTIVATIONS
+from rnncli.kernels.products import fast_products, has_bfloat16
 from rnncli.kernels.scan import choose_backend, scan
 
 
@@ -41,15 +43,21 @@ WANTED = {
     "lstm:full": (0.75, 0.75, 0.75),
 }
 
+ROUNDED = Shape(64, 32, 512, 512)
+"""A layer of a model of characters."""
+
 TINY = {"elman": Shape(12, 1, 1, 4), "gru:reset-before": Shape(20, 1, 30, 30)}
 """The book's nets."""
 
 
 def rows() -> Iterator[Row]:
-    """Every cell at every shape, then the tiny nets, through autograd as training calls them."""
+    """Every cell at every shape, rounded too where the processor can, then the tiny nets, as training calls them."""
     for kind, wanted in WANTED.items():
         for shape, ratio in zip(SHAPES, wanted, strict=True):
             yield Row(kind, str(shape), _contenders(kind, shape), ratio)
+    if has_bfloat16():
+        for kind, shape in (*product(WANTED, SHAPES), ("lstm:none", ROUNDED)):
+            yield Row(f"{kind}, bfloat16", str(shape), _rounded_contenders(kind, shape))
     for kind, shape in TINY.items():
         contenders = _contenders(kind, shape)
         contenders["plain loop"] = partial(of_cell, kind, shape, "reference")
@@ -67,6 +75,23 @@ def _contenders(kind: str, shape: Shape) -> dict[str, Contender]:
     if find_spec("jax"):
         contenders["JAX"] = lambda: of_jax(kind, shape)
     return contenders
+
+
+def _rounded_contenders(kind: str, shape: Shape) -> dict[str, Contender]:
+    Layer = RIVALS[kind.partition(":")[0]]
+    return {
+        "ours": lambda: _rounded(of_cell(kind, shape)),
+        "torch": lambda: of_layer(Layer, shape),
+        "torch in bfloat16": lambda: of_layer(Layer, shape, torch.bfloat16),
+    }
+
+
+def _rounded(step: Step) -> Step:
+    def run() -> object:
+        with fast_products("bfloat16"):
+            return step()
+
+    return run
 
 
 def of_cell(kind: str, shape: Shape, backend: str = "auto") -> Step:
@@ -95,17 +120,18 @@ def of_compiled(kind: str, shape: Shape) -> Step:
     return step
 
 
-def of_layer(Layer: Any, shape: Shape) -> Step:
-    """Forward and backward of one of torch's layers."""
-    layer = Layer(shape.D, shape.M)
+def of_layer(Layer: Any, shape: Shape, dtype: torch.dtype = torch.float32) -> Step:
+    """Forward and backward of one of torch's layers, with everything in that type."""
+    layer = Layer(shape.D, shape.M).to(dtype)
     return _training(layer, lambda x: layer(x)[0], shape)
 
 
 def _training(module: nn.Module, run: Any, shape: Shape) -> Step:
     T, B, D, M = shape
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(T, B, D, generator=generator).requires_grad_()
-    weigh = torch.randn(T, B, M, generator=generator)
+    dtype = next(module.parameters()).dtype
+    x = torch.randn(T, B, D, generator=generator).to(dtype).requires_grad_()
+    weigh = torch.randn(T, B, M, generator=generator).to(dtype)
 
     def step() -> Tensor:
         module.zero_grad()

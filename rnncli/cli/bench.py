@@ -23,10 +23,12 @@ def cells(
     as_json: AsJson = False,
 ) -> None:
     """Time ours and its rivals in turns: medians in milliseconds, and the first rival's time over ours."""
-    from rnncli.analysis.bench import find_rows, machine, measure
+    from rnncli.analysis.bench import find_rows, machine, measure, product_rates
 
     found = find_rows(cell, shape)
+    rates = product_rates()
     note(machine())
+    note("products, GFLOP/s: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
     measured = []
     for each in measure(found, rounds):
         times = ", ".join(f"{name} {value:.3g} ms" for name, value in each.milliseconds.items())
@@ -43,7 +45,7 @@ def cells(
         for each in measured
     ]
     if as_json:
-        print_json({"machine": machine(), "rounds": rounds, "rows": facts})
+        print_json({"machine": machine(), "gflops": rates, "rounds": rounds, "rows": facts})
         return
     names = list(dict.fromkeys(name for each in measured for name in each.milliseconds))
     print_table(

@@ -36,9 +36,13 @@ def test_a_row_of_one_thread_has_one_and_leaves_the_rest() -> None:
         torch.set_num_threads(before)
 
 
-def test_rows_are_found_by_parts_of_their_names() -> None:
+def test_rows_are_found_by_parts_of_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_cells, "has_bfloat16", lambda: False)
     assert {row.name for row in find_rows("gru")} == {"gru:reset-before"}
     assert len(find_rows("lstm", "B20")) == 4
+    monkeypatch.setattr(bench_cells, "has_bfloat16", lambda: True)
+    assert {row.name for row in find_rows("gru")} == {"gru:reset-before", "gru:reset-before, bfloat16"}
+    assert len(find_rows("lstm", "B20")) == 8
     with pytest.raises(UsageError, match="no row has --cell flute and --shape"):
         find_rows("flute")
 

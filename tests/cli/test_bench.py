@@ -15,6 +15,8 @@ def quick(rnn, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)
     monkeypatch.setattr(bench_cells, "SHAPES", (small,) * 3)
     monkeypatch.setattr(bench_cells, "find_spec", lambda name: None)
+    monkeypatch.setattr(bench_cells, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(bench, "has_bfloat16", lambda: True)
     monkeypatch.setattr(bench_costs, "SHAPES", (bench_cells.Shape(40, 64, 128, 128),))
     monkeypatch.setattr(bench_costs, "STEPS", (2, 4))
     monkeypatch.setattr(bench_costs, "BATCHES", (1, 2))
@@ -27,8 +29,10 @@ def test_cells(quick) -> None:
     assert "torch at medium, ms" in ran.out
     assert "T12-B1-M4" in ran.out
     found = json.loads(quick("bench cells --cell lstm:full --rounds 1 --json").out)
-    assert [row["wanted"] for row in found["rows"]] == [0.75] * 3
+    assert [row["wanted"] for row in found["rows"]] == [0.75] * 3 + [None] * 3
     assert found["rows"][0]["milliseconds"].keys() == {"ours", "torch", "torch at medium"}
+    assert found["rows"][3]["milliseconds"].keys() == {"ours", "torch", "torch in bfloat16"}
+    assert found["gflops"].keys() == {"float32, torch's choice", "float32", "bfloat16"}
     refused = quick("bench cells --cell flute")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
 
