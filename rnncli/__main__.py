@@ -13,6 +13,9 @@ from rnncli.errors import Interrupted, RnnError
 LAUNCHED = "TORCHELASTIC_RUN_ID"
 """The environment variable by which a process knows that torchrun has started it."""
 
+if LAUNCHED in os.environ:  # before torch is imported
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # every process would warn of what is as it should be
+
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (the process's own by default); returns its exit code."""
@@ -64,8 +67,6 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """The `rnn` command."""
-    if LAUNCHED in os.environ:
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # each process warns of what is as it should be
     sys.exit(run())
 
 

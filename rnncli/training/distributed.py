@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache, partial
-from itertools import count
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import torch
 import torch.distributed as dist
@@ -24,7 +24,8 @@ from rnncli.training.experiment import Outcome
 
 T = TypeVar("T")
 
-_groups = count()
+_number = 0  # of this training, among those of the process
+_reduced_losses: WeakSet[Any] = WeakSet()
 
 _stores: Any = dist
 """torch.distributed, which names its stores to people alone, not to mypy."""
@@ -34,9 +35,6 @@ LAUNCHED = "TORCHELASTIC_RUN_ID"
 
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: as long as one may read a corpus, or write a checkpoint."""
-
-RUN = "rnn/run"
-"""Where torchrun's store keeps the name of the run, for the processes that it starts after a failure."""
 
 
 def world() -> int:
@@ -60,14 +58,16 @@ def together() -> Iterator[None]:
 
     Raises RnnError where another one ends before its time.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or LAUNCHED not in os.environ or world() > 1:
+    global _number
+    _number += 1
+    if LAUNCHED not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         dist.init_process_group(
             backend,
-            store=_stores.PrefixStore(f"rnn/{_attempt()}/group{next(_groups)}", _store(PATIENCE)),
+            store=_stores.PrefixStore(f"rnn/{_attempt()}/group{_number}", _store(PATIENCE)),
             rank=int(os.environ["RANK"]),
             world_size=int(os.environ["WORLD_SIZE"]),
             timeout=PATIENCE,
@@ -81,8 +81,18 @@ def together() -> Iterator[None]:
             "another process of this training has ended, and so it ends: --resume goes on from the last save"
         ) from None
     finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        _leave()
+
+
+def _leave() -> None:
+    """Take the group apart, its reducers first: the last reference to a group must not be theirs.
+
+    They would let go of it with Python's lock held, for which threads may wait that it must wait for.
+    """
+    for each in _reduced_losses:
+        each.reducer = each.logger = None
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _is_of_others(error: RuntimeError) -> bool:
@@ -112,7 +122,7 @@ def speaks() -> bool:
 def remember(run: str) -> None:
     """Leave word of the run, for the processes that torchrun starts after a failure."""
     if LAUNCHED in os.environ and is_first():
-        _store(PATIENCE).set(RUN, run)
+        _store(PATIENCE).set(_run_key(), run)
 
 
 def begun() -> str | None:
@@ -120,7 +130,11 @@ def begun() -> str | None:
     if LAUNCHED not in os.environ or _attempt() == "0":
         return None
     store = _store(PATIENCE)
-    return str(store.get(RUN).decode()) if store.check([RUN]) else None
+    return str(store.get(_run_key()).decode()) if store.check([_run_key()]) else None
+
+
+def _run_key() -> str:
+    return f"rnn/run{_number}"
 
 
 def from_first(make: Callable[[], T]) -> T:
@@ -235,4 +249,7 @@ def parallel(model: nn.Module, loss: Loss) -> Callable[[Batch, States | None], O
     """
     if world() == 1:
         return partial(loss, model)
-    return nn.parallel.DistributedDataParallel(_LossOf(model, loss), find_unused_parameters=True)
+    reduced: Any = nn.parallel.DistributedDataParallel(_LossOf(model, loss), find_unused_parameters=True)
+    _reduced_losses.add(reduced)
+    result: Callable[[Batch, States | None], Outcome] = reduced
+    return result

@@ -1,0 +1,263 @@
+"""Two processes under torchrun train as one: the same curve, weights and files; killed or interrupted, they go on."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from support.processes import commands_path, heed_interrupts
+from torch import Tensor
+
+from rnncli.__main__ import run
+from rnncli.api import Training
+from rnncli.data.batching import IGNORED, Batch
+from rnncli.data.features import Ragged, Tokens
+from rnncli.errors import Interrupted
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import resolve
+from rnncli.training import checkpoint, distributed
+from rnncli.training.loop import Event
+from rnncli.training.losses import committee_loss
+
+STREAM = {"corpus": ("hillside",), "hidden": "8", "embedding": 8, "batch_size": 7, "bptt": 40, "schedule": "constant"}
+CHARS = "char-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 40 --schedule constant"
+ALIKE = {
+    "char-lm": f"{CHARS} --dropout 0 --epochs 2",
+    "poetry-lm": "poetry-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 5 --epochs 1 "
+    "--word-dropout 0 --embedding-dropout 0 --output-dropout 0",
+    "parity": "parity --bits 5 --hidden 4 --batch-size 101 --epochs 1 --validate-every 20 --lr 0.001",
+    "poetry-classify": "poetry-classify --corpus hillside --corpus nocturne --hidden 8 --folds 2 --ensemble 1 "
+    "--batch-size 33 --epochs 2 --word-dropout 0 --char-dropout 0 --input-dropout 0 --output-dropout 0 --class-weights",
+}
+"""A training of each kind, without dropout: with carried states, windows, no states at all, parts that learn apart."""
+
+DROPPED = f"{CHARS} --dropout 0.5 --epochs 3 --save-every 0.05"
+
+
+class Launch:
+    """Two processes that run command lines one after another; none of them outlives the block."""
+
+    def __init__(self, home: Path, *words: str, options: str = "", dies: str = "") -> None:
+        launch = f"-m torch.distributed.run --standalone --nproc-per-node 2 {options} {commands_path()}"
+        self.texts = [home / f"{len(words)}.{stream}" for stream in ("out", "err")]
+        with self.texts[0].open("w") as out, self.texts[1].open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, *launch.split(), *words],
+                env={**os.environ, "RNN_HOME": str(home), "OMP_NUM_THREADS": "1", "DIES": dies},
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+                preexec_fn=heed_interrupts,
+            )
+
+    def __enter__(self) -> "Launch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    @property
+    def out(self) -> str:
+        return self.texts[0].read_text()
+
+    @property
+    def err(self) -> str:
+        return self.texts[1].read_text()
+
+
+def ours(err: str) -> list[str]:
+    """The lines on the screen by which `rnn` says how it ended."""
+    return [line for line in err.splitlines() if line.startswith("rnn: ")]
+
+
+def last(home: Path, task: str, name: str) -> checkpoint.Checkpoint:
+    return checkpoint.read(home / "checkpoints" / task / name / "last.safetensors")
+
+
+def differences(one: dict[str, Tensor], two: dict[str, Tensor]) -> dict[str, float]:
+    """The greatest difference of each tensor that differs; names and shapes must be the same.
+
+    Python's and numpy's generators are left out: what is imported on the way may draw from them, and training does not.
+    """
+    assert {name: value.shape for name, value in one.items()} == {name: value.shape for name, value in two.items()}
+    each = {
+        name: (value.double() - two[name].double()).abs().max()
+        for name, value in one.items()
+        if value.numel() and not name.startswith(("random.python", "random.numpy"))
+    }
+    return {name: float(value) for name, value in each.items() if value}
+
+
+def leave_half(name: str, steps: int) -> None:
+    """Interrupt the training of char-lm by one process after so many steps."""
+    training = Training.start("char-lm", resolve(TASKS["char-lm"], {**STREAM, "dropout": 0.0, "epochs": 2}), name)
+
+    def listen(event: Event) -> None:
+        if training.trainer.progress.step == steps:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        training.train(listen, pytest.fail)
+
+
+class Trained(NamedTuple):
+    """What two processes have left, beside the same by one process."""
+
+    home: Path
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """All trainings in one launch, the last of which never ends and is interrupted."""
+    home = tmp_path_factory.mktemp("home")
+    commands = [
+        *(f"train {words} --json --name two" for words in ALIKE.values()),
+        f"train {DROPPED} --name dropped",
+        "train char-lm --resume --name half",
+        f"train {ALIKE['char-lm']} --epochs 100000 --name stopped",
+    ]
+    metrics, deadline = home / "checkpoints/char-lm/stopped/metrics.jsonl", time.monotonic() + 120
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RNN_HOME", str(home))
+        leave_half("half", steps=20)
+        with Launch(home, *commands) as launch:
+            for words in ALIKE.values():
+                assert run(shlex.split(f"train {words} --name one")) == 0
+            while not (metrics.exists() and metrics.stat().st_size):
+                assert launch.process.poll() is None, launch.err
+                assert time.monotonic() < deadline, launch.err
+                time.sleep(0.02)
+            os.killpg(launch.process.pid, signal.SIGINT)  # as a terminal does: to torchrun, which passes it on, and all
+            assert launch.process.wait(timeout=60) != 0
+        yield Trained(home, launch.out, launch.err)
+
+
+@pytest.mark.parametrize("task", ALIKE)
+def test_two_processes_take_the_steps_of_one(task: str, trained: Trained) -> None:
+    """Metrics, weights, the optimizer's averages, carried states, generators: all that a checkpoint holds."""
+    one, two = (last(trained.home, task, name) for name in ("one", "two"))
+    histories = [found.header["progress"]["history"] for found in (one, two)]
+    assert len(histories[0]) == len(histories[1]) > 0
+    for ours, theirs in zip(*histories, strict=True):
+        assert {**ours, "seconds": 0} == pytest.approx({**theirs, "seconds": 0}, rel=1e-4)
+    assert max(differences(one.tensors, two.tensors).values(), default=0) < 1e-4
+    assert one.header["config"] == two.header["config"]
+
+
+def test_one_of_them_writes_and_speaks(trained: Trained) -> None:
+    objects = [line for line in trained.out.splitlines() if line.startswith("{")]
+    assert len(objects) == len(ALIKE)
+    for task in ALIKE:
+        folder = trained.home / "checkpoints" / task
+        assert {file.name for file in (folder / "one").iterdir()} == {file.name for file in (folder / "two").iterdir()}
+        lines = [len((folder / name / "metrics.jsonl").read_text().splitlines()) for name in ("one", "two")]
+        assert lines[0] == lines[1]
+    assert trained.err.count("run two, started") == len(ALIKE)
+    assert trained.err.count("2 processes") == len(ALIKE) + 3
+    assert "Warning" not in trained.err
+
+
+def test_what_one_process_began_two_go_on_with(trained: Trained) -> None:
+    """In mid-epoch, with carried states."""
+    whole, resumed = (last(trained.home, "char-lm", name) for name in ("one", "half"))
+    assert resumed.header["progress"]["step"] == whole.header["progress"]["step"]
+    assert max(differences(whole.tensors, resumed.tensors).values(), default=0) < 1e-4
+
+
+def test_interrupted_they_save_once_and_one_goes_on(trained: Trained) -> None:
+    progress = last(trained.home, "char-lm", "stopped").header["progress"]
+    assert ours(trained.err) == [
+        f"rnn: stopped and saved at step {progress['step']}: "
+        "`rnn train char-lm --resume --name stopped` goes on from here"
+    ]
+    epochs = f"--epochs {progress['epoch'] + 1}"
+    assert run(shlex.split(f"train char-lm --resume --name stopped {epochs}")) == 0
+    assert run(shlex.split(f"train {ALIKE['char-lm']} {epochs} --name whole")) == 0
+    whole, resumed = (last(trained.home, "char-lm", name) for name in ("whole", "stopped"))
+    assert resumed.header["progress"]["step"] == whole.header["progress"]["step"] > progress["step"]
+    assert max(differences(whole.tensors, resumed.tensors).values(), default=0) < 1e-3
+
+
+def test_killed_and_started_anew_they_end_as_if_nothing_had_been(trained: Trained) -> None:
+    """To the bit, dropout and all. In the next run the first one is killed, which speaks for all: another speaks."""
+    with Launch(
+        trained.home,
+        f"train {DROPPED} --name killed",
+        f"train {DROPPED} --save-every 0 --name gone",
+        options="--max-restarts 1",
+        dies="0:1:killed:70 1:0:gone:20",
+    ) as launch:
+        assert launch.process.wait(timeout=120) != 0
+    assert len(ours(launch.err)) == 2, launch.err
+    assert all(line.startswith("rnn: error: another process of this training has") for line in ours(launch.err))
+    assert "run killed, resumed" in launch.err
+    whole, resumed, gone = (last(trained.home, "char-lm", name) for name in ("dropped", "killed", "gone"))
+    assert differences(whole.tensors, resumed.tensors) == {}
+    steps = [[record["step"] for record in found.header["progress"]["history"]] for found in (whole, resumed)]
+    assert steps[0] == steps[1]
+    assert gone.header["progress"]["step"] == 20
+
+
+def test_alone_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(distributed.LAUNCHED, raising=False)
+    batch = Batch(torch.zeros(3, 2), torch.zeros(3, 2))
+    with distributed.together():
+        assert distributed.world() == 1
+        assert distributed.is_first()
+        assert distributed.share(batch) is batch
+        assert distributed.begun() is None
+        assert distributed.from_first(lambda: 5) == 5
+
+
+@pytest.mark.parametrize(("rows", "world"), [(7, 2), (8, 3), (2, 3), (1, 2), (64, 4)])
+def test_each_takes_its_part_and_nothing_is_left(rows: int, world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "world", lambda: world)
+    targets = torch.arange(3 * rows).view(3, rows)
+    batch = Batch(-targets, targets, lengths=torch.arange(rows) + 1, continues=True, labels=targets + 1)
+    shares = []
+    for rank in range(world):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        shares.append(distributed.share(batch))
+    asked = [each for each in shares if (each.targets != IGNORED).any()]
+    for columns, whole in (("inputs", -targets), ("targets", targets), ("labels", targets + 1)):
+        torch.testing.assert_close(torch.cat([getattr(each, columns) for each in asked], 1), whole)
+    assert torch.cat([each.lengths for each in asked]).tolist() == [*range(1, rows + 1)]
+    sizes = [each.rows for each in shares]
+    assert min(sizes) >= 1  # one that has nothing to learn from takes part all the same
+    assert max(sizes) - min(sizes) <= 1
+    assert all(each.predictions == batch.predictions and each.continues for each in shares)
+
+
+def test_the_parts_of_a_committees_batch_add_up() -> None:
+    """Each member is the mean over what it alone is asked, in all parts together."""
+    torch.manual_seed(1)
+    scores = torch.randn(5, 3, 2, dtype=torch.float64)
+    targets = torch.tensor([[0, 1, IGNORED], [1, 1, 0], [IGNORED, 0, 1], [1, IGNORED, 0], [0, 0, IGNORED]])
+    words = torch.arange(20).view(4, 5)
+    tokens = Tokens(words, words, words, Ragged.of([[1]] * 20))
+    batch = Batch(tokens, targets, whole=True)
+
+    def model(tokens: Tokens, states: None, lengths: None) -> tuple[Tensor, None]:
+        return scores[tokens.words[0]], None
+
+    whole = committee_loss(model, batch, None).loss_sum
+    parts = [committee_loss(model, batch.part(slice(*ends)), None).loss_sum for ends in pairwise((0, 1, 3, 5))]
+    torch.testing.assert_close(torch.stack(parts).sum(), whole)
+    means = [
+        torch.nn.functional.cross_entropy(scores[:, member], targets[:, member], ignore_index=IGNORED)
+        for member in range(3)
+    ]
+    torch.testing.assert_close(whole, torch.stack(means).mean() * (targets != IGNORED).sum())
