@@ -198,7 +198,7 @@ def test_killed_and_started_anew_they_end_as_if_nothing_had_been(trained: Traine
         f"train {DROPPED} --name killed",
         f"train {DROPPED} --save-every 0 --name gone",
         options="--max-restarts 1",
-        dies="0:1:killed:70 1:0:gone:20",
+        dies="0:1:killed:70 1:0:gone:40",
     ) as launch:
         assert launch.process.wait(timeout=120) != 0
     assert len(ours(launch.err)) == 2, launch.err
@@ -208,7 +208,7 @@ def test_killed_and_started_anew_they_end_as_if_nothing_had_been(trained: Traine
     assert differences(whole.tensors, resumed.tensors) == {}
     steps = [[record["step"] for record in found.header["progress"]["history"]] for found in (whole, resumed)]
     assert steps[0] == steps[1]
-    assert gone.header["progress"]["step"] == 20
+    assert gone.header["progress"]["step"] == 40
 
 
 def test_alone_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
