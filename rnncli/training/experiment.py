@@ -16,7 +16,8 @@ from rnncli.models.stack import States
 class Outcome(NamedTuple):
     """What a batch cost: a sum in nats over all that was asked, the states it ended in, and what is to be kept small.
 
-    The penalty is added to the sum for its gradient alone; no figure that people are shown holds it.
+    The penalty is added to the sum for its gradient alone; no figure that people are shown holds it. Both are sums over
+    the batch's own sequences: of the parts of a batch, which several processes take, they add up to that of the whole.
     """
 
     loss_sum: Tensor

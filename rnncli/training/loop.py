@@ -137,7 +137,6 @@ class Trainer:
         """Gather the gradient of the batch's mean loss, window by window where backpropagation is truncated.
 
         The loss is that of our share; the gradients, which `parallel` makes means over the processes, are everybody's.
-
         Where parts learn apart, the loss is the mean of their losses, and each part has the gradient of its own.
         """
         states = self.carried if batch.continues else None
