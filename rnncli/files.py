@@ -46,8 +46,10 @@ def write_file(path: Path, data: bytes, *, previous: Path | None = None) -> None
 
     It goes by a temporary file in the same folder: written, flushed, synced, renamed, the folder synced. The file that
     stood there stays on as `previous`, beside it, where that is given. Raises RnnError when the disk is full or forbids
-    it; what stood there then still stands.
+    it, or when a folder or a device stands there; what stood there then still stands.
     """
+    if path.exists() and not path.is_file():
+        raise RnnError(f"{path} is not a regular file: name another one")
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 """Byte-pair encoding over bytes, by Hugging Face's tokenizers: learned from a text, kept as JSON."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rnncli.data.tokenizers import Units, from_bytes
+from rnncli.data.tokenizers import Units, from_bytes, shown_bytes
 from rnncli.errors import RnnError, UsageError
 
 if TYPE_CHECKING:
@@ -38,11 +38,16 @@ def learn_bpe(texts: Iterable[str], size: int) -> str:
 def bpe_units(learned: str) -> Units:
     """A text by tokens that `learn_bpe` made; raises RnnError without the library."""
     tokenizer: Tokenizer = _library().Tokenizer.from_str(learned)
-    return Units(lambda text: tokenizer.encode(text).tokens, _together)
+    names = [str(tokenizer.id_to_token(number)) for number in range(tokenizer.get_vocab_size())]
+    return Units(
+        lambda text: [names[number] for number in tokenizer.encode_batch_fast([text])[0].ids],
+        lambda tokens: from_bytes(map(_bytes_of, tokens)),
+        shown=lambda token: shown_bytes(_bytes_of(token)),
+    )
 
 
-def _together(tokens: Iterable[str]) -> Iterator[str]:
-    return from_bytes(bytes(map(_BYTE_OF.__getitem__, token)) for token in tokens)
+def _bytes_of(token: str) -> bytes:
+    return bytes(map(_BYTE_OF.__getitem__, token))
 
 
 def _byte_signs() -> dict[str, int]:

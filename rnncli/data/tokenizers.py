@@ -77,11 +77,20 @@ class Units(NamedTuple):
     split: Callable[[str], list[str]]
     join: Callable[[Iterable[str]], Iterator[str]] = iter
     letters: Callable[[str], str] | None = None  # the text that has the tokens as its characters, where they are such
+    shown: Callable[[str], str] = str  # a token as people are shown it
 
 
 def from_bytes(units: Iterable[bytes]) -> Iterator[str]:
     """The characters that bytes stand for, each as soon as its last byte is there."""
     return codecs.iterdecode(units, "utf-8", errors="replace")
+
+
+def shown_bytes(data: bytes) -> str:
+    """The text that bytes are, or where they are part of a character, their numbers."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "".join(f"\\x{byte:02x}" for byte in data)
 
 
 def _as_letters(text: str) -> str:
@@ -94,6 +103,7 @@ UNITS: dict[str, Units] = {
         lambda text: list(_as_letters(text)),
         lambda units: from_bytes(unit.encode("latin-1") for unit in units),
         _as_letters,
+        lambda unit: shown_bytes(unit.encode("latin-1")),
     ),
     "word": Units(re.compile(r" ?\w+| ?[^\w\s]|\s").findall),  # a word has the blank before it
 }

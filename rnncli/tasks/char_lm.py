@@ -245,13 +245,14 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
     """
     options.check()
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
-    tokens = units_of(trained.payload).split(options.read_prime())
+    units = units_of(trained.payload)
+    tokens = units.split(options.read_prime())
     numbers = vocabulary.encode(tokens)
     if trained.config.min_count == 1 and not trained.config.vocab_size:
         numbers = [number for number in numbers if number != UNKNOWN]
     prime = numbers or [opening(trained)]
     written = write_on(trained, options, prime, Writing(partial(joined, trained), barred=(START, END, UNKNOWN)))
-    written.unknown = sorted({token for token in tokens if token not in vocabulary.numbers})
+    written.unknown = sorted({units.shown(token) for token in tokens if token not in vocabulary.numbers})
     return written
 
 
@@ -263,7 +264,8 @@ def joined(trained: Trained, numbers: Iterable[int]) -> Iterator[str]:
 
 def reading(trained: Trained) -> Reading:
     """Texts are scored as what follows a line feed."""
-    return Reading(units_of(trained.payload).split, opening(trained))
+    units = units_of(trained.payload)
+    return Reading(units.split, opening(trained), shown=units.shown)
 
 
 def opening(trained: Trained) -> int:

@@ -31,6 +31,7 @@ class Reading(NamedTuple):
     split: Callable[[str], Sequence[str]]
     opening: int
     closing: tuple[int, ...] = ()
+    shown: Callable[[str], str] = str  # a token as people are shown it
 
 
 class Surprise(NamedTuple):
@@ -94,7 +95,7 @@ def score(trained: Trained, options: ScoreOptions, reading: Reading) -> list[Sco
         raise UsageError(f"there is no word in {options.file}")
     costs = surprisals(trained.model, [[reading.opening, *numbers, *reading.closing] for _, _, numbers in texts])
     found = [
-        _scored(text, tokens, [*numbers, *reading.closing], nats.tolist())
+        _scored(text, [reading.shown(token) for token in tokens], [*numbers, *reading.closing], nats.tolist())
         for (text, tokens, numbers), nats in zip(texts, costs, strict=True)
     ]
     badness = [each.perplexity if options.by == "perplexity" else each.bits for each in found]

@@ -240,6 +240,8 @@ def _frequent(config: WikiConfig, source: Source) -> Vocabulary:
     size = config.vocab_size
     if config.min_count > 1:
         size = min(size, sum(count >= config.min_count for count in source.counts()))
+        if not size:
+            raise UsageError(f"{source.name}: no word comes {config.min_count} times: take a smaller --min-count")
     return cut_vocabulary(source.words, size, config.keep_words)
 
 

@@ -41,6 +41,8 @@ def test_text_is_put_together_as_it_was(tokens: str) -> None:
     units = units_for(tokens)
     assert "".join(units.join(units.split(TEXT))) == TEXT
     assert "".join(units.join(units.split("é")[:1])) in ("é", "\ufffd")  # half a letter is no error
+    assert "".join(map(units.shown, units.split("the cat"))) == "the cat"
+    assert "".join(map(units.shown, units.split("é"))) in ("é", "\\xc3\\xa9")
 
 
 def test_the_end_is_held_out_and_judged_as_one_pass_would(home: Path, file: Path) -> None:
