@@ -1,12 +1,12 @@
 """Simple models on the very same data: what a recurrent net has to beat; `BASELINES` names them by task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rnncli.data.tagging import tags_of, words_of
-from rnncli.data.vocabulary import Vocabulary
+from rnncli.data.vocabulary import END, Vocabulary
 from rnncli.errors import RnnError, UsageError
-from rnncli.tasks import poetry_classify, poetry_lm, tag
+from rnncli.tasks import TASKS, char_lm, poetry_classify, poetry_lm, tag, wiki_lm
 from rnncli.tasks.base import Trained
 from rnncli.tasks.labelling import LabelledOptions
 
@@ -14,20 +14,61 @@ Rows = dict[str, dict[str, Any]]
 """A baseline's name -> its metrics."""
 
 
+MOST_TOKENS = 10_000_000
+"""That n-grams are fitted on: they are held in memory."""
+
+
 def of_poetry(trained: Trained, options: poetry_lm.EvaluateOptions) -> Rows:
-    """N-grams fitted on the model's own training lines, over its own vocabulary, measured on the same lines as it."""
-    from rnncli.analysis.ngrams import DISCOUNTS, KneserNeyModel, best_discount, unigram
+    """N-grams of words, line by line."""
+    from rnncli.analysis.ngrams import DISCOUNTS, KneserNey, best_discount
 
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
-    training, held_out = (
-        [vocabulary.decode(vocabulary.encode(line.words)) for line in lines]
-        for lines in (poetry_lm.training_verse(trained).training, poetry_lm.evaluation_lines(trained, options))
-    )
-    rows = {"unigram": unigram(training, held_out)}
-    for discount, why in ((DISCOUNTS[0], "nltk's default"), (best_discount(training), "best on training lines")):
+    held_out = [[*vocabulary.encode(line.words), END] for line in poetry_lm.evaluation_lines(trained, options)]
+    training = _learned(trained)
+    rows = _ngrams(trained, training, held_out, (1, 3))
+    best = best_discount(training, 3, len(vocabulary))
+    for discount, why in ((DISCOUNTS[0], "nltk's default"), (best, "best on training lines")):
         row = f"Kneser-Ney trigram, discount {discount} ({why})"
-        rows[row] = KneserNeyModel(training, discount).metrics(held_out)
+        rows[row] = KneserNey(training, 3, len(vocabulary), discount).metrics(held_out)
     return rows
+
+
+def of_prose(trained: Trained, options: wiki_lm.EvaluateOptions) -> Rows:
+    """N-grams of words, sentence by sentence."""
+    import numpy as np
+
+    asked = wiki_lm.judged(trained, options)
+    sentences = asked.text.sentences() if trained.config.running else asked.sequences
+    held_out = [np.append(sentence, END) for sentence in sentences]
+    return _ngrams(trained, _learned(trained), held_out, (1, 3, 5))
+
+
+def of_characters(trained: Trained, options: char_lm.EvaluateOptions) -> Rows:
+    """N-grams of whatever tokens the model reads, over running text."""
+    orders = (1, 3, 5, 7) if trained.payload["tokenizer"] in ("char", "bytes") else (1, 3, 5)
+    return _ngrams(trained, _learned(trained), [char_lm.judged(trained, options).corpus.ids], orders)
+
+
+def _learned(trained: Trained) -> list[Any]:
+    """What a language model learned from, by its own numbers: all of it, or the tokens that fit in memory."""
+    script = TASKS[trained.task].script
+    assert script is not None, f"{trained.task} reads no text"
+    found, left = [], MOST_TOKENS
+    for ids in script.learned(trained, "leave --baselines out"):
+        found.append(ids[:left])
+        left -= len(found[-1])
+        if not left:
+            break
+    return found
+
+
+def _ngrams(trained: Trained, training: Sequence[Any], held_out: Sequence[Any], orders: Sequence[int]) -> Rows:
+    """N-grams fitted on what the model learned from, over its own vocabulary, measured on what it is."""
+    from rnncli.analysis.ngrams import KneserNey
+
+    size = len(trained.payload["vocabulary"])
+    names = {order: "unigram" if order == 1 else f"modified Kneser-Ney {order}-gram" for order in orders}
+    return {name: KneserNey(training, order, size).metrics(held_out) for order, name in names.items()}
 
 
 def of_poetry_classify(trained: Trained, options: LabelledOptions) -> Rows:
@@ -91,6 +132,19 @@ def of_tag(trained: Trained, options: LabelledOptions) -> Rows:
 
 BASELINES: dict[str, Callable[[Trained, Any], Rows]] = {
     "poetry-lm": of_poetry,
+    "wiki-lm": of_prose,
+    "char-lm": of_characters,
     "poetry-classify": of_poetry_classify,
     "tag": of_tag,
 }
+
+
+def beside(trained: Trained, options: Any, metrics: Mapping[str, Any]) -> Rows:
+    """The baselines of a task, measured on what its model was, with the bits a character that its metrics have."""
+    rows = BASELINES[trained.task](trained, options)
+    if "bits_per_char" in metrics:  # all are asked for the same tokens
+        rows = {
+            name: {**row, "bits_per_char": row["loss"] * metrics["bits_per_char"] / metrics["loss"]}
+            for name, row in rows.items()
+        }
+    return rows

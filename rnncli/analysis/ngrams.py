@@ -1,113 +1,174 @@
-"""N-gram models of lines: a unigram, and nltk's interpolated Kneser-Ney with its counts looked up, not searched for."""
+"""N-gram models of tokens by number: interpolated Kneser-Ney of any order, over sorted arrays.
 
-import math
-from collections import Counter, defaultdict
+Shapes: N tokens of all sequences together, G n-grams of an order, V tokens that there are.
+"""
+
 from collections.abc import Sequence
-from functools import cache, cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
-from nltk.lm.models import InterpolatedLanguageModel
-from nltk.lm.preprocessing import padded_everygram_pipeline
-from nltk.lm.smoothing import KneserNey
+import numpy as np
 
-from rnncli.data.vocabulary import SPECIALS, UNKNOWN
+from rnncli.data.vocabulary import START, UNKNOWN
 from rnncli.training.metrics import perplexity
 
-Lines = Sequence[Sequence[str]]
+Array = np.ndarray[Any, Any]
+Sequences = Sequence[Sequence[int] | Array]
 
-START, END = "<s>", "</s>"  # nltk's names
 DISCOUNTS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 """What the best one is looked for among; nltk's default is the first."""
 
 
-class IndexedKneserNey(KneserNey):
-    """nltk's Kneser-Ney smoothing, whose every score walked through all contexts; the same numbers from a table."""
-
-    def __init__(self, vocabulary: Any, counter: Any, **options: Any) -> None:
-        super().__init__(vocabulary, counter, **options)
-        self._continuations: dict[tuple[str, ...], Counter[str]] | None = None
-
-    def _continuation_counts(self, word: str, context: Sequence[str] = ()) -> tuple[int, int]:
-        if self._continuations is None:  # filled by the first question: at first the counts are empty
-            self._continuations = defaultdict(Counter)
-            for order in range(2, self._order + 1):
-                for prefix, followers in self.counts[order].items():
-                    self._continuations[prefix[1:]].update(token for token, count in followers.items() if count > 0)
-        after = self._continuations[tuple(context)]
-        return after[word], after.total()
+def _metrics(shares: Array, hits: Array) -> dict[str, float]:
+    with np.errstate(divide="ignore"):
+        loss = float(-np.log(shares).mean())
+    return {"loss": loss, "accuracy": float(hits.mean()), "perplexity": perplexity(loss)}
 
 
-def unigram(training: Lines, held_out: Lines) -> dict[str, float]:
-    """Every token, END included, by how often the training lines have it: nats a token, accuracy, perplexity.
+class Padded(NamedTuple):
+    """Sequences one after the other, each after so many STARTs."""
 
-    A token that they lack makes the loss infinite.
-    """
-    counts = Counter(token for line in training for token in (*line, END))
-    total, likeliest = counts.total(), counts.most_common(1)[0][0]
-    tokens = [token for line in held_out for token in (*line, END)]
-    loss = sum(_nats(counts[token] / total) for token in tokens) / len(tokens)
-    hits = sum(token == likeliest for token in tokens)
-    return {"loss": loss, "accuracy": hits / len(tokens), "perplexity": perplexity(loss)}
+    tokens: Array  # (N,)
+    place: Array  # (N,): that of each token in its sequence
+
+    @classmethod
+    def of(cls, sequences: Sequences, starts: int) -> "Padded":
+        lengths = np.array([len(sequence) for sequence in sequences]) + starts
+        opening = np.full(starts, START)
+        parts = [part for sequence in sequences for part in (opening, np.asarray(sequence, dtype=np.int64))]
+        begins = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return cls(np.concatenate(parts).astype(np.int64), np.arange(int(lengths.sum())) - begins)
 
 
-class KneserNeyModel:
-    """Interpolated Kneser-Ney n-grams line by line (Chen and Goodman 1999), by nltk.
+class Numbered(NamedTuple):
+    """The n-grams of one order in some sequences, numbered in the order of their keys.
 
-    Fitted on lines padded with START and END (nltk's `padded_everygram_pipeline`); every word and one END of each
-    held-out line are predicted.
+    The key is (number of the first n - 1 tokens, their context) * V + (the last token): those of a context lie side
+    by side.
     """
 
-    def __init__(self, training: Lines, discount: float, order: int = 3) -> None:
-        self.order = order
-        self.model = InterpolatedLanguageModel(IndexedKneserNey, order, params={"discount": discount, "order": order})
-        self.model.fit(*padded_everygram_pipeline(order, training))
-        self.score = cache(self.model.score)
-
-    def loss(self, lines: Lines) -> float:
-        """Nats a token; infinite where one has no probability at all."""
-        pairs = self._predictions(lines)
-        return sum(_nats(self.score(token, context)) for context, token in pairs) / len(pairs)
-
-    def accuracy(self, lines: Lines) -> float:
-        """The share of tokens that are the likeliest after what stands before them."""
-        pairs, likeliest = self._predictions(lines), cache(self._likeliest)
-        return sum(likeliest(context) == token for context, token in pairs) / len(pairs)
-
-    def metrics(self, lines: Lines) -> dict[str, float]:
-        """Nats a token, accuracy, perplexity."""
-        loss = self.loss(lines)
-        return {"loss": loss, "accuracy": self.accuracy(lines), "perplexity": perplexity(loss)}
-
-    @cached_property
-    def _commonest(self) -> str:
-        vocabulary: set[str] = set(self.model.vocab)
-        return min(vocabulary - {START}, key=lambda token: (-self.score(token), token))
-
-    def _likeliest(self, context: tuple[str, ...]) -> str:
-        # what was never seen after any end of the context gets a multiple of its unigram score: one stands for all
-        candidates: set[str] = {self._commonest}
-        for begin in range(len(context)):
-            candidates.update(self.model.counts[list(context[begin:])])
-        return min(candidates - {START}, key=lambda token: (-self.score(token, context), token))
-
-    def _predictions(self, lines: Lines) -> list[tuple[tuple[str, ...], str]]:
-        """Each token of each line, END included, with the order - 1 tokens before it."""
-        before = self.order - 1
-        padded = [[START] * before + [*line, END] for line in lines]
-        return [
-            (tuple(line[place - before : place]), line[place]) for line in padded for place in range(before, len(line))
-        ]
+    keys: Array  # (G,), ascending
+    first: Array  # (G,): a place where each ends
+    ids: Array  # (N,): the number of the one that ends at each place; -1 where its sequence is too short
 
 
-def best_discount(training: Lines) -> float:
-    """The discount that does best on every tenth training line, fitted on the others; what they lack is UNKNOWN."""
-    others = [line for place, line in enumerate(training) if place % 10 != 9]
-    known = {token for line in others for token in line}
-    held_out = [[token if token in known else SPECIALS[UNKNOWN] for token in line] for line in training[9::10]]
+def number_all(padded: Padded, order: int, vocabulary: int) -> list[Numbered]:
+    """The n-grams of all orders up to the highest."""
+    found: list[Numbered] = []
+    before = np.zeros(len(padded.tokens), dtype=np.int64)  # nothing at all is the context of single tokens
+    for place in range(order):
+        there = np.flatnonzero(padded.place >= place)
+        asked = before[there] * vocabulary + padded.tokens[there]
+        keys, first, numbers = np.unique(asked, return_index=True, return_inverse=True)
+        ids = np.full(len(padded.tokens), -1)
+        ids[there] = numbers
+        found.append(Numbered(keys, there[first], ids))
+        before = np.concatenate([[-1], ids[:-1]])
+    return found
+
+
+class Level(NamedTuple):
+    """What an order says: probabilities of its n-grams, and of what its C contexts leave to the order below."""
+
+    keys: Array  # (G,), ascending
+    shorter: Array  # (G,): the number, an order below, of each n-gram without its first token
+    chances: Array  # (G,): p of the last token after those before it
+    left_over: Array  # (C,): what is shared by the order below; 1 where nothing was met after the context
+    likeliest: Array  # (C,): the token that is likeliest after it
+    chance: Array  # (C,): and its p
+
+    def find(self, keys: Array) -> Array:
+        """The numbers of n-grams by key, -1 where there is none."""
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[places] == keys, places, -1)
+
+
+class KneserNey:
+    """Interpolated Kneser-Ney n-grams (Chen and Goodman 1999) of sequences of numbers below V.
+
+    p(w | h) = (c(h w) - D)+ / c(h) + g(h) p(w | h'), where h' is h without its first token and g(h) what the discounts
+    have left over. Below the highest order c counts the different tokens that an n-gram comes after. With a `discount`
+    D is that for all, and single tokens have none, as in nltk; without, D is estimated for counts of one, two and more
+    at each order (modified Kneser-Ney), and what single tokens leave is shared by all that can come: none is
+    impossible. Each sequence comes after order - 1 STARTs, which are never predicted.
+    """
+
+    def __init__(self, training: Sequences, order: int, vocabulary: int, discount: float | None = None) -> None:
+        self.order, self.vocabulary, self.discount = order, vocabulary, discount
+        self.levels: list[Level] = []
+        numbered = number_all(Padded.of(training, order - 1), order, vocabulary)
+        for place, (keys, first, ids) in enumerate(numbered):
+            if place == order - 1:
+                counts = np.bincount(ids[ids >= 0])
+            else:  # each longer n-gram is one more token that it comes after
+                counts = np.bincount(ids[numbered[place + 1].first], minlength=len(keys))
+            shorter = numbered[place - 1].ids[first] if place else np.zeros(len(keys), dtype=np.int64)
+            self.levels.append(self._level(keys, shorter, np.where(keys % vocabulary == START, 0, counts)))
+
+    def metrics(self, held_out: Sequences) -> dict[str, float]:
+        """Nats a token, accuracy, perplexity; infinite where a token has no probability at all."""
+        padded = Padded.of(held_out, self.order - 1)
+        shares = np.full(len(padded.tokens), 1 / (self.vocabulary - 1))
+        likeliest = np.zeros(len(padded.tokens), dtype=np.int64)
+        context = np.zeros(len(padded.tokens), dtype=np.int64)
+        for level in self.levels:
+            known = np.flatnonzero(context >= 0)
+            grams = np.full(len(context), -1)
+            grams[known] = level.find(context[known] * self.vocabulary + padded.tokens[known])
+            shares[known] *= level.left_over[context[known]]
+            likeliest[known] = level.likeliest[context[known]]
+            shares = np.where(grams >= 0, level.chances[grams], shares)
+            context = np.concatenate([[-1], grams[:-1]])
+        asked = padded.place >= self.order - 1
+        return _metrics(shares[asked], likeliest[asked] == padded.tokens[asked])
+
+    def _level(self, keys: Array, shorter: Array, counts: Array) -> Level:
+        """Smooth an order by the one below."""
+        context, last = np.divmod(keys, self.vocabulary)
+        below = self.levels[-1] if self.levels else None
+        size = len(below.keys) if below else 1
+        taken = np.minimum(self._discounts(counts)[np.minimum(counts, 3)], counts)
+        totals = np.bincount(context, counts, size)
+        left_over = np.where(totals > 0, np.bincount(context, taken, size) / np.maximum(totals, 1), 1.0)
+        rest = below.chances[shorter] if below else 1 / (self.vocabulary - 1)
+        chances = (counts - taken) / np.maximum(totals, 1)[context] + left_over[context] * rest
+        chances[last == START] = 0.0
+        likeliest, chance = _best_of_each(context, last, chances, size)
+        if below:  # what was never met after a context is as likely as the order below says, in its measure
+            others = left_over * below.chance[below.shorter]
+            likeliest = np.where(others > chance, below.likeliest[below.shorter], likeliest)
+            chance = np.maximum(others, chance)
+        return Level(keys, shorter, chances, left_over, likeliest, chance)
+
+    def _discounts(self, counts: Array) -> Array:
+        """What is taken from counts of 0, 1, 2, and 3 or more."""
+        if self.discount is not None:
+            return np.array([0.0, *[self.discount if self.levels else 0.0] * 3])
+        n1, n2, n3, n4 = (int(np.count_nonzero(counts == count)) for count in range(1, 5))
+        if not (n1 and n2 and n3 and n4):
+            return np.array([0.0, 0.5, 0.5, 0.5])  # too few to estimate any
+        share = n1 / (n1 + 2 * n2)
+        estimated = [1 - 2 * share * n2 / n1, 2 - 3 * share * n3 / n2, 3 - 4 * share * n4 / n3]
+        return np.array([0.0, *(max(0.01, each) for each in estimated)])
+
+
+def _best_of_each(context: Array, last: Array, chances: Array, size: int) -> tuple[Array, Array]:
+    """Of each context (C,), in ascending order, the likeliest token and its p; 0 where it has none."""
+    begins = np.flatnonzero(np.diff(context, prepend=-1))
+    best = np.zeros(size)
+    best[context[begins]] = np.maximum.reduceat(chances, begins)
+    winners = np.flatnonzero(chances == best[context])[::-1]  # so that of equals the lowest number stays
+    likeliest = np.zeros(size, dtype=np.int64)
+    likeliest[context[winners]] = last[winners]
+    return likeliest, best
+
+
+def best_discount(training: Sequences, order: int, vocabulary: int) -> float:
+    """The discount that does best on every tenth training sequence, fitted on the others; what they lack is UNKNOWN."""
+    others = [sequence for place, sequence in enumerate(training) if place % 10 != 9]
+    known = np.zeros(vocabulary, dtype=bool)
+    known[np.concatenate(others).astype(np.int64)] = True
+    held_out = [np.where(known[np.asarray(sequence)], sequence, UNKNOWN) for sequence in training[9::10]]
     if not held_out:
         return DISCOUNTS[-1]
-    return min(DISCOUNTS, key=lambda discount: KneserNeyModel(others, discount).loss(held_out))
-
-
-def _nats(probability: float) -> float:
-    return -math.log(probability) if probability > 0 else math.inf
+    losses = {each: KneserNey(others, order, vocabulary, each).metrics(held_out)["loss"] for each in DISCOUNTS}
+    return min(DISCOUNTS, key=lambda discount: losses[discount])

@@ -51,7 +51,7 @@ def novelty(trained: Trained, texts: Iterable[Sequence[int]]) -> Novelty:
     text = np.array([token for each in texts for token in (*each, UNKNOWN)], dtype=np.int64)
     apart = np.flatnonzero(text == UNKNOWN)
     text[apart] = -1 - np.arange(len(apart))  # each a token of its own: no stretch goes over it
-    found = overlap(text, script.learned(trained))
+    found = overlap(text, script.learned(trained, "leave --novelty out"))
     before = np.concatenate([[0], (text < 0).cumsum()])
     whole = before[1 << LEVEL :] == before[: len(found.seen)]
     stretch = text[found.begin : found.begin + found.longest].tolist()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rnncli.analysis.baselines import BASELINES
+from rnncli.analysis.baselines import BASELINES, beside
 from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_table
 from rnncli.cli.vectors import File, Layer, known_vectors
@@ -33,10 +33,10 @@ def _verb(task: Task) -> Callable[..., None]:
         corpus = task.evaluate.corpus(trained, options)
         note(f"from {trained.source}, on {corpus}")
         began = time.perf_counter()
-        metrics = task.evaluate.run(trained, options)
+        metrics = trained.action("evaluate").run(trained, options)
         rows = {f"{trained.config.label} {trained.config.hidden}": metrics}
         if baselines:
-            rows |= BASELINES[task.name](trained, options)
+            rows |= beside(trained, options, metrics)
         seconds = round(time.perf_counter() - began, 3)
         if as_json:
             facts = {
@@ -58,8 +58,8 @@ def _verb(task: Task) -> Callable[..., None]:
     evaluate.__doc__ = f"Measure a model of {task.name}."
     common: dict[str, Any] = {"source": (From, None), "as_json": (AsJson, False)}
     if task.name in BASELINES:
-        beside = typer.Option("--baselines", help="Measure simple models beside it.")
-        common["baselines"] = (Annotated[bool, beside], False)
+        flag = typer.Option("--baselines", help="Measure simple models beside it.")
+        common["baselines"] = (Annotated[bool, flag], False)
     return command_of(task.evaluate.Options, evaluate, **common)
 
 

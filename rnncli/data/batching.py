@@ -82,6 +82,11 @@ class Sequences(ABC):
         for rows in self.order.split(size):
             yield self.rows(rows)
 
+    def each(self) -> Iterator[Batch]:
+        """Every sequence once, by itself, as they come."""
+        for row in range(len(self.lengths)):
+            yield self.rows(torch.tensor([row]))
+
     @property
     def order(self) -> Tensor:
         """The numbers of the sequences as `in_order` gives them."""

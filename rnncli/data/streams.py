@@ -77,6 +77,15 @@ class Joined:
         for begin in range(0, len(self), CHUNK):
             yield self[np.arange(begin, min(begin + CHUNK, len(self)))]
 
+    def sentences(self) -> Iterator[Ids]:
+        """What lies between its ENDs, one after the other."""
+        rest = np.array([], dtype=np.int64)
+        for chunk in self.chunks():
+            *whole, rest = np.split(found := np.concatenate([rest, chunk]), np.flatnonzero(found == END))
+            yield from (ids[ids != END] for ids in whole if len(ids) > 1)
+        if (rest != END).any():
+            yield rest[rest != END]
+
     def frequencies(self, words: int, most: int | None = None) -> Tensor:
         """How often each of the words (V,) is there, among the first `most` tokens if that is given."""
         counts = torch.zeros(words, dtype=torch.long)

@@ -111,7 +111,7 @@ class Action:
 class Script:
     """The text of a language model by number: what it learned from, and how tokens become text."""
 
-    learned: Callable[[Trained], Iterable[Any]]  # arrays of tokens, one after another; raises as `check_unchanged`
+    learned: Callable[[Trained, str], Iterable[Any]]  # arrays of tokens, one after another; as `check_unchanged`
     join: Callable[[Trained, Iterable[int]], Iterator[str]]
 
 

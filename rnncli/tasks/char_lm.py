@@ -1,15 +1,15 @@
 """char-lm: learn running text letter by letter (or byte, or word), each row of a batch a stream of its own."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, available, lasting
 from rnncli.data.tokenizers import KINDS, units_of
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
+from rnncli.tasks.adapting import AdaptingOptions
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.scoring import Reading, scorer
 from rnncli.tasks.starting import StartedSettings, known_payload, settle_start, start_from_model
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rnncli.data.running import Asked, Ids, RunningCorpus
+    from rnncli.training.adaptation import Adaptation
     from rnncli.training.experiment import Experiment, Metrics
 
 SHORTEST = 200
@@ -169,36 +170,53 @@ def build_model(config: CharConfig, payload: Mapping[str, Any]) -> "nn.Module":
 
 
 def measure(
-    model: "nn.Module", ids: "Ids", tokens_a_character: float, voices: Sequence[tuple[int, int]] = ()
+    model: "nn.Module",
+    ids: "Ids",
+    tokens_a_character: float,
+    voices: Sequence[tuple[int, int]] = (),
+    adaptation: "Adaptation | None" = None,
 ) -> "Metrics":
     """Loss, accuracy, perplexity, and bits a character, of a text by number, read from start to end."""
-    from rnncli.training.metrics import running_metrics
+    from rnncli.training.adaptation import adaptive_running_metrics
+    from rnncli.training.metrics import bits_per_character, running_metrics
 
-    metrics = running_metrics(model, ids, voices)
-    return {**metrics, "bits_per_char": metrics["loss"] / math.log(2) * tokens_a_character}
+    if adaptation:
+        metrics = adaptive_running_metrics(model, ids, adaptation, voices)
+    else:
+        metrics = running_metrics(model, ids, voices)
+    return {**metrics, "bits_per_char": bits_per_character(metrics["loss"], tokens_a_character)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
-    """What to evaluate on."""
+class EvaluateOptions(AdaptingOptions):
+    """What to evaluate on, and how."""
 
     corpus: tuple[str, ...] = option((), "Evaluate on all of this text, not on what was held out.")
+    cache_theta: float = retuned(AdaptingOptions, "cache_theta", 1.0)
 
 
-def evaluation_corpus(trained: Trained, options: EvaluateOptions) -> "RunningCorpus":
-    """What to evaluate on: all of another text, or what is held out of the one that it learned from.
+class Judged(NamedTuple):
+    """What a model is measured on: all of another text, or what is held out of the one that it learned from."""
 
-    Raises UsageError where nothing is, and where what it learned from has changed or cannot be read again.
+    corpus: "RunningCorpus"  # that has nothing beside it
+    unknown: int
+
+
+def judged(trained: Trained, options: EvaluateOptions) -> Judged:
+    """What to measure on.
+
+    Raises UsageError where nothing was held out, and where what it learned from has changed or cannot be read again.
     """
     from rnncli.data.running import Asked, Numbering
 
     if options.corpus:
         apart = bool(known_labels(trained))
-        return read_corpus(Asked(options.corpus, numbering=Numbering.of(trained.payload), apart=apart))
+        corpus = read_corpus(Asked(options.corpus, numbering=Numbering.of(trained.payload), apart=apart))
+        return Judged(corpus, int(corpus.counts[UNKNOWN]))
     corpus = own_text(trained, "give --corpus", only_held_out=True)
     if not len(corpus.held_out):
         raise UsageError(f"nothing was held out when {trained.source} was trained: give a --corpus to evaluate on")
-    return corpus
+    return Judged(corpus, int((corpus.held_out == UNKNOWN).sum()))
 
 
 def own_text(trained: Trained, instead: str, *, only_held_out: bool = False) -> "RunningCorpus":
@@ -219,10 +237,9 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
 
     Corpora that are named as the model's voices are read in those, others in nobody's.
     """
-    corpus = evaluation_corpus(trained, options)
-    unknown = int(corpus.counts[UNKNOWN]) if options.corpus else int((corpus.held_out == UNKNOWN).sum())
+    corpus, unknown = judged(trained, options)
     voices = corpus_voices(corpus, known_labels(trained), held_out=not options.corpus)
-    metrics = measure(trained.model, corpus.ids, _tokens_a_character(corpus), voices)
+    metrics = measure(trained.model, corpus.ids, _tokens_a_character(corpus), voices, options.adaptation)
     return {**metrics, "unknown": unknown / len(corpus.ids), "tokens": len(corpus.ids)}
 
 
@@ -275,9 +292,9 @@ def opening(trained: Trained) -> int:
     return len(SPECIALS) if number == UNKNOWN else number
 
 
-def learned(trained: Trained) -> "Iterator[Ids]":
+def learned(trained: Trained, instead: str) -> "Iterator[Ids]":
     """The text that a model learned from, by number; raises as `Trained.check_unchanged`."""
-    yield own_text(trained, "leave --novelty out").learned
+    yield own_text(trained, instead).learned
 
 
 TASK = Task(

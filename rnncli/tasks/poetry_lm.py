@@ -11,6 +11,7 @@ from rnncli.data.sources import Corpus
 from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
+from rnncli.tasks.adapting import AdaptingOptions
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.starting import grown, settle_start
@@ -282,7 +283,7 @@ def _drawn(trained: Trained, options: GenerateOptions, vocabulary: Vocabulary, p
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
+class EvaluateOptions(AdaptingOptions):
     """How to evaluate on verse."""
 
     corpus: tuple[str, ...] = option((), "Evaluate on all lines of this text, not on the held-out ones.")
@@ -307,23 +308,25 @@ def training_verse(trained: Trained, instead: str = "give --corpus") -> Verse:
     return verse
 
 
-def learned(trained: Trained) -> "Iterator[Any]":
+def learned(trained: Trained, instead: str) -> "Iterator[Any]":
     """The lines that a model learned from, by number, each with its END; raises as `training_verse`."""
     import numpy as np
 
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
-    for line in training_verse(trained, "leave --novelty out").training:
+    for line in training_verse(trained, instead).training:
         yield np.array([*vocabulary.encode(line.words), END])
 
 
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
-    """Loss, perplexity, accuracy over all predicted words, and the share of them that are UNKNOWN.
+    """Loss, perplexity, accuracy over all predicted words, bits a character, and the share that is UNKNOWN.
 
-    Lines of corpora that are named as the model's voices are read in those, and each voice's perplexity is told, too;
-    others are read in nobody's.
+    The characters are those of the words, with a blank or a line feed after each. Lines of corpora that are named as
+    the model's voices are read in those, and each voice's perplexity is told, too; others are read in nobody's.
     """
-    from rnncli.training.metrics import prediction_metrics
+    from rnncli.training.adaptation import adaptive_metrics
+    from rnncli.training.metrics import bits_per_character, prediction_metrics
 
+    adaptation = options.adaptation
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     device = next(trained.model.parameters()).device
     lines = evaluation_lines(trained, options)
@@ -331,12 +334,17 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
     labels = known_labels(trained) if voices <= set(known_labels(trained)) else []
 
     def measure(lines: Sequence[Line]) -> "Metrics":
-        return prediction_metrics(trained.model, sentences(lines, vocabulary, labels).to(device).in_order(64))
+        asked = sentences(lines, vocabulary, labels).to(device)
+        if adaptation:
+            return adaptive_metrics(trained.model, asked.each(), adaptation)
+        return prediction_metrics(trained.model, asked.in_order(64))
 
+    metrics, characters = measure(lines), sum(len(word) + 1 for line in lines for word in line.words)
     words = [word for line in lines for word in vocabulary.encode(line.words)]
     apart = {label: [line for line in lines if line.voice == label] for label in labels if len(voices) > 1}
     return {
-        **measure(lines),
+        **metrics,
+        "bits_per_char": bits_per_character(metrics["loss"], (len(words) + len(lines)) / characters),
         **{f"perplexity_{label}": measure(own)["perplexity"] for label, own in apart.items() if own},
         "unknown": words.count(UNKNOWN) / len(words),
         "lines": len(lines),

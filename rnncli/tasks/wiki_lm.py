@@ -15,6 +15,7 @@ from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
+from rnncli.tasks.adapting import AdaptingOptions
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.starting import grown, known_payload, settle_start
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from rnncli.data.batching import Batch
     from rnncli.data.streams import Ids, Joined, Part, SentenceStream
+    from rnncli.training.adaptation import Adaptation
     from rnncli.training.experiment import Batches, Experiment, Metrics
 
 TOKENIZER = "wiki-words"
@@ -362,74 +364,128 @@ def build_model(config: WikiConfig, payload: Mapping[str, Any]) -> "nn.Module":
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
-    """What to evaluate on."""
+class EvaluateOptions(AdaptingOptions):
+    """What to evaluate on, and how."""
 
     corpus: tuple[str, ...] = option(
         (), "Evaluate on this text, a sentence a line (ptb: on its own validation text), not on what was held out."
     )
 
 
-def evaluation_stream(trained: Trained, options: EvaluateOptions) -> "tuple[SentenceStream, bool]":
-    """What to measure on, numbered, and whether all of it: another text, or what training held out of its own.
+class Judged(NamedTuple):
+    """What a model is measured on, by its numbers."""
+
+    stream: "SentenceStream"
+    whole: bool  # all of it, or what training held out
+    sizes: "Ids"  # of each word of the corpus in characters, with the blank or line feed after it
+
+    @property
+    def text(self) -> "Joined":
+        """As running text."""
+        return self.stream.running_whole() if self.whole else self.stream.running()[1]
+
+    @property
+    def sequences(self) -> "Iterator[Ids]":
+        """Sentence by sentence."""
+        return self.stream.everything() if self.whole else self.stream.held_out()
+
+    @property
+    def by_size(self) -> "Judged":
+        """The same with the size of each word in the place of its number."""
+        return self._replace(stream=replace(self.stream, remap=self.sizes))
+
+
+def judged(trained: Trained, options: EvaluateOptions) -> Judged:
+    """What to measure on: another text, or what training held out of its own.
 
     Of a text that has a part to validate on, it is that part. Raises UsageError where what it learned from has changed
     or cannot be read again.
     """
     from rnncli.data.streams import SentenceStream
 
-    config: WikiConfig = trained.config
     if options.corpus:
         source = read_source(options.corpus, trained.payload["tokenizer"])
-        parts = [source.apart] if source.apart else source.parts
         numbers = remap(source, Vocabulary(tuple(trained.payload["vocabulary"])))
-        return SentenceStream(parts, numbers, config.longest), True
-    trained.check_readable()
-    prose = read_prose(config, trained.payload)
-    trained.check_unchanged(prose.source.name, prose.source.fingerprint)
-    return prose.stream, False
+        parts = [source.apart] if source.apart else source.parts
+        return Judged(SentenceStream(parts, numbers, trained.config.longest), True, _sizes(source))
+    prose = training_prose(trained, "give --corpus")
+    return Judged(prose.stream, False, _sizes(prose.source))
+
+
+def training_prose(trained: Trained, instead: str) -> Prose:
+    """The text a model was trained on, read again; raises UsageError where it changed or cannot be."""
+    trained.check_readable(instead)
+    prose = read_prose(trained.config, trained.payload)
+    trained.check_unchanged(prose.source.name, prose.source.fingerprint, instead)
+    return prose
+
+
+def _sizes(source: Source) -> "Ids":
+    import numpy as np
+
+    return np.array([0, 0, len("<unk> "), *(len(word) + 1 for word in source.words)], dtype=np.int64)
 
 
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
-    """Loss, perplexity, accuracy over all predicted words and ENDs; the share of the words that are UNKNOWN."""
-    stream, whole = evaluation_stream(trained, options)
-    if trained.config.running:
-        return _measure_running(trained, stream.running_whole() if whole else stream.running()[1])
-    return _measure_sentences(trained, stream.everything() if whole else stream.held_out())
+    """Loss, perplexity, accuracy over all predicted words and ENDs; bits a character; the share that is UNKNOWN.
+
+    The characters are those of the words as they are read, with a blank or a line feed after each.
+    """
+    measure = _measure_running if trained.config.running else _measure_sentences
+    return measure(trained, judged(trained, options), options.adaptation)
 
 
-def _measure_running(trained: Trained, text: "Joined") -> "Metrics":
-    from rnncli.training.metrics import running_metrics
+def _measure_running(trained: Trained, asked: Judged, adaptation: "Adaptation | None") -> "Metrics":
+    from rnncli.training.adaptation import adaptive_running_metrics
+    from rnncli.training.metrics import bits_per_character, running_metrics
 
-    metrics = running_metrics(trained.model, text)
+    text = asked.text
+    if adaptation:
+        metrics = adaptive_running_metrics(trained.model, text, adaptation)
+    else:
+        metrics = running_metrics(trained.model, text)
     counts = text.frequencies(len(trained.payload["vocabulary"])).tolist()
     tokens = len(text) - 1  # the first one is there to go on from
     sequences = counts[END] - 1
+    characters = sum(int(sizes.sum()) for sizes in asked.by_size.text.chunks())
     return {
         **metrics,
+        "bits_per_char": bits_per_character(metrics["loss"], tokens / max(1, characters)),
         "unknown": counts[UNKNOWN] / max(1, tokens - sequences),
         "sequences": sequences,
         "tokens": tokens,
     }
 
 
-def _measure_sentences(trained: Trained, sequences: "Iterator[Ids]") -> "Metrics":
+def _measure_sentences(trained: Trained, asked: Judged, adaptation: "Adaptation | None") -> "Metrics":
     import numpy as np
 
     from rnncli.data.batching import Sentences
-    from rnncli.training.metrics import prediction_metrics
+    from rnncli.training.adaptation import adaptive_metrics
+    from rnncli.training.metrics import bits_per_character, prediction_metrics
 
-    counts = Counter[str]()
+    counts, sequences = Counter[str](), asked.sequences
 
     def batches() -> "Iterator[Batch]":
         while pool := list(islice(sequences, POOL)):
             counts["sequences"] += len(pool)
             counts["words"] += sum(map(len, pool))
             counts["unknown"] += sum(int(np.count_nonzero(ids == UNKNOWN)) for ids in pool)
-            yield from Sentences.of([ids.tolist() for ids in pool]).in_order(64)
+            sentences = Sentences.of([ids.tolist() for ids in pool])
+            yield from sentences.each() if adaptation else sentences.in_order(64)
 
-    metrics = prediction_metrics(trained.model, batches())
-    return {**metrics, "unknown": counts["unknown"] / max(1, counts["words"]), "sequences": counts["sequences"]}
+    if adaptation:
+        metrics = adaptive_metrics(trained.model, batches(), adaptation)
+    else:
+        metrics = prediction_metrics(trained.model, batches())
+    characters = sum(int(sizes.sum()) for sizes in asked.by_size.sequences)
+    tokens = counts["words"] + counts["sequences"]
+    return {
+        **metrics,
+        "bits_per_char": bits_per_character(metrics["loss"], tokens / max(1, characters)),
+        "unknown": counts["unknown"] / max(1, counts["words"]),
+        "sequences": counts["sequences"],
+    }
 
 
 def evaluated(trained: Trained, options: EvaluateOptions) -> str:
@@ -474,17 +530,13 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
     return written
 
 
-def learned(trained: Trained) -> "Iterator[Ids]":
-    """The sequences that a model learned from, by number, each with its END; raises as `Trained.check_unchanged`."""
+def learned(trained: Trained, instead: str) -> "Iterator[Ids]":
+    """The sentences that a model learned from, by number, each with its END; raises as `training_prose`."""
     import numpy as np
 
-    prose = read_prose(trained.config)
-    trained.check_unchanged(prose.source.name, prose.source.fingerprint, "leave --novelty out")
-    if trained.config.running:
-        yield from prose.stream.running()[0].chunks()
-    else:
-        for ids in prose.stream.sequences():
-            yield np.append(ids, END)
+    stream = training_prose(trained, instead).stream
+    for ids in stream.running()[0].sentences() if trained.config.running else stream.sequences():
+        yield np.append(ids, END)
 
 
 TASK = Task(

@@ -25,6 +25,11 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.inf
 
 
+def bits_per_character(loss: float, tokens_a_character: float) -> float:
+    """A loss in nats a token as bits a character of the text that the tokens were made of."""
+    return loss / math.log(2) * tokens_a_character
+
+
 def shown_metric(monitor: str, record: Mapping[str, Any]) -> str:
     """The name of the metric that people are shown for the monitored one: perplexity for a loss, where it is there."""
     return "perplexity" if monitor == "loss" and "perplexity" in record else monitor

@@ -1,64 +1,147 @@
-"""The n-gram baselines against nltk's own, a hand count, and the published figure for Frost."""
+"""The n-gram baselines against nltk's own, a hand count, brute force, and the published figure for Frost."""
 
+import itertools
 import math
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from nltk.lm import KneserNeyInterpolated
-from nltk.lm.preprocessing import padded_everygram_pipeline
 
-from rnncli.analysis.ngrams import DISCOUNTS, END, START, KneserNeyModel, best_discount, unigram
-from rnncli.data.vocabulary import Vocabulary
+from rnncli.analysis.ngrams import DISCOUNTS, KneserNey, best_discount
+from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.tasks.poetry_lm import read_verse
 
-TRAINING = [["the", "cat", "sat"], ["the", "dog", "sat"], ["a", "cat", "ran"], ["the", "cat", "ran", "home"]]
-HELD_OUT = [["the", "dog", "ran"], ["a", "cat", "sat"]]
+V = 12
+
+
+def some_sequences(count: int, seed: int, longest: int = 9) -> list[list[int]]:
+    """Numbers from 3 on, END after each sequence, some tokens much rarer than others."""
+    dice = random.Random(seed)
+    return [
+        [3 + min(dice.randrange(V - 3), dice.randrange(V - 3)) for _ in range(dice.randrange(longest))] + [END]
+        for _ in range(count)
+    ]
+
+
+TRAINING, HELD_OUT = some_sequences(40, seed=1), some_sequences(25, seed=2)
+
+
+def nltk_s(order: int, discount: float, training: list[list[int]]) -> KneserNeyInterpolated:
+    """The model nltk makes of the n-grams that end in a token that is predicted."""
+    model = KneserNeyInterpolated(order, discount=discount)
+    padded = [["0"] * (order - 1) + list(map(str, sequence)) for sequence in training]
+    grams = [
+        [
+            tuple(line[end - length : end])
+            for end in range(1, len(line) + 1)
+            for length in range(1, min(order, end) + 1)
+            if line[end - 1] != "0"
+        ]
+        for line in padded
+    ]
+    model.fit(grams, vocabulary_text=[str(token) for token in range(V)])
+    return model
 
 
 def test_unigram_by_hand() -> None:
-    metrics = unigram(TRAINING, HELD_OUT)
-    counts = {"the": 3, "dog": 1, "ran": 2, "a": 1, "cat": 3, "sat": 2, END: 4}
-    loss = -sum(math.log(counts[word] / 17) for line in HELD_OUT for word in [*line, END]) / 8
+    metrics = KneserNey([[5, 6, END], [5, END]], 1, V, 0.1).metrics([[5, 6, 6, END]])
+    loss = -(2 * math.log(2 / 5) + 2 * math.log(1 / 5)) / 4
     assert metrics["loss"] == pytest.approx(loss)
-    assert metrics["accuracy"] == 2 / 8  # END is the commonest
+    assert metrics["accuracy"] == 1 / 4  # END is as common as 5, and lower
     assert metrics["perplexity"] == pytest.approx(math.exp(loss))
+    assert KneserNey([[5, END]], 1, V, 0.1).metrics([[7, END]])["perplexity"] == math.inf
+    assert KneserNey([[5, END]], 1, V).metrics([[7, END]])["loss"] == pytest.approx(
+        -(math.log(0.5 / 11) + math.log(0.25 + 0.5 / 11)) / 2
+    )
 
 
 @pytest.mark.parametrize("discount", [0.1, 0.75])
-@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("order", [2, 3, 5])
 def test_kneser_ney_equals_nltk_s(discount: float, order: int) -> None:
-    theirs = KneserNeyInterpolated(order, discount=discount)
-    theirs.fit(*padded_everygram_pipeline(order, TRAINING))
-    loss, hits = 0.0, 0
-    for line in HELD_OUT:
-        padded = [START] * (order - 1) + [*line, END]
+    theirs = nltk_s(order, discount, TRAINING)
+    loss, hits, asked = 0.0, 0, 0
+    for sequence in HELD_OUT:
+        padded = [str(token) for token in [START] * (order - 1) + sequence]
         for place in range(order - 1, len(padded)):
             context = padded[place - order + 1 : place]
-            scores = {word: theirs.score(word, context) for word in set(theirs.vocab) - {START}}
-            loss -= math.log(scores[padded[place]])
-            hits += padded[place] == min(scores, key=lambda word: (-scores[word], word))
-    ours = KneserNeyModel(TRAINING, discount, order).metrics(HELD_OUT)
-    assert ours["loss"] == pytest.approx(loss / 8, rel=1e-12)
-    assert ours["accuracy"] == hits / 8
+            scores = {token: theirs.score(str(token), context) for token in range(1, V)}
+            loss -= math.log(scores[int(padded[place])])
+            hits += int(padded[place]) == min(scores, key=lambda token: (-round(scores[token], 12), token))
+            asked += 1
+    ours = KneserNey(TRAINING, order, V, discount).metrics(HELD_OUT)
+    assert ours["loss"] == pytest.approx(loss / asked, rel=1e-9)
+    assert ours["accuracy"] == pytest.approx(hits / asked)
 
 
-def test_what_has_no_probability_costs_infinity() -> None:
-    assert unigram(TRAINING, [["unicorn"]])["perplexity"] == math.inf
-    assert KneserNeyModel(TRAINING, 0.1).metrics([["unicorn"]])["perplexity"] == math.inf
+def modified(order: int, training: list[list[int]], context: tuple[int, ...], token: int) -> float:
+    """Modified Kneser-Ney by its definition, from sets of n-grams."""
+
+    def count(gram: tuple[int, ...]) -> int:
+        if gram[-1] == START:
+            return 0
+        if len(gram) == order:
+            return sum(each == gram for each in all_grams[order])
+        return len({each for each in all_grams[len(gram) + 1] if each[1:] == gram})
+
+    padded = [tuple([START] * (order - 1) + sequence) for sequence in training]
+    all_grams = {n: [line[i : i + n] for line in padded for i in range(len(line) - n + 1)] for n in range(1, order + 1)}
+
+    def chance(context: tuple[int, ...]) -> float:
+        n = len(context) + 1
+        of_counts = [count(gram) for gram in set(all_grams[n])]
+        n1, n2, n3, n4 = (of_counts.count(k) for k in range(1, 5))
+        discounts = [0.0, 0.5, 0.5, 0.5]
+        if n1 and n2 and n3 and n4:
+            y = n1 / (n1 + 2 * n2)
+            discounts[1:] = [max(0.01, k - (k + 1) * y * b / a) for k, a, b in ((1, n1, n2), (2, n2, n3), (3, n3, n4))]
+        lower = chance(context[1:]) if context else 1 / (V - 1)
+        counts = {w: count((*context, w)) for w in range(V)}
+        total = sum(counts.values())
+        if not total:
+            return lower
+        left = sum(min(discounts[min(c, 3)], c) for c in counts.values()) / total
+        return max(counts[token] - discounts[min(counts[token], 3)], 0) / total + left * lower
+
+    return chance(context)
+
+
+def test_modified_kneser_ney_is_what_its_definition_says() -> None:
+    training = some_sequences(25, seed=4)
+    model = KneserNey(training, 3, V)
+    for sequence in ([3, END], [7, 4, 11, END]):
+        padded = [START, START, *sequence]
+        wanted = [modified(3, training, tuple(padded[i - 2 : i]), padded[i]) for i in range(2, len(padded))]
+        assert model.metrics([sequence])["loss"] == pytest.approx(-np.log(wanted).mean(), rel=1e-9)
+
+
+@pytest.mark.parametrize("discount", [None, 0.4])
+def test_probabilities_add_up_and_none_is_missing(discount: float | None) -> None:
+    model = KneserNey(TRAINING, 4, V, discount)
+    for context in itertools.chain(itertools.product((3, 4, 11), repeat=2), [()]):
+        rest = model.metrics([context])["loss"] * len(context) if context else 0.0
+        shares = [
+            math.exp(rest - model.metrics([[*context, token]])["loss"] * (len(context) + 1)) for token in range(1, V)
+        ]
+        assert sum(shares) == pytest.approx(1)
+        assert discount or min(shares) > 0  # UNKNOWN was never met
 
 
 def test_the_best_discount_is_best_on_the_training_lines() -> None:
-    lines = TRAINING * 5
-    losses = {each: KneserNeyModel([*lines[:9], *lines[10:19]], each).loss([lines[9], lines[19]]) for each in DISCOUNTS}
-    assert best_discount(lines) == min(losses, key=lambda each: losses[each])
+    lines = some_sequences(50, seed=5)
+    others = [line for place, line in enumerate(lines) if place % 10 != 9]
+    losses = {each: KneserNey(others, 3, V, each).metrics(lines[9::10])["loss"] for each in DISCOUNTS}
+    assert best_discount(lines, 3, V) == min(losses, key=lambda each: losses[each])
 
 
 def test_frost_s_trigram_has_the_published_perplexity(real_corpora: Path) -> None:
     verse = read_verse([str(real_corpora / "robert_frost.txt")], hold_out=10)
     vocabulary = Vocabulary.of((line.words for line in verse.training), min_count=2)
     training, held_out = (
-        [vocabulary.decode(vocabulary.encode(line.words)) for line in lines]
-        for lines in (verse.training, verse.held_out)
+        [[*vocabulary.encode(line.words), END] for line in lines] for lines in (verse.training, verse.held_out)
     )
-    assert KneserNeyModel(training, 0.1).metrics(held_out)["perplexity"] == pytest.approx(251, abs=0.5)
-    assert best_discount(training) == 0.9
+    assert UNKNOWN in itertools.chain(*training)
+    weak = KneserNey(training, 3, len(vocabulary), 0.1).metrics(held_out)
+    assert weak["perplexity"] == pytest.approx(251, abs=0.5)
+    assert best_discount(training, 3, len(vocabulary)) == 0.9

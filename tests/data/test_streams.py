@@ -172,3 +172,12 @@ def test_joined_arrays_run_as_one_array_does(size: int, rows: int, steps: int) -
         for batch, same in zip(way(one), way(two), strict=True):
             assert torch.equal(batch.inputs, same.inputs)
             assert torch.equal(batch.targets, same.targets)
+
+
+def test_running_text_falls_into_its_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = np.array([END, 5, 6, END, 7, END, 8, 9, 10, END], dtype=np.int64)
+    for chunk in (3, 4, 100):
+        monkeypatch.setattr(streams, "CHUNK", chunk)
+        found = Joined([ids[:4], ids[4:]], np.arange(11)).sentences()
+        assert [sentence.tolist() for sentence in found] == [[5, 6], [7], [8, 9, 10]]
+        assert [each.tolist() for each in Joined([ids], np.arange(11)).part(0, 8).sentences()] == [[5, 6], [7], [8, 9]]

@@ -12,7 +12,7 @@ from rnncli.data.tokenizers import KINDS, Units, units_of
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Trained, resolve
-from rnncli.tasks.char_lm import EvaluateOptions, GenerateOptions, evaluate, evaluation_corpus, write
+from rnncli.tasks.char_lm import EvaluateOptions, GenerateOptions, evaluate, judged, write
 
 TASK = TASKS["char-lm"]
 TEXT = "the cat sat – früh am Tag.\n" * 40
@@ -61,7 +61,7 @@ def test_the_end_is_held_out_and_judged_as_one_pass_would(home: Path, file: Path
 @pytest.mark.parametrize("tokens", KINDS)
 def test_what_is_held_out_is_the_same_text_for_all_kinds_of_tokens(home: Path, file: Path, tokens: str) -> None:
     trained = train(file, tokens=tokens, hold_out=0.25, vocab_size=300 if tokens == "bpe" else 0)
-    held_out = evaluation_corpus(trained, EvaluateOptions()).held_out.tolist()
+    held_out = judged(trained, EvaluateOptions()).corpus.ids.tolist()
     words = trained.payload["vocabulary"]
     end = TEXT[-len(TEXT) // 4 :]
     assert "".join(units_of(trained.payload).join(words[number] for number in held_out)) == end

@@ -1,0 +1,118 @@
+"""Measuring a model that goes on learning from what it was asked: dynamic evaluation, and the neural cache.
+
+Shapes: T steps of one sequence, M features, V words, N steps that are remembered.
+"""
+
+import copy
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rnncli.data.batching import Batch
+from rnncli.data.streams import Ids, Joined, RunningText
+from rnncli.models.stack import States, detach
+from rnncli.training.experiment import Metrics
+from rnncli.training.metrics import perplexity
+
+SEGMENT = 20
+"""Steps that are scored, and then learned from, at a time."""
+
+FLOOR = 1e-4
+"""What is added to the root of the gradients' mean square."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How a model goes on learning while it is measured; 0 is not at all."""
+
+    dynamic: float = 0.0  # the learning rate of dynamic evaluation
+    cache: int = 0  # steps that the neural cache remembers, N
+    theta: float = 0.3  # how much nearer features weigh more
+    share: float = 0.1  # of the probability that is the cache's (lambda)
+
+
+def adaptive_running_metrics(
+    model: nn.Module, ids: Ids | Joined, how: Adaptation, voices: Sequence[tuple[int, int]] = ()
+) -> Metrics:
+    """The same as `running_metrics`, of a model that adapts: a running text (N,) from start to end, in one row."""
+    text = RunningText(ids, rows=1, steps=SEGMENT, voices=voices)
+    return adaptive_metrics(model, _shown(text.batches(next(model.parameters()).device), text.batches_per_epoch), how)
+
+
+def adaptive_metrics(model: nn.Module, batches: Iterable[Batch], how: Adaptation) -> Metrics:
+    """Loss in nats, accuracy and perplexity of a language model that adapts to what it reads, one sequence a batch.
+
+    Dynamic evaluation (Krause et al. 2018, arXiv:1709.07432): each segment is scored, and then learned from. Batches
+    that do not continue the one before are read from the first states on, by all that was learned so far. The model
+    itself stays as it is.
+    """
+    language: Any = copy.deepcopy(model).eval() if how.dynamic else model.eval()
+    cache, rule = Cache(how), _rule(language, how.dynamic)
+    states: States | None = None
+    loss_sum, hits, count = 0.0, 0, 0
+    for batch in batches:
+        for window in batch.windows(SEGMENT):
+            with torch.set_grad_enabled(how.dynamic > 0):
+                h, states = language.features(window.inputs, states if window.continues else None, labels=window.labels)
+                h, targets = h.flatten(0, 1), window.targets.flatten()
+                shares = cache.mixed(language.readout, h.detach(), targets)
+            loss_sum -= float(shares.gather(1, targets[:, None]).log().sum())
+            hits += int((shares.argmax(-1) == targets).sum())
+            count += len(targets)
+            states = detach(states)
+            if how.dynamic:
+                rule.zero_grad()
+                (language.readout.loss(h, targets) / len(targets)).backward()
+                rule.step()
+    loss = loss_sum / count
+    return {"loss": loss, "accuracy": hits / count, "perplexity": perplexity(loss)}
+
+
+def _shown(batches: Iterable[Batch], total: int) -> Iterator[Batch]:
+    """The same batches, with a bar on standard error where it takes long."""
+    interval = 0.1 if sys.stderr.isatty() else 15.0
+    return iter(tqdm(batches, total=total, unit="segment", leave=False, mininterval=interval, delay=2.0))
+
+
+def _rule(model: nn.Module, rate: float) -> torch.optim.Optimizer:
+    """A step down the gradient over the root of its mean square, Krause's RMS rule.
+
+    The mean is over the gradients met so far, not over those of the training text, which need not be there any more.
+    """
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.Adam(learned, rate, betas=(0.0, 0.999), eps=FLOOR)
+
+
+class Cache:
+    """The neural cache (Grave et al. 2017, arXiv:1612.04426): words that followed features like the present ones.
+
+    p(w) = (1 - share) p_model(w) + share p_cache(w), p_cache(w) ~ sum of exp(theta h' h_i) over the N steps i before
+    that w came after. Until there is one, p is the model's.
+    """
+
+    def __init__(self, how: Adaptation) -> None:
+        self.how = how
+        self.features: Tensor | None = None  # (n, M), n at most N
+        self.words: Tensor | None = None  # (n,)
+
+    @torch.no_grad()
+    def mixed(self, readout: Any, h: Tensor, targets: Tensor) -> Tensor:
+        """The probabilities (T, V) after features (T, M), of which the targets (T,) are remembered step by step."""
+        shares: Tensor = readout.logits(h).double().softmax(-1)
+        if not self.how.cache:
+            return shares
+        before = 0 if self.features is None else len(self.features)
+        features = h if self.features is None else torch.cat([self.features, h])
+        words = targets if self.words is None else torch.cat([self.words, targets])
+        steps, places = torch.arange(before, before + len(h))[:, None], torch.arange(len(words))
+        there = ((places < steps) & (places >= steps - self.how.cache)).to(h.device)
+        nearness = (self.how.theta * h @ features.T).double().masked_fill(~there, -torch.inf)
+        weights = nearness.softmax(-1).nan_to_num(0.0) * self.how.share  # nothing is remembered at the first step
+        kept = 1.0 - weights.sum(-1, keepdim=True)
+        self.features, self.words = features[-self.how.cache :], words[-self.how.cache :]
+        return (kept * shares).scatter_add_(1, words.expand_as(weights), weights)
