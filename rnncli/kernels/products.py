@@ -15,7 +15,7 @@ _SETTINGS: Any = getattr(torch.backends.mkldnn, "matmul", None)
 _rounded: ContextVar[bool] = ContextVar("rounded", default=False)
 
 
-ROUNDED = 4_000_000
+ROUNDED = 1_000_000
 """Multiplications of a product: below it rounding the operands to bfloat16 costs more than their product gains."""
 
 FEW, FEW_ASKEW = 4, 64
