@@ -149,19 +149,19 @@ def from_first(make: Callable[[], T]) -> T:
 
 def totals(*values: float) -> list[float]:
     """The sums over all processes."""
-    return _reduced(values, dist.ReduceOp.SUM)
+    return _reduced(values, "SUM")
 
 
 def greatest(*values: float) -> list[float]:
     """The greatest of all processes': what one of them wants, all do."""
-    return _reduced(values, dist.ReduceOp.MAX)
+    return _reduced(values, "MAX")
 
 
-def _reduced(values: tuple[float, ...], how: Any) -> list[float]:
+def _reduced(values: tuple[float, ...], how: str) -> list[float]:
     if world() == 1:
         return list(values)
     each = torch.tensor(values, dtype=torch.float64)
-    dist.all_reduce(each, how)
+    dist.all_reduce(each, getattr(dist.ReduceOp, how))
     result: list[float] = each.tolist()
     return result
 
