@@ -101,7 +101,7 @@ def start_from_model(config: StartedSettings, model: Any, payload: Mapping[str, 
     if not config.grows:
         return f"{said}; no others can be added, new ones are UNKNOWN"
     names = ", ".join(repr(token) for token in new[:SHOWN]) + (", …" if len(new) > SHOWN else "")
-    return f"{said}, {len(new):,} new ones begin as their mean: {names}" if new else f"{said}, none is new"
+    return f"{said}, {len(new):,} new, at first as their mean: {names}" if new else f"{said}, none is new"
 
 
 def _find(source: str, task: str | None = None) -> "tuple[Checkpoint, Path]":

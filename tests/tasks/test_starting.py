@@ -72,7 +72,7 @@ def test_new_tokens_leave_what_is_said_of_old_ones(task: str, text: Path, tied: 
     old, new = (each.experiment.payload["vocabulary"] for each in (first, again))
     assert new[: len(old)] == old
     assert len(new) > len(old)
-    assert f"{len(old)} tokens known, {len(new) - len(old)} new ones begin as their mean: " in again.begun
+    assert f"{len(old)} tokens known, {len(new) - len(old)} new, at first as their mean: " in again.begun
     models = first.experiment.model.eval(), again.experiment.model.eval()
     tokens = torch.randint(3, len(old), (7, 2), generator=torch.Generator().manual_seed(0))
     best = load(first.run.folder / "best.safetensors").model
