@@ -51,13 +51,13 @@ class Model(Trained):
         """
         return self._do("generate", options)
 
-    def score(self, texts: str | Sequence[str], *, by: str = "perplexity") -> "list[Scored]":
+    def score(self, texts: str | Sequence[str], *, by: str = "perplexity", label: str | None = None) -> "list[Scored]":
         """How likely texts are, and how surprising each of their tokens is, in the order given, each with its rank.
 
-        The best is that of the least perplexity, or `by="probability"` the most probable one. Raises UsageError for a
-        text without a word.
+        The best is that of the least perplexity, or `by="probability"` the most probable one; a `label` is the voice
+        to score in, of a model that learned several. Raises UsageError for a text without a word.
         """
-        found: list[Scored] = self._do("score", {"texts": texts, "by": by})
+        found: list[Scored] = self._do("score", {"texts": texts, "by": by, "label": label})
         return found
 
     def classify(self, texts: str | Sequence[str]) -> "list[Classified]":

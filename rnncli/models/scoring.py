@@ -21,23 +21,23 @@ WINDOW = 256
 Costs = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def surprisals(model: Any, sequences: Sequence[Sequence[int]]) -> list[Costs]:
+def surprisals(model: Any, sequences: Sequence[Sequence[int]], label: int | None = None) -> list[Costs]:
     """-log p in nats of every token but the first of each sequence, given all before it from the initial state on.
 
-    Neighbours in length are read side by side, and none is asked for padding: each sequence gets what it would get
-    by itself, to float32's rounding.
+    In the voice of a label, or in nobody's. Neighbours in length are read side by side, and none is asked for padding:
+    each sequence gets what it would get by itself, to float32's rounding.
     """
     order = sorted(range(len(sequences)), key=lambda place: -len(sequences[place]))
     found: list[Costs] = [np.zeros(0)] * len(sequences)
     for begin in range(0, len(order), ROWS):
         places = order[begin : begin + ROWS]
-        for place, costs in zip(places, _together(model, [sequences[place] for place in places]), strict=True):
+        for place, costs in zip(places, _together(model, [sequences[place] for place in places], label), strict=True):
             found[place] = costs
     return found
 
 
 @torch.inference_mode()
-def _together(model: Any, sequences: Sequence[Sequence[int]]) -> Iterator[Costs]:
+def _together(model: Any, sequences: Sequence[Sequence[int]], label: int | None) -> Iterator[Costs]:
     """The same for a few sequences, the longest first: a row ends where its sequence does."""
     model.eval()
     device = next(model.parameters()).device
@@ -52,7 +52,9 @@ def _together(model: Any, sequences: Sequence[Sequence[int]]) -> Iterator[Costs]
         window = tokens[begin : begin + WINDOW + 1, :rows].to(device)
         asked = torch.arange(begin, begin + len(window) - 1)[:, None] < lengths[:rows]
         states = [type(state)(*(part[:rows] for part in state)) for state in states]
-        h, states = model.features(window[:-1].contiguous(), states)
+        read = window[:-1].contiguous()
+        labels = None if label is None else torch.full_like(read, label)
+        h, states = model.features(read, states, labels=labels)
         there = asked.to(device)
         costs[begin : begin + WINDOW, :rows][asked] = model.readout.surprisals(h[there], window[1:][there]).cpu()
     for row, length in enumerate(lengths.tolist()):

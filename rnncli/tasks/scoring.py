@@ -10,6 +10,7 @@ from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, Trained
 from rnncli.tasks.given import GivenTexts
+from rnncli.tasks.voices import label_number
 from rnncli.training.settings import option
 
 EXAMPLE = 'rnn score "i love dogs and cats" "dogs love cats and i"'
@@ -20,6 +21,7 @@ RANKINGS = ("perplexity", "probability")
 class ScoreOptions(GivenTexts):
     """What to score, and which text is the best."""
 
+    label: str | None = option(None, "Score in this voice, of a model that learned several.")
     by: str = option(
         "perplexity", "Rank by perplexity a token, or by the probability of the whole text", choices=RANKINGS
     )
@@ -81,10 +83,11 @@ def sentence(trained: Trained, opening: int = START) -> Reading:
 def score(trained: Trained, options: ScoreOptions, reading: Reading) -> list[Scored]:
     """Score texts in the order given; those of a file that no token is left of are passed over.
 
-    Raises UsageError for such a text that was given by itself, and as `GivenTexts.lines`.
+    Raises UsageError for such a text that was given by itself, and as `GivenTexts.lines` and `label_number`.
     """
     from rnncli.models.scoring import surprisals
 
+    label = label_number(trained, options.label)
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     taken_apart = [(text, list(reading.split(text))) for text in options.lines]
     for place, (_, tokens) in enumerate(taken_apart, start=1):
@@ -93,7 +96,7 @@ def score(trained: Trained, options: ScoreOptions, reading: Reading) -> list[Sco
     texts = [(text, tokens, vocabulary.encode(tokens)) for text, tokens in taken_apart if tokens]
     if not texts:
         raise UsageError(f"there is no word in {options.file}")
-    costs = surprisals(trained.model, [[reading.opening, *numbers, *reading.closing] for _, _, numbers in texts])
+    costs = surprisals(trained.model, [[reading.opening, *numbers, *reading.closing] for _, _, numbers in texts], label)
     found = [
         _scored(text, [reading.shown(token) for token in tokens], [*numbers, *reading.closing], nats.tolist())
         for (text, tokens, numbers), nats in zip(texts, costs, strict=True)

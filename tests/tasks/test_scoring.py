@@ -77,6 +77,28 @@ def test_texts_come_back_in_their_order_with_their_ranks(task: str, home: Path) 
     assert [each.bits for each in by_text] == [each.bits for each in by_token]
 
 
+@pytest.mark.parametrize("task", ["poetry-lm", "char-lm"])
+def test_a_text_is_scored_in_a_voice(task: str, home: Path) -> None:
+    model = trained(task, corpus=("hillside", "nocturne"))
+    plain, *voices = (model.score("the bells", label=label)[0] for label in (None, "hillside", "nocturne"))
+    assert len({each.bits for each in (plain, *voices)}) == 3
+    opening = 0 if task == "poetry-lm" else model.payload["vocabulary"].index("\n")
+    numbers = [
+        opening,
+        *Vocabulary(tuple(model.payload["vocabulary"])).encode(
+            ["the", "bells"] if task == "poetry-lm" else "the bells"
+        ),
+        *([END] if task == "poetry-lm" else []),
+    ]
+    tokens = torch.tensor(numbers)[:, None]
+    with torch.inference_mode():
+        logits, _ = model.model(tokens[:-1], labels=torch.ones_like(tokens[:-1]))
+    costs = torch.nn.functional.cross_entropy(logits[:, 0].double(), tokens[1:, 0], reduction="sum")
+    assert voices[1].log_probability == pytest.approx(-float(costs), rel=1e-5)
+    with pytest.raises(UsageError, match="knows no voice 'shelley': its labels are hillside, nocturne"):
+        model.score("the bells", label="shelley")
+
+
 def test_a_text_without_a_word_is_refused(home: Path) -> None:
     model = trained("poetry-lm")
     with pytest.raises(UsageError, match="there is no word in text 2"):
