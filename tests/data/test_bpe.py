@@ -1,0 +1,42 @@
+"""Byte-pair encoding: pairs that are most frequent, texts put together as they were, a library that may be absent."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from rnncli.data.bpe import bpe_units, learn_bpe
+from rnncli.errors import RnnError, UsageError
+
+
+def test_the_most_frequent_pairs_are_joined_first() -> None:
+    """Sennrich's own example, with blanks before the words: `es`, then `est`, then `lo` and `low`."""
+    text = " low" * 5 + " lower" * 2 + " newest" * 6 + " widest" * 3
+    split = bpe_units(learn_bpe([text], 256 + 2)).split
+    assert split(" newest") == ["Ġ", "n", "e", "w", "est"]
+    whole = bpe_units(learn_bpe([text], 300))
+    assert whole.split(" newest low") == ["Ġnewest", "Ġlow"]
+    assert list(map(whole.shown, whole.split(" newest low"))) == [" newest", " low"]
+
+
+def test_any_text_is_put_together_as_it_was() -> None:
+    units = bpe_units(learn_bpe(["the cat sat, früh\n\n am Tag. " * 9], 280))
+    dice = np.random.default_rng(0)
+    for limit in (0x80, 0x800, 0x10000, 0x110000):
+        codes = [code for code in dice.integers(0, limit, 500).tolist() if not 0xD800 <= code < 0xE000]
+        text = "".join(map(chr, codes)) + "\n the\tcat \r\n"
+        assert "".join(units.join(units.split(text))) == text
+    assert units.split("") == []
+
+
+def test_the_same_text_in_other_pieces_gives_the_same() -> None:
+    text = "one and two and three and four\n" * 20
+    assert learn_bpe([text], 270) == learn_bpe([line + "\n" for line in text.splitlines()], 270)
+
+
+def test_what_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="--vocab-size 256: bpe starts from 256 bytes and adds to them"):
+        learn_bpe(["text"], 256)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(RnnError, match=r"pip install 'rnncli\[bpe\]'"):
+        learn_bpe(["text"], 300)
