@@ -94,7 +94,7 @@ def test_a_corpus_is_measured_as_the_verb_does(home: Path, tmp_path: Path, rnn) 
 def test_options_are_held_against_what_there_is() -> None:
     assert make_options(ScoreOptions, {"texts": "one"}).texts == ("one",)
     assert make_options(ScoreOptions, {"texts": ["one", "two"]}).texts == ("one", "two")
-    with pytest.raises(UsageError, match="there is no option 'text': there are texts, file, by"):
+    with pytest.raises(UsageError, match="there is no option 'text': there are texts, file, label, by"):
         make_options(ScoreOptions, {"text": "one"})
 
 
