@@ -29,7 +29,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "the same, LSTM without peepholes": {"cell": "lstm:none"},
     "the same, Elman": {"cell": "elman"},
     "the same, weight decay 0.1": {"weight_decay": 0.1},
-    "the same, dropout 0.5": {"dropout": 0.5},
+    "the same, dropout 0.5": {"embedding_dropout": 0.5, "output_dropout": 0.5},
     "the same, M 64": {"hidden": "64"},
     "the same, tied, D 128": {"tied": True, "embedding": 128},
 }

@@ -4,6 +4,7 @@ Shapes: T steps, B batch, D input, M hidden, G gates. Weights lie as torch's lay
 """
 
 from abc import ABC, abstractmethod
+from copy import copy
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import torch
@@ -34,6 +35,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
     variants: ClassVar[tuple[str, ...]] = ("",)
     activations: ClassVar[tuple[str, ...]] = ("tanh",)
     State: ClassVar[Any]  # the NamedTuple that StateT stands for
+    weight_h: Tensor  # a parameter, or what weight drop leaves of it
 
     def __init__(
         self,
@@ -79,6 +81,16 @@ class Cell(nn.Module, ABC, Generic[StateT]):
         """The state before the first step, (B, M) a field."""
         fields = (getattr(self, f"{field}0").expand(batch, -1) for field in self.state_fields)
         return cast(StateT, self.State(*fields))
+
+    def with_weight_drop(self, share: float) -> "Cell[StateT]":
+        """The cell with that share of Wh at zero and the rest scaled by 1 / (1 - share): DropConnect (Wan et al. 2013).
+
+        For one sequence (Merity et al. 2018, arXiv:1708.02182); all other parameters are the cell's own.
+        """
+        view = copy(self)
+        view._parameters = {name: value for name, value in self._parameters.items() if name != "weight_h"}
+        view.weight_h = F.dropout(self.weight_h, share)
+        return view
 
     def project(self, x: Tensor) -> Tensor:
         """Multiply the inputs of all steps, (T, B, D), by Wx and add b: (T, B, G*M)."""

@@ -136,12 +136,24 @@ class LanguageModel(nn.Module):
         lengths: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> tuple[Tensor, States]:
-        """What the `readout` scores words by, (T, B, M), or (T, B, D) where tied; and the last states.
+        """What the `readout` scores words by, (T, B, M), or (T, B, D) where tied; and the last states."""
+        h, states = self.outputs(tokens, states, lengths, labels)
+        return self.bridge(self.dropout(h)), states
+
+    def outputs(
+        self,
+        tokens: Tensor,
+        states: States | None = None,
+        lengths: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> tuple[Tensor, States]:
+        """What the stack makes of the tokens (T, B), (T, B, M), before dropout; and the last states.
 
         The labels, (T, B) as the tokens, say whose voice each is in; without, it is in nobody's.
         """
+        h: Tensor
         h, states = self.stack(self.voiced(self.forgetful(self.read(tokens)), labels), states, lengths)
-        return self.bridge(self.dropout(h)), states
+        return h, states
 
     def read(self, tokens: Tensor) -> Tensor:
         """The vectors (..., D) of tokens (...)."""

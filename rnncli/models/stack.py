@@ -28,6 +28,7 @@ class StackShape:
     learn_h0: bool = True
     dropout: float = 0.0  # between layers, one mask for all steps
     bidirectional: bool = False
+    weight_drop: float = 0.0  # of the recurrent weights, one mask a sequence
 
 
 class Stack(nn.Module):
@@ -67,6 +68,8 @@ class Stack(nn.Module):
             for direction in range(self.directions):
                 place = layer * self.directions + direction
                 cell: Any = self.cells[place]
+                if self.training and self.shape.weight_drop:
+                    cell = cell.with_weight_drop(self.shape.weight_drop)
                 ours = reverse_valid(x, lengths) if direction else x
                 h, state = scan(cell, ours, states[place], lengths, self.backend)
                 outputs.append(reverse_valid(h, lengths) if direction else h)

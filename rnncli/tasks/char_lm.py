@@ -11,6 +11,7 @@ from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.adapting import AdaptingOptions
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
+from rnncli.tasks.language import LanguageSettings, language_model
 from rnncli.tasks.scoring import Reading, scorer
 from rnncli.tasks.starting import StartedSettings, known_payload, settle_start, start_from_model
 from rnncli.tasks.voices import known_labels, labels_of, payload_of, voices_option
@@ -45,9 +46,7 @@ class CharConfig(StartedSettings):
     vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
     min_count: int = option(1, "Tokens seen less often in the training text are UNKNOWN.", least=1)
     hold_out: float = option(0.1, "Share of the text, at its end, that is held out for validation.", least=0, below=1)
-    embedding: int = option(64, "Size of the tokens' vectors (D).", least=1, shape=True)
-    tied: bool = option(False, "Output weights are the tokens' vectors.", shape=True)
-    dropout: float = option(0.1, "Dropout on the top layer.", least=0, most=0.99)
+    output_dropout: float = retuned(LanguageSettings, "output_dropout", 0.1)
     cell: str = retuned(RecurrentSettings, "cell", "lstm:none")
     hidden: str = retuned(RecurrentSettings, "hidden", "512")
     epochs: int = retuned(RecurrentSettings, "epochs", 8)
@@ -102,7 +101,6 @@ def build(config: CharConfig, device: str) -> "Experiment":
 
     from rnncli.data.streams import RunningText
     from rnncli.training.experiment import Experiment
-    from rnncli.training.losses import language_loss
 
     corpus = read_corpus(asked_of(config))
     labels = labels_of(corpus.voices, config.voices)
@@ -124,7 +122,7 @@ def build(config: CharConfig, device: str) -> "Experiment":
         batches=lambda _, begin=0: training.batches(place, begin),
         batches_per_epoch=training.batches_per_epoch,
         about=_about(corpus),
-        loss=language_loss,
+        loss=config.loss,
         validate=lambda model: measure(model, judged, _tokens_a_character(corpus), voices),
         payload=payload,
     )
@@ -156,17 +154,7 @@ def _tokens_a_character(corpus: "RunningCorpus") -> float:
 
 def build_model(config: CharConfig, payload: Mapping[str, Any]) -> "nn.Module":
     """An untrained language model over the payload's vocabulary."""
-    from rnncli.models.language_model import Dropouts, LanguageModel
-
-    return LanguageModel(
-        len(payload["vocabulary"]),
-        config.embedding,
-        config.shape,
-        dropouts=Dropouts(output=config.dropout),
-        tied=config.tied,
-        labels=len(payload.get("labels", ())),
-        backend=config.backend,
-    )
+    return language_model(config, payload)
 
 
 def measure(

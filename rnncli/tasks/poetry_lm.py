@@ -13,10 +13,11 @@ from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.adapting import AdaptingOptions
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
+from rnncli.tasks.language import LanguageSettings
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.starting import grown, settle_start
 from rnncli.tasks.voices import known_labels, label_number, labels_of, payload_of, voices_option
-from rnncli.tasks.words import WordSettings, settle_words, start
+from rnncli.tasks.words import WordSettings, settle_words, start, word_model
 from rnncli.tasks.writing import (
     Draft,
     Writing,
@@ -50,14 +51,14 @@ class PoetryConfig(WordSettings):
         (), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA)
     )
     voices: bool = voices_option()
-    word_dropout: float = option(0.1, "Share of the words read that are blanked in training.", least=0, most=0.99)
-    embedding_dropout: float = option(0.7, "Dropout on the word vectors.", least=0, most=0.99)
-    output_dropout: float = option(0.7, "Dropout on the top layer.", least=0, most=0.99)
-    label_smoothing: float = option(0.05, "Share of each target that is spread over all words.", least=0, most=0.99)
+    word_dropout: float = retuned(LanguageSettings, "word_dropout", 0.1)
+    embedding_dropout: float = retuned(LanguageSettings, "embedding_dropout", 0.7)
+    output_dropout: float = retuned(LanguageSettings, "output_dropout", 0.7)
+    label_smoothing: float = retuned(LanguageSettings, "label_smoothing", 0.05)
     min_count: int = option(2, "Words seen less often in the training lines are UNKNOWN.", least=1)
     hold_out: int = option(10, "Every so many-th line is held out for validation; 0: none.", least=0)
-    embedding: int = retuned(WordSettings, "embedding", 512)
-    tied: bool = retuned(WordSettings, "tied", True)
+    embedding: int = retuned(LanguageSettings, "embedding", 512)
+    tied: bool = retuned(LanguageSettings, "tied", True)
     cell: str = retuned(RecurrentSettings, "cell", "gru:reset-after")
     hidden: str = retuned(RecurrentSettings, "hidden", "192")
     epochs: int = retuned(RecurrentSettings, "epochs", 16)
@@ -158,7 +159,6 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
     import torch
 
     from rnncli.training.experiment import Experiment
-    from rnncli.training.losses import language_loss
     from rnncli.training.metrics import prediction_metrics
 
     verse = read_verse(config.corpus, config.hold_out)
@@ -187,7 +187,7 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
         batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
         batches_per_epoch=-(-len(verse.training) // config.batch_size),
         about=_about(verse, vocabulary, labels),
-        loss=partial(language_loss, smoothing=config.label_smoothing),
+        loss=config.loss,
         validate=lambda model: prediction_metrics(model, held_out.in_order(64)),
         payload=payload,
         tensors={"line_keys": torch.tensor(sorted({line_key(line.words) for line in verse.training}))},
@@ -212,20 +212,7 @@ def _about(verse: Verse, vocabulary: Vocabulary, labels: Sequence[str]) -> str:
 
 def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module":
     """An untrained language model over the payload's vocabulary."""
-    from rnncli.models.language_model import Dropouts, LanguageModel
-
-    return LanguageModel(
-        len(payload["vocabulary"]),
-        config.embedding,
-        config.shape,
-        dropouts=Dropouts(config.word_dropout, config.embedding_dropout, config.output_dropout),
-        tied=config.tied,
-        spellings=config.spellings(payload["vocabulary"]),
-        softmax=config.softmax,
-        frozen=config.freeze_embeddings,
-        labels=len(payload.get("labels", ())),
-        backend=config.backend,
-    )
+    return word_model(config, payload)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from rnncli.data.vocabulary import Vocabulary
 from rnncli.errors import UsageError
 from rnncli.tasks.base import RecurrentSettings, from_plain
+from rnncli.tasks.language import LanguageSettings
 from rnncli.training.settings import option
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class StartedSettings(RecurrentSettings):
+class StartedSettings(LanguageSettings):
     """Settings of a model that may start from another one."""
 
     panel: ClassVar[str] = "Start"

@@ -19,7 +19,7 @@ from rnncli.tasks.adapting import AdaptingOptions
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.starting import grown, known_payload, settle_start
-from rnncli.tasks.words import WordSettings, settle_words, start
+from rnncli.tasks.words import WordSettings, settle_words, start, word_model
 from rnncli.tasks.writing import Writing, WritingOptions, Written, join_words, joined_words, printable, write_on
 from rnncli.training.settings import option, retuned
 
@@ -66,7 +66,6 @@ class WikiConfig(WordSettings):
     )
     longest: int = option(100, "Sentences are cut after so many words.", least=1, most=5_000)
     unit_vectors: bool = option(False, "Word vectors are read at length 1, as the book keeps them.", shape=True)
-    dropout: float = option(0.0, "Dropout on the word vectors and on the top layer.", least=0, most=0.99)
     cell: str = retuned(RecurrentSettings, "cell", "gru:reset-after")
     hidden: str = retuned(RecurrentSettings, "hidden", "128")
     epochs: int = retuned(RecurrentSettings, "epochs", 5)
@@ -89,7 +88,6 @@ BOOK = {
     "activation": "relu",
     "unit_vectors": True,
     "vocab_size": 2000,
-    "dropout": 0.0,
     "optimizer": "sgd",
     "lr": 1e-5,
     "momentum": 0.99,
@@ -271,7 +269,6 @@ def build(config: WikiConfig, device: str) -> "Experiment":
     import torch
 
     from rnncli.training.experiment import Experiment
-    from rnncli.training.losses import language_loss
 
     prose = read_prose(config)
     payload = {
@@ -290,7 +287,7 @@ def build(config: WikiConfig, device: str) -> "Experiment":
         batches=data.batches,
         batches_per_epoch=data.batches_per_epoch,
         about=_about(prose, data.about),
-        loss=language_loss,
+        loss=config.loss,
         validate=data.validate,
         payload=payload,
     )
@@ -347,20 +344,7 @@ def _about(prose: Prose, how: str) -> str:
 
 def build_model(config: WikiConfig, payload: Mapping[str, Any]) -> "nn.Module":
     """An untrained language model over the payload's vocabulary."""
-    from rnncli.models.language_model import Dropouts, LanguageModel
-
-    return LanguageModel(
-        len(payload["vocabulary"]),
-        config.embedding,
-        config.shape,
-        dropouts=Dropouts(embedding=config.dropout, output=config.dropout),
-        tied=config.tied,
-        softmax=config.softmax,
-        unit_vectors=config.unit_vectors,
-        spellings=config.spellings(payload["vocabulary"]),
-        frozen=config.freeze_embeddings,
-        backend=config.backend,
-    )
+    return word_model(config, payload, unit_vectors=config.unit_vectors)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from rnncli.data.vectors import find_vectors, read_vectors, width
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.errors import UsageError
+from rnncli.tasks.language import language_model
 from rnncli.tasks.starting import StartedSettings, start_from_model
 from rnncli.training.settings import option
 
 if TYPE_CHECKING:
     from rnncli.data.features import Ragged
+    from rnncli.models.language_model import LanguageModel
 
 SOFTMAXES = ("full", "adaptive", "sampled")
 
@@ -22,7 +24,6 @@ class WordSettings(StartedSettings):
 
     panel: ClassVar[str] = "Word vectors"
 
-    embedding: int = option(64, "Size of the word vectors (D).", least=1, shape=True)
     spelling: int = option(
         0,
         "Longest character n-gram that words are read by, beside their own vectors; 0: none.",
@@ -32,7 +33,6 @@ class WordSettings(StartedSettings):
     )
     embeddings: str | None = option(None, "Start from the word vectors of a file, or of an imported name.")
     freeze_embeddings: bool = option(False, "Leave the word vectors as they start.")
-    tied: bool = option(False, "Output weights are the word vectors.", shape=True)
     softmax: str = option(
         "full",
         "Learn to score all words alike, rare ones in classes, or a sample at a time: faster for many words.",
@@ -53,6 +53,18 @@ class WordSettings(StartedSettings):
         return shared_spellings(words, self.spelling) if self.spelling else None
 
 
+def word_model(config: WordSettings, payload: Mapping[str, Any], **more: Any) -> "LanguageModel":
+    """An untrained language model of words over the payload's vocabulary."""
+    return language_model(
+        config,
+        payload,
+        softmax=config.softmax,
+        spellings=config.spellings(payload["vocabulary"]),
+        frozen=config.freeze_embeddings,
+        **more,
+    )
+
+
 Settings = TypeVar("Settings", bound=WordSettings)
 
 
@@ -61,8 +73,10 @@ def settle_words(config: Settings) -> Settings:
 
     Raises UsageError for another D, and for what the softmax cannot do.
     """
-    smoothing: float = getattr(config, "label_smoothing", 0.0)
-    wrong = {"--no-tied": config.softmax == "adaptive" and config.tied, "--label-smoothing 0": smoothing > 0}
+    wrong = {
+        "--no-tied": config.softmax == "adaptive" and config.tied,
+        "--label-smoothing 0": config.label_smoothing > 0,
+    }
     missing = [flag for flag, is_on in wrong.items() if is_on]
     if missing and config.softmax != "full":
         raise UsageError(f"--softmax {config.softmax} cannot do without: add {' '.join(missing)}")

@@ -32,11 +32,29 @@ def prediction_loss(model: nn.Module, batch: Batch, states: States | None, smoot
     return Outcome(cross_entropy_sum(logits, batch.targets, smoothing), states)
 
 
-def language_loss(model: nn.Module, batch: Batch, states: States | None, smoothing: float = 0.0) -> Outcome:
-    """The same for a language model, whose readout turns features into a loss without keeping what it scored."""
+def language_loss(
+    model: nn.Module,
+    batch: Batch,
+    states: States | None,
+    smoothing: float = 0.0,
+    activation: float = 0.0,
+    change: float = 0.0,
+) -> Outcome:
+    """The same for a language model, whose readout turns features into a loss without keeping what it scored.
+
+    With `activation` and `change` the penalty of a prediction is activation mean(h^2) over what dropout leaves of the
+    top layer's outputs, and change mean((h_t - h_{t-1})^2) (Merity et al. 2017, arXiv:1708.01009).
+    """
     language: Any = model
-    h, states = language.features(batch.inputs, states, batch.lengths, batch.labels)
-    return Outcome(language.readout.loss(h.flatten(0, 1), batch.targets.flatten(), smoothing), states)
+    h, states = language.outputs(batch.inputs, states, batch.lengths, batch.labels)
+    kept = language.dropout(h)
+    loss = language.readout.loss(language.bridge(kept).flatten(0, 1), batch.targets.flatten(), smoothing)
+    if not (activation or change):
+        return Outcome(loss, states)
+    penalty = activation * kept.square().mean()
+    if len(h) > 1:
+        penalty = penalty + change * (h[1:] - h[:-1]).square().mean()
+    return Outcome(loss, states, penalty * batch.predictions)
 
 
 def committee_loss(

@@ -81,3 +81,26 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
         make_cell("lstm", 2, 3, activation="relu")
     with pytest.raises(UsageError, match="cell rated has no variant 'x': it has none"):
         make_cell("rated:x", 2, 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weight_drop_is_one_mask_for_all_steps_and_backends(kind: str) -> None:
+    torch.manual_seed(0)
+    cell: Any = make_cell(kind, 3, 5).double()
+    dropped = cell.with_weight_drop(0.5)
+    share = (dropped.weight_h == 0).double().mean()
+    assert 0.3 < share < 0.7
+    assert torch.equal(dropped.weight_h[dropped.weight_h != 0], 2 * cell.weight_h[dropped.weight_h != 0])
+    twin: Any = make_cell(kind, 3, 5).double()
+    twin.load_state_dict({**cell.state_dict(), "weight_h": dropped.weight_h.detach()})
+    x = torch.randn(6, 2, 3, dtype=torch.float64)
+    wanted, _ = scan(twin, x, twin.initial_state(2), backend="reference")
+    wanted.sum().backward()
+    for backend in ("reference", "fused"):
+        cell.zero_grad()
+        found, _ = scan(dropped, x, dropped.initial_state(2), backend=backend)
+        found.sum().backward(retain_graph=True)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+        masked = twin.weight_h.grad * 2 * (dropped.weight_h != 0)
+        torch.testing.assert_close(cell.weight_h.grad, masked, rtol=0, atol=1e-11)
+        torch.testing.assert_close(cell.weight_x.grad, twin.weight_x.grad, rtol=0, atol=1e-11)

@@ -14,7 +14,7 @@ from rnncli.errors import UsageError
 from rnncli.models import stepper
 from rnncli.models.dropout import LockedDropout, WordDropout
 from rnncli.models.feedforward import FeedForward
-from rnncli.models.language_model import LanguageModel
+from rnncli.models.language_model import Dropouts, LanguageModel
 from rnncli.models.stack import StackShape
 from rnncli.models.tagger import Tagger
 from rnncli.training.losses import language_loss, prediction_loss
@@ -159,3 +159,21 @@ def test_the_foil_equals_torch_s_own_layers() -> None:
     same.load_state_dict({name.removeprefix("layers."): value for name, value in model.state_dict().items()})
     x = torch.randn(6, 4)
     assert torch.equal(model(x)[0], same(x))
+
+
+def test_penalties_are_those_of_the_top_layer() -> None:
+    torch.manual_seed(0)
+    model = LanguageModel(7, 4, StackShape("gru", (5, 6), weight_drop=0.3), dropouts=Dropouts(output=0.5))
+    tokens = torch.randint(7, (5, 3))
+    batch = Batch(tokens[:-1], tokens[1:])
+    torch.manual_seed(1)
+    outcome = language_loss(model, batch, None, activation=2.0, change=3.0)
+    torch.manual_seed(1)
+    h, _ = model.outputs(batch.inputs)
+    kept = model.dropout(h)
+    wanted = 12 * (2.0 * (kept**2).mean() + 3.0 * ((h[1:] - h[:-1]) ** 2).mean())
+    torch.testing.assert_close(outcome.penalty, wanted)
+    assert language_loss(model, batch, None).penalty is None
+    model.eval()
+    first, second = model(tokens)[0], model(tokens)[0]
+    assert torch.equal(first, second)

@@ -85,7 +85,7 @@ def test_prepared_shards_are_what_the_same_text_is(text: Path, home: Path, rnn) 
 
 
 def test_unit_vectors_are_read_at_length_one(text: Path) -> None:
-    model: Any = train(corpus=(str(text),), unit_vectors=True, dropout=0.0).experiment.model
+    model: Any = train(corpus=(str(text),), unit_vectors=True).experiment.model
     seen = []
     model.stack.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     import torch

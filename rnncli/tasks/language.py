@@ -1,0 +1,74 @@
+"""What all tasks share that learn a language model: its vectors, what keeps it from learning by heart, and its loss."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rnncli.tasks.base import RecurrentSettings
+from rnncli.training.settings import option
+
+if TYPE_CHECKING:
+    from rnncli.models.language_model import Dropouts, LanguageModel
+    from rnncli.models.stack import StackShape
+    from rnncli.training.experiment import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageSettings(RecurrentSettings):
+    """Settings of a language model."""
+
+    panel: ClassVar[str] = "Language model"
+
+    embedding: int = option(64, "Size of the tokens' vectors (D).", least=1, shape=True)
+    tied: bool = option(False, "Output weights are the tokens' vectors (Press and Wolf 2017).", shape=True)
+    word_dropout: float = option(0.0, "Share of the tokens read that are blanked (Iyyer 2015).", least=0, most=0.99)
+    embedding_dropout: float = option(
+        0.0, "Dropout on the tokens' vectors, one mask a sequence (Gal 2016).", least=0, most=0.99
+    )
+    output_dropout: float = option(0.0, "Dropout on the top layer, one mask a sequence.", least=0, most=0.99)
+    weight_drop: float = option(
+        0.0, "Share of the recurrent weights that are dropped, a sequence long (Merity 2018).", least=0, most=0.99
+    )
+    activation_penalty: float = option(0.0, "What large outputs of the top layer cost: AR (Merity 2017).", least=0)
+    change_penalty: float = option(0.0, "What their change from step to step costs: TAR (Merity 2017).", least=0)
+    label_smoothing: float = option(0.0, "Share of each target that is spread over all tokens.", least=0, most=0.99)
+
+    @property
+    def shape(self) -> "StackShape":
+        return replace(super().shape, weight_drop=self.weight_drop)
+
+    @property
+    def dropouts(self) -> "Dropouts":
+        """What the model forgets on purpose."""
+        from rnncli.models.language_model import Dropouts
+
+        return Dropouts(self.word_dropout, self.embedding_dropout, self.output_dropout)
+
+    @property
+    def loss(self) -> "Callable[..., Outcome]":
+        """What a batch costs, as an experiment asks for it."""
+        from rnncli.training.losses import language_loss
+
+        return partial(
+            language_loss,
+            smoothing=self.label_smoothing,
+            activation=self.activation_penalty,
+            change=self.change_penalty,
+        )
+
+
+def language_model(config: LanguageSettings, payload: Mapping[str, Any], **more: Any) -> "LanguageModel":
+    """An untrained language model over the payload's vocabulary, in as many voices as it has labels."""
+    from rnncli.models.language_model import LanguageModel
+
+    return LanguageModel(
+        len(payload["vocabulary"]),
+        config.embedding,
+        config.shape,
+        dropouts=config.dropouts,
+        tied=config.tied,
+        labels=len(payload.get("labels", ())),
+        backend=config.backend,
+        **more,
+    )
