@@ -54,7 +54,7 @@ def language_loss(
     penalty = activation * kept.square().mean()
     if len(h) > 1:
         penalty = penalty + change * (h[1:] - h[:-1]).square().mean()
-    return Outcome(loss, states, penalty * batch.predictions)
+    return Outcome(loss, states, penalty * (batch.targets != IGNORED).sum())
 
 
 def committee_loss(
