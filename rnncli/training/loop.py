@@ -157,17 +157,18 @@ class Trainer:
         ]
         value, *sizes = torch.stack([loss.detach(), *norms]).tolist()
         (value,) = distributed.totals(value)
-        size = next((size for size in sizes if not math.isfinite(size)), 0.0)
-        if not (math.isfinite(value) and math.isfinite(size)):
+        bad = next((size for size in sizes if not math.isfinite(size)), 0.0)
+        if not (math.isfinite(value) and math.isfinite(bad)):
             progress = self.progress
-            what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient's norm is {size}"
+            what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient's norm is {bad}"
             raise NotFinite(
                 f"{what} at batch {progress.index + 1} of epoch {progress.epoch + 1} (step {progress.step + 1}): "
                 "training stopped before that step; try a lower --lr or a smaller --clip"
             )
-        if self.settings.clip:
-            for part, norm in zip(self.parts, norms, strict=True):
-                torch.nn.utils.clip_grads_with_norm_(part, self.settings.clip, norm)
+        clip = self.settings.clip
+        for part, norm, size in zip(self.parts, norms, sizes, strict=True):
+            if 0.0 < clip < size:  # torch multiplies by one where there is nothing to scale
+                torch.nn.utils.clip_grads_with_norm_(part, clip, norm)
         return float(value)
 
     def _validation_due(self) -> bool:
