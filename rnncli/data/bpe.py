@@ -38,12 +38,21 @@ def learn_bpe(texts: Iterable[str], size: int) -> str:
 def bpe_units(learned: str) -> Units:
     """A text by tokens that `learn_bpe` made; raises RnnError without the library."""
     tokenizer: Tokenizer = _library().Tokenizer.from_str(learned)
-    names = [str(tokenizer.id_to_token(number)) for number in range(tokenizer.get_vocab_size())]
+    names = _names(tokenizer)
     return Units(
         lambda text: [names[number] for number in tokenizer.encode_batch_fast([text])[0].ids],
         lambda tokens: from_bytes(map(_bytes_of, tokens)),
         shown=lambda token: shown_bytes(_bytes_of(token)),
     )
+
+
+def bpe_tokens(learned: str) -> list[str]:
+    """All tokens that `learn_bpe` made, bytes first; raises RnnError without the library."""
+    return _names(_library().Tokenizer.from_str(learned))
+
+
+def _names(tokenizer: "Tokenizer") -> list[str]:
+    return [str(tokenizer.id_to_token(number)) for number in range(tokenizer.get_vocab_size())]
 
 
 def _bytes_of(token: str) -> bytes:

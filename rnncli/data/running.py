@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.data.bpe import DEFAULT_SIZE, learn_bpe
+from rnncli.data.bpe import DEFAULT_SIZE, bpe_tokens, learn_bpe
 from rnncli.data.corpora import PiecewiseText, open_corpus
 from rnncli.data.made_once import made_once
 from rnncli.data.text import joined
@@ -236,7 +236,10 @@ def _number(text: Text, asked: Asked) -> Numbering:
         size = asked.vocab_size or DEFAULT_SIZE
         bpe = learn_bpe(_first(text.training(), LEARNED_FROM), size) if asked.kind == "bpe" else ""
         given = Numbering(asked.kind, Vocabulary(SPECIALS), bpe)
-    seen = Vocabulary.counted(_count(text.training(), given.units), asked.min_count, asked.vocab_size)
+    if given.bpe:  # all of its tokens, so that no text has UNKNOWN ones
+        seen = Vocabulary((*SPECIALS, *bpe_tokens(given.bpe)))
+    else:
+        seen = Vocabulary.counted(_count(text.training(), given.units), asked.min_count, asked.vocab_size)
     new = tuple(token for token in seen.words if token not in given.vocabulary.numbers)
     return replace(given, vocabulary=Vocabulary(given.vocabulary.tokens + new))
 

@@ -85,7 +85,7 @@ def test_it_goes_on_from_what_it_is_given(home: Path, file: Path, tokens: str) -
     given.write_text("the c")
     assert written(prime=f"@{given}") == written(prime="the c")
     likeliest = write(trained, GenerateOptions(prime="Q the", length=1, temperature=0.0))
-    assert "Q" in "".join(likeliest.unknown)
+    assert ("Q" in "".join(likeliest.unknown)) == (tokens != "bpe")  # which knows all bytes
     assert likeliest.facts["texts"][0]["tokens"] == 1
     assert written(prime="") == written(prime="\n")
 
