@@ -5,8 +5,9 @@ from pathlib import Path
 
 
 def heed_interrupts() -> None:
-    """Let a child heed Ctrl-C: a shell starts what runs in its background with interrupts ignored, tests as well."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Let a child heed Ctrl-C and the end of its terminal, which a shell's background, or `nohup`, has it ignore."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def commands_path() -> Path:

@@ -31,7 +31,7 @@ from rnncli.training.losses import committee_loss
 STREAM = {"corpus": ("hillside",), "hidden": "8", "embedding": 8, "batch_size": 7, "bptt": 40, "schedule": "constant"}
 CHARS = "char-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 40 --schedule constant"
 ALIKE = {
-    "char-lm": f"{CHARS} --dropout 0 --epochs 2",
+    "char-lm": f"{CHARS} --output-dropout 0 --epochs 2",
     "poetry-lm": "poetry-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 5 --epochs 1 "
     "--word-dropout 0 --embedding-dropout 0 --output-dropout 0",
     "parity": "parity --bits 5 --hidden 4 --batch-size 101 --epochs 1 --validate-every 20 --lr 0.001",
@@ -40,7 +40,7 @@ ALIKE = {
 }
 """A training of each kind, without dropout: with carried states, windows, no states at all, parts that learn apart."""
 
-DROPPED = f"{CHARS} --dropout 0.5 --epochs 3 --save-every 0.05"
+DROPPED = f"{CHARS} --output-dropout 0.5 --epochs 3 --save-every 0.05"
 
 
 class Launch:
@@ -101,7 +101,9 @@ def differences(one: dict[str, Tensor], two: dict[str, Tensor]) -> dict[str, flo
 
 def leave_half(name: str, steps: int) -> None:
     """Interrupt the training of char-lm by one process after so many steps."""
-    training = Training.start("char-lm", resolve(TASKS["char-lm"], {**STREAM, "dropout": 0.0, "epochs": 2}), name)
+    training = Training.start(
+        "char-lm", resolve(TASKS["char-lm"], {**STREAM, "output_dropout": 0.0, "epochs": 2}), name
+    )
 
     def listen(event: Event) -> None:
         if training.trainer.progress.step == steps:
