@@ -240,6 +240,7 @@ class Training:
         training = cls(TASKS[task], TASKS[task].settle(config))
         training.begun = distributed.from_first(training.experiment.begin)
         distributed.same_weights(training.experiment.model)
+        training.trainer.begin_average()
         training._hold(distributed.from_first(lambda: new_run(task, training.config.label, name)))
         training.session.save()
         distributed.remember(training.run.name)

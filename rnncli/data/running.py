@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,23 +161,23 @@ def read_running(asked: Asked) -> RunningCorpus:
     And where a large text changes meanwhile, or its numbers cannot be written.
     """
     corpora = [open_corpus(spec) for spec in asked.corpus]
-    whole = _read(corpora, asked)
     if not asked.apart:
-        return whole
-    alike = asked._replace(numbering=whole.numbering, extended=False)
-    names = dict.fromkeys(corpus.name for corpus in corpora)
-    return _side_by_side(
-        whole, {name: _read([corpus for corpus in corpora if corpus.name == name], alike) for name in names}
-    )
+        return _read(corpora, asked)
+    voices = {name: [corpus for corpus in corpora if corpus.name == name] for name in (each.name for each in corpora)}
+    texts = [_looked_at(name, partial(_joined, parts), asked.hold_out) for name, parts in voices.items()]
+    numbering = _number(lambda: chain.from_iterable(text.training() for text in texts), asked)
+    alike = asked._replace(numbering=numbering, extended=False)
+    return _side_by_side(_read(corpora, alike), {name: _read(parts, alike) for name, parts in voices.items()})
+
+
+def _joined(corpora: Sequence[PiecewiseText]) -> Iterator[str]:
+    return joined(corpus.read() for corpus in corpora)
 
 
 def _read(corpora: Sequence[PiecewiseText], asked: Asked) -> RunningCorpus:
     """Corpora as one text."""
     name = " + ".join(corpus.name for corpus in corpora)
-
-    def read() -> Iterator[str]:
-        return joined(corpus.read() for corpus in corpora)
-
+    read = partial(_joined, corpora)
     size = sum(corpus.size for corpus in corpora)
     if size <= LARGE:
         kept = list(read())
@@ -210,7 +210,7 @@ def _looked_at(name: str, read: Callable[[], Iterator[str]], hold_out: float, *,
 
 
 def _in_memory(text: Text, asked: Asked) -> RunningCorpus:
-    numbering = _number(text, asked)
+    numbering = _number(text.training, asked)
     parts: tuple[list[Ids], list[Ids]] = [], []
     for is_held, piece in text.pieces():
         if is_held or not asked.only_held_out:
@@ -227,19 +227,19 @@ def _corpus(
     return RunningCorpus(text.name, ids, cut, characters, counts, numbering, text.fingerprint, folder)
 
 
-def _number(text: Text, asked: Asked) -> Numbering:
+def _number(training: Callable[[], Iterator[str]], asked: Asked) -> Numbering:
     """The numbering that is given, or a new one of what is to learn from."""
     given = asked.numbering
     if given is not None and not asked.extended:
         return given
     if given is None:
         size = asked.vocab_size or DEFAULT_SIZE
-        bpe = learn_bpe(_first(text.training(), LEARNED_FROM), size) if asked.kind == "bpe" else ""
+        bpe = learn_bpe(_first(training(), LEARNED_FROM), size) if asked.kind == "bpe" else ""
         given = Numbering(asked.kind, Vocabulary(SPECIALS), bpe)
     if given.bpe:  # all of its tokens, so that no text has UNKNOWN ones
         seen = Vocabulary((*SPECIALS, *bpe_tokens(given.bpe)))
     else:
-        seen = Vocabulary.counted(_count(text.training(), given.units), asked.min_count, asked.vocab_size)
+        seen = Vocabulary.counted(_count(training(), given.units), asked.min_count, asked.vocab_size)
     new = tuple(token for token in seen.words if token not in given.vocabulary.numbers)
     return replace(given, vocabulary=Vocabulary(given.vocabulary.tokens + new))
 
@@ -291,7 +291,7 @@ def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
 def _from_disk(text: Text, asked: Asked) -> RunningCorpus:
     """The numbers of a large text below `data/`; they are written where they are not there yet."""
     if asked.extended:  # by what it is in the end, so that a resumed run finds the same
-        asked = asked._replace(numbering=_number(text, asked), extended=False)
+        asked = asked._replace(numbering=_number(text.training, asked), extended=False)
     given = asked.numbering.payload if asked.numbering else asked[1:4]
     what = [SCHEMA, text.fingerprint, text.cut, given]
     key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
@@ -314,7 +314,7 @@ def _opened(text: Text, folder: Path) -> RunningCorpus | None:
 def _write(text: Text, asked: Asked, folder: Path) -> None:
     """Number a text, and write its numbers; raises RnnError where it is no longer what it was."""
     shown = text._replace(read=lambda: _shown(text.read(), f"counting {text.name}", text.characters))
-    numbering = _number(shown, asked)
+    numbering = _number(shown.training, asked)
     counts = np.zeros(len(numbering.vocabulary), dtype=np.int64)
     tokens, digest = [0, 0], hashlib.sha256()
 

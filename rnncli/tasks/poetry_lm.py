@@ -166,7 +166,7 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
     if not vocabulary.words:
         raise UsageError(f"{verse.name}: no word comes {config.min_count} times: take --min-count 1, or more text")
     vocabulary = grown(config, vocabulary)
-    labels = labels_of((line.voice for line in verse.training), config.voices)
+    labels = labels_of((line.voice for line in (*verse.training, *verse.held_out)), config.voices)
     payload = {
         "corpus": verse.name,
         "fingerprint": verse.fingerprint,

@@ -98,6 +98,25 @@ BOOK = {
 }
 
 
+RUNNING = {
+    "running": True,
+    "cell": "lstm:none",
+    "hidden": "256",
+    "embedding": 256,
+    "tied": True,
+    "softmax": "sampled",
+    "embedding_dropout": 0.2,
+    "output_dropout": 0.3,
+    "optimizer": "muon",
+    "lr": 1e-2,
+    "beta2": 0.99,
+    "weight_decay": 0.05,
+    "epochs": 3,
+    "batch_size": 32,
+}
+"""The best recipe found for running text of a million words and two minutes of two cores."""
+
+
 class Source(NamedTuple):
     """A corpus by numbers: its parts, and the words that those stand for by frequency."""
 
@@ -535,7 +554,7 @@ TASK = Task(
         "generate": Action(GenerateOptions, write, 'rnn generate wiki --prime "the king of" --length 60'),
         "score": scorer(lambda trained: sentence(trained, trained.config.first_token)),
     },
-    presets={"book": BOOK},
+    presets={"book": BOOK, "running": RUNNING},
     script=Script(learned, joined_words),
     word_vectors=2,
 )

@@ -84,6 +84,11 @@ class Trainer:
         self.rows = 0  # of the last batch, all processes' together
         self.loss = distributed.parallel(self.model, experiment.loss)
 
+    def begin_average(self) -> None:
+        """Let the average of the weights start from what they are now, where weights are averaged."""
+        if self.average:
+            self.average.update(0)
+
     @property
     def planned_steps(self) -> int:
         """Steps that all epochs take."""

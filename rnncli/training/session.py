@@ -70,9 +70,10 @@ class Session:
     def save(self) -> None:
         """Write the newest state, and the best one where it is not on disk yet; of several processes, all take part."""
         newest, progress = to_bytes(*self._state()), self.trainer.progress
-        self.run.save(newest)
-        # at the best step the newest state has the same weights, and knows how the run ended
+        # The best one first: killed in between, a resumed run finds it again. At the best step the newest state has the
+        # same weights, and knows how the run ended.
         self._save_best(newest if progress.best_step == progress.step != progress.restarted else None)
+        self.run.save(newest)
         self._saved_at = time.monotonic()
 
     def _save_for_good(self) -> None:

@@ -211,3 +211,13 @@ def test_the_index_names_what_the_numbers_stand_for(file: Path, monkeypatch: pyt
     index = json.loads((corpus.folder / "index.json").read_text())
     assert index["numbering"]["vocabulary"] == list(corpus.numbering.vocabulary.tokens)
     assert index["tokens"] == len(corpus.ids)
+
+
+def test_the_numbers_of_voices_are_those_of_what_each_learns_from(file: Path) -> None:
+    """A short last voice once lay whole in the end that is held out of all texts together, its letters unknown."""
+    short = file.with_name("short.txt")
+    short.write_text("αβγδ\n" * 40 + "ω\n" * 5)
+    corpus = read_running(Asked([str(file), str(short)], "char", hold_out=0.1, apart=True))
+    known = set(corpus.numbering.vocabulary.words)
+    assert set("αβγδ") <= known
+    assert "ω" not in known  # it is in what is held out alone
