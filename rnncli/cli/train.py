@@ -60,41 +60,26 @@ def _verb(task: Task) -> Callable[..., None]:
                 training.train(lambda _: None, lambda _: None)
 
     train.__doc__ = task.summary
+    return command_of(task.Config, train, **_run_options(task))
+
+
+def _run_options(task: Task) -> dict[str, tuple[Any, Any]]:
+    """What is asked of a run beside its settings: annotations for Typer, and defaults."""
+
+    def option(help: str, *flags: str) -> Any:
+        return typer.Option(*flags, rich_help_panel="Run", help=help)
+
     presets = ", ".join(task.presets) or "none"
-    return command_of(
-        task.Config,
-        train,
-        preset=(
-            Annotated[str | None, typer.Option(rich_help_panel="Run", help=f"A named set of settings: {presets}.")],
-            None,
-        ),
-        config=(Annotated[Path | None, typer.Option(rich_help_panel="Run", help="Settings from a TOML file.")], None),
-        name=(
-            Annotated[
-                str | None, typer.Option(rich_help_panel="Run", help="The run's name; else date, time and cell.")
-            ],
-            None,
-        ),
-        resume=(
-            Annotated[
-                bool,
-                typer.Option(
-                    "--resume", rich_help_panel="Run", help="Go on with --name, or the newest unfinished run."
-                ),
-            ],
-            False,
-        ),
-        tensorboard=(
-            Annotated[
-                bool,
-                typer.Option(
-                    "--tensorboard", rich_help_panel="Run", help="Write curves for TensorBoard beside the checkpoints."
-                ),
-            ],
-            False,
-        ),
-        as_json=(AsJson, False),
-    )
+    begin = option("Go on with --name, or the newest unfinished run.", "--resume")
+    curves = option("Write curves for TensorBoard beside the checkpoints.", "--tensorboard")
+    return {
+        "preset": (Annotated[str | None, option(f"A named set of settings: {presets}.")], None),
+        "config": (Annotated[Path | None, option("Settings from a TOML file.")], None),
+        "name": (Annotated[str | None, option("The run's name; else date, time and cell.")], None),
+        "resume": (Annotated[bool, begin], False),
+        "tensorboard": (Annotated[bool, curves], False),
+        "as_json": (AsJson, False),
+    }
 
 
 for _task in TASKS.values():
