@@ -106,7 +106,7 @@ def make_options(Options: type[Options], given: dict[str, Any]) -> Options:
 
     Raises UsageError for a value beyond its limits, and for an option that there is not.
     """
-    names = {field.name: field for field in fields(Options)}  # type: ignore[arg-type]
+    names = {field.name: field for field in fields(Options)}  # type: ignore[arg-type]  # always a dataclass
     strange = [name for name in given if name not in names]
     if strange:
         raise UsageError(f"there is no option {strange[0]!r}: there are {', '.join(names)}")
@@ -228,7 +228,7 @@ class Training:
         seed_everything(config.seed)
         built = config
         if resumed and getattr(config, "init_from", None):  # that model may be gone; its vocabulary is the run's own
-            built = replace(config, init_from=str(resumed))  # type: ignore[call-arg]
+            built = replace(config, init_from=str(resumed))  # type: ignore[call-arg]  # where there is one
         self.experiment: Experiment = task.build(built, self.device)
         self.trainer = Trainer(self.experiment, config)
         self.begun = ""  # what the weights of a new run start from, in words

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -145,7 +146,7 @@ def _decoded(blocks: Iterable[bytes], name: str) -> Iterator[str]:
         yield decoder.text_of(b"", last=True)
 
 
-class _Decoder:
+class _Decoder(ABC):
     """Makes text of blocks of bytes, and refuses what is none, saying where."""
 
     encoding: str
@@ -174,14 +175,15 @@ class _Decoder:
 
     def look_at(self, block: bytes) -> None:
         """Raise RnnError for bytes that no text has."""
+        del block  # by itself an encoding has none
 
     def checked(self, text: str) -> str:
         """The text; raises RnnError for what no text has."""
         return text
 
+    @abstractmethod
     def refusal(self, error: UnicodeDecodeError, offset: int) -> RnnError:
         """What is to be said of bytes that cannot be decoded."""
-        raise NotImplementedError
 
 
 class _Utf16(_Decoder):
