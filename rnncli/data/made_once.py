@@ -34,15 +34,27 @@ def made_once(folder: Path, open_it: Callable[[Path], Found | None], make: Calla
             time.sleep(WAIT)
             continue
         try:
-            _fill(part, folder, make)
+            if _is_still(part, handle):  # else the one who had it has renamed it meanwhile, and is done
+                _fill(part, folder, open_it, make)
         finally:
             if handle is not None:
                 os.close(handle)
     return found
 
 
-def _fill(part: Path, folder: Path, make: Callable[[Path], None]) -> None:
+def _is_still(part: Path, handle: int | None) -> bool:
+    """Whether the folder that is locked by a handle is the one that has the name; true where there are no locks."""
     try:
+        return handle is None or os.path.samestat(os.fstat(handle), part.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _fill(part: Path, folder: Path, open_it: Callable[[Path], Found | None], make: Callable[[Path], None]) -> None:
+    """Make what is to be in a folder, unless another process had made it just before this one could lock its place."""
+    try:
+        if open_it(folder) is not None:
+            return
         make(part)
         shutil.rmtree(folder, ignore_errors=True)  # one that is damaged
         part.rename(folder)

@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnncli.data import running
+from rnncli.data import made_once, running
 from rnncli.data.running import Asked, Numbering, Text, read_running
 from rnncli.data.tokenizers import KINDS, UNITS
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
@@ -173,6 +175,52 @@ def test_of_two_that_ask_at_once_one_writes(file: Path, monkeypatch: pytest.Monk
     other.join()
     assert found[0].folder == mine.folder
     assert len(written) == 1
+
+
+@pytest.mark.parametrize("moment", ["before its place is made", "before its place is locked"])
+def test_what_another_has_just_made_is_not_made_again(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is done after this one had looked, and before it holds the lock."""
+    folder, lock, others = tmp_path / "made", made_once.lock_folder, iter([True])
+
+    def rename_first() -> None:
+        if next(others, False):
+            part = tmp_path / "made.part"
+            part.mkdir(exist_ok=True)
+            (part / "whole").touch()
+            part.rename(folder)
+
+    def look(place: Path) -> bool | None:
+        found = (place / "whole").exists() or None
+        if moment == "before its place is made":
+            rename_first()
+        return found
+
+    def locked(part: Path, held: str) -> int | None:
+        handle = lock(part, held)
+        if moment == "before its place is locked":
+            rename_first()
+        return handle
+
+    monkeypatch.setattr(made_once, "lock_folder", locked)
+    assert made_once.made_once(folder, look, lambda _: pytest.fail("made twice"))
+    assert [each.name for each in tmp_path.iterdir()] == ["made"]
+
+
+def test_of_two_processes_one_makes_it(tmp_path: Path) -> None:
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom rnncli.data.made_once import made_once\n"
+        "log = Path(sys.argv[1])\n"
+        "def make(part):\n"
+        "    with log.open('a') as file: file.write('made\\n')\n"
+        "    time.sleep(0.3); (part / 'whole').touch()\n"
+        "made_once(log.with_name('folder'), lambda at: (at / 'whole').exists() or None, make)\n"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "log")]) for _ in range(2)]
+    assert [each.wait(timeout=60) for each in both] == [0, 0]
+    assert (tmp_path / "log").read_text() == "made\n"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "log"]
 
 
 def test_tokens_seen_least_are_forgotten_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
