@@ -9,9 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from rnncli.errors import Interrupted, RnnError
-
-LAUNCHED = "TORCHELASTIC_RUN_ID"
-"""The environment variable by which a process knows that torchrun has started it."""
+from rnncli.launch import LAUNCHED
 
 if LAUNCHED in os.environ:  # before torch is imported
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # every process would warn of what is as it should be
@@ -23,6 +21,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         from rnncli.cli import app  # here, so that a Ctrl-C while it loads is one line as well
 
         code = app(args=arguments, standalone_mode=False, prog_name="rnn")
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where it is known what to do if nobody reads any more
     except Interrupted as interruption:
         _say(f"rnn: {interruption}")
         return interruption.exit_code
@@ -30,9 +30,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         code = 130
-    except BrokenPipeError:  # whoever read our output has closed it, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except BrokenPipeError:
+        return _unread()
+    except SystemExit as end:  # typer turns a broken pipe into one
+        if isinstance(end.__context__, BrokenPipeError):
+            return _unread()
+        raise
     except TyperException as error:
         text = error.format_message()
         return _fail(text, 2) if text else 2  # without one, a help was printed
@@ -43,6 +46,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if code == 130:
         _say("rnn: stopped")
     return code if isinstance(code, int) else 0
+
+
+def _unread() -> int:
+    """Whoever read our output has closed it, as `head` does: end quietly, like any program that SIGPIPE kills."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written at the end
+    return 141
 
 
 def _fail(text: str, code: int) -> int:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from rnncli.data.batching import IGNORED, Batch
 from rnncli.errors import RnnError
+from rnncli.launch import LAUNCHED
 from rnncli.models.stack import States
 from rnncli.training.experiment import Outcome
 
@@ -29,9 +30,6 @@ _reduced_losses: WeakSet[Any] = WeakSet()
 
 _stores: Any = dist
 """torch.distributed, which names its stores to people alone, not to mypy."""
-
-LAUNCHED = "TORCHELASTIC_RUN_ID"
-"""The environment variable by which a process knows that torchrun has started it."""
 
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: as long as one may read a corpus, or write a checkpoint."""

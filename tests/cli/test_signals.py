@@ -101,6 +101,24 @@ def test_what_the_process_ignores_it_goes_on_ignoring(home: Path) -> None:
     assert metrics.stat().st_size >= before + 2000
 
 
+@pytest.mark.parametrize("words", ["data list", "data list --json", "train parity --seed 1", "generate --help"])
+def test_output_that_nobody_reads_ends_it_quietly(words: str, home: Path) -> None:
+    """As under `| head`: no word of it, and the code of a program that SIGPIPE killed."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    ran = subprocess.run(
+        [sys.executable, "-m", "rnncli", *words.split()],
+        env={**os.environ, "RNN_HOME": str(home), "OMP_NUM_THREADS": "1"},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(writer)
+    assert ran.returncode == 141
+    assert not re.search("Broken|Exception|Traceback|rnn: error", ran.stderr)
+
+
 def test_killed_in_its_first_second_a_run_is_there_and_goes_on(home: Path) -> None:
     process = start(home)
     process.kill()
