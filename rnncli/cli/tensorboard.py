@@ -6,7 +6,7 @@ from typing import Any
 
 from rnncli.cli.screen import warn
 from rnncli.errors import RnnError
-from rnncli.training.loop import Event, Stepped, Trainer, Validated
+from rnncli.training.loop import Event, Stepped, Trainer, Validated, measured
 
 EVERY = 10
 """Steps from point to point of the training loss; each is the mean of the steps since the one before."""
@@ -58,8 +58,7 @@ class Scalars:
                 self._write({"train/loss": sum(self.losses) / len(self.losses), "train/lr": progress.lr})
                 self.losses.clear()
         elif isinstance(event, Validated):
-            beside = {"step", "epoch", "seconds", "train_loss", "lr"}
-            self._write({f"validation/{name}": value for name, value in event.record.items() if name not in beside})
+            self._write({f"validation/{name}": value for name, value in measured(event.record).items()})
 
     def _write(self, values: dict[str, float]) -> None:
         if self.writer is None:

@@ -151,11 +151,11 @@ def _tell(hear: "list[Callable[[Event], None]]", event: "Event") -> None:
 
 def best_record(training: "Training") -> dict[str, float]:
     """The validation metrics of the best model."""
+    from rnncli.training.loop import measured
+
     progress = training.trainer.progress
     at_best = (record for record in reversed(progress.history) if record["step"] == progress.best_step)
-    best = next(at_best, progress.history[-1])  # the last one, where no validation gave a number
-    beside = {"step", "epoch", "seconds", "train_loss", "lr"}
-    return {name: value for name, value in best.items() if name not in beside}
+    return measured(next(at_best, progress.history[-1]))  # the last one, where no validation gave a number
 
 
 def _what_is_trained(training: "Training") -> str:

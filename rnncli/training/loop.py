@@ -43,6 +43,12 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)  # a record a validation, as in metrics.jsonl
 
 
+def measured(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of a validation's record, without what stands beside them: when it was, and how training went."""
+    beside = ("step", "epoch", "seconds", "train_loss", "lr")
+    return {name: value for name, value in record.items() if name not in beside}
+
+
 class NotFinite(RnnError):
     """A loss or a gradient is infinite or no number; the trainer stands as before that step."""
 
