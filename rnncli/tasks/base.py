@@ -175,10 +175,11 @@ def plain(settings: Any) -> dict[str, Any]:
 
 def from_plain(Config: type[Any], values: Mapping[str, Any]) -> Any:
     """Settings back from a checkpoint's header; what this version no longer knows is passed over."""
-    names = {each.name for each in dataclasses.fields(Config)}
-    return Config(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in names}
-    )
+    fields = dataclasses.fields(Config)
+    unsaid = {each.name: each.metadata["unsaid"] for each in fields if "unsaid" in each.metadata}
+    names = {each.name for each in fields}
+    said = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in names}
+    return Config(**{**unsaid, **said})
 
 
 def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from rnncli.training.settings import option
 
 def voices_option() -> Any:
     """The setting that says whether corpora are told apart."""
-    return option(True, "Of several corpora, each by its name is a voice to write in; or they are one text.")
+    help = "Of several corpora, each by its name is a voice to write in; or they are one text."
+    return option(True, help, unsaid=False)
 
 
 def labels_of(names: Iterable[str], apart: bool) -> list[str]:

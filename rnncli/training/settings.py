@@ -18,7 +18,8 @@ def option(default: Any, help: str, **limits: Any) -> Any:
 
     Limits: `choices`, `above` and `below` (exclusive), `least` and `most` (inclusive), and `resumable` for what may
     change when a run is taken up again; `shape` for what a model's weights hang on; `suggest` names values for the
-    shell's completion, and `argument` is a field that is given without a flag.
+    shell's completion, and `argument` is a field that is given without a flag; `unsaid` is what a checkpoint means that
+    was written before the field was there, where that is not the default.
     """
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 

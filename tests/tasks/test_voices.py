@@ -14,6 +14,8 @@ from rnncli.models.voices import UNLABELLED, Voices
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Trained, resolve
 from rnncli.tasks.char_lm import own_text
+from rnncli.training import checkpoint
+from rnncli.training.runs import Run
 
 WORDS = {"sea": "wave salt gull tide", "farm": "barn corn mule gate"}
 
@@ -81,6 +83,24 @@ def test_without_voices_corpora_are_one_text(task: str, corpora: tuple[str, ...]
         written(trained, label="sea")
     same = train(task, (f"mine={corpora[0]}", f"mine={corpora[1]}"), epochs=1)
     assert "labels" not in same.payload
+
+
+@pytest.mark.parametrize("task", ["poetry-lm", "char-lm"])
+def test_a_checkpoint_of_before_there_were_voices_is_of_one_text(
+    task: str, corpora: tuple[str, ...], home: Path
+) -> None:
+    """Its settings do not speak of them: it is measured on what it held out, and goes on."""
+    trained = train(task, corpora, voices=False, epochs=1)
+    evaluate = TASKS[task].evaluate
+    wanted = evaluate.run(trained, evaluate.Options())
+    for file in trained.source.parent.glob("*.safetensors"):
+        found = checkpoint.read(file)
+        header = {**found.header, "config": {k: v for k, v in found.header["config"].items() if k != "voices"}}
+        file.write_bytes(checkpoint.to_bytes(header, found.tensors))
+    assert evaluate.run(load(trained.source), evaluate.Options()) == wanted
+    resumed, warning = Training.resume(Run(trained.source.parent), {"epochs": 2})
+    resumed.train(lambda _: None, pytest.fail)
+    assert (warning, resumed.config.voices) == ("", False)
 
 
 def test_of_each_voice_the_end_is_held_out(corpora: tuple[str, ...], home: Path) -> None:
