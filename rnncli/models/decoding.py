@@ -200,6 +200,7 @@ def beam_search(
     longest: int,
     length_power: float = 1.0,
     barred: Sequence[int] = (),
+    barred_at_first: Sequence[int] = (),
     no_repeat: int = 0,
     past: Sequence[int] = (),
     device: torch.device | None = None,
@@ -210,9 +211,10 @@ def beam_search(
     what an encoder said, the step keeps to itself. At every step the likeliest continuations stay; one that takes END
     gives up its place to nobody (Sutskever et al. 2014, arXiv:1409.3215), so that width 1 takes the likeliest token
     each time. A score is log p / length ** length_power: 1 is the mean of a prediction, 0 the sum. Log-probabilities
-    are the model's own; `barred` tokens, and those that would repeat an n-gram, are passed over.
+    are the model's own; `barred` tokens, and those that would repeat an n-gram, are passed over; `barred_at_first` are
+    tokens that no sequence begins with.
     """
-    never = torch.tensor(barred, dtype=torch.long, device=device)
+    never = torch.tensor([*barred, *barred_at_first], dtype=torch.long, device=device)
     tokens, sums = torch.tensor([start], device=device), torch.zeros(1, 1, device=device)
     pasts, done = [Past(no_repeat, past)], list[Hypothesis]()
     skipped = len(past)
@@ -224,6 +226,7 @@ def beam_search(
     for length in range(1, longest + 1):
         logits, states = step(tokens, states)
         scores = without_repeats(logits.log_softmax(-1).index_fill(-1, never, -torch.inf), pasts)
+        never = never[: len(barred)]
         V = scores.shape[-1]
         best, places = (sums + scores).flatten().topk(min(width - len(done), scores.numel()))
         kept, after = list[int](), list[Past]()

@@ -23,7 +23,6 @@ from rnncli.tasks.writing import (
     Writing,
     WritingOptions,
     Written,
-    before_stop,
     joined_words,
     printable,
     write_on,
@@ -231,7 +230,8 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
     prime = printable(TOKENIZERS[trained.payload["tokenizer"]](options.read_prime()))
     if options.beam:
         join = partial(joined_words, trained, begun=bool(prime))
-        writing = Writing(join, barred=(START, UNKNOWN), end=END, shown=" ".join(prime))
+        first = () if prime else (END,)
+        writing = Writing(join, barred=(START, UNKNOWN), barred_at_first=first, end=END, shown=" ".join(prime))
         written = write_on(trained, options, [START, *vocabulary.encode(prime)], writing)
     else:
         written = _drawn(trained, options, vocabulary, prime)
@@ -260,12 +260,11 @@ def _drawn(trained: Trained, options: GenerateOptions, vocabulary: Vocabulary, p
         label=label_number(trained, options.label),
     )
     firsts, others = draw(options.count, prime=vocabulary.encode(prime)), draw(options.count * (options.lines - 1))
-    drafts = []
-    for number, first in enumerate(firsts):
+    join, drafts = partial(joined_words, trained, begun=bool(prime)), [Draft() for _ in firsts]
+    for number, (draft, first) in enumerate(zip(drafts, firsts, strict=True)):
         poem = [first[len(prime) :], *others[number :: options.count]]
-        tokens = [token for line in poem for token in (*line, END)]
-        pieces = before_stop(joined_words(trained, tokens[:-1], begun=bool(prime)), options.stop)
-        drafts.append(Draft([" ".join(prime), *pieces], tokens))
+        *tokens, _ = (token for line in poem for token in (*line, END))
+        draft.pieces = [" ".join(prime), *draft.written(tokens, join, options.stop)]
     return Written(drafts, options.drawn_seed, remark=f"seed {options.drawn_seed}")
 
 

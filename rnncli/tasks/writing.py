@@ -107,7 +107,7 @@ class Draft:
     """One text that was written, whole once its pieces are taken."""
 
     pieces: list[str] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)  # those that are shown; without what it begins with
     log_probability: float | None = None  # nats, of what beam search found
     score: float | None = None  # the same by its length
 
@@ -125,6 +125,15 @@ class Draft:
     def heading(self) -> str:
         """How likely it is, in words."""
         return "" if self.score is None else f": log-probability {self.log_probability:.4f}, {self.score:.4f} a token"
+
+    def written(self, tokens: Iterable[int], join: Join, stop: str | None) -> Iterator[str]:
+        """The text of tokens up to where `stop` begins, as they come; those of which all is shown are kept."""
+        letters = 0
+        for piece in before_stop(join(_kept(tokens, self.tokens)), stop):
+            letters += len(piece)
+            yield piece
+        if stop is not None:
+            del self.tokens[_count_shown(self.tokens, join, letters) :]
 
 
 @dataclass
@@ -213,12 +222,13 @@ def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], wr
     drafts, remark = [Draft() for _ in range(options.count)], f"seed {options.drawn_seed}"
     if options.count == 1:
         tokens = (token for ((_, token),) in steps)
-        pieces = chain(shown, before_stop(writing.join(_kept(tokens, drafts[0].tokens)), options.stop))
+        pieces = chain(shown, drafts[0].written(tokens, writing.join, options.stop))
         return Written(drafts, options.drawn_seed, stream=_kept(pieces, drafts[0].pieces), remark=remark)
+    texts = [list[int]() for _ in drafts]
     for number, token in chain.from_iterable(steps):
-        drafts[number].tokens.append(token)
-    for draft in drafts:
-        draft.pieces = [*shown, *before_stop(writing.join(draft.tokens), options.stop)]
+        texts[number].append(token)
+    for draft, text in zip(drafts, texts, strict=True):
+        draft.pieces = [*shown, *draft.written(text, writing.join, options.stop)]
     return Written(drafts, options.drawn_seed, remark=remark)
 
 
@@ -236,14 +246,15 @@ def _searched(trained: Trained, options: WritingOptions, prime: Sequence[int], w
         width=options.beam,
         longest=options.length,
         barred=writing.barred,
+        barred_at_first=writing.barred_at_first,
         no_repeat=options.no_repeat,
         past=prime,
         device=next(model.parameters()).device,
     )
-    return [
-        Draft([writing.shown, *before_stop(writing.join(each.tokens), options.stop)], *each[:3])
-        for each in found[: options.nbest]
-    ]
+    drafts = [Draft(log_probability=each.log_probability, score=each.score) for each in found[: options.nbest]]
+    for draft, each in zip(drafts, found, strict=False):
+        draft.pieces = [writing.shown, *draft.written(each.tokens, writing.join, options.stop)]
+    return drafts
 
 
 def before_stop(pieces: Iterable[str], stop: str | None) -> Iterator[str]:
@@ -268,6 +279,17 @@ def before_stop(pieces: Iterable[str], stop: str | None) -> Iterator[str]:
 def _has(stop: str | None, tokens: Sequence[int], join: Join) -> bool:
     """Whether the last of some tokens may have ended the text to stop before: each is a byte of text at least."""
     return stop is not None and stop in "".join(join(tokens[-4 * len(stop) - 4 :]))
+
+
+def _count_shown(tokens: Sequence[int], join: Join, letters: int) -> int:
+    """How many of some tokens are whole within so many letters of their text, from its beginning."""
+    size, whole, taken = 0, 0, list[int]()
+    for piece in join(_kept(tokens, taken)):
+        size += len(piece)
+        if size > letters:
+            return whole
+        whole = len(taken)
+    return len(tokens)
 
 
 def _kept(things: Iterable[T], kept: list[T]) -> Iterator[T]:

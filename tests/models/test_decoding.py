@@ -236,6 +236,18 @@ def test_a_beam_as_wide_as_all_there_is_finds_the_best_of_all(power: float) -> N
     assert all(each.ended == (len(each.tokens) < 4) for each in found)
 
 
+def test_no_sequence_of_a_beam_begins_with_what_is_barred_at_first() -> None:
+    """All others are found as before: END is barred at the first step alone."""
+    model, options = tiny_model(), {"start": START, "end": END, "width": 1000, "longest": 4}
+    with torch.no_grad():
+        free, guarded = (
+            beam_search(model.stepper(), model.initial_states(1), **options, barred_at_first=first)
+            for first in ((), (END, 3))
+        )
+    assert [each.tokens for each in guarded] == [e.tokens for e in free if e.tokens and e.tokens[0] != 3]
+    assert any(END not in each.tokens and each.ended for each in guarded)
+
+
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_a_narrow_beam_keeps_the_likeliest_at_every_step(width: int) -> None:
     """Against a loop over whole sequences, each scored from its start."""

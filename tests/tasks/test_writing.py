@@ -101,6 +101,30 @@ def test_a_text_ends_before_the_one_to_stop_at(trained: Trained) -> None:
     assert write(trained, length=60, temperature=0.3, stop="never there").texts == whole.texts
 
 
+def test_tokens_are_counted_that_are_shown(trained: Trained) -> None:
+    """Each is a letter in char-lm, and elsewhere a word or a line's end."""
+
+    def tokens_of(text: str) -> int:
+        return len(text) if trained.task == "char-lm" else len(re.findall(r"\w+|\n", text))
+
+    options: dict[str, Any] = {"length": 60, "temperature": 0.3}
+    for more in ({}, {"count": 6}):
+        for stop in (" of", "f the", "never there"):
+            for draft in write(trained, **options, **more, stop=stop).drafts:
+                text = draft.text
+                assert draft.facts["tokens"] == len(draft.tokens)
+                half = stop == "f the" and trained.task != "char-lm" and re.search(r"\bo$", text)
+                assert len(draft.tokens) == tokens_of(text) - bool(half)  # a word that is cut is not counted
+    (found,) = write(trained, seed=None, beam=3, length=20, stop=" of").drafts
+    assert len(found.tokens) == tokens_of(found.text)
+
+
+def test_a_search_begins_no_text_with_its_end(trained: Trained) -> None:
+    texts = write(trained, seed=None, beam=200, nbest=200, length=2).texts
+    assert len(texts) > 5
+    assert all(text.strip() or trained.task == "char-lm" for text in texts)
+
+
 def test_a_search_shows_its_best_and_is_certain(trained: Trained) -> None:
     found = write(trained, seed=None, beam=6, nbest=4, prime="the ")
     again = write(trained, seed=None, beam=6, nbest=4, prime="the ")
