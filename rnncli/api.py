@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rnncli.tasks.poetry_classify import Classified
     from rnncli.tasks.scoring import Scored
     from rnncli.tasks.tag import Tagged
+    from rnncli.tasks.translate import Translation
 
 Options = TypeVar("Options")
 
@@ -68,6 +69,14 @@ class Model(Trained):
     def tag(self, texts: str | Sequence[str]) -> "list[list[Tagged]]":
         """A label for every word of each text; raises RnnError for one without words."""
         found: list[list[Tagged]] = self._do("tag", {"texts": texts})
+        return found
+
+    def translate(
+        self, texts: str | Sequence[str], *, beam: int = 5, nbest: int = 1, length_power: float = 1.0
+    ) -> "list[list[Translation]]":
+        """The `nbest` best translations of each text; raises UsageError for more of them than `beam` hypotheses."""
+        given = {"texts": texts, "beam": beam, "nbest": nbest, "length_power": length_power}
+        found: list[list[Translation]] = self._do("translate", given)
         return found
 
     def evaluate(self, **options: Any) -> dict[str, Any]:

@@ -57,6 +57,28 @@ def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Pa
     return _save(figure, path)
 
 
+def draw_attention(
+    source: Sequence[str], target: Sequence[str], weights: Sequence[Sequence[float]], path: Path
+) -> Path:
+    """Draw how much each target token looked at each source token as a PNG, the darker the more; returns its path.
+
+    Raises RnnError where no picture can be written.
+    """
+    plt = _pyplot()
+    across, down = ([token.strip().replace("$", r"\$") or "␣" for token in side] for side in (source, target))
+    size = (2.5 + 0.4 * len(across), 2 + 0.34 * len(down))
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    picture = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    slanted = any(len(token) > 2 for token in across[:-1])  # END is in its place
+    axes.set_xticks(range(len(across)), across, rotation=45 if slanted else 0, ha="left" if slanted else "center")
+    axes.set_yticks(range(len(down)), down)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set(xlabel="source", ylabel="translation, token by token")
+    figure.colorbar(picture, label="share of the attention")
+    return _save(figure, path)
+
+
 def draw_words(words: Sequence[str], points: Sequence[Sequence[float]], path: Path, *, title: str) -> Path:
     """Draw words at their points of a plane, each label where it covers the least, as a PNG; returns its path.
 

@@ -16,6 +16,7 @@ NAMES = (
     "score",
     "classify",
     "tag",
+    "translate",
     "analogy",
     "embeddings",
     "evaluate",

@@ -26,10 +26,10 @@ verb = typer.Typer(
 
 
 def _verb(task: Task) -> Callable[..., None]:
-    def evaluate(flags: Flags, source: str | None, as_json: bool, baselines: bool = False) -> None:
+    def evaluate(flags: Flags, model: str | None, as_json: bool, baselines: bool = False) -> None:
         options = task.evaluate.Options(**flags)
         check_limits(options)
-        trained = load_model(source, task.name)
+        trained = load_model(model, task.name)
         corpus = task.evaluate.corpus(trained, options)
         note(f"from {trained.source}, on {corpus}")
         began = time.perf_counter()
@@ -47,16 +47,18 @@ def _verb(task: Task) -> Callable[..., None]:
             others = dict(list(rows.items())[1:])
             print_json({**facts, "seconds": seconds, "metrics": metrics, "baselines": others})
             return
-        names = [name for name in metrics if name != "confusion"]
+        names = [name for name, value in metrics.items() if not isinstance(value, dict)]
         print_table(
             ["model", *(name.replace("_", " ") for name in names)],
-            [[model, *(values.get(name) for name in names)] for model, values in rows.items()],
+            [[label, *(values.get(name) for name in names)] for label, values in rows.items()],
         )
+        for signature in metrics.get("signatures", {}).values():
+            print(signature)
         if "confusion" in metrics:
             _show_confusion(metrics["confusion"], getattr(options, "picture", None))
 
     evaluate.__doc__ = f"Measure a model of {task.name}."
-    common: dict[str, Any] = {"source": (From, None), "as_json": (AsJson, False)}
+    common: dict[str, Any] = {"model": (From, None), "as_json": (AsJson, False)}
     if task.name in BASELINES:
         flag = typer.Option("--baselines", help="Measure simple models beside it.")
         common["baselines"] = (Annotated[bool, flag], False)

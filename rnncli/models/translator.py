@@ -1,0 +1,149 @@
+"""From one sequence to another: an encoder, a decoder that starts from its last states, and attention between them.
+
+Shapes: S source steps, T target steps, B batch, D embedding, M hidden, E features of a source step, V vocabulary.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rnncli.data.pairs import Pair
+from rnncli.kernels.scan import padding_mask
+from rnncli.models.attention import Attention
+from rnncli.models.dropout import LockedDropout, WordDropout
+from rnncli.models.language_model import Dropouts
+from rnncli.models.readout import FullSoftmax
+from rnncli.models.stack import Stack, StackShape, States
+from rnncli.models.stepper import advance
+
+
+class Encoded(NamedTuple):
+    """What a decoder knows of sources: every step of them, batch first, and where to start from."""
+
+    memory: Tensor  # (B, S, E)
+    keys: Tensor  # (B, S, A)
+    padding: Tensor  # (B, S), True past a source's end
+    states: States  # of the decoder
+
+    def only_first(self, rows: int) -> "Encoded":
+        """The first source, `rows` times over, without its states: what hangs on no hypothesis."""
+        memory, keys, padding = (each[:1].expand(rows, *each.shape[1:]) for each in self[:3])
+        return Encoded(memory, keys, padding, [])
+
+
+class Translator(nn.Module):
+    """Predicts a target token by token from all of a source (Sutskever et al. 2014; Luong et al. 2015).
+
+    Encoder: m_s = [forward_s; backward_s] of its top layer. Decoder: every layer's first state is tanh(W s + b) of the
+    last states s, both directions', of the encoder's layer; h_t is its top output, c_t what `Attention` sees for it;
+    h~_t = tanh(Wc [c_t; h_t]), without attention tanh(Wc h_t); p(y_t) = softmax(h~_t Wo' + bo). The context is not fed
+    into the cell, so that the decoder is one scan. One embedding serves source and target; `tied`, Wo too (Press and
+    Wolf 2017). Raises UsageError as `Stack`.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        embedding_size: int,
+        shape: StackShape,
+        *,
+        attention: str = "general",
+        bidirectional: bool = True,
+        dropouts: Dropouts | None = None,
+        tied: bool = False,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        dropouts = dropouts or Dropouts()
+        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        self.forgetful = nn.Sequential(WordDropout(dropouts.word), LockedDropout(dropouts.embedding))
+        self.encoder = Stack(embedding_size, replace(shape, bidirectional=bidirectional), backend)
+        self.decoder = Stack(embedding_size, replace(shape, learn_h0=False), backend)
+        M, E = self.decoder.output_size, self.encoder.output_size
+        self.attention = None if attention == "none" else Attention(attention, M, E, self.encoder.directions)
+        self.starts = nn.ModuleList(
+            nn.Linear(self.encoder.directions * size, size) for size in shape.hidden for _ in self._fields()
+        )
+        self.joint = nn.Linear(M + E if self.attention else M, embedding_size, bias=False)
+        self.dropout = LockedDropout(dropouts.output)
+        self.bridge = nn.Identity()
+        self.weight = None if tied else nn.Parameter(torch.empty(vocabulary_size, embedding_size).normal_(std=0.1))
+        self.bias = nn.Parameter(torch.zeros(vocabulary_size))
+
+    def _fields(self) -> tuple[str, ...]:
+        fields: tuple[str, ...] = self.decoder.cells[0].state_fields  # type: ignore[assignment]
+        return fields
+
+    @property
+    def stack(self) -> Stack:
+        """The decoder's cells; the encoder's are of the same kind."""
+        return self.decoder
+
+    @property
+    def readout(self) -> FullSoftmax:
+        """What scores words by the features: their logits, their loss, how good they are."""
+        return FullSoftmax(self.embedding.weight if self.weight is None else self.weight, self.bias)
+
+    def encode(self, source: Tensor, lengths: Tensor) -> Encoded:
+        """Read sources (S, B) of those lengths (B,), which lie on the CPU."""
+        memory, last = self.encoder(self.forgetful(self.embedding(source)), None, lengths)
+        memory = memory.transpose(0, 1)
+        padding = padding_mask(len(source), lengths).t().to(memory.device)
+        keys = self.attention.keys(memory) if self.attention else memory
+        both = self.encoder.directions
+        layers = [last[place : place + both] for place in range(0, len(last), both)]
+        values = [torch.cat(parts, dim=-1) for layer in layers for parts in zip(*layer, strict=True)]
+        starts = iter(torch.tanh(start(value)) for start, value in zip(self.starts, values, strict=True))
+        states = [type(state)(*(next(starts) for _ in state)) for state in last[::both]]
+        return Encoded(memory, keys, padding, states)
+
+    def outputs(
+        self, pair: Pair, states: None = None, lengths: None = None, labels: None = None
+    ) -> tuple[Tensor, None]:
+        """h~ (T, B, D) of every target step, before dropout; nothing is carried over to another batch."""
+        del states, lengths, labels
+        encoded = self.encode(pair.source, pair.lengths)
+        h, _ = self.decoder(self.forgetful(self.embedding(pair.target)), encoded.states)
+        return self._joined(h.transpose(0, 1), encoded)[0].transpose(0, 1), None
+
+    def features(
+        self, pair: Pair, states: None = None, lengths: None = None, labels: None = None
+    ) -> tuple[Tensor, None]:
+        """What the `readout` scores words by, (T, B, D)."""
+        h, _ = self.outputs(pair, states, lengths, labels)
+        return self.dropout(h), None
+
+    def forward(self, pair: Pair) -> Tensor:
+        """Score what follows each of the target's tokens (T, B): logits (T, B, V)."""
+        return self.readout.logits(self.features(pair)[0])
+
+    def weights(self, pair: Pair) -> Tensor | None:
+        """How much each target step looks at each source step, (B, T, S); None without attention."""
+        encoded = self.encode(pair.source, pair.lengths)
+        h, _ = self.decoder(self.embedding(pair.target), encoded.states)
+        return self._joined(h.transpose(0, 1), encoded)[1]
+
+    def step(self, encoded: Encoded, tokens: Tensor, states: States) -> tuple[Tensor, States]:
+        """Score what follows the tokens (B,) of as many targets of one source: logits (B, V), and the states after."""
+        cells = list(self.decoder.cells)
+        after = advance(cells, cells[0].project(self.embedding(tokens)), states)  # type: ignore[operator]
+        h, _ = self._joined(after[-1][0][:, None], encoded.only_first(len(tokens)))
+        return self.readout.logits(h[:, 0]), after
+
+    def _joined(self, h: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
+        """h~ (B, T, D) of h (B, T, M), and the weights of the attention."""
+        if self.attention is None:
+            return torch.tanh(self.joint(h)), None
+        context, weights = self.attention(h, encoded.keys, encoded.memory, encoded.padding)
+        return torch.tanh(self.joint(torch.cat([context, h], dim=-1))), weights
+
+    def expect(self, counts: Tensor) -> None:
+        """Start out from how often each token is met in targets, counts (V,)."""
+        self.readout.expect((counts + 0.5) / (counts + 0.5).sum())
+
+    def initial_states(self, batch: int) -> States:
+        """The states that a decoder without a source would start from."""
+        return self.decoder.initial_states(batch)

@@ -1,0 +1,330 @@
+"""translate: one sentence in, another out, by an encoder, a decoder and attention between them."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from rnncli.data.corpora import available, lasting
+from rnncli.data.tokenizers import KINDS, units_of
+from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
+from rnncli.errors import RnnError, UsageError
+from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.given import GivenTexts
+from rnncli.tasks.language import LanguageSettings
+from rnncli.training.settings import option, retuned
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnncli.data.pairs import Given, Lines, Paired, SentencePairs
+    from rnncli.training.experiment import Experiment, Metrics
+
+ATTENTIONS = ("none", "additive", "dot", "general")
+
+SENTENCES = {
+    "tokens": "bpe",
+    "vocab_size": 8_000,
+    "lowercase": True,
+    "embedding": 256,
+    "hidden": "512",
+    "embedding_dropout": 0.3,
+    "output_dropout": 0.3,
+    "label_smoothing": 0.1,
+    "epochs": 12,
+    "batch_size": 96,
+    "lr": 1e-2,
+    "average": 0.995,
+}
+"""For some ten thousand pairs of sentences."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslateConfig(LanguageSettings):
+    """Settings of translate; the defaults are for dates."""
+
+    panel: ClassVar[str] = "Pairs"
+    truncates: ClassVar[bool] = False
+
+    corpus: tuple[str, ...] = option(
+        (), "dates, multi30k, or a file: a sentence, a tab, its translation.", suggest=("dates", "multi30k")
+    )
+    pair: str = option("de-en", "Languages of multi30k, from-to: en, de, fr.")
+    source: str | None = option(None, "A file with a sentence a line, instead of --corpus.")
+    target: str | None = option(None, "The translations of --source, line by line.")
+    valid_source: str | None = option(None, "Sentences to validate on.")
+    valid_target: str | None = option(None, "The translations of --valid-source.")
+    hold_out: float = option(0.1, "Share held out to validate, and again to test, of one file.", above=0, most=0.3)
+    tokens: str = option("char", "What is read one by one.", choices=KINDS, shape=True)
+    vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
+    lowercase: bool = option(False, "Read and write lower case alone.", shape=True)
+    attention: str = option("general", "How the decoder looks at the source.", choices=ATTENTIONS, shape=True)
+    bidirectional: bool = option(True, "Read the source in both directions.", shape=True)
+    tied: bool = retuned(LanguageSettings, "tied", True)
+    cell: str = retuned(RecurrentSettings, "cell", "lstm:none")
+    hidden: str = retuned(RecurrentSettings, "hidden", "128")
+    epochs: int = retuned(RecurrentSettings, "epochs", 3)
+    batch_size: int = retuned(RecurrentSettings, "batch_size", 64)
+    optimizer: str = retuned(RecurrentSettings, "optimizer", "muon")
+    lr: float = retuned(RecurrentSettings, "lr", 1e-2)
+    beta2: float = retuned(RecurrentSettings, "beta2", 0.99)
+    schedule: str = retuned(RecurrentSettings, "schedule", "cosine")
+    warmup: float = retuned(RecurrentSettings, "warmup", 0.05)
+
+    @property
+    def given(self) -> "Given":
+        """What to learn from."""
+        from rnncli.data.pairs import Given
+
+        return Given(self.corpus, self.pair, self.source, self.target, self.valid_source, self.valid_target)
+
+
+def settle(config: TranslateConfig) -> TranslateConfig:
+    """Where nothing is named: Multi30k where `data/` has it, else dates."""
+    default = () if config.source or config.target else ("multi30k",) if available("multi30k") else ("dates",)
+    names = ("source", "target", "valid_source", "valid_target")
+    files: dict[str, Any] = {name: lasting(value) for name in names if (value := getattr(config, name))}
+    return replace(config, corpus=tuple(map(lasting, config.corpus)) or default, **files)
+
+
+def implied_preset(flags: Mapping[str, Any]) -> str | None:
+    """Sentences have a recipe of their own; dates, and whatever else, the default."""
+    named = flags.get("corpus")
+    if flags.get("source") or (named and "multi30k" in named):
+        return "sentences"
+    return None if named or not available("multi30k") else "sentences"
+
+
+def build(config: TranslateConfig, device: str) -> "Experiment":
+    """Read the pairs, number their tokens, and make a fresh model."""
+    import torch
+
+    from rnncli.data.pairs import read_paired
+    from rnncli.training.experiment import Experiment
+    from rnncli.training.metrics import prediction_metrics
+
+    data = read_paired(config.given, config.hold_out)
+    payload = {"corpus": data.name, "fingerprint": data.fingerprint, **_numbering(config, data)}
+    training = encode(config, payload, data.training, device)
+    validation = encode(config, payload, data.validation, device)
+    model: Any = build_model(config, payload).to(device)
+    counts = torch.zeros(len(payload["vocabulary"]), device=device)
+    counts[: len(training.counts)] += training.counts
+    model.expect(counts)
+    return Experiment(
+        model=model,
+        batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
+        batches_per_epoch=-(-len(data.training) // config.batch_size),
+        about=_about(data, len(payload["vocabulary"])),
+        loss=config.loss,
+        validate=lambda model: prediction_metrics(model, validation.in_order(256)),
+        payload=payload,
+    )
+
+
+def _about(data: "Paired", known: int) -> str:
+    tested = f"{len(data.test):,} to test on" if data.test else "none to test on"
+    return (
+        f"{data.name}: {len(data.training):,} pairs to learn, {len(data.validation):,} held out, {tested}, "
+        f"{known:,} tokens"
+    )
+
+
+def _numbering(config: TranslateConfig, data: "Paired") -> dict[str, Any]:
+    """How both languages are taken apart, by one vocabulary."""
+    from rnncli.data.bpe import DEFAULT_SIZE, bpe_tokens, learn_bpe
+
+    texts = [prepared(config, text) for pair in data.training for text in pair]
+    if config.tokens == "bpe":
+        learned = learn_bpe(texts, config.vocab_size or DEFAULT_SIZE)
+        vocabulary = Vocabulary.of([bpe_tokens(learned)])
+        return {"tokenizer": "bpe", "bpe": learned, "vocabulary": list(vocabulary.tokens)}
+    split = units_of({"tokenizer": config.tokens}).split
+    seen = Counter(token for text in texts for token in split(text))
+    return {"tokenizer": config.tokens, "vocabulary": list(Vocabulary.counted(seen, 1, config.vocab_size).tokens)}
+
+
+def prepared(config: TranslateConfig, text: str) -> str:
+    """A sentence as it is taken apart: but for letters a blank is before it, so that its first word is as any other."""
+    blank = " " if config.tokens in ("bpe", "word") else ""
+    return blank + (text.lower() if config.lowercase else text)
+
+
+def encode(config: TranslateConfig, payload: Mapping[str, Any], pairs: "Lines", device: str) -> "SentencePairs":
+    """Pairs by number."""
+    import torch
+
+    from rnncli.data.pairs import SentencePairs
+
+    split, vocabulary = units_of(payload).split, Vocabulary(tuple(payload["vocabulary"]))
+    numbers = [tuple(vocabulary.encode(split(prepared(config, text))) for text in pair) for pair in pairs]
+    return SentencePairs.of([(source, target) for source, target in numbers], torch.device(device))
+
+
+def build_model(config: TranslateConfig, payload: Mapping[str, Any]) -> "nn.Module":
+    """An untrained translator over the payload's vocabulary."""
+    from rnncli.models.translator import Translator
+
+    return Translator(
+        len(payload["vocabulary"]),
+        config.embedding,
+        config.shape,
+        attention=config.attention,
+        bidirectional=config.bidirectional,
+        dropouts=config.dropouts,
+        tied=config.tied,
+        backend=config.backend,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How a translation is sought."""
+
+    beam: int = option(5, "Hypotheses that are kept at each step; 1: greedy.", least=1, most=1_000)
+    length_power: float = option(1.0, "Log-probabilities are divided by length to this power.", least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslateOptions(GivenTexts, SearchOptions):
+    """What to translate, and how."""
+
+    nbest: int = option(1, "Translations of each sentence.", least=1)
+    attention: str | None = option(None, "Draw what each token looked at, of one sentence, as a PNG.")
+
+
+class Translation(NamedTuple):
+    """A translation, and what it hangs on."""
+
+    text: str
+    log_probability: float  # nats
+    score: float  # by length
+    tokens: list[str]  # END last
+    source_tokens: list[str]  # END last
+    attention: list[list[float]]  # of each token on each source token; empty without attention
+
+
+def translate(trained: Trained, options: TranslateOptions) -> list[list[Translation]]:
+    """The best translations of each text, best first; raises UsageError for what makes no sense."""
+    if options.nbest > options.beam:
+        raise UsageError(f"--nbest {options.nbest} needs as many hypotheses: --beam {options.nbest}, or more")
+    if options.attention and len(options.spaced) > 1:
+        raise UsageError("--attention draws one sentence: give one text")
+    if options.attention and trained.config.attention == "none":
+        raise UsageError(f"{trained.source} has no attention to draw: it was trained with --attention none")
+    return [best_translations(trained, text, options)[: options.nbest] for text in options.spaced]
+
+
+def best_translations(trained: Trained, text: str, options: SearchOptions) -> list[Translation]:
+    """Translate one sentence; what is UNKNOWN is copied from where the decoder looked."""
+    import torch
+
+    from rnncli.data.pairs import Pair
+    from rnncli.kernels.products import small_products
+    from rnncli.models.decoding import beam_search
+
+    model: Any = trained.model
+    vocabulary, units = Vocabulary(tuple(trained.payload["vocabulary"])), units_of(trained.payload)
+    split = units.split(prepared(trained.config, text))
+    numbers = torch.tensor([*vocabulary.encode(split), END])[:, None]
+    lengths = torch.tensor([len(numbers)])
+    with torch.inference_mode(), small_products():
+        encoded = model.encode(numbers, lengths)
+        found = beam_search(
+            partial(model.step, encoded),
+            encoded.states,
+            start=START,
+            end=END,
+            width=options.beam,
+            longest=2 * len(numbers) + 20,
+            length_power=options.length_power,
+            barred=(START,) if trained.config.attention != "none" else (START, UNKNOWN),
+        )
+        translations = []
+        for each in found:
+            weights = model.weights(Pair(numbers, lengths, torch.tensor([START, *each.tokens])[:, None]))
+            looked = [] if weights is None else weights[0].tolist()
+            copied = [] if weights is None else weights[0, :, :-1].argmax(-1).tolist()
+            tokens = vocabulary.decode(each.tokens)
+            written = [
+                split[copied[place]] if number == UNKNOWN else token
+                for place, (number, token) in enumerate(zip(each.tokens, tokens, strict=True))
+            ]
+            shown, read = ([*map(units.shown, part), SPECIALS[END]] for part in (written, split))
+            joined = "".join(units.join(written)).strip()
+            translations.append(Translation(joined, each.log_probability, each.score, shown, read, looked))
+    return translations
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(SearchOptions):
+    """What to measure on, and how translations are sought."""
+
+    split: str = option("test", "The part of what it learned from to measure on.", choices=("test", "validation"))
+    corpus: tuple[str, ...] = option((), "Measure on this file: a sentence, a tab, its translation.")
+    source: str | None = option(None, "Measure on a file with a sentence a line.")
+    target: str | None = option(None, "The translations of --source, line by line.")
+
+
+def asked(trained: Trained, options: EvaluateOptions) -> "Lines":
+    """The pairs to measure on; raises UsageError where there are none, or where what was learned from has changed."""
+    from rnncli.data.pairs import Given, read_paired, read_pairs
+
+    if options.corpus or options.source or options.target:
+        return read_pairs(Given(options.corpus, "", options.source, options.target))[0]
+    trained.check_readable()
+    data = read_paired(trained.config.given, trained.config.hold_out)
+    trained.check_unchanged(data.name, data.fingerprint)
+    if options.split == "test" and not data.test:
+        raise UsageError(f"{trained.source} has no pairs to test on: give --source and --target, or --split validation")
+    return data.test if options.split == "test" else data.validation
+
+
+def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
+    """Loss, accuracy and perplexity of the right translations; BLEU, chrF and exact matches of those found."""
+    from rnncli.training.metrics import prediction_metrics
+
+    scorer = _sacrebleu()
+    pairs = asked(trained, options)
+    data = encode(trained.config, trained.payload, pairs, "cpu")
+    metrics: Metrics = prediction_metrics(trained.model, data.in_order(256))
+    found = [best_translations(trained, source, options)[0].text for source, _ in pairs]
+    right = [prepared(trained.config, target).strip() for _, target in pairs]
+    judges = {"bleu": scorer.BLEU(), "chrf": scorer.CHRF()}
+    scores = {name: float(judge.corpus_score(found, [right]).score) for name, judge in judges.items()}
+    exact = sum(one == other for one, other in zip(found, right, strict=True)) / len(pairs)
+    signatures = {name: str(judge.get_signature()) for name, judge in judges.items()}
+    return {**metrics, **scores, "exact_match": exact, "sentences": len(pairs), "signatures": signatures}
+
+
+def _sacrebleu() -> Any:
+    try:
+        import sacrebleu.metrics
+    except ImportError:
+        raise RnnError("BLEU needs a library that is not here: pip install 'rnncli[translate]'") from None
+    return sacrebleu.metrics
+
+
+def evaluated(trained: Trained, options: EvaluateOptions) -> str:
+    """What `evaluate` measures on, in words."""
+    if options.source:
+        return Path(options.source).name
+    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, {options.split}"
+
+
+TASK = Task(
+    name="translate",
+    summary="Learn to translate sentences, or dates into ISO 8601.",
+    Config=TranslateConfig,
+    settle=settle,
+    build=build,
+    build_model=build_model,
+    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate translate --beam 5", corpus=evaluated),
+    presets={"sentences": SENTENCES},
+    implied_preset=implied_preset,
+    uses={
+        "translate": Action(TranslateOptions, translate, 'rnn translate "the third of march, nineteen eighty-seven"')
+    },
+)

@@ -1,0 +1,147 @@
+"""translate: what is read, what is refused, and what is measured, as sacrebleu and a user would have it."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import sacrebleu
+import torch
+
+from rnncli.api import Training, load
+from rnncli.data.corpora import load_corpus
+from rnncli.data.pairs import Given, read_paired
+from rnncli.errors import UsageError
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import resolve
+
+QUICK = (
+    "--hidden 24 --embedding 12 --tokens word --vocab-size 0 --epochs 40 --batch-size 4 "
+    "--embedding-dropout 0 --output-dropout 0 --average 0 --label-smoothing 0"
+)
+WORDS = {"ein": "a", "kein": "no", "hund": "dog", "mann": "man", "vogel": "bird", "läuft": "runs", "singt": "sings"}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Forty sentences of three words, and their translations."""
+    german = [f"{a} {b} {c}" for a in ("ein", "kein") for b in ("hund", "mann", "vogel") for c in ("läuft", "singt")]
+    german = (german * 4)[:40]
+    english = [" ".join(WORDS[word] for word in line.split()) for line in german]
+    (tmp_path / "de").write_text("\n".join(german) + "\n")
+    (tmp_path / "en.gz").write_bytes(gzip.compress(("\n".join(english) + "\n").encode()))
+    (tmp_path / "both.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in zip(german, english, strict=True)))
+    return tmp_path
+
+
+@pytest.fixture
+def interpreter(rnn, files: Path):
+    """The command line, with a small translator at hand."""
+    ran = rnn(f"train translate --source {files}/de --target {files}/en.gz {QUICK} --name mine")
+    assert ran.code == 0, ran.err
+    return rnn
+
+
+def test_it_translates_and_is_measured_as_by_sacrebleu(interpreter, files: Path, home: Path) -> None:
+    assert interpreter("translate 'kein vogel singt'").out == "no bird sings\n"
+    told = json.loads(interpreter("evaluate translate --json").out)["metrics"]
+    model = load("mine")
+    pairs = read_paired(model.config.given, model.config.hold_out).test
+    found = [best.text for (best,) in model.translate([source for source, _ in pairs])]
+    assert told["bleu"] == pytest.approx(sacrebleu.corpus_bleu(found, [[target for _, target in pairs]]).score)
+    assert told["exact_match"] == sum(a == b for a, (_, b) in zip(found, pairs, strict=True)) / len(pairs)
+    assert told["signatures"]["bleu"].startswith("nrefs:1|case:mixed")
+    assert (
+        json.loads(interpreter(f"evaluate translate --corpus {files}/both.tsv --json").out)["metrics"]["sentences"]
+        == 40
+    )
+
+
+def test_nbest_file_attention_and_json(interpreter, tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text("ein hund läuft\n\nkein mann singt\n")
+    ran = interpreter(f"translate --file {tmp_path}/lines --nbest 2 --json")
+    told = json.loads(ran.out)["sentences"]
+    assert [each["text"] for each in told] == ["ein hund läuft", "kein mann singt"]
+    for each in told:
+        scores = [translation["score"] for translation in each["translations"]]
+        assert len(scores) == 2
+        assert scores == sorted(scores, reverse=True)
+        best = each["translations"][0]
+        assert [len(row) for row in best["attention"]] == [len(best["source_tokens"])] * len(best["tokens"])
+        assert all(sum(row) == pytest.approx(1) for row in best["attention"])
+    assert interpreter(f"translate 'ein hund läuft' --attention {tmp_path}/a.png").code == 0
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_unknown_word_is_copied_from_where_the_decoder_looked(interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load("mine")
+    net = model.model
+
+    def unknown_first(encoded, tokens, states):
+        logits = torch.full((len(tokens), len(model.payload["vocabulary"])), -9.0)
+        logits[:, 2] = torch.where(tokens == 0, 9.0, -9.0)
+        logits[:, 1] = torch.where(tokens == 2, 9.0, -9.0)
+        return logits, states
+
+    monkeypatch.setattr(net, "step", unknown_first)
+    monkeypatch.setattr(net, "weights", lambda pair: torch.tensor([[[0.1, 0.8, 0.05, 0.05]] * 2]))
+    ((best,),) = model.translate("ein zebra läuft", beam=1)
+    assert (best.text, best.tokens) == ("zebra", [" zebra", "<end>"])
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--source {0}/de", "--source and --target belong together"),
+        ("--source {0}/de --target {0}/short", "has 40 lines and"),
+        ("--source {0}/gap --target {0}/short", "gap, line 2 is empty"),
+        ("--source {0}/latin --target {0}/short", "is not UTF-8 text"),
+        ("--source {0}/de --target {0}/nowhere", "nowhere does not exist"),
+        ("--corpus {0}/de", "line 1: a sentence, a tab and its translation are wanted"),
+        ("--corpus dates --corpus hillside", "translate learns from one --corpus"),
+        ("--corpus dates --source {0}/de --target {0}/de", "give --corpus, or --source and --target, not both"),
+        ("--corpus multi30k --pair de-xx", "--pair 'de-xx': multi30k has en, de, fr"),
+        ("--corpus multi30k", "multi30k is not here: run `rnn data get multi30k`"),
+        ("--source {0}/de --target {0}/de --valid-source {0}/de", "--valid-source and --valid-target belong together"),
+        ("--corpus dates --attention soft", "--attention must be one of"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_one_line(rnn, files: Path, words: str, complaint: str) -> None:
+    (files / "short").write_text("a\nb\n")
+    (files / "gap").write_text("a\n\n")
+    (files / "latin").write_bytes(b"a\nl\xe4uft\n")
+    ran = rnn("train translate --tokens char " + words.format(files))
+    assert ran.code in (1, 2)
+    assert complaint in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_what_makes_no_sense_is_refused(interpreter) -> None:
+    model = load("mine")
+    with pytest.raises(UsageError, match="--nbest 3 needs as many hypotheses"):
+        model.translate("ein hund", beam=2, nbest=3)
+    assert "give one text" in interpreter("translate 'ein hund' 'ein mann' --attention a.png").err
+
+
+def test_validation_files_leave_nothing_to_test_on(rnn, files: Path) -> None:
+    valid = f"--valid-source {files}/de --valid-target {files}/en.gz"
+    assert rnn(f"train translate --source {files}/de --target {files}/en.gz {valid} {QUICK} --max-time 0.1").code == 0
+    assert "no pairs to test on" in rnn("evaluate translate").err
+    assert rnn("evaluate translate --split validation").code == 0
+
+
+@pytest.mark.parametrize("attention", ["none", "additive", "dot"])
+def test_every_attention_trains_and_translates(attention: str, home: Path, files: Path) -> None:
+    flags = {"corpus": (f"{files}/both.tsv",), "hidden": "6", "embedding": 4, "epochs": 1, "attention": attention}
+    training = Training.start("translate", resolve(TASKS["translate"], flags), "mine")
+    training.train(lambda _: None, pytest.fail)
+    assert len(load("mine").translate("ein hund", nbest=2)[0]) == 2
+
+
+def test_multi30k_has_three_parts(home: Path, real_corpora: Path) -> None:
+    (home / "data").symlink_to(real_corpora)
+    data = read_paired(Given(("multi30k",), "de-en"), 0.1)
+    assert [len(part) for part in data[1:]] == [29_000, 1_014, 1_000]
+    assert resolve(TASKS["translate"], {}).__dict__["tokens"] == "bpe"
+    with pytest.raises(UsageError, match="pairs of sentences, not a text"):
+        load_corpus("multi30k")
