@@ -20,6 +20,7 @@ NAMES = (
     "analogy",
     "embeddings",
     "evaluate",
+    "activations",
     "inspect",
     "export",
     "runs",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnncli.cli.options import Flags, command_of, with_stdin
 from rnncli.cli.screen import AsJson, From, load_for, note, print_json
+from rnncli.data.text import visible
 from rnncli.tasks.scoring import EXAMPLE, ScoreOptions
 from rnncli.training.settings import check_limits
 
@@ -18,10 +19,6 @@ SHADES = ((2.0, "green"), (5.0, ""), (8.0, "yellow"), (12.0, "red"), (math.inf, 
 
 MARK = "?"
 """Stands after a token that the model does not know."""
-
-
-JOINER = "\u200d"
-"""Makes one picture of two emoji, and is not seen itself."""
 
 
 def score(flags: Flags, source: str | None, as_json: bool) -> None:
@@ -75,16 +72,6 @@ def _show(ranked: "list[Scored]", each_token: bool) -> None:
         console.print(_legend())
     elif each_token:
         print(f"bits of each token after its colon; {MARK}: the model does not know it")
-
-
-def visible(text: str) -> str:
-    """A text on one line, with a sign for each letter that would not be seen, or would steer the terminal."""
-    if text.isspace() and text.strip(" ") == "":
-        return "␣" * len(text)
-    signs = {"\n": "↵", "\t": "→"}
-    return "".join(
-        c if c.isprintable() or c == JOINER else signs.get(c, c.encode("unicode_escape").decode()) for c in text
-    )
 
 
 def _in_colours(scored: "Scored", figures: str) -> "Text":

@@ -20,6 +20,9 @@ STDIN = "standard input"
 BLOCK = 1 << 20
 """Bytes that are read at a time."""
 
+JOINER = "\u200d"
+"""Makes one picture of two emoji, and is not seen itself."""
+
 _GZIP_MARK = b"\x1f\x8b"
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Control characters that texts hardly hold: all but tab, line feed, form feed, carriage return and escape.
@@ -76,6 +79,20 @@ def joined(texts: Iterable[Iterable[str]]) -> Iterator[str]:
             if begun and begin:
                 yield begin
                 begin, separator = "", "\n"
+
+
+def visible(text: str, keep: str = "") -> str:
+    """A text on one line, with a sign for each letter that would not be seen, or would steer the terminal.
+
+    A blank has one only where there is nothing else; signs in `keep` stay as they are.
+    """
+    if text and not text.strip(" ") and " " not in keep:
+        return "␣" * len(text)
+    signs = {"\n": "↵", "\t": "→"}
+    return "".join(
+        c if c.isprintable() or c == JOINER or c in keep else signs.get(c, c.encode("unicode_escape").decode())
+        for c in text
+    )
 
 
 def read_stdin() -> str:

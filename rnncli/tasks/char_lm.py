@@ -15,6 +15,7 @@ from rnncli.tasks.language import LanguageSettings, language_model
 from rnncli.tasks.scoring import Reading, scorer
 from rnncli.tasks.starting import StartedSettings, known_payload, settle_start, start_from_model
 from rnncli.tasks.voices import known_labels, labels_of, payload_of, voices_option
+from rnncli.tasks.watching import watcher
 from rnncli.tasks.writing import Writing, WritingOptions, Written, write_on
 from rnncli.training.settings import option, retuned
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 SHORTEST = 200
 """Tokens; from fewer nothing can be learned and held out."""
+
+MOST_SHOWN = 100_000
+"""Tokens of what is held out that a net is watched on, where no text is given."""
 
 MOST_JUDGED = 1_000_000
 """Tokens that validation takes of the text to learn from, where nothing is held out."""
@@ -289,6 +293,14 @@ def learned(trained: Trained, instead: str) -> "Iterator[Ids]":
     yield own_text(trained, instead).learned
 
 
+def passage(trained: Trained) -> Iterator[str]:
+    """The lines that training held out, or where it held out none, those it learned; raises as `own_text`."""
+    corpus = own_text(trained, "give --text", only_held_out=True)
+    ids = corpus.held_out if len(corpus.held_out) else own_text(trained, "give --text").learned
+    text = "".join(joined(trained, (number for number in ids[:MOST_SHOWN].tolist() if number != UNKNOWN)))
+    yield from text.split("\n")
+
+
 TASK = Task(
     name="char-lm",
     summary="Learn running text letter by letter, and write more of it.",
@@ -300,6 +312,7 @@ TASK = Task(
     uses={
         "generate": Action(GenerateOptions, write, 'rnn generate char --prime "KING" --temperature 0.7'),
         "score": scorer(reading),
+        "activations": watcher(reading, passage),
     },
     script=Script(learned, joined),
 )

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.data.corpora import lasting
 from rnncli.errors import RnnError, UsageError
-from rnncli.tasks.base import RecurrentSettings
+from rnncli.tasks.base import RecurrentSettings, Trained
+from rnncli.tasks.watching import Passage, Watched, WatchOptions, check_enough, states_of
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -110,6 +111,37 @@ def check_lengths(lines: Sequence[Sequence[str]]) -> None:
 def as_written(text: str, words: Sequence[str]) -> list[str]:
     """Words with the quotation marks that the text has: NLTK's tokenizer makes `` and '' of them."""
     return ['"' if word in ("``", "''") and word not in text else word for word in words]
+
+
+def watch_words(trained: Trained, options: WatchOptions, net: Any, passage: Passage) -> Watched:
+    """Have a net that reads words read a text line by line; raises as `words_of_all`, and for less than two words."""
+    import torch
+
+    from rnncli.data.tagging import tags_of
+
+    lines: list[str] = []
+    words: list[list[str]] = []
+    for line in filter(str.strip, options.read(trained, passage).split("\n")):
+        room = options.tokens - sum(map(len, words))
+        if room <= 0:
+            break
+        lines.append(line)
+        words += [each[:room] for each in words_of_all([line])]
+    shown = [as_written(line, each) for line, each in zip(lines, words, strict=True)]
+    pieces = [
+        f"{' ' * (place > 0)}{word}" + "\n" * (place == len(line) - 1)
+        for line in shown
+        for place, word in enumerate(line)
+    ]
+    check_enough(pieces)
+    tags = tags_of(words) if "tags" in trained.config.features else None
+    features = lexicon_from(trained.payload).encode(words, tags)
+    with torch.inference_mode():
+        read = [net.reader(features.tokens(torch.tensor([row]))) for row in range(len(words))]
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(word for line in shown for word in line))}
+    return Watched(
+        pieces, [numbers[word] for line in shown for word in line], list(numbers), states_of(net.stack, read)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions, check_enough, states_of
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ SAMPLE = 4096
 SAFE_MARGIN = 1.0
 """Nats between the right label and the wrong one that every step of the long strings must keep: then states no longer
 drift, and strings of any length come out right."""
+PARITIES = ("even", "odd")
+"""The labels by number."""
+
 LONG = (256, 1000)
 """Strings and bits of the run's own long validation set."""
 
@@ -207,17 +212,18 @@ class EvaluateOptions:
     seed: int = option(0, "Seed of the random strings.", least=0, most=2**62)
 
 
-def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
+def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
     """Classification rate by the last step, over all strings of a length or over a random sample of them."""
     import torch
 
-    from rnncli.errors import UsageError
+    from rnncli.training.metrics import Confusion
 
     bits = options.bits or trained.config.bits
     feedforward = trained.config.model == "mlp"
     if feedforward and bits != trained.config.bits:
         raise UsageError(f"a feed-forward net takes strings of its own length alone: --bits {trained.config.bits}")
     right = loss = 0.0
+    counts = torch.zeros(2, 2, dtype=torch.long)
     count = options.strings if bits > ALL_BITS else 2**bits
     with torch.inference_mode():
         for part in _evaluation_strings(bits, options):
@@ -225,7 +231,9 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
             metrics = last_step_metrics(logits, targets)
             right += metrics["accuracy"] * len(part)
             loss += metrics["loss"] * len(part)
-    return {"bits": bits, "strings": count, "accuracy": right / count, "loss": loss / count}
+            counts += Confusion.of(PARITIES, targets[-1], logits[-1].argmax(-1)).counts
+    confusion = Confusion(PARITIES, counts).plain
+    return {"bits": bits, "strings": count, "accuracy": right / count, "loss": loss / count, "confusion": confusion}
 
 
 def _evaluation_strings(bits: int, options: EvaluateOptions) -> Iterator["Tensor"]:
@@ -253,6 +261,39 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     return f"{options.bits or trained.config.bits} bits"
 
 
+def passage(_: Trained) -> Iterator[str]:
+    """Random strings of 50 bits, apart from those of any training."""
+    import random
+
+    dice = random.Random(2**40)
+    for _row in range(20):
+        yield "".join(dice.choices("01", k=50))
+
+
+def watch(trained: Trained, options: WatchOptions) -> Watched:
+    """The states after every bit of some strings, a string a line; raises UsageError for anything but bits."""
+    import torch
+
+    if trained.config.model == "mlp":
+        raise UsageError(f"{trained.source} is a feed-forward net, which sees all bits at once: it has no states")
+    strings = options.read(trained, passage).split()
+    strange = next((sign for string in strings for sign in string if sign not in "01"), None)
+    if strange:
+        raise UsageError(f"parity reads strings of 0 and 1, a string a line: {strange!r} is neither")
+    pieces = [bit for string in strings for bit in (*string[:-1], f"{string[-1]}\n")][: options.tokens]
+    check_enough(pieces)
+    lines = [torch.tensor([[int(bit) for bit in line]]) for line in "".join(pieces).split()]
+    batches = [sequences(line) for line in lines]
+    model: Any = trained.model
+    return Watched(
+        pieces,
+        torch.cat(lines, dim=1)[0].tolist(),
+        ("0", "1"),
+        states_of(model.stack, [batch.inputs for batch in batches]),
+        {"the parity so far": torch.cat([batch.targets for batch in batches])[:, 0].tolist()},
+    )
+
+
 TASK = Task(
     name="parity",
     summary="Learn whether the number of ones so far is odd.",
@@ -261,5 +302,6 @@ TASK = Task(
     build_model=build_model,
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate parity --bits 1000", corpus=evaluated),
     presets={"book": BOOK, "foil": FOIL},
+    uses={"activations": Action(WatchOptions, watch, EXAMPLE)},
     implied_preset=lambda flags: "foil" if flags.get("model") == "mlp" else None,
 )

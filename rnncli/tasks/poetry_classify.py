@@ -1,6 +1,6 @@
 """poetry-classify: whose line is it? One label a sequence, measured on folds that hold nothing of what was learned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -18,8 +18,10 @@ from rnncli.tasks.labelling import (
     lexicon_from,
     lexicon_of,
     settled,
+    watch_words,
     words_of_all,
 )
+from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -343,6 +345,14 @@ def group_scores(scores: "Tensor", answers: "Tensor", groups: "Tensor") -> tuple
     )
 
 
+def training_texts(trained: Trained, instead: str = "give --corpus") -> Divided:
+    """What the nets were trained on, read and divided again; raises UsageError where that changed or cannot be."""
+    trained.check_readable(instead)
+    found = divide(trained.config)
+    trained.check_unchanged(found.data.name, found.data.fingerprint, instead)
+    return found
+
+
 def evaluation(trained: Trained, options: LabelledOptions) -> Divided:
     """The texts to measure on; raises UsageError where those of the training changed, or have other labels."""
     config: ClassifyConfig = trained.config
@@ -354,10 +364,7 @@ def evaluation(trained: Trained, options: LabelledOptions) -> Divided:
             known = ", ".join(trained.payload["classes"])
             raise UsageError(f"{trained.source} knows the labels {known}, not {min(strange)}: NAME=FILE gives a label")
         return found._replace(classes=list(trained.payload["classes"]))
-    trained.check_readable()
-    found = divide(config)
-    trained.check_unchanged(found.data.name, found.data.fingerprint)
-    return found
+    return training_texts(trained)
 
 
 def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
@@ -444,6 +451,18 @@ def _classified(trained: Trained, text: str) -> Classified:
     )
 
 
+def passage(trained: Trained) -> Iterator[str]:
+    """The texts of the training, some of each label, in the order of the corpora; raises as `training_texts`."""
+    data = training_texts(trained, "give --text").data
+    yield from data.texts[:: max(1, len(data.texts) // 100)]
+
+
+def watch(trained: Trained, options: WatchOptions) -> Watched:
+    """The states of the first net, which learned from all texts, after every word; raises as `watch_words`."""
+    model: Any = trained.model
+    return watch_words(trained, options, model.members[0], passage)
+
+
 TASK = Task(
     name="poetry-classify",
     summary="Learn whose line it is: Frost's or Poe's, or any labels of your own.",
@@ -452,7 +471,10 @@ TASK = Task(
     build=build,
     build_model=build_model,
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluated),
-    uses={"classify": Action(GivenTexts, classify, 'rnn classify "the gate stood open and the field was white"')},
+    uses={
+        "classify": Action(GivenTexts, classify, 'rnn classify "the gate stood open and the field was white"'),
+        "activations": Action(WatchOptions, watch, EXAMPLE),
+    },
     presets={"book": BOOK, "tags": TAGS},
     implied_preset=lambda flags: "tags" if flags.get("features") == ("tags",) else None,
 )

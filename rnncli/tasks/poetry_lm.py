@@ -17,6 +17,7 @@ from rnncli.tasks.language import LanguageSettings
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.starting import grown, settle_start
 from rnncli.tasks.voices import known_labels, label_number, labels_of, payload_of, voices_option
+from rnncli.tasks.watching import watcher
 from rnncli.tasks.words import WordSettings, settle_words, start, word_model
 from rnncli.tasks.writing import (
     Draft,
@@ -303,6 +304,13 @@ def learned(trained: Trained, instead: str) -> "Iterator[Any]":
         yield np.array([*vocabulary.encode(line.words), END])
 
 
+def passage(trained: Trained) -> Iterator[str]:
+    """The lines that training held out, or where it held out none, those it learned; raises as `training_verse`."""
+    verse = training_verse(trained, "give --text")
+    for line in verse.held_out or verse.training:
+        yield " ".join(line.words)
+
+
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
     """Loss, perplexity, accuracy over all predicted words, bits a character, and the share that is UNKNOWN.
 
@@ -355,6 +363,7 @@ TASK = Task(
             GenerateOptions, write, 'rnn generate poetry --lines 4 --temperature 0.8 --prime "the woods"'
         ),
         "score": scorer(sentence),
+        "activations": watcher(sentence, passage),
     },
     presets={"book": BOOK},
     script=Script(learned, joined_words),

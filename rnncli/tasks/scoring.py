@@ -33,6 +33,7 @@ class Reading(NamedTuple):
     split: Callable[[str], Sequence[str]]
     opening: int
     closing: tuple[int, ...] = ()
+    carries: bool = False  # the closing token opens the text after it: they are one stream
     shown: Callable[[str], str] = str  # a token as people are shown it
 
 

@@ -1,6 +1,6 @@
 """tag: a label at every step of a sentence, such as the parts of speech."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -17,8 +17,10 @@ from rnncli.tasks.labelling import (
     lexicon_from,
     lexicon_of,
     settled,
+    watch_words,
     words_of_all,
 )
+from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -190,11 +192,11 @@ def measure(scores: "Tensor", answers: "Tensor") -> "Metrics":
     return {"loss": float(loss), "accuracy": float((scores.argmax(-1) == answers).double().mean())}
 
 
-def training_split(trained: Trained) -> Split:
+def training_split(trained: Trained, instead: str = "give --corpus") -> Split:
     """What the model was trained on, read again; raises UsageError where that changed or cannot be."""
-    trained.check_readable()
+    trained.check_readable(instead)
     split = read_split(trained.config)
-    trained.check_unchanged(split.name, split.fingerprint)
+    trained.check_unchanged(split.name, split.fingerprint, instead)
     return split
 
 
@@ -259,6 +261,18 @@ def tag(trained: Trained, options: GivenTexts) -> list[list[Tagged]]:
     return [[next(tagged) for _ in line] for line in lines]
 
 
+def passage(trained: Trained) -> Iterator[str]:
+    """The sentences that training held out, or where it held out none, those it learned."""
+    split = training_split(trained, "give --text")
+    for words in split.held_out.words or split.training.words:
+        yield " ".join(words)
+
+
+def watch(trained: Trained, options: WatchOptions) -> Watched:
+    """The states of a tagger after every word; raises as `watch_words`."""
+    return watch_words(trained, options, trained.model, passage)
+
+
 TASK = Task(
     name="tag",
     summary="Learn a label for every word of a sentence.",
@@ -269,5 +283,8 @@ TASK = Task(
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),
     presets={"large": LARGE},
     implied_preset=lambda flags: "large" if "brown" in flags.get("corpus", ()) else None,
-    uses={"tag": Action(GivenTexts, tag, 'rnn tag "the gate stood open and the field was white"')},
+    uses={
+        "tag": Action(GivenTexts, tag, 'rnn tag "the gate stood open and the field was white"'),
+        "activations": Action(WatchOptions, watch, EXAMPLE),
+    },
 )

@@ -17,8 +17,10 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 from rnncli.tasks.adapting import AdaptingOptions
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
+from rnncli.tasks.scoring import Reading as TextReading
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.starting import grown, known_payload, settle_start
+from rnncli.tasks.watching import watcher
 from rnncli.tasks.words import WordSettings, settle_words, start, word_model
 from rnncli.tasks.writing import Writing, WritingOptions, Written, join_words, joined_words, printable, write_on
 from rnncli.training.settings import option, retuned
@@ -542,6 +544,22 @@ def learned(trained: Trained, instead: str) -> "Iterator[Ids]":
         yield np.append(ids, END)
 
 
+def reading(trained: Trained) -> TextReading:
+    """A text is a sentence, or in running prose one of a stream of them."""
+    return sentence(trained, trained.config.first_token)._replace(carries=trained.config.running)
+
+
+def passage(trained: Trained) -> Iterator[str]:
+    """The sentences that training held out, in the corpus's own words; raises as `training_prose`."""
+    import numpy as np
+
+    prose = training_prose(trained, "give --text")
+    words = (*SPECIALS, *prose.source.words)
+    stream = replace(prose.stream, remap=np.arange(len(words)))
+    for ids in stream.running()[1].sentences() if trained.config.running else stream.held_out():
+        yield " ".join(words[number] for number in ids.tolist())
+
+
 TASK = Task(
     name="wiki-lm",
     summary="Learn running prose, of any size, sentence by sentence.",
@@ -552,7 +570,8 @@ TASK = Task(
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate wiki-lm", corpus=evaluated),
     uses={
         "generate": Action(GenerateOptions, write, 'rnn generate wiki --prime "the king of" --length 60'),
-        "score": scorer(lambda trained: sentence(trained, trained.config.first_token)),
+        "score": scorer(reading),
+        "activations": watcher(reading, passage),
     },
     presets={"book": BOOK, "running": RUNNING},
     script=Script(learned, joined_words),

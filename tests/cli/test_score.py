@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rnncli.cli.score import _in_colours, _legend, visible
+from rnncli.cli.score import _in_colours, _legend
+from rnncli.data.text import visible
 from rnncli.tasks.scoring import Scored, Surprise
 
 QUICK = "--hidden 16 --embedding 12 --epochs 2 --corpus hillside"

@@ -1,0 +1,189 @@
+"""What the units of a net keep track of: how closely each follows what can be seen in the text (Karpathy et al. 2015).
+
+Shapes: T tokens, U units of all states, F features.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from rnncli.errors import UsageError
+from rnncli.tasks.watching import Watched
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FEWEST = 8
+"""Tokens at which a feature must differ from its commonest value; of fewer, any unit may follow it by chance."""
+
+QUOTES = {'"': '"', "“": "”", "«": "»"}
+OPENING, CLOSING = "([{", ")]}"
+
+
+class Unit(NamedTuple):
+    """A unit, and the feature of the text that it follows most closely."""
+
+    name: str  # c1:23 is unit 23 of the memory cells of layer 1
+    tracks: str  # nothing, where the text has no feature
+    r: float  # Pearson's correlation with it; that of yes and no is the point-biserial one
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All units, the closest followers first, and how closely each follows every feature."""
+
+    watched: Watched
+    features: list[str]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of the U units, in the order of the states."""
+        return [f"{state}:{place}" for state, values in self.watched.states.items() for place in range(values.shape[1])]
+
+    @cached_property
+    def values(self) -> "NDArray[np.float32]":
+        """What each unit was, (T, U)."""
+        return np.concatenate(list(self.watched.states.values()), axis=1)
+
+    @cached_property
+    def correlations(self) -> "NDArray[np.float64]":
+        """Pearson's r of each unit with each feature, (U, F); 0 for a unit that stays as it is."""
+        known = features_of(self.watched)
+        columns = np.array([known[name] for name in self.features], np.float64).reshape(len(self.features), -1)
+        units = _standard(self.values.astype(np.float64))
+        found: NDArray[np.float64] = units.T @ _standard(columns.T) / len(units)
+        return found
+
+    @cached_property
+    def units(self) -> list[Unit]:
+        """All units, the greatest correlation first."""
+        if not self.features:
+            return [Unit(name, "", 0.0) for name in self.names]
+        best = np.abs(self.correlations).argmax(1)
+        found = [
+            Unit(name, self.features[feature], float(row[feature]))
+            for name, row, feature in zip(self.names, self.correlations, best, strict=True)
+        ]
+        return sorted(found, key=lambda unit: -abs(unit.r))
+
+    def best_of(self, feature: str) -> Unit:
+        """The unit that follows a feature most closely."""
+        column = self.correlations[:, self.features.index(feature)]
+        place = int(np.abs(column).argmax())
+        return Unit(self.names[place], feature, float(column[place]))
+
+    @property
+    def best(self) -> list[Unit]:
+        """For each feature the unit that follows it most closely, the closest first."""
+        return sorted(map(self.best_of, self.features), key=lambda unit: -abs(unit.r))
+
+    def unit(self, name: str) -> Unit:
+        """A unit by its name; raises UsageError, which says how they are named, where there is none."""
+        found = next((unit for unit in self.units if unit.name == name), None)
+        if found is None:
+            raise UsageError(f"there is no unit {name!r}: they are named {self.names[0]} to {self.names[-1]}")
+        return found
+
+    def of(self, unit: Unit) -> "NDArray[np.float32]":
+        """What a unit was after each token, (T,)."""
+        return self.values[:, self.names.index(unit.name)]
+
+
+def rank(watched: Watched) -> Ranking:
+    """Hold every unit against every feature that the text has, and enough of."""
+    known = features_of(watched)
+    return Ranking(watched, [name for name, values in known.items() if _varies(values)])
+
+
+def features_of(watched: Watched) -> Mapping[str, Sequence[float]]:
+    """What can be seen of each token, (T,) a feature; of a token of several characters, at its last one."""
+    text, ends, at = watched.text, [], 0
+    for piece in watched.pieces:
+        at += len(piece)
+        ends.append(at - 1 - (len(piece) - len(piece.rstrip("\n")) if piece.strip("\n") else 0))
+    seen = {name: [column[end] for end in ends] for name, column in _columns(text).items()}
+    words = [piece.strip() for piece in watched.pieces]
+    whole = any(len(word) > 1 for word in words)
+    tokens: dict[str, Sequence[float]] = {
+        "length of the token": list(map(len, words)) if whole else [],
+        "a capital begins it": [word[:1].isupper() for word in words] if whole else [],
+        "place in the text": list(range(len(words))),
+    }
+    return {**watched.features, **seen, **{name: values for name, values in tokens.items() if values}}
+
+
+def _columns(text: str) -> dict[str, list[float]]:
+    """What can be seen of each character."""
+    letters = [sign.isalnum() or sign in "'’" for sign in text]
+    after = [*letters[1:], False]
+    return {
+        "place in the line": _since(text, [sign == "\n" for sign in text]),
+        "place in the word": _since(text, [not letter for letter in letters]),
+        "end of a word": [float(here and not then) for here, then in zip(letters, after, strict=True)],
+        "end of a line": [float(sign == "\n") for sign in text],
+        "between words": [float(sign.isspace()) for sign in text],
+        "punctuation": [float(sign.isprintable() and not sign.isalnum() and not sign.isspace()) for sign in text],
+        "capital": [float(sign.isupper()) for sign in text],
+        "digit": [float(sign.isdigit()) for sign in text],
+        "vowel": [float(sign in "aeiouAEIOU") for sign in text],
+        "inside quotes": _quoted(text),
+        "inside brackets": _depth(text),
+        "indent": _indent(text),
+    }
+
+
+def _since(text: str, begins: Sequence[bool]) -> list[float]:
+    """Characters since the last place where something begins."""
+    count, counts = 0, []
+    for _, begin in zip(text, begins, strict=True):
+        count = 0 if begin else count + 1
+        counts.append(float(count))
+    return counts
+
+
+def _quoted(text: str) -> list[float]:
+    """Whether a character stands in quotation marks; a blank line ends what was not closed."""
+    until, inside, before = "", [], ""
+    for sign in text:
+        if until and (sign == until or sign == before == "\n"):
+            until = ""
+        elif not until and sign in QUOTES:
+            until = QUOTES[sign]
+        inside.append(float(bool(until)))
+        before = sign
+    return inside
+
+
+def _depth(text: str) -> list[float]:
+    """How many brackets are open; a blank line closes all."""
+    depth, depths, before = 0, [], ""
+    for sign in text:
+        depth = 0 if sign == before == "\n" else max(0, depth + (sign in OPENING) - (sign in CLOSING))
+        depths.append(float(depth))
+        before = sign
+    return depths
+
+
+def _indent(text: str) -> list[float]:
+    """The blanks that a character's line begins with; a tab counts 8."""
+    indents: list[float] = []
+    for line in text.splitlines(keepends=True):
+        blanks = line[: len(line) - len(line.lstrip(" \t"))]
+        indents += [float(len(blanks.expandtabs(8)))] * len(line)
+    return indents
+
+
+def _varies(values: Sequence[float]) -> bool:
+    _, counts = np.unique(np.asarray(values), return_counts=True)
+    return len(values) - int(counts.max()) >= FEWEST
+
+
+def _standard(columns: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    """Columns with mean 0 and variance 1; those that stay as they are, at 0."""
+    centred = columns - columns.mean(0)
+    spread = centred.std(0)
+    scaled: NDArray[np.float64] = centred / np.where(spread > 1e-7, spread, np.inf)
+    return scaled

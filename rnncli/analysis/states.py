@@ -1,0 +1,99 @@
+"""States of a net in files: .npz for numpy, and HDF5 as LSTMVis reads it (Strobelt et al. 2018).
+
+LSTMVis wants four files in a folder: the states, one matrix (T, M) a dataset; the tokens' numbers; the vocabulary, a
+token and its number a line; and lstm.yml, which says where all that is.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnncli.errors import RnnError, UsageError
+from rnncli.files import write_file
+from rnncli.tasks.watching import Watched
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+HDF5 = (".h5", ".hdf5")
+IDS, WORDS, CONFIG = "train.hdf5", "words.dict", "lstm.yml"
+
+
+def states_writer(path: Path) -> Callable[[Watched, str], list[Path]]:
+    """What writes states to a file of that name, and gives the files that it wrote.
+
+    Raises UsageError for a name that ends otherwise, RnnError where h5py is needed and is not here.
+    """
+    if path.suffix == ".npz":
+        return lambda watched, _: _write_npz(path, watched)
+    if path.suffix not in HDF5:
+        raise UsageError(f"--states {path}: end its name in .npz, or in .h5 for LSTMVis")
+    try:
+        import h5py  # noqa: F401
+    except ImportError:
+        raise RnnError("--states FILE.h5 needs a library that is not here: pip install 'rnncli[hdf5]'") from None
+    return lambda watched, title: _write_lstmvis(path, watched, title)
+
+
+def _write_npz(path: Path, watched: Watched) -> list[Path]:
+    """The states by name, `ids` (T,), `pieces` (T,) as written, and `vocabulary`."""
+    data = io.BytesIO()
+    ids, pieces, names = np.array(watched.numbers), np.array(watched.pieces), np.array(watched.names)
+    arrays: dict[str, Any] = {**watched.states, "ids": ids, "pieces": pieces, "vocabulary": names}
+    np.savez_compressed(data, **arrays)
+    write_file(path, data.getvalue())
+    return [path]
+
+
+def _write_lstmvis(path: Path, watched: Watched, title: str) -> list[Path]:
+    folder = path.parent
+    if path.name == IDS:
+        raise UsageError(f"--states {path}: {IDS} is for the tokens' numbers: name it states.h5")
+    words = "".join(f"{one_word(name)} {number}\n" for number, name in enumerate(watched.names))
+    files = {
+        path: _hdf5(watched.states),
+        folder / IDS: _hdf5({"word_ids": np.array(watched.numbers, np.int32)}),
+        folder / WORDS: words.encode(),
+        folder / CONFIG: _config(path.name, watched, title).encode(),
+    }
+    for file, data in files.items():
+        write_file(file, data)
+    return list(files)
+
+
+def _hdf5(datasets: "dict[str, NDArray[Any]]") -> bytes:
+    import h5py
+
+    data = io.BytesIO()
+    with h5py.File(data, "w") as file:
+        for name, values in datasets.items():
+            file.create_dataset(name, data=values, compression="gzip")
+    return data.getvalue()
+
+
+def one_word(token: str) -> str:
+    """A token without white space in it, which would part it in two."""
+    shown = token.replace("\n", "↵").replace("\t", "→")
+    return "".join("␣" if sign.isspace() else sign for sign in shown) or "∅"
+
+
+def _config(states: str, watched: Watched, title: str) -> str:
+    """What LSTMVis is told: memory cells go through tanh, what is within -1 and 1 stays as it is."""
+    types = []
+    for name, values in watched.states.items():
+        layer = "".join(filter(str.isdigit, name))
+        kind = "output" if name[0] == "h" and f"c{name[1:]}" in watched.states else "state"
+        plain = ", transform: none" if float(np.abs(values).max()) <= 1 else ""
+        unsigned = ", unsigned: true" if float(values.min()) >= 0 else ""
+        types.append(f"    {{type: {kind}, layer: {layer}, path: {name}{plain}{unsigned}}}")
+    return (
+        f"name: {json.dumps(title)}\n"
+        f"description: {json.dumps('states of a recurrent net, written by rnn activations')}\n"
+        f"files:\n  states: {json.dumps(states)}\n  train: {IDS}\n  words: {WORDS}\n"
+        "word_sequence:\n  file: train\n  path: word_ids\n  dict_file: words\n"
+        "states:\n  file: states\n  types: [\n" + ",\n".join(types) + "\n  ]\n"
+    )

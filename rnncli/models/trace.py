@@ -1,0 +1,42 @@
+"""The state of a stack of cells after every step, not only its last: what one looks at to see how a net works.
+
+Shapes: T steps, B batch, D input, M hidden.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnncli.models.stack import Stack, States
+
+WINDOW = 1024
+"""Steps whose inputs are projected together."""
+
+
+@torch.inference_mode()
+def trace(stack: Stack, x: Tensor) -> States:
+    """Run a stack over x (T, B, D) from its first states, and keep the state after each step, (T, B, M) a field.
+
+    Layer by layer, within a layer forward before backward, each as its cell's `State`; both directions stand at the
+    step that was read. Nothing is dropped out. It is the cells' own `step` that runs: the scans keep h alone.
+    """
+    cells: Any = stack.cells
+    traced: States = []
+    for first in range(0, len(cells), stack.directions):
+        layer = [_unrolled(cell, x.flip(0) if way else x) for way, cell in enumerate(cells[first:][: stack.directions])]
+        if stack.directions == 2:
+            layer[1] = type(layer[1])(*(field.flip(0) for field in layer[1]))
+        x = torch.cat([states[0] for states in layer], dim=-1)
+        traced += layer
+    return traced
+
+
+def _unrolled(cell: Any, x: Tensor) -> Any:
+    """The states of one cell, as its `State` of (T, B, M) fields."""
+    state, states = cell.initial_state(x.shape[1]), []
+    for window in x.split(WINDOW):
+        for projected in cell.project(window):
+            state = cell.step(projected, state)
+            states.append(state)
+    return cell.State(*(torch.stack(field) for field in zip(*states, strict=True)))

@@ -1,0 +1,93 @@
+"""What units follow, against numpy; and all states in files, read back."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from rnncli.analysis.activations import features_of, rank
+from rnncli.analysis.states import states_writer
+from rnncli.errors import UsageError
+from rnncli.tasks.watching import Watched
+
+TEXT = 'He said "go (on)" twice.\n  And SHE did not.\n\n' * 4
+
+
+def watched(text: str = TEXT) -> Watched:
+    dice = np.random.default_rng(0)
+    states = {"h1": dice.normal(size=(len(text), 3)), "c1": dice.normal(size=(len(text), 3))}
+    quoted = np.array(features_of(Watched(list(text), [], (), {}))["inside quotes"])
+    states["c1"][:, 1] = 0.5 - 3 * quoted
+    names = sorted(set(text))
+    numbers = [names.index(letter) for letter in text]
+    return Watched(list(text), numbers, names, {name: each.astype(np.float32) for name, each in states.items()})
+
+
+def test_features_are_what_is_seen_of_each_character() -> None:
+    found = features_of(watched())
+    first = TEXT[: TEXT.index("\n\n") + 2]
+    marked = {name: "".join(first[at] for at in range(len(first)) if column[at]) for name, column in found.items()}
+    assert marked["inside quotes"] == '"go (on)'
+    assert marked["inside brackets"] == "(on"
+    assert marked["capital"] == "HASHE"
+    assert marked["end of a word"] == "edonedEdt"
+    assert marked["punctuation"] == '"()"..'
+    assert found["indent"][first.index("And")] == 2
+    assert found["place in the line"][first.index("And")] == 3
+    assert found["place in the word"][first.index("wice")] == 2
+
+
+def test_correlations_are_numpys_and_the_closest_unit_comes_first() -> None:
+    ranking = rank(watched())
+    known = features_of(ranking.watched)
+    for column, feature in enumerate(ranking.features):
+        for row, name in enumerate(ranking.names):
+            values = ranking.values[:, ranking.names.index(name)]
+            wanted = np.corrcoef(values, known[feature])[0, 1]
+            assert ranking.correlations[row, column] == pytest.approx(wanted, abs=1e-6)
+    best = ranking.units[0]
+    assert (best.name, best.tracks, best.r) == ("c1:1", "inside quotes", pytest.approx(-1))
+    assert ranking.best[0] == best
+    with pytest.raises(UsageError, match="there is no unit 'h9:1': they are named h1:0 to c1:2"):
+        ranking.unit("h9:1")
+
+
+def test_what_a_text_hardly_has_is_not_asked_for() -> None:
+    assert "inside quotes" not in rank(watched("plain words, no more of them " * 3)).features
+
+
+def test_words_are_seen_at_their_last_letter() -> None:
+    pieces = ["The", " gate", " stood\n", "open\n"]
+    found = features_of(Watched(pieces, [], (), {}))
+    assert found["length of the token"] == [3, 4, 5, 4]
+    assert found["place in the line"] == [3, 8, 14, 4]
+    assert found["a capital begins it"] == [True, False, False, False]
+
+
+def test_states_are_read_back_by_numpy(tmp_path: Path) -> None:
+    seen, file = watched(), tmp_path / "states.npz"
+    assert states_writer(file)(seen, "mine") == [file]
+    with np.load(file) as found:
+        np.testing.assert_array_equal(found["c1"], seen.states["c1"])
+        assert "".join(found["vocabulary"][found["ids"]]) == "".join(found["pieces"]) == TEXT
+
+
+def test_states_are_laid_out_as_lstmvis_wants_them(tmp_path: Path) -> None:
+    seen = watched()
+    written = states_writer(tmp_path / "states.h5")(seen, 'mine: "a"')
+    assert {file.name for file in written} == {"states.h5", "train.hdf5", "words.dict", "lstm.yml"}
+    words = dict(reversed(line.split()) for line in (tmp_path / "words.dict").read_text().splitlines())
+    with h5py.File(tmp_path / "states.h5") as states, h5py.File(tmp_path / "train.hdf5") as train:
+        np.testing.assert_array_equal(states["h1"][:], seen.states["h1"])
+        text = "".join(words[str(number)] for number in train["word_ids"][:])
+    assert text == TEXT.replace(" ", "␣").replace("\n", "↵")
+    config = (tmp_path / "lstm.yml").read_text()
+    assert 'name: "mine: \\"a\\""' in config
+    assert "{type: output, layer: 1, path: h1}" in config
+    assert "{type: state, layer: 1, path: c1}" in config
+
+
+def test_other_kinds_of_files_are_refused() -> None:
+    with pytest.raises(UsageError, match="end its name in"):
+        states_writer(Path("states.csv"))

@@ -1,0 +1,50 @@
+"""`rnn activations` as a new user runs it, for every task that has states."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rnncli.tasks import TASKS
+
+SMALL = {"parity": "--epochs 1 --validate-every 0", "poetry-classify": "--hidden 4 --epochs 1 --folds 0 --ensemble 1"}
+WATCHED = [task.name for task in TASKS.values() if "activations" in task.uses]
+
+
+@pytest.mark.parametrize("task", WATCHED)
+def test_every_task_shows_its_units(task: str, rnn) -> None:
+    assert rnn(f"train {task} --name mine --seed 1 {SMALL.get(task, '--hidden 4 --epochs 1')}").code == 0
+    told = json.loads(rnn("activations mine --tokens 90 --json").out)
+    assert (told["task"], told["tokens"], len(told["text"])) == (task, 90, 90)
+    assert [len(values) for values in told["values"].values()] == [90]
+    assert abs(told["best"][0]["r"]) == max(abs(each["r"]) for each in told["features"].values())
+    text = "0110\n1101001" if task == "parity" else "the gate stood open"
+    shown = rnn(
+        f"activations --from mine --text '{text}' --unit h1:2"
+        if task not in ("tag", "poetry-classify")
+        else f"activations mine --text '{text}' --unit h1b:2"
+    )
+    assert shown.code == 0
+    assert text.split()[0] in shown.out
+
+
+def test_texts_come_from_files_and_errors_are_one_line(rnn, tmp_path: Path) -> None:
+    assert rnn("train parity --seed 1 --name mine").code == 0
+    (tmp_path / "bits.txt").write_text("0101\n11\n")
+    told = json.loads(rnn(f"activations mine --text {tmp_path}/bits.txt --json").out)
+    assert "".join(told["text"]) == "0101\n11\n"
+    for words, complaint in (
+        ("mine --text absent.txt", "absent.txt does not exist"),
+        ("mine --text 012", "parity reads strings of 0 and 1, a string a line: '2' is neither"),
+        ("mine --text 1", "fewer than two tokens"),
+        ("mine --text ' '", "--text is blank"),
+        ("mine --unit q:1", "there is no unit 'q:1': they are named h1:0 to h1:3"),
+        ("mine --tokens 1", "--tokens must be at least 2, not 1"),
+        ("mine --states a.csv", "end its name in .npz, or in .h5 for LSTMVis"),
+        ("mine --from mine", "RUN and --from both name the model: give one of them"),
+        ("mine --label frost", "there is no option 'label'"),
+        ("nothing", "there is no run 'nothing'"),
+    ):
+        ran = rnn(f"activations {words}")
+        assert (ran.code in (1, 2), ran.out, ran.err.count("\n")) == (True, "", 1)
+        assert complaint in ran.err
