@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rnncli.tasks.scoring import Scored
     from rnncli.tasks.tag import Tagged
     from rnncli.tasks.translate import Translation
+    from rnncli.tasks.watching import Watched
 
 Options = TypeVar("Options")
 
@@ -77,6 +78,15 @@ class Model(Trained):
         """The `nbest` best translations of each text; raises UsageError for more of them than `beam` hypotheses."""
         given = {"texts": texts, "beam": beam, "nbest": nbest, "length_power": length_power}
         found: list[list[Translation]] = self._do("translate", given)
+        return found
+
+    def activations(self, text: str | None = None, **options: Any) -> "Watched":
+        """The state of every unit after every token of a text, or of what training held out.
+
+        `rnncli.analysis.activations.rank` says what each unit follows. Raises UsageError for a text of less than two
+        tokens, RnnError for what training held out where it cannot be read.
+        """
+        found: Watched = self._do("activations", {"text": text, **options})
         return found
 
     def evaluate(self, **options: Any) -> dict[str, Any]:

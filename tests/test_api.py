@@ -55,6 +55,7 @@ def test_every_model_can_do_what_it_says_and_nothing_else(task: str, home: Path)
         "score": lambda: model.score("the gate"),
         "classify": lambda: model.classify("the gate"),
         "tag": lambda: model.tag("the gate"),
+        "activations": model.activations,
         "evaluate": model.evaluate,
         "vectors": model.vectors,
     }

@@ -67,12 +67,8 @@ def activations(
 
 def watch(trained: "Model", text: str | None, tokens: int, label: str | None) -> "Watched":
     """Have a model read a text; raises UsageError as its task does, and for a label where there are no voices."""
-    from rnncli.api import make_options
-
-    action = trained.action("activations")
-    given = {"text": text, "tokens": tokens, **({"label": label} if label is not None else {})}
-    found: Watched = action.run(trained, make_options(action.Options, given))
-    return found
+    voice = {} if label is None else {"label": label}
+    return trained.activations(text, tokens=tokens, **voice)
 
 
 def _facts(trained: "Model", ranking: "Ranking", shown: "list[Unit]", top: int) -> dict[str, Any]:

@@ -81,4 +81,5 @@ def test_the_foil_learns_too(home: Path) -> None:
         "strings": 64,
         "accuracy": 1.0,
         "loss": pytest.approx(training.trainer.progress.history[-1]["loss"]),
+        "confusion": {"even": {"even": 32, "odd": 0}, "odd": {"even": 0, "odd": 32}},
     }
