@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rnncli.data.tagging import tags_of, words_of
-from rnncli.data.vocabulary import END, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS, char_lm, poetry_classify, poetry_lm, tag, wiki_lm
 from rnncli.tasks.base import Trained
@@ -22,31 +21,25 @@ def of_poetry(trained: Trained, options: poetry_lm.EvaluateOptions) -> Rows:
     """N-grams of words, line by line."""
     from rnncli.analysis.ngrams import DISCOUNTS, KneserNey, best_discount
 
-    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
-    held_out = [[*vocabulary.encode(line.words), END] for line in poetry_lm.evaluation_lines(trained, options)]
-    training = _learned(trained)
+    training, held_out = _learned(trained), poetry_lm.judged_tokens(trained, options)
     rows = _ngrams(trained, training, held_out, (1, 3))
-    best = best_discount(training, 3, len(vocabulary))
+    size = len(trained.payload["vocabulary"])
+    best = best_discount(training, 3, size)
     for discount, why in ((DISCOUNTS[0], "nltk's default"), (best, "best on training lines")):
         row = f"Kneser-Ney trigram, discount {discount} ({why})"
-        rows[row] = KneserNey(training, 3, len(vocabulary), discount).metrics(held_out)
+        rows[row] = KneserNey(training, 3, size, discount).metrics(held_out)
     return rows
 
 
 def of_prose(trained: Trained, options: wiki_lm.EvaluateOptions) -> Rows:
     """N-grams of words, sentence by sentence."""
-    import numpy as np
-
-    asked = wiki_lm.judged(trained, options)
-    sentences = asked.text.sentences() if trained.config.running else asked.sequences
-    held_out = [np.append(sentence, END) for sentence in sentences]
-    return _ngrams(trained, _learned(trained), held_out, (1, 3, 5))
+    return _ngrams(trained, _learned(trained), wiki_lm.judged_tokens(trained, options), (1, 3, 5))
 
 
 def of_characters(trained: Trained, options: char_lm.EvaluateOptions) -> Rows:
     """N-grams of whatever tokens the model reads, over running text."""
     orders = (1, 3, 5, 7) if trained.payload["tokenizer"] in ("char", "bytes") else (1, 3, 5)
-    return _ngrams(trained, _learned(trained), [char_lm.judged(trained, options).corpus.ids], orders)
+    return _ngrams(trained, _learned(trained), char_lm.judged_tokens(trained, options), orders)
 
 
 def _learned(trained: Trained) -> list[Any]:

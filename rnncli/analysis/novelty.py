@@ -22,6 +22,9 @@ LEVEL = 3
 CHUNK = 1 << 20
 """Tokens of the training text that are looked through at a time, and a text's length more."""
 
+SHOWN = 200
+"""Characters of the longest stretch that a remark has."""
+
 ABSENT = -1
 """In place of a window's number: it does not stand in the text."""
 
@@ -37,7 +40,8 @@ class Novelty(NamedTuple):
     def remark(self) -> str:
         """The same in a line."""
         share = "too short for 8-grams" if self.seen is None else f"{self.seen:.1%} of its 8-grams"
-        return f"in the training text: {share}; the longest stretch there has {self.longest:,} tokens: {self.stretch!r}"
+        shown = self.stretch if len(self.stretch) <= SHOWN else f"{self.stretch[:SHOWN]}…"
+        return f"in the training text: {share}; the longest stretch there has {self.longest:,} tokens: {shown!r}"
 
 
 def novelty(trained: Trained, texts: Iterable[Sequence[int]]) -> Novelty:
@@ -48,7 +52,7 @@ def novelty(trained: Trained, texts: Iterable[Sequence[int]]) -> Novelty:
     script = TASKS[trained.task].script
     assert script is not None, f"{trained.task} writes no text"
     trained.check_readable("leave --novelty out")
-    text = np.array([token for each in texts for token in (*each, UNKNOWN)], dtype=np.int64)
+    text = np.concatenate([np.append(each, UNKNOWN) for each in texts]).astype(np.int64)
     apart = np.flatnonzero(text == UNKNOWN)
     text[apart] = -1 - np.arange(len(apart))  # each a token of its own: no stretch goes over it
     found = overlap(text, script.learned(trained, "leave --novelty out"))

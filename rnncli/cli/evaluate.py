@@ -14,7 +14,7 @@ from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.data.corpora import available
 from rnncli.errors import UsageError
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Task
+from rnncli.tasks.base import Task, Trained
 from rnncli.training.settings import check_limits
 
 WIDEST = 20
@@ -26,24 +26,26 @@ verb = typer.Typer(
 
 
 def _verb(task: Task) -> Callable[..., None]:
-    def evaluate(flags: Flags, model: str | None, as_json: bool, baselines: bool = False) -> None:
+    def evaluate(
+        flags: Flags, model: str | None, as_json: bool, baselines: bool = False, novelty: bool = False
+    ) -> None:
         options = task.evaluate.Options(**flags)
         check_limits(options)
         trained = load_model(model, task.name)
         corpus = task.evaluate.corpus(trained, options)
         note(f"from {trained.source}, on {corpus}")
+        if novelty:
+            trained.check_readable("leave --novelty out")
         began = time.perf_counter()
         metrics = trained.action("evaluate").run(trained, options)
         rows = {f"{trained.config.label} {trained.config.hidden}": metrics}
         if baselines:
             rows |= beside(trained, options, metrics)
         seconds = round(time.perf_counter() - began, 3)
+        facts: dict[str, Any] = {"task": task.name, "corpus": corpus, "checkpoint": str(trained.source)}
+        if novelty:
+            facts["novelty"] = _copied(trained, task, options)
         if as_json:
-            facts = {
-                "task": task.name,
-                "corpus": corpus,
-                "checkpoint": str(trained.source),
-            }
             others = dict(list(rows.items())[1:])
             print_json({**facts, "seconds": seconds, "metrics": metrics, "baselines": others})
             return
@@ -62,6 +64,9 @@ def _verb(task: Task) -> Callable[..., None]:
     if task.name in BASELINES:
         flag = typer.Option("--baselines", help="Measure simple models beside it.")
         common["baselines"] = (Annotated[bool, flag], False)
+    if task.script:
+        flag = typer.Option("--novelty", help="How much of it stands word for word in the training text.")
+        common["novelty"] = (Annotated[bool, flag], False)
     return command_of(task.evaluate.Options, evaluate, **common)
 
 
@@ -98,6 +103,16 @@ def analogies(
         return
     print_table(["category", *scores[0].metrics], [[score.name, *score.metrics.values()] for score in scores])
     print(f"{spec}, {metric}, {seconds} s")
+
+
+def _copied(trained: Trained, task: Task, options: Any) -> dict[str, Any]:
+    """How much of what was measured stands in the training text, which is told, too."""
+    from rnncli.analysis.novelty import novelty
+
+    assert task.script is not None, "only a task with a text has this flag"
+    found = novelty(trained, task.script.judged(trained, options))
+    note(found.remark)
+    return found._asdict()
 
 
 def _show_confusion(confusion: dict[str, dict[str, int]], picture: str | None) -> None:

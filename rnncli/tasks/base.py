@@ -112,6 +112,7 @@ class Script:
     """The text of a language model by number: what it learned from, and how tokens become text."""
 
     learned: Callable[[Trained, str], Iterable[Any]]  # arrays of tokens, one after another; as `check_unchanged`
+    judged: Callable[[Trained, Any], Iterable[Any]]  # arrays of tokens that `evaluate` measures on with these options
     join: Callable[[Trained, Iterable[int]], Iterator[str]]
 
 

@@ -215,6 +215,11 @@ def judged(trained: Trained, options: EvaluateOptions) -> Judged:
     return Judged(corpus, int((corpus.held_out == UNKNOWN).sum()))
 
 
+def judged_tokens(trained: Trained, options: EvaluateOptions) -> "list[Any]":
+    """What to measure on, by number; raises as `judged`."""
+    return [judged(trained, options).corpus.ids]
+
+
 def own_text(trained: Trained, instead: str, *, only_held_out: bool = False) -> "RunningCorpus":
     """The text that a model learned from, by its numbers; raises as `Trained.check_readable` and `check_unchanged`."""
     from rnncli.data.running import Numbering, read_running
@@ -314,5 +319,5 @@ TASK = Task(
         "score": scorer(reading),
         "activations": watcher(reading, passage),
     },
-    script=Script(learned, joined),
+    script=Script(learned, judged_tokens, joined),
 )

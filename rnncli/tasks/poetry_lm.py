@@ -286,6 +286,12 @@ def evaluation_lines(trained: Trained, options: EvaluateOptions) -> list[Line]:
     return held_out
 
 
+def judged_tokens(trained: Trained, options: EvaluateOptions) -> list[list[int]]:
+    """The lines to measure on, by number, each with its END; raises as `evaluation_lines`."""
+    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    return [[*vocabulary.encode(line.words), END] for line in evaluation_lines(trained, options)]
+
+
 def training_verse(trained: Trained, instead: str = "give --corpus") -> Verse:
     """The text a model was trained on, read again; raises UsageError where it changed or cannot be."""
     config: PoetryConfig = trained.config
@@ -366,6 +372,6 @@ TASK = Task(
         "activations": watcher(sentence, passage),
     },
     presets={"book": BOOK},
-    script=Script(learned, joined_words),
+    script=Script(learned, judged_tokens, joined_words),
     word_vectors=1,
 )

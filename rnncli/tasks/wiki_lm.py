@@ -440,6 +440,15 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
     return measure(trained, judged(trained, options), options.adaptation)
 
 
+def judged_tokens(trained: Trained, options: EvaluateOptions) -> "list[Any]":
+    """The sentences to measure on, by number, each with its END; raises as `judged`."""
+    import numpy as np
+
+    asked = judged(trained, options)
+    sentences = asked.text.sentences() if trained.config.running else asked.sequences
+    return [np.append(sentence, END) for sentence in sentences]
+
+
 def _measure_running(trained: Trained, asked: Judged, adaptation: "Adaptation | None") -> "Metrics":
     from rnncli.training.adaptation import adaptive_running_metrics
     from rnncli.training.metrics import bits_per_character, running_metrics
@@ -574,6 +583,6 @@ TASK = Task(
         "activations": watcher(reading, passage),
     },
     presets={"book": BOOK, "running": RUNNING},
-    script=Script(learned, joined_words),
+    script=Script(learned, judged_tokens, joined_words),
     word_vectors=2,
 )

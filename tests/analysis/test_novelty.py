@@ -79,3 +79,15 @@ def test_a_copy_is_found_in_what_a_model_learned_from(task: str, home: Path, ver
     verse.write_text(verse.read_text().replace("a", "q"))
     with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on: leave --novelty out"):
         novelty(trained, [numbers])
+
+
+@pytest.mark.parametrize(("task", "longest"), [("char-lm", 29), ("wiki-lm", 6), ("poetry-lm", 6)])
+def test_what_is_evaluated_is_looked_up_too(task: str, longest: int, home: Path, verse: Path, tmp_path: Path) -> None:
+    """A line that was learned from, again and again, and one whose words come in no such order."""
+    trained = train(task, corpus=(str(verse),), **({} if task == "wiki-lm" else {"min_count": 1}))
+    script, asked = TASKS[task].script, tmp_path / "asked.txt"
+    assert script is not None
+    for text, expected in (("the a of the t\n", longest), ("t a t a\n", 3 if task == "char-lm" else 1)):
+        asked.write_text(text * 40)
+        found = novelty(trained, script.judged(trained, TASKS[task].evaluate.Options(corpus=(str(asked),))))
+        assert found.longest == expected
