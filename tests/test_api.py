@@ -56,6 +56,7 @@ def test_every_model_can_do_what_it_says_and_nothing_else(task: str, home: Path)
         "classify": lambda: model.classify("the gate"),
         "tag": lambda: model.tag("the gate"),
         "activations": model.activations,
+        "translate": lambda: model.translate("the third of march, nineteen eighty-seven"),
         "evaluate": model.evaluate,
         "vectors": model.vectors,
     }

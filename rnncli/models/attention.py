@@ -8,8 +8,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-ATTENTIONS = ("none", "additive", "dot", "general")
-
 
 class Attention(nn.Module):
     """Weighs the source's steps by how well they fit a query, all target steps at once.
