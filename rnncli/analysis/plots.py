@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnncli.errors import RnnError
+
+if TYPE_CHECKING:
+    from rnncli.analysis.gradients import Flow
 
 _DPI = 110
 
@@ -131,6 +134,41 @@ def draw_growth(costs: Mapping[str, Sequence[tuple[int, float]]], path: Path, *,
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
     figure.suptitle(title)
+    return _save(figure, path)
+
+
+def draw_gradients(flows: "Sequence[Flow]", path: Path, *, title: str) -> Path:
+    """Draw norms of gradients against the lag, on a log axis, dotted where clipping leaves less; a panel a net.
+
+    Nets of one name up to a comma share a panel. Returns the picture's path; raises RnnError where none can be written.
+    """
+    plt = _pyplot()
+    nets = list(dict.fromkeys(flow.name.partition(", ")[0] for flow in flows))
+    columns = min(2, len(nets))
+    rows = -(-len(nets) // columns)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(5.2 * columns + 1, 3.4 * rows + 0.6), layout="constrained", squeeze=False, sharey=True
+    )
+    for axes, net in zip(panels.flat, nets, strict=False):
+        curves = [flow for flow in flows if flow.name.partition(", ")[0] == net]
+        variants = list(dict.fromkeys(flow.name for flow in curves))
+        states = list(dict.fromkeys(flow.state for flow in curves))
+        for flow in curves:
+            color, dashes = f"C{variants.index(flow.name)}", ("-", "--", "-.", ":")[states.index(flow.state) % 4]
+            label = ", ".join([*flow.name.split(", ")[1:], *([flow.state] if len(states) > 1 else [])]) or flow.state
+            axes.plot([norm or None for norm in flow.norms], color=color, ls=dashes, label=label)
+            if flow.clipped_norm < flow.weight_norm:
+                axes.plot([norm or None for norm in flow.clipped], color=color, ls=dashes, lw=0.8, alpha=0.5)
+        axes.axhline(0.01, color="#9aa4b2", lw=0.8)
+        axes.set(title=net, yscale="log", xlabel="lag T - t (steps)", xlim=(0, max(1, len(flows[0].norms) - 1)))
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=8, ncols=len(states))
+    for axes in panels.flat[len(nets) :]:
+        axes.set_axis_off()
+    for axes in panels[:, 0]:
+        axes.set_ylabel("norm of the gradient")
+        axes.set_ylim(bottom=max(1e-12, min(axes.get_ylim()[0], 1e-2)))
+    figure.suptitle(f"{title}\nthin: after clipping; grey: 1 % of 1", fontsize=10)
     return _save(figure, path)
 
 

@@ -21,6 +21,7 @@ NAMES = (
     "embeddings",
     "evaluate",
     "activations",
+    "gradients",
     "inspect",
     "export",
     "runs",

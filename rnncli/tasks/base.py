@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rnncli.models.stack import StackShape
+    from rnncli.tasks.last_step import LastStep
     from rnncli.training.experiment import Experiment
 
 
@@ -130,6 +131,8 @@ class Task:
     uses: Mapping[str, Action] = field(default_factory=dict)  # what else can be done with its models, by verb
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     script: Script | None = None  # of a model that writes
+    # what a net that reads forwards makes of a text (or None: of one of the task's own) of at most so many steps
+    last_step: "Callable[[Trained, str | None, int], LastStep] | None" = None
     word_vectors: int = 0  # the greater, the sooner its models are asked for word vectors; 0: they have none
     implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
 

@@ -12,6 +12,7 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.adapting import AdaptingOptions
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.language import LanguageSettings, language_model
+from rnncli.tasks.last_step import of_language_model
 from rnncli.tasks.scoring import Reading, scorer
 from rnncli.tasks.starting import StartedSettings, known_payload, settle_start, start_from_model
 from rnncli.tasks.voices import known_labels, labels_of, payload_of, voices_option
@@ -320,4 +321,5 @@ TASK = Task(
         "activations": watcher(reading, passage),
     },
     script=Script(learned, judged_tokens, joined),
+    last_step=of_language_model(reading),
 )

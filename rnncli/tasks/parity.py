@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rnncli.data.batching import Batch
+    from rnncli.tasks.last_step import LastStep
     from rnncli.training.experiment import Experiment, Metrics
 
 ALL_BITS = 16
@@ -294,6 +295,25 @@ def watch(trained: Trained, options: WatchOptions) -> Watched:
     )
 
 
+def last_step(trained: Trained, text: str | None, length: int) -> "LastStep":
+    """The loss of the last label of a string of bits, given as 0 and 1, or else a random one of that length."""
+    import torch
+    from torch.nn import functional as F
+
+    from rnncli.tasks.last_step import LastStep
+
+    if trained.config.model == "mlp":
+        raise UsageError(f"{trained.source} is a feed-forward net, which reads all bits at once")
+    if text is not None and (not text or set(text) - {"0", "1"}):
+        raise UsageError(f"--text must be bits such as 0110, not {text!r}")
+    random = torch.randint(2, (1, length), generator=torch.Generator().manual_seed(trained.config.seed))
+    strings = random if text is None else torch.tensor([[int(bit) for bit in text[:length]]])
+    model: Any = trained.model
+    batch = sequences(strings)
+    inputs = batch.inputs.to(next(model.parameters()).dtype)
+    return LastStep(inputs, lambda h: F.cross_entropy(model.output(h), batch.targets[-1]))
+
+
 TASK = Task(
     name="parity",
     summary="Learn whether the number of ones so far is odd.",
@@ -303,5 +323,6 @@ TASK = Task(
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate parity --bits 1000", corpus=evaluated),
     presets={"book": BOOK, "foil": FOIL},
     uses={"activations": Action(WatchOptions, watch, EXAMPLE)},
+    last_step=last_step,
     implied_preset=lambda flags: "foil" if flags.get("model") == "mlp" else None,
 )

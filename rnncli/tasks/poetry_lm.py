@@ -14,6 +14,7 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.adapting import AdaptingOptions
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.language import LanguageSettings
+from rnncli.tasks.last_step import of_language_model
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.starting import grown, settle_start
 from rnncli.tasks.voices import known_labels, label_number, labels_of, payload_of, voices_option
@@ -373,5 +374,6 @@ TASK = Task(
     },
     presets={"book": BOOK},
     script=Script(learned, judged_tokens, joined_words),
+    last_step=of_language_model(sentence),
     word_vectors=1,
 )

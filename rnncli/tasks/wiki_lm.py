@@ -17,6 +17,7 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 from rnncli.tasks.adapting import AdaptingOptions
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
+from rnncli.tasks.last_step import of_language_model
 from rnncli.tasks.scoring import Reading as TextReading
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.starting import grown, known_payload, settle_start
@@ -584,5 +585,6 @@ TASK = Task(
     },
     presets={"book": BOOK, "running": RUNNING},
     script=Script(learned, judged_tokens, joined_words),
+    last_step=of_language_model(reading),
     word_vectors=2,
 )

@@ -1,0 +1,178 @@
+"""How far back a loss is felt: the norm of its gradient at each earlier state, of fresh cells and of trained nets.
+
+Shapes: T steps, B sequences, D input, M hidden; everything is computed in float64.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rnncli.cells import make_cell
+from rnncli.cells.base import Cell
+from rnncli.errors import RnnError, UsageError
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import Trained
+
+if TYPE_CHECKING:
+    from rnncli.models.stack import Stack
+
+SHARE = 0.01
+"""Below this share of the gradient at lag 0 the past counts as out of reach."""
+
+LONGEST, WIDEST = 10_000, 2_048
+"""Steps and units that are unrolled at most: all states are kept."""
+
+READERS = [name for name, task in TASKS.items() if task.last_step]
+"""The tasks whose nets read forwards, and answer by their last step."""
+
+
+class Flow(NamedTuple):
+    """How a loss at the last step T is felt at the states before it."""
+
+    name: str  # of the net, as a legend has it
+    state: str  # whose gradient it is: h of an only layer, c2 of the second one's memory cell
+    norms: list[float]  # of dL_T/dh_t, the mean over the sequences, at the lags T - t = 0, 1, …
+    weight_norm: float  # of the gradient of the cells' weights, the mean over the sequences
+    clipped_norm: float  # the same after clipping
+
+    @property
+    def horizon(self) -> int | None:
+        """The effective horizon, as `horizon` has it."""
+        return horizon(self.norms)
+
+    @property
+    def factor(self) -> float:
+        """By what the norm is multiplied a step backwards, in the geometric mean over all lags."""
+        lags = len(self.norms) - 1
+        return (self.norms[-1] / self.norms[0]) ** (1 / lags) if lags and self.norms[0] else math.nan
+
+    @property
+    def clipped(self) -> list[float]:
+        """The norms after clipping: it scales the gradient of the weights, and with it every lag's part, alike."""
+        scale = self.clipped_norm / self.weight_norm if self.weight_norm else 1.0
+        return [scale * norm for norm in self.norms]
+
+
+def horizon(norms: Sequence[float], share: float = SHARE) -> int | None:
+    """The first lag whose norm is below that share of the one at lag 0; None where all lags are felt."""
+    return next((lag for lag, norm in enumerate(norms) if norm < share * norms[0]), None)
+
+
+def of_fresh_cells(
+    kinds: Sequence[str],
+    radii: Sequence[float | None] = (None,),
+    *,
+    hidden: int = 64,
+    length: int = 100,
+    inputs: float = 0.1,
+    sequences: int = 16,
+    clip: float = 1.0,
+    seed: int = 0,
+) -> list[Flow]:
+    """The flows through cells as they are initialised, a cell and a radius at a time; the LSTM's memory has its own.
+
+    A radius scales every gate's block of Wh to that spectral radius; None leaves the cells' own, 1. Inputs x (T, B, M)
+    are drawn from N(0, inputs^2), the same for all; the loss is h_T in a random direction of length 1 (B, M).
+    Raises UsageError for a cell that does not exist and for sizes that cannot be, RnnError where gradients overflow.
+    """
+    _check(hidden, length, inputs, radii)
+    generator = torch.Generator().manual_seed(seed)
+    x = inputs * torch.randn(length, sequences, hidden, dtype=torch.float64, generator=generator)
+    direction = F.normalize(torch.randn(sequences, hidden, dtype=torch.float64, generator=generator), dim=-1)
+    flows = []
+    for kind in kinds:
+        for radius in radii:
+            with torch.random.fork_rng([]):
+                torch.manual_seed(seed)
+                cell = make_cell(kind, hidden, hidden).double()
+                cell.reset_parameters()  # anew, so that what is drawn is exact in float64, too
+            if radius is not None:
+                scale_to_radius(cell, radius)
+            name = cell.kind if radius is None else f"{cell.kind}, radius {radius:g}"
+            flows += through([cell], x, lambda h: (h * direction).sum(), name, clip)
+    return flows
+
+
+def of_model(
+    trained: Trained, text: str | None = None, *, length: int = 100, clip: float = 1.0, seed: int = 0
+) -> list[Flow]:
+    """The flows through a trained net that reads a text, and through the same net before it had learned.
+
+    The loss is that of its last answer: of the text's last token, or for parity of the last bit. At most the first
+    `length` steps are read. Raises UsageError for a net of a task that does not read forwards, and for a text with
+    nothing to ask.
+    """
+    task = TASKS[trained.task]
+    if task.last_step is None:
+        raise UsageError(f"{trained.source} is a model of {task.name}: gradients are shown of {', '.join(READERS)}")
+    _check(1, length, 0.0, ())
+    model: Any = deepcopy(trained.model).double()
+    last = task.last_step(Trained(**{**vars(trained), "model": model}), text, length)
+    stack: Stack = model.stack
+    shape = stack.shape
+    name = f"{shape.cell} {','.join(map(str, shape.hidden))}"
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        fresh = type(stack)(last.inputs.shape[-1], shape).double()
+    cells: list[Any] = list(stack.cells)
+    untrained: list[Any] = list(fresh.cells)
+    flows = through(cells, last.inputs, last.loss, f"{name}, trained", clip)
+    return flows + through(untrained, last.inputs, last.loss, f"{name}, fresh", clip)
+
+
+def scale_to_radius(cell: Cell[Any], radius: float) -> None:
+    """Scale every gate's block of Wh, so that its spectral radius (its greatest eigenvalue's size) is that."""
+    with torch.no_grad():
+        for block in cell.weight_h.chunk(cell.gates):
+            block.mul_(radius / torch.linalg.eigvals(block).abs().max())
+
+
+def through(
+    cells: Sequence[Cell[Any]], x: Tensor, loss: Callable[[Tensor], Tensor], name: str, clip: float
+) -> list[Flow]:
+    """The flows of a loss, the sequences' sum, of the top layer's h_T (B, M) through layers that read x (T, B, D).
+
+    One for each tensor of each layer's state. Backpropagation through time (Werbos 1990): the gradient at a state is
+    the sum over all ways from there to the loss. Clipping as Pascanu et al. 2013, by the norm; 0: none.
+    """
+    B, kept = x.shape[1], []
+    for cell in cells:
+        state, states = cell.initial_state(B), []
+        for projected in cell.project(x.detach() if cell is cells[0] else x):
+            state = cell.step(projected, state)
+            states.append(state)
+        kept.append(states)
+        x = torch.stack([each[0] for each in states])
+    weights = [each for cell in cells for each in cell.parameters() if each.requires_grad]
+    wanted = [tensor for states in kept for state in states for tensor in state]
+    # h of the top layer's last step, whose gradient is asked for, and not a copy of it
+    grads = torch.autograd.grad(loss(kept[-1][-1][0]), [*wanted, *weights], allow_unused=True)
+    weight_norm = float(torch.nn.utils.get_total_norm([each for each in grads[len(wanted) :] if each is not None])) / B
+    clipped = min(weight_norm, clip) if clip else weight_norm
+    norms = iter([0.0 if each is None else float(each.norm(dim=-1).mean()) for each in grads[: len(wanted)]])
+    flows = []
+    for layer, (cell, states) in enumerate(zip(cells, kept, strict=True), start=1):
+        table = [[next(norms) for _ in cell.state_fields] for _ in states]
+        for field, column in zip(cell.state_fields, zip(*table, strict=True), strict=True):
+            label = field if len(cells) == 1 else f"{field}{layer}"
+            flows.append(Flow(name, label, list(reversed(column)), weight_norm, clipped))
+    if not all(math.isfinite(norm) for flow in flows for norm in (*flow.norms, weight_norm)):
+        raise RnnError(f"{name}: the gradient is beyond all numbers: take a smaller --length or --radius")
+    return flows
+
+
+def _check(hidden: int, length: int, inputs: float, radii: Sequence[float | None]) -> None:
+    if not 1 <= length <= LONGEST:
+        raise UsageError(f"--length must lie between 1 and {LONGEST:,}, not {length}")
+    if not 1 <= hidden <= WIDEST:
+        raise UsageError(f"--hidden must lie between 1 and {WIDEST:,}, not {hidden}")
+    if not 0 <= inputs < math.inf:
+        raise UsageError(f"--inputs must be a finite number of at least 0, not {inputs:g}")
+    for radius in radii:
+        if radius is not None and not 0 < radius <= 100:
+            raise UsageError(f"--radius must lie above 0 and be at most 100, not {radius:g}")

@@ -1,0 +1,133 @@
+"""`rnn gradients`: how far back a loss is felt, in fresh cells of every kind or in a trained net."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rnncli.cells import CELLS
+from rnncli.cli.screen import AsJson, note, print_json, print_table
+from rnncli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rnncli.analysis.gradients import Flow
+
+RADII = "0.5,1,1.5"
+SHOWN = (1, 3, 10, 30, 100, 300, 1000, 3000)
+"""Lags that the table shows, where they are."""
+
+
+def gradients(
+    cell: Annotated[
+        str | None, typer.Option(help=f"Cells, as of --cell of rnn train (default {','.join(CELLS)})")
+    ] = None,
+    radius: Annotated[
+        str | None, typer.Option(help=f"Spectral radii that Wh is scaled to; its own is 1 (default {RADII})")
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(help="Units, and size of the inputs (default 64)")] = None,
+    inputs: Annotated[float | None, typer.Option(help="Standard deviation of the random inputs (default 0.1)")] = None,
+    length: Annotated[int, typer.Option(help="Steps T to look back over; of a text, at most so many.")] = 100,
+    clip: Annotated[float, typer.Option(min=0, help="Norm that the weights' gradient is clipped to; 0: none.")] = 1.0,
+    source: Annotated[
+        str | None, typer.Option("--from", help="A trained net instead: a run's name or folder, or a file.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="What the trained net reads; parity: bits.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the norms against the lag to this file (PNG, SVG).")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of weights and inputs.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the gradient of a loss at step T vanishes or explodes on its way back."""
+    fresh = {"--cell": cell, "--radius": radius, "--hidden": hidden, "--inputs": inputs}
+    given = [name for name, value in fresh.items() if value is not None]
+    if source is not None and given:
+        raise UsageError(f"--from shows a net as it was trained: leave {given[0]} out")
+    if source is None and text is not None:
+        raise UsageError("--text is for a trained net to read: name one by --from")
+    if source is None:
+        flows, about = _fresh(cell, radius, hidden, inputs, length, clip, seed)
+    else:
+        flows, about = _trained(source, text, length, clip, seed)
+    if plot:
+        from rnncli.analysis.plots import draw_gradients
+
+        note(f"picture {draw_gradients(flows, plot, title=about['of'])}")
+    if as_json:
+        print_json({**about, "clip": clip, "rows": [_facts(flow) for flow in flows]})
+        return
+    _show(flows, about["of"], clip)
+
+
+def _fresh(
+    cell: str | None,
+    radius: str | None,
+    hidden: int | None,
+    inputs: float | None,
+    length: int,
+    clip: float,
+    seed: int,
+) -> "tuple[list[Flow], dict[str, Any]]":
+    from rnncli.analysis.gradients import of_fresh_cells
+
+    kinds = [name.strip() for name in (",".join(CELLS) if cell is None else cell).split(",")]
+    try:
+        radii = [float(value) for value in (RADII if radius is None else radius).split(",")]
+    except ValueError:
+        raise UsageError(f"--radius must be numbers such as {RADII}, not {radius!r}") from None
+    hidden = 64 if hidden is None else hidden
+    inputs = 0.1 if inputs is None else inputs
+    flows = of_fresh_cells(kinds, radii, hidden=hidden, length=length, inputs=inputs, clip=clip, seed=seed)
+    what = f"fresh cells of {hidden} units, inputs of standard deviation {inputs:g}"
+    return flows, {"of": what, "checkpoint": None, "length": length}
+
+
+def _trained(source: str, text: str | None, length: int, clip: float, seed: int) -> "tuple[list[Flow], dict[str, Any]]":
+    from rnncli.analysis.gradients import of_model
+    from rnncli.cli.screen import load_for
+
+    trained = load_for(source, lambda task: task.last_step is not None)
+    flows = of_model(trained, text, length=length, clip=clip, seed=seed)
+    steps = len(flows[0].norms)
+    what = f"{trained.task}, {steps} {'step' if steps == 1 else 'steps'}"
+    return flows, {"of": what, "checkpoint": str(trained.source), "length": steps}
+
+
+def _facts(flow: "Flow") -> dict[str, Any]:
+    return {**flow._asdict(), "horizon": flow.horizon, "factor": flow.factor}
+
+
+def _show(flows: "list[Flow]", title: str, clip: float) -> None:
+    from rnncli.analysis.gradients import SHARE
+
+    steps = len(flows[0].norms)
+    lags = [lag for lag in SHOWN if lag < steps - 1]
+    lags += [steps - 1] if steps > 1 else []
+    clipped = f"clipped at {clip:g}"
+    rows = [
+        (
+            flow.name,
+            flow.state,
+            *(f"{flow.norms[lag]:.1e}" for lag in lags),
+            f"{flow.factor:.3f}" if lags else None,
+            f"past {steps - 1}" if flow.horizon is None else flow.horizon,
+            f"{flow.weight_norm:.3g}",
+            *([f"{flow.clipped_norm:.3g}"] if clip else []),
+        )
+        for flow in flows
+    ]
+    columns = [
+        "net",
+        "state",
+        *(f"lag {lag}" for lag in lags),
+        "a step",
+        "horizon",
+        "weights",
+        *([clipped] * bool(clip)),
+    ]
+    print_table(columns, rows, title=f"{title}: norm of dL_T/dstate_t at the lag T - t")
+    print(f"a step: the factor that a step back multiplies by; horizon: the first lag below {SHARE:.0%} of lag 0")
+    if clip:
+        print("weights: norm of their gradient; clipping scales all of it alike, so that no horizon moves")
+
+
+verb = gradients
+EXAMPLE = "rnn gradients --cell elman,lstm --length 100 --plot gradients.png"

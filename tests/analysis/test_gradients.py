@@ -1,0 +1,115 @@
+"""How far back a loss is felt: against a closed form, against finite differences, and where numbers end."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rnncli.analysis.gradients import horizon, of_fresh_cells, of_model, scale_to_radius, through
+from rnncli.analysis.plots import draw_gradients
+from rnncli.api import load
+from rnncli.cells import CELLS, make_cell
+from rnncli.errors import RnnError, UsageError
+
+
+@pytest.mark.parametrize("radius", [0.5, 1.0, 1.5])
+def test_a_linear_chain_decays_as_its_radius_to_the_lag(radius: float) -> None:
+    # without inputs an Elman net stays at h = 0, where tanh is the identity, and its Wh is orthogonal times the radius
+    (flow,) = of_fresh_cells(["elman"], [radius], hidden=8, length=20, inputs=0.0)
+    assert flow.norms == pytest.approx([radius**lag for lag in range(20)], rel=1e-9)
+    assert flow.factor == pytest.approx(radius)
+    assert flow.horizon == (7 if radius == 0.5 else None)  # 0.5^7 < 1 % < 0.5^6
+
+
+@pytest.mark.parametrize("kind", [*CELLS, "lstm:diagonal", "gru:reset-after"])
+def test_norms_are_those_of_finite_differences(kind: str) -> None:
+    """Every state is shifted by hand, and the loss of what follows is computed anew."""
+    T, M = 5, 3
+    torch.manual_seed(1)
+    cell = make_cell(kind, 2, M).double()
+    x, direction = torch.randn(T, 1, 2, dtype=torch.float64), torch.randn(M, dtype=torch.float64)
+    flow = through([cell], x, lambda h: (h * direction).sum(), kind, 0.0)[0]
+    projected = cell.project(x).detach()
+
+    def loss_after(t: int, state) -> float:
+        for step in range(t + 1, T):
+            state = cell.step(projected[step], state)
+        return float((state.h * direction).sum())
+
+    with torch.no_grad():
+        state = cell.initial_state(1)
+        for t in range(T):
+            state = cell.step(projected[t], state)
+            shifts = 1e-6 * torch.eye(M, dtype=torch.float64)[:, None]
+            slopes = [
+                loss_after(t, state._replace(h=state.h + shift)) - loss_after(t, state._replace(h=state.h - shift))
+                for shift in shifts
+            ]
+            assert flow.norms[T - 1 - t] == pytest.approx(float(torch.tensor(slopes).norm()) / 2e-6, rel=1e-4)
+
+
+def test_memory_of_the_last_step_reaches_the_loss_by_its_output_gate() -> None:
+    cell = make_cell("lstm:none", 2, 3).double()
+    x = torch.randn(1, 1, 2, dtype=torch.float64)
+    _, memory = through([cell], x, lambda h: h.sum(), "lstm", 0.0)
+    with torch.no_grad():
+        projected = cell.project(x)[0]
+        o, c = torch.sigmoid(projected[:, 9:]), cell.step(projected, cell.initial_state(1)).c
+    assert memory.norms == pytest.approx([float((o * (1 - c.tanh() ** 2)).norm())])
+
+
+def test_layers_are_felt_through_the_layer_above() -> None:
+    torch.manual_seed(0)
+    below, above = make_cell("elman", 2, 3).double(), make_cell("elman", 3, 3).double()
+    x = torch.zeros(4, 1, 2, dtype=torch.float64)
+    direction = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    first, second = through([below, above], x, lambda h: (h * direction).sum(), "two", 0.0)
+    assert [flow.state for flow in (first, second)] == ["h1", "h2"]
+    grad = above.weight_x.detach().T @ direction  # all is linear at zero
+    assert first.norms[0] == pytest.approx(float(grad.norm()))
+    assert second.norms[3] == pytest.approx(float(direction.norm()))
+
+
+def test_clipping_scales_and_moves_no_horizon() -> None:
+    (free,) = of_fresh_cells(["elman"], [1.4], length=60, clip=0.0)
+    (clipped,) = of_fresh_cells(["elman"], [1.4], length=60, clip=0.5)
+    assert free.clipped_norm == free.weight_norm == clipped.weight_norm > 0.5
+    assert clipped.clipped_norm == 0.5
+    assert horizon(clipped.clipped) == clipped.horizon == free.horizon
+    assert clipped.clipped[0] == pytest.approx(clipped.norms[0] * 0.5 / clipped.weight_norm)
+
+
+def test_a_radius_is_that_of_every_gate() -> None:
+    cell = make_cell("gru", 4, 6)
+    scale_to_radius(cell, 0.7)
+    radii = [float(torch.linalg.eigvals(block).abs().max()) for block in cell.weight_h.detach().chunk(3)]
+    assert radii == pytest.approx([0.7] * 3, rel=1e-5)
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(UsageError, match="--radius must lie above 0"):
+        of_fresh_cells(["elman"], [-1.0])
+    with pytest.raises(UsageError, match="--length must lie between 1"):
+        of_fresh_cells(["elman"], length=0)
+    with pytest.raises(RnnError, match="beyond all numbers"):
+        of_fresh_cells(["elman"], [50.0], hidden=4, length=1000, inputs=0.0)
+
+
+def test_a_trained_net_stands_beside_itself_before_it_learned(rnn) -> None:
+    assert rnn("train parity --seed 1 --name net").code == 0
+    trained, fresh = of_model(load("net"), "011010011010")
+    assert (trained.name, fresh.name) == ("elman 4, trained", "elman 4, fresh")
+    assert len(trained.norms) == 12
+    assert trained.norms != fresh.norms
+    assert rnn("gradients --from net --text 0120").err == "rnn: error: --text must be bits such as 0110, not '0120'\n"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.svg"])
+def test_pictures_show_every_net(name: str, tmp_path: Path) -> None:
+    flows = of_fresh_cells(["elman", "lstm"], [0.5, 1.5], hidden=4, length=30)
+    file = draw_gradients(flows, tmp_path / name, title="fresh cells")
+    if name.endswith("png"):
+        assert file.read_bytes().startswith(b"\x89PNG")
+    else:
+        text = file.read_text()
+        assert all(f"<!-- {shown} -->" in text for shown in ("elman", "lstm:full", "radius 0.5, c"))
