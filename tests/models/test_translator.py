@@ -9,10 +9,11 @@ import torch
 from rnncli.data.batching import Batch
 from rnncli.data.pairs import Pair, SentencePairs
 from rnncli.data.vocabulary import END, START
-from rnncli.models.attention import ATTENTIONS, Attention
+from rnncli.models.attention import Attention
 from rnncli.models.decoding import beam_search
 from rnncli.models.stack import StackShape
 from rnncli.models.translator import Translator
+from rnncli.tasks.translate import ATTENTIONS
 from rnncli.training.losses import language_loss
 
 V = 7
