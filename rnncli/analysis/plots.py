@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rnncli.errors import RnnError
 
 if TYPE_CHECKING:
+    from rnncli.analysis.curves import Curve
     from rnncli.analysis.gradients import Flow
 
 _DPI = 110
@@ -33,6 +34,30 @@ def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
     figure.savefig(path, dpi=_DPI)
     plt.close(figure)
     return path
+
+
+def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Path:
+    """Draw curves of several runs, a panel a metric and a colour a run; losses of training are dashed.
+
+    Returns the picture's path; raises RnnError where none can be written.
+    """
+    plt = _pyplot()
+    panels, runs = ([*dict.fromkeys(each)] for each in zip(*((c.panel, c.run) for c in curves), strict=True))
+    size = (6.4 * len(panels) + 0.6, 4.5)
+    figure, grid = plt.subplots(1, len(panels), figsize=size, layout="constrained", squeeze=False)
+    for axes, panel in zip(grid[0], panels, strict=True):
+        for curve in (each for each in curves if each.panel == panel):
+            place = runs.index(curve.run)
+            values = [float("nan") if value is None else value for value in curve.values]  # a gap
+            dashes = "--" if curve.metric != panel else "-"
+            label = curve.run.replace("$", r"\$") + (" (training)" if curve.metric != panel else "")
+            marker = "o" if len(values) < 40 else ""
+            axes.plot(curve.at, values, color=f"C{place % 10}", ls=dashes, marker=marker, markersize=3, label=label)
+        name = "loss (nats a prediction)" if panel == "loss" else panel.replace("_", " ")
+        axes.set(xlabel="seconds of training" if across == "seconds" else across, ylabel=name)
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=8)
+    return _save(figure, path)
 
 
 def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Path:

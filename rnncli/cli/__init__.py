@@ -22,6 +22,7 @@ NAMES = (
     "evaluate",
     "activations",
     "gradients",
+    "plot",
     "inspect",
     "export",
     "runs",

@@ -254,13 +254,14 @@ def load_model(source: str | None, task: str | None) -> tuple[Checkpoint, Path, 
     if source is not None and Path(source).is_file():
         found, file, warning = checkpoint.read(Path(source)), Path(source), ""
     else:
-        found, file, warning = _first_sound(_run_of(source, task), (BEST, LAST, PREVIOUS))
+        found, file, warning = _first_sound(run_of(source, task), (BEST, LAST, PREVIOUS))
     if task is not None and found.header.get("task") != task:
         raise UsageError(f"{file} is a model of {found.header.get('task')}, not of {task}")
     return found, file, warning
 
 
-def _run_of(source: str | None, task: str | None) -> Run:
+def run_of(source: str | None, task: str | None = None) -> Run:
+    """The run of a name or a folder, or else a task's newest; raises UsageError where there is none."""
     if source is None:
         runs = all_runs(task)
         if not runs:

@@ -1,0 +1,76 @@
+"""Curves of runs, as metrics.jsonl keeps them: a value at every validation."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from rnncli.errors import RnnError, UsageError
+from rnncli.training.runs import Run
+
+ACROSS = {"steps": "step", "seconds": "seconds", "epochs": "epoch"}
+"""What a curve may run along, and its field in a record."""
+
+
+class Curve(NamedTuple):
+    """One metric of one run; the loss of training shares the panel of the validation's."""
+
+    run: str
+    metric: str
+    at: list[float]
+    values: list[float | None]  # None where there was no number
+
+    @property
+    def panel(self) -> str:
+        """The metric whose axis it is drawn on."""
+        return "loss" if self.metric == "train_loss" else self.metric
+
+
+def read_records(run: Run) -> list[dict[str, Any]]:
+    """The records of a run, one a validation; raises RnnError where there are none, or one is damaged."""
+    try:
+        lines = run.metrics.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise RnnError(f"cannot read {run.metrics}: {reason}") from None
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            _ = [record[field] for field in ACROSS.values()]
+        except (ValueError, KeyError, TypeError):
+            raise RnnError(
+                f"{run.metrics}, line {number}: no record of a validation; resume the run or delete it"
+            ) from None
+        records.append(record)
+    if not records:
+        raise RnnError(f"run {run.name} has no record yet: it is written at its first validation")
+    return records
+
+
+def of_runs(runs: Sequence[Run], metrics: Sequence[str], across: str) -> list[Curve]:
+    """The curves of the metrics of runs; without metrics, their losses, and accuracy where all have it.
+
+    Raises RnnError as `read_records`, UsageError for a metric that a run has not, or what curves cannot run along.
+    """
+    if across not in ACROSS:
+        raise UsageError(f"--against must be one of {', '.join(ACROSS)}, not {across!r}")
+    names = [run.name for run in runs]
+    label = {run: run.name if names.count(run.name) == 1 else f"{run.task}/{run.name}" for run in runs}
+    histories = {run: read_records(run) for run in runs}
+    if not metrics:
+        shared = all("accuracy" in history[0] for history in histories.values())
+        metrics = ["train_loss", "loss", *(["accuracy"] if shared else [])]
+    curves = []
+    for run, history in histories.items():
+        known = [name for name, value in history[-1].items() if _is_number(value) and name not in ACROSS.values()]
+        for metric in metrics:
+            if not any(_is_number(record.get(metric)) for record in history):
+                raise UsageError(f"run {run.name} has no metric {metric!r}: it has {', '.join(known)}")
+            at = [float(record[ACROSS[across]]) for record in history]
+            found = [value if _is_number(value := record.get(metric)) else None for record in history]
+            curves.append(Curve(label[run], metric, at, found))
+    return curves
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,40 @@
+"""`rnn plot` as a user runs it: the picture, its numbers, and what it says of bad input."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rnncli.training.runs import find_run
+
+
+@pytest.fixture
+def two(rnn) -> list[list[dict[str, float]]]:
+    """Two short runs, and their records."""
+    for name in ("one", "two"):
+        assert rnn(f"train parity --name {name} --bits 4 --epochs 8 --validate-every 2 --patience-steps 0").code == 0
+    return [[json.loads(line) for line in find_run(name).metrics.read_text().splitlines()] for name in ("one", "two")]
+
+
+def test_curves_are_what_the_runs_recorded(two, rnn, tmp_path: Path) -> None:
+    out = tmp_path / "both.svg"
+    told = json.loads(rnn(f"plot one two --metric loss --against seconds --out {out} --json").out)
+    assert [curve["run"] for curve in told["curves"]] == ["one", "two"]
+    for curve, records in zip(told["curves"], two, strict=True):
+        assert curve["values"] == [record["loss"] for record in records]
+        assert curve["at"] == [record["seconds"] for record in records]
+    assert "<svg" in out.read_text()
+    assert "curves.png" in rnn("plot one").out
+    assert (find_run("one").folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bad_input_is_one_line(two, rnn) -> None:
+    assert "no run 'three'" in rnn("plot one three").err
+    none = rnn("plot one --metric bleu")
+    assert (none.code, "no metric 'bleu': it has " in none.err and "accuracy" in none.err) == (2, True)
+    assert "must be one of steps, seconds, epochs" in rnn("plot one --against days").err
+    find_run("two").metrics.write_text("")
+    empty = rnn("plot two")
+    assert (empty.code, "has no record yet" in empty.err) == (1, True)
+    find_run("two").metrics.write_text("{\n")
+    assert "line 1: no record of a validation" in rnn("plot two").err
