@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test test-browser check clean
 
 demo: .venv/installed
 	$(BIN)/rnn train parity
@@ -11,6 +11,9 @@ demo: .venv/installed
 
 test: .venv/developing
 	$(BIN)/pytest
+
+test-browser: .venv/developing
+	$(BIN)/pytest -m browser tests/browser
 
 check: .venv/developing
 	$(BIN)/ruff check .

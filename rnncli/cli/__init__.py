@@ -23,6 +23,7 @@ NAMES = (
     "activations",
     "gradients",
     "plot",
+    "report",
     "inspect",
     "export",
     "runs",

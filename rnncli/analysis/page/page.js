@@ -1,0 +1,142 @@
+"use strict";
+// Draws the panels of a report: by textContent, attributes and SVG alone, so that no text can become markup.
+(() => {
+  const report = JSON.parse(document.getElementById("data").textContent);
+  const COLOURS = ["--one", "--two", "--three", "--four"];
+
+  function make(name, attributes = {}, ...children) {
+    const element = document.createElement(name);
+    return filled(element, attributes, children);
+  }
+  function draw(name, attributes = {}, ...children) {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    return filled(element, attributes, children);
+  }
+  function filled(element, attributes, children) {
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  }
+  function figure(value) {
+    if (value === null || value === undefined) return "–";
+    if (typeof value !== "number") return String(value);
+    if (Number.isInteger(value)) return value.toLocaleString("en");
+    const size = Math.abs(value);
+    return size >= 100 || size < 1e-3 ? value.toPrecision(3) : String(Number(value.toPrecision(4)));
+  }
+  const shade = (variable, share) => `color-mix(in srgb, var(${variable}) ${Math.round(100 * share)}%, transparent)`;
+
+  // Lines over a common x; `log`: the y axis counts powers of ten.
+  function lines(panel) {
+    const W = 480, H = 230, left = 58, right = 10, top = 10, bottom = 34;
+    const tall = value => (panel.log ? Math.log10(Math.max(value, panel.floor)) : value);
+    const points = panel.lines.flatMap(line => line.points.filter(([, y]) => y !== null));
+    const xs = points.map(([x]) => x), ys = points.map(([, y]) => tall(y));
+    let [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+    if (x0 === x1) [x0, x1] = [x0 - 1, x1 + 1];
+    if (y0 === y1) [y0, y1] = [y0 - 0.5, y1 + 0.5];
+    const X = x => left + (x - x0) / (x1 - x0) * (W - left - right);
+    const Y = y => H - bottom - (tall(y) - y0) / (y1 - y0) * (H - top - bottom);
+    const picture = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": panel.title });
+    for (let part = 0; part <= 4; part++) {
+      const y = H - bottom - part / 4 * (H - top - bottom), value = y0 + part / 4 * (y1 - y0);
+      picture.append(draw("line", { x1: left, x2: W - right, y1: y, y2: y, class: "axis" }));
+      const label = panel.log ? (10 ** value).toExponential(0) : figure(Number(value.toPrecision(2 + (Math.abs(value) >= 1))));
+      picture.append(draw("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, label));
+      const x = x0 + part / 4 * (x1 - x0);
+      picture.append(draw("text", { x: X(x), y: H - bottom + 15, "text-anchor": part === 4 ? "end" : "middle" }, figure(Math.round(x))));
+    }
+    picture.append(draw("text", { x: (left + W) / 2, y: H - 4, "text-anchor": "middle" }, panel.across));
+    panel.lines.forEach((line, place) => {
+      const colour = `stroke: var(${COLOURS[place % 4]})`, there = line.points.filter(([, y]) => y !== null);
+      picture.append(draw("polyline", { points: there.map(([x, y]) => `${X(x).toFixed(1)},${Y(y).toFixed(1)}`).join(" "),
+        fill: "none", "stroke-width": 2, style: colour, "stroke-dasharray": line.dashed ? "5 4" : "none" }));
+      if (there.length === 1) picture.append(draw("circle", { cx: X(there[0][0]), cy: Y(there[0][1]), r: 3, style: `fill: var(${COLOURS[place % 4]})` }));
+    });
+    const key = make("div", { class: "key" }, ...panel.lines.map((line, place) =>
+      make("span", {}, make("i", { style: `background: var(${COLOURS[place % 4]})` }), line.name)));
+    return [picture, key];
+  }
+
+  function facts(panel) {
+    const rows = panel.rows.map(([name, value]) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, figure(value))));
+    return [make("div", { class: "scroll", tabindex: "0" }, make("table", {}, ...rows))];
+  }
+
+  function samples(panel) {
+    return panel.samples.flatMap(([name, text]) => [make("p", { class: "about" }, name), make("pre", { class: "text" }, text)]);
+  }
+
+  function surprisal(panel) {
+    const hint = make("p", { class: "hint" }, "Point at a token."), text = make("pre", { class: "text" });
+    for (const [piece, bits] of panel.tokens) {
+      const span = make("span", { style: `background: ${shade("--two", Math.min(1, bits / panel.most) * 0.75)}`, title: `${figure(bits)} bits` }, piece);
+      span.addEventListener("pointerenter", () => { hint.textContent = `“${piece}”: ${figure(bits)} bits`; });
+      text.append(span);
+    }
+    return [text, hint];
+  }
+
+  function map(panel) {
+    const S = 480, edge = 14, hint = make("p", { class: "hint" }, "Point at a dot, or tap it, to see its word.");
+    const spread = axis => { const all = panel.points.map(each => each[axis]); return [Math.min(...all), Math.max(...all) - Math.min(...all) || 1]; };
+    const [[x0, width], [y0, height]] = [spread(1), spread(2)];
+    const picture = draw("svg", { viewBox: `0 0 ${S} ${S * 0.75}`, role: "img", "aria-label": panel.title });
+    const ends = [panel.named, 0];
+    panel.points.forEach(([word, x, y], place) => {
+      const cx = edge + (x - x0) / width * (S - 6 * edge), cy = edge + (y - y0) / height * (S * 0.75 - 2 * edge);
+      const dot = draw("circle", { cx, cy, r: 4, class: "word" }, draw("title", {}, word));
+      const say = () => { hint.textContent = word; };
+      dot.addEventListener("pointerenter", say);
+      dot.addEventListener("click", say);
+      picture.append(dot);
+      if (place < ends[0]) picture.append(draw("text", { x: cx + 6, y: cy + 4 }, word));
+    });
+    return [picture, hint];
+  }
+
+  function units(panel) {
+    const list = make("div", { class: "list", role: "group", "aria-label": "units" }), text = make("pre", { class: "text" });
+    const head = make("p", { class: "about shown", "aria-live": "polite" });
+    const spans = panel.pieces.map(piece => make("span", {}, piece));
+    text.append(...spans);
+    const buttons = panel.units.map((unit, place) => {
+      const button = make("button", { type: "button", "aria-pressed": "false" }, make("b", {}, unit.name),
+        make("small", {}, unit.tracks ? `${unit.tracks} ${unit.r.toFixed(2)}` : ""));
+      button.addEventListener("click", () => show(place));
+      return button;
+    });
+    list.append(...buttons);
+    function show(place) {
+      const unit = panel.units[place], bytes = atob(unit.values);
+      buttons.forEach((button, other) => button.setAttribute("aria-pressed", String(other === place)));
+      head.textContent = `unit ${unit.name}${unit.tracks ? `, ${unit.r.toFixed(2)} with ${unit.tracks}` : ""}; the strongest colour is ±${figure(unit.most)}`;
+      spans.forEach((span, at) => {
+        const value = (bytes.charCodeAt(at) << 24 >> 24) / 127;
+        span.style.background = shade(value > 0 ? "--two" : "--one", Math.abs(value) * 0.8);
+        span.title = figure(value * unit.most);
+      });
+    }
+    show(0);
+    return [make("div", { class: "viewer" }, list, make("div", {}, head, text))];
+  }
+
+  function matrix(panel) {
+    const head = make("tr", {}, make("th", {}, ""), ...panel.across.map(label => make("th", { scope: "col" }, label)));
+    const rows = panel.values.map((row, place) => make("tr", {}, make("th", { scope: "row" }, panel.down[place]),
+      ...row.map(([share, label]) => make("td", { style: `background: ${shade("--one", share * 0.7)}`, title: figure(share) }, label))));
+    return [make("div", { class: "scroll", tabindex: "0" }, make("table", { class: "grid" }, head, ...rows))];
+  }
+
+  const KINDS = { facts, curves: lines, horizon: lines, samples, surprisal, map, units, confusion: matrix, attention: matrix, note: () => [] };
+  const WIDE = ["units", "surprisal", "attention"];
+  document.title = `${report.title} – rnn report`;
+  document.querySelector("h1").textContent = report.title;
+  document.querySelector("header p").textContent = report.about;
+  for (const panel of report.panels) {
+    const section = make("section", { "data-kind": panel.kind, class: WIDE.includes(panel.kind) ? "wide" : "" }, make("h2", {}, panel.title));
+    if (panel.about) section.append(make("p", { class: "about" }, panel.about));
+    section.append(...KINDS[panel.kind](panel));
+    document.querySelector("main").append(section);
+  }
+})();

@@ -1,0 +1,264 @@
+"""A run on one page of HTML that needs no network: what it learned, writes, expects, and what its units do.
+
+A panel is a plain dictionary with a `kind`, which says how the page's script draws it.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from rnncli.analysis.activations import Ranking, rank
+from rnncli.analysis.curves import read_records
+from rnncli.data.text import visible
+from rnncli.data.vocabulary import END, SPECIALS
+from rnncli.errors import RnnError
+from rnncli.records import json_line
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import Trained
+from rnncli.tasks.watching import Watched
+from rnncli.training.metrics import shown_metric
+from rnncli.training.runs import Run
+
+Panel = dict[str, Any]
+
+TEMPERATURES = (0.5, 0.8, 1.0)
+TOKENS, UNITS, WORDS, NAMED = 1_500, 200, 400, 24
+"""Of the text that is watched, of the units and the words that are shown, and of the words that stand on the map."""
+
+LAGS = 100
+MOST_BITS = 16.0
+"""Where the colour of a surprise ends; that of a character model ends at half."""
+
+LABELS = 60
+"""Labels beyond which a confusion matrix is no picture any more."""
+
+
+def page(trained: Trained) -> tuple[str, list[Panel]]:
+    """The page of a trained model, and its panels; one that cannot be made is a note that says why."""
+    found = panels(trained)
+    told = {
+        "title": f"{trained.task}, {trained.source.parent.name}",
+        "about": f"{trained.source.name}, learned from {trained.payload['corpus']}",
+        "panels": found,
+    }
+    parts = files("rnncli.analysis").joinpath("page")
+    html, css, js = (parts.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    filled = html.replace("/*STYLE*/", css).replace("/*SCRIPT*/", js)
+    return filled.replace("/*DATA*/", embedded(told)), found
+
+
+def embedded(value: Any) -> str:
+    """JSON that can stand in a script of an HTML page: nothing in it ends the script, or begins a tag or an entity."""
+    text = json_line(value)  # ASCII: what else there is has been escaped
+    return "".join(f"\\u{ord(sign):04x}" if sign in "<>&" else sign for sign in text)
+
+
+def panels(trained: Trained) -> list[Panel]:
+    """All panels that the task has."""
+    actions, found = TASKS[trained.task].actions, [*_curves(trained), _facts(trained)]
+    makers: list[tuple[str, Callable[[], Iterator[Panel]]]] = []
+    if "generate" in actions:
+        makers.append(("Samples", lambda: _samples(trained)))
+    if "translate" in actions:
+        makers.append(("Translations", lambda: _translations(trained)))
+    if "activations" in actions:
+        makers.append(("Units", lambda: _watched(trained)))
+    if hasattr(trained.model, "word_vectors"):
+        makers.append(("Map of the vectors", lambda: _map(trained)))
+    if _names_labels(trained):
+        makers.append(("Confusion", lambda: _confusion(trained)))
+    for title, maker in makers:
+        try:
+            found += maker()
+        except RnnError as error:
+            found.append({"kind": "note", "title": title, "about": f"left out: {error}"})
+    return found
+
+
+def _do(trained: Trained, verb: str, **given: Any) -> Any:
+    action = TASKS[trained.task].actions[verb]
+    return action.run(trained, action.Options(**given))
+
+
+def _curves(trained: Trained) -> Iterator[Panel]:
+    """Losses against steps, and the metric that people are shown where it is another one."""
+    history = _history(trained)
+    metric = shown_metric(trained.header["monitor"], history[-1]) if history else "loss"
+    pictures = {"Loss": {"train_loss": "training", "loss": "validation"}}
+    if metric != "loss":
+        pictures[metric.replace("_", " ").capitalize()] = {metric: "validation"}
+    for title, names in pictures.items():
+        lines = [
+            {"name": shown, "points": [[record["step"], record.get(name)] for record in history]}
+            for name, shown in names.items()
+            if any(record.get(name) is not None for record in history)
+        ]
+        if lines:
+            yield {"kind": "curves", "title": title, "across": "step", "lines": lines}
+
+
+def _history(trained: Trained) -> list[dict[str, Any]]:
+    """All validations of the run; where its file is not there or not whole, those up to the checkpoint."""
+    try:
+        return read_records(Run(trained.source.parent))
+    except RnnError:
+        known: list[dict[str, Any]] = trained.header["progress"]["history"]
+        return known
+
+
+def _facts(trained: Trained) -> Panel:
+    progress = trained.header["progress"]
+    rows: list[list[Any]] = [
+        ["task", trained.task],
+        ["parameters", sum(each.numel() for each in trained.model.parameters())],
+        ["steps", progress["step"]],
+        ["seconds", round(progress["seconds"], 1)],
+    ]
+    rows += [
+        [name.replace("_", " "), value if isinstance(value, str | int | float) else json.dumps(value)]
+        for name, value in trained.header["config"].items()
+        if value not in (None, [], "")
+    ]
+    return {"kind": "facts", "title": "Settings", "rows": rows}
+
+
+def _samples(trained: Trained) -> Iterator[Panel]:
+    written = [
+        [f"temperature {heat:g}", "\n".join(_do(trained, "generate", temperature=heat, seed=1).texts).strip("\n")]
+        for heat in TEMPERATURES
+    ]
+    yield {"kind": "samples", "title": "What it writes", "about": "seed 1", "samples": written}
+
+
+def _watched(trained: Trained) -> Iterator[Panel]:
+    """All that is made of a text which the net reads: surprises, the horizon of its gradient, and its units."""
+    watched: Watched = _do(trained, "activations", tokens=TOKENS)
+    if "score" in TASKS[trained.task].actions:
+        yield _surprisal(trained, watched)
+    if TASKS[trained.task].last_step:
+        yield _horizon(trained, watched)
+    yield _units(rank(watched))
+
+
+def _surprisal(trained: Trained, watched: Watched) -> Panel:
+    scored = _do(trained, "score", texts=(watched.text,))
+    by_line = scored[0].tokens[-1].token == SPECIALS[END]  # else a text is one stream
+    if by_line:
+        scored = _do(trained, "score", texts=tuple(line for line in watched.text.split("\n") if line.strip()))
+    tokens: list[list[Any]] = []
+    for each in scored:
+        for place, token in enumerate(each.tokens):
+            last = by_line and place == len(each.tokens) - 1
+            blank = " " if by_line and place else ""
+            tokens.append([" ↵\n" if last else blank + visible(token.token, keep=" \n"), round(token.bits, 3)])
+    mean = sum(bits for _, bits in tokens) / len(tokens)
+    return {
+        "kind": "surprisal",
+        "title": "How surprising each token is",
+        "about": f"{mean:.2f} bits a token; the warmer, the more surprising",
+        "most": MOST_BITS if by_line else MOST_BITS / 2,
+        "tokens": tokens,
+    }
+
+
+def _horizon(trained: Trained, watched: Watched) -> Panel:
+    from rnncli.analysis.gradients import of_model
+
+    text = watched.text if "score" in TASKS[trained.task].actions else None
+    flows = of_model(trained, text, length=LAGS)
+    return {
+        "kind": "horizon",
+        "title": "How far back a loss is felt",
+        "about": "norm of its gradient at each earlier state; dashed: before training",
+        "across": "steps back",
+        "log": True,
+        "floor": 1e-12,
+        "lines": [
+            {
+                "name": f"{flow.state}, {flow.name.rsplit(', ', 1)[-1]}",
+                "dashed": flow.name.endswith("fresh"),
+                "points": list(enumerate(flow.norms)),
+            }
+            for flow in flows
+        ],
+    }
+
+
+def _units(ranking: Ranking) -> Panel:
+    shown = []
+    for unit in ranking.units[:UNITS]:
+        values = ranking.of(unit)
+        most = float(np.abs(values).max())
+        rounded = np.rint(values * (127 / max(most, 1e-30))).astype(np.int8)
+        shown.append({**unit._asdict(), "most": most, "values": base64.b64encode(rounded.tobytes()).decode()})
+    pieces = ranking.watched.pieces
+    return {
+        "kind": "units",
+        "title": "What its units do",
+        "about": f"{len(shown)} of {len(ranking.names)} units, the closest followers of something first; choose one",
+        "pieces": [visible(piece, keep=" \n") for piece in pieces],
+        "units": shown,
+    }
+
+
+def _map(trained: Trained) -> Iterator[Panel]:
+    from rnncli.analysis.vectors import default_layer, of_model, project
+
+    vectors = of_model(trained, default_layer(trained))
+    words = vectors.words[:WORDS]
+    points = project(vectors.matrix[:WORDS], "pca").round(4).tolist()
+    yield {
+        "kind": "map",
+        "title": "Map of the vectors",
+        "about": f"the {len(words)} most frequent of {len(vectors.words):,}, by their two principal components",
+        "named": NAMED,
+        "points": [[visible(word), x, y] for word, (x, y) in zip(words, points, strict=True)],
+    }
+
+
+def _names_labels(trained: Trained) -> bool:
+    """Whether `evaluate` counts which label was given to what."""
+    return trained.task == "parity" or "classes" in trained.payload
+
+
+def _confusion(trained: Trained) -> Iterator[Panel]:
+    metrics = _do(trained, "evaluate")
+    counted: dict[str, dict[str, int]] = metrics["confusion"]
+    if len(counted) > LABELS:
+        raise RnnError(f"{len(counted)} labels make no table: `rnn evaluate` draws them by --picture")
+    values = [[[count / max(1, sum(row.values())), count] for count in row.values()] for row in counted.values()]
+    yield {
+        "kind": "confusion",
+        "title": "Which label was given to what",
+        "about": f"a row for each right label; {metrics['accuracy']:.1%} are right",
+        "across": list(counted),
+        "down": list(counted),
+        "values": values,
+    }
+
+
+def _translations(trained: Trained) -> Iterator[Panel]:
+    """Some sentences that it did not learn from, and what it looked at in the first."""
+    from rnncli.tasks.translate import EvaluateOptions, asked
+
+    pairs = asked(trained, EvaluateOptions(split="validation"))[:6]
+    found = [best[0] for best in _do(trained, "translate", texts=tuple(source for source, _ in pairs))]
+    samples = [
+        [source, f"{best.text}\n({target})" if best.text != target else best.text]
+        for (source, target), best in zip(pairs, found, strict=True)
+    ]
+    about = "of sentences held out; in brackets the right one, where it is another"
+    yield {"kind": "samples", "title": "What it translates", "about": about, "samples": samples}
+    if found[0].attention:
+        yield {
+            "kind": "attention",
+            "title": "What each token looked at",
+            "about": f"{pairs[0][0]} → {found[0].text}",
+            "across": [visible(token) for token in found[0].source_tokens],
+            "down": [visible(token) for token in found[0].tokens],
+            "values": [[[round(share, 3), ""] for share in row] for row in found[0].attention],
+        }

@@ -1,0 +1,50 @@
+"""`rnn report`: a run on one page of HTML, to look at and to send on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnncli.cli.screen import AsJson, From, load_for, note, print_json, size
+from rnncli.errors import UsageError
+from rnncli.files import write_file
+
+
+def report(
+    model: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="The model, as --from.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write it to this .html file; else beside the checkpoint.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    source: From = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a run on one page: curves, samples, surprises, vectors, gradients, and what its units do."""
+    from rnncli.analysis.report import page
+
+    if model is not None and source is not None:
+        raise UsageError("RUN and --from both name the model: give one of them")
+    if out is not None and out.suffix not in (".html", ".htm"):
+        raise UsageError(f"--out {out}: end its name in .html")
+    trained = load_for(model or source, lambda _: True)
+    html, panels = page(trained)
+    file = (out or trained.source.parent / "report.html").absolute()
+    data = html.encode()
+    write_file(file, data)
+    left_out = [panel for panel in panels if panel["kind"] == "note"]
+    for panel in left_out:
+        note(f"{panel['title']}: {panel['about']}")
+    if as_json:
+        kinds = [panel["kind"] for panel in panels]
+        print_json({"checkpoint": str(trained.source), "file": str(file), "bytes": len(data), "panels": kinds})
+    else:
+        note(f"from {trained.source}")
+        print(f"{file} ({size(len(data))}, {len(panels) - len(left_out)} panels)")
+    if show:
+        import webbrowser
+
+        webbrowser.open(file.as_uri())
+
+
+verb = report
+EXAMPLE = "rnn report RUN --open"

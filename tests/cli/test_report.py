@@ -1,0 +1,92 @@
+"""`rnn report` as a new user runs it, for every task."""
+
+import base64
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rnncli
+from rnncli.analysis.report import embedded
+from rnncli.tasks import TASKS
+
+SMALL = {
+    "parity": "--epochs 1 --validate-every 0",
+    "poetry-classify": "--hidden 4 --epochs 1 --folds 0 --ensemble 1",
+    "translate": "--hidden 8 --embedding 8 --epochs 1 --tokens char",
+}
+LANGUAGE = {"curves", "facts", "samples", "surprisal", "horizon", "map", "units"}
+PANELS = {"parity": {"curves", "facts", "horizon", "units", "confusion"}} | {
+    "translate": {"curves", "facts", "samples", "attention"},
+    "tag": {"curves", "facts", "units", "confusion"},
+    "poetry-classify": {"curves", "facts", "units", "confusion"},
+}
+
+
+def data_of(file: Path) -> dict:
+    """What the page's script draws."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', file.read_text("utf-8"), re.S)
+    return json.loads(text)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_its_page(task: str, rnn, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.tsv").write_text("".join(f"{n} and {n}\t{n}+{n}\n" for n in range(40)))
+    corpus = f"--corpus {tmp_path}/pairs.tsv" if task == "translate" else ""
+    words = SMALL.get(task, "--hidden 4 --epochs 1")
+    assert rnn(f"train {task} --name mine --seed 1 {words} {corpus}").code == 0
+    told = json.loads(rnn("report mine --json").out)
+    file = home / f"checkpoints/{task}/mine/report.html"
+    assert told["file"] == str(file)
+    assert told["bytes"] == file.stat().st_size < 3_000_000
+    panels = data_of(file)["panels"]
+    assert [panel["kind"] for panel in panels] == told["panels"]
+    assert set(told["panels"]) == PANELS.get(task, LANGUAGE)
+    assert not re.search(r"(src|href)=\"(?!data:)|https?://(?!www\.w3\.org/2000/svg)|@import", file.read_text("utf-8"))
+
+
+def test_the_values_of_units_are_those_of_the_net(rnn, tmp_path: Path) -> None:
+    assert rnn("train parity --seed 1 --name mine").code == 0
+    assert rnn(f"report mine --out {tmp_path}/page.html").code == 0
+    (panel,) = [each for each in data_of(tmp_path / "page.html")["panels"] if each["kind"] == "units"]
+    watched = rnncli.load("mine").activations(tokens=1500)
+    assert len(panel["units"]) == 4
+    for unit in panel["units"]:
+        values = np.frombuffer(base64.b64decode(unit["values"]), np.int8) / 127 * unit["most"]
+        state, place = unit["name"].split(":")
+        np.testing.assert_allclose(values, watched.states[state][:, int(place)], atol=unit["most"] / 253)
+
+
+def test_a_page_holds_no_tag_of_a_text() -> None:
+    hostile = "</script><!-- <b>&amp; \u2028\u2029 ü"
+    assert not set("<>&\u2028\u2029") & set(embedded([hostile]))
+    assert json.loads(embedded([hostile])) == [hostile]
+
+
+def test_what_cannot_be_shown_is_said(rnn, home: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("the gate stood open and the field was white\n" * 60)
+    assert rnn(f"train char-lm --hidden 4 --epochs 1 --name mine --corpus {text}").code == 0
+    (home / "checkpoints/char-lm/mine/metrics.jsonl").write_text('{"step": 1')
+    text.unlink()
+    ran = rnn("report mine")
+    assert ran.code == 0
+    assert "Units: left out: " in ran.err
+    assert "text.txt" in ran.err
+    assert str(home / "checkpoints/char-lm/mine/report.html") in ran.out
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("mine --out page.pdf", "end its name in .html"),
+        ("mine --from mine", "RUN and --from both name the model"),
+        ("nothing", "there is no run 'nothing'"),
+    ],
+)
+def test_errors_are_one_line(words: str, complaint: str, rnn) -> None:
+    ran = rnn(f"report {words}")
+    assert (ran.code in (1, 2), ran.out, ran.err.count("\n")) == (True, "", 1)
+    assert complaint in ran.err
