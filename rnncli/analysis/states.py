@@ -82,7 +82,7 @@ def one_word(token: str) -> str:
 
 
 def _config(states: str, watched: Watched, title: str) -> str:
-    """What LSTMVis is told: memory cells go through tanh, what is within -1 and 1 stays as it is."""
+    """What LSTMVis is told: what is within -1 and 1 on this text is shown as it is; it puts the rest through tanh."""
     types = []
     for name, values in watched.states.items():
         layer = "".join(filter(str.isdigit, name))

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, load_for, note, print_json, print_table
+from rnncli.cli.screen import AsJson, From, Named, load_for, named, note, print_json, print_table
 from rnncli.data.text import visible
-from rnncli.errors import UsageError
 from rnncli.tasks.watching import EXAMPLE, VoicedWatchOptions
 from rnncli.training.settings import check_limits
 
@@ -26,9 +25,7 @@ WARM, COLD = (214, 96, 36), (38, 108, 196)
 
 
 def activations(
-    model: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="The model, as --from.", show_default=False)
-    ] = None,
+    model: Named = None,
     text: Annotated[
         str | None, typer.Option(help="A text, a file, or - (standard input); else what training held out.")
     ] = None,
@@ -48,11 +45,10 @@ def activations(
     from rnncli.analysis.activations import rank
     from rnncli.analysis.states import states_writer
 
-    if model is not None and source is not None:
-        raise UsageError("RUN and --from both name the model: give one of them")
+    source = named(model, source)
     write = states and states_writer(states)
     check_limits(VoicedWatchOptions(text=text, tokens=tokens, label=label))
-    trained = load_for(model or source, lambda task: "activations" in task.uses)
+    trained = load_for(source, lambda task: "activations" in task.uses)
     ranking = rank(watch(trained, text, tokens, label))
     shown = [ranking.unit(name) for name in unit or ()] or ranking.units[:1]
     files = write(ranking.watched, f"{trained.task}, {trained.source.parent.name}") if write else []

@@ -5,15 +5,13 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, load_for, note, print_json, size
+from rnncli.cli.screen import AsJson, From, Named, load_for, named, note, print_json, size
 from rnncli.errors import UsageError
 from rnncli.files import write_file
 
 
 def report(
-    model: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="The model, as --from.", show_default=False)
-    ] = None,
+    model: Named = None,
     out: Annotated[Path | None, typer.Option(help="Write it to this .html file; else beside the checkpoint.")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     source: From = None,
@@ -22,11 +20,10 @@ def report(
     """Put a run on one page: curves, samples, surprises, vectors, gradients, and what its units do."""
     from rnncli.analysis.report import page
 
-    if model is not None and source is not None:
-        raise UsageError("RUN and --from both name the model: give one of them")
+    source = named(model, source)
     if out is not None and out.suffix not in (".html", ".htm"):
         raise UsageError(f"--out {out}: end its name in .html")
-    trained = load_for(model or source, lambda _: True)
+    trained = load_for(source, lambda _: True)
     html, panels = page(trained)
     file = (out or trained.source.parent / "report.html").absolute()
     data = html.encode()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnncli.errors import UsageError
 from rnncli.records import json_line
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ From = Annotated[
     str | None,
     typer.Option("--from", help="The model: a run's name or folder, or a file; else the task's newest."),
 ]
+
+
+Named = Annotated[str | None, typer.Argument(metavar="RUN", help="The model, as --from.", show_default=False)]
 
 
 def note(text: str) -> None:
@@ -36,6 +40,13 @@ def load_model(source: str | None, task: str) -> "Model":
     from rnncli.api import load_task
 
     return _warned(load_task(source, task))
+
+
+def named(run: str | None, source: str | None) -> str | None:
+    """The model that RUN or --from names, if any; raises UsageError where both do."""
+    if run is not None and source is not None:
+        raise UsageError("RUN and --from both name the model: give one of them")
+    return run if source is None else source
 
 
 def load_for(source: str | None, suits: "Callable[[Task], bool]") -> "Model":

@@ -1,5 +1,6 @@
-"""NLTK's data: fetched as a zip, proven by its members, found where NLTK has it already."""
+"""NLTK's data: fetched as a zip, proven by its members, found where NLTK has it already; pairs in gzipped files."""
 
+import gzip
 import hashlib
 import io
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rnncli.data.sources import NltkData
+from rnncli.data.sources import NltkData, Parallel, Remote
 from rnncli.errors import RnnError, UsageError
 
 MEMBERS = {"a01": b"one two\n", "a02": b"three\n"}
@@ -110,3 +111,42 @@ def test_a_package_may_be_no_text(package: NltkData) -> None:
 
     with pytest.raises(UsageError, match="mini is no text to learn from: two files"):
         replace(package, text=None).load()
+
+
+LINES = {"train.de": b"ein hund\neine katze\n", "train.en": b"a dog\na cat\n"}
+
+
+@pytest.fixture
+def captions(served: Path, home: Path) -> Parallel:
+    """Two gzipped files of one part, which are served, and not here yet."""
+    address = (served / "address").read_text()
+    files = []
+    for name, text in LINES.items():
+        (served / f"{name}.gz").write_bytes(gzip.compress(text))
+        sha256 = hashlib.sha256(text).hexdigest()
+        files.append(Remote("mini", "a file", f"mini/{name}", f"{address}/{name}.gz", len(text), sha256))
+    return Parallel("mini", "captions", ("de", "en"), ("train",), tuple(files))
+
+
+def test_gzipped_pairs_are_fetched_proven_and_read(captions: Parallel, home: Path) -> None:
+    assert not captions.here()
+    with pytest.raises(RnnError, match=r"^mini is not here: run `rnn data get mini`$"):
+        list(captions.pairs("de-en"))
+    assert captions.fetch() == "downloaded"
+    assert sorted(path.name for path in (home / "data/mini").iterdir()) == ["train.de.gz", "train.en.gz"]
+    assert captions.here()
+    assert list(captions.pairs("en-de")) == [[("a dog", "ein hund"), ("a cat", "eine katze")]]
+    assert captions.fetch() == "already there"
+
+
+def test_a_gzip_made_anew_is_the_same(captions: Parallel, served: Path) -> None:
+    (served / "train.en.gz").write_bytes(gzip.compress(LINES["train.en"], compresslevel=1, mtime=1))
+    assert captions.fetch() == "downloaded"
+
+
+@pytest.mark.parametrize("body", [gzip.compress(b"a dog\na cow\n"), gzip.compress(b"a dog\n")[:-9], b"<html>", b""])
+def test_a_gzip_of_something_else_is_not_kept(captions: Parallel, served: Path, home: Path, body: bytes) -> None:
+    (served / "train.en.gz").write_bytes(body)
+    with pytest.raises(RnnError, match=r"is not the one expected \(expected SHA-256 .*it was removed"):
+        captions.fetch()
+    assert [path.name for path in (home / "data/mini").iterdir()] == ["train.de.gz"]
