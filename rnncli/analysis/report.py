@@ -114,6 +114,7 @@ def _facts(trained: Trained) -> Panel:
     progress = trained.header["progress"]
     rows: list[list[Any]] = [
         ["task", trained.task],
+        ["net", f"{trained.config.label} {trained.config.hidden}"],
         ["parameters", sum(each.numel() for each in trained.model.parameters())],
         ["steps", progress["step"]],
         ["seconds", round(progress["seconds"], 1)],

@@ -33,7 +33,7 @@ def states_writer(path: Path) -> Callable[[Watched, str], list[Path]]:
     if path.suffix not in HDF5:
         raise UsageError(f"--states {path}: end its name in .npz, or in .h5 for LSTMVis")
     try:
-        import h5py  # noqa: F401
+        import h5py  # noqa: F401  # only to know that it is there
     except ImportError:
         raise RnnError("--states FILE.h5 needs a library that is not here: pip install 'rnncli[hdf5]'") from None
     return lambda watched, title: _write_lstmvis(path, watched, title)

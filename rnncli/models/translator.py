@@ -74,7 +74,7 @@ class Translator(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
 
     def _fields(self) -> tuple[str, ...]:
-        fields: tuple[str, ...] = self.decoder.cells[0].state_fields  # type: ignore[assignment]
+        fields: tuple[str, ...] = self.decoder.cells[0].state_fields  # type: ignore[assignment]  # a module to mypy
         return fields
 
     @property
@@ -129,7 +129,7 @@ class Translator(nn.Module):
     def step(self, encoded: Encoded, tokens: Tensor, states: States) -> tuple[Tensor, States]:
         """Score what follows the tokens (B,) of as many targets of one source: logits (B, V), and the states after."""
         cells = list(self.decoder.cells)
-        after = advance(cells, cells[0].project(self.embedding(tokens)), states)  # type: ignore[operator]
+        after = advance(cells, cells[0].project(self.embedding(tokens)), states)  # type: ignore[operator]  # as above
         h, _ = self._joined(after[-1][0][:, None], encoded.only_first(len(tokens)))
         return self.readout.logits(h[:, 0]), after
 

@@ -22,7 +22,8 @@
     if (typeof value !== "number") return String(value);
     if (Number.isInteger(value)) return value.toLocaleString("en");
     const size = Math.abs(value);
-    return size >= 100 || size < 1e-3 ? value.toPrecision(3) : String(Number(value.toPrecision(4)));
+    if (size >= 1000) return Math.round(value).toLocaleString("en");
+    return size && size < 1e-3 ? value.toPrecision(3) : String(Number(value.toPrecision(4)));
   }
   const shade = (variable, share) => `color-mix(in srgb, var(${variable}) ${Math.round(100 * share)}%, transparent)`;
 
