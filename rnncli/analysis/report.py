@@ -5,7 +5,7 @@ A panel is a plain dictionary with a `kind`, which says how the page's script dr
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -37,18 +37,29 @@ LABELS = 60
 """Labels beyond which a confusion matrix is no picture any more."""
 
 
-def page(trained: Trained) -> tuple[str, list[Panel]]:
-    """The page of a trained model, and its panels; one that cannot be made is a note that says why."""
-    found = panels(trained)
+def page(
+    trained: Trained, maker: str = "rnn report", first: Sequence[Panel] = (), reach: str = "'none'"
+) -> tuple[str, list[Panel]]:
+    """The page of a trained model, and its panels; one that cannot be made is a note that says why.
+
+    The panels of `first` come before all others; for `reach` see `document`.
+    """
+    found = [*first, *panels(trained)]
+    return document(trained, found, maker, reach), found
+
+
+def document(trained: Trained, panels: Sequence[Panel], maker: str, reach: str = "'none'") -> str:
+    """A page of panels about a trained model; its script may ask whom `reach` allows, as a policy has it."""
     told = {
         "title": f"{trained.task}, {trained.source.parent.name}",
         "about": f"{trained.source.name}, learned from {trained.payload['corpus']}",
-        "panels": found,
+        "maker": maker,
+        "panels": panels,
     }
     parts = files("rnncli.analysis").joinpath("page")
     html, css, js = (parts.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-    filled = html.replace("/*STYLE*/", css).replace("/*SCRIPT*/", js)
-    return filled.replace("/*DATA*/", embedded(told)), found
+    filled = html.replace("/*STYLE*/", css).replace("/*SCRIPT*/", js).replace("/*REACH*/", reach)
+    return filled.replace("/*DATA*/", embedded(told))
 
 
 def embedded(value: Any) -> str:
@@ -142,7 +153,7 @@ def _watched(trained: Trained) -> Iterator[Panel]:
         yield _surprisal(trained, watched)
     if TASKS[trained.task].last_step:
         yield _horizon(trained, watched)
-    yield _units(rank(watched))
+    yield units_panel(rank(watched))
 
 
 def _surprisal(trained: Trained, watched: Watched) -> Panel:
@@ -189,7 +200,8 @@ def _horizon(trained: Trained, watched: Watched) -> Panel:
     }
 
 
-def _units(ranking: Ranking) -> Panel:
+def units_panel(ranking: Ranking) -> Panel:
+    """A text, and what the units that follow something in it most closely were after each of its tokens."""
     shown = []
     for unit in ranking.units[:UNITS]:
         values = ranking.of(unit)

@@ -24,6 +24,7 @@ NAMES = (
     "gradients",
     "plot",
     "report",
+    "serve",
     "inspect",
     "export",
     "runs",

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, Named, load_for, named, note, print_json, print_table
+from rnncli.cli.screen import AsJson, From, Named, check_html, load_for, named, note, print_json, print_table
 from rnncli.data.text import visible
+from rnncli.files import write_file
 from rnncli.tasks.watching import EXAMPLE, VoicedWatchOptions
 from rnncli.training.settings import check_limits
 
@@ -38,20 +39,28 @@ def activations(
     states: Annotated[
         Path | None, typer.Option(help="Write all states: FILE.npz, or FILE.h5 with what LSTMVis wants beside it.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page: the text on the colours of any unit that is clicked on.")
+    ] = None,
     source: From = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what the units of a net do on a text: those that keep track of lines, words, quotes, … come first."""
     from rnncli.analysis.activations import rank
+    from rnncli.analysis.report import document, units_panel
     from rnncli.analysis.states import states_writer
 
     source = named(model, source)
     write = states and states_writer(states)
+    check_html("--html", html)
     check_limits(VoicedWatchOptions(text=text, tokens=tokens, label=label))
     trained = load_for(source, lambda task: "activations" in task.uses)
     ranking = rank(watch(trained, text, tokens, label))
     shown = [ranking.unit(name) for name in unit or ()] or ranking.units[:1]
     files = write(ranking.watched, f"{trained.task}, {trained.source.parent.name}") if write else []
+    if html is not None:
+        write_file(html, document(trained, [units_panel(ranking)], "rnn activations").encode())
+        files.append(html)
     if as_json:
         print_json(_facts(trained, ranking, shown, top) | {"files": [str(file) for file in files]})
         return

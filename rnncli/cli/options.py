@@ -16,7 +16,7 @@ def command_of(Settings: type, action: Callable[..., None], **common: Any) -> Ca
 
     It calls `action(flags, **common values)`, where flags holds only what the user gave.
     """
-    names = [field.name for field in dataclasses.fields(Settings)]
+    names = [field.name for field in _settable(Settings)]
 
     def command(**given: Any) -> None:
         flags = {name: given.pop(name) for name in names}
@@ -40,7 +40,7 @@ def with_stdin(flags: Flags) -> Flags:
 def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
     """The flags of a settings class, what is the class's own before what it shares with others."""
     hints = get_type_hints(Settings)
-    fields = dataclasses.fields(Settings)
+    fields = _settable(Settings)
     origin = {field.name: _first_named_in(Settings, field.name) for field in fields}
     for field in sorted(fields, key=lambda field: Settings.__mro__.index(origin[field.name])):
         flag = "--" + field.name.replace("_", "-")
@@ -61,6 +61,11 @@ def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
         yield inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
         )
+
+
+def _settable(Settings: type) -> "list[dataclasses.Field[Any]]":
+    """The fields that a user can set: those that were declared with a help."""
+    return [field for field in dataclasses.fields(Settings) if "help" in field.metadata]
 
 
 def _first_named_in(Settings: type, name: str) -> type:

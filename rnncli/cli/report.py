@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, Named, load_for, named, note, print_json, size
-from rnncli.errors import UsageError
+from rnncli.cli.screen import AsJson, From, Named, check_html, load_for, named, note, print_json, size
 from rnncli.files import write_file
 
 
@@ -21,8 +20,7 @@ def report(
     from rnncli.analysis.report import page
 
     source = named(model, source)
-    if out is not None and out.suffix not in (".html", ".htm"):
-        raise UsageError(f"--out {out}: end its name in .html")
+    check_html("--out", out)
     trained = load_for(source, lambda _: True)
     html, panels = page(trained)
     file = (out or trained.source.parent / "report.html").absolute()

@@ -11,6 +11,7 @@ from rnncli.records import json_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from rnncli.api import Model
     from rnncli.tasks.base import Task
@@ -47,6 +48,12 @@ def named(run: str | None, source: str | None) -> str | None:
     if run is not None and source is not None:
         raise UsageError("RUN and --from both name the model: give one of them")
     return run if source is None else source
+
+
+def check_html(flag: str, file: "Path | None") -> None:
+    """Raise UsageError for a page whose name does not say what it is."""
+    if file is not None and file.suffix not in (".html", ".htm"):
+        raise UsageError(f"{flag} {file}: end its name in .html")
 
 
 def load_for(source: str | None, suits: "Callable[[Task], bool]") -> "Model":

@@ -75,14 +75,19 @@ class Units(NamedTuple):
     """A way to take running text apart, and to put it together again to the letter, piece by piece."""
 
     split: Callable[[str], list[str]]
-    join: Callable[[Iterable[str]], Iterator[str]] = iter
+    join: Callable[[Iterable[str]], Iterator[str]] = iter  # a piece for each token, which may be empty
     letters: Callable[[str], str] | None = None  # the text that has the tokens as its characters, where they are such
     shown: Callable[[str], str] = str  # a token as people are shown it
 
 
 def from_bytes(units: Iterable[bytes]) -> Iterator[str]:
-    """The characters that bytes stand for, each as soon as its last byte is there."""
-    return codecs.iterdecode(units, "utf-8", errors="replace")
+    """The characters that bytes stand for: a piece for each unit, empty until a character's last byte is there.
+
+    What is left over at the end is one piece more.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    yield from map(decoder.decode, units)
+    yield decoder.decode(b"", True)
 
 
 def shown_bytes(data: bytes) -> str:

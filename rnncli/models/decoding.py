@@ -32,6 +32,23 @@ Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """The tokens (B,) and the states before them -> the logits (B, V) of what follows, and the states after them."""
 
 
+LIKELIEST = 5
+"""Of the tokens that could have been drawn, those that a listener is told of."""
+
+
+class Choice(NamedTuple):
+    """A token that was drawn, and what else could have been: the likeliest, each with its probability."""
+
+    stream: int
+    token: int
+    probability: float
+    likeliest: list[tuple[int, float]]
+
+
+Listener = Callable[[Choice], None]
+"""Is told of each token as soon as it is drawn; what it raises ends the drawing."""
+
+
 class Opening(NamedTuple):
     """One stream of a model that has read something, and how it goes on."""
 
@@ -73,6 +90,7 @@ def draw_streams(
     goes_on: Callable[[list[int]], bool],
     barred_at_first: Sequence[int] = (),
     past: Sequence[int] = (),
+    listen: Listener | None = None,
 ) -> Iterator[list[tuple[int, int]]]:
     """Draw tokens for `count` streams side by side, all from one opening, as long as `goes_on` says so of each.
 
@@ -85,7 +103,7 @@ def draw_streams(
         streams = list(range(begin, min(begin + MANY, count)))
         pasts = [begun.copy() for _ in streams] if sampling.looks_back else None
         with small_products() if len(streams) <= FEW else nullcontext():
-            yield from _draw(opening, streams, pasts, sampling, barred, barred_at_first, generator, goes_on)
+            yield from _draw(opening, streams, pasts, sampling, barred, barred_at_first, generator, goes_on, listen)
 
 
 @torch.inference_mode()
@@ -98,6 +116,7 @@ def _draw(
     barred_at_first: Sequence[int],
     generator: torch.Generator,
     goes_on: Callable[[list[int]], bool],
+    listen: Listener | None,
 ) -> Iterator[list[tuple[int, int]]]:
     device = opening.logits.device
     never = torch.tensor([*barred, *barred_at_first], dtype=torch.long, device=device)
@@ -105,8 +124,11 @@ def _draw(
     logits, states = opening.logits[same], _rows(opening.states, same)
     written = [list[int]() for _ in streams]
     while streams:
-        drawn = draw(token_probabilities(logits, sampling, never, pasts), generator)
+        shares = token_probabilities(logits, sampling, never, pasts)
+        drawn = draw(shares, generator)
         tokens = drawn.tolist()
+        if listen is not None:
+            _tell(listen, streams, drawn, shares)
         for place, token in enumerate(tokens):
             written[place].append(token)
             if pasts is not None:
@@ -123,6 +145,16 @@ def _draw(
             never = never[: len(barred)]
 
 
+def _tell(listen: Listener, streams: list[int], drawn: Tensor, shares: Tensor) -> None:
+    """Tell a listener what was drawn (B,) from which shares (B, V)."""
+    best = shares.topk(min(LIKELIEST, shares.shape[-1]))
+    chances = shares.gather(-1, drawn[:, None])[:, 0]
+    told = zip(streams, drawn.tolist(), chances.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+    for stream, token, probability, others, theirs in told:
+        likeliest = [(other, share) for other, share in zip(others, theirs, strict=True) if share > 0]
+        listen(Choice(stream, token, probability, likeliest))
+
+
 def draw_lines(
     model: Any,
     count: int,
@@ -135,6 +167,7 @@ def draw_lines(
     prime: Sequence[int] = (),
     longest: int = MAX_LENGTH,
     label: int | None = None,
+    listen: Listener | None = None,
 ) -> list[list[int]]:
     """Draw `count` lines from a language model, each from START to END; the tokens of `prime` begin every one.
 
@@ -151,6 +184,7 @@ def draw_lines(
         generator=generator,
         goes_on=lambda line: line[-1] != end and len(line) < longest,
         past=prime,
+        listen=listen,
     )
     lines = [list(prime) for _ in range(count)]
     for number, token in chain.from_iterable(steps):

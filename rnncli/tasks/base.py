@@ -1,11 +1,13 @@
 """What a task is: its settings, how its experiment is built, and what can be done with a trained model of it."""
 
 import dataclasses
+import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_type_hints
 
 from rnncli.cells import CELLS
 from rnncli.data.corpora import from_stdin
@@ -200,21 +202,25 @@ def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
         name = key.replace("-", "_")
         if name not in {each.name for each in dataclasses.fields(Config)}:
             raise UsageError(f"--config {file}: there is no setting {key!r}")
-        values[name] = _as_kind(value, kinds[name], f"--config {file}: {key}")
+        size = kinds[name] is str and type(value) is int
+        values[name] = as_kind(str(value) if size else value, kinds[name], f"--config {file}: {key}")
     return values
 
 
-def _as_kind(value: Any, kind: Any, where: str) -> Any:
-    """A TOML value as a field's type: whole numbers serve as floats and sizes, one string as a list of one."""
-    if kind is float and type(value) is int:
+def as_kind(value: Any, kind: Any, where: str) -> Any:
+    """A value of TOML or JSON as a field's type: a whole number serves as a float, one string as a list of one.
+
+    Raises UsageError, which says where it stands, for a value of another type.
+    """
+    if NoneType in get_args(kind):
+        kind = next(each for each in get_args(kind) if each is not NoneType)
+    if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         return float(value)
-    if kind is str and type(value) is int:
-        return str(value)
     if kind == tuple[str, ...]:
         listed = value if isinstance(value, list) else [value]
         if all(isinstance(item, str) for item in listed):
             return tuple(listed)
-    elif type(value) is kind or (kind == str | None and isinstance(value, str)):
+    elif type(value) is kind:
         return value
     wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text")
     raise UsageError(f"{where} must be {wanted}, not {value!r}")

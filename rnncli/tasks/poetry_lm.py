@@ -26,6 +26,7 @@ from rnncli.tasks.writing import (
     WritingOptions,
     Written,
     joined_words,
+    listener,
     printable,
     write_on,
 )
@@ -261,12 +262,16 @@ def _drawn(trained: Trained, options: GenerateOptions, vocabulary: Vocabulary, p
         longest=options.length,
         label=label_number(trained, options.label),
     )
-    firsts, others = draw(options.count, prime=vocabulary.encode(prime)), draw(options.count * (options.lines - 1))
-    join, drafts = partial(joined_words, trained, begun=bool(prime)), [Draft() for _ in firsts]
-    for number, (draft, first) in enumerate(zip(drafts, firsts, strict=True)):
-        poem = [first[len(prime) :], *others[number :: options.count]]
+    first, other = partial(joined_words, trained, begun=bool(prime)), partial(joined_words, trained)
+    listen = listener(trained, options, lambda line: first if line < options.count else other)
+    firsts = draw(options.count, prime=vocabulary.encode(prime), listen=listen)
+    below = listen and (lambda choice: listen(choice._replace(stream=choice.stream + options.count)))
+    others = draw(options.count * (options.lines - 1), listen=below)
+    drafts = [Draft() for _ in firsts]
+    for number, (draft, line) in enumerate(zip(drafts, firsts, strict=True)):
+        poem = [line[len(prime) :], *others[number :: options.count]]
         *tokens, _ = (token for line in poem for token in (*line, END))
-        draft.pieces = [" ".join(prime), *draft.written(tokens, join, options.stop)]
+        draft.pieces = [" ".join(prime), *draft.written(tokens, first, options.stop)]
     return Written(drafts, options.drawn_seed, remark=f"seed {options.drawn_seed}")
 
 

@@ -1,14 +1,16 @@
 """What all tasks share that write text: the options, the prime, the dice, and what comes of it, as it is drawn."""
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rnncli.data.text import read_text
+from rnncli.data.tokenizers import KINDS, units_of
 from rnncli.data.vocabulary import END, SPECIALS
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Trained
@@ -18,7 +20,7 @@ from rnncli.training.settings import option
 if TYPE_CHECKING:
     import torch
 
-    from rnncli.models.decoding import Step
+    from rnncli.models.decoding import Choice, Listener, Step
     from rnncli.models.sampling import Sampling
 
 DRAWN = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "repetition_window", "count", "seed")
@@ -31,7 +33,16 @@ OPENING = frozenset(["(", "[", "{", "$", "#"])
 T = TypeVar("T")
 
 Join = Callable[[Iterable[int]], Iterator[str]]
-"""Tokens by number -> pieces of text, each as soon as its last token is there."""
+"""Tokens by number -> pieces of text, one for each as soon as it is there; that of a part of a letter is empty."""
+
+
+class DrawnToken(NamedTuple):
+    """A token as it is drawn: what it adds to the text, how likely it was, and the likeliest that could have been."""
+
+    line: int  # the text it belongs to; of verse, where all lines grow side by side, the line, times --count
+    text: str
+    probability: float
+    likeliest: list[tuple[str, float]]  # as people are shown them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +67,7 @@ class WritingOptions:
         None, "Seed of the dice; without it, every call gives another text.", least=0, most=2**63 - 1
     )
     novelty: bool = option(False, "Say how much stands in the training text word for word.")
+    listen: Callable[[DrawnToken], None] | None = None  # is told of each token that is drawn; from Python alone
 
     @property
     def sampling(self) -> "Sampling":
@@ -218,6 +230,7 @@ def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], wr
         generator=options.dice(next(model.parameters()).device),
         goes_on=lambda tokens: len(tokens) < options.length and not _has(options.stop, tokens, writing.join),
         past=prime,
+        listen=listener(trained, options, lambda _: writing.join),
     )
     drafts, remark = [Draft() for _ in range(options.count)], f"seed {options.drawn_seed}"
     if options.count == 1:
@@ -230,6 +243,43 @@ def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], wr
     for draft, text in zip(drafts, texts, strict=True):
         draft.pieces = [*shown, *draft.written(text, writing.join, options.stop)]
     return Written(drafts, options.drawn_seed, remark=remark)
+
+
+def listener(trained: Trained, options: WritingOptions, join_of: Callable[[int], Join]) -> "Listener | None":
+    """What tells whoever listens, if anybody does, of the tokens of each line in words; lines are joined as said."""
+    listen = options.listen
+    if listen is None:
+        return None
+    names = _shown_names(trained)
+    spelled = dict[int, Callable[[int], str]]()
+
+    def tell(choice: "Choice") -> None:
+        if choice.stream not in spelled:
+            spelled[choice.stream] = spelling(join_of(choice.stream))
+        text = spelled[choice.stream](choice.token)
+        likeliest = [(names(token), share) for token, share in choice.likeliest]
+        listen(DrawnToken(choice.stream, text, choice.probability, likeliest))
+
+    return tell
+
+
+def spelling(join: Join) -> Callable[[int], str]:
+    """What each further token adds to a text, as they come one by one."""
+    coming = deque[int]()
+    pieces = join(iter(coming.popleft, None))
+
+    def add(token: int) -> str:
+        coming.append(token)
+        return next(pieces)
+
+    return add
+
+
+def _shown_names(trained: Trained) -> Callable[[int], str]:
+    """A model's tokens by number, as people are shown them."""
+    tokens, kind = trained.payload["vocabulary"], trained.payload["tokenizer"]
+    shown = units_of(trained.payload).shown if kind in KINDS else str
+    return lambda number: shown(tokens[number])
 
 
 def _searched(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> list[Draft]:
@@ -288,7 +338,8 @@ def _count_shown(tokens: Sequence[int], join: Join, letters: int) -> int:
         size += len(piece)
         if size > letters:
             return whole
-        whole = len(taken)
+        if piece:
+            whole = len(taken)
     return len(tokens)
 
 

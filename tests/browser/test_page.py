@@ -1,4 +1,4 @@
-"""The page of `rnn report` in a real browser: every panel draws itself, a click changes the unit, nothing overflows."""
+"""Pages in a real browser: every panel draws itself, clicks show more, nothing overflows, a text comes live."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,6 +8,12 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+from support.serving import served
+
+import rnncli
+from rnncli.analysis.live import live_page
 
 pytestmark = pytest.mark.browser
 
@@ -101,6 +107,39 @@ def test_dark_where_that_is_preferred(rnn, tmp_path: Path, browser) -> None:
         browser.get(place)
         ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g)")
         assert (sum(map(int, ground)) < 150) == dark
+
+
+def test_a_text_comes_token_by_token_with_what_else_was_likely(rnn, browser) -> None:
+    assert rnn(f"train char-lm --name mine --seed 1 {SMALL['char-lm']} --corpus hillside").code == 0
+    trained = rnncli.load("mine")
+    with served(trained, live_page(trained)) as port:
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+        browser.get(f"http://127.0.0.1:{port}/")
+        assert browser.title == "char-lm, mine – rnn serve"
+        for name, value in (("length", "60"), ("seed", "3"), ("prime", "the gate")):
+            box = browser.find_element(By.ID, f"ask-{name}")
+            box.clear()
+            box.send_keys(value)
+        box.send_keys(Keys.ENTER)
+        WebDriverWait(browser, 30).until(lambda _: "60 tokens, seed 3" in shown(browser, ".hint"))
+        tokens = browser.find_elements(By.CSS_SELECTOR, "[data-kind=write] .token")
+        written = trained.generate(prime="the gate", length=60, seed=3).texts[0]
+        assert "".join(each.get_attribute("textContent") for each in tokens) == written.replace("\n", "↵")
+        tokens[0].click()
+        chosen = shown(browser, ".likely")
+        assert chosen.startswith(f"“{written[0].strip() or '␣'}” was drawn with")
+        assert len(browser.find_elements(By.CSS_SELECTOR, ".likely tr")) == 5
+        browser.find_element(By.CSS_SELECTOR, ".written").send_keys(Keys.ARROW_RIGHT)
+        assert "chosen" in tokens[1].get_attribute("class")
+        assert browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]") == [400, 400]
+        browser.find_element(By.ID, "ask-length").send_keys("0000", Keys.ENTER)
+        assert "60 tokens" in shown(browser, ".hint")  # the browser itself knows the limits
+        assert browser.get_log("browser") == []
+
+
+def shown(browser: webdriver.Chrome, what: str) -> str:
+    """The text of a part of the panel to write on."""
+    return str(browser.find_element(By.CSS_SELECTOR, f"[data-kind=write] {what}").text)
 
 
 PHONE = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}

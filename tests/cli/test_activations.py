@@ -1,9 +1,12 @@
 """`rnn activations` as a new user runs it, for every task that has states."""
 
+import base64
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from support.pages import data_of
 
 from rnncli.tasks import TASKS
 
@@ -28,6 +31,20 @@ def test_every_task_shows_its_units(task: str, rnn) -> None:
     assert text.split()[0] in shown.out
 
 
+def test_a_page_shows_what_the_table_says(rnn, tmp_path: Path) -> None:
+    assert rnn("train parity --seed 1 --name mine").code == 0
+    told = json.loads(rnn(f"activations mine --text 0110 --html {tmp_path}/page.html --json").out)
+    assert told["files"] == [f"{tmp_path}/page.html"]
+    (panel,) = data_of(tmp_path / "page.html")["panels"]
+    assert panel["kind"] == "units"
+    assert panel["pieces"] == told["text"]
+    assert [unit["name"] for unit in panel["units"]] == [unit["name"] for unit in told["best"]]
+    for unit in panel["units"]:
+        shown = json.loads(rnn(f"activations mine --text 0110 --unit {unit['name']} --json").out)
+        values = np.frombuffer(base64.b64decode(unit["values"]), np.int8) / 127 * unit["most"]
+        np.testing.assert_allclose(values, shown["values"][unit["name"]], atol=unit["most"] / 253)
+
+
 def test_texts_come_from_files_and_errors_are_one_line(rnn, tmp_path: Path) -> None:
     assert rnn("train parity --seed 1 --name mine").code == 0
     (tmp_path / "bits.txt").write_text("0101\n11\n")
@@ -40,6 +57,7 @@ def test_texts_come_from_files_and_errors_are_one_line(rnn, tmp_path: Path) -> N
         ("mine --text ' '", "--text is blank"),
         ("mine --unit q:1", "there is no unit 'q:1': they are named h1:0 to h1:3"),
         ("mine --tokens 1", "--tokens must be at least 2, not 1"),
+        ("mine --html page.pdf", "--html page.pdf: end its name in .html"),
         ("mine --states a.csv", "end its name in .npz, or in .h5 for LSTMVis"),
         ("mine --from mine", "RUN and --from both name the model: give one of them"),
         ("mine --label frost", "there is no option 'label'"),

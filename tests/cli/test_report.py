@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.pages import data_of
 
 import rnncli
 from rnncli.analysis.report import embedded
@@ -23,12 +24,6 @@ PANELS = {"parity": {"curves", "facts", "horizon", "units", "confusion"}} | {
     "tag": {"curves", "facts", "units", "confusion"},
     "poetry-classify": {"curves", "facts", "units", "confusion"},
 }
-
-
-def data_of(file: Path) -> dict:
-    """What the page's script draws."""
-    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', file.read_text("utf-8"), re.S)
-    return json.loads(text)
 
 
 @pytest.mark.parametrize("task", TASKS)

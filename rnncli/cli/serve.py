@@ -1,0 +1,49 @@
+"""`rnn serve`: the page of a run live on this machine, where the model writes and shows its probabilities."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rnncli.cli.screen import AsJson, From, Named, load_for, named, note, print_json
+from rnncli.errors import RnnError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def serve(
+    model: Named = None,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0: any that is free.")] = 8000,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    source: From = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a run's page on this machine, where it also writes: type a prime, and see how likely each token was."""
+    live = _live()
+    source = named(model, source)
+    with live.bound(port) as door:
+        trained = load_for(source, lambda task: "generate" in task.uses)
+        app = live.application(trained, live.live_page(trained))
+        url = f"http://127.0.0.1:{door.getsockname()[1]}/"
+        if as_json:
+            print_json({"checkpoint": str(trained.source), "url": url, "writes": live.writes(trained)})
+        else:
+            note(f"from {trained.source} ({trained.payload['corpus']}); Ctrl-C ends it")
+            print(url, flush=True)
+        if show:
+            import webbrowser
+
+            webbrowser.open(url)
+        live.server(app).run(sockets=[door])
+
+
+def _live() -> "ModuleType":
+    try:
+        from rnncli.analysis import live
+    except ImportError:
+        raise RnnError("rnn serve needs libraries that are not here: pip install 'rnncli[serve]'") from None
+    return live
+
+
+verb = serve
+EXAMPLE = "rnn serve RUN --open"

@@ -1,0 +1,11 @@
+"""What a page of HTML holds."""
+
+import json
+import re
+from pathlib import Path
+
+
+def data_of(file: Path) -> dict:
+    """What the page's script draws."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', file.read_text("utf-8"), re.S)
+    return json.loads(text)

@@ -1,0 +1,53 @@
+"""The server of a page, in a thread of this process, and how it is asked."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from threading import Thread
+from typing import Any, NamedTuple
+
+from rnncli.analysis import live
+from rnncli.tasks.base import Trained
+
+
+@contextmanager
+def served(trained: Trained, html: str = "the page") -> Iterator[int]:
+    """Serve a model meanwhile, at the port that this gives."""
+    door = live.bound(0)
+    port: int = door.getsockname()[1]
+    server = live.server(live.application(trained, html))
+    thread = Thread(target=server.run, args=([door],))
+    thread.start()
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+class Answer(NamedTuple):
+    """What a server said."""
+
+    status: int
+    kind: str
+    text: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Its lines of JSON."""
+        return [json.loads(line) for line in self.text.splitlines()]
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def ask(port: int, body: Any, method: str = "POST", path: str = "/write", headers: dict[str, str] = JSON) -> Answer:
+    """Send a request, its body as it is, or as JSON."""
+    connection = HTTPConnection("127.0.0.1", port)
+    try:
+        connection.request(method, path, body if isinstance(body, bytes) else json.dumps(body), headers)
+        response = connection.getresponse()
+        return Answer(response.status, response.getheader("Content-Type", ""), response.read().decode())
+    finally:
+        connection.close()
