@@ -20,7 +20,7 @@ from rnncli.training.loop import Event, Trainer, below
 from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import Run, RunElsewhere, all_runs, load_for_resume, load_model, new_run
 from rnncli.training.session import Session
-from rnncli.training.settings import check_limits
+from rnncli.training.settings import TrainingSettings, check_limits
 
 if TYPE_CHECKING:
     from rnncli.data.vectors import WordVectors
@@ -222,6 +222,12 @@ def _check_corpus(config: Any) -> None:
         raise UsageError("--corpus -: standard input serves one process alone; name a file")
 
 
+def _check_end(config: TrainingSettings) -> None:
+    """Raise UsageError for several processes, whose clocks differ, where the clock alone says when to end."""
+    if distributed.world() > 1 and not config.epochs:
+        raise UsageError("--epochs 0: a time limit alone ends the training of one process; give several --epochs")
+
+
 def _check_precision(asked: str, device: str) -> None:
     """Raise UsageError for a reduced precision that would change nothing here."""
     from rnncli.kernels.products import has_bfloat16
@@ -242,6 +248,7 @@ class Training:
     def __init__(self, task: Task, config: RecurrentSettings, resumed: Path | None = None) -> None:
         self.task, self.config = task, config
         _check_corpus(config)
+        _check_end(config)
         self.device = pick_device(config.device)
         _check_precision(config.precision, self.device)
         seed_everything(config.seed)

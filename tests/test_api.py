@@ -102,3 +102,10 @@ def test_options_are_held_against_what_there_is() -> None:
 
 def test_the_model_is_what_load_gives() -> None:
     assert rnncli.load.__annotations__["return"] is Model
+
+
+def test_time_alone_ends_the_training_of_one_process_only(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncli.training.distributed.world", lambda: 2)
+    with pytest.raises(UsageError, match="--epochs 0: a time limit alone ends the training of one process"):
+        Training.start("parity", resolve(TASKS["parity"], {"epochs": 0, "max_time": 1.0}))
+    assert not (home / "checkpoints").exists()

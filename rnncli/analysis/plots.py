@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rnncli.errors import RnnError
 
 if TYPE_CHECKING:
+    from rnncli.analysis.comparisons import Band
     from rnncli.analysis.curves import Curve
     from rnncli.analysis.gradients import Flow
 
@@ -57,6 +58,31 @@ def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Path:
         axes.set(xlabel="seconds of training" if across == "seconds" else across, ylabel=name)
         axes.grid(alpha=0.25)
         axes.legend(frameon=False, fontsize=8)
+    return _save(figure, path)
+
+
+def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str, title: str) -> Path:
+    """Draw a comparison: a colour a cell, dashes a size, the mean over the runs in the band of all of them.
+
+    Returns the picture's path; raises RnnError where none can be written.
+    """
+    plt = _pyplot()
+    cells = list(dict.fromkeys(band.cell for band in bands))
+    figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
+    for band in bands:
+        sizes = [each.hidden for each in bands if each.cell == band.cell]  # in order: those of matched nets differ
+        dashes = ("-", "--", ":", "-.")[sizes.index(band.hidden) % 4]
+        color = f"C{cells.index(band.cell) % 10}"
+        axes.plot(band.at, band.mean, color=color, ls=dashes, label=f"{band.cell} {band.hidden.replace(',', '+')}")
+        axes.fill_between(band.at, band.least, band.most, color=color, alpha=0.12, lw=0)
+    name = "loss (nats a prediction)" if metric == "loss" else metric.replace("_", " ")
+    axes.set(xlabel="seconds of training" if across == "seconds" else "steps", ylabel=name)
+    axes.set_title(title.replace("$", r"\$"))
+    values = [value for band in bands for value in (*band.least, *band.most)]
+    if min(values) > 0 and max(values) > 20 * min(values):
+        axes.set_yscale("log")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8)
     return _save(figure, path)
 
 

@@ -22,6 +22,7 @@ NAMES = (
     "evaluate",
     "activations",
     "gradients",
+    "compare",
     "plot",
     "report",
     "serve",

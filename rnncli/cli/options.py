@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -11,18 +11,21 @@ Flags = dict[str, Any]
 """The flags that were given, by field name."""
 
 
-def command_of(Settings: type, action: Callable[..., None], **common: Any) -> Callable[..., None]:
+def command_of(
+    Settings: type, action: Callable[..., None], *, without: Collection[str] = (), **common: Any
+) -> Callable[..., None]:
     """A function for Typer whose flags are the fields of `Settings` and the annotated parameters in `common`.
 
-    It calls `action(flags, **common values)`, where flags holds only what the user gave.
+    Fields in `without` have no flag, and those that `common` names are what it says. The function calls
+    `action(flags, **common values)`, where flags holds only what the user gave.
     """
-    names = [field.name for field in _settable(Settings)]
+    names = [field.name for field in _settable(Settings) if field.name not in {*without, *common}]
 
     def command(**given: Any) -> None:
         flags = {name: given.pop(name) for name in names}
         action({name: _value(value) for name, value in flags.items() if value not in (None, [])}, **given)
 
-    parameters = list(_parameters(Settings)) + [
+    parameters = [each for each in _parameters(Settings) if each.name in names] + [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (annotation, default) in common.items()
     ]
@@ -30,6 +33,18 @@ def command_of(Settings: type, action: Callable[..., None], **common: Any) -> Ca
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     command.__doc__ = action.__doc__
     return command
+
+
+def words_of(flags: Mapping[str, Any]) -> list[str]:
+    """Flags by name as the words of a command line."""
+    words = []
+    for name, value in flags.items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            words += [word for each in (value if isinstance(value, tuple) else (value,)) for word in (flag, str(each))]
+    return words
 
 
 def with_stdin(flags: Flags) -> Flags:

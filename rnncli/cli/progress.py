@@ -67,6 +67,7 @@ class Bar:
         """Take an event in; the bar redraws itself when it is time."""
         if isinstance(event, Stepped):
             self.predictions += event.predictions
+            self.bar.total = self.trainer.planned_steps  # it moves where a time limit alone ends the training
             if self.bar.update():
                 elapsed = max(1e-9, self.bar.format_dict["elapsed"])
                 self.shown["loss"] = f"{event.loss:.3f}"

@@ -54,16 +54,17 @@ def _verb(task: Task) -> Callable[..., None]:
             else:
                 training = Training.start(task.name, resolve(task, flags, preset, config), name)
             if is_first():
-                _train(training, resumed=bool(resume or before), tensorboard=tensorboard, as_json=as_json)
+                follow(training, resumed=bool(resume or before), tensorboard=tensorboard)
+                _show(training, tensorboard=tensorboard, as_json=as_json)
             else:
                 _expected(training)  # a few steps, which all take part in
                 training.train(lambda _: None, lambda _: None)
 
     train.__doc__ = task.summary
-    return command_of(task.Config, train, **_run_options(task))
+    return command_of(task.Config, train, **run_options(task))
 
 
-def _run_options(task: Task) -> dict[str, tuple[Any, Any]]:
+def run_options(task: Task) -> dict[str, tuple[Any, Any]]:
     """What is asked of a run beside its settings: annotations for Typer, and defaults."""
 
     def option(help: str, *flags: str) -> Any:
@@ -97,11 +98,10 @@ def _run_to_resume(task: str, name: str | None) -> Any:
     return run
 
 
-def _train(training: "Training", *, resumed: bool, tensorboard: bool, as_json: bool) -> None:
-    """Train with a progress bar, and TensorBoard if asked for; then draw the curve and print what came of it."""
+def follow(training: "Training", *, resumed: bool, tensorboard: bool = False) -> None:
+    """Say what is trained, train it with a progress bar, and TensorBoard if asked for; then draw the curve."""
     from rnncli.analysis.plots import draw_curve
     from rnncli.cli.progress import Bar
-    from rnncli.training.runs import BEST, LAST
 
     trainer, run = training.trainer, training.run
     note(f"{training.task.name} on {training.experiment.about}")
@@ -122,6 +122,13 @@ def _train(training: "Training", *, resumed: bool, tensorboard: bool, as_json: b
         draw_curve(trainer.progress.history, run.folder / "curve.png", title=f"{run.task} · {run.name}")
     except OSError as error:
         warn(f"no picture of the curve: {error.strerror}")
+
+
+def _show(training: "Training", *, tensorboard: bool, as_json: bool) -> None:
+    """Print what came of it."""
+    from rnncli.training.runs import BEST, LAST
+
+    trainer, run = training.trainer, training.run
     result: dict[str, Any] = {
         "task": run.task,
         "corpus": training.experiment.payload.get("corpus"),
@@ -187,6 +194,8 @@ def _expected(training: "Training") -> str:
     from rnncli.training.loop import NotFinite
 
     trainer = training.trainer
+    if not training.config.epochs:
+        return f": {_duration(max(0.0, training.config.max_time - trainer.progress.seconds))}"
     left = trainer.planned_steps - trainer.progress.step
     try:
         seconds = left * seconds_a_step(trainer)

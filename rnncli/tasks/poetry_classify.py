@@ -233,7 +233,6 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
         validate=lambda model: measure(_scores(model, features, config), divided),
         apart=lambda committee: committee.members,
         monitor="accuracy",
-        higher_is_better=True,
         newest_is_best=True,
         payload=payload,
     )

@@ -116,7 +116,6 @@ def build(config: TagConfig, device: str) -> "Experiment":
         loss=partial(prediction_loss, smoothing=config.label_smoothing),
         validate=lambda model: measure(score(model, features), answers),
         monitor="accuracy",
-        higher_is_better=True,
         newest_is_best=True,
         payload=payload,
     )

@@ -49,7 +49,6 @@ class Experiment:
     apart: Callable[[Any], Iterable[nn.Module]] = lambda model: (model,)  # parts that learn nothing of each other
     about: str = ""  # what the data is, in one line
     monitor: str = "loss"  # the validation metric that tells the best model
-    higher_is_better: bool = False
     newest_is_best: bool = False  # nothing is chosen by validation: it is to say how good the method is
     solved: Callable[[Metrics], bool] = lambda _: False  # nothing is left to learn: stop
     hopeless: Callable[[Metrics, int], bool] = lambda _, __: False  # begin again with new weights

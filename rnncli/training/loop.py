@@ -15,6 +15,7 @@ from rnncli.models.stack import States, detach
 from rnncli.training import distributed
 from rnncli.training.averaging import MovingAverage, averaged
 from rnncli.training.experiment import Experiment, Metrics
+from rnncli.training.metrics import less_is_better
 from rnncli.training.optimizers import make_optimizer, optimizer_tensors, restore_optimizer
 from rnncli.training.randomness import random_state, restore_random_state
 from rnncli.training.schedules import learning_rate
@@ -36,6 +37,8 @@ class Progress:
     restarts: int = 0
     restarted: int = 0  # the step of the last restart
     seconds: float = 0.0
+    stepping: float = 0.0  # seconds of them in steps, not in validations
+    predictions: int = 0  # asked in all steps
     lr: float = 0.0  # of the last step
     loss_sum: float = 0.0  # of the training steps since the last validation
     count: int = 0
@@ -97,8 +100,12 @@ class Trainer:
 
     @property
     def planned_steps(self) -> int:
-        """Steps that all epochs take."""
-        return self.settings.epochs * self.experiment.batches_per_epoch
+        """Steps that all epochs take; where time alone ends the training, how many it has room for so far."""
+        if self.settings.epochs:
+            return self.settings.epochs * self.experiment.batches_per_epoch
+        if not self.progress.seconds:
+            return self.experiment.batches_per_epoch  # nobody knows yet
+        return round(self.progress.step * max(1.0, self.settings.max_time / self.progress.seconds))
 
     def events(self) -> Iterator[Event]:
         """Train until there is a reason to stop, yielding every event; `progress.finished` then says the reason."""
@@ -141,7 +148,10 @@ class Trainer:
             self.average.update(progress.step - progress.restarted)
         progress.loss_sum += value * count
         progress.count += count
-        progress.seconds += time.perf_counter() - began
+        progress.predictions += count
+        spent = time.perf_counter() - began
+        progress.seconds += spent
+        progress.stepping += spent
         return Stepped(value, count)
 
     def _backward(self, batch: Batch, count: int) -> tuple[Tensor, States | None]:
@@ -197,7 +207,7 @@ class Trainer:
             measured: Metrics = self.experiment.validate(self.model)
         metrics = distributed.from_first(lambda: measured)  # so that all decide alike
         value = metrics[self.experiment.monitor]
-        gain = -value if self.experiment.higher_is_better else value
+        gain = value if less_is_better(self.experiment.monitor) else -value
         better = math.isfinite(gain) and (progress.best is None or gain < progress.best)
         gained = better or self.experiment.solved(metrics)
         improved = gained or self.experiment.newest_is_best
@@ -226,7 +236,7 @@ class Trainer:
                 return "solved"
             if settings.patience and settings.schedule != "plateau" and progress.stale >= settings.patience:
                 return f"no gain in {progress.stale} validations"
-        if progress.epoch >= settings.epochs:
+        if settings.epochs and progress.epoch >= settings.epochs:
             return "done"
         if settings.max_time and distributed.greatest(progress.seconds)[0] >= settings.max_time:
             return f"{settings.max_time:g} s are over"

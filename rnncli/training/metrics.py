@@ -35,6 +35,11 @@ def shown_metric(monitor: str, record: Mapping[str, Any]) -> str:
     return "perplexity" if monitor == "loss" and "perplexity" in record else monitor
 
 
+def less_is_better(metric: str) -> bool:
+    """Whether less of a metric is better: of a loss, and of what grows with it."""
+    return metric in ("loss", "perplexity")
+
+
 def prediction_metrics(model: nn.Module, batches: Iterable[Batch]) -> Metrics:
     """Loss in nats, accuracy and perplexity of a language model over all that batches ask; they may continue.
 

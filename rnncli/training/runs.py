@@ -6,10 +6,10 @@ import itertools
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import lock_folder, write_file
@@ -20,6 +20,8 @@ from rnncli.training.checkpoint import Checkpoint, CheckpointError
 from rnncli.training.metrics import shown_metric
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,17 @@ class Run:
 
     @property
     def summary(self) -> "Summary | None":
-        """How it stands, by its newest readable header, unverified; None where there is none."""
+        """How it stands; None where no header can be read."""
+        return self.read(Summary.of)
+
+    def read(self, of: Callable[[Mapping[str, Any]], T]) -> T | None:
+        """What is read off its newest header, unverified; None where none can be read.
+
+        A header that `of` raises KeyError, TypeError or AttributeError for is passed over as damaged.
+        """
         for name in (LAST, PREVIOUS, BEST):
             with contextlib.suppress(CheckpointError, KeyError, TypeError, AttributeError):
-                return Summary.of(checkpoint.read_header(self.folder / name))
+                return of(checkpoint.read_header(self.folder / name))
         return None
 
     @property
@@ -170,7 +179,8 @@ def new_run(task: str, label: str, name: str | None) -> Run:
     raise AssertionError("unreachable")
 
 
-def _named_run(folder: Path, name: str) -> Run:
+def check_name(name: str) -> None:
+    """Raise UsageError for a name that cannot be a folder's."""
     if (
         not name.strip()
         or not name.isprintable()
@@ -179,6 +189,10 @@ def _named_run(folder: Path, name: str) -> Run:
         or len(name.encode()) > 200
     ):
         raise UsageError(f"--name {name!r} cannot be a folder's name")
+
+
+def _named_run(folder: Path, name: str) -> Run:
+    check_name(name)
     run = Run(folder / name)
     if any(run.folder.glob("*.safetensors")):
         raise UsageError(

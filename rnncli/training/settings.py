@@ -36,7 +36,9 @@ class TrainingSettings:
 
     panel: ClassVar[str] = "Training"
 
-    epochs: int = option(10, "Passes over the training data.", least=1, most=10**9, resumable=True)
+    epochs: int = option(
+        10, "Passes over the training data; 0: as many as --max-time allows.", least=0, most=10**9, resumable=True
+    )
     batch_size: int = option(32, "Sequences a step.", least=1, most=2**31)
     optimizer: str = option("adamw", "What turns gradients into steps.", choices=OPTIMIZERS)
     lr: float = option(1e-3, "Learning rate.", above=0)
@@ -68,6 +70,8 @@ def check_limits(settings: Any) -> None:
     """Hold every field of a settings dataclass against its declared limits; raises UsageError at the first breach."""
     if getattr(settings, "schedule", None) == "plateau" and not settings.patience:
         raise UsageError("--schedule plateau needs --patience: validations without gain before the learning rate drops")
+    if getattr(settings, "epochs", None) == 0 and not settings.max_time:
+        raise UsageError("--epochs 0 trains until --max-time is over: give it")
     for field in dataclasses.fields(settings):
         value, limits = getattr(settings, field.name), field.metadata
         flag = "--" + field.name.replace("_", "-")

@@ -31,6 +31,7 @@ def test_every_help_has_an_example(command: tuple[str, ...]) -> None:
 
 def test_every_task_can_be_trained_and_evaluated() -> None:
     assert {command.name for command in VERBS["train"].registered_commands} == set(TASKS)
+    assert {command.name for command in VERBS["compare"].registered_commands} == set(TASKS)
     assert {command.name for command in VERBS["evaluate"].registered_commands} >= set(TASKS)
 
 
@@ -45,6 +46,7 @@ def test_help_and_version_import_nothing_heavy() -> None:
         ["train", "--help"],
         ["train", "parity", "--help"],
         ["analogy", "--help"],
+        ["compare", "parity", "--help"],
         ["gradients", "--help"],
         ["embeddings", "plot", "--help"],
         ["evaluate", "analogies", "--help"],
@@ -95,6 +97,22 @@ def test_version(rnn) -> None:
         ("gradients --from nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
         ("gradients --text 01", 2, "--text is for a trained net to read: name one by --from"),
         ("gradients --from nothing --radius 1", 2, "--from shows a net as it was trained: leave --radius out"),
+        ("compare chess", 2, "No such command 'chess'."),
+        ("compare parity --cells gru,fly", 2, "unknown cell 'fly': choose one of"),
+        ("compare parity --cells lstm --activation relu", 2, "cell lstm has no activation 'relu': it has tanh"),
+        ("compare parity --seeds 0", 2, "Invalid value for '--seeds'"),
+        (
+            "compare parity --hidden 4,x",
+            2,
+            "--hidden must be sizes to compare such as 32,64, or of layers such as 64+32",
+        ),
+        ("compare parity --hidden 4,4", 2, "--hidden 4,4 compares 4 with itself; layers of one net are joined by +"),
+        ("compare parity --match size", 2, "--match must be one of hidden, params, time, not 'size'"),
+        ("compare parity --model mlp", 2, "a net of kind mlp has no cell to compare"),
+        ("compare parity --target inf", 2, "--target must be a finite number, not inf"),
+        ("compare parity --name a/b", 2, "--name 'a/b' cannot be a folder's name"),
+        ("compare parity --cell gru", 2, "No such option: --cell"),
+        ("compare poetry-lm --corpus -", 2, "--corpus -: standard input can be read for one run alone"),
         ("runs delete nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
     ],
 )

@@ -118,7 +118,7 @@ def test_a_run_goes_on_with_more_epochs_but_not_with_another_net(poet) -> None:
 
 
 def test_resuming_checks_its_settings_and_its_task(poet) -> None:
-    assert "--epochs must be at least 1, not -3" in poet("train poetry-lm --resume --name poet --epochs -3").err
+    assert "--epochs must be at least 0, not -3" in poet("train poetry-lm --resume --name poet --epochs -3").err
     assert "--device must be one of" in poet("train poetry-lm --resume --name poet --device tpu").err
     ran = poet("train parity --resume --name poetry-lm/poet")
     assert ran.code == 2

@@ -1,8 +1,10 @@
 """The loop: what it yields, when it stops, what it does to weights; torch and hand-made loops are the judges."""
 
 import copy
+import itertools
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,6 +52,21 @@ def test_every_optimizer_learns(optimizer: str) -> None:
     records = [event.record for event in train(trainer) if isinstance(event, Validated)]
     assert len(records) == 15
     assert records[-1]["loss"] < 0.8 * records[0]["loss"]
+
+
+def test_without_epochs_time_alone_ends_it_and_the_schedule_goes_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr("rnncli.training.loop.time", SimpleNamespace(perf_counter=lambda: next(ticks) / 2))
+    trainer = make_trainer(epochs=0, max_time=12.0, schedule="cosine", lr=1.0)  # a step, a validation: half a second
+    rates = []
+    for event in trainer.events():
+        if isinstance(event, Stepped):
+            rates.append((trainer.progress.seconds - 0.5, trainer.progress.lr))
+    assert trainer.progress.finished == "12 s are over"
+    assert (trainer.progress.step, trainer.progress.seconds, trainer.progress.stepping) == (21, 12.0, 10.5)
+    for seconds, rate in rates[1:]:
+        assert rate == pytest.approx(0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * seconds / 12)), abs=0.06)
+    assert trainer.progress.predictions == sum(batch.predictions for batch in trainer.experiment.batches(0)) * 3
 
 
 def test_yields_steps_and_a_validation_an_epoch() -> None:

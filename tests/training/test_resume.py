@@ -25,7 +25,7 @@ def digest(trainer: Trainer) -> str:
     """SHA-256 over everything a snapshot holds, but for the seconds spent."""
     values, tensors = trainer.snapshot()
     progress = values["progress"]
-    progress["seconds"] = 0
+    progress["seconds"] = progress["stepping"] = 0
     for record in progress["history"]:
         record["seconds"] = 0
     hasher = hashlib.sha256(repr(progress).encode())

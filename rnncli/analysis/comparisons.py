@@ -1,0 +1,316 @@
+"""Comparisons of cells on one task: which runs they are made of, what is matched in them, and what came of each."""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any, NamedTuple
+
+from rnncli.data.corpora import from_stdin
+from rnncli.errors import RnnError, UsageError
+from rnncli.home import checkpoints_dir
+from rnncli.tasks.base import RecurrentSettings, Task, from_plain
+from rnncli.training.metrics import less_is_better, shown_metric
+from rnncli.training.runs import Run, Summary, all_runs, check_name
+from rnncli.training.settings import check_limits
+
+MATCHES = ("hidden", "params", "time")
+"""What the nets of all cells have in common: sizes, as many parameters as the first cell's, or its seconds."""
+
+
+class Member(NamedTuple):
+    """A run of a comparison: how it is to be trained, and where it lies."""
+
+    settings: RecurrentSettings
+    run: Run
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has been trained to its end."""
+        summary = self.run.summary
+        return summary is not None and bool(summary.finished)
+
+    def begun(self) -> bool:
+        """Whether it is on disk; raises UsageError where what is there was trained in another way."""
+        if self.run not in all_runs(self.run.task):
+            return False
+        before = self.run.read(lambda header: from_plain(type(self.settings), header["config"]))
+        if before is None:
+            raise UsageError(f"run {self.run.name} is damaged: `rnn runs delete {self.run.name}`, and compare again")
+        for field in fields(self.settings):
+            theirs, ours = getattr(before, field.name), getattr(self.settings, field.name)
+            if theirs != ours:
+                flag = "--" + field.name.replace("_", "-")
+                raise UsageError(
+                    f"run {self.run.name} of {self.run.task} was trained with {flag} {theirs}, not {ours}: "
+                    "give the comparison another --name, or delete that run"
+                )
+        return True
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The same task, data, order and budget for each cell, each size and each seed."""
+
+    task: Task
+    name: str
+    settings: RecurrentSettings  # all that the runs have in common; its seed is the first one
+    cells: Sequence[str]
+    sizes: Sequence[str]  # as `RecurrentSettings.hidden`
+    seeds: int
+    match: str = "hidden"
+
+    def check(self) -> None:
+        """Raise UsageError for what could not be trained, before anything is."""
+        from rnncli.models.stack import Stack
+
+        check_name(self.name)
+        if self.match not in MATCHES:
+            raise UsageError(f"--match must be one of {', '.join(MATCHES)}, not {self.match!r}")
+        if self.settings.label != self.settings.cell:
+            raise UsageError(f"a net of kind {self.settings.label} has no cell to compare")
+        if any(map(from_stdin, getattr(self.settings, "corpus", ()))):
+            raise UsageError("--corpus -: standard input can be read for one run alone; name a file")
+        check_limits(replace(self.settings, seed=self.settings.seed + self.seeds - 1))
+        for cell in self.cells:
+            Stack(1, replace(self.settings, cell=cell, hidden="1").shape, self.settings.backend)
+        known = self if self.match == "hidden" else replace(self, cells=self.cells[:1])  # others hang on these
+        for member in known.members():
+            member.begun()
+
+    def members(self) -> Iterator[Member]:
+        """Every run, those of the first cell first; they must be trained in this order where others match them."""
+        nets = set()
+        for cell in self.cells:
+            for size in self.sizes:
+                hidden = self._matched_size(cell, size)
+                if (cell, hidden) not in nets:  # two sizes may come to the same number of parameters
+                    nets.add((cell, hidden))
+                    yield from (self._member(cell, size, hidden, seed) for seed in self._numbers)
+
+    @property
+    def _numbers(self) -> range:
+        return range(self.settings.seed, self.settings.seed + self.seeds)
+
+    def _member(self, cell: str, size: str, hidden: str, seed: int) -> Member:
+        settings = replace(self.settings, cell=cell, hidden=hidden, seed=seed)
+        if self.match == "time" and cell != self.cells[0]:
+            seconds = self._first(size, seed).read(lambda header: float(header["progress"]["seconds"]))
+            settings = replace(settings, epochs=0, max_time=_known(seconds))
+        return Member(self.task.settle(settings), self._run(cell, hidden, seed))
+
+    def _run(self, cell: str, hidden: str, seed: int) -> Run:
+        net = f"{cell.replace(':', '-')}-{hidden.replace(',', '+')}"
+        return Run(checkpoints_dir() / self.task.name / f"{self.name}-{net}-{seed}")
+
+    def _first(self, size: str, seed: int) -> Run:
+        """The run of the first cell that others match."""
+        return self._run(self.cells[0], size, seed)
+
+    def _matched_size(self, cell: str, size: str) -> str:
+        """The sizes of another cell's layers, of the same proportions, whose net is nearest in parameters."""
+        if self.match != "params" or cell == self.cells[0]:
+            return size
+        payload = _known(self._first(size, self.settings.seed).read(lambda header: header["payload"]))
+        layers = replace(self.settings, hidden=size).sizes
+
+        def stretched(first: int) -> str:
+            return ",".join(str(max(1, round(each * first / layers[0]))) for each in layers)
+
+        def count(first: int) -> int:
+            return count_parameters(self.task, replace(self.settings, cell=cell, hidden=stretched(first)), payload)
+
+        wanted = count_parameters(self.task, replace(self.settings, cell=self.cells[0], hidden=size), payload)
+        return stretched(nearest(cache(count), wanted))
+
+
+def _known(value: Any) -> Any:
+    if value is None:
+        raise RnnError("a run that others match cannot be read any more: compare again")
+    return value
+
+
+def nearest(count: Callable[[int], int], wanted: int) -> int:
+    """The size, from 1 on, whose count is nearest to what is wanted; counts grow with sizes. Of two the smaller one."""
+    low, high = 0, 1  # what is below `wanted`, and what is not
+    while count(high) < wanted:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) < wanted else (low, middle)
+    return min((size for size in (low, high) if size), key=lambda size: abs(count(size) - wanted))
+
+
+def count_parameters(task: Task, settings: RecurrentSettings, payload: Mapping[str, Any]) -> int:
+    """The parameters that a net of these settings learns."""
+    model = task.build_model(replace(settings, backend="auto"), payload)
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+class Point(NamedTuple):
+    """A validation: the metric, and when it was."""
+
+    step: int
+    seconds: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run."""
+
+    run: str
+    corpus: str
+    fingerprint: str | None  # of the text that it learned from, where that was read
+    cell: str
+    hidden: str
+    seed: int
+    parameters: int
+    metric: str
+    best: float | None  # None where no validation gave a number
+    steps: int
+    seconds: float  # of all training, validations included
+    tokens_a_second: float | None  # of steps alone; None for runs from before that was kept
+    restarts: int
+    finished: str  # why it ended; empty for one that could not go on
+    curve: list[Point]
+
+    def first(self, target: float) -> Point | None:
+        """The first validation that was as good as the target."""
+        return next((point for point in self.curve if reaches(self.metric, point.value, target)), None)
+
+
+def reaches(metric: str, value: float, target: float) -> bool:
+    """Whether a metric is as good as a target."""
+    return value <= target if less_is_better(metric) else value >= target
+
+
+def outcome(task: Task, member: Member) -> Outcome:
+    """Read off what came of a run, by its newest header; raises RnnError where none can be read."""
+    header: dict[str, Any] | None = member.run.read(lambda header: {"summary": Summary.of(header), **header})
+    if header is None:
+        raise RnnError(f"run {member.run.name} is damaged: `rnn runs delete {member.run.name}`, and compare again")
+    summary, progress, settings = header["summary"], header["progress"], member.settings
+    records: list[dict[str, Any]] = progress["history"]
+    metric = shown_metric(header["monitor"], records[-1] if records else {})
+    stepping = progress.get("stepping")
+    return Outcome(
+        run=member.run.name,
+        corpus=header["payload"]["corpus"],
+        fingerprint=header["payload"].get("fingerprint"),
+        cell=settings.cell,
+        hidden=settings.hidden,
+        seed=settings.seed,
+        parameters=count_parameters(task, settings, header["payload"]),
+        metric=metric,
+        best=summary.best,
+        steps=summary.steps,
+        seconds=round(progress["seconds"], 3),
+        tokens_a_second=progress["predictions"] / stepping if stepping else None,
+        restarts=progress["restarts"],
+        finished=summary.finished,
+        curve=[
+            Point(record["step"], record["seconds"], record[metric])
+            for record in records
+            if record.get(metric) is not None
+        ],
+    )
+
+
+class Row(NamedTuple):
+    """A net of a comparison: means over the runs that ended well; None where there is no number."""
+
+    cell: str
+    hidden: str
+    parameters: int
+    ended: dict[str, int]  # why how many runs ended
+    mean: float | None
+    spread: float | None  # standard deviation of a sample; None for one run
+    steps: float | None
+    tokens_a_second: float | None
+    seconds: float | None
+    reached: int  # runs that came to the target; the two that follow are medians over them
+    steps_to_target: float | None
+    seconds_to_target: float | None
+
+
+def check_alike(outcomes: Sequence[Outcome]) -> None:
+    """Raise UsageError where the text changed between two runs."""
+    first = outcomes[0]
+    for each in outcomes:
+        if each.fingerprint != first.fingerprint:
+            raise UsageError(
+                f"runs {first.run} and {each.run} learned from different texts: give the comparison another --name"
+            )
+
+
+def default_target(outcomes: Sequence[Outcome]) -> float | None:
+    """What even the weakest run came to at its best; None where none has a number."""
+    found = [each.best for each in outcomes if each.best is not None and each.finished]
+    if not found:
+        return None
+    return max(found) if less_is_better(outcomes[0].metric) else min(found)
+
+
+def rows(outcomes: Sequence[Outcome], target: float | None) -> list[Row]:
+    """A row a net, in the order of the runs."""
+    nets: dict[tuple[str, str], list[Outcome]] = {}
+    for each in outcomes:
+        nets.setdefault((each.cell, each.hidden), []).append(each)
+    return [_row([each for each in net if each.finished], net[0], target) for net in nets.values()]
+
+
+def _row(ended: Sequence[Outcome], net: Outcome, target: float | None) -> Row:
+    found = [each.best for each in ended if each.best is not None]
+    speeds = [each.tokens_a_second for each in ended if each.tokens_a_second is not None]
+    firsts = [point for each in ended if target is not None and (point := each.first(target))]
+    return Row(
+        cell=net.cell,
+        hidden=net.hidden,
+        parameters=net.parameters,
+        ended=dict(Counter(each.finished for each in ended)),
+        mean=_mean(found),
+        spread=statistics.stdev(found) if len(found) > 1 else None,
+        steps=_mean([each.steps for each in ended]),
+        tokens_a_second=_mean(speeds),
+        seconds=_mean([each.seconds for each in ended]),
+        reached=len(firsts),
+        steps_to_target=statistics.median(point.step for point in firsts) if firsts else None,
+        seconds_to_target=statistics.median(point.seconds for point in firsts) if firsts else None,
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+class Band(NamedTuple):
+    """The metric of a net along its training: the mean over its runs, and the least and the greatest of them."""
+
+    cell: str
+    hidden: str
+    at: list[float]
+    mean: list[float]
+    least: list[float]
+    most: list[float]
+
+
+def bands(outcomes: Sequence[Outcome], across: str) -> list[Band]:
+    """A band a net against `step` or `seconds`; between validations a run is on a line, and at its end it stays."""
+    import numpy as np
+
+    nets: dict[tuple[str, str], list[list[Point]]] = {}
+    for each in outcomes:
+        if each.curve:
+            nets.setdefault((each.cell, each.hidden), []).append(each.curve)
+    found = []
+    for net, curves in nets.items():
+        places = [[float(getattr(point, across)) for point in curve] for curve in curves]
+        begin = max(place[0] for place in places)
+        at = sorted({each for place in places for each in place if each >= begin})
+        values = np.array(
+            [np.interp(at, place, [p.value for p in curve]) for place, curve in zip(places, curves, strict=True)]
+        )
+        found.append(Band(*net, at, values.mean(0).tolist(), values.min(0).tolist(), values.max(0).tolist()))
+    return found

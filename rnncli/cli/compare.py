@@ -1,0 +1,228 @@
+"""`rnn compare TASK`: train the same task with several cells, sizes and seeds, and put what came of it side by side."""
+
+import math
+import os
+import shlex
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rnncli.cells import CELLS
+from rnncli.cli.options import Flags, command_of, words_of
+from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, warn
+from rnncli.cli.train import follow, run_options
+from rnncli.errors import Interrupted, UsageError
+from rnncli.launch import LAUNCHED
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import RecurrentSettings, Task, resolve
+
+if TYPE_CHECKING:
+    from rnncli.analysis.comparisons import Comparison, Member, Outcome, Row
+
+verb = typer.Typer(
+    help="Train the same task with several cells, and compare them.",
+    epilog="Example: rnn compare parity",
+    no_args_is_help=True,
+)
+
+MATCHED = {
+    "hidden": "the same sizes",
+    "params": "as many parameters as {first} has",
+    "time": "as many seconds as {first} took",
+}
+"""What the nets have in common, in words."""
+
+
+def _verb(task: Task) -> Callable[..., None]:
+    def compare(
+        flags: Flags,
+        cells: str,
+        hidden: str | None,
+        seeds: int,
+        match: str,
+        target: float | None,
+        plot: Path | None,
+        name: str,
+        preset: str | None,
+        config: Path | None,
+        as_json: bool,
+    ) -> None:
+        from rnncli.analysis.comparisons import Comparison
+
+        if LAUNCHED in os.environ:
+            raise UsageError("rnn compare trains one net after the other, in one process: start it without torchrun")
+        if target is not None and not math.isfinite(target):
+            raise UsageError(f"--target must be a finite number, not {target}")
+        settings = resolve(task, flags, preset, config)
+        names = tuple(dict.fromkeys(cell.strip() for cell in cells.split(",")))
+        comparison = Comparison(task, name, settings, names, _sizes(settings, hidden), seeds, match)
+        comparison.check()
+        own: Flags = {"cells": cells, "hidden": hidden, "seeds": seeds, "match": match, "target": target}
+        own |= {"preset": preset, "config": config, "plot": plot, "name": name}
+        defaults = {each: default for each, (_, default) in _compare_options(task).items()}
+        given = {each: value for each, value in own.items() if value != defaults[each]} | flags
+        again = shlex.join(["rnn", "compare", task.name, *words_of(given)])
+        outcomes = _all_trained(comparison, again)
+        _show(comparison, outcomes, target, plot, as_json)
+
+    compare.__doc__ = f"{task.summary} With several cells, side by side."
+    return command_of(task.Config, compare, without=("cell", "init_from"), **_compare_options(task))
+
+
+def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
+    """What is asked of a comparison beside the settings of its runs: annotations for Typer, and defaults."""
+
+    def option(help: str, **more: Any) -> Any:
+        return typer.Option(rich_help_panel="Comparison", help=help, **more)
+
+    kinds = option("Cells, as of --cell of rnn train; the first one is what others are matched to.")
+    sizes = option("Hidden units to compare: 32,64; layers of one net are joined: 64+32 (default: the task's).")
+    matched = option("What all cells have in common: hidden (the sizes), params or time, those of the first cell.")
+    target = option("Value of the metric to be timed to (default: what even the weakest run came to).")
+    picture = option("Draw the metric along the training to this file (PNG, SVG).")
+    name = option("The comparison's name, which its runs' begin with; the same one goes on, or adds cells and seeds.")
+    return {
+        "cells": (Annotated[str, kinds], ",".join(CELLS)),
+        "hidden": (Annotated[str | None, sizes], None),
+        "seeds": (Annotated[int, option("Runs of each net, from --seed on.", min=1, max=1000)], 3),
+        "match": (Annotated[str, matched], "hidden"),
+        "target": (Annotated[float | None, target], None),
+        "plot": (Annotated[Path | None, picture], None),
+        "name": (Annotated[str, name], "compare"),
+        **{each: asked for each, asked in run_options(task).items() if each in ("preset", "config")},
+        "as_json": (AsJson, False),
+    }
+
+
+for _task in TASKS.values():
+    verb.command(_task.name, epilog=f"Example: rnn compare {_task.name} --cells elman,gru --seeds 2")(_verb(_task))
+
+
+def _sizes(settings: RecurrentSettings, hidden: str | None) -> tuple[str, ...]:
+    """The sizes to compare, as --hidden of a training has them; raises UsageError."""
+    if hidden is None:
+        return (",".join(map(str, settings.sizes)),)
+    parts = [[size.strip() for size in part.split("+")] for part in hidden.split(",")]
+    if not all(size.isascii() and size.isdecimal() and 0 < int(size) <= 1_000_000 for part in parts for size in part):
+        raise UsageError(f"--hidden must be sizes to compare such as 32,64, or of layers such as 64+32, not {hidden!r}")
+    found = [",".join(str(int(size)) for size in part) for part in parts]
+    twice = next((each for each in found if found.count(each) > 1), None)
+    if twice:
+        raise UsageError(f"--hidden {hidden} compares {twice} with itself; layers of one net are joined by +, as 64+32")
+    return tuple(found)
+
+
+def _all_trained(comparison: "Comparison", again: str) -> "list[Outcome]":
+    """Train what is not finished yet, and read off what came of all; raises Interrupted, which says how to go on."""
+    from rnncli.analysis.comparisons import check_alike, outcome
+
+    outcomes = []
+    try:
+        count = len(comparison.cells) * len(comparison.sizes) * comparison.seeds
+        for place, member in enumerate(comparison.members(), 1):
+            note(f"{place} of {count}: {member.run.name}")
+            _train(comparison, member)
+            outcomes.append(outcome(comparison.task, member))
+    except Interrupted as stop:
+        raise Interrupted(f"stopped and saved: `{again}` goes on from here", stop.exit_code - 128) from None
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped: `{again}` goes on from here", signal.SIGINT) from None
+    check_alike(outcomes)
+    return outcomes
+
+
+def _train(comparison: "Comparison", member: "Member") -> None:
+    """Train a run, or go on with it, unless it is finished; one whose loss is not finite is left as it is."""
+    from rnncli.api import Training
+    from rnncli.training.loop import NotFinite
+
+    begun = member.begun()
+    if begun and member.finished:
+        note("it is finished already")
+        return
+    if begun:
+        training, warning = Training.resume(member.run, {})
+        if warning:
+            warn(warning)
+    else:
+        training = Training.start(comparison.task.name, member.settings, member.run.name)
+    try:
+        follow(training, resumed=begun)
+    except NotFinite as error:
+        warn(f"run {member.run.name} does not count: {error}")
+
+
+def _show(
+    comparison: "Comparison", outcomes: "list[Outcome]", target: float | None, plot: Path | None, as_json: bool
+) -> None:
+    """Print the table, or all of it as JSON, and draw the picture if it is asked for."""
+    from rnncli.analysis.comparisons import bands, default_target, rows
+
+    metric = next((each.metric for each in outcomes if each.curve), outcomes[0].metric)
+    task = comparison.task.name
+    aim = default_target(outcomes) if target is None else target
+    found = rows(outcomes, aim)
+    picture = None
+    if plot:
+        from rnncli.analysis.plots import draw_bands
+
+        across = "seconds" if comparison.match == "time" else "step"
+        title = f"{task} · {comparison.name}"
+        picture = str(draw_bands(bands(outcomes, across), plot, across=across, metric=metric, title=title))
+    if as_json:
+        print_json(
+            {
+                "task": task,
+                "corpus": outcomes[0].corpus,
+                "name": comparison.name,
+                "match": comparison.match,
+                "metric": metric,
+                "target": aim,
+                "seconds": round(sum(each.seconds for each in outcomes), 3),
+                "nets": [row._asdict() for row in found],
+                "members": [{**vars(each), "curve": [point._asdict() for point in each.curve]} for each in outcomes],
+                "picture": picture,
+            }
+        )
+        return
+    _print_rows(comparison, found, metric, aim, chosen=target is not None)
+    if picture:
+        print(f"picture {picture}")
+
+
+def _print_rows(comparison: "Comparison", found: "list[Row]", metric: str, target: float | None, chosen: bool) -> None:
+    from rnncli.training.metrics import less_is_better
+
+    several = comparison.seeds > 1
+    shown = metric.replace("_", " ")
+    columns = ["cell", "hidden", "parameters", f"best {shown}", "steps", "seconds", "tokens/s"]
+    columns += ["ended"] if {reason for row in found for reason in row.ended} != {"done"} else []
+    columns += ["steps to target", "seconds to target", "reached"] if target is not None else []
+    table = []
+    for row in found:
+        spread = "" if row.spread is None else f" ± {figure(row.spread)}"
+        line: list[Any] = [row.cell, row.hidden.replace(",", "+"), row.parameters, f"{figure(row.mean)}{spread}"]
+        line += [_whole(row.steps), row.seconds, _whole(row.tokens_a_second)]
+        if "ended" in columns:
+            line.append(", ".join(f"{count} {reason}" for reason, count in row.ended.items()) or None)
+        if target is not None:
+            line += [_whole(row.steps_to_target), row.seconds_to_target, f"{row.reached} of {comparison.seeds}"]
+        table.append(line)
+    what = MATCHED[comparison.match].format(first=comparison.cells[0])
+    print_table(columns, table, title=f"{comparison.task.name}, {what}: {_seeds(comparison.seeds)} of each net")
+    print(f"means{', ± the standard deviation, over seeds' if several else ' of one seed alone: no spread'}")
+    if target is not None:
+        bound = "at most" if less_is_better(metric) else "at least"
+        why = "" if chosen else ", which every run came to"
+        print(f"target: {shown} {bound} {figure(target)}{why}; the median over those that reached it")
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"

@@ -1,0 +1,167 @@
+"""`rnn compare` as a user runs it: its table against the runs' own records, stopped and taken up again, and matched."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnncli.cli import progress
+from rnncli.models.stack import StackShape
+from rnncli.models.tagger import Tagger
+from rnncli.training import checkpoint
+from rnncli.training.interrupts import Interrupts
+from rnncli.training.loop import NotFinite, Stepped
+from rnncli.training.runs import Run, find_run
+
+TINY = "compare parity --bits 4 --batch-size 512 --epochs 3 --validate-every 6 --patience-steps 0 --seeds 2"
+BITS, BATCH = 4, 512
+
+
+def records(run: Run) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run.metrics.read_text().splitlines()]
+
+
+def header(name: str) -> dict[str, Any]:
+    return checkpoint.read(find_run(name).folder / "last.safetensors").header
+
+
+def written(name: str) -> dict[str, int]:
+    """When each file of a run was written."""
+    return {file.name: file.stat().st_mtime_ns for file in find_run(name).folder.iterdir()}
+
+
+def test_the_table_is_what_the_runs_recorded(rnn, tmp_path: Path) -> None:
+    picture = tmp_path / "cells.png"
+    told = json.loads(rnn(f"{TINY} --cells elman,gru --hidden 2,3+2 --plot {picture} --json").out)
+    assert (told["task"], told["corpus"], told["metric"], told["match"]) == ("parity", "4 bits", "loss", "hidden")
+    assert [(net["cell"], net["hidden"]) for net in told["nets"]] == [
+        (cell, hidden) for cell in ("elman", "gru") for hidden in ("2", "3,2")
+    ]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    losses = {each["run"]: [record["loss"] for record in records(find_run(each["run"]))] for each in told["members"]}
+    assert told["target"] == pytest.approx(max(map(min, losses.values())))
+    for net in told["nets"]:
+        names = [f"compare-{net['cell']}-{net['hidden'].replace(',', '+')}-{seed}" for seed in range(2)]
+        best = np.array([min(losses[name]) for name in names])
+        assert net["mean"] == pytest.approx(best.mean())
+        assert net["spread"] == pytest.approx(best.std(ddof=1))
+        assert net["seconds"] == pytest.approx(np.mean([records(find_run(n))[-1]["seconds"] for n in names]), abs=2e-3)
+        firsts = [
+            next(each for each in records(find_run(name)) if each["loss"] <= told["target"] + 1e-12) for name in names
+        ]
+        assert net["reached"] == 2
+        assert net["steps_to_target"] == np.median([each["step"] for each in firsts])
+        assert net["seconds_to_target"] == pytest.approx(np.median([each["seconds"] for each in firsts]))
+        kept = [header(name)["progress"] for name in names]
+        assert all(each["predictions"] == each["step"] * BITS * BATCH for each in kept)
+        assert net["tokens_a_second"] == pytest.approx(np.mean([e["predictions"] / e["stepping"] for e in kept]))
+        assert all(0 < each["stepping"] < each["seconds"] for each in kept)
+    shown = rnn(f"{TINY} --cells elman,gru --hidden 2,3+2").out
+    first = told["nets"][0]
+    assert re.search(rf"elman +2 +16 +{first['mean']:.4g} ± {first['spread']:.4g} ", shown)
+    assert f"target: loss at most {told['target']:.4g}, which every run came to" in shown
+
+
+def test_a_target_of_ones_own_and_one_seed_alone(rnn) -> None:
+    alone = f"{TINY} --cells elman --hidden 2 --seeds 1 --target 1e-9"
+    net = json.loads(rnn(f"{alone} --json").out)["nets"][0]
+    assert (net["spread"], net["reached"], net["steps_to_target"], net["seconds_to_target"]) == (None, 0, None, None)
+    out = rnn(alone).out
+    assert "means of one seed alone: no spread" in out
+    assert "0 of 1" in out
+    assert "target: loss at most 1e-09; the median" in out
+
+
+def test_stopped_it_says_how_to_go_on_and_trains_nothing_twice(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = f"{TINY} --cells elman,lstm --hidden 2 --name whole"
+    assert rnn(whole).code == 0
+    steps, listen = [], progress.Bar.listen
+
+    def stop_in_the_third(bar: progress.Bar, event: Any) -> None:
+        listen(bar, event)
+        steps.append(isinstance(event, Stepped))
+        if sum(steps) == 2 * 24 + 7:
+            patched.setattr(Interrupts, "received", 2)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(progress.Bar, "listen", stop_in_the_third)
+        stopped = rnn(whole.replace("whole", '"it\'s"'))
+    assert stopped.code == 130
+    command = re.search(r"rnn: stopped and saved: `rnn (compare .*)` goes on from here\n$", stopped.err)[1]
+    assert "rnn train" not in stopped.err
+    before = {seed: written(f"it's-elman-2-{seed}") for seed in range(2)}
+    assert len(records(find_run("it's-lstm-2-0"))) == 1
+    assert rnn(command).code == 0
+    assert {seed: written(f"it's-elman-2-{seed}") for seed in range(2)} == before
+    for run in ("elman-2-0", "elman-2-1", "lstm-2-0", "lstm-2-1"):
+        ours, theirs = ([{**each, "seconds": 0} for each in records(find_run(f"{n}-{run}"))] for n in ("it's", "whole"))
+        assert ours == theirs
+    more = rnn(command.replace("--seeds 2", "--seeds 3"))
+    assert (more.code, more.err.count("it is finished already"), more.err.count(", started")) == (0, 4, 2)
+
+
+def test_a_run_trained_in_another_way_is_refused(rnn) -> None:
+    assert rnn(f"{TINY} --cells elman,gru --hidden 2").code == 0
+    before = written("compare-elman-2-0")
+    ran = rnn(f"{TINY} --cells lstm,gru --hidden 2 --lr 0.01")
+    assert (ran.code, ran.err.count("\n"), ran.out) == (2, 1, "")
+    assert "run compare-gru-2-0 of parity was trained with --lr 0.05, not 0.01" in ran.err
+    assert "give the comparison another --name, or delete that run" in ran.err
+    assert written("compare-elman-2-0") == before
+
+
+def test_sizes_are_matched_by_parameters(rnn) -> None:
+    cells = ("gru", "elman", "lstm:none")
+    told = json.loads(rnn(f"{TINY} --cells {','.join(cells)} --hidden 5,4+2 --seeds 1 --match params --json").out)
+
+    def count(cell: str, sizes: tuple[int, ...]) -> int:
+        return sum(each.numel() for each in Tagger(1, 2, StackShape(cell, sizes)).parameters() if each.requires_grad)
+
+    layouts = {"5": lambda size: (size,), "4,2": lambda size: (size, max(1, round(size / 2)))}
+    expected = []
+    for cell in cells:
+        for hidden, layout in layouts.items():
+            wanted = count("gru", tuple(map(int, hidden.split(","))))
+            best = min(range(1, 30), key=lambda size: abs(count(cell, layout(size)) - wanted))
+            expected.append((cell, ",".join(map(str, layout(best))), count(cell, layout(best))))
+    assert [(net["cell"], net["hidden"], net["parameters"]) for net in told["nets"]] == expected
+
+
+def test_seconds_are_matched(rnn) -> None:
+    assert rnn(f"{TINY} --cells gru,elman --hidden 2 --lr 1e-9 --match time --schedule cosine").code == 0
+    for seed in range(2):
+        first, other = header(f"compare-gru-2-{seed}"), header(f"compare-elman-2-{seed}")
+        seconds = first["progress"]["seconds"]
+        assert (other["config"]["epochs"], other["config"]["max_time"]) == (0, seconds)
+        assert other["progress"]["finished"] == f"{seconds:g} s are over"
+        assert other["progress"]["seconds"] >= seconds
+        assert first["config"]["epochs"] == 3
+
+
+def test_a_net_whose_loss_is_not_finite_does_not_count(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rnncli.cli import compare
+
+    follow = compare.follow
+
+    def burst(training: Any, *, resumed: bool) -> None:
+        if training.config.cell == "gru" and training.config.seed == 1:
+            raise NotFinite("the loss is nan")
+        follow(training, resumed=resumed)
+
+    monkeypatch.setattr(compare, "follow", burst)
+    ran = rnn(f"{TINY} --cells elman,gru --hidden 2 --json")
+    assert "rnn: warning: run compare-gru-2-1 does not count: the loss is nan" in ran.err
+    told = json.loads(ran.out)
+    assert [sum(net["ended"].values()) for net in told["nets"]] == [2, 1]
+    assert told["nets"][1]["mean"] == min(record["loss"] for record in records(find_run("compare-gru-2-0")))
+    assert told["members"][3]["finished"] == ""
+
+
+def test_several_processes_are_refused(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a launch")
+    monkeypatch.setattr("rnncli.training.distributed.speaks", lambda: True)
+    ran = rnn(f"{TINY} --cells elman")
+    assert (ran.code, "start it without torchrun" in ran.err) == (2, True)
