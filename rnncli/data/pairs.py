@@ -148,3 +148,9 @@ class SentencePairs(Sequences):
     def counts(self) -> Tensor:
         """How often each token is asked for, up to the greatest."""
         return self.targets.targets[self.targets.targets != IGNORED].bincount()
+
+
+def side_by_side(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Pair:
+    """Pairs by number as one batch, on the CPU, in the order given."""
+    pair: Pair = SentencePairs.of(pairs, torch.device("cpu")).rows(torch.arange(len(pairs))).inputs
+    return pair

@@ -3,13 +3,14 @@
 Shapes: T steps, B streams, V words.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from rnncli.errors import RnnError
 from rnncli.kernels.products import small_products
@@ -223,6 +224,36 @@ class Hypothesis(NamedTuple):
     ended: bool  # by END; others were cut at the longest
 
 
+class Beam:
+    """The hypotheses of one search: the open ones, in the order of their rows, and those that are done."""
+
+    def __init__(self, past: Past, width: int, longest: int, length_power: float) -> None:
+        self.open, self.done = [past], list[Hypothesis]()
+        self.skipped, self.width, self.longest, self.length_power = len(past.tokens), width, longest, length_power
+
+    def grow(
+        self, continuations: Iterable[tuple[float, int]], V: int, end: int | None
+    ) -> Iterator[tuple[float, int, int]]:
+        """Go one token on by the likeliest continuations, each by log p and its cell in the scores of the open (·, V).
+
+        Gives those that stay open: log p, which open one it goes on from, and the token.
+        """
+        before, self.open = self.open, []
+        for log_probability, cell in islice(continuations, self.width - len(self.done)):
+            if log_probability == -torch.inf:
+                break
+            place, token = divmod(cell, V)
+            past = before[place].grown(token)
+            length = len(past.tokens) - self.skipped
+            if token == end or length == self.longest:
+                tokens = past.tokens[self.skipped :][: -1 if token == end else None]
+                score = log_probability / length**self.length_power
+                self.done.append(Hypothesis(tokens, log_probability, score, token == end))
+            else:
+                self.open.append(past)
+                yield log_probability, place, token
+
+
 @torch.inference_mode()
 def beam_search(
     step: Step,
@@ -231,56 +262,46 @@ def beam_search(
     start: int,
     end: int | None,
     width: int,
-    longest: int,
+    longest: Sequence[int],
     length_power: float = 1.0,
     barred: Sequence[int] = (),
     barred_at_first: Sequence[int] = (),
     no_repeat: int = 0,
     past: Sequence[int] = (),
-    device: torch.device | None = None,
-) -> list[Hypothesis]:
-    """The likeliest sequences that follow START, best score first: at most `width` of them, of `longest` tokens each.
+) -> list[list[Hypothesis]]:
+    """The likeliest sequences that follow START, best score first, of as many searches as the states have rows.
 
-    The `states` are those of one row, a list of named tuples of tensors (1, ...); what hangs on no hypothesis, such as
-    what an encoder said, the step keeps to itself. At every step the likeliest continuations stay; one that takes END
-    gives up its place to nobody (Sutskever et al. 2014, arXiv:1409.3215), so that width 1 takes the likeliest token
-    each time. A score is log p / length ** length_power: 1 is the mean of a prediction, 0 the sum. Log-probabilities
-    are the model's own; `barred` tokens, and those that would repeat an n-gram, are passed over; `barred_at_first` are
-    tokens that no sequence begins with.
+    All go on side by side; each finds at most `width` of them, of its own `longest` tokens. The `states` are a list of
+    named tuples of tensors (B, ...), one row a hypothesis: what a source said is among them. At every step the
+    likeliest continuations stay; one that takes END gives up its place to nobody (Sutskever et al. 2014,
+    arXiv:1409.3215), so that width 1 takes the likeliest token each time. A score is log p / length ** length_power: 1
+    is the mean of a prediction, 0 the sum. Log-probabilities are the model's own; `barred` tokens, and those that would
+    repeat an n-gram, are passed over; `barred_at_first` are tokens that no sequence begins with.
     """
+    device = states[0][0].device
     never = torch.tensor([*barred, *barred_at_first], dtype=torch.long, device=device)
-    tokens, sums = torch.tensor([start], device=device), torch.zeros(1, 1, device=device)
-    pasts, done = [Past(no_repeat, past)], list[Hypothesis]()
-    skipped = len(past)
-
-    def finish(past: Past, log_probability: float, length: int, ended: bool) -> None:
-        score = log_probability / length**length_power
-        done.append(Hypothesis(past.tokens[skipped:], log_probability, score, ended))
-
-    for length in range(1, longest + 1):
+    beams = going = [Beam(Past(no_repeat, past), width, most, length_power) for most in longest]
+    tokens, sums = torch.full((len(beams),), start, device=device), torch.zeros(len(beams), device=device)
+    while going:
         logits, states = step(tokens, states)
-        scores = without_repeats(logits.log_softmax(-1).index_fill(-1, never, -torch.inf), pasts)
+        scores = logits.log_softmax(-1).index_fill(-1, never, -torch.inf)
+        scores = sums[:, None] + without_repeats(scores, [past for beam in going for past in beam.open])
         never = never[: len(barred)]
-        V = scores.shape[-1]
-        best, places = (sums + scores).flatten().topk(min(width - len(done), scores.numel()))
-        kept, after = list[int](), list[Past]()
-        for place, (log_probability, cell) in enumerate(zip(best.tolist(), places.tolist(), strict=True)):
-            if log_probability == -torch.inf:
-                break
-            before, token = pasts[cell // V], cell % V
-            if token == end:
-                finish(before, log_probability, length, True)
-                continue
-            kept.append(place)
-            after.append(before.grown(token))
-            if length == longest:
-                finish(after[-1], log_probability, length, False)
-        if not kept:
-            break
-        chosen = places[kept]
-        pasts, tokens, sums = after, chosen % V, best[kept][:, None]
-        states = _rows(states, chosen // V)
-    return sorted(done, key=lambda each: -each.score)
+        V, rows = scores.shape[-1], [len(beam.open) for beam in going]
+        padded = pad_sequence(scores.split(rows), batch_first=True, padding_value=-torch.inf).flatten(1)
+        best, cells = padded.topk(min(width, padded.shape[1]))
+        kept, first = [], 0
+        for beam, count, *found in zip(going, rows, best.tolist(), cells.tolist(), strict=True):
+            grown = beam.grow(zip(*found, strict=True), V, end)
+            kept += [(log_probability, first + place, token) for log_probability, place, token in grown]
+            first += count
+        going = [beam for beam in going if beam.open]
+        if going:
+            log_probabilities, before, after = zip(*kept, strict=True)
+            sums = torch.tensor(log_probabilities, dtype=scores.dtype, device=device)
+            tokens = torch.tensor(after, device=device)
+            states = _rows(states, torch.tensor(before, device=device))
+    return [sorted(beam.done, key=lambda each: -each.score) for beam in beams]
 
 
 def _rows(states: States, rows: Tensor) -> States:

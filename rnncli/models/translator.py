@@ -4,7 +4,7 @@ Shapes: S source steps, T target steps, B batch, D embedding, M hidden, E featur
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +20,11 @@ from rnncli.models.stepper import advance
 
 
 class Encoded(NamedTuple):
-    """What a decoder knows of sources: every step of them, batch first, and where to start from."""
+    """What attention sees of sources: every step of them, batch first."""
 
     memory: Tensor  # (B, S, E)
     keys: Tensor  # (B, S, A)
     padding: Tensor  # (B, S), True past a source's end
-    states: States  # of the decoder
-
-    def only_first(self, rows: int) -> "Encoded":
-        """The first source, `rows` times over, without its states: what hangs on no hypothesis."""
-        memory, keys, padding = (each[:1].expand(rows, *each.shape[1:]) for each in self[:3])
-        return Encoded(memory, keys, padding, [])
 
 
 class Translator(nn.Module):
@@ -87,8 +81,8 @@ class Translator(nn.Module):
         """What scores words by the features: their logits, their loss, how good they are."""
         return FullSoftmax(self.embedding.weight if self.weight is None else self.weight, self.bias)
 
-    def encode(self, source: Tensor, lengths: Tensor) -> Encoded:
-        """Read sources (S, B) of those lengths (B,), which lie on the CPU."""
+    def encode(self, source: Tensor, lengths: Tensor) -> tuple[Encoded, States]:
+        """Read sources (S, B) of those lengths (B,), which lie on the CPU; the states are the decoder's first."""
         memory, last = self.encoder(self.forgetful(self.embedding(source)), None, lengths)
         memory = memory.transpose(0, 1)
         padding = padding_mask(len(source), lengths).t().to(memory.device)
@@ -98,15 +92,15 @@ class Translator(nn.Module):
         values = [torch.cat(parts, dim=-1) for layer in layers for parts in zip(*layer, strict=True)]
         starts = iter(torch.tanh(start(value)) for start, value in zip(self.starts, values, strict=True))
         states = [type(state)(*(next(starts) for _ in state)) for state in last[::both]]
-        return Encoded(memory, keys, padding, states)
+        return Encoded(memory, keys, padding), states
 
     def outputs(
         self, pair: Pair, states: None = None, lengths: None = None, labels: None = None
     ) -> tuple[Tensor, None]:
         """h~ (T, B, D) of every target step, before dropout; nothing is carried over to another batch."""
         del states, lengths, labels
-        encoded = self.encode(pair.source, pair.lengths)
-        h, _ = self.decoder(self.forgetful(self.embedding(pair.target)), encoded.states)
+        encoded, first = self.encode(pair.source, pair.lengths)
+        h, _ = self.decoder(self.forgetful(self.embedding(pair.target)), first)
         return self._joined(h.transpose(0, 1), encoded)[0].transpose(0, 1), None
 
     def features(
@@ -122,16 +116,21 @@ class Translator(nn.Module):
 
     def weights(self, pair: Pair) -> Tensor | None:
         """How much each target step looks at each source step, (B, T, S); None without attention."""
-        encoded = self.encode(pair.source, pair.lengths)
-        h, _ = self.decoder(self.embedding(pair.target), encoded.states)
+        encoded, states = self.encode(pair.source, pair.lengths)
+        h, _ = self.decoder(self.embedding(pair.target), states)
         return self._joined(h.transpose(0, 1), encoded)[1]
 
-    def step(self, encoded: Encoded, tokens: Tensor, states: States) -> tuple[Tensor, States]:
-        """Score what follows the tokens (B,) of as many targets of one source: logits (B, V), and the states after."""
-        cells = list(self.decoder.cells)
-        after = advance(cells, cells[0].project(self.embedding(tokens)), states)  # type: ignore[operator]  # as above
-        h, _ = self._joined(after[-1][0][:, None], encoded.only_first(len(tokens)))
-        return self.readout.logits(h[:, 0]), after
+    def step(self, tokens: Tensor, states: States) -> tuple[Tensor, States]:
+        """Score what follows the tokens (B,): logits (B, V), and the states after.
+
+        The first of the `states` is the `Encoded`, a row a token; the decoder's are behind it.
+        """
+        (memory, keys, padding), *before = states
+        cells: Any = list(self.decoder.cells)
+        after = advance(cells, cells[0].project(self.embedding(tokens)), before)
+        encoded = Encoded(memory, keys, padding)
+        h, _ = self._joined(after[-1][0][:, None], encoded)
+        return self.readout.logits(h[:, 0]), [encoded, *after]
 
     def _joined(self, h: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
         """h~ (B, T, D) of h (B, T, M), and the weights of the attention."""

@@ -1,14 +1,13 @@
 """translate: one sentence in, another out, by an encoder, a decoder and attention between them."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import available, lasting
-from rnncli.data.tokenizers import KINDS, units_of
+from rnncli.data.tokenizers import KINDS, Units, units_of
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
@@ -39,6 +38,10 @@ SENTENCES = {
     "average": 0.995,
 }
 """For some ten thousand pairs of sentences, and twenty minutes of two cores."""
+
+
+ROWS, POSITIONS = 256, 8_192
+"""Hypotheses that are held at once, of as many sentences as that makes, and source tokens that all of them look at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,47 +217,63 @@ def translate(trained: Trained, options: TranslateOptions) -> list[list[Translat
         raise UsageError("--attention draws one sentence: give one text")
     if options.attention and trained.config.attention == "none":
         raise UsageError(f"{trained.source} has no attention to draw: it was trained with --attention none")
-    return [best_translations(trained, text, options)[: options.nbest] for text in options.spaced]
+    return best_translations(trained, options.spaced, options, options.nbest)
 
 
-def best_translations(trained: Trained, text: str, options: SearchOptions) -> list[Translation]:
-    """Translate one sentence; what is UNKNOWN is copied from where the decoder looked."""
+def best_translations(
+    trained: Trained, texts: Sequence[str], options: SearchOptions, nbest: int = 1
+) -> list[list[Translation]]:
+    """The n best translations of each sentence, those of like length sought side by side."""
+    units = units_of(trained.payload)
+    sources = [units.split(prepared(trained.config, text)) for text in texts]
+    left = sorted(range(len(texts)), key=lambda place: -len(sources[place]))
+    found = dict[int, list[Translation]]()
+    while left:
+        rows = min(ROWS, POSITIONS // (len(sources[left[0]]) + 1))
+        many = max(1, rows // options.beam)
+        some, left = left[:many], left[many:]
+        translations = _translated(trained, units, [sources[place] for place in some], options, nbest)
+        found.update(zip(some, translations, strict=True))
+    return [found[place] for place in range(len(texts))]
+
+
+def _translated(
+    trained: Trained, units: Units, sources: list[list[str]], options: SearchOptions, nbest: int
+) -> list[list[Translation]]:
+    """The n best translations of each of some sentences in tokens, all sought side by side."""
     import torch
 
-    from rnncli.data.pairs import Pair
-    from rnncli.kernels.products import small_products
+    from rnncli.data.pairs import side_by_side
     from rnncli.models.decoding import beam_search
 
     model: Any = trained.model
-    vocabulary, units = Vocabulary(tuple(trained.payload["vocabulary"])), units_of(trained.payload)
-    split = units.split(prepared(trained.config, text))
-    numbers = torch.tensor([*vocabulary.encode(split), END])[:, None]
-    lengths = torch.tensor([len(numbers)])
-    with torch.inference_mode(), small_products():
-        encoded = model.encode(numbers, lengths)
-        found = beam_search(
-            partial(model.step, encoded),
-            encoded.states,
+    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    numbers = [vocabulary.encode(source) for source in sources]
+    with torch.inference_mode():
+        asked = side_by_side([(source, ()) for source in numbers])
+        encoded, states = model.encode(asked.source, asked.lengths)
+        best = beam_search(
+            model.step,
+            [encoded, *states],
             start=START,
             end=END,
             width=options.beam,
-            longest=2 * len(numbers) + 20,
+            longest=(2 * asked.lengths + 20).tolist(),
             length_power=options.length_power,
             barred=(START,) if trained.config.attention != "none" else (START, UNKNOWN),
         )
-        translations = []
-        for each in found:
-            weights = model.weights(Pair(numbers, lengths, torch.tensor([START, *each.tokens])[:, None]))
-            looked = [] if weights is None else weights[0].tolist()
-            copied = [] if weights is None else weights[0, :, :-1].argmax(-1).tolist()
-            tokens = vocabulary.decode(each.tokens)
-            written = [
-                split[copied[place]] if number == UNKNOWN else token
-                for place, (number, token) in enumerate(zip(each.tokens, tokens, strict=True))
-            ]
-            shown, read = ([*map(units.shown, part), SPECIALS[END]] for part in (written, split))
-            joined = "".join(units.join(written)).strip()
-            translations.append(Translation(joined, each.log_probability, each.score, shown, read, looked))
+        found = [(place, each) for place, some in enumerate(best) for each in some[:nbest]]
+        weights = model.weights(side_by_side([(numbers[place], each.tokens) for place, each in found]))
+    translations: list[list[Translation]] = [[] for _ in sources]
+    for row, (place, each) in enumerate(found):
+        source, tokens = sources[place], vocabulary.decode(each.tokens)
+        looked = [] if weights is None else weights[row, : len(tokens) + 1, : len(source) + 1]
+        for at in [at for at, number in enumerate(each.tokens) if number == UNKNOWN]:
+            tokens[at] = source[int(looked[at][:-1].argmax())]  # copied from where the decoder looked most
+        shown, read = ([*map(units.shown, part), SPECIALS[END]] for part in (tokens, source))
+        text = "".join(units.join(tokens)).strip()
+        attention = [row.tolist() for row in looked]
+        translations[place].append(Translation(text, each.log_probability, each.score, shown, read, attention))
     return translations
 
 
@@ -290,7 +309,7 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
     pairs = asked(trained, options)
     data = encode(trained.config, trained.payload, pairs, "cpu")
     metrics: Metrics = prediction_metrics(trained.model, data.in_order(256))
-    found = [best_translations(trained, source, options)[0].text for source, _ in pairs]
+    found = [best.text for (best,) in best_translations(trained, [source for source, _ in pairs], options)]
     right = [prepared(trained.config, target).strip() for _, target in pairs]
     judges = {"bleu": scorer.BLEU(), "chrf": scorer.CHRF()}
     scores = {name: float(judge.corpus_score(found, [right]).score) for name, judge in judges.items()}

@@ -288,18 +288,17 @@ def _searched(trained: Trained, options: WritingOptions, prime: Sequence[int], w
 
     model: Any = trained.model.eval()
     label, (*before, last) = label_number(trained, options.label), prime
-    found = beam_search(
+    (found,) = beam_search(
         model.stepper(label),
         read(model, before, label).states if before else model.initial_states(1),
         start=last,
         end=writing.end,
         width=options.beam,
-        longest=options.length,
+        longest=[options.length],
         barred=writing.barred,
         barred_at_first=writing.barred_at_first,
         no_repeat=options.no_repeat,
         past=prime,
-        device=next(model.parameters()).device,
     )
     drafts = [Draft(log_probability=each.log_probability, score=each.score) for each in found[: options.nbest]]
     for draft, each in zip(drafts, found, strict=False):

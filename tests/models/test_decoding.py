@@ -220,13 +220,13 @@ def test_a_beam_as_wide_as_all_there_is_finds_the_best_of_all(power: float) -> N
     model = tiny_model()
     wanted = every_sequence(model, 4, (START, UNKNOWN), power)
     with torch.no_grad():
-        found = beam_search(
+        (found,) = beam_search(
             model.stepper(),
             model.initial_states(1),
             start=START,
             end=END,
             width=1000,
-            longest=4,
+            longest=[4],
             length_power=power,
             barred=(START, UNKNOWN),
         )
@@ -238,9 +238,9 @@ def test_a_beam_as_wide_as_all_there_is_finds_the_best_of_all(power: float) -> N
 
 def test_no_sequence_of_a_beam_begins_with_what_is_barred_at_first() -> None:
     """All others are found as before: END is barred at the first step alone."""
-    model, options = tiny_model(), {"start": START, "end": END, "width": 1000, "longest": 4}
+    model, options = tiny_model(), {"start": START, "end": END, "width": 1000, "longest": [4]}
     with torch.no_grad():
-        free, guarded = (
+        (free,), (guarded,) = (
             beam_search(model.stepper(), model.initial_states(1), **options, barred_at_first=first)
             for first in ((), (END, 3))
         )
@@ -262,14 +262,14 @@ def test_a_narrow_beam_keeps_the_likeliest_at_every_step(width: int) -> None:
         open_ = [each for each in best if each[1][-1] != END]
         places = width - len(done)
     done += [(total / (len(tokens) - 1), tokens[1:]) for total, tokens in open_]
-    found = beam_search(model.stepper(), model.initial_states(1), start=START, end=END, width=width, longest=6)
+    (found,) = beam_search(model.stepper(), model.initial_states(1), start=START, end=END, width=width, longest=[6])
     assert [(pytest.approx(each.score), each.tokens) for each in found] == sorted(done, reverse=True)
 
 
 def test_a_beam_without_end_goes_on_to_the_longest_and_repeats_nothing_it_must_not() -> None:
     model = tiny_model()
-    found = beam_search(
-        model.stepper(), model.initial_states(1), start=3, end=None, width=4, longest=9, no_repeat=2, past=[3]
+    (found,) = beam_search(
+        model.stepper(), model.initial_states(1), start=3, end=None, width=4, longest=[9], no_repeat=2, past=[3]
     )
     assert len(found) == 4
     for each in found:

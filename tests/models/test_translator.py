@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rnncli.data.batching import Batch
-from rnncli.data.pairs import Pair, SentencePairs
+from rnncli.data.pairs import Pair, SentencePairs, side_by_side
 from rnncli.data.vocabulary import END, START
 from rnncli.models.attention import Attention
 from rnncli.models.decoding import beam_search
@@ -92,33 +92,69 @@ def test_padding_changes_no_score_and_no_gradient(attention: str, bidirectional:
 def test_steps_are_the_scan(attention: str, cell: str) -> None:
     model = translator(attention, cell)
     batch = batch_of([1])
-    encoded = model.encode(batch.inputs.source, batch.inputs.lengths)
-    states = encoded.states
+    encoded, states = model.encode(batch.inputs.source, batch.inputs.lengths)
+    states = [encoded, *states]
     for token, logits in zip(batch.inputs.target, model(batch.inputs), strict=True):
-        found, states = model.step(encoded, token, states)
+        found, states = model.step(token, states)
         torch.testing.assert_close(found, logits)
 
 
-@torch.no_grad()
-def test_beams_against_brute_force_and_one_is_greedy() -> None:
-    model = translator()
-    source, lengths = torch.tensor([[3], [4], [END]]), torch.tensor([3])
-    encoded = model.encode(source, lengths)
-    search = partial(
-        beam_search, partial(model.step, encoded), encoded.states, start=START, end=END, longest=3, barred=(START,)
-    )
-    found = search(width=2_000)
-    wanted = {}
-    for length in range(4):
+def every_translation(model: Translator, source: torch.Tensor, longest: int) -> list[tuple[float, tuple[int, ...]]]:
+    """All targets of a source (S, 1) that END ends or the length, scored one by one by the scan, the best first."""
+    found = []
+    for length in range(longest + 1):
         for words in product([token for token in range(V) if token not in (START, END)], repeat=length):
-            logits = model(Pair(source, lengths, torch.tensor([START, *words])[:, None]))[:, 0].log_softmax(-1)
-            asked = [*words, END] if length < 3 else words
-            wanted[words] = sum(float(logits[place, token]) for place, token in enumerate(asked)) / len(asked)
-    assert {tuple(each.tokens): pytest.approx(each.score) for each in found} == wanted
-    greedy, states, token = [], encoded.states, START
-    while token != END and len(greedy) < 3:
-        logits, states = model.step(encoded, torch.tensor([token]), states)
-        logits[:, START] = -torch.inf
-        token = int(logits.argmax())
-        greedy.append(token)
-    assert search(width=1)[0].tokens == [each for each in greedy if each != END]
+            target = torch.tensor([START, *words])[:, None]
+            shares = model(Pair(source, torch.tensor([len(source)]), target))[:, 0].log_softmax(-1)
+            asked = [*words, END] if length < longest else words
+            found.append((sum(float(shares[place, token]) for place, token in enumerate(asked)) / len(asked), words))
+    return sorted(found, reverse=True)
+
+
+def greedy(model: Translator, source: torch.Tensor, longest: int) -> list[int]:
+    """The likeliest token after each, by the scan over all before it."""
+    words: list[int] = []
+    while len(words) < longest:
+        logits = model(Pair(source, torch.tensor([len(source)]), torch.tensor([START, *words])[:, None]))[-1, 0]
+        logits[START] = -torch.inf
+        if (token := int(logits.argmax())) == END:
+            break
+        words.append(token)
+    return words
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("attention", ["none", "general"])
+def test_beams_side_by_side_against_brute_force_and_one_is_greedy(attention: str) -> None:
+    """Sources of unequal length, each with a longest of its own."""
+    model, sources, longest = translator(attention), [[3, 4, 6, 5], [5], [4, 3]], [2, 3, 1]
+    pair = side_by_side([(source, ()) for source in sources])
+    encoded, states = model.encode(pair.source, pair.lengths)
+    search = partial(
+        beam_search, model.step, [encoded, *states], start=START, end=END, longest=longest, barred=(START,)
+    )
+    alone = [torch.tensor([*source, END])[:, None] for source in sources]
+    for found, source, most in zip(search(width=2_000), alone, longest, strict=True):
+        wanted = every_translation(model, source, most)
+        assert [tuple(each.tokens) for each in found] == [words for _, words in wanted]
+        assert [each.score for each in found] == pytest.approx([score for score, _ in wanted])
+    for (best,), source, most in zip(search(width=1), alone, longest, strict=True):
+        assert best.tokens == greedy(model, source, most)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_a_search_finds_the_same_whoever_is_beside_it(width: int) -> None:
+    """Searches end each at its own time, and have a different number of hypotheses open."""
+    model, sources = translator(), [[3, 4, 6, 5, 5, 6], [5], [4, 3], [6, 6, 3], [3]]
+    options = {"start": START, "end": END, "width": width, "barred": (START,)}
+    rows = []
+    for some in (sources, *([source] for source in sources)):
+        pair = side_by_side([(source, ()) for source in some])
+        encoded, states = model.encode(pair.source, pair.lengths)
+        rows.append(beam_search(model.step, [encoded, *states], longest=[9 - len(s) for s in some], **options))
+    together, *alone = rows
+    for found, (wanted,) in zip(together, alone, strict=True):
+        assert [each[:1] + each[3:] for each in found] == [each[:1] + each[3:] for each in wanted]
+        assert [each.score for each in found] == pytest.approx([each.score for each in wanted], abs=1e-12)
+    assert len({len(each.tokens) for found in together for each in found}) > 1

@@ -12,7 +12,7 @@ from rnncli.api import Training, load
 from rnncli.data.corpora import load_corpus
 from rnncli.data.pairs import Given, read_paired
 from rnncli.errors import UsageError
-from rnncli.tasks import TASKS
+from rnncli.tasks import TASKS, translate
 from rnncli.tasks.base import resolve
 
 QUICK = (
@@ -73,11 +73,26 @@ def test_nbest_file_attention_and_json(interpreter, tmp_path: Path) -> None:
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_many_sentences_are_translated_as_each_by_itself(interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order given, whatever is sought side by side; a sentence that is longer than all that may be held, too."""
+    model, texts = load("mine"), ["ein hund läuft", "kein zebra", "ein", "ein hund läuft " * 5, "kein mann singt"]
+    alone = [model.translate(text, nbest=2)[0] for text in texts]
+    for rows, positions in ((256, 8_192), (10, 8_192), (256, 40), (1, 1)):
+        monkeypatch.setattr(translate, "ROWS", rows)
+        monkeypatch.setattr(translate, "POSITIONS", positions)
+        for found, wanted in zip(model.translate(texts, nbest=2), alone, strict=True):
+            assert [each.text for each in found] == [each.text for each in wanted]
+            for ours, theirs in zip(found, wanted, strict=True):
+                assert ours.score == pytest.approx(theirs.score, abs=1e-5)
+                assert (ours.tokens, ours.source_tokens) == (theirs.tokens, theirs.source_tokens)
+                torch.testing.assert_close(ours.attention, theirs.attention, rtol=0, atol=1e-5)
+
+
 def test_an_unknown_word_is_copied_from_where_the_decoder_looked(interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load("mine")
     net = model.model
 
-    def unknown_first(encoded, tokens, states):
+    def unknown_first(tokens, states):
         logits = torch.full((len(tokens), len(model.payload["vocabulary"])), -9.0)
         logits[:, 2] = torch.where(tokens == 0, 9.0, -9.0)
         logits[:, 1] = torch.where(tokens == 2, 9.0, -9.0)
