@@ -142,18 +142,21 @@ class Writer:
     """Writes with a model in a thread of its own, one text at a time, in the order in which they were asked for.
 
     What torch's products go by belongs to the whole process: texts that were drawn in turns would not be those of `rnn
-    generate` to the last bit, and none would be ready sooner.
+    generate` to the last bit. `MOST_TOKENS` bounds how long one waits for another.
     """
 
     def __init__(self, trained: Trained) -> None:
         self.trained = trained
         self.thread = ThreadPoolExecutor(1, "writer")
 
-    async def write(self, options: WritingOptions) -> AsyncGenerator[Event, None]:
-        """A text: its tokens as they are drawn, and at the end all of it, or an error. To close it ends the drawing."""
-        loop, events, left = asyncio.get_running_loop(), asyncio.Queue[Event | None](), threading.Event()
+    async def write(self, options: WritingOptions) -> AsyncGenerator[list[Event], None]:
+        """A text: the tokens that were drawn meanwhile, time after time, and at the end all of it, or an error.
 
-        def tell(event: Event | None) -> None:
+        To close it ends the drawing.
+        """
+        loop, events, left = asyncio.get_running_loop(), asyncio.Queue[Event](), threading.Event()
+
+        def tell(event: Event) -> None:
             if left.is_set():
                 raise Left
             loop.call_soon_threadsafe(events.put_nowait, event)
@@ -166,12 +169,16 @@ class Writer:
                     raise
                 except Exception as error:
                     tell(_failure(error))
-                tell(None)
 
         future = self.thread.submit(work)
         try:
-            while (event := await events.get()) is not None:
-                yield event
+            goes_on = True
+            while goes_on:
+                told = [await events.get()]
+                while not events.empty():
+                    told.append(events.get_nowait())
+                goes_on = "token" in told[-1]
+                yield told
         finally:
             left.set()
             future.cancel()
@@ -210,14 +217,14 @@ def refusal(status: int, text: str, headers: Mapping[str, str] | None = None) ->
 class Told(StreamingResponse):
     """Events as lines of JSON, as they come; whoever is gone before their end ends them."""
 
-    def __init__(self, first: Event, events: AsyncGenerator[Event, None]) -> None:
+    def __init__(self, first: list[Event], events: AsyncGenerator[list[Event], None]) -> None:
         self.events = events
         super().__init__(self._lines(first), media_type="application/x-ndjson", headers={"Cache-Control": "no-store"})
 
-    async def _lines(self, first: Event) -> AsyncIterator[bytes]:
-        yield _line(first)
-        async for event in self.events:
-            yield _line(event)
+    async def _lines(self, first: list[Event]) -> AsyncIterator[bytes]:
+        yield b"".join(map(_line, first))
+        async for told in self.events:
+            yield b"".join(map(_line, told))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -279,9 +286,9 @@ def application(trained: Trained, html: str) -> Starlette:
             return refusal(400, str(error))
         events = writer.write(options)
         first = await anext(events)
-        if "error" in first:
+        if "error" in first[0]:
             await events.aclose()
-            return refusal(first["status"], first["error"])
+            return refusal(first[0]["status"], first[0]["error"])
         return Told(first, events)
 
     async def refuse(request: Request, error: Exception) -> Response:

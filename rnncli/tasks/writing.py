@@ -39,7 +39,7 @@ Join = Callable[[Iterable[int]], Iterator[str]]
 class DrawnToken(NamedTuple):
     """A token as it is drawn: what it adds to the text, how likely it was, and the likeliest that could have been."""
 
-    line: int  # the text it belongs to; of verse, where all lines grow side by side, the line, times --count
+    line: int  # which text it belongs to; of verse, whose lines grow side by side, line * count + poem
     text: str
     probability: float
     likeliest: list[tuple[str, float]]  # as people are shown them

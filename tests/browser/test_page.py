@@ -74,8 +74,13 @@ def colours_of(browser: webdriver.Chrome) -> list[str | None]:
     return [span.get_attribute("style") for span in spans[:200]]
 
 
-def test_a_click_changes_the_unit_shown(rnn, tmp_path: Path, browser) -> None:
-    browser.get(report(rnn, "parity", tmp_path))
+@pytest.mark.parametrize("verb", ["report", "activations"])
+def test_a_click_changes_the_unit_shown(verb: str, rnn, tmp_path: Path, browser) -> None:
+    place = report(rnn, "parity", tmp_path)
+    if verb == "activations":
+        assert rnn(f"activations mine --html {tmp_path}/page.html").code == 0
+    browser.get(place)
+    assert browser.title == f"parity, mine – rnn {verb}"
     buttons = browser.find_elements(By.CSS_SELECTOR, "section[data-kind=units] button")
     colours = [colours_of(browser)]
     buttons[1].click()
@@ -135,6 +140,8 @@ def test_a_text_comes_token_by_token_with_what_else_was_likely(rnn, browser) -> 
         browser.find_element(By.ID, "ask-length").send_keys("0000", Keys.ENTER)
         assert "60 tokens" in shown(browser, ".hint")  # the browser itself knows the limits
         assert browser.get_log("browser") == []
+    browser.find_element(By.ID, "ask-length").send_keys(Keys.BACKSPACE * 4, Keys.ENTER)
+    WebDriverWait(browser, 30).until(lambda _: "the server does not answer" in shown(browser, ".hint"))
 
 
 def shown(browser: webdriver.Chrome, what: str) -> str:

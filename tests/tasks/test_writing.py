@@ -11,7 +11,7 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.models import decoding
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Trained, resolve
-from rnncli.tasks.writing import Written, before_stop, join_words
+from rnncli.tasks.writing import DrawnToken, Written, before_stop, join_words
 
 WRITERS = [name for name, task in TASKS.items() if "generate" in task.uses]
 TEXT = "".join(f"the {a} of the {b} sat there\n" for a in ("cat", "dog", "owl", "cow") for b in ("hill", "sea", "mat"))
@@ -99,6 +99,20 @@ def test_a_text_ends_before_the_one_to_stop_at(trained: Trained) -> None:
     for text in write(trained, length=60, temperature=0.3, stop=stop, count=6).texts:
         assert stop not in text
     assert write(trained, length=60, temperature=0.3, stop="never there").texts == whole.texts
+
+
+def test_a_listener_is_told_of_every_token_of_every_text(trained: Trained) -> None:
+    """Of verse, line by line: the first ones of all poems, then the second ones, and so on."""
+    told: list[DrawnToken] = []
+    verse = {"lines": 3} if trained.task == "poetry-lm" else {}
+    written = write(trained, count=2, prime="the", listen=told.append, **verse)
+    assert written.texts == write(trained, count=2, prime="the", **verse).texts
+    lines = ["" if trained.task == "char-lm" or number > 1 else "the" for number in range(2 * (3 if verse else 1))]
+    for token in told:
+        lines[token.line] += token.text
+        assert 0 < token.probability <= token.likeliest[0][1]
+    for number, text in enumerate(written.texts):
+        assert "\n".join(line.rstrip("\n") for line in lines[number::2]) == text.rstrip("\n")
 
 
 def test_tokens_are_counted_that_are_shown(trained: Trained) -> None:

@@ -129,83 +129,120 @@
     return [make("div", { class: "scroll", tabindex: "0" }, make("table", { class: "grid" }, head, ...rows))];
   }
 
-  // A form that asks the server for a text, which comes token by token; a line of the answer is a token, or the end.
-  function write(panel) {
-    const form = make("form", { class: "ask" }), button = make("button", { type: "submit" }, "Write");
-    const hint = make("p", { class: "hint", role: "status" }, "Enter writes; Shift and Enter is a new line.");
+  // An option of a text to be written: its label, and what it is set by.
+  function entry(field) {
+    const name = { id: `ask-${field.name}`, name: field.name };
+    const step = field.whole ? "1" : "any", bounds = { min: field.least ?? "", max: field.most ?? "" };
+    const input = field.kind === "text" ? make("textarea", { ...name, rows: "2", placeholder: "a prime: text to go on from" })
+      : field.kind === "choice" ? make("select", name, make("option", { value: "" }, "nobody's"), ...field.choices.map(each => make("option", {}, each)))
+      : make("input", { ...name, type: "number", step, ...bounds, placeholder: field.default === null ? "by chance" : "", value: field.default ?? "" });
+    return { field, input, label: make("label", { for: name.id, title: field.help, class: field.kind }, field.name.replaceAll("_", " "), input) };
+  }
+
+  // The lines of the server's answer, as they come: a token each, and at the end the whole text; throws what went wrong.
+  async function* answer(asked, signal) {
+    const reply = await fetch("write", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked), signal });
+    if (!reply.ok) throw new Error((await reply.json()).error);
+    const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let rest = "", part = await reader.read(); !part.done; part = await reader.read()) {
+      const whole = (rest + part.value).split("\n");
+      rest = whole.pop();
+      for (const event of whole.map(line => JSON.parse(line))) {
+        if (event.error) throw new Error(event.error);
+        yield event;
+      }
+      await new Promise(requestAnimationFrame); // so that the button is heard, however fast the text comes
+    }
+  }
+
+  // How likely a token was, and what else could have come.
+  function chances(event, shown) {
+    const percent = share => `${figure(Number((100 * share).toPrecision(3)))} %`;
+    const rows = event.likeliest.map(([name, share]) => make("tr", {}, make("th", { scope: "row" }, `“${name}”`),
+      make("td", {}, make("i", { style: `width: ${Math.max(1, Math.round(100 * share))}%` })), make("td", {}, percent(share))));
+    const head = `“${shown.trim() || "␣"}” was drawn with ${percent(event.probability)}; the likeliest were`;
+    return [make("p", { class: "about" }, head), make("table", {}, ...rows)];
+  }
+
+  // A text on the colours of its tokens' surprise, which grows; pointing, clicking and the arrow keys choose one.
+  function written(most) {
     const text = make("div", { class: "text written", tabindex: "0", role: "group", "aria-label": "the text; arrows go from token to token" });
     const likely = make("div", { class: "likely", "aria-live": "polite" });
-    const inputs = panel.fields.map(entry);
-    form.append(...inputs.map(({ label }) => label), button);
-    let going = null, tokens = [], lines = [], chosen = -1;
+    let tokens = [], lines = [], chosen = -1, scrolling = null;
 
-    function entry(field) {
-      const name = { id: `ask-${field.name}`, name: field.name };
-      const step = field.whole ? "1" : "any", bounds = { min: field.least ?? "", max: field.most ?? "" };
-      const input = field.kind === "text" ? make("textarea", { ...name, rows: "2", placeholder: "a prime: text to go on from" })
-        : field.kind === "choice" ? make("select", name, make("option", { value: "" }, "nobody's"), ...field.choices.map(each => make("option", {}, each)))
-        : make("input", { ...name, type: "number", step, ...bounds, placeholder: field.default === null ? "by chance" : "", value: field.default ?? "" });
-      const label = make("label", { for: name.id, title: field.help, class: field.kind }, field.name.replaceAll("_", " "), input);
-      return { field, input, label };
-    }
-    function asked() {
-      const given = inputs.filter(({ input }) => input.value !== "");
-      return Object.fromEntries(given.map(({ field, input }) => [field.name, field.kind === "number" ? Number(input.value) : input.value]));
-    }
     function lineOf(number) {
       while (lines.length <= number) text.append(lines[lines.push(make("div")) - 1]);
       return lines[number];
     }
-    function take(event) {
-      if (event.error) throw new Error(event.error);
-      if ("text" in event) {
-        const strangers = event.unknown.length ? `; never seen in training: ${event.unknown.slice(0, 20).join(", ")}` : "";
-        hint.textContent = `${tokens.length} tokens, seed ${event.seed}${strangers}`;
-        return;
-      }
+    function begin(prime) {
+      [tokens, lines, chosen] = [[], [], -1];
+      text.replaceChildren();
+      likely.replaceChildren();
+      lineOf(0).append(make("span", { class: "prime" }, prime));
+    }
+    function add(event) {
       const place = tokens.length, bits = -Math.log2(Math.max(event.probability, 1e-30));
-      const span = make("span", { class: "token", style: `background: ${shade("--two", Math.min(1, bits / panel.most) * 0.75)}` },
+      const span = make("span", { class: "token", style: `background: ${shade("--two", Math.min(1, bits / most) * 0.75)}` },
         event.token === "" ? "·" : event.token.replaceAll("\n", "↵"));
       for (const kind of ["pointerenter", "click"]) span.addEventListener(kind, () => choose(place));
       tokens.push({ event, span });
-      lineOf(event.line).append(span, ...(event.token.endsWith("\n") ? [document.createElement("br")] : []));
-      text.scrollTop = text.scrollHeight;
+      lineOf(event.line).append(span, ...(event.token.endsWith("\n") ? [make("br")] : []));
+      scrolling ??= requestAnimationFrame(() => { // laid out once a frame
+        text.scrollTop = text.scrollHeight;
+        scrolling = null;
+      });
+      return tokens.length;
     }
     function choose(place) {
       if (!tokens[place]) return;
       tokens[chosen]?.span.classList.remove("chosen");
       const { event, span } = tokens[chosen = place];
       span.classList.add("chosen");
-      const percent = share => `${figure(Number((100 * share).toPrecision(3)))} %`;
-      const rows = event.likeliest.map(([name, share]) => make("tr", {}, make("th", { scope: "row" }, `“${name}”`),
-        make("td", {}, make("i", { style: `width: ${Math.max(1, Math.round(100 * share))}%` })), make("td", {}, percent(share))));
-      likely.replaceChildren(make("p", { class: "about" }, `“${span.textContent.trim() || "␣"}” was drawn with ${percent(event.probability)}; the likeliest were`),
-        make("table", {}, ...rows));
+      likely.replaceChildren(...chances(event, span.textContent));
     }
-    async function ask(signal) {
-      const reply = await fetch("write", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked()), signal });
-      if (!reply.ok) throw new Error((await reply.json()).error);
-      const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (let rest = "", part = await reader.read(); !part.done; part = await reader.read()) {
-        const whole = (rest + part.value).split("\n");
-        rest = whole.pop();
-        whole.forEach(line => take(JSON.parse(line)));
+    text.addEventListener("keydown", event => {
+      const way = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!way) return;
+      event.preventDefault();
+      choose(Math.min(tokens.length - 1, Math.max(0, chosen + way)));
+    });
+    return { element: make("div", { class: "writing" }, text, likely), begin, add };
+  }
+
+  // A form that asks the server for a text, which comes token by token.
+  function write(panel) {
+    const form = make("form", { class: "ask" }), button = make("button", { type: "submit" }, "Write");
+    const hint = make("p", { class: "hint", role: "status" }, "Enter writes; Shift and Enter is a new line.");
+    const inputs = panel.fields.map(entry), text = written(panel.most);
+    form.append(...inputs.map(({ label }) => label), button);
+    let going = null;
+
+    function asked() {
+      const given = inputs.filter(({ input }) => input.value !== "");
+      return Object.fromEntries(given.map(({ field, input }) => [field.name, field.kind === "number" ? Number(input.value) : input.value]));
+    }
+    async function run(asked, signal) {
+      let count = 0;
+      try {
+        for await (const event of answer(asked, signal)) {
+          if ("token" in event) {
+            count = text.add(event);
+            continue;
+          }
+          const strangers = event.unknown.length ? `; never seen in training: ${event.unknown.slice(0, 20).join(", ")}` : "";
+          hint.textContent = `${count} tokens, seed ${event.seed}${strangers}`;
+        }
+      } catch (error) {
+        hint.textContent = signal.aborted ? `stopped after ${count} tokens` : error instanceof TypeError ? "the server does not answer" : error.message;
       }
     }
     form.addEventListener("submit", async event => {
       event.preventDefault();
       if (going) return going.abort();
       going = new AbortController();
-      [tokens, lines, chosen] = [[], [], -1];
-      text.replaceChildren();
-      likely.replaceChildren();
-      lineOf(0).append(make("span", { class: "prime" }, asked().prime ?? ""));
+      text.begin(asked().prime ?? "");
       [button.textContent, hint.textContent] = ["Stop", "…"];
-      try {
-        await ask(going.signal);
-      } catch (error) {
-        hint.textContent = going.signal.aborted ? `stopped after ${tokens.length} tokens` : error instanceof TypeError ? "the server does not answer" : error.message;
-      }
+      await run(asked(), going.signal);
       [going, button.textContent] = [null, "Write"];
     });
     form.addEventListener("keydown", event => {
@@ -213,13 +250,7 @@
       event.preventDefault();
       form.requestSubmit();
     });
-    text.addEventListener("keydown", event => {
-      const way = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (!way) return;
-      event.preventDefault();
-      choose(Math.min(tokens.length - 1, Math.max(0, chosen + way)));
-    });
-    return [form, hint, make("div", { class: "writing" }, text, likely)];
+    return [form, hint, text.element];
   }
 
   const KINDS = { write, facts, curves: lines, horizon: lines, samples, surprisal, map, units, confusion: matrix, attention: matrix, note: () => [] };
