@@ -244,8 +244,8 @@ def _shared(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 
 def _save(figure: Any, path: Path) -> Path:
     """Write a picture, a PNG unless its name says else, and close it; raises RnnError where none can be written."""
-    path = path if path.suffix else path.with_suffix(".png")
     try:
+        path = path if path.suffix else path.with_suffix(".png")
         figure.savefig(path, dpi=_DPI)
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error

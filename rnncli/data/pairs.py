@@ -57,9 +57,7 @@ def read_paired(given: Given, hold_out: float) -> Paired:
     """
     if bool(given.valid_source) != bool(given.valid_target):
         raise UsageError("--valid-source and --valid-target belong together: give both")
-    if not given.source and not given.target and given.corpus:
-        if len(given.corpus) > 1:
-            raise UsageError("translate learns from one --corpus: put the pairs into one file")
+    if not given.source and not given.target and len(given.corpus) == 1:
         known = CORPORA.get(given.corpus[0])
         if isinstance(known, Parallel):
             return Paired(f"{known.name} {given.pair}", *known.pairs(given.pair))
@@ -81,6 +79,8 @@ def read_pairs(given: Given) -> tuple[Lines, str]:
         if given.corpus:
             raise UsageError("give --corpus, or --source and --target, not both")
         return paired_files(given.source, given.target), f"{Path(given.source).name} + {Path(given.target).name}"
+    if len(given.corpus) > 1:
+        raise UsageError("translate takes one --corpus: put the pairs into one file")
     corpus = load_corpus(given.corpus[0])
     rows = [line.split("\t") for line in corpus.text.removesuffix("\n").split("\n")]
     for number, row in enumerate(rows, start=1):

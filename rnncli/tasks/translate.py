@@ -187,7 +187,7 @@ class SearchOptions:
     """How a translation is sought."""
 
     beam: int = option(5, "Hypotheses that are kept at each step; 1: greedy.", least=1, most=1_000)
-    length_power: float = option(1.0, "Log-probabilities are divided by length to this power.", least=0)
+    length_power: float = option(1.0, "Log-probabilities are divided by length to this power.", least=0, most=10)
 
 
 @dataclass(frozen=True, kw_only=True)

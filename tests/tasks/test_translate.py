@@ -48,6 +48,8 @@ def test_it_translates_and_is_measured_as_by_sacrebleu(interpreter, files: Path,
     model = load("mine")
     pairs = read_paired(model.config.given, model.config.hold_out).test
     found = [best.text for (best,) in model.translate([source for source, _ in pairs])]
+    several = interpreter(f"evaluate translate --corpus {files}/both.tsv --corpus {files}/de")
+    assert "translate takes one --corpus" in several.err
     assert told["bleu"] == pytest.approx(sacrebleu.corpus_bleu(found, [[target for _, target in pairs]]).score)
     assert told["exact_match"] == sum(a == b for a, (_, b) in zip(found, pairs, strict=True)) / len(pairs)
     assert told["signatures"]["bleu"].startswith("nrefs:1|case:mixed")
@@ -113,7 +115,7 @@ def test_an_unknown_word_is_copied_from_where_the_decoder_looked(interpreter, mo
         ("--source {0}/latin --target {0}/short", "is not UTF-8 text"),
         ("--source {0}/de --target {0}/nowhere", "nowhere does not exist"),
         ("--corpus {0}/de", "line 1: a sentence, a tab and its translation are wanted"),
-        ("--corpus dates --corpus hillside", "translate learns from one --corpus"),
+        ("--corpus dates --corpus hillside", "translate takes one --corpus"),
         ("--corpus dates --source {0}/de --target {0}/de", "give --corpus, or --source and --target, not both"),
         ("--corpus multi30k --pair de-xx", "--pair 'de-xx': multi30k has en, de, fr"),
         ("--corpus multi30k", "multi30k is not here: run `rnn data get multi30k`"),
@@ -135,7 +137,15 @@ def test_what_makes_no_sense_is_refused(interpreter) -> None:
     model = load("mine")
     with pytest.raises(UsageError, match="--nbest 3 needs as many hypotheses"):
         model.translate("ein hund", beam=2, nbest=3)
-    assert "give one text" in interpreter("translate 'ein hund' 'ein mann' --attention a.png").err
+    for flags, complaint in (
+        ("'ein mann' --attention a.png", "give one text"),
+        ("--attention .", "name a file such as picture.png"),
+        ("--length-power 1e9", "--length-power must be at most 10"),
+    ):
+        ran = interpreter(f"translate 'ein hund' {flags}")
+        assert ran.code in (1, 2)
+        assert complaint in ran.err
+        assert "fault of rnn" not in ran.err
 
 
 def test_validation_files_leave_nothing_to_test_on(rnn, files: Path) -> None:
