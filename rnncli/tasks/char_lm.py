@@ -14,7 +14,7 @@ from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.language import LanguageSettings, language_model
 from rnncli.tasks.last_step import of_language_model
 from rnncli.tasks.scoring import Reading, scorer
-from rnncli.tasks.starting import StartedSettings, known_payload, settle_start, start_from_model
+from rnncli.tasks.starting import StartedSettings, as_known, known_payload, settle_start, start_from_model
 from rnncli.tasks.voices import known_labels, labels_of, payload_of, voices_option
 from rnncli.tasks.watching import watcher
 from rnncli.tasks.writing import Writing, WritingOptions, Written, write_on
@@ -112,7 +112,7 @@ def build(config: CharConfig, device: str) -> "Experiment":
     from rnncli.training.experiment import Experiment
 
     corpus = read_corpus(asked_of(config))
-    labels = labels_of(corpus.voices, config.voices)
+    labels = as_known(config, labels_of(corpus.voices, config.voices))
     place = torch.device(device)
     training = RunningText(corpus.learned, config.batch_size, config.bptt, corpus_voices(corpus, labels))
     payload = {

@@ -16,7 +16,7 @@ from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.language import LanguageSettings
 from rnncli.tasks.last_step import of_language_model
 from rnncli.tasks.scoring import scorer, sentence
-from rnncli.tasks.starting import grown, settle_start
+from rnncli.tasks.starting import as_known, grown, settle_start
 from rnncli.tasks.voices import known_labels, label_number, labels_of, payload_of, voices_option
 from rnncli.tasks.watching import watcher
 from rnncli.tasks.words import WordSettings, settle_words, start, word_model
@@ -168,7 +168,8 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
     if not vocabulary.words:
         raise UsageError(f"{verse.name}: no word comes {config.min_count} times: take --min-count 1, or more text")
     vocabulary = grown(config, vocabulary)
-    labels = labels_of((line.voice for line in (*verse.training, *verse.held_out)), config.voices)
+    voices = (line.voice for line in (*verse.training, *verse.held_out))
+    labels = as_known(config, labels_of(voices, config.voices))
     payload = {
         "corpus": verse.name,
         "fingerprint": verse.fingerprint,

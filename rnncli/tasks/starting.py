@@ -83,6 +83,18 @@ def grown(config: StartedSettings, seen: Vocabulary) -> Vocabulary:
     return Vocabulary((*vocabulary.tokens, *new)) if config.grows else vocabulary
 
 
+def as_known(config: StartedSettings, labels: list[str]) -> list[str]:
+    """The labels of voices in the order of the model to start from; raises UsageError where it knows other ones."""
+    payload = known_payload(config)
+    if payload is None:
+        return labels
+    known: list[str] = payload.get("labels", [])
+    if set(known) != set(labels):
+        wanted = f"the corpora {', '.join(known)}" if known else "--no-voices"
+        raise UsageError(f"{config.init_from} knows other voices: go on with {wanted}")
+    return known
+
+
 def start_from_model(config: StartedSettings, model: Any, payload: Mapping[str, Any]) -> str:
     """Give a model the weights that it is to start from, and say what it knows by them; raises as `take_over`."""
     if config.init_from is None:
@@ -91,10 +103,6 @@ def start_from_model(config: StartedSettings, model: Any, payload: Mapping[str, 
     from rnncli.training.loop import below
 
     found, file = _find(config.init_from)
-    labels = found.header["payload"].get("labels", [])
-    if labels != payload.get("labels", []):
-        wanted = f"the corpora {', '.join(labels)}" if labels else "--no-voices"
-        raise UsageError(f"{file} knows other voices: go on with {wanted}")
     take_over(model, below("model", found.tensors))
     known = len(found.header["payload"]["vocabulary"])
     said = f"starts from {file}: {known:,} tokens known"

@@ -140,3 +140,11 @@ def test_other_voices_are_refused(text: Path) -> None:
     with pytest.raises(UsageError, match="knows other voices: go on with the corpora mine, more"):
         begun("poetry-lm", text, "again", init_from="first")
     assert begun("poetry-lm", text, "both", corpus=(str(text), str(more)), init_from="first").begun
+
+
+@pytest.mark.parametrize("task", ["char-lm", "poetry-lm"])
+def test_voices_in_another_order_are_the_same_voices(task: str, text: Path) -> None:
+    more = write(text.with_name("more.txt"), LINES[::-1])
+    first = train(task, text, "first", corpus=(str(text), str(more)), **{**SMALL, "epochs": 1})
+    again = begun(task, text, "again", corpus=(str(more), str(text)), init_from="first")
+    assert again.experiment.payload["labels"] == first.experiment.payload["labels"] == ["mine", "more"]
