@@ -148,10 +148,10 @@ def load(source: str | Path | None = None, task: str | None = None) -> Model:
     """
     if source is None and task is None:
         raise UsageError("name a model, or a task, whose newest one is taken")
-    found, place, warning = load_model(None if source is None else str(source), task)
+    model, warning = load_task(None if source is None else str(source), task)
     if warning:
         warnings.warn(warning, stacklevel=2)
-    return restore(found, place)
+    return model
 
 
 def load_for(source: str | None, suits: Callable[[Task], bool]) -> tuple[Model, str]:
@@ -161,12 +161,11 @@ def load_for(source: str | None, suits: Callable[[Task], bool]) -> tuple[Model, 
     """
     tasks = sorted(filter(suits, TASKS.values()), key=lambda task: -task.word_vectors)
     task = next((task.name for task in tasks if all_runs(task.name)), tasks[0].name)
-    found, place, warning = load_model(source, task if source is None else None)
-    return restore(found, place), warning
+    return load_task(source, task if source is None else None)
 
 
-def load_task(source: str | None, task: str) -> tuple[Model, str]:
-    """Load a task's model by file, folder or run name, or its newest one; and a warning, or "". Raises as `load`."""
+def load_task(source: str | None, task: str | None) -> tuple[Model, str]:
+    """Load a model by file, folder or run name, or a task's newest one; and a warning, or "". Raises as `load`."""
     found, place, warning = load_model(source, task)
     return restore(found, place), warning
 

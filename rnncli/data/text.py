@@ -9,7 +9,7 @@ import sys
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,9 +100,15 @@ def read_stdin() -> str:
     if sys.stdin is None:
         raise RnnError(f"{STDIN} is closed: pipe a text in, or name a file")
     try:
-        return "".join(_not_blank(_decoded(_blocks(sys.stdin.buffer), STDIN), STDIN))
+        return _to_its_end(sys.stdin.buffer)
     except OSError as error:
         raise _unreadable(STDIN, error) from None
+
+
+@lru_cache(maxsize=1)
+def _to_its_end(stream: BinaryIO) -> str:
+    """The text of a stream, which can be read once, and is asked for by whoever measures on it beside others."""
+    return "".join(_not_blank(_decoded(_blocks(stream), STDIN), STDIN))
 
 
 def unzipped(data: bytes, path: Path) -> bytes:

@@ -91,6 +91,7 @@ class Trainer:
         self.progress = Progress()
         self.carried: States | None = None
         self.rows = 0  # of the last batch, all processes' together
+        self.whole = True  # weights, optimizer and progress belong together; not so while the optimizer steps
         self.loss = distributed.parallel(self.model, experiment.loss)
 
     def begin_average(self) -> None:
@@ -140,12 +141,14 @@ class Trainer:
         progress.lr = learning_rate(self.settings, progress.step, progress.epoch, self.planned_steps, progress.drops)
         for group in self.optimizer.param_groups:
             group["lr"] = progress.lr
+        self.whole = False
         self.optimizer.step()
         self.carried, self.rows = states, batch.rows
         progress.index += 1
         progress.step += 1
         if self.average:
             self.average.update(progress.step - progress.restarted)
+        self.whole = True
         progress.loss_sum += value * count
         progress.count += count
         progress.predictions += count

@@ -4,6 +4,7 @@ import ctypes
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
+import torch
 from torch import nn
 
 from rnncli.kernels.products import fast_products, small_products
@@ -30,6 +31,14 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, 32 << 20)
         mallopt(M_TRIM_THRESHOLD, 512 << 20)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no more memory, of a device or of the machine.
+
+    For the latter torch has no error of its own, only what its CPU allocator says.
+    """
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def multiplied_weights(model: nn.Module) -> int:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rnncli.errors import Interrupted, RnnError
@@ -13,7 +12,7 @@ from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint, to_bytes
 from rnncli.training.interrupts import noted_interrupts
 from rnncli.training.loop import Event, NotFinite, Stepped, Trainer, Validated
-from rnncli.training.machine import keep_freed_memory, suited_products
+from rnncli.training.machine import is_out_of_memory, keep_freed_memory, suited_products
 from rnncli.training.runs import Run
 
 State = tuple[dict[str, Any], dict[str, Tensor]]
@@ -42,7 +41,7 @@ class Session:
         """Train to the end, telling `listen` every event; a save that fails on the way is told to `warn`.
 
         Raises Interrupted after a signal (everything saved, the text says how to resume), and RnnError when the loss
-        is not finite or the last save fails.
+        is not finite, memory runs out (the state before that step saved) or the last save fails.
         """
         keep_freed_memory()
         suited = suited_products(self.trainer.model, self.trainer.settings.precision)
@@ -62,9 +61,10 @@ class Session:
             except NotFinite:
                 self._save_for_good()  # the state before that step is sound
                 raise
-            except torch.OutOfMemoryError:
-                self._save_best()
-                raise RnnError("the device is out of memory: try a smaller --batch-size or --bptt") from None
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise RnnError(f"memory ran out: {self._saved_whole()}; or try a smaller --batch-size") from None
             self.save()
 
     def save(self) -> None:
@@ -106,12 +106,24 @@ class Session:
 
     def _stop(self, number: int) -> None:
         self._save_for_good()
-        progress = self.trainer.progress
-        raise Interrupted(
-            f"stopped and saved at step {progress.step}: "
-            f"`rnn train {self.run.task} --resume --name {shlex.quote(self.run.name)}` goes on from here",
-            number,
-        )
+        raise Interrupted(f"stopped and {self._saved}", number)
+
+    @property
+    def _saved(self) -> str:
+        """What was saved, and how to go on."""
+        again = f"rnn train {self.run.task} --resume --name {shlex.quote(self.run.name)}"
+        return f"saved at step {self.trainer.progress.step}: `{again}` goes on from here"
+
+    def _saved_whole(self) -> str:
+        """Save what can be saved where a step or a validation broke off, and say what that is.
+
+        Several processes save together, and the others know of nothing: there the saves of before stand.
+        """
+        if self.trainer.whole and distributed.world() == 1:
+            self.save()
+            return self._saved
+        self._save_best()
+        return "the run stands as it was saved last, and --resume goes on from there"
 
     def _state(self) -> State:
         values, tensors = self.trainer.snapshot()

@@ -164,6 +164,7 @@ def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
 def test_standard_input_is_decoded_as_a_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
     feed(monkeypatch, codecs.BOM_UTF16_BE + TEXT.replace("\n", "\r\n").encode("utf-16-be"))
     assert read_stdin() == TEXT
+    assert read_stdin() == TEXT  # for whoever else works on it
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"\xff", b"none of it \0"])

@@ -60,6 +60,50 @@ def test_an_interrupted_run_resumed_ends_as_one_that_was_not(tmp_path: Path, mon
     assert records[0] == records[1]
 
 
+def ask_for_too_much(device: bool) -> None:
+    """Fail as torch does for want of memory: for that of a device, which may not be here, by its name for it."""
+    if device:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    torch.empty(1 << 50)
+
+
+@pytest.mark.parametrize("device", [False, True])
+def test_where_memory_runs_out_the_state_before_that_step_is_saved(tmp_path: Path, device: bool) -> None:
+    toy, before = session(tmp_path / "greedy"), dict[str, torch.Tensor]()
+    loss = toy.trainer.loss
+
+    def greedy(*given: Any) -> Any:
+        if toy.trainer.progress.step == 7:
+            before.update({name: value.clone() for name, value in toy.trainer.model.state_dict().items()})
+            ask_for_too_much(device)
+        return loss(*given)
+
+    toy.trainer.loss = greedy
+    with pytest.raises(
+        RnnError, match=r"^memory ran out: saved at step 7: `.* --resume --name greedy` .* a smaller --"
+    ):
+        toy.train(lambda _: None, pytest.fail)
+    saved = weights(toy.run)
+    assert saved.keys() == before.keys()
+    assert all(torch.equal(saved[name], before[name]) for name in before)
+
+
+def test_half_a_step_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = session(tmp_path)
+    toy.save()
+    before = weights(toy.run)
+
+    def half() -> None:
+        toy.trainer.learned[0].data.zero_()
+        ask_for_too_much(device=False)
+
+    monkeypatch.setattr(toy.trainer.optimizer, "step", half)
+    with pytest.raises(RnnError, match="memory ran out: the run stands as it was saved last"):
+        toy.train(lambda _: None, pytest.fail)
+    after = weights(toy.run)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
 def test_the_best_model_knows_how_the_run_ended_where_it_is_the_last(tmp_path: Path) -> None:
     toy = session(tmp_path, epochs=1)
     toy.train(lambda _: None, pytest.fail)
