@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 
 from rnncli.cli import VERBS, app
 from rnncli.tasks import TASKS
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 def commands() -> Iterator[tuple[str, ...]]:
@@ -27,6 +30,20 @@ def test_every_help_has_an_example(command: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Example: rnn" in result.output
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_every_option_says_what_it_is_for(command: tuple[str, ...]) -> None:
+    found: Any = typer.main.get_command(app)
+    for name in command:
+        found = found.get_command(found.make_context(name, [], resilient_parsing=True), name)
+    assert [each.name for each in found.params if not getattr(each, "help", "")] == []
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_row_in_the_readme(verb: str) -> None:
+    rows = [line.split("|")[1] for line in README.read_text().splitlines() if line.startswith("| `")]
+    assert any(f"`rnn {verb}" in row for row in rows)
 
 
 def test_every_task_can_be_trained_and_evaluated() -> None:
