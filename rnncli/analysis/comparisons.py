@@ -73,8 +73,12 @@ class Comparison:
         if any(map(from_stdin, getattr(self.settings, "corpus", ()))):
             raise UsageError("--corpus -: standard input can be read for one run alone; name a file")
         check_limits(replace(self.settings, seed=self.settings.seed + self.seeds - 1))
+        kinds: list[str] = []
         for cell in self.cells:
-            Stack(1, replace(self.settings, cell=cell, hidden="1").shape, self.settings.backend)
+            net: Any = Stack(1, replace(self.settings, cell=cell, hidden="1").shape, self.settings.backend)
+            if net.cells[0].kind in kinds:
+                raise UsageError(f"--cells {','.join(self.cells)} compares {net.cells[0].kind} with itself")
+            kinds.append(net.cells[0].kind)
         known = self if self.match == "hidden" else replace(self, cells=self.cells[:1])  # others hang on these
         for member in known.members():
             member.begun()

@@ -47,9 +47,9 @@ class Flow(NamedTuple):
 
     @property
     def factor(self) -> float:
-        """By what the norm is multiplied a step backwards, in the geometric mean over all lags."""
-        lags = len(self.norms) - 1
-        return (self.norms[-1] / self.norms[0]) ** (1 / lags) if lags and self.norms[0] else math.nan
+        """By what the norm is multiplied a step backwards, in the geometric mean over the lags that leave a number."""
+        lags = next((lag for lag in reversed(range(len(self.norms))) if self.norms[lag]), 0)
+        return (self.norms[lags] / self.norms[0]) ** (1 / lags) if lags and self.norms[0] else math.nan
 
     @property
     def clipped(self) -> list[float]:

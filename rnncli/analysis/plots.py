@@ -1,10 +1,12 @@
 """Pictures of a training and of what came of it."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnncli.errors import RnnError
+from rnncli.files import write_file
 
 if TYPE_CHECKING:
     from rnncli.analysis.comparisons import Band
@@ -15,7 +17,10 @@ _DPI = 110
 
 
 def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> Path:
-    """Draw losses, and accuracy where there is one, against seconds of training, as a PNG; returns its path."""
+    """Draw losses, and accuracy where there is one, against seconds of training, as a PNG.
+
+    Returns its path; raises RnnError where none can be written.
+    """
     plt = _pyplot()
     seconds = [record["seconds"] for record in history]
     style: dict[str, Any] = {"marker": "o" if len(history) < 40 else "", "markersize": 3}
@@ -32,9 +37,7 @@ def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
         share.set_ylabel("accuracy (%)")
         share.set_ylim(0, 102)
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False)
-    figure.savefig(path, dpi=_DPI)
-    plt.close(figure)
-    return path
+    return _save(figure, path)
 
 
 def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Path:
@@ -223,6 +226,15 @@ def draw_gradients(flows: "Sequence[Flow]", path: Path, *, title: str) -> Path:
     return _save(figure, path)
 
 
+def picture_file(path: Path) -> Path:
+    """The file of a picture, a PNG unless its name says else; raises RnnError for a name that none can have."""
+    kinds = _pyplot().Figure().canvas.get_supported_filetypes()
+    named = path if path.suffix or not path.name else path.with_suffix(".png")
+    if named.suffix[1:].lower() not in kinds:
+        raise RnnError(f"cannot draw {path}: name a file such as picture.png, or one that ends in .svg or .pdf")
+    return named
+
+
 _AROUND = [
     (right, up, far)
     for far in (1, 3, 6, 10)
@@ -243,15 +255,14 @@ def _shared(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    """Write a picture, a PNG unless its name says else, and close it; raises RnnError where none can be written."""
+    """Write a picture, whole or not at all, and close it; raises RnnError where none can be written."""
+    drawn = io.BytesIO()
     try:
-        path = path if path.suffix else path.with_suffix(".png")
-        figure.savefig(path, dpi=_DPI)
-    except (OSError, ValueError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
-        raise RnnError(f"cannot draw {path}: {reason}; name a file such as picture.png") from None
+        path = picture_file(path)
+        figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=_DPI)
     finally:
         _pyplot().close(figure)
+    write_file(path, drawn.getvalue())
     return path
 
 

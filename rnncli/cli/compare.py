@@ -57,9 +57,13 @@ def _verb(task: Task) -> Callable[..., None]:
         if target is not None and not math.isfinite(target):
             raise UsageError(f"--target must be a finite number, not {target}")
         settings = resolve(task, flags, preset, config)
-        names = tuple(dict.fromkeys(cell.strip() for cell in cells.split(",")))
+        names = tuple(cell.strip() for cell in cells.split(","))
         comparison = Comparison(task, name, settings, names, _sizes(settings, hidden), seeds, match)
         comparison.check()
+        if plot:
+            from rnncli.analysis.plots import picture_file
+
+            picture_file(plot)  # so that no name is found to be wrong after hours of training
         own: Flags = {"cells": cells, "hidden": hidden, "seeds": seeds, "match": match, "target": target}
         own |= {"preset": preset, "config": config, "plot": plot, "name": name}
         defaults = {each: default for each, (_, default) in _compare_options(task).items()}

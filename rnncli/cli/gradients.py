@@ -31,7 +31,10 @@ def gradients(
     source: Annotated[
         str | None, typer.Option("--from", help="A trained net instead: a run's name or folder, or a file.")
     ] = None,
-    text: Annotated[str | None, typer.Option(help="What the trained net reads; parity: bits.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="What the trained net reads: a text, a file, or - (standard input); parity: bits."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the norms against the lag to this file (PNG, SVG).")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of weights and inputs.")] = 0,
     as_json: AsJson = False,
@@ -68,22 +71,24 @@ def _fresh(
 ) -> "tuple[list[Flow], dict[str, Any]]":
     from rnncli.analysis.gradients import of_fresh_cells
 
-    kinds = [name.strip() for name in (",".join(CELLS) if cell is None else cell).split(",")]
+    kinds = list(dict.fromkeys(name.strip() for name in (",".join(CELLS) if cell is None else cell).split(",")))
     try:
-        radii = [float(value) for value in (RADII if radius is None else radius).split(",")]
+        radii = list(dict.fromkeys(float(value) for value in (RADII if radius is None else radius).split(",")))
     except ValueError:
         raise UsageError(f"--radius must be numbers such as {RADII}, not {radius!r}") from None
     hidden = 64 if hidden is None else hidden
     inputs = 0.1 if inputs is None else inputs
     flows = of_fresh_cells(kinds, radii, hidden=hidden, length=length, inputs=inputs, clip=clip, seed=seed)
-    what = f"fresh cells of {hidden} units, inputs of standard deviation {inputs:g}"
+    what = f"fresh cells of {hidden} {'unit' if hidden == 1 else 'units'}, inputs of standard deviation {inputs:g}"
     return flows, {"of": what, "checkpoint": None, "length": length}
 
 
 def _trained(source: str, text: str | None, length: int, clip: float, seed: int) -> "tuple[list[Flow], dict[str, Any]]":
     from rnncli.analysis.gradients import of_model
     from rnncli.cli.screen import load_for
+    from rnncli.tasks.watching import given_text
 
+    text = None if text is None else given_text(text)
     trained = load_for(source, lambda task: task.last_step is not None)
     flows = of_model(trained, text, length=length, clip=clip, seed=seed)
     steps = len(flows[0].norms)

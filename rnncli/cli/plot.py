@@ -24,7 +24,7 @@ def plot(
     from rnncli.analysis.plots import draw_runs
     from rnncli.training.runs import run_of
 
-    runs = list(dict.fromkeys(run_of(name) for name in names))
+    runs = list({run.folder.resolve(): run for run in map(run_of, names)}.values())
     curves = of_runs(runs, list(dict.fromkeys(metric or [])), against)
     picture = draw_runs(curves, out or runs[0].folder / "curves.png", across=against)
     if as_json:

@@ -11,7 +11,7 @@ import typer
 
 from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, warn
-from rnncli.errors import UsageError
+from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Task, resolve
 
@@ -120,8 +120,8 @@ def follow(training: "Training", *, resumed: bool, tensorboard: bool = False) ->
         training.train(partial(_tell, hear), bar.warn)
     try:
         draw_curve(trainer.progress.history, run.folder / "curve.png", title=f"{run.task} · {run.name}")
-    except OSError as error:
-        warn(f"no picture of the curve: {error.strerror}")
+    except RnnError as error:
+        warn(f"no picture of the curve: {error}")
 
 
 def _show(training: "Training", *, tensorboard: bool, as_json: bool) -> None:

@@ -304,6 +304,7 @@ def last_step(trained: Trained, text: str | None, length: int) -> "LastStep":
 
     if trained.config.model == "mlp":
         raise UsageError(f"{trained.source} is a feed-forward net, which reads all bits at once")
+    text = text and text.strip()  # the end of a file's line is no bit
     if text is not None and (not text or set(text) - {"0", "1"}):
         raise UsageError(f"--text must be bits such as 0110, not {text!r}")
     random = torch.randint(2, (1, length), generator=torch.Generator().manual_seed(trained.config.seed))

@@ -33,19 +33,22 @@ class WatchOptions:
     tokens: int = option(2_000, "Tokens of it to read at most.", least=2, most=1_000_000)
 
     def read(self, trained: Trained, passage: Passage) -> str:
-        """The text; raises UsageError for a blank one and a file that is not there, RnnError as `read_text`.
-
-        Without one, a passage of so many tokens or less of what training held out.
-        """
+        """The text, as `given_text` has it; without one, a passage of so many tokens or less of what was held out."""
         if self.text is None:
             return "\n".join(islice(passage(trained), self.tokens))
-        if self.text == "-":
-            return read_stdin()
-        if not self.text.strip():
-            raise UsageError("--text is blank: give a text, a file, or - for standard input")
-        if _names_a_file(self.text):
-            return read_text(Path(self.text))
-        return self.text
+        return given_text(self.text)
+
+
+def given_text(given: str) -> str:
+    """A text, or that of the file or the standard input (`-`) that it names.
+
+    Raises UsageError for a blank one, RnnError as `read_text` for a file that cannot be read or is not there.
+    """
+    if given == "-":
+        return read_stdin()
+    if not given.strip():
+        raise UsageError("--text is blank: give a text, a file, or - for standard input")
+    return read_text(Path(given)) if _names_a_file(given) else given
 
 
 def _names_a_file(given: str) -> bool:

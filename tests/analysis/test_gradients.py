@@ -1,5 +1,6 @@
 """How far back a loss is felt: against a closed form, against finite differences, and where numbers end."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,18 @@ def test_clipping_scales_and_moves_no_horizon() -> None:
     assert clipped.clipped[0] == pytest.approx(clipped.norms[0] * 0.5 / clipped.weight_norm)
 
 
+def test_a_step_multiplies_by_the_radius_even_where_nothing_is_left_in_the_end() -> None:
+    (flow,) = of_fresh_cells(["elman"], [0.5], hidden=4, length=2_000, inputs=0.0)
+    assert flow.norms[-1] == 0
+    assert flow.factor == pytest.approx(0.5, rel=1e-3)
+
+
+def test_a_net_that_is_named_twice_is_shown_once(rnn) -> None:
+    told = json.loads(rnn("gradients --cell elman,elman --radius 1,0.5,1.0 --length 3 --hidden 1 --json").out)
+    assert [row["name"] for row in told["rows"]] == ["elman, radius 1", "elman, radius 0.5"]
+    assert told["of"].startswith("fresh cells of 1 unit,")
+
+
 def test_a_radius_is_that_of_every_gate() -> None:
     cell = make_cell("gru", 4, 6)
     scale_to_radius(cell, 0.7)
@@ -101,6 +114,11 @@ def test_a_trained_net_stands_beside_itself_before_it_learned(rnn) -> None:
     assert (trained.name, fresh.name) == ("elman 4, trained", "elman 4, fresh")
     assert len(trained.norms) == 12
     assert trained.norms != fresh.norms
+    Path("bits.txt").write_text("0110100\n")
+    read = [json.loads(rnn(f"gradients --from net --text {text} --json").out) for text in ("bits.txt", "0110100")]
+    assert read[0] == read[1]
+    assert read[0]["length"] == 7
+    assert "missing.txt does not exist" in rnn("gradients --from net --text missing.txt").err
     assert rnn("gradients --from net --text 0120").err == "rnn: error: --text must be bits such as 0110, not '0120'\n"
 
 

@@ -102,9 +102,14 @@ def test_labels_do_not_cover_each_other(tmp_path: Path, monkeypatch: pytest.Monk
     assert overlapping <= 2
 
 
-def test_a_picture_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_picture_is_whole_or_one_line_says_why_not(tmp_path: Path) -> None:
     points = [[0.0, 0.0], [1.0, 1.0], [2.0, 0.0]]
-    assert draw_words(["a", "b", "c"], points, tmp_path / "a.png", title="a").read_bytes().startswith(b"\x89PNG")
-    for name in ("absent/a.png", "a.nothing"):
-        with pytest.raises(RnnError, match=r"cannot draw .*; name a file such as picture\.png"):
+    for name in ("a.png", "absent/a", "b.PNG"):
+        file = draw_words(["a", "b", "c"], points, tmp_path / name, title="a")
+        assert file.suffix.lower() == ".png"
+        assert file.read_bytes().startswith(b"\x89PNG")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.*")}
+    for name, said in (("a.nothing", "cannot draw .*: name a file such as"), ("a.png/b.png", "cannot save .*b.png")):
+        with pytest.raises(RnnError, match=said):
             draw_words(["a", "b", "c"], points, tmp_path / name, title="a")
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.*")} == before

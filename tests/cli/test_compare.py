@@ -14,7 +14,7 @@ from rnncli.models.tagger import Tagger
 from rnncli.training import checkpoint
 from rnncli.training.interrupts import Interrupts
 from rnncli.training.loop import NotFinite, Stepped
-from rnncli.training.runs import Run, find_run
+from rnncli.training.runs import Run, all_runs, find_run
 
 TINY = "compare parity --bits 4 --batch-size 512 --epochs 3 --validate-every 6 --patience-steps 0 --seeds 2"
 BITS, BATCH = 4, 512
@@ -158,6 +158,23 @@ def test_a_net_whose_loss_is_not_finite_does_not_count(rnn, monkeypatch: pytest.
     assert [sum(net["ended"].values()) for net in told["nets"]] == [2, 1]
     assert told["nets"][1]["mean"] == min(record["loss"] for record in records(find_run("compare-gru-2-0")))
     assert told["members"][3]["finished"] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "complaint"),
+    [
+        ("--cells gru,gru", 2, "--cells gru,gru compares gru:reset-before with itself"),
+        ("--cells lstm,lstm:full", 2, "compares lstm:full with itself"),
+        ("--cells elman,elmn", 2, "unknown cell 'elmn'"),
+        ("--plot a.nothing", 1, "cannot draw a.nothing: name a file such as picture.png"),
+        ("--plot .", 1, "cannot draw .: name a file"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_trained(rnn, words: str, code: int, complaint: str) -> None:
+    ran = rnn(f"{TINY} --hidden 2 {words}")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (code, "", 1)
+    assert complaint in ran.err
+    assert all_runs("parity") == []
 
 
 def test_several_processes_are_refused(rnn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,9 +84,10 @@ def test_evaluation_has_folds_baselines_and_a_confusion_matrix(judge, home: Path
 
 
 def test_a_picture_that_cannot_be_drawn_is_one_line(judge, home: Path) -> None:
-    ran = judge(f"evaluate poetry-classify --picture {home}/nowhere/c.png")
+    (home / "file").touch()
+    ran = judge(f"evaluate poetry-classify --picture {home}/file/c.png")
     assert ran.code == 1
-    assert "cannot draw" in ran.err
+    assert f"cannot save {home}/file/c.png" in ran.err
 
 
 def test_tag_writes_a_word_and_its_label_a_line(grammarian, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ def test_curves_are_what_the_runs_recorded(two, rnn, tmp_path: Path) -> None:
         assert curve["at"] == [record["seconds"] for record in records]
     assert "<svg" in out.read_text()
     assert "curves.png" in rnn("plot one").out
+    again = f"plot one {find_run('one').folder} parity/one --metric loss --json"
+    assert len(json.loads(rnn(again).out)["curves"]) == 1
     assert (find_run("one").folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
