@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, size
+from rnncli.errors import UsageError
 from rnncli.home import checkpoints_dir
 
 if TYPE_CHECKING:
@@ -14,13 +15,15 @@ verb = typer.Typer(help="List trained runs, or delete them.", epilog="Example: r
 
 
 @verb.callback(invoke_without_command=True)
-def runs(context: typer.Context) -> None:
+def runs(context: typer.Context, as_json: AsJson = False) -> None:
     """List trained runs, or delete them."""
     if context.invoked_subcommand is None:
-        list_runs()
+        list_runs(as_json)
+    elif as_json:
+        raise UsageError("--json comes after the command: `rnn runs list --json`")
 
 
-@verb.command("list", epilog="Example: rnn runs list --json")
+@verb.command("list", epilog="Example: rnn runs --json")
 def list_runs(as_json: AsJson = False) -> None:
     """List every run: task, state, best metric, steps, size."""
     from rnncli.training.runs import all_runs

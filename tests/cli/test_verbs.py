@@ -55,6 +55,8 @@ def test_json_is_all_there_is_on_standard_output(rnn, home: Path) -> None:
     assert set(evaluated["baselines"]) >= {"unigram"}
     assert len(json.loads(rnn("generate poetry --lines 3 --json").out)["lines"]) == 3
     assert json.loads(rnn("runs list --json").out)["runs"][0]["run"] == "poet"
+    assert rnn("runs --json").out == rnn("runs list --json").out
+    assert rnn("runs --json delete poet").code == 2  # which has nothing to tell
     inspected = json.loads(rnn("inspect poet --json").out)
     assert (inspected["task"], inspected["verified"]) == ("poetry-lm", True)
 
