@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ from rnncli.training.runs import Run
 Panel = dict[str, Any]
 
 TEMPERATURES = (0.5, 0.8, 1.0)
-TOKENS, UNITS, WORDS, NAMED = 1_500, 200, 400, 24
-"""Of the text that is watched, of the units and the words that are shown, and of the words that stand on the map."""
+TOKENS, UNITS, WORDS, NAMED = 1_500, 200, 400, 60
+"""Of the text that is watched, of units, of words, and of those named on the map, as far as there is room for them."""
 
 LAGS = 100
 MOST_BITS = 16.0
@@ -131,11 +132,20 @@ def _facts(trained: Trained) -> Panel:
         ["seconds", round(progress["seconds"], 1)],
     ]
     rows += [
-        [name.replace("_", " "), value if isinstance(value, str | int | float) else json.dumps(value)]
+        [name.replace("_", " "), _setting(value)]
         for name, value in trained.header["config"].items()
         if value not in (None, [], "")
     ]
     return {"kind": "facts", "title": "Settings", "rows": rows}
+
+
+def _setting(value: Any) -> str | int | float:
+    """A setting as it is shown: of a path its name alone, for a page is sent to people whom folders do not concern."""
+    if isinstance(value, list):
+        return ", ".join(str(_setting(each)) for each in value)
+    if isinstance(value, str):
+        return Path(value).name if Path(value).is_absolute() else value
+    return value if isinstance(value, int | float) else json.dumps(value)
 
 
 def _samples(trained: Trained) -> Iterator[Panel]:

@@ -104,6 +104,20 @@ def test_text_is_never_markup_and_nothing_overflows(rnn, tmp_path: Path, browser
     assert browser.get_log("browser") == []
 
 
+def test_no_word_on_the_map_covers_another(rnn, tmp_path: Path, browser) -> None:
+    place = report(rnn, "char-lm", tmp_path)
+    for width in (1100, 400):
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {**PHONE, "width": width})
+        browser.get(place)
+        names = [each.rect for each in browser.find_elements(By.CSS_SELECTOR, "[data-kind=map] text")]
+        assert len(names) > 20
+        for number, one in enumerate(names):
+            for other in names[:number]:
+                apart = [abs(one[axis] - other[axis]) for axis in ("x", "y")]
+                first = [min(one, other, key=lambda each: each[axis]) for axis in ("x", "y")]
+                assert apart[0] >= first[0]["width"] - 1 or apart[1] >= first[1]["height"] - 1
+
+
 def test_dark_where_that_is_preferred(rnn, tmp_path: Path, browser) -> None:
     place = report(rnn, "parity", tmp_path)
     for scheme, dark in (("light", False), ("dark", True)):

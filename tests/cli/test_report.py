@@ -66,6 +66,11 @@ def test_what_cannot_be_shown_is_said(rnn, home: Path, tmp_path: Path) -> None:
     assert rnn(f"train char-lm --hidden 4 --epochs 1 --name mine --corpus {text}").code == 0
     (home / "checkpoints/char-lm/mine/metrics.jsonl").write_text('{"step": 1')
     text.unlink()
+    file = tmp_path / "page.html"
+    assert rnn(f"report mine --out {file}").code == 0
+    (facts,) = [panel for panel in data_of(file)["panels"] if panel["kind"] == "facts"]
+    assert dict(facts["rows"])["corpus"] == "text.txt"
+    assert dict(facts["rows"])["epochs"] == 1
     ran = rnn("report mine")
     assert ran.code == 0
     assert "Units: left out: " in ran.err

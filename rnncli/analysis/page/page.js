@@ -2,6 +2,7 @@
 // Draws the panels of a report: by textContent, attributes and SVG alone, so that no text can become markup.
 (() => {
   const report = JSON.parse(document.getElementById("data").textContent);
+  const LETTERS = matchMedia("(max-width: 480px)").matches ? 15 : 11; // size of those in pictures, as page.css has it
   const COLOURS = ["--one", "--two", "--three", "--four"];
 
   function make(name, attributes = {}, ...children) {
@@ -29,13 +30,13 @@
 
   // Lines over a common x; `log`: the y axis counts powers of ten.
   function lines(panel) {
-    const W = 480, H = 230, left = 58, right = 10, top = 10, bottom = 34;
+    const W = 480, H = 230, left = 58, right = 10, top = 10, bottom = 12 + 2 * LETTERS;
     const tall = value => (panel.log ? Math.log10(Math.max(value, panel.floor)) : value);
     const points = panel.lines.flatMap(line => line.points.filter(([, y]) => y !== null));
     const xs = points.map(([x]) => x), ys = points.map(([, y]) => tall(y));
     let [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-    if (x0 === x1) [x0, x1] = [x0 - 1, x1 + 1];
-    if (y0 === y1) [y0, y1] = [y0 - 0.5, y1 + 0.5];
+    if (x0 === x1) [x0, x1] = [x0 - 2, x1 + 2]; // whole numbers at all five marks
+    if (y0 === y1) [y0, y1] = [y0 - (0.05 * Math.abs(y0) || 0.5), y1 + (0.05 * Math.abs(y1) || 0.5)];
     const X = x => left + (x - x0) / (x1 - x0) * (W - left - right);
     const Y = y => H - bottom - (tall(y) - y0) / (y1 - y0) * (H - top - bottom);
     const picture = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": panel.title });
@@ -45,7 +46,7 @@
       const label = panel.log ? (10 ** value).toExponential(0) : figure(Number(value.toPrecision(2 + (Math.abs(value) >= 1))));
       picture.append(draw("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, label));
       const x = x0 + part / 4 * (x1 - x0);
-      picture.append(draw("text", { x: X(x), y: H - bottom + 15, "text-anchor": part === 4 ? "end" : "middle" }, figure(Math.round(x))));
+      picture.append(draw("text", { x: X(x), y: H - bottom + 4 + LETTERS, "text-anchor": ["start", "middle", "middle", "middle", "end"][part] }, figure(Math.round(x))));
     }
     picture.append(draw("text", { x: (left + W) / 2, y: H - 4, "text-anchor": "middle" }, panel.across));
     panel.lines.forEach((line, place) => {
@@ -83,7 +84,18 @@
     const spread = axis => { const all = panel.points.map(each => each[axis]); return [Math.min(...all), Math.max(...all) - Math.min(...all) || 1]; };
     const [[x0, width], [y0, height]] = [spread(1), spread(2)];
     const picture = draw("svg", { viewBox: `0 0 ${S} ${S * 0.75}`, role: "img", "aria-label": panel.title });
-    const ends = [panel.named, 0];
+    const taken = [], names = draw("g");
+    // Where a word may stand beside its dot without covering another one's; some are left to be pointed at.
+    function name(word, cx, cy) {
+      const wide = LETTERS * (0.62 * word.length + 0.4); // at most, nearly always
+      const rows = [[cx + 6, cy + 4], [cx - 6 - wide, cy + 4], [cx - wide / 2, cy - 7], [cx - wide / 2, cy + 4 + LETTERS]];
+      const boxes = rows.map(([x, y]) => ({ x, y, left: x, right: x + wide, top: y - LETTERS, bottom: y + 0.3 * LETTERS }));
+      const free = boxes.find(({ left, right, top, bottom }) => left > 0 && right < S && top > 0 && bottom < S * 0.75 &&
+        taken.every(other => right < other.left || left > other.right || bottom < other.top || top > other.bottom));
+      if (!free) return;
+      taken.push(free);
+      names.append(draw("text", { x: free.x, y: free.y }, word));
+    }
     panel.points.forEach(([word, x, y], place) => {
       const cx = edge + (x - x0) / width * (S - 6 * edge), cy = edge + (y - y0) / height * (S * 0.75 - 2 * edge);
       const dot = draw("circle", { cx, cy, r: 4, class: "word" }, draw("title", {}, word));
@@ -91,8 +103,9 @@
       dot.addEventListener("pointerenter", say);
       dot.addEventListener("click", say);
       picture.append(dot);
-      if (place < ends[0]) picture.append(draw("text", { x: cx + 6, y: cy + 4 }, word));
+      if (place < panel.named) name(word, cx, cy);
     });
+    picture.append(names);
     return [picture, hint];
   }
 
