@@ -111,7 +111,7 @@ class Model(Trained):
         actions = TASKS[self.task].actions
         if verb not in actions:
             raise UsageError(
-                f"{self.source} is a model of {self.task}, which cannot {verb}: it can {', '.join(self.can)}"
+                f"{self.source} is a model of {self.task}, which has no {verb}: it has {', '.join(self.can)}"
             )
         return actions[verb]
 

@@ -65,7 +65,7 @@ def test_every_model_can_do_what_it_says_and_nothing_else(task: str, home: Path)
         if verb in model.can:
             assert call() is not None
         else:
-            lacks = "has no word vectors" if verb == "vectors" else f"cannot {verb}: it can evaluate"
+            lacks = "has no word vectors" if verb == "vectors" else f"has no {verb}: it has evaluate"
             with pytest.raises(UsageError, match=f"a model of {task}, which {lacks}"):
                 call()
 

@@ -95,7 +95,8 @@ def _show(ranking: "Ranking", shown: "list[Unit]", top: int) -> None:
     from rich.console import Console
 
     rows = [(each.tracks, each.name, each.r) for each in ranking.best]
-    print_table(("what is kept track of", "best unit", "correlation"), rows)
+    if rows:
+        print_table(("what is kept track of", "best unit", "correlation"), rows)
     best = [(each.name, each.tracks or None, each.r) for each in ranking.units[:top]]
     print_table(("unit", "follows", "correlation"), best)
     console = Console(highlight=False, soft_wrap=True)

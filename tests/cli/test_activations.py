@@ -50,6 +50,9 @@ def test_texts_come_from_files_and_errors_are_one_line(rnn, tmp_path: Path) -> N
     (tmp_path / "bits.txt").write_text("0101\n11\n")
     told = json.loads(rnn(f"activations mine --text {tmp_path}/bits.txt --json").out)
     assert "".join(told["text"]) == "0101\n11\n"
+    few = rnn("activations mine --text 0110").out  # to follow anything by more than chance
+    assert "unit h1:0; " in few
+    assert "kept track of" not in few
     for words, complaint in (
         ("mine --text absent.txt", "absent.txt does not exist"),
         ("mine --text 012", "parity reads strings of 0 and 1, a string a line: '2' is neither"),

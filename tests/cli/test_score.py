@@ -101,7 +101,7 @@ def test_a_model_that_scores_nothing_says_what_it_can(rnn) -> None:
     assert rnn("train parity --name mine").code == 0
     ran = rnn("score 'a line' --from mine")
     assert ran.code == 2
-    assert "is a model of parity, which cannot score: it can evaluate" in ran.err
+    assert "is a model of parity, which has no score: it has evaluate" in ran.err
 
 
 def test_on_a_terminal_tokens_have_the_colour_of_their_bits() -> None:
