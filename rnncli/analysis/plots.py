@@ -1,7 +1,9 @@
 """Pictures of a training and of what came of it."""
 
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,17 @@ if TYPE_CHECKING:
     from rnncli.analysis.gradients import Flow
 
 _DPI = 110
+
+_WIDEST = 50.0
+"""Inches; a bitmap of more is not drawn, or fills the memory."""
+
+
+@contextmanager
+def _any_letter() -> Iterator[None]:
+    """Letters that the font has not are drawn as boxes, of which nothing is said."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        yield
 
 
 def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> Path:
@@ -119,16 +132,17 @@ def draw_attention(
 ) -> Path:
     """Draw how much each target token looked at each source token as a PNG, the darker the more; returns its path.
 
-    Raises RnnError where no picture can be written.
+    Of long sentences the labels are small, not the picture large. Raises RnnError where no picture can be written.
     """
     plt = _pyplot()
     across, down = ([token.strip().replace("$", r"\$") or "␣" for token in side] for side in (source, target))
-    size = (2.5 + 0.4 * len(across), 2 + 0.34 * len(down))
-    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    wide, high = 2.5 + 0.4 * len(across), 2 + 0.34 * len(down)
+    figure, axes = plt.subplots(figsize=(min(wide, _WIDEST), min(high, _WIDEST)), layout="constrained")
     picture = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     slanted = any(len(token) > 2 for token in across[:-1])  # END is in its place
-    axes.set_xticks(range(len(across)), across, rotation=45 if slanted else 0, ha="left" if slanted else "center")
-    axes.set_yticks(range(len(down)), down)
+    labels = {"rotation": 45, "ha": "left"} if slanted else {"ha": "center"}
+    axes.set_xticks(range(len(across)), across, fontsize=10 * min(1, _WIDEST / wide), **labels)
+    axes.set_yticks(range(len(down)), down, fontsize=10 * min(1, _WIDEST / high))
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set(xlabel="source", ylabel="translation, token by token")
@@ -136,6 +150,7 @@ def draw_attention(
     return _save(figure, path)
 
 
+@_any_letter()
 def draw_words(words: Sequence[str], points: Sequence[Sequence[float]], path: Path, *, title: str) -> Path:
     """Draw words at their points of a plane, each label where it covers the least, as a PNG; returns its path.
 
@@ -254,6 +269,7 @@ def _shared(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     return max(0.0, width) * max(0.0, height)
 
 
+@_any_letter()
 def _save(figure: Any, path: Path) -> Path:
     """Write a picture, whole or not at all, and close it; raises RnnError where none can be written."""
     drawn = io.BytesIO()

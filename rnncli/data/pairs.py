@@ -60,6 +60,8 @@ def read_paired(given: Given, hold_out: float) -> Paired:
     if not given.source and not given.target and len(given.corpus) == 1:
         known = CORPORA.get(given.corpus[0])
         if isinstance(known, Parallel):
+            if given.valid_source:
+                raise UsageError(f"{known.name} has pairs to validate on: leave --valid-source and --valid-target out")
             return Paired(f"{known.name} {given.pair}", *known.pairs(given.pair))
     pairs, name = read_pairs(given)
     if given.valid_source and given.valid_target:

@@ -99,9 +99,7 @@ class Translator(nn.Module):
     ) -> tuple[Tensor, None]:
         """h~ (T, B, D) of every target step, before dropout; nothing is carried over to another batch."""
         del states, lengths, labels
-        encoded, first = self.encode(pair.source, pair.lengths)
-        h, _ = self.decoder(self.forgetful(self.embedding(pair.target)), first)
-        return self._joined(h.transpose(0, 1), encoded)[0].transpose(0, 1), None
+        return self._read(pair)[0].transpose(0, 1), None
 
     def features(
         self, pair: Pair, states: None = None, lengths: None = None, labels: None = None
@@ -116,9 +114,7 @@ class Translator(nn.Module):
 
     def weights(self, pair: Pair) -> Tensor | None:
         """How much each target step looks at each source step, (B, T, S); None without attention."""
-        encoded, states = self.encode(pair.source, pair.lengths)
-        h, _ = self.decoder(self.embedding(pair.target), states)
-        return self._joined(h.transpose(0, 1), encoded)[1]
+        return self._read(pair)[1]
 
     def step(self, tokens: Tensor, states: States) -> tuple[Tensor, States]:
         """Score what follows the tokens (B,): logits (B, V), and the states after.
@@ -131,6 +127,12 @@ class Translator(nn.Module):
         encoded = Encoded(memory, keys, padding)
         h, _ = self._joined(after[-1][0][:, None], encoded)
         return self.readout.logits(h[:, 0]), [encoded, *after]
+
+    def _read(self, pair: Pair) -> tuple[Tensor, Tensor | None]:
+        """h~ (B, T, D) of every target step, and the weights of the attention."""
+        encoded, first = self.encode(pair.source, pair.lengths)
+        h, _ = self.decoder(self.forgetful(self.embedding(pair.target)), first)
+        return self._joined(h.transpose(0, 1), encoded)
 
     def _joined(self, h: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
         """h~ (B, T, D) of h (B, T, M), and the weights of the attention."""

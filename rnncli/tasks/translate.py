@@ -85,11 +85,14 @@ class TranslateConfig(LanguageSettings):
 
 
 def settle(config: TranslateConfig) -> TranslateConfig:
-    """Where nothing is named: Multi30k where `data/` has it, else dates."""
+    """Where nothing is named: Multi30k where `data/` has it, else dates. Raises UsageError for a pair of another."""
     default = () if config.source or config.target else ("multi30k",) if available("multi30k") else ("dates",)
     names = ("source", "target", "valid_source", "valid_target")
     files: dict[str, Any] = {name: lasting(value) for name in names if (value := getattr(config, name))}
-    return replace(config, corpus=tuple(map(lasting, config.corpus)) or default, **files)
+    corpus = tuple(map(lasting, config.corpus)) or default
+    if config.pair != TranslateConfig.pair and "multi30k" not in corpus:
+        raise UsageError(f"--pair {config.pair} names languages of multi30k: give --corpus multi30k, or leave it out")
+    return replace(config, corpus=corpus, **files)
 
 
 def implied_preset(flags: Mapping[str, Any]) -> str | None:

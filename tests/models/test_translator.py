@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 import torch
+from torch import nn
 
 from rnncli.data.batching import Batch
 from rnncli.data.pairs import Pair, SentencePairs, side_by_side
@@ -97,6 +98,47 @@ def test_steps_are_the_scan(attention: str, cell: str) -> None:
     for token, logits in zip(batch.inputs.target, model(batch.inputs), strict=True):
         found, states = model.step(token, states)
         torch.testing.assert_close(found, logits)
+
+
+def take_over(layer: nn.LSTM, ending: str, cell: nn.Module) -> None:
+    """Give one direction of torch's layer the weights of a cell."""
+    with torch.no_grad():
+        for name, wanted in (("weight_ih", cell.weight_x), ("weight_hh", cell.weight_h), ("bias_ih", cell.bias)):
+            getattr(layer, f"{name}_l0{ending}").copy_(wanted)
+        getattr(layer, f"bias_hh_l0{ending}").zero_()
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_it_is_torchs_layers_put_together(bidirectional: bool) -> None:
+    """Encoder, first states of every layer, decoder, attention by a loop, and output layer, of one unpadded pair."""
+    model = translator(bidirectional=bidirectional)
+    pair, both = batch_of([1]).inputs, 1 + bidirectional
+    encoder = nn.ModuleList(
+        nn.LSTM(inputs, size, bidirectional=bidirectional).double()
+        for inputs, size in zip((4, 3 * both), (3, 5), strict=True)
+    )
+    x, last = model.embedding(pair.source), []
+    for layer, theirs in enumerate(encoder):
+        for direction, ending in enumerate(("", "_reverse")[:both]):
+            take_over(theirs, ending, model.encoder.cells[layer * both + direction])
+        first = [
+            torch.stack([cell.initial_state(1)[field] for cell in model.encoder.cells[layer * both :][:both]])
+            for field in (0, 1)
+        ]
+        x, states = theirs(x, first)
+        last.append(states)
+    memory, h = x[:, 0], model.embedding(pair.target)
+    starts = iter(model.starts)
+    for layer, size in enumerate((3, 5)):
+        theirs = nn.LSTM(h.shape[-1], size).double()
+        take_over(theirs, "", model.decoder.cells[layer])
+        first = [torch.tanh(next(starts)(state.transpose(0, 1).flatten(1)))[None] for state in last[layer]]
+        h, _ = theirs(h, first)
+    for t, logits in enumerate(model(pair)[:, 0]):
+        weights = torch.stack([h[t, 0] @ model.attention.key.weight @ step for step in memory]).softmax(0)
+        joined = torch.tanh(model.joint.weight @ torch.cat([weights @ memory, h[t, 0]]))
+        wanted = (model.embedding.weight if model.weight is None else model.weight) @ joined + model.bias
+        torch.testing.assert_close(logits, wanted)
 
 
 def every_translation(model: Translator, source: torch.Tensor, longest: int) -> list[tuple[float, tuple[int, ...]]]:
