@@ -47,7 +47,6 @@ def activations(
 ) -> None:
     """Show what the units of a net do on a text: those that keep track of lines, words, quotes, … come first."""
     from rnncli.analysis.activations import rank
-    from rnncli.analysis.report import document, units_panel
     from rnncli.analysis.states import states_writer
 
     source = named(model, source)
@@ -59,6 +58,8 @@ def activations(
     shown = [ranking.unit(name) for name in unit or ()] or ranking.units[:1]
     files = write(ranking.watched, f"{trained.task}, {trained.source.parent.name}") if write else []
     if html is not None:
+        from rnncli.analysis.report import document, units_panel
+
         write_file(html, document(trained, [units_panel(ranking)], "rnn activations").encode())
         files.append(html)
     if as_json:

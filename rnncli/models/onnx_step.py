@@ -61,9 +61,9 @@ def state_names(model: LanguageModel) -> list[str]:
 def check_onnx() -> None:
     """Raise RnnError where the libraries are not here."""
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
+        import onnx  # noqa: F401  # only to know that they are there
+        import onnxruntime  # noqa: F401  # the same
+        import onnxscript  # noqa: F401  # the same
     except ImportError:
         raise RnnError("--onnx needs libraries that are not here: pip install 'rnncli[onnx]'") from None
 

@@ -44,7 +44,7 @@ BEST = {
     "embedding_dropout": 0.05,
     "epochs": 15,
 }
-"""The best recipe tried for half an hour of two cores on a megabyte."""
+"""For a megabyte, and half an hour of two cores."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from functools import partial
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -21,9 +22,9 @@ V = 7
 PAIRS = [([3, 4], [5]), ([3, 4, 5, 6, 3], [4, 4, 3]), ([6], [3, 5, 6, 4]), ([5, 5, 4], [3])]
 
 
-def translator(attention: str = "general", cell: str = "lstm:none", **more: object) -> Translator:
+def translator(attention: str = "general", cell: str = "lstm:none", **more: Any) -> Translator:
     torch.manual_seed(1)
-    model = Translator(V, 4, StackShape(cell, (3, 5)), attention=attention, **more).double()  # type: ignore[arg-type]
+    model = Translator(V, 4, StackShape(cell, (3, 5)), attention=attention, **more).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.6)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 Template = Callable[[list[str]], str]
 
+# In one string they read better than twelve times in quotes.
 _MONTHS = (
     "January February March April May June July August September October November December".split()  # noqa: SIM905
 )

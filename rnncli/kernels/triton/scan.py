@@ -37,7 +37,7 @@ def unroll(
     ends = torch.full((x.shape[1],), x.shape[0], device=x.device) if lengths is None else lengths
     loop = tier(recipe, form.activation, ends.to(x.device, torch.int32))
     with torch.cuda.device_of(x):  # where the kernels will be launched
-        outputs, *last = Unrolled.apply(  # type: ignore[no-untyped-call]
+        outputs, *last = Unrolled.apply(  # type: ignore[no-untyped-call]  # torch gives it no types
             loop, torch.is_grad_enabled(), projected, dense, vectors, *state
         )
     return outputs, type(state)(outputs[-1], *last)
