@@ -13,7 +13,10 @@ _action = _task.uses["translate"]
 
 
 def translate(flags: Flags, source: str | None, as_json: bool) -> None:
-    """Translate sentences, or every line of a file: a translation a line, n-best ones with their scores."""
+    """Translate sentences, or every line of a file: a translation a line, n-best ones with their scores.
+
+    A blank line of a file stays one.
+    """
     options: Any = _action.Options(**with_stdin(flags))
     check_limits(options)
     lines = options.spaced  # refused before a model is loaded
@@ -22,7 +25,7 @@ def translate(flags: Flags, source: str | None, as_json: bool) -> None:
     if options.attention:
         from rnncli.analysis.plots import draw_attention
 
-        best = found[0][0]
+        ((best, *_),) = filter(None, found)
         drawn = draw_attention(best.source_tokens, best.tokens, best.attention, Path(options.attention))
         note(f"picture {drawn}")
     if as_json:
@@ -36,6 +39,8 @@ def translate(flags: Flags, source: str | None, as_json: bool) -> None:
     for best in found:
         for each in best:
             print(each.text if options.nbest == 1 else f"{each.score:.3f}\t{each.text}")
+        if not best:
+            print()
 
 
 verb = command_of(_action.Options, translate, source=(From, None), as_json=(AsJson, False))

@@ -49,6 +49,14 @@ class Given(NamedTuple):
     valid_source: str | None = None
     valid_target: str | None = None
 
+    @property
+    def divided(self) -> Parallel | None:
+        """The corpus, where it says itself what of it is to learn from, to validate on and to test on."""
+        if self.source or self.target or len(self.corpus) != 1:
+            return None
+        known = CORPORA.get(self.corpus[0])
+        return known if isinstance(known, Parallel) else None
+
 
 def read_paired(given: Given, hold_out: float) -> Paired:
     """Read the pairs; where no part of them is held out, the last share is to test on, the same before to validate.
@@ -57,12 +65,10 @@ def read_paired(given: Given, hold_out: float) -> Paired:
     """
     if bool(given.valid_source) != bool(given.valid_target):
         raise UsageError("--valid-source and --valid-target belong together: give both")
-    if not given.source and not given.target and len(given.corpus) == 1:
-        known = CORPORA.get(given.corpus[0])
-        if isinstance(known, Parallel):
-            if given.valid_source:
-                raise UsageError(f"{known.name} has pairs to validate on: leave --valid-source and --valid-target out")
-            return Paired(f"{known.name} {given.pair}", *known.pairs(given.pair))
+    if known := given.divided:
+        if given.valid_source:
+            raise UsageError(f"{known.name} has pairs to validate on: leave --valid-source and --valid-target out")
+        return Paired(f"{known.name} {given.pair}", *known.pairs(given.pair))
     pairs, name = read_pairs(given)
     if given.valid_source and given.valid_target:
         valid = paired_files(given.valid_source, given.valid_target)
@@ -87,8 +93,8 @@ def read_pairs(given: Given) -> tuple[Lines, str]:
     rows = [line.split("\t") for line in corpus.text.removesuffix("\n").split("\n")]
     for number, row in enumerate(rows, start=1):
         if len(row) != 2:
-            raise RnnError(f"{corpus.name}, line {number}: a sentence, a tab and its translation are wanted on a line")
-    return _checked([(row[0], row[1]) for row in rows], corpus.name, corpus.name), corpus.name
+            raise RnnError(f"{corpus.origin}, line {number}: a sentence, a tab and its translation are wanted on a line")
+    return _checked([(row[0], row[1]) for row in rows], corpus.origin, corpus.origin), corpus.name
 
 
 def paired_files(source: str, target: str) -> Lines:

@@ -76,9 +76,14 @@ def read(model: Any, tokens: Sequence[int], label: int | None = None) -> Opening
             labels = None if label is None else torch.full_like(window, label)
             h, states = model.features(window, states, labels=labels)
         logits = model.readout.logits(h[-1])
+    return Opening(step, _checked(logits), states)
+
+
+def _checked(logits: Tensor) -> Tensor:
+    """The scores; raises RnnError where they are no numbers."""
     if logits.isnan().any():
         raise RnnError("the model's scores are not numbers: nothing can be drawn from them")
-    return Opening(step, logits, states)
+    return logits
 
 
 def draw_streams(
@@ -276,7 +281,7 @@ def beam_search(
     likeliest continuations stay; one that takes END gives up its place to nobody (Sutskever et al. 2014,
     arXiv:1409.3215), so that width 1 takes the likeliest token each time. A score is log p / length ** length_power: 1
     is the mean of a prediction, 0 the sum. Log-probabilities are the model's own; `barred` tokens, and those that would
-    repeat an n-gram, are passed over; `barred_at_first` are tokens that no sequence begins with.
+    repeat an n-gram, are passed over; `barred_at_first` are tokens that no sequence begins with. Raises as `read`.
     """
     device = states[0][0].device
     never = torch.tensor([*barred, *barred_at_first], dtype=torch.long, device=device)
@@ -284,7 +289,7 @@ def beam_search(
     tokens, sums = torch.full((len(beams),), start, device=device), torch.zeros(len(beams), device=device)
     while going:
         logits, states = step(tokens, states)
-        scores = logits.log_softmax(-1).index_fill(-1, never, -torch.inf)
+        scores = _checked(logits).log_softmax(-1).index_fill(-1, never, -torch.inf)
         scores = sums[:, None] + without_repeats(scores, [past for beam in going for past in beam.open])
         never = never[: len(barred)]
         V, rows = scores.shape[-1], [len(beam.open) for beam in going]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from rnncli.errors import UsageError
 from rnncli.training.settings import option
@@ -12,12 +13,14 @@ from rnncli.training.settings import option
 class GivenTexts:
     """Texts, or the lines of a file."""
 
+    keeps_blank: ClassVar[bool] = False  # blank lines of a file are answered too, so that answers stand line by line
+
     texts: tuple[str, ...] = option((), "Texts, each in quotation marks; - for standard input.", argument=True)
     file: str | None = option(None, "Take every line of this file, or of - (standard input).")
 
     @cached_property
     def lines(self) -> list[str]:
-        """What is given, text by text; blank lines of a file are left out.
+        """What is given, text by text; blank lines of a file are left out, or are empty texts.
 
         Raises UsageError where nothing is given, or a blank text; RnnError for a file that cannot be read.
         """
@@ -31,7 +34,8 @@ class GivenTexts:
         if self.file is None:
             return list(self.texts)
         whole = read_stdin() if self.file == "-" else read_text(Path(self.file))
-        return [line for line in whole.split("\n") if line.strip()]
+        lines = whole.removesuffix("\n").split("\n") if whole else []
+        return [line for line in lines if self.keeps_blank or line.strip()]
 
     @cached_property
     def spaced(self) -> list[str]:

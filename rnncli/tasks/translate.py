@@ -197,6 +197,8 @@ class SearchOptions:
 class TranslateOptions(GivenTexts, SearchOptions):
     """What to translate, and how."""
 
+    keeps_blank: ClassVar[bool] = True
+
     nbest: int = option(1, "Translations of each sentence.", least=1)
     attention: str | None = option(None, "Draw what each token looked at, of one sentence, as a PNG.")
 
@@ -213,14 +215,16 @@ class Translation(NamedTuple):
 
 
 def translate(trained: Trained, options: TranslateOptions) -> list[list[Translation]]:
-    """The best translations of each text, best first; raises UsageError for what makes no sense."""
+    """The best translations of each text, best first, none of a blank line; raises UsageError for what makes no sense."""
     if options.nbest > options.beam:
         raise UsageError(f"--nbest {options.nbest} needs as many hypotheses: --beam {options.nbest}, or more")
-    if options.attention and len(options.spaced) > 1:
+    told = [text for text in options.spaced if text]
+    if options.attention and len(told) != 1:
         raise UsageError("--attention draws one sentence: give one text")
     if options.attention and trained.config.attention == "none":
         raise UsageError(f"{trained.source} has no attention to draw: it was trained with --attention none")
-    return best_translations(trained, options.spaced, options, options.nbest)
+    found = iter(best_translations(trained, told, options, options.nbest))
+    return [next(found) if text else [] for text in options.spaced]
 
 
 def best_translations(
@@ -284,8 +288,8 @@ def _translated(
 class EvaluateOptions(SearchOptions):
     """What to measure on, and how translations are sought."""
 
-    split: str = option("test", "The part of what it learned from to measure on.", choices=("test", "validation"))
-    corpus: tuple[str, ...] = option((), "Measure on this file: a sentence, a tab, its translation.")
+    split: str = option("test", "The part to measure on, where there are some.", choices=("test", "validation"))
+    corpus: tuple[str, ...] = option((), "Measure on multi30k, or this file: a sentence, a tab, its translation.")
     source: str | None = option(None, "Measure on a file with a sentence a line.")
     target: str | None = option(None, "The translations of --source, line by line.")
 
@@ -294,11 +298,15 @@ def asked(trained: Trained, options: EvaluateOptions) -> "Lines":
     """The pairs to measure on; raises UsageError where there are none, or where what was learned from has changed."""
     from rnncli.data.pairs import Given, read_paired, read_pairs
 
-    if options.corpus or options.source or options.target:
-        return read_pairs(Given(options.corpus, "", options.source, options.target))[0]
-    trained.check_readable()
-    data = read_paired(trained.config.given, trained.config.hold_out)
-    trained.check_unchanged(data.name, data.fingerprint)
+    given = Given(options.corpus, trained.config.pair, options.source, options.target)
+    if given.divided:
+        data = read_paired(given, trained.config.hold_out)
+    elif given.corpus or given.source or given.target:
+        return read_pairs(given)[0]
+    else:
+        trained.check_readable()
+        data = read_paired(trained.config.given, trained.config.hold_out)
+        trained.check_unchanged(data.name, data.fingerprint)
     if options.split == "test" and not data.test:
         raise UsageError(f"{trained.source} has no pairs to test on: give --source and --target, or --split validation")
     return data.test if options.split == "test" else data.validation

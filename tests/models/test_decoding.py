@@ -68,16 +68,11 @@ def test_lines_follow_the_model_s_distribution() -> None:
 
 
 def test_scores_that_are_no_numbers_are_refused() -> None:
+    net = Chain(torch.full((6, 6), torch.nan))
     with pytest.raises(RnnError, match="not numbers"):
-        draw_lines(
-            Chain(torch.full((6, 6), torch.nan)),
-            1,
-            Sampling(),
-            start=START,
-            end=END,
-            barred=(START, UNKNOWN),
-            generator=torch.Generator(),
-        )
+        draw_lines(net, 1, Sampling(), start=START, end=END, barred=(), generator=torch.Generator())
+    with pytest.raises(RnnError, match="not numbers"):
+        beam_search(net.stepper(), net.initial_states(1), start=START, end=END, width=2, longest=[3])
 
 
 def test_the_same_seed_gives_the_same_lines() -> None:

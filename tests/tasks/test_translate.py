@@ -60,17 +60,22 @@ def test_it_translates_and_is_measured_as_by_sacrebleu(interpreter, files: Path,
 
 
 def test_nbest_file_attention_and_json(interpreter, tmp_path: Path) -> None:
-    (tmp_path / "lines").write_text("ein hund läuft\n\nkein mann singt\n")
+    (tmp_path / "lines").write_text("ein hund läuft\r\n\n kein  mann singt\n\n")
     ran = interpreter(f"translate --file {tmp_path}/lines --nbest 2 --json")
     told = json.loads(ran.out)["sentences"]
-    assert [each["text"] for each in told] == ["ein hund läuft", "kein mann singt"]
-    for each in told:
+    assert [each["text"] for each in told] == ["ein hund läuft", "", "kein mann singt", ""]
+    assert told[1]["translations"] == told[3]["translations"] == []
+    for each in told[::2]:
         scores = [translation["score"] for translation in each["translations"]]
         assert len(scores) == 2
         assert scores == sorted(scores, reverse=True)
         best = each["translations"][0]
         assert [len(row) for row in best["attention"]] == [len(best["source_tokens"])] * len(best["tokens"])
         assert all(sum(row) == pytest.approx(1) for row in best["attention"])
+    assert interpreter(f"translate --file {tmp_path}/lines").out.split("\n") == ["a dog runs", "", "no man sings", "", ""]
+    (tmp_path / "none").write_text("")
+    assert interpreter(f"translate --file {tmp_path}/none").out == ""
+    assert interpreter(f"translate --file {tmp_path}/lines --attention a.png").err.endswith("give one text\n")
     assert interpreter(f"translate 'ein hund läuft' --attention {tmp_path}/a.png").code == 0
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
@@ -114,7 +119,7 @@ def test_an_unknown_word_is_copied_from_where_the_decoder_looked(interpreter, mo
         ("--source {0}/gap --target {0}/short", "gap, line 2 is empty"),
         ("--source {0}/latin --target {0}/short", "is not UTF-8 text"),
         ("--source {0}/de --target {0}/nowhere", "nowhere does not exist"),
-        ("--corpus {0}/de", "line 1: a sentence, a tab and its translation are wanted"),
+        ("--corpus {0}/both.txt", "both.txt, line 1: a sentence, a tab and its translation are wanted"),
         ("--corpus dates --corpus hillside", "translate takes one --corpus"),
         ("--corpus dates --source {0}/de --target {0}/de", "give --corpus, or --source and --target, not both"),
         ("--corpus multi30k --pair de-xx", "--pair 'de-xx': multi30k has en, de, fr"),
@@ -129,6 +134,7 @@ def test_an_unknown_word_is_copied_from_where_the_decoder_looked(interpreter, mo
 def test_what_cannot_be_learned_from_is_one_line(rnn, files: Path, words: str, complaint: str) -> None:
     (files / "short").write_text("a\nb\n")
     (files / "gap").write_text("a\n\n")
+    (files / "both.txt").write_text("a b\n")
     (files / "latin").write_bytes(b"a\nl\xe4uft\n")
     ran = rnn("train translate --tokens char " + words.format(files))
     assert ran.code in (1, 2)
@@ -173,3 +179,11 @@ def test_multi30k_has_three_parts(home: Path, real_corpora: Path) -> None:
     assert resolve(TASKS["translate"], {}).__dict__["tokens"] == "bpe"
     with pytest.raises(UsageError, match="pairs of sentences, not a text"):
         load_corpus("multi30k")
+
+
+def test_a_model_of_files_is_measured_on_multi30k(interpreter, home: Path, real_corpora: Path) -> None:
+    (home / "data").symlink_to(real_corpora)
+    for split in ("test", "validation"):
+        options = translate.EvaluateOptions(corpus=("multi30k",), split=split)
+        pairs = translate.asked(load("mine"), options)
+        assert pairs == getattr(read_paired(Given(("multi30k",), "de-en"), 0.1), split)
