@@ -1,4 +1,4 @@
-"""Muon: matrices learn by orthogonalised momentum, all else by AdamW.
+"""Muon and NorMuon: matrices learn by orthogonalised momentum, all else by AdamW.
 
 Shapes: a matrix is (R, C); S is the smaller of R and C.
 """
@@ -17,6 +17,9 @@ STEPS = 5
 """Times that the polynomial is applied."""
 
 MOMENTUM = 0.95
+
+DECAY = 0.95
+"""Of NorMuon's mean squares."""
 
 RMS = 0.2
 """Root mean square of an update of learning rate 1: about that of AdamW's, so that one rate serves both."""
@@ -47,9 +50,26 @@ class Muon(torch.optim.AdamW):
             state.update(momentum=torch.zeros_like(parameter), step=torch.zeros(()))
         momentum = state["momentum"]
         momentum.lerp_(gradient, 1 - MOMENTUM)
-        update = orthogonal(gradient.lerp(momentum, MOMENTUM))
-        size = RMS * max(parameter.shape) ** 0.5
-        parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * size)
+        update = self._even(orthogonal(gradient.lerp(momentum, MOMENTUM)), state)
+        parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * RMS)
+
+    def _even(self, turned: Tensor, state: dict[str, Any]) -> Tensor:
+        """An orthogonal matrix (R, C) with values of about 1."""
+        return turned * max(turned.shape) ** 0.5
+
+
+class NorMuon(Muon):
+    """Muon whose rows, each the weights of one unit's gate, step equally far (Li et al. 2025, arXiv:2510.05491).
+
+    v = rho v + (1 - rho) the mean square of each row of O, the orthogonalised momentum, rho 0.95;
+    W = W - lr (RMS sqrt(R C) N / |N| + weight_decay W), N = O / sqrt(v) row by row.
+    """
+
+    def _even(self, turned: Tensor, state: dict[str, Any]) -> Tensor:
+        squares = turned.square().mean(1, keepdim=True)
+        mean = state.setdefault("squares", torch.zeros_like(squares)).lerp_(squares, 1 - DECAY)
+        rows = turned / (mean.sqrt() + 1e-8)
+        return rows * (rows.numel() ** 0.5 / (rows.norm() + 1e-12))
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

@@ -7,18 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from rnncli.cells.base import Cell
-from rnncli.training.muon import Muon
+from rnncli.training.muon import Muon, NorMuon
 from rnncli.training.settings import TrainingSettings
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
     """Build the optimizer that the settings name, over the parameters that are learned; only matrices decay.
 
-    Muon turns the matrices of the cells.
+    Muon and NorMuon turn the matrices of the cells.
     """
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     turned: set[int] = set()
-    if settings.optimizer == "muon":
+    if settings.optimizer in ("muon", "normuon"):
         cells = [module for module in model.modules() if isinstance(module, Cell)]
         turned = {id(each) for cell in cells for each in cell.parameters() if each.dim() > 1}
     first, matrices, others = (
@@ -35,10 +35,13 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
         return torch.optim.SGD(groups, settings.lr, momentum=settings.momentum)
     if settings.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, settings.lr, momentum=settings.momentum)
-    kind: Any = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}[settings.optimizer]
+    kind: Any = _KINDS[settings.optimizer]
     betas = (settings.momentum, settings.beta2)
     made: torch.optim.Optimizer = kind(groups, settings.lr, betas=betas, fused=learned[0].device.type != "mps")
     return made
+
+
+_KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon, "normuon": NorMuon}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from rnncli.errors import UsageError
 from rnncli.kernels import PRECISIONS
 
-OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "muon")
+OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "muon", "normuon")
 SCHEDULES = ("constant", "exponential", "cosine", "plateau")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 

@@ -53,7 +53,7 @@ def test_the_book_s_settings_are_the_book_s() -> None:
         ({"lr": float("nan")}, "--lr must be a finite number, not nan"),
         ({"epochs": -1}, "--epochs must be at least 0, not -1"),
         ({"epochs": 0}, "--epochs 0 trains until --max-time is over: give it"),
-        ({"optimizer": "magic"}, "--optimizer must be one of sgd, rmsprop, adam, adamw, muon, not 'magic'"),
+        ({"optimizer": "magic"}, "--optimizer must be one of sgd, rmsprop, adam, adamw, muon, normuon, not 'magic'"),
         ({"momentum": 1.0}, "--momentum must be below 1, not 1.0"),
         ({"seed": 2**63}, f"--seed must be at most {2**63 - 1}, not {2**63}"),
         ({"warmup": 1.5}, "--warmup must be at most 1, not 1.5"),

@@ -1,11 +1,11 @@
-"""Muon against torch's own, and its orthogonalisation against the plain iteration in float64."""
+"""Muon against torch's own, NorMuon against its paper's algorithm in float64, and their orthogonalisation against the plain iteration in float64."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from rnncli.cells import make_cell
-from rnncli.training.muon import COEFFICIENTS, STEPS, Muon, orthogonal
+from rnncli.training.muon import COEFFICIENTS, STEPS, Muon, NorMuon, orthogonal
 from rnncli.training.optimizers import make_optimizer
 from rnncli.training.settings import TrainingSettings
 
@@ -49,9 +49,29 @@ def test_steps_as_torchs_own_does() -> None:
         assert (ours - theirs).norm() < 0.05 * moved  # theirs rounds to bfloat16 on the way
 
 
-def test_turns_the_matrices_of_cells_alone() -> None:
+def test_normuon_steps_as_its_paper_says() -> None:
+    """Algorithm 1 of Li et al. 2025, with the decoupled decay and Nesterov's momentum that Muon has."""
+    torch.manual_seed(2)
+    ours = torch.nn.Parameter(torch.randn(24, 8))
+    theirs, momentum, squares = ours.detach().double(), torch.zeros(24, 8).double(), torch.zeros(24).double()
+    optimizer = NorMuon([{"params": [ours], "orthogonal": True, "weight_decay": 0.1}], lr=0.01)
+    for _ in range(4):
+        gradient = torch.randn(24, 8) * torch.logspace(0, -2, 24)[:, None]
+        ours.grad = gradient.clone()
+        before = ours.detach().clone()
+        optimizer.step()
+        momentum = 0.95 * momentum + 0.05 * gradient.double()
+        turned = plain(0.95 * momentum + 0.05 * gradient.double())
+        squares = 0.95 * squares + 0.05 * turned.square().mean(1)
+        rows = turned / squares.sqrt()[:, None]
+        theirs = theirs - 0.01 * 0.1 * theirs - 0.01 * 0.2 * (24 * 8) ** 0.5 / rows.norm() * rows
+        assert (ours - theirs).norm() < 1e-3 * (ours - before).norm()
+
+
+@pytest.mark.parametrize("name", ["muon", "normuon"])
+def test_turns_the_matrices_of_cells_alone(name: str) -> None:
     model = torch.nn.ModuleDict({"cell": make_cell("lstm", 3, 4), "output": torch.nn.Linear(4, 5)})
-    optimizer = make_optimizer(model, TrainingSettings(optimizer="muon", lr=0.1, weight_decay=0.01))
+    optimizer = make_optimizer(model, TrainingSettings(optimizer=name, lr=0.1, weight_decay=0.01))
     turned, matrices, vectors = optimizer.param_groups
     shapes = [[tuple(each.shape) for each in group["params"]] for group in (turned, matrices, vectors)]
     assert shapes == [[(16, 3), (16, 4), (8, 4), (4, 4)], [(5, 4)], [(16,), (4,), (4,), (5,)]]

@@ -18,6 +18,7 @@ SETTINGS = [
     {"optimizer": "rmsprop", "schedule": "exponential", "decay": 0.5, "bptt": 2},
     {"optimizer": "adam", "streams": True},
     {"optimizer": "muon", "average": 0.9, "weight_decay": 0.1},
+    {"optimizer": "normuon", "weight_decay": 0.1},
 ]
 
 
