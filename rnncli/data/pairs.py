@@ -93,7 +93,7 @@ def read_pairs(given: Given) -> tuple[Lines, str]:
     rows = [line.split("\t") for line in corpus.text.removesuffix("\n").split("\n")]
     for number, row in enumerate(rows, start=1):
         if len(row) != 2:
-            raise RnnError(f"{corpus.origin}, line {number}: a sentence, a tab and its translation are wanted on a line")
+            raise RnnError(f"{corpus.origin}, line {number}: a line is a sentence, a tab, and its translation")
     return _checked([(row[0], row[1]) for row in rows], corpus.origin, corpus.origin), corpus.name
 
 

@@ -184,13 +184,10 @@ def measure(
     adaptation: "Adaptation | None" = None,
 ) -> "Metrics":
     """Loss, accuracy, perplexity, and bits a character, of a text by number, read from start to end."""
-    from rnncli.training.adaptation import adaptive_running_metrics
-    from rnncli.training.metrics import bits_per_character, running_metrics
+    from rnncli.training.adaptation import running_metrics_as
+    from rnncli.training.metrics import bits_per_character
 
-    if adaptation:
-        metrics = adaptive_running_metrics(model, ids, adaptation, voices)
-    else:
-        metrics = running_metrics(model, ids, voices)
+    metrics = running_metrics_as(model, ids, adaptation, voices)
     return {**metrics, "bits_per_char": bits_per_character(metrics["loss"], tokens_a_character)}
 
 

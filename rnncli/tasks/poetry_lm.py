@@ -330,8 +330,8 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
     The characters are those of the words, with a blank or a line feed after each. Lines of corpora that are named as
     the model's voices are read in those, and each voice's perplexity is told, too; others are read in nobody's.
     """
-    from rnncli.training.adaptation import adaptive_metrics
-    from rnncli.training.metrics import bits_per_character, prediction_metrics
+    from rnncli.training.adaptation import sentence_metrics_as
+    from rnncli.training.metrics import bits_per_character
 
     adaptation = options.adaptation
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
@@ -342,9 +342,7 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
 
     def measure(lines: Sequence[Line]) -> "Metrics":
         asked = sentences(lines, vocabulary, labels).to(device)
-        if adaptation:
-            return adaptive_metrics(trained.model, asked.each(), adaptation)
-        return prediction_metrics(trained.model, asked.in_order(64))
+        return sentence_metrics_as(trained.model, [asked], adaptation)
 
     metrics, characters = measure(lines), sum(len(word) + 1 for line in lines for word in line.words)
     words = [word for line in lines for word in vocabulary.encode(line.words)]

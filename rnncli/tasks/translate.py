@@ -215,7 +215,10 @@ class Translation(NamedTuple):
 
 
 def translate(trained: Trained, options: TranslateOptions) -> list[list[Translation]]:
-    """The best translations of each text, best first, none of a blank line; raises UsageError for what makes no sense."""
+    """The best translations of each text, best first, none of a blank line.
+
+    Raises UsageError for what makes no sense.
+    """
     if options.nbest > options.beam:
         raise UsageError(f"--nbest {options.nbest} needs as many hypotheses: --beam {options.nbest}, or more")
     told = [text for text in options.spaced if text]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from rnncli.data.batching import Batch
+    from rnncli.data.batching import Sentences
     from rnncli.data.streams import Ids, Joined, Part, SentenceStream
     from rnncli.training.adaptation import Adaptation
     from rnncli.training.experiment import Batches, Experiment, Metrics
@@ -451,14 +451,11 @@ def judged_tokens(trained: Trained, options: EvaluateOptions) -> "list[Any]":
 
 
 def _measure_running(trained: Trained, asked: Judged, adaptation: "Adaptation | None") -> "Metrics":
-    from rnncli.training.adaptation import adaptive_running_metrics
-    from rnncli.training.metrics import bits_per_character, running_metrics
+    from rnncli.training.adaptation import running_metrics_as
+    from rnncli.training.metrics import bits_per_character
 
     text = asked.text
-    if adaptation:
-        metrics = adaptive_running_metrics(trained.model, text, adaptation)
-    else:
-        metrics = running_metrics(trained.model, text)
+    metrics = running_metrics_as(trained.model, text, adaptation)
     counts = text.frequencies(len(trained.payload["vocabulary"])).tolist()
     tokens = len(text) - 1  # the first one is there to go on from
     sequences = counts[END] - 1
@@ -476,23 +473,19 @@ def _measure_sentences(trained: Trained, asked: Judged, adaptation: "Adaptation 
     import numpy as np
 
     from rnncli.data.batching import Sentences
-    from rnncli.training.adaptation import adaptive_metrics
-    from rnncli.training.metrics import bits_per_character, prediction_metrics
+    from rnncli.training.adaptation import sentence_metrics_as
+    from rnncli.training.metrics import bits_per_character
 
     counts, sequences = Counter[str](), asked.sequences
 
-    def batches() -> "Iterator[Batch]":
+    def pools() -> "Iterator[Sentences]":
         while pool := list(islice(sequences, POOL)):
             counts["sequences"] += len(pool)
             counts["words"] += sum(map(len, pool))
             counts["unknown"] += sum(int(np.count_nonzero(ids == UNKNOWN)) for ids in pool)
-            sentences = Sentences.of([ids.tolist() for ids in pool])
-            yield from sentences.each() if adaptation else sentences.in_order(64)
+            yield Sentences.of([ids.tolist() for ids in pool])
 
-    if adaptation:
-        metrics = adaptive_metrics(trained.model, batches(), adaptation)
-    else:
-        metrics = prediction_metrics(trained.model, batches())
+    metrics = sentence_metrics_as(trained.model, pools(), adaptation)
     characters = sum(int(sizes.sum()) for sizes in asked.by_size.sequences)
     tokens = counts["words"] + counts["sequences"]
     return {

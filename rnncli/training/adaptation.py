@@ -7,20 +7,24 @@ import copy
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rnncli.data.batching import Batch
+from rnncli.data.batching import Batch, Sentences
 from rnncli.data.streams import Ids, Joined, RunningText
 from rnncli.models.stack import States, detach
 from rnncli.training.experiment import Metrics
-from rnncli.training.metrics import perplexity
+from rnncli.training.metrics import perplexity, prediction_metrics, running_metrics
 
 SEGMENT = 20
 """Steps that are scored, and then learned from, at a time."""
+
+ROWS = 64
+"""Sentences that are measured side by side where nothing is learned from them."""
 
 FLOOR = 1e-4
 """What is added to the root of the gradients' mean square."""
@@ -36,12 +40,21 @@ class Adaptation:
     share: float = 0.1  # of the probability that is the cache's (lambda)
 
 
-def adaptive_running_metrics(
-    model: nn.Module, ids: Ids | Joined, how: Adaptation, voices: Sequence[tuple[int, int]] = ()
+def running_metrics_as(
+    model: nn.Module, ids: Ids | Joined, how: Adaptation | None, voices: Sequence[tuple[int, int]] = ()
 ) -> Metrics:
-    """The same as `running_metrics`, of a model that adapts: a running text (N,) from start to end, in one row."""
+    """The same as `running_metrics`; a model that adapts reads the running text (N,) from start to end in one row."""
+    if how is None:
+        return running_metrics(model, ids, voices)
     text = RunningText(ids, rows=1, steps=SEGMENT, voices=voices)
     return adaptive_metrics(model, _shown(text.batches(next(model.parameters()).device), text.batches_per_epoch), how)
+
+
+def sentence_metrics_as(model: nn.Module, batches: Iterable[Sentences], how: Adaptation | None) -> Metrics:
+    """The same as `prediction_metrics` of sentences; a model that adapts reads them one by one."""
+    if how is None:
+        return prediction_metrics(model, chain.from_iterable(some.in_order(ROWS) for some in batches))
+    return adaptive_metrics(model, chain.from_iterable(some.each() for some in batches), how)
 
 
 def adaptive_metrics(model: nn.Module, batches: Iterable[Batch], how: Adaptation) -> Metrics:

@@ -3,6 +3,7 @@
 Shapes: a matrix is (R, C); S is the smaller of R and C.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -55,7 +56,8 @@ class Muon(torch.optim.AdamW):
 
     def _even(self, turned: Tensor, state: dict[str, Any]) -> Tensor:
         """An orthogonal matrix (R, C) with values of about 1."""
-        return turned * max(turned.shape) ** 0.5
+        del state
+        return turned * math.sqrt(max(turned.shape))
 
 
 class NorMuon(Muon):
@@ -69,7 +71,7 @@ class NorMuon(Muon):
         squares = turned.square().mean(1, keepdim=True)
         mean = state.setdefault("squares", torch.zeros_like(squares)).lerp_(squares, 1 - DECAY)
         rows = turned / (mean.sqrt() + 1e-8)
-        return rows * (rows.numel() ** 0.5 / (rows.norm() + 1e-12))
+        return rows * (math.sqrt(rows.numel()) / (rows.norm() + 1e-12))
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

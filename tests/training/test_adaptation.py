@@ -13,7 +13,7 @@ from rnncli.data.streams import RunningText
 from rnncli.models.language_model import LanguageModel
 from rnncli.models.stack import StackShape, detach
 from rnncli.training import adaptation
-from rnncli.training.adaptation import Adaptation, adaptive_metrics, adaptive_running_metrics
+from rnncli.training.adaptation import Adaptation, adaptive_metrics, running_metrics_as
 from rnncli.training.metrics import prediction_metrics
 
 V = 13
@@ -82,7 +82,7 @@ def cached_by_hand(model: LanguageModel, text: torch.Tensor, how: Adaptation) ->
 
 
 def found(model: LanguageModel, text: torch.Tensor, how: Adaptation) -> tuple[float, float]:
-    metrics = adaptive_running_metrics(model, text.numpy(), how)
+    metrics = running_metrics_as(model, text.numpy(), how)
     assert metrics["perplexity"] == pytest.approx(math.exp(metrics["loss"]))
     return metrics["loss"], metrics["accuracy"]
 
@@ -112,8 +112,8 @@ def test_a_model_that_adapts_little_is_what_it_was(softmax: str) -> None:
     model, text = a_model(softmax), a_text(60)
     static = prediction_metrics(model, RunningText(text.numpy(), 1, 20).batches(torch.device("cpu")))
     for how in (Adaptation(dynamic=1e-12), Adaptation(cache=10, share=0.0)):
-        assert adaptive_running_metrics(model, text.numpy(), how) == pytest.approx(static)
-    better = adaptive_running_metrics(model, text.numpy(), Adaptation(dynamic=3e-2, cache=20))
+        assert running_metrics_as(model, text.numpy(), how) == pytest.approx(static)
+    better = running_metrics_as(model, text.numpy(), Adaptation(dynamic=3e-2, cache=20))
     assert better["loss"] < static["loss"] - 0.1
 
 

@@ -48,7 +48,9 @@ def test_equals_a_plain_torch_loop() -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_learns(optimizer: str) -> None:
-    trainer = make_trainer(optimizer=optimizer, epochs=15, lr={"sgd": 0.05, "muon": 0.03, "normuon": 0.03}.get(optimizer, 0.01))
+    trainer = make_trainer(
+        optimizer=optimizer, epochs=15, lr={"sgd": 0.05, "muon": 0.03, "normuon": 0.03}.get(optimizer, 0.01)
+    )
     records = [event.record for event in train(trainer) if isinstance(event, Validated)]
     assert len(records) == 15
     assert records[-1]["loss"] < 0.8 * records[0]["loss"]

@@ -1,4 +1,4 @@
-"""Muon against torch's own, NorMuon against its paper's algorithm in float64, and their orthogonalisation against the plain iteration in float64."""
+"""Muon against torch's own, NorMuon against its paper's algorithm in float64; and what they orthogonalise."""
 
 import pytest
 import torch
