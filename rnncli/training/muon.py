@@ -70,7 +70,7 @@ class NorMuon(Muon):
     def _even(self, turned: Tensor, state: dict[str, Any]) -> Tensor:
         squares = turned.square().mean(1, keepdim=True)
         mean = state.setdefault("squares", torch.zeros_like(squares)).lerp_(squares, 1 - DECAY)
-        rows = turned / (mean.sqrt() + 1e-8)
+        rows: Tensor = turned / (mean.sqrt() + 1e-8)
         return rows * (math.sqrt(rows.numel()) / (rows.norm() + 1e-12))
 
 
