@@ -71,7 +71,8 @@ class NorMuon(Muon):
         squares = turned.square().mean(1, keepdim=True)
         mean = state.setdefault("squares", torch.zeros_like(squares)).lerp_(squares, 1 - DECAY)
         rows: Tensor = turned / (mean.sqrt() + 1e-8)
-        return rows / (torch.linalg.vector_norm(rows) / math.sqrt(rows.numel()) + 1e-12)
+        even: Tensor = rows / (rows.norm() / math.sqrt(rows.numel()) + 1e-12)
+        return even
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
