@@ -68,11 +68,10 @@ class NorMuon(Muon):
     """
 
     def _even(self, turned: Tensor, state: dict[str, Any]) -> Tensor:
-        squares = turned.square().mean(1, keepdim=True)
+        squares = torch.linalg.vector_norm(turned, dim=1, keepdim=True).square() / turned.shape[1]
         mean = state.setdefault("squares", torch.zeros_like(squares)).lerp_(squares, 1 - DECAY)
-        rows: Tensor = turned / (mean.sqrt() + 1e-8)
-        even: Tensor = rows / (rows.norm() / math.sqrt(rows.numel()) + 1e-12)
-        return even
+        rows = (mean.sqrt() + 1e-8).reciprocal()
+        return turned * rows.mul((squares * rows.square()).mean().add(1e-24).rsqrt())
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
