@@ -68,8 +68,8 @@ class NorMuon(Muon):
     """
 
     def _even(self, turned: Tensor, state: dict[str, Any]) -> Tensor:
-        squares = torch.linalg.vector_norm(turned, dim=1, keepdim=True).square() / turned.shape[1]
-        mean = state.setdefault("squares", torch.zeros_like(squares)).lerp_(squares, 1 - DECAY)
+        squares: Tensor = torch.linalg.vector_norm(turned, dim=1, keepdim=True).square() / turned.shape[1]
+        mean: Tensor = state.setdefault("squares", torch.zeros_like(squares)).lerp_(squares, 1 - DECAY)
         rows = (mean.sqrt() + 1e-8).reciprocal()
         return turned * rows.mul((squares * rows.square()).mean().add(1e-24).rsqrt())
 
