@@ -61,19 +61,19 @@ class CharConfig(StartedSettings):
     vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
     min_count: int = option(1, "Tokens seen less often in the training text are UNKNOWN.", least=1)
     hold_out: float = option(0.1, "Share of the text, at its end, that is held out for validation.", least=0, below=1)
-    embedding: int = retuned(LanguageSettings, "embedding", 128)
-    output_dropout: float = retuned(LanguageSettings, "output_dropout", 0.25)
+    embedding: int = retuned(LanguageSettings, "embedding", 64)
     cell: str = retuned(RecurrentSettings, "cell", "lstm:none")
-    hidden: str = retuned(RecurrentSettings, "hidden", "352")
+    hidden: str = retuned(RecurrentSettings, "hidden", "256,256")
     epochs: int = retuned(RecurrentSettings, "epochs", 4)
-    batch_size: int = retuned(RecurrentSettings, "batch_size", 32)
-    bptt: int = retuned(RecurrentSettings, "bptt", 64)
-    optimizer: str = retuned(RecurrentSettings, "optimizer", "muon")
+    batch_size: int = retuned(RecurrentSettings, "batch_size", 64)
+    bptt: int = retuned(RecurrentSettings, "bptt", 32)
+    optimizer: str = retuned(RecurrentSettings, "optimizer", "normuon")
     lr: float = retuned(RecurrentSettings, "lr", 3e-2)
     beta2: float = retuned(RecurrentSettings, "beta2", 0.99)
     weight_decay: float = retuned(RecurrentSettings, "weight_decay", 0.2)
     schedule: str = retuned(RecurrentSettings, "schedule", "cosine")
     warmup: float = retuned(RecurrentSettings, "warmup", 0.05)
+    precision: str = retuned(RecurrentSettings, "precision", "bfloat16")
 
 
 def settle(config: CharConfig) -> CharConfig:
@@ -82,7 +82,7 @@ def settle(config: CharConfig) -> CharConfig:
     if config.tokens == "bpe" and config.min_count > 1:
         raise UsageError("--tokens bpe has no rare tokens but those of --vocab-size: leave --min-count out")
     corpus = tuple(lasting(spec) for spec in config.corpus) or default
-    return settle_start(replace(config, corpus=corpus, bptt=config.bptt or 64), "char-lm")
+    return settle_start(replace(config, corpus=corpus, bptt=config.bptt or CharConfig.bptt), "char-lm")
 
 
 def asked_of(config: CharConfig) -> "Asked":
