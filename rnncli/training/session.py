@@ -119,10 +119,14 @@ class Session:
 
         Several processes save together, and the others know of nothing: there the saves of before stand.
         """
-        if self.trainer.whole and distributed.world() == 1:
-            self.save()
-            return self._saved
-        self._save_best()
+        try:
+            if self.trainer.whole and distributed.world() == 1:
+                self.save()
+                return self._saved
+            self._save_best()
+        except (RuntimeError, MemoryError) as error:  # a save takes memory, too
+            if not is_out_of_memory(error):
+                raise
         return "the run stands as it was saved last, and --resume goes on from there"
 
     def _state(self) -> State:

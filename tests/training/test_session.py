@@ -88,6 +88,19 @@ def test_where_memory_runs_out_the_state_before_that_step_is_saved(tmp_path: Pat
     assert all(torch.equal(saved[name], before[name]) for name in before)
 
 
+def test_a_save_that_finds_no_memory_either_leaves_what_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = session(tmp_path)
+    toy.save()
+    before = (tmp_path / "last.safetensors").read_bytes()
+    toy.trainer.loss = lambda *_: ask_for_too_much(device=False)
+    monkeypatch.setattr(toy.trainer, "snapshot", lambda: ask_for_too_much(device=False))
+    with pytest.raises(RnnError, match="memory ran out: the run stands as it was saved last"):
+        toy.train(lambda _: None, pytest.fail)
+    assert (tmp_path / "last.safetensors").read_bytes() == before
+
+
 def test_half_a_step_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = session(tmp_path)
     toy.save()
