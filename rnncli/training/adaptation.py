@@ -50,11 +50,11 @@ def running_metrics_as(
     return adaptive_metrics(model, _shown(text.batches(next(model.parameters()).device), text.batches_per_epoch), how)
 
 
-def sentence_metrics_as(model: nn.Module, batches: Iterable[Sentences], how: Adaptation | None) -> Metrics:
+def sentence_metrics_as(model: nn.Module, pools: Iterable[Sentences], how: Adaptation | None) -> Metrics:
     """The same as `prediction_metrics` of sentences; a model that adapts reads them one by one."""
     if how is None:
-        return prediction_metrics(model, chain.from_iterable(some.in_order(ROWS) for some in batches))
-    return adaptive_metrics(model, chain.from_iterable(some.each() for some in batches), how)
+        return prediction_metrics(model, chain.from_iterable(some.in_order(ROWS) for some in pools))
+    return adaptive_metrics(model, chain.from_iterable(some.each() for some in pools), how)
 
 
 def adaptive_metrics(model: nn.Module, batches: Iterable[Batch], how: Adaptation) -> Metrics:
