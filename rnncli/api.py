@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
+from rnncli.training.machine import pick_precision
 from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import Run, RunElsewhere, all_runs, load_for_resume, load_model, new_run
 from rnncli.training.session import Session
@@ -185,10 +186,7 @@ def restore(found: Checkpoint, source: Path) -> Model:
 
 
 def pick_device(asked: str) -> str:
-    """The device to train on: as asked, or for `auto` CUDA where there is one; raises UsageError for an absent one.
-
-    On CUDA cuDNN is kept at float32: its default, TF32, is good to three digits only.
-    """
+    """The device to train on: as asked, or for `auto` CUDA where there is one; raises UsageError for an absent one."""
     import torch
 
     several = distributed.world() > 1
@@ -198,10 +196,8 @@ def pick_device(asked: str) -> str:
         raise UsageError(f"--device {asked}: torch finds no such device here; use --device cpu or auto")
     if several and device == "mps":
         raise UsageError("--device mps is for one process alone; use --device cpu")
-    if device == "cuda":
-        torch.backends.cudnn.allow_tf32 = False
-        if several:
-            _take_own_device(torch.cuda.device_count())
+    if device == "cuda" and several:
+        _take_own_device(torch.cuda.device_count())
     return device
 
 
@@ -227,15 +223,6 @@ def _check_end(config: TrainingSettings) -> None:
         raise UsageError("--epochs 0: a time limit alone ends the training of one process; give several --epochs")
 
 
-def _check_precision(asked: str, device: str) -> None:
-    """Raise UsageError for a reduced precision that would change nothing here."""
-    from rnncli.kernels.products import has_bfloat16
-
-    if asked == "bfloat16" and not (device == "cpu" and has_bfloat16()):
-        where = "this processor has no instructions for it" if device == "cpu" else f"it is not for {device} yet"
-        raise UsageError(f"--precision bfloat16: {where}; leave --precision out")
-
-
 class Training:
     """A training of a task that is ready to go: `train` it.
 
@@ -244,18 +231,22 @@ class Training:
     `rnncli.training.distributed.together`, several processes train as one.
     """
 
-    def __init__(self, task: Task, config: RecurrentSettings, resumed: Path | None = None) -> None:
+    def __init__(
+        self, task: Task, config: RecurrentSettings, resumed: Path | None = None, changes: Collection[str] = ()
+    ) -> None:
         self.task, self.config = task, config
         _check_corpus(config)
         _check_end(config)
         self.device = pick_device(config.device)
-        _check_precision(config.precision, self.device)
         seed_everything(config.seed)
         built = config
         if resumed and getattr(config, "init_from", None):  # that model may be gone; its vocabulary is the run's own
             built = replace(config, init_from=str(resumed))  # type: ignore[call-arg]  # where there is one
         self.experiment: Experiment = task.build(built, self.device)
-        self.trainer = Trainer(self.experiment, config)
+        # a resumed run may have moved to another machine: there its precision is refused only if it was given again
+        given = resumed is None or "precision" in changes
+        precision = pick_precision(config, self.device, self.experiment.model, given=given)
+        self.trainer = Trainer(self.experiment, replace(config, precision=precision))
         self.begun = ""  # what the weights of a new run start from, in words
         self._held = ExitStack()
 
@@ -285,7 +276,7 @@ class Training:
             task = TASKS[run.task]
             before = from_plain(task.Config, found.header["config"])
             check_limits(replace(before, **_allowed(before, changes)))
-            training = cls(task, replace(before, **changes), file)
+            training = cls(task, replace(before, **changes), file, changes)
             if training.experiment.payload != found.header["payload"]:
                 raise UsageError(f"the text that run {run.name} learned from has changed: start a new run")
             training._held = held.pop_all()

@@ -13,6 +13,12 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported: its kernels run on the CPU
 
 from rnncli.__main__ import run
+from rnncli.kernels.compiling import COMPILATION
+
+COMPILATION.begin()  # so that no test's output depends on whether this machine has compiled the kernels before
+COMPILATION.end()
+if torch.cuda.is_available():
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"
 
 torch.set_num_threads(1)  # the nets are tiny, and whatever else the machine does must not slow them down
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rnncli.analysis.bench import Contender, Row, Step
 from rnncli.cells import make_cell
 from rnncli.kernels.fused import ACTIVATIONS
-from rnncli.kernels.products import fast_products, has_bfloat16
+from rnncli.kernels.products import fast_products, has_bfloat16, switched
 from rnncli.kernels.scan import choose_backend, scan
 
 
@@ -144,15 +144,11 @@ def _training(module: nn.Module, run: Any, shape: Shape) -> Step:
 
 
 def at_medium(step: Step) -> Step:
-    """The same with float32 products allowed to round, which a knowing user may set."""
+    """The same with float32 products allowed to round, as `torch.set_float32_matmul_precision("medium")` sets it."""
 
     def relaxed() -> object:
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("medium")
-        try:
+        with switched("bf16"):
             return step()
-        finally:
-            torch.set_float32_matmul_precision(before)
 
     return relaxed
 

@@ -9,6 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from rnncli import __version__
+from rnncli.cli.screen import note
+from rnncli.kernels.compiling import COMPILATION
 
 NAMES = (
     "train",
@@ -60,6 +62,13 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _announce_compilation() -> None:
+    from rnncli.training.distributed import is_first
+
+    if is_first():
+        note("compiling kernels (once per machine)…")
+
+
 @app.callback()
 def rnn(
     version: Annotated[
@@ -71,6 +80,7 @@ def rnn(
     del version  # it acted when it was parsed
     if debug:
         os.environ["RNN_DEBUG"] = "1"
+    COMPILATION.announce = _announce_compilation
 
 
 for _name, _verb in VERBS.items():

@@ -1,7 +1,7 @@
 """`rnn train TASK`: start a run or take one up again, show how it goes, and say what came of it."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, warn
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Task, resolve
+from rnncli.tasks.base import Task, departures, resolve
 
 if TYPE_CHECKING:
     from rnncli.api import Training
@@ -45,6 +45,7 @@ def _verb(task: Task) -> Callable[..., None]:
 
             check_tensorboard()
         with together():
+            remarks: list[str] = []
             before = begun()  # by processes that torchrun has started anew, on the same command
             if resume or before:
                 run = from_first(lambda: _run_to_resume(task.name, before or name))
@@ -52,9 +53,11 @@ def _verb(task: Task) -> Callable[..., None]:
                 if warning and is_first():
                     warn(warning)
             else:
-                training = Training.start(task.name, resolve(task, flags, preset, config), name)
+                settings = resolve(task, flags, preset, config)
+                training = Training.start(task.name, settings, name)
+                remarks = [departures(task, settings, preset)]
             if is_first():
-                follow(training, resumed=bool(resume or before), tensorboard=tensorboard)
+                follow(training, resumed=bool(resume or before), tensorboard=tensorboard, remarks=remarks)
                 _show(training, tensorboard=tensorboard, as_json=as_json)
             else:
                 _expected(training)  # a few steps, which all take part in
@@ -98,7 +101,7 @@ def _run_to_resume(task: str, name: str | None) -> Any:
     return run
 
 
-def follow(training: "Training", *, resumed: bool, tensorboard: bool = False) -> None:
+def follow(training: "Training", *, resumed: bool, tensorboard: bool = False, remarks: Sequence[str] = ()) -> None:
     """Say what is trained, train it with a progress bar, and TensorBoard if asked for; then draw the curve."""
     from rnncli.analysis.plots import draw_curve
     from rnncli.cli.progress import Bar
@@ -106,8 +109,9 @@ def follow(training: "Training", *, resumed: bool, tensorboard: bool = False) ->
     trainer, run = training.trainer, training.run
     note(f"{training.task.name} on {training.experiment.about}")
     note(_what_is_trained(training))
-    if training.begun:
-        note(training.begun)
+    for remark in (*remarks, training.begun):
+        if remark:
+            note(remark)
     _warn_of_slow_cells(training)
     note(f"run {run.name}, {'resumed' if resumed else 'started'}{_expected(training)}")
     with ExitStack() as listeners:
@@ -176,9 +180,11 @@ def _what_is_trained(training: "Training") -> str:
         return f"feed-forward, hidden {training.config.hidden}: {count:,} parameters, on {training.device}"
     sizes = "-".join(str(size) for size in stack.shape.hidden)
     several = f", {world()} processes" if world() > 1 else ""
-    with suited_products(model, training.config.precision):
+    precision = training.trainer.settings.precision
+    with suited_products(model, precision):
         backend = stack.backend_in_use
-    return f"{stack.cells[0].kind} {sizes}: {count:,} parameters, on {training.device}, {backend} backend{several}"
+    where = f"on {training.device}, {backend} backend, {precision}{several}"
+    return f"{stack.cells[0].kind} {sizes}: {count:,} parameters, {where}"
 
 
 def _warn_of_slow_cells(training: "Training") -> None:
@@ -189,21 +195,23 @@ def _warn_of_slow_cells(training: "Training") -> None:
 
 
 def _expected(training: "Training") -> str:
-    """How long all epochs would take, measured on a few steps that leave no trace."""
+    """How long the training takes, measured on a few steps that leave no trace."""
     from rnncli.training.estimate import seconds_a_step
     from rnncli.training.loop import NotFinite
 
     trainer = training.trainer
+    time_left = max(0.0, training.config.max_time - trainer.progress.seconds)
     if not training.config.epochs:
-        return f": {_duration(max(0.0, training.config.max_time - trainer.progress.seconds))}"
+        return f": {_duration(time_left)}"
     left = trainer.planned_steps - trainer.progress.step
     try:
         seconds = left * seconds_a_step(trainer)
     except NotFinite:
         return f": {left:,} steps"  # the training itself will say at which step
-    if training.config.max_time:
-        seconds = min(seconds, max(0.0, training.config.max_time - trainer.progress.seconds))
-    return f": {left:,} steps, about {_duration(seconds)}"
+    if training.config.max_time and time_left < seconds:
+        return f": at most {_duration(time_left)}, about {round(left * time_left / seconds):,} of {left:,} steps"
+    how = ("at most", "at most") if trainer.may_end_early else ("", "about")
+    return f": {how[0]} {left:,} steps, {how[1]} {_duration(seconds)}".replace(":  ", ": ")
 
 
 def _duration(seconds: float) -> str:

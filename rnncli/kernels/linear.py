@@ -49,9 +49,9 @@ def linear_cross_entropy(
     if len(targets) * len(weight) >= FEWEST and _fits(hidden, weight, bias):
         hidden, targets = _asked(hidden, targets, ignore_index)
         if len(targets):
-            learning = torch.is_grad_enabled()
+            rounded = len(hidden) >= ROUNDED_FROM and may_round(hidden)
             apply: Callable[..., Tensor] = _LinearCrossEntropy.apply
-            return apply(hidden, weight, bias, targets, smoothing, learning)
+            return apply(hidden, weight, bias, targets, smoothing, torch.is_grad_enabled(), rounded)
     scores = F.linear(hidden, weight, bias)
     return F.cross_entropy(scores, targets, ignore_index=ignore_index, reduction="sum", label_smoothing=smoothing)
 
@@ -84,13 +84,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float, learning: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        learning: bool,
+        rounded: bool,
     ) -> Tensor:
         inputs = (hidden, weight, bias)
         wanted = [learning and needed for needed in ctx.needs_input_grad[:3]]
         gradients = [torch.empty_like(each) if want else None for each, want in zip(inputs, wanted, strict=True)]
         dX, dW, db = gradients
-        if len(hidden) >= ROUNDED_FROM and may_round(hidden):
+        if rounded:
             hidden, weight, bias = (each.bfloat16() for each in inputs)
         loss = torch.zeros((), dtype=inputs[0].dtype)
         for part, scores in _scores(hidden, weight, bias):
@@ -113,7 +120,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("the gradients of linear_cross_entropy serve one backward pass: call it again")
         gradients, ctx.gradients = ctx.gradients, None  # let go of them, so that autograd need not copy
-        return *(None if each is None else each.mul_(scale) for each in gradients), None, None, None
+        return *(None if each is None else each.mul_(scale) for each in gradients), None, None, None, None
 
 
 def _fits(*tensors: Tensor) -> bool:

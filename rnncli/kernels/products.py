@@ -30,18 +30,30 @@ def fast_products(precision: str | None = None) -> Iterator[None]:
     """While inside, float32 products on the CPU go to oneDNN where that is as accurate; entering again is harmless.
 
     torch's own choice, MKL, is 2 to 3 times slower on AMD's processors. The switch that leads to oneDNN allows it to
-    round to bfloat16, which it does on processors with AMX alone: there, and wherever a test product comes out
-    rounded, nothing is changed. With precision `bfloat16` rounding is welcome, there and to whoever asks `may_round`;
-    `float32` forbids it, and without one it stays as it is around.
+    round to bfloat16, which it does on processors with AMX: there, and wherever a test product comes out rounded, the
+    switch stays off, whatever the precision. `bfloat16` lets `may_round` say yes to kernels that round their factors
+    themselves, so that all processors round the same products; `float32` forbids it, and without a precision that of
+    the context around holds.
     """
-    rounded = _rounded.get() if precision is None else precision == "bfloat16"
-    token = _rounded.set(rounded)
-    unrounded = None if precision is None else "ieee"
+    token = _rounded.set(_rounded.get() if precision is None else precision == "bfloat16")
+    exact = None if precision is None else "ieee"
     try:
-        with _switched("bf16" if rounded or _onednn_is_exact() else unrounded):
+        with switched("bf16" if _onednn_is_exact() else exact):
             yield
     finally:
         _rounded.reset(token)
+
+
+@contextmanager
+def exact_cudnn() -> Iterator[None]:
+    """While inside, cuDNN's recurrent layers compute in float32; their default, TF32, is good to three digits."""
+    layers: Any = torch.backends.cudnn.rnn
+    before = layers.fp32_precision
+    layers.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        layers.fp32_precision = before
 
 
 @contextmanager
@@ -54,7 +66,7 @@ def small_products() -> Iterator[None]:
     threads, token = torch.get_num_threads(), _rounded.set(False)
     torch.set_num_threads(1)
     try:
-        with _switched("ieee"):
+        with switched("ieee"):
             yield
     finally:
         _rounded.reset(token)
@@ -62,8 +74,11 @@ def small_products() -> Iterator[None]:
 
 
 def may_round(x: Tensor) -> bool:
-    """Whether products with x may be rounded to bfloat16: asked for, and the processor has instructions for it."""
-    return _rounded.get() and x.device.type == "cpu" and x.dtype == torch.float32 and has_bfloat16()
+    """Whether factors of a product with x may be rounded to bfloat16: `fast_products` allows it, the processor has
+    instructions for it, and gradients are recorded, so that validation and use stay exact.
+    """
+    wanted = _rounded.get() and torch.is_grad_enabled()
+    return wanted and x.device.type == "cpu" and x.dtype == torch.float32 and has_bfloat16()
 
 
 @cache
@@ -123,8 +138,8 @@ def _packs(dtype: torch.dtype) -> bool:
 
 
 @contextmanager
-def _switched(value: str | None) -> Iterator[None]:
-    """Set torch's switch while inside; None, or a build without one, leaves it."""
+def switched(value: str | None) -> Iterator[None]:
+    """Set torch's switch for float32 products on the CPU while inside; None, or a build without one, leaves it."""
     if value is None or _SETTINGS is None:
         yield
         return
@@ -142,7 +157,7 @@ def _onednn_is_exact() -> bool:
     if _SETTINGS is None or not torch.backends.mkldnn.is_available():
         return False
     a, b = _probe()
-    with _switched("bf16"):
+    with switched("bf16"):
         found = a @ b
     return _is_close(found, a, b, 1e-6)
 

@@ -141,7 +141,7 @@ def scan(
     if lengths is not None:
         x = blank_padding(x, lengths)
     crowded = x.shape[1] >= CROWD and state[0].shape[1] < NARROW
-    rounded = torch.is_grad_enabled() and may_round(x)
+    rounded = may_round(x)
     kind = {"packed": lengths is not None, "crowded": crowded, "rounded": rounded}
     name, form = _choose(cell, backend, x.device.type, x.dtype, **kind)
     if name == "reference":

@@ -13,7 +13,7 @@ from rnncli.cells import CELLS
 from rnncli.data.corpora import from_stdin
 from rnncli.errors import UsageError
 from rnncli.kernels import BACKENDS
-from rnncli.training.settings import TrainingSettings, check_limits, option
+from rnncli.training.settings import TrainingSettings, check_limits, check_used, option, untuned, with_own_defaults
 
 if TYPE_CHECKING:
     from torch import nn
@@ -149,27 +149,36 @@ def resolve(
 ) -> RecurrentSettings:
     """Put a task's settings together: its defaults, then the preset, then the TOML file, then the flags given.
 
-    Where they name a model to start from, its shape comes first.
+    Where they name a model to start from, its shape replaces the defaults. Defaults tuned for one optimizer or schedule
+    do not serve another, which starts from its own.
 
-    Raises UsageError for a preset, a key or a value that does not exist.
+    Raises UsageError for a preset, a key or a value that does not exist, and for a setting given that changes nothing.
     """
-    asked = {} if file is None else _read_toml(file, task.Config)
-    asked |= flags
-    preset = preset or task.implied_preset(asked)
+    given = ({} if file is None else _read_toml(file, task.Config)) | dict(flags)
+    preset = preset or task.implied_preset(given)
     if preset is not None and preset not in task.presets:
         known = ", ".join(task.presets) or "none"
         raise UsageError(f"{task.name} has no preset {preset!r}: it has {known}")
-    if preset:
-        asked = {**task.presets[preset], **asked}
-    if asked.get("init_from"):
+    values: dict[str, Any] = {each.name: each.default for each in dataclasses.fields(task.Config)}
+    if given.get("init_from"):
         from rnncli.tasks.starting import shape_of
 
-        asked = {**shape_of(task.Config, task.name, asked["init_from"]), **asked}
-    settings = task.Config(**asked)
+        values |= shape_of(task.Config, task.name, given["init_from"])
+    for layer in (task.presets[preset] if preset else {}, given):
+        values = with_own_defaults(values, layer)
+    settings = task.Config(**values)
     check_limits(settings)
+    check_used(settings, given)
     if settings.bptt and not task.Config.truncates:
         raise UsageError(f"{task.name} reads whole sequences: leave --bptt out")
     return settings
+
+
+def departures(task: Task, settings: RecurrentSettings, preset: str | None = None) -> str:
+    """Say where settings leave the optimizer or the schedule that the task, or its preset, is tuned for."""
+    preset = preset or task.implied_preset(dataclasses.asdict(settings))
+    tuned = {each.name: each.default for each in dataclasses.fields(task.Config)}
+    return untuned(settings, {**tuned, **(task.presets[preset] if preset else {})})
 
 
 def plain(settings: Any) -> dict[str, Any]:
@@ -184,6 +193,7 @@ def from_plain(Config: type[Any], values: Mapping[str, Any]) -> Any:
     fields = dataclasses.fields(Config)
     unsaid = {each.name: each.metadata["unsaid"] for each in fields if "unsaid" in each.metadata}
     names = {each.name for each in fields}
+    values = Config.upgrade(values)
     said = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in names}
     return Config(**{**unsaid, **said})
 

@@ -46,6 +46,7 @@ class CharConfig(StartedSettings):
     """Settings of char-lm; the defaults are the best recipe found for three minutes of two cores on a megabyte."""
 
     panel: ClassVar[str] = "Text"
+    fast_precision: ClassVar[Mapping[str, str]] = {"cpu": "bfloat16"}
 
     corpus: tuple[str, ...] = option(
         (), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA)
@@ -67,7 +68,6 @@ class CharConfig(StartedSettings):
     weight_decay: float = retuned(RecurrentSettings, "weight_decay", 0.2)
     schedule: str = retuned(RecurrentSettings, "schedule", "cosine")
     warmup: float = retuned(RecurrentSettings, "warmup", 0.05)
-    precision: str = retuned(RecurrentSettings, "precision", "bfloat16")
 
 
 def settle(config: CharConfig) -> CharConfig:

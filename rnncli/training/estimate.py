@@ -7,28 +7,35 @@ from itertools import islice
 
 import torch
 
+from rnncli.kernels.compiling import COMPILATION
 from rnncli.training.distributed import greatest
 from rnncli.training.loop import Trainer
 from rnncli.training.machine import suited_products
 from rnncli.training.randomness import cuda_devices
 
-STEPS = 20
+WARM_UP, STEPS = 2, 20
 SECONDS = 0.5
 
 
 def seconds_a_step(trainer: Trainer) -> float:
-    """The mean time of a training step, over at most 20 steps or half a second; weights and chance stay as they are."""
+    """The mean seconds of a training step; weights and random generators stay as they are.
+
+    It times 20 steps, or half a second of them, after two that warm up; steps in which kernels are compiled do not
+    count. Where no step is left to time, the last one that did not compile stands for all.
+    """
     with torch.random.fork_rng(cuda_devices()), suited_products(trainer.model, trainer.settings.precision):
         experiment = replace(trainer.experiment, model=copy.deepcopy(trainer.model))
         shadow = Trainer(experiment, trainer.settings)
         shadow.progress.step, shadow.progress.epoch = trainer.progress.step, trainer.progress.epoch
-        batches = iter(experiment.batches(trainer.progress.epoch))
-        for batch in islice(batches, 1):  # the first step pays for what later ones find ready
+        timed: list[float] = []
+        last = 0.0
+        for place, batch in enumerate(islice(experiment.batches(trainer.progress.epoch), WARM_UP + STEPS)):
+            began, compiling = time.perf_counter(), COMPILATION.seconds
             shadow.take_step(batch)
-        began, taken = time.perf_counter(), 0
-        for batch in islice(batches, STEPS):
-            shadow.take_step(batch)
-            taken += 1
-            if greatest(time.perf_counter() - began)[0] > SECONDS:
+            compiling = COMPILATION.seconds - compiling
+            last = time.perf_counter() - began - compiling
+            if place >= WARM_UP and not compiling:
+                timed.append(last)
+            if greatest(sum(timed))[0] > SECONDS:
                 break
-        return (time.perf_counter() - began) / taken if taken else shadow.progress.seconds
+        return sum(timed) / len(timed) if timed else last

@@ -28,6 +28,11 @@ class Outcome(NamedTuple):
 Metrics = dict[str, float]
 
 
+def never_solved(_: Metrics) -> bool:
+    """Of a task in which something is always left to learn."""
+    return False
+
+
 class Batches(Protocol):
     """The batches of an epoch from number `begin` on, the same ones in the same order at every call."""
 
@@ -50,7 +55,7 @@ class Experiment:
     about: str = ""  # what the data is, in one line
     monitor: str = "loss"  # the validation metric that tells the best model
     newest_is_best: bool = False  # nothing is chosen by validation: it is to say how good the method is
-    solved: Callable[[Metrics], bool] = lambda _: False  # nothing is left to learn: stop
+    solved: Callable[[Metrics], bool] = never_solved  # nothing is left to learn: stop
     hopeless: Callable[[Metrics, int], bool] = lambda _, __: False  # begin again with new weights
     begin: Callable[[], str] = lambda: ""  # where a new run's weights come from, if not from chance; says it
     reset: Callable[[], None] = lambda: None  # draws the new weights

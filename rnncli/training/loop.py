@@ -14,11 +14,11 @@ from rnncli.errors import RnnError
 from rnncli.models.stack import States, detach
 from rnncli.training import distributed
 from rnncli.training.averaging import MovingAverage, averaged
-from rnncli.training.experiment import Experiment, Metrics
+from rnncli.training.experiment import Experiment, Metrics, never_solved
 from rnncli.training.metrics import less_is_better
 from rnncli.training.optimizers import make_optimizer, optimizer_tensors, restore_optimizer
 from rnncli.training.randomness import random_state, restore_random_state
-from rnncli.training.schedules import learning_rate
+from rnncli.training.schedules import Position, learning_rate
 from rnncli.training.settings import TrainingSettings
 
 
@@ -108,6 +108,12 @@ class Trainer:
             return self.experiment.batches_per_epoch  # nobody knows yet
         return round(self.progress.step * max(1.0, self.settings.max_time / self.progress.seconds))
 
+    @property
+    def may_end_early(self) -> bool:
+        """Whether the training may end before its planned steps, other than by --max-time."""
+        patient = self.settings.patience and self.settings.schedule != "plateau"
+        return bool(patient) or self.experiment.solved is not never_solved
+
     def events(self) -> Iterator[Event]:
         """Train until there is a reason to stop, yielding every event; `progress.finished` then says the reason."""
         progress = self.progress
@@ -138,7 +144,8 @@ class Trainer:
         count = batch.predictions
         loss, states = self._backward(distributed.share(batch), count)
         value = self._clip(loss)
-        progress.lr = learning_rate(self.settings, progress.step, progress.epoch, self.planned_steps, progress.drops)
+        at = Position(progress.step, progress.epoch, self.planned_steps, progress.drops)
+        progress.lr = learning_rate(self.settings, at)
         for group in self.optimizer.param_groups:
             group["lr"] = progress.lr
         self.whole = False

@@ -1,13 +1,16 @@
 """How a net is worked with on a CPU: by how many threads, by which library's products, and on what memory."""
 
 import ctypes
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import nn
 
-from rnncli.kernels.products import fast_products, small_products
+from rnncli.errors import UsageError
+from rnncli.kernels.products import exact_cudnn, fast_products, has_bfloat16, small_products
+from rnncli.training.settings import TrainingSettings
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Names of what can be set, from malloc.h."""
@@ -16,9 +19,37 @@ SMALL = 100_000
 """Weights; a smaller net is no faster on several threads, and many times slower when other programs want them."""
 
 
-def suited_products(model: nn.Module, precision: str = "float32") -> AbstractContextManager[None]:
+@contextmanager
+def suited_products(model: nn.Module, precision: str = "float32") -> Iterator[None]:
     """While inside, a small net has one thread, and any other all that torch was given and the fastest products."""
-    return small_products() if multiplied_weights(model) < SMALL else fast_products(precision)
+    with exact_cudnn(), small_products() if is_small(model) else fast_products(precision):
+        yield
+
+
+def is_small(model: nn.Module) -> bool:
+    """Whether a net is worked with by one thread, and never in a reduced precision."""
+    return multiplied_weights(model) < SMALL
+
+
+def pick_precision(settings: TrainingSettings, device: str, model: nn.Module, *, given: bool) -> str:
+    """The precision to train a net in: that of the settings, or for `auto` the fastest that keeps the task's loss.
+
+    A reduced one that would change nothing here is float32; where the user has given it, that raises UsageError.
+    """
+    auto = settings.precision == "auto"
+    wanted = settings.fast_precision.get(device, "float32") if auto else settings.precision
+    if wanted == "float32":
+        return wanted
+    reason = ""
+    if device != "cpu":
+        reason = f"it is not for {device} yet"
+    elif not has_bfloat16():
+        reason = "this processor has no instructions for it"
+    elif is_small(model):
+        reason = f"a net of {multiplied_weights(model):,} weights is no faster by it"
+    if reason and given and not auto:
+        raise UsageError(f"--precision {wanted}: {reason}; leave --precision out")
+    return "float32" if reason else wanted
 
 
 def keep_freed_memory() -> None:

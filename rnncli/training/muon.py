@@ -18,6 +18,7 @@ STEPS = 5
 """Times that the polynomial is applied."""
 
 MOMENTUM = 0.95
+"""Of the matrices, where nothing else is given."""
 
 DECAY = 0.95
 """Of NorMuon's mean squares."""
@@ -29,9 +30,14 @@ RMS = 0.2
 class Muon(torch.optim.AdamW):
     """Groups that say `orthogonal` step along their orthogonalised momentum, the others as AdamW.
 
-    M = mu M + (1 - mu) G;  W = W - lr (RMS sqrt(max(R, C)) orthogonal(mu M + (1 - mu) G) + weight_decay W), mu 0.95
-    (Jordan et al. 2024, kellerjordan.github.io/posts/muon; the size of a step as Liu et al. 2025, arXiv:2502.16982).
+    M = mu M + (1 - mu) G;  W = W - lr (RMS sqrt(max(R, C)) orthogonal(mu M + (1 - mu) G) + weight_decay W), with mu
+    the `momentum` (Jordan et al. 2024, kellerjordan.github.io/posts/muon; the size of a step as Liu et al. 2025,
+    arXiv:2502.16982).
     """
+
+    def __init__(self, groups: Any, lr: float, *, momentum: float = MOMENTUM, **adamw: Any) -> None:
+        super().__init__(groups, lr, **adamw)
+        self.momentum = momentum
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -50,8 +56,8 @@ class Muon(torch.optim.AdamW):
         if not state:  # AdamW looks for a step in every state when it is loaded
             state.update(momentum=torch.zeros_like(parameter), step=torch.zeros(()))
         momentum = state["momentum"]
-        momentum.lerp_(gradient, 1 - MOMENTUM)
-        update = self._even(orthogonal(gradient.lerp(momentum, MOMENTUM)), state)
+        momentum.lerp_(gradient, 1 - self.momentum)
+        update = self._even(orthogonal(gradient.lerp(momentum, self.momentum)), state)
         parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * RMS)
 
     def _even(self, turned: Tensor, state: dict[str, Any]) -> Tensor:

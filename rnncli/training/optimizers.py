@@ -1,51 +1,127 @@
-"""Optimizers by name, and their state as named tensors and plain values."""
+"""Optimizers by name: how each is built, the settings it uses; and their state as named tensors."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor, nn
-
-from rnncli.cells.base import Cell
-from rnncli.training.muon import Muon, NorMuon
-from rnncli.training.settings import TrainingSettings
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
 
 
-def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Build the optimizer that the settings name, over the parameters that are learned; only matrices decay.
+class Rates(Protocol):
+    """The settings that the table's optimizers use."""
 
-    Muon and NorMuon turn the matrices of the cells.
-    """
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    turned: set[int] = set()
-    if settings.optimizer in ("muon", "normuon"):
-        cells = [module for module in model.modules() if isinstance(module, Cell)]
-        turned = {id(each) for cell in cells for each in cell.parameters() if each.dim() > 1}
-    first, matrices, others = (
-        [each for each in learned if (id(each) in turned, each.dim() > 1) == kind]
-        for kind in ((True, True), (False, True), (False, False))
+    @property
+    def optimizer(self) -> str: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def momentum(self) -> float: ...
+    @property
+    def beta1(self) -> float: ...
+    @property
+    def beta2(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+
+Groups = list[dict[str, Any]]
+"""Parameters as torch's optimizers take them: each group with the weight decay of its own."""
+
+
+@dataclass(frozen=True)
+class OptimizerKind:
+    """An optimizer: how it is built over groups of parameters, and the settings it uses, with its own defaults."""
+
+    build: Callable[[Groups, Rates], "Optimizer"]
+    settings: Mapping[str, float]
+    orthogonal: bool = False  # whether it steps the cells' matrices along orthogonalised momentum
+
+
+def make_optimizer(model: "nn.Module", settings: Rates) -> "Optimizer":
+    """Build the optimizer that the settings name over the trainable parameters; only matrices decay."""
+    from rnncli.cells.base import Cell
+
+    kind = OPTIMIZERS[settings.optimizer]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    cells = [module for module in model.modules() if isinstance(module, Cell)] if kind.orthogonal else []
+    of_cells = {id(each) for cell in cells for each in cell.parameters() if each.dim() > 1}
+    orthogonal, matrices, vectors = (
+        [each for each in trainable if (id(each) in of_cells, each.dim() > 1) == place]
+        for place in ((True, True), (False, True), (False, False))
     )
-    groups: list[dict[str, Any]] = [
-        {"params": first, "weight_decay": settings.weight_decay, "orthogonal": True},
+    groups: Groups = [
+        {"params": orthogonal, "weight_decay": settings.weight_decay, "orthogonal": True},
         {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": vectors, "weight_decay": 0.0},
     ]
-    groups = [group for group in groups if group["params"]]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, settings.lr, momentum=settings.momentum)
-    if settings.optimizer == "rmsprop":
-        return torch.optim.RMSprop(groups, settings.lr, momentum=settings.momentum)
-    kind: Any = _KINDS[settings.optimizer]
-    betas = (settings.momentum, settings.beta2)
-    made: torch.optim.Optimizer = kind(groups, settings.lr, betas=betas, fused=learned[0].device.type != "mps")
-    return made
+    return kind.build([group for group in groups if group["params"]], settings)
 
 
-_KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon, "normuon": NorMuon}
+def _sgd(groups: Groups, settings: Rates) -> "Optimizer":
+    from torch.optim import SGD
+
+    return SGD(groups, settings.lr, momentum=settings.momentum)
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _rmsprop(groups: Groups, settings: Rates) -> "Optimizer":
+    from torch.optim import RMSprop
+
+    return RMSprop(groups, settings.lr, momentum=settings.momentum)
+
+
+def _adam(groups: Groups, settings: Rates) -> "Optimizer":
+    from torch.optim import Adam
+
+    return Adam(groups, settings.lr, **_betas(groups, settings))
+
+
+def _adamw(groups: Groups, settings: Rates) -> "Optimizer":
+    from torch.optim import AdamW
+
+    return AdamW(groups, settings.lr, **_betas(groups, settings))
+
+
+def _muon(groups: Groups, settings: Rates) -> "Optimizer":
+    from rnncli.training.muon import Muon
+
+    return Muon(groups, settings.lr, momentum=settings.momentum, **_betas(groups, settings))
+
+
+def _normuon(groups: Groups, settings: Rates) -> "Optimizer":
+    from rnncli.training.muon import NorMuon
+
+    return NorMuon(groups, settings.lr, momentum=settings.momentum, **_betas(groups, settings))
+
+
+def _betas(groups: Groups, settings: Rates) -> dict[str, Any]:
+    """The arguments of Adam's family; torch has no fused kernel of it for Apple's GPUs."""
+    device = groups[0]["params"][0].device.type
+    return {"betas": (settings.beta1, settings.beta2), "fused": device != "mps"}
+
+
+_ADAM = {"beta1": 0.9, "beta2": 0.999}
+_MUON = {"lr": 1e-2, "momentum": 0.95, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.1}
+
+OPTIMIZERS: Mapping[str, OptimizerKind] = {
+    "sgd": OptimizerKind(_sgd, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}),
+    "rmsprop": OptimizerKind(_rmsprop, {"lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0}),
+    "adam": OptimizerKind(_adam, {"lr": 1e-3, **_ADAM, "weight_decay": 0.0}),
+    "adamw": OptimizerKind(_adamw, {"lr": 1e-3, **_ADAM, "weight_decay": 0.01}),
+    "muon": OptimizerKind(_muon, _MUON, orthogonal=True),
+    "normuon": OptimizerKind(_normuon, _MUON, orthogonal=True),
+}
+"""A default that a task or preset tuned belongs to the optimizer it was tuned for; any other starts from these.
+
+SGD, RMSprop and Adam add weight decay to the gradient (L2); AdamW and both Muons shrink the weights by it.
+"""
+
+
+def optimizer_tensors(optimizer: "Optimizer") -> "dict[str, Tensor]":
     """The optimizer's running averages, as `<parameter>.<name>` -> tensor."""
+    from torch import Tensor
+
     state = optimizer.state_dict()["state"]
     return {
         f"{place}.{name}": value
@@ -55,7 +131,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def restore_optimizer(optimizer: "Optimizer", tensors: "Mapping[str, Tensor]") -> None:
     """Put back what `optimizer_tensors` gave; the groups' settings stay those it was built with."""
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():

@@ -1,25 +1,59 @@
-"""Learning-rate schedules: pure functions of where a run stands, so that a resumed run needs no state of theirs."""
+"""Learning-rate schedules by name: pure functions of where a run stands, so a resumed run restores nothing for them."""
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
-from rnncli.training.settings import TrainingSettings
+
+class Pace(Protocol):
+    """The settings that the table's schedules use."""
+
+    @property
+    def schedule(self) -> str: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def decay(self) -> float: ...
+    @property
+    def warmup(self) -> float: ...
 
 
-def learning_rate(settings: TrainingSettings, step: int, epoch: int, steps: int, drops: int) -> float:
-    """The learning rate of one step.
+class Position(NamedTuple):
+    """Where a run stands."""
 
-    step counts from 0 and epoch from 0; steps is the planned number of steps; drops, how often a plateau was met.
-    constant: lr. exponential: lr decay^epoch. plateau: lr decay^drops. cosine: linear warm-up over the first share
-    `warmup` of the steps, then half a cosine down to 1 % of lr (Loshchilov and Hutter 2017, arXiv:1608.03983).
-    """
-    if settings.schedule == "exponential":
-        return settings.lr * settings.decay**epoch
-    if settings.schedule == "plateau":
-        return settings.lr * settings.decay**drops
-    if settings.schedule == "cosine":
-        warm = settings.warmup * steps
-        if step < warm:
-            return settings.lr * (step + 1) / (warm + 1)
-        done = min(1.0, (step - warm) / max(1.0, steps - warm))
-        return settings.lr * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * done)))
-    return settings.lr
+    step: int  # from 0
+    epoch: int  # from 0
+    steps: int  # planned in all
+    drops: int = 0  # times that a plateau was reached
+
+
+@dataclass(frozen=True)
+class ScheduleKind:
+    """A schedule: the factor of the learning rate at a position, and the settings it uses, with its own defaults."""
+
+    factor: Callable[[Pace, Position], float]
+    settings: Mapping[str, float]
+
+
+def learning_rate(settings: Pace, at: Position) -> float:
+    """The learning rate of one step."""
+    return settings.lr * SCHEDULES[settings.schedule].factor(settings, at)
+
+
+def _cosine(settings: Pace, at: Position) -> float:
+    """Linear warm-up, then half a cosine down to 1 % (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
+    warm = settings.warmup * at.steps
+    if at.step < warm:
+        return (at.step + 1) / (warm + 1)
+    done = min(1.0, (at.step - warm) / max(1.0, at.steps - warm))
+    return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+SCHEDULES: Mapping[str, ScheduleKind] = {
+    "constant": ScheduleKind(lambda _, __: 1.0, {}),
+    "exponential": ScheduleKind(lambda settings, at: settings.decay**at.epoch, {"decay": 0.95}),
+    "cosine": ScheduleKind(_cosine, {"warmup": 0.05}),
+    "plateau": ScheduleKind(lambda settings, at: settings.decay**at.drops, {"decay": 0.5}),
+}
+"""Defaults as for optimizers: a schedule that was not the tuned one starts from its own."""

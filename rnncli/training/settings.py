@@ -2,14 +2,15 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rnncli.errors import UsageError
 from rnncli.kernels import PRECISIONS
+from rnncli.training.optimizers import OPTIMIZERS
+from rnncli.training.schedules import SCHEDULES
 
-OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "muon", "normuon")
-SCHEDULES = ("constant", "exponential", "cosine", "plateau")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -35,20 +36,22 @@ class TrainingSettings:
     """How to train: steps, optimizer, schedule, limits, and where."""
 
     panel: ClassVar[str] = "Training"
+    fast_precision: ClassVar[Mapping[str, str]] = {}  # by device: what `--precision auto` takes; elsewhere float32
 
     epochs: int = option(
         10, "Passes over the training data; 0: as many as --max-time allows.", least=0, most=10**9, resumable=True
     )
     batch_size: int = option(32, "Sequences a step.", least=1, most=2**31)
-    optimizer: str = option("adamw", "What turns gradients into steps.", choices=OPTIMIZERS)
+    optimizer: str = option("adamw", "Optimizer.", choices=tuple(OPTIMIZERS))
     lr: float = option(1e-3, "Learning rate.", above=0)
-    momentum: float = option(0.9, "Momentum of SGD and RMSprop; first beta of Adam.", least=0, below=1)
-    beta2: float = option(0.999, "Second beta of Adam.", least=0, below=1)
-    weight_decay: float = option(0.0, "Weight decay.", least=0)
+    momentum: float = option(0.9, "Momentum of SGD, RMSprop and Muon's matrices.", least=0, below=1)
+    beta1: float = option(0.9, "First beta of Adam, AdamW and Muon's other parameters.", least=0, below=1)
+    beta2: float = option(0.999, "Second beta of the same.", least=0, below=1)
+    weight_decay: float = option(0.0, "Weight decay; SGD, RMSprop and Adam add it to the gradient (L2).", least=0)
     average: float = option(
         0.0, "Decay of a moving average of the weights, which is then validated and kept; 0: none.", least=0, below=1
     )
-    schedule: str = option("constant", "How the learning rate moves.", choices=SCHEDULES)
+    schedule: str = option("constant", "How the learning rate moves.", choices=tuple(SCHEDULES))
     decay: float = option(0.9999, "exponential: factor an epoch; plateau: factor a drop.", above=0, most=1)
     warmup: float = option(0.0, "cosine: share of the steps that warm up.", least=0, most=1)
     clip: float = option(1.0, "Greatest norm of the gradient; 0: no clipping.", least=0)
@@ -61,9 +64,69 @@ class TrainingSettings:
     save_every: float = option(60.0, "Seconds between saves.", least=0, resumable=True)
     seed: int = option(0, "Seed of everything random.", least=0, most=2**63 - 1)
     precision: str = option(
-        "float32", "What products of a large net may round to, on a CPU", choices=PRECISIONS, resumable=True
+        "auto",
+        "What the products of a large net round their factors to; auto: the fastest that keeps the task's loss.",
+        choices=PRECISIONS,
+        resumable=True,
+        unsaid="float32",
     )
     device: str = option("auto", "Where to train.", choices=DEVICES, resumable=True)
+
+    @classmethod
+    def upgrade(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings from a checkpoint in this version's terms.
+
+        Before there was `beta1`, `momentum` was the first beta as well, and Muon's matrices had one of their own.
+        """
+        if "beta1" in stored or "momentum" not in stored:
+            return dict(stored)
+        kind = OPTIMIZERS.get(stored.get("optimizer", ""))
+        fixed = {"momentum": kind.settings["momentum"]} if kind and kind.orthogonal else {}
+        return {**stored, "beta1": stored["momentum"], **fixed}
+
+
+KINDS: Mapping[str, Mapping[str, Any]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+"""The settings that name a kind, with the table of what each kind uses."""
+
+
+def with_own_defaults(values: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay settings over others; an optimizer or a schedule that was another one before brings its own defaults."""
+    changed = dict(values)
+    for setting, kinds in KINDS.items():
+        kind = kinds.get(layer.get(setting, values[setting]))
+        if kind and kind is not kinds[values[setting]]:
+            changed |= kind.settings
+    return changed | dict(layer)
+
+
+def check_used(settings: TrainingSettings, given: Iterable[str]) -> None:
+    """Raise UsageError for a setting that was given, and that the optimizer or the schedule makes no use of."""
+    for setting, kinds in KINDS.items():
+        name = getattr(settings, setting)
+        dependent = {each for kind in kinds.values() for each in kind.settings}
+        unused = next((each for each in given if each in dependent - set(kinds[name].settings)), None)
+        if unused:
+            used = ", ".join(map(flag_of, kinds[name].settings))
+            which = f", which uses {used}" if used else ""
+            flag = flag_of(unused)
+            raise UsageError(f"{flag} changes nothing with --{setting} {name}{which}: leave {flag} out")
+
+
+def untuned(settings: TrainingSettings, tuned: Mapping[str, Any]) -> str:
+    """Say which optimizer or schedule is not the tuned one, and the values it has; empty where both are."""
+    said = []
+    for setting, kinds in KINDS.items():
+        name = getattr(settings, setting)
+        if name != tuned[setting]:
+            values = ", ".join(f"{flag_of(each)} {getattr(settings, each):g}" for each in kinds[name].settings)
+            told = f" with {values}" if values else ""
+            said.append(f"{setting} {name}{told}: the task's own defaults are for {tuned[setting]}")
+    return "; ".join(said)
+
+
+def flag_of(name: str) -> str:
+    """The flag of a setting."""
+    return "--" + name.replace("_", "-")
 
 
 def check_limits(settings: Any) -> None:
@@ -74,7 +137,7 @@ def check_limits(settings: Any) -> None:
         raise UsageError("--epochs 0 trains until --max-time is over: give it")
     for field in dataclasses.fields(settings):
         value, limits = getattr(settings, field.name), field.metadata
-        flag = "--" + field.name.replace("_", "-")
+        flag = flag_of(field.name)
         if value is None:
             continue
         if isinstance(value, float) and not math.isfinite(value):

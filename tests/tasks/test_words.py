@@ -11,7 +11,6 @@ from rnncli.analysis.vectors import default_layer, of_model
 from rnncli.api import Training, load
 from rnncli.data.vectors import WordVectors, write_vectors
 from rnncli.errors import UsageError
-from rnncli.kernels import products
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import resolve
 from rnncli.training.experiment import Experiment
@@ -123,16 +122,3 @@ def test_what_an_adaptive_softmax_cannot_do_is_said_at_once(home: Path) -> None:
         start("mine", softmax="adaptive", label_smoothing=0.0)
     with pytest.raises(UsageError, match=r"--softmax sampled .* add --label-smoothing 0$"):
         start("mine", softmax="sampled")
-
-
-def test_bfloat16_is_for_processors_that_have_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "has_bfloat16", lambda: False)
-    with pytest.raises(UsageError, match="--precision bfloat16: this processor has no instructions for it"):
-        start("mine", precision="bfloat16")
-    monkeypatch.setattr(products, "has_bfloat16", lambda: True)
-    training = start("mine", precision="bfloat16")
-    training.train(lambda _: None, pytest.fail)
-    assert load(training.run.folder / "last.safetensors").config.precision == "bfloat16"
-    resumed, _ = Training.resume(training.run, {"precision": "float32", "epochs": 2})
-    resumed.train(lambda _: None, pytest.fail)
-    assert (resumed.trainer.progress.epoch, resumed.config.precision) == (2, "float32")

@@ -9,13 +9,31 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit, types
+from numba.core import event
 from numba.extending import overload
 
+from rnncli.kernels.compiling import COMPILATION
 from rnncli.kernels.fused import ACTIVATIONS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 TANH, SIGMOID = ACTIVATIONS.index("tanh"), ACTIVATIONS.index("sigmoid")
+
+
+class _Listener(event.Listener):
+    """Passes on that numba compiles, which it does not where it finds the code in its cache."""
+
+    def on_start(self, event: Any) -> None:
+        del event
+        COMPILATION.begin()
+
+    def on_end(self, event: Any) -> None:
+        del event
+        COMPILATION.end()
+
+
+_register: Callable[..., None] = event.register
+_register("numba:compile", _Listener())
 
 
 def compiled(function: Function) -> Function:

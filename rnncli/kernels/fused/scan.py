@@ -76,8 +76,7 @@ def unroll(form: FusedForm, x: Tensor, state: StateT, lengths: Tensor | None) ->
     ends = _equal_ends(B, T) if lengths is None else lengths.to(torch.int64).contiguous().numpy()
     weight_x, bias, *weights = form.weights
     apply: Any = FusedScan.apply
-    rounded = may_round(x) and torch.is_grad_enabled()  # what does not learn, such as validation, stays exact
-    steps = Steps(T, ends, ACTIVATIONS.index(form.activation), rounded)
+    steps = Steps(T, ends, ACTIVATIONS.index(form.activation), may_round(x))
     outputs, *last = apply(form.kernel, steps, x, weight_x, bias, *state, *weights)
     return outputs, type(state)(*last)
 

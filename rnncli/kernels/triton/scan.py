@@ -67,7 +67,8 @@ def padded(M: int) -> int:
 
 def precision() -> str:
     """How float32 is multiplied: by three tensor-core products, or one where torch is told that TF32 will do."""
-    return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    allowed: str = torch.backends.cuda.matmul.fp32_precision
+    return "tf32" if allowed == "tf32" else "tf32x3"
 
 
 def shared_memory(device: torch.device) -> int:

@@ -1,0 +1,32 @@
+"""Compilation of kernels, which a machine does once: whom to tell that it begins, and the seconds it took so far."""
+
+import time
+from collections.abc import Callable
+
+
+class Compilation:
+    """The compilations of this process; those inside of another one belong to it."""
+
+    def __init__(self) -> None:
+        self.announce: Callable[[], None] = lambda: None  # called once, when the first one begins
+        self.seconds = 0.0
+        self._announced = False
+        self._depth = 0
+
+    def begin(self) -> None:
+        """Note that a compilation begins."""
+        if not self._announced:
+            self._announced = True
+            self.announce()
+        if not self._depth:
+            self._began = time.perf_counter()
+        self._depth += 1
+
+    def end(self) -> None:
+        """Note that the innermost compilation is over."""
+        self._depth -= 1
+        if not self._depth:
+            self.seconds += time.perf_counter() - self._began
+
+
+COMPILATION = Compilation()

@@ -1,0 +1,112 @@
+"""The table of optimizers and schedules: what each is built with, whose defaults hold, and what changes nothing."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from rnncli.errors import UsageError
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import departures, from_plain, plain, resolve
+from rnncli.training.muon import Muon, NorMuon
+from rnncli.training.optimizers import OPTIMIZERS, make_optimizer
+from rnncli.training.schedules import SCHEDULES
+from rnncli.training.settings import TrainingSettings
+
+CLASSES = {
+    "sgd": torch.optim.SGD,
+    "rmsprop": torch.optim.RMSprop,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "muon": Muon,
+    "normuon": NorMuon,
+}
+GIVEN = {"lr": 0.5, "momentum": 0.25, "beta1": 0.125, "beta2": 0.75, "weight_decay": 0.0625}
+OTHERS = {"lr": 0.25, "momentum": 0.5, "beta1": 0.625, "beta2": 0.5, "weight_decay": 0.5, "warmup": 0.3, "decay": 0.7}
+
+
+def in_use(optimizer: Any) -> dict[str, float]:
+    """What torch's optimizer holds of the settings, under their names here."""
+    group = optimizer.param_groups[0]
+    beta1, beta2 = group.get("betas", (None, None))
+    momentum = getattr(optimizer, "momentum", group.get("momentum"))
+    values = {**{name: group[name] for name in ("lr", "weight_decay")}, "beta1": beta1, "beta2": beta2}
+    return {name: value for name, value in {**values, "momentum": momentum}.items() if value is not None}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_each_uses_the_settings_it_names_and_no_others(name: str) -> None:
+    optimizer = make_optimizer(torch.nn.Linear(2, 2), TrainingSettings(optimizer=name, **GIVEN))
+    assert type(optimizer) is CLASSES[name]
+    assert in_use(optimizer) == {each: GIVEN[each] for each in OPTIMIZERS[name].settings}
+
+
+def test_every_schedule_uses_the_settings_it_names_and_no_others() -> None:
+    from rnncli.training.schedules import Position, learning_rate
+
+    for name, kind in SCHEDULES.items():
+        rates = {}
+        for decay, warmup in ((0.5, 0.5), (0.25, 0.5), (0.5, 0.25)):
+            settings = TrainingSettings(schedule=name, decay=decay, warmup=warmup)
+            rates[decay, warmup] = [learning_rate(settings, Position(step, step, 9, step)) for step in range(9)]
+        uses = {"decay": rates[0.5, 0.5] != rates[0.25, 0.5], "warmup": rates[0.5, 0.5] != rates[0.5, 0.25]}
+        assert {each for each, used in uses.items() if used} == set(kind.settings)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_defaults_belong_to_what_they_were_tuned_for(task: Any) -> None:
+    for preset in (None, *task.presets):
+        tuned = resolve(task, {}, preset)
+        assert departures(task, tuned, preset) == ""
+        for name, kind in OPTIMIZERS.items():
+            found = resolve(task, {"optimizer": name}, preset)
+            if name == tuned.optimizer:
+                assert found == tuned
+            else:
+                assert {each: getattr(found, each) for each in kind.settings} == kind.settings
+                assert f"optimizer {name} with --lr {kind.settings['lr']:g}" in departures(task, found, preset)
+
+
+def test_settings_that_are_given_hold_for_any_optimizer() -> None:
+    found = resolve(TASKS["char-lm"], {"optimizer": "adam", "weight_decay": 0.125, "schedule": "exponential"})
+    assert (found.weight_decay, found.lr, found.beta2, found.decay) == (0.125, 1e-3, 0.999, 0.95)
+    assert departures(TASKS["char-lm"], found) == (
+        "optimizer adam with --lr 0.001, --beta1 0.9, --beta2 0.999, --weight-decay 0.125: "
+        "the task's own defaults are for normuon; "
+        "schedule exponential with --decay 0.95: the task's own defaults are for cosine"
+    )
+
+
+@pytest.mark.parametrize("name", [*OPTIMIZERS, *SCHEDULES])
+def test_a_setting_that_changes_nothing_is_refused(name: str) -> None:
+    setting, kinds = ("optimizer", OPTIMIZERS) if name in OPTIMIZERS else ("schedule", SCHEDULES)
+    known = {each for kind in kinds.values() for each in kind.settings}
+    patience = {"patience": 1} if name == "plateau" else {}
+    for each in known:
+        given = {setting: name, each: OTHERS[each], **patience}
+        if each in kinds[name].settings:
+            assert getattr(resolve(TASKS["tag"], given), each) == OTHERS[each]
+        else:
+            flag = "--" + each.replace("_", "-")
+            with pytest.raises(
+                UsageError, match=rf"^{flag} changes nothing with --{setting} {name}.*: leave {flag} out$"
+            ):
+                resolve(TASKS["tag"], given)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_presets_name_nothing_that_changes_nothing(task: Any) -> None:
+    for preset, values in task.presets.items():
+        if preset != "book":  # which says what the book says
+            resolve(task, values)
+
+
+def test_old_checkpoints_keep_their_betas() -> None:
+    """Until there was beta1, momentum was the first beta as well, and Muon's matrices had 0.95 whatever was given."""
+    for optimizer, momentum in (("muon", 0.95), ("adam", 0.8), ("sgd", 0.8)):
+        stored = plain(TrainingSettings(optimizer=optimizer, momentum=0.8))
+        del stored["beta1"]
+        found = from_plain(TrainingSettings, stored)
+        assert (found.momentum, found.beta1) == (momentum, 0.8)
+    stored = plain(TrainingSettings(optimizer="muon", momentum=0.8, beta1=0.5))
+    assert from_plain(TrainingSettings, stored) == TrainingSettings(optimizer="muon", momentum=0.8, beta1=0.5)

@@ -1,0 +1,131 @@
+"""What does not learn is exact to float32 on every processor, those included whose fast products round."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rnncli.api import Training, load, pick_device
+from rnncli.cells import make_cell
+from rnncli.data import dates
+from rnncli.data.corpora import CORPORA
+from rnncli.data.sources import Generated
+from rnncli.errors import UsageError
+from rnncli.kernels import products
+from rnncli.kernels.fused import scan, steps
+from rnncli.kernels.scan import choose_backend
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import resolve
+from rnncli.training import machine
+from rnncli.training.machine import pick_precision
+
+MATMULS = {torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm, torch.ops.aten.baddbmm}
+EXACT = {"none", "ieee"}
+
+
+class RoundingProcessor(TorchDispatchMode):
+    """Stands in for a processor with AMX: float32 products round their factors wherever torch's switch allows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.switches: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket in MATMULS and args[-1].dtype == torch.float32:
+            switch = torch.backends.mkldnn.matmul.fp32_precision
+            self.switches.append(switch)
+            if switch not in EXACT:
+                args = (*args[:-2], *(each.bfloat16().float() for each in args[-2:]))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def processor(monkeypatch: pytest.MonkeyPatch) -> RoundingProcessor:
+    """Any net counts as large there, and every product as worth rounding."""
+    monkeypatch.setitem(CORPORA, "dates", Generated("dates", "some days", lambda: dates.write(lines=400)))
+    monkeypatch.setattr(products, "_onednn_is_exact", lambda: False)
+    for module in (products, machine):
+        monkeypatch.setattr(module, "has_bfloat16", lambda: True)
+    for module in (products, steps):
+        monkeypatch.setattr(module, "ROUNDED", 0)
+    monkeypatch.setattr(scan, "SMALL", 0)
+    monkeypatch.setattr(machine, "SMALL", 0)
+    return RoundingProcessor()
+
+
+def test_the_stand_in_rounds_where_the_switch_allows_it(processor: RoundingProcessor) -> None:
+    a, b = torch.rand(3, 4), torch.rand(4, 5)
+    with processor, products.switched("bf16"):
+        rounded = a @ b
+    assert processor.switches == ["bf16"]
+    assert 1e-5 < (rounded - a @ b).norm() < 1e-1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_validation_is_exact_where_training_rounds(task: str, home: Path, processor: RoundingProcessor) -> None:
+    flags: dict[str, Any] = {"hidden": "24", "max_time": 1e-6, "precision": "bfloat16"}
+    if task == "poetry-classify":
+        flags |= {"folds": 0, "ensemble": 1}
+    with processor:
+        training = Training.start(task, resolve(TASKS[task], flags), "mine")
+        assert training.trainer.settings.precision == "bfloat16"
+        training.train(lambda _: None, pytest.fail)
+    assert processor.switches
+    assert set(processor.switches) <= EXACT
+    trained = load(training.run.folder / "last.safetensors")
+    evaluate = TASKS[task].evaluate
+    validated = {"split": "validation"} if hasattr(evaluate.Options, "split") else {}
+    loss = training.trainer.progress.history[-1]["loss"]
+    assert evaluate.run(trained, evaluate.Options(**validated))["loss"] == pytest.approx(loss, rel=1e-6)
+
+
+PRESETS = [(task, preset) for task in TASKS for preset in (None, *TASKS[task].presets)]
+
+
+@pytest.mark.parametrize(("task", "preset"), PRESETS)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_no_default_and_no_preset_is_refused(
+    task: str, preset: str | None, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither on a pretended CUDA device, nor on a processor without bfloat16."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
+    config = resolve(TASKS[task], {}, preset)
+    assert pick_device(config.device) == device
+    large = torch.nn.Linear(1000, 1000)
+    assert pick_precision(config, device, large, given=True) == "float32"
+    cell: Any = make_cell(config.cell, 8, config.sizes[0], activation=config.activation)
+    assert choose_backend(cell, config.backend, device) in ("fused", "library", "reference")
+
+
+def test_bfloat16_is_refused_where_it_was_given_and_cannot_be(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run may have moved to such a processor: it learns in float32 there, unless it is given again."""
+
+    def start(name: str) -> Training:
+        flags = {"hidden": "4", "epochs": 1, "corpus": ("hillside",), "precision": "bfloat16"}
+        return Training.start("poetry-lm", resolve(TASKS["poetry-lm"], flags), name)
+
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
+    training = start("mine")
+    assert training.trainer.settings.precision == "bfloat16"
+    training.train(lambda _: None, pytest.fail)
+    assert load(training.run.folder / "last.safetensors").config.precision == "bfloat16"
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
+    with pytest.raises(UsageError, match=r"^--precision bfloat16: this processor has no instructions for it"):
+        start("again")
+    with pytest.raises(UsageError, match=r"^--precision bfloat16: this processor has no instructions for it"):
+        Training.resume(training.run, {"precision": "bfloat16", "epochs": 2})
+    resumed, _ = Training.resume(training.run, {"epochs": 2})
+    assert (resumed.config.precision, resumed.trainer.settings.precision) == ("bfloat16", "float32")
+
+
+@pytest.mark.parametrize(("has", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_the_fastest_that_the_task_allows(has: bool, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: has)
+    large, small = torch.nn.Linear(1000, 1000), torch.nn.Linear(4, 4)
+    char, poetry = resolve(TASKS["char-lm"], {}), resolve(TASKS["poetry-lm"], {})
+    assert pick_precision(char, "cpu", large, given=True) == precision
+    assert pick_precision(char, "cpu", small, given=True) == "float32"
+    assert pick_precision(poetry, "cpu", large, given=True) == "float32"
