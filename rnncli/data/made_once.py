@@ -2,16 +2,13 @@
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from rnncli.errors import RnnError
-from rnncli.files import lock_folder, sync_folder
-
-WAIT = 0.5
-"""Seconds between two looks at whether another process has made it."""
+from rnncli.files import locked, sync_folder
+from rnncli.launch import LAUNCHED
 
 Found = TypeVar("Found")
 
@@ -23,38 +20,20 @@ def made_once(folder: Path, open_it: Callable[[Path], Found | None], make: Calla
     several processes one makes it, and the others wait. Raises RnnError where the disk is full or forbids it, and
     whatever `make` raises.
     """
-    part = folder.with_name(f"{folder.name}.part")
+    # Those that torchrun started together wait for each other silently.
+    busy = "" if LAUNCHED in os.environ else f"waiting for another process, which is preparing {folder}"
     while (found := open_it(folder)) is None:
-        try:
-            part.mkdir(parents=True, exist_ok=True)
-            handle = lock_folder(part, "held")
-        except OSError as error:
-            raise _no_room(part, error) from None
-        except RnnError:
-            time.sleep(WAIT)
-            continue
-        try:
-            if _is_still(part, handle):  # else the one who had it has renamed it meanwhile, and is done
-                _fill(part, folder, open_it, make)
-        finally:
-            if handle is not None:
-                os.close(handle)
+        with locked(folder, busy, wait=True):
+            if open_it(folder) is None:
+                _fill(folder, make)
     return found
 
 
-def _is_still(part: Path, handle: int | None) -> bool:
-    """Whether the folder that is locked by a handle is the one that has the name; true where there are no locks."""
+def _fill(folder: Path, make: Callable[[Path], None]) -> None:
+    part = folder.with_name(f"{folder.name}.part")
     try:
-        return handle is None or os.path.samestat(os.fstat(handle), part.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _fill(part: Path, folder: Path, open_it: Callable[[Path], Found | None], make: Callable[[Path], None]) -> None:
-    """Make what is to be in a folder, unless another process had made it just before this one could lock its place."""
-    try:
-        if open_it(folder) is not None:
-            return
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+        part.mkdir(parents=True)
         make(part)
         shutil.rmtree(folder, ignore_errors=True)  # one that is damaged
         part.rename(folder)

@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import itertools
-import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from rnncli.errors import RnnError, UsageError
-from rnncli.files import lock_folder, write_file
+from rnncli.files import is_locked, locked, write_file
 from rnncli.home import checkpoints_dir
 from rnncli.records import json_line
 from rnncli.training import checkpoint
@@ -69,26 +68,17 @@ class Run:
     @property
     def is_trained(self) -> bool:
         """Whether some process is training it right now."""
-        try:
-            handle = _lock(self.folder)
-        except RnnError:
-            return True
-        if handle is not None:
-            os.close(handle)
-        return False
+        return is_locked(self.folder)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for this process alone, and clear what a killed one left; raises RnnError when it is held."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle = _lock(self.folder)
-        try:
+        busy = f"run {self.name} is being trained by another process: wait for it, or start a new run"
+        with locked(self.folder, busy):
+            self.folder.mkdir(parents=True, exist_ok=True)
             for stray in self.folder.glob("*.tmp"):
                 stray.unlink()
             yield
-        finally:
-            if handle is not None:
-                os.close(handle)
 
     def save(self, data: bytes) -> None:
         """Save a serialized checkpoint as `last`; the one before becomes `previous`."""
@@ -153,12 +143,6 @@ class Summary(NamedTuple):
         if not isinstance(finished, str) or not isinstance(steps, int):
             raise TypeError("a damaged header")
         return cls(finished, metric if best else None, best[metric] if best else None, steps)
-
-
-def _lock(folder: Path) -> int | None:
-    return lock_folder(
-        folder, f"run {folder.name} is being trained by another process: wait for it, or start a new run"
-    )
 
 
 def new_run(task: str, label: str, name: str | None) -> Run:

@@ -8,6 +8,7 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,6 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(file: Path, home: Path, monk
 
 def test_of_two_that_ask_at_once_one_writes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "LARGE", 10_000)
-    monkeypatch.setattr("rnncli.data.made_once.WAIT", 0.01)
     written, write, begun = [], running._write, threading.Event()
 
     def slowly(*given: Any) -> None:
@@ -177,50 +177,43 @@ def test_of_two_that_ask_at_once_one_writes(file: Path, monkeypatch: pytest.Monk
     assert len(written) == 1
 
 
-@pytest.mark.parametrize("moment", ["before its place is made", "before its place is locked"])
-def test_what_another_has_just_made_is_not_made_again(
-    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_another_has_just_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one is done after this one had looked, and before it holds the lock."""
-    folder, lock, others = tmp_path / "made", made_once.lock_folder, iter([True])
+    folder, lock = tmp_path / "made", made_once.locked
 
-    def rename_first() -> None:
-        if next(others, False):
-            part = tmp_path / "made.part"
-            part.mkdir(exist_ok=True)
-            (part / "whole").touch()
-            part.rename(folder)
+    @contextmanager
+    def locked(place: Path, busy: str, *, wait: bool) -> Iterator[None]:
+        folder.mkdir()
+        with lock(place, busy, wait=wait):
+            yield
 
-    def look(place: Path) -> bool | None:
-        found = (place / "whole").exists() or None
-        if moment == "before its place is made":
-            rename_first()
-        return found
-
-    def locked(part: Path, held: str) -> int | None:
-        handle = lock(part, held)
-        if moment == "before its place is locked":
-            rename_first()
-        return handle
-
-    monkeypatch.setattr(made_once, "lock_folder", locked)
-    assert made_once.made_once(folder, look, lambda _: pytest.fail("made twice"))
+    monkeypatch.setattr(made_once, "locked", locked)
+    assert made_once.made_once(folder, lambda at: at.exists() or None, lambda _: pytest.fail("made twice"))
     assert [each.name for each in tmp_path.iterdir()] == ["made"]
 
 
 def test_of_two_processes_one_makes_it(tmp_path: Path) -> None:
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom rnncli.data.made_once import made_once\n"
-        "log = Path(sys.argv[1])\n"
+        "place = Path(sys.argv[1])\n"
         "def make(part):\n"
-        "    with log.open('a') as file: file.write('made\\n')\n"
-        "    time.sleep(0.3); (part / 'whole').touch()\n"
-        "made_once(log.with_name('folder'), lambda at: (at / 'whole').exists() or None, make)\n"
+        "    print('making', flush=True)\n"
+        "    while not (place / 'go').exists(): time.sleep(0.01)\n"
+        "    (part / 'whole').touch()\n"
+        "made_once(place / 'folder', lambda at: (at / 'whole').exists() or None, make)\n"
     )
-    both = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "log")]) for _ in range(2)]
-    assert [each.wait(timeout=60) for each in both] == [0, 0]
-    assert (tmp_path / "log").read_text() == "made\n"
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "log"]
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "making\n"
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as second:
+            assert second.stderr is not None
+            waiting = f"waiting for another process, which is preparing {tmp_path / 'folder'}\n"
+            assert second.stderr.readline() == waiting
+            (tmp_path / "go").touch()
+            assert second.communicate(timeout=60) == ("", "")
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "go"]
 
 
 def test_tokens_seen_least_are_forgotten_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +21,7 @@ from rnncli.data.wikipedia.results import put, stem_of, write_shards, write_text
 from rnncli.data.wikipedia.sentences import one_a_line
 from rnncli.data.wikipedia.workers import each
 from rnncli.errors import RnnError, UsageError
-from rnncli.files import lock_folder
+from rnncli.files import locked
 from rnncli.home import data_dir
 
 TOKENIZER = "wiki-words"
@@ -110,18 +109,21 @@ def prepare(
         "settings": asdict(settings) | {"tokenizer": TOKENIZER},
         "schema": SCHEMA,
     }
-    missing = outputs.missing(plan)
-    if missing.folders:
-        with contextlib.ExitStack() as stack:
-            parts = Outputs(*(folder and _part(folder, stack) for folder in (missing.shards, missing.text)))
-            stack.enter_context(_working_in(parts))
-            job = _Job(sources, parts, settings, plan, workers, hooks)
-            stack.callback(job.journal.close)
-            job.run()
-            _refuse_loss(job.facts, keep_going)
-            job.finish(missing)
-    for folder in outputs.folders:  # where the work was done, if a kill came just before it was removed
-        shutil.rmtree(_part_of(folder), ignore_errors=True)
+    with contextlib.ExitStack() as held:
+        for folder in outputs.missing(plan).folders:
+            busy = f"{folder} is being prepared by another process: wait for it, or take another name"
+            held.enter_context(locked(folder, busy))
+        missing = outputs.missing(plan)  # another process may have made them just before they were locked
+        if missing.folders:
+            parts = Outputs(*(folder and _part(folder) for folder in (missing.shards, missing.text)))
+            with _working_in(parts):
+                job = _Job(sources, parts, settings, plan, workers, hooks)
+                with contextlib.closing(job.journal):
+                    job.run()
+                    _refuse_loss(job.facts, keep_going)
+                    job.finish(missing)
+        for folder in outputs.folders:  # where the work was done, if a kill came just before it was removed
+            shutil.rmtree(_part_of(folder), ignore_errors=True)
     facts = {key: value for folder in outputs.folders for key, value in _index(folder).items()}
     _refuse_loss(facts, keep_going)
     status = "prepared" if missing.folders else "already there"
@@ -140,16 +142,13 @@ def _part_of(folder: Path) -> Path:
     return folder.absolute().with_name(f"{folder.name}.part")
 
 
-def _part(folder: Path, stack: contextlib.ExitStack) -> Path:
-    """Make and lock the folder for the work."""
+def _part(folder: Path) -> Path:
+    """Make the folder for the work."""
     part = _part_of(folder)
     try:
         part.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RnnError(f"cannot make the folder {part}: {error.strerror}") from None
-    handle = lock_folder(part, f"{folder} is being prepared by another process: wait for it, or take another name")
-    if handle is not None:
-        stack.callback(os.close, handle)
     return part
 
 

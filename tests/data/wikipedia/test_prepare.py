@@ -14,6 +14,7 @@ import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from rnncli.data.wikipedia import bzip2, counting, dump
 from rnncli.data.wikipedia.dump import find_sources
 from rnncli.data.wikipedia.prepare import Hooks, Outputs, Settings, fingerprint, prepare, shards_folder
 from rnncli.errors import RnnError, UsageError
+from rnncli.files import locked
 
 WORDS = ("the", "of", "king", "queen", "Rome", "it's", "1,000", "naïve")
 PAGES = [
@@ -566,6 +568,23 @@ def test_two_at_a_time_are_refused(home: Path, dump_file: Path) -> None:
 
     with pytest.raises(RnnError, match="is being prepared by another process"):
         run(dump_file, hooks=Another())
+
+
+def test_what_another_has_just_prepared_is_not_prepared_again(
+    home: Path, dump_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is done after this one had looked, and before it holds the lock."""
+
+    @contextmanager
+    def late(folder: Path, busy: str) -> Iterator[None]:
+        monkeypatch.setattr("rnncli.data.wikipedia.prepare.locked", locked)
+        assert run(dump_file)["status"] == "prepared"
+        with locked(folder, busy):
+            yield
+
+    monkeypatch.setattr("rnncli.data.wikipedia.prepare.locked", late)
+    assert run(dump_file)["status"] == "already there"
+    assert [each.name for each in (home / "data").iterdir()] == ["mini"]
 
 
 SAMPLE = "wikipedia/enwiki-pages-articles-shortened.xml.bz2"

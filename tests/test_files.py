@@ -1,0 +1,107 @@
+"""Files that are whole or not there, and locks that end with their process and leave nothing behind."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import filelock
+import pytest
+
+from rnncli import files
+from rnncli.errors import RnnError
+from rnncli.files import is_locked, locked, write_file
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
+def test_a_lock_has_one_owner_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "thing").mkdir()
+    (tmp_path / "alias").symlink_to(tmp_path / "thing")
+    assert not is_locked(tmp_path / "thing")
+    assert names(tmp_path) == ["alias", "thing"]
+    with locked(tmp_path / "thing", "busy"):
+        assert is_locked(tmp_path / "alias")
+        with pytest.raises(RnnError, match=r"^busy$"), locked(tmp_path / "alias", "busy"):
+            pytest.fail("held twice")
+        (tmp_path / "thing").rename(tmp_path / "moved")
+        assert is_locked(tmp_path / "thing")
+    assert not is_locked(tmp_path / "thing")
+    assert names(tmp_path) == ["alias", "moved"]
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    program = (
+        "import pathlib, sys, time; from rnncli.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1]), 'busy'): print('held', flush=True); time.sleep(60)"
+    )
+    thing = tmp_path / "thing"
+    with subprocess.Popen([sys.executable, "-c", program, thing], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "held\n"
+        with pytest.raises(RnnError, match=r"^busy$"), locked(thing, "busy"):
+            pytest.fail("held twice")
+        owner.kill()
+    assert names(tmp_path) == [".thing.lock"]
+    assert not is_locked(thing)
+    with locked(thing, "busy"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_lock_file_removed_by_its_owner_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the opening and the locking of the file, its owner removes it, and a third process makes a new one."""
+    lock, file, third = filelock.lock_descriptor, tmp_path / ".thing.lock", []
+
+    def late(handle: int, *, blocking: bool) -> bool:
+        if not third:
+            file.unlink()
+            third.append(os.open(file, os.O_RDWR | os.O_CREAT))
+            assert lock(third[0], blocking=False)
+        return lock(handle, blocking=blocking)
+
+    monkeypatch.setattr(filelock, "lock_descriptor", late)
+    with pytest.raises(RnnError, match=r"^busy$"), locked(tmp_path / "thing", "busy"):
+        pytest.fail("held twice")
+    os.close(third[0])
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_cannot_be_written_to_has_no_locks(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, *_: object) -> int:
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(os, "open", refused)
+    with locked(tmp_path / "thing", "busy", wait=True):
+        assert not is_locked(tmp_path / "thing")
+    monkeypatch.undo()
+    assert names(tmp_path) == []
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(handle: int, *, blocking: bool) -> bool:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(filelock, "lock_descriptor", refused)
+    with locked(tmp_path / "thing", "busy"), locked(tmp_path / "thing", "busy", wait=True):
+        assert not is_locked(tmp_path / "thing")
+
+
+def test_two_writers_of_a_file_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one writes while this one is about to rename: once its temporary file had the same name."""
+    file, sync = tmp_path / "page.html", os.fsync
+
+    def meanwhile(handle: int) -> None:
+        monkeypatch.setattr(files.os, "fsync", sync)
+        write_file(file, b"another")
+        assert file.read_bytes() == b"another"
+
+    monkeypatch.setattr(files.os, "fsync", meanwhile)
+    write_file(file, b"mine")
+    assert file.read_bytes() == b"mine"
+    assert names(tmp_path) == ["page.html"]
