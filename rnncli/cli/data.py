@@ -19,13 +19,18 @@ verb = typer.Typer(
 
 @verb.command("list", epilog="Example: rnn data list --json")
 def list_corpora(as_json: AsJson = False) -> None:
-    """List the registered corpora: what each is, its size, and whether it is here or how to get it."""
+    """List the registered corpora: what each is, its size, source and licence, and whether it is here."""
     if as_json:
         print_json(_answer([_facts(source) for source in CORPORA.values()]))
         return
-    rows = [(source.name, source.what, source.size, _state(source)) for source in CORPORA.values()]
-    print_table(["corpus", "what", "bytes", "here"], rows)
-    typer.echo(f"Downloads go to {data_dir().absolute()} (set RNN_HOME to choose the folder above it).")
+    rows = [
+        (each.name, f"{each.what}\n{each.source}: {each.licence}", each.size, _state(each)) for each in CORPORA.values()
+    ]
+    print_table(["corpus", "what, source: licence", "bytes", "here"], rows)
+    typer.echo(
+        f"`rnn data get NAME` downloads what is missing to {data_dir().absolute()} "
+        "(set RNN_HOME to choose the folder above it)."
+    )
 
 
 @verb.command("get", epilog="Example: rnn data get frost poe")
@@ -55,20 +60,18 @@ def _facts(source: Source) -> dict[str, object]:
         "name": source.name,
         "what": source.what,
         "bytes": source.size,
+        "source": source.source,
+        "licence": source.licence,
         "here": source.here(),
         "origin": source.origin,
-        "get": None if source.here() else _command(source),
+        "get": None if isinstance(source, Builtin) or source.complete() else f"rnn data get {source.name}",
     }
 
 
 def _state(source: Source) -> str:
     if isinstance(source, Builtin):
         return source.origin
-    return "yes" if source.here() else f"no: {_command(source)}"
-
-
-def _command(source: Source) -> str:
-    return f"rnn data get {source.name}"
+    return "yes" if source.complete() else "in part" if source.here() else "no"
 
 
 def _answer(corpora: list[dict[str, object]]) -> dict[str, object]:

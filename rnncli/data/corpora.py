@@ -31,6 +31,12 @@ _MULTI30K = (
     ("test_2016_flickr.de", 70_649, "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16"),
     ("test_2016_flickr.en", 62_076, "399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182"),
     ("test_2016_flickr.fr", 72_261, "cb3160d69b002bb638e66cc7612fcd56cb0af82eadc9c142dedc438afb885ef6"),
+    ("test_2017_flickr.de", 64_059, "c3078bc3b36808bf9d20eb2347ed6137016179ef59ec0d2b9b8ecc3fb2880081"),
+    ("test_2017_flickr.en", 55_242, "ce1450ddc5ab0834502579d77a170849952e15a2938b34cc503bdc25ebb4fb98"),
+    ("test_2017_flickr.fr", 65_691, "6f3764e31dac41e9455e612958bcfd4e877c5e15cd66df2c2b2be6d9bd83e5b6"),
+    ("test_2018_flickr.de", 80_893, "39fcc8b3331d76fb42d648d019c6898b0d5e58baac87bc2a0bb93f44ec8db207"),
+    ("test_2018_flickr.en", 70_603, "4e585c2dd525911a6ea7730e9d0b516239af3f1b1ffae6a2130223cfb639f25e"),
+    ("test_2018_flickr.fr", 84_076, "234b4a887da0da4801a3e2c6f21336231ff7dd46daeb80cfa1b551c8bbb78239"),
 )
 """Its files, each gzipped; size and hash are of the text."""
 
@@ -56,6 +62,7 @@ _SOURCES: tuple[Source, ...] = (
         f"{_BOOK}/edgar_allan_poe.txt",
         26_622,
         "7d09c19e3492a0835f0c118ba0c50cd7e52ccb74b596148dbec95dc46abcb0b9",
+        licence="public domain",
     ),
     Remote(
         "shakespeare",
@@ -64,6 +71,7 @@ _SOURCES: tuple[Source, ...] = (
         f"{_GITHUB}/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/input.txt",
         1_115_394,
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+        licence="public domain",
     ),
     Split(
         "ptb",
@@ -80,7 +88,16 @@ _SOURCES: tuple[Source, ...] = (
             399_782,
             "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
         ),
+        test=Remote(
+            "ptb",
+            "the part of it to test on",
+            "ptb/ptb.test.txt",
+            f"{_PTB}/ptb.test.txt",
+            449_945,
+            "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+        ),
         tokenizer="spaced-words",
+        licence="LDC, for research",
     ),
     Remote(
         "questions-words",
@@ -89,6 +106,7 @@ _SOURCES: tuple[Source, ...] = (
         f"{_GITHUB}/tmikolov/word2vec/20c129af10659f7c50e86e3be406df663beff438/questions-words.txt",
         603_955,
         "8c29b3332afc46f3fb8be04cb5297bf96f39aa7131272dff57869b4485b22a36",
+        licence="Apache 2.0",
     ),
     NltkData(
         "brown",
@@ -99,6 +117,7 @@ _SOURCES: tuple[Source, ...] = (
         "cbc711696316d4aa801b51d6a062c4bc5a2c5f85abdf4ca5a51f6e11a50c1bc8",
         r"c[a-r]\d\d",
         running_text,
+        licence="non-commercial use",
     ),
     NltkData(
         "nltk-tagger",
@@ -111,7 +130,7 @@ _SOURCES: tuple[Source, ...] = (
     ),
     Parallel(
         "multi30k",
-        "30,014 captions of pictures in English, German and French, line by line the same, and 1,000 to test on",
+        "30,014 captions of pictures in English, German and French, line by line the same, and 3,071 to test on",
         ("en", "de", "fr"),
         ("train", "val", "test_2016_flickr"),
         tuple(
@@ -125,6 +144,8 @@ _SOURCES: tuple[Source, ...] = (
             )
             for name, size, sha256 in _MULTI30K
         ),
+        {"test-2017": "test_2017_flickr", "test-2018": "test_2018_flickr"},
+        "CC BY-NC-SA 4.0",
     ),
 )
 
@@ -167,6 +188,12 @@ def load_corpus(spec: str) -> Corpus:
         return CORPORA[spec].load()
     found = _at_path(spec)
     return Corpus(found.name, "".join(found.read()), str(found.path))
+
+
+def load_test(spec: str) -> Corpus | None:
+    """The text that the corpus of a spec has to test on; None where it has none. Raises as `load_corpus`."""
+    source = CORPORA.get(_labelled(spec)[1])
+    return source.load_test() if isinstance(source, Split) else None
 
 
 class PiecewiseText(NamedTuple):

