@@ -291,7 +291,11 @@ def _translated(
 class EvaluateOptions(SearchOptions):
     """What to measure on, and how translations are sought."""
 
-    split: str = option("test", "The part to measure on, where there are some.", choices=("test", "validation"))
+    split: str = option(
+        "test",
+        "The part to measure on, where there are some; of multi30k test is test_2016_flickr.",
+        choices=("test", "validation", "test-2017", "test-2018"),
+    )
     corpus: tuple[str, ...] = option((), "Measure on multi30k, or this file: a sentence, a tab, its translation.")
     source: str | None = option(None, "Measure on a file with a sentence a line.")
     target: str | None = option(None, "The translations of --source, line by line.")
@@ -302,9 +306,15 @@ def asked(trained: Trained, options: EvaluateOptions) -> "Lines":
     from rnncli.data.pairs import Given, read_paired, read_pairs
 
     given = Given(options.corpus, trained.config.pair, options.source, options.target)
+    is_given = bool(given.corpus or given.source or given.target)
+    known = (given if is_given else trained.config.given).divided
+    if known and options.split in known.more_tests:
+        return known.test_pairs(options.split, trained.config.pair)
+    if options.split not in ("test", "validation"):
+        raise UsageError(f"--split {options.split}: only multi30k has it; give --corpus multi30k, or leave --split out")
     if given.divided:
         data = read_paired(given, trained.config.hold_out)
-    elif given.corpus or given.source or given.target:
+    elif is_given:
         return read_pairs(given)[0]
     else:
         trained.check_readable()
@@ -344,7 +354,12 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     """What `evaluate` measures on, in words."""
     if options.source:
         return Path(options.source).name
-    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, {options.split}"
+    from rnncli.data.pairs import Given
+
+    corpus = " + ".join(options.corpus)
+    if corpus and not Given(options.corpus).divided:
+        return corpus
+    return f"{corpus or trained.payload['corpus']}, {options.split}"
 
 
 TASK = Task(

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import CORPORA, lasting, load_corpus
+from rnncli.data.corpora import CORPORA, lasting, load_corpus, load_test
 from rnncli.data.shards import VOCABULARY
 from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rnncli.data.batching import Sentences
+    from rnncli.data.sources import Corpus
     from rnncli.data.streams import Ids, Joined, Part, SentenceStream
     from rnncli.training.adaptation import Adaptation
     from rnncli.training.experiment import Batches, Experiment, Metrics
@@ -180,6 +181,23 @@ def _open_shards(name: str) -> Source:
 
 
 def _read_texts(specs: Sequence[str], tokenizer: str) -> Source:
+    return _of_corpora([load_corpus(spec) for spec in specs], tokenizer)
+
+
+def read_test(specs: Sequence[str], tokenizer: str = TOKENIZER) -> Source:
+    """The texts that corpora have to test on, read as `read_source` reads texts; raises UsageError where none has one.
+
+    The tokenizer is as there. Raises RnnError where one is not downloaded.
+    """
+    found = [corpus for spec in specs if (corpus := load_test(spec))]
+    if not found:
+        raise UsageError(
+            f"{' + '.join(specs)} has no text of its own to test on: leave --split out, or give the text by --corpus"
+        )
+    return _of_corpora(found, tokenizer)
+
+
+def _of_corpora(corpora: "Sequence[Corpus]", tokenizer: str) -> Source:
     import numpy as np
 
     from rnncli.data.streams import Part
@@ -188,7 +206,6 @@ def _read_texts(specs: Sequence[str], tokenizer: str) -> Source:
         numbers = [number for line in lines for number in (*vocabulary.encode(line), END)]
         return Part(np.array(numbers, dtype=np.int32), len(lines))
 
-    corpora = [load_corpus(spec) for spec in specs]
     tokenizers = [corpus.tokenizer or tokenizer for corpus in corpora]
     lines, held_out = (
         [words for text, name in zip(texts, tokenizers, strict=True) for words in _lines(text, TOKENIZERS[name])]
@@ -376,6 +393,9 @@ class EvaluateOptions(AdaptingOptions):
     corpus: tuple[str, ...] = option(
         (), "Evaluate on this text, a sentence a line (ptb: on its own validation text), not on what was held out."
     )
+    split: str = option(
+        "validation", "validation, or the text that the corpus has to test on (ptb).", choices=("validation", "test")
+    )
 
 
 class Judged(NamedTuple):
@@ -404,13 +424,14 @@ class Judged(NamedTuple):
 def judged(trained: Trained, options: EvaluateOptions) -> Judged:
     """What to measure on: another text, or what training held out of its own.
 
-    Of a text that has a part to validate on, it is that part. Raises UsageError where what it learned from has changed
-    or cannot be read again.
+    Of a text that has a part to validate on, it is that part; of one with a part to test on, that one for the split
+    `test`. Raises UsageError where there is none, and where what it learned from has changed or cannot be read again.
     """
     from rnncli.data.streams import SentenceStream
 
-    if options.corpus:
-        source = read_source(options.corpus, trained.payload["tokenizer"])
+    if options.corpus or options.split == "test":
+        specs, tokenizer = options.corpus or trained.config.corpus, trained.payload["tokenizer"]
+        source = (read_test if options.split == "test" else read_source)(specs, tokenizer)
         numbers = remap(source, Vocabulary(tuple(trained.payload["vocabulary"])))
         parts = [source.apart] if source.apart else source.parts
         return Judged(SentenceStream(parts, numbers, trained.config.longest), True, _sizes(source))
@@ -498,6 +519,8 @@ def _measure_sentences(trained: Trained, asked: Judged, adaptation: "Adaptation 
 
 def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     """What `evaluate` measures on, in words."""
+    if options.split == "test":
+        return f"{' + '.join(options.corpus) or trained.payload['corpus']}, test"
     return " + ".join(options.corpus) or f"{trained.payload['corpus']}, what was held out"
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import sacrebleu
 import torch
+from support.downloads import registered, serving
 
 from rnncli.api import Training, load
-from rnncli.data.corpora import load_corpus
+from rnncli.data.corpora import CORPORA, load_corpus
 from rnncli.data.pairs import Given, read_paired
+from rnncli.data.sources import Parallel
 from rnncli.errors import UsageError
 from rnncli.tasks import TASKS, translate
 from rnncli.tasks.base import resolve
@@ -57,6 +59,49 @@ def test_it_translates_and_is_measured_as_by_sacrebleu(interpreter, files: Path,
         json.loads(interpreter(f"evaluate translate --corpus {files}/both.tsv --json").out)["metrics"]["sentences"]
         == 40
     )
+
+
+def test_each_test_of_captions(files: Path, home: Path, rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each split is its own file; a folder from before there were more than one still trains and is measured."""
+    german = (files / "de").read_text().splitlines()
+    english = gzip.decompress((files / "en.gz").read_bytes()).decode().splitlines()
+    parts = {"train": slice(40), "val": slice(12), "test_2016_flickr": slice(7), "new": slice(7, 12)}
+    (files / "served").mkdir()
+    with serving(files / "served") as address:
+        entries = []
+        for part, lines in parts.items():
+            for language, sentences in (("de", german), ("en", english)):
+                text, name = "".join(f"{line}\n" for line in sentences[lines]).encode(), f"{part}.{language}"
+                (files / "served" / f"{name}.gz").write_bytes(gzip.compress(text))
+                entries.append(registered("multi30k", f"multi30k/{name}", f"{address}/{name}.gz", text))
+        captions = Parallel("multi30k", "", ("de", "en"), tuple(parts)[:3], tuple(entries), {"test-2017": "new"})
+        monkeypatch.setitem(CORPORA, "multi30k", captions)
+        assert rnn("data get multi30k").code == 0
+    ran = rnn(f"train translate --corpus multi30k {QUICK} --epochs 1 --name captions")
+    assert ran.code == 0, ran.err
+    told = {split: rnn(f"evaluate translate --split {split} --json") for split in ("validation", "test", "test-2017")}
+    found = {split: json.loads(ran.out) for split, ran in told.items()}
+    assert {split: each["metrics"]["sentences"] for split, each in found.items()} == {
+        "validation": 12,
+        "test": 7,
+        "test-2017": 5,
+    }
+    assert found["test-2017"]["corpus"] == "multi30k de-en, test-2017"
+    pairs = "".join(f"{a}\t{b}\n" for a, b in zip(german[7:12], english[7:12], strict=True))
+    (files / "pairs.tsv").write_text(pairs)
+    by_file = json.loads(rnn(f"evaluate translate --corpus {files}/pairs.tsv --json").out)["metrics"]
+    assert found["test-2017"]["metrics"] == by_file
+    assert json.loads(rnn("evaluate translate --corpus multi30k --split test-2017 --json").out)["metrics"] == by_file
+    (home / "data/multi30k/new.en.gz").unlink()
+    assert rnn("evaluate translate --split test").code == 0
+    refused = rnn("evaluate translate --split test-2017")
+    assert (refused.code, refused.err.splitlines()[-1]) == (
+        1,
+        "rnn: error: test-2017 of multi30k is not here: `rnn data get multi30k` downloads it",
+    )
+    refused = rnn(f"evaluate translate --corpus {files}/pairs.tsv --split test-2017")
+    assert refused.code == 2
+    assert "--split test-2017: only multi30k has it" in refused.err
 
 
 def test_nbest_file_attention_and_json(interpreter, tmp_path: Path) -> None:

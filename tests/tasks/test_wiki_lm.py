@@ -1,15 +1,18 @@
 """wiki-lm: any corpus by numbers, its vocabulary cut, and what it learned from found again."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.downloads import registered, serving
 
 from rnncli.api import Training, load
-from rnncli.data.sources import Corpus
-from rnncli.data.vocabulary import END, SPECIALS, UNKNOWN
+from rnncli.data.corpora import CORPORA
+from rnncli.data.sources import Corpus, Split
+from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS, wiki_lm
 from rnncli.tasks.base import resolve
@@ -61,6 +64,69 @@ def test_a_text_is_read_sentence_by_sentence(text: Path) -> None:
     text.write_text(text.read_text().replace("cat", "dog"))
     with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on: give --corpus"):
         evaluate(trained, EvaluateOptions())
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_the_text_that_papers_report(
+    running: bool, tmp_path: Path, home: Path, rnn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """END counts after each line, as in validation; the loss is that of the tokens one by one, by torch itself."""
+    lines = [f"the cat{number % 7} sat on <unk> mats" for number in range(60)]
+    texts = {"train": lines, "valid": lines[3:9], "test": ["the cat3 sat", "", "on the new <unk>", *lines[20:25]]}
+    (tmp_path / "served").mkdir()
+    with serving(tmp_path / "served") as address:
+        entries = {}
+        for name, text in texts.items():
+            data = "".join(f" {line} \n" for line in text).encode()
+            (tmp_path / "served" / name).write_bytes(data)
+            entries[name] = registered("mini", f"mini/{name}", f"{address}/{name}", data)
+        learn = entries.pop("train")
+        mini = Split(**vars(learn), held_out=entries["valid"], test=entries["test"], tokenizer="spaced-words")
+        monkeypatch.setitem(CORPORA, "mini", mini)
+        assert rnn("data get mini").code == 0
+    training = train(corpus=("mini",), running=running, batch_size=2)
+    validation, found = (json.loads(rnn(f"evaluate wiki-lm --split {s} --json").out) for s in ("validation", "test"))
+    assert validation["metrics"]["loss"] == pytest.approx(training.trainer.progress.history[-1]["loss"], rel=1e-5)
+    trained = load(training.run.folder / "best.safetensors")
+    numbers = {word: number for number, word in enumerate(trained.payload["vocabulary"])}
+    sentences = [
+        [*(numbers.get(word, UNKNOWN) for word in line.split()), END] for line in texts["test"] if line.strip()
+    ]
+    net: Any = trained.model
+    step, losses = net.stepper(), []
+    with torch.inference_mode():
+        states, token = net.initial_states(1), END
+        for sentence in sentences:
+            if not running:
+                states, token = net.initial_states(1), START
+            for target in sentence:
+                logits, states = step(torch.tensor([token]), states)
+                losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor([target])).item())
+                token = target
+    assert found["metrics"]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert found["metrics"]["perplexity"] == pytest.approx(np.exp(np.mean(losses)), rel=1e-5)
+    assert found["metrics"]["sequences"] == 7
+    assert found["metrics"]["unknown"] == pytest.approx(7 / 37)  # <unk> in six lines, and "new"
+    assert found["corpus"] == "mini, test"
+    assert (
+        rnn("evaluate wiki-lm --split test --corpus mini --json").out.split('"metrics"')[1]
+        == (rnn("evaluate wiki-lm --split test --json").out.split('"metrics"')[1])
+    )
+    (home / "data/mini/test").unlink()  # a folder from before it was registered
+    refused = rnn("evaluate wiki-lm --split test")
+    assert (refused.code, refused.err.splitlines()[-1]) == (
+        1,
+        "rnn: error: the text to test on of mini is not here: `rnn data get mini` downloads it",
+    )
+
+
+def test_a_text_of_one_s_own_has_none_to_test_on(text: Path, rnn) -> None:
+    train(corpus=(str(text),))
+    refused = rnn("evaluate wiki-lm --split test")
+    assert refused.code == 2
+    assert refused.err.splitlines()[-1] == (
+        f"rnn: error: {text} has no text of its own to test on: leave --split out, or give the text by --corpus"
+    )
 
 
 def test_too_little_is_refused(text: Path) -> None:
