@@ -168,7 +168,10 @@ def test_what_a_killed_process_left_is_cleared(home: Path) -> None:
 
 
 def test_deleting_removes_the_folder(home: Path) -> None:
-    delete_run(make_run(home, "toy", "mine"))
+    run = make_run(home, "toy", "mine", finished="")
+    (home / "checkpoints/toy/.mine.lock").touch()  # left by a process that was killed
+    assert (all_runs(), run.is_trained, newest_unfinished("toy")) == ([run], False, run)
+    delete_run(run)
     assert not (home / "checkpoints/toy").exists()
 
 
