@@ -243,6 +243,7 @@ class Training:
         if resumed and getattr(config, "init_from", None):  # that model may be gone; its vocabulary is the run's own
             built = replace(config, init_from=str(resumed))  # type: ignore[call-arg]  # where there is one
         self.experiment: Experiment = task.build(built, self.device)
+        config.draw_first_weights(self.experiment.model)
         # a resumed run may have moved to another machine: there its precision is refused only if it was given again
         given = resumed is None or "precision" in changes
         precision = pick_precision(config, self.device, self.experiment.model, given=given)

@@ -119,6 +119,7 @@ def of_model(
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         fresh = type(stack)(last.inputs.shape[-1], shape).double()
+        trained.config.draw_first_weights(fresh)
     cells: list[Any] = list(stack.cells)
     untrained: list[Any] = list(fresh.cells)
     flows = through(cells, last.inputs, last.loss, f"{name}, trained", clip)

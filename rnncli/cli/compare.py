@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnncli.cells import CELLS
-from rnncli.cli.options import Flags, command_of, words_of
+from rnncli.cli.options import Flags, command_class, command_of, words_of
 from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, warn
 from rnncli.cli.train import follow, run_options
 from rnncli.errors import Interrupted, UsageError
@@ -102,7 +102,11 @@ def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
 
 
 for _task in TASKS.values():
-    verb.command(_task.name, epilog=f"Example: rnn compare {_task.name} --cells elman,gru --seeds 2")(_verb(_task))
+    verb.command(
+        _task.name,
+        cls=command_class(_task.Config),
+        epilog=f"Example: rnn compare {_task.name} --cells elman,gru --seeds 2",
+    )(_verb(_task))
 
 
 def _sizes(settings: RecurrentSettings, hidden: str | None) -> tuple[str, ...]:

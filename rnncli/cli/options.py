@@ -2,10 +2,11 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 Flags = dict[str, Any]
 """The flags that were given, by field name."""
@@ -35,11 +36,37 @@ def command_of(
     return command
 
 
+def command_class(Settings: type) -> type[TyperCommand]:
+    """The class of a command whose flags are the fields of `Settings`.
+
+    A flag that is a switch as well as a choice may stand without a value, or as `--no-…`: its words are completed
+    before Typer, which knows no such flags, reads them.
+    """
+    switches = {_flag(each.name): each.metadata["switch"] for each in _settable(Settings) if "switch" in each.metadata}
+
+    class Command(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            return super().parse_args(ctx, _with_values(args, switches))
+
+    return Command
+
+
+def _with_values(words: Sequence[str], switches: Mapping[str, tuple[str, str]]) -> list[str]:
+    """A command line in which every switch has its value."""
+    negative = {f"--no-{flag[2:]}": f"{flag}={off}" for flag, (off, _) in switches.items()}
+    valued = []
+    for word, following in zip(words, (*words[1:], "--"), strict=True):
+        if word in switches and following.startswith("-"):
+            word = f"{word}={switches[word][1]}"
+        valued.append(negative.get(word, word))
+    return valued
+
+
 def words_of(flags: Mapping[str, Any]) -> list[str]:
     """Flags by name as the words of a command line."""
     words = []
     for name, value in flags.items():
-        flag = "--" + name.replace("_", "-")
+        flag = _flag(name)
         if isinstance(value, bool):
             words.append(flag if value else f"--no-{flag[2:]}")
         else:
@@ -58,7 +85,7 @@ def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
     fields = _settable(Settings)
     origin = {field.name: _first_named_in(Settings, field.name) for field in fields}
     for field in sorted(fields, key=lambda field: Settings.__mro__.index(origin[field.name])):
-        flag = "--" + field.name.replace("_", "-")
+        flag = _flag(field.name)
         kind: Any = hints[field.name]
         choices = field.metadata.get("choices")
         if field.metadata.get("argument"):
@@ -76,6 +103,10 @@ def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
         yield inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
         )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _settable(Settings: type) -> "list[dataclasses.Field[Any]]":

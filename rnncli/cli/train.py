@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cli.options import Flags, command_of
+from rnncli.cli.options import Flags, command_class, command_of
 from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, warn
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Task, departures, resolve
+from rnncli.tasks.base import Task, remarks_on, resolve
 
 if TYPE_CHECKING:
     from rnncli.api import Training
@@ -55,7 +55,7 @@ def _verb(task: Task) -> Callable[..., None]:
             else:
                 settings = resolve(task, flags, preset, config)
                 training = Training.start(task.name, settings, name)
-                remarks = [departures(task, settings, preset)]
+                remarks = remarks_on(task, settings, preset)
             if is_first():
                 follow(training, resumed=bool(resume or before), tensorboard=tensorboard, remarks=remarks)
                 _show(training, tensorboard=tensorboard, as_json=as_json)
@@ -87,7 +87,9 @@ def run_options(task: Task) -> dict[str, tuple[Any, Any]]:
 
 
 for _task in TASKS.values():
-    verb.command(_task.name, epilog=f"Example: rnn train {_task.name} --seed 1")(_verb(_task))
+    verb.command(_task.name, cls=command_class(_task.Config), epilog=f"Example: rnn train {_task.name} --seed 1")(
+        _verb(_task)
+    )
 
 
 def _run_to_resume(task: str, name: str | None) -> Any:
@@ -109,9 +111,8 @@ def follow(training: "Training", *, resumed: bool, tensorboard: bool = False, re
     trainer, run = training.trainer, training.run
     note(f"{training.task.name} on {training.experiment.about}")
     note(_what_is_trained(training))
-    for remark in (*remarks, training.begun):
-        if remark:
-            note(remark)
+    for remark in filter(None, (*remarks, training.begun)):
+        note(remark)
     _warn_of_slow_cells(training)
     note(f"run {run.name}, {'resumed' if resumed else 'started'}{_expected(training)}")
     with ExitStack() as listeners:

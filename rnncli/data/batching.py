@@ -128,6 +128,14 @@ class Sentences(Sequences):
             targets[row, : len(sequence) + 1] = torch.tensor([*sequence, END])
         return cls(inputs, targets, (targets != IGNORED).sum(1), None if labels is None else torch.tensor(labels))
 
+    def with_ends(self, chosen: Tensor) -> "Sentences":
+        """The same that asks for END only where chosen (N,), and after a single token, which is always asked for it."""
+        dropped = ~chosen & (self.lengths > 2)
+        lengths = self.lengths - dropped.long()
+        ends = torch.arange(self.targets.shape[1]) == lengths[:, None]
+        targets = self.targets.masked_fill(dropped[:, None] & ends, IGNORED)
+        return Sentences(self.inputs, targets, lengths, self.labels)
+
     def to(self, device: torch.device) -> "Sentences":
         """The same on a device; lengths stay on the CPU."""
         labels = None if self.labels is None else self.labels.to(device)

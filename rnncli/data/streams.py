@@ -110,13 +110,15 @@ class SentenceStream:
     """Sequences of token ids in parts, read in chunks; `remap` (V,) gives each id the number that the model knows.
 
     The sequences of `apart` are held out; without it, every `stride`-th of the first part. Sequences are cut after
-    `longest` tokens.
+    `longest` tokens. Batches to learn from ask for END in an `end_share` of the sequences, drawn in each epoch, and in
+    those of one token; what is held out always asks for it.
     """
 
     parts: Sequence[Part]
     remap: Ids
     longest: int
     apart: Part | None = None
+    end_share: float = 1.0
 
     @property
     def stride(self) -> int:
@@ -165,7 +167,7 @@ class SentenceStream:
             if asked >= CHUNK:
                 break
         counts = np.bincount(np.concatenate(seen), minlength=words)
-        counts[END] += len(seen)
+        counts[END] += round(self.end_share * len(seen))
         return torch.from_numpy(counts)
 
     def count(self, part: int) -> int:
@@ -186,13 +188,21 @@ class SentenceStream:
         for pool in self._pools(size * POOL, generator):
             order = torch.randperm(len(pool), generator=generator)
             places = torch.randperm(-(-len(pool) // size), generator=generator).tolist()
+            ends = self._ends(len(pool), generator)
             if begin < len(places):
                 lengths = torch.tensor([len(ids) for ids in pool])
                 batches = order[lengths[order].argsort(stable=True)].split(size)
                 for place in places[begin:]:
-                    sentences = Sentences.of([pool[row].tolist() for row in batches[place].tolist()]).to(device)
-                    yield sentences.rows(torch.arange(len(sentences.lengths)))
+                    rows = batches[place]
+                    sentences = Sentences.of([pool[row].tolist() for row in rows.tolist()])
+                    if ends is not None:
+                        sentences = sentences.with_ends(ends[rows])
+                    yield sentences.to(device).rows(torch.arange(len(rows)))
             begin = max(0, begin - len(places))
+
+    def _ends(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """Which of so many sequences ask for END, (N,); None: all of them."""
+        return torch.rand(count, generator=generator) < self.end_share if self.end_share < 1 else None
 
     def _pools(self, size: int, generator: torch.Generator) -> Iterator[list[Ids]]:
         """The training sequences of part after part, so many at a time; no pool goes over the end of a part."""

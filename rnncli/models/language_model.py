@@ -30,8 +30,9 @@ class LanguageModel(nn.Module):
 
     p(w_{t+1} | w_1..w_t) = softmax(h_t Wo + bo), x_t = row w_t of the embedding (V, D). With `tied` the output weights
     are the embedding (Press and Wolf 2017, arXiv:1608.05859), reached through one more product where M differs from D.
-    With `spellings` its n-grams have a part in x_t; with `unit_vectors` it is scaled to length 1; with `labels`, each
-    of so many adds a vector of its own to x_t (see `rnncli.models.voices`). The embedding starts at N(0, 0.1), or from
+    With `spellings` its n-grams have a part in x_t; by `unit_vectors` x_t is scaled to length 1 (`row`), or the whole
+    embedding to norm 1 after each step of training (`matrix`, see `scale_vectors`); with `labels`, each of so many adds
+    a vector of its own to x_t (see `rnncli.models.voices`). The embedding starts at N(0, 0.1), or from
     `start_from`; `frozen`, it is not learned. The `softmax` is `full`, `adaptive`, or in training `sampled` (see
     `rnncli.models.readout`); for the last two, tokens are numbered by frequency. Raises UsageError as `Stack`, and for
     what an adaptive softmax cannot be.
@@ -47,7 +48,7 @@ class LanguageModel(nn.Module):
         *,
         dropouts: Dropouts | None = None,
         tied: bool = False,
-        unit_vectors: bool = False,
+        unit_vectors: str = "no",
         spellings: Ragged | None = None,
         frozen: bool = False,
         softmax: str = "full",
@@ -92,6 +93,15 @@ class LanguageModel(nn.Module):
         """Start out from how often each token is met, counts (V,): the output's bias becomes its log frequency."""
         self.readout.expect((counts + 0.5) / (counts + 0.5).sum())
 
+    @torch.no_grad()
+    def scale_vectors(self) -> None:
+        """Divide the embedding (V, D) by the square root of the sum of its squares, where `unit_vectors` is `matrix`.
+
+        As the script of the book's chapter 6 does after each step (LazyProgrammer 2016).
+        """
+        if self.unit_vectors == "matrix":
+            self.embedding.weight.div_(self.embedding.weight.norm().clamp(min=1e-12))
+
     def start_from(self, tokens: Tensor, vectors: Tensor) -> None:
         """Take vectors (N, D) for tokens (N,) from elsewhere; all others stay as they are."""
         with torch.no_grad():
@@ -99,10 +109,14 @@ class LanguageModel(nn.Module):
 
     @property
     def vector_layers(self) -> tuple[str, ...]:
-        """The layers that have a vector for each word, the one that says most last."""
+        """The layers that have a vector for each word, the one that says most last.
+
+        That is the input where words are spelled, and where its vectors are held at unit norm, as in the book.
+        """
         if isinstance(self.output, AdaptiveSoftmax):
             return ("input",)
-        return ("output", "input") if isinstance(self.embedding, SpelledEmbedding) else ("input", "output")
+        by_input = isinstance(self.embedding, SpelledEmbedding) or self.unit_vectors != "no"
+        return ("output", "input") if by_input else ("input", "output")
 
     def word_vectors(self, layer: str) -> Tensor:
         """What words are read by (`input`), or scored by (`output`): (V, D) or (V, M).
@@ -158,7 +172,7 @@ class LanguageModel(nn.Module):
     def read(self, tokens: Tensor) -> Tensor:
         """The vectors (..., D) of tokens (...)."""
         x: Tensor = self.embedding(tokens)
-        return F.normalize(x, dim=-1) if self.unit_vectors else x
+        return F.normalize(x, dim=-1) if self.unit_vectors == "row" else x
 
     def voiced(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """The vectors x (..., D) of tokens with those of their labels (...) added, of which nothing is dropped out."""

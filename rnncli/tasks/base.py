@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from rnncli.training.experiment import Experiment
 
 
+INITS = ("default", "book")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RecurrentSettings(TrainingSettings):
     """What a user can set of a recurrent net and its training."""
@@ -41,6 +44,11 @@ class RecurrentSettings(TrainingSettings):
         None, "Nonlinearity of the cell, where it is free: tanh, sigmoid, relu.", shape=True
     )
     learn_h0: bool = option(True, "Learn the first state, or keep it at zero.", shape=True)
+    init: str = option(
+        "default",
+        "First weights: the task's own; or the book's, normal over sqrt(inputs + outputs), all biases and states 0",
+        choices=INITS,
+    )
     layer_dropout: float = option(0.0, "Dropout between layers.", least=0, most=0.99)
     backend: str = option("auto", "How cells are unrolled.", choices=BACKENDS, resumable=True)
 
@@ -63,6 +71,30 @@ class RecurrentSettings(TrainingSettings):
         from rnncli.models.stack import StackShape
 
         return StackShape(self.cell, self.sizes, self.activation, self.learn_h0, self.layer_dropout)
+
+    def draw_first_weights(self, model: "nn.Module") -> None:
+        """Draw a fresh net's weights again, where `--init` names others than those that it was built with."""
+        if self.init == "book":
+            from rnncli.models.first_weights import draw_book_weights
+
+            draw_book_weights(model)
+
+
+BOOK_TRAINING = {
+    "learn_h0": True,
+    "init": "book",
+    "layer_dropout": 0.0,
+    "batch_size": 1,
+    "optimizer": "sgd",
+    "momentum": 0.99,
+    "weight_decay": 0.0,
+    "average": 0.0,
+    "clip": 0.0,
+    "bptt": 0,
+    "patience": 0,
+    "validate_every": 0,
+}
+"""How the book trains in all of its chapters: SGD with momentum, one whole sequence a step, nothing regularized."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +164,7 @@ class Task:
     settle: Callable[[Any], Any] = lambda settings: settings  # fills in what depends on the machine: corpora
     uses: Mapping[str, Action] = field(default_factory=dict)  # what else can be done with its models, by verb
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)  # by preset: how its training goes, printed before it
     script: Script | None = None  # of a model that writes
     # what a net that reads forwards makes of a text (or None: of one of the task's own) of at most so many steps
     last_step: "Callable[[Trained, str | None, int], LastStep] | None" = None
@@ -154,19 +187,22 @@ def resolve(
 
     Raises UsageError for a preset, a key or a value that does not exist, and for a setting given that changes nothing.
     """
-    given = ({} if file is None else _read_toml(file, task.Config)) | dict(flags)
+    given = ({} if file is None else _read_toml(file, task.Config)) | unswitched(task.Config, flags)
     preset = preset or task.implied_preset(given)
     if preset is not None and preset not in task.presets:
         known = ", ".join(task.presets) or "none"
         raise UsageError(f"{task.name} has no preset {preset!r}: it has {known}")
     values: dict[str, Any] = {each.name: each.default for each in dataclasses.fields(task.Config)}
-    if given.get("init_from"):
+    starts = bool(given.get("init_from"))
+    if starts:
         from rnncli.tasks.starting import shape_of
 
+        if given.get("init", "default") != "default":
+            raise UsageError("--init-from and --init both say what the first weights are: leave one of them out")
         values |= shape_of(task.Config, task.name, given["init_from"])
     for layer in (task.presets[preset] if preset else {}, given):
         values = with_own_defaults(values, layer)
-    settings = task.Config(**values)
+    settings = task.Config(**values | ({"init": "default"} if starts else {}))
     check_limits(settings)
     check_used(settings, given)
     if settings.bptt and not task.Config.truncates:
@@ -174,17 +210,29 @@ def resolve(
     return settings
 
 
-def departures(task: Task, settings: RecurrentSettings, preset: str | None = None) -> str:
-    """Say where settings leave the optimizer or the schedule that the task, or its preset, is tuned for."""
+def remarks_on(task: Task, settings: RecurrentSettings, preset: str | None) -> list[str]:
+    """What to tell of settings: what to expect of a preset where they are all its own, and what it is not tuned for."""
     preset = preset or task.implied_preset(dataclasses.asdict(settings))
-    tuned = {each.name: each.default for each in dataclasses.fields(task.Config)}
-    return untuned(settings, {**tuned, **(task.presets[preset] if preset else {})})
+    stated = task.presets[preset] if preset else {}
+    own = preset and all(getattr(settings, name) == value for name, value in stated.items())
+    tuned = {each.name: each.default for each in dataclasses.fields(task.Config)} | dict(stated)
+    remarks = [task.notes.get(preset, "") if own and preset else "", untuned(settings, tuned)]
+    return [remark for remark in remarks if remark]
 
 
 def plain(settings: Any) -> dict[str, Any]:
     """Settings as plain values, for a checkpoint's header."""
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(settings).items()
+    }
+
+
+def unswitched(Config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values in which true and false stand for the choices of a setting that is a switch as well."""
+    switches = {each.name: each.metadata["switch"] for each in dataclasses.fields(Config) if "switch" in each.metadata}
+    return {
+        name: switches[name][value] if name in switches and isinstance(value, bool) else value
+        for name, value in values.items()
     }
 
 
@@ -195,7 +243,7 @@ def from_plain(Config: type[Any], values: Mapping[str, Any]) -> Any:
     names = {each.name for each in fields}
     values = Config.upgrade(values)
     said = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in names}
-    return Config(**{**unsaid, **said})
+    return Config(**{**unsaid, **unswitched(Config, said)})
 
 
 def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
@@ -212,6 +260,7 @@ def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
         name = key.replace("-", "_")
         if name not in {each.name for each in dataclasses.fields(Config)}:
             raise UsageError(f"--config {file}: there is no setting {key!r}")
+        value = unswitched(Config, {name: value})[name]
         size = kinds[name] is str and type(value) is int
         values[name] = as_kind(str(value) if size else value, kinds[name], f"--config {file}: {key}")
     return values

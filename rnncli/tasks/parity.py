@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.errors import UsageError
-from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.base import BOOK_TRAINING, Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions, check_enough, states_of
 from rnncli.training.settings import option, retuned
 
@@ -56,16 +56,15 @@ class ParityConfig(RecurrentSettings):
 
 
 BOOK = {
+    **BOOK_TRAINING,
+    "bits": 12,
+    "model": "rnn",
     "cell": "elman",
     "hidden": "4",
     "activation": "sigmoid",
-    "optimizer": "sgd",
     "lr": 1e-4,
-    "momentum": 0.99,
-    "clip": 0.0,
-    "batch_size": 1,
+    "schedule": "constant",
     "epochs": 200,
-    "validate_every": 0,
     "patience_steps": 0,
 }
 FOIL = {
@@ -137,6 +136,7 @@ def build(config: ParityConfig, device: str) -> "Experiment":
 
     def reset() -> None:
         scatter(model)
+        config.draw_first_weights(model)
 
     if recurrent:
         reset()

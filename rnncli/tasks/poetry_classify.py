@@ -9,7 +9,7 @@ from rnncli.data.corpora import CORPORA, available
 from rnncli.data.folds import clusters, stratified_folds
 from rnncli.data.labelled import LabelledTexts, read_labelled
 from rnncli.errors import UsageError
-from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
+from rnncli.tasks.base import BOOK_TRAINING, Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.given import GivenTexts
 from rnncli.tasks.labelling import (
     LabelledOptions,
@@ -66,6 +66,7 @@ TAGS = {"cell": "gru:reset-after", "ensemble": 6, "word_dropout": 0.0, "lr": 8e-
 """For tags alone, where there is less to forget."""
 
 BOOK = {
+    **BOOK_TRAINING,
     "features": ("tags",),
     "ensemble": 1,
     "bag": False,
@@ -76,19 +77,17 @@ BOOK = {
     "word_dropout": 0.0,
     "input_dropout": 0.0,
     "output_dropout": 0.0,
+    "label_smoothing": 0.0,
+    "class_weights": False,
     "distinct": False,
     "samples_per_class": 500,
+    "group": "line",
     "folds": 0,
     "hold_out": 10,
-    "optimizer": "sgd",
     "lr": 1e-6,
-    "momentum": 0.99,
-    "weight_decay": 0.0,
     "schedule": "exponential",
     "decay": 0.9999,
-    "clip": 0.0,
     "epochs": 1000,
-    "batch_size": 1,
 }
 
 

@@ -12,14 +12,14 @@ from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.adapting import AdaptingOptions
-from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
+from rnncli.tasks.base import BOOK_TRAINING, Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.language import LanguageSettings
 from rnncli.tasks.last_step import of_language_model
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.starting import as_known, grown, settle_start
 from rnncli.tasks.voices import known_labels, label_number, labels_of, payload_of, voices_option
 from rnncli.tasks.watching import watcher
-from rnncli.tasks.words import WordSettings, settle_words, start, word_model
+from rnncli.tasks.words import BOOK_WORDS, WordSettings, settle_words, start, word_model
 from rnncli.tasks.writing import (
     Draft,
     Writing,
@@ -71,25 +71,13 @@ class PoetryConfig(WordSettings):
 
 
 BOOK = {
+    **BOOK_TRAINING,
+    **BOOK_WORDS,
     "cell": "elman",
-    "hidden": "30",
-    "embedding": 30,
-    "activation": "relu",
-    "word_dropout": 0.0,
-    "embedding_dropout": 0.0,
-    "output_dropout": 0.0,
-    "label_smoothing": 0.0,
-    "tied": False,
+    "lr": 1e-4,
+    "epochs": 2000,
     "min_count": 1,
     "hold_out": 0,
-    "optimizer": "sgd",
-    "lr": 1e-4,
-    "momentum": 0.99,
-    "weight_decay": 0.0,
-    "schedule": "constant",
-    "clip": 0.0,
-    "epochs": 2000,
-    "batch_size": 1,
 }
 
 

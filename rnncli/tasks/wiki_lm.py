@@ -16,13 +16,13 @@ from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 from rnncli.tasks.adapting import AdaptingOptions
-from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
+from rnncli.tasks.base import BOOK_TRAINING, Action, RecurrentSettings, Script, Task, Trained
 from rnncli.tasks.last_step import of_language_model
 from rnncli.tasks.scoring import Reading as TextReading
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.starting import grown, known_payload, settle_start
 from rnncli.tasks.watching import watcher
-from rnncli.tasks.words import WordSettings, settle_words, start, word_model
+from rnncli.tasks.words import BOOK_WORDS, WordSettings, settle_words, start, word_model
 from rnncli.tasks.writing import Writing, WritingOptions, Written, join_words, joined_words, printable, write_on
 from rnncli.training.settings import option, retuned
 
@@ -47,6 +47,11 @@ FEWEST_TOKENS = 200
 STEPS = 35
 """Tokens that backpropagation goes back through in running text (Zaremba et al. 2014), where --bptt says nothing."""
 
+UNIT_VECTORS = ("no", "row", "matrix")
+
+LONGEST = 5_000
+"""Words of a sentence that are read at most."""
+
 POOL = 4096
 """Sequences that are measured together, neighbours in length side by side."""
 
@@ -68,8 +73,21 @@ class WikiConfig(WordSettings):
         "Read one stream a row, END after each sentence, the state carried on; or sentence by sentence.",
         shape=True,
     )
-    longest: int = option(100, "Sentences are cut after so many words.", least=1, most=5_000)
-    unit_vectors: bool = option(False, "Word vectors are read at length 1, as the book keeps them.", shape=True)
+    longest: int = option(100, "Sentences are cut after so many words.", least=1, most=LONGEST)
+    end_share: float = option(
+        1.0,
+        "Share of the sentences, drawn in each epoch, whose END is learned; one of a single word always has it.",
+        least=0,
+        most=1,
+    )
+    unit_vectors: str = option(
+        "no",
+        "Read each word vector at length 1 (row; also without a value), or divide all of them by their common norm "
+        "after every step (matrix, as the book); --no-unit-vectors: neither",
+        choices=UNIT_VECTORS,
+        switch=("no", "row"),
+        shape=True,
+    )
     cell: str = retuned(RecurrentSettings, "cell", "gru:reset-after")
     hidden: str = retuned(RecurrentSettings, "hidden", "128")
     epochs: int = retuned(RecurrentSettings, "epochs", 5)
@@ -86,19 +104,18 @@ class WikiConfig(WordSettings):
 
 
 BOOK = {
-    "cell": "gru",
-    "hidden": "30",
-    "embedding": 30,
-    "activation": "relu",
-    "unit_vectors": True,
-    "vocab_size": 2000,
-    "optimizer": "sgd",
+    **BOOK_TRAINING,
+    **BOOK_WORDS,
+    "cell": "gru:reset-before",
     "lr": 1e-5,
-    "momentum": 0.99,
-    "schedule": "constant",
-    "clip": 0.0,
     "epochs": 10,
-    "batch_size": 1,
+    "running": False,
+    "vocab_size": 2000,
+    "min_count": 1,
+    "keep_words": ("king", "queen", "man", "woman"),
+    "longest": LONGEST,
+    "end_share": 0.01,
+    "unit_vectors": "matrix",
 }
 
 
@@ -138,7 +155,24 @@ def settle(config: WikiConfig) -> WikiConfig:
     kept = tuple(word.strip() for words in config.keep_words for word in words.split(",") if word.strip())
     bptt = config.bptt or (STEPS if config.running else 0)
     corpus = tuple(_lasting(spec) for spec in config.corpus)
+    _check_sentences(config)
     return settle_start(settle_words(replace(config, corpus=corpus, keep_words=kept, bptt=bptt)), "wiki-lm")
+
+
+def _check_sentences(config: WikiConfig) -> None:
+    """Raise UsageError for what one stream, or vectors that are not one free matrix, cannot do."""
+    if config.running and config.end_share < 1:
+        raise UsageError(
+            f"--end-share {config.end_share:g} is for sentences: --running learns every END; add --end-share 1"
+        )
+    others = {
+        "--freeze-embeddings": config.freeze_embeddings,
+        "--tied": config.tied,
+        "--spelling": config.spelling > 0,
+    }
+    clash = next((flag for flag, is_on in others.items() if is_on), None)
+    if config.unit_vectors == "matrix" and clash:
+        raise UsageError(f"--unit-vectors matrix scales free input vectors only: leave {clash} out, or take row or no")
 
 
 def _lasting(spec: str) -> str:
@@ -327,6 +361,7 @@ def build(config: WikiConfig, device: str) -> "Experiment":
         batches_per_epoch=data.batches_per_epoch,
         about=_about(prose, data.about),
         loss=config.loss,
+        after_step=lambda model: model.scale_vectors(),
         validate=data.validate,
         payload=payload,
     )
@@ -348,6 +383,7 @@ def _by_sentence(config: WikiConfig, stream: "SentenceStream", place: "torch.dev
 
     held_out = Sentences.of([ids.tolist() for ids in stream.held_out()]).to(place)
     learned = sum(stream.count(part) for part in range(len(stream.parts)))
+    stream = replace(stream, end_share=config.end_share)
     return Reading(
         batches=lambda epoch, begin=0: stream.batches(config.batch_size, config.seed, epoch, place, begin),
         batches_per_epoch=stream.batches_per_epoch(config.batch_size),

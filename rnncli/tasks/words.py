@@ -53,6 +53,25 @@ class WordSettings(StartedSettings):
         return shared_spellings(words, self.spelling) if self.spelling else None
 
 
+BOOK_WORDS = {
+    "embedding": 30,
+    "hidden": "30",
+    "activation": "relu",
+    "schedule": "constant",
+    "tied": False,
+    "spelling": 0,
+    "softmax": "full",
+    "word_dropout": 0.0,
+    "embedding_dropout": 0.0,
+    "output_dropout": 0.0,
+    "weight_drop": 0.0,
+    "activation_penalty": 0.0,
+    "change_penalty": 0.0,
+    "label_smoothing": 0.0,
+}
+"""The book's two language models: D and M 30, relu, and nothing that keeps them from learning by heart."""
+
+
 def word_model(config: WordSettings, payload: Mapping[str, Any], **more: Any) -> "LanguageModel":
     """An untrained language model of words over the payload's vocabulary."""
     return language_model(

@@ -51,6 +51,7 @@ class Experiment:
     batches_per_epoch: int
     loss: Callable[[nn.Module, Batch, States | None], Outcome]
     validate: Callable[[nn.Module], Metrics]
+    after_step: Callable[[Any], None] = lambda _: None  # holds the model's weights where they belong
     apart: Callable[[Any], Iterable[nn.Module]] = lambda model: (model,)  # parts that learn nothing of each other
     about: str = ""  # what the data is, in one line
     monitor: str = "loss"  # the validation metric that tells the best model

@@ -150,6 +150,7 @@ class Trainer:
             group["lr"] = progress.lr
         self.whole = False
         self.optimizer.step()
+        self.experiment.after_step(self.model)
         self.carried, self.rows = states, batch.rows
         progress.index += 1
         progress.step += 1

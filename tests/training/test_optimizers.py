@@ -7,7 +7,7 @@ import torch
 
 from rnncli.errors import UsageError
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import departures, from_plain, plain, resolve
+from rnncli.tasks.base import from_plain, plain, remarks_on, resolve
 from rnncli.training.muon import Muon, NorMuon
 from rnncli.training.optimizers import OPTIMIZERS, make_optimizer
 from rnncli.training.schedules import SCHEDULES
@@ -57,24 +57,24 @@ def test_every_schedule_uses_the_settings_it_names_and_no_others() -> None:
 def test_defaults_belong_to_what_they_were_tuned_for(task: Any) -> None:
     for preset in (None, *task.presets):
         tuned = resolve(task, {}, preset)
-        assert departures(task, tuned, preset) == ""
+        assert remarks_on(task, tuned, preset) == [task.notes[preset]] * (preset in task.notes)
         for name, kind in OPTIMIZERS.items():
             found = resolve(task, {"optimizer": name}, preset)
             if name == tuned.optimizer:
                 assert found == tuned
             else:
                 assert {each: getattr(found, each) for each in kind.settings} == kind.settings
-                assert f"optimizer {name} with --lr {kind.settings['lr']:g}" in departures(task, found, preset)
+                assert f"optimizer {name} with --lr {kind.settings['lr']:g}" in remarks_on(task, found, preset)[-1]
 
 
 def test_settings_that_are_given_hold_for_any_optimizer() -> None:
     found = resolve(TASKS["char-lm"], {"optimizer": "adam", "weight_decay": 0.125, "schedule": "exponential"})
     assert (found.weight_decay, found.lr, found.beta2, found.decay) == (0.125, 1e-3, 0.999, 0.95)
-    assert departures(TASKS["char-lm"], found) == (
+    assert remarks_on(TASKS["char-lm"], found, None) == [
         "optimizer adam with --lr 0.001, --beta1 0.9, --beta2 0.999, --weight-decay 0.125: "
         "the task's own defaults are for normuon; "
         "schedule exponential with --decay 0.95: the task's own defaults are for cosine"
-    )
+    ]
 
 
 @pytest.mark.parametrize("name", [*OPTIMIZERS, *SCHEDULES])

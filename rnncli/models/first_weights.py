@@ -1,0 +1,32 @@
+"""First weights that do not depend on a layer's own choice: those of the book."""
+
+import torch
+from torch import nn
+
+from rnncli.cells.base import Cell
+
+
+def draw_book_weights(model: nn.Module) -> None:
+    """Draw every matrix from N(0, 1 / (inputs + outputs)), and set biases and first states to 0.
+
+    As `init_weight` of LazyProgrammer 2016, Deep Learning: Recurrent Neural Networks in Python: a standard normal draw
+    divided by sqrt(inputs + outputs). Each gate of a cell is a matrix of its own, (M, D) or (M, M); diagonal peepholes
+    are the diagonal of such a matrix; an embedding has V inputs and D outputs; a vector of weights has one output.
+    """
+    with torch.no_grad():
+        for module in model.modules():
+            states = {f"{field}0" for field in module.state_fields} if isinstance(module, Cell) else set()
+            for name, parameter in module.named_parameters(recurse=False):
+                if name.startswith("bias") or name in states:
+                    parameter.zero_()
+                else:
+                    parameter.normal_(0.0, _ends(module, parameter) ** -0.5)
+
+
+def _ends(module: nn.Module, weight: nn.Parameter) -> int:
+    """The inputs and outputs of a matrix, or of each of a cell's stacked ones."""
+    rows, columns = len(weight), weight.numel() // len(weight)
+    if not isinstance(module, Cell) or rows % module.hidden_size:
+        return rows + columns
+    M = module.hidden_size
+    return M + (columns if weight.dim() > 1 else M)
