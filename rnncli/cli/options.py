@@ -55,7 +55,7 @@ def _with_values(words: Sequence[str], switches: Mapping[str, tuple[str, str]]) 
     """A command line in which every switch has its value."""
     negative = {f"--no-{flag[2:]}": f"{flag}={off}" for flag, (off, _) in switches.items()}
     valued = []
-    for word, following in zip(words, (*words[1:], "--"), strict=True):
+    for word, following in zip(words, (*words[1:], "--"), strict=False):
         if word in switches and following.startswith("-"):
             word = f"{word}={switches[word][1]}"
         valued.append(negative.get(word, word))

@@ -67,6 +67,10 @@ BOOK = {
     "epochs": 200,
     "patience_steps": 0,
 }
+BOOK_NOTE = (
+    "the book's settings: accuracy stays at .5 for 30 to 50 epochs, then rises to 1 within four (seed 0: at epoch 38; "
+    "one of ten seeds never did)"
+)
 FOIL = {
     "model": "mlp",
     "hidden": "64",
@@ -323,6 +327,7 @@ TASK = Task(
     build_model=build_model,
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate parity --bits 1000", corpus=evaluated),
     presets={"book": BOOK, "foil": FOIL},
+    notes={"book": BOOK_NOTE},
     uses={"activations": Action(WatchOptions, watch, EXAMPLE)},
     last_step=last_step,
     implied_preset=lambda flags: "foil" if flags.get("model") == "mlp" else None,

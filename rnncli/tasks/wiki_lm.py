@@ -267,7 +267,7 @@ def cut_vocabulary(words: Sequence[str], size: int, kept: Sequence[str]) -> Voca
         places = {word: place for place, word in enumerate(words)}
         absent = [word for word in kept if word not in places]
         if absent:
-            raise UsageError(f"--keep-words: {absent[0]!r} is nowhere in the corpus")
+            raise UsageError(f"--keep-words: {absent[0]!r} is nowhere in the corpus; --keep-words '' keeps none")
         chosen += [word for word in dict.fromkeys(kept) if places[word] >= size]
     return Vocabulary(SPECIALS + tuple(chosen))
 

@@ -1,6 +1,7 @@
 """Streams of sentences: all of them once, what is held out never, and no more memory for more text."""
 
 import tracemalloc
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -71,6 +72,36 @@ def test_frequencies_are_those_of_what_is_learned(stream: SentenceStream, monkey
     monkeypatch.setattr(streams, "CHUNK", 1 << 20)
     learned = [number for ids in stream.sequences() for number in (*ids.tolist(), END)]
     assert stream.frequencies(50).tolist() == [learned.count(number) for number in range(50)]
+
+
+def ends_asked(stream: SentenceStream, seed: int, epoch: int, begin: int = 0) -> list[tuple[list[int], bool]]:
+    """The words that are asked of each sentence, batch after batch, and whether its END is."""
+    rows = (batch.targets.T.tolist() for batch in stream.batches(8, seed, epoch, CPU, begin))
+    asked = [[target for target in row if target != IGNORED] for batch in rows for row in batch]
+    return [(ids[:-1], True) if ids[-1] == END else (ids, False) for ids in asked]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_end_is_learned_in_a_share_of_the_sentences(share: float) -> None:
+    sentences = [[3 + number % 7] * (1 + number % 5) for number in range(2000)]
+    stream = SentenceStream([part_of(sentences)], np.arange(50), 100, end_share=share)
+    asked = ends_asked(stream, 0, 0)
+    assert sorted(ids for ids, _ in asked) == sorted(ids.tolist() for ids in stream.sequences())
+    longer = [ended for ids, ended in asked if len(ids) > 1]
+    assert abs(np.mean(longer) - share) <= 5 * (share * (1 - share) / len(longer)) ** 0.5
+    assert all(ended for ids, ended in asked if len(ids) == 1)  # as in the book
+    assert stream.frequencies(50)[END] == round(share * len(asked))
+
+
+def test_the_drawn_ends_are_those_of_seed_and_epoch(stream: SentenceStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "POOL", 2)
+    stream = replace(stream, end_share=0.5)
+    whole = ends_asked(stream, 0, 0)
+    assert whole != ends_asked(stream, 0, 1)
+    assert whole != ends_asked(stream, 1, 0)
+    sizes = np.cumsum([batch.targets.shape[1] for batch in stream.batches(8, 0, 0, CPU)])
+    for begin, done in enumerate((0, *sizes)):
+        assert ends_asked(stream, 0, 0, begin) == whole[done:]
 
 
 def test_rare_words_are_unknown_and_long_sequences_cut() -> None:

@@ -58,7 +58,7 @@ def test_the_loss_of_a_batch_is_that_of_its_logits() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("table", [0, 1 << 20])
-@pytest.mark.parametrize("options", [{"tied": True}, {"unit_vectors": True}, {"softmax": "adaptive"}])
+@pytest.mark.parametrize("options", [{"tied": True}, {"unit_vectors": "row"}, {"softmax": "adaptive"}])
 def test_step_by_step_it_says_the_same(
     kind: str, table: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,21 +31,6 @@ def test_a_feed_forward_net_gets_its_recipe_from_a_file_too(tmp_path: Path) -> N
     assert (settings.model, settings.epochs, settings.lr) == ("mlp", 3000, 0.5)
 
 
-def test_the_book_s_settings_are_the_book_s() -> None:
-    poetry = resolve(TASKS["poetry-lm"], {}, "book")
-    assert (poetry.embedding, poetry.sizes, poetry.activation, poetry.cell) == (30, (30,), "relu", "elman")
-    assert (poetry.optimizer, poetry.momentum, poetry.lr, poetry.epochs, poetry.batch_size) == (
-        "sgd",
-        0.99,
-        1e-4,
-        2000,
-        1,
-    )
-    parity = resolve(TASKS["parity"], {}, "book")
-    assert (parity.sizes, parity.activation, parity.lr, parity.momentum) == ((4,), "sigmoid", 1e-4, 0.99)
-    assert (parity.optimizer, parity.batch_size, parity.bits) == ("sgd", 1, 12)
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

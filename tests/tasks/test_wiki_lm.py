@@ -15,7 +15,7 @@ from rnncli.data.sources import Corpus, Split
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS, wiki_lm
-from rnncli.tasks.base import resolve
+from rnncli.tasks.base import from_plain, plain, resolve
 from rnncli.tasks.wiki_lm import EvaluateOptions, WikiConfig, cut_vocabulary, evaluate
 
 TASK = TASKS["wiki-lm"]
@@ -150,14 +150,96 @@ def test_prepared_shards_are_what_the_same_text_is(text: Path, home: Path, rnn) 
         wiki_lm.read_source(("shards", str(text)))
 
 
-def test_unit_vectors_are_read_at_length_one(text: Path) -> None:
-    model: Any = train(corpus=(str(text),), unit_vectors=True).experiment.model
+def test_unit_vectors_by_row_are_read_at_length_one(text: Path) -> None:
+    model: Any = train(corpus=(str(text),), unit_vectors="row").experiment.model
     seen = []
     model.stack.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    import torch
-
     model.eval()(torch.tensor([[3], [4]]))
     assert seen[0].norm(dim=-1).flatten().tolist() == pytest.approx([1, 1])
+
+
+def test_unit_vectors_by_matrix_are_divided_by_their_common_norm_as_in_the_book(text: Path) -> None:
+    flags = {"optimizer": "sgd", "lr": 0.5, "momentum": 0.9, "weight_decay": 0.0, "clip": 0.0, "schedule": "constant"}
+    settings = resolve(TASK, {**QUICK, **flags, "corpus": (str(text),), "batch_size": 6, "unit_vectors": "matrix"})
+    trainer = Training.start(TASK.name, settings).trainer
+    model: Any = trainer.model
+    W, velocity = model.embedding.weight.detach().double().clone(), 0.0
+    for batch in list(trainer.experiment.batches(0))[:4]:
+        model.zero_grad()
+        (trainer.experiment.loss(model, batch, None).loss_sum / batch.predictions).backward()
+        velocity = 0.9 * velocity - 0.5 * model.embedding.weight.grad.double()
+        W = (W + velocity) / (W + velocity).square().sum().sqrt()  # the update of the book's chapter 6
+        trainer.take_step(batch)
+        torch.testing.assert_close(model.embedding.weight.detach().double(), W, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("", "no"),
+        ("--unit-vectors", "row"),
+        ("--unit-vectors --hidden 4", "row"),
+        ("--unit-vectors matrix", "matrix"),
+        ("--unit-vectors=no", "no"),
+        ("--preset book", "matrix"),
+        ("--preset book --unit-vectors", "row"),
+        ("--no-unit-vectors --preset book", "no"),
+        ("--config true.toml", "row"),
+        ("--config false.toml --preset book", "no"),
+        ("--config matrix.toml", "matrix"),
+    ],
+)
+def test_unit_vectors_as_a_switch_and_as_a_choice(
+    words: str, wanted: str, rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("true", "true"), ("false", "false"), ("matrix", '"matrix"')):
+        (tmp_path / f"{name}.toml").write_text(f"unit-vectors = {value}\n")
+    monkeypatch.chdir(tmp_path)
+
+    def start(_task: str, config: WikiConfig, _name: str | None) -> None:
+        raise RnnError(config.unit_vectors)
+
+    monkeypatch.setattr(Training, "start", start)
+    assert rnn(f"train wiki-lm {words}").err == f"rnn: error: {wanted}\n"
+
+
+def test_unit_vectors_of_old_checkpoints_and_of_no_kind(rnn) -> None:
+    old = {name: value for name, value in plain(WikiConfig()).items() if name not in ("init", "end_share")}
+    read = [from_plain(WikiConfig, {**old, "unit_vectors": value}) for value in (True, False)]
+    assert [config.unit_vectors for config in read] == ["row", "no"]
+    assert {(config.init, config.end_share) for config in read} == {("default", 1.0)}
+    ran = rnn("train wiki-lm --unit-vectors diagonal")
+    assert (ran.code, ran.err) == (2, "rnn: error: --unit-vectors must be one of no, row, matrix, not 'diagonal'\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"running": True, "end_share": 0.5}, "--end-share 0.5 is for sentences: --running learns every END"),
+        ({"unit_vectors": "matrix", "tied": True}, "scales free input vectors only: leave --tied out"),
+        ({"unit_vectors": "matrix", "spelling": 3}, "scales free input vectors only: leave --spelling out"),
+        ({"end_share": 1.5}, "--end-share must be at most 1, not 1.5"),
+        ({"init": "magic"}, "--init must be one of default, book, not 'magic'"),
+        ({"init": "book", "init_from": "some"}, "--init-from and --init both say what the first weights are"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(flags: dict, message: str, text: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(corpus=(str(text),), **flags)
+
+
+def test_the_book_s_end_its_analogies_and_its_words(text: Path, rnn) -> None:
+    text.write_text("\n".join(f"the {word} sat down" for word in ("king", "queen", "man", "woman", "cat") * 20))
+    flags = "--preset book --vocab-size 3 --epochs 1 --name book"
+    assert rnn(f"train wiki-lm --corpus {text} {flags}").code == 0
+    trained = load("book")
+    assert trained.payload["vocabulary"] == [*SPECIALS, "down", "sat", "the", "king", "queen", "man", "woman"]
+    assert float(trained.model.embedding.weight.detach().norm()) == pytest.approx(1, abs=1e-6)
+    assert evaluate(trained, EvaluateOptions())["loss"] == pytest.approx(np.log(10), abs=0.2)  # every END counts
+    assert "input layer: 7 words, D 30" in rnn("analogy king man woman --from book").err
+    text.write_text(text.read_text().replace("queen", "duke"))
+    ran = rnn(f"train wiki-lm --corpus {text} --preset book")
+    assert ran.err == "rnn: error: --keep-words: 'queen' is nowhere in the corpus; --keep-words '' keeps none\n"
 
 
 def test_a_corpus_with_its_own_text_to_validate_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

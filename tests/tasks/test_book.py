@@ -1,0 +1,144 @@
+"""`--preset book` is what the book states, field by field, whatever a task's own defaults are."""
+
+from dataclasses import fields
+
+import pytest
+
+from rnncli.api import Training
+from rnncli.errors import RnnError
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import note_of, resolve
+
+EVERYWHERE = {
+    # chapter 1: initial states are learned; chapter 2: `init_weight`, zeros for biases and states
+    "learn_h0": True,
+    "init": "book",
+    "layer_dropout": 0.0,
+    # chapters 2, 4 and 6: updates of momentum 0.99 after each sequence; the argument `reg` of `fit` is never used
+    "optimizer": "sgd",
+    "momentum": 0.99,
+    "batch_size": 1,
+    "weight_decay": 0.0,
+    "average": 0.0,
+    # chapter 1 describes clipping and truncation; no script uses them
+    "clip": 0.0,
+    "bptt": 0,
+    # a cost after each epoch; no early end
+    "validate_every": 0,
+    "patience": 0,
+}
+WORDS = {
+    "embedding": 30,
+    "hidden": "30",
+    "activation": "relu",
+    "schedule": "constant",
+    "tied": False,  # We and Wo are two matrices
+    "spelling": 0,
+    "softmax": "full",
+    "word_dropout": 0.0,
+    "embedding_dropout": 0.0,
+    "output_dropout": 0.0,
+    "weight_drop": 0.0,
+    "activation_penalty": 0.0,
+    "change_penalty": 0.0,
+    "label_smoothing": 0.0,
+}
+STATED = {
+    # chapter 2, The Parity Problem: `parity(B=12)`, SimpleRNN(4), sigmoid, `fit`'s 10e-5 and 200 epochs
+    "parity": {
+        **EVERYWHERE,
+        "bits": 12,
+        "model": "rnn",
+        "cell": "elman",
+        "hidden": "4",
+        "activation": "sigmoid",
+        "lr": 1e-4,
+        "schedule": "constant",
+        "epochs": 200,
+        "patience_steps": 0,
+    },
+    # chapter 4, Generating Poetry Code: SimpleRNN(30, 30, V), relu, 10e-5, 2000 epochs, all words, all lines
+    "poetry-lm": {
+        **EVERYWHERE,
+        **WORDS,
+        "cell": "elman",
+        "lr": 1e-4,
+        "epochs": 2000,
+        "min_count": 1,
+        "hold_out": 0,
+    },
+    # chapter 4, Classifying Poetry Code: tags, 500 lines of each poet, ten held out, 10e-7 times 0.9999 an epoch
+    "poetry-classify": {
+        **EVERYWHERE,
+        "features": ("tags",),
+        "cell": "elman",
+        "hidden": "30",
+        "activation": "relu",
+        "bidirectional": False,
+        "bag": False,
+        "ensemble": 1,
+        "word_dropout": 0.0,
+        "input_dropout": 0.0,
+        "output_dropout": 0.0,
+        "label_smoothing": 0.0,
+        "class_weights": False,
+        "distinct": False,
+        "samples_per_class": 500,
+        "group": "line",
+        "folds": 0,
+        "hold_out": 10,
+        "lr": 1e-6,
+        "schedule": "exponential",
+        "decay": 0.9999,
+        "epochs": 1000,
+    },
+    # chapter 6, Learning from Wikipedia Data: GRU(30, 30, relu), 2000 words, 10e-6, 10 epochs, END in 1 of 100
+    "wiki-lm": {
+        **EVERYWHERE,
+        **WORDS,
+        "cell": "gru:reset-before",
+        "lr": 1e-5,
+        "epochs": 10,
+        "running": False,
+        "vocab_size": 2000,
+        "min_count": 1,
+        "keep_words": ("king", "queen", "man", "woman"),
+        "longest": 5000,  # no sentence is cut: the most that a step can hold
+        "end_share": 0.01,
+        "unit_vectors": "matrix",
+    },
+}
+UNSTATED = {
+    # where and how long; what SGD at a constant rate does not use
+    *("seed", "device", "backend", "precision", "save_every", "max_time", "beta2", "warmup", "decay"),
+    # which texts, where else weights and vectors may come from, several voices
+    *("corpus", "init_from", "embeddings", "freeze_embeddings", "voices"),
+    # tables, and words and spellings, which the book's classifier does not read
+    *("text_column", "label_column", "word_size", "char_size", "char_ngrams", "char_dropout"),
+}
+"""What the book says nothing of, or what its settings leave without effect."""
+
+
+def test_every_preset_states_what_the_book_states() -> None:
+    assert {name: task.presets["book"] for name, task in TASKS.items() if "book" in task.presets} == STATED
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_nothing_that_the_book_states_is_left_to_a_default(name: str) -> None:
+    settings = resolve(TASKS[name], {}, "book")
+    assert {field: getattr(settings, field) for field in STATED[name]} == STATED[name]
+    left = {field.name for field in fields(settings)} - set(STATED[name]) - UNSTATED
+    assert left <= ({"min_count"} if name == "poetry-classify" else set())  # all tags are known
+
+
+def test_what_to_expect_is_printed_where_all_of_the_preset_holds(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise RnnError("enough")
+
+    monkeypatch.setattr(Training, "train", stop)
+    told = rnn("train parity --preset book --seed 3").err.splitlines()
+    assert told[2].startswith("the book's settings: accuracy stays at .5 for 30 to 50 epochs, then rises to 1")
+    task = TASKS["parity"]
+    assert note_of(task, resolve(task, {"seed": 3}, "book"), "book") == told[2]
+    assert note_of(task, resolve(task, {"lr": 0.01}, "book"), "book") == ""
+    assert note_of(task, resolve(task, {}), None) == ""
