@@ -48,6 +48,7 @@ STATED = {
     "parity": {
         **EVERYWHERE,
         "bits": 12,
+        "zero": 0,
         "model": "rnn",
         "cell": "elman",
         "hidden": "4",
@@ -137,7 +138,7 @@ def test_what_to_expect_is_printed_where_all_of_the_preset_holds(rnn, monkeypatc
 
     monkeypatch.setattr(Training, "train", stop)
     told = rnn("train parity --preset book --seed 3").err.splitlines()
-    assert told[2].startswith("the book's settings: accuracy stays at .5 for 30 to 50 epochs, then rises to 1")
+    assert told[2].startswith("the book's settings: accuracy stays at .5 for 50 to 95 epochs, then rises to 1")
     task = TASKS["parity"]
     assert note_of(task, resolve(task, {"seed": 3}, "book"), "book") == told[2]
     assert note_of(task, resolve(task, {"lr": 0.01}, "book"), "book") == ""

@@ -20,10 +20,11 @@ def test_all_strings_are_all_strings() -> None:
 
 
 def test_labels_are_the_parity_so_far() -> None:
-    batch = parity.sequences(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]]))
+    batch = parity.sequences(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]]), -1)
     assert batch.inputs[:, 0, 0].tolist() == [1, -1, 1, 1]
     assert batch.targets.T.tolist() == [[1, 1, 0, 1], [0, 0, 1, 1]]
-    assert parity.wholes(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]])).targets.tolist() == [[1, 1]]
+    assert parity.sequences(torch.tensor([[1, 0, 1, 1]]), 0).inputs.flatten().tolist() == [1, 0, 1, 1]
+    assert parity.wholes(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]]), 0).targets.tolist() == [[1, 1]]
 
 
 def exact_solver() -> Tagger:
@@ -44,12 +45,12 @@ def exact_solver() -> Tagger:
 def test_what_is_counted_is_right_for_a_net_made_by_hand() -> None:
     model = exact_solver()
     metrics = parity.validate(
-        model, parity.sequences(parity.all_strings(8, 0)), parity.sequences(parity.long_strings(0))
+        model, parity.sequences(parity.all_strings(8, 0), -1), parity.sequences(parity.long_strings(0), -1)
     )
     assert metrics["accuracy"] == metrics["long_accuracy"] == 1
     assert metrics["long_margin"] == pytest.approx(4.5)
     model.output.bias[1] += 4.6  # from here on an even string is called odd
-    metrics = parity.validate(model, parity.sequences(parity.all_strings(8, 0)), None)
+    metrics = parity.validate(model, parity.sequences(parity.all_strings(8, 0), -1), None)
     assert metrics["accuracy"] == 0.5
 
 
