@@ -46,7 +46,7 @@ class RecurrentSettings(TrainingSettings):
     learn_h0: bool = option(True, "Learn the first state, or keep it at zero.", shape=True)
     init: str = option(
         "default",
-        "First weights: the task's own; or the book's, normal over sqrt(inputs + outputs), all biases and states 0",
+        "First weights: of the task's recipe, or the book's (normal / sqrt(inputs + outputs), biases and states 0)",
         choices=INITS,
     )
     layer_dropout: float = option(0.0, "Dropout between layers.", least=0, most=0.99)

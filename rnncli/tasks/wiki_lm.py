@@ -76,14 +76,14 @@ class WikiConfig(WordSettings):
     longest: int = option(100, "Sentences are cut after so many words.", least=1, most=LONGEST)
     end_share: float = option(
         1.0,
-        "Share of the sentences, drawn in each epoch, whose END is learned; one of a single word always has it.",
+        "Share of the sentences, drawn in each epoch, whose END is learned; those of one word always learn it.",
         least=0,
         most=1,
     )
     unit_vectors: str = option(
         "no",
-        "Read each word vector at length 1 (row; also without a value), or divide all of them by their common norm "
-        "after every step (matrix, as the book); --no-unit-vectors: neither",
+        "Hold input vectors at norm 1: each where it is read (row, also the bare flag), or all together after each "
+        "step (matrix, as the book); or (also --no-unit-vectors) not",
         choices=UNIT_VECTORS,
         switch=("no", "row"),
         shape=True,
