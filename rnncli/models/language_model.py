@@ -111,11 +111,11 @@ class LanguageModel(nn.Module):
     def vector_layers(self) -> tuple[str, ...]:
         """The layers that have a vector for each word, the one that says most last.
 
-        That is the input where words are spelled, and where its vectors are held at unit norm, as in the book.
+        That is the input where words are spelled, and where its matrix is held at unit norm, as in the book.
         """
         if isinstance(self.output, AdaptiveSoftmax):
             return ("input",)
-        by_input = isinstance(self.embedding, SpelledEmbedding) or self.unit_vectors != "no"
+        by_input = isinstance(self.embedding, SpelledEmbedding) or self.unit_vectors == "matrix"
         return ("output", "input") if by_input else ("input", "output")
 
     def word_vectors(self, layer: str) -> Tensor:

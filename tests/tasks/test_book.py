@@ -7,7 +7,7 @@ import pytest
 from rnncli.api import Training
 from rnncli.errors import RnnError
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import note_of, resolve
+from rnncli.tasks.base import remarks_on, resolve
 
 EVERYWHERE = {
     # chapter 1: initial states are learned; chapter 2: `init_weight`, zeros for biases and states
@@ -111,7 +111,7 @@ STATED = {
 }
 UNSTATED = {
     # where and how long; what SGD at a constant rate does not use
-    *("seed", "device", "backend", "precision", "save_every", "max_time", "beta2", "warmup", "decay"),
+    *("seed", "device", "backend", "precision", "save_every", "max_time", "beta1", "beta2", "warmup", "decay"),
     # which texts, where else weights and vectors may come from, several voices
     *("corpus", "init_from", "embeddings", "freeze_embeddings", "voices"),
     # tables, and words and spellings, which the book's classifier does not read
@@ -140,6 +140,6 @@ def test_what_to_expect_is_printed_where_all_of_the_preset_holds(rnn, monkeypatc
     told = rnn("train parity --preset book --seed 3").err.splitlines()
     assert told[2].startswith("the book's settings: accuracy stays at .5 for 50 to 95 epochs, then rises to 1")
     task = TASKS["parity"]
-    assert note_of(task, resolve(task, {"seed": 3}, "book"), "book") == told[2]
-    assert note_of(task, resolve(task, {"lr": 0.01}, "book"), "book") == ""
-    assert note_of(task, resolve(task, {}), None) == ""
+    assert remarks_on(task, resolve(task, {"seed": 3}, "book"), "book") == [told[2]]
+    assert remarks_on(task, resolve(task, {"lr": 0.01}, "book"), "book") == []
+    assert remarks_on(task, resolve(task, {}), None) == []
