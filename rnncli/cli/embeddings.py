@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -123,6 +124,9 @@ def import_file(
     ],
     name: Annotated[str | None, typer.Option(help="The name they are to go by; else the file's.")] = None,
     limit: Limit = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave words out that are not UTF-8 or lack numbers, and count them.")
+    ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Give the name to these, if others have it.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -135,11 +139,12 @@ def import_file(
     target = vectors_dir() / f"{name}.npz"
     if target.exists() and not replace:
         raise UsageError(f"{target} is there already: take another --name, or --replace")
-    vectors = read_vectors(file, limit)
+    skipped: list[str] = []
+    vectors = read_vectors(file, limit, skipped if skip_bad else None)
     write_vectors(vectors, target, "npz")
     V, D = vectors.matrix.shape
     if as_json:
-        print_json({"name": name, "file": str(target), "words": V, "size": D})
+        print_json({"name": name, "file": str(target), "words": V, "size": D, "skipped": len(skipped)})
     else:
-        print(f"{name}: {V:,} words of size {D}")
-        note(f"kept in {target}; try: rnn embeddings neighbors {vectors.words[0]} --vectors {name}")
+        print(f"{name}: {V:,} words of size {D}{f', {len(skipped):,} skipped: {skipped[0]}' if skipped else ''}")
+        note(f"kept in {target}; try: rnn embeddings neighbors {quote(vectors.words[0])} --vectors {quote(name)}")

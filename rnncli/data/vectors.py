@@ -3,6 +3,7 @@
 Shapes: V words, D features.
 """
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -11,9 +12,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import write_file
@@ -31,7 +32,6 @@ LONGEST_LINE = 1 << 22
 LONGEST_WORD = 1 << 12
 _CHUNK = 1 << 20
 _NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_PRINTABLE = bytes(range(32, 127)) + b"\t\r\n"
 _SUFFIXES = {".npz": "npz", ".bin": "word2vec-binary", ".glove": "glove"}
 
 
@@ -93,14 +93,17 @@ def find_vectors(spec: str) -> Path:
     raise UsageError(f"no file of word vectors is named {spec!r}: name a file, or what `rnn embeddings import` made")
 
 
-def read_vectors(path: Path, limit: int | None = None) -> WordVectors:
-    """Read the first `limit` words of a file in any of the `FORMATS`, gzipped or not; it is told by its contents.
+def read_vectors(path: Path, limit: int | None = None, skipped: list[str] | None = None) -> WordVectors:
+    """Read the first `limit` words of a file in any of the `FORMATS`, gzipped or not; its contents tell which.
 
-    Of a word that comes twice, the first vector counts. Raises RnnError for what is none of them, or damaged.
+    Of a word that comes twice, the first vector counts. Raises RnnError for a file in none of them, for a damaged one,
+    and for a word that is not UTF-8 or has no D finite numbers. With a list for the `skipped`, such words are left out,
+    and why each of them was goes into the list.
     """
     try:
         with _opened(path) as file:
-            found = _from_npz(file, limit) if file.peek(4)[:4] == b"PK\x03\x04" else _gathered(*_entries(file, limit))
+            is_npz = file.peek(4)[:4] == b"PK\x03\x04"
+            found = _from_npz(file, limit, skipped) if is_npz else _gathered(_entries(file, limit), skipped)
     except MemoryError:
         raise RnnError(f"{path} does not fit into memory: read fewer words with --limit") from None
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
@@ -147,74 +150,100 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
             yield plain
 
 
-def _entries(file: io.BufferedReader, limit: int | None) -> "tuple[int, Iterator[tuple[bytes, Any]]]":
-    """D, and the words with their vectors; which format it is shows in the first lines."""
-    first = _line(file, 1)
+class _BadError(Exception):
+    """One word or its vector cannot be read: why, to follow the number of its line."""
+
+
+class _Entries(NamedTuple):
+    """Words and their vectors as they stand in a file."""
+
+    D: int
+    unit: str  # line or word: what errors count
+    records: "Iterator[tuple[int, Any]]"  # each with its number
+    parse: "Callable[[Any], tuple[bytes, Any]]"  # a record to the word and its vector (D,); raises _BadError
+
+
+def _entries(file: io.BufferedReader, limit: int | None) -> _Entries:
+    """All words of a file in a format that its first two lines show."""
+    first = _line(file, 1).removeprefix(codecs.BOM_UTF8)
     header = re.fullmatch(rb"\s*(\d{1,12})\s+(\d{1,6})\s*", first)
     if not header:
         D = len(first.split()) - 1
-        return D, _glove(file, first, D, limit)
+        return _Entries(D, "line", _glove(file, first, D, limit), partial(_parsed, D=D))
     V, D = int(header[1]), int(header[2])
     if not V or not D:
         raise _OddError(f"its first line promises {V} vectors of size {D}: there is nothing to read")
     wanted, whole = min(V, limit or V), limit is None or limit >= V
-    is_text = _is_text(file.peek(LONGEST_LINE), D)
-    return D, _text(file, D, wanted, V, whole) if is_text else _binary(file, D, wanted, V, whole)
+    second = file.readline(LONGEST_LINE)
+    if _is_text(second, D):
+        return _Entries(D, "line", _text(file, second, wanted, V, whole), partial(_parsed, D=D))
+    return _Entries(D, "word", _binary(file, second, D, wanted, V, whole), tuple)
 
 
-def _is_text(ahead: bytes, D: int) -> bool:
-    """Whether what follows the first word is written in digits, or at least in letters; floats in bytes hardly are."""
-    numbers = ahead.split(b"\n", 1)[0].split()[1 : D + 1]
-    if numbers and all(_NUMBER.fullmatch(number) for number in numbers):
+def _is_text(line: bytes, D: int) -> bool:
+    """Whether a line ends in D numbers, or at least goes on in letters; floats in bytes hardly do."""
+    fields = line.split()
+    if len(fields) > D and all(map(_NUMBER.fullmatch, fields[-D:])):
         return True
-    return not ahead.partition(b" ")[2][: 4 * D].translate(None, _PRINTABLE)
+    after = line.partition(b" ")[2][: 4 * D]
+    letters = codecs.getincrementaldecoder("utf-8")("replace").decode(after)  # the last one may be cut
+    is_printable = all(sign.isprintable() or sign in "\t\r\n" for sign in letters.replace("\ufffd", "\0"))
+    return is_printable and (D > 2 or any(map(_NUMBER.fullmatch, fields[1:])))
 
 
 def _line(file: IO[bytes], number: int) -> bytes:
-    line = file.readline(LONGEST_LINE)
+    return _checked(file.readline(LONGEST_LINE), number)
+
+
+def _checked(line: bytes, number: int) -> bytes:
     if len(line) == LONGEST_LINE or b"\0" in line:
         raise _OddError(f"line {number} is no text of word vectors: is it in one of {', '.join(FORMATS)}?")
     return line
 
 
-def _glove(file: IO[bytes], first: bytes, D: int, limit: int | None) -> "Iterator[tuple[bytes, Any]]":
+def _glove(file: IO[bytes], first: bytes, D: int, limit: int | None) -> Iterator[tuple[int, bytes]]:
     if D < 1:
         what = "it is empty" if not first else "line 1 is not a word and its numbers"
         raise _OddError(f"{what}: word vectors are read in {', '.join(FORMATS)}")
     line, number = first, 1
     while line and (limit is None or number <= limit):
         if line.strip():
-            yield _parsed(line, D, number)
+            yield number, line
         number += 1
         line = _line(file, number)
 
 
-def _text(file: IO[bytes], D: int, wanted: int, V: int, whole: bool) -> "Iterator[tuple[bytes, Any]]":
+def _text(file: IO[bytes], second: bytes, wanted: int, V: int, whole: bool) -> Iterator[tuple[int, bytes]]:
     for number in range(2, wanted + 2):
-        line = _line(file, number)
+        line = _checked(second, 2) if number == 2 else _line(file, number)
         if not line.strip():
             raise _OddError(f"it is cut off after {number - 2:,} of {V:,} words: get it anew")
-        yield _parsed(line, D, number)
+        yield number, line
     if whole and file.read(_CHUNK).strip():
         raise _OddError(f"it goes on after the {V:,} words that its first line promises: mend that line")
 
 
-def _parsed(line: bytes, D: int, number: int) -> tuple[bytes, Any]:
+def _parsed(line: bytes, D: int) -> tuple[bytes, Any]:
     """A line's word, which may have spaces in it, and its numbers (D,)."""
     fields = line.split()
     if len(fields) <= D:
-        raise _OddError(f"line {number} has {len(fields) - 1} numbers behind its word, not {D}: mend or remove it")
+        raise _BadError(f"has {len(fields) - 1} numbers behind its word, not {D}")
     try:
         return b" ".join(fields[:-D]), _narrowed([float(field) for field in fields[-D:]])
     except ValueError:
-        raise _OddError(f"line {number} holds what is no number: mend or remove it") from None
+        raise _BadError("holds what is no number") from None
 
 
-def _binary(file: IO[bytes], D: int, wanted: int, V: int, whole: bool) -> "Iterator[tuple[bytes, Any]]":
-    """Records of a word, a space and D little-endian floats; some programs write a line feed after each."""
+def _binary(
+    file: IO[bytes], data: bytes, D: int, wanted: int, V: int, whole: bool
+) -> "Iterator[tuple[int, tuple[bytes, Any]]]":
+    """Records of a word, a space and D little-endian floats; some programs write a line feed after each.
+
+    They begin with the `data` that has been read already.
+    """
     import numpy as np
 
-    data, at = b"", 0
+    at = 0
     for number in range(wanted):
         while (space := data.find(b" ", at)) < 0 or len(data) < space + 1 + 4 * D:
             if space < 0 and len(data) - at > LONGEST_WORD:
@@ -223,36 +252,52 @@ def _binary(file: IO[bytes], D: int, wanted: int, V: int, whole: bool) -> "Itera
             if not more:
                 raise _OddError(f"it is cut off after {number:,} of {V:,} words: get it anew")
             data, at = data[at:] + more, 0
-        yield data[at:space].lstrip(b"\n"), np.frombuffer(data, "<f4", D, space + 1)
+        yield number + 1, (data[at:space].lstrip(b"\n"), np.frombuffer(data, "<f4", D, space + 1))
         at = space + 1 + 4 * D
     if whole and (data[at:] + file.read(_CHUNK)).strip():
         raise _OddError(f"it goes on after the {V:,} words that its first line promises: mend that line")
 
 
-def _gathered(D: int, entries: "Iterator[tuple[bytes, Any]]") -> WordVectors:
+def _gathered(entries: _Entries, skipped: list[str] | None) -> WordVectors:
     """All words and one matrix; the buffer grows as words come, whatever the file promises."""
     import numpy as np
 
     seen: dict[str, None] = {}
     values = bytearray()
-    for number, (raw, vector) in enumerate(entries, start=1):
+    for number, record in entries.records:
         try:
-            word = raw.decode()
-        except UnicodeDecodeError:
-            raise _OddError(f"word {number:,} is not UTF-8 ({raw[:40]!r}): convert it, or get it anew") from None
-        if not word:
-            raise _OddError(f"word {number:,} is empty: it is damaged, get it anew")
-        if not np.isfinite(vector).all():
-            raise _OddError(f"the vector of {word!r} (word {number:,}) is not finite: mend or remove it")
+            word, vector = _sound(*entries.parse(record))
+        except _BadError as error:
+            why = f"{entries.unit} {number:,} {error}"
+            if skipped is None:
+                raise _OddError(f"{why}: mend or remove it, or `rnn embeddings import FILE --skip-bad`") from None
+            skipped.append(why)
+            continue
         if word not in seen:
             seen[word] = None
             values += vector.astype("f4").tobytes()
     if not seen:
-        raise _OddError("it holds no word: there is nothing to read")
-    return WordVectors(tuple(seen), np.frombuffer(values, np.float32).reshape(-1, D))
+        why = f" that can be read: {skipped[0]}" if skipped else ": there is nothing to read"
+        raise _OddError(f"it holds no word{why}")
+    return WordVectors(tuple(seen), np.frombuffer(values, np.float32).reshape(-1, entries.D))
 
 
-def _from_npz(file: IO[bytes], limit: int | None) -> WordVectors:
+def _sound(raw: bytes, vector: "Matrix") -> "tuple[str, Matrix]":
+    """A word in letters and its vector; raises _BadError where either is none."""
+    import numpy as np
+
+    try:
+        word = raw.decode()
+    except UnicodeDecodeError:
+        raise _BadError(f"is not UTF-8 ({raw[:40]!r})") from None
+    if not word:
+        raise _BadError("has no word")
+    if not np.isfinite(vector).all():
+        raise _BadError(f"({word!r}) has a vector that is not finite")
+    return word, vector
+
+
+def _from_npz(file: IO[bytes], limit: int | None, skipped: list[str] | None) -> WordVectors:
     import numpy as np
 
     try:
@@ -269,7 +314,8 @@ def _from_npz(file: IO[bytes], limit: int | None) -> WordVectors:
     known = WordVectors(tuple(words.tolist()), _narrowed(matrix))
     if all(known.words) and len(known.numbers) == len(words) and np.isfinite(known.matrix).all():
         return known
-    return _gathered(matrix.shape[1], zip((word.encode() for word in known.words), known.matrix, strict=True))
+    pairs = zip((word.encode() for word in known.words), known.matrix, strict=True)
+    return _gathered(_Entries(matrix.shape[1], "word", enumerate(pairs, start=1), tuple), skipped)
 
 
 def _narrowed(values: Any) -> "Matrix":

@@ -229,3 +229,12 @@ def test_a_name_that_is_taken_stays_with_its_vectors(home: Path, rnn) -> None:
     assert (again.code, "take another --name, or --replace" in again.err) == (2, True)
     assert rnn(f"embeddings import {home / 'glove.6B.100d.txt'} --name glove.6B.50d --replace --json").code == 0
     assert "of size 3" in rnn(f"embeddings export {home}/all.txt --vectors glove.6B.50d").out
+
+
+def test_bad_words_of_a_file_are_counted_and_the_first_is_named(home: Path, rnn) -> None:
+    (home / "bad.txt").write_bytes(b"\xef\xbb\xbf3 2\nnew york 1 2\ncaf\xe9 1 2\nb 3 4\n")
+    refused = rnn(f"embeddings import {home}/bad.txt")
+    assert (refused.code, "line 3 is not UTF-8" in refused.err, "--skip-bad" in refused.err) == (1, True, True)
+    taken = rnn(f"embeddings import {home}/bad.txt --skip-bad")
+    assert taken.out == "bad: 2 words of size 2, 1 skipped: line 3 is not UTF-8 (b'caf\\xe9')\n"
+    assert "neighbors 'new york' --vectors bad" in taken.err

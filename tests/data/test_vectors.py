@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -101,9 +102,9 @@ ODD = {
     "no number": (b"3 2\na 1 2\nb 1 x\nc 1 2\n", "line 3 holds what is no number"),
     "cut text": (b"3 2\na 1 2\nb 1 2\n", "it is cut off after 2 of 3 words"),
     "more text": (b"1 2\na 1 2\nb 1 2\n", "it goes on after the 1 words that its first line promises"),
-    "not finite": (b"a 1 2\nb nan 2\n", "the vector of 'b' (word 2) is not finite"),
-    "infinite": (b"1 2\na 1e99 2\n", "the vector of 'a' (word 1) is not finite"),
-    "latin": (b"1 2\ncaf\xe9 1 2\n", "word 1 is not UTF-8"),
+    "not finite": (b"a 1 2\nb nan 2\n", "line 2 ('b') has a vector that is not finite"),
+    "infinite": (b"1 2\na 1e99 2\n", "line 2 ('a') has a vector that is not finite"),
+    "latin": (b"1 2\ncaf\xe9 1 2\n", "line 2 is not UTF-8"),
     "no number behind a header": (b"1 2\na 1 x\n", "line 2 holds what is no number"),
     "a word behind a header": (b"2 2\na x 1\nb 1 1\n", "line 2 holds what is no number"),
     "a header alone": (b"3 2\n", "it is cut off after 0 of 3 words"),
@@ -139,13 +140,13 @@ def test_odd_files_are_one_line(kind: str, tmp_path: Path) -> None:
         ({"words": np.array([1, 2]), "matrix": np.ones((2, 2), "f4")}, "`words` must be text"),
         ({"words": np.array(["a", "b"]), "matrix": np.ones(2, "f4")}, "`matrix` floats"),
         ({"words": np.array(["a", None]), "matrix": np.ones((2, 2), "f4")}, "no plain .npz"),
-        ({"words": np.array(["a", "b"]), "matrix": np.array([[1.0], [np.inf]])}, "the vector of 'b'"),
+        ({"words": np.array(["a", "b"]), "matrix": np.array([[1.0], [np.inf]])}, "word 2 ('b') has a vector"),
     ],
 )
 def test_odd_arrays_are_one_line(arrays: dict[str, object], message: str, tmp_path: Path) -> None:
     file = tmp_path / "odd.npz"
     file.write_bytes(npz(tmp_path, **arrays))
-    with pytest.raises(RnnError, match=message.replace(".", r"\.")):
+    with pytest.raises(RnnError, match=re.escape(message)):
         read_vectors(file)
 
 
@@ -184,6 +185,54 @@ def test_imported_names_and_files_are_found(home: Path, tmp_path: Path, monkeypa
 def test_short_lines_before_words_of_other_alphabets_are_text(tmp_path: Path) -> None:
     (tmp_path / "short").write_text("2 2\na 1 2\n東京 3 4\n")
     same(read_vectors(tmp_path / "short"), WordVectors(("a", "東京"), np.array([[1, 2], [3, 4]], "f4")))
+
+
+FIRST_LINES = {
+    "a byte-order mark": "\ufeff2 3\nthe 1 2 3\nof 4 5 6\n",
+    "a byte-order mark and no header": "\ufeffthe 1 2 3\nof 4 5 6\n",
+    "a first word with a blank": "2 3\nновый город 1 2 3\nof 4 5 6\n",
+    "a first word with a no-break space": "2 3\n1\u00a0000 1 2 3\nof 4 5 6\n",
+    "a first word of digits and blanks": "2 3\n3 4 5 1 2 3\nof 4 5 6\n",
+}
+
+
+@pytest.mark.parametrize("kind", FIRST_LINES)
+def test_the_first_lines_of_text_are_read_as_they_are(kind: str, tmp_path: Path) -> None:
+    text = FIRST_LINES[kind]
+    (tmp_path / "vectors.txt").write_text(text, encoding="utf-8")
+    first = text.removeprefix("\ufeff").removeprefix("2 3\n").partition(" 1 2 3")[0]
+    for limit in (None, 1):
+        wanted = WordVectors((first, "of"), np.array([[1, 2, 3], [4, 5, 6]], "f4")).first(limit or 2)
+        same(read_vectors(tmp_path / "vectors.txt", limit), wanted)
+
+
+def test_a_byte_order_mark_before_a_binary_file_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "v.bin").write_bytes(b"\xef\xbb\xbf" + binary(2, 2, record(b"a", 1, 2), record("ж".encode(), 3, 4)))
+    same(read_vectors(tmp_path / "v.bin"), WordVectors(("a", "ж"), np.array([[1, 2], [3, 4]], "f4")))
+
+
+def test_a_first_line_without_numbers_is_not_taken_for_floats(tmp_path: Path) -> None:
+    (tmp_path / "v.txt").write_text("2 4\nновый город раз два три четыре\nof 4 5 6 7\n", encoding="utf-8")
+    with pytest.raises(RnnError, match="line 2 holds what is no number"):
+        read_vectors(tmp_path / "v.txt", 1)
+
+
+def test_bad_words_are_skipped_and_counted_where_that_is_wanted(tmp_path: Path) -> None:
+    skipped: list[str] = []
+    (tmp_path / "v.txt").write_bytes(b"5 2\na 1 2\ncaf\xe9 1 2\nb 1\nc inf 2\nd 3 4\n")
+    read = read_vectors(tmp_path / "v.txt", skipped=skipped)
+    same(read, WordVectors(("a", "d"), np.array([[1, 2], [3, 4]], "f4")))
+    assert [each.partition(" (")[0] for each in skipped] == [
+        "line 3 is not UTF-8",
+        "line 4 has 1 numbers behind its word, not 2",
+        "line 5",
+    ]
+    (tmp_path / "v.bin").write_bytes(binary(2, 2, record(b"\xff", 1, 2), record(b"b", 3, 4)))
+    assert read_vectors(tmp_path / "v.bin", skipped=skipped).words == ("b",)
+    assert skipped[-1].startswith("word 1 is not UTF-8")
+    (tmp_path / "none.txt").write_bytes(b"1 2\n\xff 1 2\n")
+    with pytest.raises(RnnError, match="it holds no word that can be read: line 2 is not UTF-8"):
+        read_vectors(tmp_path / "none.txt", skipped=[])
 
 
 def test_values_of_all_kinds_in_a_binary_file(tmp_path: Path) -> None:
