@@ -99,13 +99,16 @@ def rank(watched: Watched) -> Ranking:
 
 
 def features_of(watched: Watched) -> Mapping[str, Sequence[float]]:
-    """What can be seen of each token, (T,) a feature; of a token of several characters, at its last one."""
+    """What can be seen of each token, (T,) a feature; of a token of several characters, at its last one.
+
+    A token that is only a part of a character counts as that character.
+    """
     text, ends, at = watched.text, [], 0
-    for piece in watched.pieces:
-        at += len(piece)
-        ends.append(at - 1 - (len(piece) - len(piece.rstrip("\n")) if piece.strip("\n") else 0))
+    for part in watched.parts:
+        at += len(part)
+        ends.append(at - bool(part) - (len(part) - len(part.rstrip("\n")) if part.strip("\n") else 0))
     seen = {name: [column[end] for end in ends] for name, column in _columns(text).items()}
-    words = [piece.strip() for piece in watched.pieces]
+    words = [part.strip() for part in watched.parts]
     whole = any(len(word) > 1 for word in words)
     tokens: dict[str, Sequence[float]] = {
         "length of the token": list(map(len, words)) if whole else [],
@@ -170,10 +173,10 @@ def _depth(text: str) -> list[float]:
 def _indent(text: str) -> list[float]:
     """The blanks that a character's line begins with; a tab counts 8."""
     indents: list[float] = []
-    for line in text.splitlines(keepends=True):
+    for line in text.split("\n"):
         blanks = line[: len(line) - len(line.lstrip(" \t"))]
-        indents += [float(len(blanks.expandtabs(8)))] * len(line)
-    return indents
+        indents += [float(len(blanks.expandtabs(8)))] * (len(line) + 1)
+    return indents[: len(text)]
 
 
 def _varies(values: Sequence[float]) -> bool:

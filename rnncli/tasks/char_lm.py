@@ -285,7 +285,7 @@ def joined(trained: Trained, numbers: Iterable[int]) -> Iterator[str]:
 def reading(trained: Trained) -> Reading:
     """Texts are scored as what follows a line feed."""
     units = units_of(trained.payload)
-    return Reading(units.split, opening(trained), shown=units.shown)
+    return Reading(units.split, opening(trained), shown=units.shown, join=units.join)
 
 
 def opening(trained: Trained) -> int:

@@ -1,7 +1,7 @@
 """What all language models share that score texts: how likely a text is, and how surprising each of its tokens."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ class Reading(NamedTuple):
     closing: tuple[int, ...] = ()
     carries: bool = False  # the closing token opens the text after it: they are one stream
     shown: Callable[[str], str] = str  # a token as people are shown it
+    join: Callable[[Iterable[str]], Iterator[str]] = iter  # the text that each token adds, of one without closing
 
 
 class Surprise(NamedTuple):

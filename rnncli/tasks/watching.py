@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnncli.data.text import read_stdin, read_text
 from rnncli.data.vocabulary import END, SPECIALS, Vocabulary
@@ -69,16 +69,22 @@ class VoicedWatchOptions(WatchOptions):
 class Watched:
     """A text as a net has read it: T tokens, and what each of its units was after each of them."""
 
-    pieces: list[str]  # the tokens as they are written, the blanks and line ends between them included
+    pieces: list[str]  # the tokens as people are shown them, the blanks and line ends between them included
     numbers: list[int]  # by the vocabulary
     names: Sequence[str]  # the vocabulary
     states: "dict[str, NDArray[np.float32]]"  # h1, c1, h2, …: (T, M) a field of a layer
     features: Mapping[str, Sequence[float]] = field(default_factory=dict)  # what the task knows of each token, (T,)
+    decoded: Sequence[str] = ()  # the text that each token adds, where `pieces` show bytes by number
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """The text that each token adds: nothing, where it is part of a character that a later one completes."""
+        return self.decoded or self.pieces
 
     @property
     def text(self) -> str:
         """The text, as the net read it."""
-        return "".join(self.pieces)
+        return "".join(self.parts)
 
 
 def watcher(reading: Callable[[Trained], Reading], passage: Passage) -> Action:
@@ -95,40 +101,60 @@ def watch(trained: Trained, options: VoicedWatchOptions, reading: Reading, passa
     label = label_number(trained, options.label)
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     model: Any = trained.model
-    pieces: list[str] = []
+    read: list[_Token] = []
     sequences: list[list[int]] = []
-    for written, opened in _sequences(options.read(trained, passage), reading):
-        room = options.tokens - len(pieces)
+    for written in _sequences(options.read(trained, passage), reading, options.tokens):
+        room = options.tokens - len(read)
         if room <= 0:
             break
-        pieces += [piece for _, piece in written[:room]]
-        sequences.append([*opened, *vocabulary.encode(token for token, _ in written[:room])])
+        read += written[:room]
+        sequences.append([reading.opening, *vocabulary.encode(token.name for token in written[:room])])
+    pieces = [token.shown for token in read]
     check_enough(pieces)
     voice = None if label is None else torch.tensor(label)
     with torch.inference_mode():
         traced = [model.voiced(model.read(torch.tensor(numbers)[:, None]), voice) for numbers in sequences]
     numbers = [number for sequence in sequences for number in sequence[1:]]
-    return Watched(pieces, numbers, vocabulary.tokens, states_of(model.stack, traced, opened=True))
+    states = states_of(model.stack, traced, opened=True)
+    return Watched(pieces, numbers, vocabulary.tokens, states, decoded=[token.added for token in read])
 
 
-Written = list[tuple[str, str]]
-"""Tokens, each with the text that it is written as."""
+class _Token(NamedTuple):
+    """A token of a text, as people are shown it, and the text that it adds."""
+
+    name: str
+    shown: str
+    added: str
 
 
-def _sequences(text: str, reading: Reading) -> Iterator[tuple[Written, list[int]]]:
-    """The sequences that a text is read as, each with the token that opens it; those without a token are left out."""
+def _sequences(text: str, reading: Reading, most: int) -> Iterator[list[_Token]]:
+    """The sequences that a text is read as, of at most so many tokens; those without a token are left out."""
     if not reading.closing:
-        yield [(token, reading.shown(token)) for token in reading.split(text)], [reading.opening]
+        tokens = reading.split(text)[:most]
+        yield list(map(_Token, tokens, map(reading.shown, tokens), _added(tokens, reading)))
         return
     lines = [tokens for line in text.split("\n") if (tokens := list(reading.split(line)))]
-    spaced = [[(token, f" {token}" if place else token) for place, token in enumerate(line)] for line in lines]
+    spaced = [[_in_line(reading.shown(token), token, place) for place, token in enumerate(line)] for line in lines]
     if reading.carries:
-        closing = (SPECIALS[END], "\n")
-        yield [pair for line in spaced for pair in (*line, closing)], [reading.opening]
+        yield [token for line in spaced for token in (*line, _Token(SPECIALS[END], "\n", "\n"))]
         return
     for line in spaced:
-        line[-1] = (line[-1][0], f"{line[-1][1]}\n")
-        yield line, [reading.opening]
+        name, shown, added = line[-1]
+        line[-1] = _Token(name, f"{shown}\n", f"{added}\n")
+        yield line
+
+
+def _in_line(shown: str, token: str, place: int) -> _Token:
+    written = f" {shown}" if place else shown
+    return _Token(token, written, written)
+
+
+def _added(tokens: Sequence[str], reading: Reading) -> list[str]:
+    """The text that each of some tokens adds; a character that is not whole at the end belongs to the last one."""
+    if not tokens:
+        return []
+    pieces, last = list(reading.join(tokens)), len(tokens) - 1
+    return [*pieces[:last], "".join(pieces[last:])]
 
 
 def check_enough(pieces: Sequence[str]) -> None:

@@ -65,6 +65,32 @@ def test_words_are_seen_at_their_last_letter() -> None:
     assert found["a capital begins it"] == [True, False, False, False]
 
 
+CYRILLIC = "Да 12! (ещё)\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "decoded"),
+    [
+        ([f"\\x{byte:02x}" for byte in CYRILLIC.encode()], None),  # as a model of bytes reads it
+        (["\\xd0", "\\x94а", " 12", "! (", "е\\xd1", "\\x89", "ё)\n"], ["", "Да", " 12", "! (", "е", "щ", "ё)\n"]),
+    ],
+)
+def test_parts_of_a_character_are_seen_as_that_character(pieces: list[str], decoded: list[str] | None) -> None:
+    added = decoded or [part for sign in CYRILLIC for part in [*[""] * (len(sign.encode()) - 1), sign]]
+    seen = Watched(pieces, [], (), {}, decoded=added)
+    found = features_of(seen)
+    letters = features_of(Watched(list(CYRILLIC), [], (), {}))
+    assert seen.text == CYRILLIC
+    ends, at = [], 0
+    for part in added:
+        at += len(part)
+        ends.append(at - 1 if part else at)
+    ends = [end - (CYRILLIC[end] == "\n" and len(part) > 1) for end, part in zip(ends, added, strict=True)]
+    for name in ("digit", "capital", "punctuation", "between words", "inside brackets", "place in the line"):
+        assert found[name] == [letters[name][end] for end in ends], name
+    assert sum(found["digit"]) == (2 if decoded is None else 1)  # not the digits of the escapes
+
+
 def test_states_are_read_back_by_numpy(tmp_path: Path) -> None:
     seen, file = watched(), tmp_path / "states.npz"
     assert states_writer(file)(seen, "mine") == [file]

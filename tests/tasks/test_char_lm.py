@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from rnncli.analysis.activations import features_of
 from rnncli.api import Training, load
 from rnncli.data.bpe import learn_bpe
 from rnncli.data.tokenizers import KINDS, Units, units_of
@@ -13,6 +14,7 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Trained, resolve
 from rnncli.tasks.char_lm import EvaluateOptions, GenerateOptions, evaluate, judged, write
+from rnncli.tasks.watching import VoicedWatchOptions
 
 TASK = TASKS["char-lm"]
 TEXT = "the cat sat – früh am Tag.\n" * 40
@@ -115,3 +117,18 @@ def test_without_held_out_text_there_is_nothing_to_evaluate_on(home: Path, file:
     with pytest.raises(UsageError, match="nothing was held out when"):
         evaluate(trained, EvaluateOptions())
     assert evaluate(trained, EvaluateOptions(corpus=(str(file),)))["tokens"] == len(TEXT)
+
+
+@pytest.mark.parametrize("tokens", ["bytes", "bpe"])
+def test_units_are_judged_by_the_text_and_not_by_its_bytes(home: Path, file: Path, tokens: str) -> None:
+    """The escape of a byte is no digit, and a character that is cut at the end is one part of the text."""
+    vocab_size = {"vocab_size": 262} if tokens == "bpe" else {}
+    trained = train(file, tokens=tokens, **vocab_size)
+    text = "ééé 7 früh.\n" * 3
+    watched = TASK.uses["activations"].run(trained, VoicedWatchOptions(text=text))
+    digits = features_of(watched)["digit"]
+    assert any("\\x" in piece for piece in watched.pieces)
+    assert (watched.text, len(watched.parts), sum(digits)) == (text, len(watched.pieces), 3)
+    assert "length of the token" not in features_of(watched) or tokens == "bpe"
+    cut = TASK.uses["activations"].run(trained, VoicedWatchOptions(text="é" * 9, tokens=3))
+    assert cut.text == ("é\ufffd" if tokens == "bytes" else cut.text)
