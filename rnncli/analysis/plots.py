@@ -5,8 +5,9 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rnncli.analysis.fonts import fonts_for
 from rnncli.errors import RnnError
 from rnncli.files import write_file
 
@@ -21,18 +22,28 @@ _WIDEST = 50.0
 """Inches; a bitmap of more is not drawn, or fills the memory."""
 
 
+class Picture(NamedTuple):
+    """A picture that was drawn."""
+
+    path: Path
+    missing: str = ""  # the letters in it that no font of this machine has: they are boxes
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
 @contextmanager
 def _any_letter() -> Iterator[None]:
-    """Letters that the font has not are drawn as boxes, of which nothing is said."""
+    """Letters that no font has are drawn as boxes: `Picture.missing` names them, and matplotlib need not."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
         yield
 
 
-def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> Path:
+def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> Picture:
     """Draw losses, and accuracy where there is one, against seconds of training, as a PNG.
 
-    Returns its path; raises RnnError where none can be written.
+    Raises RnnError where none can be written.
     """
     plt = _pyplot()
     seconds = [record["seconds"] for record in history]
@@ -53,10 +64,10 @@ def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
     return _save(figure, path)
 
 
-def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Path:
+def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Picture:
     """Draw curves of several runs, a panel a metric and a colour a run; losses of training are dashed.
 
-    Returns the picture's path; raises RnnError where none can be written.
+    Raises RnnError where none can be written.
     """
     plt = _pyplot()
     panels, runs = ([*dict.fromkeys(each)] for each in zip(*((c.panel, c.run) for c in curves), strict=True))
@@ -77,10 +88,10 @@ def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Path:
     return _save(figure, path)
 
 
-def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str, title: str) -> Path:
+def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str, title: str) -> Picture:
     """Draw a comparison: a colour a cell, dashes a size, the mean over the runs in the band of all of them.
 
-    Returns the picture's path; raises RnnError where none can be written.
+    Raises RnnError where none can be written.
     """
     plt = _pyplot()
     cells = list(dict.fromkeys(band.cell for band in bands))
@@ -102,8 +113,8 @@ def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str,
     return _save(figure, path)
 
 
-def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Path:
-    """Draw how often which label was given to what (right label -> given label -> count) as a PNG; returns its path.
+def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Picture:
+    """Draw how often which label was given to what (right label -> given label -> count) as a PNG.
 
     A row's colours are shares of its right label, so that rare labels are seen as well. Raises RnnError where no
     picture can be written.
@@ -129,8 +140,8 @@ def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Pa
 
 def draw_attention(
     source: Sequence[str], target: Sequence[str], weights: Sequence[Sequence[float]], path: Path
-) -> Path:
-    """Draw how much each target token looked at each source token as a PNG, the darker the more; returns its path.
+) -> Picture:
+    """Draw how much each target token looked at each source token as a PNG, the darker the more.
 
     Of long sentences the labels are small, not the picture large. Raises RnnError where no picture can be written.
     """
@@ -151,8 +162,8 @@ def draw_attention(
 
 
 @_any_letter()
-def draw_words(words: Sequence[str], points: Sequence[Sequence[float]], path: Path, *, title: str) -> Path:
-    """Draw words at their points of a plane, each label where it covers the least, as a PNG; returns its path.
+def draw_words(words: Sequence[str], points: Sequence[Sequence[float]], path: Path, *, title: str) -> Picture:
+    """Draw words at their points of a plane, each label where it covers the least, as a PNG.
 
     Raises RnnError where no picture can be written.
     """
@@ -166,17 +177,9 @@ def draw_words(words: Sequence[str], points: Sequence[Sequence[float]], path: Pa
     figure.set_layout_engine("none")  # points stay where the labels are set to
     pixels = axes.transData.transform(points)
     taken = [_box(x, y, 4, 4) for x, y in pixels]
-    for word, point, (x, y) in zip(words, points, pixels, strict=True):
-        label = axes.annotate(
-            word.replace("$", r"\$"),
-            point,
-            (0, 0),
-            textcoords="offset pixels",
-            fontsize=9,
-            ha="center",
-            va="center",
-            arrowprops={"arrowstyle": "-", "color": "#9aa4b2", "lw": 0.6, "shrinkA": 0, "shrinkB": 2},
-        )
+    labels = [_label(axes, word, point) for word, point in zip(words, points, strict=True)]
+    _find_fonts(figure)  # before the labels are measured
+    for label, (x, y) in zip(labels, pixels, strict=True):
         extent = label.get_window_extent()
         width, height = extent.width / 2 + 1, extent.height / 2
         offsets = [(right * (width + 7 * far), up * (height + 5 * far)) for right, up, far in _AROUND]
@@ -188,10 +191,24 @@ def draw_words(words: Sequence[str], points: Sequence[Sequence[float]], path: Pa
     return _save(figure, path)
 
 
-def draw_growth(costs: Mapping[str, Sequence[tuple[int, float]]], path: Path, *, title: str) -> Path:
+def _label(axes: Any, word: str, point: Sequence[float]) -> Any:
+    """A word at a point, with a line to it."""
+    return axes.annotate(
+        word.replace("$", r"\$"),
+        point,
+        (0, 0),
+        textcoords="offset pixels",
+        fontsize=9,
+        ha="center",
+        va="center",
+        arrowprops={"arrowstyle": "-", "color": "#9aa4b2", "lw": 0.6, "shrinkA": 0, "shrinkB": 2},
+    )
+
+
+def draw_growth(costs: Mapping[str, Sequence[tuple[int, float]]], path: Path, *, title: str) -> Picture:
     """Draw milliseconds against sizes, one panel a name, beside a line through the origin and the last point.
 
-    Returns the picture's path; raises RnnError where none can be written.
+    Raises RnnError where none can be written.
     """
     plt = _pyplot()
     figure, panels = plt.subplots(1, len(costs), figsize=(4.5 * len(costs), 3.8), layout="constrained", squeeze=False)
@@ -206,10 +223,10 @@ def draw_growth(costs: Mapping[str, Sequence[tuple[int, float]]], path: Path, *,
     return _save(figure, path)
 
 
-def draw_gradients(flows: "Sequence[Flow]", path: Path, *, title: str) -> Path:
+def draw_gradients(flows: "Sequence[Flow]", path: Path, *, title: str) -> Picture:
     """Draw norms of gradients against the lag, on a log axis, dotted where clipping leaves less; a panel a net.
 
-    Nets of one name up to a comma share a panel. Returns the picture's path; raises RnnError where none can be written.
+    Nets of one name up to a comma share a panel. Raises RnnError where none can be written.
     """
     plt = _pyplot()
     nets = list(dict.fromkeys(flow.name.partition(", ")[0] for flow in flows))
@@ -269,17 +286,29 @@ def _shared(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     return max(0.0, width) * max(0.0, height)
 
 
+def _find_fonts(figure: Any) -> str:
+    """Give all texts of a figure the fonts that have their letters; the letters that none has."""
+    from matplotlib.text import Text
+
+    texts = figure.findobj(Text)
+    families, missing = fonts_for(text.get_text() for text in texts)
+    for text in texts:
+        text.set_fontfamily(families)
+    return missing
+
+
 @_any_letter()
-def _save(figure: Any, path: Path) -> Path:
+def _save(figure: Any, path: Path) -> Picture:
     """Write a picture, whole or not at all, and close it; raises RnnError where none can be written."""
     drawn = io.BytesIO()
     try:
         path = picture_file(path)
+        missing = _find_fonts(figure)
         figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=_DPI)
     finally:
         _pyplot().close(figure)
     write_file(path, drawn.getvalue())
-    return path
+    return Picture(path, missing)
 
 
 def _pyplot() -> Any:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, note, print_json, print_table, size
+from rnncli.cli.screen import AsJson, note, print_json, print_table, size, tell_picture
 
 verb = typer.Typer(help="Measure speed on this machine.", epilog="Example: rnn bench cells --cell gru")
 
@@ -90,7 +90,7 @@ def growth(
         from rnncli.analysis.plots import draw_growth
 
         panels = {"steps T, of 32 sequences": by_T, "sequences B, of 50 steps": by_B}
-        note(f"picture {draw_growth(panels, Path(picture), title=f'{cell}, {hidden} units')}")
+        tell_picture(draw_growth(panels, Path(picture), title=f"{cell}, {hidden} units"))
     if as_json:
         print_json({"cell": cell, "hidden": hidden, "by T": dict(by_T), "by B": dict(by_B)})
         return

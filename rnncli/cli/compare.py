@@ -12,7 +12,7 @@ import typer
 
 from rnncli.cells import CELLS
 from rnncli.cli.options import Flags, command_class, command_of, words_of
-from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, warn
+from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, warn, warn_missing
 from rnncli.cli.train import follow, run_options
 from rnncli.errors import Interrupted, UsageError
 from rnncli.launch import LAUNCHED
@@ -179,7 +179,8 @@ def _show(
 
         across = "seconds" if comparison.match == "time" else "step"
         title = f"{task} · {comparison.name}"
-        picture = str(draw_bands(bands(outcomes, across), plot, across=across, metric=metric, title=title))
+        picture = draw_bands(bands(outcomes, across), plot, across=across, metric=metric, title=title)
+        warn_missing(picture)
     if as_json:
         print_json(
             {
@@ -192,7 +193,7 @@ def _show(
                 "seconds": round(sum(each.seconds for each in outcomes), 3),
                 "nets": [row._asdict() for row in found],
                 "members": [{**vars(each), "curve": [point._asdict() for point in each.curve]} for each in outcomes],
-                "picture": picture,
+                "picture": picture and str(picture),
             }
         )
         return

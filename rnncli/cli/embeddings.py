@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, note, print_json, print_table
+from rnncli.cli.screen import AsJson, From, note, print_json, print_table, warn_missing
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.errors import UsageError
 
@@ -80,13 +80,14 @@ def plot(
     known = known_vectors(source, file, layer)
     shown = words or list(known.vectors.words[:count])
     points = project(known.vectors.unit[known.vectors.rows(shown)], method, seed)
-    place = draw_words(
+    drawn = draw_words(
         shown, points.tolist(), picture, title=f"{len(shown)} words by {method.upper().replace('TSNE', 't-SNE')}"
     )
     if as_json:
-        print_json({**known.facts, "picture": str(place), "points": dict(zip(shown, points.tolist(), strict=True))})
+        print_json({**known.facts, "picture": str(drawn), "points": dict(zip(shown, points.tolist(), strict=True))})
     else:
-        print(f"picture {place}")
+        print(f"picture {drawn}")
+    warn_missing(drawn)
 
 
 @verb.command("export", epilog="Example: rnn embeddings export vectors.txt --format word2vec")

@@ -9,7 +9,7 @@ import typer
 
 from rnncli.analysis.baselines import BASELINES, beside
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_table
+from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_table, tell_picture
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.data.corpora import available
 from rnncli.errors import UsageError
@@ -125,7 +125,7 @@ def _show_confusion(confusion: dict[str, dict[str, int]], picture: str | None) -
     if picture:
         from rnncli.analysis.plots import draw_confusion
 
-        note(f"picture {draw_confusion(confusion, Path(picture))}")
+        tell_picture(draw_confusion(confusion, Path(picture)))
 
 
 for _task in TASKS.values():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnncli.cells import CELLS
-from rnncli.cli.screen import AsJson, note, print_json, print_table
+from rnncli.cli.screen import AsJson, print_json, print_table, tell_picture
 from rnncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def gradients(
     if plot:
         from rnncli.analysis.plots import draw_gradients
 
-        note(f"picture {draw_gradients(flows, plot, title=about['of'])}")
+        tell_picture(draw_gradients(flows, plot, title=about["of"]))
     if as_json:
         print_json({**about, "clip": clip, "rows": [_facts(flow) for flow in flows]})
         return

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, print_json
+from rnncli.cli.screen import AsJson, print_json, warn_missing
 
 
 def plot(
@@ -31,6 +31,7 @@ def plot(
         print_json({"picture": str(picture), "against": against, "curves": [curve._asdict() for curve in curves]})
     else:
         print(f"picture {picture}")
+    warn_missing(picture)
 
 
 verb = plot

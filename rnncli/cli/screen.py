@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnncli.data.text import visible
 from rnncli.errors import UsageError
 from rnncli.records import json_line
 
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from rnncli.analysis.plots import Picture
     from rnncli.api import Model
     from rnncli.tasks.base import Task
+
+MOST_MISSING = 30
+"""Letters that are named, of those that no font has."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 From = Annotated[
@@ -34,6 +39,19 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Warn, in one line on standard error."""
     print(f"rnn: warning: {text}", file=sys.stderr)
+
+
+def tell_picture(picture: "Picture", tell: "Callable[[str], None]" = note) -> None:
+    """Say where a picture lies, and which of its letters could not be drawn."""
+    tell(f"picture {picture}")
+    warn_missing(picture)
+
+
+def warn_missing(picture: "Picture") -> None:
+    """Warn of letters that no font of this machine has."""
+    if picture.missing:
+        shown = visible(picture.missing[:MOST_MISSING]) + "…" * (len(picture.missing) > MOST_MISSING)
+        warn(f"{picture}: no font here has {shown}: boxes stand for them; install a font such as Noto Sans")
 
 
 def load_model(source: str | None, task: str) -> "Model":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnncli.cli.options import Flags, command_class, command_of
-from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, warn
+from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, warn, warn_missing
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Task, remarks_on, resolve
@@ -124,7 +124,8 @@ def follow(training: "Training", *, resumed: bool, tensorboard: bool = False, re
             hear.append(listeners.enter_context(Scalars(trainer, run.folder / TENSORBOARD)).listen)
         training.train(partial(_tell, hear), bar.warn)
     try:
-        draw_curve(trainer.progress.history, run.folder / "curve.png", title=f"{run.task} · {run.name}")
+        picture = draw_curve(trainer.progress.history, run.folder / "curve.png", title=f"{run.task} · {run.name}")
+        warn_missing(picture)
     except RnnError as error:
         warn(f"no picture of the curve: {error}")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rnncli.cli.options import Flags, command_of, with_stdin
-from rnncli.cli.screen import AsJson, From, load_model, note, print_json
+from rnncli.cli.screen import AsJson, From, load_model, note, print_json, tell_picture
 from rnncli.tasks import TASKS
 from rnncli.training.settings import check_limits
 
@@ -27,7 +27,7 @@ def translate(flags: Flags, source: str | None, as_json: bool) -> None:
 
         ((best, *_),) = filter(None, found)
         drawn = draw_attention(best.source_tokens, best.tokens, best.attention, Path(options.attention))
-        note(f"picture {drawn}")
+        tell_picture(drawn)
     if as_json:
         told = [
             {"text": line, "translations": [each._asdict() for each in best]}

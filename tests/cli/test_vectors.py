@@ -238,3 +238,10 @@ def test_bad_words_of_a_file_are_counted_and_the_first_is_named(home: Path, rnn)
     taken = rnn(f"embeddings import {home}/bad.txt --skip-bad")
     assert taken.out == "bad: 2 words of size 2, 1 skipped: line 3 is not UTF-8 (b'caf\\xe9')\n"
     assert "neighbors 'new york' --vectors bad" in taken.err
+
+
+def test_letters_that_cannot_be_drawn_are_named(home: Path, rnn) -> None:
+    (home / "odd.txt").write_text("a 1 2\nb\U000f1234 3 1\nc 2 2\n", encoding="utf-8")
+    ran = rnn(f"embeddings plot --vectors {home}/odd.txt --picture {home}/odd.png")
+    assert ran.out == f"picture {home}/odd.png\n"
+    assert f"rnn: warning: {home}/odd.png: no font here has \\U000f1234: boxes stand for them" in ran.err
