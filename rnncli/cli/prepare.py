@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, print_json, warn
+from rnncli.cli.screen import AsJson, note, print_json, warn
 from rnncli.errors import Interrupted, UsageError
 from rnncli.home import data_dir
 
@@ -47,6 +47,8 @@ def prepare_corpus(
 
     An interrupted prepare goes on where it was when the same command is given again.
     """
+    from rnncli.data.shards import Shards
+    from rnncli.data.tokenizers import LOOKED_AT, hint_of_unspaced
     from rnncli.data.wikipedia.dump import find_sources
     from rnncli.data.wikipedia.prepare import Outputs, Settings, prepare, said_of, shards_folder
     from rnncli.data.wikipedia.workers import default_workers
@@ -63,6 +65,8 @@ def prepare_corpus(
             sources, outputs, settings, workers=workers or default_workers(), keep_going=keep_going, hooks=hooks
         )
     where = [str(folder) for folder in outputs.folders]
+    if outputs.shards is not None and (hint := hint_of_unspaced(Shards.open(outputs.shards).most_frequent(LOOKED_AT))):
+        note(f"{facts['name']}: {hint}")
     if as_json:
         print_json(facts | {"data_dir": str(data_dir()), "folders": where})
         return

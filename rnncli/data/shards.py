@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,10 @@ class Shards:
         """The words by frequency; that of id 3 comes first."""
         return tuple(word for word, _ in self._words())
 
+    def most_frequent(self, most: int) -> list[str]:
+        """The `most` most frequent words at most, without reading the others."""
+        return [word for word, _ in islice(self._words(), most)]
+
     @cached_property
     def counts(self) -> tuple[int, ...]:
         """How often each word of the vocabulary is there."""
@@ -93,9 +98,10 @@ class Shards:
                 )
 
     def _words(self) -> Iterator[tuple[str, int]]:
-        for line in (self.folder / VOCABULARY).read_text("utf-8").split("\n")[:-1]:
-            word, _, count = line.partition("\t")
-            yield word, int(count)
+        with (self.folder / VOCABULARY).open(encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                word, _, count = line.partition("\t")
+                yield word, int(count)
 
 
 def _folder(name_or_folder: str | Path) -> Path:

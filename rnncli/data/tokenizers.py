@@ -4,7 +4,7 @@ import codecs
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -28,21 +28,33 @@ def wiki_words(text: str) -> list[str]:
     """Words of encyclopedic prose: lower-cased, punctuation dropped, hyphens and slashes part words.
 
     Apostrophes stay inside words (don't), a possessive 's is a word of its own; initials keep their dots (u.s.),
-    numbers their decimal point, but not commas between thousands (1,000 is 1000). Letters keep their marks.
+    numbers their decimal point, but not commas between thousands (1,000 is 1000). Letters keep their marks. What joins
+    the letters of a word stays inside it: a zero-width non-joiner (Persian), l·l (Catalan), gershayim (Hebrew).
     """
-    return _wiki_word().findall(_plain(text))
+    return _find_words(_plain(text))
 
 
 def wiki_words_and_ends(text: str) -> list[str]:
     """The words of many lines as `wiki_words` gives them, in one go, with a line feed where a line ends."""
-    return _wiki_word("|\n").findall(_plain(text))
+    return _find_words(_plain(text), "|\n")
+
+
+_JOINERS = "·״\u200c\u200d"
+
+
+def _find_words(plain: str, ends: str = "") -> list[str]:
+    return _wiki_word(ends, any(sign in plain for sign in _JOINERS)).findall(plain)  # most texts have none
 
 
 @cache
-def _wiki_word(ends: str = "") -> re.Pattern[str]:
-    """A possessive ending, initials and u.s., a number with a point, a word with apostrophes inside it; or `ends`."""
+def _wiki_word(ends: str, joined: bool) -> re.Pattern[str]:
+    """A possessive ending, initials and u.s., a number with a point, a word with apostrophes inside it; or `ends`.
+
+    `joined`: a word may have other `_JOINERS` inside it as well, the dot between two l only.
+    """
     part = rf"\w[a-z0-9\w{_marks()}]*+"  # what Latin words are of comes first, for speed
-    return re.compile(rf"'s\b|(?:[^\W\d]\.){{2,}}|\d+(?:\.\d+)+|{part}(?:'(?!s\b){part})*{ends}")
+    inner = rf"['{_JOINERS}](?!(?<=')s\b)(?<![^l]·)(?!(?<=·)[^l])" if joined else r"'(?!s\b)"
+    return re.compile(rf"'s\b|(?:[^\W\d]\.){{2,}}|\d+(?:\.\d+)+|{part}(?:{inner}{part})*{ends}")
 
 
 def _marks() -> str:
@@ -56,7 +68,34 @@ def _plain(text: str) -> str:
     if text.isascii():
         return text
     text = unicodedata.normalize("NFC", text.replace("i\u0307", "i"))  # what lower() leaves of a Turkish İ
-    return text.replace("’", "'").replace("\xad", "")
+    text = text.replace("’", "'").replace("\xad", "").replace("ŀ", "l·")
+    return _hebrew(text) if any(letter in text for letter in _HEBREW) else text
+
+
+_HEBREW = "אבגדהוזחטיכלמנסעפצקרשת"
+_GERSHAYIM = re.compile(r"(?<=[א-ת])[\"”“](?=[א-ת])")
+
+
+def _hebrew(text: str) -> str:
+    """With the signs of abbreviations as Unicode has them, where quotation marks stand for them."""
+    return _GERSHAYIM.sub("״", text).replace("׳", "'")
+
+
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af]"
+)
+"""Thai, Lao, Burmese, Khmer, kana, Han."""
+
+LOOKED_AT = 1_000
+"""The most frequent words of a text by which its script is known."""
+
+
+def hint_of_unspaced(words: Sequence[str]) -> str:
+    """What to say of a text whose `wiki_words` are mostly of scripts that set no blanks between words; else nothing."""
+    unspaced = sum(_UNSPACED.search(word) is not None for word in words)
+    if 2 * unspaced <= len(words):
+        return ""
+    return "its script sets no blanks between words, so that whole clauses count as words: char-lm fits better"
 
 
 def spaced_words(line: str) -> list[str]:

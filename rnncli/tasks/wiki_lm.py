@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, lasting, load_corpus, load_test
 from rnncli.data.shards import VOCABULARY
-from rnncli.data.tokenizers import TOKENIZERS
+from rnncli.data.tokenizers import LOOKED_AT, TOKENIZERS, hint_of_unspaced
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
@@ -411,9 +411,10 @@ def _running(config: WikiConfig, stream: "SentenceStream", place: "torch.device"
 def _about(prose: Prose, how: str) -> str:
     tokens = sum(len(part.ids) for part in prose.stream.parts)
     sequences = sum(part.sequences for part in prose.stream.parts)
+    hint = hint_of_unspaced(prose.source.words[:LOOKED_AT]) if prose.source.tokenizer == TOKENIZER else ""
     return (
         f"{prose.source.name}: {tokens:,} tokens in {sequences:,} sequences, {how}, "
-        f"{len(prose.vocabulary.words):,} of {len(prose.source.words):,} words"
+        f"{len(prose.vocabulary.words):,} of {len(prose.source.words):,} words{hint and f'; {hint}'}"
     )
 
 

@@ -7,16 +7,30 @@ _SHORT = (
     "Mr Mrs Ms Dr Prof St Sr Jr Gen Col Maj Capt Lt Sgt Rev Hon Gov Sen Rep Pres No Nos Vol Vols Fig Figs vs cf ca c fl"
     " al etc approx Mt Ft Bros Inc Ltd Co Corp pp ed eds trans"
 )
+# Capitals and digits, and the letters of scripts without case: Hebrew to Georgian, Hangul to Mongolian, kana, Han, …
+_BEGINNING = (
+    "A-Z0-9À-ÖØ-ÞĀ-ſΆ-ΫЀ-ЯҐԱ-ՖḀ-ỿ"
+    "\u0590-\u10ff\u1100-\u13ff\u1780-\u18af\u2d30-\u2ddf\u3040-\ua4cf\uac00-\ud7ff\uf900-\ufaff\ufb1d-\ufdff\ufe70-\ufefc"
+    "\U00010800-\U00010fff\U00020000-\U000323af"
+)
+_CLOSING = "\"'”’»)\\]」』）》】〉"
+_OPENING = "\"'“‘«(\\[「『（《【〈¿¡"
 _END = re.compile(
     r"[.!?](?<![\s.(\[–-][^\W\d_]\.)"
     + "".join(rf"(?<!\b{word}\.)" for word in _SHORT.split())
-    + r"(?:[\"'”’»)\]]*+) ++(?=[\"'“‘«(\[]*+[A-Z0-9À-ÖØ-ÞĀ-ſΑ-ΩА-Я])"
+    + rf"(?:[{_CLOSING}]*+) ++(?=[{_OPENING}]*+[{_BEGINNING}])"
 )
+# Signs that end a sentence whatever letter is next; some scripts have no blank behind them.
+_SIGNS = "。！？｡؟۔।॥።။។"
+_SIGN_END = re.compile(rf"[{_SIGNS}]++(?<![(（].)[{_CLOSING}]*+ *+(?=[^\s{_CLOSING}])")
 
 
 def one_a_line(text: str) -> str:
     """The same text with a line feed after every sentence."""
-    return _END.sub(_break, text)
+    text = _END.sub(_break, text)
+    if not text.isascii() and any(sign in text for sign in _SIGNS):
+        text = _SIGN_END.sub(_break, text)
+    return text
 
 
 def _break(end: re.Match[str]) -> str:

@@ -4,7 +4,8 @@ import re
 from functools import cache
 from html import unescape
 
-from rnncli.data.wikipedia.templates import find, text_of
+from rnncli.data.wikipedia.templates import carries_text, text_of
+from rnncli.data.wikipedia.variants import choose_variants
 
 _DEEPEST = 12
 """Templates inside one another that are followed; deeper ones leave nothing."""
@@ -56,14 +57,16 @@ def clean(source: str, namespaces: tuple[str, ...] = ()) -> str:
     """The prose of an article: one line a paragraph, without what the book leaves out.
 
     Headings, lists, tables, templates, references, files, categories and comments go; the text of links, words, names
-    and numbers stay, as do templates that carry text (`TEMPLATES`). The namespaces of files, categories and the like
+    and numbers stay, as do templates and functions that carry text (`TEMPLATES`, `FUNCTIONS`), and one alternative of
+    words that the wiki shows in several scripts. The namespaces of files, categories and the like
     may have names of the wiki's language beside the English ones.
     """
     if "<" in source:
         source = _LITERAL.sub(lambda literal: _MARKUP.sub(" ", literal[1]), source)
         source = _HIDDEN.sub("", source)
+    source = choose_variants(source) if "-{" in source else source
     if "{{" in source or "{|" in source:
-        source = resolve(source)
+        source = choose_variants(resolve(source))
     if "[" in source:
         source = _file(namespaces).sub("", source)
         source = _OTHER_LANGUAGE.sub("", source)
@@ -155,7 +158,7 @@ def _resolve(source: str, depth: int) -> tuple[str, str]:
 
 
 def _template(inside: str, depth: int) -> str:
-    if find(inside.partition("|")[0]) is None or depth == _DEEPEST:
+    if depth == _DEEPEST or not carries_text(inside.partition("|")[0]):
         return ""
     if "{" in inside:
         inside, lost = _resolve(inside, depth + 1)

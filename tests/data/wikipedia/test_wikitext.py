@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from rnncli.data.tokenizers import TOKENIZERS, wiki_words, wiki_words_and_ends
+from rnncli.data.tokenizers import TOKENIZERS, hint_of_unspaced, wiki_words, wiki_words_and_ends
 from rnncli.data.wikipedia.sentences import one_a_line
 from rnncli.data.wikipedia.wikitext import clean
 
@@ -32,6 +32,20 @@ from rnncli.data.wikipedia.wikitext import clean
         ("{{nowrap|ten {{nowrap|of ''them''}}}} {{small|1=[[a|b]]}}", "ten of them b"),
         ("{{frac|1|2}} {{as of|2015}} {{circa|1900}} {{abbr|Dr.|Doctor}}", "1/2 as of 2015 c. 1900 Dr."),
         ("{{start date|1969|7|20}} {{USS|Maine}} {{transl|ru|Moskva}}", "20 July 1969 USS Maine Moskva"),
+        ("{{formatnum:77006}} {{formatnum:1,234|R}} {{uc:é}} {{lcfirst:A}} {{ucfirst:{{lc:AB}}}}", "77006 1234 É a Ab"),
+        ("{{#if:x|yes|no}} {{#ifeq:a|b|yes|no}} {{plural:2|man|men}} {{padleft:7|3}} {{#expr:1}}.", "yes no men 007."),
+        ("{{convert|5|ft|11|in|cm}}, {{convert|9|lb|3|oz|kg|0}}, {{cvt|-40|C|F|1}}", "5 ft 11 in, 9 lb 3 oz, -40 °C"),
+        ("{{convert|10|x|20|x|3|m}}, {{convert|1|to|2|mi|km|0}}", "10 × 20 × 3 m, 1 to 2 mi"),
+        ("{{US$|5 million}} {{GBP|3|link=yes}} {{currency|7|EUR}} {{currency|8|XYZ}}", "US$5 million £3 €7 XYZ 8"),
+        ("{{val|1.5|e=30|u=kg}} {{val|2.5|0.3|u=m|up=s}} {{val|1|+2|-3}}", "1.5×10^30 kg 2.5±0.3 m/s 1 +2 −3"),
+        ("{{circa|1850|1900}} {{floruit|1850|1900}} {{circa}}", "c. 1850 – c. 1900 fl. 1850–1900 c."),
+        ("{{As of|2015|6|1}} {{as of|2015|6|1|df=US}}", "As of 1 June 2015 as of June 1, 2015"),
+        ("{{As of|2015|lc=y|post=,}} {{as of|2015|since=y}} {{as of|2015|alt=then}}", "as of 2015, since 2015 then"),
+        ("{{date|2010-05-03}}", "3 May 2010"),
+        ("-{zh-hans:计算机;zh-hant:電腦}-的-{zh-tw:資訊; zh-cn:信息;}-", "计算机的信息"),
+        ("-{不變}--{H|zh-cn:甲;zh-tw:乙}-x-{A|zh-tw:丁;zh-cn:丙}--{R|a:b}-", "不變x丙a:b"),
+        ("{{lang|zh|-{zh-hans:门;zh-hant:門}-}} -{zh-hans:{{lang|ja|京}};zh-tw:x}-", "门 京"),
+        ("-{sr-ec: реч; sr-el: reč}- -{zh-hant:x;zh-hans:[[甲|a;b]]-{乙}-}- -{zh-cn:y", "реч a;b乙 - zh-cn:y"),
         ("a{{ndash}}b{{nbsp}}c &nbsp;d &amp;nbsp;e &lt;f &eacute;", "a–b c d e <f é"),
         ("Name ({{IPA|x}}; {{lang|la|nomen}}) and ({{IPA|x}}) more.", "Name (nomen) and more."),
         ("x<sup>2</sup> <math>\\frac{a}{b}</math> <span style=\"a\">y</span><br />z", "x2 y\nz"),
@@ -71,6 +85,9 @@ WORST = {
     "numbers": "1." * N + "x",
     "addresses": "[http://" * N,
     "sentences": '. "' * N,
+    "signs": "。؟ 」" * N,
+    "variants": "-{" * N + "zh:a;" * N + "}-" + "-{a;" * N,
+    "functions": "{{lc:" * N + "}}" * N,
 }
 
 
@@ -92,6 +109,9 @@ def test_no_source_takes_long(name: str) -> None:
         ("Cafe\u0301 naïve ΑΘΗΝΑ 東京", "café naïve αθηνα 東京"),
         ("İstanbul'un İZMİR İ", "istanbul'un izmir i"),
         ("हिन्दी भाषा, Андре́й और தமிழ்; ☀\ufe0f \u0301", "हिन्दी भाषा андре́й और தமிழ்"),
+        ("می\u200cخواهم، کتاب\u200c و", "می\u200cخواهم کتاب و"),
+        ("Col·lecció coŀlegi l'illa 2·3 ab·c", "col·lecció col·legi l'illa 2 3 ab c"),
+        ('צה"ל וארה״ב ג\'ירפה ג׳ירפה "שלום" ד״ר', "צה״ל וארה״ב ג'ירפה ג'ירפה שלום ד״ר"),
         ("snake_case _x_ __", "snake case x"),
         ("…—!?", ""),
     ],
@@ -114,9 +134,22 @@ def test_words_of_many_lines_are_those_of_each() -> None:
         ('He said "Go." Then he left. (She stayed.) Why?', 4),
         ("It is 3.5 m long, approx. 20 kg. élan", 1),
         ("At 5 p.m. it rained, e.g. Tuesday.", 1),
-        ("Éire is old. Österreich too.", 2),
+        ("Éire is old. Österreich too. Ґанок був. Єва.", 4),
+        ("Vino. ¿Qué hizo? Nada.", 3),
+        ("ذهب الولد. هل رأيت القط؟ نعم رأيته (؟) في البيت! قال د. محمد.", 4),
+        ("今天很好。我们走吧！他说：“好。”然后走了。", 4),
+        ("यह घर है। वह आया॥ یہ گھر ہے۔ وہ آیا۔", 4),
+        ("הלך לבית. חזר. 나는 간다. 너는 온다.", 4),
     ],
 )
 def test_sentences(text: str, count: int) -> None:
     assert len(one_a_line(text).split("\n")) == count
-    assert one_a_line(text).split() == text.split()
+    assert "".join(one_a_line(text).split()) == "".join(text.split())
+
+
+def test_words_of_scripts_without_blanks_are_told_of() -> None:
+    """A hint where most words are of such a script: one in Chinese, Japanese or Thai, but not one with a few names."""
+    for text in ("今天很好。 我们走吧！ ok", "東京は 大きい まち です", "สวัสดี ครับ"):
+        assert "char-lm fits better" in hint_of_unspaced(wiki_words(text))
+    for text in ("A town named 東京 is large.", "나는 간다", "यह घर है"):
+        assert hint_of_unspaced(wiki_words(text)) == ""

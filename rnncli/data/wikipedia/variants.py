@@ -1,0 +1,45 @@
+"""Words that a wiki shows in one of several scripts, such as -{zh-hans:计算机; zh-hant:電腦}-: which of them stays."""
+
+import re
+
+_PREFERRED = ("zh-hans", "zh-cn", "zh-sg", "zh-my", "zh")
+"""Simplified characters first; a text without them, such as one in Serbian, keeps its first alternative."""
+
+_INNERMOST = re.compile(r"-\{(?!\{)([^{}]*+)\}-")
+_DEEPEST = 5
+_CODE = re.compile(
+    r"\s*(?:[^:=>;]*+=>\s*)?((?:zh|gan|wuu|sr|sh|kk|ku|uz|crh|tg|iu|shi|ban|tly|mni)(?:-[a-z]{2,6})*)\s*:(.*)",
+    re.DOTALL,
+)
+_FLAGS = re.compile(r"\s*([A-Z-](?:\s*;\s*[A-Z-])*|[a-z]{2,3}(?:-[a-z]+)*(?:\s*;\s*[a-z]{2,3}(?:-[a-z]+)*)*)?\s*\|")
+_HIDING = frozenset("THDN-")
+"""Flags of rules that are for the title, for the rest of the page, or described; nothing of them stays in the text."""
+
+
+def choose_variants(source: str) -> str:
+    """A text with one alternative in the place of each -{…}-, and all of one that has no alternatives."""
+    for _ in range(_DEEPEST):
+        chosen = _INNERMOST.sub(lambda found: _chosen(found[1]), source)
+        if chosen == source:
+            break
+        source = chosen
+    return source
+
+
+def _chosen(inside: str) -> str:
+    flags = _FLAGS.match(inside)
+    if flags:
+        if not _HIDING.isdisjoint(re.split(r"[\s;]+", flags[1] or "")):
+            return ""
+        inside = inside[flags.end() :]
+    alternatives: dict[str, list[str]] = {}
+    parts: list[str] = []
+    for part in inside.split(";"):
+        if begun := _CODE.fullmatch(part):
+            parts = alternatives.setdefault(begun[1], [])
+            part = begun[2]
+        elif not alternatives:
+            return inside.strip()
+        parts.append(part)  # another one of the same alternative: the semicolon stands in the text itself
+    preferred = next((each for each in _PREFERRED if each in alternatives), next(iter(alternatives)))
+    return ";".join(alternatives[preferred]).strip(" \t\n;")
