@@ -169,13 +169,14 @@ def _watched(trained: Trained) -> Iterator[Panel]:
 def _surprisal(trained: Trained, watched: Watched) -> Panel:
     scored = _do(trained, "score", texts=(watched.text,))
     by_line = scored[0].tokens[-1].token == SPECIALS[END]  # else a text is one stream
+    spaced = by_line or trained.payload["tokenizer"] == "spaced"
     if by_line:
         scored = _do(trained, "score", texts=tuple(line for line in watched.text.split("\n") if line.strip()))
     tokens: list[list[Any]] = []
     for each in scored:
         for place, token in enumerate(each.tokens):
             last = by_line and place == len(each.tokens) - 1
-            blank = " " if by_line and place else ""
+            blank = " " if spaced and place and each.tokens[place - 1].token != "\n" != token.token else ""
             tokens.append([" ↵\n" if last else blank + visible(token.token, keep=" \n"), round(token.bits, 3)])
     mean = sum(bits for _, bits in tokens) / len(tokens)
     return {

@@ -102,6 +102,7 @@ class Asked(NamedTuple):
     extended: bool = False  # and it may grow by what the text has that it has not
     only_held_out: bool = False  # by a numbering that is given; what is to learn from is left out
     apart: bool = False  # each corpus by its name is a voice, with an end of its own held out
+    valid: Sequence[str] = ()  # corpora that are held out in place of an end
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ class RunningCorpus:
     fingerprint: str
     folder: Path | None = None  # where the numbers lie, if not in memory
     voices: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # tokens of each to learn from, and held out
+    valid: "RunningCorpus | None" = None  # the text that is held out, where it is not the end of this one
 
     @property
     def learned(self) -> Ids:
@@ -124,7 +126,13 @@ class RunningCorpus:
 
     @property
     def held_out(self) -> Ids:
-        return self.ids[self.cut :]
+        return self.valid.ids if self.valid else self.ids[self.cut :]
+
+    def with_valid(self, valid: "RunningCorpus") -> "RunningCorpus":
+        """The same with another text that is held out, by the same numbering."""
+        fingerprint = hashlib.sha256(f"{self.fingerprint} {valid.fingerprint}".encode()).hexdigest()
+        characters = self.characters[0], valid.characters[0]
+        return replace(self, valid=valid, characters=characters, fingerprint=fingerprint)
 
 
 class Text(NamedTuple):
@@ -160,6 +168,9 @@ def read_running(asked: Asked) -> RunningCorpus:
 
     And where a large text changes meanwhile, or its numbers cannot be written.
     """
+    if asked.valid:
+        learned = read_running(asked._replace(valid=(), hold_out=0.0))
+        return learned.with_valid(read_running(Asked(asked.valid, numbering=learned.numbering, apart=asked.apart)))
     corpora = [open_corpus(spec) for spec in asked.corpus]
     if not asked.apart:
         return _read(corpora, asked)

@@ -98,15 +98,44 @@ def hint_of_unspaced(words: Sequence[str]) -> str:
     return "its script sets no blanks between words, so that whole clauses count as words: char-lm fits better"
 
 
-def spaced_words(line: str) -> list[str]:
-    """The words of a text that is taken apart already, by spaces; its `<unk>` is UNKNOWN."""
-    return [SPECIALS[UNKNOWN] if word == "<unk>" else word for word in line.split()]
+UNKNOWN_WORD = "<unk>"
+"""What stands for an unknown word in a text that is taken apart already."""
+
+SPACED = "spaced-words"
+
+_SPACED = re.compile(r"[^ \t\n]+")
+_SPACED_AND_ENDS = re.compile(r"[^ \t\n]+|\n")
+
+
+def spaced_words(text: str) -> list[str]:
+    """The words of a text that is taken apart already, by blanks, tabs and line ends; its `<unk>` is UNKNOWN.
+
+    So are words that look like START, END or UNKNOWN itself.
+    """
+    return _with_unknown(_SPACED.findall(text))
+
+
+def _with_unknown(words: list[str]) -> list[str]:
+    return [SPECIALS[UNKNOWN] if word == UNKNOWN_WORD or word in SPECIALS else word for word in words]
+
+
+def written_word(word: str) -> str:
+    """A word as a text has it, in which UNKNOWN is `<unk>`."""
+    return UNKNOWN_WORD if word == SPECIALS[UNKNOWN] else word
+
+
+def join_spaced(words: Iterable[str]) -> Iterator[str]:
+    """A piece of text for each word: with a blank before it, but at the beginning of a line."""
+    blank = ""
+    for word in words:
+        yield word if word == "\n" else blank + written_word(word)
+        blank = "" if word == "\n" else " "
 
 
 TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
     "verse-words": verse_words,
     "wiki-words": wiki_words,
-    "spaced-words": spaced_words,
+    SPACED: spaced_words,
 }
 
 
@@ -117,6 +146,7 @@ class Units(NamedTuple):
     join: Callable[[Iterable[str]], Iterator[str]] = iter  # a piece for each token, which may be empty
     letters: Callable[[str], str] | None = None  # the text that has the tokens as its characters, where they are such
     shown: Callable[[str], str] = str  # a token as people are shown it
+    spaced: bool = False  # there are blanks between tokens, and a text may have UNKNOWN ones
 
 
 def from_bytes(units: Iterable[bytes]) -> Iterator[str]:
@@ -150,6 +180,9 @@ UNITS: dict[str, Units] = {
         lambda unit: shown_bytes(unit.encode("latin-1")),
     ),
     "word": Units(re.compile(r" ?\w+| ?[^\w\s]|\s").findall),  # a word has the blank before it
+    "spaced": Units(
+        lambda text: _with_unknown(_SPACED_AND_ENDS.findall(text)), join_spaced, shown=written_word, spaced=True
+    ),
 }
 
 KINDS = (*UNITS, "bpe")

@@ -116,7 +116,7 @@ class Trained:
 
     def check_readable(self, instead: str = "give --corpus") -> None:
         """Raise UsageError, which says what to do instead, where it learned from standard input: it cannot again."""
-        if any(map(from_stdin, self.config.corpus)):
+        if any(map(from_stdin, (*self.config.corpus, *getattr(self.config, "valid", ())))):
             raise UsageError(f"{self.source} learned from standard input, which cannot be read again: {instead}")
 
     def check_unchanged(self, name: str, fingerprint: str, instead: str = "give --corpus") -> None:

@@ -11,7 +11,7 @@ from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.adapting import AdaptingOptions
 from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
-from rnncli.tasks.language import LanguageSettings, language_model
+from rnncli.tasks.language import LanguageSettings, language_model, settle_hold_out, valid_option
 from rnncli.tasks.last_step import of_language_model
 from rnncli.tasks.scoring import Reading, scorer
 from rnncli.tasks.starting import StartedSettings, as_known, known_payload, settle_start, start_from_model
@@ -52,7 +52,13 @@ class CharConfig(StartedSettings):
         (), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA)
     )
     voices: bool = voices_option()
-    tokens: str = option("char", "What is read one by one.", choices=KINDS, shape=True)
+    tokens: str = option(
+        "char",
+        "What is read one by one; spaced: words of a text that is split already, as its blanks say, <unk> is UNKNOWN.",
+        choices=KINDS,
+        shape=True,
+    )
+    valid: tuple[str, ...] = valid_option()
     vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
     min_count: int = option(1, "Tokens seen less often in the training text are UNKNOWN.", least=1)
     hold_out: float = option(0.1, "Share of the text, at its end, that is held out for validation.", least=0, below=1)
@@ -76,7 +82,9 @@ def settle(config: CharConfig) -> CharConfig:
     if config.tokens == "bpe" and config.min_count > 1:
         raise UsageError("--tokens bpe has no rare tokens but those of --vocab-size: leave --min-count out")
     corpus = tuple(lasting(spec) for spec in config.corpus) or default
-    return settle_start(replace(config, corpus=corpus, bptt=config.bptt or CharConfig.bptt), "char-lm")
+    hold_out = settle_hold_out(config, CharConfig.hold_out)
+    config = replace(config, corpus=corpus, valid=tuple(map(lasting, config.valid)), hold_out=hold_out)
+    return settle_start(replace(config, bptt=config.bptt or CharConfig.bptt), "char-lm")
 
 
 def asked_of(config: CharConfig) -> "Asked":
@@ -93,6 +101,7 @@ def asked_of(config: CharConfig) -> "Asked":
         numbering=None if known is None else Numbering.of(known),
         extended=known is not None,
         apart=config.voices and len(config.corpus) > 1,
+        valid=config.valid,
     )
 
 
@@ -105,6 +114,8 @@ def read_corpus(asked: "Asked") -> "RunningCorpus":
         raise RnnError(f"{corpus.name} has {len(corpus.ids):,} tokens: {SHORTEST} are the least to learn from")
     if not corpus.numbering.vocabulary.words:
         raise UsageError(f"{corpus.name}: no token comes {asked.min_count} times: take a smaller --min-count")
+    if corpus.valid and len(corpus.held_out) < 2:
+        raise RnnError(f"{corpus.valid.name} has fewer than two tokens: give a longer text to --valid")
     return corpus
 
 
@@ -146,6 +157,8 @@ def corpus_voices(corpus: "RunningCorpus", labels: Sequence[str], *, held_out: b
 
     None where the corpus has another voice than those.
     """
+    if held_out and corpus.valid:
+        return corpus_voices(corpus.valid, labels)
     if not set(corpus.voices) <= set(labels):
         return []
     return [(labels.index(name), sizes[held_out]) for name, sizes in corpus.voices.items()]
@@ -198,6 +211,7 @@ class Judged(NamedTuple):
 
     corpus: "RunningCorpus"  # that has nothing beside it
     unknown: int
+    is_end: bool = False  # of the text that it learned from
 
 
 def judged(trained: Trained, options: EvaluateOptions) -> Judged:
@@ -212,9 +226,11 @@ def judged(trained: Trained, options: EvaluateOptions) -> Judged:
         corpus = read_corpus(Asked(options.corpus, numbering=Numbering.of(trained.payload), apart=apart))
         return Judged(corpus, int(corpus.counts[UNKNOWN]))
     corpus = own_text(trained, "give --corpus", only_held_out=True)
+    if corpus.valid:
+        return Judged(corpus.valid, int((corpus.held_out == UNKNOWN).sum()))
     if not len(corpus.held_out):
         raise UsageError(f"nothing was held out when {trained.source} was trained: give a --corpus to evaluate on")
-    return Judged(corpus, int((corpus.held_out == UNKNOWN).sum()))
+    return Judged(corpus, int((corpus.held_out == UNKNOWN).sum()), is_end=True)
 
 
 def judged_tokens(trained: Trained, options: EvaluateOptions) -> "list[Any]":
@@ -240,15 +256,15 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
 
     Corpora that are named as the model's voices are read in those, others in nobody's.
     """
-    corpus, unknown = judged(trained, options)
-    voices = corpus_voices(corpus, known_labels(trained), held_out=not options.corpus)
+    corpus, unknown, is_end = judged(trained, options)
+    voices = corpus_voices(corpus, known_labels(trained), held_out=is_end)
     metrics = measure(trained.model, corpus.ids, _tokens_a_character(corpus), voices, options.adaptation)
     return {**metrics, "unknown": unknown / len(corpus.ids), "tokens": len(corpus.ids)}
 
 
 def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     """What `evaluate` measures on, in words."""
-    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, held-out end"
+    return " + ".join(options.corpus or trained.config.valid) or f"{trained.payload['corpus']}, held-out end"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +284,7 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
     units = units_of(trained.payload)
     tokens = units.split(options.read_prime())
     numbers = vocabulary.encode(tokens)
-    if trained.config.min_count == 1 and not trained.config.vocab_size:
+    if trained.config.min_count == 1 and not trained.config.vocab_size and not units.spaced:
         numbers = [number for number in numbers if number != UNKNOWN]
     prime = numbers or [opening(trained)]
     written = write_on(trained, options, prime, Writing(partial(joined, trained), barred=(START, END, UNKNOWN)))
@@ -285,7 +301,7 @@ def joined(trained: Trained, numbers: Iterable[int]) -> Iterator[str]:
 def reading(trained: Trained) -> Reading:
     """Texts are scored as what follows a line feed."""
     units = units_of(trained.payload)
-    return Reading(units.split, opening(trained), shown=units.shown, join=units.join)
+    return Reading(units.split, opening(trained), shown=units.shown, join=units.join, spaced=units.spaced)
 
 
 def opening(trained: Trained) -> int:
@@ -304,7 +320,8 @@ def passage(trained: Trained) -> Iterator[str]:
     """The lines that training held out, or where it held out none, those it learned; raises as `own_text`."""
     corpus = own_text(trained, "give --text", only_held_out=True)
     ids = corpus.held_out if len(corpus.held_out) else own_text(trained, "give --text").learned
-    text = "".join(joined(trained, (number for number in ids[:MOST_SHOWN].tolist() if number != UNKNOWN)))
+    spaced = units_of(trained.payload).spaced
+    text = "".join(joined(trained, (each for each in ids[:MOST_SHOWN].tolist() if spaced or each != UNKNOWN)))
     yield from text.split("\n")
 
 

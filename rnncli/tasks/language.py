@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rnncli.errors import UsageError
 from rnncli.tasks.base import RecurrentSettings
 from rnncli.training.settings import option
 
@@ -12,6 +13,20 @@ if TYPE_CHECKING:
     from rnncli.models.language_model import Dropouts, LanguageModel
     from rnncli.models.stack import StackShape
     from rnncli.training.experiment import Outcome
+
+
+def valid_option() -> Any:
+    """The setting that names a text of the user's to validate on."""
+    return option((), "Validate on this text, by name or path; else on what is held out. May be repeated.")
+
+
+def settle_hold_out(config: Any, default: float) -> Any:
+    """Nothing is held out where a text to validate on is named; raises UsageError where both are asked for."""
+    if not config.valid:
+        return config.hold_out
+    if config.hold_out not in (0, default):
+        raise UsageError("--valid names the text to validate on: leave --hold-out out")
+    return 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, available, lasting, load_corpus
 from rnncli.data.sources import Corpus
-from rnncli.data.tokenizers import TOKENIZERS
+from rnncli.data.tokenizers import TOKENIZERS, written_word
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.adapting import AdaptingOptions
 from rnncli.tasks.base import BOOK_TRAINING, Action, RecurrentSettings, Script, Task, Trained
-from rnncli.tasks.language import LanguageSettings
+from rnncli.tasks.language import LanguageSettings, settle_hold_out, valid_option
 from rnncli.tasks.last_step import of_language_model
 from rnncli.tasks.scoring import scorer, sentence
-from rnncli.tasks.starting import as_known, grown, settle_start
+from rnncli.tasks.starting import as_known, grown, known_payload, settle_start
 from rnncli.tasks.voices import known_labels, label_number, labels_of, payload_of, voices_option
 from rnncli.tasks.watching import watcher
-from rnncli.tasks.words import BOOK_WORDS, WordSettings, settle_words, start, word_model
+from rnncli.tasks.words import BOOK_WORDS, WordSettings, settle_words, start, tokenizer_of, tokens_option, word_model
 from rnncli.tasks.writing import (
     Draft,
     Writing,
@@ -53,6 +53,8 @@ class PoetryConfig(WordSettings):
         (), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA)
     )
     voices: bool = voices_option()
+    tokens: str = tokens_option()
+    valid: tuple[str, ...] = valid_option()
     word_dropout: float = retuned(LanguageSettings, "word_dropout", 0.1)
     embedding_dropout: float = retuned(LanguageSettings, "embedding_dropout", 0.7)
     output_dropout: float = retuned(LanguageSettings, "output_dropout", 0.7)
@@ -106,29 +108,35 @@ def settle(config: PoetryConfig) -> PoetryConfig:
     """Where no corpus is named: Frost where `data/` has him, else the embedded voice."""
     default = ("frost",) if available("frost") else ("hillside",)
     corpus = tuple(lasting(spec) for spec in config.corpus) or default
-    return settle_start(settle_words(replace(config, corpus=corpus)), "poetry-lm")
+    hold_out = settle_hold_out(config, PoetryConfig.hold_out)
+    config = replace(config, corpus=corpus, valid=tuple(map(lasting, config.valid)), hold_out=hold_out)
+    return settle_start(settle_words(config), "poetry-lm")
 
 
-def read_verse(specs: Sequence[str], hold_out: int) -> Verse:
-    """Read corpora and split off every `hold_out`-th line.
+def read_verse(specs: Sequence[str], hold_out: int, tokenizer: str = TOKENIZER, valid: Sequence[str] = ()) -> Verse:
+    """Read corpora and split off every `hold_out`-th line; or hold the lines of other corpora out.
 
     Raises RnnError when nothing readable is there, when no word is left, or when a line is too long to be verse.
     """
     corpora = [load_corpus(spec) for spec in specs]
-    lines = [line for corpus in corpora for line in _lines(corpus)]
+    lines = [line for corpus in corpora for line in _lines(corpus, tokenizer)]
     if len(lines) < 2:
         raise RnnError(f"{' + '.join(corpus.origin for corpus in corpora)}: fewer than two lines with words in them")
     held_out = lines[hold_out - 1 :: hold_out] if hold_out else []
+    if valid:
+        held_out = [line for spec in valid for line in _lines(load_corpus(spec), tokenizer)]
+        if not held_out:
+            raise RnnError(f"{' + '.join(valid)} has no line with words: give another text to --valid")
     training = [line for place, line in enumerate(lines) if not hold_out or (place + 1) % hold_out]
     if not training:
         raise UsageError(f"--hold-out {hold_out} leaves no line to train on")
     return Verse(" + ".join(corpus.name for corpus in corpora), training, held_out)
 
 
-def _lines(corpus: Corpus) -> list[Line]:
+def _lines(corpus: Corpus, tokenizer: str) -> list[Line]:
     lines = []
     for number, line in enumerate(corpus.text.splitlines(), start=1):
-        words = TOKENIZERS[TOKENIZER](line)
+        words = TOKENIZERS[tokenizer](line)
         if len(words) > LONGEST_LINE:
             raise RnnError(
                 f"{corpus.origin}: line {number} has {len(words):,} words, and verse is learned line by line: "
@@ -151,17 +159,18 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
     from rnncli.training.experiment import Experiment
     from rnncli.training.metrics import prediction_metrics
 
-    verse = read_verse(config.corpus, config.hold_out)
+    tokenizer = tokenizer_of(config, TOKENIZER, known_payload(config))
+    verse = read_verse(config.corpus, config.hold_out, tokenizer, config.valid)
     vocabulary = Vocabulary.of((line.words for line in verse.training), config.min_count)
     if not vocabulary.words:
         raise UsageError(f"{verse.name}: no word comes {config.min_count} times: take --min-count 1, or more text")
     vocabulary = grown(config, vocabulary)
-    voices = (line.voice for line in (*verse.training, *verse.held_out))
+    voices = (line.voice for line in (*verse.training, *(() if config.valid else verse.held_out)))
     labels = as_known(config, labels_of(voices, config.voices))
     payload = {
         "corpus": verse.name,
         "fingerprint": verse.fingerprint,
-        "tokenizer": TOKENIZER,
+        "tokenizer": tokenizer,
         "vocabulary": list(vocabulary.tokens),
         "words_a_line": sum(len(line.words) for line in verse.training) / len(verse.training),
         **payload_of(labels),
@@ -186,11 +195,12 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
 
 
 def sentences(lines: Sequence[Line], vocabulary: Vocabulary, labels: Sequence[str]) -> "Sentences":
-    """Lines by number, each with the number of its label, where labels are given."""
+    """Lines by number, each with the number of its label, where that of every line is among those given."""
     from rnncli.data.batching import Sentences
 
     numbers = [vocabulary.encode(line.words) for line in lines]
-    return Sentences.of(numbers, [labels.index(line.voice) for line in lines] if labels else None)
+    known = bool(labels) and {line.voice for line in lines} <= set(labels)
+    return Sentences.of(numbers, [labels.index(line.voice) for line in lines] if known else None)
 
 
 def _about(verse: Verse, vocabulary: Vocabulary, labels: Sequence[str]) -> str:
@@ -223,7 +233,7 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
     if options.beam:
         join = partial(joined_words, trained, begun=bool(prime))
         first = () if prime else (END,)
-        writing = Writing(join, barred=(START, UNKNOWN), barred_at_first=first, end=END, shown=" ".join(prime))
+        writing = Writing(join, barred=(START, UNKNOWN), barred_at_first=first, end=END, shown=_shown(prime))
         written = write_on(trained, options, [START, *vocabulary.encode(prime)], writing)
     else:
         written = _drawn(trained, options, vocabulary, prime)
@@ -260,8 +270,12 @@ def _drawn(trained: Trained, options: GenerateOptions, vocabulary: Vocabulary, p
     for number, (draft, line) in enumerate(zip(drafts, firsts, strict=True)):
         poem = [line[len(prime) :], *others[number :: options.count]]
         *tokens, _ = (token for line in poem for token in (*line, END))
-        draft.pieces = [" ".join(prime), *draft.written(tokens, first, options.stop)]
+        draft.pieces = [_shown(prime), *draft.written(tokens, first, options.stop)]
     return Written(drafts, options.drawn_seed, remark=f"seed {options.drawn_seed}")
+
+
+def _shown(prime: list[str]) -> str:
+    return " ".join(map(written_word, prime))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +288,7 @@ class EvaluateOptions(AdaptingOptions):
 def evaluation_lines(trained: Trained, options: EvaluateOptions) -> list[Line]:
     """The lines to evaluate on: those of another corpus, or those that training held out."""
     if options.corpus:
-        return read_verse(options.corpus, 0).training
+        return read_verse(options.corpus, 0, trained.payload["tokenizer"]).training
     held_out = training_verse(trained).held_out
     if not held_out:
         raise UsageError(f"no line was held out when {trained.source} was trained: give a --corpus to evaluate on")
@@ -291,7 +305,7 @@ def training_verse(trained: Trained, instead: str = "give --corpus") -> Verse:
     """The text a model was trained on, read again; raises UsageError where it changed or cannot be."""
     config: PoetryConfig = trained.config
     trained.check_readable(instead)
-    verse = read_verse(config.corpus, config.hold_out)
+    verse = read_verse(config.corpus, config.hold_out, trained.payload["tokenizer"], config.valid)
     trained.check_unchanged(verse.name, verse.fingerprint, instead)
     return verse
 
@@ -309,7 +323,7 @@ def passage(trained: Trained) -> Iterator[str]:
     """The lines that training held out, or where it held out none, those it learned; raises as `training_verse`."""
     verse = training_verse(trained, "give --text")
     for line in verse.held_out or verse.training:
-        yield " ".join(line.words)
+        yield " ".join(map(written_word, line.words))
 
 
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
@@ -332,7 +346,7 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
         asked = sentences(lines, vocabulary, labels).to(device)
         return sentence_metrics_as(trained.model, [asked], adaptation)
 
-    metrics, characters = measure(lines), sum(len(word) + 1 for line in lines for word in line.words)
+    metrics, characters = measure(lines), sum(len(written_word(word)) + 1 for line in lines for word in line.words)
     words = [word for line in lines for word in vocabulary.encode(line.words)]
     apart = {label: [line for line in lines if line.voice == label] for label in labels if len(voices) > 1}
     return {
@@ -346,7 +360,7 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
 
 def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     """What `evaluate` measures on, in words."""
-    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, held-out lines"
+    return " + ".join(options.corpus or trained.config.valid) or f"{trained.payload['corpus']}, held-out lines"
 
 
 TASK = Task(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rnncli.data.tokenizers import TOKENIZERS
+from rnncli.data.tokenizers import TOKENIZERS, written_word
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, Trained
@@ -36,6 +36,7 @@ class Reading(NamedTuple):
     carries: bool = False  # the closing token opens the text after it: they are one stream
     shown: Callable[[str], str] = str  # a token as people are shown it
     join: Callable[[Iterable[str]], Iterator[str]] = iter  # the text that each token adds, of one without closing
+    spaced: bool = False  # there are blanks between the tokens of one without closing
 
 
 class Surprise(NamedTuple):
@@ -79,7 +80,7 @@ def scorer(reading: Callable[[Trained], Reading]) -> Action:
 
 def sentence(trained: Trained, opening: int = START) -> Reading:
     """A text is one sentence, or one line of verse: it is scored from START, or what else opens it, to END."""
-    return Reading(TOKENIZERS[trained.payload["tokenizer"]], opening, (END,))
+    return Reading(TOKENIZERS[trained.payload["tokenizer"]], opening, (END,), shown=written_word)
 
 
 def score(trained: Trained, options: ScoreOptions, reading: Reading) -> list[Scored]:

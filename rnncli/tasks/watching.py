@@ -131,7 +131,8 @@ def _sequences(text: str, reading: Reading, most: int) -> Iterator[list[_Token]]
     """The sequences that a text is read as, of at most so many tokens; those without a token are left out."""
     if not reading.closing:
         tokens = reading.split(text)[:most]
-        yield list(map(_Token, tokens, map(reading.shown, tokens), _added(tokens, reading)))
+        texts = _added(tokens, reading)
+        yield list(map(_Token, tokens, texts if reading.spaced else map(reading.shown, tokens), texts))
         return
     lines = [tokens for line in text.split("\n") if (tokens := list(reading.split(line)))]
     spaced = [[_in_line(reading.shown(token), token, place) for place, token in enumerate(line)] for line in lines]

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, lasting, load_corpus, load_test
 from rnncli.data.shards import VOCABULARY
-from rnncli.data.tokenizers import LOOKED_AT, TOKENIZERS, hint_of_unspaced
+from rnncli.data.tokenizers import LOOKED_AT, SPACED, TOKENIZERS, hint_of_unspaced, written_word
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 from rnncli.tasks.adapting import AdaptingOptions
 from rnncli.tasks.base import BOOK_TRAINING, Action, RecurrentSettings, Script, Task, Trained
+from rnncli.tasks.language import valid_option
 from rnncli.tasks.last_step import of_language_model
 from rnncli.tasks.scoring import Reading as TextReading
 from rnncli.tasks.scoring import scorer, sentence
 from rnncli.tasks.starting import grown, known_payload, settle_start
 from rnncli.tasks.watching import watcher
-from rnncli.tasks.words import BOOK_WORDS, WordSettings, settle_words, start, word_model
+from rnncli.tasks.words import BOOK_WORDS, WordSettings, settle_words, start, tokenizer_of, tokens_option, word_model
 from rnncli.tasks.writing import Writing, WritingOptions, Written, join_words, joined_words, printable, write_on
 from rnncli.training.settings import option, retuned
 
@@ -65,6 +66,8 @@ class WikiConfig(WordSettings):
     corpus: tuple[str, ...] = option(
         ("toyworld",), "What `rnn data prepare` made, by its name; or a text by name or path.", suggest=tuple(CORPORA)
     )
+    tokens: str = tokens_option()
+    valid: tuple[str, ...] = valid_option()
     vocab_size: int = option(10_000, "The most frequent words that are kept; all others are UNKNOWN.", least=1)
     min_count: int = option(1, "Words seen less often in the corpus are UNKNOWN.", least=1)
     keep_words: tuple[str, ...] = option((), "Words that are kept however rare they are; commas part them.")
@@ -147,16 +150,23 @@ class Source(NamedTuple):
     counts: Callable[[], Sequence[int]]  # how often each word is there
     fingerprint: str
     tokenizer: str = TOKENIZER
-    apart: "Part | None" = None  # sequences to validate on, where the corpus has some of its own
+    apart: "Part | None" = None  # sequences to validate on, where there are some of their own
+    new: Sequence[str] = ()  # words of those alone, with the numbers after `words`
+
+    @property
+    def all_words(self) -> Sequence[str]:
+        """The words of all sequences, by number."""
+        return (*self.words, *self.new) if self.new else self.words
 
 
 def settle(config: WikiConfig) -> WikiConfig:
     """The corpora, by paths that last, the words to keep one by one, and where running text is cut into steps."""
     kept = tuple(word.strip() for words in config.keep_words for word in words.split(",") if word.strip())
     bptt = config.bptt or (STEPS if config.running else 0)
-    corpus = tuple(_lasting(spec) for spec in config.corpus)
+    corpus, valid = (tuple(_lasting(spec) for spec in specs) for specs in (config.corpus, config.valid))
     _check_sentences(config)
-    return settle_start(settle_words(replace(config, corpus=corpus, keep_words=kept, bptt=bptt)), "wiki-lm")
+    config = replace(config, corpus=corpus, valid=valid, keep_words=kept, bptt=bptt)
+    return settle_start(settle_words(config), "wiki-lm")
 
 
 def _check_sentences(config: WikiConfig) -> None:
@@ -189,17 +199,46 @@ def _prepared(spec: str) -> bool:
     return (folder / VOCABULARY).is_file() or (folder.with_name(f"{spec}.part").is_dir() and not Path(spec).exists())
 
 
-def read_source(specs: Sequence[str], tokenizer: str = TOKENIZER) -> Source:
+def read_source(specs: Sequence[str], tokenizer: str = TOKENIZER, valid: Sequence[str] = ()) -> Source:
     """Open prepared shards, which stay on disk, or read texts, a sentence a line; raises RnnError as they do.
 
-    The tokenizer is for texts that were not written for a certain one.
+    The tokenizer is for texts that were not written for a certain one. The lines of `valid` are to validate on.
     """
-    if len(specs) == 1 and _prepared(specs[0]):
-        return _open_shards(specs[0])
-    prepared = [spec for spec in specs if _prepared(spec)]
-    if prepared:
+    prepared = [spec for spec in (*specs, *valid) if _prepared(spec)]
+    if prepared and tokenizer == SPACED:
+        raise UsageError(f"{prepared[0]} was prepared by other words than --tokens spaced: give a text")
+    if prepared and (len(specs) > 1 or prepared != [*specs]):
         raise UsageError(f"{prepared[0]} is prepared: give it as the only --corpus, or prepare all files together")
-    return _read_texts(specs, tokenizer)
+    source = _open_shards(specs[0]) if prepared else _read_texts(specs, tokenizer)
+    return _validated(source, valid) if valid else source
+
+
+def _validated(source: Source, valid: Sequence[str]) -> Source:
+    """A corpus with other texts to validate on."""
+    corpora = [load_corpus(spec) for spec in valid]
+    lines = [line for each in corpora for line in _lines(each.text, TOKENIZERS[each.tokenizer or source.tokenizer])]
+    if not lines:
+        raise RnnError(f"{' + '.join(valid)} has no line with words: give another text to --valid")
+    found = _with_apart(source, lines)
+    what = [source.fingerprint, *found.new, found.apart.ids.tobytes().hex() if found.apart else ""]
+    return found._replace(fingerprint=hashlib.sha256(" ".join(what).encode()).hexdigest())
+
+
+def _with_apart(source: Source, lines: Sequence[Sequence[str]]) -> Source:
+    """A corpus with lines to validate on; words in them that it has not get the numbers after its own."""
+    known = Vocabulary((*SPECIALS, *source.words))
+    new = dict.fromkeys(word for line in lines for word in line if word not in known.numbers)
+    return source._replace(apart=_part(lines, Vocabulary((*known.tokens, *new))), new=tuple(new))
+
+
+def _part(lines: Sequence[Sequence[str]], vocabulary: Vocabulary) -> "Part":
+    """Lines by number, an END after each."""
+    import numpy as np
+
+    from rnncli.data.streams import Part
+
+    numbers = [number for line in lines for number in (*vocabulary.encode(line), END)]
+    return Part(np.array(numbers, dtype=np.int32), len(lines))
 
 
 def _open_shards(name: str) -> Source:
@@ -234,12 +273,6 @@ def read_test(specs: Sequence[str], tokenizer: str = TOKENIZER) -> Source:
 def _of_corpora(corpora: "Sequence[Corpus]", tokenizer: str) -> Source:
     import numpy as np
 
-    from rnncli.data.streams import Part
-
-    def part(lines: list[list[str]]) -> Part:
-        numbers = [number for line in lines for number in (*vocabulary.encode(line), END)]
-        return Part(np.array(numbers, dtype=np.int32), len(lines))
-
     tokenizers = [corpus.tokenizer or tokenizer for corpus in corpora]
     lines, held_out = (
         [words for text, name in zip(texts, tokenizers, strict=True) for words in _lines(text, TOKENIZERS[name])]
@@ -249,11 +282,12 @@ def _of_corpora(corpora: "Sequence[Corpus]", tokenizer: str) -> Source:
     if not lines:
         raise RnnError(f"{name} has no line with words: there is nothing to read")
     vocabulary = Vocabulary.of(lines)
-    learned, apart = part(lines), part(held_out) if held_out else None
+    learned = _part(lines, vocabulary)
     fingerprint = hashlib.sha256(" ".join(vocabulary.words).encode() + learned.ids.tobytes()).hexdigest()
     shared = tokenizers[0] if len(set(tokenizers)) == 1 else tokenizer
     counts = np.bincount(learned.ids, minlength=len(vocabulary))[len(SPECIALS) :].tolist()
-    return Source(name, [learned], vocabulary.words, lambda: counts, fingerprint, shared, apart)
+    source = Source(name, [learned], vocabulary.words, lambda: counts, fingerprint, shared)
+    return _with_apart(source, held_out) if held_out else source
 
 
 def _lines(text: str, tokenize: Callable[[str], list[str]]) -> list[list[str]]:
@@ -276,7 +310,7 @@ def remap(source: Source, vocabulary: Vocabulary) -> "Ids":
     """The number that a vocabulary has for each of a corpus's own; UNKNOWN for the rest."""
     import numpy as np
 
-    return np.array(vocabulary.encode((*SPECIALS, *source.words)), dtype=np.int64)
+    return np.array(vocabulary.encode((*SPECIALS, *source.all_words)), dtype=np.int64)
 
 
 class Prose(NamedTuple):
@@ -296,7 +330,7 @@ def read_prose(config: WikiConfig, trained: Mapping[str, Any] | None = None) -> 
     from rnncli.data.streams import SentenceStream
 
     known = known_payload(config) if trained is None else trained
-    source = read_source(config.corpus, known["tokenizer"] if known else TOKENIZER)
+    source = read_source(config.corpus, tokenizer_of(config, TOKENIZER, known), config.valid)
     if config.running:
         _check_tokens(source)
     else:
@@ -487,7 +521,7 @@ def training_prose(trained: Trained, instead: str) -> Prose:
 def _sizes(source: Source) -> "Ids":
     import numpy as np
 
-    return np.array([0, 0, len("<unk> "), *(len(word) + 1 for word in source.words)], dtype=np.int64)
+    return np.array([0, 0, len("<unk> "), *(len(word) + 1 for word in source.all_words)], dtype=np.int64)
 
 
 def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
@@ -558,7 +592,7 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     """What `evaluate` measures on, in words."""
     if options.split == "test":
         return f"{' + '.join(options.corpus) or trained.payload['corpus']}, test"
-    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, what was held out"
+    return " + ".join(options.corpus or trained.config.valid) or f"{trained.payload['corpus']}, what was held out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -590,7 +624,7 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
         barred=(START, UNKNOWN),
         barred_at_first=() if opened else (END,),
         end=END,
-        shown="".join(join_words(lines[-1])),
+        shown="".join(join_words(lines[-1], spaced=trained.payload["tokenizer"] == SPACED)),
         stepping=(lambda step, _: step) if config.running else partial(restarting, start=START, end=END),
     )
     written = write_on(trained, options, prime, writing)
@@ -617,7 +651,7 @@ def passage(trained: Trained) -> Iterator[str]:
     import numpy as np
 
     prose = training_prose(trained, "give --text")
-    words = (*SPECIALS, *prose.source.words)
+    words = [*map(written_word, SPECIALS), *prose.source.all_words]
     stream = replace(prose.stream, remap=np.arange(len(words)))
     for ids in stream.running()[1].sentences() if trained.config.running else stream.held_out():
         yield " ".join(words[number] for number in ids.tolist())

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from rnncli.data.tokenizers import SPACED
 from rnncli.data.vectors import find_vectors, read_vectors, width
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.errors import UsageError
@@ -16,6 +17,22 @@ if TYPE_CHECKING:
     from rnncli.models.language_model import LanguageModel
 
 SOFTMAXES = ("full", "adaptive", "sampled")
+
+
+TOKENS = ("words", "spaced")
+
+
+def tokens_option() -> Any:
+    """The setting that says how a text becomes words."""
+    help = "words: without punctuation; spaced: a text that is split already, as its blanks say, <unk> is UNKNOWN."
+    return option("words", help, choices=TOKENS, shape=True)
+
+
+def tokenizer_of(config: Any, usual: str, known: Mapping[str, Any] | None = None) -> str:
+    """The tokenizer that --tokens asks for, or that of the model to start from."""
+    if known is not None:
+        return str(known["tokenizer"])
+    return SPACED if config.tokens == "spaced" else usual
 
 
 @dataclass(frozen=True, kw_only=True)

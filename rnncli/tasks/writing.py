@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rnncli.data.text import read_text
-from rnncli.data.tokenizers import KINDS, units_of
+from rnncli.data.tokenizers import KINDS, SPACED, units_of, written_word
 from rnncli.data.vocabulary import END, SPECIALS
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Trained
@@ -357,10 +357,10 @@ def printable(words: list[str]) -> list[str]:
     return words
 
 
-def join_words(words: Iterable[str], begun: bool = False) -> Iterator[str]:
+def join_words(words: Iterable[str], begun: bool = False, spaced: bool = False) -> Iterator[str]:
     """Words as one reads them: a blank before each, but where it belongs to its neighbour; a new line after each END.
 
-    `begun`: there is a word before the first of them.
+    `begun`: there is a word before the first of them; `spaced`: there are blanks between all.
     """
     glued = not begun
     for word in words:
@@ -368,11 +368,12 @@ def join_words(words: Iterable[str], begun: bool = False) -> Iterator[str]:
             yield "\n"
             glued = True
             continue
-        yield word if glued or word in CLOSING or word.startswith("'") else f" {word}"
-        glued = word in OPENING
+        glued = glued or (not spaced and (word in CLOSING or word.startswith("'")))
+        yield written_word(word) if glued else f" {written_word(word)}"
+        glued = not spaced and word in OPENING
 
 
 def joined_words(trained: Trained, numbers: Iterable[int], begun: bool = False) -> Iterator[str]:
     """The text of a model's words by number, piece by piece; `begun` as `join_words` has it."""
     tokens = trained.payload["vocabulary"]
-    return join_words((tokens[number] for number in numbers), begun)
+    return join_words((tokens[number] for number in numbers), begun, trained.payload["tokenizer"] == SPACED)

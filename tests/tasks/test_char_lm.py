@@ -13,7 +13,16 @@ from rnncli.data.tokenizers import KINDS, Units, units_of
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Trained, resolve
-from rnncli.tasks.char_lm import EvaluateOptions, GenerateOptions, evaluate, judged, write
+from rnncli.tasks.char_lm import (
+    EvaluateOptions,
+    GenerateOptions,
+    asked_of,
+    corpus_voices,
+    evaluate,
+    judged,
+    read_corpus,
+    write,
+)
 from rnncli.tasks.watching import VoicedWatchOptions
 
 TASK = TASKS["char-lm"]
@@ -43,7 +52,7 @@ def test_text_is_put_together_as_it_was(tokens: str) -> None:
     units = units_for(tokens)
     assert "".join(units.join(units.split(TEXT))) == TEXT
     assert "".join(units.join(units.split("é")[:1])) in ("é", "\ufffd")  # half a letter is no error
-    assert "".join(map(units.shown, units.split("the cat"))) == "the cat"
+    assert (" " if units.spaced else "").join(map(units.shown, units.split("the cat"))) == "the cat"
     assert "".join(map(units.shown, units.split("é"))) in ("é", "\\xc3\\xa9")
 
 
@@ -81,7 +90,7 @@ def test_it_goes_on_from_what_it_is_given(home: Path, file: Path, tokens: str) -
         return "".join(write(trained, GenerateOptions(**{"length": 40, "seed": 3, **options})).pieces)
 
     assert written() == written()
-    assert written(prime="the c") != written(prime="am Tag")
+    assert written(prime="the cat") != written(prime="am Tag")
     assert "<unknown>" not in written(length=300, temperature=5.0)
     given = file.with_name("prime.txt")
     given.write_text("the c")
@@ -132,3 +141,47 @@ def test_units_are_judged_by_the_text_and_not_by_its_bytes(home: Path, file: Pat
     assert "length of the token" not in features_of(watched) or tokens == "bpe"
     cut = TASK.uses["activations"].run(trained, VoicedWatchOptions(text="é" * 9, tokens=3))
     assert cut.text == ("é\ufffd" if tokens == "bytes" else cut.text)
+
+
+SPLIT = "the cat ( sat ) <unk> @-@ mat .\n"
+
+
+def test_words_that_are_split_already_are_taken_as_they_are(home: Path, file: Path) -> None:
+    file.write_text(SPLIT * 40)
+    valid = file.with_name("valid.txt")
+    valid.write_text(" the mat <unk> \n\nthe dog  .\n" * 30)
+    trained = train(file, tokens="spaced", valid=(str(valid),))
+    words = [*SPLIT.replace("<unk>", "").split(), "\n"]
+    assert set(trained.payload["vocabulary"][3:]) == set(words)
+    metrics = evaluate(trained, EvaluateOptions())
+    bare = evaluate(trained, EvaluateOptions(corpus=(str(valid),)))
+    assert metrics == bare
+    assert (metrics["tokens"], metrics["unknown"]) == (270, pytest.approx(2 / 9))
+    assert metrics["bits_per_char"] == pytest.approx(
+        metrics["loss"] / 0.693147 * 270 / len(valid.read_text()), rel=1e-5
+    )
+    assert trained.header["progress"]["history"][-1]["loss"] == pytest.approx(metrics["loss"])
+    written = write(trained, GenerateOptions(prime="the <unk>", length=300, temperature=9.0, seed=1)).texts[0]
+    assert written == "\n".join(" ".join(line.split(" ")) for line in written.split("\n"))
+    assert set(written.replace("\n", " ").split(" ")) - {""} <= set(words)
+    watched = TASK.uses["activations"].run(trained, VoicedWatchOptions(text="the <unk>\ncat , sat"))
+    assert "".join(watched.pieces) == watched.text == "the <unk>\ncat , sat"
+    valid.write_text("the cat .\n" * 9)
+    with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on"):
+        evaluate(trained, EvaluateOptions())
+
+
+def test_a_text_to_validate_on_is_read_in_its_voice_and_nothing_else_is_held_out(home: Path, file: Path) -> None:
+    valid, other = file.with_name("valid.txt"), file.with_name("other.txt")
+    valid.write_text("the cat sat am Tag.\n" * 9)
+    other.write_text("früh am Tag sat the cat –\n" * 40)
+    settings = resolve(TASK, {"corpus": (str(file), str(other)), "valid": (f"other={valid}",)})
+    corpus = read_corpus(asked_of(TASK.settle(settings)))
+    assert (corpus.cut, len(corpus.held_out)) == (len(TEXT) + len(other.read_text()), len(valid.read_text()))
+    assert corpus_voices(corpus, ["mine", "other"]) == [(0, len(TEXT)), (1, len(other.read_text()))]
+    assert corpus_voices(corpus, ["mine", "other"], held_out=True) == [(1, len(valid.read_text()))]
+    with pytest.raises(UsageError, match="--valid names the text to validate on: leave --hold-out out"):
+        train(file, valid=(str(valid),), hold_out=0.3)
+    valid.write_text("t")
+    with pytest.raises(RnnError, match="valid has fewer than two tokens: give a longer text to --valid"):
+        train(file, valid=(str(valid),))

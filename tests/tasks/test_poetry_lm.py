@@ -1,7 +1,9 @@
 """poetry-lm: the text taken apart as the book does, odd input, and verse that is new, known and of the right length."""
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -183,3 +185,39 @@ def test_no_setting_breaks_the_dice(options: dict, home: Path) -> None:
 def test_a_prime_that_is_no_text_is_refused(home: Path) -> None:
     with pytest.raises(UsageError, match="is no text that can be printed"):
         poetry_lm.write(train(home), GenerateOptions(prime="\udcff"))
+
+
+def test_verse_that_is_split_already_and_has_its_own_lines_to_validate_on(home: Path, tmp_path: Path) -> None:
+    lines, valid = tmp_path / "lines.txt", tmp_path / "valid.txt"
+    lines.write_text("The woods , lovely <unk> -- & deep .\nI don't @-@ keep\n" * 20)
+    valid.write_text("The deep , <unk> .\n\nI sleep\n")
+    trained = train(home, corpus=(str(lines),), tokens="spaced", valid=(str(valid),), min_count=1)
+    words = set(lines.read_text().split()) - {"<unk>"}
+    assert set(trained.payload["vocabulary"][3:]) == words
+    metrics = poetry_lm.evaluate(trained, EvaluateOptions())
+    assert metrics == poetry_lm.evaluate(trained, EvaluateOptions(corpus=(str(valid),)))
+    assert (metrics["lines"], metrics["unknown"]) == (2, pytest.approx(2 / 7))
+    assert metrics["bits_per_char"] == pytest.approx(metrics["loss"] / np.log(2) * 9 / (len(valid.read_text()) - 1))
+    assert trained.header["progress"]["history"][-1]["loss"] == pytest.approx(metrics["loss"])
+    written = poetry_lm.write(trained, GenerateOptions(prime="The <unk>", lines=30, temperature=9.0, seed=1))
+    first, *others = written.texts[0].split("\n")
+    assert first.startswith("The <unk> ")
+    assert {word for line in (first[len("The <unk>") :], *others) for word in line.split()} <= words
+    assert list(poetry_lm.passage(trained)) == ["The deep , <unk> .", "I sleep"]
+    valid.write_text("I deep\n")
+    with pytest.raises(UsageError, match=r"lines is no longer what .* was trained on"):
+        poetry_lm.evaluate(trained, EvaluateOptions())
+
+
+def test_lines_to_validate_on_are_read_in_their_voice_or_in_nobodys(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "valid.txt").write_text("the gate stood open\n")
+    both = {"corpus": ("hillside", "nocturne"), "epochs": 1}
+    own = train(home, **both, valid=(f"nocturne={tmp_path}/valid.txt",))
+    assert own.payload["labels"] == ["hillside", "nocturne"]
+    shutil.rmtree(home / "checkpoints")
+    nobody = train(home, **both, valid=(f"{tmp_path}/valid.txt",))
+    assert nobody.payload["labels"] == own.payload["labels"]
+    losses = [each.header["progress"]["history"][-1]["loss"] for each in (own, nobody)]
+    assert losses[0] != losses[1]
+    with pytest.raises(UsageError, match="--valid names the text to validate on: leave --hold-out out"):
+        train(home, **both, valid=("hillside",), hold_out=3)

@@ -16,6 +16,7 @@ from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS, wiki_lm
 from rnncli.tasks.base import from_plain, plain, resolve
+from rnncli.tasks.scoring import ScoreOptions
 from rnncli.tasks.wiki_lm import EvaluateOptions, WikiConfig, cut_vocabulary, evaluate
 
 TASK = TASKS["wiki-lm"]
@@ -334,3 +335,67 @@ def test_ptb_has_the_tokens_that_everyone_counts(
     learned, held_out = stream.running()
     assert (len(learned) - 1, len(held_out) - 1) == (929_589, 73_760)  # Mikolov's counts, an end a line among them
     assert int(learned.frequencies(10_001)[UNKNOWN]) == 45_020  # as `grep -o '<unk>'` counts them
+
+
+SPLIT = "The cat ( 1,000 ) sat @-@ up , <unk> don't <end> U.S.\u00a0mat .\n"
+
+
+def test_words_that_are_split_already_are_taken_as_they_are(text: Path) -> None:
+    text.write_text(SPLIT * 40)
+    trained = load(train(corpus=(str(text),), tokens="spaced", epochs=3).run.folder / "best.safetensors")
+    words = set(SPLIT.split(" ")) - {"<unk>", "<end>", ".\n"} | {"."}
+    assert set(trained.payload["vocabulary"]) == {*SPECIALS, *words}
+    metrics = evaluate(trained, EvaluateOptions(corpus=(str(text),)))
+    assert (metrics["sequences"], metrics["unknown"]) == (40, pytest.approx(2 / 14))  # <unk>, and <end> is no END
+    assert metrics["bits_per_char"] == pytest.approx(metrics["loss"] / np.log(2) * 15 / len(SPLIT))
+    written = TASK.uses["generate"].run(trained, wiki_lm.GenerateOptions(prime="The <unk>", temperature=9.0, seed=1))
+    first, *others = "".join(written.pieces).split("\n")
+    assert first.startswith("The <unk> ")
+    assert {word for line in (first[len("The <unk>") :], *others) for word in line.split(" ") if word} <= words
+    (scored,) = TASK.uses["score"].run(trained, ScoreOptions(texts=("The <unk> sat ,",)))
+    assert [(each.token, each.unknown) for each in scored.tokens[:4]] == [
+        ("The", False),
+        ("<unk>", True),
+        ("sat", False),
+        (",", False),
+    ]
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_bare_file_is_measured_as_the_text_of_a_corpus_to_validate_on(
+    text: Path, monkeypatch: pytest.MonkeyPatch, running: bool
+) -> None:
+    """As ptb.valid.txt is for a model of ptb; and so is the same model that was trained by --tokens and --valid."""
+    valid = text.with_name("valid.txt")
+    text.write_text(SPLIT * 40)
+    valid.write_text(" the dog ( sat ) <unk> \n The cat . \n" * 3)
+    cut = Corpus("cut", text.read_text(), "here", held_out=valid.read_text(), tokenizer="spaced-words")
+    read = wiki_lm.load_corpus
+    monkeypatch.setattr(wiki_lm, "load_corpus", lambda spec: cut if spec == "cut" else read(spec))
+    own = train(corpus=("cut",), running=running)
+    by_files = train(corpus=(str(text),), tokens="spaced", valid=(str(valid),), running=running)
+    figures = [training.trainer.progress.history[-1]["loss"] for training in (own, by_files)]
+    trained = [load(training.run.folder / "best.safetensors") for training in (own, by_files)]
+    bare = EvaluateOptions(corpus=(str(valid),))
+    measured = [evaluate(each, options) for each in trained for options in (EvaluateOptions(), bare)]
+    assert measured[0] == measured[1] == measured[2] == measured[3]
+    assert figures == [measured[0]["loss"]] * 2
+    assert measured[0]["unknown"] == pytest.approx(9 / 27)  # the, dog, <unk>
+    assert wiki_lm.evaluated(trained[1], EvaluateOptions()) == str(valid)
+    assert "The cat ." in list(wiki_lm.passage(trained[1]))
+    assert " the dog ( sat ) <unk>".strip() in list(wiki_lm.passage(trained[1]))
+    valid.write_text("The cat .\n" * 3)
+    with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on: give --corpus"):
+        evaluate(trained[1], EvaluateOptions())
+
+
+def test_what_cannot_be_read_as_split_words_is_refused(text: Path, rnn) -> None:
+    assert rnn(f"data prepare {text} --name shards").code == 0
+    with pytest.raises(UsageError, match="shards was prepared by other words than --tokens spaced: give a text"):
+        train(corpus=("shards",), tokens="spaced")
+    with pytest.raises(UsageError, match="shards is prepared: give it as the only --corpus"):
+        train(corpus=(str(text),), valid=("shards",))
+    assert train(corpus=("shards",), valid=(str(text),)).trainer.progress.finished
+    text.write_text("…\n")
+    with pytest.raises(RnnError, match=r"mine.txt has no line with words: give another text to --valid"):
+        train(corpus=("shards",), valid=(str(text),))
