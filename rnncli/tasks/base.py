@@ -249,7 +249,7 @@ def from_plain(Config: type[Any], values: Mapping[str, Any]) -> Any:
 def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
     """Settings from a TOML file of `name = value` lines, dashes or underscores; raises UsageError."""
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"cannot read --config {file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

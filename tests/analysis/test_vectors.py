@@ -105,7 +105,7 @@ def test_labels_do_not_cover_each_other(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_picture_is_whole_or_one_line_says_why_not(tmp_path: Path) -> None:
     points = [[0.0, 0.0], [1.0, 1.0], [2.0, 0.0]]
     for name in ("a.png", "absent/a", "b.PNG"):
-        file = draw_words(["a", "b", "c"], points, tmp_path / name, title="a")
+        file = draw_words(["a", "b", "c"], points, tmp_path / name, title="a").path
         assert file.suffix.lower() == ".png"
         assert file.read_bytes().startswith(b"\x89PNG")
     before = {file: file.read_bytes() for file in tmp_path.rglob("*.*")}

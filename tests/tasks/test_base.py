@@ -26,7 +26,7 @@ def test_flags_beat_the_file_the_file_beats_the_preset(tmp_path: Path) -> None:
 
 def test_a_feed_forward_net_gets_its_recipe_from_a_file_too(tmp_path: Path) -> None:
     file = tmp_path / "foil.toml"
-    file.write_text("model = 'mlp'\nlr = 0.5\n")
+    file.write_text("\ufeffmodel = 'mlp'\nlr = 0.5\n", encoding="utf-8")  # as some editors save it
     settings = resolve(TASKS["parity"], {}, file=file)
     assert (settings.model, settings.epochs, settings.lr) == ("mlp", 3000, 0.5)
 
