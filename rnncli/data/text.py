@@ -20,8 +20,8 @@ STDIN = "standard input"
 BLOCK = 1 << 20
 """Bytes that are read at a time."""
 
-JOINER = "\u200d"
-"""Makes one picture of two emoji, and is not seen itself."""
+JOINERS = "\u200c\u200d"
+"""What keeps two letters apart, as in Persian, or makes one picture of two emoji, and is not seen itself."""
 
 _GZIP_MARK = b"\x1f\x8b"
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -90,7 +90,7 @@ def visible(text: str, keep: str = "") -> str:
         return "␣" * len(text)
     signs = {"\n": "↵", "\t": "→"}
     return "".join(
-        c if c.isprintable() or c == JOINER or c in keep else signs.get(c, c.encode("unicode_escape").decode())
+        c if c.isprintable() or c in JOINERS or c in keep else signs.get(c, c.encode("unicode_escape").decode())
         for c in text
     )
 

@@ -8,8 +8,9 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from unicodedata import category
 
-from rnncli.data.text import read_text
+from rnncli.data.text import JOINERS, read_text
 from rnncli.data.tokenizers import KINDS, SPACED, units_of, written_word
 from rnncli.data.vocabulary import END, SPECIALS
 from rnncli.errors import UsageError
@@ -351,10 +352,14 @@ def _kept(things: Iterable[T], kept: list[T]) -> Iterator[T]:
 
 def printable(words: list[str]) -> list[str]:
     """The words of a prime, which are kept as given; raises UsageError for one that cannot be printed."""
-    strange = [word for word in words if not word.isprintable()]
+    strange = [word for word in words if not all(map(_is_printable, word))]
     if strange:
         raise UsageError(f"--prime: {strange[0]!a} is no text that can be printed")
     return words
+
+
+def _is_printable(sign: str) -> bool:
+    return sign.isprintable() or sign in JOINERS or category(sign) == "Zs"
 
 
 def join_words(words: Iterable[str], begun: bool = False, spaced: bool = False) -> Iterator[str]:

@@ -11,7 +11,7 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.models import decoding
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Trained, resolve
-from rnncli.tasks.writing import DrawnToken, Written, before_stop, join_words
+from rnncli.tasks.writing import DrawnToken, Written, before_stop, join_words, printable
 
 WRITERS = [name for name, task in TASKS.items() if "generate" in task.uses]
 TEXT = "".join(f"the {a} of the {b} sat there\n" for a in ("cat", "dog", "owl", "cow") for b in ("hill", "sea", "mat"))
@@ -205,3 +205,11 @@ def test_words_are_joined_as_one_reads_them() -> None:
         words = re.findall(r"n't|'s|\w+?(?=n't|\b)|\n|[^\w\s]", text)
         assert "".join(join_words("<end>" if word == "\n" else word for word in words)) == text
     assert "".join(join_words(["dog", "<end>", "cat"], begun=True)) == " dog\ncat"
+    assert "".join(join_words(["did", "n't", "(", "<unknown>", "<end>", ")"], spaced=True)) == "did n't ( <unk>\n)"
+
+
+def test_words_with_joiners_and_blanks_of_their_own_can_be_printed() -> None:
+    words = ["می\u200cخواهم", "10\u00a0km"]
+    assert printable(words) == words
+    with pytest.raises(UsageError, match="is no text that can be printed"):
+        printable(["a\x1b"])
