@@ -170,10 +170,10 @@ def _depth(text: str) -> list[float]:
 def _indent(text: str) -> list[float]:
     """The blanks that a character's line begins with; a tab counts 8."""
     indents: list[float] = []
-    for line in text.splitlines(keepends=True):
+    for line in text.split("\n"):
         blanks = line[: len(line) - len(line.lstrip(" \t"))]
-        indents += [float(len(blanks.expandtabs(8)))] * len(line)
-    return indents
+        indents += [float(len(blanks.expandtabs(8)))] * (len(line) + 1)
+    return indents[: len(text)]
 
 
 def _varies(values: Sequence[float]) -> bool:

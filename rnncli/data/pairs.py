@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from rnncli.data.batching import IGNORED, Batch, Sentences, Sequences
 from rnncli.data.corpora import CORPORA, load_corpus
 from rnncli.data.sources import Parallel
-from rnncli.data.text import read_text
+from rnncli.data.text import lines_of, read_text
 from rnncli.data.vocabulary import END
 from rnncli.errors import RnnError, UsageError
 
@@ -99,7 +99,7 @@ def read_pairs(given: Given) -> tuple[Lines, str]:
 
 def paired_files(source: str, target: str) -> Lines:
     """The lines of two files, side by side; raises RnnError where they do not match."""
-    sources, targets = (read_text(Path(name)).removesuffix("\n").split("\n") for name in (source, target))
+    sources, targets = (lines_of(read_text(Path(name))) for name in (source, target))
     if len(sources) != len(targets):
         raise RnnError(
             f"{source} has {len(sources):,} lines and {target} {len(targets):,}: each line needs its translation"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rnncli.data.download import download
-from rnncli.data.text import read_text, unzipped
+from rnncli.data.text import lines_of, read_text, unzipped
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 
@@ -315,7 +315,7 @@ class Parallel:
 
     def _lines(self, ending: str) -> list[str]:
         file = next(file for file in self.files if file.file.endswith(f"/{ending}"))
-        return file.load().text.removesuffix("\n").split("\n")
+        return lines_of(file.load().text)
 
 
 Source = Builtin | Remote | Parallel

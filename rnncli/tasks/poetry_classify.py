@@ -1,5 +1,6 @@
 """poetry-classify: whose line is it? One label a sequence, measured on folds that hold nothing of what was learned."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -285,8 +286,6 @@ def build_model(config: ClassifyConfig, payload: Mapping[str, Any]) -> "nn.Modul
 
 def _scores(model: Any, features: "Features", config: ClassifyConfig) -> "Tensor":
     """Log-probabilities (N, S, K) of N texts by each of the S splits' nets; an ensemble's vote as one."""
-    import math
-
     import torch
 
     from rnncli.data.features import Labelled
@@ -346,8 +345,8 @@ def group_scores(scores: "Tensor", answers: "Tensor", groups: "Tensor") -> tuple
 
 def training_texts(trained: Trained, instead: str = "give --corpus") -> Divided:
     """What the nets were trained on, read and divided again; raises UsageError where that changed or cannot be."""
-    trained.check_readable(instead)
-    found = divide(trained.config)
+    with trained.reading_again(instead):
+        found = divide(trained.config)
     trained.check_unchanged(found.data.name, found.data.fingerprint, instead)
     return found
 
@@ -399,17 +398,17 @@ class Moved(NamedTuple):
 
 
 class Classified(NamedTuple):
-    """A text with its label, the probability of each label, and what moved the decision."""
+    """A text with its label, the probability of each label, and what moved the decision; of a blank line, none."""
 
     text: str
-    label: str
+    label: str | None
     shares: dict[str, float]
     words: list[Moved]
 
     @property
     def probability(self) -> float:
-        """That of the label."""
-        return self.shares[self.label]
+        """That of the label; NaN where there is none."""
+        return math.nan if self.label is None else self.shares[self.label]
 
 
 def classify(trained: Trained, options: GivenTexts) -> list[Classified]:
@@ -418,7 +417,7 @@ def classify(trained: Trained, options: GivenTexts) -> list[Classified]:
     Erasure (Li et al. 2016, arXiv:1612.08220): each word is left out in its turn, and the label's log-odds read again;
     in texts of more than LONGEST_ERASED words none is, and all count 0. Raises as `GivenTexts.lines`.
     """
-    return [_classified(trained, text) for text in options.spaced]
+    return [_classified(trained, text) if text else Classified(text, None, {}, []) for text in options.spaced]
 
 
 def _classified(trained: Trained, text: str) -> Classified:

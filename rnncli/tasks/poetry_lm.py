@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, available, lasting, load_corpus
 from rnncli.data.sources import Corpus
+from rnncli.data.text import lines_of, reads_as_before
 from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
@@ -139,7 +140,8 @@ def read_verse(specs: Sequence[str], hold_out: int) -> Verse:
 
 def _lines(corpus: Corpus) -> list[Line]:
     lines = []
-    for number, line in enumerate(corpus.text.splitlines(), start=1):
+    found = corpus.text.splitlines() if reads_as_before() else lines_of(corpus.text)
+    for number, line in enumerate(found, start=1):
         words = TOKENIZERS[TOKENIZER](line)
         if len(words) > LONGEST_LINE:
             raise RnnError(
@@ -302,8 +304,8 @@ def judged_tokens(trained: Trained, options: EvaluateOptions) -> list[list[int]]
 def training_verse(trained: Trained, instead: str = "give --corpus") -> Verse:
     """The text a model was trained on, read again; raises UsageError where it changed or cannot be."""
     config: PoetryConfig = trained.config
-    trained.check_readable(instead)
-    verse = read_verse(config.corpus, config.hold_out)
+    with trained.reading_again(instead):
+        verse = read_verse(config.corpus, config.hold_out)
     trained.check_unchanged(verse.name, verse.fingerprint, instead)
     return verse
 

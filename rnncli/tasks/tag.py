@@ -193,8 +193,8 @@ def measure(scores: "Tensor", answers: "Tensor") -> "Metrics":
 
 def training_split(trained: Trained, instead: str = "give --corpus") -> Split:
     """What the model was trained on, read again; raises UsageError where that changed or cannot be."""
-    trained.check_readable(instead)
-    split = read_split(trained.config)
+    with trained.reading_again(instead):
+        split = read_split(trained.config)
     trained.check_unchanged(split.name, split.fingerprint, instead)
     return split
 

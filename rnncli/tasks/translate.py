@@ -197,8 +197,6 @@ class SearchOptions:
 class TranslateOptions(GivenTexts, SearchOptions):
     """What to translate, and how."""
 
-    keeps_blank: ClassVar[bool] = True
-
     nbest: int = option(1, "Translations of each sentence.", least=1)
     attention: str | None = option(None, "Draw what each token looked at, of one sentence, as a PNG.")
 
@@ -307,8 +305,8 @@ def asked(trained: Trained, options: EvaluateOptions) -> "Lines":
     elif given.corpus or given.source or given.target:
         return read_pairs(given)[0]
     else:
-        trained.check_readable()
-        data = read_paired(trained.config.given, trained.config.hold_out)
+        with trained.reading_again():
+            data = read_paired(trained.config.given, trained.config.hold_out)
         trained.check_unchanged(data.name, data.fingerprint)
     if options.split == "test" and not data.test:
         raise UsageError(f"{trained.source} has no pairs to test on: give --source and --target, or --split validation")

@@ -37,10 +37,16 @@ def test_classify_shows_label_probability_and_what_moved_it(judge) -> None:
 def test_a_files_lines_are_labelled_one_by_one_and_together(judge, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("the gate stood open\n\nO bells, O bells!\n")
     ran = judge(f"classify --file {tmp_path}/mine.txt")
-    assert [line.split()[0] in ("hillside", "nocturne") for line in ran.out.splitlines()] == [True, True, False]
+    assert [line.split(" ")[0] in ("hillside", "nocturne") for line in ran.out.splitlines()] == [
+        True,
+        False,
+        True,
+        False,
+    ]
     assert ran.out.splitlines()[-1].startswith("all 2 together: ")
     told = json.loads(judge(f"classify --file {tmp_path}/mine.txt --json").out)
-    assert [text["text"] for text in told["texts"]] == ["the gate stood open", "O bells, O bells!"]
+    assert [text["text"] for text in told["texts"]] == ["the gate stood open", "", "O bells, O bells!"]
+    assert told["texts"][1] == {"text": "", "label": None, "probability": None, "probabilities": {}, "words": []}
     first = told["texts"][0]
     assert first["probability"] == first["probabilities"][first["label"]]
     assert [word["word"] for word in first["words"]] == ["the", "gate", "stood", "open"]

@@ -10,7 +10,7 @@ import torch
 
 from rnncli.api import Training, load
 from rnncli.data.corpora import load_corpus
-from rnncli.data.pairs import Given, read_paired
+from rnncli.data.pairs import Given, paired_files, read_paired
 from rnncli.errors import UsageError
 from rnncli.tasks import TASKS, translate
 from rnncli.tasks.base import resolve
@@ -60,7 +60,7 @@ def test_it_translates_and_is_measured_as_by_sacrebleu(interpreter, files: Path,
 
 
 def test_nbest_file_attention_and_json(interpreter, tmp_path: Path) -> None:
-    (tmp_path / "lines").write_text("ein hund läuft\r\n\n kein  mann singt\n\n")
+    (tmp_path / "lines").write_text("ein\rhund\x0cläuft\r\n\n kein\u2028mann singt\n\n", newline="")
     ran = interpreter(f"translate --file {tmp_path}/lines --nbest 2 --json")
     told = json.loads(ran.out)["sentences"]
     assert [each["text"] for each in told] == ["ein hund läuft", "", "kein mann singt", ""]
@@ -78,6 +78,14 @@ def test_nbest_file_attention_and_json(interpreter, tmp_path: Path) -> None:
     assert interpreter(f"translate --file {tmp_path}/lines --attention a.png").err.endswith("give one text\n")
     assert interpreter(f"translate 'ein hund läuft' --attention {tmp_path}/a.png").code == 0
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_lone_carriage_return_ends_no_line(tmp_path: Path) -> None:
+    """One in a source and one in a target: as many lines as `wc -l` counts, and each by its translation."""
+    (tmp_path / "de").write_text("eins\nzwei\rdrei\nvier\n", newline="")
+    (tmp_path / "en").write_text("one\r\ntwo three\nfo\rur\n", newline="")
+    expected = [("eins", "one"), ("zwei drei", "two three"), ("vier", "fo ur")]
+    assert paired_files(str(tmp_path / "de"), str(tmp_path / "en")) == expected
 
 
 def test_many_sentences_are_translated_as_each_by_itself(interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
