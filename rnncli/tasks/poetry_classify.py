@@ -22,6 +22,7 @@ from rnncli.tasks.labelling import (
     watch_words,
     words_of_all,
 )
+from rnncli.tasks.tables import TableSettings
 from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions
 from rnncli.training.settings import option, retuned
 
@@ -33,16 +34,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyConfig(LabellingSettings):
+class ClassifyConfig(TableSettings, LabellingSettings):
     """Settings of poetry-classify; the defaults are the best recipe found for a minute of two cores."""
 
     panel: ClassVar[str] = "Texts"
 
     corpus: tuple[str, ...] = option(
-        (), "Name or NAME=FILE, once a label; or a CSV or TSV file.", suggest=tuple(CORPORA)
+        (), "Name or NAME=FILE, once a label; or a table, such as a CSV or TSV file.", suggest=tuple(CORPORA)
     )
-    text_column: str = option("text", "Column of a table that holds the text.")
+    text_column: str = option("text", "Column of a table that holds the text, by name or number.")
     label_column: str = option("label", "Column of a table that holds the label.")
+    header: bool = retuned(TableSettings, "header", True)
     distinct: bool = option(True, "Take each line once, or as often as it is printed.")
     samples_per_class: int = option(0, "Take the first so many texts of each label; 0: all.", least=0)
     folds: int = option(5, "Parts of a cross-validation; 0: none.", least=0, most=100)
@@ -122,7 +124,7 @@ class Divided(NamedTuple):
 
 def read_texts(config: ClassifyConfig, *, to_learn: bool) -> LabelledTexts:
     """The texts that the settings ask for; raises as `read_labelled`."""
-    data = read_labelled(config.corpus, config.text_column, config.label_column, to_learn=to_learn)
+    data = read_labelled(config.corpus, config.text_column, config.label_column, config.layout, to_learn=to_learn)
     data = data.distinct() if config.distinct else data
     return data.first_of_each(config.samples_per_class) if config.samples_per_class else data
 
@@ -261,7 +263,8 @@ def _about(config: ClassifyConfig, divided: Divided) -> str:
     what = "distinct texts" if config.distinct else "texts"
     by_default = divided.data.name == "hillside + nocturne" and not (available("frost") and available("poe"))
     other = "; the book's poets instead: rnn data get frost poe" if by_default else ""
-    return f"{divided.data.name}: {len(divided.data.texts):,} {what} ({shares}), {how}{other}"
+    rows = f"{divided.data.rows:,} rows, " if divided.data.rows else ""
+    return f"{divided.data.name}: {rows}{len(divided.data.texts):,} {what} ({shares}), {how}{other}"
 
 
 def build_model(config: ClassifyConfig, payload: Mapping[str, Any]) -> "nn.Module":

@@ -20,6 +20,7 @@ from rnncli.tasks.labelling import (
     watch_words,
     words_of_all,
 )
+from rnncli.tasks.tables import TableSettings
 from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions
 from rnncli.training.settings import option, retuned
 
@@ -36,13 +37,16 @@ VOICES = ("hillside", "nocturne")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TagConfig(LabellingSettings):
+class TagConfig(TableSettings, LabellingSettings):
     """Settings of tag; the defaults are the best recipe found for the Brown corpus in some minutes of two cores."""
 
     panel: ClassVar[str] = "Sentences"
 
     corpus: tuple[str, ...] = option(
         VOICES, "brown, an embedded voice, or a file with a word and its label a line.", suggest=("brown", *VOICES)
+    )
+    columns: str = option(
+        "", "Columns of a file with the word and its label, by name or number: 1,2 or form,upos; by default as found."
     )
     hold_out: int = option(10, "Every so many-th sentence is held out for validation; 0: none.", least=0)
     word_size: int = retuned(LabellingSettings, "word_size", 64)
@@ -67,6 +71,7 @@ class Split(NamedTuple):
     training: TaggedSentences
     held_out: TaggedSentences
     fingerprint: str
+    note: str  # how its files were read
 
     @property
     def classes(self) -> list[str]:
@@ -77,7 +82,7 @@ class Split(NamedTuple):
 
 def read_split(config: TagConfig) -> Split:
     """Read the sentences and split off every so many-th; raises as `read_tagged`, and where none is left to learn."""
-    data = read_tagged(config.corpus)
+    data = read_tagged(config.corpus, config.columns, config.layout)
     check_lengths(data.words)
     rows = range(len(data.words))
     held = list(rows[config.hold_out - 1 :: config.hold_out]) if config.hold_out else []
@@ -86,7 +91,7 @@ def read_split(config: TagConfig) -> Split:
         raise UsageError(
             f"{data.name} has {len(rows)} sentences: with --hold-out {config.hold_out} none is left to learn"
         )
-    return Split(data.name, data.only(kept), data.only(held), data.fingerprint)
+    return Split(data.name, data.only(kept), data.only(held), data.fingerprint, data.note)
 
 
 def build(config: TagConfig, device: str) -> "Experiment":
@@ -147,7 +152,7 @@ def _about(split: Split) -> str:
     )
     return (
         f"{split.name}: {len(split.training.words):,} sentences of {words:,} words to learn, {held_out}, "
-        f"{len(split.classes)} labels"
+        f"{len(split.classes)} labels{f' ({split.note})' if split.note else ''}"
     )
 
 
@@ -202,7 +207,7 @@ def training_split(trained: Trained, instead: str = "give --corpus") -> Split:
 def evaluation_sentences(trained: Trained, options: LabelledOptions) -> TaggedSentences:
     """The sentences to measure on: those of another corpus, or those that training held out."""
     if options.corpus:
-        data = read_tagged(options.corpus)
+        data = read_tagged(options.corpus, trained.config.columns, trained.config.layout)
         check_lengths(data.words)
         strange = {label for labels in data.labels for label in labels} - set(trained.payload["classes"])
         if strange:
