@@ -68,9 +68,12 @@ class Model(Trained):
         found: list[Classified] = self._do("classify", {"texts": texts})
         return found
 
-    def tag(self, texts: str | Sequence[str]) -> "list[list[Tagged]]":
-        """A label for every word of each text; raises RnnError for one without words."""
-        found: list[list[Tagged]] = self._do("tag", {"texts": texts})
+    def tag(self, texts: str | Sequence[str], *, split_words: str = "training") -> "list[list[Tagged]]":
+        """A label for every word of each text; raises RnnError for one without words.
+
+        `split_words` is how a text becomes words: as the `training` file has them, only at `blanks`, or as `nltk` does.
+        """
+        found: list[list[Tagged]] = self._do("tag", {"texts": texts, "split_words": split_words})
         return found
 
     def translate(
@@ -311,17 +314,14 @@ class Training:
         identity = {
             "task": self.task.name,
             "rnn": __version__,
+            "reading": READING,
             "config": plain(self.config),
             "monitor": self.experiment.monitor,
             "payload": payload,
-            "reading": READING,
         }
         self.session = Session(self.trainer, run, identity)
 
 
-def _writable(run: Run) -> Run:
-    """The run, to be written by the first of several processes alone."""
-    return run if distributed.is_first() else RunElsewhere(run.folder)
 def _as_it_was(name: str, header: Mapping[str, Any], build: Callable[[], Training]) -> Training:
     """A training built again from the text that its checkpoint's header describes.
 
@@ -351,6 +351,9 @@ def _as_it_was(name: str, header: Mapping[str, Any], build: Callable[[], Trainin
     raise refused
 
 
+def _writable(run: Run) -> Run:
+    """The run, to be written by the first of several processes alone."""
+    return run if distributed.is_first() else RunElsewhere(run.folder)
 
 
 def _allowed(before: RecurrentSettings, changes: dict[str, Any]) -> dict[str, Any]:

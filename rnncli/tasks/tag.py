@@ -1,11 +1,13 @@
 """tag: a label at every step of a sentence, such as the parts of speech."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.labelled import TaggedSentences, read_tagged
+from rnncli.data.splitting import SPLITS, kept_whole, split_at_blanks, split_like
+from rnncli.data.tagging import Words, words_of
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.given import GivenTexts
@@ -107,6 +109,7 @@ def build(config: TagConfig, device: str) -> "Experiment":
         "classes": split.classes,
         "lexicon": lexicon_of(config, split.training.words, _tags(config, split.training) or []),
         "known": sorted({word.lower() for words in split.training.words for word in words}),
+        "whole": kept_whole(split.training.words),
     }
     training = Labelled(
         _encode(config, payload, split.training), _answers(payload, split.training), by_word=True, device=device
@@ -252,17 +255,40 @@ class Tagged(NamedTuple):
     probability: float
 
 
-def tag(trained: Trained, options: GivenTexts) -> list[list[Tagged]]:
-    """Label every word of some sentences; raises as `GivenTexts.lines`."""
-    lines = words_of_all(options.spaced)
+@dataclass(frozen=True, kw_only=True)
+class TagOptions(GivenTexts):
+    """What to tag, and how it is split into words."""
+
+    split_words: str = option(
+        "training",
+        "How sentences become words: as the training file has them, only at blanks, or as NLTK does",
+        choices=SPLITS,
+    )
+
+
+def splitter(trained: Trained, how: str = "training") -> Callable[[str], Words]:
+    """How a text becomes words; a model from before it kept how its training file does it splits as NLTK."""
+    if how == "blanks":
+        return split_at_blanks
+    if how == "training" and "whole" in trained.payload:
+        return partial(split_like, whole=trained.payload["whole"])
+    return words_of
+
+
+def tag(trained: Trained, options: TagOptions) -> list[list[Tagged]]:
+    """Label every word of some sentences, none of a blank line; raises as `GivenTexts.lines`."""
+    given = options.lines if options.split_words == "blanks" else options.spaced
+    texts = [text for text in given if text]
+    lines = words_of_all(texts, splitter(trained, options.split_words))
     data = TaggedSentences("", lines, [[] for _ in lines])
     best = score(trained.model, _encode(trained.config, trained.payload, data)).exp().max(-1)
-    words = (word for text, line in zip(options.spaced, lines, strict=True) for word in as_written(text, line))
+    words = (word for text, line in zip(texts, lines, strict=True) for word in as_written(text, line))
     classes = trained.payload["classes"]
     tagged = (
         Tagged(w, classes[k], p) for w, k, p in zip(words, best.indices.tolist(), best.values.tolist(), strict=True)
     )
-    return [[next(tagged) for _ in line] for line in lines]
+    following = iter([[next(tagged) for _ in line] for line in lines])
+    return [next(following) if text else [] for text in given]
 
 
 def passage(trained: Trained) -> Iterator[str]:
@@ -274,7 +300,7 @@ def passage(trained: Trained) -> Iterator[str]:
 
 def watch(trained: Trained, options: WatchOptions) -> Watched:
     """The states of a tagger after every word; raises as `watch_words`."""
-    return watch_words(trained, options, trained.model, passage)
+    return watch_words(trained, options, trained.model, passage, splitter(trained))
 
 
 TASK = Task(
@@ -288,7 +314,7 @@ TASK = Task(
     presets={"large": LARGE},
     implied_preset=lambda flags: "large" if "brown" in flags.get("corpus", ()) else None,
     uses={
-        "tag": Action(GivenTexts, tag, 'rnn tag "the gate stood open and the field was white"'),
+        "tag": Action(TagOptions, tag, 'rnn tag "the gate stood open and the field was white"'),
         "activations": Action(WatchOptions, watch, EXAMPLE),
     },
 )

@@ -100,9 +100,9 @@ def test_tag_writes_a_word_and_its_label_a_line(grammarian, tmp_path: Path) -> N
     ran = grammarian('tag "the gate stood open."')
     assert ran.code == 0
     assert [line.split("\t")[0] for line in ran.out.splitlines()] == ["the", "gate", "stood", "open", "."]
-    (tmp_path / "two.txt").write_text("one line\nand another\n")
+    (tmp_path / "two.txt").write_text("one\rline\n\nand another\x0cone\u2028here\n", newline="")
     tagged = grammarian(f"tag --file {tmp_path}/two.txt").out
-    assert [len(sentence.splitlines()) for sentence in tagged.split("\n\n")] == [2, 2]
+    assert [len(sentence.splitlines()) for sentence in tagged.split("\n\n")] == [2, 0, 4]
     (tmp_path / "again.conll").write_text(tagged)
     assert grammarian(f"evaluate tag --corpus {tmp_path}/again.conll").code == 0
     told = json.loads(grammarian('tag "the gate" --json').out)
