@@ -24,6 +24,7 @@ from rnncli.tasks.labelling import (
 )
 from rnncli.tasks.tables import TableSettings
 from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions
+from rnncli.training.entities import entity_metrics, is_iob
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -112,17 +113,17 @@ def build(config: TagConfig, device: str) -> "Experiment":
         "whole": kept_whole(split.training.words),
     }
     training = Labelled(
-        _encode(config, payload, split.training), _answers(payload, split.training), by_word=True, device=device
+        _encode(config, payload, split.training), _answers(split.classes, split.training), by_word=True, device=device
     )
     measured = split.held_out if split.held_out.words else split.training
-    features, answers = _encode(config, payload, measured), _answers(payload, measured)
+    features = _encode(config, payload, measured)
     return Experiment(
         model=build_model(config, payload).to(device),
         batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
         batches_per_epoch=-(-len(split.training.words) // config.batch_size),
         about=_about(split),
         loss=partial(prediction_loss, smoothing=config.label_smoothing),
-        validate=lambda model: measure(score(model, features), answers),
+        validate=lambda model: _without_dicts(measure(score(model, features), measured, split.classes)),
         monitor="accuracy",
         newest_is_best=True,
         payload=payload,
@@ -140,11 +141,11 @@ def _encode(config: TagConfig, payload: Mapping[str, Any], data: TaggedSentences
     return lexicon_from(payload).encode(data.words, _tags(config, data))
 
 
-def _answers(payload: Mapping[str, Any], data: TaggedSentences) -> "Tensor":
+def _answers(classes: Sequence[str], data: TaggedSentences) -> "Tensor":
     """The labels of all words by number, (P,)."""
     import torch
 
-    numbers = {label: number for number, label in enumerate(payload["classes"])}
+    numbers = {label: number for number, label in enumerate(classes)}
     return torch.tensor([numbers[label] for labels in data.labels for label in labels])
 
 
@@ -193,10 +194,20 @@ def score(model: "nn.Module", features: "Features") -> "Tensor":
     return torch.cat(parts)[torch.cat(places).argsort()]
 
 
-def measure(scores: "Tensor", answers: "Tensor") -> "Metrics":
-    """Loss and accuracy of all words, scores (P, K)."""
+def measure(scores: "Tensor", data: TaggedSentences, classes: Sequence[str]) -> dict[str, Any]:
+    """Loss and accuracy of all words by scores (P, K); of labels in IOB also the figures of `entity_metrics`."""
+    answers, given = _answers(classes, data), scores.argmax(-1)
     loss = -scores.gather(1, answers[:, None]).mean()
-    return {"loss": float(loss), "accuracy": float((scores.argmax(-1) == answers).double().mean())}
+    metrics = {"loss": float(loss), "accuracy": float((given == answers).double().mean())}
+    if not is_iob(classes):
+        return metrics
+    labels = iter([classes[number] for number in given.tolist()])
+    return {**metrics, **entity_metrics(data.labels, [[next(labels) for _ in words] for words in data.words])}
+
+
+def _without_dicts(metrics: dict[str, Any]) -> "Metrics":
+    """The metrics that are one figure each: those of a validation."""
+    return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
 
 
 def training_split(trained: Trained, instead: str = "give --corpus") -> Split:
@@ -223,18 +234,21 @@ def evaluation_sentences(trained: Trained, options: LabelledOptions) -> TaggedSe
 
 
 def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
-    """Loss and accuracy of all words, accuracy of those never met in training, and the confusion matrix."""
+    """Loss and accuracy of all words, accuracy of those never met in training, and the confusion matrix.
+
+    Of labels in IOB also precision, recall and F1 of whole entities.
+    """
     import torch
 
     from rnncli.training.metrics import Confusion
 
     data = evaluation_sentences(trained, options)
     scores = score(trained.model, _encode(trained.config, trained.payload, data))
-    answers, given = _answers(trained.payload, data), scores.argmax(-1)
+    answers, given = _answers(trained.payload["classes"], data), scores.argmax(-1)
     known = set(trained.payload["known"])
     new = torch.tensor([word.lower() not in known for words in data.words for word in words])
     return {
-        **measure(scores, answers),
+        **measure(scores, data, trained.payload["classes"]),
         "new_word_accuracy": float((given == answers)[new].double().mean()),
         "words": len(answers),
         "new_words": int(new.sum()),
