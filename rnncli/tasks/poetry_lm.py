@@ -1,14 +1,16 @@
 """poetry-lm: learn verse line by line, each line a sequence from START to END, and write more of it."""
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, available, lasting, load_corpus
+from rnncli.data.scripts import lacks_blanks
 from rnncli.data.sources import Corpus
-from rnncli.data.text import lines_of, reads_as_before
+from rnncli.data.text import STDIN, lines_of, reads_as_before
 from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
@@ -140,6 +142,12 @@ def read_verse(specs: Sequence[str], hold_out: int) -> Verse:
 
 def _lines(corpus: Corpus) -> list[Line]:
     lines = []
+    if not reads_as_before() and lacks_blanks(corpus.text):
+        spec = "-" if corpus.origin == STDIN else shlex.quote(corpus.origin)
+        raise RnnError(
+            f"{corpus.origin} has no blanks between its words, and verse is learned word by word: learn it letter by "
+            f"letter, `rnn train char-lm --corpus {spec}`"
+        )
     found = corpus.text.splitlines() if reads_as_before() else lines_of(corpus.text)
     for number, line in enumerate(found, start=1):
         words = TOKENIZERS[TOKENIZER](line)
