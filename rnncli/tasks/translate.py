@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from rnncli.data.corpora import available, lasting
 from rnncli.data.tokenizers import KINDS, Units, units_of
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
-from rnncli.errors import RnnError, UsageError
+from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.given import GivenTexts
 from rnncli.tasks.language import LanguageSettings
+from rnncli.training.bleu import TOKENIZERS as BLEU_TOKENIZERS
+from rnncli.training.bleu import judge
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -293,6 +295,9 @@ class EvaluateOptions(SearchOptions):
     corpus: tuple[str, ...] = option((), "Measure on multi30k, or this file: a sentence, a tab, its translation.")
     source: str | None = option(None, "Measure on a file with a sentence a line.")
     target: str | None = option(None, "The translations of --source, line by line.")
+    bleu_tokenize: str = option(
+        "auto", "sacrebleu's tokenizer; auto: by the script of the translations", choices=BLEU_TOKENIZERS
+    )
 
 
 def asked(trained: Trained, options: EvaluateOptions) -> "Lines":
@@ -317,25 +322,15 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
     """Loss, accuracy and perplexity of the right translations; BLEU, chrF and exact matches of those found."""
     from rnncli.training.metrics import prediction_metrics
 
-    scorer = _sacrebleu()
     pairs = asked(trained, options)
     data = encode(trained.config, trained.payload, pairs, "cpu")
     metrics: Metrics = prediction_metrics(trained.model, data.in_order(256))
     found = [best.text for (best,) in best_translations(trained, [source for source, _ in pairs], options)]
     right = [prepared(trained.config, target).strip() for _, target in pairs]
-    judges = {"bleu": scorer.BLEU(), "chrf": scorer.CHRF()}
-    scores = {name: float(judge.corpus_score(found, [right]).score) for name, judge in judges.items()}
+    judged = judge(found, right, options.bleu_tokenize)
     exact = sum(one == other for one, other in zip(found, right, strict=True)) / len(pairs)
-    signatures = {name: str(judge.get_signature()) for name, judge in judges.items()}
-    return {**metrics, **scores, "exact_match": exact, "sentences": len(pairs), "signatures": signatures}
-
-
-def _sacrebleu() -> Any:
-    try:
-        import sacrebleu.metrics
-    except ImportError:
-        raise RnnError("BLEU needs a library that is not here: pip install 'rnncli[translate]'") from None
-    return sacrebleu.metrics
+    counted = {"exact_match": exact, "sentences": len(pairs), "signatures": judged.signatures}
+    return {**metrics, **judged.scores, **counted}
 
 
 def evaluated(trained: Trained, options: EvaluateOptions) -> str:
