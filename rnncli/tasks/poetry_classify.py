@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from rnncli.data.corpora import CORPORA, available
 from rnncli.data.folds import clusters, stratified_folds
 from rnncli.data.labelled import LabelledTexts, read_labelled
+from rnncli.data.tables import separator_of
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.given import GivenTexts
@@ -22,7 +23,7 @@ from rnncli.tasks.labelling import (
     watch_words,
     words_of_all,
 )
-from rnncli.tasks.tables import TableSettings
+from rnncli.tasks.tables import TableSettings, refuse_unused
 from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions
 from rnncli.training.settings import option, retuned
 
@@ -98,6 +99,7 @@ BOOK = {
 def settle(config: ClassifyConfig) -> Any:
     """Where no corpus is named: Frost and Poe where `data/` has them, else the two embedded voices."""
     default = ("frost", "poe") if available("frost") and available("poe") else ("hillside", "nocturne")
+    refuse_unused(config, bool(config.separator) or any(map(separator_of, config.corpus)))
     return settled(replace(config, corpus=config.corpus or default))
 
 

@@ -1,9 +1,10 @@
 """What the tasks share that read tables: how a user says that one is laid out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from rnncli.data.tables import QUOTINGS, SEPARATORS, Layout
+from rnncli.errors import UsageError
 from rnncli.training.settings import option
 
 
@@ -29,3 +30,14 @@ class TableSettings:
     def layout(self) -> Layout:
         """How tables are laid out."""
         return Layout(self.separator, self.header, self.quoting)
+
+
+def refuse_unused(settings: TableSettings, used: bool) -> None:
+    """Raise UsageError for a setting of tables that was given, where no table is read."""
+    for field in fields(settings):
+        if field.name in _OF_TABLES and getattr(settings, field.name) != field.default and not used:
+            flag = field.name if field.default is not True else f"no-{field.name}"
+            raise UsageError(f"--{flag} is for a file of rows, and no such file is given: leave it out")
+
+
+_OF_TABLES = ("separator", "header", "quoting", "columns")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from rnncli.data.corpora import CORPORA
 from rnncli.data.labelled import TaggedSentences, read_tagged
 from rnncli.data.splitting import SPLITS, kept_whole, split_at_blanks, split_like
 from rnncli.data.tagging import Words, words_of
@@ -22,7 +23,7 @@ from rnncli.tasks.labelling import (
     watch_words,
     words_of_all,
 )
-from rnncli.tasks.tables import TableSettings
+from rnncli.tasks.tables import TableSettings, refuse_unused
 from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions
 from rnncli.training.entities import entity_metrics, is_iob
 from rnncli.training.settings import option, retuned
@@ -81,6 +82,12 @@ class Split(NamedTuple):
         """All labels, each once, in alphabetical order."""
         labels = (*self.training.labels, *self.held_out.labels)
         return sorted({label for sentence in labels for label in sentence})
+
+
+def settle(config: TagConfig) -> Any:
+    """As `settled`; raises UsageError for a setting of column files where none is read."""
+    refuse_unused(config, any(spec not in CORPORA for spec in config.corpus))
+    return settled(config)
 
 
 def read_split(config: TagConfig) -> Split:
@@ -321,7 +328,7 @@ TASK = Task(
     name="tag",
     summary="Learn a label for every word of a sentence.",
     Config=TagConfig,
-    settle=settled,
+    settle=settle,
     build=build,
     build_model=build_model,
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import available, lasting
+from rnncli.data.corpora import CORPORA, available, lasting
 from rnncli.data.tokenizers import KINDS, Units, units_of
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.given import GivenTexts
 from rnncli.tasks.language import LanguageSettings
+from rnncli.tasks.tables import TableSettings, refuse_unused
 from rnncli.training.bleu import TOKENIZERS as BLEU_TOKENIZERS
 from rnncli.training.bleu import judge
 from rnncli.training.settings import option, retuned
@@ -47,20 +48,21 @@ ROWS, POSITIONS = 256, 8_192
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranslateConfig(LanguageSettings):
+class TranslateConfig(TableSettings, LanguageSettings):
     """Settings of translate; the defaults are for dates."""
 
     panel: ClassVar[str] = "Pairs"
     truncates: ClassVar[bool] = False
 
     corpus: tuple[str, ...] = option(
-        (), "dates, multi30k, or a file: a sentence, a tab, its translation.", suggest=("dates", "multi30k")
+        (), "dates, multi30k, or a table: a sentence, a tab, its translation.", suggest=("dates", "multi30k")
     )
     pair: str = option("de-en", "Languages of multi30k, from-to: en, de, fr.")
     source: str | None = option(None, "A file with a sentence a line, instead of --corpus.")
     target: str | None = option(None, "The translations of --source, line by line.")
     valid_source: str | None = option(None, "Sentences to validate on.")
     valid_target: str | None = option(None, "The translations of --valid-source.")
+    columns: str = option("1,2", "Columns of a table with a sentence and its translation, by number or name.")
     hold_out: float = option(0.1, "Share held out to validate, and again to test, of one file.", above=0, most=0.3)
     tokens: str = option("char", "What is read one by one.", choices=KINDS, shape=True)
     vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
@@ -83,7 +85,8 @@ class TranslateConfig(LanguageSettings):
         """What to learn from."""
         from rnncli.data.pairs import Given
 
-        return Given(self.corpus, self.pair, self.source, self.target, self.valid_source, self.valid_target)
+        files = self.source, self.target, self.valid_source, self.valid_target
+        return Given(self.corpus, self.pair, *files, self.columns, self.layout)
 
 
 def settle(config: TranslateConfig) -> TranslateConfig:
@@ -94,6 +97,7 @@ def settle(config: TranslateConfig) -> TranslateConfig:
     corpus = tuple(map(lasting, config.corpus)) or default
     if config.pair != TranslateConfig.pair and "multi30k" not in corpus:
         raise UsageError(f"--pair {config.pair} names languages of multi30k: give --corpus multi30k, or leave it out")
+    refuse_unused(config, not config.source and any(spec not in CORPORA for spec in corpus))
     return replace(config, corpus=corpus, **files)
 
 
@@ -136,7 +140,7 @@ def _about(data: "Paired", known: int) -> str:
     tested = f"{len(data.test):,} to test on" if data.test else "none to test on"
     return (
         f"{data.name}: {len(data.training):,} pairs to learn, {len(data.validation):,} held out, {tested}, "
-        f"{known:,} tokens"
+        f"{known:,} tokens{f'; {data.note}' if data.note else ''}"
     )
 
 
@@ -304,11 +308,13 @@ def asked(trained: Trained, options: EvaluateOptions) -> "Lines":
     """The pairs to measure on; raises UsageError where there are none, or where what was learned from has changed."""
     from rnncli.data.pairs import Given, read_paired, read_pairs
 
-    given = Given(options.corpus, trained.config.pair, options.source, options.target)
+    config: TranslateConfig = trained.config
+    files = options.source, options.target, None, None
+    given = Given(options.corpus, config.pair, *files, config.columns, config.layout)
     if given.divided:
         data = read_paired(given, trained.config.hold_out)
     elif given.corpus or given.source or given.target:
-        return read_pairs(given)[0]
+        return read_pairs(given).training
     else:
         with trained.reading_again():
             data = read_paired(trained.config.given, trained.config.hold_out)
