@@ -110,6 +110,33 @@ def test_tag_writes_a_word_and_its_label_a_line(grammarian, tmp_path: Path) -> N
     assert all(0 < word["probability"] <= 1 for word in told["sentences"][0]["words"])
 
 
+def test_words_and_entities_of_a_column_file(rnn, tmp_path: Path) -> None:
+    """Words that NLTK splits are tagged whole, and entities are measured as well as words."""
+    rows = (
+        "@ann NNP B-NP B-PER\nBell NNP I-NP I-PER\ncannot MD B-VP O\nstop VB I-VP O\n#goal NN B-NP B-MISC\n. . O O\n\n"
+    )
+    (tmp_path / "c.txt").write_text("-DOCSTART- -X- -X- O\n\n" + rows * 30)
+    ran = rnn(f"train tag --corpus {tmp_path}/c.txt {QUICK} --epochs 12 --lr 0.05 --name names")
+    assert "27 sentences of 162 words to learn, 3 held out, 4 labels (CoNLL-2003, word and ner)" in ran.err
+    tagged = [line.split("\t") for line in rnn('tag "@ann Bell cannot stop #goal."').out.splitlines()]
+    assert tagged == [
+        ["@ann", "B-PER"],
+        ["Bell", "I-PER"],
+        ["cannot", "O"],
+        ["stop", "O"],
+        ["#goal", "B-MISC"],
+        [".", "O"],
+    ]
+    for how, words in (("blanks", ["cannot", "stop."]), ("nltk", ["can", "not", "stop", "."])):
+        found = rnn(f'tag "cannot stop." --split-words {how}').out.splitlines()
+        assert [line.split("\t")[0] for line in found] == words
+    assert "--split-words must be one of" in rnn("tag x --split-words no").err
+    told = json.loads(rnn("evaluate tag --json").out)["metrics"]
+    assert (told["accuracy"], told["entity_precision"], told["entity_recall"], told["entity_f1"]) == (1, 1, 1, 1)
+    assert {kind: figures["right"] for kind, figures in told["entities"].items()} == {"MISC": 3, "PER": 3}
+    assert "entity f1" in rnn("evaluate tag").out
+
+
 def test_a_tagger_stands_beside_its_baselines(grammarian) -> None:
     told = json.loads(grammarian("evaluate tag --baselines --json").out)
     assert {"accuracy", "new_word_accuracy", "confusion"} <= told["metrics"].keys()
