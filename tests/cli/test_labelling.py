@@ -134,6 +134,8 @@ def test_words_and_entities_of_a_column_file(rnn, tmp_path: Path) -> None:
     told = json.loads(rnn("evaluate tag --json").out)["metrics"]
     assert (told["accuracy"], told["entity_precision"], told["entity_recall"], told["entity_f1"]) == (1, 1, 1, 1)
     assert {kind: figures["right"] for kind, figures in told["entities"].items()} == {"MISC": 3, "PER": 3}
+    rows = json.loads(rnn("evaluate tag --baselines --json").out)["baselines"]
+    assert [row["entity_f1"] for row in rows.values()] == [1, 1]
     assert "entity f1" in rnn("evaluate tag").out
 
 
