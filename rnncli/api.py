@@ -2,14 +2,15 @@
 
 import os
 import warnings
-from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnncli import __version__
 from rnncli.data.corpora import from_stdin
+from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained, from_plain, plain
@@ -68,9 +69,12 @@ class Model(Trained):
         found: list[Classified] = self._do("classify", {"texts": texts})
         return found
 
-    def tag(self, texts: str | Sequence[str]) -> "list[list[Tagged]]":
-        """A label for every word of each text; raises RnnError for one without words."""
-        found: list[list[Tagged]] = self._do("tag", {"texts": texts})
+    def tag(self, texts: str | Sequence[str], *, split_words: str = "training") -> "list[list[Tagged]]":
+        """A label for every word of each text; raises RnnError for one without words.
+
+        `split_words` is how a text becomes words: as the `training` file has them, only at `blanks`, or as `nltk` does.
+        """
+        found: list[list[Tagged]] = self._do("tag", {"texts": texts, "split_words": split_words})
         return found
 
     def translate(
@@ -277,9 +281,7 @@ class Training:
             task = TASKS[run.task]
             before = from_plain(task.Config, found.header["config"])
             check_limits(replace(before, **_allowed(before, changes)))
-            training = cls(task, replace(before, **changes), file, changes)
-            if training.experiment.payload != found.header["payload"]:
-                raise UsageError(f"the text that run {run.name} learned from has changed: start a new run")
+            training = _as_it_was(run.name, found.header, lambda: cls(task, replace(before, **changes), file, changes))
             training._held = held.pop_all()
         training._sit_down(run)
         training.session.resume(found)
@@ -304,11 +306,41 @@ class Training:
         identity = {
             "task": self.task.name,
             "rnn": __version__,
+            "reading": READING,
             "config": plain(self.config),
             "monitor": self.experiment.monitor,
             "payload": payload,
         }
         self.session = Session(self.trainer, run, identity)
+
+
+def _as_it_was(name: str, header: Mapping[str, Any], build: Callable[[], Training]) -> Training:
+    """A training built again from the text that its checkpoint's header describes.
+
+    Raises UsageError where that text has changed, or this version reads it differently.
+    """
+    refused: RnnError = UsageError(f"the text that run {name} learned from has changed: start a new run")
+
+    def same(training: Training) -> bool:
+        payload = training.experiment.payload
+        return all(payload.get(key) == value for key, value in header["payload"].items())
+
+    reading = header.get("reading", 1)
+    try:
+        if same(training := build()):
+            return training
+    except RnnError as error:
+        if reading == READING:
+            raise
+        refused = error
+    if reading < READING:
+        with suppress(RnnError), read_as(reading):
+            if same(build()):
+                refused = UsageError(
+                    f"this version of rnn reads the file of run {name} differently (see CHANGELOG): start a new run; "
+                    "the old one still generates and evaluates"
+                )
+    raise refused
 
 
 def _writable(run: Run) -> Run:

@@ -12,6 +12,7 @@ import numpy as np
 from rnncli.analysis.vectors import Near
 from rnncli.data import toyworld
 from rnncli.data.corpora import load_corpus
+from rnncli.data.text import lines_of
 from rnncli.data.vectors import WordVectors
 from rnncli.errors import RnnError, UsageError
 
@@ -95,7 +96,7 @@ def parse(text: str, origin: str) -> list[Category]:
     Raises RnnError for any other line, and where there is no question.
     """
     categories = [Category("questions", [])]
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         words = line.split()
         if line.startswith(":"):
             categories.append(Category(line[1:].strip() or "unnamed", []))

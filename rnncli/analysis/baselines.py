@@ -8,6 +8,7 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS, char_lm, poetry_classify, poetry_lm, tag, wiki_lm
 from rnncli.tasks.base import Trained
 from rnncli.tasks.labelling import LabelledOptions
+from rnncli.training.entities import entity_metrics, is_iob
 
 Rows = dict[str, dict[str, Any]]
 """A baseline's name -> its metrics."""
@@ -116,10 +117,14 @@ def of_tag(trained: Trained, options: LabelledOptions) -> Rows:
     new = [word.lower() not in known for words in asked.words for word in words]
     found: Rows = {}
     for name, learn in (("commonest tag", classical.commonest_tag), ("NLTK's perceptron", classical.perceptron)):
-        tagger = learn(training)
-        hits = [hit == label for words, labels in asked.pairs for hit, label in zip(tagger(words), labels, strict=True)]
+        given = list(map(learn(training), asked.words))
+        hits = [
+            hit == label for pair in zip(given, asked.labels, strict=True) for hit, label in zip(*pair, strict=True)
+        ]
         right_of_new = sum(hit for hit, is_new in zip(hits, new, strict=True) if is_new)
         found[name] = {"accuracy": sum(hits) / len(hits), "new_word_accuracy": right_of_new / max(1, sum(new))}
+        if is_iob(trained.payload["classes"]):
+            found[name] |= entity_metrics(asked.labels, given)
     return found
 
 

@@ -19,10 +19,11 @@ _action = _task.uses["classify"]
 def classify(flags: Flags, source: str | None, as_json: bool) -> None:
     """Label a text, or every line of a file; the words that moved the decision are coloured."""
     options = _action.Options(**with_stdin(flags))
-    count = len(options.lines)  # refused before a model is loaded
+    _ = options.lines  # refused before a model is loaded
     trained = load_model(source, _task.name)
     found = trained.action("classify").run(trained, options)
-    together = _together(found)
+    labelled = [each for each in found if each.words]
+    together = _together(labelled)
     if as_json:
         texts = [_facts(each) for each in found]
         print_json({"checkpoint": str(trained.source), "method": METHOD, "texts": texts, "together": together})
@@ -30,8 +31,8 @@ def classify(flags: Flags, source: str | None, as_json: bool) -> None:
     note(f"from {trained.source} ({trained.payload['corpus']})")
     for each in found:
         _show(each)
-    if count > 1:
-        print(f"all {count:,} together: {together['label']} {together['probability']:.3f}")
+    if len(labelled) > 1:
+        print(f"all {len(labelled):,} together: {together['label']} {together['probability']:.3f}")
     note(f"+ and -: nats of log-odds that the label loses without the word ({METHOD})")
 
 
@@ -60,6 +61,9 @@ def _show(found: Any) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    if not found.words:
+        print()
+        return
     line = Text(f"{found.label} {found.probability:.3f}  ", style="bold")
     for word, by in found.words:
         line.append(word, style=_colour(by)).append(" ")

@@ -56,6 +56,8 @@ def _verb(task: Task) -> Callable[..., None]:
         )
         for signature in metrics.get("signatures", {}).values():
             print(signature)
+        if metrics.get("entities"):
+            _show_entities(metrics["entities"])
         if "confusion" in metrics:
             _show_confusion(metrics["confusion"], getattr(options, "picture", None))
 
@@ -113,6 +115,12 @@ def _copied(trained: Trained, task: Task, options: Any) -> dict[str, Any]:
     found = novelty(trained, task.script.judged(trained, options))
     note(found.remark)
     return found._asdict()
+
+
+def _show_entities(entities: dict[str, dict[str, float]]) -> None:
+    """Precision, recall and F1 of each kind of entity."""
+    columns = list(next(iter(entities.values())))
+    print_table(["entity", *columns], [[kind, *figures.values()] for kind, figures in entities.items()])
 
 
 def _show_confusion(confusion: dict[str, dict[str, int]], picture: str | None) -> None:

@@ -25,16 +25,18 @@ def score(flags: Flags, source: str | None, as_json: bool) -> None:
     """Score texts by a language model, or every line of a file: the best first, each token by its surprisal."""
     options = ScoreOptions(**with_stdin(flags))
     check_limits(options)
-    count = len(options.lines)  # refused before a model is loaded
+    _ = options.lines  # refused before a model is loaded
     trained = load_for(source, lambda task: "score" in task.uses)
     found: list[Scored] = trained.action("score").run(trained, options)
     if as_json:
         print_json({"checkpoint": str(trained.source), "by": options.by, "texts": [_facts(each) for each in found]})
         return
     note(f"from {trained.source} ({trained.payload['corpus']})")
-    _show(sorted(found, key=lambda each: each.rank), each_token=options.file is None)
-    if len(found) < count:
-        note(f"{count - len(found):,} of {count:,} lines have no word that this model reads, and are left out")
+    ranked = sorted((each for each in found if each.rank), key=lambda each: each.rank or 0)
+    _show(ranked, each_token=options.file is None)
+    if len(ranked) < len(found):
+        without = len(found) - len(ranked)
+        note(f"{without:,} of {len(found):,} lines have no word that this model reads, and are left out")
 
 
 def _facts(scored: "Scored") -> dict[str, Any]:

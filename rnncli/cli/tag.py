@@ -3,6 +3,7 @@
 from rnncli.cli.options import Flags, command_of, with_stdin
 from rnncli.cli.screen import AsJson, From, load_model, note, print_json
 from rnncli.tasks import TASKS
+from rnncli.training.settings import check_limits
 
 _task = next(task for task in TASKS.values() if "tag" in task.uses)
 _action = _task.uses["tag"]
@@ -11,6 +12,7 @@ _action = _task.uses["tag"]
 def tag(flags: Flags, source: str | None, as_json: bool) -> None:
     """Label every word of a sentence, or of every line of a file: a word and its label a line."""
     options = _action.Options(**with_stdin(flags))
+    check_limits(options)
     lines = options.spaced  # refused before a model is loaded
     trained = load_model(source, _task.name)
     sentences = trained.action("tag").run(trained, options)

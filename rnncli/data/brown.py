@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
+from rnncli.data.text import lines_of
+
 Tagged = list[tuple[str, str]]
 """The words of a sentence, each with its tag."""
 
@@ -41,7 +43,7 @@ def tagged_sentences(members: Mapping[str, bytes]) -> list[Tagged]:
     """All sentences, a list of (word, Brown tag in capitals) each, in the order of the files."""
     sentences = []
     for data in members.values():
-        for line in data.decode("latin-1").splitlines():
+        for line in lines_of(data.decode("latin-1")):
             if words := line.split():
                 pairs = (word.rpartition("/") for word in words)
                 sentences.append([(word, tag.upper()) for word, _, tag in pairs])

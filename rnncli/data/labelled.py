@@ -1,21 +1,25 @@
 """Labelled data: texts with a label each (corpora by name, CSV and TSV tables), and sentences with a label a word."""
 
-import csv
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
+from rnncli.data import legacy
 from rnncli.data.brown import universal
+from rnncli.data.columns import read_columns
 from rnncli.data.corpora import CORPORA, brown_sentences, load_corpus
-from rnncli.data.sources import Corpus, Embedded
+from rnncli.data.sources import Embedded
+from rnncli.data.tables import Layout, Row, check_width, column_of, read_rows, separator_of
 from rnncli.data.tagging import tags_of, words_of
-from rnncli.data.text import read_text
+from rnncli.data.text import STDIN, lines_of, read_stdin, read_text, reads_as_before
 from rnncli.data.tokenizers import verse_words
 from rnncli.errors import RnnError, UsageError
 
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
+WITH_HEADER = Layout(header=True)
+TEXT_COLUMN, LABEL_COLUMN = "text", "label"
+"""The columns of a table where nothing else is said; of one without a header, the first and the second."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class LabelledTexts:
     labels: list[str]
     stanzas: list[int]
     places: list[tuple[int, int]]  # which corpus, and which of its lines
+    rows: int = 0  # of the table that they were read from, where it is one
 
     @property
     def keys(self) -> list[str]:
@@ -47,9 +52,8 @@ class LabelledTexts:
     def only(self, rows: Sequence[int]) -> "LabelledTexts":
         """Some of them, by number."""
         texts, labels = ([column[row] for row in rows] for column in (self.texts, self.labels))
-        return LabelledTexts(
-            self.name, texts, labels, [self.stanzas[row] for row in rows], [self.places[row] for row in rows]
-        )
+        stanzas, places = [self.stanzas[row] for row in rows], [self.places[row] for row in rows]
+        return LabelledTexts(self.name, texts, labels, stanzas, places, self.rows)
 
     def distinct(self) -> "LabelledTexts":
         """Each text once, where it comes first."""
@@ -70,18 +74,25 @@ class LabelledTexts:
 
 
 def read_labelled(
-    specs: Sequence[str], text_column: str = "text", label_column: str = "label", *, to_learn: bool = True
+    specs: Sequence[str],
+    text_column: str = TEXT_COLUMN,
+    label_column: str = LABEL_COLUMN,
+    layout: Layout = WITH_HEADER,
+    *,
+    to_learn: bool = True,
 ) -> LabelledTexts:
-    """Read labelled texts: a CSV or TSV file with a header, or two corpora and more whose names are the labels.
+    """Read labelled texts: a table, or two corpora and more whose names are the labels.
 
-    A corpus's texts are its lines. Raises RnnError for what cannot be read; where it is `to_learn` from, UsageError for
-    fewer than two labels, or a label without two texts.
+    A table is a file that ends in .csv or .tsv, or any file with a separator named. A corpus's texts are its lines.
+    Raises RnnError for what cannot be read; where it is `to_learn` from, UsageError for fewer than two labels, or a
+    label without two texts.
     """
-    tables = [spec for spec in specs if Path(spec).suffix.lower() in DELIMITERS and "=" not in spec]
+    separator = layout.character
+    tables = [spec for spec in specs if separator or (separator_of(spec) and "=" not in spec)]
     if tables:
         if len(specs) > 1:
             raise UsageError(f"{tables[0]} has its labels in a column: give it as the only --corpus, or as NAME=FILE")
-        found = _read_table(Path(tables[0]), text_column, label_column)
+        found = _read_table(tables[0], text_column, label_column, layout)
     else:
         found = _read_corpora(specs)
     if not found.texts:
@@ -110,7 +121,7 @@ def _read_corpora(specs: Sequence[str]) -> LabelledTexts:
     stanza = 0
     for number, corpus in enumerate(corpora):
         place = 0
-        for line in corpus.text.split("\n"):
+        for line in lines_of(corpus.text):
             if not line.strip():
                 stanza += 1
                 continue
@@ -123,26 +134,49 @@ def _read_corpora(specs: Sequence[str]) -> LabelledTexts:
     return LabelledTexts(" + ".join(corpus.name for corpus in corpora), texts, labels, stanzas, places)
 
 
-def _read_table(path: Path, text_column: str, label_column: str) -> LabelledTexts:
-    """A table with a header; each row is a text and a stanza of its own."""
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=DELIMITERS[path.suffix.lower()])
+def _read_table(spec: str, text_column: str, label_column: str, layout: Layout) -> LabelledTexts:
+    """A table; each row is a text and a stanza of its own."""
+    origin = STDIN if spec == "-" else spec
+    text = read_stdin() if spec == "-" else read_text(Path(spec))
+    separator = layout.character or separator_of(spec)
+    if reads_as_before():
+        rows = list(map(Row, count(1), legacy.table_rows(text, separator, origin)))
+    else:
+        rows = _even_rows(text, separator, layout, origin)
+    first = rows[0].fields
+    names = first if layout.header else ()
+    if not layout.header:
+        text_column = {TEXT_COLUMN: "1"}.get(text_column, text_column)
+        label_column = {LABEL_COLUMN: "2"}.get(label_column, label_column)
+    text_at = column_of(text_column, names, len(first), "--text-column", origin)
+    label_at = column_of(label_column, names, len(first), "--label-column", origin)
     texts, labels = [], []
-    try:
-        header = reader.fieldnames or []
-        for flag, column in (("--text-column", text_column), ("--label-column", label_column)):
-            if column not in header:
-                raise UsageError(f"{path} has no column {column!r}, it has {', '.join(header)}: name one by {flag}")
-        for row in reader:
-            text, label = row[text_column], row[label_column]
-            if not label or not label.strip():
-                raise RnnError(f"{path}, line {reader.line_num}: there is no {label_column} in this row")
-            if text and text.strip():
-                texts.append(" ".join(text.split()))
-                labels.append(label.strip())
-    except csv.Error as error:
-        raise RnnError(f"{path}, after line {reader.line_num}: {error}") from None
-    rows = range(len(texts))
-    return LabelledTexts(path.stem, texts, labels, list(rows), [(row, 0) for row in rows])
+    body = rows[layout.header :]
+    for row in body:
+        if not row.fields[label_at].strip():
+            raise RnnError(f"{origin}, line {row.line}: there is no {label_column} in this row")
+        if words := row.fields[text_at].split():
+            texts.append(" ".join(words))
+            labels.append(row.fields[label_at].strip())
+    numbers = range(len(texts))
+    places = [(number, 0) for number in numbers]
+    return LabelledTexts(Path(origin).stem, texts, labels, list(numbers), places, len(body))
+
+
+def _even_rows(text: str, separator: str, layout: Layout, origin: str) -> list[Row]:
+    """The rows of a table but blank ones; raises RnnError where one has more or fewer fields than the first."""
+    quoted = layout.quoted(separator)
+    rows = [
+        row
+        for row in read_rows(text, separator, quoted=quoted, origin=origin)
+        if len(row.fields) > 1 or row.fields[0].strip()
+    ]
+    if not rows:
+        raise RnnError(f"{origin} has no row with a field in it")
+    like = "the header" if layout.header else f"line {rows[0].line}"
+    for row in rows:
+        check_width(row, len(rows[0].fields), separator, origin, quoted=quoted, like=like)
+    return rows
 
 
 @dataclass(frozen=True)
@@ -152,6 +186,7 @@ class TaggedSentences:
     name: str
     words: list[list[str]]
     labels: list[list[str]]
+    note: str = ""  # how the file was read, where that is not plain
 
     @property
     def fingerprint(self) -> str:
@@ -169,24 +204,25 @@ class TaggedSentences:
         return TaggedSentences(self.name, [self.words[row] for row in rows], [self.labels[row] for row in rows])
 
 
-def read_tagged(specs: Sequence[str]) -> TaggedSentences:
+def read_tagged(specs: Sequence[str], columns: str = "", layout: Layout = Layout()) -> TaggedSentences:  # noqa: B008
     """Read labelled sentences: brown (with its universal tags), the embedded voices (with theirs), files, or `-`.
 
-    A file has a word and its label a line, and a blank line between sentences (CoNLL). Raises RnnError for what cannot
-    be read, UsageError for a corpus that has no labels.
+    A file has a word and its label a line, and a blank line between sentences, as `read_columns` reads it. Raises
+    RnnError for what cannot be read, UsageError for a corpus that has no labels.
     """
-    parts = [_read_tagged(spec) for spec in specs]
+    parts = [_read_tagged(spec, columns, layout) for spec in specs]
     return TaggedSentences(
         " + ".join(part.name for part in parts),
         [words for part in parts for words in part.words],
         [labels for part in parts for labels in part.labels],
+        "; ".join(dict.fromkeys(part.note for part in parts if part.note)),
     )
 
 
-def _read_tagged(spec: str) -> TaggedSentences:
+def _read_tagged(spec: str, columns: str, layout: Layout) -> TaggedSentences:
     source = CORPORA.get(spec)
     if isinstance(source, Embedded):
-        lines = [words_of(line) for line in source.load().text.splitlines() if line.strip()]
+        lines = [words_of(line) for line in lines_of(source.load().text) if line.strip()]
         return TaggedSentences(spec, lines, tags_of(lines))
     if spec == "brown":
         sentences = brown_sentences()
@@ -195,29 +231,13 @@ def _read_tagged(spec: str) -> TaggedSentences:
     if source is not None:
         tagged = ["brown", *(name for name, each in CORPORA.items() if isinstance(each, Embedded))]
         raise UsageError(f"{spec} has no label beside its words: take {', '.join(tagged)}, or a file of your own")
-    return _read_columns(load_corpus(spec))
-
-
-def _read_columns(corpus: Corpus) -> TaggedSentences:
-    """Sentences from lines of a word and its label.
-
-    Columns are parted by a tab, or else by spaces; the first is the word, the last its label; lines that begin with
-    `-DOCSTART-` or, in files with tabs, with `#` and a space are passed over.
-    """
-    sentences: list[list[tuple[str, str]]] = [[]]
-    tabs = "\t" in corpus.text
-    for number, line in enumerate(corpus.text.split("\n"), start=1):
-        if not line.strip():
-            sentences.append([])
-            continue
-        if line.startswith("-DOCSTART-") or (tabs and line.startswith("# ")):
-            continue
-        columns = [column.strip() for column in line.split("\t")] if tabs else line.split()
-        if len(columns) < 2 or not columns[0] or not columns[-1]:
-            raise RnnError(f"{corpus.origin}, line {number}: {line.strip()[:40]!r} is no word with its label beside it")
-        sentences[-1].append((columns[0], columns[-1]))
-    full = [sentence for sentence in sentences if sentence]
+    corpus = load_corpus(spec)
+    if reads_as_before():
+        found, note = legacy.column_sentences(corpus), ""
+    else:
+        found, note = read_columns(corpus, columns, layout)
+    full = [sentence for sentence in found if sentence]
     if not full:
         raise RnnError(f"{corpus.origin} has no word with a label beside it")
     words, labels = ([[pair[part] for pair in sentence] for sentence in full] for part in (0, 1))
-    return TaggedSentences(corpus.name, words, labels)
+    return TaggedSentences(corpus.name, words, labels, note)

@@ -15,8 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rnncli.data.batching import IGNORED, Batch, Sentences, Sequences
 from rnncli.data.corpora import CORPORA, load_corpus
-from rnncli.data.sources import Parallel
-from rnncli.data.text import read_text
+from rnncli.data.sources import Corpus, Parallel
+from rnncli.data.tables import Layout, Row, check_width, column_of, read_rows, separator_of
+from rnncli.data.text import lines_of, read_text, reads_as_before
 from rnncli.data.vocabulary import END
 from rnncli.errors import RnnError, UsageError
 
@@ -31,11 +32,12 @@ class Paired(NamedTuple):
     training: Lines
     validation: Lines
     test: Lines
+    note: str = ""  # how the table was read, where it is one
 
     @property
     def fingerprint(self) -> str:
         """A hash of all of them in their places: whether they are still the same."""
-        lines = (f"{source}\t{target}" for part in self[1:] for source, target in (*part, ("", "")))
+        lines = (f"{source}\t{target}" for part in self[1:4] for source, target in (*part, ("", "")))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -48,6 +50,8 @@ class Given(NamedTuple):
     target: str | None = None
     valid_source: str | None = None
     valid_target: str | None = None
+    columns: str = "1,2"  # of a table
+    layout: Layout = Layout()
 
     @property
     def divided(self) -> Parallel | None:
@@ -68,51 +72,76 @@ def read_paired(given: Given, hold_out: float) -> Paired:
     if known := given.divided:
         if given.valid_source:
             raise UsageError(f"{known.name} has pairs to validate on: leave --valid-source and --valid-target out")
-        return Paired(f"{known.name} {given.pair}", *known.pairs(given.pair))
-    pairs, name = read_pairs(given)
+        training, validation, test = known.pairs(given.pair)
+        return Paired(f"{known.name} {given.pair}", training, validation, test)
+    data = read_pairs(given)
+    name, pairs = data.name, data.training
     if given.valid_source and given.valid_target:
-        valid = paired_files(given.valid_source, given.valid_target)
-        return Paired(name, pairs, valid, [])
+        return data._replace(validation=paired_files(given.valid_source, given.valid_target))
     held = max(1, round(hold_out * len(pairs)))
     if len(pairs) < 3 * held:
         raise RnnError(f"{name} has {len(pairs)} pairs: too few to hold out {held} to validate on and {held} to test")
-    return Paired(name, pairs[: -2 * held], pairs[-2 * held : -held], pairs[-held:])
+    return data._replace(training=pairs[: -2 * held], validation=pairs[-2 * held : -held], test=pairs[-held:])
 
 
-def read_pairs(given: Given) -> tuple[Lines, str]:
-    """All pairs of two files, or of one table, and their name; raises as `read_paired`."""
+def read_pairs(given: Given) -> Paired:
+    """All pairs of two files, or of one table, all of them to learn from; raises as `read_paired`."""
     if bool(given.source) != bool(given.target):
         raise UsageError("--source and --target belong together: give both")
     if given.source and given.target:
         if given.corpus:
             raise UsageError("give --corpus, or --source and --target, not both")
-        return paired_files(given.source, given.target), f"{Path(given.source).name} + {Path(given.target).name}"
+        name = f"{Path(given.source).name} + {Path(given.target).name}"
+        return Paired(name, paired_files(given.source, given.target), [], [])
     if len(given.corpus) > 1:
         raise UsageError("translate takes one --corpus: put the pairs into one file")
-    corpus = load_corpus(given.corpus[0])
-    rows = [line.split("\t") for line in corpus.text.removesuffix("\n").split("\n")]
-    for number, row in enumerate(rows, start=1):
-        if len(row) != 2:
-            raise RnnError(f"{corpus.origin}, line {number}: a line is a sentence, a tab, and its translation")
-    return _checked([(row[0], row[1]) for row in rows], corpus.origin, corpus.origin), corpus.name
+    return _paired_rows(load_corpus(given.corpus[0]), given)
+
+
+def _paired_rows(corpus: Corpus, given: Given) -> Paired:
+    """The pairs of a table's rows; columns that are not named are ignored."""
+    separator = given.layout.character or separator_of(corpus.origin)
+    if not separator or reads_as_before():
+        separator = "\t"
+    quoted = given.layout.quoted(separator)
+    header, *rows = [Row(0, []), *read_rows(corpus.text, separator, quoted=quoted, origin=corpus.origin)]
+    if given.layout.header:
+        header, *rows = rows
+    width = max(len(header.fields), *(len(row.fields) for row in rows)) if rows else 0
+    wanted = [part.strip() for part in given.columns.split(",")]
+    if len(wanted) != 2:
+        raise UsageError(f"--columns takes two, a sentence's and its translation's, not {given.columns!r}")
+    for row in rows:
+        if len(row.fields) < 2:
+            raise RnnError(f"{corpus.origin}, line {row.line}: a line is a sentence, a tab, and its translation")
+        if header.fields or separator != "\t":
+            like = "the header" if header.fields else f"line {rows[0].line}"
+            expected = len(header.fields or rows[0].fields)
+            check_width(row, expected, separator, corpus.origin, quoted=quoted, like=like)
+    source, target = (column_of(part, header.fields, width, "--columns", corpus.origin) for part in wanted)
+    numbered = [(row.line, (row.fields + [""] * width)[source], (row.fields + [""] * width)[target]) for row in rows]
+    note = f"{len(rows):,} rows read" + (f", columns other than {given.columns} ignored" if width > 2 else "")
+    return Paired(corpus.name, _checked(numbered, corpus.origin, corpus.origin), [], [], note)
 
 
 def paired_files(source: str, target: str) -> Lines:
     """The lines of two files, side by side; raises RnnError where they do not match."""
-    sources, targets = (read_text(Path(name)).removesuffix("\n").split("\n") for name in (source, target))
+    sources, targets = (lines_of(read_text(Path(name))) for name in (source, target))
     if len(sources) != len(targets):
         raise RnnError(
             f"{source} has {len(sources):,} lines and {target} {len(targets):,}: each line needs its translation"
         )
-    return _checked(list(zip(sources, targets, strict=True)), source, target)
+    numbered = [(number, *pair) for number, pair in enumerate(zip(sources, targets, strict=True), start=1)]
+    return _checked(numbered, source, target)
 
 
-def _checked(pairs: Lines, source: str, target: str) -> Lines:
-    for number, pair in enumerate(pairs, start=1):
+def _checked(numbered: Sequence[tuple[int, str, str]], source: str, target: str) -> Lines:
+    """Pairs with single blanks between words; raises RnnError for the line of one that is empty."""
+    for line, *pair in numbered:
         for text, name in zip(pair, (source, target), strict=True):
             if not text.strip():
-                raise RnnError(f"{name}, line {number} is empty: take the pair out, or fill it in")
-    return [(" ".join(one.split()), " ".join(other.split())) for one, other in pairs]
+                raise RnnError(f"{name}, line {line} is empty: take the pair out, or fill it in")
+    return [(" ".join(one.split()), " ".join(other.split())) for _, one, other in numbered]
 
 
 class Pair(NamedTuple):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rnncli.data.download import download
-from rnncli.data.text import read_text, unzipped
+from rnncli.data.text import lines_of, read_text, unzipped
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import locked
 from rnncli.home import data_dir
@@ -362,8 +362,8 @@ class Parallel:
             raise UsageError(
                 f"--pair {languages!r}: {self.name} has {', '.join(self.languages)}; name two, such as de-en"
             )
-        lines = (self._file(part, language).load().text for language in (source, target))
-        return list(zip(*(text.removesuffix("\n").split("\n") for text in lines), strict=True))
+        texts = (self._file(part, language).load().text for language in (source, target))
+        return list(zip(*map(lines_of, texts), strict=True))
 
     def _file(self, part: str, language: str) -> Remote:
         return next(file for file in self.files if file.file.endswith(f"/{part}.{language}"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Embedded, NltkData
+from rnncli.data.text import lines_of
 from rnncli.errors import RnnError
 from rnncli.files import write_file
 from rnncli.home import data_dir
@@ -42,8 +43,8 @@ def stored_tags() -> dict[tuple[str, ...], Words]:
     known: dict[tuple[str, ...], Words] = {}
     for source in CORPORA.values():
         if isinstance(source, Embedded):
-            lines = [tuple(words_of(line)) for line in source.load().text.splitlines() if line.strip()]
-            known |= zip(lines, (tags.split() for tags in source.tags.splitlines()), strict=True)
+            lines = [tuple(words_of(line)) for line in lines_of(source.load().text) if line.strip()]
+            known |= zip(lines, (tags.split() for tags in lines_of(source.tags)), strict=True)
     return known
 
 
@@ -54,7 +55,7 @@ def _cached(lines: Sequence[Words]) -> list[Words]:
     text = json.dumps(lines)
     file = data_dir() / "tags" / f"{hashlib.sha256(text.encode()).hexdigest()}.txt"
     try:
-        found = [line.split() for line in file.read_text("utf-8").splitlines()]
+        found = [line.split() for line in lines_of(file.read_text("utf-8"))]
     except (OSError, UnicodeDecodeError):
         found = []
     if list(map(len, found)) != list(map(len, lines)):

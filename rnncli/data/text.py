@@ -9,6 +9,8 @@ import sys
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +22,9 @@ STDIN = "standard input"
 BLOCK = 1 << 20
 """Bytes that are read at a time."""
 
+READING = 2
+"""How this version reads files, as checkpoints record it; CHANGELOG says what changed. By 1 a lone CR ended a line."""
+
 JOINERS = "\u200c\u200d"
 """What keeps two letters apart, as in Persian, or makes one picture of two emoji, and is not seen itself."""
 
@@ -30,9 +35,31 @@ _CONTROLS = bytes(set(range(32)) - set(b"\t\n\f\r\x1b")) + b"\x7f"
 # Their share of all bytes above which a file is no text; logs stay far below, pictures and archives do not.
 _MOST_CONTROLS = 0.05
 
+_reading = ContextVar("reading", default=READING)
+
+
+@contextmanager
+def read_as(reading: int) -> Iterator[None]:
+    """Within this context files are read as the version with that number of READING read them."""
+    token = _reading.set(reading)
+    try:
+        yield
+    finally:
+        _reading.reset(token)
+
+
+def reads_as_before() -> bool:
+    """Whether files are read here as by READING 1."""
+    return _reading.get() < 2
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text that `read_text` gave: only a line feed ends one, and none follows the last line feed."""
+    return text.removesuffix("\n").split("\n") if text else []
+
 
 def read_text(path: Path) -> str:
-    """The text of a file, gzipped or not, with line feeds as the only line ends and no byte order mark.
+    """The text of a file, gzipped or not, with a line feed for each CRLF and no byte order mark.
 
     Raises RnnError for anything but a regular file that holds some text in UTF-8, or in UTF-16 with its byte
     order mark.
@@ -159,7 +186,7 @@ def _unreadable(name: object, error: OSError) -> RnnError:
 
 
 def _decoded(blocks: Iterable[bytes], name: str) -> Iterator[str]:
-    """The text in blocks of bytes, with line feeds as its only line ends; `name` says in errors where it is from."""
+    """The text in blocks of bytes, with a line feed for each CRLF; `name` says in errors where it is from."""
     decoder: _Decoder | None = None
     for block in blocks:
         if decoder is None:
@@ -179,7 +206,7 @@ class _Decoder(ABC):
         self.size = 0  # bytes of the blocks before
         self.lines = 1  # of the text before
         self.decoder = codecs.getincrementaldecoder(self.encoding)()
-        self.newlines = io.IncrementalNewlineDecoder(None, translate=True)
+        self.newlines = io.IncrementalNewlineDecoder(None, translate=True) if reads_as_before() else _LineEnds()
 
     def text_of(self, block: bytes, *, last: bool = False) -> str:
         """The text of the next block, but for what the one behind it may end; raises RnnError."""
@@ -207,6 +234,18 @@ class _Decoder(ABC):
     @abstractmethod
     def refusal(self, error: UnicodeDecodeError, offset: int) -> RnnError:
         """What is to be said of bytes that cannot be decoded."""
+
+
+class _LineEnds:
+    """Makes a line feed of each CRLF, wherever blocks end; a lone CR stays, as any other character."""
+
+    pending = ""
+
+    def decode(self, text: str, final: bool = False) -> str:
+        """The text of the next block; a CR at its end waits for the block after it."""
+        text = self.pending + text
+        self.pending = "\r" if text.endswith("\r") and not final else ""
+        return text.removesuffix(self.pending).replace("\r\n", "\n")
 
 
 class _Utf16(_Decoder):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from rnncli.data.scripts import lacks_blanks
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "‘’‚‛“”„‟«»‹›…¡¿")
@@ -81,19 +82,13 @@ def _hebrew(text: str) -> str:
     return _GERSHAYIM.sub("״", text).replace("׳", "'")
 
 
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af]"
-)
-"""Thai, Lao, Burmese, Khmer, kana, Han."""
-
 LOOKED_AT = 1_000
 """The most frequent words of a text by which its script is known."""
 
 
 def hint_of_unspaced(words: Sequence[str]) -> str:
     """What to say of a text whose `wiki_words` are mostly of scripts that set no blanks between words; else nothing."""
-    unspaced = sum(_UNSPACED.search(word) is not None for word in words)
-    if 2 * unspaced <= len(words):
+    if not lacks_blanks(" ".join(words)):
         return ""
     return "its script sets no blanks between words, so that whole clauses count as words: char-lm fits better"
 

@@ -4,6 +4,7 @@ import dataclasses
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_type_hints
 
 from rnncli.cells import CELLS
 from rnncli.data.corpora import from_stdin
+from rnncli.data.text import read_as
 from rnncli.errors import UsageError
 from rnncli.kernels import BACKENDS
 from rnncli.training.settings import TrainingSettings, check_limits, check_used, option, untuned, with_own_defaults
@@ -118,6 +120,13 @@ class Trained:
         """Raise UsageError, which says what to do instead, where it learned from standard input: it cannot again."""
         if any(map(from_stdin, (*self.config.corpus, *getattr(self.config, "valid", ())))):
             raise UsageError(f"{self.source} learned from standard input, which cannot be read again: {instead}")
+
+    @contextmanager
+    def reading_again(self, instead: str = "give --corpus") -> Iterator[None]:
+        """Within this context files are read as they were when it learned from them; raises as `check_readable`."""
+        self.check_readable(instead)
+        with read_as(self.header.get("reading", 1)):
+            yield
 
     def check_unchanged(self, name: str, fingerprint: str, instead: str = "give --corpus") -> None:
         """Raise UsageError, which says what to do instead, where a text is no longer what it learned from."""

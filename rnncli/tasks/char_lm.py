@@ -242,11 +242,11 @@ def own_text(trained: Trained, instead: str, *, only_held_out: bool = False) -> 
     """The text that a model learned from, by its numbers; raises as `Trained.check_readable` and `check_unchanged`."""
     from rnncli.data.running import Numbering, read_running
 
-    trained.check_readable(instead)
     asked = asked_of(replace(trained.config, init_from=None))
     if only_held_out or trained.config.init_from:  # else its numbers are found where training left them
         asked = asked._replace(numbering=Numbering.of(trained.payload), only_held_out=only_held_out)
-    corpus = read_running(asked)
+    with trained.reading_again(instead):
+        corpus = read_running(asked)
     trained.check_unchanged(corpus.name, corpus.fingerprint, instead)
     return corpus
 

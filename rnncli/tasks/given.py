@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 from rnncli.errors import UsageError
 from rnncli.training.settings import option
@@ -13,18 +12,16 @@ from rnncli.training.settings import option
 class GivenTexts:
     """Texts, or the lines of a file."""
 
-    keeps_blank: ClassVar[bool] = False  # blank lines of a file are answered too, so that answers stand line by line
-
     texts: tuple[str, ...] = option((), "Texts, each in quotation marks; - for standard input.", argument=True)
     file: str | None = option(None, "Take every line of this file, or of - (standard input).")
 
     @cached_property
     def lines(self) -> list[str]:
-        """What is given, text by text; blank lines of a file are left out, or are empty texts.
+        """What is given, text by text; a blank line of a file is an empty text, so that answers match its lines.
 
         Raises UsageError where nothing is given, or a blank text; RnnError for a file that cannot be read.
         """
-        from rnncli.data.text import read_stdin, read_text
+        from rnncli.data.text import lines_of, read_stdin, read_text
 
         if bool(self.texts) == (self.file is not None):
             raise UsageError("give one text or more, each in quotation marks, or --file FILE")
@@ -34,8 +31,7 @@ class GivenTexts:
         if self.file is None:
             return list(self.texts)
         whole = read_stdin() if self.file == "-" else read_text(Path(self.file))
-        lines = whole.removesuffix("\n").split("\n") if whole else []
-        return [line for line in lines if self.keeps_blank or line.strip()]
+        return [line if line.strip() else "" for line in lines_of(whole)]
 
     @cached_property
     def spaced(self) -> list[str]:

@@ -1,10 +1,11 @@
 """What the tasks that label words and texts share: how they read, their lexicon, what they are given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.data.corpora import lasting
+from rnncli.data.tagging import words_of
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import RecurrentSettings, Trained
 from rnncli.tasks.watching import Passage, Watched, WatchOptions, check_enough, states_of
@@ -89,11 +90,9 @@ def lexicon_from(payload: Mapping[str, Any]) -> "Lexicon":
     return Lexicon(tuple(tags), tuple(words), tuple(grams), longest)
 
 
-def words_of_all(texts: Sequence[str]) -> list[list[str]]:
+def words_of_all(texts: Sequence[str], split: Callable[[str], list[str]] = words_of) -> list[list[str]]:
     """The words of texts; raises RnnError for a text without words, or one too long to be read at once."""
-    from rnncli.data.tagging import words_of
-
-    lines = [words_of(text) for text in texts]
+    lines = [split(text) for text in texts]
     check_lengths(lines)
     return lines
 
@@ -113,7 +112,13 @@ def as_written(text: str, words: Sequence[str]) -> list[str]:
     return ['"' if word in ("``", "''") and word not in text else word for word in words]
 
 
-def watch_words(trained: Trained, options: WatchOptions, net: Any, passage: Passage) -> Watched:
+def watch_words(
+    trained: Trained,
+    options: WatchOptions,
+    net: Any,
+    passage: Passage,
+    split: Callable[[str], list[str]] = words_of,
+) -> Watched:
     """Have a net that reads words read a text line by line; raises as `words_of_all`, and for less than two words."""
     import torch
 
@@ -126,7 +131,7 @@ def watch_words(trained: Trained, options: WatchOptions, net: Any, passage: Pass
         if room <= 0:
             break
         lines.append(line)
-        words += [each[:room] for each in words_of_all([line])]
+        words += [each[:room] for each in words_of_all([line], split)]
     shown = [as_written(line, each) for line, each in zip(lines, words, strict=True)]
     pieces = [
         f"{' ' * (place > 0)}{word}" + "\n" * (place == len(line) - 1)

@@ -1,5 +1,6 @@
 """poetry-classify: whose line is it? One label a sequence, measured on folds that hold nothing of what was learned."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from rnncli.data.corpora import CORPORA, available
 from rnncli.data.folds import clusters, stratified_folds
 from rnncli.data.labelled import LabelledTexts, read_labelled
+from rnncli.data.tables import separator_of
 from rnncli.errors import UsageError
 from rnncli.tasks.base import BOOK_TRAINING, Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.given import GivenTexts
@@ -21,6 +23,7 @@ from rnncli.tasks.labelling import (
     watch_words,
     words_of_all,
 )
+from rnncli.tasks.tables import TableSettings, refuse_unused
 from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions
 from rnncli.training.settings import option, retuned
 
@@ -32,16 +35,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyConfig(LabellingSettings):
+class ClassifyConfig(TableSettings, LabellingSettings):
     """Settings of poetry-classify; the defaults are the best recipe found for a minute of two cores."""
 
     panel: ClassVar[str] = "Texts"
 
     corpus: tuple[str, ...] = option(
-        (), "Name or NAME=FILE, once a label; or a CSV or TSV file.", suggest=tuple(CORPORA)
+        (), "Name or NAME=FILE, once a label; or a table, such as a CSV or TSV file.", suggest=tuple(CORPORA)
     )
-    text_column: str = option("text", "Column of a table that holds the text.")
+    text_column: str = option("text", "Column of a table that holds the text, by name or number.")
     label_column: str = option("label", "Column of a table that holds the label.")
+    header: bool = retuned(TableSettings, "header", True)
     distinct: bool = option(True, "Take each line once, or as often as it is printed.")
     samples_per_class: int = option(0, "Take the first so many texts of each label; 0: all.", least=0)
     folds: int = option(5, "Parts of a cross-validation; 0: none.", least=0, most=100)
@@ -94,6 +98,7 @@ BOOK = {
 def settle(config: ClassifyConfig) -> Any:
     """Where no corpus is named: Frost and Poe where `data/` has them, else the two embedded voices."""
     default = ("frost", "poe") if available("frost") and available("poe") else ("hillside", "nocturne")
+    refuse_unused(config, bool(config.separator) or any(map(separator_of, config.corpus)))
     return settled(replace(config, corpus=config.corpus or default))
 
 
@@ -120,7 +125,7 @@ class Divided(NamedTuple):
 
 def read_texts(config: ClassifyConfig, *, to_learn: bool) -> LabelledTexts:
     """The texts that the settings ask for; raises as `read_labelled`."""
-    data = read_labelled(config.corpus, config.text_column, config.label_column, to_learn=to_learn)
+    data = read_labelled(config.corpus, config.text_column, config.label_column, config.layout, to_learn=to_learn)
     data = data.distinct() if config.distinct else data
     return data.first_of_each(config.samples_per_class) if config.samples_per_class else data
 
@@ -259,7 +264,8 @@ def _about(config: ClassifyConfig, divided: Divided) -> str:
     what = "distinct texts" if config.distinct else "texts"
     by_default = divided.data.name == "hillside + nocturne" and not (available("frost") and available("poe"))
     other = "; the book's poets instead: rnn data get frost poe" if by_default else ""
-    return f"{divided.data.name}: {len(divided.data.texts):,} {what} ({shares}), {how}{other}"
+    rows = f"{divided.data.rows:,} rows, " if divided.data.rows else ""
+    return f"{divided.data.name}: {rows}{len(divided.data.texts):,} {what} ({shares}), {how}{other}"
 
 
 def build_model(config: ClassifyConfig, payload: Mapping[str, Any]) -> "nn.Module":
@@ -284,8 +290,6 @@ def build_model(config: ClassifyConfig, payload: Mapping[str, Any]) -> "nn.Modul
 
 def _scores(model: Any, features: "Features", config: ClassifyConfig) -> "Tensor":
     """Log-probabilities (N, S, K) of N texts by each of the S splits' nets; an ensemble's vote as one."""
-    import math
-
     import torch
 
     from rnncli.data.features import Labelled
@@ -345,8 +349,8 @@ def group_scores(scores: "Tensor", answers: "Tensor", groups: "Tensor") -> tuple
 
 def training_texts(trained: Trained, instead: str = "give --corpus") -> Divided:
     """What the nets were trained on, read and divided again; raises UsageError where that changed or cannot be."""
-    trained.check_readable(instead)
-    found = divide(trained.config)
+    with trained.reading_again(instead):
+        found = divide(trained.config)
     trained.check_unchanged(found.data.name, found.data.fingerprint, instead)
     return found
 
@@ -398,17 +402,17 @@ class Moved(NamedTuple):
 
 
 class Classified(NamedTuple):
-    """A text with its label, the probability of each label, and what moved the decision."""
+    """A text with its label, the probability of each label, and what moved the decision; of a blank line, none."""
 
     text: str
-    label: str
+    label: str | None
     shares: dict[str, float]
     words: list[Moved]
 
     @property
     def probability(self) -> float:
-        """That of the label."""
-        return self.shares[self.label]
+        """That of the label; NaN where there is none."""
+        return math.nan if self.label is None else self.shares[self.label]
 
 
 def classify(trained: Trained, options: GivenTexts) -> list[Classified]:
@@ -417,7 +421,7 @@ def classify(trained: Trained, options: GivenTexts) -> list[Classified]:
     Erasure (Li et al. 2016, arXiv:1612.08220): each word is left out in its turn, and the label's log-odds read again;
     in texts of more than LONGEST_ERASED words none is, and all count 0. Raises as `GivenTexts.lines`.
     """
-    return [_classified(trained, text) for text in options.spaced]
+    return [_classified(trained, text) if text else Classified(text, None, {}, []) for text in options.spaced]
 
 
 def _classified(trained: Trained, text: str) -> Classified:

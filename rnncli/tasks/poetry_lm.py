@@ -1,13 +1,16 @@
 """poetry-lm: learn verse line by line, each line a sequence from START to END, and write more of it."""
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, available, lasting, load_corpus
+from rnncli.data.scripts import lacks_blanks
 from rnncli.data.sources import Corpus
+from rnncli.data.text import STDIN, lines_of, reads_as_before
 from rnncli.data.tokenizers import TOKENIZERS, written_word
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
@@ -135,7 +138,14 @@ def read_verse(specs: Sequence[str], hold_out: int, tokenizer: str = TOKENIZER, 
 
 def _lines(corpus: Corpus, tokenizer: str) -> list[Line]:
     lines = []
-    for number, line in enumerate(corpus.text.splitlines(), start=1):
+    if not reads_as_before() and lacks_blanks(corpus.text):
+        spec = "-" if corpus.origin == STDIN else shlex.quote(corpus.origin)
+        raise RnnError(
+            f"{corpus.origin} has no blanks between its words, and verse is learned word by word: learn it letter by "
+            f"letter, `rnn train char-lm --corpus {spec}`"
+        )
+    found = corpus.text.splitlines() if reads_as_before() else lines_of(corpus.text)
+    for number, line in enumerate(found, start=1):
         words = TOKENIZERS[tokenizer](line)
         if len(words) > LONGEST_LINE:
             raise RnnError(
@@ -304,8 +314,8 @@ def judged_tokens(trained: Trained, options: EvaluateOptions) -> list[list[int]]
 def training_verse(trained: Trained, instead: str = "give --corpus") -> Verse:
     """The text a model was trained on, read again; raises UsageError where it changed or cannot be."""
     config: PoetryConfig = trained.config
-    trained.check_readable(instead)
-    verse = read_verse(config.corpus, config.hold_out, trained.payload["tokenizer"], config.valid)
+    with trained.reading_again(instead):
+        verse = read_verse(config.corpus, config.hold_out, trained.payload["tokenizer"], config.valid)
     trained.check_unchanged(verse.name, verse.fingerprint, instead)
     return verse
 

@@ -53,7 +53,7 @@ class Scored(NamedTuple):
     text: str
     tokens: list[Surprise]  # a sentence's END among them
     log_probability: float  # nats
-    rank: int  # 1: the best of all that were given
+    rank: int | None  # 1: the best of all that were given; None: no token is left of it
 
     @property
     def bits(self) -> float:
@@ -62,10 +62,10 @@ class Scored(NamedTuple):
 
     @property
     def perplexity(self) -> float:
-        """Exp of the nats a token."""
+        """Exp of the nats a token; NaN where there is no token."""
         from rnncli.training.metrics import perplexity
 
-        return perplexity(-self.log_probability / len(self.tokens))
+        return perplexity(-self.log_probability / len(self.tokens)) if self.tokens else math.nan
 
     @property
     def unknown(self) -> list[str]:
@@ -84,7 +84,7 @@ def sentence(trained: Trained, opening: int = START) -> Reading:
 
 
 def score(trained: Trained, options: ScoreOptions, reading: Reading) -> list[Scored]:
-    """Score texts in the order given; those of a file that no token is left of are passed over.
+    """Score texts in the order given; a line of a file without a token has no rank, and NaN for its figures.
 
     Raises UsageError for such a text that was given by itself, and as `GivenTexts.lines` and `label_number`.
     """
@@ -100,15 +100,16 @@ def score(trained: Trained, options: ScoreOptions, reading: Reading) -> list[Sco
     if not texts:
         raise UsageError(f"there is no word in {options.file}")
     costs = surprisals(trained.model, [[reading.opening, *numbers, *reading.closing] for _, _, numbers in texts], label)
-    found = [
+    scored = [
         _scored(text, [reading.shown(token) for token in tokens], [*numbers, *reading.closing], nats.tolist())
         for (text, tokens, numbers), nats in zip(texts, costs, strict=True)
     ]
-    badness = [each.perplexity if options.by == "perplexity" else each.bits for each in found]
-    order = sorted(range(len(found)), key=lambda place: badness[place])
+    badness = [each.perplexity if options.by == "perplexity" else each.bits for each in scored]
+    order = sorted(range(len(scored)), key=lambda place: badness[place])
     for rank, place in enumerate(order, start=1):
-        found[place] = found[place]._replace(rank=rank)
-    return found
+        scored[place] = scored[place]._replace(rank=rank)
+    following = iter(scored)
+    return [next(following) if tokens else Scored(text, [], math.nan, None) for text, tokens in taken_apart]
 
 
 def _scored(text: str, tokens: Sequence[str], numbers: Sequence[int], nats: Sequence[float]) -> Scored:
@@ -117,4 +118,4 @@ def _scored(text: str, tokens: Sequence[str], numbers: Sequence[int], nats: Sequ
         Surprise(token, cost / math.log(2), number == UNKNOWN)
         for token, number, cost in zip(written, numbers, nats, strict=True)
     ]
-    return Scored(text, surprises, -math.fsum(nats), rank=0)
+    return Scored(text, surprises, -math.fsum(nats), rank=None)

@@ -1,11 +1,14 @@
 """tag: a label at every step of a sentence, such as the parts of speech."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from rnncli.data.corpora import CORPORA
 from rnncli.data.labelled import TaggedSentences, read_tagged
+from rnncli.data.splitting import SPLITS, kept_whole, split_at_blanks, split_like
+from rnncli.data.tagging import Words, words_of
 from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.given import GivenTexts
@@ -20,7 +23,9 @@ from rnncli.tasks.labelling import (
     watch_words,
     words_of_all,
 )
+from rnncli.tasks.tables import TableSettings, refuse_unused
 from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions
+from rnncli.training.entities import entity_metrics, is_iob
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -36,13 +41,16 @@ VOICES = ("hillside", "nocturne")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TagConfig(LabellingSettings):
+class TagConfig(TableSettings, LabellingSettings):
     """Settings of tag; the defaults are the best recipe found for the Brown corpus in some minutes of two cores."""
 
     panel: ClassVar[str] = "Sentences"
 
     corpus: tuple[str, ...] = option(
         VOICES, "brown, an embedded voice, or a file with a word and its label a line.", suggest=("brown", *VOICES)
+    )
+    columns: str = option(
+        "", "Columns of a file with the word and its label, by name or number: 1,2 or form,upos; by default as found."
     )
     hold_out: int = option(10, "Every so many-th sentence is held out for validation; 0: none.", least=0)
     word_size: int = retuned(LabellingSettings, "word_size", 64)
@@ -67,6 +75,7 @@ class Split(NamedTuple):
     training: TaggedSentences
     held_out: TaggedSentences
     fingerprint: str
+    note: str  # how its files were read
 
     @property
     def classes(self) -> list[str]:
@@ -75,9 +84,15 @@ class Split(NamedTuple):
         return sorted({label for sentence in labels for label in sentence})
 
 
+def settle(config: TagConfig) -> Any:
+    """As `settled`; raises UsageError for a setting of column files where none is read."""
+    refuse_unused(config, any(spec not in CORPORA for spec in config.corpus))
+    return settled(config)
+
+
 def read_split(config: TagConfig) -> Split:
     """Read the sentences and split off every so many-th; raises as `read_tagged`, and where none is left to learn."""
-    data = read_tagged(config.corpus)
+    data = read_tagged(config.corpus, config.columns, config.layout)
     check_lengths(data.words)
     rows = range(len(data.words))
     held = list(rows[config.hold_out - 1 :: config.hold_out]) if config.hold_out else []
@@ -86,7 +101,7 @@ def read_split(config: TagConfig) -> Split:
         raise UsageError(
             f"{data.name} has {len(rows)} sentences: with --hold-out {config.hold_out} none is left to learn"
         )
-    return Split(data.name, data.only(kept), data.only(held), data.fingerprint)
+    return Split(data.name, data.only(kept), data.only(held), data.fingerprint, data.note)
 
 
 def build(config: TagConfig, device: str) -> "Experiment":
@@ -102,19 +117,20 @@ def build(config: TagConfig, device: str) -> "Experiment":
         "classes": split.classes,
         "lexicon": lexicon_of(config, split.training.words, _tags(config, split.training) or []),
         "known": sorted({word.lower() for words in split.training.words for word in words}),
+        "whole": kept_whole(split.training.words),
     }
     training = Labelled(
-        _encode(config, payload, split.training), _answers(payload, split.training), by_word=True, device=device
+        _encode(config, payload, split.training), _answers(split.classes, split.training), by_word=True, device=device
     )
     measured = split.held_out if split.held_out.words else split.training
-    features, answers = _encode(config, payload, measured), _answers(payload, measured)
+    features = _encode(config, payload, measured)
     return Experiment(
         model=build_model(config, payload).to(device),
         batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
         batches_per_epoch=-(-len(split.training.words) // config.batch_size),
         about=_about(split),
         loss=partial(prediction_loss, smoothing=config.label_smoothing),
-        validate=lambda model: measure(score(model, features), answers),
+        validate=lambda model: _without_dicts(measure(score(model, features), measured, split.classes)),
         monitor="accuracy",
         newest_is_best=True,
         payload=payload,
@@ -132,11 +148,11 @@ def _encode(config: TagConfig, payload: Mapping[str, Any], data: TaggedSentences
     return lexicon_from(payload).encode(data.words, _tags(config, data))
 
 
-def _answers(payload: Mapping[str, Any], data: TaggedSentences) -> "Tensor":
+def _answers(classes: Sequence[str], data: TaggedSentences) -> "Tensor":
     """The labels of all words by number, (P,)."""
     import torch
 
-    numbers = {label: number for number, label in enumerate(payload["classes"])}
+    numbers = {label: number for number, label in enumerate(classes)}
     return torch.tensor([numbers[label] for labels in data.labels for label in labels])
 
 
@@ -147,7 +163,7 @@ def _about(split: Split) -> str:
     )
     return (
         f"{split.name}: {len(split.training.words):,} sentences of {words:,} words to learn, {held_out}, "
-        f"{len(split.classes)} labels"
+        f"{len(split.classes)} labels{f' ({split.note})' if split.note else ''}"
     )
 
 
@@ -185,16 +201,26 @@ def score(model: "nn.Module", features: "Features") -> "Tensor":
     return torch.cat(parts)[torch.cat(places).argsort()]
 
 
-def measure(scores: "Tensor", answers: "Tensor") -> "Metrics":
-    """Loss and accuracy of all words, scores (P, K)."""
+def measure(scores: "Tensor", data: TaggedSentences, classes: Sequence[str]) -> dict[str, Any]:
+    """Loss and accuracy of all words by scores (P, K); of labels in IOB also the figures of `entity_metrics`."""
+    answers, given = _answers(classes, data), scores.argmax(-1)
     loss = -scores.gather(1, answers[:, None]).mean()
-    return {"loss": float(loss), "accuracy": float((scores.argmax(-1) == answers).double().mean())}
+    metrics = {"loss": float(loss), "accuracy": float((given == answers).double().mean())}
+    if not is_iob(classes):
+        return metrics
+    labels = iter([classes[number] for number in given.tolist()])
+    return {**metrics, **entity_metrics(data.labels, [[next(labels) for _ in words] for words in data.words])}
+
+
+def _without_dicts(metrics: dict[str, Any]) -> "Metrics":
+    """The metrics that are one figure each: those of a validation."""
+    return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
 
 
 def training_split(trained: Trained, instead: str = "give --corpus") -> Split:
     """What the model was trained on, read again; raises UsageError where that changed or cannot be."""
-    trained.check_readable(instead)
-    split = read_split(trained.config)
+    with trained.reading_again(instead):
+        split = read_split(trained.config)
     trained.check_unchanged(split.name, split.fingerprint, instead)
     return split
 
@@ -202,7 +228,7 @@ def training_split(trained: Trained, instead: str = "give --corpus") -> Split:
 def evaluation_sentences(trained: Trained, options: LabelledOptions) -> TaggedSentences:
     """The sentences to measure on: those of another corpus, or those that training held out."""
     if options.corpus:
-        data = read_tagged(options.corpus)
+        data = read_tagged(options.corpus, trained.config.columns, trained.config.layout)
         check_lengths(data.words)
         strange = {label for labels in data.labels for label in labels} - set(trained.payload["classes"])
         if strange:
@@ -215,18 +241,21 @@ def evaluation_sentences(trained: Trained, options: LabelledOptions) -> TaggedSe
 
 
 def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
-    """Loss and accuracy of all words, accuracy of those never met in training, and the confusion matrix."""
+    """Loss and accuracy of all words, accuracy of those never met in training, and the confusion matrix.
+
+    Of labels in IOB also precision, recall and F1 of whole entities.
+    """
     import torch
 
     from rnncli.training.metrics import Confusion
 
     data = evaluation_sentences(trained, options)
     scores = score(trained.model, _encode(trained.config, trained.payload, data))
-    answers, given = _answers(trained.payload, data), scores.argmax(-1)
+    answers, given = _answers(trained.payload["classes"], data), scores.argmax(-1)
     known = set(trained.payload["known"])
     new = torch.tensor([word.lower() not in known for words in data.words for word in words])
     return {
-        **measure(scores, answers),
+        **measure(scores, data, trained.payload["classes"]),
         "new_word_accuracy": float((given == answers)[new].double().mean()),
         "words": len(answers),
         "new_words": int(new.sum()),
@@ -247,17 +276,40 @@ class Tagged(NamedTuple):
     probability: float
 
 
-def tag(trained: Trained, options: GivenTexts) -> list[list[Tagged]]:
-    """Label every word of some sentences; raises as `GivenTexts.lines`."""
-    lines = words_of_all(options.spaced)
+@dataclass(frozen=True, kw_only=True)
+class TagOptions(GivenTexts):
+    """What to tag, and how it is split into words."""
+
+    split_words: str = option(
+        "training",
+        "How sentences become words: as the training file has them, only at blanks, or as NLTK does",
+        choices=SPLITS,
+    )
+
+
+def splitter(trained: Trained, how: str = "training") -> Callable[[str], Words]:
+    """How a text becomes words; a model from before it kept how its training file does it splits as NLTK."""
+    if how == "blanks":
+        return split_at_blanks
+    if how == "training" and "whole" in trained.payload:
+        return partial(split_like, whole=trained.payload["whole"])
+    return words_of
+
+
+def tag(trained: Trained, options: TagOptions) -> list[list[Tagged]]:
+    """Label every word of some sentences, none of a blank line; raises as `GivenTexts.lines`."""
+    given = options.lines if options.split_words == "blanks" else options.spaced
+    texts = [text for text in given if text]
+    lines = words_of_all(texts, splitter(trained, options.split_words))
     data = TaggedSentences("", lines, [[] for _ in lines])
     best = score(trained.model, _encode(trained.config, trained.payload, data)).exp().max(-1)
-    words = (word for text, line in zip(options.spaced, lines, strict=True) for word in as_written(text, line))
+    words = (word for text, line in zip(texts, lines, strict=True) for word in as_written(text, line))
     classes = trained.payload["classes"]
     tagged = (
         Tagged(w, classes[k], p) for w, k, p in zip(words, best.indices.tolist(), best.values.tolist(), strict=True)
     )
-    return [[next(tagged) for _ in line] for line in lines]
+    following = iter([[next(tagged) for _ in line] for line in lines])
+    return [next(following) if text else [] for text in given]
 
 
 def passage(trained: Trained) -> Iterator[str]:
@@ -269,21 +321,21 @@ def passage(trained: Trained) -> Iterator[str]:
 
 def watch(trained: Trained, options: WatchOptions) -> Watched:
     """The states of a tagger after every word; raises as `watch_words`."""
-    return watch_words(trained, options, trained.model, passage)
+    return watch_words(trained, options, trained.model, passage, splitter(trained))
 
 
 TASK = Task(
     name="tag",
     summary="Learn a label for every word of a sentence.",
     Config=TagConfig,
-    settle=settled,
+    settle=settle,
     build=build,
     build_model=build_model,
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),
     presets={"large": LARGE},
     implied_preset=lambda flags: "large" if "brown" in flags.get("corpus", ()) else None,
     uses={
-        "tag": Action(GivenTexts, tag, 'rnn tag "the gate stood open and the field was white"'),
+        "tag": Action(TagOptions, tag, 'rnn tag "the gate stood open and the field was white"'),
         "activations": Action(WatchOptions, watch, EXAMPLE),
     },
 )

@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import available, lasting
+from rnncli.data.corpora import CORPORA, available, lasting
 from rnncli.data.tokenizers import KINDS, Units, units_of
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
-from rnncli.errors import RnnError, UsageError
+from rnncli.errors import UsageError
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
 from rnncli.tasks.given import GivenTexts
 from rnncli.tasks.language import LanguageSettings
+from rnncli.tasks.tables import TableSettings, refuse_unused
+from rnncli.training.bleu import TOKENIZERS as BLEU_TOKENIZERS
+from rnncli.training.bleu import judge
 from rnncli.training.settings import option, retuned
 
 if TYPE_CHECKING:
@@ -45,20 +48,21 @@ ROWS, POSITIONS = 256, 8_192
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranslateConfig(LanguageSettings):
+class TranslateConfig(TableSettings, LanguageSettings):
     """Settings of translate; the defaults are for dates."""
 
     panel: ClassVar[str] = "Pairs"
     truncates: ClassVar[bool] = False
 
     corpus: tuple[str, ...] = option(
-        (), "dates, multi30k, or a file: a sentence, a tab, its translation.", suggest=("dates", "multi30k")
+        (), "dates, multi30k, or a table: a sentence, a tab, its translation.", suggest=("dates", "multi30k")
     )
     pair: str = option("de-en", "Languages of multi30k, from-to: en, de, fr.")
     source: str | None = option(None, "A file with a sentence a line, instead of --corpus.")
     target: str | None = option(None, "The translations of --source, line by line.")
     valid_source: str | None = option(None, "Sentences to validate on.")
     valid_target: str | None = option(None, "The translations of --valid-source.")
+    columns: str = option("1,2", "Columns of a table with a sentence and its translation, by number or name.")
     hold_out: float = option(0.1, "Share held out to validate, and again to test, of one file.", above=0, most=0.3)
     tokens: str = option("char", "What is read one by one.", choices=KINDS, shape=True)
     vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
@@ -81,7 +85,8 @@ class TranslateConfig(LanguageSettings):
         """What to learn from."""
         from rnncli.data.pairs import Given
 
-        return Given(self.corpus, self.pair, self.source, self.target, self.valid_source, self.valid_target)
+        files = self.source, self.target, self.valid_source, self.valid_target
+        return Given(self.corpus, self.pair, *files, self.columns, self.layout)
 
 
 def settle(config: TranslateConfig) -> TranslateConfig:
@@ -92,6 +97,7 @@ def settle(config: TranslateConfig) -> TranslateConfig:
     corpus = tuple(map(lasting, config.corpus)) or default
     if config.pair != TranslateConfig.pair and "multi30k" not in corpus:
         raise UsageError(f"--pair {config.pair} names languages of multi30k: give --corpus multi30k, or leave it out")
+    refuse_unused(config, not config.source and any(spec not in CORPORA for spec in corpus))
     return replace(config, corpus=corpus, **files)
 
 
@@ -134,7 +140,7 @@ def _about(data: "Paired", known: int) -> str:
     tested = f"{len(data.test):,} to test on" if data.test else "none to test on"
     return (
         f"{data.name}: {len(data.training):,} pairs to learn, {len(data.validation):,} held out, {tested}, "
-        f"{known:,} tokens"
+        f"{known:,} tokens{f'; {data.note}' if data.note else ''}"
     )
 
 
@@ -196,8 +202,6 @@ class SearchOptions:
 @dataclass(frozen=True, kw_only=True)
 class TranslateOptions(GivenTexts, SearchOptions):
     """What to translate, and how."""
-
-    keeps_blank: ClassVar[bool] = True
 
     nbest: int = option(1, "Translations of each sentence.", least=1)
     attention: str | None = option(None, "Draw what each token looked at, of one sentence, as a PNG.")
@@ -299,26 +303,31 @@ class EvaluateOptions(SearchOptions):
     corpus: tuple[str, ...] = option((), "Measure on multi30k, or this file: a sentence, a tab, its translation.")
     source: str | None = option(None, "Measure on a file with a sentence a line.")
     target: str | None = option(None, "The translations of --source, line by line.")
+    bleu_tokenize: str = option(
+        "auto", "sacrebleu's tokenizer; auto: by the script of the translations", choices=BLEU_TOKENIZERS
+    )
 
 
 def asked(trained: Trained, options: EvaluateOptions) -> "Lines":
     """The pairs to measure on; raises UsageError where there are none, or where what was learned from has changed."""
     from rnncli.data.pairs import Given, read_paired, read_pairs
 
-    given = Given(options.corpus, trained.config.pair, options.source, options.target)
+    config: TranslateConfig = trained.config
+    files = options.source, options.target, None, None
+    given = Given(options.corpus, config.pair, *files, config.columns, config.layout)
     is_given = bool(given.corpus or given.source or given.target)
-    known = (given if is_given else trained.config.given).divided
+    known = (given if is_given else config.given).divided
     if known and options.split in known.more_tests:
-        return known.test_pairs(options.split, trained.config.pair)
+        return known.test_pairs(options.split, config.pair)
     if options.split not in ("test", "validation"):
         raise UsageError(f"--split {options.split}: only multi30k has it; give --corpus multi30k, or leave --split out")
     if given.divided:
-        data = read_paired(given, trained.config.hold_out)
+        data = read_paired(given, config.hold_out)
     elif is_given:
-        return read_pairs(given)[0]
+        return read_pairs(given).training
     else:
-        trained.check_readable()
-        data = read_paired(trained.config.given, trained.config.hold_out)
+        with trained.reading_again():
+            data = read_paired(trained.config.given, trained.config.hold_out)
         trained.check_unchanged(data.name, data.fingerprint)
     if options.split == "test" and not data.test:
         raise UsageError(f"{trained.source} has no pairs to test on: give --source and --target, or --split validation")
@@ -329,25 +338,15 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
     """Loss, accuracy and perplexity of the right translations; BLEU, chrF and exact matches of those found."""
     from rnncli.training.metrics import prediction_metrics
 
-    scorer = _sacrebleu()
     pairs = asked(trained, options)
     data = encode(trained.config, trained.payload, pairs, "cpu")
     metrics: Metrics = prediction_metrics(trained.model, data.in_order(256))
     found = [best.text for (best,) in best_translations(trained, [source for source, _ in pairs], options)]
     right = [prepared(trained.config, target).strip() for _, target in pairs]
-    judges = {"bleu": scorer.BLEU(), "chrf": scorer.CHRF()}
-    scores = {name: float(judge.corpus_score(found, [right]).score) for name, judge in judges.items()}
+    judged = judge(found, right, options.bleu_tokenize)
     exact = sum(one == other for one, other in zip(found, right, strict=True)) / len(pairs)
-    signatures = {name: str(judge.get_signature()) for name, judge in judges.items()}
-    return {**metrics, **scores, "exact_match": exact, "sentences": len(pairs), "signatures": signatures}
-
-
-def _sacrebleu() -> Any:
-    try:
-        import sacrebleu.metrics
-    except ImportError:
-        raise RnnError("BLEU needs a library that is not here: pip install 'rnncli[translate]'") from None
-    return sacrebleu.metrics
+    counted = {"exact_match": exact, "sentences": len(pairs), "signatures": judged.signatures}
+    return {**metrics, **judged.scores, **counted}
 
 
 def evaluated(trained: Trained, options: EvaluateOptions) -> str:

@@ -512,8 +512,8 @@ def judged(trained: Trained, options: EvaluateOptions) -> Judged:
 
 def training_prose(trained: Trained, instead: str) -> Prose:
     """The text a model was trained on, read again; raises UsageError where it changed or cannot be."""
-    trained.check_readable(instead)
-    prose = read_prose(trained.config, trained.payload)
+    with trained.reading_again(instead):
+        prose = read_prose(trained.config, trained.payload)
     trained.check_unchanged(prose.source.name, prose.source.fingerprint, instead)
     return prose
 

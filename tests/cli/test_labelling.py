@@ -37,10 +37,16 @@ def test_classify_shows_label_probability_and_what_moved_it(judge) -> None:
 def test_a_files_lines_are_labelled_one_by_one_and_together(judge, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("the gate stood open\n\nO bells, O bells!\n")
     ran = judge(f"classify --file {tmp_path}/mine.txt")
-    assert [line.split()[0] in ("hillside", "nocturne") for line in ran.out.splitlines()] == [True, True, False]
+    assert [line.split(" ")[0] in ("hillside", "nocturne") for line in ran.out.splitlines()] == [
+        True,
+        False,
+        True,
+        False,
+    ]
     assert ran.out.splitlines()[-1].startswith("all 2 together: ")
     told = json.loads(judge(f"classify --file {tmp_path}/mine.txt --json").out)
-    assert [text["text"] for text in told["texts"]] == ["the gate stood open", "O bells, O bells!"]
+    assert [text["text"] for text in told["texts"]] == ["the gate stood open", "", "O bells, O bells!"]
+    assert told["texts"][1] == {"text": "", "label": None, "probability": None, "probabilities": {}, "words": []}
     first = told["texts"][0]
     assert first["probability"] == first["probabilities"][first["label"]]
     assert [word["word"] for word in first["words"]] == ["the", "gate", "stood", "open"]
@@ -94,14 +100,43 @@ def test_tag_writes_a_word_and_its_label_a_line(grammarian, tmp_path: Path) -> N
     ran = grammarian('tag "the gate stood open."')
     assert ran.code == 0
     assert [line.split("\t")[0] for line in ran.out.splitlines()] == ["the", "gate", "stood", "open", "."]
-    (tmp_path / "two.txt").write_text("one line\nand another\n")
+    (tmp_path / "two.txt").write_text("one\rline\n\nand another\x0cone\u2028here\n", newline="")
     tagged = grammarian(f"tag --file {tmp_path}/two.txt").out
-    assert [len(sentence.splitlines()) for sentence in tagged.split("\n\n")] == [2, 2]
+    assert [len(sentence.splitlines()) for sentence in tagged.split("\n\n")] == [2, 0, 4]
     (tmp_path / "again.conll").write_text(tagged)
     assert grammarian(f"evaluate tag --corpus {tmp_path}/again.conll").code == 0
     told = json.loads(grammarian('tag "the gate" --json').out)
     assert [word["word"] for word in told["sentences"][0]["words"]] == ["the", "gate"]
     assert all(0 < word["probability"] <= 1 for word in told["sentences"][0]["words"])
+
+
+def test_words_and_entities_of_a_column_file(rnn, tmp_path: Path) -> None:
+    """Words that NLTK splits are tagged whole, and entities are measured as well as words."""
+    rows = (
+        "@ann NNP B-NP B-PER\nBell NNP I-NP I-PER\ncannot MD B-VP O\nstop VB I-VP O\n#goal NN B-NP B-MISC\n. . O O\n\n"
+    )
+    (tmp_path / "c.txt").write_text("-DOCSTART- -X- -X- O\n\n" + rows * 30)
+    ran = rnn(f"train tag --corpus {tmp_path}/c.txt {QUICK} --epochs 12 --lr 0.05 --name names")
+    assert "27 sentences of 162 words to learn, 3 held out, 4 labels (CoNLL-2003, word and ner)" in ran.err
+    tagged = [line.split("\t") for line in rnn('tag "@ann Bell cannot stop #goal."').out.splitlines()]
+    assert tagged == [
+        ["@ann", "B-PER"],
+        ["Bell", "I-PER"],
+        ["cannot", "O"],
+        ["stop", "O"],
+        ["#goal", "B-MISC"],
+        [".", "O"],
+    ]
+    for how, words in (("blanks", ["cannot", "stop."]), ("nltk", ["can", "not", "stop", "."])):
+        found = rnn(f'tag "cannot stop." --split-words {how}').out.splitlines()
+        assert [line.split("\t")[0] for line in found] == words
+    assert "--split-words must be one of" in rnn("tag x --split-words no").err
+    told = json.loads(rnn("evaluate tag --json").out)["metrics"]
+    assert (told["accuracy"], told["entity_precision"], told["entity_recall"], told["entity_f1"]) == (1, 1, 1, 1)
+    assert {kind: figures["right"] for kind, figures in told["entities"].items()} == {"MISC": 3, "PER": 3}
+    rows = json.loads(rnn("evaluate tag --baselines --json").out)["baselines"]
+    assert [row["entity_f1"] for row in rows.values()] == [1, 1]
+    assert "entity f1" in rnn("evaluate tag").out
 
 
 def test_a_tagger_stands_beside_its_baselines(grammarian) -> None:

@@ -47,14 +47,18 @@ def test_a_file_is_ranked_line_by_line(poet, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "mine.txt").write_text(text)
     ran = poet(f"score --file {tmp_path}/mine.txt")
     assert [line.split()[0] for line in ran.out.splitlines()] == ["rank", "1", "2", "3"]
-    assert "1 of 4 lines have no word that this model reads" in ran.err
+    assert "2 of 5 lines have no word that this model reads" in ran.err
     for words in ("score -", "score --file -"):
         given(monkeypatch, text)
         assert poet(words).out == ran.out
     told = json.loads(poet(f"score --file {tmp_path}/mine.txt --by probability --json").out)
-    assert [each["text"] for each in told["texts"]] == ["gate gate gate", "the snow", "and the gate was open"]
-    assert [each["log_probability"] for each in sorted(told["texts"], key=lambda each: each["rank"])] == sorted(
-        (each["log_probability"] for each in told["texts"]), reverse=True
+    assert [each["text"] for each in told["texts"]] == text.splitlines()
+    assert [each["rank"] is None for each in told["texts"]] == [False, True, True, False, False]
+    assert told["texts"][1] | {"text": "---"} == told["texts"][2]
+    assert (told["texts"][1]["perplexity"], told["texts"][1]["tokens"]) == (None, [])
+    ranked = sorted((each for each in told["texts"] if each["rank"]), key=lambda each: each["rank"])
+    assert [each["log_probability"] for each in ranked] == sorted(
+        (each["log_probability"] for each in ranked), reverse=True
     )
     assert set(told["texts"][0]) == {
         "text",

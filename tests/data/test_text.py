@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rnncli.data import text
-from rnncli.data.text import read_folder, read_stdin, read_text
+from rnncli.data.text import lines_of, read_folder, read_stdin, read_text
 from rnncli.errors import RnnError
 
 TEXT = "Über den Wäldern,\nstill – ein Mond.\n"
@@ -41,10 +41,9 @@ def refusal(path: Path) -> str:
         codecs.BOM_UTF16_LE + TEXT.encode("utf-16-le"),
         codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be"),
         TEXT.replace("\n", "\r\n").encode(),
-        TEXT.replace("\n", "\r").encode(),
         codecs.BOM_UTF16_LE + TEXT.replace("\n", "\r\n").encode("utf-16-le"),
     ],
-    ids=["utf-8", "utf-8 with mark", "utf-16-le", "utf-16-be", "crlf", "cr", "utf-16 with crlf"],
+    ids=["utf-8", "utf-8 with mark", "utf-16-le", "utf-16-be", "crlf", "utf-16 with crlf"],
 )
 def test_every_encoding_and_line_end_gives_the_same_text(tmp_path: Path, data: bytes) -> None:
     assert read_text(written(tmp_path, data)) == TEXT
@@ -53,6 +52,13 @@ def test_every_encoding_and_line_end_gives_the_same_text(tmp_path: Path, data: b
 def test_what_a_text_may_hold_is_left_as_it_is(tmp_path: Path) -> None:
     text = "no line end at the end, a tab\t, \x1b[1mbold\x1b[0m, \x0c a page, 日本語 🌒, a mark \ufeff inside"
     assert read_text(written(tmp_path, text.encode())) == text
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
+    odd = "a\rb\x0cc\x85d\u2028e\u2029f, a vertical\x0btab and a\x1cmark of files"
+    text = read_text(written(tmp_path, f"{odd}\r\n\n{odd}\n\n".encode()))
+    assert lines_of(text) == [odd, "", odd, ""]
+    assert (lines_of(""), lines_of("\n"), lines_of("x")) == ([], [""], ["x"])
 
 
 def test_one_line_of_ten_megabytes_is_read_quickly(tmp_path: Path) -> None:
@@ -125,7 +131,7 @@ def test_damaged_utf16(tmp_path: Path) -> None:
         ("Über".encode("latin1"), 1, 0),
         ("one\ntwo\nthr\xe9e\n".encode("latin1"), 3, 11),
         ("one\r\n\xe9".encode("latin1"), 2, 5),
-        (codecs.BOM_UTF8 + b"a\rb\xff", 2, 6),
+        (codecs.BOM_UTF8 + b"a\rb\xff", 1, 6),
         (b"cut off in a letter \xe2\x80", 1, 20),
     ],
 )
@@ -151,8 +157,8 @@ def test_where_blocks_end_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(text, "BLOCK", block)
     ends = TEXT.replace("\n", "\r\n") + "\r\r\n\n🌒"
     for data in (ends.encode(), codecs.BOM_UTF16_LE + ends.encode("utf-16-le"), gzip.compress(ends.encode())):
-        assert read_text(written(tmp_path, data)) == ends.replace("\r\n", "\n").replace("\r", "\n")
-    test_other_encodings_say_where_and_how_to_convert(tmp_path, "één\r\nzwei\r\r\nü".encode() + b"\xe2\x28", 4, 16)
+        assert read_text(written(tmp_path, data)) == ends.replace("\r\n", "\n")
+    test_other_encodings_say_where_and_how_to_convert(tmp_path, "één\r\nzwei\r\r\nü".encode() + b"\xe2\x28", 3, 16)
     assert "damaged at byte offset 6" in refusal(written(tmp_path, codecs.BOM_UTF16_LE + b"a\0b\0c"))
     assert "only white space" in refusal(written(tmp_path, b"\r\n \t\n" * 5))
 

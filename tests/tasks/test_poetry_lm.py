@@ -32,6 +32,21 @@ def test_lines_are_taken_apart_as_the_book_does(tmp_path: Path) -> None:
     assert [line.words for line in verse.held_out] == [["and", "sorry", "i", "couldnt"]]
 
 
+def test_only_a_line_feed_ends_a_line_of_verse(tmp_path: Path) -> None:
+    (tmp_path / "verse.txt").write_text("one\rtwo\x0cthree\r\nfour\u2028five\x85six\n", newline="")
+    verse = poetry_lm.read_verse([str(tmp_path / "verse.txt")], hold_out=0)
+    assert [line.words for line in verse.training] == [["one", "two", "three"], ["four", "five", "six"]]
+
+
+def test_verse_without_blanks_is_refused_and_char_lm_named(tmp_path: Path) -> None:
+    file = tmp_path / "li bai.txt"
+    file.write_text("床前明月光，\n疑是地上霜。\n", encoding="utf-8")
+    with pytest.raises(RnnError, match=f"has no blanks between its words.*`rnn train char-lm --corpus '{file}'`"):
+        poetry_lm.read_verse([str(file)], hold_out=0)
+    file.write_text("床 前 明月 光 ，\n疑 是 地上 霜 。\n", encoding="utf-8")
+    assert poetry_lm.read_verse([str(file)], hold_out=0).training[0].words[:3] == ["床", "前", "明月"]
+
+
 def test_frost_has_the_sizes_that_were_published(real_corpora: Path) -> None:
     verse = poetry_lm.read_verse([str(real_corpora / "robert_frost.txt")], hold_out=10)
     assert (len(verse.training), len(verse.held_out)) == (1293, 143)

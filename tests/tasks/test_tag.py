@@ -10,9 +10,8 @@ from rnncli.api import Training, load
 from rnncli.errors import UsageError
 from rnncli.tasks import TASKS, tag
 from rnncli.tasks.base import resolve
-from rnncli.tasks.given import GivenTexts
 from rnncli.tasks.labelling import LabelledOptions
-from rnncli.tasks.tag import TagConfig, evaluate
+from rnncli.tasks.tag import TagConfig, TagOptions, evaluate
 
 TASK = TASKS["tag"]
 QUICK = {"hidden": "6", "word_size": 6, "char_size": 6, "epochs": 2}
@@ -66,7 +65,7 @@ def test_it_learns_spelling_and_is_measured_as_by_hand(file: str) -> None:
     held_out = tag.read_split(trained.config).held_out
     hits = []
     for words, labels in held_out.pairs:
-        (given,) = tag.tag(trained, GivenTexts(texts=(" ".join(words),)))
+        (given,) = tag.tag(trained, TagOptions(texts=(" ".join(words),)))
         hits += [(word.label == label, word.word) for word, label in zip(given, labels, strict=True)]
     new = [hit for hit, word in hits if word.startswith("wanders")]
     assert metrics["accuracy"] == pytest.approx(sum(hit for hit, _ in hits) / len(hits)) == 1.0
@@ -76,7 +75,7 @@ def test_it_learns_spelling_and_is_measured_as_by_hand(file: str) -> None:
 
 def test_words_have_a_label_and_its_probability(file: str) -> None:
     trained = load(train(file, epochs=40, lr=0.02).run.folder / "best.safetensors")
-    (sentence,) = tag.tag(trained, GivenTexts(texts=("cat 5 wanders",)))
+    (sentence,) = tag.tag(trained, TagOptions(texts=("cat 5 wanders",)))
     assert [(word.word, word.label) for word in sentence] == [("cat", "NOUN"), ("5", "NUM"), ("wanders", "VERB")]
     assert all(0.5 < word.probability <= 1 for word in sentence)
 
@@ -98,7 +97,7 @@ def test_what_cannot_be_measured_is_refused(file: str, tmp_path: Path) -> None:
 
 def test_quotation_marks_are_read_alike_and_shown_as_written(file: str) -> None:
     trained = load(train(file).run.folder / "best.safetensors")
-    (sentence,) = tag.tag(trained, GivenTexts(texts=('the "cat" wanders',)))
+    (sentence,) = tag.tag(trained, TagOptions(texts=('the "cat" wanders',)))
     assert [word.word for word in sentence] == ["the", '"', "cat", '"', "wanders"]
 
     def scores(marks: tuple[str, str]) -> torch.Tensor:

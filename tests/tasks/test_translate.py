@@ -11,9 +11,10 @@ from support.downloads import registered, serving
 
 from rnncli.api import Training, load
 from rnncli.data.corpora import CORPORA, load_corpus
-from rnncli.data.pairs import Given, read_paired
+from rnncli.data.pairs import Given, paired_files, read_paired, read_pairs
 from rnncli.data.sources import Parallel
-from rnncli.errors import UsageError
+from rnncli.data.tables import Layout
+from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS, translate
 from rnncli.tasks.base import resolve
 
@@ -54,7 +55,8 @@ def test_it_translates_and_is_measured_as_by_sacrebleu(interpreter, files: Path,
     assert "translate takes one --corpus" in several.err
     assert told["bleu"] == pytest.approx(sacrebleu.corpus_bleu(found, [[target for _, target in pairs]]).score)
     assert told["exact_match"] == sum(a == b for a, (_, b) in zip(found, pairs, strict=True)) / len(pairs)
-    assert told["signatures"]["bleu"].startswith("nrefs:1|case:mixed")
+    assert "|tok:13a|" in told["signatures"]["bleu"]
+    assert "|tok:char|" in interpreter("evaluate translate --bleu-tokenize char").out
     assert (
         json.loads(interpreter(f"evaluate translate --corpus {files}/both.tsv --json").out)["metrics"]["sentences"]
         == 40
@@ -105,7 +107,7 @@ def test_each_test_of_captions(files: Path, home: Path, rnn, monkeypatch: pytest
 
 
 def test_nbest_file_attention_and_json(interpreter, tmp_path: Path) -> None:
-    (tmp_path / "lines").write_text("ein hund läuft\r\n\n kein  mann singt\n\n")
+    (tmp_path / "lines").write_text("ein\rhund\x0cläuft\r\n\n kein\u2028mann singt\n\n", newline="")
     ran = interpreter(f"translate --file {tmp_path}/lines --nbest 2 --json")
     told = json.loads(ran.out)["sentences"]
     assert [each["text"] for each in told] == ["ein hund läuft", "", "kein mann singt", ""]
@@ -123,6 +125,45 @@ def test_nbest_file_attention_and_json(interpreter, tmp_path: Path) -> None:
     assert interpreter(f"translate --file {tmp_path}/lines --attention a.png").err.endswith("give one text\n")
     assert interpreter(f"translate 'ein hund läuft' --attention {tmp_path}/a.png").code == 0
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_lone_carriage_return_ends_no_line(tmp_path: Path) -> None:
+    """One in a source and one in a target: as many lines as `wc -l` counts, and each by its translation."""
+    (tmp_path / "de").write_text("eins\nzwei\rdrei\nvier\n", newline="")
+    (tmp_path / "en").write_text("one\r\ntwo three\nfo\rur\n", newline="")
+    expected = [("eins", "one"), ("zwei drei", "two three"), ("vier", "fo ur")]
+    assert paired_files(str(tmp_path / "de"), str(tmp_path / "en")) == expected
+
+
+def table(path: Path, text: str, **given: object) -> tuple[list[tuple[str, str]], str]:
+    path.write_text(text, newline="")
+    found = read_pairs(Given((str(path),), **given))
+    return found.training, found.note
+
+
+def test_further_columns_are_ignored_and_a_note_says_so(tmp_path: Path) -> None:
+    rows = 'ein "hund\ta dog\tCC-BY #1\nzwei\ttwo\tCC-BY #2\t\n'
+    pairs = [('ein "hund', "a dog"), ("zwei", "two")]
+    assert table(tmp_path / "t.tsv", rows) == (pairs, "2 rows read, columns other than 1,2 ignored")
+    assert table(tmp_path / "t.txt", rows, columns="2,1")[0] == [pair[::-1] for pair in pairs]
+
+
+def test_pairs_of_other_tables(tmp_path: Path) -> None:
+    named = 'id,de,en\n1,ein,one\n2,"zwei, drei",two\n'
+    header = {"columns": "de,en", "layout": Layout(header=True)}
+    expected = [("ein", "one"), ("zwei, drei", "two")]
+    assert table(tmp_path / "t.csv", named, **header) == (expected, "2 rows read, columns other than de,en ignored")
+    assert table(tmp_path / "t.txt", "a;b\nc;d\n", layout=Layout("semicolon")) == (
+        [("a", "b"), ("c", "d")],
+        "2 rows read",
+    )
+    for text, complaint in (
+        ("a,b\nc, d,e\n", "line 2: 3 fields, and line 1 has 2"),
+        ("a\n", "line 1: a line is a sentence, a tab, and its translation"),
+        ("a,\n", "line 1 is empty"),
+    ):
+        with pytest.raises(RnnError, match=complaint):
+            table(tmp_path / "t.csv", text)
 
 
 def test_many_sentences_are_translated_as_each_by_itself(interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +214,7 @@ def test_an_unknown_word_is_copied_from_where_the_decoder_looked(interpreter, mo
         ("--corpus multi30k --valid-source {0}/de --valid-target {0}/de", "multi30k has pairs to validate on"),
         ("--corpus multi30k", "multi30k is not here: run `rnn data get multi30k`"),
         ("--source {0}/de --target {0}/de --valid-source {0}/de", "--valid-source and --valid-target belong together"),
+        ("--corpus dates --separator comma", "--separator is for a file of rows, and no such file is given"),
         ("--corpus dates --attention soft", "--attention must be one of"),
     ],
 )
@@ -220,7 +262,7 @@ def test_every_attention_trains_and_translates(attention: str, home: Path, files
 def test_multi30k_has_three_parts(home: Path, real_corpora: Path) -> None:
     (home / "data").symlink_to(real_corpora)
     data = read_paired(Given(("multi30k",), "de-en"), 0.1)
-    assert [len(part) for part in data[1:]] == [29_000, 1_014, 1_000]
+    assert [len(part) for part in data[1:4]] == [29_000, 1_014, 1_000]
     assert resolve(TASKS["translate"], {}).__dict__["tokens"] == "bpe"
     with pytest.raises(UsageError, match="pairs of sentences, not a text"):
         load_corpus("multi30k")

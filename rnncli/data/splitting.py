@@ -1,0 +1,109 @@
+"""How a sentence becomes the words of a tagger: as its training file has them, at blanks, or as NLTK splits them."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from rnncli.data.tagging import Words, words_of
+
+SPLITS = ("training", "blanks", "nltk")
+
+_MARK = "\u241f"
+"""Stands between words that are split in one go; NLTK leaves it as it is."""
+
+_BLOCK = 1_000
+"""Words that are split in one go."""
+
+
+def split_at_blanks(text: str) -> Words:
+    """The words of a text that is split already: only blanks and tabs separate them, no-break spaces do not."""
+    return re.findall(r"[^ \t]+", text)
+
+
+def kept_whole(sentences: Sequence[Sequence[str]]) -> list[str]:
+    """The forms of the words that some sentences have whole although NLTK splits them, such as cannot, #a and @a.
+
+    Of a form with marks that they have both whole and in the parts that NLTK makes of it, the more frequent counts.
+    """
+    words = Counter(word for sentence in sentences for word in sentence)
+    whole, patterns = Counter[str](), set[tuple[str, ...]]()
+    for word, parts in _each_split([word for word in words if len(word.split()) == 1 and _MARK not in word]):
+        if len(parts) > 1:
+            whole[_form(word)] += words[word]
+            patterns.add(tuple(map(_shape, parts)))
+    windows = _windows(sentences, patterns)
+    joined = {"".join(window): window for window in windows}
+    in_parts = Counter[str]()
+    for word, parts in _each_split(list(joined)):
+        if tuple(parts) == joined[word]:
+            in_parts[_form(word)] += windows[joined[word]]
+    return sorted(form for form, count in whole.items() if count > in_parts[form])
+
+
+def split_like(text: str, whole: Sequence[str]) -> Words:
+    """The words of a text as NLTK splits them, but for those whose form is among `whole`."""
+    words = words_of(text)
+    spans = _spans(text, words) if whole else []
+    found: Words = []
+    place = 0
+    while place < len(spans):
+        end = last = place + 1
+        while last < len(spans) and spans[last][0] == spans[last - 1][1]:
+            last += 1
+            if _form(text[spans[place][0] : spans[last - 1][1]]) in whole:
+                end = last
+        found.append(words[place] if end == place + 1 else text[spans[place][0] : spans[end - 1][1]])
+        place = end
+    return found or words
+
+
+def _shape(word: str) -> str:
+    return re.sub(r"\w+", "a", word)
+
+
+def _form(word: str) -> str:
+    """What words of a kind have in common: their marks, with an a for letters and digits; a word without, itself."""
+    shape = _shape(word)
+    return word.lower() if shape == "a" else shape
+
+
+def _each_split(words: Sequence[str]) -> Iterator[tuple[str, Words]]:
+    """Words, each with the parts that NLTK makes of it inside a sentence."""
+    for begin in range(0, len(words), _BLOCK):
+        some = words[begin : begin + _BLOCK]
+        following = iter([*words_of(f" {_MARK} ".join(some)), _MARK])
+        yield from ((word, list(iter(following.__next__, _MARK))) for word in some)
+
+
+def _windows(sentences: Sequence[Sequence[str]], patterns: set[tuple[str, ...]]) -> Counter[tuple[str, ...]]:
+    """How often words whose shapes are one of some patterns follow each other."""
+    shapes = {word: _shape(word) for sentence in sentences for word in sentence}
+    begins = {pattern[:2] for pattern in patterns} - {("a", "a")}  # those are almost all, and say nothing of marks
+    sizes = {len(pattern) for pattern in patterns}
+    found = Counter[tuple[str, ...]]()
+    for sentence in sentences:
+        marks = [shapes[word] for word in sentence]
+        for place, begin in enumerate(pairwise(marks)):
+            if begin not in begins:
+                continue
+            for size in sizes:
+                window = tuple(marks[place : place + size])
+                if len(window) == size and window in patterns:
+                    found[tuple(sentence[place : place + size])] += 1
+    return found
+
+
+def _spans(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
+    """Where NLTK's words stand in a text; none where they cannot be found."""
+    spans, place = [], 0
+    for word in words:
+        while place < len(text) and text[place].isspace():
+            place += 1
+        quote = word in ("``", "''") and text.startswith('"', place)
+        if not quote and not text.startswith(word, place):
+            return []
+        end = place + (1 if quote else len(word))
+        spans.append((place, end))
+        place = end
+    return spans

@@ -1,0 +1,130 @@
+"""Tables: rows of fields out of a text, one a line, or with quotation marks around fields, as CSV has them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rnncli.data.text import lines_of
+from rnncli.errors import RnnError, UsageError
+
+SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "blank": " "}
+QUOTINGS = ("auto", "csv", "none")
+_BY_ENDING = {".csv": ",", ".tsv": "\t"}
+_NAMES = {character: name for name, character in SEPARATORS.items()}
+
+
+class Layout(NamedTuple):
+    """How a user says that a table is laid out; "" and "auto": as its kind of file is."""
+
+    separator: str = ""
+    header: bool = False
+    quoting: str = "auto"
+
+    @property
+    def character(self) -> str:
+        """The separator itself, "" where none is named; raises UsageError for anything but one character."""
+        character = SEPARATORS.get(self.separator, self.separator)
+        if len(character) > 1 or character in ("\n", '"'):
+            raise UsageError(f"--separator must be {', '.join(SEPARATORS)} or one character, not {self.separator!r}")
+        return character
+
+    def quoted(self, separator: str) -> bool:
+        """Whether quotation marks enclose fields: not where tabs or blanks separate them, unless the user says so."""
+        return self.quoting == "csv" or (self.quoting == "auto" and separator not in "\t ")
+
+
+class Row(NamedTuple):
+    """The fields of a row, and the line that it begins on."""
+
+    line: int
+    fields: list[str]
+
+
+def separator_of(name: str) -> str:
+    """The separator that the ending of a file's name stands for, gzipped or not; "" where it says nothing."""
+    return _BY_ENDING.get(Path(name.lower().removesuffix(".gz")).suffix, "")
+
+
+def read_rows(text: str, separator: str, *, quoted: bool, origin: str) -> Iterator[Row]:
+    """The rows of a table; a blank line is a row of one blank field.
+
+    Where fields are `quoted`, one that begins with a quotation mark ends with one, may hold separators and line feeds,
+    and has two for each that is text (RFC 4180). Raises RnnError where such a field never ends, or text follows it.
+    """
+    lines = lines_of(text)
+    number = 0
+    while number < len(lines):
+        begin = number
+        if quoted and '"' in lines[number]:
+            fields, number = _quoted_fields(lines, number, separator, origin)
+        else:
+            fields, number = lines[number].split(separator), number + 1
+        yield Row(begin + 1, fields)
+
+
+def _quoted_fields(lines: Sequence[str], number: int, separator: str, origin: str) -> tuple[list[str], int]:
+    """The fields of the row that begins on a line, and the number of the line after it, both from 0."""
+    fields: list[str] = []
+    line, place = lines[number], 0
+    while True:
+        if not line.startswith('"', place):
+            end = line.find(separator, place)
+            fields.append(line[place:] if end < 0 else line[place:end])
+            if end < 0:
+                return fields, number + 1
+            place = end + 1
+            continue
+        opened, parts, place = number, list[str](), place + 1
+        while (end := line.find('"', place)) < 0 or line.startswith('""', end):
+            if end >= 0:
+                parts.append(line[place : end + 1])
+                place = end + 2
+                continue
+            parts.append(line[place:] + "\n")
+            number, place = number + 1, 0
+            if number == len(lines):
+                raise _unpaired(origin, opened, "is never closed")
+            line = lines[number]
+        fields.append("".join([*parts, line[place:end]]))
+        place = end + 1
+        if place == len(line):
+            return fields, number + 1
+        if not line.startswith(separator, place):
+            raise _unpaired(origin, opened, f"is closed on line {number + 1}, where text follows")
+        place += 1
+
+
+def _unpaired(origin: str, opened: int, what: str) -> RnnError:
+    return RnnError(
+        f"{origin}, line {opened + 1}: a quotation mark opens a field here and {what}: where quotation marks are text, "
+        'give --quoting none, or write "…""…" for a field that holds one'
+    )
+
+
+def check_width(row: Row, width: int, separator: str, origin: str, *, quoted: bool, like: str) -> None:
+    """Raise RnnError for a row that has more or fewer fields than `width`, which is that of `like`."""
+    if len(row.fields) == width:
+        return
+    name = _NAMES.get(separator, separator)
+    if not quoted and any(field.startswith('"') for field in row.fields):
+        hint = "where quotation marks enclose fields, give --quoting csv"
+    elif len(row.fields) < width:
+        hint = "fill in what is missing, or name another --separator"
+    elif quoted:
+        hint = f'put a text with a {name} in it in quotation marks ("…{separator}…"), or name another --separator'
+    else:
+        hint = f"take the {name} out of the text, or name another --separator"
+    raise RnnError(f"{origin}, line {row.line}: {len(row.fields)} fields, and {like} has {width}: {hint}")
+
+
+def column_of(wanted: str, names: Sequence[str], width: int, flag: str, origin: str) -> int:
+    """The place, from 0, of one of `width` columns by its name or its number, from 1; raises UsageError."""
+    if wanted in names:
+        return list(names).index(wanted)
+    if wanted.isdecimal() and 0 < int(wanted) <= width:
+        return int(wanted) - 1
+    if wanted.isdecimal():
+        raise UsageError(f"{origin} has {width} columns, and none of number {wanted}: give another by {flag}")
+    if not names:
+        raise UsageError(f"the columns of {origin} have no names: give their numbers by {flag}, 1 for the first")
+    raise UsageError(f"{origin} has no column {wanted!r}, it has {', '.join(names)}: name one by {flag}")

@@ -1,0 +1,40 @@
+"""Sentences become words as a training file has them, even those that NLTK splits."""
+
+import pytest
+
+from rnncli.data.splitting import kept_whole, split_at_blanks, split_like
+from rnncli.data.tagging import words_of
+
+TWEETS = [["i", "cannot", "see", "#goal", "@name", "."], ["AT&T", "can't", "go", ":)"]]
+TREEBANK = [["I", "ca", "n't", "pay", "50", "%", "of", "US$", "5"], ["#", "5", "can", "not", "do", "."]]
+
+
+def test_words_that_nltk_splits_are_kept_as_the_file_has_them() -> None:
+    assert kept_whole(TWEETS) == ["#a", ":)", "@a", "a&a", "a'a", "cannot"]
+    assert kept_whole(TREEBANK) == ["a$"]
+    assert kept_whole([words_of("it's 5% (or so), \"cannot\" she said; #1 won't.")]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("they cannot reach #other_1.", ["they", "cannot", "reach", "#other_1", "."]),
+        ('@you said "it isn\'t here" :)', ["@you", "said", "``", "it", "isn't", "here", "''", ":)"]),
+        ("the dog, R&D, can not.", ["the", "dog", ",", "R&D", ",", "can", "not", "."]),
+        ("", []),
+    ],
+)
+def test_a_text_is_split_like_the_file(text: str, words: list[str]) -> None:
+    assert split_like(text, kept_whole(TWEETS)) == words
+    assert split_like(text, []) == words_of(text)
+
+
+def test_the_more_frequent_way_counts() -> None:
+    """A form that is whole once and in NLTK's parts twice is split; twice and once, it is whole."""
+    once, twice = [["#one"]], [["#", "two"], ["#", "three"]]
+    assert kept_whole(once + twice) == []
+    assert kept_whole([*once, ["#four"], twice[0]]) == ["#a"]
+
+
+def test_words_as_given_are_separated_by_blanks_and_tabs_only() -> None:
+    assert split_at_blanks("  can't\t#go 10\xa0000 end. ") == ["can't", "#go", "10\xa0000", "end."]

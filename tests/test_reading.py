@@ -1,0 +1,60 @@
+"""Runs from before a change of how files are read: what they learned from is still known, and resuming says why not."""
+
+from pathlib import Path
+
+import pytest
+
+from rnncli import api
+from rnncli.api import Training, load
+from rnncli.data.text import read_as
+from rnncli.errors import UsageError
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import resolve
+from rnncli.training.runs import Run
+
+VERSE = "".join(f"the wall {number}\rthe field\x0cof snow and stone\n" for number in range(20))
+TABLE = 'text\tlabel\n"a b" c\tx\n' + "".join(f"d {n}\tx\ne {n}\ty\n" for n in range(9))
+QUICK = {"hidden": "4", "epochs": 1}
+FILES = {
+    "poetry-lm": ("verse.txt", VERSE, {"embedding": 4}),
+    "char-lm": ("verse.txt", VERSE, {"embedding": 4}),
+    "tag": ("words.conll", "# x y\nthe DET\ncat NOUN\n\n" * 12, {"word_size": 4, "char_size": 4}),
+    "poetry-classify": ("t.tsv", TABLE, {"folds": 0, "hold_out": 2}),
+}
+
+
+def train_as_before(task: str, path: Path, monkeypatch: pytest.MonkeyPatch, **flags: object) -> Run:
+    """A run as the first version saved it: its checkpoints do not say how its file was read."""
+    with read_as(1), monkeypatch.context() as patched:
+        patched.setattr(api, "READING", 1)
+        training = Training.start(task, resolve(TASKS[task], {**QUICK, **flags, "corpus": (str(path),)}), "old")
+        training.train(lambda _: None, pytest.fail)
+    return training.run
+
+
+@pytest.mark.parametrize("task", FILES)
+def test_an_old_run_is_measured_on_what_it_held_out_and_not_resumed(
+    task: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, text, flags = FILES[task]
+    (tmp_path / name).write_text(text, newline="")
+    run = train_as_before(task, tmp_path / name, monkeypatch, **flags)
+    metrics = load("old").evaluate()
+    history = load("old").header["progress"]["history"]
+    assert metrics["loss"] == pytest.approx(history[-1]["loss"], rel=1e-5)
+    with pytest.raises(UsageError, match="this version of rnn reads the file of run old differently"):
+        Training.resume(run, {"epochs": 2})
+    (tmp_path / name).write_text(text.replace("the", "thee").replace(" 8", " 88"), newline="")
+    with pytest.raises(UsageError, match=r"learned from has changed|is no longer what"):
+        Training.resume(run, {"epochs": 2})
+
+
+def test_an_old_run_whose_file_reads_alike_is_resumed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain.conll").write_text("the DET\ncat NOUN\n\n" * 12)
+    run = train_as_before("tag", tmp_path / "plain.conll", monkeypatch, word_size=4, char_size=4)
+    resumed, warning = Training.resume(run, {"epochs": 2})
+    resumed.train(lambda _: None, pytest.fail)
+    assert warning == ""
+    assert load("old").header["reading"] == 2
