@@ -113,9 +113,19 @@ UNSTATED = {
     # where and how long; what SGD at a constant rate does not use
     *("seed", "device", "backend", "precision", "save_every", "max_time", "beta1", "beta2", "warmup", "decay"),
     # which texts, where else weights and vectors may come from, several voices
-    *("corpus", "init_from", "embeddings", "freeze_embeddings", "voices"),
+    *("corpus", "valid", "tokens", "init_from", "embeddings", "freeze_embeddings", "voices"),
     # tables, and words and spellings, which the book's classifier does not read
-    *("text_column", "label_column", "word_size", "char_size", "char_ngrams", "char_dropout"),
+    *(
+        "text_column",
+        "label_column",
+        "header",
+        "separator",
+        "quoting",
+        "word_size",
+        "char_size",
+        "char_ngrams",
+        "char_dropout",
+    ),
 }
 """What the book says nothing of, or what its settings leave without effect."""
 

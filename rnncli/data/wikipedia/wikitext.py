@@ -122,7 +122,7 @@ def resolve(source: str) -> str:
         if not rest:
             return "".join(kept)
         source = "".join(rest.partition("\n")[1:])  # opened and never closed: the rest of this line is lost
-    kept.extend(line for line in source.splitlines(keepends=True) if "{" not in line)
+    kept.append("\n".join(line for line in source.split("\n") if "{" not in line))
     return "".join(kept)
 
 
