@@ -70,6 +70,7 @@ class CharConfig(StartedSettings):
     bptt: int = retuned(RecurrentSettings, "bptt", 32)
     optimizer: str = retuned(RecurrentSettings, "optimizer", "normuon")
     lr: float = retuned(RecurrentSettings, "lr", 3e-2)
+    momentum: float = retuned(RecurrentSettings, "momentum", 0.95)
     beta2: float = retuned(RecurrentSettings, "beta2", 0.99)
     weight_decay: float = retuned(RecurrentSettings, "weight_decay", 0.2)
     schedule: str = retuned(RecurrentSettings, "schedule", "cosine")

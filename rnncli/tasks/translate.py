@@ -76,6 +76,7 @@ class TranslateConfig(TableSettings, LanguageSettings):
     batch_size: int = retuned(RecurrentSettings, "batch_size", 64)
     optimizer: str = retuned(RecurrentSettings, "optimizer", "muon")
     lr: float = retuned(RecurrentSettings, "lr", 1e-2)
+    momentum: float = retuned(RecurrentSettings, "momentum", 0.95)
     beta2: float = retuned(RecurrentSettings, "beta2", 0.99)
     schedule: str = retuned(RecurrentSettings, "schedule", "cosine")
     warmup: float = retuned(RecurrentSettings, "warmup", 0.05)

@@ -67,6 +67,14 @@ def test_defaults_belong_to_what_they_were_tuned_for(task: Any) -> None:
                 assert f"optimizer {name} with --lr {kind.settings['lr']:g}" in remarks_on(task, found, preset)[-1]
 
 
+def test_recipes_of_muon_have_the_momentum_they_were_measured_with() -> None:
+    """Muon's matrices had 0.95, whatever --momentum said, until that setting reached them."""
+    recipes = [resolve(task, {}, preset) for task in TASKS.values() for preset in (None, *task.presets)]
+    orthogonal = [each for each in recipes if OPTIMIZERS[each.optimizer].orthogonal]
+    assert len(orthogonal) == 5  # char-lm and its best, wiki-lm running, translate and its sentences
+    assert {each.momentum for each in orthogonal} == {0.95}
+
+
 def test_settings_that_are_given_hold_for_any_optimizer() -> None:
     found = resolve(TASKS["char-lm"], {"optimizer": "adam", "weight_decay": 0.125, "schedule": "exponential"})
     assert (found.weight_decay, found.lr, found.beta2, found.decay) == (0.125, 1e-3, 0.999, 0.95)
