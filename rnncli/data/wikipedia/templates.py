@@ -109,7 +109,7 @@ def _fraction(arguments: Arguments) -> str:
 
 
 def _measure(arguments: Arguments) -> str:
-    """`5|km|mi` is 5 km, `5|to|8|km|mi` is 5 to 8 km, and `5|ft|11|in|cm` is 5 ft 11 in."""
+    """`5|km|mi` is 5 km, `5|to|8|km|mi` is 5 to 8 km, `5|-|8|km` is 5–8 km, and `5|ft|11|in|cm` is 5 ft 11 in."""
     taken, at = arguments[:2], 2
     while len(arguments) > at + 1 and taken[-1] in _RANGES:
         taken[-1] = _RANGES[taken[-1]]
@@ -118,7 +118,7 @@ def _measure(arguments: Arguments) -> str:
     while len(arguments) > at + 1 and _AMOUNT.fullmatch(arguments[at]) and not _AMOUNT.match(arguments[at + 1]):
         taken += arguments[at : at + 2]
         at += 2
-    return " ".join(_UNITS.get(each, each) for each in taken)
+    return " ".join(_UNITS.get(each, each) for each in taken).replace(" – ", "–")
 
 
 def _value(arguments: Arguments) -> str:
@@ -171,7 +171,8 @@ def _date(arguments: Arguments) -> str:
     """`1969|7|20` is 20 July 1969, and so is `1969-07-20`; with `df=us` July 20, 1969."""
     year, month, day = [*arguments, "", "", ""][:3]
     if iso := _ISO_DATE.fullmatch(year):
-        year, month, day = iso[1], iso[2], iso[3].lstrip("0")
+        year, month, day = iso.groups()
+    day = day.lstrip("0")
     if month.isdecimal() and 1 <= int(month) <= 12:
         month = _MONTHS[int(month) - 1]
     if day and month and arguments.named.get("df", "").lower() == "us":
