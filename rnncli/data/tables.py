@@ -126,5 +126,8 @@ def column_of(wanted: str, names: Sequence[str], width: int, flag: str, origin: 
     if wanted.isdecimal():
         raise UsageError(f"{origin} has {width} columns, and none of number {wanted}: give another by {flag}")
     if not names:
-        raise UsageError(f"the columns of {origin} have no names: give their numbers by {flag}, 1 for the first")
+        raise UsageError(
+            f"the columns of {origin} have no names: give their numbers by {flag}, 1 for the first, or --header where "
+            "its first row names them"
+        )
     raise UsageError(f"{origin} has no column {wanted!r}, it has {', '.join(names)}: name one by {flag}")

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 SHORTEST = 200
 """Tokens; from fewer nothing can be learned and held out."""
 
+FEWEST_MEASURED = 2
+"""Tokens: the model reads the first one to predict the second."""
+
 MOST_SHOWN = 100_000
 """Tokens of what is held out that a net is watched on, where no text is given."""
 
@@ -106,16 +109,17 @@ def asked_of(config: CharConfig) -> "Asked":
     )
 
 
-def read_corpus(asked: "Asked") -> "RunningCorpus":
-    """A text by numbers; raises RnnError for what cannot be read, or is too short."""
+def read_corpus(asked: "Asked", least: int = SHORTEST) -> "RunningCorpus":
+    """A text by numbers; raises RnnError for what cannot be read, or has less than the `least` tokens."""
     from rnncli.data.running import read_running
 
     corpus = read_running(asked)
-    if len(corpus.ids) < SHORTEST:
-        raise RnnError(f"{corpus.name} has {len(corpus.ids):,} tokens: {SHORTEST} are the least to learn from")
+    if len(corpus.ids) < least:
+        what = "learn from" if least == SHORTEST else "measure on"
+        raise RnnError(f"{corpus.name} has {len(corpus.ids):,} tokens: {least} are the least to {what}")
     if not corpus.numbering.vocabulary.words:
         raise UsageError(f"{corpus.name}: no token comes {asked.min_count} times: take a smaller --min-count")
-    if corpus.valid and len(corpus.held_out) < 2:
+    if corpus.valid and len(corpus.held_out) < FEWEST_MEASURED:
         raise RnnError(f"{corpus.valid.name} has fewer than two tokens: give a longer text to --valid")
     return corpus
 
@@ -224,7 +228,8 @@ def judged(trained: Trained, options: EvaluateOptions) -> Judged:
 
     if options.corpus:
         apart = bool(known_labels(trained))
-        corpus = read_corpus(Asked(options.corpus, numbering=Numbering.of(trained.payload), apart=apart))
+        asked = Asked(options.corpus, numbering=Numbering.of(trained.payload), apart=apart)
+        corpus = read_corpus(asked, FEWEST_MEASURED)
         return Judged(corpus, int(corpus.counts[UNKNOWN]))
     corpus = own_text(trained, "give --corpus", only_held_out=True)
     if corpus.valid:

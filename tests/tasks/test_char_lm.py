@@ -128,6 +128,15 @@ def test_without_held_out_text_there_is_nothing_to_evaluate_on(home: Path, file:
     assert evaluate(trained, EvaluateOptions(corpus=(str(file),)))["tokens"] == len(TEXT)
 
 
+def test_a_text_too_short_to_learn_from_can_be_measured_on(home: Path, file: Path) -> None:
+    trained, short = train(file), file.with_name("short.txt")
+    short.write_text("the cat")
+    assert evaluate(trained, EvaluateOptions(corpus=(str(short),)))["tokens"] == 7
+    short.write_text("t")
+    with pytest.raises(RnnError, match="short has 1 tokens: 2 are the least to measure on"):
+        evaluate(trained, EvaluateOptions(corpus=(str(short),)))
+
+
 @pytest.mark.parametrize("tokens", ["bytes", "bpe"])
 def test_units_are_judged_by_the_text_and_not_by_its_bytes(home: Path, file: Path, tokens: str) -> None:
     """The escape of a byte is no digit, and a character that is cut at the end is one part of the text."""
