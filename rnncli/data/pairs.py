@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from rnncli.data.batching import IGNORED, Batch, Sentences, Sequences
 from rnncli.data.corpora import CORPORA, load_corpus
 from rnncli.data.sources import Corpus, Parallel
-from rnncli.data.tables import Layout, Row, check_width, column_of, read_rows, separator_of
+from rnncli.data.tables import Layout, Row, check_width, column_of, name_of, read_rows, separator_of
 from rnncli.data.text import lines_of, read_text, reads_as_before
 from rnncli.data.vocabulary import END
 from rnncli.errors import RnnError, UsageError
@@ -113,7 +113,9 @@ def _paired_rows(corpus: Corpus, given: Given) -> Paired:
         raise UsageError(f"--columns takes two, a sentence's and its translation's, not {given.columns!r}")
     for row in rows:
         if len(row.fields) < 2:
-            raise RnnError(f"{corpus.origin}, line {row.line}: a line is a sentence, a tab, and its translation")
+            raise RnnError(
+                f"{corpus.origin}, line {row.line}: a line is a sentence, a {name_of(separator)}, and its translation"
+            )
         if header.fields or separator != "\t":
             like = "the header" if header.fields else f"line {rows[0].line}"
             expected = len(header.fields or rows[0].fields)

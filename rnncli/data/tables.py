@@ -45,6 +45,11 @@ def separator_of(name: str) -> str:
     return _BY_ENDING.get(Path(name.lower().removesuffix(".gz")).suffix, "")
 
 
+def name_of(separator: str) -> str:
+    """What a user calls a separator."""
+    return _NAMES.get(separator, separator)
+
+
 def read_rows(text: str, separator: str, *, quoted: bool, origin: str) -> Iterator[Row]:
     """The rows of a table; a blank line is a row of one blank field.
 
@@ -105,7 +110,7 @@ def check_width(row: Row, width: int, separator: str, origin: str, *, quoted: bo
     """Raise RnnError for a row that has more or fewer fields than `width`, which is that of `like`."""
     if len(row.fields) == width:
         return
-    name = _NAMES.get(separator, separator)
+    name = name_of(separator)
     if not quoted and any(field.startswith('"') for field in row.fields):
         hint = "where quotation marks enclose fields, give --quoting csv"
     elif len(row.fields) < width:

@@ -159,7 +159,7 @@ def test_pairs_of_other_tables(tmp_path: Path) -> None:
     )
     for text, complaint in (
         ("a,b\nc, d,e\n", "line 2: 3 fields, and line 1 has 2"),
-        ("a\n", "line 1: a line is a sentence, a tab, and its translation"),
+        ("a\n", "line 1: a line is a sentence, a comma, and its translation"),
         ("a,\n", "line 1 is empty"),
     ):
         with pytest.raises(RnnError, match=complaint):
