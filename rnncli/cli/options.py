@@ -8,6 +8,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from rnncli.training.settings import default_owner, flag_of
+
 Flags = dict[str, Any]
 """The flags that were given, by field name."""
 
@@ -42,7 +44,9 @@ def command_class(Settings: type) -> type[TyperCommand]:
     A flag that is a switch as well as a choice may stand without a value, or as `--no-…`: its words are completed
     before Typer, which knows no such flags, reads them.
     """
-    switches = {_flag(each.name): each.metadata["switch"] for each in _settable(Settings) if "switch" in each.metadata}
+    switches = {
+        flag_of(each.name): each.metadata["switch"] for each in _settable(Settings) if "switch" in each.metadata
+    }
 
     class Command(TyperCommand):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -66,7 +70,7 @@ def words_of(flags: Mapping[str, Any]) -> list[str]:
     """Flags by name as the words of a command line."""
     words = []
     for name, value in flags.items():
-        flag = _flag(name)
+        flag = flag_of(name)
         if isinstance(value, bool):
             words.append(flag if value else f"--no-{flag[2:]}")
         else:
@@ -85,7 +89,7 @@ def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
     fields = _settable(Settings)
     origin = {field.name: _first_named_in(Settings, field.name) for field in fields}
     for field in sorted(fields, key=lambda field: Settings.__mro__.index(origin[field.name])):
-        flag = _flag(field.name)
+        flag = flag_of(field.name)
         kind: Any = hints[field.name]
         choices = field.metadata.get("choices")
         if field.metadata.get("argument"):
@@ -95,7 +99,7 @@ def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
             continue
         option = typer.Option(
             f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
-            help=_help(field, choices),
+            help=_help(field, choices, default_owner(Settings, field.name)),
             autocompletion=_completion(choices or field.metadata.get("suggest", ())),
             rich_help_panel=getattr(origin[field.name], "panel", None),
         )
@@ -103,10 +107,6 @@ def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
         yield inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
         )
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _settable(Settings: type) -> "list[dataclasses.Field[Any]]":
@@ -119,12 +119,14 @@ def _first_named_in(Settings: type, name: str) -> type:
     return next(each for each in reversed(Settings.__mro__) if name in getattr(each, "__annotations__", {}))
 
 
-def _help(field: "dataclasses.Field[Any]", choices: tuple[str, ...] | None) -> str:
+def _help(field: "dataclasses.Field[Any]", choices: tuple[str, ...] | None, owner: str) -> str:
     text = field.metadata["help"]
     if choices:
         text = f"{text.rstrip('.')}: {', '.join(choices)}."
     if field.default in (None, (), ""):
         return str(text)
+    if owner:
+        return f"{text} (default: that of the {owner})"
     default = field.default
     if isinstance(default, bool):
         default = "yes" if default else "no"

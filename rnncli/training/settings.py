@@ -113,6 +113,16 @@ def check_used(settings: TrainingSettings, given: Iterable[str]) -> None:
             raise UsageError(f"{flag} changes nothing with --{setting} {name}{which}: leave {flag} out")
 
 
+def default_owner(Settings: type, name: str) -> str:
+    """The setting, `optimizer` or `schedule`, whose kinds have a setting's defaults: the tuned kind does not use it."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
+    for setting, kinds in KINDS.items():
+        users = [each for each, kind in kinds.items() if name in kind.settings]
+        if setting in defaults and users and defaults[setting] not in users:
+            return setting
+    return ""
+
+
 def untuned(settings: TrainingSettings, tuned: Mapping[str, Any]) -> str:
     """Say which optimizer or schedule is not the tuned one, and the values it has; empty where both are."""
     said = []

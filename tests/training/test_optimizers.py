@@ -11,7 +11,7 @@ from rnncli.tasks.base import from_plain, plain, remarks_on, resolve
 from rnncli.training.muon import Muon, NorMuon
 from rnncli.training.optimizers import OPTIMIZERS, make_optimizer
 from rnncli.training.schedules import SCHEDULES
-from rnncli.training.settings import TrainingSettings
+from rnncli.training.settings import TrainingSettings, default_owner
 
 CLASSES = {
     "sgd": torch.optim.SGD,
@@ -118,3 +118,8 @@ def test_old_checkpoints_keep_their_betas() -> None:
         assert (found.momentum, found.beta1) == (momentum, 0.8)
     stored = plain(TrainingSettings(optimizer="muon", momentum=0.8, beta1=0.5))
     assert from_plain(TrainingSettings, stored) == TrainingSettings(optimizer="muon", momentum=0.8, beta1=0.5)
+
+
+def test_help_gives_no_default_that_never_holds() -> None:
+    owners = {name: default_owner(TASKS["tag"].Config, name) for name in ("lr", "momentum", "beta1", "decay", "warmup")}
+    assert owners == {"lr": "", "momentum": "optimizer", "beta1": "", "decay": "schedule", "warmup": ""}
