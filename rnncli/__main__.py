@@ -1,6 +1,5 @@
 """The entry point, and the one place where errors become a line and an exit code."""
 
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typer.exceptions import TyperException
 
 from rnncli.errors import Interrupted, RnnError
 from rnncli.launch import LAUNCHED
+from rnncli.terminal import write_message
 
 if LAUNCHED in os.environ:  # before torch is imported
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # every process would warn of what is as it should be
@@ -58,20 +58,21 @@ def _fail(text: str, code: int) -> int:
     if os.environ.get("RNN_DEBUG"):
         import traceback
 
-        traceback.print_exc()
+        for line in traceback.format_exc().splitlines():
+            write_message(line)
     _say(f"rnn: error: {' '.join(text.split())}")
     return code
 
 
 def _say(text: str) -> None:
+    below_bar = ""
     if LAUNCHED in os.environ:  # one of several processes, of which one speaks
         from rnncli.training.distributed import speaks
 
         if not speaks():
             return
-        text = text if os.environ.get("RANK") == "0" else f"\n{text}"  # below the bar of the first one
-    with contextlib.suppress(OSError):  # the terminal may be gone
-        print(text, file=sys.stderr)
+        below_bar = "" if os.environ.get("RANK") == "0" else "\n"  # the bar is that of the first process
+    write_message(text, before=below_bar)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import typer
 
 from rnncli.analysis.baselines import BASELINES, beside
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_table
+from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_table, print_text
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.data.corpora import available
 from rnncli.errors import UsageError
@@ -55,7 +55,7 @@ def _verb(task: Task) -> Callable[..., None]:
             [[label, *(values.get(name) for name in names)] for label, values in rows.items()],
         )
         for signature in metrics.get("signatures", {}).values():
-            print(signature)
+            print_text(signature)
         if "confusion" in metrics:
             _show_confusion(metrics["confusion"], getattr(options, "picture", None))
 
@@ -102,7 +102,7 @@ def analogies(
         print_json({**known.facts, **asked, "categories": categories, **totals})
         return
     print_table(["category", *scores[0].metrics], [[score.name, *score.metrics.values()] for score in scores])
-    print(f"{spec}, {metric}, {seconds} s")
+    print_text(f"{spec}, {metric}, {seconds} s")
 
 
 def _copied(trained: Trained, task: Task, options: Any) -> dict[str, Any]:

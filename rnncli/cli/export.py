@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, note, print_json, size, warn
+from rnncli.cli.screen import AsJson, note, print_json, print_text, size, warn
 from rnncli.errors import UsageError
 
 
@@ -42,7 +42,7 @@ def export(
         print_json(facts)
         return
     note(f"from {place} ({trained.payload['corpus']})")
-    print(f"{onnx}: {size(len(written))}; onnxruntime gives the same numbers, {difference:.1g} apart at most")
+    print_text(f"{onnx}: {size(len(written))}; onnxruntime gives the same numbers, {difference:.1g} apart at most")
 
 
 verb = export

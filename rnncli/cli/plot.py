@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, print_json
+from rnncli.cli.screen import AsJson, print_json, print_text
 
 
 def plot(
@@ -30,7 +30,7 @@ def plot(
     if as_json:
         print_json({"picture": str(picture), "against": against, "curves": [curve._asdict() for curve in curves]})
     else:
-        print(f"picture {picture}")
+        print_text(f"picture {picture}")
 
 
 verb = plot

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, Named, load_for, named, note, print_json
+from rnncli.cli.screen import AsJson, From, Named, load_for, named, note, print_json, print_text
 from rnncli.errors import RnnError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def serve(
             print_json({"checkpoint": str(trained.source), "url": url, "writes": live.writes(trained)})
         else:
             note(f"from {trained.source} ({trained.payload['corpus']}); Ctrl-C ends it")
-            print(url, flush=True)
+            print_text(url, flush=True)
         if show:
             import webbrowser
 
