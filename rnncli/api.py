@@ -19,7 +19,7 @@ from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
 from rnncli.training.machine import pick_precision
 from rnncli.training.randomness import seed_everything
-from rnncli.training.runs import Run, RunElsewhere, all_runs, load_for_resume, load_model, new_run
+from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, load_for_resume, load_model, new_run
 from rnncli.training.session import Session
 from rnncli.training.settings import TrainingSettings, check_limits
 
@@ -253,7 +253,12 @@ class Training:
 
     @classmethod
     def start(cls, task: str, config: RecurrentSettings, name: str | None = None) -> "Training":
-        """Begin a new run, named by `name` or by date, time and cell, and save it as it begins."""
+        """Begin a new run, named by `name` or by date, time and cell, and save it as it begins.
+
+        Raises UsageError for a `name` that cannot be a folder's or is taken, before any corpus is read.
+        """
+        if name is not None and distributed.is_first():
+            check_new(task, name)
         training = cls(TASKS[task], TASKS[task].settle(config))
         training.begun = distributed.from_first(training.experiment.begin)
         distributed.same_weights(training.experiment.model)

@@ -100,7 +100,7 @@ def test_version(rnn) -> None:
         ("generate poetry --from nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
         ("evaluate parity", 2, "there is no model of parity yet: run `rnn train parity` first"),
         ("evaluate parity --baselines", 2, "No such option: --baselines"),
-        ("inspect /nowhere/nothing.safetensors", 2, "there is no run '/nowhere/nothing.safetensors'"),
+        ("inspect /nowhere/nothing.safetensors", 2, "there is no /nowhere/nothing.safetensors"),
         ("train parity --seed 99999999999999999999", 2, "--seed"),
         ("train parity --cell lstm:", 2, "cell lstm has no variant ''"),
         ("train parity --name ' '", 2, "cannot be a folder's name"),
@@ -141,6 +141,15 @@ def test_errors_are_one_line(rnn, words: str, code: int, message: str) -> None:
         assert ran.err.count("\n") == 1
         assert ran.err.startswith("rnn: error: ")
         assert ran.out == ""
+
+
+def test_a_bad_or_taken_name_is_refused_before_the_corpus_is_read(rnn, home: Path) -> None:
+    (home / "checkpoints" / "char-lm" / "mine").mkdir(parents=True)
+    (home / "checkpoints" / "char-lm" / "mine" / "last.safetensors").touch()
+    for name, complaint in (("a/b", "cannot be a folder's name"), ("mine", "is already there")):
+        ran = rnn(f"train char-lm --corpus no-such-file.txt --name {name}")
+        assert (ran.code, ran.out) == (2, "")
+        assert complaint in ran.err
 
 
 def test_a_home_that_is_no_folder_is_one_line(rnn, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

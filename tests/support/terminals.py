@@ -32,7 +32,7 @@ def on_a_terminal() -> Iterator[Shown]:
     thread = threading.Thread(target=read)
     thread.start()
     try:
-        with pytest.MonkeyPatch.context() as patched, open(writer, "w", encoding="utf-8") as screen:
+        with pytest.MonkeyPatch.context() as patched, os.fdopen(writer, "w", encoding="utf-8") as screen:
             for name, value in (("TERM", "xterm-256color"), ("COLUMNS", "300")):
                 patched.setenv(name, value)
             patched.delenv("NO_COLOR", raising=False)
