@@ -1,8 +1,10 @@
 """The entry point, and the one place where errors become a line and an exit code."""
 
+import errno
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import typer
 from typer.exceptions import TyperException
@@ -13,6 +15,11 @@ from rnncli.terminal import write_message
 
 if LAUNCHED in os.environ:  # before torch is imported
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # every process would warn of what is as it should be
+
+_NO_MEMORY = re.compile(
+    r"failed to map segment|(cannot|can't|unable to|not enough|out of)\b.{0,20} memory|bad_alloc", re.I
+)
+"""How libraries say that there is no memory left, which have no error of their own for it."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -39,13 +46,37 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except TyperException as error:
         text = error.format_message()
         return _fail(text, 2) if text else 2  # without one, a help was printed
-    except OSError as error:
-        return _fail(f"{error.filename or 'standard output'}: {error.strerror or error}", 1)
     except Exception as error:
-        return _fail(f"{type(error).__name__}: {error} (a fault of rnn itself: --debug shows where)", 1)
+        return _fail(_reason(error), 1)
     if code == 130:
         _say("rnn: stopped")
     return code if isinstance(code, int) else 0
+
+
+def _reason(error: Exception) -> str:
+    """Why rnn ends at an error that nothing in it has foreseen, in words."""
+    if any(map(_is_of_memory, _chain(error))):
+        return "there is not enough memory: free some, raise its limit (`ulimit -v`), or take a smaller model or batch"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'standard output'}: {error.strerror or error}"
+    if isinstance(error, ImportError) and not (error.name or "").startswith("rnncli"):
+        return f"a library cannot be loaded: {[*_chain(error)][-1]}: install rnn again"
+    return f"{type(error).__name__}: {error} (a fault of rnn itself: --debug shows where)"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it came of."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, OSError | ImportError | RuntimeError) and bool(_NO_MEMORY.search(str(error))))
+    )
 
 
 def _unread() -> int:

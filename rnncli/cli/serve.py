@@ -40,7 +40,7 @@ def serve(
 def _server_modules() -> "tuple[ModuleType, ModuleType]":
     try:
         from rnncli.analysis import connections, live
-    except ImportError:
+    except ModuleNotFoundError:
         raise RnnError("rnn serve needs libraries that are not here: pip install 'rnncli[serve]'") from None
     return live, connections
 

@@ -345,7 +345,7 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
 def _sacrebleu() -> Any:
     try:
         import sacrebleu.metrics
-    except ImportError:
+    except ModuleNotFoundError:
         raise RnnError("BLEU needs a library that is not here: pip install 'rnncli[translate]'") from None
     return sacrebleu.metrics
 

@@ -1,5 +1,6 @@
 """The command line as a whole: light to start, an example in every help, one line for every error."""
 
+import errno
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -160,6 +161,31 @@ def test_a_home_that_is_no_folder_is_one_line(rnn, home: Path, monkeypatch: pyte
         assert ran.code in (1, 2)
         assert ran.err.count("\n") == 1
         assert "fault of rnn" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "there is not enough memory: "),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "there is not enough memory: "),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "there is not enough memory: "),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "there is not enough memory: "),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "there is not enough memory: "),
+        (RuntimeError("std::bad_alloc"), "there is not enough memory: "),
+        (ImportError("a.so: undefined symbol: b", name="a"), "a library cannot be loaded: a.so: undefined symbol: b: "),
+        (ImportError("cannot import name", name="rnncli.cli"), "ImportError: cannot import name (a fault of rnn"),
+        (OSError(errno.EIO, "I/O error", "a file"), "a file: I/O error"),
+        (RuntimeError("the memory of a net"), "RuntimeError: the memory of a net (a fault of rnn itself"),
+    ],
+)
+def test_what_the_machine_lacks_is_one_line(error: Exception, reason: str, rnn, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("rnncli.training.runs.all_runs", fail)
+    ran = rnn("runs list")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert ran.err.startswith(f"rnn: error: {reason}")
 
 
 def test_a_fault_of_our_own_is_one_line_and_debug_shows_where(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
