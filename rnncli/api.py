@@ -1,8 +1,9 @@
 """The Python API: train a task, load what was trained, use it. The command line calls these same functions."""
 
+import math
 import os
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
@@ -96,7 +97,14 @@ class Model(Trained):
         Raises RnnError for a text that cannot be read, UsageError where none was held out.
         """
         metrics: dict[str, Any] = self._do("evaluate", options)
+        self.check_metrics(metrics)
         return metrics
+
+    def check_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Raise RnnError for a metric that is not a number."""
+        bad = [name for name, value in metrics.items() if isinstance(value, float) and math.isnan(value)]
+        if bad:
+            raise RnnError(f"{self.source} has no {bad[0].replace('_', ' ')} here: what it computes is not a number")
 
     def vectors(self, layer: str | None = None) -> "WordVectors":
         """The vectors that words are read by (`input`) or scored by (`output`); without a layer those that say most.
@@ -168,7 +176,22 @@ def load_for(source: str | None, suits: Callable[[Task], bool]) -> tuple[Model, 
 def load_task(source: str | None, task: str | None) -> tuple[Model, str]:
     """Load a model by file, folder or run name, or a task's newest one; and a warning, or "". Raises as `load`."""
     found, place, warning = load_model(source, task)
-    return restore(found, place), warning
+    model = restore(found, place)
+    check_finite(model)
+    return model, warning
+
+
+def check_finite(model: Model) -> None:
+    """Raise RnnError for a model whose weights are not all finite numbers: whatever it computes would be none."""
+    import torch
+
+    bad = [name for name, weights in model.model.named_parameters() if not torch.isfinite(weights).all()]
+    if bad:
+        others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise RnnError(
+            f"{model.source} holds weights that are not numbers (nan or infinite, in {bad[0]}{others}): "
+            "take another checkpoint, or train it again with a smaller --lr"
+        )
 
 
 def restore(found: Checkpoint, source: Path) -> Model:

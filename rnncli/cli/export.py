@@ -18,7 +18,7 @@ def export(
     """Write a language model's step, with its state and its vocabulary, as an ONNX file, checked by onnxruntime."""
     if onnx is None:
         raise UsageError("say what to make of it: --onnx FILE")
-    from rnncli.api import restore
+    from rnncli.api import check_finite, restore
     from rnncli.files import write_file
     from rnncli.models.language_model import LanguageModel
     from rnncli.models.onnx_step import check_onnx, export_step
@@ -30,6 +30,7 @@ def export(
     if warning:
         warn(warning)
     trained = restore(found, place)
+    check_finite(trained)
     net: Any = trained.model
     if not isinstance(net, LanguageModel):
         raise UsageError(f"{place} is a model of {trained.task}: --onnx exports language models")
