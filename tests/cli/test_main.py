@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from rnncli.cli import VERBS, app
+from rnncli.launch import LAUNCHED
 from rnncli.tasks import TASKS
 
 README = Path(__file__).parents[2] / "README.md"
@@ -186,6 +187,27 @@ def test_what_the_machine_lacks_is_one_line(error: Exception, reason: str, rnn, 
     ran = rnn("runs list")
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
     assert ran.err.startswith(f"rnn: error: {reason}")
+
+
+@pytest.mark.parametrize(("rank", "said"), [(None, "rnn: stopped\n"), ("0", "rnn: stopped\n"), ("1", "")])
+def test_an_interrupt_that_leaves_a_library_half_imported_is_one_line(
+    rank: str | None, said: str, rnn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is imported again to find out who speaks of several processes: it could not be."""
+
+    def interrupted(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise SystemError("bad call flags")
+
+    monkeypatch.setattr("rnncli.training.runs.all_runs", interrupted)
+    if rank is not None:
+        monkeypatch.setenv(LAUNCHED, "1")
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.delitem(sys.modules, "rnncli.training.distributed", raising=False)
+    assert rnn("runs list") == (130, "", said)
+    assert rank is None or "rnncli.training.distributed" not in sys.modules
 
 
 def test_a_fault_of_our_own_is_one_line_and_debug_shows_where(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
