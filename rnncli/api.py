@@ -1,5 +1,6 @@
 """The Python API: train a task, load what was trained, use it. The command line calls these same functions."""
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,7 +21,7 @@ from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
 from rnncli.training.machine import pick_precision
 from rnncli.training.randomness import seed_everything
-from rnncli.training.runs import Run, RunElsewhere, all_runs, load_for_resume, load_model, new_run
+from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, load_for_resume, load_model, new_run
 from rnncli.training.session import Session
 from rnncli.training.settings import TrainingSettings, check_limits
 
@@ -100,7 +101,14 @@ class Model(Trained):
         Raises RnnError for a text that cannot be read, UsageError where none was held out.
         """
         metrics: dict[str, Any] = self._do("evaluate", options)
+        self.check_metrics(metrics)
         return metrics
+
+    def check_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Raise RnnError for a metric that is not a number."""
+        bad = [name for name, value in metrics.items() if isinstance(value, float) and math.isnan(value)]
+        if bad:
+            raise RnnError(f"{self.source} has no {bad[0].replace('_', ' ')} here: what it computes is not a number")
 
     def vectors(self, layer: str | None = None) -> "WordVectors":
         """The vectors that words are read by (`input`) or scored by (`output`); without a layer those that say most.
@@ -172,7 +180,22 @@ def load_for(source: str | None, suits: Callable[[Task], bool]) -> tuple[Model, 
 def load_task(source: str | None, task: str | None) -> tuple[Model, str]:
     """Load a model by file, folder or run name, or a task's newest one; and a warning, or "". Raises as `load`."""
     found, place, warning = load_model(source, task)
-    return restore(found, place), warning
+    model = restore(found, place)
+    check_finite(model)
+    return model, warning
+
+
+def check_finite(model: Model) -> None:
+    """Raise RnnError for a model whose weights are not all finite numbers: whatever it computes would be none."""
+    import torch
+
+    bad = [name for name, weights in model.model.named_parameters() if not torch.isfinite(weights).all()]
+    if bad:
+        others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise RnnError(
+            f"{model.source} holds weights that are not numbers (nan or infinite, in {bad[0]}{others}): "
+            "take another checkpoint, or train it again with a smaller --lr"
+        )
 
 
 def restore(found: Checkpoint, source: Path) -> Model:
@@ -257,7 +280,12 @@ class Training:
 
     @classmethod
     def start(cls, task: str, config: RecurrentSettings, name: str | None = None) -> "Training":
-        """Begin a new run, named by `name` or by date, time and cell, and save it as it begins."""
+        """Begin a new run, named by `name` or by date, time and cell, and save it as it begins.
+
+        Raises UsageError for a `name` that cannot be a folder's or is taken, before any corpus is read.
+        """
+        if name is not None and distributed.is_first():
+            check_new(task, name)
         training = cls(TASKS[task], TASKS[task].settle(config))
         training.begun = distributed.from_first(training.experiment.begin)
         distributed.same_weights(training.experiment.model)

@@ -2,12 +2,12 @@
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from rnncli.errors import RnnError
+from rnncli.terminal import write_message
 
 _POLL = 0.1  # seconds between two looks at whether a lock is free
 
@@ -90,7 +90,7 @@ def _lock(file: Path, busy: str, wait: bool) -> int | None:
             if not wait:
                 raise RnnError(busy)
             if busy:
-                print(busy, file=sys.stderr, flush=True)
+                write_message(busy)
             busy = ""
             time.sleep(_POLL)
 

@@ -24,7 +24,7 @@ def require() -> None:
     try:
         import hmmlearn.hmm
         import sklearn
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise RnnError(
             f"--baselines needs {error.name}, which is not installed: run `pip install 'rnncli[baselines]'`"
         ) from None

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import Field, fields, replace
 from typing import Any, get_type_hints
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -311,21 +310,3 @@ def bound(port: int) -> socket.socket:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise RnnError(f"port {port}: {reason}: take another --port, or 0 for any that is free") from None
-
-
-def server(app: Starlette) -> uvicorn.Server:
-    """What runs an application; the end of it waits for nobody."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=0,
-        )
-    )

@@ -34,7 +34,7 @@ def states_writer(path: Path) -> Callable[[Watched, str], list[Path]]:
         raise UsageError(f"--states {path}: end its name in .npz, or in .h5 for LSTMVis")
     try:
         import h5py  # noqa: F401  # only to know that it is there
-    except ImportError:
+    except ModuleNotFoundError:
         raise RnnError("--states FILE.h5 needs a library that is not here: pip install 'rnncli[hdf5]'") from None
     return lambda watched, title: _write_lstmvis(path, watched, title)
 

@@ -93,7 +93,7 @@ def project(matrix: "NDArray[np.float32]", method: str, seed: int = 0) -> "NDArr
 def _tsne(matrix: "NDArray[np.float32]", seed: int) -> "NDArray[np.float64]":
     try:
         from sklearn.manifold import TSNE
-    except ImportError:
+    except ModuleNotFoundError:
         raise RnnError(
             "--method tsne needs scikit-learn, which is not installed: run `pip install 'rnncli[baselines]'`, "
             "or take --method pca"

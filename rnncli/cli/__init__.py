@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from rnncli import __version__
-from rnncli.cli.screen import note
+from rnncli.cli.screen import note, print_text
 from rnncli.kernels.compiling import COMPILATION
 
 NAMES = (
@@ -58,7 +58,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(f"rnn {__version__}")
+        print_text(f"rnn {__version__}")
         raise typer.Exit
 
 

@@ -1,19 +1,31 @@
 """`rnn activations`: what each unit of a net does on a text, and which of them keep track of something."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, Named, check_html, load_for, named, note, print_json, print_table
+from rnncli.cli.screen import (
+    AsJson,
+    From,
+    Named,
+    check_html,
+    in_colours,
+    load_for,
+    named,
+    note,
+    print_json,
+    print_styled,
+    print_table,
+    print_text,
+)
 from rnncli.data.text import visible
 from rnncli.files import write_file
 from rnncli.tasks.watching import EXAMPLE, VoicedWatchOptions
 from rnncli.training.settings import check_limits
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from rnncli.analysis.activations import Ranking, Unit
     from rnncli.api import Model
     from rnncli.tasks.watching import Watched
@@ -93,38 +105,32 @@ def _facts(trained: "Model", ranking: "Ranking", shown: "list[Unit]", top: int) 
 
 def _show(ranking: "Ranking", shown: "list[Unit]", top: int) -> None:
     """Tables of the best units, and the text in the colours of those to be shown."""
-    from rich.console import Console
-
     rows = [(each.tracks, each.name, each.r) for each in ranking.best]
     if rows:
         print_table(("what is kept track of", "best unit", "correlation"), rows)
     best = [(each.name, each.tracks or None, each.r) for each in ranking.units[:top]]
     print_table(("unit", "follows", "correlation"), best)
-    console = Console(highlight=False, soft_wrap=True)
-    coloured = console.is_terminal and console.color_system is not None and not console.no_color
+    coloured = in_colours()
     for each in shown:
         values = ranking.of(each)
         follows = f", {each.r:+.2f} with {each.tracks}" if each.tracks else ""
-        print(f"unit {each.name}{follows}; {values.min():+.2f} to {values.max():+.2f}")
+        print_text(f"unit {each.name}{follows}; {values.min():+.2f} to {values.max():+.2f}")
         shares = (values / max(1e-9, float(abs(values).max()))).tolist()
         if coloured:
-            console.print(in_colours(ranking.watched.pieces, shares))
+            print_styled(_on_colours(ranking.watched.pieces, shares))
         else:
-            print(with_marks(ranking.watched.pieces, shares))
+            print_text(with_marks(ranking.watched.pieces, shares))
 
 
-def in_colours(pieces: list[str], shares: list[float]) -> "Text":
+def _on_colours(pieces: list[str], shares: list[float]) -> Iterator[tuple[str, str]]:
     """A text on the colours of a unit: the stronger, the farther from 0; positive is warm, negative cold."""
-    from rich.text import Text
-
-    text = Text()
     for piece, share in zip(pieces, shares, strict=True):
         strength, hue = min(1.0, abs(share)), WARM if share > 0 else COLD
         red, green, blue = (round(255 + (part - 255) * strength) for part in hue)
         ink = "white" if strength > 0.6 else "black"
         body, ends = piece.rstrip("\n"), piece[len(piece.rstrip("\n")) :]
-        text.append(visible(body, keep=" "), style=f"{ink} on rgb({red},{green},{blue})").append(ends)
-    return text
+        yield visible(body, keep=" "), f"{ink} on rgb({red},{green},{blue})"
+        yield ends, ""
 
 
 def with_marks(pieces: list[str], shares: list[float]) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, print_json, print_table
+from rnncli.cli.screen import AsJson, From, print_json, print_table, print_text
 from rnncli.cli.vectors import File, Layer, known_vectors
 
 EXAMPLE = "rnn analogy king man woman    asks: king - man + woman = ?"
@@ -32,7 +32,7 @@ def verb(
         told = {each: [near._asdict() for near in found] for each, found in answers.items()}
         print_json({**known.facts, "a": a, "b": b, "c": c, "answers": told})
         return
-    print(f"{a} - {b} = ? - {c}")
+    print_text(f"{a} - {b} = ? - {c}")
     columns = [cell for each in answers for cell in (each, "")]
     rows = zip(*([[near.word, near.score] for near in found] for found in answers.values()), strict=True)
     print_table(columns, [[cell for pair in row for cell in pair] for row in rows])

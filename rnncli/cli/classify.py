@@ -1,11 +1,10 @@
 """`rnn classify`: the label of a text, how sure the model is of it, and which words moved the decision."""
 
 import math
-import sys
 from typing import Any
 
 from rnncli.cli.options import Flags, command_of, with_stdin
-from rnncli.cli.screen import AsJson, From, load_model, note, print_json
+from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_styled, print_text
 from rnncli.tasks import TASKS
 
 METHOD = "erasure"
@@ -32,7 +31,7 @@ def classify(flags: Flags, source: str | None, as_json: bool) -> None:
     for each in found:
         _show(each)
     if len(labelled) > 1:
-        print(f"all {len(labelled):,} together: {together['label']} {together['probability']:.3f}")
+        print_text(f"all {len(labelled):,} together: {together['label']} {together['probability']:.3f}")
     note(f"+ and -: nats of log-odds that the label loses without the word ({METHOD})")
 
 
@@ -58,18 +57,15 @@ def _facts(found: Any) -> dict[str, Any]:
 
 def _show(found: Any) -> None:
     """The label and its probability, the words coloured by what they did, and the three that did most."""
-    from rich.console import Console
-    from rich.text import Text
-
     if not found.words:
-        print()
+        print_text()
         return
-    line = Text(f"{found.label} {found.probability:.3f}  ", style="bold")
+    line = [(f"{found.label} {found.probability:.3f}  ", "bold")]
     for word, by in found.words:
-        line.append(word, style=_colour(by)).append(" ")
+        line += [(word, _colour(by)), (" ", "")]
     most = sorted(found.words, key=lambda moved: -abs(moved.by))[:3]
-    line.append("  " + ", ".join(f"{word} {by:+.2f}" for word, by in most if len(found.words) > 1), style="dim")
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(line)
+    line.append(("  " + ", ".join(f"{word} {by:+.2f}" for word, by in most if len(found.words) > 1), "dim"))
+    print_styled(line)
 
 
 def _colour(by: float) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from rnncli.cells import CELLS
 from rnncli.cli.options import Flags, command_class, command_of, words_of
-from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, warn, warn_missing
+from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.train import follow, run_options
 from rnncli.errors import Interrupted, UsageError
 from rnncli.launch import LAUNCHED
@@ -199,7 +199,7 @@ def _show(
         return
     _print_rows(comparison, found, metric, aim, chosen=target is not None)
     if picture:
-        print(f"picture {picture}")
+        print_text(f"picture {picture}")
 
 
 def _print_rows(comparison: "Comparison", found: "list[Row]", metric: str, target: float | None, chosen: bool) -> None:
@@ -222,11 +222,11 @@ def _print_rows(comparison: "Comparison", found: "list[Row]", metric: str, targe
         table.append(line)
     what = MATCHED[comparison.match].format(first=comparison.cells[0])
     print_table(columns, table, title=f"{comparison.task.name}, {what}: {_seeds(comparison.seeds)} of each net")
-    print(f"means{', ± the standard deviation, over seeds' if several else ' of one seed alone: no spread'}")
+    print_text(f"means{', ± the standard deviation, over seeds' if several else ' of one seed alone: no spread'}")
     if target is not None:
         bound = "at most" if less_is_better(metric) else "at least"
         why = "" if chosen else ", which every run came to"
-        print(f"target: {shown} {bound} {figure(target)}{why}; the median over those that reached it")
+        print_text(f"target: {shown} {bound} {figure(target)}{why}; the median over those that reached it")
 
 
 def _whole(value: float | None) -> int | None:

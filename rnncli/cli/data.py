@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from rnncli.cli.prepare import prepare_corpus
-from rnncli.cli.screen import AsJson, print_json, print_table
+from rnncli.cli.screen import AsJson, print_json, print_table, print_text
 from rnncli.data.corpora import CORPORA, registered
 from rnncli.data.sources import Builtin, Source
 from rnncli.home import data_dir
@@ -27,7 +27,7 @@ def list_corpora(as_json: AsJson = False) -> None:
         (each.name, f"{each.what}\n{each.source}: {each.licence}", each.size, _state(each)) for each in CORPORA.values()
     ]
     print_table(["corpus", "what, source: licence", "bytes", "here"], rows)
-    typer.echo(
+    print_text(
         f"`rnn data get NAME` downloads what is missing to {data_dir().absolute()} "
         "(set RNN_HOME to choose the folder above it)."
     )
@@ -47,7 +47,7 @@ def get_corpora(
         status = source.fetch()
         facts.append(_facts(source) | {"status": status})
         if not as_json:
-            typer.echo(f"{source.name}: {status} ({source.origin}, {source.size:,} bytes)")
+            print_text(f"{source.name}: {status} ({source.origin}, {source.size:,} bytes)")
     if as_json:
         print_json(_answer(facts))
 

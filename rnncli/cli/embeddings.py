@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, note, print_json, print_table, warn_missing
+from rnncli.cli.screen import AsJson, From, note, print_json, print_table, print_text, warn_missing
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.errors import UsageError
 
@@ -55,7 +55,7 @@ def show_odd_one_out(
     if as_json:
         print_json({**known.facts, "odd": found[0].word, "similarities": [near._asdict() for near in found]})
         return
-    print(found[0].word)
+    print_text(found[0].word)
     print_table(["word", "cosine with the mean"], found)
 
 
@@ -86,7 +86,7 @@ def plot(
     if as_json:
         print_json({**known.facts, "picture": str(drawn), "points": dict(zip(shown, points.tolist(), strict=True))})
     else:
-        print(f"picture {drawn}")
+        print_text(f"picture {drawn}")
     warn_missing(drawn)
 
 
@@ -115,7 +115,7 @@ def export(
     if as_json:
         print_json({**known.facts, "file": str(target), "format": form, "written": len(vectors.words)})
     else:
-        print(f"{target}: {len(vectors.words):,} vectors of size {vectors.matrix.shape[1]}, {form}")
+        print_text(f"{target}: {len(vectors.words):,} vectors of size {vectors.matrix.shape[1]}, {form}")
 
 
 @verb.command("import", epilog="Example: rnn embeddings import glove.6B.100d.txt --name glove --limit 100000")
@@ -147,5 +147,5 @@ def import_file(
     if as_json:
         print_json({"name": name, "file": str(target), "words": V, "size": D, "skipped": len(skipped)})
     else:
-        print(f"{name}: {V:,} words of size {D}{f', {len(skipped):,} skipped: {skipped[0]}' if skipped else ''}")
+        print_text(f"{name}: {V:,} words of size {D}{f', {len(skipped):,} skipped: {skipped[0]}' if skipped else ''}")
         note(f"kept in {target}; try: rnn embeddings neighbors {quote(vectors.words[0])} --vectors {quote(name)}")

@@ -9,7 +9,7 @@ import typer
 
 from rnncli.analysis.baselines import BASELINES, beside
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_table, tell_picture
+from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_table, print_text, tell_picture
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.data.corpora import available
 from rnncli.errors import UsageError
@@ -38,6 +38,7 @@ def _verb(task: Task) -> Callable[..., None]:
             trained.check_readable("leave --novelty out")
         began = time.perf_counter()
         metrics = trained.action("evaluate").run(trained, options)
+        trained.check_metrics(metrics)
         rows = {f"{trained.config.label} {trained.config.hidden}": metrics}
         if baselines:
             rows |= beside(trained, options, metrics)
@@ -55,7 +56,7 @@ def _verb(task: Task) -> Callable[..., None]:
             [[label, *(values.get(name) for name in names)] for label, values in rows.items()],
         )
         for signature in metrics.get("signatures", {}).values():
-            print(signature)
+            print_text(signature)
         if metrics.get("entities"):
             _show_entities(metrics["entities"])
         if "confusion" in metrics:
@@ -104,7 +105,7 @@ def analogies(
         print_json({**known.facts, **asked, "categories": categories, **totals})
         return
     print_table(["category", *scores[0].metrics], [[score.name, *score.metrics.values()] for score in scores])
-    print(f"{spec}, {metric}, {seconds} s")
+    print_text(f"{spec}, {metric}, {seconds} s")
 
 
 def _copied(trained: Trained, task: Task, options: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, note, print_json, size, warn
+from rnncli.cli.screen import AsJson, note, print_json, print_text, size, warn
 from rnncli.errors import UsageError
 
 
@@ -18,7 +18,7 @@ def export(
     """Write a language model's step, with its state and its vocabulary, as an ONNX file, checked by onnxruntime."""
     if onnx is None:
         raise UsageError("say what to make of it: --onnx FILE")
-    from rnncli.api import restore
+    from rnncli.api import check_finite, restore
     from rnncli.files import write_file
     from rnncli.models.language_model import LanguageModel
     from rnncli.models.onnx_step import check_onnx, export_step
@@ -30,6 +30,7 @@ def export(
     if warning:
         warn(warning)
     trained = restore(found, place)
+    check_finite(trained)
     net: Any = trained.model
     if not isinstance(net, LanguageModel):
         raise UsageError(f"{place} is a model of {trained.task}: --onnx exports language models")
@@ -42,7 +43,7 @@ def export(
         print_json(facts)
         return
     note(f"from {place} ({trained.payload['corpus']})")
-    print(f"{onnx}: {size(len(written))}; onnxruntime gives the same numbers, {difference:.1g} apart at most")
+    print_text(f"{onnx}: {size(len(written))}; onnxruntime gives the same numbers, {difference:.1g} apart at most")
 
 
 verb = export

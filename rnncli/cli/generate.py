@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, From, load_model, note, print_json
+from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_text
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Action, Task
 from rnncli.training.settings import check_limits
@@ -29,7 +29,7 @@ def _verb(task: Task, action: Action) -> Callable[..., None]:
         _show_unknown(written.unknown)
         if not as_json:
             for piece in written.pieces:
-                print(piece, end="", flush=True)
+                print_text(piece, end="", flush=True)
             note(written.remark)
         facts: dict[str, Any] = {"task": task.name, "checkpoint": str(trained.source), **written.facts}
         if options.novelty:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnncli.cells import CELLS
-from rnncli.cli.screen import AsJson, print_json, print_table, tell_picture
+from rnncli.cli.screen import AsJson, print_json, print_table, print_text, tell_picture
 from rnncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -129,9 +129,9 @@ def _show(flows: "list[Flow]", title: str, clip: float) -> None:
         *([clipped] * bool(clip)),
     ]
     print_table(columns, rows, title=f"{title}: norm of dL_T/dstate_t at the lag T - t")
-    print(f"a step: the factor that a step back multiplies by; horizon: the first lag below {SHARE:.0%} of lag 0")
+    print_text(f"a step: the factor that a step back multiplies by; horizon: the first lag below {SHARE:.0%} of lag 0")
     if clip:
-        print("weights: norm of their gradient; clipping scales all of it alike, so that no horizon moves")
+        print_text("weights: norm of their gradient; clipping scales all of it alike, so that no horizon moves")
 
 
 verb = gradients

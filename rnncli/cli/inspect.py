@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, figure, print_json, print_table, size, warn
+from rnncli.cli.screen import AsJson, figure, print_json, print_table, print_text, size, warn
 
 
 def inspect(
@@ -60,7 +60,7 @@ def inspect(
     print_table(("metric", "last validation"), list(metrics.items()))
     if "vocabulary" in payload:
         words = payload["vocabulary"]
-        print(f"vocabulary, {len(words):,} words, most frequent first: {' '.join(words[:20])} …")
+        print_text(f"vocabulary, {len(words):,} words, most frequent first: {' '.join(words[:20])} …")
 
 
 def _shown(value: Any) -> str:

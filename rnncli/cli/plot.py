@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, print_json, warn_missing
+from rnncli.cli.screen import AsJson, print_json, print_text, warn, warn_missing
 
 
 def plot(
@@ -24,13 +24,16 @@ def plot(
     from rnncli.analysis.plots import draw_runs
     from rnncli.training.runs import run_of
 
-    runs = list({run.folder.resolve(): run for run in map(run_of, names)}.values())
+    found = [run_of(name) for name in names]
+    for warning in filter(None, (warning for _, warning in found)):
+        warn(warning)
+    runs = list({run.folder.resolve(): run for run, _ in found}.values())
     curves = of_runs(runs, list(dict.fromkeys(metric or [])), against)
     picture = draw_runs(curves, out or runs[0].folder / "curves.png", across=against)
     if as_json:
         print_json({"picture": str(picture), "against": against, "curves": [curve._asdict() for curve in curves]})
     else:
-        print(f"picture {picture}")
+        print_text(f"picture {picture}")
     warn_missing(picture)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, note, print_json, warn
+from rnncli.cli.screen import AsJson, note, print_json, print_text, warn
 from rnncli.errors import Interrupted, UsageError
 from rnncli.home import data_dir
 
@@ -73,7 +73,7 @@ def prepare_corpus(
     if facts["lost"]["first"] is not None:
         warn(said_of(facts["lost"]))
     for line in _lines(facts, outputs.shards, outputs.text):
-        typer.echo(line)
+        print_text(line)
 
 
 def _lines(facts: dict[str, Any], shards: Path | None, text: Path | None) -> Iterator[str]:

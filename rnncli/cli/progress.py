@@ -7,6 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from rnncli.terminal import escaped
 from rnncli.training.loop import Event, Restarted, Stepped, Trainer, Validated
 from rnncli.training.metrics import shown_metric
 
@@ -82,4 +83,4 @@ class Bar:
 
     def warn(self, text: str) -> None:
         """Print a warning above the bar."""
-        self.bar.write(f"rnn: warning: {text}", file=Screen())
+        self.bar.write(escaped(f"rnn: warning: {text}", one_line=True), file=Screen())

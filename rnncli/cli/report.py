@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, Named, check_html, load_for, named, note, print_json, size
+from rnncli.cli.screen import AsJson, From, Named, check_html, load_for, named, note, print_json, print_text, size
 from rnncli.files import write_file
 
 
@@ -34,7 +34,7 @@ def report(
         print_json({"checkpoint": str(trained.source), "file": str(file), "bytes": len(data), "panels": kinds})
     else:
         note(f"from {trained.source}")
-        print(f"{file} ({size(len(data))}, {len(panels) - len(left_out)} panels)")
+        print_text(f"{file} ({size(len(data))}, {len(panels) - len(left_out)} panels)")
     if show:
         import webbrowser
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, size
+from rnncli.cli.screen import AsJson, confirm, figure, note, print_json, print_table, size
 from rnncli.errors import UsageError
 from rnncli.home import checkpoints_dir
 
@@ -48,7 +48,7 @@ def delete_runs(
 
     found = [find_run(name) for name in names]  # all names are checked before anything is deleted
     for run in found:
-        if yes or typer.confirm(f"Delete {run.task}/{run.name} ({size(run.size)})?"):
+        if yes or confirm(f"Delete {run.task}/{run.name} ({size(run.size)})?"):
             delete_run(run)
             note(f"deleted {run.task}/{run.name}")
 

@@ -1,17 +1,16 @@
 """`rnn score`: how likely texts are to a language model, the best first, and how surprising each of their tokens is."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rnncli.cli.options import Flags, command_of, with_stdin
-from rnncli.cli.screen import AsJson, From, load_for, note, print_json
+from rnncli.cli.screen import AsJson, From, in_colours, load_for, note, print_json, print_styled, print_text
 from rnncli.data.text import visible
 from rnncli.tasks.scoring import EXAMPLE, ScoreOptions
 from rnncli.training.settings import check_limits
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from rnncli.tasks.scoring import Scored
 
 SHADES = ((2.0, "green"), (5.0, ""), (8.0, "yellow"), (12.0, "red"), (math.inf, "bold white on red"))
@@ -53,39 +52,34 @@ def _facts(scored: "Scored") -> dict[str, Any]:
 
 def _show(ranked: "list[Scored]", each_token: bool) -> None:
     """A line for each text: on a terminal its tokens are coloured; elsewhere their bits stand below it."""
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
-    coloured = console.is_terminal and console.color_system is not None and not console.no_color
-    print(f"{'rank':>4}  {'nats':>9}  {'bits':>9}  {'perplexity':>10}  text")
+    coloured = in_colours()
+    print_text(f"{'rank':>4}  {'nats':>9}  {'bits':>9}  {'perplexity':>10}  text")
     for scored in ranked:
         figures = f"{scored.rank:>4}  {scored.log_probability:>9.2f}  {scored.bits:>9.2f}  {scored.perplexity:>10.4g}  "
         if coloured:
-            console.print(_in_colours(scored, figures))
+            print_styled(_in_colours(scored, figures))
             continue
         unknown = f"   unknown: {', '.join(map(visible, scored.unknown))}" if scored.unknown else ""
-        print(figures + visible(scored.text) + unknown)
+        print_text(figures + visible(scored.text) + unknown)
         if each_token:
-            print(
+            print_text(
                 " " * 6
                 + " ".join(f"{visible(each.token)}{MARK * each.unknown}:{each.bits:.1f}" for each in scored.tokens)
             )
     if coloured:
-        console.print(_legend())
+        print_styled(_legend())
     elif each_token:
-        print(f"bits of each token after its colon; {MARK}: the model does not know it")
+        print_text(f"bits of each token after its colon; {MARK}: the model does not know it")
 
 
-def _in_colours(scored: "Scored", figures: str) -> "Text":
-    from rich.text import Text
-
+def _in_colours(scored: "Scored", figures: str) -> Iterator[tuple[str, str]]:
     letters = sum(len(each.token) for each in scored.tokens)
     glue = "" if letters >= len(scored.text) else " "  # words have lost the blanks between them
-    line = Text(figures)
+    yield figures, ""
     for place, each in enumerate(scored.tokens):
         shown = each.token if each.token == " " else visible(each.token)
-        line.append(glue * (place > 0)).append(shown, style=_style(each.bits, each.unknown))
-    return line
+        yield glue * (place > 0), ""
+        yield shown, _style(each.bits, each.unknown)
 
 
 def _style(bits: float, unknown: bool = False) -> str:
@@ -93,15 +87,15 @@ def _style(bits: float, unknown: bool = False) -> str:
     return f"{colour} underline".strip() if unknown else colour
 
 
-def _legend() -> "Text":
+def _legend() -> Iterator[tuple[str, str]]:
     """What the colours mean, in them."""
-    from rich.text import Text
-
-    legend, least = Text("bits a token: "), 0.0
+    least = 0.0
+    yield "bits a token: ", ""
     for limit, style in SHADES:
-        legend.append(f"{least:g}-{limit:g}" if limit < math.inf else f"{least:g} and more", style=style).append("  ")
+        yield f"{least:g}-{limit:g}" if limit < math.inf else f"{least:g} and more", style
+        yield "  ", ""
         least = limit
-    return legend.append("unknown", style="underline")
+    yield "unknown", "underline"
 
 
 __all__ = ["EXAMPLE", "verb"]

@@ -1,7 +1,7 @@
 """What every verb says on the screen: notes on standard error, tables or one JSON object on standard output."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,10 +9,13 @@ import typer
 from rnncli.data.text import visible
 from rnncli.errors import UsageError
 from rnncli.records import json_line
+from rnncli.terminal import escaped, write_message, write_ready, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from rich.console import Console
 
     from rnncli.analysis.plots import Picture
     from rnncli.api import Model
@@ -32,13 +35,13 @@ Named = Annotated[str | None, typer.Argument(metavar="RUN", help="The model, as 
 
 
 def note(text: str) -> None:
-    """Say something beside the result, on standard error."""
-    print(text, file=sys.stderr)
+    """Say something in addition to the result, in one line on standard error."""
+    write_message(text)
 
 
 def warn(text: str) -> None:
     """Warn, in one line on standard error."""
-    print(f"rnn: warning: {text}", file=sys.stderr)
+    write_message(f"rnn: warning: {text}")
 
 
 def tell_picture(picture: "Picture", tell: "Callable[[str], None]" = note) -> None:
@@ -90,24 +93,68 @@ def _warned(loaded: "tuple[Model, str]") -> "Model":
 
 def print_json(value: Any) -> None:
     """Print one JSON object on one line; numbers that JSON lacks become null."""
-    print(json_line(value))
+    print_text(json_line(value))
+
+
+def print_text(text: str = "", *, end: str = "\n", flush: bool = False) -> None:
+    """Print text to standard output: exact where it is piped, escaped on a terminal."""
+    write_text(text + end, flush=flush)
+
+
+def print_styled(pieces: Iterable[tuple[str, str]]) -> None:
+    """Print a line of (text, style) pairs, in the styles of rich where `in_colours`, else as plain text."""
+    if not in_colours():
+        print_text("".join(text for text, _ in pieces))
+        return
+    from rich.text import Text
+
+    line = Text()
+    for text, style in pieces:
+        line.append(escaped(text), style)
+    _print_rich(line, soft_wrap=True)
+
+
+def in_colours() -> bool:
+    """Whether standard output shows colours."""
+    console = _console()
+    return console.is_terminal and console.color_system is not None and not console.no_color
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
     """Print a table; numbers stand to the right, and nothing is cut off where no terminal sets a width."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     if title:
-        print(title)
+        print_text(title)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for place, column in enumerate(columns):
         numeric = all(isinstance(row[place], int | float) or row[place] is None for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(escaped(column)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(figure(value) for value in row))
-    Console(width=None if sys.stdout.isatty() else 400).print(table)
+        table.add_row(*(Text(escaped(figure(value))) for value in row))
+    _print_rich(table)
+
+
+def _print_rich(what: Any, **options: Any) -> None:
+    """Print what rich renders, of text that is escaped already."""
+    console = _console()
+    with console.capture() as rendered:
+        console.print(what, **options)
+    if sys.stdout is not None:
+        write_ready(rendered.get(), sys.stdout)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout is not None and sys.stdout.isatty() else 400, highlight=False, markup=False)
+
+
+def confirm(question: str) -> bool:
+    """Ask for a yes or no on the terminal; raises typer.Abort where nobody answers."""
+    return typer.confirm(escaped(question, one_line=True))
 
 
 def figure(value: Any) -> str:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, Named, load_for, named, note, print_json
+from rnncli.cli.screen import AsJson, From, Named, load_for, named, note, print_json, print_text, warn
 from rnncli.errors import RnnError
 
 if TYPE_CHECKING:
@@ -19,30 +19,30 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Put a run's page on this machine, where it also writes: type a prime, and see how likely each token was."""
-    live = _live()
+    live, connections = _server_modules()
     source = named(model, source)
     with live.bound(port) as door:
         trained = load_for(source, lambda task: "generate" in task.uses)
-        app = live.application(trained, live.live_page(trained))
+        server = connections.Server(live.application(trained, live.live_page(trained)), warn)
         url = f"http://127.0.0.1:{door.getsockname()[1]}/"
         if as_json:
             print_json({"checkpoint": str(trained.source), "url": url, "writes": live.writes(trained)})
         else:
             note(f"from {trained.source} ({trained.payload['corpus']}); Ctrl-C ends it")
-            print(url, flush=True)
+            print_text(url, flush=True)
         if show:
             import webbrowser
 
             webbrowser.open(url)
-        live.server(app).run(sockets=[door])
+        server.run(sockets=[door])
 
 
-def _live() -> "ModuleType":
+def _server_modules() -> "tuple[ModuleType, ModuleType]":
     try:
-        from rnncli.analysis import live
-    except ImportError:
+        from rnncli.analysis import connections, live
+    except ModuleNotFoundError:
         raise RnnError("rnn serve needs libraries that are not here: pip install 'rnncli[serve]'") from None
-    return live
+    return live, connections
 
 
 verb = serve

@@ -1,7 +1,7 @@
 """`rnn tag`: a label for every word of a sentence."""
 
 from rnncli.cli.options import Flags, command_of, with_stdin
-from rnncli.cli.screen import AsJson, From, load_model, note, print_json
+from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_text
 from rnncli.tasks import TASKS
 from rnncli.training.settings import check_limits
 
@@ -24,7 +24,7 @@ def tag(flags: Flags, source: str | None, as_json: bool) -> None:
         print_json({"checkpoint": str(trained.source), "sentences": told})
         return
     note(f"from {trained.source} ({trained.payload['corpus']})")
-    print("\n\n".join("\n".join(f"{word.word}\t{word.label}" for word in sentence) for sentence in sentences))
+    print_text("\n\n".join("\n".join(f"{word.word}\t{word.label}" for word in sentence) for sentence in sentences))
 
 
 verb = command_of(_action.Options, tag, source=(From, None), as_json=(AsJson, False))

@@ -16,7 +16,7 @@ def check_tensorboard() -> None:
     """Raise RnnError where the library is not here."""
     try:
         import tensorboard  # noqa: F401  # only to know that it is there
-    except ImportError:
+    except ModuleNotFoundError:
         raise RnnError("--tensorboard needs a library that is not here: pip install 'rnncli[tensorboard]'") from None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnncli.cli.options import Flags, command_class, command_of
-from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, warn, warn_missing
+from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Task, remarks_on, resolve
@@ -152,9 +152,9 @@ def _show(training: "Training", *, tensorboard: bool, as_json: bool) -> None:
     if trainer.progress.restarts:
         rows.append(("restarts", trainer.progress.restarts))
     print_table(("best model", "validation"), rows, title=f"{run.task}: {trainer.progress.finished}")
-    print(f"model  {result['checkpoint']}\ncurve  {run.folder / 'curve.png'}")
+    print_text(f"model  {result['checkpoint']}\ncurve  {run.folder / 'curve.png'}")
     if tensorboard:
-        print(f"curves tensorboard --logdir {shlex.quote(str(run.folder / TENSORBOARD))}")
+        print_text(f"curves tensorboard --logdir {shlex.quote(str(run.folder / TENSORBOARD))}")
 
 
 def _tell(hear: "list[Callable[[Event], None]]", event: "Event") -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rnncli.cli.options import Flags, command_of, with_stdin
-from rnncli.cli.screen import AsJson, From, load_model, note, print_json, tell_picture
+from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_text, tell_picture
 from rnncli.tasks import TASKS
 from rnncli.training.settings import check_limits
 
@@ -38,9 +38,9 @@ def translate(flags: Flags, source: str | None, as_json: bool) -> None:
     note(f"from {trained.source} ({trained.payload['corpus']})")
     for best in found:
         for each in best:
-            print(each.text if options.nbest == 1 else f"{each.score:.3f}\t{each.text}")
+            print_text(each.text if options.nbest == 1 else f"{each.score:.3f}\t{each.text}")
         if not best:
-            print()
+            print_text()
 
 
 verb = command_of(_action.Options, translate, source=(From, None), as_json=(AsJson, False))

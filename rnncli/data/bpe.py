@@ -75,6 +75,6 @@ def _library() -> Any:
         import tokenizers.models
         import tokenizers.pre_tokenizers
         import tokenizers.trainers
-    except ImportError:
+    except ModuleNotFoundError:
         raise RnnError("--tokens bpe needs a library that is not here: pip install 'rnncli[bpe]'") from None
     return tokenizers

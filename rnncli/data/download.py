@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from rnncli.errors import RnnError
 from rnncli.files import sync_folder
+from rnncli.terminal import write_message
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -75,7 +76,7 @@ def download(
         raise RnnError(f"cannot download {url}: {cut}; {_go_on(part)}") from None
     except KeyboardInterrupt:
         # Said here, since the command line turns a Ctrl-C into an exit code without asking for its text.
-        print(f"download of {url} interrupted; {_go_on(part)}", file=sys.stderr)
+        write_message(f"download of {url} interrupted; {_go_on(part)}")
         raise
     except OSError as error:
         raise _unwritable(part, size, error) from None

@@ -7,6 +7,7 @@ import codecs
 import contextlib
 import gzip
 import io
+import os
 import re
 import zipfile
 import zlib
@@ -84,9 +85,12 @@ def vectors_dir() -> Path:
 
 
 def find_vectors(spec: str) -> Path:
-    """The file of vectors that a path or an imported name means; raises UsageError where there is none."""
-    path, imported = Path(spec).expanduser(), vectors_dir() / f"{spec}.npz"
-    for each in (path, imported):
+    """The file of vectors that an imported name or a path means; raises UsageError where there is none.
+
+    A name is that of imported vectors, if there are such, whatever is in the current directory; `./NAME` is a path.
+    """
+    imported = [] if "/" in spec or os.sep in spec else [vectors_dir() / f"{spec}.npz"]
+    for each in (*imported, Path(spec).expanduser()):
         with contextlib.suppress(OSError, ValueError):
             if each.is_file():
                 return each

@@ -80,8 +80,8 @@ def read(model: Any, tokens: Sequence[int], label: int | None = None) -> Opening
 
 
 def _checked(logits: Tensor) -> Tensor:
-    """The scores; raises RnnError where they are no numbers."""
-    if logits.isnan().any():
+    """The scores; raises RnnError where one is not a number, or infinite, by which no other has a probability."""
+    if logits.isnan().any() or logits.isposinf().any():
         raise RnnError("the model's scores are not numbers: nothing can be drawn from them")
     return logits
 

@@ -64,7 +64,7 @@ def check_onnx() -> None:
         import onnx  # noqa: F401  # only to know that they are there
         import onnxruntime  # noqa: F401  # the same
         import onnxscript  # noqa: F401  # the same
-    except ImportError:
+    except ModuleNotFoundError:
         raise RnnError("--onnx needs libraries that are not here: pip install 'rnncli[onnx]'") from None
 
 

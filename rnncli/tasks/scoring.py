@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rnncli.data.tokenizers import TOKENIZERS, written_word
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
-from rnncli.errors import UsageError
+from rnncli.errors import RnnError, UsageError
 from rnncli.tasks.base import Action, Trained
 from rnncli.tasks.given import GivenTexts
 from rnncli.tasks.voices import label_number
@@ -86,7 +86,8 @@ def sentence(trained: Trained, opening: int = START) -> Reading:
 def score(trained: Trained, options: ScoreOptions, reading: Reading) -> list[Scored]:
     """Score texts in the order given; a line of a file without a token has no rank, and NaN for its figures.
 
-    Raises UsageError for such a text that was given by itself, and as `GivenTexts.lines` and `label_number`.
+    Raises UsageError for such a text that was given by itself, and as `GivenTexts.lines` and `label_number`; RnnError
+    for a model whose scores are not numbers.
     """
     from rnncli.models.scoring import surprisals
 
@@ -104,6 +105,8 @@ def score(trained: Trained, options: ScoreOptions, reading: Reading) -> list[Sco
         _scored(text, [reading.shown(token) for token in tokens], [*numbers, *reading.closing], nats.tolist())
         for (text, tokens, numbers), nats in zip(texts, costs, strict=True)
     ]
+    if any(math.isnan(each.log_probability) for each in scored):
+        raise RnnError(f"{trained.source} gives scores that are not numbers: nothing can be ranked by them")
     badness = [each.perplexity if options.by == "perplexity" else each.bits for each in scored]
     order = sorted(range(len(scored)), key=lambda place: badness[place])
     for rank, place in enumerate(order, start=1):

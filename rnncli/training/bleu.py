@@ -40,7 +40,7 @@ def judge(found: Sequence[str], references: Sequence[str], tokenizer: str = "aut
     """BLEU and chrF of translations against one reference each; raises RnnError for what is not installed."""
     try:
         import sacrebleu.metrics
-    except ImportError:
+    except ModuleNotFoundError:
         raise RnnError("BLEU needs a library that is not here: pip install 'rnncli[translate]'") from None
     name = tokenizer_of(references) if tokenizer == "auto" else tokenizer
     if not _installed(name):

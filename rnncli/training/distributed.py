@@ -6,6 +6,7 @@ DistributedDataParallel (Li et al. 2020, arXiv:2006.15704), over gloo on CPUs an
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -63,13 +64,14 @@ def together() -> Iterator[None]:
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(
-            backend,
-            store=_stores.PrefixStore(f"rnn/{_attempt()}/group{_number}", _store(PATIENCE)),
-            rank=int(os.environ["RANK"]),
-            world_size=int(os.environ["WORLD_SIZE"]),
-            timeout=PATIENCE,
-        )
+        with _ended_by_interrupts():
+            dist.init_process_group(
+                backend,
+                store=_stores.PrefixStore(f"rnn/{_attempt()}/group{_number}", _store(PATIENCE)),
+                rank=int(os.environ["RANK"]),
+                world_size=int(os.environ["WORLD_SIZE"]),
+                timeout=PATIENCE,
+            )
         yield
     except RuntimeError as error:
         if not _is_of_others(error):
@@ -80,6 +82,20 @@ def together() -> Iterator[None]:
         ) from None
     finally:
         _leave()
+
+
+@contextmanager
+def _ended_by_interrupts() -> Iterator[None]:
+    """While inside, Ctrl-C ends the process at once: torch waits for the others without running Python's handlers."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _leave() -> None:

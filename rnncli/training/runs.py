@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import itertools
+import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -175,13 +176,18 @@ def check_name(name: str) -> None:
         raise UsageError(f"--name {name!r} cannot be a folder's name")
 
 
-def _named_run(folder: Path, name: str) -> Run:
+def check_new(task: str, name: str) -> None:
+    """Raise UsageError for the name of a new run that cannot be a folder's, or that a run of the task has."""
     check_name(name)
-    run = Run(folder / name)
-    if any(run.folder.glob("*.safetensors")):
+    if any((checkpoints_dir() / task / name).glob("*.safetensors")):
         raise UsageError(
-            f"run {name!r} of {run.task} is already there: take another --name, or --resume --name {shlex.quote(name)}"
+            f"run {name!r} of {task} is already there: take another --name, or --resume --name {shlex.quote(name)}"
         )
+
+
+def _named_run(folder: Path, name: str) -> Run:
+    check_new(folder.name, name)
+    run = Run(folder / name)
     with contextlib.suppress(FileExistsError):  # left by a process that ended before its first save
         _made(run.folder)
     return run
@@ -206,9 +212,9 @@ def _folders(folder: Path) -> list[Path]:
 
 def find_run(name: str, task: str | None = None) -> Run:
     """Find a run by its name or `task/name`; raises UsageError when there is none, or more than one."""
-    group, _, last = name.rpartition("/")
-    found = [run for run in all_runs(task) if run.name == last and group in ("", run.task)]
+    found = _runs_named(name, task)
     if not found:
+        last = name.rpartition("/")[2]
         others = [run.task for run in all_runs() if run.name == last and run.task != task]
         if task and others:
             raise UsageError(f"{name!r} is a run of {others[0]}, not of {task}")
@@ -216,6 +222,11 @@ def find_run(name: str, task: str | None = None) -> Run:
     if len(found) > 1:
         raise UsageError(f"{name!r} names runs of {' and '.join(run.task for run in found)}: write TASK/{name}")
     return found[0]
+
+
+def _runs_named(name: str, task: str | None) -> list[Run]:
+    group, _, last = name.rpartition("/")
+    return [run for run in all_runs(task) if run.name == last and group in ("", run.task)]
 
 
 def newest_unfinished(task: str) -> Run:
@@ -244,28 +255,61 @@ def load_for_resume(run: Run) -> tuple[Checkpoint, Path, str]:
 
 
 def load_model(source: str | None, task: str | None) -> tuple[Checkpoint, Path, str]:
-    """Find a trained model of a task, or of any: by file, folder or run name, or else the task's newest run.
+    """Find a trained model of a task, or of any: by run name, folder or file, or else the task's newest run.
 
-    Returns its best checkpoint (or `last`, where there is no best yet), its file, and a warning or "".
+    Returns its best checkpoint (or `last`, where there is no best yet), its file, and a warning or "": of damaged
+    files, or that the name of a run is that of a file or a folder as well.
     Raises UsageError when there is none, or when it is a model of another task.
     """
-    if source is not None and Path(source).is_file():
-        found, file, warning = checkpoint.read(Path(source)), Path(source), ""
+    place, warning = _place_of(source, task)
+    if place.is_dir():
+        found, file, damage = _first_sound(Run(place), (BEST, LAST, PREVIOUS))
+        warning = "; ".join(filter(None, (warning, damage)))
     else:
-        found, file, warning = _first_sound(run_of(source, task), (BEST, LAST, PREVIOUS))
+        found, file = checkpoint.read(place), place
     if task is not None and found.header.get("task") != task:
         raise UsageError(f"{file} is a model of {found.header.get('task')}, not of {task}")
     return found, file, warning
 
 
-def run_of(source: str | None, task: str | None = None) -> Run:
-    """The run of a name or a folder, or else a task's newest; raises UsageError where there is none."""
+def run_of(source: str) -> tuple[Run, str]:
+    """The run of a name or a folder, and a warning or "", as of `load_model`; raises UsageError where there is none."""
+    place, warning = _place_of(source, None)
+    if not place.is_dir():
+        raise UsageError(f"{source} is a file: name a run, or its folder")
+    return Run(place), warning
+
+
+def _place_of(source: str | None, task: str | None) -> tuple[Path, str]:
+    """The file or folder that a run's name or a path means, or the task's newest run; and a warning or "".
+
+    A name is a run's, if there is such a run, whatever is in the current directory; `./NAME` is a path.
+    Raises UsageError where there is none.
+    """
     if source is None:
         runs = all_runs(task)
         if not runs:
             raise UsageError(f"there is no model of {task} yet: run `rnn train {task}` first")
-        return runs[0]
-    return Run(Path(source)) if source and Path(source).is_dir() else find_run(source, task)
+        return runs[0].folder, ""
+    path = Path(source)
+    is_there = source != "" and os.path.lexists(path)
+    if _written_as_path(source):
+        if not is_there:
+            raise UsageError(f"there is no {source}: name a run, its folder or a checkpoint file")
+        return path, ""
+    if is_there and not _runs_named(source, task):
+        return path, ""
+    folder = find_run(source, task).folder
+    if not is_there or path.resolve() == folder.resolve():
+        return folder, ""
+    kind = "folder" if path.is_dir() else "file"
+    return folder, f"{source!r} is a run, which is used, and a {kind} here: ./{source} means the {kind}"
+
+
+def _written_as_path(source: str) -> bool:
+    """Whether a source is a path whatever runs there are: it has a separator, and is not TASK/RUN."""
+    *folders, _ = source.replace(os.sep, "/").split("/")
+    return Path(source).is_absolute() or len(folders) > 1 or folders in (["."], [".."])
 
 
 def _first_sound(run: Run, names: Sequence[str]) -> tuple[Checkpoint, Path, str]:

@@ -1,5 +1,6 @@
 """The command line as a whole: light to start, an example in every help, one line for every error."""
 
+import errno
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from rnncli.cli import VERBS, app
+from rnncli.launch import LAUNCHED
 from rnncli.tasks import TASKS
 
 README = Path(__file__).parents[2] / "README.md"
@@ -100,7 +102,7 @@ def test_version(rnn) -> None:
         ("generate poetry --from nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
         ("evaluate parity", 2, "there is no model of parity yet: run `rnn train parity` first"),
         ("evaluate parity --baselines", 2, "No such option: --baselines"),
-        ("inspect /nowhere/nothing.safetensors", 2, "there is no run '/nowhere/nothing.safetensors'"),
+        ("inspect /nowhere/nothing.safetensors", 2, "there is no /nowhere/nothing.safetensors"),
         ("train parity --seed 99999999999999999999", 2, "--seed"),
         ("train parity --cell lstm:", 2, "cell lstm has no variant ''"),
         ("train parity --name ' '", 2, "cannot be a folder's name"),
@@ -143,6 +145,15 @@ def test_errors_are_one_line(rnn, words: str, code: int, message: str) -> None:
         assert ran.out == ""
 
 
+def test_a_bad_or_taken_name_is_refused_before_the_corpus_is_read(rnn, home: Path) -> None:
+    (home / "checkpoints" / "char-lm" / "mine").mkdir(parents=True)
+    (home / "checkpoints" / "char-lm" / "mine" / "last.safetensors").touch()
+    for name, complaint in (("a/b", "cannot be a folder's name"), ("mine", "is already there")):
+        ran = rnn(f"train char-lm --corpus no-such-file.txt --name {name}")
+        assert (ran.code, ran.out) == (2, "")
+        assert complaint in ran.err
+
+
 def test_a_home_that_is_no_folder_is_one_line(rnn, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "file").write_text("")
     monkeypatch.setenv("RNN_HOME", str(home / "file"))
@@ -151,6 +162,52 @@ def test_a_home_that_is_no_folder_is_one_line(rnn, home: Path, monkeypatch: pyte
         assert ran.code in (1, 2)
         assert ran.err.count("\n") == 1
         assert "fault of rnn" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "there is not enough memory: "),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "there is not enough memory: "),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "there is not enough memory: "),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "there is not enough memory: "),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "there is not enough memory: "),
+        (RuntimeError("std::bad_alloc"), "there is not enough memory: "),
+        (ImportError("a.so: undefined symbol: b", name="a"), "a library cannot be loaded: a.so: undefined symbol: b: "),
+        (ImportError("cannot import name", name="rnncli.cli"), "ImportError: cannot import name (a fault of rnn"),
+        (OSError(errno.EIO, "I/O error", "a file"), "a file: I/O error"),
+        (RuntimeError("the memory of a net"), "RuntimeError: the memory of a net (a fault of rnn itself"),
+    ],
+)
+def test_what_the_machine_lacks_is_one_line(error: Exception, reason: str, rnn, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("rnncli.training.runs.all_runs", fail)
+    ran = rnn("runs list")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert ran.err.startswith(f"rnn: error: {reason}")
+
+
+@pytest.mark.parametrize(("rank", "said"), [(None, "rnn: stopped\n"), ("0", "rnn: stopped\n"), ("1", "")])
+def test_an_interrupt_that_leaves_a_library_half_imported_is_one_line(
+    rank: str | None, said: str, rnn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is imported again to find out who speaks of several processes: it could not be."""
+
+    def interrupted(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise SystemError("bad call flags")
+
+    monkeypatch.setattr("rnncli.training.runs.all_runs", interrupted)
+    if rank is not None:
+        monkeypatch.setenv(LAUNCHED, "1")
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.delitem(sys.modules, "rnncli.training.distributed", raising=False)
+    assert rnn("runs list") == (130, "", said)
+    assert rank is None or "rnncli.training.distributed" not in sys.modules
 
 
 def test_a_fault_of_our_own_is_one_line_and_debug_shows_where(rnn, monkeypatch: pytest.MonkeyPatch) -> None:

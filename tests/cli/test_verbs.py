@@ -1,12 +1,14 @@
 """The verbs, one after the other, as a new user runs them."""
 
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
 
 from rnncli.kernels import fused
+from rnncli.training import checkpoint
 from rnncli.training.runs import Run
 
 QUICK = "--hidden 16 --embedding 12 --epochs 2 --corpus hillside"
@@ -162,3 +164,26 @@ def test_standard_input_is_a_corpus(rnn, monkeypatch: pytest.MonkeyPatch, tmp_pa
         ran = rnn("train poetry-lm --hidden 8 --embedding 8 --epochs 1 --corpus -")
     assert ran.code == 0
     assert "poetry-lm on stdin: 45 lines to learn, 5 held out" in ran.err
+
+
+def test_weights_that_are_not_numbers_are_one_line(rnn, home: Path, tmp_path: Path) -> None:
+    assert rnn("train poetry-lm --corpus hillside --hidden 4 --embedding 4 --epochs 1 --name mine").code == 0
+    found = checkpoint.read(home / "checkpoints/poetry-lm/mine/best.safetensors")
+    name = next(name for name in found.tensors if name.startswith("model."))
+    for file, value in (("nan", math.nan), ("inf", -math.inf), ("huge", 3e38)):
+        tensors = {each: tensor.clone() for each, tensor in found.tensors.items()}
+        weights = [name] if file != "huge" else [each for each in tensors if each.startswith("model.")]
+        for each in weights:
+            tensors[each].view(-1)[-1 if file != "huge" else slice(None)] = value
+        (tmp_path / f"{file}.safetensors").write_bytes(checkpoint.to_bytes(found.header, tensors))
+    said = f"holds weights that are not numbers (nan or infinite, in {name.removeprefix('model.')}): take another"
+    verbs = ("score 'the gate' --from {}", "evaluate poetry-lm --from {}", "generate poetry --from {}", "report {}")
+    for words, file in (*((words, "nan") for words in verbs), (verbs[0], "inf")):
+        ran = rnn(words.format(tmp_path / f"{file}.safetensors"))
+        assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+        assert said in ran.err
+    for words in verbs[:3]:
+        ran = rnn(words.format(tmp_path / "huge.safetensors"))
+        assert ran.code == 1
+        assert re.search("not numbers|is not a number", ran.err)
+    assert rnn(f"inspect {tmp_path / 'nan.safetensors'}").code == 0

@@ -175,7 +175,9 @@ def test_imported_names_and_files_are_found(home: Path, tmp_path: Path, monkeypa
     write_vectors(KNOWN, home / "data" / "vectors" / "mine.npz", "npz")
     assert find_vectors("mine") == home / "data" / "vectors" / "mine.npz"
     (tmp_path / "mine").write_text("a 1 2\n")
-    assert find_vectors("mine") == Path("mine")
+    assert find_vectors("mine") == home / "data" / "vectors" / "mine.npz"
+    assert find_vectors("./mine") == Path("mine")
+    assert find_vectors(str(tmp_path / "mine")) == tmp_path / "mine"
     with pytest.raises(UsageError, match="no file of word vectors is named 'yours'"):
         find_vectors("yours")
     with pytest.raises(UsageError, match="no file of word vectors"):

@@ -1,22 +1,22 @@
 """The server of a page, in a thread of this process, and how it is asked."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from threading import Thread
 from typing import Any, NamedTuple
 
-from rnncli.analysis import live
+from rnncli.analysis import connections, live
 from rnncli.tasks.base import Trained
 
 
 @contextmanager
-def served(trained: Trained, html: str = "the page") -> Iterator[int]:
+def served(trained: Trained, html: str = "the page", warn: Callable[[str], None] = print) -> Iterator[int]:
     """Serve a model meanwhile, at the port that this gives."""
     door = live.bound(0)
     port: int = door.getsockname()[1]
-    server = live.server(live.application(trained, html))
+    server = connections.Server(live.application(trained, html), warn)
     thread = Thread(target=server.run, args=([door],))
     thread.start()
     try:

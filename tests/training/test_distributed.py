@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+import torch.distributed as dist
 from support.processes import commands_path, heed_interrupts
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from rnncli.api import Training
 from rnncli.data.batching import IGNORED, Batch
 from rnncli.data.features import Ragged, Tokens
 from rnncli.errors import Interrupted
+from rnncli.launch import LAUNCHED
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import resolve
 from rnncli.training import checkpoint, distributed
@@ -264,3 +266,24 @@ def test_the_parts_of_a_committees_batch_add_up() -> None:
         for member in range(3)
     ]
     torch.testing.assert_close(whole, torch.stack(means).mean() * (targets != IGNORED).sum())
+
+
+def test_an_interrupt_ends_a_process_that_waits_for_the_others() -> None:
+    """The others may have ended by the same one, while they were starting."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    alone = {LAUNCHED: "1", "RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    program = "from rnncli.training.distributed import together\nwith together():\n    pass"
+    keys = store.num_keys()
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env={**os.environ, **alone}, preexec_fn=heed_interrupts
+    ) as one:
+        deadline = time.monotonic() + 60
+        while store.num_keys() == keys:
+            assert one.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        one.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            one.wait(timeout=20)
+        one.kill()
+    assert one.returncode == -signal.SIGINT

@@ -19,6 +19,7 @@ from rnncli.training.runs import (
     load_model,
     new_run,
     newest_unfinished,
+    run_of,
 )
 
 
@@ -108,6 +109,55 @@ def test_a_model_is_found_by_file_folder_name_or_as_the_newest(home: Path) -> No
         load_model(None, "parity")
     with pytest.raises(UsageError, match=r"best\.safetensors is a model of toy, not of parity"):
         load_model(str(run.folder / "best.safetensors"), "parity")
+
+
+@pytest.fixture
+def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, where other files and folders than runs are."""
+    (home / "here").mkdir()
+    monkeypatch.chdir(home / "here")
+    return home / "here"
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "dangling link"])
+@pytest.mark.parametrize("name", ["mine", "toy/mine"])
+def test_a_run_goes_before_what_has_its_name_here(name: str, kind: str, home: Path, here: Path) -> None:
+    run = make_run(home, "toy", "mine")
+    (here / name).parent.mkdir(exist_ok=True)
+    if kind == "folder":
+        (here / name).mkdir()
+    elif kind == "file":
+        (here / name).write_bytes(b"no checkpoint")
+    else:
+        (here / name).symlink_to("nowhere")
+    kind = "folder" if kind == "folder" else "file"
+    said = f"'{name}' is a run, which is used, and a {kind} here: ./{name} means the {kind}"
+    for task in (None, "toy"):
+        _, file, warning = load_model(name, task)
+        assert (file, warning) == (run.folder / "best.safetensors", said)
+    assert run_of(name) == (run, said)
+    with pytest.raises(CheckpointError, match=r"mine (holds no checkpoint|is not a checkpoint|is not there)"):
+        load_model(f"./{name}", "toy")
+
+
+def test_what_is_written_as_a_path_is_never_a_run(home: Path, here: Path) -> None:
+    run = make_run(home, "toy", "mine")
+    for source in ("./mine", "../mine", "./toy/mine", "x/toy/mine", f"{here}/mine"):
+        with pytest.raises(UsageError, match=r"there is no .*mine: name a run, its folder or a checkpoint file"):
+            load_model(source, None)
+    for source in ("../checkpoints/toy/mine", str(run.folder), "../checkpoints/toy/mine/best.safetensors"):
+        assert load_model(source, "toy")[0].header["number"] == "best"
+
+
+def test_a_path_without_a_run_of_its_name_is_taken(home: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(home, "toy", "mine")
+    make_run(home, "other", "copy")
+    (here / "copy").symlink_to(run.folder)
+    for source in ("copy", "copy/best.safetensors", "./copy"):
+        found, file, warning = load_model(source, "toy")
+        assert (found.header["number"], file, warning) == ("best", Path("copy/best.safetensors"), "")
+    monkeypatch.chdir(home / "checkpoints")
+    assert load_model("toy/mine", None)[2] == ""  # both are the same folder
 
 
 def test_one_process_at_a_time(home: Path) -> None:

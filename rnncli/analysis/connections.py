@@ -1,0 +1,199 @@
+"""Connections to the live page: how many at once, how long each may keep others waiting, and what is said of it."""
+
+import asyncio
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from http import HTTPStatus
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from rnncli.errors import RnnError
+from rnncli.records import json_line
+
+MOST = 64
+"""Connections at once; a browser opens six."""
+
+FEWEST = 8
+"""Connections that must be possible, else nothing is served."""
+
+BACKLOG = 128
+"""Connections that the system keeps waiting; asyncio tries to accept as many at a time, also where every try fails."""
+
+SPARE = 32
+"""Files that stay free for all else that the process opens."""
+
+IDLE_SECONDS = 5
+"""How long a connection stays open after an answer without a byte of another request."""
+
+REQUEST_SECONDS = 10.0
+"""How long a request may take to come whole, after its connection opened or the answer before it ended."""
+
+READ_SECONDS = 30.0
+"""How long a client may read nothing of what waits for it."""
+
+LINGER_SECONDS = 2.0
+"""How long a connection stays half open after a refusal, so that the client reads it, or after the end of its time."""
+
+WARN_SECONDS = 60.0
+"""Between two warnings that no connection can be opened."""
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+def affordable() -> int:
+    """How many connections can be open at once: `MOST`, or what the limit on open files allows.
+
+    Half of that limit is for connections that are being refused. Raises RnnError where it leaves less than `FEWEST`.
+    """
+    room = _room(2 * MOST + SPARE)
+    most = min(MOST, (room - SPARE) // 2)
+    if most < FEWEST:
+        raise RnnError(
+            f"only {room} more files can be open at once, and a server needs {2 * FEWEST + SPARE}: "
+            "raise the limit, such as by `ulimit -n 1024`"
+        )
+    return most
+
+
+def _room(wanted: int) -> int:
+    """How many of so many files can be opened."""
+    with ExitStack() as opened:
+        for count in range(wanted):
+            try:
+                opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+            except OSError:
+                return count
+    return wanted
+
+
+class Connection(H11Protocol):
+    """One client's connection: refused beyond the limit on their number, closed when the client is too slow.
+
+    The limit is that of uvicorn's configuration, `limit_concurrency`.
+    """
+
+    def __init__(self, config: uvicorn.Config, **more: Any) -> None:
+        super().__init__(config, **more)
+        self.most, self.limit_concurrency = config.limit_concurrency or MOST, None
+        self.refused = False
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        open_ones = sum(not each.refused for each in self.connections if isinstance(each, Connection))
+        if len(self.connections) > 2 * self.most:
+            transport.abort()
+        elif open_ones > self.most:
+            self._refuse(503, f"{self.most} connections are open already: close some, or try again in a while")
+        else:
+            self._after("request", REQUEST_SECONDS, self._overdue)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.refused:
+            super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        self._after("request", REQUEST_SECONDS, self._overdue)
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        self._after("reading", READ_SECONDS, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._timers["reading"].cancel()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        del msg
+        self._refuse(400, "this is not an HTTP request")
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._end()
+
+    def _after(self, what: str, seconds: float, act: Callable[[], None]) -> None:
+        if what in self._timers:
+            self._timers[what].cancel()
+        self._timers[what] = self.loop.call_later(seconds, act)
+
+    def _overdue(self) -> None:
+        """Close the connection, unless a whole request has come and is being answered."""
+        begun = self.cycle is not None and not self.cycle.response_complete
+        if begun and not self.cycle.more_body:
+            return
+        if begun and self.cycle.response_started:
+            self._end()
+        elif begun or self.conn.trailing_data[0]:
+            self._refuse(408, f"the request has not come whole in {REQUEST_SECONDS:g} seconds")
+        else:
+            self._end()
+
+    def _refuse(self, status: int, text: str) -> None:
+        """Say what is wrong, read no more, and close the connection when the client has, or soon."""
+        self.refused = True
+        body = f"{json_line({'error': text})}\n".encode()
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        if not self.transport.is_closing():
+            self.transport.write(head.encode() + body)
+            self.transport.write_eof()
+            self._after("closing", LINGER_SECONDS, self.transport.abort)
+
+    def _end(self) -> None:
+        """Close the connection, whatever still waits to be read, after a while."""
+        if not self.transport.is_closing():
+            self.transport.close()
+            self._after("closing", LINGER_SECONDS, self.transport.abort)
+
+
+class Server(uvicorn.Server):
+    """Serves an application to as many connections as `affordable` says; the end of it waits for nobody.
+
+    `warn` gets a line where the system lets it accept no more, at most one each minute. Raises RnnError as
+    `affordable`.
+    """
+
+    def __init__(self, app: Any, warn: Callable[[str], None]) -> None:
+        self.warn, self.warned = warn, -WARN_SECONDS
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=Connection,
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                limit_concurrency=affordable(),
+                timeout_keep_alive=IDLE_SECONDS,
+                timeout_graceful_shutdown=0,
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._on_trouble)
+        await super().startup(sockets)
+
+    def _on_trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in _EXHAUSTED:
+            loop.default_exception_handler(context)
+        elif time.monotonic() - self.warned >= WARN_SECONDS:
+            self.warned = time.monotonic()
+            self.warn(f"no more connections can be opened ({error.strerror}): new ones wait")

@@ -1,0 +1,45 @@
+"""The only way to the terminal: text from files, names and models is shown there, and never acts."""
+
+import re
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+_ACTING = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_IN_TEXT, _IN_LINE = re.compile(f"[{_ACTING}]"), re.compile(f"[\t\n{_ACTING}]")
+
+
+def escaped(text: str, *, one_line: bool = False) -> str:
+    r"""Text in which every character that acts on a terminal stands as its escape, such as `\x1b`.
+
+    These are the control characters C0, DEL and C1, the line separators, what overrides the direction of writing
+    (U+202A to U+202E, U+2066 to U+2069) and lone surrogates. Line feeds and tabs stay, unless `one_line`.
+    """
+    return (_IN_LINE if one_line else _IN_TEXT).sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def write_text(text: str, *, flush: bool = False) -> None:
+    """Write to standard output: escaped on a terminal, exact elsewhere."""
+    if sys.stdout is not None:
+        write_ready(escaped(text) if sys.stdout.isatty() else text, sys.stdout, flush=flush)
+
+
+def write_message(text: str, *, before: str = "") -> None:
+    """Write one line to standard error, always escaped, after `before`, which is written as it stands.
+
+    An error of the terminal, which may be gone, is passed over.
+    """
+    if sys.stderr is not None:
+        with suppress(OSError):
+            write_ready(f"{before}{escaped(text, one_line=True)}\n", sys.stderr, flush=True)
+
+
+def write_ready(text: str, stream: TextIO, *, flush: bool = False) -> None:
+    """Write text that is ready for a stream; what its encoding lacks stands as an escape."""
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    if flush:
+        stream.flush()

@@ -1,0 +1,45 @@
+"""A pseudo-terminal in the place of standard output and standard error."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+
+class Shown:
+    """What a terminal was sent, once it is closed."""
+
+    text = ""
+
+
+@contextmanager
+def on_a_terminal() -> Iterator[Shown]:
+    """Let this process write to a terminal meanwhile; skips a test where the system has none."""
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+    shown, sent = Shown(), []
+    reader, writer = pty.openpty()
+
+    def read() -> None:
+        try:
+            while part := os.read(reader, 4096):
+                sent.append(part)
+        except OSError:  # its other end is closed
+            pass
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        with pytest.MonkeyPatch.context() as patched, os.fdopen(writer, "w", encoding="utf-8") as screen:
+            for name, value in (("TERM", "xterm-256color"), ("COLUMNS", "300")):
+                patched.setenv(name, value)
+            patched.delenv("NO_COLOR", raising=False)
+            patched.setattr(sys, "stdout", screen)
+            patched.setattr(sys, "stderr", screen)
+            yield shown
+    finally:
+        thread.join()
+        os.close(reader)
+        shown.text = b"".join(sent).decode().replace("\r\n", "\n")

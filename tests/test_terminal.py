@@ -1,0 +1,44 @@
+"""Text on its way to a terminal: what would act there is shown as its escape; what is piped stays exact."""
+
+import io
+import sys
+
+import pytest
+from support.terminals import on_a_terminal
+
+from rnncli import terminal
+
+HOSTILE = "\x00\x07\x08\x1b\r\x0b\x7f\x80\x85\x9b\u2028\u202a\u202e\u2066\u2069\udc80"
+SHOWN = r"\x00\x07\x08\x1b\r\x0b\x7f\x80\x85\x9b\u2028\u202a\u202e\u2066\u2069\udc80"
+
+
+def test_what_acts_on_a_terminal_is_escaped_and_all_else_stays() -> None:
+    plain = "a\tb\n[bold]é שלום 👩‍👧 \\x1b"
+    assert terminal.escaped(plain) == plain
+    assert terminal.escaped(HOSTILE) == SHOWN
+    assert terminal.escaped("a\tb\n", one_line=True) == r"a\tb\n"
+
+
+def test_every_control_character_is_escaped() -> None:
+    letters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    escaped = {letter for letter in letters if terminal.escaped(letter) != letter}
+    bidi = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
+    c0_del_c1 = {*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0))} - {"\t", "\n"}
+    assert escaped == bidi | c0_del_c1 | {"\u2028", "\u2029"}
+
+
+def test_output_is_escaped_on_a_terminal_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with on_a_terminal() as screen:
+        terminal.write_text(f"{HOSTILE}\n")
+        terminal.write_message(f"two\nlines {HOSTILE}")
+    assert screen.text == f"{SHOWN}\n" + rf"two\nlines {SHOWN}" + "\n"
+    terminal.write_text("\x1b[31m\u202e")
+    terminal.write_message("\x1b[31m")
+    assert capsys.readouterr() == ("\x1b[31m\u202e", "\\x1b[31m\n")
+
+
+def test_what_an_encoding_lacks_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(data, "latin-1"))
+    terminal.write_text("é … \udc80", flush=True)
+    assert data.getvalue() == b"\xe9 \\u2026 \\udc80"
