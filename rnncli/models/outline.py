@@ -34,7 +34,7 @@ def _at_most(parameters: int) -> Iterator[None]:
         nonlocal count
         count += threading.get_ident() == ours
         if count > parameters:
-            raise ValueError(f"the settings describe more than the {parameters:,} weights that there are")
+            raise ValueError(f"the settings describe a model of more than {parameters:,} parameters")
 
     hook = register_module_parameter_registration_hook(note)
     try:

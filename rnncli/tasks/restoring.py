@@ -83,7 +83,8 @@ def rebuild(found: "Checkpoint", source: "Path") -> Rebuilt:
     weights = below("model", found.tensors)
     with usable(source, "weights"):
         anywhere = replace(config, backend="auto")  # the one it was trained with may need what is not here
-        model = outline(lambda: task.build_model(anywhere, header["payload"]), len(weights))
+        most = 2 * len(weights) + 16  # so that a few that are missing are named
+        model = outline(lambda: task.build_model(anywhere, header["payload"]), most)
         take_weights(model, weights)
     return Rebuilt(task, config, model)
 

@@ -144,7 +144,7 @@ def restore_optimizer(optimizer: "Optimizer", rates: Rates, tensors: "Mapping[st
         state.setdefault(int(place), {})[name] = value
     for number, values in state.items():
         if not 0 <= number < len(parameters) or values.keys() != kept[number].keys():
-            raise ValueError(f"optimizer.{number} has {', '.join(values)}")
+            raise ValueError(f"optimizer.{number} has {', '.join(sorted(values))}")
         for name, value in values.items():
             wanted = _shape_of(kept[number][name].shape, parameters[number].shape)
             if tuple(value.shape) != wanted or not value.is_floating_point():
