@@ -14,7 +14,8 @@ from rnncli.data.corpora import from_stdin
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained, from_plain, plain
+from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained, plain
+from rnncli.tasks.restoring import rebuild, usable
 from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.experiment import Experiment
@@ -199,17 +200,10 @@ def check_finite(model: Model) -> None:
 
 
 def restore(found: Checkpoint, source: Path) -> Model:
-    """Build the model of a checkpoint, with its weights, on the CPU; raises UsageError for a strange task."""
-    name = found.header.get("task")
-    if name not in TASKS:
-        raise UsageError(f"{source} is a model of {name!r}, a task that this version of rnn does not have")
-    task = TASKS[name]
-    config = from_plain(task.Config, found.header["config"])
-    anywhere = replace(config, backend="auto")  # the one it was trained with may need what is not here
-    model = task.build_model(anywhere, found.header["payload"])
-    model.load_state_dict(below("model", found.tensors))
+    """Build the model of a checkpoint, with its weights, on the CPU; raises as `rebuild`."""
+    task, config, model = rebuild(found, source)
     model.eval()
-    return Model(name, config, model, found.header, below("task", found.tensors), source)
+    return Model(task.name, config, model, found.header, below("task", found.tensors), source)
 
 
 def pick_device(asked: str) -> str:
@@ -306,13 +300,15 @@ class Training:
         with ExitStack() as held:
             held.enter_context(run.locked())
             found, file, warning = distributed.from_first(lambda: load_for_resume(run))
-            task = TASKS[run.task]
-            before = from_plain(task.Config, found.header["config"])
+            task, before, _ = rebuild(found, file)
+            if task.name != run.task:
+                raise UsageError(f"{file} is a model of {task.name}, not of {run.task}")
             check_limits(replace(before, **_allowed(before, changes)))
             training = _as_it_was(run.name, found.header, lambda: cls(task, replace(before, **changes), file, changes))
             training._held = held.pop_all()
         training._sit_down(run)
-        training.session.resume(found)
+        with usable(file, "a state of training"):
+            training.session.resume(found)
         distributed.remember(run.name)
         return training, warning
 

@@ -24,6 +24,22 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path, *, exist_ok: bool = True) -> Path:
+    """Make a folder and those above it; what is saved in them later survives a power loss.
+
+    Each new one is synced into the one above. Raises FileExistsError where it is there already, unless `exist_ok`, and
+    another OSError where it cannot be made.
+    """
+    for each in reversed([each for each in folder.parents if not each.exists()]):
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            each.mkdir()
+        sync_folder(each.parent)
+    if not (exist_ok and folder.is_dir()):
+        folder.mkdir(exist_ok=exist_ok)
+        sync_folder(folder.parent)
+    return folder
+
+
 @contextlib.contextmanager
 def locked(path: Path, busy: str, *, wait: bool = False) -> Iterator[None]:
     """Hold what is at `path`, or will be: no other process or thread can hold it until this one is done.
@@ -124,7 +140,7 @@ def write_file(path: Path, data: bytes, *, previous: Path | None = None) -> None
         raise RnnError(f"{path} is not a regular file: name another one")
     temporary = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()

@@ -105,3 +105,38 @@ def test_two_writers_of_a_file_do_not_meet(tmp_path: Path, monkeypatch: pytest.M
     write_file(file, b"mine")
     assert file.read_bytes() == b"mine"
     assert names(tmp_path) == ["page.html"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX syncs folders")
+def test_a_name_is_given_only_to_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power may fail between any two calls: data are synced before their name, and each new folder's name is synced."""
+    calls: list[str] = []
+    sync, rename, make = os.fsync, Path.replace, Path.mkdir
+
+    def note_sync(handle: int) -> None:
+        whole = os.fstat(handle)
+        folders = [each for each in (tmp_path, *tmp_path.rglob("*")) if each.is_dir()]
+        calls.append(
+            next((f"sync {each.name}" for each in folders if os.path.samestat(each.stat(), whole)), "sync data")
+        )
+        sync(handle)
+
+    def note_rename(path: Path, target: Path) -> Path:
+        calls.append(f"rename to {target.name}")
+        return rename(path, target)
+
+    def note_make(path: Path, *given: object, **named: object) -> None:
+        calls.append(f"make {path.name}")
+        make(path, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    monkeypatch.setattr(Path, "mkdir", note_make)
+    file = tmp_path / "task" / "run" / "last"
+    write_file(file, b"first", previous=file.with_name("previous"))
+    folders = ["make task", f"sync {tmp_path.name}", "make run", "sync task"]
+    assert calls == [*folders, "sync data", "rename to last", "sync run"]
+    calls.clear()
+    write_file(file, b"second", previous=file.with_name("previous"))
+    assert calls == ["sync data", "rename to previous", "rename to last", "sync run"]
+    assert [file.read_bytes(), file.with_name("previous").read_bytes()] == [b"second", b"first"]

@@ -72,7 +72,7 @@ class LSTM(Cell[LSTMState]):
     def vendor_form(self) -> VendorForm | None:
         if self.variant != "none":
             return None
-        return VendorForm(torch.lstm, [self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias)])
+        return VendorForm(torch.lstm, [self.weight_x, self.weight_h, self.bias, self.bias.new_zeros(len(self.bias))])
 
     def fused_form(self) -> FusedForm:
         from rnncli.kernels.fused.lstm import FullLSTMKernel, LSTMKernel

@@ -36,8 +36,8 @@ def learn_bpe(texts: Iterable[str], size: int) -> str:
 
 
 def bpe_units(learned: str) -> Units:
-    """A text by tokens that `learn_bpe` made; raises RnnError without the library."""
-    tokenizer: Tokenizer = _library().Tokenizer.from_str(learned)
+    """A text by tokens that `learn_bpe` made; raises RnnError without the library, or for what it cannot read."""
+    tokenizer = _read(learned)
     names = _names(tokenizer)
     return Units(
         lambda text: [names[number] for number in tokenizer.encode_batch_fast([text])[0].ids],
@@ -48,7 +48,16 @@ def bpe_units(learned: str) -> Units:
 
 def bpe_tokens(learned: str) -> list[str]:
     """All tokens that `learn_bpe` made, bytes first; raises RnnError without the library."""
-    return _names(_library().Tokenizer.from_str(learned))
+    return _names(_read(learned))
+
+
+def _read(learned: str) -> "Tokenizer":
+    library = _library()
+    try:
+        tokenizer: Tokenizer = library.Tokenizer.from_str(learned)
+    except Exception as error:  # the library has no error of its own
+        raise RnnError(f"no byte-pair encoding can be read: {error}") from None
+    return tokenizer
 
 
 def _names(tokenizer: "Tokenizer") -> list[str]:

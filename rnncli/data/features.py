@@ -46,8 +46,8 @@ class Ragged(NamedTuple):
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
         return cls(
-            torch.tensor(list(chain.from_iterable(rows))).long(),
-            torch.tensor([len(row) for row in rows], dtype=torch.long),
+            torch.tensor(list(chain.from_iterable(rows)), dtype=torch.long, device="cpu"),  # in an outline as well
+            torch.tensor([len(row) for row in rows], dtype=torch.long, device="cpu"),
         )
 
     def places(self, rows: Tensor) -> Tensor:

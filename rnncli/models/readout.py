@@ -75,7 +75,7 @@ class SampledSoftmax(FullSoftmax):
 
 def chances_by_rank(words: int) -> Tensor:
     """How often each of V words is met where frequencies follow Zipf's law, for words numbered by frequency: (V,)."""
-    ranks = torch.arange(1, words + 1, dtype=torch.get_default_dtype())
+    ranks = torch.arange(1, words + 1, dtype=torch.get_default_dtype(), device="cpu")  # in an outline as well
     return torch.log1p(1 / ranks) / math.log(words + 1)
 
 

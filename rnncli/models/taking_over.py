@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnncli.errors import UsageError
 from rnncli.models.language_model import LanguageModel
+from rnncli.models.outline import sizes
 
 BY_TOKEN = ("embedding.weight", "output.weight", "bias")
 """Weights that have a row for each token."""
@@ -31,11 +32,7 @@ def take_over(model: LanguageModel, weights: Mapping[str, Tensor]) -> None:
         known = weights[name].to(mine)
         grows = name in BY_TOKEN and len(known) < len(mine) and known.shape[1:] == mine.shape[1:]
         if known.shape != mine.shape and not grows:
-            raise UsageError(f"{name} is {_sizes(known)} in one model and {_sizes(mine)} in the other")
+            raise UsageError(f"{name} is {sizes(known)} in one model and {sizes(mine)} in the other")
         mine[: len(known)] = known
         if grows and (name != "embedding.weight" or model.output is None):
             mine[len(known) :] = known.mean(0)
-
-
-def _sizes(weight: Tensor) -> str:
-    return " x ".join(map(str, weight.shape))

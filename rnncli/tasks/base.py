@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,6 +175,9 @@ class Task:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)  # by preset: how its training goes, printed before it
     script: Script | None = None  # of a model that writes
+    # what the payload of its checkpoints must hold, and the values allowed there where they are few
+    keeps: Mapping[str, Collection[str] | None] = field(default_factory=dict)
+    keeps_numbers: tuple[str, ...] = ()  # the same of its tensors beside the weights: whole numbers (N,)
     # what a net that reads forwards makes of a text (or None: of one of the task's own) of at most so many steps
     last_step: "Callable[[Trained, str | None, int], LastStep] | None" = None
     word_vectors: int = 0  # the greater, the sooner its models are asked for word vectors; 0: they have none
@@ -208,7 +211,7 @@ def resolve(
 
         if given.get("init", "default") != "default":
             raise UsageError("--init-from and --init both say what the first weights are: leave one of them out")
-        values |= shape_of(task.Config, task.name, given["init_from"])
+        values |= shape_of(task.name, given["init_from"])
     for layer in (task.presets[preset] if preset else {}, given):
         values = with_own_defaults(values, layer)
     settings = task.Config(**values | ({"init": "default"} if starts else {}))
@@ -246,13 +249,16 @@ def unswitched(Config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_plain(Config: type[Any], values: Mapping[str, Any]) -> Any:
-    """Settings back from a checkpoint's header; what this version no longer knows is passed over."""
+    """Settings back from a checkpoint's header, without those that this version does not know.
+
+    Raises UsageError for a value of the wrong type.
+    """
     fields = dataclasses.fields(Config)
     unsaid = {each.name: each.metadata["unsaid"] for each in fields if "unsaid" in each.metadata}
-    names = {each.name for each in fields}
-    values = Config.upgrade(values)
-    said = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in names}
-    return Config(**{**unsaid, **unswitched(Config, said)})
+    kinds, names = get_type_hints(Config), {each.name for each in fields}
+    known = unswitched(Config, {name: value for name, value in values.items() if name in names})
+    stored = {name: as_kind(value, kinds[name], f"setting {name}") for name, value in known.items()}
+    return Config(**{**unsaid, **Config.upgrade(stored)})
 
 
 def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
@@ -281,6 +287,8 @@ def as_kind(value: Any, kind: Any, where: str) -> Any:
     Raises UsageError, which says where it stands, for a value of another type.
     """
     if NoneType in get_args(kind):
+        if value is None:
+            return None
         kind = next(each for each in get_args(kind) if each is not NoneType)
     if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         return float(value)

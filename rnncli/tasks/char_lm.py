@@ -338,6 +338,7 @@ TASK = Task(
     settle=settle,
     build=build,
     build_model=build_model,
+    keeps={"fingerprint": None, "tokenizer": KINDS, "vocabulary": None},
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate char-lm", corpus=evaluated),
     uses={
         "generate": Action(GenerateOptions, write, 'rnn generate char --prime "KING" --temperature 0.7'),

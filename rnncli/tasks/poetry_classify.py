@@ -472,6 +472,7 @@ TASK = Task(
     settle=settle,
     build=build,
     build_model=build_model,
+    keeps={"fingerprint": None, "classes": None, "lexicon": None},
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluated),
     uses={
         "classify": Action(GivenTexts, classify, 'rnn classify "the gate stood open and the field was white"'),

@@ -380,6 +380,8 @@ TASK = Task(
     settle=settle,
     build=build,
     build_model=build_model,
+    keeps={"fingerprint": None, "tokenizer": TOKENIZERS, "vocabulary": None},
+    keeps_numbers=("line_keys",),
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate poetry-lm --baselines", corpus=evaluated),
     uses={
         "generate": Action(

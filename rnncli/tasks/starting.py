@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from rnncli.data.vocabulary import Vocabulary
 from rnncli.errors import UsageError
-from rnncli.tasks.base import RecurrentSettings, from_plain
+from rnncli.tasks.base import RecurrentSettings
 from rnncli.tasks.language import LanguageSettings
 from rnncli.training.settings import option
 
@@ -40,10 +40,9 @@ class StartedSettings(LanguageSettings):
 Settings = TypeVar("Settings", bound=StartedSettings)
 
 
-def shape_of(Config: type[RecurrentSettings], task: str, source: str) -> dict[str, Any]:
+def shape_of(task: str, source: str) -> dict[str, Any]:
     """The settings of a model that say what its weights are; raises as `load_model`."""
-    found, _ = _find(source, task)
-    return _shape(from_plain(Config, found.header["config"]))
+    return _shape(_find(source, task).config)
 
 
 def _shape(config: RecurrentSettings) -> dict[str, Any]:
@@ -56,8 +55,8 @@ def settle_start(config: Settings, task: str) -> Settings:
         return config
     if getattr(config, "embeddings", None):
         raise UsageError("--init-from and --embeddings both say where word vectors come from: leave one of them out")
-    found, file = _find(config.init_from, task)
-    theirs = _shape(from_plain(type(config), found.header["config"]))
+    start = _find(config.init_from, task)
+    theirs, file = _shape(start.config), start.file
     for name, value in _shape(config).items():
         if value != theirs[name]:
             flag = "--" + name.replace("_", "-")
@@ -69,7 +68,7 @@ def known_payload(config: StartedSettings) -> Mapping[str, Any] | None:
     """What the model to start from keeps beside its weights, or None where there is none."""
     if config.init_from is None:
         return None
-    payload: Mapping[str, Any] = _find(config.init_from)[0].header["payload"]
+    payload: Mapping[str, Any] = _find(config.init_from).found.header["payload"]
     return payload
 
 
@@ -102,7 +101,7 @@ def start_from_model(config: StartedSettings, model: Any, payload: Mapping[str, 
     from rnncli.models.taking_over import take_over
     from rnncli.training.loop import below
 
-    found, file = _find(config.init_from)
+    found, file, _ = _find(config.init_from)
     take_over(model, below("model", found.tensors))
     known = len(found.header["payload"]["vocabulary"])
     said = f"starts from {file}: {known:,} tokens known"
@@ -113,8 +112,17 @@ def start_from_model(config: StartedSettings, model: Any, payload: Mapping[str, 
     return f"{said}, {len(new):,} new, at first as their mean: {names}" if new else f"{said}, none is new"
 
 
-def _find(source: str, task: str | None = None) -> "tuple[Checkpoint, Path]":
+class _Start(NamedTuple):
+    """The model to start from."""
+
+    found: "Checkpoint"
+    file: "Path"
+    config: Any
+
+
+def _find(source: str, task: str | None = None) -> _Start:
+    from rnncli.tasks.restoring import rebuild
     from rnncli.training.runs import load_model
 
     found, file, _ = load_model(source, task)
-    return found, file
+    return _Start(found, file, rebuild(found, file).config)

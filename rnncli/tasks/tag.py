@@ -331,6 +331,7 @@ TASK = Task(
     settle=settle,
     build=build,
     build_model=build_model,
+    keeps={"fingerprint": None, "classes": None, "lexicon": None, "known": None},
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),
     presets={"large": LARGE},
     implied_preset=lambda flags: "large" if "brown" in flags.get("corpus", ()) else None,

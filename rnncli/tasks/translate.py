@@ -369,6 +369,7 @@ TASK = Task(
     settle=settle,
     build=build,
     build_model=build_model,
+    keeps={"fingerprint": None, "tokenizer": KINDS, "vocabulary": None},
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate translate --beam 5", corpus=evaluated),
     presets={"sentences": SENTENCES},
     implied_preset=implied_preset,

@@ -664,6 +664,7 @@ TASK = Task(
     settle=settle,
     build=build,
     build_model=build_model,
+    keeps={"fingerprint": None, "tokenizer": TOKENIZERS, "vocabulary": None},
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate wiki-lm", corpus=evaluated),
     uses={
         "generate": Action(GenerateOptions, write, 'rnn generate wiki --prime "the king of" --length 60'),

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from rnncli.models.outline import check_alike
+
 
 class MovingAverage:
     """An exponential moving average of parameters (Polyak and Juditsky 1992): a = decay a + (1 - decay) w a step.
@@ -32,7 +34,12 @@ class MovingAverage:
             self._swap()
 
     def restore(self, learned: Sequence[Tensor]) -> None:
-        """Take the parameters as averages, and give them the values that go on learning."""
+        """Take the parameters as averages, and give them the values that go on learning.
+
+        Raises ValueError for values of other shapes or types.
+        """
+        for place, (parameter, value) in enumerate(zip(self.parameters, learned, strict=True)):
+            check_alike(f"learned.{place}", value, parameter)
         self._swap()
         for parameter, value in zip(self.parameters, learned, strict=True):
             parameter.data = value.to(parameter.device, copy=True)

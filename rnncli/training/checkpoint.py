@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
@@ -57,7 +58,11 @@ def from_bytes(data: bytes, source: Path) -> Checkpoint:
     hasher.update(memoryview(data)[place + len(_BLANK) :])
     if place < len(_MARK) or hasher.hexdigest() != digest:
         raise CheckpointError(f"{source} is damaged: its contents do not match its SHA-256")
-    return Checkpoint(_header(data, source), safetensors.torch.load(data), digest)
+    header = _header(data, source)
+    try:
+        return Checkpoint(header, safetensors.torch.load(data), digest)
+    except (safetensors.SafetensorError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{source} is damaged: its tensors cannot be read ({error})") from None
 
 
 def read(path: Path) -> Checkpoint:
@@ -82,6 +87,8 @@ def _read_file(path: Path, *, header_only: bool = False) -> bytes:
             return start + file.read(min(size, path.stat().st_size))
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    except MemoryError:
+        raise CheckpointError(f"cannot read {path}: it is larger than the memory") from None
 
 
 def _metadata(data: bytes, source: Path) -> dict[str, str]:
@@ -105,7 +112,7 @@ def _header(data: bytes, source: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads(_metadata(data, source)["header"])
         schema = header["schema"]
-        if not isinstance(schema, int):
+        if not isinstance(schema, int) or not _is_shallow(header):
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(f"{source} is damaged: its header cannot be read") from None
@@ -114,3 +121,18 @@ def _header(data: bytes, source: Path) -> dict[str, Any]:
             f"{source} was written by a newer rnn (schema {schema}, this one reads up to {SCHEMA}): update rnn"
         )
     return header
+
+
+MAX_DEPTH = 16
+"""Levels of lists and objects in a header."""
+
+
+def _is_shallow(value: Any) -> bool:
+    """Whether lists and objects are nested no deeper than `MAX_DEPTH`: printing them is recursive."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [child for children in inner for child in children if isinstance(child, dict | list)]
+        if not level:
+            return True
+    return False

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnncli.data.batching import Batch
 from rnncli.errors import RnnError
+from rnncli.models.outline import check_alike, check_finite, check_weights
 from rnncli.models.stack import States, detach
 from rnncli.training import distributed
 from rnncli.training.averaging import MovingAverage, averaged
@@ -44,6 +45,42 @@ class Progress:
     count: int = 0
     finished: str = ""  # why the run ended; empty while it has not
     history: list[dict[str, Any]] = field(default_factory=list)  # a record a validation, as in metrics.jsonl
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> "Progress":
+        """Read it back from a checkpoint; raises ValueError where a part is missing, unknown or of the wrong type."""
+        kinds = {each.name: each.type for each in fields(cls)}
+        for name in (kinds.keys() ^ stored.keys()) - {"stepping"}:  # which the first checkpoints lack
+            raise ValueError(f"{name} is {'missing' if name in kinds else 'unknown'}")
+        for name, value in stored.items():
+            if not _is_progress(value, kinds[name]):
+                raise ValueError(f"{name} is {value!r}")
+        return cls(**stored)
+
+
+def _is_progress(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON can be a part of `Progress` of that type."""
+    if kind is int:
+        return type(value) is int and 0 <= value < 2**63
+    if kind is float:
+        return _is_number(value) and math.isfinite(value)
+    if kind is str:
+        return isinstance(value, str)
+    if kind == float | None:
+        return value is None or _is_number(value)
+    return isinstance(value, list) and all(map(_is_record, value))
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a value of JSON can be a validation's record: numbers by name, some of which JSON may lack."""
+    if not isinstance(value, dict) or not all(_is_number(each) or each is None for each in value.values()):
+        return False
+    when = [value.get(name) for name in ("step", "epoch", "seconds")]
+    return all(each is not None and math.isfinite(each) for each in when)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 def measured(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,6 +179,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         distributed.draw_apart(self.settings.seed, progress.step)
         count = batch.predictions
+        if batch.continues and self.carried is not None and self.rows != batch.rows:
+            raise RnnError(f"the run was saved with {self.rows} sequences a batch, not {batch.rows}: start a new run")
         loss, states = self._backward(distributed.share(batch), count)
         value = self._clip(loss)
         at = Position(progress.step, progress.epoch, self.planned_steps, progress.drops)
@@ -280,13 +319,24 @@ class Trainer:
         return {"progress": asdict(self.progress)}, tensors
 
     def restore(self, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Put a snapshot back; the model must have the shape it was taken from."""
-        self.model.load_state_dict(below("model", tensors))
+        """Put a snapshot back.
+
+        Raises ValueError, KeyError or another error of Python for one that is not of this training; then part of it
+        may be in place.
+        """
+        for name, value in tensors.items():
+            if not name.startswith(("random.", "task.")):
+                check_finite(name, value)
+        weights = below("model", tensors)
+        check_weights(self.model, weights)
+        self.model.load_state_dict(weights)
         if self.average:
             learned = below("learned", tensors)
             self.average.restore([learned[str(place)] for place in range(len(learned))])
-        self.progress = Progress(**values["progress"])
-        restore_optimizer(self.optimizer, below("optimizer", tensors))
+        self.progress = Progress.of(values["progress"])
+        if self.progress.history:
+            self.experiment.solved(self.progress.history[-1])  # has the metrics that it looks at
+        restore_optimizer(self.optimizer, self.settings, below("optimizer", tensors))
         restore_random_state(below("random", tensors))
         self.carried = self._restore_carried(below("carried", tensors))
 
@@ -295,11 +345,15 @@ class Trainer:
             return None
         model: Any = self.model
         device = self.learned[0].device
+        self.rows = next(map(len, tensors.values()))
+        firsts = model.initial_states(self.rows)
+        for place, first in enumerate(firsts):
+            for part, wanted in enumerate(first):
+                check_alike(f"carried.{place}.{part}", tensors[f"{place}.{part}"], wanted)
         whole = [
             type(first)(*(tensors[f"{place}.{part}"].to(device) for part in range(len(first))))
-            for place, first in enumerate(model.initial_states(1))
+            for place, first in enumerate(firsts)
         ]
-        self.rows = len(whole[0][0])
         return distributed.share_states(whole)
 
 

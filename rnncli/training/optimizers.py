@@ -1,6 +1,6 @@
 """Optimizers by name: how each is built, the settings it uses; and their state as named tensors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -131,10 +131,54 @@ def optimizer_tensors(optimizer: "Optimizer") -> "dict[str, Tensor]":
     }
 
 
-def restore_optimizer(optimizer: "Optimizer", tensors: "Mapping[str, Tensor]") -> None:
-    """Put back what `optimizer_tensors` gave; the groups' settings stay those it was built with."""
+def restore_optimizer(optimizer: "Optimizer", rates: Rates, tensors: "Mapping[str, Tensor]") -> None:
+    """Put back what `optimizer_tensors` gave; the groups' settings stay those it was built with.
+
+    Raises ValueError for tensors that such an optimizer does not keep of these parameters.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kept = _kept_of_small(optimizer, rates)
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         place, _, name = key.partition(".")
         state.setdefault(int(place), {})[name] = value
+    for number, values in state.items():
+        if not 0 <= number < len(parameters) or values.keys() != kept[number].keys():
+            raise ValueError(f"optimizer.{number} has {', '.join(sorted(values))}")
+        for name, value in values.items():
+            wanted = _shape_of(kept[number][name].shape, parameters[number].shape)
+            if tuple(value.shape) != wanted or not value.is_floating_point():
+                raise ValueError(f"optimizer.{number}.{name} is of another shape or type")
+            if name in NEVER_NEGATIVE and bool((value < 0).any()):
+                raise ValueError(f"optimizer.{number}.{name} is negative")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+NEVER_NEGATIVE = ("step", "exp_avg_sq", "square_avg", "squares")
+"""Counts and mean squares, whose roots are taken."""
+
+
+def _kept_of_small(optimizer: "Optimizer", rates: Rates) -> "list[dict[str, Tensor]]":
+    """What an optimizer keeps of each parameter, found by a step with small ones: matrices (2, 3), vectors (2,)."""
+    import torch
+    from torch import nn
+
+    groups: Groups = []
+    for group in optimizer.param_groups:
+        small = [nn.Parameter(torch.zeros(tuple(range(2, 2 + each.dim())))) for each in group["params"]]
+        for each in small:
+            each.grad = torch.zeros_like(each)
+        groups.append({name: group[name] for name in ("weight_decay", "orthogonal") if name in group})
+        groups[-1]["params"] = small
+    twin = OPTIMIZERS[rates.optimizer].build(groups, rates)
+    twin.step()
+    return [
+        {name: value for name, value in twin.state[each].items() if isinstance(value, torch.Tensor)}
+        for group in groups
+        for each in group["params"]
+    ]
+
+
+def _shape_of(kept: Sequence[int], parameter: Sequence[int]) -> tuple[int, ...]:
+    """The shape of what is kept of a parameter, by that of a small one: (2, 1) stands for a value a row."""
+    return tuple(size if small > 1 else 1 for small, size in zip(kept, parameter, strict=False))

@@ -1,11 +1,20 @@
 """Every source of chance in a process: seeding it, and keeping its state as tensors."""
 
+import math
 import random
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from rnncli.models.outline import check_alike
+
+NEEDED = ("torch", "python", "numpy", "numpy_rest")
+"""States of one shape; the others are there or not."""
+
+MT19937_WORDS = 624
+"""Words of the state of numpy's generator."""
 
 
 def seed_everything(seed: int) -> None:
@@ -39,11 +48,21 @@ def random_state() -> dict[str, Tensor]:
 
 
 def restore_random_state(state: Mapping[str, Tensor]) -> None:
-    """Put every generator back; those of CUDA devices that this machine lacks are passed over."""
+    """Put every generator back; those of CUDA devices that this machine lacks are passed over.
+
+    Raises ValueError, RuntimeError or ArithmeticError for a state that no generator has, KeyError where one is missing.
+    """
+    for name, own in random_state().items():
+        if name in NEEDED:
+            check_alike(f"random.{name}", state[name], own)
+    if state["python_gauss"].dim() != 1 or not state["python_gauss"].is_floating_point():
+        raise ValueError("random.python_gauss is no list of numbers")
+    position, has_gauss, cached = state["numpy_rest"].tolist()
+    if not (0 <= position <= MT19937_WORDS and has_gauss in (0, 1) and math.isfinite(cached)):
+        raise ValueError("random.numpy_rest is no position of a generator")  # numpy would read beyond its state
     torch.set_rng_state(state["torch"])
     gauss = state["python_gauss"].tolist()
     random.setstate((3, tuple(state["python"].tolist()), gauss[0] if gauss else None))
-    position, has_gauss, cached = state["numpy_rest"].tolist()
     keys = state["numpy"].numpy().astype(np.uint32)
     np.random.set_state(("MT19937", keys, int(position), int(has_gauss), cached))
     for device in cuda_devices():

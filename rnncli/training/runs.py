@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from rnncli.errors import RnnError, UsageError
-from rnncli.files import is_locked, locked, write_file
+from rnncli.files import is_locked, locked, make_folder, write_file
 from rnncli.home import checkpoints_dir
 from rnncli.records import json_line
 from rnncli.training import checkpoint
@@ -59,10 +59,11 @@ class Run:
     def read(self, of: Callable[[Mapping[str, Any]], T]) -> T | None:
         """What is read off its newest header, unverified; None where none can be read.
 
-        A header that `of` raises KeyError, TypeError or AttributeError for is passed over as damaged.
+        A header that `of` raises RnnError, KeyError, TypeError, ValueError or AttributeError for is passed over as
+        damaged.
         """
         for name in (LAST, PREVIOUS, BEST):
-            with contextlib.suppress(CheckpointError, KeyError, TypeError, AttributeError):
+            with contextlib.suppress(RnnError, KeyError, TypeError, ValueError, AttributeError):
                 return of(checkpoint.read_header(self.folder / name))
         return None
 
@@ -72,13 +73,20 @@ class Run:
         return is_locked(self.folder)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run for this process alone, and clear what a killed one left; raises RnnError when it is held."""
+    def held(self) -> Iterator[None]:
+        """Hold the run for this process; raises RnnError where another one holds it."""
         busy = f"run {self.name} is being trained by another process: wait for it, or start a new run"
         with locked(self.folder, busy):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            yield
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run to write to it, and clear the files that a killed process left; raises as `held`."""
+        with self.held():
+            make_folder(self.folder)
             for stray in self.folder.glob("*.tmp"):
-                stray.unlink()
+                if not stray.is_dir():  # a folder of that name is the user's
+                    stray.unlink(missing_ok=True)
             yield
 
     def save(self, data: bytes) -> None:
@@ -158,7 +166,7 @@ def new_run(task: str, label: str, name: str | None) -> Run:
         stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{label.replace(':', '-')}"
         for place in itertools.count(1):
             with contextlib.suppress(FileExistsError):  # another process may take the name at the same moment
-                return Run(_made(folder / (stamp if place == 1 else f"{stamp}-{place}")))
+                return Run(make_folder(folder / (stamp if place == 1 else f"{stamp}-{place}"), exist_ok=False))
     except OSError as error:
         raise RnnError(f"cannot make a folder for the run in {folder}: {error.strerror}; see RNN_HOME") from None
     raise AssertionError("unreachable")
@@ -189,14 +197,8 @@ def _named_run(folder: Path, name: str) -> Run:
     check_new(folder.name, name)
     run = Run(folder / name)
     with contextlib.suppress(FileExistsError):  # left by a process that ended before its first save
-        _made(run.folder)
+        make_folder(run.folder, exist_ok=False)
     return run
-
-
-def _made(folder: Path) -> Path:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir()
-    return folder
 
 
 def all_runs(task: str | None = None) -> list[Run]:
@@ -239,10 +241,10 @@ def newest_unfinished(task: str) -> Run:
 
 
 def delete_run(run: Run) -> None:
-    """Remove a run with all its files; raises RnnError while it is being trained."""
-    with run.locked():
+    """Remove a run with all its files, or the link that it is; raises RnnError while it is being trained."""
+    with run.held():
         if run.folder.is_symlink():
-            run.folder.unlink()
+            run.folder.unlink()  # what it points to lies elsewhere, and stays
         else:
             shutil.rmtree(run.folder)
     with contextlib.suppress(OSError):

@@ -29,7 +29,9 @@ class Session:
         self.trainer, self.run, self.identity = trainer, run, identity
         self._pending_best: State | None = None  # serialized only when it is written
         self._saved_at = time.monotonic()
-        self._warned = ""
+        self._warn: Callable[[str], None] = lambda _: None
+        self._warned: set[str] = set()
+        self._metrics_whole = True  # else the file is written again at the next save
 
     def resume(self, found: Checkpoint) -> None:
         """Go on from a checkpoint of this run, to the bit; what the metrics file says beyond it is forgotten."""
@@ -43,6 +45,7 @@ class Session:
         Raises Interrupted after a signal (everything saved, the text says how to resume), and RnnError when the loss
         is not finite, memory runs out (the state before that step saved) or the last save fails.
         """
+        self._warn = warn
         keep_freed_memory()
         suited = suited_products(self.trainer.model, self.trainer.settings.precision)
         with suited, noted_interrupts() as interrupts:
@@ -50,14 +53,14 @@ class Session:
                 for event in self.trainer.events():
                     listen(event)
                     if isinstance(event, Validated):
-                        self._note(event, warn)
+                        self._note(event)
                     elif isinstance(event, Stepped):
                         waited = time.monotonic() - self._saved_at
                         number, waited = distributed.greatest(interrupts.received, waited)
                         if number:
                             self._stop(int(number))
                         if waited >= self.trainer.settings.save_every:
-                            self._save(warn)
+                            self._save()
             except NotFinite:
                 self._save_for_good()  # the state before that step is sound
                 raise
@@ -75,28 +78,42 @@ class Session:
         self._save_best(newest if progress.best_step == progress.step != progress.restarted else None)
         self.run.save(newest)
         self._saved_at = time.monotonic()
+        if not self._metrics_whole:
+            self._mend_metrics()
+
+    def _mend_metrics(self) -> None:
+        try:
+            self.run.write_metrics(self.trainer.progress.history)
+            self._metrics_whole = True
+        except RnnError as error:
+            self._warn_once(str(error))
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            self._warn(text)
 
     def _save_for_good(self) -> None:
         """Save, and wait until that is done: where one process of several ends, the others are ended too."""
         self.save()
         distributed.greatest(0)
 
-    def _note(self, event: Validated, warn: Callable[[str], None]) -> None:
+    def _note(self, event: Validated) -> None:
         if event.improved:
             header, tensors = self._state()
             self._pending_best = header, {name: value.detach().clone() for name, value in tensors.items()}
-        try:
-            self.run.append_metrics(event.record)
-        except RnnError as error:
-            warn(str(error))
+        if self._metrics_whole:
+            try:
+                self.run.append_metrics(event.record)
+            except RnnError as error:  # half a line may be there
+                self._metrics_whole = False
+                self._warn_once(f"{error}; training goes on, and a later save writes the file again")
 
-    def _save(self, warn: Callable[[str], None]) -> None:
+    def _save(self) -> None:
         try:
             self.save()
         except RnnError as error:
-            if str(error) != self._warned:  # once, not at every try
-                self._warned = str(error)
-                warn(f"{error}; training goes on")
+            self._warn_once(f"{error}; training goes on")
             self._saved_at = time.monotonic()
 
     def _save_best(self, serialized: bytes | None = None) -> None:

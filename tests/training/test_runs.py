@@ -225,6 +225,34 @@ def test_deleting_removes_the_folder(home: Path) -> None:
     assert not (home / "checkpoints/toy").exists()
 
 
+def test_a_folder_whose_name_ends_in_tmp_is_left_alone_until_the_run_is_deleted(home: Path) -> None:
+    run = make_run(home, "toy", "mine")
+    (run.folder / "x.tmp").mkdir()
+    with run.locked():
+        assert (run.folder / "x.tmp").is_dir()
+    delete_run(run)
+    assert not run.folder.exists()
+
+
+def test_deleting_a_linked_run_removes_the_link_alone(home: Path) -> None:
+    target = make_run(home / "elsewhere", "toy", "real").folder
+    (target / "notes.tmp").write_text("keep me")
+    before = sorted(target.iterdir())
+    (home / "checkpoints" / "toy").mkdir(parents=True)
+    (home / "checkpoints" / "toy" / "link").symlink_to(target)
+    delete_run(find_run("link"))
+    assert all_runs() == []
+    assert sorted(target.iterdir()) == before
+
+
+def test_a_file_where_runs_should_lie_is_one_line(home: Path) -> None:
+    """It once was tried again for ever."""
+    (home / "checkpoints").mkdir()
+    (home / "checkpoints" / "toy").write_text("a file")
+    with pytest.raises(RnnError, match="cannot make a folder for the run"):
+        new_run("toy", "elman", None)
+
+
 def test_metrics_are_json_lines_without_odd_numbers(home: Path) -> None:
     run = make_run(home, "toy", "mine")
     run.write_metrics([{"loss": float("inf")}])

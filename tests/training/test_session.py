@@ -10,6 +10,7 @@ import torch
 from support.experiments import make_trainer
 
 from rnncli.errors import Interrupted, RnnError
+from rnncli.records import json_line
 from rnncli.training import checkpoint
 from rnncli.training.interrupts import Interrupts
 from rnncli.training.loop import Restarted, Stepped, Validated, below
@@ -166,9 +167,9 @@ def test_a_best_model_that_could_not_be_saved_is_not_overtaken(tmp_path: Path, m
     progress = toy.trainer.progress
     for event in toy.trainer.events():
         if isinstance(event, Validated):
-            toy._note(event, pytest.fail)
+            toy._note(event)
             if progress.step == 7:
-                toy._save(lambda _: None)  # fails, with the best state pending and the trainer still at its step
+                toy._save()  # fails, with the best state pending and the trainer still at its step
     toy.save()
     best = weights(toy.run, "best")
     assert progress.step == 14
@@ -197,6 +198,40 @@ def test_a_failed_save_on_the_way_is_told_and_survived(tmp_path: Path, monkeypat
     monkeypatch.setattr(Run, "save", sometimes)
     toy.train(lambda _: None, warnings.append)
     assert warnings == ["cannot save: the disk is full; training goes on"]  # once, not at every try
+    assert checkpoint.read(tmp_path / "last.safetensors").header["progress"]["finished"] == "done"
+
+
+def test_metrics_cut_short_by_a_full_disk_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy, warnings = session(tmp_path, epochs=6), []
+    append, full = Run.append_metrics, iter([False, True, True])
+
+    def cut_short(run: Run, record: dict[str, Any]) -> None:
+        if next(full, False):
+            with run.metrics.open("a") as file:
+                file.write('{"step": 1')
+            raise RnnError(f"cannot write {run.metrics}: no room")
+        append(run, record)
+
+    def save_now(event: object) -> None:
+        if isinstance(event, Validated) and toy.trainer.progress.step == 28:
+            toy.save()
+            assert toy.run.metrics.read_text() == "".join(json_line(each) + "\n" for each in history)
+
+    history = toy.trainer.progress.history
+    monkeypatch.setattr(Run, "append_metrics", cut_short)
+    toy.train(save_now, warnings.append)
+    assert [json.loads(line) for line in toy.run.metrics.read_text().splitlines()] == history
+    assert len(history) == 6
+    assert warnings == [
+        f"cannot write {toy.run.metrics}: no room; training goes on, and a later save writes the file again"
+    ]
+
+
+def test_metrics_that_cannot_be_written_do_not_end_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy, warnings = session(tmp_path), []
+    toy.run.metrics.mkdir()
+    toy.train(lambda _: None, warnings.append)
+    assert len(warnings) == 2  # the line that is not added, the file that is not written again
     assert checkpoint.read(tmp_path / "last.safetensors").header["progress"]["finished"] == "done"
 
 
