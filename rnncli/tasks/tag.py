@@ -256,7 +256,7 @@ def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
     new = torch.tensor([word.lower() not in known for words in data.words for word in words])
     return {
         **measure(scores, data, trained.payload["classes"]),
-        "new_word_accuracy": float((given == answers)[new].double().mean()),
+        "new_word_accuracy": float((given == answers)[new].double().mean()) if new.any() else None,
         "words": len(answers),
         "new_words": int(new.sum()),
         "confusion": Confusion.of(trained.payload["classes"], answers, given).plain,
