@@ -156,7 +156,7 @@ def _drop_comments(found: _Read, marked: Sequence[int]) -> None:
     certain = {place for place in marked if labels[place] in _UD_COMMENTS or widths[place] != width}
     first = set[int]()  # those before the first other row of a sentence
     for place in [place for place in marked if place not in certain]:
-        if rows.get(place - 1) is None or place - 1 in certain | first:
+        if rows.get(place - 1) is None or place - 1 in certain or place - 1 in first:
             first.add(place)
     known = {"#", *(row.fields[-1] for row in others), *(labels[place] for place in unsure - certain - first)}
     doubtful = {place for place in first if labels[place] not in known}

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from rnncli.data.tagging import Words, words_of
@@ -45,17 +46,27 @@ def split_like(text: str, whole: Sequence[str]) -> Words:
     """The words of a text as NLTK splits them, but for those whose form is among `whole`."""
     words = words_of(text)
     spans = _spans(text, words) if whole else []
+    beginnings = _beginnings(tuple(whole))
     found: Words = []
     place = 0
     while place < len(spans):
         end = last = place + 1
         while last < len(spans) and spans[last][0] == spans[last - 1][1]:
             last += 1
-            if _form(text[spans[place][0] : spans[last - 1][1]]) in whole:
+            joined = text[spans[place][0] : spans[last - 1][1]]
+            if beginnings.isdisjoint((_shape(joined), joined.lower())):
+                break  # no longer one can be whole, either
+            if _form(joined) in whole:
                 end = last
         found.append(words[place] if end == place + 1 else text[spans[place][0] : spans[end - 1][1]])
         place = end
     return found or words
+
+
+@lru_cache(maxsize=4)
+def _beginnings(forms: tuple[str, ...]) -> frozenset[str]:
+    """All that forms begin with, and they themselves."""
+    return frozenset(form[:size] for form in forms for size in range(1, len(form) + 1))
 
 
 def _shape(word: str) -> str:

@@ -171,14 +171,15 @@ def _entries(file: io.BufferedReader, limit: int | None) -> _Entries:
     """All words of a file in a format that its first two lines show."""
     first = _line(file, 1).removeprefix(codecs.BOM_UTF8)
     header = re.fullmatch(rb"\s*(\d{1,12})\s+(\d{1,6})\s*", first)
+    second = file.readline(LONGEST_LINE)
     if not header:
-        D = len(first.split()) - 1
-        return _Entries(D, "line", _glove(file, first, D, limit), partial(_parsed, D=D))
+        second = _checked(second, 2)
+        D = _glove_width(first.split(), second.split())
+        return _Entries(D, "line", _glove(file, first, second, D, limit), partial(_parsed, D=D))
     V, D = int(header[1]), int(header[2])
     if not V or not D:
         raise _OddError(f"its first line promises {V} vectors of size {D}: there is nothing to read")
     wanted, whole = min(V, limit or V), limit is None or limit >= V
-    second = file.readline(LONGEST_LINE)
     if _is_text(second, D):
         return _Entries(D, "line", _text(file, second, wanted, V, whole), partial(_parsed, D=D))
     return _Entries(D, "word", _binary(file, second, D, wanted, V, whole), tuple)
@@ -205,7 +206,14 @@ def _checked(line: bytes, number: int) -> bytes:
     return line
 
 
-def _glove(file: IO[bytes], first: bytes, D: int, limit: int | None) -> Iterator[tuple[int, bytes]]:
+def _glove_width(first: list[bytes], second: list[bytes]) -> int:
+    """The D numbers behind the first word, which has blanks in it where the second line has fewer fields."""
+    D, other = len(first) - 1, len(second) - 1
+    is_blank_inside = 0 < other < D and all(map(_NUMBER.fullmatch, first[-other:]))
+    return other if is_blank_inside and not _NUMBER.fullmatch(first[-other - 1]) else D
+
+
+def _glove(file: IO[bytes], first: bytes, second: bytes, D: int, limit: int | None) -> Iterator[tuple[int, bytes]]:
     if D < 1:
         what = "it is empty" if not first else "line 1 is not a word and its numbers"
         raise _OddError(f"{what}: word vectors are read in {', '.join(FORMATS)}")
@@ -214,7 +222,7 @@ def _glove(file: IO[bytes], first: bytes, D: int, limit: int | None) -> Iterator
         if line.strip():
             yield number, line
         number += 1
-        line = _line(file, number)
+        line = second if number == 2 else _line(file, number)
 
 
 def _text(file: IO[bytes], second: bytes, wanted: int, V: int, whole: bool) -> Iterator[tuple[int, bytes]]:

@@ -29,6 +29,11 @@ def test_a_text_is_split_like_the_file(text: str, words: list[str]) -> None:
     assert split_like(text, []) == words_of(text)
 
 
+def test_a_long_text_without_blanks_is_split_in_time_that_grows_with_its_length() -> None:
+    text = "a," * 5_000
+    assert split_like(text, kept_whole(TWEETS)) == ["a", ","] * 5_000
+
+
 def test_the_more_frequent_way_counts() -> None:
     """A form that is whole once and in NLTK's parts twice is split; twice and once, it is whole."""
     once, twice = [["#one"]], [["#", "two"], ["#", "three"]]

@@ -194,6 +194,7 @@ FIRST_LINES = {
     "a byte-order mark and no header": "\ufeffthe 1 2 3\nof 4 5 6\n",
     "a first word with a blank": "2 3\nновый город 1 2 3\nof 4 5 6\n",
     "a first word with a no-break space": "2 3\n1\u00a0000 1 2 3\nof 4 5 6\n",
+    "a first word with a blank and no header": ". . . 1 2 3\nof 4 5 6\n",
     "a first word of digits and blanks": "2 3\n3 4 5 1 2 3\nof 4 5 6\n",
 }
 

@@ -16,12 +16,12 @@ _BEGINNING = (
 _CLOSING = "\"'”’»)\\]」』）》】〉"
 _OPENING = "\"'“‘«(\\[「『（《【〈¿¡"
 _END = re.compile(
-    r"[.!?](?<![\s.(\[–-][^\W\d_]\.)"
+    r"[.!?](?<![\s.(\[–-][^\W\d_]\.)(?<!\A[^\W\d_]\.)"
     + "".join(rf"(?<!\b{word}\.)" for word in _SHORT.split())
     + rf"(?:[{_CLOSING}]*+) ++(?=[{_OPENING}]*+[{_BEGINNING}])"
 )
 # Signs that end a sentence whatever letter is next; some scripts have no blank behind them.
-_SIGNS = "。！？｡؟۔।॥።။។"
+_SIGNS = "。！？｡؟۔։।॥።။។"
 _SIGN_END = re.compile(rf"[{_SIGNS}]++(?<![(（].)[{_CLOSING}]*+ *+(?=[^\s{_CLOSING}])")
 
 

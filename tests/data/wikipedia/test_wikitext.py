@@ -135,6 +135,7 @@ def test_words_of_many_lines_are_those_of_each() -> None:
         ('He said "Go." Then he left. (She stayed.) Why?', 4),
         ("It is 3.5 m long, approx. 20 kg. élan", 1),
         ("At 5 p.m. it rained, e.g. Tuesday.", 1),
+        ("J. Smith met K. Jones. Նա եկավ։ Նա գնաց։", 3),
         ("Éire is old. Österreich too. Ґанок був. Єва.", 4),
         ("Vino. ¿Qué hizo? Nada.", 3),
         ("ذهب الولد. هل رأيت القط؟ نعم رأيته (؟) في البيت! قال د. محمد.", 4),
