@@ -16,6 +16,8 @@ import rnncli
 from rnncli.api import Training
 from rnncli.errors import RnnError
 from rnncli.models.outline import outline
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import resolve
 from rnncli.training import checkpoint
 from rnncli.training.checkpoint import Checkpoint, CheckpointError, to_bytes
 from rnncli.training.runs import Run
@@ -120,6 +122,12 @@ def test_wrong_header_is_one_line_about_the_file(name: str, change) -> None:
     assert str(error.value).startswith(f"{path} holds ")
     assert str(error.value).endswith("; load another checkpoint, or train again")
     assert "\n" not in str(error.value)
+
+
+def test_model_to_start_from_is_checked_as_any_other(change) -> None:
+    path = change("words", lambda header: header["payload"].pop("vocabulary"))
+    with pytest.raises(CheckpointError, match="holds contents that this version cannot use: vocabulary is missing"):
+        resolve(TASKS["char-lm"], {"init_from": str(path)})
 
 
 TENSORS: dict[str, tuple[str, dict[str, torch.Tensor | None], str]] = {

@@ -11,6 +11,7 @@ from rnncli.data.corpora import from_stdin
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import checkpoints_dir
 from rnncli.tasks.base import RecurrentSettings, Task, from_plain
+from rnncli.tasks.restoring import check_header
 from rnncli.training.metrics import less_is_better, shown_metric
 from rnncli.training.runs import Run, Summary, all_runs, check_name
 from rnncli.training.settings import check_limits
@@ -116,7 +117,7 @@ class Comparison:
         """The sizes of another cell's layers, of the same proportions, whose net is nearest in parameters."""
         if self.match != "params" or cell == self.cells[0]:
             return size
-        payload = _known(self._first(size, self.settings.seed).read(lambda header: header["payload"]))
+        payload = _known(_sound_header(self.task, self._first(size, self.settings.seed)))["payload"]
         layers = replace(self.settings, hidden=size).sizes
 
         def stretched(first: int) -> str:
@@ -190,9 +191,19 @@ def reaches(metric: str, value: float, target: float) -> bool:
     return value <= target if less_is_better(metric) else value >= target
 
 
+def _sound_header(task: Task, run: Run) -> dict[str, Any] | None:
+    """The newest header of a run that can be used, with its summary; None where there is none."""
+
+    def checked(header: Mapping[str, Any]) -> dict[str, Any]:
+        check_header(task, header, run.folder)
+        return {"summary": Summary.of(header), **header}
+
+    return run.read(checked)
+
+
 def outcome(task: Task, member: Member) -> Outcome:
     """Read off what came of a run, by its newest header; raises RnnError where none can be read."""
-    header: dict[str, Any] | None = member.run.read(lambda header: {"summary": Summary.of(header), **header})
+    header = _sound_header(task, member.run)
     if header is None:
         raise RnnError(f"run {member.run.name} is damaged: `rnn runs delete {member.run.name}`, and compare again")
     summary, progress, settings = header["summary"], header["progress"], member.settings

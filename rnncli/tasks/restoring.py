@@ -27,12 +27,15 @@ LAYOUT = {"rnn": str, "config": dict, "monitor": str, "payload": dict, "progress
 def usable(source: "Path", what: str) -> Iterator[None]:
     """Raise CheckpointError about the file where something is rebuilt inside from what it holds, and that fails."""
     from rnncli.training.checkpoint import CheckpointError
+    from rnncli.training.machine import is_out_of_memory
 
     try:
         yield
     except CheckpointError:
         raise
     except (RnnError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else str(error)
         reason = " ".join(reason.split())
         if len(reason) > MAX_REASON:
@@ -60,12 +63,28 @@ def rebuild(found: "Checkpoint", source: "Path") -> Rebuilt:
 
     from rnncli.models.outline import outline, take_weights
     from rnncli.tasks import TASKS
-    from rnncli.training.loop import Progress, below
+    from rnncli.training.loop import below
 
     header, name = found.header, found.header.get("task")
     if not isinstance(name, str) or name not in TASKS:
         raise UsageError(f"{source} is a model of {str(name)[:MAX_REASON]!r}, a task that this version does not have")
     task = TASKS[name]
+    config = check_header(task, header, source)
+    with usable(source, "contents"):
+        _check_numbers(task, below("task", found.tensors))
+    weights = below("model", found.tensors)
+    with usable(source, "weights"):
+        anywhere = replace(config, backend="auto")  # the one it was trained with may need what is not here
+        most = 2 * len(weights) + 16  # so that a few that are missing are named
+        model = outline(lambda: task.build_model(anywhere, header["payload"]), most)
+        take_weights(model, weights)
+    return Rebuilt(task, config, model)
+
+
+def check_header(task: Task, header: Mapping[str, Any], source: "Path") -> Any:
+    """The settings in a checkpoint's header; raises CheckpointError where any part of it cannot be used."""
+    from rnncli.training.loop import Progress
+
     with usable(source, "a header"):
         for part, kind in LAYOUT.items():
             if type(header.get(part)) is not kind:
@@ -79,14 +98,7 @@ def rebuild(found: "Checkpoint", source: "Path") -> Rebuilt:
             raise ValueError("corpus is missing")
     with usable(source, "contents"):
         _check_payload(task, header["payload"])
-        _check_numbers(task, below("task", found.tensors))
-    weights = below("model", found.tensors)
-    with usable(source, "weights"):
-        anywhere = replace(config, backend="auto")  # the one it was trained with may need what is not here
-        most = 2 * len(weights) + 16  # so that a few that are missing are named
-        model = outline(lambda: task.build_model(anywhere, header["payload"]), most)
-        take_weights(model, weights)
-    return Rebuilt(task, config, model)
+    return config
 
 
 def _check_payload(task: Task, payload: Mapping[str, Any]) -> None:
