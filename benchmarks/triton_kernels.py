@@ -2,14 +2,13 @@
 
 A row a kernel: its registers, the bytes of stack (what did not fit into registers), and its shared memory. Speed is for
 benchmarks/cuda.py, on a card.
-Run: python benchmarks/triton_kernels.py [--kinds elman,gru:reset-before] [--types float32,bfloat16] [--width 128] [--target 90]
+Run: python benchmarks/triton_kernels.py [--kinds elman,gru:reset-before] [--types float32] [--width 128] [--target 90]
 """
 
 import argparse
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
