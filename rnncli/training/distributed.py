@@ -97,7 +97,7 @@ def _leave() -> None:
 
 
 LOST = ("gloo", "connection closed", "connection reset", "connection refused", "broken pipe")
-"""What a RuntimeError says, in any case of its letters, of a process that is gone: torch has no kind of its own for it."""
+"""What a RuntimeError says of a process that is gone, in any case of its letters: torch has no kind for that."""
 
 
 def _is_of_others(error: RuntimeError) -> bool:
