@@ -53,7 +53,7 @@ WORKERS = max(1, min(16, os.cpu_count() or 1))
 TEST_FILES = ("tests/kernels/test_linear.py", "tests/kernels/test_scan.py", "tests/training/test_loop.py")
 TRITON_TESTS = "tests/kernels/test_triton.py"
 
-SPENT_MS, MOST_RUNS = 300, 20
+SPENT_MS, MOST_RUNS = 120, 20
 """How long the runs behind one figure may take on a card, after three to warm up, and how many there are at most."""
 
 
@@ -688,7 +688,7 @@ def run_once(kind: str, dtype: str, shape: tuple[int, int, int], device: str) ->
 
 Section = Callable[[str, float, Say], None]
 
-SHARES = {"checks": 0.45, "steps": 0.45, "cells": 1.0}
+SHARES = {"checks": 0.4, "steps": 0.35, "cells": 1.0}
 """Sections in the order of their importance, and what each may take of the time that is left."""
 
 SECTIONS: dict[str, Section] = {
