@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
             SECTIONS[options.section](device, time.monotonic() + options.seconds, lambda line: print(line, flush=True))
     else:
         write_report(options.out, device, options.seconds)
-        print(options.out.read_text())
+        print(options.out.read_text(encoding="utf-8"))
         print(f"report  {options.out.absolute()}")
 
 
@@ -92,11 +92,12 @@ def write_report(path: Path, device: str, seconds: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = heading(device)
     for name, share in SHARES.items():
-        path.write_text("\n".join([*lines, f"The section {name} was begun, and did not come back.", ""]))
+        begun = [*lines, f"The section {name} was begun, and did not come back.", ""]
+        path.write_text("\n".join(begun), encoding="utf-8")
         began = time.monotonic()
         lines += in_child(name, share * (end - began)) if device == "cuda" else in_process(name, end)
         lines += ["", f"({name}: {time.monotonic() - began:.0f} s)", ""]
-        path.write_text("\n".join(lines))
+        path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def heading(device: str) -> list[str]:
