@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser check clean
+.PHONY: demo test test-browser test-without-numba test-avx2 check clean
 
 demo: .venv/installed
 	$(BIN)/rnn train parity
@@ -14,6 +14,12 @@ test: .venv/developing
 
 test-browser: .venv/developing
 	$(BIN)/pytest -m browser tests/browser
+
+test-without-numba: .venv/developing
+	OMP_NUM_THREADS=1 RNN_HIDE=numba $(BIN)/pytest tests/cells tests/models tests/training tests/cli
+
+test-avx2: .venv/developing
+	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest tests/kernels --ignore tests/kernels/test_triton.py
 
 check: .venv/developing
 	$(BIN)/ruff check .

@@ -2,7 +2,9 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Callable
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +14,22 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported: its kernels run on the CPU
 
-from rnncli.__main__ import run
-from rnncli.kernels.compiling import COMPILATION
+HIDDEN = os.environ.get("RNN_HIDE", "").split(",")
+"""Packages that the tests do as if they were not installed: RNN_HIDE=numba."""
+
+
+class Hiding(MetaPathFinder):
+    """Finds no package that is hidden, and says so as Python does of one that is not there."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        if fullname.partition(".")[0] in HIDDEN:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+
+
+sys.meta_path.insert(0, Hiding())
+
+from rnncli.__main__ import run  # noqa: E402
+from rnncli.kernels.compiling import COMPILATION  # noqa: E402
 
 COMPILATION.begin()  # so that no test's output depends on whether this machine has compiled the kernels before
 COMPILATION.end()

@@ -88,8 +88,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
         For one sequence (Merity et al. 2018, arXiv:1708.02182); all other parameters are the cell's own.
         """
         view = copy(self)
-        view._parameters = {name: value for name, value in self._parameters.items() if name != "weight_h"}
-        view.weight_h = F.dropout(self.weight_h, share)
+        vars(view)["weight_h"] = F.dropout(self.weight_h, share)  # Python finds it before the parameter of that name
         return view
 
     def project(self, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 _SETTINGS: Any = getattr(torch.backends.mkldnn, "matmul", None)
-"""Where torch keeps the switch; a build without it stays as it is."""
+"""Where torch keeps the switch `fp32_precision`; a build without either stays as it is."""
 
 _rounded: ContextVar[bool] = ContextVar("rounded", default=False)
 
@@ -46,9 +46,15 @@ def fast_products(precision: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def exact_cudnn() -> Iterator[None]:
-    """While inside, cuDNN's recurrent layers compute in float32; their default, TF32, is good to three digits."""
-    layers: Any = torch.backends.cudnn.rnn
-    before = layers.fp32_precision
+    """While inside, cuDNN's recurrent layers compute in float32; their default, TF32, is good to three digits.
+
+    A torch without that switch keeps what it does.
+    """
+    layers: Any = getattr(torch.backends.cudnn, "rnn", None)
+    before = getattr(layers, "fp32_precision", None)
+    if before is None:
+        yield
+        return
     layers.fp32_precision = "ieee"
     try:
         yield
@@ -140,7 +146,7 @@ def _packs(dtype: torch.dtype) -> bool:
 @contextmanager
 def switched(value: str | None) -> Iterator[None]:
     """Set torch's switch for float32 products on the CPU while inside; None, or a build without one, leaves it."""
-    if value is None or _SETTINGS is None:
+    if value is None or not hasattr(_SETTINGS, "fp32_precision"):
         yield
         return
     before = _SETTINGS.fp32_precision
@@ -154,7 +160,7 @@ def switched(value: str | None) -> Iterator[None]:
 @cache
 def _onednn_is_exact() -> bool:
     """Whether a product under the switch has the error of float32, not that of bfloat16 (4e-3)."""
-    if _SETTINGS is None or not torch.backends.mkldnn.is_available():
+    if not hasattr(_SETTINGS, "fp32_precision") or not torch.backends.mkldnn.is_available():
         return False
     a, b = _probe()
     with switched("bf16"):

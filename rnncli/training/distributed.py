@@ -101,17 +101,28 @@ def _ended_by_interrupts() -> Iterator[None]:
 def _leave() -> None:
     """Take the group apart, its reducers first: the last reference to a group must not be theirs.
 
-    They would let go of it with Python's lock held, for which threads may wait that it must wait for.
+    They would let go of it with Python's lock held, for which threads may wait that it must wait for. The names are
+    torch's own and without a promise: where they are gone, nothing is let go of early.
     """
     for each in _reduced_losses:
-        each.reducer = each.logger = None
+        for name in ("reducer", "logger"):
+            if hasattr(each, name):
+                setattr(each, name, None)
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
+LOST = ("gloo", "connection closed", "connection reset", "connection refused", "broken pipe")
+"""What a RuntimeError says of a process that is gone, in any case of its letters: torch has no kind for that."""
+
+
 def _is_of_others(error: RuntimeError) -> bool:
-    """Whether an error says that another process cannot be reached: of torch's own kinds, or gloo's by its text."""
-    return isinstance(error, dist.DistError) or "gloo" in str(error)
+    """Whether an error says that another process cannot be reached: of torch's own kinds, or by its text.
+
+    One that says it otherwise is shown as it is; the group is left all the same.
+    """
+    kind = getattr(dist, "DistError", ())
+    return isinstance(error, kind) or any(words in str(error).lower() for words in LOST)
 
 
 def _attempt() -> str:

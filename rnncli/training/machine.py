@@ -1,8 +1,10 @@
 """How a net is worked with on a CPU: by how many threads, by which library's products, and on what memory."""
 
 import ctypes
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import torch
@@ -67,9 +69,26 @@ def keep_freed_memory() -> None:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there is no more memory, of a device or of the machine.
 
-    For the latter torch has no error of its own, only what its CPU allocator says.
+    For the latter torch has no error of its own, only what its CPU allocator says: as it has said so far, or as it is
+    made to say here.
     """
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "DefaultCPUAllocator" in str(error) or _without_numbers(error) in _allocator_says()
+
+
+@cache
+def _allocator_says() -> tuple[str, ...]:
+    """How torch says that the machine has no more memory, but for numbers: one text, if it is a RuntimeError."""
+    try:
+        torch.empty(2**62, dtype=torch.uint8)
+    except RuntimeError as error:
+        return (_without_numbers(error),)
+    return ()
+
+
+def _without_numbers(error: BaseException) -> str:
+    return re.sub(r"\d+", "", str(error).partition("\n")[0])
 
 
 def multiplied_weights(model: nn.Module) -> int:

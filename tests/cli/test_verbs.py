@@ -47,6 +47,22 @@ def test_train_says_why_cells_are_slow(rnn, monkeypatch: pytest.MonkeyPatch) -> 
     assert "slower" not in rnn("train parity --seed 1 --backend reference").err
 
 
+def test_auto_takes_what_this_machine_has(rnn) -> None:
+    """Where numba is, compiled loops; where it is not (`RNN_HIDE=numba pytest`), plain ones, and it says why."""
+    try:
+        import numba
+    except ModuleNotFoundError as error:
+        backend, why = "reference", f"rnn: warning: the fused backend needs numba: {error}; cells are slower without it"
+    else:
+        backend, why = "fused", ""
+        assert numba.__version__
+    ran = rnn("train parity --cell gru --seed 1 --epochs 1")
+    assert ran.code == 0
+    assert f"{backend} backend" in ran.err
+    assert why in ran.err
+    assert ("the fused backend needs numba" in ran.err) == bool(why)
+
+
 def test_json_is_all_there_is_on_standard_output(rnn, home: Path) -> None:
     trained = json.loads(rnn(f"train poetry-lm {QUICK} --name poet --json").out)
     assert {"task", "corpus", "checkpoint", "seconds", "metrics"} <= trained.keys()

@@ -215,7 +215,7 @@ def test_a_model_trained_by_it_is_used_without_it(rnn: Any, home: Path, monkeypa
 def test_kernels_are_legal_for_the_compiler(pytestconfig: pytest.Config) -> None:
     """Down to machine code for a card that need not be there; two cells that need every branch of the kernels."""
     folder = Path(__file__).parents[2]
-    command = [sys.executable, "benchmarks/triton_cells.py", "--compile-only", "--width", "16", "--types", "bfloat16"]
+    command = [sys.executable, "benchmarks/triton_kernels.py", "--width", "16", "--types", "bfloat16"]
     cache = pytestconfig.cache.mkdir("triton")  # what is compiled once need not be again
     environment = os.environ | {"TRITON_CACHE_DIR": str(cache), "PYTHONPATH": str(folder), "TRITON_INTERPRET": "0"}
     ran = subprocess.run(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.kinds import KINDS
+from support.kinds import CPU_BACKENDS, KINDS
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -26,7 +26,7 @@ def test_layers_of_unequal_size(kind: str, bidirectional: bool) -> None:
 
 
 @pytest.mark.parametrize(("kind", "Layer"), [("elman", nn.RNN), ("lstm:none", nn.LSTM)])
-@pytest.mark.parametrize("backend", ["reference", "fused", "library"])
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_both_directions_equal_torch(kind: str, Layer: Any, backend: str) -> None:
     torch.manual_seed(2)
     stack = Stack(D, StackShape(kind, (5, 5), bidirectional=True), backend).double()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from rnncli.cells import make_cell
 from rnncli.kernels.scan import scan
+from support.kinds import CPU_BACKENDS
 
 NAMES = {"weight_x": "weight_ih_l0", "weight_h": "weight_hh_l0", "bias": "bias_ih_l0"}
 """A cell's parameters, and torch's names for the same."""
@@ -48,7 +49,7 @@ def check_against_torch(
     theirs, last = layer(x, tuple(starts) if len(starts) > 1 else starts[0])
     (theirs * weigh).sum().backward()
     x_grad, x.grad = x.grad, None
-    for backend in ("reference", "fused", "library"):
+    for backend in CPU_BACKENDS:
         cell.zero_grad()
         x.grad = None
         ours, state = scan(cell, x, cell.initial_state(3), backend=backend)

@@ -150,6 +150,10 @@ def _through_time(first: Tensor, T: int) -> Tensor:
 
 
 def _graph_is_kept() -> bool:
-    """Whether the way back may be gone once more, with `retain_graph`; where torch does not tell, it may."""
-    tell = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    """Whether the way back may be gone once more, with `retain_graph`; where torch does not tell, it may.
+
+    Torch has no public way to ask; the copies that a "yes" costs are all that is lost by it.
+    """
+    autograd: Any = getattr(getattr(torch, "_C", None), "_autograd", None)
+    tell = getattr(autograd, "_get_current_graph_task_keep_graph", None)
     return tell is None or bool(tell())

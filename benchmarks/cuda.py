@@ -1,0 +1,703 @@
+"""One report on a CUDA card: are all cells right there, how long are whole training steps, how fast is each cell.
+
+Three sections, each with its share of `--seconds`: the checks (tests marked `cuda`, or without pytest every cell's
+values and gradients against float64), training steps of char-lm, wiki-lm and translate beside a plain `nn.LSTM` model
+with fused AdamW, captured in one CUDA graph as well, and cells beside cuDNN with flattened weights. The report is
+rewritten after each section, and a section that fails or runs out of time leaves what it has, and a line that says so.
+Needs torch, numpy and the package's dependencies but nltk and numba; runs from a checkout that nobody installed.
+Without a card, or with `--device cpu`, every part runs on tiny shapes: a trial of the script, not a measurement.
+Run: python benchmarks/cuda.py [--out cuda-report.md] [--seconds 280] [--device cuda|cpu]
+"""
+
+import argparse
+import importlib.util
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+if __name__ == "cuda":  # torch looks for a package of this name, and scripts of this folder would give it this file
+    raise ImportError("benchmarks/cuda.py is a script, not the package cuda")
+SCRIPT = Path(__file__).resolve()
+ROOT = SCRIPT.parents[1]
+sys.path[:] = [str(ROOT), *(place for place in sys.path if Path(place).resolve() != SCRIPT.parent)]
+
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+Say = Callable[[str], None]
+"""Adds a line to a section of the report."""
+
+LAYERS: dict[str, Any] = {"elman": nn.RNN, "rated": nn.GRU, "gru": nn.GRU, "lstm": nn.LSTM}
+KINDS = ("lstm:none", "elman", "gru:reset-before", "lstm:full", "rated", "gru:reset-after", "lstm:diagonal")
+TYPES = ("float32", "float16", "bfloat16")
+LIMITS = {"float32": 1e-5, "float16": 0.05, "bfloat16": 0.05}
+SHAPES = ((100, 64, 512), (1024, 16, 256), (1024, 16, 768), (1024, 16, 64), (35, 20, 650), (128, 64, 1024))
+TINY = ((2, 2, 4),)
+CHECKED = {"cuda": ((40, 33, 64), (20, 64, 200), (20, 64, 512)), "cpu": TINY}
+WORKERS = max(1, min(16, os.cpu_count() or 1))
+
+TEST_FILES = ("tests/kernels/test_linear.py", "tests/kernels/test_scan.py", "tests/training/test_loop.py")
+TRITON_TESTS = "tests/kernels/test_triton.py"
+
+SPENT_MS, MOST_RUNS = 120, 20
+"""How long the runs behind one figure may take on a card, after three to warm up, and how many there are at most."""
+
+
+class Job(NamedTuple):
+    """A process of the checks: what it is called, and its command."""
+
+    name: str
+    command: list[str]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write the report, or, with the hidden --section, the lines of one section to standard output."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("cuda-report.md"), help="the report (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=280, help="for everything (default: %(default)s)")
+    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is a card")
+    parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        sys.exit("cuda.py: torch finds no CUDA device here; leave --device out for a trial on the CPU")
+    if device == "cpu":
+        os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
+    if options.section:
+        with exact_float32():
+            SECTIONS[options.section](device, time.monotonic() + options.seconds, lambda line: print(line, flush=True))
+    else:
+        write_report(options.out, device, options.seconds)
+        print(options.out.read_text(encoding="utf-8"))
+        print(f"report  {options.out.absolute()}")
+
+
+def write_report(path: Path, device: str, seconds: float) -> None:
+    """Run all sections, the first ones first, and rewrite the report after each."""
+    end = time.monotonic() + seconds
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = heading(device)
+    for name, share in SHARES.items():
+        begun = [*lines, f"The section {name} was begun, and did not come back.", ""]
+        path.write_text("\n".join(begun), encoding="utf-8")
+        began = time.monotonic()
+        lines += in_child(name, share * (end - began)) if device == "cuda" else in_process(name, end)
+        lines += ["", f"({name}: {time.monotonic() - began:.0f} s)", ""]
+        path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def heading(device: str) -> list[str]:
+    """What the figures belong to."""
+    card, driver = card_and_driver() if device == "cuda" else ("no card, tiny shapes on the CPU: a trial", "none")
+    packages = [f"{name} {version_of(name)}" for name in ("torch", "triton", "numpy", "numba", "pytest")]
+    return [
+        f"# Recurrent cells: {card}",
+        "",
+        f"{date.today()}, driver {driver}, torch's CUDA {torch.version.cuda}, {', '.join(packages)}, "
+        f"Python {platform.python_version()}, {os.cpu_count()} cores.",
+        "",
+    ]
+
+
+def version_of(package: str) -> str:
+    """The version that is installed, or "absent"."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def card_and_driver() -> tuple[str, str]:
+    """The first card's name and its driver's version, by the tool that asks without taking the card."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+        card, driver = told.split("\n")[0].rsplit(",", 1)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return torch.cuda.get_device_name(), "unknown"
+    return card.strip(), driver.strip()
+
+
+def in_process(name: str, end: float) -> list[str]:
+    """The lines of a section; an error becomes the last of them."""
+    lines: list[str] = []
+    try:
+        with exact_float32():
+            SECTIONS[name]("cpu", end, lines.append)
+    except Exception as error:
+        lines += ["", f"The section {name} failed: {in_a_line(error)}"]
+    return lines
+
+
+def in_child(name: str, seconds: float, device: str = "cuda") -> list[str]:
+    """The same in a process of its own, which a fault of the card may end, and which is ended when it is late."""
+    command = [sys.executable, str(SCRIPT), "--device", device, "--section", name, "--seconds", f"{seconds:.0f}"]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        try:
+            code: int | None = subprocess.run(
+                command, stdout=out, stderr=err, timeout=seconds + 5, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = None
+        out.seek(0)
+        err.seek(0)
+        lines, complaint = out.read().splitlines(), err.read().strip().splitlines()
+    if code is None:
+        lines += ["", f"The section {name} was stopped after {seconds:.0f} s."]
+    elif code:
+        lines += ["", f"The section {name} failed: {complaint[-1] if complaint else f'exit status {code}'}"]
+    return lines
+
+
+def in_a_line(error: BaseException) -> str:
+    """What an error says first, and of what kind it is; no bar, which would end a table's cell."""
+    told = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {told[0] if told else ''}".replace("|", "/")
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """While inside, cuDNN's layers compute in float32 as products do, and not in TF32, where torch can say so."""
+    layers = getattr(torch.backends.cudnn, "rnn", None)
+    before = getattr(layers, "fp32_precision", None)
+    if before is None:
+        yield
+        return
+    layers.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        layers.fp32_precision = before
+
+
+# The checks
+
+
+def checks(device: str, end: float, say: Say) -> None:
+    """The tests marked `cuda` where pytest is, else every cell's values and gradients; kernels are compiled beside."""
+    say("## Checks\n")
+    if device == "cpu":
+        say("The tests marked `cuda` wait for a card; here every cell by its backend on the CPU.\n")
+        check_cells(device, end, say)
+    elif not importlib.util.find_spec("pytest"):
+        say("pytest is absent: values and gradients of every cell, checked by this script.\n")
+        check_cells(device, end, say)
+    else:
+        compilers = [
+            Job(
+                "",
+                [
+                    sys.executable,
+                    str(SCRIPT),
+                    "--section",
+                    f"warm {part}",
+                    "--seconds",
+                    f"{end - time.monotonic():.0f}",
+                ],
+            )
+            for part in range(PARTS)
+        ]
+        run_tests([*cuda_tests(), *compilers], end, say)
+
+
+def cuda_tests() -> list[Job]:
+    """Tests marked `cuda` that need no corpus and no further package; those of kernels by cell, side by side."""
+    options = ["-m", "cuda", "-v", "-o", "addopts=--import-mode=importlib", "-W", "default", "--tb=line"]
+    command = [sys.executable, "-m", "pytest", *options]
+    kernels = [Job(kind, [*command, TRITON_TESTS, "-k", f"{kind}-"]) for kind in KINDS]
+    return [Job("other tests", [*command, *TEST_FILES]), *kernels]
+
+
+def run_tests(jobs: list[Job], end: float, say: Say) -> None:
+    """Run jobs side by side until the end; a table of what passed, then each test that did not."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = list(pool.map(lambda job: output_of(job.command, end), jobs))
+    say("| tests | passed | failed | skipped | |\n| --- | --- | --- | --- | --- |")
+    wrong: list[str] = []
+    for job, (text, note) in zip(jobs, found, strict=True):
+        if job.name:
+            results = re.findall(r"^(\S+::.*?) (PASSED|FAILED|ERROR|SKIPPED)", text, re.MULTILINE)
+            counts = [
+                sum(how in wanted for _, how in results) for wanted in (("PASSED",), ("FAILED", "ERROR"), ("SKIPPED",))
+            ]
+            say(f"| {job.name} | {counts[0]} | {counts[1]} | {counts[2]} | {note} |")
+            wrong += [test for test, how in results if how in ("FAILED", "ERROR")]
+            wrong += re.findall(r"^\S+:\d+: .*(?:Error|Exception).*", text, re.MULTILINE)
+    say("")
+    for line in wrong:
+        say(f"- `{line.replace('`', '')}`")
+
+
+def output_of(command: list[str], end: float) -> tuple[str, str]:
+    """What a process wrote until the end, and a note where it did not come to its own."""
+    with tempfile.TemporaryFile("w+") as out:
+        seconds = end - time.monotonic()
+        try:
+            if seconds <= 0:
+                return "", "left out: no time"
+            code = subprocess.run(
+                command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, timeout=seconds, check=False
+            ).returncode
+            note = "" if code in (0, 1) else f"exit status {code}"
+        except subprocess.TimeoutExpired:
+            note = f"stopped after {seconds:.0f} s"
+        out.seek(0)
+        return out.read(), note
+
+
+def check_cells(device: str, end: float, say: Say) -> None:
+    """Each cell in each precision: the largest error of a value or gradient, norm-wise, against float64."""
+    limits = ", ".join(f"{LIMITS[name]:g} in {name}" for name in TYPES)
+    shapes = "; ".join(" ".join(map(str, shape)) for shape in CHECKED[device])
+    say(f"The largest error of values and gradients against the reference in float64, norm-wise; T B M: {shapes}.")
+    say(f"What is beyond {limits} is wrong. By the backend {best_backend(device, 'float32')}.\n")
+    say(f"| cell | {' | '.join(TYPES)} |\n| --- | --- | --- | --- |")
+    for kind in KINDS:
+        found = [guarded(lambda kind=kind, dtype=dtype: checked(kind, dtype, device), end) for dtype in TYPES]
+        say(f"| {kind} | {' | '.join(found)} |")
+
+
+def checked(kind: str, dtype: str, device: str) -> str:
+    """The largest error of a cell over some shapes, and whether that is right."""
+    worst = max(error(kind, dtype, shape, device) for shape in CHECKED[device])
+    return f"{worst:.1e}" if worst <= LIMITS[dtype] else f"**{worst:.1e} WRONG**"
+
+
+def error(kind: str, dtype: str, shape: tuple[int, int, int], device: str) -> float:
+    """The largest norm-wise error of outputs, last state and gradients; sequences end early."""
+    T, B, M = shape
+    torch.manual_seed(0)
+    x, lengths = torch.randn(T, B, M), torch.randint(1, T + 1, (B,))
+    exact = values_and_gradients(new_cell(kind, M).double(), x.double(), lengths, device, "reference")
+    as_type, backend = getattr(torch, dtype), best_backend(device, dtype)
+    ours = values_and_gradients(new_cell(kind, M).to(as_type), x.to(as_type), lengths, device, backend)
+    errors = [(a.double() - b).norm() / b.norm().clamp(min=1e-3) for a, b in zip(ours, exact, strict=True)]
+    return float(torch.stack(errors).nan_to_num(nan=float("inf")).max())
+
+
+def new_cell(kind: str, M: int) -> Any:
+    """A cell with D = M and the same drawn weights at every call."""
+    from rnncli.cells import make_cell
+
+    torch.manual_seed(7)
+    cell: Any = make_cell(kind, M, M)
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.normal_(0, 1.5 / M**0.5)
+    return cell
+
+
+def values_and_gradients(cell: Any, x: Tensor, lengths: Tensor, device: str, backend: str) -> list[Tensor]:
+    """Outputs, last state and all gradients."""
+    from rnncli.kernels.scan import scan
+
+    cell, x = cell.to(device), x.to(device).requires_grad_()
+    outputs, last = scan(cell, x, cell.initial_state(x.shape[1]), lengths, backend)
+    loss = outputs.float().square().sum() + sum((k + 2) * field.float().sum() for k, field in enumerate(last))
+    loss.backward()
+    return [outputs.detach(), *(field.detach() for field in last), x.grad, *(each.grad for each in cell.parameters())]
+
+
+def best_backend(device: str, dtype: str) -> str:
+    """The project's kernels where triton is, compiled on a card, interpreted without one; else what `auto` takes."""
+    from rnncli.kernels.triton import trouble
+
+    as_type = getattr(torch, dtype)
+    is_interpretable = as_type != torch.bfloat16  # numpy, by which triton interprets, has no such type
+    return "triton" if not trouble(device, as_type) and (device == "cuda" or is_interpretable) else "auto"
+
+
+def guarded(make: Callable[[], str], end: float) -> str:
+    """A piece of a table, or why there is none."""
+    if time.monotonic() > end:
+        return "no time"
+    try:
+        return make()
+    except Exception as error:
+        return f"failed: {in_a_line(error)}"
+
+
+# Whole training steps
+
+
+class Steps(NamedTuple):
+    """A task as it is measured: flags, preset, and the plain model of the same sizes."""
+
+    task: str
+    preset: str | None
+    flags: dict[str, Any]
+    plain: Callable[[Any, Any], "Plain"]  # of settings and experiment
+
+
+def steps(device: str, end: float, say: Say) -> None:
+    """Training steps of three tasks, as `rnn train` takes them, and of plain models."""
+    say("## Whole training steps\n")
+    say("Median ms a step: `rnn train`, batches included; an `nn.LSTM` model of the same sizes with clipping and fused")
+    say("AdamW in float32 on one batch; the same captured in one CUDA graph. Ratio: plain over ours.\n")
+    if device == "cpu":
+        say("A CUDA graph needs a card: the capture is skipped.\n")
+    say("| task | T B | precision, backend | ours | plain | ratio | captured |")
+    say("| --- | --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder, home_in(folder):
+        for case in (char_steps, wiki_steps, translate_steps):
+            say(steps_of(case(Path(folder), device), device, end))
+
+
+@contextmanager
+def home_in(folder: str) -> Iterator[None]:
+    """While inside, runs go to a folder that is thrown away."""
+    before = os.environ.get("RNN_HOME")
+    os.environ["RNN_HOME"] = folder
+    try:
+        yield
+    finally:
+        os.environ.pop("RNN_HOME")
+        if before is not None:
+            os.environ["RNN_HOME"] = before
+
+
+def steps_of(case: Steps, device: str, end: float) -> str:
+    """A row of the table, or why there is none."""
+    if time.monotonic() > end:
+        return f"| {case.task} | | no time | | | | |"
+    try:
+        training, ours = trained_steps(case, device)
+        plain = case.plain(training.config, training.experiment)
+        theirs = timed_plain(plain, device)
+    except Exception as error:
+        return f"| {case.task} | | failed: {in_a_line(error)} | | | | |"
+    model = training.experiment.model
+    how = f"{training.trainer.settings.precision}, {model.stack.backend_in_use}"
+    captured = guarded(lambda: f"{timed_captured(plain):.2f}", end) if device == "cuda" else "skipped"
+    return f"| {case.task} | {plain.shape} | {how} | {ours:.2f} | {theirs:.2f} | {theirs / ours:.2f} | {captured} |"
+
+
+class Enough(Exception):
+    """Ends a training whose steps have been timed."""
+
+
+def trained_steps(case: Steps, device: str) -> tuple[Any, float]:
+    """A training as it stands after some steps, and the median of their ms; what is between two steps counts."""
+    from rnncli.api import Training
+    from rnncli.tasks import TASKS
+    from rnncli.tasks.base import resolve
+    from rnncli.training.loop import Stepped
+
+    flags = {"device": device, "epochs": 100_000, **case.flags}
+    training = Training.start(case.task, resolve(TASKS[case.task], flags, case.preset), "timed")
+    lost, wanted = (10, 60) if device == "cuda" else (1, 2)
+    moments: list[float] = []
+    times: list[float] = []
+
+    def listen(event: object) -> None:
+        if not isinstance(event, Stepped):
+            moments.clear()
+            return
+        moments.append(time.perf_counter())
+        times.extend(later - before for before, later in pairwise(moments[-2:]))
+        if len(times) == lost + wanted:
+            raise Enough
+
+    try:
+        training.train(listen, lambda _: None)
+    except Enough:
+        return training, 1e3 * statistics.median(times[lost:])
+    raise AssertionError("a training without end has ended")
+
+
+class Plain:
+    """A model of torch's own modules on one batch: what a step of it costs."""
+
+    def __init__(self, modules: nn.ModuleDict, loss: Callable[[nn.ModuleDict], Tensor], shape: str) -> None:
+        self.modules, self.loss, self.shape = modules, loss, shape
+
+    def optimizer(self, *, capturable: bool) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.modules.parameters(), 1e-3, fused=True, capturable=capturable)
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        self.loss(self.modules).backward()
+        nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
+        optimizer.step()
+
+
+def plain_language_model(config: Any, experiment: Any) -> Plain:
+    """Embedding, `nn.LSTM` with flattened weights, linear layer; states are not carried, which costs nothing."""
+    device = next(experiment.model.parameters()).device
+    V, (M, *others), T, B = len(experiment.payload["vocabulary"]), config.sizes, config.bptt, config.batch_size
+    modules = nn.ModuleDict({
+        "embedding": nn.Embedding(V, config.embedding),
+        "lstm": nn.LSTM(config.embedding, M, 1 + len(others)),
+        "output": nn.Linear(M, V),
+    }).to(device)  # fmt: skip
+    if config.tied:
+        modules["output"].weight = modules["embedding"].weight
+    flatten(modules)
+    tokens, targets = torch.randint(V, (2, T, B), device=device)
+
+    def loss(parts: nn.ModuleDict) -> Tensor:
+        return F.cross_entropy(
+            parts["output"](parts["lstm"](parts["embedding"](tokens))[0]).flatten(0, 1), targets.flatten()
+        )
+
+    return Plain(modules, loss, f"{T} {B}")
+
+
+def plain_translator(config: Any, experiment: Any) -> Plain:
+    """Encoder in both directions, decoder, dot-product attention, all of torch's own modules, on full sequences."""
+    device = next(experiment.model.parameters()).device
+    pair = next(iter(experiment.batches(0))).inputs
+    V, E, M = len(experiment.payload["vocabulary"]), config.embedding, config.sizes[0]
+    modules = nn.ModuleDict({
+        "embedding": nn.Embedding(V, E),
+        "encoder": nn.LSTM(E, M, bidirectional=True),
+        "key": nn.Linear(2 * M, M),
+        "decoder": nn.LSTM(E, M),
+        "join": nn.Linear(3 * M, M),
+        "output": nn.Linear(M, V),
+    }).to(device)  # fmt: skip
+    flatten(modules)
+    source, target = (torch.randint(V, each.shape, device=device) for each in (pair.source, pair.target))
+
+    def loss(parts: nn.ModuleDict) -> Tensor:
+        encoded = parts["encoder"](parts["embedding"](source))[0].transpose(0, 1)
+        h = parts["decoder"](parts["embedding"](target))[0].transpose(0, 1)
+        looked = (h @ parts["key"](encoded).transpose(1, 2)).softmax(-1) @ encoded
+        scores = parts["output"](parts["join"](torch.cat([h, looked], -1)).tanh())
+        return F.cross_entropy(scores.flatten(0, 1), target.t().flatten())
+
+    return Plain(modules, loss, f"{len(source)}+{len(target)} {source.shape[1]}")
+
+
+def flatten(modules: nn.ModuleDict) -> None:
+    """Lay the weights of recurrent layers out in one block, as cuDNN wants them."""
+    for layer in modules.values():
+        if isinstance(layer, nn.RNNBase):
+            layer.flatten_parameters()
+
+
+def timed_plain(plain: Plain, device: str) -> float:
+    optimizer = plain.optimizer(capturable=False)
+    return median(lambda: plain.step(optimizer), device)
+
+
+def timed_captured(plain: Plain) -> float:
+    """One graph with all of a step; a few steps before it on a stream of their own, as torch wants it."""
+    optimizer = plain.optimizer(capturable=True)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            plain.step(optimizer)
+    torch.cuda.current_stream().wait_stream(stream)
+    optimizer.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        plain.step(optimizer)
+    return median(graph.replay, "cuda")
+
+
+def char_steps(folder: Path, device: str) -> Steps:
+    """char-lm's recipe on 65 characters, as many as Shakespeare has."""
+    small = {"hidden": "4,4", "batch_size": 2, "bptt": 4, "embedding": 4}
+    symbols = "".join(map(chr, range(33, 97))) + " "
+    drawn = torch.randint(
+        len(symbols), (400_000 if device == "cuda" else 400,), generator=torch.Generator().manual_seed(0)
+    )
+    text = folder / "characters.txt"
+    text.write_text("".join(symbols[number] for number in drawn.tolist()))
+    flags = {"corpus": (str(text),), **({} if device == "cuda" else small)}
+    return Steps("char-lm", None, flags, plain_language_model)
+
+
+def wiki_steps(folder: Path, device: str) -> Steps:
+    """wiki-lm's preset for running text on 10,000 words with Zipf's frequencies, as the Penn Treebank has them."""
+    small = {"hidden": "4", "embedding": 4, "batch_size": 2, "bptt": 4}
+    V, lines = (10_000, 10_000) if device == "cuda" else (50, 40)
+    words = torch.arange(1, V + 1)
+    drawn = torch.multinomial(
+        1 / words.double(), 20 * lines, replacement=True, generator=torch.Generator().manual_seed(0)
+    )
+    drawn[:V] = words - 1  # every word is there
+    text = folder / "words.txt"
+    text.write_text(
+        "\n".join(" ".join(f"w{letters(number)}" for number in line) for line in drawn.view(lines, 20).tolist())
+    )
+    flags = {"corpus": (str(text),), **({} if device == "cuda" else small)}
+    return Steps("wiki-lm", "running", flags, plain_language_model)
+
+
+def letters(number: int) -> str:
+    """A number as a word that no tokenizer takes for a number."""
+    return "".join(chr(97 + int(digit)) for digit in str(number))
+
+
+def translate_steps(folder: Path, device: str) -> Steps:
+    """The recipe of translate for dates."""
+    del folder
+    small = {"hidden": "4", "embedding": 4, "batch_size": 2}
+    return Steps("translate", None, {"corpus": ("dates",), **({} if device == "cuda" else small)}, plain_translator)
+
+
+# Cells beside cuDNN
+
+
+def cells(device: str, end: float, say: Say) -> None:
+    """Cells by the project's kernels beside torch's layers."""
+    rival = "cuDNN with flattened weights" if device == "cuda" else "torch's layers on the CPU"
+    say("## Cells\n")
+    say(f"Ms, medians after warming up; D = M; beside the layer of `nn` with as many gates ({rival}). Forward without")
+    say("gradients; both ways with those of input and weights. float32 is not TF32. Ratio: the layer's over ours.\n")
+    say("| cell | T B M | precision | `auto` takes | ours by | forward | layer | ratio | both ways | layer | ratio |")
+    say("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    rivals: dict[tuple[Any, ...], list[float]] = {}
+    missing = []
+    for kind, dtype, shape in rows_of(device):
+        if time.monotonic() > end:
+            missing.append(kind)
+            continue
+        start = f"| {kind} | {' '.join(map(str, shape))} | {dtype} |"
+        say(f"{start} {guarded(lambda: measured(kind, dtype, shape, device, rivals), end)} |")  # noqa: B023
+    if missing:
+        say(f"\nLeft out for want of time: {len(missing)} rows.")
+
+
+def rows_of(device: str) -> list[tuple[str, str, tuple[int, int, int]]]:
+    """All rows, the most important ones first."""
+    shapes = SHAPES if device == "cuda" else TINY
+    return [
+        (kind, dtype, shape)
+        for kinds in (KINDS[:4], KINDS[4:])
+        for shape in shapes
+        for kind in kinds
+        for dtype in TYPES
+    ]
+
+
+def measured(
+    kind: str, dtype: str, shape: tuple[int, int, int], device: str, rivals: dict[tuple[Any, ...], list[float]]
+) -> str:
+    """A row of the table; a layer is timed once, for all cells that stand beside it."""
+    from rnncli.kernels.scan import choose_backend, scan
+
+    T, B, M = shape
+    as_type = getattr(torch, dtype)
+    cell = new_cell(kind, M).to(device, as_type)
+    x = torch.randn(T, B, M, device=device, dtype=as_type, requires_grad=True)
+    Layer = LAYERS[kind.partition(":")[0]]
+    key = (Layer, dtype, shape)
+    if key not in rivals:
+        layer = Layer(M, M).to(device, as_type)
+        layer.flatten_parameters()
+        rivals[key] = both_ways(lambda: layer(x)[0], x, layer, device)
+    backend = best_backend(device, dtype)
+    ours = both_ways(lambda: scan(cell, x, cell.initial_state(B), None, backend)[0], x, cell, device)
+    figures = [f"{mine:.2f} | {other:.2f} | {other / mine:.2f}" for mine, other in zip(ours, rivals[key], strict=True)]
+    taken = choose_backend(cell, "auto", device, as_type)
+    return f"{taken} | {tier(cell, as_type) if backend == 'triton' else backend} | {' | '.join(figures)}"
+
+
+def tier(cell: Any, dtype: torch.dtype) -> str:
+    """How the kernels take the cell: on chip, or a launch a step."""
+    from rnncli.kernels.triton.recipes import RECIPES
+    from rnncli.kernels.triton.scan import choose_tier, joined
+
+    form = cell.triton_form()
+    return choose_tier(RECIPES[form.recipe], joined(form, dtype)[0]).__name__
+
+
+def both_ways(run: Callable[[], Tensor], x: Tensor, module: nn.Module, device: str) -> list[float]:
+    """Median ms forward, and forward and backward."""
+
+    def forward() -> None:
+        with torch.no_grad():
+            run()
+
+    def training() -> None:
+        x.grad = None
+        module.zero_grad(set_to_none=True)
+        run().sum().backward()
+
+    return [median(forward, device), median(training, device)]
+
+
+def median(run: Callable[[], Any], device: str) -> float:
+    """Median ms by the card's own clock; on a CPU, where no figure counts, one run."""
+    if device == "cpu":
+        return clocked(run)
+    for _ in range(3):
+        run()
+    torch.cuda.synchronize()
+    runs = max(3, min(MOST_RUNS, int(SPENT_MS / max(1e-3, by_events(run)))))
+    return statistics.median(by_events(run) for _ in range(runs))
+
+
+def clocked(run: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    run()
+    return 1e3 * (time.perf_counter() - began)
+
+
+def by_events(run: Callable[[], Any]) -> float:
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    run()
+    end.record()
+    torch.cuda.synchronize()
+    return float(start.elapsed_time(end))
+
+
+# Compiling beforehand
+
+PARTS = 8
+"""Processes that compile the kernels of the table of cells while the tests run; triton keeps them on disk."""
+
+
+def compile_part(part: int, device: str, end: float) -> None:
+    """Run every PARTS-th row of the table of cells once, without timing it."""
+    for kind, dtype, shape in rows_of(device)[part::PARTS]:
+        guarded(lambda: run_once(kind, dtype, shape, device), end)  # noqa: B023
+
+
+def run_once(kind: str, dtype: str, shape: tuple[int, int, int], device: str) -> str:
+    """Forward without gradients, then both ways; triton compiles the same kernels for few steps as for many."""
+    from rnncli.kernels.scan import scan
+
+    _, B, M = shape
+    cell = new_cell(kind, M).to(device, getattr(torch, dtype))
+    x = torch.randn(2, B, M, device=device, dtype=getattr(torch, dtype), requires_grad=True)
+    backend = best_backend(device, dtype)
+    with torch.no_grad():
+        scan(cell, x, cell.initial_state(B), None, backend)
+    scan(cell, x, cell.initial_state(B), None, backend)[0].sum().backward()
+    return ""
+
+
+Section = Callable[[str, float, Say], None]
+
+SHARES = {"checks": 0.4, "steps": 0.35, "cells": 1.0}
+"""Sections in the order of their importance, and what each may take of the time that is left."""
+
+SECTIONS: dict[str, Section] = {
+    "checks": checks,
+    "steps": steps,
+    "cells": cells,
+    **{f"warm {part}": lambda device, end, _, part=part: compile_part(part, device, end) for part in range(PARTS)},
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""benchmarks/cuda.py, as far as a CPU goes: all of it on tiny shapes with nltk hidden, and what becomes of failures."""
+
+import importlib.util
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rnncli.data import dates
+from rnncli.data.corpora import CORPORA
+from rnncli.data.sources import Generated
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "cuda.py"
+
+
+def script(name: str = "cuda_report") -> Any:
+    spec = importlib.util.spec_from_file_location(name, SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The script as a module, with two of the cells."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setitem(sys.modules, "nltk", None)
+    if torch.cuda.is_available():  # there the kernels are compiled, and cannot be interpreted in the same process
+        monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.setitem(CORPORA, "dates", Generated("dates", "some days", lambda: dates.write(lines=400)))
+    module = script()
+    monkeypatch.setattr(module, "KINDS", ("lstm:none", "gru:reset-before"))
+    return module
+
+
+def tables(text: str) -> dict[str, list[list[str]]]:
+    """The rows below the head of each section's table, cell by cell."""
+    found = {}
+    for section in text.split("\n## ")[1:]:
+        rows = [
+            [cell.strip() for cell in line.strip("|").split("|")] for line in section.split("\n") if line[:1] == "|"
+        ]
+        found[section.split("\n")[0]] = rows[2:]
+    return found
+
+
+def test_the_whole_script_without_card_and_nltk(cuda: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "reports" / "card.md"
+    cuda.main(["--device", "cpu", "--out", str(report)])
+    text = report.read_text()
+    assert text in capsys.readouterr().out
+    found = tables(text)
+    assert [*found] == ["Checks", "Whole training steps", "Cells"]
+    assert [row[0] for row in found["Checks"]] == list(cuda.KINDS)
+    assert all(0 < float(error) <= 0.05 for row in found["Checks"] for error in row[1:])
+    assert [row[:2] for row in found["Whole training steps"]] == [
+        ["char-lm", "4 2"], ["wiki-lm", "4 2"], ["translate", found["Whole training steps"][2][1]]
+    ]  # fmt: skip
+    for *_, ours, plain, ratio, captured in found["Whole training steps"]:
+        assert float(plain) / float(ours) == pytest.approx(float(ratio), abs=0.02, rel=0.02)
+        assert captured == "skipped"
+    assert len(found["Cells"]) == 2 * 3
+    assert {row[2] for row in found["Cells"]} == {"float32", "float16", "bfloat16"}
+    assert all(float(figure) >= 0 for row in found["Cells"] for figure in row[5:])
+    assert "failed" not in text
+
+
+def test_a_failed_section_is_a_line_and_the_rest_is_there(cuda: Any, monkeypatch: Any, tmp_path: Path) -> None:
+    def fail(device: str, end: float, say: Any) -> None:
+        say("begun")
+        raise RuntimeError("out of luck\nat length")
+
+    parts = {"checks": fail, "steps": fail, "cells": lambda device, end, say: say("all well")}
+    monkeypatch.setattr(cuda, "SECTIONS", parts)
+    cuda.write_report(tmp_path / "report.md", "cpu", 5)
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    assert lines.count("The section checks failed: RuntimeError: out of luck") == 1
+    assert lines.count("begun") == 2
+    assert "all well" in lines
+
+
+def test_what_comes_too_late_is_left_out(cuda: Any) -> None:
+    for section in ("steps", "cells", "checks"):
+        lines: list[str] = []
+        cuda.SECTIONS[section]("cpu", time.monotonic() - 1, lines.append)
+        text = "\n".join(lines)
+        assert "no time" in text or "Left out for want of time: 6 rows." in text
+
+
+def test_a_value_that_is_wrong_is_marked(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cuda.LIMITS, "float32", 1e-12)
+    lines: list[str] = []
+    cuda.check_cells("cpu", time.monotonic() + 60, lines.append)
+    assert sum("WRONG" in line for line in lines) == len(cuda.KINDS)
+
+
+def test_one_section_goes_to_standard_output(cuda: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the processes are called that do a section on a card, or compile kernels beforehand."""
+    cuda.main(["--device", "cpu", "--section", "warm 0"])
+    assert capsys.readouterr().out == ""
+    cuda.main(["--device", "cpu", "--section", "cells", "--seconds", "0"])
+    assert capsys.readouterr().out.startswith("## Cells\n")
+
+
+@pytest.mark.parametrize(
+    ("program", "seconds", "last"),
+    [
+        ("print('row', flush=True); sys.exit('boom')", 20, "The section steps failed: boom"),
+        ("print('row', flush=True); sys.exit(3)", 20, "The section steps failed: exit status 3"),
+        ("print('row', flush=True); time.sleep(60)", -3.5, "The section steps was stopped after -4 s."),
+        ("print('row', flush=True)", 20, "row"),
+    ],
+)
+def test_a_section_in_a_process_of_its_own(
+    cuda: Any, monkeypatch: Any, tmp_path: Path, program: str, seconds: float, last: str
+) -> None:
+    monkeypatch.setattr(cuda, "SCRIPT", tmp_path / "section.py")
+    cuda.SCRIPT.write_text(f"import sys, time\n{program}\n")
+    lines = cuda.in_child("steps", seconds)
+    assert (lines[0], lines[-1]) == ("row", last)
+
+
+def test_what_pytest_says_is_counted(cuda: Any, monkeypatch: Any, tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.cuda\ndef test_right(): pass\n"
+        "@pytest.mark.cuda\ndef test_wrong(): assert 1 == 2, 'no'\n"
+        "@pytest.mark.cuda\n@pytest.mark.skip\ndef test_later(): pass\n"
+        "def test_of_no_card(): raise ValueError\n"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = cuda\n")
+    for name, value in {"ROOT": tmp_path, "TEST_FILES": ("test_mine.py",), "KINDS": ()}.items():
+        monkeypatch.setattr(cuda, name, value)
+    lines: list[str] = []
+    cuda.run_tests(cuda.cuda_tests(), time.monotonic() + 60, lines.append)
+    assert "| other tests | 1 | 1 | 1 |  |" in lines
+    assert "- `test_mine.py::test_wrong`" in lines
+    lines.clear()
+    cuda.run_tests(cuda.cuda_tests(), time.monotonic() - 1, lines.append)
+    assert "| other tests | 0 | 0 | 0 | left out: no time |" in lines
+
+
+def test_it_is_not_taken_for_the_package_of_its_name() -> None:
+    """Torch imports `cuda.bindings` where it is: a script in benchmarks/ would find this file."""
+    with pytest.raises(ImportError, match="is a script"):
+        script("cuda")

@@ -1,0 +1,154 @@
+"""What torch does not promise is used where it is, and done without where it is not: here each is taken away."""
+
+import ast
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+import rnncli
+from rnncli.cells import make_cell
+from rnncli.errors import RnnError
+from rnncli.kernels import fused, products
+from rnncli.kernels.products import fast_products, repeated, small_products
+from rnncli.kernels.scan import scan
+from rnncli.training import distributed, machine
+from rnncli.training.machine import is_out_of_memory, suited_products
+
+OWN = {"_asdict", "_replace", "_fields", "_exit"}
+"""Names of the standard library that begin as private ones do, and are none."""
+
+
+def private_uses(program: str) -> list[str]:
+    """Attributes of torch's that begin with an underscore, and imports of such, without `getattr` and a way out."""
+    found, of_modules = [], vars(nn.Module())
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "torch":
+            found += [each for each in (*node.module.split("."), *(a.name for a in node.names)) if each[0] == "_"]
+        if isinstance(node, ast.Attribute) and node.attr not in OWN and re.match("_[^_]", node.attr):
+            whole = ast.unparse(node)
+            if node.attr in of_modules or whole.partition(".")[0] in ("torch", "dist", "nn", "F"):
+                found.append(whole)
+    return found
+
+
+def test_no_private_name_of_torch_is_used_without_a_way_out() -> None:
+    assert private_uses("torch._C._x(); from torch._dynamo import y; self._parameters; self._mine") != []
+    files = [*Path(rnncli.__file__).parent.rglob("*.py")]
+    assert len(files) > 100
+    assert {file.name: uses for file in files if (uses := private_uses(file.read_text(encoding="utf-8")))} == {}
+
+
+def test_a_switch_that_is_gone_leaves_products_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    a, b = torch.randn(20, 30), torch.randn(30, 40)
+    for settings in (None, SimpleNamespace()):
+        monkeypatch.setattr(products, "_SETTINGS", settings)
+        products._onednn_is_exact.cache_clear()
+        for suited in (fast_products, small_products, lambda: suited_products(nn.Linear(2, 2), "float32")):
+            with suited():
+                torch.testing.assert_close((a @ b).double(), a.double() @ b.double(), rtol=1e-5, atol=1e-5)
+    products._onednn_is_exact.cache_clear()
+
+
+def test_cudnn_without_a_switch_of_its_own_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = SimpleNamespace()
+    for layers in (without, None):
+        monkeypatch.setattr(torch.backends.cudnn, "rnn", layers)
+        with suited_products(nn.Linear(2, 2)):
+            assert torch.backends.cudnn.rnn is layers
+    assert vars(without) == {}
+
+
+def test_without_packed_weights_a_plain_product_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_PACK", None)
+    products._packs.cache_clear()
+    x, weight = torch.randn(7, 30), torch.randn(30, 40)
+    torch.testing.assert_close(repeated(weight, 7, 100)(x), x @ weight)
+    products._packs.cache_clear()
+
+
+@pytest.mark.skipif(bool(fused.trouble()), reason="waits for numba")
+@pytest.mark.parametrize("gone", ["_autograd", "_autograd._get_current_graph_task_keep_graph"])
+def test_a_graph_that_cannot_be_asked_may_be_kept(gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncli.kernels.fused.scan.SMALL", 0)
+    monkeypatch.setattr("rnncli.kernels.fused.scan.SMALL_AND_SHORT", 0)
+    cell: Any = make_cell("lstm", 3, 5)
+    outputs, _ = scan(cell, torch.randn(4, 2, 3), cell.initial_state(2), backend="fused")
+    wanted = torch.autograd.grad(outputs.sum(), cell.weight_h, retain_graph=True)[0]
+    place, _, name = gone.rpartition(".")
+    owner = getattr(torch._C, place) if place else torch._C
+    with monkeypatch.context() as patched:
+        patched.delattr(owner, name)
+        found = [torch.autograd.grad(outputs.sum(), cell.weight_h, retain_graph=True)[0] for _ in range(2)]
+    assert torch.equal(found[0], wanted)
+    assert torch.equal(found[1], wanted)
+
+
+def test_weight_drop_leaves_the_cell_as_it_was() -> None:
+    """The view finds another Wh under the name of the parameter, which a table of torch's own keeps."""
+    cell: Any = make_cell("gru", 3, 5)
+    names = dict(cell.named_parameters())
+    dropped = cell.with_weight_drop(0.5)
+    assert not isinstance(dropped.weight_h, nn.Parameter)
+    assert dropped.weight_x is cell.weight_x
+    assert {name: id(each) for name, each in cell.named_parameters()} == {name: id(names[name]) for name in names}
+
+
+def test_a_group_is_left_where_torch_names_its_reducer_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, other = SimpleNamespace(reducer=1, logger=2), SimpleNamespace(engine=3)
+    left = []
+    monkeypatch.setattr(distributed, "_reduced_losses", [known, other])
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: left.append(True))
+    distributed._leave()
+    assert (vars(known), vars(other), left) == ({"reducer": None, "logger": None}, {"engine": 3}, [True])
+
+
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [("[gloo/transport/tcp/pair.cc:534] Connection closed by peer", True), ("Connection reset by peer", True),
+     ("mat1 and mat2 shapes cannot be multiplied", False)],
+)  # fmt: skip
+def test_the_end_of_another_process_is_known_by_its_text(
+    text: str, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And without torch's own kind of error; what is not known comes through as it was, and the group is left."""
+    monkeypatch.delattr(dist, "DistError")
+    monkeypatch.setenv(distributed.LAUNCHED, "run")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    left = []
+    monkeypatch.setattr(distributed, "_store", lambda timeout: None)
+    monkeypatch.setattr(distributed._stores, "PrefixStore", lambda *_: None)
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(distributed.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(distributed, "_leave", lambda: left.append(True))
+    with pytest.raises(RuntimeError if not is_told else RnnError) as raised, distributed.together():
+        raise RuntimeError(text)
+    assert left == [True]
+    assert (
+        str(raised.value) == text if not is_told else "another process of this training has ended" in str(raised.value)
+    )
+
+
+def test_memory_that_runs_out_is_known_however_torch_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**55, dtype=torch.uint8)
+    assert is_out_of_memory(raised.value)
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("Arena 7: nothing left for 4611686018427387904 bytes\nat the top")
+
+    machine._allocator_says.cache_clear()
+    monkeypatch.setattr(torch, "empty", fail)
+    assert is_out_of_memory(RuntimeError("Arena 12: nothing left for 1000 bytes\nelsewhere"))
+    assert not is_out_of_memory(RuntimeError("Arena 12: nothing is wrong"))
+    machine._allocator_says.cache_clear()
