@@ -46,7 +46,7 @@ def _peak(prepare: Contender) -> int:
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)  # what earlier steps gave back is given to the system
-        Path("/proc/self/clear_refs").write_text("5")  # from here on the peak counts anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # from here on the peak counts anew
         before = _status("VmRSS")
         step()
         return _status("VmHWM") - before
@@ -55,5 +55,7 @@ def _peak(prepare: Contender) -> int:
 
 
 def _status(name: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    line = next(
+        line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith(name)
+    )
     return int(line.split()[1]) * 1024

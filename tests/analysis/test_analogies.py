@@ -34,7 +34,7 @@ def gensim() -> KeyedVectors:
 
 
 def theirs_by_category(gensim: KeyedVectors, file: Path, **how: object) -> dict[str, set[tuple[str, ...]]]:
-    file.write_text(TEXT)
+    file.write_text(TEXT, encoding="utf-8")
     _, sections = gensim.evaluate_word_analogies(str(file), **how)
     return {section["section"]: section for section in sections}
 

@@ -215,7 +215,7 @@ def test_kill_9_at_fifty_random_moments_always_leaves_a_sound_checkpoint(tmp_pat
 def _is_running(pid: int) -> bool:
     status = Path(f"/proc/{pid}/stat")
     try:
-        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+        return status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 

@@ -525,7 +525,7 @@ def test_stopped_by_a_signal_it_goes_on_to_the_same_bytes(
 ) -> None:
     process = start(home, big_dump, "--workers", "2" if number == signal.SIGKILL else "1")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    workers = children.read_text().split() if children.exists() else []
+    workers = children.read_text(encoding="utf-8").split() if children.exists() else []
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
@@ -552,7 +552,7 @@ def test_stopped_by_a_signal_it_goes_on_to_the_same_bytes(
 
 def test_a_worker_that_dies_is_one_line(home: Path, big_dump: Path) -> None:
     process = start(home, big_dump, "--workers", "2")
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
     for child in children:
         if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
             os.kill(int(child), signal.SIGKILL)
