@@ -1,14 +1,17 @@
 """The entry point, and the one place where errors become a line and an exit code."""
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 import typer
 from typer.exceptions import TyperException
 
 from rnncli.errors import Interrupted, RnnError
+from rnncli.files import POSIX, reason
 from rnncli.launch import LAUNCHED
 
 if LAUNCHED in os.environ:  # before torch is imported
@@ -17,6 +20,7 @@ if LAUNCHED in os.environ:  # before torch is imported
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (the process's own by default); returns its exit code."""
+    _take_all_characters()
     try:
         from rnncli.cli import app  # here, so that a Ctrl-C while it loads is one line as well
 
@@ -40,12 +44,29 @@ def run(arguments: Sequence[str] | None = None) -> int:
         text = error.format_message()
         return _fail(text, 2) if text else 2  # without one, a help was printed
     except OSError as error:
-        return _fail(f"{error.filename or 'standard output'}: {error.strerror or error}", 1)
+        return _refused(error)
     except Exception as error:
         return _fail(f"{type(error).__name__}: {error} (a fault of rnn itself: --debug shows where)", 1)
     if code == 130:
         _say("rnn: stopped")
     return code if isinstance(code, int) else 0
+
+
+def _take_all_characters() -> None:
+    """Let both streams escape the characters that their encoding lacks; pipes and files of Windows become UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, TextIOWrapper):
+            continue
+        if not POSIX and not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        elif stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _refused(error: OSError) -> int:
+    if not POSIX and error.errno == errno.EINVAL and error.filename is None:  # a closed pipe, as Windows has it
+        return _unread()
+    return _fail(f"{error.filename or 'standard output'}: {reason(error)}", 1)
 
 
 def _unread() -> int:

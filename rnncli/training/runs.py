@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from rnncli.errors import RnnError, UsageError
-from rnncli.files import is_locked, locked, write_file
+from rnncli.files import check_name, is_locked, locked, reason, write_file
 from rnncli.home import checkpoints_dir
 from rnncli.records import json_line
 from rnncli.training import checkpoint
@@ -99,7 +99,7 @@ class Run:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json_line(record) + "\n")
         except OSError as error:
-            raise RnnError(f"cannot write {self.metrics}: {error.strerror}") from None
+            raise RnnError(f"cannot write {self.metrics}: {reason(error)}") from None
 
 
 class RunElsewhere(Run):
@@ -161,18 +161,6 @@ def new_run(task: str, label: str, name: str | None) -> Run:
     except OSError as error:
         raise RnnError(f"cannot make a folder for the run in {folder}: {error.strerror}; see RNN_HOME") from None
     raise AssertionError("unreachable")
-
-
-def check_name(name: str) -> None:
-    """Raise UsageError for a name that cannot be a folder's."""
-    if (
-        not name.strip()
-        or not name.isprintable()
-        or name in (".", "..")
-        or any(sign in name for sign in "/\\\0")
-        or len(name.encode()) > 200
-    ):
-        raise UsageError(f"--name {name!r} cannot be a folder's name")
 
 
 def _named_run(folder: Path, name: str) -> Run:
