@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import itertools
+import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,11 +45,7 @@ class Run:
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        total = 0
-        for file in self.folder.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):  # a temporary file of a run that is being trained
-                total += file.stat().st_size if file.is_file() else 0
-        return total
+        return _size(self.folder)
 
     @property
     def summary(self) -> "Summary | None":
@@ -166,7 +163,7 @@ def new_run(task: str, label: str, name: str | None) -> Run:
 def _named_run(folder: Path, name: str) -> Run:
     check_name(name)
     run = Run(folder / name)
-    if any(run.folder.glob("*.safetensors")):
+    if _holds_checkpoint(run.folder):
         raise UsageError(
             f"run {name!r} of {run.task} is already there: take another --name, or --resume --name {shlex.quote(name)}"
         )
@@ -183,27 +180,59 @@ def _made(folder: Path) -> Path:
 
 def all_runs(task: str | None = None) -> list[Run]:
     """Every run on disk, of one task or of all, newest first."""
-    tasks = [folder for folder in _folders(checkpoints_dir()) if task in (None, folder.name)]
-    runs = [Run(folder) for each in tasks for folder in _folders(each) if any(folder.glob("*.safetensors"))]
+    runs = [Run(folder) for each in _tasks(task) for folder in _folders(each) if _holds_checkpoint(folder)]
     return sorted(runs, key=lambda run: (run.folder.stat().st_mtime, run.name), reverse=True)
 
 
+def _tasks(task: str | None) -> list[Path]:
+    return sorted(_folders(checkpoints_dir())) if task is None else [checkpoints_dir() / task]
+
+
+# The entries of a listing know their kind: on a shared file system every other question is a call over the network.
 def _folders(folder: Path) -> list[Path]:
-    return [each for each in folder.iterdir() if each.is_dir()] if folder.is_dir() else []
+    return [folder / entry.name for entry in _entries(folder) if entry.is_dir()]
+
+
+def _holds_checkpoint(folder: Path) -> bool:
+    return any(entry.name.endswith(".safetensors") for entry in _entries(folder))
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for entry in _entries(folder):
+        if entry.is_dir(follow_symlinks=False):
+            total += _size(folder / entry.name)
+        elif entry.is_file():
+            with contextlib.suppress(FileNotFoundError):  # a temporary file of a run that is being trained
+                total += entry.stat().st_size
+    return total
+
+
+def _entries(folder: Path) -> "list[os.DirEntry[str]]":
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def find_run(name: str, task: str | None = None) -> Run:
     """Find a run by its name or `task/name`; raises UsageError when there is none, or more than one."""
     group, _, last = name.rpartition("/")
-    found = [run for run in all_runs(task) if run.name == last and group in ("", run.task)]
+    found = [run for run in _runs_named(last, task) if group in ("", run.task)]
     if not found:
-        others = [run.task for run in all_runs() if run.name == last and run.task != task]
+        others = [run.task for run in _runs_named(last) if run.task != task]
         if task and others:
             raise UsageError(f"{name!r} is a run of {others[0]}, not of {task}")
         raise UsageError(f"there is no run {name!r}: `rnn runs` lists them")
     if len(found) > 1:
         raise UsageError(f"{name!r} names runs of {' and '.join(run.task for run in found)}: write TASK/{name}")
     return found[0]
+
+
+def _runs_named(name: str, task: str | None = None) -> list[Run]:
+    runs = [Run(folder / name) for folder in _tasks(task)] if name not in ("", ".", "..") else []
+    return [run for run in runs if _holds_checkpoint(run.folder)]
 
 
 def newest_unfinished(task: str) -> Run:
