@@ -81,7 +81,7 @@ def shards_folder(name: str) -> Path:
     """Where the shards of that name go; raises UsageError for what cannot be a folder's name, or is taken."""
     check_name(name)
     if name.startswith((".", "-")) or name.endswith(".part") or "=" in name:
-        raise UsageError(f"--name {name!r} cannot be the name of a folder: take letters, digits, - and _")
+        raise UsageError(f"--name {name!r} cannot be a folder's name: take letters, digits, - and _")
     if name in CORPORA:
         raise UsageError(f"--name {name} is that of a registered corpus: take another name")
     if name in _OTHERS:
