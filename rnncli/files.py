@@ -134,10 +134,11 @@ def _lock(file: Path, busy: str, wait: bool) -> int | None:
     """A handle on the locked file; None where it cannot be locked."""
     from filelock import lock_descriptor
 
+    with contextlib.suppress(OSError):  # to open the file then says that there is no lock
+        file.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with contextlib.ExitStack() as opened:
             try:
-                file.parent.mkdir(parents=True, exist_ok=True)
                 handle = _open(file, os.O_CREAT)
                 opened.callback(os.close, handle)
                 is_ours = lock_descriptor(handle, blocking=False)
