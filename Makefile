@@ -23,6 +23,7 @@ test-avx2: .venv/developing
 
 check: .venv/developing
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --preview --select PLW1514 . # a text file is opened with its encoding
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports

@@ -153,7 +153,7 @@ def family(pid: int) -> list[int]:
 def memory(pid: int) -> int:
     """Bytes of a process, what it shares with others divided among them."""
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
     return 0

@@ -7,8 +7,10 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from io import TextIOWrapper
 
 from rnncli.errors import Interrupted, RnnError, UsageError
+from rnncli.files import POSIX, reason
 from rnncli.launch import LAUNCHED
 from rnncli.terminal import write_message
 
@@ -23,6 +25,7 @@ _NO_MEMORY = re.compile(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (the process's own by default); returns its exit code."""
+    _take_all_characters()
     try:
         return _command(arguments)
     except Interrupted as interruption:
@@ -40,6 +43,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if any(isinstance(each, KeyboardInterrupt) for each in _chain(error)):  # a library may hide one
             _say("rnn: stopped", loaded=False)
             return 128 + signal.SIGINT
+        if _is_closed_pipe(error):
+            return _unread()
         return _fail(_reason(error), 1)
 
 
@@ -66,12 +71,17 @@ def _command(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _is_closed_pipe(error: BaseException) -> bool:
+    """Whether an error says on Windows what a BrokenPipeError says elsewhere."""
+    return not POSIX and isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None
+
+
 def _reason(error: BaseException) -> str:
     """Why rnn ends at an error that nothing in it has foreseen, in words."""
     if any(map(_is_of_memory, _chain(error))):
         return "there is not enough memory: free some, raise its limit (`ulimit -v`), or take a smaller model or batch"
     if isinstance(error, OSError):
-        return f"{error.filename or 'standard output'}: {error.strerror or error}"
+        return f"{error.filename or 'standard output'}: {reason(error)}"
     if isinstance(error, ImportError) and not (error.name or "").startswith("rnncli"):
         return f"a library cannot be loaded: {[*_chain(error)][-1]}: install rnn again"
     return f"{type(error).__name__}: {error} (a fault of rnn itself: --debug shows where)"
@@ -90,6 +100,17 @@ def _is_of_memory(error: BaseException) -> bool:
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or (isinstance(error, OSError | ImportError | RuntimeError) and bool(_NO_MEMORY.search(str(error))))
     )
+
+
+def _take_all_characters() -> None:
+    """Let both streams escape the characters that their encoding lacks; pipes and files of Windows become UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, TextIOWrapper):
+            continue
+        if not POSIX and not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        elif stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _unread() -> int:

@@ -1,5 +1,7 @@
 """The errors that a user can mend; the command line turns each into one line and an exit code."""
 
+import signal
+
 
 class RnnError(Exception):
     """Something failed that the user can mend; its text is one line: what, where, what to do."""
@@ -11,6 +13,12 @@ class UsageError(RnnError):
     """The command or a value given to it makes no sense."""
 
     exit_code = 2
+
+
+def ending_signals() -> list[int]:
+    """The signals that ask a process to end, of those that the system has: Ctrl-C, and Ctrl-Break on Windows."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 class Interrupted(RnnError):

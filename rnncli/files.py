@@ -1,20 +1,74 @@
-"""Files that are whole or not there at all, whatever happens while they are written; locks on files and folders."""
+"""Files that are whole or not there at all, whatever happens while they are written; their names; locks on them."""
 
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
-from rnncli.errors import RnnError
+from rnncli.errors import RnnError, UsageError
 from rnncli.terminal import write_message
 
+POSIX = os.name == "posix"
+"""Whether open files can be renamed and removed, and folders be opened and synced."""
+
 _POLL = 0.1  # seconds between two looks at whether a lock is free
+_TRIES = 10  # on Windows a scanner, or a reader, may hold a file for a moment
+_SIGNS = frozenset('<>:"/\\|?*')
+_DEVICES = frozenset(
+    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"]
+    + [device + digit for device in ("COM", "LPT") for digit in "123456789¹²³"]
+)
+
+Found = TypeVar("Found")
+
+
+def check_name(name: str, flag: str = "--name") -> None:
+    """Raise UsageError for a name that some system refuses for a folder or a file; Windows refuses the most."""
+    if not name.strip() or not name.isprintable() or len(name.encode()) > 200:
+        fault = "it is blank, too long, or holds control characters"
+    elif signs := sorted(_SIGNS.intersection(name)):
+        fault = f"it holds {' '.join(signs)}"
+    elif name.startswith(" ") or name.endswith((" ", ".")):
+        fault = "it begins with a blank, or ends with a blank or a dot"
+    elif (device := name.partition(".")[0].rstrip()).upper() in _DEVICES:
+        fault = f"on Windows {device} is a device"
+    else:
+        return
+    raise UsageError(f"{flag} {name!r} cannot be a folder's name: {fault}")
+
+
+def reason(error: OSError) -> str:
+    """Why the system refuses a file, in words; Windows also refuses what another program has open."""
+    words = error.strerror or str(error)
+    is_in_use = not POSIX and isinstance(error, PermissionError)
+    return f"{words} (another program may have it open: close it there)" if is_in_use else words
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename a file or folder, over a file that is there; raises OSError."""
+    _patiently(lambda: source.replace(target))
+
+
+def _patiently(action: Callable[[], Found]) -> Found:
+    """Do it; where Windows denies access, try again for a second."""
+    for _ in range(0 if POSIX else _TRIES):
+        with contextlib.suppress(PermissionError):
+            return action()
+        time.sleep(_POLL)
+    return action()
+
+
+def sync_file(file: Path) -> None:
+    """Make the contents of a file last; raises OSError. It is opened to write, since Windows syncs no other handle."""
+    with file.open("r+b") as opened:
+        os.fsync(opened.fileno())
 
 
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` last, where the system can (POSIX; not every file system does)."""
-    if os.name != "posix":
+    if not POSIX:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -80,26 +134,34 @@ def _lock_file(path: Path) -> Path:
 
 
 def _open(file: Path, create: int = 0) -> int:
-    try:
-        return os.open(file, os.O_RDWR | create, 0o666)
-    except PermissionError:  # the lock of another user
-        return os.open(file, os.O_RDONLY)
+    def attempt() -> int:
+        try:
+            return os.open(file, os.O_RDWR | create, 0o666)
+        except PermissionError as denied:  # the lock of another user
+            try:
+                return os.open(file, os.O_RDONLY)
+            except FileNotFoundError:
+                raise denied from None
+
+    return _patiently(attempt)  # Windows denies a lock file that its last owner is removing
 
 
 def _lock(file: Path, busy: str, wait: bool) -> int | None:
     """A handle on the locked file; None where it cannot be locked."""
     from filelock import lock_descriptor
 
+    with contextlib.suppress(OSError):  # to open the file then says that there is no lock
+        file.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with contextlib.ExitStack() as opened:
             try:
-                file.parent.mkdir(parents=True, exist_ok=True)
                 handle = _open(file, os.O_CREAT)
                 opened.callback(os.close, handle)
                 is_ours = lock_descriptor(handle, blocking=False)
             except OSError:
                 return None
-            if is_ours and _is_at(file, handle):  # its last owner removes it: another one may be there by now
+            # Its last owner removes it, and another one may be there by now; Windows removes no open file.
+            if is_ours and (not POSIX or _is_at(file, handle)):
                 opened.pop_all()
                 return handle
         if not is_ours:
@@ -113,10 +175,10 @@ def _lock(file: Path, busy: str, wait: bool) -> int | None:
 
 def _unlock(file: Path, handle: int) -> None:
     with contextlib.suppress(OSError):  # Windows removes no open file, and POSIX must not remove that of the next owner
-        if os.name == "posix" and _is_at(file, handle):
+        if POSIX and _is_at(file, handle):
             file.unlink()
     os.close(handle)
-    if os.name != "posix":
+    if not POSIX:
         with contextlib.suppress(OSError):
             file.unlink()
 
@@ -147,12 +209,12 @@ def write_file(path: Path, data: bytes, *, previous: Path | None = None) -> None
             os.fsync(file.fileno())
         if previous is not None and path.exists():
             _keep(path, previous)
-        temporary.replace(path)
+        replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise RnnError(f"cannot save {path}: {error.strerror}; what was saved before is untouched") from None
+        raise RnnError(f"cannot save {path}: {reason(error)}; what was saved before is untouched") from None
 
 
 def _temporary(path: Path) -> Path:
@@ -166,7 +228,7 @@ def _keep(path: Path, previous: Path) -> None:
     try:
         second.hardlink_to(path)
     except OSError:  # a file system without links
-        path.replace(previous)
+        replace(path, previous)
         return
-    second.replace(previous)
+    replace(second, previous)
     second.unlink(missing_ok=True)  # it stays when `previous` already was a name of this very file

@@ -48,11 +48,12 @@ class Ran(NamedTuple):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `cuda` run wherever there is a CUDA device, and say elsewhere what they wait for."""
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("cuda"):
-                item.add_marker(pytest.mark.skip(reason="waits for a CUDA device"))
+    """Tests marked `cuda` or `posix` skip where there is no CUDA device, or on Windows, and say what they need."""
+    for item in items:
+        if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="waits for a CUDA device"))
+        if os.name != "posix" and (posix := item.get_closest_marker("posix")):
+            item.add_marker(pytest.mark.skip(reason=f"Windows has no {posix.args[0]}"))
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ def names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir())
 
 
+@pytest.mark.posix("links that all may make, and open folders that can be renamed")
 def test_a_lock_has_one_owner_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "thing").mkdir()
     (tmp_path / "alias").symlink_to(tmp_path / "thing")
@@ -52,6 +53,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.posix("open files that can be removed")
 def test_a_lock_file_removed_by_its_owner_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the opening and the locking of the file, its owner removes it, and a third process makes a new one."""
     lock, file, third = filelock.lock_descriptor, tmp_path / ".thing.lock", []

@@ -89,7 +89,10 @@ def of_poetry_classify(trained: Trained, options: LabelledOptions) -> Rows:
     found: Rows = {}
     try:
         tags = tags_of([words_of(text) for text in texts])
-        inputs["HMM a label, tags"] = tags, classical.hidden_markov
+        if classical.has_hmm():
+            inputs["HMM a label, tags"] = tags, classical.hidden_markov
+        else:
+            found["HMM a label, tags: hmmlearn is not installed"] = {}
         inputs[f"logistic regression, tags 1-3{how}"] = tags, classical.logistic_regression(weighted)
     except RnnError as error:
         found[f"baselines on tags: {error}"] = {}

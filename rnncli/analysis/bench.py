@@ -115,7 +115,7 @@ def machine() -> str:
 def _processor() -> str:
     """The processor's name, with family and model, for some go by the same name; its kind where nothing tells more."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}

@@ -46,14 +46,16 @@ def _peak(prepare: Contender) -> int:
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)  # what earlier steps gave back is given to the system
-        Path("/proc/self/clear_refs").write_text("5")  # from here on the peak counts anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # from here on the peak counts anew
         before = _status("VmRSS")
         step()
         return _status("VmHWM") - before
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, TypeError):  # a system without /proc, malloc_trim, or a C library of its own
         raise RnnError("peak memory can be measured on Linux alone") from None
 
 
 def _status(name: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    line = next(
+        line for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if line.startswith(name)
+    )
     return int(line.split()[1]) * 1024

@@ -1,6 +1,6 @@
 """Classifiers and taggers that are no nets: what `rnn evaluate --baselines` sets beside them.
 
-Most are scikit-learn's; the HMM is hmmlearn's. Both come with the extra `baselines`.
+Most are scikit-learn's; the HMM is hmmlearn's, where that is installed. Both come with the extra `baselines`.
 """
 
 from collections import Counter
@@ -20,15 +20,21 @@ Scorer = Callable[[Any, Sequence[int], Any], "NDArray[np.float64]"]
 
 
 def require() -> None:
-    """Raise RnnError where the libraries of the extra are not installed."""
+    """Raise RnnError where scikit-learn is not installed."""
     try:
-        import hmmlearn.hmm
         import sklearn
     except ModuleNotFoundError as error:
         raise RnnError(
             f"--baselines needs {error.name}, which is not installed: run `pip install 'rnncli[baselines]'`"
         ) from None
-    del hmmlearn, sklearn
+    del sklearn
+
+
+def has_hmm() -> bool:
+    """Whether hmmlearn is installed: it does not install on every Python that rnn runs on."""
+    from importlib.util import find_spec
+
+    return find_spec("hmmlearn") is not None
 
 
 def majority(training: Sequence[Any], labels: Sequence[int], others: Sequence[Any]) -> "NDArray[np.float64]":

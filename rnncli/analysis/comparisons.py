@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 from rnncli.data.corpora import from_stdin
 from rnncli.errors import RnnError, UsageError
+from rnncli.files import check_name
 from rnncli.home import checkpoints_dir
 from rnncli.tasks.base import RecurrentSettings, Task, from_plain
 from rnncli.tasks.restoring import check_header
 from rnncli.training.metrics import less_is_better, shown_metric
-from rnncli.training.runs import Run, Summary, all_runs, check_name
+from rnncli.training.runs import Run, Summary, all_runs
 from rnncli.training.settings import check_limits
 
 MATCHES = ("hidden", "params", "time")

@@ -10,6 +10,7 @@ import typer
 from rnncli.cli.screen import AsJson, From, note, print_json, print_table, print_text, warn_missing
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.errors import UsageError
+from rnncli.files import check_name
 
 verb = typer.Typer(
     help="Look at word vectors, and carry them from one program to another.",
@@ -135,8 +136,7 @@ def import_file(
     from rnncli.data.vectors import read_vectors, vectors_dir, write_vectors
 
     name = name or re.sub(r"(\.(txt|bin|vec|glove|npz|gz))+$", "", file.name)
-    if not name.strip() or not name.isprintable() or "/" in name or name in (".", ".."):
-        raise UsageError(f"--name {name!r} cannot be a file's name")
+    check_name(name)
     target = vectors_dir() / f"{name}.npz"
     if target.exists() and not replace:
         raise UsageError(f"{target} is there already: take another --name, or --replace")

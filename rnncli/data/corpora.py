@@ -219,7 +219,7 @@ def open_corpus(spec: str) -> PiecewiseText:
 def _labelled(spec: str) -> tuple[str, str]:
     """A label and what it is given to; no label where there is none. Raises UsageError for half of it."""
     label, equals, rest = spec.partition("=")
-    if not equals or _written_as_path(label):
+    if not equals or written_as_path(label):
         return "", spec
     if not label.strip() or not rest:
         raise UsageError(f"corpus {spec!r} is incomplete: write NAME=FILE")
@@ -245,7 +245,7 @@ def _at_path(spec: str) -> PiecewiseText:
     # A shell expands ~ at the start of a word only, and so not in NAME=~/poems.txt.
     path = Path(spec).expanduser() if spec.startswith("~/") else Path(spec)
     mode = _mode(path)
-    if not spec or (mode is None and not _written_as_path(spec)):
+    if not spec or (mode is None and not written_as_path(spec)):
         raise _unknown("corpus, file or folder", spec)
     if mode is not None and stat.S_ISDIR(mode):
         return PiecewiseText(
@@ -262,7 +262,8 @@ def _size(path: Path) -> int:
         return 0  # reading it will say why
 
 
-def _written_as_path(spec: str) -> bool:
+def written_as_path(spec: str) -> bool:
+    """Whether a name is a path: a slash, or the system's own sign, is in it."""
     return "/" in spec or os.sep in spec
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from rnncli.errors import RnnError
-from rnncli.files import sync_folder
+from rnncli.files import reason, replace, sync_folder
 from rnncli.terminal import write_message
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
+    from ssl import SSLCertVerificationError, SSLContext
 
     from tqdm import tqdm
 
@@ -67,7 +68,7 @@ def download(
             os.fsync(file.fileno())
         if (found := digest(part)) != sha256:
             raise _WrongTextError(_not_expected(url, f"SHA-256 {sha256}", found))
-        part.replace(target)
+        replace(part, target)
         sync_folder(target.parent)
     except _WrongTextError:
         part.unlink()
@@ -133,8 +134,9 @@ def _connect(url: str, have: int) -> "HTTPResponse":
 
     headers = {"User-Agent": "rnncli"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        with _network():
-            response: HTTPResponse = urlopen(Request(url, headers=headers), timeout=_TIMEOUT)
+        with _network(url):
+            context = _trust() if url.startswith("https://") else None
+            response: HTTPResponse = urlopen(Request(url, headers=headers), timeout=_TIMEOUT, context=context)
     except HTTPError as error:
         error.close()
         if error.code == 416 and have:
@@ -149,14 +151,39 @@ def _connect(url: str, have: int) -> "HTTPResponse":
     return response
 
 
+def _trust() -> "SSLContext":
+    """The certificates to trust: the system's own, which some Pythons on macOS do not find, or those that OpenSSL's
+    variables name.
+    """
+    import ssl
+
+    import truststore
+
+    if {"SSL_CERT_FILE", "SSL_CERT_DIR"} & set(os.environ):
+        return ssl.create_default_context()
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _untrusted(url: str, error: "SSLCertVerificationError") -> RnnError:
+    why = getattr(error, "verify_message", None) or error
+    return RnnError(
+        f"cannot download {url}: this system does not trust the server's certificate ({why}); check "
+        "the clock, or name the file of your network's own certificates in the variable SSL_CERT_FILE"
+    )
+
+
 def _read(response: "HTTPResponse", most: int) -> bytes:
-    with _network():
+    with _network(response.url):
         return response.read(most)
 
 
 @contextmanager
-def _network() -> Iterator[None]:
-    """Make a `_CutError` of a failure of the network, to tell it from one of the disk; HTTPError passes."""
+def _network(url: str) -> Iterator[None]:
+    """Make a `_CutError` of a failure of the network, to tell it from one of the disk; HTTPError passes.
+
+    Raises RnnError for a certificate that is not trusted: it is no better the next time.
+    """
+    import ssl
     from http.client import HTTPException
     from urllib.error import HTTPError, URLError
 
@@ -165,8 +192,10 @@ def _network() -> Iterator[None]:
     except HTTPError:
         raise
     except (HTTPException, OSError, ValueError) as error:  # ValueError: a host name that cannot be one
-        reason = error.reason if isinstance(error, URLError) else error
-        raise _CutError(getattr(reason, "strerror", None) or str(reason) or type(reason).__name__) from None
+        cause = error.reason if isinstance(error, URLError) else error
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise _untrusted(url, cause) from None
+        raise _CutError(getattr(cause, "strerror", None) or str(cause) or type(cause).__name__) from None
 
 
 def _not_expected(url: str, expected: str, found: str) -> str:
@@ -194,7 +223,7 @@ def _unwritable(part: Path, size: int | None, error: OSError) -> RnnError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     room = "room" if size is None else f"room for {size:,} bytes"
     advice = f"make {room}" if full else "make the folder one that you can write to"
-    return RnnError(f"cannot write {part}: {error.strerror or error}; {advice} and run the same command again")
+    return RnnError(f"cannot write {part}: {reason(error)}; {advice} and run the same command again")
 
 
 def _empty(file: BinaryIO) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rnncli.errors import RnnError
-from rnncli.files import locked, sync_folder
+from rnncli.files import locked, reason, replace, sync_folder
 from rnncli.launch import LAUNCHED
 
 Found = TypeVar("Found")
@@ -36,7 +36,7 @@ def _fill(folder: Path, make: Callable[[Path], None]) -> None:
         part.mkdir(parents=True)
         make(part)
         shutil.rmtree(folder, ignore_errors=True)  # one that is damaged
-        part.rename(folder)
+        replace(part, folder)
         sync_folder(folder.parent)
     except OSError as error:
         raise _no_room(part, error) from None
@@ -45,4 +45,4 @@ def _fill(folder: Path, make: Callable[[Path], None]) -> None:
 
 
 def _no_room(part: Path, error: OSError) -> RnnError:
-    return RnnError(f"cannot write {part}: {error.strerror}; make room, or set RNN_HOME to a folder that has it")
+    return RnnError(f"cannot write {part}: {reason(error)}; make room, or set RNN_HOME to a folder that has it")

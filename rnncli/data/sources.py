@@ -171,8 +171,9 @@ class Remote:
             download(self.url, data_dir() / self.file, size=self.size, sha256=self.sha256)
 
     def _found_size(self) -> int | None:
+        path = self.path
         try:
-            return len(self._data()) if self.path.suffix == ".gz" else self.path.stat().st_size
+            return len(self._data()) if path.suffix == ".gz" else path.stat().st_size
         except OSError:
             return None
         except RnnError:

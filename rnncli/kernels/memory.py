@@ -1,7 +1,9 @@
 """Room for large tensors that is quickly had."""
 
+import contextlib
 import math
 import mmap
+import sys
 
 import torch
 from torch import Tensor
@@ -20,13 +22,19 @@ def room(like: Tensor, *shape: int) -> Tensor:
     """
     count = math.prod(shape)
     size = count * like.element_size()
-    if size <= LARGE or like.device.type != "cpu" or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return like.new_empty(shape)
-    memory = mmap.mmap(-1, size + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:  # a kernel without them
+    memory = _huge_pages(size + PAGE) if size > LARGE and like.device.type == "cpu" else None
+    if memory is None:
         return like.new_empty(shape)
     values = torch.frombuffer(memory, dtype=like.dtype)
     start = -values.data_ptr() % PAGE // like.element_size()
     return values[start : start + count].view(shape)
+
+
+def _huge_pages(size: int) -> mmap.mmap | None:
+    """So many bytes on huge pages; None where the system has none."""
+    if sys.platform != "win32" and hasattr(mmap, "MADV_HUGEPAGE"):
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with contextlib.suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+            return memory
+    return None

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import CORPORA, lasting, load_corpus, load_test
+from rnncli.data.corpora import CORPORA, lasting, load_corpus, load_test, written_as_path
 from rnncli.data.shards import VOCABULARY
 from rnncli.data.tokenizers import LOOKED_AT, SPACED, TOKENIZERS, hint_of_unspaced, written_word
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
@@ -188,12 +188,12 @@ def _check_sentences(config: WikiConfig) -> None:
 def _lasting(spec: str) -> str:
     if not _prepared(spec):
         return lasting(spec)
-    return str(Path(spec).absolute()) if "/" in spec else spec
+    return str(Path(spec).absolute()) if written_as_path(spec) else spec
 
 
 def _prepared(spec: str) -> bool:
     """Whether a name, or the path of a folder, stands for what `rnn data prepare` made, or was about to make."""
-    if "/" in spec:
+    if written_as_path(spec):
         return (Path(spec) / VOCABULARY).is_file()
     folder = data_dir() / spec
     return (folder / VOCABULARY).is_file() or (folder.with_name(f"{spec}.part").is_dir() and not Path(spec).exists())

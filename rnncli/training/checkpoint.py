@@ -6,6 +6,7 @@ in the hash's own place. Every bit is covered, and nothing in it can be executed
 
 import hashlib
 import json
+import os
 import re
 import struct
 from collections.abc import Mapping
@@ -84,7 +85,7 @@ def _read_file(path: Path, *, header_only: bool = False) -> bytes:
                 return file.read()
             start = file.read(8)
             size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            return start + file.read(min(size, path.stat().st_size))
+            return start + file.read(min(size, os.fstat(file.fileno()).st_size))
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
     except MemoryError:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+from rnncli.errors import ending_signals
 
 REPEATED = 0.5
 """Seconds within which the same signal counts once: a wrapper may pass on what the terminal has sent as well."""
@@ -31,7 +31,7 @@ class Interrupts:
 
 @contextmanager
 def noted_interrupts() -> Iterator[Interrupts]:
-    """While inside, `SIGNALS` are noted instead of obeyed; those that the process ignores (nohup) it still ignores.
+    """While inside, ending signals are noted instead of obeyed; those that the process ignores (nohup) it still does.
 
     Signals reach the main thread alone: elsewhere none can come.
     """
@@ -39,7 +39,7 @@ def noted_interrupts() -> Iterator[Interrupts]:
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in ending_signals()}
     noted = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     for number in noted:
         signal.signal(number, interrupts.note)

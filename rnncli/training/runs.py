@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from rnncli.errors import RnnError, UsageError
-from rnncli.files import is_locked, locked, make_folder, write_file
+from rnncli.files import check_name, is_locked, locked, make_folder, reason, write_file
 from rnncli.home import checkpoints_dir
 from rnncli.records import json_line
 from rnncli.training import checkpoint
@@ -45,11 +45,7 @@ class Run:
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        total = 0
-        for file in self.folder.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):  # a temporary file of a run that is being trained
-                total += file.stat().st_size if file.is_file() else 0
-        return total
+        return _size(self.folder)
 
     @property
     def summary(self) -> "Summary | None":
@@ -108,7 +104,7 @@ class Run:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json_line(record) + "\n")
         except OSError as error:
-            raise RnnError(f"cannot write {self.metrics}: {error.strerror}") from None
+            raise RnnError(f"cannot write {self.metrics}: {reason(error)}") from None
 
 
 class RunElsewhere(Run):
@@ -172,22 +168,10 @@ def new_run(task: str, label: str, name: str | None) -> Run:
     raise AssertionError("unreachable")
 
 
-def check_name(name: str) -> None:
-    """Raise UsageError for a name that cannot be a folder's."""
-    if (
-        not name.strip()
-        or not name.isprintable()
-        or name in (".", "..")
-        or any(sign in name for sign in "/\\\0")
-        or len(name.encode()) > 200
-    ):
-        raise UsageError(f"--name {name!r} cannot be a folder's name")
-
-
 def check_new(task: str, name: str) -> None:
     """Raise UsageError for the name of a new run that cannot be a folder's, or that a run of the task has."""
     check_name(name)
-    if any((checkpoints_dir() / task / name).glob("*.safetensors")):
+    if _holds_checkpoint(checkpoints_dir() / task / name):
         raise UsageError(
             f"run {name!r} of {task} is already there: take another --name, or --resume --name {shlex.quote(name)}"
         )
@@ -203,13 +187,40 @@ def _named_run(folder: Path, name: str) -> Run:
 
 def all_runs(task: str | None = None) -> list[Run]:
     """Every run on disk, of one task or of all, newest first."""
-    tasks = [folder for folder in _folders(checkpoints_dir()) if task in (None, folder.name)]
-    runs = [Run(folder) for each in tasks for folder in _folders(each) if any(folder.glob("*.safetensors"))]
+    runs = [Run(folder) for each in _tasks(task) for folder in _folders(each) if _holds_checkpoint(folder)]
     return sorted(runs, key=lambda run: (run.folder.stat().st_mtime, run.name), reverse=True)
 
 
+def _tasks(task: str | None) -> list[Path]:
+    return sorted(_folders(checkpoints_dir())) if task is None else [checkpoints_dir() / task]
+
+
+# The entries of a listing know their kind: on a shared file system every other question is a call over the network.
 def _folders(folder: Path) -> list[Path]:
-    return [each for each in folder.iterdir() if each.is_dir()] if folder.is_dir() else []
+    return [folder / entry.name for entry in _entries(folder) if entry.is_dir()]
+
+
+def _holds_checkpoint(folder: Path) -> bool:
+    return any(entry.name.endswith(".safetensors") for entry in _entries(folder))
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for entry in _entries(folder):
+        if entry.is_dir(follow_symlinks=False):
+            total += _size(folder / entry.name)
+        elif entry.is_file():
+            with contextlib.suppress(FileNotFoundError):  # a temporary file of a run that is being trained
+                total += entry.stat().st_size
+    return total
+
+
+def _entries(folder: Path) -> "list[os.DirEntry[str]]":
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def find_run(name: str, task: str | None = None) -> Run:
@@ -217,7 +228,7 @@ def find_run(name: str, task: str | None = None) -> Run:
     found = _runs_named(name, task)
     if not found:
         last = name.rpartition("/")[2]
-        others = [run.task for run in all_runs() if run.name == last and run.task != task]
+        others = [run.task for run in _runs_named(last, None) if run.task != task]
         if task and others:
             raise UsageError(f"{name!r} is a run of {others[0]}, not of {task}")
         raise UsageError(f"there is no run {name!r}: `rnn runs` lists them")
@@ -228,7 +239,8 @@ def find_run(name: str, task: str | None = None) -> Run:
 
 def _runs_named(name: str, task: str | None) -> list[Run]:
     group, _, last = name.rpartition("/")
-    return [run for run in all_runs(task) if run.name == last and group in ("", run.task)]
+    runs = [Run(folder / last) for folder in _tasks(task)] if last not in ("", ".", "..") else []
+    return [run for run in runs if group in ("", run.task) and _holds_checkpoint(run.folder)]
 
 
 def newest_unfinished(task: str) -> Run:

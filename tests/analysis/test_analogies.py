@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gensim.models import KeyedVectors
 
 from rnncli.analysis.analogies import METRICS, Category, evaluate, judge, parse, questions_of, solve
 from rnncli.data.vectors import WordVectors
 from rnncli.errors import RnnError, UsageError
+
+KeyedVectors = pytest.importorskip("gensim.models", reason="waits for gensim, which does not install here").KeyedVectors
 
 generator = np.random.default_rng(2)
 STEMS = [f"word{number}" for number in range(60)]
@@ -34,7 +35,7 @@ def gensim() -> KeyedVectors:
 
 
 def theirs_by_category(gensim: KeyedVectors, file: Path, **how: object) -> dict[str, set[tuple[str, ...]]]:
-    file.write_text(TEXT)
+    file.write_text(TEXT, encoding="utf-8")
     _, sections = gensim.evaluate_word_analogies(str(file), **how)
     return {section["section"]: section for section in sections}
 

@@ -9,6 +9,8 @@ import pytest
 from rnncli.analysis import classical
 from rnncli.errors import RnnError
 
+needs_hmm = pytest.mark.skipif(not classical.has_hmm(), reason="waits for hmmlearn, which does not install here")
+
 TAGS = [["DT", "NN", "VB"], ["DT", "JJ", "NN"], ["UH", "UH"], ["UH", "NN", "UH"], ["DT", "NN"], ["UH"]] * 4
 LABELS = [0, 0, 1, 1, 0, 1] * 4
 
@@ -27,7 +29,11 @@ def test_naive_bayes_by_counting() -> None:
 
 @pytest.mark.parametrize(
     "scorer",
-    [classical.hidden_markov, classical.logistic_regression(weighted=False), classical.logistic_regression(True)],
+    [
+        pytest.param(classical.hidden_markov, marks=needs_hmm),
+        classical.logistic_regression(weighted=False),
+        classical.logistic_regression(True),
+    ],
 )
 def test_tags_that_part_the_labels_are_found(scorer: classical.Scorer) -> None:
     scores = scorer(TAGS, LABELS, [["DT", "NN"], ["UH", "UH", "UH"], ["XX"]])

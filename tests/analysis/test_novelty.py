@@ -76,7 +76,7 @@ def test_a_copy_is_found_in_what_a_model_learned_from(task: str, home: Path, ver
     found = novelty(trained, [numbers[:1], numbers, numbers[-2::-1]])
     assert (found.longest, found.stretch) == (len(tokens), copied)
     assert found.seen == (0.5 if task == "char-lm" else None)
-    verse.write_text(verse.read_text().replace("a", "q"))
+    verse.write_text(verse.read_text(encoding="utf-8").replace("a", "q"), encoding="utf-8")
     with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on: leave --novelty out"):
         novelty(trained, [numbers])
 

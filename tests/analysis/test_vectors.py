@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gensim.models import KeyedVectors
 from sklearn.decomposition import PCA
 
 from rnncli.analysis.plots import draw_words
 from rnncli.analysis.vectors import neighbors, odd_one_out, project
 from rnncli.data.vectors import WordVectors
 from rnncli.errors import RnnError, UsageError
+
+KeyedVectors = pytest.importorskip("gensim.models", reason="waits for gensim, which does not install here").KeyedVectors
 
 generator = np.random.default_rng(1)
 WORDS = tuple(f"word{number}" for number in range(300))

@@ -1,6 +1,7 @@
 """`rnn bench`: tables for people, one JSON object for programs, a picture where one is asked for."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def test_cells(quick) -> None:
     assert (refused.code, refused.err.count("\n")) == (2, 1)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is measured on Linux only")
 def test_memory(quick) -> None:
     assert "ours / torch" in quick("bench memory").out
     (row,) = json.loads(quick("bench memory --json").out)["rows"]

@@ -23,7 +23,7 @@ def poet(rnn):
 
 
 def given(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8"))
 
 
 def test_texts_are_shown_best_first_with_the_bits_of_each_token(poet) -> None:

@@ -15,6 +15,8 @@ from support.processes import heed_interrupts
 from rnncli.training import checkpoint
 from rnncli.training.runs import Run
 
+pytestmark = pytest.mark.posix("signals to other processes")
+
 TRAIN = "train poetry-lm --corpus hillside --epochs 100000 --hidden 8 --embedding 8 --name mine"
 
 

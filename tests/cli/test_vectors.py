@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gensim.models import KeyedVectors
 
 from rnncli.data.vectors import WordVectors, read_vectors, write_vectors
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import resolve
 from rnncli.training.runs import Run
+
+KeyedVectors = pytest.importorskip("gensim.models", reason="waits for gensim, which does not install here").KeyedVectors
 
 QUICK = "train poetry-lm --corpus hillside --hidden 6 --embedding 5 --epochs 1"
 WORLD = WordVectors(

@@ -216,7 +216,7 @@ def test_a_folder_goes_by_its_name(home: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     for spec, name in [("-", "stdin"), ("mine=-", "mine")]:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"piped in\n")))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"piped in\n"), encoding="utf-8"))
         assert load_corpus(spec) == Corpus(name, "piped in\n", "standard input")
 
 

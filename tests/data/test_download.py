@@ -3,6 +3,8 @@
 import hashlib
 import re
 import socket
+import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import trustme
 
 from rnncli.data.download import download
 from rnncli.errors import RnnError
@@ -319,3 +322,57 @@ def test_the_bar_goes_to_standard_error_alone(server: Server, target: Path, caps
     assert "corpus.txt" in err
     assert "100%" in err
     assert err.count("\r") < 10, "piped, the bar is sparse"
+
+
+@pytest.fixture
+def secure(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The server speaks TLS, by a certificate of an authority that nobody knows; the file of that authority's own."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    monkeypatch.setattr(server, "handle_error", lambda *_: None)  # of a client that hangs up
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    return tmp_path / "authority.pem"
+
+
+def fetch_securely(server: Server, target: Path) -> None:
+    url = server.url.replace("http:", "https:")
+    download(url, target, size=len(BODY), sha256=SHA256, progress=False)
+
+
+def test_a_certificate_that_is_not_trusted_is_one_line(secure: Path, server: Server, tmp_path: Path) -> None:
+    """It is no better the next time: no other attempt is made, and nothing stays."""
+    with pytest.raises(RnnError, match=r"does not trust the server's certificate \(.+\); check the clock, or name"):
+        fetch_securely(server, tmp_path / "corpus.txt")
+    assert server.ranges == []
+    assert [each.name for each in tmp_path.iterdir()] == ["authority.pem"]
+
+
+def test_certificates_that_the_variable_names(
+    secure: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(secure))
+    server.script = [whole]
+    fetch_securely(server, tmp_path / "corpus.txt")
+    assert (tmp_path / "corpus.txt").read_bytes() == BODY
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="a test must not add to the certificates of the system")
+def test_certificates_of_the_system_where_python_finds_none(
+    secure: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Pythons of python.org on macOS: OpenSSL was built for a folder that is not there, but the system has some."""
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda *_: None)
+    monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", lambda *_: None)
+    found = ssl.get_default_verify_paths()._replace(cafile=None, capath=None)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: found)
+    monkeypatch.setattr("truststore._openssl._CA_FILE_CANDIDATES", [str(secure)])
+    context = ssl.create_default_context()
+    with socket.create_connection(server.server_address) as plain, pytest.raises(ssl.SSLCertVerificationError):
+        context.wrap_socket(plain, server_hostname="127.0.0.1")
+    server.script = [whole]
+    fetch_securely(server, tmp_path / "corpus.txt")
+    assert (tmp_path / "corpus.txt").read_bytes() == BODY

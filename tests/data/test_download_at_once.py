@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from support.processes import heed_interrupts
 
+pytestmark = pytest.mark.posix("signals to other processes")
+
 TEXT = b"A line of a corpus that many want.\n" * 2_000
 HALF = 1 << 15  # whole reads of the download, so that it has all that was sent
 PROGRAM = """

@@ -73,7 +73,7 @@ def test_a_large_text_is_numbered_once_until_it_changes(file: Path, monkeypatch:
     assert first.folder is not None
     (first.folder / "ids.bin").write_bytes(b"torn")
     assert np.array_equal(on_disk(monkeypatch, asked).ids, first.numbering.encode(LINES.replace("\r\n", "\n")))
-    file.write_text("another text\n" * 1000)
+    file.write_text("another text\n" * 1000, encoding="utf-8")
     other = on_disk(monkeypatch, asked)
     assert other.folder != first.folder
     assert spelled(other, other.ids) == "another text\n" * 1000

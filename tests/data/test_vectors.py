@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gensim.models import KeyedVectors
 
 from rnncli.data.vectors import FORMATS, WordVectors, find_vectors, format_of, read_vectors, width, write_vectors
 from rnncli.errors import RnnError, UsageError
+
+KeyedVectors = pytest.importorskip("gensim.models", reason="waits for gensim, which does not install here").KeyedVectors
 
 generator = np.random.default_rng(0)
 WORDS = ("the", "of", "naïve", "東京", "a\u00a0b", "3", "-", "ﬁ", *(f"word{number}" for number in range(40)))

@@ -116,7 +116,7 @@ def test_the_most_frequent_tokens_are_kept(home: Path, file: Path) -> None:
 
 
 def test_too_little_is_refused(home: Path, file: Path) -> None:
-    file.write_text("short")
+    file.write_text("short", encoding="utf-8")
     with pytest.raises(RnnError, match="mine has 5 tokens: 200 are the least to learn from"):
         train(file)
 
@@ -156,7 +156,7 @@ SPLIT = "the cat ( sat ) <unk> @-@ mat .\n"
 
 
 def test_words_that_are_split_already_are_taken_as_they_are(home: Path, file: Path) -> None:
-    file.write_text(SPLIT * 40)
+    file.write_text(SPLIT * 40, encoding="utf-8")
     valid = file.with_name("valid.txt")
     valid.write_text(" the mat <unk> \n\nthe dog  .\n" * 30)
     trained = train(file, tokens="spaced", valid=(str(valid),))

@@ -42,7 +42,7 @@ def train(task: str, text: Path, **flags: Any) -> Model:
 def test_bits_are_those_of_the_whole_text_by_its_characters(task: str, flags: dict[str, Any], text: Path) -> None:
     model = train(task, text, **flags)
     metrics = model.evaluate(corpus=text)
-    characters = len(text.read_text())
+    characters = len(text.read_text(encoding="utf-8"))
     tokens = characters if task == "char-lm" else sum(len(line.split()) + 1 for line in LINES)
     assert metrics["bits_per_char"] == pytest.approx(metrics["loss"] / math.log(2) * tokens / characters, rel=1e-3)
 
@@ -96,7 +96,7 @@ def test_n_grams_of_prose_learn_what_the_model_did(running: bool, text: Path) ->
 def test_n_grams_of_letters_learn_what_the_model_did(text: Path) -> None:
     model = train("char-lm", text, bptt=20)
     vocabulary = Vocabulary(tuple(model.payload["vocabulary"]))
-    whole = text.read_text()
+    whole = text.read_text(encoding="utf-8")
     numbers = vocabulary.encode(whole)
     cut = len(whole) - int(0.1 * len(whole))
     rows = beside(model, model.action("evaluate").Options(), model.evaluate())

@@ -185,7 +185,7 @@ def test_standard_input_is_not_read_again(home: Path, monkeypatch: pytest.Monkey
 
 def test_a_path_means_the_same_file_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.txt").write_text("text")
+    Path("mine.txt").write_text("text", encoding="utf-8")
     settled = poetry_lm.settle(resolve(TASKS["poetry-lm"], {"corpus": ("mine.txt", "me=mine.txt", "hillside", "-")}))
     assert settled.corpus == (str(tmp_path / "mine.txt"), f"me={tmp_path / 'mine.txt'}", "hillside", "-")
 

@@ -31,7 +31,7 @@ def text(tmp_path: Path, home: Path) -> Path:
 
 
 def write(file: Path, lines: list[str]) -> Path:
-    file.write_text("\n".join(lines))
+    file.write_text("\n".join(lines), encoding="utf-8")
     return file
 
 

@@ -88,7 +88,7 @@ def test_what_cannot_be_measured_is_refused(file: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"other has the label ANIMAL, which .* does not know"):
         evaluate(trained, LabelledOptions(corpus=(str(tmp_path / "other.conll"),)))
     assert evaluate(trained, LabelledOptions(corpus=(file,)))["words"] == 120
-    Path(file).write_text("dog\tNOUN\n")
+    Path(file).write_text("dog\tNOUN\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on: give --corpus"):
         tag.training_split(trained)
     with pytest.raises(UsageError, match="has 1 sentences: with --hold-out 1 none is left to learn"):

@@ -136,7 +136,7 @@ def test_a_lone_carriage_return_ends_no_line(tmp_path: Path) -> None:
 
 
 def table(path: Path, text: str, **given: object) -> tuple[list[tuple[str, str]], str]:
-    path.write_text(text, newline="")
+    path.write_text(text, encoding="utf-8", newline="")
     found = read_pairs(Given((str(path),), **given))
     return found.training, found.note
 

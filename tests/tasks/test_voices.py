@@ -106,7 +106,7 @@ def test_a_checkpoint_of_before_there_were_voices_is_of_one_text(
 def test_of_each_voice_the_end_is_held_out(corpora: tuple[str, ...], home: Path) -> None:
     trained = train("char-lm", corpora, epochs=1)
     corpus = own_text(trained, "")
-    texts = [Path(file).read_text() for file in corpora]
+    texts = [Path(file).read_text(encoding="utf-8") for file in corpora]
     cuts = [len(text) - int(0.1 * len(text)) for text in texts]
     assert corpus.voices == {name: (cut, len(text) - cut) for name, cut, text in zip(WORDS, cuts, texts, strict=True)}
     spelled = "".join(corpus.numbering.vocabulary.decode(corpus.ids.tolist()))

@@ -62,7 +62,7 @@ def test_a_text_is_read_sentence_by_sentence(text: Path) -> None:
     metrics = evaluate(trained, EvaluateOptions())
     assert (metrics["sequences"], metrics["unknown"]) == (4, pytest.approx(1 / 5))
     assert evaluate(trained, EvaluateOptions(corpus=(str(text),)))["sequences"] == 40
-    text.write_text(text.read_text().replace("cat", "dog"))
+    text.write_text(text.read_text(encoding="utf-8").replace("cat", "dog"), encoding="utf-8")
     with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on: give --corpus"):
         evaluate(trained, EvaluateOptions())
 
@@ -131,7 +131,7 @@ def test_a_text_of_one_s_own_has_none_to_test_on(text: Path, rnn) -> None:
 
 
 def test_too_little_is_refused(text: Path) -> None:
-    text.write_text("one line\n")
+    text.write_text("one line\n", encoding="utf-8")
     with pytest.raises(RnnError, match="mine has 1 sequences: 20 are the least to learn from"):
         train(corpus=(str(text),))
 
@@ -230,7 +230,9 @@ def test_what_makes_no_sense_is_refused(flags: dict, message: str, text: Path) -
 
 
 def test_the_book_s_end_its_analogies_and_its_words(text: Path, rnn) -> None:
-    text.write_text("\n".join(f"the {word} sat down" for word in ("king", "queen", "man", "woman", "cat") * 20))
+    text.write_text(
+        "\n".join(f"the {word} sat down" for word in ("king", "queen", "man", "woman", "cat") * 20), encoding="utf-8"
+    )
     flags = "--preset book --vocab-size 3 --epochs 1 --name book"
     assert rnn(f"train wiki-lm --corpus {text} {flags}").code == 0
     trained = load("book")
@@ -238,7 +240,7 @@ def test_the_book_s_end_its_analogies_and_its_words(text: Path, rnn) -> None:
     assert float(trained.model.embedding.weight.detach().norm()) == pytest.approx(1, abs=1e-6)
     assert evaluate(trained, EvaluateOptions())["loss"] == pytest.approx(np.log(10), abs=0.2)  # every END counts
     assert "input layer: 7 words, D 30" in rnn("analogy king man woman --from book").err
-    text.write_text(text.read_text().replace("queen", "duke"))
+    text.write_text(text.read_text(encoding="utf-8").replace("queen", "duke"), encoding="utf-8")
     ran = rnn(f"train wiki-lm --corpus {text} --preset book")
     assert ran.err == "rnn: error: --keep-words: 'queen' is nowhere in the corpus; --keep-words '' keeps none\n"
 
@@ -262,7 +264,7 @@ def test_what_is_half_made_says_how_to_finish_it(home: Path) -> None:
 
 
 def test_sequences_that_would_go_unread_are_refused(text: Path) -> None:
-    text.write_text("\n".join(["word " * 30] * 40))
+    text.write_text("\n".join(["word " * 30] * 40), encoding="utf-8")
     with pytest.raises(RnnError, match=r"mine have 31 words on the average, of which --longest 20 would leave most"):
         train(corpus=(str(text),), longest=20)
     assert train(corpus=(str(text),), longest=31).trainer.progress.finished
@@ -278,7 +280,7 @@ def test_a_text_with_a_part_to_validate_on_is_measured_on_that(text: Path, monke
 
 def test_a_text_without_words_is_refused(text: Path) -> None:
     trained = load(train(corpus=(str(text),)).run.folder / "best.safetensors")
-    text.write_text("...\n!\n")
+    text.write_text("...\n!\n", encoding="utf-8")
     with pytest.raises(RnnError, match="mine has no line with words: there is nothing to read"):
         evaluate(trained, EvaluateOptions(corpus=(str(text),)))
 
@@ -289,7 +291,7 @@ def test_running_text_is_one_stream_judged_as_one_pass_would(text: Path) -> None
     trained = load(training.run.folder / "best.safetensors")
     metrics = evaluate(trained, EvaluateOptions())
     numbers = np.array(trained.payload["vocabulary"])
-    lines = text.read_text().lower().replace(".", "").splitlines()
+    lines = text.read_text(encoding="utf-8").lower().replace(".", "").splitlines()
     ids = [END, *(int(np.flatnonzero(numbers == word)[0]) for line in lines for word in (*line.split(), "<end>"))]
     ends = [place for place, number in enumerate(ids) if number == END]
     cut = next(place for place in ends if place >= len(ids) - len(ids) // 10)
@@ -310,9 +312,9 @@ def test_running_shards_are_what_the_same_text_is(text: Path, rnn) -> None:
 
 
 def test_running_text_may_lie_in_one_line(text: Path) -> None:
-    text.write_text("so it goes on and on " * 50)
+    text.write_text("so it goes on and on " * 50, encoding="utf-8")
     assert train(corpus=(str(text),), running=True).trainer.progress.finished
-    text.write_text("so it goes on and on " * 10)
+    text.write_text("so it goes on and on " * 10, encoding="utf-8")
     with pytest.raises(RnnError, match="mine has 61 tokens: 200 are the least to learn from"):
         train(corpus=(str(text),), running=True)
 
@@ -341,7 +343,7 @@ SPLIT = "The cat ( 1,000 ) sat @-@ up , <unk> don't <end> U.S.\u00a0mat .\n"
 
 
 def test_words_that_are_split_already_are_taken_as_they_are(text: Path) -> None:
-    text.write_text(SPLIT * 40)
+    text.write_text(SPLIT * 40, encoding="utf-8")
     trained = load(train(corpus=(str(text),), tokens="spaced", epochs=3).run.folder / "best.safetensors")
     words = set(SPLIT.split(" ")) - {"<unk>", "<end>", ".\n"} | {"."}
     assert set(trained.payload["vocabulary"]) == {*SPECIALS, *words}
@@ -367,9 +369,9 @@ def test_a_bare_file_is_measured_as_the_text_of_a_corpus_to_validate_on(
 ) -> None:
     """As ptb.valid.txt is for a model of ptb; and so is the same model that was trained by --tokens and --valid."""
     valid = text.with_name("valid.txt")
-    text.write_text(SPLIT * 40)
+    text.write_text(SPLIT * 40, encoding="utf-8")
     valid.write_text(" the dog ( sat ) <unk> \n The cat . \n" * 3)
-    cut = Corpus("cut", text.read_text(), "here", held_out=valid.read_text(), tokenizer="spaced-words")
+    cut = Corpus("cut", text.read_text(encoding="utf-8"), "here", held_out=valid.read_text(), tokenizer="spaced-words")
     read = wiki_lm.load_corpus
     monkeypatch.setattr(wiki_lm, "load_corpus", lambda spec: cut if spec == "cut" else read(spec))
     own = train(corpus=("cut",), running=running)
@@ -396,6 +398,6 @@ def test_what_cannot_be_read_as_split_words_is_refused(text: Path, rnn) -> None:
     with pytest.raises(UsageError, match="shards is prepared: give it as the only --corpus"):
         train(corpus=(str(text),), valid=("shards",))
     assert train(corpus=("shards",), valid=(str(text),)).trainer.progress.finished
-    text.write_text("…\n")
+    text.write_text("…\n", encoding="utf-8")
     with pytest.raises(RnnError, match=r"mine.txt has no line with words: give another text to --valid"):
         train(corpus=("shards",), valid=(str(text),))

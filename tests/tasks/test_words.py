@@ -81,7 +81,7 @@ def test_a_frozen_run_is_resumed_to_the_bit(home: Path, file: str) -> None:
 def test_a_file_that_cannot_be_read_leaves_no_run(home: Path, file: str) -> None:
     from rnncli.errors import RnnError
 
-    Path(file).write_text("2 3\nthe 1 2 3\n")
+    Path(file).write_text("2 3\nthe 1 2 3\n", encoding="utf-8")
     with pytest.raises(RnnError, match="it is cut off after 1 of 2 words"):
         start("broken", embeddings=file)
     assert not (home / "checkpoints" / "poetry-lm" / "broken").exists()

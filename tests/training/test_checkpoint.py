@@ -138,6 +138,7 @@ except RnnError as error:
 """
 
 
+@pytest.mark.posix("limits on the size of files")
 def test_a_full_disk_leaves_all_as_it_was(path: Path) -> None:
     """The child may write no file above 4 kB, as if the disk ended there."""
     before = path.read_bytes()
@@ -177,6 +178,7 @@ for _ in sys.stdin:
 """
 
 
+@pytest.mark.posix("forks")
 def test_kill_9_at_fifty_random_moments_always_leaves_a_sound_checkpoint(tmp_path: Path) -> None:
     run, dice = Run(tmp_path / "run"), random.Random(4)
     run.folder.mkdir()
@@ -215,7 +217,7 @@ def test_kill_9_at_fifty_random_moments_always_leaves_a_sound_checkpoint(tmp_pat
 def _is_running(pid: int) -> bool:
     status = Path(f"/proc/{pid}/stat")
     try:
-        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+        return status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 

@@ -1,8 +1,11 @@
 """Run folders: naming, finding, locking, falling back from a damaged file, deleting."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,6 +60,27 @@ def test_names_tell_time_and_cell_and_never_collide(home: Path) -> None:
 def test_names_that_are_no_folder_s_are_refused(name: str, home: Path) -> None:
     with pytest.raises(UsageError, match="cannot be a folder's name"):
         new_run("toy", "elman", name)
+
+
+def test_a_run_is_found_without_a_look_at_the_others(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a shared file system every look is a call over the network; only `rnn runs` looks at all."""
+    for number in range(20):
+        make_run(home, "toy", f"run-{number}", best=False)
+    seen: list[str] = []
+    for name in ("stat", "scandir", "listdir", "open"):
+        monkeypatch.setattr(os, name, noting(getattr(os, name), seen))
+    assert load_model("run-7", None)[0].header["task"] == "toy"
+    assert seen
+    assert not [path for path in seen if "run-" in path and "run-7" not in path]
+    assert len([path for path in seen if path.startswith(str(home))]) < 12
+
+
+def noting(action: Callable[..., Any], seen: list[str]) -> Callable[..., Any]:
+    def noted(path: Any, *rest: Any, **options: Any) -> Any:
+        seen.append(str(path))
+        return action(path, *rest, **options)
+
+    return noted
 
 
 def test_a_name_that_is_taken_is_refused(home: Path) -> None:

@@ -21,7 +21,7 @@ from rnncli.data.wikipedia.results import put, stem_of, write_shards, write_text
 from rnncli.data.wikipedia.sentences import one_a_line
 from rnncli.data.wikipedia.workers import each
 from rnncli.errors import RnnError, UsageError
-from rnncli.files import locked
+from rnncli.files import check_name, locked
 from rnncli.home import data_dir
 
 TOKENIZER = "wiki-words"
@@ -79,8 +79,9 @@ class Task:
 
 def shards_folder(name: str) -> Path:
     """Where the shards of that name go; raises UsageError for what cannot be a folder's name, or is taken."""
-    if not name or name.startswith((".", "-")) or name.endswith(".part") or set(name) & set("/\\:=\0\n"):
-        raise UsageError(f"--name {name!r} cannot be the name of a folder: take letters, digits, - and _")
+    check_name(name)
+    if name.startswith((".", "-")) or name.endswith(".part") or "=" in name:
+        raise UsageError(f"--name {name!r} cannot be a folder's name: take letters, digits, - and _")
     if name in CORPORA:
         raise UsageError(f"--name {name} is that of a registered corpus: take another name")
     if name in _OTHERS:

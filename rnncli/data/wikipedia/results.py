@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from rnncli.data.shards import INDEX, SCHEMA, VOCABULARY, ShardWriter
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.data.wikipedia.journal import Record
 from rnncli.errors import RnnError
-from rnncli.files import sync_folder, write_file
+from rnncli.files import reason, replace, sync_file, sync_folder, write_file
 
 if TYPE_CHECKING:
     from rnncli.data.wikipedia.counting import Segment
@@ -108,11 +107,7 @@ def _link(file: Path, name: Path) -> None:
         name.hardlink_to(file)
     except OSError:  # a file system without links
         shutil.copyfile(file, name)
-    handle = os.open(name, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_file(name)
 
 
 def put(folder: Path, place: Path) -> None:
@@ -121,9 +116,9 @@ def put(folder: Path, place: Path) -> None:
     with contextlib.suppress(OSError):
         place.rmdir()  # an empty one may be there
     try:
-        folder.replace(place)
+        replace(folder, place)
     except OSError as error:
-        raise RnnError(f"cannot put {folder} at {place}: {error.strerror}") from None
+        raise RnnError(f"cannot put {folder} at {place}: {reason(error)}") from None
     sync_folder(place.parent)
 
 

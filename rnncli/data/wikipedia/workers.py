@@ -4,14 +4,18 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rnncli.errors import RnnError
+from rnncli.errors import RnnError, ending_signals
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
+    if sys.platform == "win32":
+        from multiprocessing.connection import PipeConnection as Connection
+    else:
+        from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
     Pipe = Connection[Any, Any]
@@ -22,12 +26,13 @@ Result = TypeVar("Result")
 _POLL = 0.2
 """Seconds after which a wait looks whether to stop."""
 
+_MOST = 60
+"""Workers at most: Windows waits for no more than 63 pipes."""
+
 
 def default_workers() -> int:
     """The cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def each(
@@ -55,13 +60,13 @@ class _Pool:
         context = multiprocessing.get_context("spawn")  # a fork would take over locks of threads that it has not
         self.idle: list[Pipe] = []
         self.busy: dict[Pipe, Any] = {}
-        self.processes: list[SpawnProcess] = []
-        for _ in range(workers):
+        self.processes: dict[Pipe, SpawnProcess] = {}
+        for _ in range(min(workers, _MOST)):
             mine, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, work), daemon=True)
             process.start()
             theirs.close()
-            self.processes.append(process)
+            self.processes[mine] = process
             self.idle.append(mine)
 
     def run(self, tasks: Iterator[Any], check: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
@@ -75,11 +80,15 @@ class _Pool:
                     worker.send(ahead[0])
                 ahead = list(_take(tasks))
             ready: list[Any] = wait(list(self.busy), timeout=_POLL)
-            for worker in ready:
+            # Windows keeps the pipe of a worker that dies while it starts open: nothing ever comes from it
+            dead = [worker for worker in self.busy if not self.processes[worker].is_alive()] if not ready else []
+            for worker in ready or dead:
                 yield self._receive(worker)
 
     def _receive(self, worker: "Pipe") -> tuple[Any, Any]:
         try:
+            if not worker.poll():
+                raise EOFError
             result, error = worker.recv()
         except (EOFError, OSError):
             raise RnnError("a worker process was killed (memory?): run the same command again, it goes on") from None
@@ -91,9 +100,9 @@ class _Pool:
     def close(self) -> None:
         for connection in (*self.idle, *self.busy):
             connection.close()
-        for process in self.processes:
+        for process in self.processes.values():
             process.kill()  # what it was writing counts only once this process has noted it
-        for process in self.processes:
+        for process in self.processes.values():
             process.join()
             process.close()
 
@@ -105,9 +114,8 @@ def _take(tasks: Iterator[Any]) -> Iterator[Any]:
 
 
 def _serve(connection: "Pipe", work: Callable[[Any], Any]) -> None:
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # they go to all processes; the first of them decides
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in ending_signals():  # they go to all processes; the first of them decides
+        signal.signal(number, signal.SIG_IGN)
     while True:
         try:
             task = connection.recv()
