@@ -26,6 +26,7 @@ from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError
 from rnncli.files import write_file
 from rnncli.home import data_dir
+from rnncli.terminal import escaped
 
 Ids = np.ndarray[Any, Any]
 
@@ -355,7 +356,13 @@ def _shown(pieces: Iterator[str], what: str, characters: int | None) -> Iterator
 
     interval = 0.1 if sys.stderr.isatty() else 15.0
     with tqdm(
-        desc=what, total=characters, unit="char", unit_scale=True, leave=False, mininterval=interval, delay=1.0
+        desc=escaped(what, one_line=True),
+        total=characters,
+        unit="char",
+        unit_scale=True,
+        leave=False,
+        mininterval=interval,
+        delay=1.0,
     ) as bar:
         for piece in pieces:
             yield piece
