@@ -225,12 +225,17 @@ def _slices(source: Source) -> Iterator[Unit]:
 
 
 def _find(file: BinaryIO, start: re.Pattern[bytes]) -> int | None:
-    """How many bytes further on a unit can start, None where none can."""
+    """How many bytes further on a unit can start, None where the file ends first.
+
+    Where no start comes in `LONGEST_PAGE` bytes, it is at any letter: a unit has to fit in memory.
+    """
     window, dropped = b"", 0
     while data := file.read(_HEAD_SIZE):
         window += data
         if found := start.search(window):
             return dropped + found.start()
+        if dropped > LONGEST_PAGE and (letter := _IN_LINE[-1].search(window)):
+            return dropped + letter.start()
         dropped += max(0, len(window) - _LONGEST_START)
         window = window[-_LONGEST_START:]
     return None

@@ -74,8 +74,9 @@ def _said(value: object) -> str:
 
 def _titled(text: str, unit: Unit, report: Report) -> Iterator[Article]:
     """As wp2txt writes: `[[Title]]` on a line, a blank one, then the text."""
-    del unit, report
-    _, *parts = _WP2TXT.split(text)
+    del unit
+    before, *parts = _WP2TXT.split(text)
+    _check_between(before, report)
     for title, body in zip(parts[::2], parts[1::2], strict=True):
         yield Article("", title, body)
 

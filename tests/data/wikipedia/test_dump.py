@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from support.dumps import FOOTER, HEADER, Page, cut_streams, dump_xml, multistream
 
-from rnncli.data.wikipedia import bzip2, dump, pages
+from rnncli.data.wikipedia import bzip2, dump, pages, texts
 from rnncli.data.wikipedia.dump import Report, find_sources, units
 from rnncli.errors import RnnError, UsageError
 
@@ -295,6 +295,35 @@ def test_a_long_line_is_parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [part.decode()[-1] for part in parts[:3]] == ["\n"] * 3
     assert " " in {part.decode()[-1] for part in parts}
     assert parts[-1].endswith(b"Ende")
+
+
+ENDLESS = {
+    "xml": (HEADER + Page("Alpha", "Alpha.").xml(1) + "<page><title>", "ä page"),
+    "doc": ('<doc id="1" title="Alpha">\nAlpha\nIt is.\n</doc>\n<doc id="2" title="Beta">\n', "ä word\n"),
+    "json": ('{"title": "Alpha", "text": "It is."}\n{"title": "Beta", "text": "', "ä word "),
+    "wp2txt": ("[[Alpha]]\n\nIt is.\n\n[[Beta]]\n\n", "ä word\n"),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_what_has_no_end_is_read_in_parts_and_named(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a file may be larger than the memory."""
+    for name, size in {"UNIT": 500, "LONGEST_PAGE": 5_000, "_HEAD_SIZE": 1_000}.items():
+        monkeypatch.setattr(dump, name, size)
+    beginning, more = ENDLESS[kind]
+    (tmp_path / "endless").write_text(beginning + more * 10_000, encoding="utf-8")
+    source = find_sources([str(tmp_path / "endless")])[0]
+    assert source.kind == kind
+    parts = list(units(source))
+    assert [part.end for part in parts] == [*(part.begin for part in parts[1:]), source.size]
+    assert max(part.end - part.begin for part in parts) < 500 + 5_000 + 2 * 1_000
+    reports, titles = [], []
+    for part in parts:
+        reports.append(Report())
+        articles = pages.articles if kind == "xml" else texts.articles
+        titles += [article.title for article in articles(part, reports[-1])]
+    assert titles[0] == "Alpha"
+    assert all(report.lost_pages == 1 and "UTF-8" not in report.first_loss for report in reports[1:])
 
 
 def test_sources_are_files_and_folders_in_order(tmp_path: Path) -> None:
