@@ -52,7 +52,8 @@ def test_compilations_inside_of_one_are_counted_and_announced_once(monkeypatch: 
 
 def test_numba_tells_when_it_compiles() -> None:
     import numpy as np
-    from numba import njit
+
+    njit = pytest.importorskip("numba", reason="waits for numba", exc_type=ImportError).njit
 
     from rnncli.kernels.fused import arithmetic
 
