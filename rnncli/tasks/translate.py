@@ -52,6 +52,7 @@ class TranslateConfig(TableSettings, LanguageSettings):
     """Settings of translate; the defaults are for dates."""
 
     panel: ClassVar[str] = "Pairs"
+    fast_precision: ClassVar[Mapping[str, str]] = {"cuda": "tf32"}
     truncates: ClassVar[bool] = False
 
     corpus: tuple[str, ...] = option(

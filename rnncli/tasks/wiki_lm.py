@@ -62,6 +62,7 @@ class WikiConfig(WordSettings):
     """Settings of wiki-lm; the defaults suit the embedded toyworld and small corpora."""
 
     panel: ClassVar[str] = "Prose"
+    fast_precision: ClassVar[Mapping[str, str]] = {"cuda": "tf32"}
 
     corpus: tuple[str, ...] = option(
         ("toyworld",), "What `rnn data prepare` made, by its name; or a text by name or path.", suggest=tuple(CORPORA)
