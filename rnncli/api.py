@@ -44,11 +44,6 @@ class Model(Trained):
     """
 
     @property
-    def device(self) -> str:
-        """Where it computes: cpu, cuda or mps."""
-        return next(self.model.parameters()).device.type
-
-    @property
     def can(self) -> tuple[str, ...]:
         """The verbs that it has."""
         vectors = ("vectors",) if hasattr(self.model, "word_vectors") else ()

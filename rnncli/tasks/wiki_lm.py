@@ -564,6 +564,7 @@ def _measure_running(trained: Trained, asked: Judged, adaptation: "Adaptation | 
 
 def _measure_sentences(trained: Trained, asked: Judged, adaptation: "Adaptation | None") -> "Metrics":
     import numpy as np
+    import torch
 
     from rnncli.data.batching import Sentences
     from rnncli.training.adaptation import sentence_metrics_as
@@ -576,7 +577,7 @@ def _measure_sentences(trained: Trained, asked: Judged, adaptation: "Adaptation 
             counts["sequences"] += len(pool)
             counts["words"] += sum(map(len, pool))
             counts["unknown"] += sum(int(np.count_nonzero(ids == UNKNOWN)) for ids in pool)
-            yield Sentences.of([ids.tolist() for ids in pool])
+            yield Sentences.of([ids.tolist() for ids in pool]).to(torch.device(trained.device))
 
     metrics = sentence_metrics_as(trained.model, pools(), adaptation)
     characters = sum(int(sizes.sum()) for sizes in asked.by_size.sequences)

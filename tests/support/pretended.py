@@ -20,8 +20,11 @@ CARD = torch.device("meta")
 aten = torch.ops.aten
 COPIES = {aten._to_copy.default, aten.copy_.default}
 """What may see tensors of both devices."""
-PLACES = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
-"""What takes places on the CPU, too."""
+PLACES = {
+    *(aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default),
+    aten._pack_padded_sequence.default,
+}
+"""What takes places, or lengths, on the CPU as well."""
 
 
 class OnCard(torch.Tensor):
@@ -65,6 +68,8 @@ def computed(func: Any, args: Any, kwargs: Any) -> Any:
     found = func(*plain_args, **plain_kwargs)
     if not on_card:
         return found
+    if func is aten._pack_padded_sequence.default:
+        return OnCard(found[0]), found[1]  # the lengths stay on the CPU
     known = {id(each.held): each for each in seen if isinstance(each, OnCard)}  # what was changed where it lies
     return tree_map_only(torch.Tensor, lambda each: known[id(each)] if id(each) in known else OnCard(each), found)
 
@@ -90,7 +95,7 @@ class Names(TorchFunctionMode):
 
 
 def _renamed(value: Any) -> Any:
-    return CARD if isinstance(value, str | torch.device) and str(value).partition(":")[0] == "cuda" else value
+    return CARD if isinstance(value, str | torch.device) and str(value).partition(":")[0] in ("cuda", "meta") else value
 
 
 class OfHost(torch.Generator):
@@ -117,7 +122,10 @@ def pretended_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patched.setattr(torch, "get_device_module", lambda *_: torch.cuda)
         patched.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
         patched.setattr(torch, "Generator", OfHost)
-        patched.setattr(torch.inference_mode, "__enter__", lambda self: self.__dict__.setdefault("off", []).append(_off()))
+        patched.setattr(torch.__future__, "get_overwrite_module_params_on_conversion", lambda: True)
+        patched.setattr(
+            torch.inference_mode, "__enter__", lambda self: self.__dict__.setdefault("off", []).append(_off())
+        )
         patched.setattr(torch.inference_mode, "__exit__", lambda self, *_: torch._C._set_grad_enabled(self.off.pop()))
         with Names(), Operations():
             yield
