@@ -105,13 +105,6 @@ class OfHost(torch.Generator):
         return super().__new__(cls)
 
 
-def _off() -> bool:
-    """Turn gradients off, in the place of inference mode, which no tensor of Python's takes part in."""
-    before = torch.is_grad_enabled()
-    torch._C._set_grad_enabled(False)
-    return before
-
-
 @contextmanager
 def pretended_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """While inside, torch finds one CUDA device of compute capability 9.0."""
@@ -123,9 +116,7 @@ def pretended_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patched.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
         patched.setattr(torch, "Generator", OfHost)
         patched.setattr(torch.__future__, "get_overwrite_module_params_on_conversion", lambda: True)
-        patched.setattr(
-            torch.inference_mode, "__enter__", lambda self: self.__dict__.setdefault("off", []).append(_off())
-        )
-        patched.setattr(torch.inference_mode, "__exit__", lambda self, *_: torch._C._set_grad_enabled(self.off.pop()))
+        patched.setattr(torch.inference_mode, "__enter__", torch.no_grad.__enter__)  # whose tensors Python's can be
+        patched.setattr(torch.inference_mode, "__exit__", torch.no_grad.__exit__)
         with Names(), Operations():
             yield

@@ -1,6 +1,5 @@
 """Every verb of every task on another device: it gives what the CPU gives, on a pretended card and on a real one."""
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,9 +76,7 @@ def assert_alike(found: Any, wanted: Any, relative: float) -> None:
     assert len(ours) == len(theirs) > 0
     for one, other in zip(ours, theirs, strict=True):
         if isinstance(one, float) and isinstance(other, float):
-            assert math.isclose(one, other, rel_tol=relative, abs_tol=relative) or (
-                math.isnan(one) and math.isnan(other)
-            )
+            assert one == pytest.approx(other, rel=relative, abs=relative, nan_ok=True)
         else:
             assert one == other
 

@@ -143,8 +143,9 @@ def halves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(task: str, name: str, **flags: Any) -> Training:
-    few = {"folds": 0, "ensemble": 2} if task == "poetry-classify" else {}
-    flags = {"hidden": "8", "epochs": 1, "max_time": 0.2, "seed": 5, "backend": "reference", **few, **flags}
+    few: dict[str, Any] = {"folds": 0, "ensemble": 2} if task == "poetry-classify" else {}
+    few["backend"] = "auto" if task == "parity" else "reference"  # oneDNN has no LSTM in float16
+    flags = {"hidden": "8", "epochs": 1, "max_time": 0.2, "seed": 5, **few, **flags}
     return Training.start(task, resolve(TASKS[task], flags), name)
 
 
@@ -188,16 +189,18 @@ def test_the_scale_is_kept_in_the_checkpoint(home: Path, halves: None) -> None:
     trainer = training.trainer
     assert trainer.scaler is not None
     batch = next(iter(trainer.experiment.batches(0, 0)))
+    trainer.take_step(batch)
     trainer.scaler.update(512.0)
     trainer.take_step(batch)
     training.session.save()
     state = trainer.scaler.state_dict()
-    assert (state["scale"], state["_growth_tracker"]) == (512.0, 1)
+    assert (state["scale"], state["_growth_tracker"]) == (512.0, 2)
     with training._held:
         pass
     resumed, _ = Training.resume(training.run, {})
     assert resumed.trainer.scaler.state_dict() == state
     for each in (trainer, resumed.trainer):
+        torch.manual_seed(5)
         each.take_step(batch)
     assert all(map(torch.equal, trainer.learned, resumed.trainer.learned))
 
