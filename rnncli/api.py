@@ -13,6 +13,7 @@ from rnncli import __version__
 from rnncli.data.corpora import from_stdin
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
+from rnncli.kernels.chooser import faster_on_cpu
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained, plain
 from rnncli.tasks.restoring import rebuild, usable
@@ -24,7 +25,7 @@ from rnncli.training.machine import pick_precision
 from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, load_for_resume, load_model, new_run
 from rnncli.training.session import Session
-from rnncli.training.settings import TrainingSettings, check_limits
+from rnncli.training.settings import DEVICES, TrainingSettings, check_limits
 
 if TYPE_CHECKING:
     from rnncli.data.vectors import WordVectors
@@ -154,34 +155,37 @@ def make_options(Options: type[Options], given: dict[str, Any]) -> Options:
     return options
 
 
-def load(source: str | Path | None = None, task: str | None = None) -> Model:
+def load(source: str | Path | None = None, task: str | None = None, *, device: str = "auto") -> Model:
     """Load a trained model: by its file, its run's folder or its run's name; or a task's newest one.
 
+    `device` is where it computes: `auto` (CUDA where there is one, but for tiny nets), `cpu`, `cuda` or `mps`.
+
     A damaged checkpoint with a sound one beside it is a UserWarning. Raises RnnError when nothing sound is there,
-    UsageError when there is no such run, or it is of another task.
+    UsageError when there is no such run, or it is of another task, and for a device that is not there.
     """
     if source is None and task is None:
         raise UsageError("name a model, or a task, whose newest one is taken")
-    model, warning = load_task(None if source is None else str(source), task)
+    model, warning = load_task(None if source is None else str(source), task, device)
     if warning:
         warnings.warn(warning, stacklevel=2)
     return model
 
 
-def load_for(source: str | None, suits: Callable[[Task], bool]) -> tuple[Model, str]:
+def load_for(source: str | None, suits: Callable[[Task], bool], device: str = "auto") -> tuple[Model, str]:
     """Load a model by file, folder or run name, or the newest one of a task that suits; and a warning, or "".
 
     Tasks that are made for words come before others. Raises as `load`, and UsageError when there is none yet.
     """
     tasks = sorted(filter(suits, TASKS.values()), key=lambda task: -task.word_vectors)
     task = next((task.name for task in tasks if all_runs(task.name)), tasks[0].name)
-    return load_task(source, task if source is None else None)
+    return load_task(source, task if source is None else None, device)
 
 
-def load_task(source: str | None, task: str | None) -> tuple[Model, str]:
+def load_task(source: str | None, task: str | None, device: str = "auto") -> tuple[Model, str]:
     """Load a model by file, folder or run name, or a task's newest one; and a warning, or "". Raises as `load`."""
+    pick_device(device)  # what is not there is refused before anything is read
     found, place, warning = load_model(source, task)
-    model = restore(found, place)
+    model = restore(found, place, device)
     check_finite(model)
     return model, warning
 
@@ -199,20 +203,28 @@ def check_finite(model: Model) -> None:
         )
 
 
-def restore(found: Checkpoint, source: Path) -> Model:
-    """Build the model of a checkpoint, with its weights, on the CPU; raises as `rebuild`."""
+def restore(found: Checkpoint, source: Path, device: str = "cpu") -> Model:
+    """Build the model of a checkpoint, with its weights, on a device; raises as `rebuild` and `pick_device`."""
     task, config, model = rebuild(found, source)
+    model.to(pick_device(device, max(config.sizes)))
     model.eval()
     return Model(task.name, config, model, found.header, below("task", found.tensors), source)
 
 
-def pick_device(asked: str) -> str:
-    """The device to train on: as asked, or for `auto` CUDA where there is one; raises UsageError for an absent one."""
+def pick_device(asked: str, units: int | None = None, sequences: int = 1) -> str:
+    """The device to compute on: as asked, or for `auto` CUDA where there is one.
+
+    But layers of so few `units`, and so few `sequences` at once, that a CPU is faster stay there. Raises UsageError
+    for an unknown device and for one that is not here.
+    """
     import torch
 
+    if asked not in DEVICES:
+        raise UsageError(f"--device must be one of {', '.join(DEVICES)}, not {asked!r}")
     several = distributed.world() > 1
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    device = ("cuda" if there["cuda"] else "cpu") if asked == "auto" else asked
+    tiny = units is not None and faster_on_cpu(units, sequences)
+    device = ("cuda" if there["cuda"] and not tiny else "cpu") if asked == "auto" else asked
     if not there[device]:
         raise UsageError(f"--device {asked}: torch finds no such device here; use --device cpu or auto")
     if several and device == "mps":
@@ -258,7 +270,7 @@ class Training:
         self.task, self.config = task, config
         _check_corpus(config)
         _check_end(config)
-        self.device = pick_device(config.device)
+        self.device = pick_device(config.device, max(config.sizes), config.batch_size)
         seed_everything(config.seed)
         built = config
         if resumed and getattr(config, "init_from", None):  # that model may be gone; its vocabulary is the run's own

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import UsageError
-from rnncli.kernels.products import fast_products, has_bfloat16
+from rnncli.kernels.precision import has_bfloat16
+from rnncli.kernels.products import fast_products
 
 Step = Callable[[], object]
 """What is timed: one training step, one generated token, …"""

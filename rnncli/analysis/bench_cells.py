@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from rnncli.analysis.bench import Contender, Row, Step
 from rnncli.cells import make_cell
 from rnncli.kernels.fused import ACTIVATIONS, trouble
-from rnncli.kernels.products import fast_products, has_bfloat16, switched
+from rnncli.kernels.precision import has_bfloat16
+from rnncli.kernels.products import fast_products, switched
 from rnncli.kernels.scan import choose_backend, scan
 
 

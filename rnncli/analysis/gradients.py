@@ -73,6 +73,7 @@ def of_fresh_cells(
     sequences: int = 16,
     clip: float = 1.0,
     seed: int = 0,
+    device: str = "cpu",
 ) -> list[Flow]:
     """The flows through cells as they are initialised, a cell and a radius at a time; the LSTM's memory has its own.
 
@@ -84,6 +85,7 @@ def of_fresh_cells(
     generator = torch.Generator().manual_seed(seed)
     x = inputs * torch.randn(length, sequences, hidden, dtype=torch.float64, generator=generator)
     direction = F.normalize(torch.randn(sequences, hidden, dtype=torch.float64, generator=generator), dim=-1)
+    x, direction = x.to(device), direction.to(device)
     flows = []
     for kind in kinds:
         for radius in radii:
@@ -93,6 +95,7 @@ def of_fresh_cells(
                 cell.reset_parameters()  # anew, so that what is drawn is exact in float64, too
             if radius is not None:
                 scale_to_radius(cell, radius)
+            cell.to(device)
             name = cell.kind if radius is None else f"{cell.kind}, radius {radius:g}"
             flows += through([cell], x, lambda h: (h * direction).sum(), name, clip)
     return flows
@@ -120,6 +123,7 @@ def of_model(
         torch.manual_seed(seed)
         fresh = type(stack)(last.inputs.shape[-1], shape).double()
         trained.config.draw_first_weights(fresh)
+    fresh.to(last.inputs.device)
     cells: list[Any] = list(stack.cells)
     untrained: list[Any] = list(fresh.cells)
     flows = through(cells, last.inputs, last.loss, f"{name}, trained", clip)

@@ -8,6 +8,7 @@ import typer
 
 from rnncli.cli.screen import (
     AsJson,
+    Device,
     From,
     Named,
     check_html,
@@ -15,6 +16,7 @@ from rnncli.cli.screen import (
     load_for,
     named,
     note,
+    origin,
     print_json,
     print_styled,
     print_table,
@@ -55,6 +57,7 @@ def activations(
         Path | None, typer.Option(help="Write a page: the text on the colours of any unit that is clicked on.")
     ] = None,
     source: From = None,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Show what the units of a net do on a text: those that keep track of lines, words, quotes, … come first."""
@@ -65,7 +68,7 @@ def activations(
     write = states and states_writer(states)
     check_html("--html", html)
     check_limits(VoicedWatchOptions(text=text, tokens=tokens, label=label))
-    trained = load_for(source, lambda task: "activations" in task.uses)
+    trained = load_for(source, lambda task: "activations" in task.uses, device)
     ranking = rank(watch(trained, text, tokens, label))
     shown = [ranking.unit(name) for name in unit or ()] or ranking.units[:1]
     files = write(ranking.watched, f"{trained.task}, {trained.source.parent.name}") if write else []
@@ -77,7 +80,7 @@ def activations(
     if as_json:
         print_json(_facts(trained, ranking, shown, top) | {"files": [str(file) for file in files]})
         return
-    note(f"from {trained.source} ({trained.payload['corpus']})")
+    note(origin(trained))
     _show(ranking, shown, top)
     for file in files:
         note(f"written: {file}")

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from rnncli.cli.options import Flags, command_of, with_stdin
-from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_styled, print_text
+from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_styled, print_text
 from rnncli.tasks import TASKS
 
 METHOD = "erasure"
@@ -15,11 +15,11 @@ _task = next(task for task in TASKS.values() if "classify" in task.uses)
 _action = _task.uses["classify"]
 
 
-def classify(flags: Flags, source: str | None, as_json: bool) -> None:
+def classify(flags: Flags, source: str | None, device: str, as_json: bool) -> None:
     """Label a text, or every line of a file; the words that moved the decision are coloured."""
     options = _action.Options(**with_stdin(flags))
     _ = options.lines  # refused before a model is loaded
-    trained = load_model(source, _task.name)
+    trained = load_model(source, _task.name, device)
     found = trained.action("classify").run(trained, options)
     labelled = [each for each in found if each.words]
     together = _together(labelled)
@@ -27,7 +27,7 @@ def classify(flags: Flags, source: str | None, as_json: bool) -> None:
         texts = [_facts(each) for each in found]
         print_json({"checkpoint": str(trained.source), "method": METHOD, "texts": texts, "together": together})
         return
-    note(f"from {trained.source} ({trained.payload['corpus']})")
+    note(origin(trained))
     for each in found:
         _show(each)
     if len(labelled) > 1:
@@ -76,5 +76,5 @@ def _colour(by: float) -> str:
     return f"bold rgb(0,{strength},60)" if by > 0 else f"bold rgb({strength},40,40)"
 
 
-verb = command_of(_action.Options, classify, source=(From, None), as_json=(AsJson, False))
+verb = command_of(_action.Options, classify, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False))
 EXAMPLE = _action.example

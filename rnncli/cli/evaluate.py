@@ -9,7 +9,7 @@ import typer
 
 from rnncli.analysis.baselines import BASELINES, beside
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_table, print_text, tell_picture
+from rnncli.cli.screen import AsJson, Device, From, load_model, note, print_json, print_table, print_text, tell_picture
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.data.corpora import available
 from rnncli.errors import UsageError
@@ -27,13 +27,18 @@ verb = typer.Typer(
 
 def _verb(task: Task) -> Callable[..., None]:
     def evaluate(
-        flags: Flags, model: str | None, as_json: bool, baselines: bool = False, novelty: bool = False
+        flags: Flags,
+        model: str | None,
+        device: str,
+        as_json: bool,
+        baselines: bool = False,
+        novelty: bool = False,
     ) -> None:
         options = task.evaluate.Options(**flags)
         check_limits(options)
-        trained = load_model(model, task.name)
+        trained = load_model(model, task.name, device)
         corpus = task.evaluate.corpus(trained, options)
-        note(f"from {trained.source}, on {corpus}")
+        note(f"from {trained.source}, on {trained.device}; measured on {corpus}")
         if novelty:
             trained.check_readable("leave --novelty out")
         began = time.perf_counter()
@@ -63,7 +68,7 @@ def _verb(task: Task) -> Callable[..., None]:
             _show_confusion(metrics["confusion"], getattr(options, "picture", None))
 
     evaluate.__doc__ = f"Measure a model of {task.name}."
-    common: dict[str, Any] = {"model": (From, None), "as_json": (AsJson, False)}
+    common: dict[str, Any] = {"model": (From, None), "device": (Device, "auto"), "as_json": (AsJson, False)}
     if task.name in BASELINES:
         flag = typer.Option("--baselines", help="Measure simple models beside it.")
         common["baselines"] = (Annotated[bool, flag], False)

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_text
+from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_text
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Action, Task
 from rnncli.training.settings import check_limits
@@ -18,11 +18,11 @@ verb = typer.Typer(help="Write new text.", epilog="Example: rnn generate poetry 
 
 
 def _verb(task: Task, action: Action) -> Callable[..., None]:
-    def generate(flags: Flags, source: str | None, as_json: bool) -> None:
+    def generate(flags: Flags, source: str | None, device: str, as_json: bool) -> None:
         options = action.Options(**flags)
         check_limits(options)
-        trained = load_model(source, task.name)
-        note(f"from {trained.source} ({trained.payload['corpus']})")
+        trained = load_model(source, task.name, device)
+        note(origin(trained))
         if options.novelty:
             trained.check_readable("leave --novelty out")
         written = action.run(trained, options)
@@ -42,7 +42,7 @@ def _verb(task: Task, action: Action) -> Callable[..., None]:
             print_json(facts)
 
     generate.__doc__ = f"Write with a model of {task.name}."
-    return command_of(action.Options, generate, source=(From, None), as_json=(AsJson, False))
+    return command_of(action.Options, generate, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False))
 
 
 def _show_unknown(tokens: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnncli.cells import CELLS
-from rnncli.cli.screen import AsJson, print_json, print_table, print_text, tell_picture
+from rnncli.cli.screen import AsJson, Device, print_json, print_table, print_text, tell_picture
 from rnncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def gradients(
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the norms against the lag to this file (PNG, SVG).")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of weights and inputs.")] = 0,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Show how the gradient of a loss at step T vanishes or explodes on its way back."""
@@ -44,12 +45,14 @@ def gradients(
     given = [name for name, value in fresh.items() if value is not None]
     if source is not None and given:
         raise UsageError(f"--from shows a net as it was trained: leave {given[0]} out")
+    if device == "mps":
+        raise UsageError("--device mps: gradients are computed in float64, which it lacks; use --device cpu")
     if source is None and text is not None:
         raise UsageError("--text is for a trained net to read: name one by --from")
     if source is None:
-        flows, about = _fresh(cell, radius, hidden, inputs, length, clip, seed)
+        flows, about = _fresh(cell, radius, hidden, inputs, length, clip, seed, device)
     else:
-        flows, about = _trained(source, text, length, clip, seed)
+        flows, about = _trained(source, text, length, clip, seed, device)
     if plot:
         from rnncli.analysis.plots import draw_gradients
 
@@ -57,7 +60,7 @@ def gradients(
     if as_json:
         print_json({**about, "clip": clip, "rows": [_facts(flow) for flow in flows]})
         return
-    _show(flows, about["of"], clip)
+    _show(flows, f"{about['of']}, on {about['device']}", clip)
 
 
 def _fresh(
@@ -68,8 +71,10 @@ def _fresh(
     length: int,
     clip: float,
     seed: int,
+    device: str,
 ) -> "tuple[list[Flow], dict[str, Any]]":
     from rnncli.analysis.gradients import of_fresh_cells
+    from rnncli.api import pick_device
 
     kinds = list(dict.fromkeys(name.strip() for name in (",".join(CELLS) if cell is None else cell).split(",")))
     try:
@@ -78,22 +83,27 @@ def _fresh(
         raise UsageError(f"--radius must be numbers such as {RADII}, not {radius!r}") from None
     hidden = 64 if hidden is None else hidden
     inputs = 0.1 if inputs is None else inputs
-    flows = of_fresh_cells(kinds, radii, hidden=hidden, length=length, inputs=inputs, clip=clip, seed=seed)
+    device = pick_device(device, hidden)
+    flows = of_fresh_cells(
+        kinds, radii, hidden=hidden, length=length, inputs=inputs, clip=clip, seed=seed, device=device
+    )
     what = f"fresh cells of {hidden} {'unit' if hidden == 1 else 'units'}, inputs of standard deviation {inputs:g}"
-    return flows, {"of": what, "checkpoint": None, "length": length}
+    return flows, {"of": what, "checkpoint": None, "device": device, "length": length}
 
 
-def _trained(source: str, text: str | None, length: int, clip: float, seed: int) -> "tuple[list[Flow], dict[str, Any]]":
+def _trained(
+    source: str, text: str | None, length: int, clip: float, seed: int, device: str
+) -> "tuple[list[Flow], dict[str, Any]]":
     from rnncli.analysis.gradients import of_model
     from rnncli.cli.screen import load_for
     from rnncli.tasks.watching import given_text
 
     text = None if text is None else given_text(text)
-    trained = load_for(source, lambda task: task.last_step is not None)
+    trained = load_for(source, lambda task: task.last_step is not None, device)
     flows = of_model(trained, text, length=length, clip=clip, seed=seed)
     steps = len(flows[0].norms)
     what = f"{trained.task}, {steps} {'step' if steps == 1 else 'steps'}"
-    return flows, {"of": what, "checkpoint": str(trained.source), "length": steps}
+    return flows, {"of": what, "checkpoint": str(trained.source), "device": trained.device, "length": steps}
 
 
 def _facts(flow: "Flow") -> dict[str, Any]:

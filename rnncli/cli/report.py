@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, Named, check_html, load_for, named, note, print_json, print_text, size
+from rnncli.cli.screen import (
+    AsJson,
+    Device,
+    From,
+    Named,
+    check_html,
+    load_for,
+    named,
+    note,
+    print_json,
+    print_text,
+    size,
+)
 from rnncli.files import write_file
 
 
@@ -14,6 +26,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Write it to this .html file; else beside the checkpoint.")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     source: From = None,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Put a run on one page: curves, samples, surprises, vectors, gradients, and what its units do."""
@@ -21,7 +34,7 @@ def report(
 
     source = named(model, source)
     check_html("--out", out)
-    trained = load_for(source, lambda _: True)
+    trained = load_for(source, lambda _: True, device)
     html, panels = page(trained)
     file = (out or trained.source.parent / "report.html").absolute()
     data = html.encode()
@@ -33,7 +46,7 @@ def report(
         kinds = [panel["kind"] for panel in panels]
         print_json({"checkpoint": str(trained.source), "file": str(file), "bytes": len(data), "panels": kinds})
     else:
-        note(f"from {trained.source}")
+        note(f"from {trained.source}, on {trained.device}")
         print_text(f"{file} ({size(len(data))}, {len(panels) - len(left_out)} panels)")
     if show:
         import webbrowser

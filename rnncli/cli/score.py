@@ -5,7 +5,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rnncli.cli.options import Flags, command_of, with_stdin
-from rnncli.cli.screen import AsJson, From, in_colours, load_for, note, print_json, print_styled, print_text
+from rnncli.cli.screen import (
+    AsJson,
+    Device,
+    From,
+    in_colours,
+    load_for,
+    note,
+    origin,
+    print_json,
+    print_styled,
+    print_text,
+)
 from rnncli.data.text import visible
 from rnncli.tasks.scoring import EXAMPLE, ScoreOptions
 from rnncli.training.settings import check_limits
@@ -20,17 +31,17 @@ MARK = "?"
 """Stands after a token that the model does not know."""
 
 
-def score(flags: Flags, source: str | None, as_json: bool) -> None:
+def score(flags: Flags, source: str | None, device: str, as_json: bool) -> None:
     """Score texts by a language model, or every line of a file: the best first, each token by its surprisal."""
     options = ScoreOptions(**with_stdin(flags))
     check_limits(options)
     _ = options.lines  # refused before a model is loaded
-    trained = load_for(source, lambda task: "score" in task.uses)
+    trained = load_for(source, lambda task: "score" in task.uses, device)
     found: list[Scored] = trained.action("score").run(trained, options)
     if as_json:
         print_json({"checkpoint": str(trained.source), "by": options.by, "texts": [_facts(each) for each in found]})
         return
-    note(f"from {trained.source} ({trained.payload['corpus']})")
+    note(origin(trained))
     ranked = sorted((each for each in found if each.rank), key=lambda each: each.rank or 0)
     _show(ranked, each_token=options.file is None)
     if len(ranked) < len(found):
@@ -100,4 +111,4 @@ def _legend() -> Iterator[tuple[str, str]]:
 
 __all__ = ["EXAMPLE", "verb"]
 
-verb = command_of(ScoreOptions, score, source=(From, None), as_json=(AsJson, False))
+verb = command_of(ScoreOptions, score, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False))

@@ -10,6 +10,7 @@ from rnncli.data.text import visible
 from rnncli.errors import UsageError
 from rnncli.records import json_line
 from rnncli.terminal import escaped, write_message, write_ready, write_text
+from rnncli.training.settings import DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,14 @@ From = Annotated[
     str | None,
     typer.Option("--from", help="The model: a run's name or folder, or a file; else the task's newest."),
 ]
-
+Device = Annotated[
+    str,
+    typer.Option(
+        help=f"Where to compute: {', '.join(DEVICES)}; auto: CUDA where there is one, but for tiny nets.",
+        autocompletion=lambda incomplete: [each for each in DEVICES if each.startswith(incomplete)],
+    ),
+]
+"""Of every verb that computes with a trained model."""
 
 Named = Annotated[str | None, typer.Argument(metavar="RUN", help="The model, as --from.", show_default=False)]
 
@@ -57,11 +65,16 @@ def warn_missing(picture: "Picture") -> None:
         warn(f"{picture}: no font here has {shown}: boxes stand for them; install a font such as Noto Sans")
 
 
-def load_model(source: str | None, task: str) -> "Model":
-    """A task's model as `--from` names it, or the newest one; raises as `load_task`."""
+def origin(trained: "Model") -> str:
+    """Which model is at work, what it learned from, and where it computes."""
+    return f"from {trained.source} ({trained.payload['corpus']}), on {trained.device}"
+
+
+def load_model(source: str | None, task: str, device: str) -> "Model":
+    """A task's model as `--from` names it, or the newest one, on a device; raises as `load_task`."""
     from rnncli.api import load_task
 
-    return _warned(load_task(source, task))
+    return _warned(load_task(source, task, device))
 
 
 def named(run: str | None, source: str | None) -> str | None:
@@ -77,11 +90,11 @@ def check_html(flag: str, file: "Path | None") -> None:
         raise UsageError(f"{flag} {file}: end its name in .html")
 
 
-def load_for(source: str | None, suits: "Callable[[Task], bool]") -> "Model":
+def load_for(source: str | None, suits: "Callable[[Task], bool]", device: str) -> "Model":
     """A model as `--from` names it, or the newest one of a task that suits; raises as the API's `load_for`."""
     from rnncli import api
 
-    return _warned(api.load_for(source, suits))
+    return _warned(api.load_for(source, suits, device))
 
 
 def _warned(loaded: "tuple[Model, str]") -> "Model":

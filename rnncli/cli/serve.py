@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, Named, load_for, named, note, print_json, print_text, warn
+from rnncli.cli.screen import AsJson, Device, From, Named, load_for, named, note, origin, print_json, print_text, warn
 from rnncli.errors import RnnError
 
 if TYPE_CHECKING:
@@ -16,19 +16,20 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0: any that is free.")] = 8000,
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     source: From = None,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Put a run's page on this machine, where it also writes: type a prime, and see how likely each token was."""
     live, connections = _server_modules()
     source = named(model, source)
     with live.bound(port) as door:
-        trained = load_for(source, lambda task: "generate" in task.uses)
+        trained = load_for(source, lambda task: "generate" in task.uses, device)
         server = connections.Server(live.application(trained, live.live_page(trained)), warn)
         url = f"http://127.0.0.1:{door.getsockname()[1]}/"
         if as_json:
             print_json({"checkpoint": str(trained.source), "url": url, "writes": live.writes(trained)})
         else:
-            note(f"from {trained.source} ({trained.payload['corpus']}); Ctrl-C ends it")
+            note(f"{origin(trained)}; Ctrl-C ends it")
             print_text(url, flush=True)
         if show:
             import webbrowser

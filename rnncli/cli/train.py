@@ -142,6 +142,7 @@ def _show(training: "Training", *, tensorboard: bool, as_json: bool) -> None:
         "seconds": round(trainer.progress.seconds, 3),
         "steps": trainer.progress.step,
         "restarts": trainer.progress.restarts,
+        "skipped": trainer.progress.skipped,
         "finished": trainer.progress.finished,
         "metrics": best_record(training),
     }
@@ -151,6 +152,8 @@ def _show(training: "Training", *, tensorboard: bool, as_json: bool) -> None:
     rows = [*metrics_rows(result["metrics"]), ("steps", result["steps"]), ("seconds", result["seconds"])]
     if trainer.progress.restarts:
         rows.append(("restarts", trainer.progress.restarts))
+    if trainer.progress.skipped:
+        rows.append(("steps skipped", trainer.progress.skipped))
     print_table(("best model", "validation"), rows, title=f"{run.task}: {trainer.progress.finished}")
     print_text(f"model  {result['checkpoint']}\ncurve  {run.folder / 'curve.png'}")
     if tensorboard:
@@ -172,6 +175,7 @@ def best_record(training: "Training") -> dict[str, float]:
 
 
 def _what_is_trained(training: "Training") -> str:
+    from rnncli.kernels.precision import forward_pass
     from rnncli.training.distributed import world
     from rnncli.training.machine import suited_products
 
@@ -183,17 +187,24 @@ def _what_is_trained(training: "Training") -> str:
     sizes = "-".join(str(size) for size in stack.shape.hidden)
     several = f", {world()} processes" if world() > 1 else ""
     precision = training.trainer.settings.precision
-    with suited_products(model, precision):
+    with suited_products(model, precision), forward_pass(training.device):
         backend = stack.backend_in_use
     where = f"on {training.device}, {backend} backend, {precision}{several}"
     return f"{stack.cells[0].kind} {sizes}: {count:,} parameters, {where}"
 
 
 def _warn_of_slow_cells(training: "Training") -> None:
-    from rnncli.kernels.fused import trouble
+    import torch
 
-    if training.device == "cpu" and training.config.backend == "auto" and trouble():
-        warn(f"{trouble()}; cells are slower without it")
+    from rnncli.kernels import fused, triton
+
+    if training.config.backend != "auto":
+        return
+    trouble = fused.trouble() if training.device == "cpu" else ""
+    if training.device == "cuda":
+        trouble = triton.trouble("cuda", torch.float32)
+    if trouble:
+        warn(f"{trouble}; cells are slower without it")
 
 
 def _expected(training: "Training") -> str:

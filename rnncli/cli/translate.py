@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rnncli.cli.options import Flags, command_of, with_stdin
-from rnncli.cli.screen import AsJson, From, load_model, note, print_json, print_text, tell_picture
+from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_text, tell_picture
 from rnncli.tasks import TASKS
 from rnncli.training.settings import check_limits
 
@@ -12,7 +12,7 @@ _task = next(task for task in TASKS.values() if "translate" in task.uses)
 _action = _task.uses["translate"]
 
 
-def translate(flags: Flags, source: str | None, as_json: bool) -> None:
+def translate(flags: Flags, source: str | None, device: str, as_json: bool) -> None:
     """Translate sentences, or every line of a file: a translation a line, n-best ones with their scores.
 
     A blank line of a file stays one.
@@ -20,7 +20,7 @@ def translate(flags: Flags, source: str | None, as_json: bool) -> None:
     options: Any = _action.Options(**with_stdin(flags))
     check_limits(options)
     lines = options.spaced  # refused before a model is loaded
-    trained = load_model(source, _task.name)
+    trained = load_model(source, _task.name, device)
     found = trained.action("translate").run(trained, options)
     if options.attention:
         from rnncli.analysis.plots import draw_attention
@@ -35,7 +35,7 @@ def translate(flags: Flags, source: str | None, as_json: bool) -> None:
         ]
         print_json({"checkpoint": str(trained.source), "sentences": told})
         return
-    note(f"from {trained.source} ({trained.payload['corpus']})")
+    note(origin(trained))
     for best in found:
         for each in best:
             print_text(each.text if options.nbest == 1 else f"{each.score:.3f}\t{each.text}")
@@ -43,5 +43,5 @@ def translate(flags: Flags, source: str | None, as_json: bool) -> None:
             print_text()
 
 
-verb = command_of(_action.Options, translate, source=(From, None), as_json=(AsJson, False))
+verb = command_of(_action.Options, translate, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False))
 EXAMPLE = _action.example

@@ -64,6 +64,6 @@ def _of_file(spec: str) -> Known:
 def _of_model(source: str | None, layer: str | None) -> Known:
     from rnncli.analysis.vectors import default_layer
 
-    trained = load_for(source, lambda task: task.word_vectors > 0)
+    trained = load_for(source, lambda task: task.word_vectors > 0, "cpu")  # numpy computes with them
     layer = layer or default_layer(trained)
     return Known(trained.vectors(layer), str(trained.source), layer, trained.payload.get("corpus"))

@@ -189,7 +189,7 @@ class SentencePairs(Sequences):
         return self.targets.targets[self.targets.targets != IGNORED].bincount()
 
 
-def side_by_side(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Pair:
-    """Pairs by number as one batch, on the CPU, in the order given."""
-    pair: Pair = SentencePairs.of(pairs, torch.device("cpu")).rows(torch.arange(len(pairs))).inputs
+def side_by_side(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], device: str = "cpu") -> Pair:
+    """Pairs by number as one batch, on a device, in the order given; the lengths are on the CPU."""
+    pair: Pair = SentencePairs.of(pairs, torch.device(device)).rows(torch.arange(len(pairs))).inputs
     return pair

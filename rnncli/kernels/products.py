@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnncli.kernels import precision as precisions
+
 _SETTINGS: Any = getattr(torch.backends.mkldnn, "matmul", None)
 """Where torch keeps the switch `fp32_precision`; a build without either stays as it is."""
-
-_rounded: ContextVar[bool] = ContextVar("rounded", default=False)
-
 
 ROUNDED = 1_000_000
 """Multiplications of a product: below it rounding the operands to bfloat16 costs more than their product gains."""
@@ -33,33 +31,11 @@ def fast_products(precision: str | None = None) -> Iterator[None]:
     round to bfloat16, which it does on processors with AMX: there, and wherever a test product comes out rounded, the
     switch stays off, whatever the precision. `bfloat16` lets `may_round` say yes to kernels that round their factors
     themselves, so that all processors round the same products; `float32` forbids it, and without a precision that of
-    the context around holds.
+    the context around holds. On CUDA a precision means what `kernels.precision.asked` says.
     """
-    token = _rounded.set(_rounded.get() if precision is None else precision == "bfloat16")
     exact = None if precision is None else "ieee"
-    try:
-        with switched("bf16" if _onednn_is_exact() else exact):
-            yield
-    finally:
-        _rounded.reset(token)
-
-
-@contextmanager
-def exact_cudnn() -> Iterator[None]:
-    """While inside, cuDNN's recurrent layers compute in float32; their default, TF32, is good to three digits.
-
-    A torch without that switch keeps what it does.
-    """
-    layers: Any = getattr(torch.backends.cudnn, "rnn", None)
-    before = getattr(layers, "fp32_precision", None)
-    if before is None:
+    with precisions.asked(precision), switched("bf16" if _onednn_is_exact() else exact):
         yield
-        return
-    layers.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        layers.fp32_precision = before
 
 
 @contextmanager
@@ -69,13 +45,12 @@ def small_products() -> Iterator[None]:
     A product costs oneDNN 15 us before it begins: with one to three rows, or in nets of a few thousand weights, MKL is
     up to 8 times faster, and a second thread gains nothing.
     """
-    threads, token = torch.get_num_threads(), _rounded.set(False)
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with switched("ieee"):
+        with precisions.asked("float32"), switched("ieee"):
             yield
     finally:
-        _rounded.reset(token)
         torch.set_num_threads(threads)
 
 
@@ -83,15 +58,8 @@ def may_round(x: Tensor) -> bool:
     """Whether factors of a product with x may be rounded to bfloat16: `fast_products` allows it, the processor has
     instructions for it, and gradients are recorded, so that validation and use stay exact.
     """
-    wanted = _rounded.get() and torch.is_grad_enabled()
-    return wanted and x.device.type == "cpu" and x.dtype == torch.float32 and has_bfloat16()
-
-
-@cache
-def has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 by itself; where it does not, such products are slower than float32's."""
-    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    wanted = precisions.in_use() == "bfloat16" and torch.is_grad_enabled()
+    return wanted and x.device.type == "cpu" and x.dtype == torch.float32 and precisions.has_bfloat16()
 
 
 def product(a: Tensor, b: Tensor, out: Tensor | None = None, *, rounded: bool = False) -> Tensor:

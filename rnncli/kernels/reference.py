@@ -25,7 +25,8 @@ def scan_reference(
     """
     outputs = []
     ends = None if lengths is None else lengths.to(x.device)[:, None]
-    for t, projected in enumerate(cell.project(x).unbind(0)):
+    # products alone are in autocast's type: what is added to this one is not
+    for t, projected in enumerate(cell.project(x).to(state[0].dtype).unbind(0)):
         after = cell.step(projected, state)
         if ends is not None:
             alive = t < ends

@@ -1,6 +1,6 @@
 """The scan: a cell unrolled over T steps, by the backend asked for or the best that fits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
@@ -9,6 +9,8 @@ from torch import Tensor
 
 from rnncli.errors import UsageError
 from rnncli.kernels import BACKENDS, triton
+from rnncli.kernels import precision as precisions
+from rnncli.kernels.chooser import Case, preferred
 from rnncli.kernels.fused import FusedForm, scan_fused, trouble
 from rnncli.kernels.library import VendorForm, scan_library
 from rnncli.kernels.products import may_round
@@ -20,28 +22,13 @@ StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 class Recurrence(Steps[StateT], Protocol[StateT]):
     """A cell as the scan sees it: its steps, and what other backends need to know of it."""
 
+    hidden_size: int
+
     @property
     def kind(self) -> str: ...
     def vendor_form(self) -> VendorForm | None: ...
     def fused_form(self) -> FusedForm | None: ...
     def triton_form(self) -> triton.TritonForm | None: ...
-
-
-NARROW, CROWD = 16, 512
-"""Units and sequences: loops over fewer units than vectors hold lose against torch's over so many sequences."""
-
-
-def preferred(
-    cell: Recurrence[StateT], device: str | None, *, packed: bool, crowded: bool = False, rounded: bool = False
-) -> Sequence[str]:
-    """The backends that `auto` tries, the fastest first; docs/speed.md has the measurements behind this table."""
-    if device not in ("cpu", None):
-        return ("library", "reference")
-    if cell.kind == "lstm:none" and not packed and not rounded:
-        return ("library", "fused", "reference")  # oneDNN, as fast as ours in float32; packed, torch leaves it
-    if crowded:
-        return ("library", "reference")
-    return ("fused", "library", "reference")
 
 
 def choose_backend(
@@ -51,21 +38,28 @@ def choose_backend(
     dtype: torch.dtype = torch.float32,
     *,
     packed: bool = False,
-    crowded: bool = False,
-    rounded: bool = False,
+    sequences: int | None = None,
+    precision: str | None = None,
 ) -> str:
     """Name the backend that will unroll `cell` over sequences of one length, or of several (`packed`).
 
-    `crowded` says that they are many, and the cell narrow (`CROWD`, `NARROW`); `rounded` that products may be rounded.
+    `dtype` is that of what goes in, `precision` that of the products, where it differs; `sequences` are side by side.
 
     `auto` takes the fastest that can; a device that is None is not known yet. Raises UsageError for an unknown
     backend, or for one that cannot compute this cell, on this device or in this precision.
     """
-    return _choose(cell, backend, device, dtype, packed=packed, crowded=crowded, rounded=rounded)[0]
+    case = Case(device or "cpu", cell.kind, cell.hidden_size, precision or name_of(dtype), packed, sequences)
+    return _choose(cell, backend, device, dtype, case)[0]
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """The precision of products of a type; float32's may be another on CUDA while a net learns."""
+    name = str(dtype).removeprefix("torch.")
+    return "tf32" if name == "float32" and precisions.in_use() == "tf32" and torch.is_grad_enabled() else name
 
 
 def _choose(
-    cell: Recurrence[StateT], backend: str, device: str | None, dtype: torch.dtype, **kind: bool
+    cell: Recurrence[StateT], backend: str, device: str | None, dtype: torch.dtype, case: Case
 ) -> tuple[str, Any]:
     """The backend, and the cell in its terms; raises as `choose_backend`."""
     if backend not in BACKENDS:
@@ -75,7 +69,7 @@ def _choose(
         if isinstance(form, str):
             raise UsageError(f"{form}: use --backend reference or auto")
         return backend, form
-    for name in preferred(cell, device, **kind):
+    for name in preferred(case):
         form = _FORMS[name](cell, device, dtype)
         if not isinstance(form, str):
             return name, form
@@ -136,18 +130,19 @@ def scan(
     """Unroll `cell` over x (T, B, D) from `state`; returns h of every step (T, B, M) and the last state.
 
     lengths (B,), on the CPU, each from 1 to T: past its end a sequence's state stands still and its padding is
-    never looked at. Raises ValueError for lengths out of range, UsageError as `choose_backend`.
+    never looked at. Both are of the first state's type: under autocast only products are in a smaller one. Raises
+    ValueError for lengths out of range, UsageError as `choose_backend`.
     """
     if lengths is not None:
         x = blank_padding(x, lengths)
-    crowded = x.shape[1] >= CROWD and state[0].shape[1] < NARROW
-    rounded = may_round(x)
-    kind = {"packed": lengths is not None, "crowded": crowded, "rounded": rounded}
-    name, form = _choose(cell, backend, x.device.type, x.dtype, **kind)
-    if name == "reference":
-        return scan_reference(cell, x, state, lengths)
-    result: tuple[Tensor, StateT] = _SCANS[name](form, x, state, lengths)
-    return result
+    dtype = precisions.type_of_factors(x)
+    rounded = "bfloat16" if may_round(x) else name_of(dtype)
+    case = Case(x.device.type, cell.kind, state[0].shape[1], rounded, lengths is not None, x.shape[1])
+    name, form = _choose(cell, backend, x.device.type, dtype, case)
+    run = _SCANS[name] if name != "reference" else scan_reference
+    outputs, last = run(cell if name == "reference" else form, x, state, lengths)
+    exact = [value.to(first.dtype) for value, first in zip(last, state, strict=True)]
+    return outputs.to(state[0].dtype), type(state)(*exact)
 
 
 def blank_padding(x: Tensor, lengths: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnncli.cells import make_cell
+from rnncli.kernels import precision as precisions
 from rnncli.kernels.products import may_round
 from rnncli.kernels.scan import choose_backend, reverse_valid, scan
 from rnncli.models.dropout import LockedDropout
@@ -81,9 +82,10 @@ class Stack(nn.Module):
     def backend_in_use(self) -> str:
         """The backend that will unroll the cells where they are now; for unequal lengths it may be another."""
         cell: Any = self.cells[0]
-        where, rounded = (cell.bias.device.type, cell.bias.dtype), may_round(cell.bias)
+        where = cell.bias.device.type, precisions.type_of_factors(cell.bias)
+        rounded = "bfloat16" if may_round(cell.bias) else None
         equal, unequal = (
-            choose_backend(cell, self.backend, *where, packed=packed, rounded=rounded) for packed in (False, True)
+            choose_backend(cell, self.backend, *where, packed=packed, precision=rounded) for packed in (False, True)
         )
         return equal if equal == unequal else f"{equal} (unequal lengths: {unequal})"
 

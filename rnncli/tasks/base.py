@@ -111,6 +111,11 @@ class Trained:
     source: Path
 
     @property
+    def device(self) -> str:
+        """Where it computes: cpu, cuda or mps."""
+        return next(self.model.parameters()).device.type
+
+    @property
     def payload(self) -> Mapping[str, Any]:
         """What the task kept in the header."""
         payload: Mapping[str, Any] = self.header["payload"]

@@ -49,7 +49,7 @@ class CharConfig(StartedSettings):
     """Settings of char-lm; the defaults are the best recipe found for three minutes of two cores on a megabyte."""
 
     panel: ClassVar[str] = "Text"
-    fast_precision: ClassVar[Mapping[str, str]] = {"cpu": "bfloat16"}
+    fast_precision: ClassVar[Mapping[str, str]] = {"cpu": "bfloat16", "cuda": "tf32"}
 
     corpus: tuple[str, ...] = option(
         (), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA)

@@ -142,7 +142,7 @@ def watch_words(
     tags = tags_of(words) if "tags" in trained.config.features else None
     features = lexicon_from(trained.payload).encode(words, tags)
     with torch.inference_mode():
-        read = [net.reader(features.tokens(torch.tensor([row]))) for row in range(len(words))]
+        read = [net.reader(features.tokens(torch.tensor([row])).to(trained.device)) for row in range(len(words))]
     numbers = {word: number for number, word in enumerate(dict.fromkeys(word for line in shown for word in line))}
     return Watched(
         pieces, [numbers[word] for line in shown for word in line], list(numbers), states_of(net.stack, read)

@@ -242,7 +242,7 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
             metrics = last_step_metrics(logits, targets)
             right += metrics["accuracy"] * len(part)
             loss += metrics["loss"] * len(part)
-            counts += Confusion.of(PARITIES, targets[-1], logits[-1].argmax(-1)).counts
+            counts += Confusion.of(PARITIES, targets[-1], logits[-1].argmax(-1)).counts.cpu()
     confusion = Confusion(PARITIES, counts).plain
     return {"bits": bits, "strings": count, "accuracy": right / count, "loss": loss / count, "confusion": confusion}
 
@@ -263,7 +263,7 @@ def _evaluation_strings(bits: int, options: EvaluateOptions) -> Iterator["Tensor
 
 def _answers(trained: Trained, strings: "Tensor") -> tuple["Tensor", "Tensor"]:
     as_batch = wholes if trained.config.model == "mlp" else sequences
-    batch = as_batch(strings, trained.config.zero)
+    batch = as_batch(strings.to(trained.device), trained.config.zero)
     logits, _ = trained.model(batch.inputs)
     return logits, batch.targets
 
@@ -295,7 +295,7 @@ def watch(trained: Trained, options: WatchOptions) -> Watched:
     pieces = [bit for string in strings for bit in (*string[:-1], f"{string[-1]}\n")][: options.tokens]
     check_enough(pieces)
     lines = [torch.tensor([[int(bit) for bit in line]]) for line in "".join(pieces).split()]
-    batches = [sequences(line, trained.config.zero) for line in lines]
+    batches = [sequences(line.to(trained.device), trained.config.zero) for line in lines]
     model: Any = trained.model
     return Watched(
         pieces,
@@ -321,7 +321,7 @@ def last_step(trained: Trained, text: str | None, length: int) -> "LastStep":
     random = torch.randint(2, (1, length), generator=torch.Generator().manual_seed(trained.config.seed))
     strings = random if text is None else torch.tensor([[int(bit) for bit in text[:length]]])
     model: Any = trained.model
-    batch = sequences(strings, trained.config.zero)
+    batch = sequences(strings.to(trained.device), trained.config.zero)
     inputs = batch.inputs.to(next(model.parameters()).dtype)
     return LastStep(inputs, lambda h: F.cross_entropy(model.output(h), batch.targets[-1]))
 

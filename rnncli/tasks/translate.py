@@ -52,6 +52,7 @@ class TranslateConfig(TableSettings, LanguageSettings):
     """Settings of translate; the defaults are for dates."""
 
     panel: ClassVar[str] = "Pairs"
+    fast_precision: ClassVar[Mapping[str, str]] = {"cuda": "tf32"}
     truncates: ClassVar[bool] = False
 
     corpus: tuple[str, ...] = option(
@@ -265,7 +266,7 @@ def _translated(
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     numbers = [vocabulary.encode(source) for source in sources]
     with torch.inference_mode():
-        asked = side_by_side([(source, ()) for source in numbers])
+        asked = side_by_side([(source, ()) for source in numbers], trained.device)
         encoded, states = model.encode(asked.source, asked.lengths)
         best = beam_search(
             model.step,
@@ -278,7 +279,7 @@ def _translated(
             barred=(START,) if trained.config.attention != "none" else (START, UNKNOWN),
         )
         found = [(place, each) for place, some in enumerate(best) for each in some[:nbest]]
-        weights = model.weights(side_by_side([(numbers[place], each.tokens) for place, each in found]))
+        weights = model.weights(side_by_side([(numbers[place], each.tokens) for place, each in found], trained.device))
     translations: list[list[Translation]] = [[] for _ in sources]
     for row, (place, each) in enumerate(found):
         source, tokens = sources[place], vocabulary.decode(each.tokens)
@@ -340,7 +341,7 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
     from rnncli.training.metrics import prediction_metrics
 
     pairs = asked(trained, options)
-    data = encode(trained.config, trained.payload, pairs, "cpu")
+    data = encode(trained.config, trained.payload, pairs, trained.device)
     metrics: Metrics = prediction_metrics(trained.model, data.in_order(256))
     found = [best.text for (best,) in best_translations(trained, [source for source, _ in pairs], options)]
     right = [prepared(trained.config, target).strip() for _, target in pairs]

@@ -111,9 +111,11 @@ def watch(trained: Trained, options: VoicedWatchOptions, reading: Reading, passa
         sequences.append([reading.opening, *vocabulary.encode(token.name for token in written[:room])])
     pieces = [token.shown for token in read]
     check_enough(pieces)
-    voice = None if label is None else torch.tensor(label)
+    place = trained.device
+    voice = None if label is None else torch.tensor(label, device=place)
     with torch.inference_mode():
-        traced = [model.voiced(model.read(torch.tensor(numbers)[:, None]), voice) for numbers in sequences]
+        columns = [torch.tensor(numbers, device=place)[:, None] for numbers in sequences]
+        traced = [model.voiced(model.read(column), voice) for column in columns]
     numbers = [number for sequence in sequences for number in sequence[1:]]
     states = states_of(model.stack, traced, opened=True)
     return Watched(pieces, numbers, vocabulary.tokens, states, decoded=[token.added for token in read])

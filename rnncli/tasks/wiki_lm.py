@@ -62,6 +62,7 @@ class WikiConfig(WordSettings):
     """Settings of wiki-lm; the defaults suit the embedded toyworld and small corpora."""
 
     panel: ClassVar[str] = "Prose"
+    fast_precision: ClassVar[Mapping[str, str]] = {"cuda": "tf32"}
 
     corpus: tuple[str, ...] = option(
         ("toyworld",), "What `rnn data prepare` made, by its name; or a text by name or path.", suggest=tuple(CORPORA)
@@ -563,6 +564,7 @@ def _measure_running(trained: Trained, asked: Judged, adaptation: "Adaptation | 
 
 def _measure_sentences(trained: Trained, asked: Judged, adaptation: "Adaptation | None") -> "Metrics":
     import numpy as np
+    import torch
 
     from rnncli.data.batching import Sentences
     from rnncli.training.adaptation import sentence_metrics_as
@@ -575,7 +577,7 @@ def _measure_sentences(trained: Trained, asked: Judged, adaptation: "Adaptation 
             counts["sequences"] += len(pool)
             counts["words"] += sum(map(len, pool))
             counts["unknown"] += sum(int(np.count_nonzero(ids == UNKNOWN)) for ids in pool)
-            yield Sentences.of([ids.tolist() for ids in pool])
+            yield Sentences.of([ids.tolist() for ids in pool]).to(torch.device(trained.device))
 
     metrics = sentence_metrics_as(trained.model, pools(), adaptation)
     characters = sum(int(sizes.sum()) for sizes in asked.by_size.sequences)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnncli.data.batching import Batch
 from rnncli.errors import RnnError
+from rnncli.kernels.precision import forward_pass, learning
 from rnncli.models.outline import check_alike, check_finite, check_weights
 from rnncli.models.stack import States, detach
 from rnncli.training import distributed
@@ -21,6 +22,9 @@ from rnncli.training.optimizers import make_optimizer, optimizer_tensors, restor
 from rnncli.training.randomness import random_state, restore_random_state
 from rnncli.training.schedules import Position, learning_rate
 from rnncli.training.settings import TrainingSettings
+
+LEAST_SCALE = 1.0
+"""Scale of the loss; a gradient that is not finite by this one or less is no fault of float16."""
 
 
 @dataclass
@@ -39,6 +43,7 @@ class Progress:
     restarted: int = 0  # the step of the last restart
     seconds: float = 0.0
     stepping: float = 0.0  # seconds of them in steps, not in validations
+    skipped: int = 0  # steps of them that changed nothing: a scaled gradient was beyond float16
     predictions: int = 0  # asked in all steps
     lr: float = 0.0  # of the last step
     loss_sum: float = 0.0  # of the training steps since the last validation
@@ -50,7 +55,7 @@ class Progress:
     def of(cls, stored: Mapping[str, Any]) -> "Progress":
         """Read it back from a checkpoint; raises ValueError where a part is missing, unknown or of the wrong type."""
         kinds = {each.name: each.type for each in fields(cls)}
-        for name in (kinds.keys() ^ stored.keys()) - {"stepping"}:  # which the first checkpoints lack
+        for name in (kinds.keys() ^ stored.keys()) - {"stepping", "skipped"}:  # which older checkpoints lack
             raise ValueError(f"{name} is {'missing' if name in kinds else 'unknown'}")
         for name, value in stored.items():
             if not _is_progress(value, kinds[name]):
@@ -130,6 +135,8 @@ class Trainer:
         self.rows = 0  # of the last batch, all processes' together
         self.whole = True  # weights, optimizer and progress belong together; not so while the optimizer steps
         self.loss = distributed.parallel(self.model, experiment.loss)
+        self.device = next(self.model.parameters()).device.type
+        self.scaler = torch.amp.GradScaler(self.device) if settings.precision == "float16" else None
 
     def begin_average(self) -> None:
         """Let the average of the weights start from what they are now, where weights are averaged."""
@@ -173,7 +180,10 @@ class Trainer:
         return iter(self.experiment.batches(self.progress.epoch, self.progress.index))
 
     def take_step(self, batch: Batch) -> Stepped:
-        """One step of the optimizer; nothing is changed when the loss or its gradient is not finite."""
+        """One step of the optimizer; nothing is changed when the loss or its gradient is not finite.
+
+        Where the loss is scaled, a gradient that is not finite is skipped with its batch, and the scale halved.
+        """
         began, progress = time.perf_counter(), self.progress
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -181,19 +191,24 @@ class Trainer:
         count = batch.predictions
         if batch.continues and self.carried is not None and self.rows != batch.rows:
             raise RnnError(f"the run was saved with {self.rows} sequences a batch, not {batch.rows}: start a new run")
-        loss, states = self._backward(distributed.share(batch), count)
-        value = self._clip(loss)
+        with learning():
+            loss, states = self._backward(distributed.share(batch), count)
+        value, skipped = self._clip(loss)
         at = Position(progress.step, progress.epoch, self.planned_steps, progress.drops)
         progress.lr = learning_rate(self.settings, at)
         for group in self.optimizer.param_groups:
             group["lr"] = progress.lr
         self.whole = False
-        self.optimizer.step()
-        self.experiment.after_step(self.model)
+        if not skipped:
+            self.optimizer.step()
+            self.experiment.after_step(self.model)
+        if self.scaler:
+            self.scaler.update()
         self.carried, self.rows = states, batch.rows
         progress.index += 1
         progress.step += 1
-        if self.average:
+        progress.skipped += skipped
+        if self.average and not skipped:
             self.average.update(progress.step - progress.restarted)
         self.whole = True
         progress.loss_sum += value * count
@@ -213,23 +228,35 @@ class Trainer:
         states = self.carried if batch.continues else None
         loss = torch.zeros((), device=batch.targets.device)
         for window in batch.windows(self.settings.bptt):
-            outcome = self.loss(window, states)
+            with forward_pass(self.device):
+                outcome = self.loss(window, states)
             share = outcome.loss_sum / max(1, count)
             aim = share if outcome.penalty is None else share + outcome.penalty / max(1, count)
-            (aim * len(self.parts) * distributed.world()).backward()
+            aim = aim * len(self.parts) * distributed.world()
+            (self.scaler.scale(aim) if self.scaler else aim).backward()
             loss = loss + share.detach()
             states = None if outcome.states is None else detach(outcome.states)
         return loss, states
 
-    def _clip(self, loss: Tensor) -> float:
-        """Scale each part's gradient to the allowed norm (Pascanu et al. 2013); returns the loss of all as a number."""
+    def _clip(self, loss: Tensor) -> tuple[float, bool]:
+        """Scale each part's gradient to the allowed norm (Pascanu et al. 2013).
+
+        Returns the loss of all as a number, and whether the step is to be skipped. Raises NotFinite.
+        """
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer)
         norms = [
             torch.nn.utils.get_total_norm([each.grad for each in part if each.grad is not None]) for part in self.parts
         ]
         value, *sizes = torch.stack([loss.detach(), *norms]).tolist()
         (value,) = distributed.totals(value)
         bad = next((size for size in sizes if not math.isfinite(size)), 0.0)
-        if not (math.isfinite(value) and math.isfinite(bad)):
+        finite = math.isfinite(value) and math.isfinite(bad)
+        if math.isfinite(value) and not finite and self.scaler and self.scaler.get_scale() > LEAST_SCALE:
+            return float(value), True
+        if not finite:
+            if self.scaler:
+                self.scaler.update(self.scaler.get_scale())  # it forgets the step, and stays as it was
             progress = self.progress
             what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient's norm is {bad}"
             raise NotFinite(
@@ -240,7 +267,7 @@ class Trainer:
         for part, norm, size in zip(self.parts, norms, sizes, strict=True):
             if 0.0 < clip < size:  # torch multiplies by one where there is nothing to scale
                 torch.nn.utils.clip_grads_with_norm_(part, clip, norm)
-        return float(value)
+        return float(value), False
 
     def _validation_due(self) -> bool:
         progress, every = self.progress, self.settings.validate_every
@@ -316,7 +343,8 @@ class Trainer:
         tensors |= {f"random.{name}": value for name, value in random_state().items()}
         for place, state in enumerate(distributed.whole_states(self.carried or [], self.rows)):
             tensors |= {f"carried.{place}.{part}": value for part, value in enumerate(state)}
-        return {"progress": asdict(self.progress)}, tensors
+        scale = {"scaler": self.scaler.state_dict()} if self.scaler else {}
+        return {"progress": asdict(self.progress), **scale}, tensors
 
     def restore(self, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Put a snapshot back.
@@ -336,6 +364,8 @@ class Trainer:
         self.progress = Progress.of(values["progress"])
         if self.progress.history:
             self.experiment.solved(self.progress.history[-1])  # has the metrics that it looks at
+        if self.scaler and "scaler" in values:  # not where another precision was taken up to here
+            self.scaler.load_state_dict(dict(values["scaler"]))
         restore_optimizer(self.optimizer, self.settings, below("optimizer", tensors))
         restore_random_state(below("random", tensors))
         self.carried = self._restore_carried(below("carried", tensors))

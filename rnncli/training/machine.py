@@ -1,4 +1,4 @@
-"""How a net is worked with on a CPU: by how many threads, by which library's products, and on what memory."""
+"""How a net is worked with: in which precision, by how many threads and which library's products, on what memory."""
 
 import ctypes
 import re
@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from rnncli.errors import UsageError
-from rnncli.kernels.products import exact_cudnn, fast_products, has_bfloat16, small_products
+from rnncli.kernels import precision as precisions
+from rnncli.kernels.products import fast_products, small_products
 from rnncli.training.settings import TrainingSettings
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -23,8 +24,11 @@ SMALL = 100_000
 
 @contextmanager
 def suited_products(model: nn.Module, precision: str = "float32") -> Iterator[None]:
-    """While inside, a small net has one thread, and any other all that torch was given and the fastest products."""
-    with exact_cudnn(), small_products() if is_small(model) else fast_products(precision):
+    """While inside, a small net has one thread, and any other all that torch was given and the fastest products.
+
+    The precision is that of products in training steps; everything else that is done inside is exact to float32.
+    """
+    with small_products() if is_small(model) else fast_products(precision):
         yield
 
 
@@ -40,14 +44,8 @@ def pick_precision(settings: TrainingSettings, device: str, model: nn.Module, *,
     """
     auto = settings.precision == "auto"
     wanted = settings.fast_precision.get(device, "float32") if auto else settings.precision
-    if wanted == "float32":
-        return wanted
-    reason = ""
-    if device != "cpu":
-        reason = f"it is not for {device} yet"
-    elif not has_bfloat16():
-        reason = "this processor has no instructions for it"
-    elif is_small(model):
+    reason = precisions.trouble(wanted, device)
+    if wanted != "float32" and not reason and is_small(model):
         reason = f"a net of {multiplied_weights(model):,} weights is no faster by it"
     if reason and given and not auto:
         raise UsageError(f"--precision {wanted}: {reason}; leave --precision out")

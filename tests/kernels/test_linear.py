@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from rnncli.kernels import linear
 from rnncli.kernels.linear import linear_cross_entropy, linear_judge
-from rnncli.kernels.products import fast_products, has_bfloat16
+from rnncli.kernels.precision import has_bfloat16
+from rnncli.kernels.products import fast_products
 
 IGNORED = -100
 

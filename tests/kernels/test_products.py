@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from rnncli.kernels import products
+from rnncli.kernels import precision, products
 from rnncli.kernels.products import fast_products, may_round, product, repeated, small_products
 
 
@@ -35,7 +35,7 @@ def test_where_the_switch_rounds_nothing_is_changed(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_innermost_precision_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     monkeypatch.setattr(products, "_onednn_is_exact", lambda: False)
     x, settings = torch.zeros(1), torch.backends.mkldnn.matmul
     assert not may_round(x)

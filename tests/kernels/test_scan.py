@@ -10,7 +10,7 @@ from support.kinds import KINDS
 from rnncli.cells import make_cell
 from rnncli.errors import UsageError
 from rnncli.kernels import BACKENDS
-from rnncli.kernels.scan import CROWD, choose_backend, reverse_valid, scan
+from rnncli.kernels.scan import choose_backend, reverse_valid, scan
 
 T, B, D, M = 7, 4, 3, 5
 LENGTHS = torch.tensor([7, 1, 4, 6])
@@ -107,13 +107,12 @@ def test_reversal_keeps_the_padding_behind() -> None:
 def test_the_chooser_names_what_it_takes() -> None:
     assert choose_backend(a_cell("lstm:none")) == "library"
     assert choose_backend(a_cell("lstm:none"), packed=True) == "fused"
-    assert choose_backend(a_cell("lstm:none"), rounded=True) == "fused"
+    assert choose_backend(a_cell("lstm:none"), precision="bfloat16") == "fused"
     assert choose_backend(a_cell("gru:reset-after")) == "fused"
     assert choose_backend(a_cell("gru:reset-after"), device="cuda") == "library"
     assert choose_backend(a_cell("lstm")) == "fused"
-    assert choose_backend(a_cell("lstm"), device="cuda") == "reference"
-    assert choose_backend(a_cell("lstm"), crowded=True) == "reference"
-    assert choose_backend(a_cell("elman"), crowded=True) == "library"
+    assert choose_backend(a_cell("lstm"), sequences=512) == "reference"
+    assert choose_backend(a_cell("elman"), sequences=512) == "library"
     assert choose_backend(a_cell("lstm:none"), "reference") == "reference"
     with pytest.raises(UsageError, match="torch has no layer with the equations of"):
         choose_backend(a_cell("rated"), "library")
@@ -123,7 +122,7 @@ def test_the_chooser_names_what_it_takes() -> None:
 
 def test_many_sequences_through_a_narrow_cell_are_not_for_the_fused_backend() -> None:
     cell = a_cell("lstm")
-    for batch, fused in ((CROWD - 1, True), (CROWD, False)):
+    for batch, fused in ((511, True), (512, False)):
         outputs, _ = scan(cell, torch.randn(2, batch, D, dtype=torch.float64), cell.initial_state(batch))
         assert ("FusedScan" in str(outputs.grad_fn)) == fused
 

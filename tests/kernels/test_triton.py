@@ -21,8 +21,18 @@ from rnncli.training.checkpoint import read as read_checkpoint
 pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
 
 from rnncli.kernels.triton import graphs
+from rnncli.kernels.triton import scan as triton_scan
 from rnncli.kernels.triton.recipes import RECIPES
-from rnncli.kernels.triton.scan import Loop, OnChip, Stepwise, choose_tier, joined, unroll
+from rnncli.kernels.triton.scan import (
+    Loop,
+    OnChip,
+    Stepwise,
+    choose_tier,
+    joined,
+    on_chip_bytes,
+    shared_memory,
+    unroll,
+)
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TIERS = [OnChip, Stepwise]
@@ -68,9 +78,19 @@ def test_equals_the_reference_where_sequences_end_early(kind: str, activation: s
     assert_equal(results(cell, x, LENGTHS, tier), results(cell, x, LENGTHS), 1e-5)
 
 
-@pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("T", "B", "D", "M"), [(1, 1, 3, 1), (2, 17, 2, 5), (2, 2, 3, 70)])
+SHAPES = [(1, 1, 3, 1), (2, 17, 2, 5), (2, 2, 3, 70)]
+FITTING = [
+    (kind, tier, *shape)
+    for kind in KINDS
+    for tier in TIERS
+    for shape in SHAPES
+    if tier is Stepwise
+    or DEVICE == "cpu"  # interpreted, nothing is too large
+    or on_chip_bytes(RECIPES[kind], shape[-1], torch.float32) <= shared_memory(torch.device(DEVICE))
+]
+
+
+@pytest.mark.parametrize(("kind", "tier", "T", "B", "D", "M"), FITTING)
 def test_equals_the_reference_in_every_shape(kind: str, tier: type[Loop], T: int, B: int, D: int, M: int) -> None:
     cell = a_cell(kind, D, M)
     x = torch.randn(T, B, D)
@@ -165,9 +185,20 @@ def test_small_cells_are_held_on_chip() -> None:
     assert tier("elman", 200, torch.float32) is tier("lstm:full", 128, torch.bfloat16) is Stepwise
 
 
-def test_is_chosen_by_name_alone_and_refuses_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_does_not_fit_on_chip_is_never_launched_there(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a card with one byte less than the tier needs, another one is chosen; with as much, that one is."""
+    matrices = torch.empty(sum(term.dense for term in RECIPES[kind].terms) * 70, 70)
+    needed = on_chip_bytes(RECIPES[kind], 70, torch.float32)
+    assert needed > matrices.numel() * 2 * 4  # a float32 takes the place of two of TF32
+    for there, tier in ((needed - 1, Stepwise), (needed, OnChip)):
+        monkeypatch.setattr(triton_scan, "shared_memory", lambda _, there=there: there)
+        assert choose_tier(RECIPES[kind], matrices) is tier
+
+
+def test_refuses_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = a_cell("rated", 3, 5)
-    assert choose_backend(cell, "triton", DEVICE) == "triton" != choose_backend(cell, "auto", DEVICE)
+    assert choose_backend(cell, "triton", DEVICE) == "triton"
     with pytest.raises(UsageError, match="computes in float32, float16 and bfloat16, not float64: use --backend"):
         choose_backend(cell, "triton", DEVICE, torch.float64)
     monkeypatch.setattr(cell, "triton_form", lambda: None)
@@ -212,11 +243,12 @@ def test_a_model_trained_by_it_is_used_without_it(rnn: Any, home: Path, monkeypa
     assert restore(found, path).model.stack.backend_in_use != "triton"
 
 
-def test_kernels_are_legal_for_the_compiler(pytestconfig: pytest.Config) -> None:
+def test_kernels_are_legal_for_the_compiler(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     """Down to machine code for a card that need not be there; two cells that need every branch of the kernels."""
     folder = Path(__file__).parents[2]
     command = [sys.executable, "benchmarks/triton_kernels.py", "--width", "16", "--types", "bfloat16"]
-    cache = pytestconfig.cache.mkdir("triton")  # what is compiled once need not be again
+    kept = getattr(pytestconfig, "cache", None)  # pytest's own; `-p no:cacheprovider` takes it away
+    cache = kept.mkdir("triton") if kept else tmp_path  # what is compiled once need not be again
     environment = os.environ | {"TRITON_CACHE_DIR": str(cache), "PYTHONPATH": str(folder), "TRITON_INTERPRET": "0"}
     ran = subprocess.run(
         [*command, "--kinds", "gru:reset-before,gru:reset-after,lstm:diagonal"],

@@ -13,7 +13,7 @@ from rnncli.data import dates
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
 from rnncli.errors import UsageError
-from rnncli.kernels import fused, products
+from rnncli.kernels import fused, precision, products
 from rnncli.kernels.scan import choose_backend
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import resolve
@@ -45,8 +45,7 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> RoundingProcessor:
     """Any net counts as large there, and every product as worth rounding."""
     monkeypatch.setitem(CORPORA, "dates", Generated("dates", "some days", lambda: dates.write(lines=400)))
     monkeypatch.setattr(products, "_onednn_is_exact", lambda: False)
-    for module in (products, machine):
-        monkeypatch.setattr(module, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     monkeypatch.setattr(products, "ROUNDED", 0)
     if not fused.trouble():  # the rest of the processor is there without numba, too
         monkeypatch.setattr("rnncli.kernels.fused.steps.ROUNDED", 0)
@@ -89,15 +88,16 @@ PRESETS = [(task, preset) for task in TASKS for preset in (None, *TASKS[task].pr
 def test_no_default_and_no_preset_is_refused(
     task: str, preset: str | None, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither on a pretended CUDA device, nor on a processor without bfloat16."""
+    """Neither on a pretended CUDA device that is old, nor on a processor without bfloat16."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
-    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
     config = resolve(TASKS[task], {}, preset)
     assert pick_device(config.device) == device
     large = torch.nn.Linear(1000, 1000)
     assert pick_precision(config, device, large, given=True) == "float32"
     cell: Any = make_cell(config.cell, 8, config.sizes[0], activation=config.activation)
-    assert choose_backend(cell, config.backend, device) in ("fused", "library", "reference")
+    assert choose_backend(cell, config.backend, device) in ("fused", "library", "reference", "triton")
 
 
 def test_bfloat16_is_refused_where_it_was_given_and_cannot_be(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,12 +107,12 @@ def test_bfloat16_is_refused_where_it_was_given_and_cannot_be(home: Path, monkey
         flags = {"hidden": "4", "epochs": 1, "corpus": ("hillside",), "precision": "bfloat16"}
         return Training.start("poetry-lm", resolve(TASKS["poetry-lm"], flags), name)
 
-    monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     training = start("mine")
     assert training.trainer.settings.precision == "bfloat16"
     training.train(lambda _: None, pytest.fail)
     assert load(training.run.folder / "last.safetensors").config.precision == "bfloat16"
-    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
     with pytest.raises(UsageError, match=r"^--precision bfloat16: this processor has no instructions for it"):
         start("again")
     with pytest.raises(UsageError, match=r"^--precision bfloat16: this processor has no instructions for it"):
@@ -121,11 +121,11 @@ def test_bfloat16_is_refused_where_it_was_given_and_cannot_be(home: Path, monkey
     assert (resumed.config.precision, resumed.trainer.settings.precision) == ("bfloat16", "float32")
 
 
-@pytest.mark.parametrize(("has", "precision"), [(True, "bfloat16"), (False, "float32")])
-def test_auto_is_the_fastest_that_the_task_allows(has: bool, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "has_bfloat16", lambda: has)
+@pytest.mark.parametrize(("has", "taken"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_the_fastest_that_the_task_allows(has: bool, taken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: has)
     large, small = torch.nn.Linear(1000, 1000), torch.nn.Linear(4, 4)
     char, poetry = resolve(TASKS["char-lm"], {}), resolve(TASKS["poetry-lm"], {})
-    assert pick_precision(char, "cpu", large, given=True) == precision
+    assert pick_precision(char, "cpu", large, given=True) == taken
     assert pick_precision(char, "cpu", small, given=True) == "float32"
     assert pick_precision(poetry, "cpu", large, given=True) == "float32"

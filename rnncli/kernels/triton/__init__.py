@@ -3,6 +3,7 @@
 Shapes: T steps, B batch, D input, M hidden, G gates. Triton is imported only when the backend is asked for.
 """
 
+from functools import cache
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -37,9 +38,26 @@ def trouble(device: str | None, dtype: torch.dtype) -> str:
         import triton
     except ImportError:
         return "the triton backend needs triton (pip install 'rnncli[triton]')"
+    except Exception as error:  # a package for another machine or another torch fails in its own ways
+        return f"the triton backend cannot load triton ({_first_line(error)})"
     if not triton.knobs.runtime.interpret and (device not in ("cuda", None) or not torch.cuda.is_available()):
         return "the triton backend needs a CUDA device"
     if dtype not in DTYPES:
         name = str(dtype).removeprefix("torch.")
         return f"the triton backend computes in float32, float16 and bfloat16, not {name}"
-    return ""
+    return _trial() if device == "cuda" and not triton.knobs.runtime.interpret else ""
+
+
+@cache
+def _trial() -> str:
+    """Why not even a small kernel comes out right on this CUDA device, such as for want of a C compiler; or ""."""
+    from rnncli.kernels.triton.trial import comes_out_right
+
+    try:
+        return "" if comes_out_right() else "the triton backend computes wrong values on this CUDA device"
+    except Exception as error:  # whatever a compiler, a driver or a loader says
+        return f"the triton backend cannot run on this CUDA device ({_first_line(error)})"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -52,12 +52,19 @@ def joined(form: TritonForm, dtype: torch.dtype) -> Weights:
 
 
 def choose_tier(recipe: Recipe, dense: Tensor) -> "type[Loop]":
-    """On chip where the matrices and the tiles of two steps fit into the shared memory that a program can have."""
-    M, size = dense.shape[1], dense.dtype.itemsize
-    matrices = (dense.shape[0] // M) * padded(M) ** 2 * size * (2 if precision() == "tf32x3" and size == 4 else 1)
+    """On chip where that fits, else a launch a step."""
+    fits = on_chip_bytes(recipe, dense.shape[1], dense.dtype) <= shared_memory(dense.device)
+    return OnChip if fits else Stepwise
+
+
+def on_chip_bytes(recipe: Recipe, M: int, dtype: torch.dtype) -> int:
+    """Shared memory that a program of the tier on chip needs: all matrices, and the tiles of two steps."""
+    size = dtype.itemsize
+    matrices = sum(term.dense for term in recipe.terms)
+    parts = 2 if precision() == "tf32x3" and size == 4 else 1  # a float32 is split into two of TF32
     tile = ROWS * padded(M)
     tiles = tile * sum(4 if name in ("c", "c'") else size for name in recipe.values) + 3 * tile * size
-    return OnChip if matrices + tiles <= shared_memory(dense.device) else Stepwise
+    return matrices * padded(M) ** 2 * size * parts + tiles
 
 
 def padded(M: int) -> int:

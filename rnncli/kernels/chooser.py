@@ -1,0 +1,112 @@
+"""Which backend `auto` takes, and where, as tables next to the measurements that made them.
+
+docs/speed.md and docs/triton.md have the figures in full. Shapes: T steps, B sequences, M hidden units.
+"""
+
+import math
+from fnmatch import fnmatch
+from typing import NamedTuple
+
+
+class Case(NamedTuple):
+    """A layer to be unrolled."""
+
+    device: str
+    kind: str  # of the cell, as `Cell.kind`
+    units: int  # M
+    precision: str = "float32"  # of its products
+    packed: bool = False  # the sequences have several lengths
+    sequences: int | None = None  # B; None: not known yet
+
+
+class Row(NamedTuple):
+    """A rule: the cases it is for, and the backends to try, the fastest first; the first of them that can is taken."""
+
+    device: str  # a pattern, as the others
+    backends: tuple[str, ...]
+    because: str
+    kind: str = "*"
+    precision: str = "*"
+    units: tuple[float, float] = (1, math.inf)  # from, to, inclusive
+    sequences: tuple[float, float] = (0, math.inf)
+    packed: bool | None = None  # None: either
+
+    def fits(self, case: Case) -> bool:
+        """Whether the rule is for this case; a number of sequences that is not known counts as none."""
+        return (
+            fnmatch(case.device, self.device)
+            and fnmatch(case.kind, self.kind)
+            and fnmatch(case.precision, self.precision)
+            and self.units[0] <= case.units <= self.units[1]
+            and self.sequences[0] <= (case.sequences or 0) <= self.sequences[1]
+            and self.packed in (None, case.packed)
+        )
+
+
+ROWS = (
+    Row(
+        "cpu",
+        ("library", "fused", "reference"),
+        "oneDNN's LSTM is as fast as ours at B 64 and faster at B 20 (two EPYCs, T35 to T100, M 200 to 650)",
+        kind="lstm:none",
+        precision="float*",
+        packed=False,
+    ),
+    Row(
+        "cpu",
+        ("library", "reference"),
+        "vectors of so few units are half empty: T12 B1024 M4, Elman 2.3 ms fused and 1.2 library, LSTM full 9.4 and "
+        "6.5 reference",
+        units=(1, 15),
+        sequences=(512, math.inf),
+    ),
+    Row("cpu", ("fused", "library", "reference"), "1.3 to 10 times as fast as torch's layers (docs/speed.md)"),
+    Row(
+        "cuda",
+        ("triton", "library", "reference"),
+        "cuDNN's persistent kernel leaves bfloat16: T1024 B16 M64, 256, 768 36 to 44 ms, ours 2.3 to 11 (Elman), "
+        "3.8 to 23 (GRU reset-before), 4.3 to 24 (LSTM none)",
+        precision="bfloat16",
+    ),
+    Row(
+        "cuda",
+        ("triton", "library", "reference"),
+        "float32: T100 B64 M512 2.6 ms against cuDNN's 5.0, T1024 B16 M768 21 against 31; below M 512 cuDNN wins: "
+        "M64 3.0 against 1.6, M256 11 against 4.4",
+        kind="elman",
+        precision="float32",
+        units=(512, math.inf),
+    ),
+    Row(
+        "cuda",
+        ("library", "triton", "reference"),
+        "float32 LSTM none: T100 B64 M512 5.2 ms against cuDNN's 5.3, T1024 B16 M64 7.4 against 1.8, M768 51 against "
+        "42 (M256 23 against 35, the one point that ours won); float16: cuDNN's persistent kernel, M768 7.1 ms. Cells "
+        "that torch lacks fall through to triton: T100 B64 M512 LSTM full 8.5 ms, 106 by the reference",
+    ),
+    Row("*", ("library", "reference"), "no measurement"),
+)
+"""The first row that fits a case decides. CUDA: one H100 80GB, torch 2.11, triton 3.6, forward and backward, ms."""
+
+
+def preferred(case: Case) -> tuple[str, ...]:
+    """The backends that `auto` tries for a case, the fastest first."""
+    return next(row.backends for row in ROWS if row.fits(case))
+
+
+class Tiny(NamedTuple):
+    """Nets that a CPU computes faster than a CUDA device."""
+
+    units: int  # M of the widest layer, at most
+    sequences: int  # B, at most
+
+
+TINY = Tiny(units=30, sequences=1)
+"""Elman T12 B1 M4 0.17 to 0.18 ms forward and backward on a CPU, GRU reset-before T20 B1 M30 0.23 to 0.27; a training
+step of the smallest model that was measured on an H100 took 4.4 ms, launches and not arithmetic: 5 us each, of which a
+step of the loop needs one or more both ways. Larger batches were not measured, and go to CUDA."""
+
+
+def faster_on_cpu(units: int, sequences: int = 1) -> bool:
+    """Whether `--device auto` leaves CUDA alone, for layers of so many units at most and so many sequences at once."""
+    return units <= TINY.units and sequences <= TINY.sequences

@@ -1,0 +1,106 @@
+"""The precision of matrix products while a net learns: one switch for all devices, and what each device can do.
+
+Products are reduced where a net learns, and only there: validation and use stay in float32. States, sums, pointwise
+work, the loss and the optimizer are float32 in every precision.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+"""The precisions that have a type of their own."""
+
+CAPABILITIES = {"tf32": (8, 0), "bfloat16": (8, 0), "float16": (7, 0)}
+"""The CUDA compute capability from which on tensor cores multiply in a precision (CUDA C++ Programming Guide)."""
+
+_asked: ContextVar[str] = ContextVar("precision", default="float32")
+
+
+@contextmanager
+def asked(precision: str | None) -> Iterator[None]:
+    """While inside, nets learn in this precision; None leaves that of the context around.
+
+    CUDA's float32 products are exact inside, those of cuDNN's layers, whose default is TF32, included: only
+    `learning` lets them round.
+    """
+    token = _asked.set(_asked.get() if precision is None else precision)
+    try:
+        with nullcontext() if precision is None else tensor_cores("ieee"):
+            yield
+    finally:
+        _asked.reset(token)
+
+
+def in_use() -> str:
+    """The precision that nets learn in here."""
+    return _asked.get()
+
+
+@contextmanager
+def learning() -> Iterator[None]:
+    """The forward and the backward passes of a training step: TF32 is allowed where it was asked for."""
+    with tensor_cores("tf32") if in_use() == "tf32" else nullcontext():
+        yield
+
+
+def forward_pass(device: str) -> AbstractContextManager[Any]:
+    """The forward pass of a training step: on CUDA torch's autocast, where a type of half the size was asked for.
+
+    The backward pass follows by itself, and must lie outside.
+    """
+    dtype = HALVES.get(in_use())
+    return nullcontext() if device != "cuda" or dtype is None else torch.autocast(device, dtype)
+
+
+@contextmanager
+def tensor_cores(value: str) -> Iterator[None]:
+    """While inside, CUDA's float32 products and cuDNN's recurrent layers round to TF32 (`tf32`), or do not (`ieee`).
+
+    A torch without one of these switches keeps what it does.
+    """
+    known = (torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "rnn", None))
+    switches: list[Any] = [switch for switch in known if hasattr(switch, "fp32_precision")]
+    before = [switch.fp32_precision for switch in switches]
+    try:
+        for switch in switches:
+            switch.fp32_precision = value
+        yield
+    finally:
+        for switch, each in zip(switches, before, strict=True):
+            switch.fp32_precision = each
+
+
+def type_of_factors(x: Tensor) -> torch.dtype:
+    """The type in which x is multiplied: autocast's inside of `forward_pass`, else x's own."""
+    device = x.device.type
+    reduced = x.dtype == torch.float32 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if reduced else x.dtype
+
+
+def trouble(precision: str, device: str) -> str:
+    """Why a device does not multiply in a precision, in a few words; empty where it does."""
+    if precision == "float32":
+        return ""
+    if device == "cpu":
+        if precision != "bfloat16":
+            return f"CPUs round to bfloat16 or not at all, and have no {precision}"
+        return "" if has_bfloat16() else "this processor has no instructions for it"
+    if device != "cuda":
+        return f"it is not for {device} yet"
+    least = CAPABILITIES[precision]
+    if torch.cuda.get_device_capability() < least:
+        return f"it needs a CUDA device of compute capability {'.'.join(map(str, least))}"
+    return ""
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 by itself; where it does not, such products are slower than float32's."""
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))

@@ -1,0 +1,211 @@
+"""Reduced precision: types, errors of gradients and the scale of the loss, with autocast on the CPU for CUDA's."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.kinds import KINDS
+
+from rnncli.api import Training
+from rnncli.cells import make_cell
+from rnncli.data import dates
+from rnncli.data.corpora import CORPORA
+from rnncli.data.sources import Generated
+from rnncli.errors import UsageError
+from rnncli.kernels import precision
+from rnncli.kernels.precision import asked, forward_pass, learning, type_of_factors
+from rnncli.kernels.products import fast_products, small_products
+from rnncli.kernels.scan import scan
+from rnncli.models.stack import Stack, StackShape
+from rnncli.tasks import TASKS
+from rnncli.tasks.base import resolve
+from rnncli.training import loop, machine
+from rnncli.training.loop import LEAST_SCALE, NotFinite
+
+T, B, D, M = 12, 16, 24, 32
+ERRORS = {"float32": 1e-5, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}
+"""Norm-wise, of gradients against float64; a factor is off by up to 2^-24, 2^-11, 2^-11 and 2^-8."""
+
+
+def gradients(kind: str, backend: str, device: str, inside: Callable[[], AbstractContextManager[Any]]) -> list[Any]:
+    """Outputs, last state and the gradients of a layer and its inputs, in float32 all of them."""
+    torch.manual_seed(3)
+    cell: Any = make_cell(kind, D, M)
+    x = torch.randn(T, B, D)
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter.normal_(0, 0.7 / M**0.5)
+    dtype = torch.float64 if backend == "exact" else torch.float32
+    cell, x = cell.to(device, dtype), x.to(device, dtype).requires_grad_()
+    with learning():
+        with inside():
+            outputs, last = scan(
+                cell, x, cell.initial_state(B), torch.arange(B) % T + 1, "reference" if backend == "exact" else backend
+            )
+            loss = outputs.square().sum() + sum(field.sum() for field in last)
+        loss.backward()
+    found = [outputs, *last, x.grad, *(parameter.grad for parameter in cell.parameters())]
+    assert {each.dtype for each in found} == {dtype}
+    return [each.detach().cpu().double() for each in found]
+
+
+def error(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> float:
+    return max(float((one - other).norm() / other.norm()) for one, other in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_autocast_rounds_products_and_nothing_else(kind: str, name: str) -> None:
+    """On the CPU in the place of CUDA: the same types go through the same scan."""
+    wanted = gradients(kind, "exact", "cpu", lambda: torch.autocast("cpu", enabled=False))
+    found = gradients(kind, "reference", "cpu", lambda: torch.autocast("cpu", precision.HALVES[name]))
+    assert 1e-5 < error(found, wanted) < ERRORS[name]
+
+
+@pytest.mark.parametrize("kind", ["gru:reset-before", "lstm:full"])
+def test_triton_under_autocast_rounds_as_the_reference(kind: str) -> None:
+    pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
+    if torch.cuda.is_available():
+        pytest.skip("kernels are compiled for the card: the test marked cuda is of them")
+    wanted = gradients(kind, "exact", "cpu", lambda: torch.autocast("cpu", enabled=False))
+    found = gradients(kind, "triton", "cpu", lambda: torch.autocast("cpu", torch.float16))
+    assert 1e-5 < error(found, wanted) < 2 * ERRORS["float16"]
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.parametrize("backend", ["auto", "reference", "triton"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_cuda_is_off_by_its_rounding(kind: str, backend: str, name: str) -> None:
+    if precision.trouble(name, "cuda"):
+        pytest.skip(precision.trouble(name, "cuda"))
+    wanted = gradients(kind, "exact", "cpu", lambda: forward_pass("cpu"))
+    with asked(name):
+        found = gradients(kind, backend, "cuda", lambda: forward_pass("cuda"))
+    assert error(found, wanted) < 2 * ERRORS[name]
+
+
+def switches() -> list[str]:
+    return [each.fp32_precision for each in (torch.backends.cuda.matmul, torch.backends.cudnn.rnn)]
+
+
+def test_the_switch_is_one_and_is_put_back() -> None:
+    before = switches()
+    for name in ("float32", "tf32", "bfloat16", "float16"):
+        with fast_products(name):
+            assert switches() == ["ieee", "ieee"]  # what does not learn is exact
+            with learning():
+                assert switches() == (["tf32", "tf32"] if name == "tf32" else ["ieee", "ieee"])
+                with small_products(), learning():
+                    assert (precision.in_use(), switches()) == ("float32", ["ieee", "ieee"])
+                assert precision.in_use() == name
+    with pytest.raises(ZeroDivisionError), fast_products("tf32"), learning():
+        _ = 1 / 0
+    assert (precision.in_use(), switches()) == ("float32", before)
+
+
+def test_autocast_is_entered_for_halves_on_cuda_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered = []
+    monkeypatch.setattr(torch, "autocast", lambda *what: entered.append(what))
+    for name in ("float32", "tf32", "bfloat16", "float16"):
+        for device in ("cpu", "cuda"):
+            with asked(name):
+                forward_pass(device)
+    assert entered == [("cuda", torch.bfloat16), ("cuda", torch.float16)]
+
+
+def test_the_chooser_sees_the_type_of_products() -> None:
+    stack = Stack(3, StackShape("lstm:none", (4,)))
+    x = torch.zeros(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert type_of_factors(x) == torch.bfloat16
+        assert type_of_factors(x.double()) == torch.float64
+        assert stack.backend_in_use == "library"
+        assert stack(torch.randn(2, 3, 3))[0].dtype == torch.float32
+    assert type_of_factors(x) == torch.float32
+
+
+@pytest.fixture
+def halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU as a device that multiplies in all precisions, by autocast; no net is too small for them."""
+    monkeypatch.setitem(CORPORA, "dates", Generated("dates", "some days", lambda: dates.write(lines=400)))
+    monkeypatch.setattr(precision, "trouble", lambda *_: "")
+    monkeypatch.setattr(machine, "SMALL", 0)
+
+    def pretended(device: str) -> AbstractContextManager[Any]:
+        name = precision.in_use()
+        return torch.autocast(device, precision.HALVES.get(name), enabled=name in precision.HALVES)
+
+    monkeypatch.setattr(loop, "forward_pass", pretended)
+
+
+def start(task: str, name: str, **flags: Any) -> Training:
+    few: dict[str, Any] = {"folds": 0, "ensemble": 2} if task == "poetry-classify" else {}
+    few["backend"] = "auto" if task == "parity" else "reference"  # oneDNN has no LSTM in float16
+    flags = {"hidden": "8", "epochs": 1, "max_time": 0.2, "seed": 5, **few, **flags}
+    return Training.start(task, resolve(TASKS[task], flags), name)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_every_task_learns_under_autocast(task: str, name: str, home: Path, halves: None) -> None:
+    training = start(task, "mine", precision=name)
+    before = [each.detach().clone() for each in training.trainer.learned]
+    training.train(lambda _: None, pytest.fail)
+    trainer = training.trainer
+    assert trainer.settings.precision == name
+    assert trainer.progress.step > trainer.progress.skipped
+    assert not all(map(torch.equal, before, trainer.learned))
+    kept = [each for name, each in trainer.snapshot()[1].items() if not name.startswith("random.")]
+    assert {each.dtype for each in kept if each.is_floating_point()} == {torch.float32}
+
+
+def test_a_gradient_beyond_float16_is_skipped_and_the_scale_halved(home: Path, halves: None) -> None:
+    trainer = start("poetry-lm", "mine", precision="float16", corpus=("hillside",), average=0.9).trainer
+    batch = next(iter(trainer.experiment.batches(0, 0)))
+    trainer.take_step(batch)
+    scale, weights = trainer.scaler.get_scale(), [each.detach().clone() for each in trainer.learned]
+    averages = trainer.snapshot()[1]
+    hook = trainer.learned[-1].register_hook(lambda gradient: gradient * torch.inf)
+    trainer.take_step(batch)
+    assert (trainer.progress.step, trainer.progress.skipped, trainer.scaler.get_scale()) == (2, 1, scale / 2)
+    assert all(map(torch.equal, weights, trainer.learned))
+    after = trainer.snapshot()[1]
+    assert all(torch.equal(after[name], averages[name]) for name in after if name.startswith(("model.", "optimizer.")))
+    trainer.scaler.update(LEAST_SCALE)
+    with pytest.raises(NotFinite, match="the gradient's norm is"):
+        trainer.take_step(batch)
+    assert (trainer.progress.step, trainer.scaler.get_scale()) == (2, LEAST_SCALE)
+    hook.remove()
+    trainer.take_step(batch)
+    assert not all(map(torch.equal, weights, trainer.learned))
+
+
+def test_the_scale_is_kept_in_the_checkpoint(home: Path, halves: None) -> None:
+    training = start("poetry-lm", "mine", precision="float16", corpus=("hillside",))
+    trainer = training.trainer
+    assert trainer.scaler is not None
+    batch = next(iter(trainer.experiment.batches(0, 0)))
+    trainer.take_step(batch)
+    trainer.scaler.update(512.0)
+    trainer.take_step(batch)
+    training.session.save()
+    state = trainer.scaler.state_dict()
+    assert (state["scale"], state["_growth_tracker"]) == (512.0, 2)
+    with training._held:
+        pass
+    resumed, _ = Training.resume(training.run, {})
+    assert resumed.trainer.scaler.state_dict() == state
+    for each in (trainer, resumed.trainer):
+        torch.manual_seed(5)
+        each.take_step(batch)
+    assert all(map(torch.equal, trainer.learned, resumed.trainer.learned))
+
+
+def test_what_a_cpu_cannot_multiply_in_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tf32", "float16"):
+        with pytest.raises(UsageError, match=f"^--precision {name}: CPUs round to bfloat16 or not at all"):
+            start("parity", name, precision=name)
