@@ -104,7 +104,7 @@ def test_a_changed_text_cannot_be_gone_on_with(home: Path, tmp_path: Path) -> No
 def test_trained_on_cuda_it_is_measured_on_the_cpu(task: str, cell: str, home: Path) -> None:
     training = start(task, "mine", cell=cell, device="cuda")
     training.train(lambda _: None, pytest.fail)
-    trained = load(training.run.folder / "last.safetensors")
+    trained = load(training.run.folder / "last.safetensors", device="cpu")
     evaluate = TASKS[task].evaluate
     last = training.trainer.progress.history[-1]["loss"]
     validated = {"split": "validation"} if hasattr(evaluate.Options, "split") else {}

@@ -120,6 +120,18 @@ def test_the_pretended_card_refuses_two_devices(monkeypatch: pytest.MonkeyPatch)
             x.numpy()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("evaluate parity", "generate poetry", "score woods", "classify woods", "tag woods", "translate woods"),
+        *("activations", "gradients", "report", "serve --port 0", "train parity", "compare parity"),
+    ],
+)
+def test_every_verb_that_computes_takes_a_device(words: str, rnn: Any) -> None:
+    ran = rnn(f"{words} --device tpu")
+    assert (ran.code, ran.err) == (2, "rnn: error: --device must be one of auto, cpu, cuda, mps, not 'tpu'\n")
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize(("name", "verb", "options"), VERBS)
 def test_cuda_gives_what_the_cpu_gives(name: str, verb: str, options: Mapping[str, Any], file: str, home: Path) -> None:
