@@ -182,11 +182,12 @@ def _what_is_trained(training: "Training") -> str:
     model: Any = training.experiment.model
     count = sum(parameter.numel() for parameter in training.trainer.learned)
     stack = getattr(model, "stack", None)
-    if stack is None:
-        return f"feed-forward, hidden {training.config.hidden}: {count:,} parameters, on {training.device}"
-    sizes = "-".join(str(size) for size in stack.shape.hidden)
     several = f", {world()} processes" if world() > 1 else ""
     precision = training.trainer.settings.precision
+    if stack is None:
+        sizes = f"feed-forward, hidden {training.config.hidden}"
+        return f"{sizes}: {count:,} parameters, on {training.device}, {precision}{several}"
+    sizes = "-".join(str(size) for size in stack.shape.hidden)
     with suited_products(model, precision), forward_pass(training.device):
         backend = stack.backend_in_use
     where = f"on {training.device}, {backend} backend, {precision}{several}"

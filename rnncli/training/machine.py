@@ -13,6 +13,7 @@ from torch import nn
 from rnncli.errors import UsageError
 from rnncli.kernels import precision as precisions
 from rnncli.kernels.products import fast_products, small_products
+from rnncli.models.feedforward import FeedForward
 from rnncli.training.settings import TrainingSettings
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -47,6 +48,8 @@ def pick_precision(settings: TrainingSettings, device: str, model: nn.Module, *,
     reason = precisions.trouble(wanted, device)
     if wanted != "float32" and not reason and is_small(model):
         reason = f"a net of {multiplied_weights(model):,} weights is no faster by it"
+    if wanted != "float32" and not reason and device == "cpu" and isinstance(model, FeedForward):
+        reason = "no product of a feed-forward net is rounded on a CPU"
     if reason and given and not auto:
         raise UsageError(f"--precision {wanted}: {reason}; leave --precision out")
     return "float32" if reason else wanted

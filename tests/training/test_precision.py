@@ -15,6 +15,7 @@ from rnncli.data.sources import Generated
 from rnncli.errors import UsageError
 from rnncli.kernels import fused, precision, products
 from rnncli.kernels.scan import choose_backend
+from rnncli.models.feedforward import FeedForward
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import resolve
 from rnncli.training import machine
@@ -129,3 +130,12 @@ def test_auto_is_the_fastest_that_the_task_allows(has: bool, taken: str, monkeyp
     assert pick_precision(char, "cpu", large, given=True) == taken
     assert pick_precision(char, "cpu", small, given=True) == "float32"
     assert pick_precision(poetry, "cpu", large, given=True) == "float32"
+
+
+def test_a_feed_forward_net_refuses_what_would_round_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    config = resolve(TASKS["parity"], {"model": "mlp", "precision": "bfloat16"})
+    with pytest.raises(
+        UsageError, match=r"^--precision bfloat16: no product of a feed-forward net is rounded on a CPU"
+    ):
+        pick_precision(config, "cpu", FeedForward(600, 2, (600,)), given=True)
