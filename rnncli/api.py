@@ -103,14 +103,13 @@ class Model(Trained):
         Raises RnnError for a text that cannot be read, UsageError where none was held out.
         """
         metrics: dict[str, Any] = self._do("evaluate", options)
-        self.check_metrics(metrics)
+        self.check_loss(metrics)
         return metrics
 
-    def check_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Raise RnnError for a metric that is not a number."""
-        bad = [name for name, value in metrics.items() if isinstance(value, float) and math.isnan(value)]
-        if bad:
-            raise RnnError(f"{self.source} has no {bad[0].replace('_', ' ')} here: what it computes is not a number")
+    def check_loss(self, metrics: Mapping[str, Any]) -> None:
+        """Raise RnnError where the loss is not a number; other metrics may be shares of nothing, as of no new words."""
+        if math.isnan(metrics.get("loss", 0.0)):
+            raise RnnError(f"{self.source} has no loss here: what it computes is not a number")
 
     def vectors(self, layer: str | None = None) -> "WordVectors":
         """The vectors that words are read by (`input`) or scored by (`output`); without a layer those that say most.

@@ -43,7 +43,7 @@ def _verb(task: Task) -> Callable[..., None]:
             trained.check_readable("leave --novelty out")
         began = time.perf_counter()
         metrics = trained.action("evaluate").run(trained, options)
-        trained.check_metrics(metrics)
+        trained.check_loss(metrics)
         rows = {f"{trained.config.label} {trained.config.hidden}": metrics}
         if baselines:
             rows |= beside(trained, options, metrics)

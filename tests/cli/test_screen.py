@@ -27,7 +27,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("hostile")
     text = home / f"{EVIL}.txt".replace("/", "")
     text.write_text(f"ab{RED}cd\u202ee\n" * 40)
-    settings = {"hidden": "8", "embedding": 8, "epochs": 30, "bptt": 20, "batch_size": 4, "corpus": (str(text),)}
+    settings = {"hidden": "8", "embedding": 8, "epochs": 10, "bptt": 20, "batch_size": 4, "corpus": (str(text),)}
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("RNN_HOME", str(home))
         Training.start("char-lm", resolve(TASKS["char-lm"], settings), "[draft]").train(lambda _: None, pytest.fail)
