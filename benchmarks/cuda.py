@@ -146,7 +146,7 @@ def in_process(name: str, end: float) -> list[str]:
 def in_child(name: str, seconds: float, device: str = "cuda") -> list[str]:
     """The same in a process of its own, which a fault of the card may end, and which is ended when it is late."""
     command = [sys.executable, str(SCRIPT), "--device", device, "--section", name, "--seconds", f"{seconds:.0f}"]
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
         try:
             code: int | None = subprocess.run(
                 command, stdout=out, stderr=err, timeout=seconds + 5, check=False
@@ -244,7 +244,7 @@ def run_tests(jobs: list[Job], end: float, say: Say) -> None:
 
 def output_of(command: list[str], end: float) -> tuple[str, str]:
     """What a process wrote until the end, and a note where it did not come to its own."""
-    with tempfile.TemporaryFile("w+") as out:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
         seconds = end - time.monotonic()
         try:
             if seconds <= 0:
