@@ -1,8 +1,8 @@
 """The bench: contenders take turns, medians are taken, every row can run, peaks and growth are measured."""
 
-from collections.abc import sys
+import sys
+from collections.abc import Iterator
 
-import Iterator
 import pytest
 import torch
 
