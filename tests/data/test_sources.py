@@ -157,7 +157,11 @@ def test_a_gzip_made_anew_is_the_same(captions: Parallel, served: Path) -> None:
     assert captions.fetch() == "downloaded"
 
 
-@pytest.mark.parametrize("body", [gzip.compress(b"a dog\na cow\n"), gzip.compress(b"a dog\n")[:-9], b"<html>", b""])
+@pytest.mark.parametrize(
+    "body",
+    [gzip.compress(b"a dog\na cow\n"), gzip.compress(b"a dog\n")[:-9], b"<html>", b""],
+    ids=["another text", "cut", "a page", "empty"],
+)
 def test_a_gzip_of_something_else_is_not_kept(captions: Parallel, served: Path, home: Path, body: bytes) -> None:
     (served / "train.en.gz").write_bytes(body)
     with pytest.raises(RnnError, match=r"is not the one expected \(expected SHA-256 .*it was removed"):
