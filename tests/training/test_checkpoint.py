@@ -158,6 +158,7 @@ def test_no_length_of_the_header_is_taken_for_a_pickle(tmp_path: Path) -> None:
 
 SAVER = """
 import os, sys
+import filelock  # which every child would import before its first save
 import torch
 from pathlib import Path
 from rnncli.training.checkpoint import to_bytes
