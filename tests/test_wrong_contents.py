@@ -187,7 +187,7 @@ def test_carried_states_of_other_rows_are_one_line(change) -> None:
 
 @pytest.mark.parametrize("name", ["parity-restarted", "bytes", "verse-plateau"])
 def test_seeded_changes_are_used_or_one_line_about_the_file(name: str, home: Path) -> None:
-    """More of them by RNN_VARIANTS."""
+    """RNN_VARIANTS says how many."""
     file, found = fixture(name)
     path = home / "checkpoints" / found.header["task"] / "mine" / file
     path.parent.mkdir(parents=True)
