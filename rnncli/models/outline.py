@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 Model = TypeVar("Model", bound=nn.Module)
 
 
-DRAWING = {torch.Tensor.normal_, torch.Tensor.uniform_, nn.init.normal_, nn.init.uniform_}
+DRAWING: set[Any] = {torch.Tensor.normal_, torch.Tensor.uniform_, nn.init.normal_, nn.init.uniform_}
 
 
 class _Undrawn(TorchFunctionMode):
