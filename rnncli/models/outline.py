@@ -13,12 +13,15 @@ from torch.overrides import TorchFunctionMode
 Model = TypeVar("Model", bound=nn.Module)
 
 
+DRAWING: set[Any] = {torch.Tensor.normal_, torch.Tensor.uniform_, nn.init.normal_, nn.init.uniform_}
+
+
 class _Undrawn(TorchFunctionMode):
-    """Draws no normal values for tensors that hold none, which torch would import for a second to do."""
+    """Draws nothing for tensors that hold no values; to do so, torch would import for a second."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in (torch.Tensor.normal_, nn.init.normal_):
+        if func in DRAWING:
             tensor = args[0] if args else kwargs["tensor"]
             if tensor.is_meta:
                 return tensor
