@@ -10,7 +10,7 @@ demo: .venv/installed
 	$(BIN)/rnn generate poetry --lines 8
 
 test: .venv/developing
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2
 
 test-browser: .venv/developing
 	$(BIN)/pytest -m browser tests/browser

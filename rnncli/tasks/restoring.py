@@ -94,7 +94,7 @@ def check_header(task: Task, header: Mapping[str, Any], source: "Path") -> Any:
     with usable(source, "settings"):
         config = from_plain(task.Config, header["config"])
         check_limits(config)
-        if not getattr(config, "corpus", True):
+        if not (getattr(config, "corpus", True) or getattr(config, "source", None)):  # translate may have files instead
             raise ValueError("corpus is missing")
     with usable(source, "contents"):
         _check_payload(task, header["payload"])

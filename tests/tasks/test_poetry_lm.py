@@ -234,5 +234,6 @@ def test_lines_to_validate_on_are_read_in_their_voice_or_in_nobodys(home: Path, 
     assert nobody.payload["labels"] == own.payload["labels"]
     losses = [each.header["progress"]["history"][-1]["loss"] for each in (own, nobody)]
     assert losses[0] != losses[1]
+    shutil.rmtree(home / "checkpoints")
     with pytest.raises(UsageError, match="--valid names the text to validate on: leave --hold-out out"):
         train(home, **both, valid=("hillside",), hold_out=3)
