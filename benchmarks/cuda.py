@@ -34,9 +34,9 @@ SCRIPT = Path(__file__).resolve()
 ROOT = SCRIPT.parents[1]
 sys.path[:] = [str(ROOT), *(place for place in sys.path if Path(place).resolve() != SCRIPT.parent)]
 
-import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+import torch  # noqa: E402  # after sys.path is set
+from torch import Tensor, nn  # noqa: E402  # the same
+from torch.nn import functional as F  # noqa: E402  # the same
 
 Say = Callable[[str], None]
 """Adds a line to a section of the report."""
@@ -571,7 +571,7 @@ def cells(device: str, end: float, say: Say) -> None:
             missing.append(kind)
             continue
         start = f"| {kind} | {' '.join(map(str, shape))} | {dtype} |"
-        say(f"{start} {guarded(lambda: measured(kind, dtype, shape, device, rivals), end)} |")  # noqa: B023
+        say(f"{start} {guarded(lambda: measured(kind, dtype, shape, device, rivals), end)} |")  # noqa: B023  # called at once
     if missing:
         say(f"\nLeft out for want of time: {len(missing)} rows.")
 
@@ -670,7 +670,7 @@ PARTS = 8
 def compile_part(part: int, device: str, end: float) -> None:
     """Run every PARTS-th row of the table of cells once, without timing it."""
     for kind, dtype, shape in rows_of(device)[part::PARTS]:
-        guarded(lambda: run_once(kind, dtype, shape, device), end)  # noqa: B023
+        guarded(lambda: run_once(kind, dtype, shape, device), end)  # noqa: B023  # called at once
 
 
 def run_once(kind: str, dtype: str, shape: tuple[int, int, int], device: str) -> str:

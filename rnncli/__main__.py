@@ -77,7 +77,7 @@ def _is_closed_pipe(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """Why rnn ends at an error that nothing in it has foreseen, in words."""
+    """Why rnn ends at an error that no code of its own handles, in words."""
     if any(map(_is_of_memory, _chain(error))):
         return "there is not enough memory: free some, raise its limit (`ulimit -v`), or take a smaller model or batch"
     if isinstance(error, OSError):

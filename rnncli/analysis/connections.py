@@ -1,4 +1,4 @@
-"""Connections to the live page: how many at once, how long each may keep others waiting, and what is said of it."""
+"""Connections to the live page: how many at once, how long each may keep others waiting, and the warnings."""
 
 import asyncio
 import errno

@@ -204,7 +204,7 @@ class TaggedSentences:
         return TaggedSentences(self.name, [self.words[row] for row in rows], [self.labels[row] for row in rows])
 
 
-def read_tagged(specs: Sequence[str], columns: str = "", layout: Layout = Layout()) -> TaggedSentences:  # noqa: B008
+def read_tagged(specs: Sequence[str], columns: str = "", layout: Layout = Layout()) -> TaggedSentences:  # noqa: B008  # frozen
     """Read labelled sentences: brown (with its universal tags), the embedded voices (with theirs), files, or `-`.
 
     A file has a word and its label a line, and a blank line between sentences, as `read_columns` reads it. Raises

@@ -201,7 +201,7 @@ class SentenceStream:
             begin = max(0, begin - len(places))
 
     def _ends(self, count: int, generator: torch.Generator) -> Tensor | None:
-        """Which of so many sequences ask for END, (N,); None: all of them."""
+        """Which of N sequences ask for END, (N,); None: all of them."""
         return torch.rand(count, generator=generator) < self.end_share if self.end_share < 1 else None
 
     def _pools(self, size: int, generator: torch.Generator) -> Iterator[list[Ids]]:

@@ -108,5 +108,5 @@ step of the loop needs one or more both ways. Larger batches were not measured, 
 
 
 def faster_on_cpu(units: int, sequences: int = 1) -> bool:
-    """Whether `--device auto` leaves CUDA alone, for layers of so many units at most and so many sequences at once."""
+    """Whether `--device auto` leaves CUDA alone, for layers of at most N units and B sequences at once."""
     return units <= TINY.units and sequences <= TINY.sequences

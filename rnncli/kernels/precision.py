@@ -44,13 +44,13 @@ def in_use() -> str:
 
 @contextmanager
 def learning() -> Iterator[None]:
-    """The forward and the backward passes of a training step: TF32 is allowed where it was asked for."""
+    """The forward and the backward passes of a training step: TF32 is allowed where it is the precision in use."""
     with tensor_cores("tf32") if in_use() == "tf32" else nullcontext():
         yield
 
 
 def forward_pass(device: str) -> AbstractContextManager[Any]:
-    """The forward pass of a training step: on CUDA torch's autocast, where a type of half the size was asked for.
+    """The forward pass of a training step: on CUDA torch's autocast, where bfloat16 or float16 is in use.
 
     The backward pass follows by itself, and must lie outside.
     """

@@ -27,7 +27,7 @@ Function = Callable[[list[str]], str]
 
 # In one string they read better than twelve times in quotes.
 _MONTHS = (
-    "January February March April May June July August September October November December".split()  # noqa: SIM905
+    "January February March April May June July August September October November December".split()  # noqa: SIM905  # shorter than a list
 )
 _MARKS = re.compile(r"\[\[|\]\]|\|")
 _RANGES = {
