@@ -14,9 +14,10 @@ from rnncli.analysis.baselines import BASELINES
 from rnncli.api import Training, load
 from rnncli.data.corpora import CORPORA, load_corpus
 from rnncli.data.sources import NltkData
+from rnncli.labelling.settings import LabelledOptions
+from rnncli.presets import resolve
+from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Trained, resolve
-from rnncli.tasks.labelling import LabelledOptions
 
 TASK = TASKS["poetry-classify"]
 DIVISIONS: dict[str, dict[str, Any]] = {

@@ -393,8 +393,8 @@ class Enough(Exception):
 def trained_steps(case: Steps, device: str) -> tuple[Any, float]:
     """A training as it stands after some steps, and the median of their ms; what is between two steps counts."""
     from rnncli.api import Training
+    from rnncli.presets import resolve
     from rnncli.tasks import TASKS
-    from rnncli.tasks.base import resolve
     from rnncli.training.loop import Stepped
 
     flags = {"device": device, "epochs": 100_000, **case.flags}

@@ -15,8 +15,9 @@ from typing import Any
 from rnncli.analysis.baselines import BASELINES
 from rnncli.api import Training, load
 from rnncli.data.corpora import load_corpus
+from rnncli.presets import resolve
+from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Trained, resolve
 from rnncli.tasks.poetry_lm import EvaluateOptions, GenerateOptions, write
 
 TASK = TASKS["poetry-lm"]

@@ -11,8 +11,9 @@ import tempfile
 from typing import Any
 
 from rnncli.api import Training, load
+from rnncli.presets import resolve
+from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Trained, resolve
 from rnncli.training.loop import Progress
 
 TASK = TASKS["parity"]

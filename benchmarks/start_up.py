@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 
 from rnncli.api import Training, load_task
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 from rnncli.tasks.poetry_lm import GenerateOptions, write
 
 

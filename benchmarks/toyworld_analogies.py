@@ -20,8 +20,8 @@ from rnncli.analysis.vectors import of_model
 from rnncli.api import Training, load
 from rnncli.data import toyworld
 from rnncli.data.vectors import WordVectors
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 
 TASK = TASKS["wiki-lm"]
 RECIPES: dict[str, dict[str, Any]] = {

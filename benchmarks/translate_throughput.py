@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnncli.data.batching import IGNORED, Batch
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 from rnncli.training.loop import Trainer
 from rnncli.training.machine import keep_freed_memory, suited_products
 

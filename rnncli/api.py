@@ -14,9 +14,10 @@ from rnncli.data.corpora import from_stdin
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
-from rnncli.tasks import TASKS
-from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained, plain
-from rnncli.tasks.restoring import rebuild, usable
+from rnncli.restoring import rebuild, usable
+from rnncli.settings import check_limits, plain
+from rnncli.task import Action, Task, Trained
+from rnncli.tasks import TASKS, task_of
 from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.experiment import Experiment
@@ -25,15 +26,15 @@ from rnncli.training.machine import pick_precision
 from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, load_for_resume, load_model, new_run
 from rnncli.training.session import Session
-from rnncli.training.settings import DEVICES, TrainingSettings, check_limits
+from rnncli.training.settings import DEVICES, RecurrentSettings, TrainingSettings
 
 if TYPE_CHECKING:
     from rnncli.data.vectors import WordVectors
+    from rnncli.language.score import Scored
+    from rnncli.recording import Watched
     from rnncli.tasks.poetry_classify import Classified
-    from rnncli.tasks.scoring import Scored
     from rnncli.tasks.tag import Tagged
     from rnncli.tasks.translate import Translation
-    from rnncli.tasks.watching import Watched
 
 Options = TypeVar("Options")
 
@@ -204,7 +205,8 @@ def check_finite(model: Model) -> None:
 
 def restore(found: Checkpoint, source: Path, device: str = "cpu") -> Model:
     """Build the model of a checkpoint, with its weights, on a device; raises as `rebuild` and `pick_device`."""
-    task, config, model = rebuild(found, source)
+    task = task_of(found.header, source)
+    config, model = rebuild(task, found, source)
     model.to(pick_device(device, max(config.sizes)))
     model.eval()
     return Model(task.name, config, model, found.header, below("task", found.tensors), source)
@@ -311,7 +313,8 @@ class Training:
         with ExitStack() as held:
             held.enter_context(run.locked())
             found, file, warning = distributed.from_first(lambda: load_for_resume(run))
-            task, before, _ = rebuild(found, file)
+            task = task_of(found.header, file)
+            before, _ = rebuild(task, found, file)
             if task.name != run.task:
                 raise UsageError(f"{file} is a model of {task.name}, not of {run.task}")
             check_limits(replace(before, **_allowed(before, changes)))

@@ -7,9 +7,9 @@ import pytest
 import rnncli
 from rnncli.api import Model, Training, make_options
 from rnncli.errors import UsageError
+from rnncli.language.score import ScoreOptions
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
-from rnncli.tasks.scoring import ScoreOptions
 
 SMALL = {"hidden": "4", "epochs": 1}
 

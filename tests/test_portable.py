@@ -15,10 +15,10 @@ import pytest
 from rnncli import files
 from rnncli.__main__ import run
 from rnncli.data.made_once import made_once
-from rnncli.data.wikipedia.results import put
-from rnncli.data.wikipedia.workers import default_workers, each
 from rnncli.errors import RnnError, UsageError, ending_signals
 from rnncli.files import check_name, is_locked, locked, write_file
+from rnncli.wikipedia.results import put
+from rnncli.wikipedia.workers import default_workers, each
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 

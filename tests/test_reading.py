@@ -8,8 +8,8 @@ from rnncli import api
 from rnncli.api import Training, load
 from rnncli.data.text import read_as
 from rnncli.errors import UsageError
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 from rnncli.training.runs import Run
 
 VERSE = "".join(f"the wall {number}\rthe field\x0cof snow and stone\n" for number in range(20))

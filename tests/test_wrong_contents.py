@@ -16,8 +16,8 @@ import rnncli
 from rnncli.api import Training
 from rnncli.errors import RnnError
 from rnncli.models.outline import outline
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 from rnncli.training import checkpoint
 from rnncli.training.checkpoint import Checkpoint, CheckpointError, to_bytes
 from rnncli.training.runs import Run

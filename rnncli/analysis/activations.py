@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rnncli.errors import UsageError
-from rnncli.tasks.watching import Watched
+from rnncli.recording import Watched
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,9 +5,9 @@ from typing import Any
 
 from rnncli.data.tagging import tags_of, words_of
 from rnncli.errors import RnnError, UsageError
+from rnncli.labelling.settings import LabelledOptions
+from rnncli.task import Trained
 from rnncli.tasks import TASKS, char_lm, poetry_classify, poetry_lm, tag, wiki_lm
-from rnncli.tasks.base import Trained
-from rnncli.tasks.labelling import LabelledOptions
 from rnncli.training.entities import entity_metrics, is_iob
 
 Rows = dict[str, dict[str, Any]]

@@ -11,11 +11,12 @@ from rnncli.data.corpora import from_stdin
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import check_name
 from rnncli.home import checkpoints_dir
-from rnncli.tasks.base import RecurrentSettings, Task, from_plain
-from rnncli.tasks.restoring import check_header
+from rnncli.restoring import check_header
+from rnncli.settings import check_limits, from_plain
+from rnncli.task import Task
 from rnncli.training.metrics import less_is_better, shown_metric
 from rnncli.training.runs import Run, Summary, all_runs
-from rnncli.training.settings import check_limits
+from rnncli.training.settings import RecurrentSettings
 
 MATCHES = ("hidden", "params", "time")
 """What the nets of all cells have in common: sizes, as many parameters as the first cell's, or its seconds."""
@@ -196,7 +197,7 @@ def _sound_header(task: Task, run: Run) -> dict[str, Any] | None:
     """The newest header of a run that can be used, with its summary; None where there is none."""
 
     def checked(header: Mapping[str, Any]) -> dict[str, Any]:
-        check_header(task, header, run.folder)
+        check_header(task.Config, task.keeps, header, run.folder)
         return {"summary": Summary.of(header), **header}
 
     return run.read(checked)

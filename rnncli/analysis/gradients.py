@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from rnncli.cells import make_cell
 from rnncli.cells.base import Cell
 from rnncli.errors import RnnError, UsageError
+from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Trained
 
 if TYPE_CHECKING:
     from rnncli.models.stack import Stack

@@ -29,12 +29,12 @@ from rnncli.analysis.report import MOST_BITS, Panel, page
 from rnncli.data.text import visible
 from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.errors import RnnError, UsageError
+from rnncli.language.generate import DrawnToken, WritingOptions, Written
+from rnncli.language.voices import known_labels
 from rnncli.records import json_line
+from rnncli.settings import as_kind, check_limits
+from rnncli.task import Action, Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Action, Trained, as_kind
-from rnncli.tasks.voices import known_labels
-from rnncli.tasks.writing import DrawnToken, WritingOptions, Written
-from rnncli.training.settings import check_limits
 
 OFFERED = (
     "prime",

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.data.vocabulary import UNKNOWN
+from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Trained
 
 Ids = np.ndarray[Any, Any]
 

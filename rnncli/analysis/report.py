@@ -17,10 +17,10 @@ from rnncli.analysis.curves import read_records
 from rnncli.data.text import visible
 from rnncli.data.vocabulary import END, SPECIALS
 from rnncli.errors import RnnError
+from rnncli.recording import Watched
 from rnncli.records import json_line
+from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Trained
-from rnncli.tasks.watching import Watched
 from rnncli.training.metrics import shown_metric
 from rnncli.training.runs import Run
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import write_file
-from rnncli.tasks.watching import Watched
+from rnncli.recording import Watched
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

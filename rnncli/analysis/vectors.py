@@ -11,7 +11,7 @@ import numpy as np
 from rnncli.data.vectors import WordVectors
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.errors import RnnError, UsageError
-from rnncli.tasks.base import Trained
+from rnncli.task import Trained
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,13 +24,14 @@ from rnncli.cli.screen import (
 )
 from rnncli.data.text import visible
 from rnncli.files import write_file
-from rnncli.tasks.watching import EXAMPLE, VoicedWatchOptions
-from rnncli.training.settings import check_limits
+from rnncli.language.activations import VoicedWatchOptions
+from rnncli.recording import EXAMPLE
+from rnncli.settings import check_limits
 
 if TYPE_CHECKING:
     from rnncli.analysis.activations import Ranking, Unit
     from rnncli.api import Model
-    from rnncli.tasks.watching import Watched
+    from rnncli.recording import Watched
 
 MARKS = ((-0.6, "="), (-0.2, "-"), (0.2, " "), (0.6, "+"), (float("inf"), "#"))
 """What stands below a token where there are no colours, by its value as a share of the unit's greatest."""

@@ -16,8 +16,10 @@ from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, pri
 from rnncli.cli.train import follow, run_options
 from rnncli.errors import Interrupted, UsageError
 from rnncli.launch import LAUNCHED
+from rnncli.presets import resolve
+from rnncli.task import Task
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import RecurrentSettings, Task, resolve
+from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
     from rnncli.analysis.comparisons import Comparison, Member, Outcome, Row

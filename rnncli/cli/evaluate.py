@@ -13,9 +13,9 @@ from rnncli.cli.screen import AsJson, Device, From, load_model, note, print_json
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.data.corpora import available
 from rnncli.errors import UsageError
+from rnncli.settings import check_limits
+from rnncli.task import Task, Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Task, Trained
-from rnncli.training.settings import check_limits
 
 WIDEST = 20
 """Labels; the confusion matrix of more makes no table."""

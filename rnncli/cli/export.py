@@ -20,9 +20,9 @@ def export(
         raise UsageError("say what to make of it: --onnx FILE")
     from rnncli.api import check_finite, restore
     from rnncli.files import write_file
+    from rnncli.language.voices import label_number
     from rnncli.models.language_model import LanguageModel
     from rnncli.models.onnx_step import check_onnx, export_step
-    from rnncli.tasks.voices import label_number
     from rnncli.training.runs import load_model
 
     check_onnx()

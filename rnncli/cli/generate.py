@@ -7,9 +7,9 @@ import typer
 
 from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_text
+from rnncli.settings import check_limits
+from rnncli.task import Action, Task
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Action, Task
-from rnncli.training.settings import check_limits
 
 MOST = 20
 """Tokens of a prime that are named as strangers."""

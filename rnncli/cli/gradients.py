@@ -96,7 +96,7 @@ def _trained(
 ) -> "tuple[list[Flow], dict[str, Any]]":
     from rnncli.analysis.gradients import of_model
     from rnncli.cli.screen import load_for
-    from rnncli.tasks.watching import given_text
+    from rnncli.recording import given_text
 
     text = None if text is None else given_text(text)
     trained = load_for(source, lambda task: task.last_step is not None, device)

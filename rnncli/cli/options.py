@@ -8,7 +8,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from rnncli.training.settings import default_owner, flag_of
+from rnncli.settings import flag_of
+from rnncli.training.settings import default_owner
 
 Flags = dict[str, Any]
 """The flags that were given, by field name."""

@@ -13,7 +13,7 @@ from rnncli.errors import Interrupted, UsageError
 from rnncli.home import data_dir
 
 if TYPE_CHECKING:
-    from rnncli.data.wikipedia.prepare import Hooks
+    from rnncli.wikipedia.prepare import Hooks
 
 Dumps = Annotated[
     list[str],
@@ -49,9 +49,9 @@ def prepare_corpus(
     """
     from rnncli.data.shards import Shards
     from rnncli.data.tokenizers import LOOKED_AT, hint_of_unspaced
-    from rnncli.data.wikipedia.dump import find_sources
-    from rnncli.data.wikipedia.prepare import Outputs, Settings, prepare, said_of, shards_folder
-    from rnncli.data.wikipedia.workers import default_workers
+    from rnncli.wikipedia.dump import find_sources
+    from rnncli.wikipedia.prepare import Outputs, Settings, prepare, said_of, shards_folder
+    from rnncli.wikipedia.workers import default_workers
 
     if name is None and text is None:
         raise UsageError(
@@ -77,7 +77,7 @@ def prepare_corpus(
 
 
 def _lines(facts: dict[str, Any], shards: Path | None, text: Path | None) -> Iterator[str]:
-    from rnncli.data.wikipedia.prepare import counted
+    from rnncli.wikipedia.prepare import counted
 
     def status(folder: Path) -> str:
         return "prepared" if str(folder) in facts["made"] else "already there"
@@ -98,8 +98,8 @@ def _shown(total: int) -> "Iterator[Hooks]":
     """Hooks that draw a bar on standard error once work is done, and stop it when a signal asks for that."""
     from tqdm import tqdm
 
-    from rnncli.data.wikipedia.prepare import Hooks
     from rnncli.training.interrupts import noted_interrupts
+    from rnncli.wikipedia.prepare import Hooks
 
     class Shown(Hooks):
         count = 0

@@ -18,11 +18,11 @@ from rnncli.cli.screen import (
     print_text,
 )
 from rnncli.data.text import visible
-from rnncli.tasks.scoring import EXAMPLE, ScoreOptions
-from rnncli.training.settings import check_limits
+from rnncli.language.score import EXAMPLE, ScoreOptions
+from rnncli.settings import check_limits
 
 if TYPE_CHECKING:
-    from rnncli.tasks.scoring import Scored
+    from rnncli.language.score import Scored
 
 SHADES = ((2.0, "green"), (5.0, ""), (8.0, "yellow"), (12.0, "red"), (math.inf, "bold white on red"))
 """The colour of tokens of less than so many bits each."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rnncli.analysis.plots import Picture
     from rnncli.api import Model
-    from rnncli.tasks.base import Task
+    from rnncli.task import Task
 
 MOST_MISSING = 30
 """Letters that are named, of those that no font has."""

@@ -2,8 +2,8 @@
 
 from rnncli.cli.options import Flags, command_of, with_stdin
 from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_text
+from rnncli.settings import check_limits
 from rnncli.tasks import TASKS
-from rnncli.training.settings import check_limits
 
 _task = next(task for task in TASKS.values() if "tag" in task.uses)
 _action = _task.uses["tag"]

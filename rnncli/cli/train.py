@@ -12,8 +12,9 @@ import typer
 from rnncli.cli.options import Flags, command_class, command_of
 from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.errors import RnnError, UsageError
+from rnncli.presets import remarks_on, resolve
+from rnncli.task import Task
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Task, remarks_on, resolve
 
 if TYPE_CHECKING:
     from rnncli.api import Training

@@ -5,8 +5,8 @@ from typing import Any
 
 from rnncli.cli.options import Flags, command_of, with_stdin
 from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_text, tell_picture
+from rnncli.settings import check_limits
 from rnncli.tasks import TASKS
-from rnncli.training.settings import check_limits
 
 _task = next(task for task in TASKS.values() if "translate" in task.uses)
 _action = _task.uses["translate"]

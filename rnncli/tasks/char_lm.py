@@ -9,16 +9,24 @@ from rnncli.data.corpora import CORPORA, available, lasting
 from rnncli.data.tokenizers import KINDS, units_of
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
-from rnncli.tasks.adapting import AdaptingOptions
-from rnncli.tasks.base import Action, RecurrentSettings, Script, Task, Trained
-from rnncli.tasks.language import LanguageSettings, language_model, settle_hold_out, valid_option
-from rnncli.tasks.last_step import of_language_model
-from rnncli.tasks.scoring import Reading, scorer
-from rnncli.tasks.starting import StartedSettings, as_known, known_payload, settle_start, start_from_model
-from rnncli.tasks.voices import known_labels, labels_of, payload_of, voices_option
-from rnncli.tasks.watching import watcher
-from rnncli.tasks.writing import Writing, WritingOptions, Written, write_on
-from rnncli.training.settings import option, retuned
+from rnncli.language.activations import watcher
+from rnncli.language.dynamic_evaluation import AdaptingOptions
+from rnncli.language.generate import Writing, WritingOptions, Written, write_on
+from rnncli.language.last_step import of_language_model
+from rnncli.language.score import Reading, scorer
+from rnncli.language.settings import LanguageSettings, language_model, settle_hold_out, valid_option
+from rnncli.language.voices import known_labels, labels_of, payload_of, voices_option
+from rnncli.language.warm_start import (
+    StartedSettings,
+    as_known,
+    known_payload,
+    settle_start,
+    shape_of,
+    start_from_model,
+)
+from rnncli.settings import option, retuned
+from rnncli.task import Action, Script, Task, Trained
+from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -346,6 +354,7 @@ TASK = Task(
         "activations": watcher(reading, passage),
     },
     script=Script(learned, judged_tokens, joined),
+    inherited=partial(shape_of, "char-lm", CharConfig),
     last_step=of_language_model(reading),
     presets={"best": BEST},
 )

@@ -6,15 +6,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.errors import UsageError
-from rnncli.tasks.base import BOOK_TRAINING, Action, RecurrentSettings, Task, Trained
-from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions, check_enough, states_of
-from rnncli.training.settings import option, retuned
+from rnncli.recording import EXAMPLE, Watched, WatchOptions, check_enough, states_of
+from rnncli.settings import option, retuned
+from rnncli.task import Action, Task, Trained
+from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rnncli.data.batching import Batch
-    from rnncli.tasks.last_step import LastStep
+    from rnncli.task import LastStep
     from rnncli.training.experiment import Experiment, Metrics
 
 ALL_BITS = 16
@@ -311,7 +312,7 @@ def last_step(trained: Trained, text: str | None, length: int) -> "LastStep":
     import torch
     from torch.nn import functional as F
 
-    from rnncli.tasks.last_step import LastStep
+    from rnncli.task import LastStep
 
     if trained.config.model == "mlp":
         raise UsageError(f"{trained.source} is a feed-forward net, which reads all bits at once")

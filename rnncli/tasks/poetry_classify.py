@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from rnncli.data.corpora import CORPORA, available
 from rnncli.data.folds import clusters, stratified_folds
 from rnncli.data.labelled import LabelledTexts, read_labelled
+from rnncli.data.table_settings import TableSettings, refuse_unused
 from rnncli.data.tables import separator_of
+from rnncli.data.texts import GivenTexts
 from rnncli.errors import UsageError
-from rnncli.tasks.base import BOOK_TRAINING, Action, RecurrentSettings, Task, Trained
-from rnncli.tasks.given import GivenTexts
-from rnncli.tasks.labelling import (
+from rnncli.labelling.settings import (
     LabelledOptions,
     LabellingSettings,
     as_written,
@@ -23,9 +23,10 @@ from rnncli.tasks.labelling import (
     watch_words,
     words_of_all,
 )
-from rnncli.tasks.tables import TableSettings, refuse_unused
-from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions
-from rnncli.training.settings import option, retuned
+from rnncli.recording import EXAMPLE, Watched, WatchOptions
+from rnncli.settings import option, retuned
+from rnncli.task import Action, Task, Trained
+from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -14,16 +14,9 @@ from rnncli.data.text import STDIN, lines_of, reads_as_before
 from rnncli.data.tokenizers import TOKENIZERS, written_word
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
-from rnncli.tasks.adapting import AdaptingOptions
-from rnncli.tasks.base import BOOK_TRAINING, Action, RecurrentSettings, Script, Task, Trained
-from rnncli.tasks.language import LanguageSettings, settle_hold_out, valid_option
-from rnncli.tasks.last_step import of_language_model
-from rnncli.tasks.scoring import scorer, sentence
-from rnncli.tasks.starting import as_known, grown, known_payload, settle_start
-from rnncli.tasks.voices import known_labels, label_number, labels_of, payload_of, voices_option
-from rnncli.tasks.watching import watcher
-from rnncli.tasks.words import BOOK_WORDS, WordSettings, settle_words, start, tokenizer_of, tokens_option, word_model
-from rnncli.tasks.writing import (
+from rnncli.language.activations import watcher
+from rnncli.language.dynamic_evaluation import AdaptingOptions
+from rnncli.language.generate import (
     Draft,
     Writing,
     WritingOptions,
@@ -33,7 +26,15 @@ from rnncli.tasks.writing import (
     printable,
     write_on,
 )
-from rnncli.training.settings import option, retuned
+from rnncli.language.last_step import of_language_model
+from rnncli.language.score import scorer, sentence
+from rnncli.language.settings import LanguageSettings, settle_hold_out, valid_option
+from rnncli.language.voices import known_labels, label_number, labels_of, payload_of, voices_option
+from rnncli.language.warm_start import as_known, grown, known_payload, settle_start, shape_of
+from rnncli.language.words import BOOK_WORDS, WordSettings, settle_words, start, tokenizer_of, tokens_option, word_model
+from rnncli.settings import option, retuned
+from rnncli.task import Action, Script, Task, Trained
+from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -392,6 +393,7 @@ TASK = Task(
     },
     presets={"book": BOOK},
     script=Script(learned, judged_tokens, joined_words),
+    inherited=partial(shape_of, "poetry-lm", PoetryConfig),
     last_step=of_language_model(sentence),
     word_vectors=1,
 )

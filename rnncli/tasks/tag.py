@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from rnncli.data.corpora import CORPORA
 from rnncli.data.labelled import TaggedSentences, read_tagged
 from rnncli.data.splitting import SPLITS, kept_whole, split_at_blanks, split_like
+from rnncli.data.table_settings import TableSettings, refuse_unused
 from rnncli.data.tagging import Words, words_of
+from rnncli.data.texts import GivenTexts
 from rnncli.errors import UsageError
-from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
-from rnncli.tasks.given import GivenTexts
-from rnncli.tasks.labelling import (
+from rnncli.labelling.settings import (
     LabelledOptions,
     LabellingSettings,
     as_written,
@@ -23,10 +23,11 @@ from rnncli.tasks.labelling import (
     watch_words,
     words_of_all,
 )
-from rnncli.tasks.tables import TableSettings, refuse_unused
-from rnncli.tasks.watching import EXAMPLE, Watched, WatchOptions
+from rnncli.recording import EXAMPLE, Watched, WatchOptions
+from rnncli.settings import option, retuned
+from rnncli.task import Action, Task, Trained
 from rnncli.training.entities import entity_metrics, is_iob
-from rnncli.training.settings import option, retuned
+from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

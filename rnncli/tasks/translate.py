@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA, available, lasting
+from rnncli.data.table_settings import TableSettings, refuse_unused
+from rnncli.data.texts import GivenTexts
 from rnncli.data.tokenizers import KINDS, Units, units_of
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import UsageError
-from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained
-from rnncli.tasks.given import GivenTexts
-from rnncli.tasks.language import LanguageSettings
-from rnncli.tasks.tables import TableSettings, refuse_unused
+from rnncli.language.settings import LanguageSettings
+from rnncli.settings import option, retuned
+from rnncli.task import Action, Task, Trained
 from rnncli.training.bleu import TOKENIZERS as BLEU_TOKENIZERS
 from rnncli.training.bleu import judge
-from rnncli.training.settings import option, retuned
+from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,17 +15,18 @@ from rnncli.data.tokenizers import LOOKED_AT, SPACED, TOKENIZERS, hint_of_unspac
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
-from rnncli.tasks.adapting import AdaptingOptions
-from rnncli.tasks.base import BOOK_TRAINING, Action, RecurrentSettings, Script, Task, Trained
-from rnncli.tasks.language import valid_option
-from rnncli.tasks.last_step import of_language_model
-from rnncli.tasks.scoring import Reading as TextReading
-from rnncli.tasks.scoring import scorer, sentence
-from rnncli.tasks.starting import grown, known_payload, settle_start
-from rnncli.tasks.watching import watcher
-from rnncli.tasks.words import BOOK_WORDS, WordSettings, settle_words, start, tokenizer_of, tokens_option, word_model
-from rnncli.tasks.writing import Writing, WritingOptions, Written, join_words, joined_words, printable, write_on
-from rnncli.training.settings import option, retuned
+from rnncli.language.activations import watcher
+from rnncli.language.dynamic_evaluation import AdaptingOptions
+from rnncli.language.generate import Writing, WritingOptions, Written, join_words, joined_words, printable, write_on
+from rnncli.language.last_step import of_language_model
+from rnncli.language.score import Reading as TextReading
+from rnncli.language.score import scorer, sentence
+from rnncli.language.settings import valid_option
+from rnncli.language.warm_start import grown, known_payload, settle_start, shape_of
+from rnncli.language.words import BOOK_WORDS, WordSettings, settle_words, start, tokenizer_of, tokens_option, word_model
+from rnncli.settings import option, retuned
+from rnncli.task import Action, Script, Task, Trained
+from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
 if TYPE_CHECKING:
     import torch
@@ -675,6 +676,7 @@ TASK = Task(
     },
     presets={"book": BOOK, "running": RUNNING},
     script=Script(learned, judged_tokens, joined_words),
+    inherited=partial(shape_of, "wiki-lm", WikiConfig),
     last_step=of_language_model(reading),
     word_vectors=2,
 )

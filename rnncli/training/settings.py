@@ -1,35 +1,24 @@
-"""What a user can set of any training, with help texts and limits; no torch is needed to read them."""
+"""What a user can set of any training, and of a recurrent net; no torch is needed to read it."""
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from rnncli.cells import CELLS
 from rnncli.errors import UsageError
-from rnncli.kernels import PRECISIONS
+from rnncli.kernels import BACKENDS, PRECISIONS
+from rnncli.settings import flag_of, option
 from rnncli.training.optimizers import OPTIMIZERS
 from rnncli.training.schedules import SCHEDULES
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnncli.models.stack import StackShape
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
-
-
-def option(default: Any, help: str, **limits: Any) -> Any:
-    """Declare a dataclass field that a user can set.
-
-    Limits: `choices`, `above` and `below` (exclusive), `least` and `most` (inclusive), and `resumable` for what may
-    change when a run is taken up again; `shape` for what a model's weights hang on; `suggest` names values for the
-    shell's completion, and `argument` is a field that is given without a flag; `switch` holds the choices that false
-    and true stand for (`--no-x` and `--x` without a value, in TOML, in checkpoints from before there were choices);
-    `unsaid` is what a checkpoint means that was written before the field was there, where that is not the default.
-    """
-    return dataclasses.field(default=default, metadata={"help": help, **limits})
-
-
-def retuned(Settings: Any, name: str, default: Any) -> Any:
-    """Declare an inherited field anew with another default; its help and limits stay."""
-    inherited = next(field for field in dataclasses.fields(Settings) if field.name == name)
-    return dataclasses.field(default=default, metadata=inherited.metadata)
+INITS = ("default", "book")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +75,77 @@ class TrainingSettings:
         return {**stored, "beta1": stored["momentum"], **fixed}
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecurrentSettings(TrainingSettings):
+    """What a user can set of a recurrent net and its training."""
+
+    panel: ClassVar[str] = "Model"
+    truncates: ClassVar[bool] = True  # whether backpropagation through its sequences can be cut by --bptt
+
+    cell: str = option(
+        "elman",
+        f"Recurrent cell: {', '.join(CELLS)}; a variant after a colon (lstm:none).",
+        suggest=tuple(CELLS),
+        shape=True,
+    )
+    hidden: str = option("64", "Hidden units of each layer, first layer first: 64 or 64,32.", shape=True)
+    activation: str | None = option(
+        None, "Nonlinearity of the cell, where it is free: tanh, sigmoid, relu.", shape=True
+    )
+    learn_h0: bool = option(True, "Learn the first state, or keep it at zero.", shape=True)
+    init: str = option(
+        "default",
+        "First weights: of the task's recipe, or the book's (normal / sqrt(inputs + outputs), biases and states 0)",
+        choices=INITS,
+    )
+    layer_dropout: float = option(0.0, "Dropout between layers.", least=0, most=0.99)
+    backend: str = option("auto", "How cells are unrolled.", choices=BACKENDS, resumable=True)
+
+    @property
+    def label(self) -> str:
+        """What kind of net it is, in a word."""
+        return self.cell
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Hidden units of each layer; raises UsageError for what is no list of sizes."""
+        parts = self.hidden.split(",")
+        if not all(part.strip().isdecimal() and 0 < int(part) <= 1_000_000 for part in parts):
+            raise UsageError(f"--hidden must be sizes such as 64 or 64,32, not {self.hidden!r}")
+        return tuple(int(part) for part in parts)
+
+    @property
+    def shape(self) -> "StackShape":
+        """The stack of cells that the settings describe."""
+        from rnncli.models.stack import StackShape
+
+        return StackShape(self.cell, self.sizes, self.activation, self.learn_h0, self.layer_dropout)
+
+    def draw_first_weights(self, model: "nn.Module") -> None:
+        """Draw a fresh net's weights again, where `--init` names others than those that it was built with."""
+        if self.init == "book":
+            from rnncli.models.first_weights import draw_book_weights
+
+            draw_book_weights(model)
+
+
+BOOK_TRAINING = {
+    "learn_h0": True,
+    "init": "book",
+    "layer_dropout": 0.0,
+    "batch_size": 1,
+    "optimizer": "sgd",
+    "momentum": 0.99,
+    "weight_decay": 0.0,
+    "average": 0.0,
+    "clip": 0.0,
+    "bptt": 0,
+    "patience": 0,
+    "validate_every": 0,
+}
+"""How the book trains in all of its chapters: SGD with momentum, one whole sequence a step, nothing regularized."""
+
+
 KINDS: Mapping[str, Mapping[str, Any]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 """The settings that name a kind, with the table of what each kind uses."""
 
@@ -133,33 +193,3 @@ def untuned(settings: TrainingSettings, tuned: Mapping[str, Any]) -> str:
             told = f" with {values}" if values else ""
             said.append(f"{setting} {name}{told}: the task's own defaults are for {tuned[setting]}")
     return "; ".join(said)
-
-
-def flag_of(name: str) -> str:
-    """The flag of a setting."""
-    return "--" + name.replace("_", "-")
-
-
-def check_limits(settings: Any) -> None:
-    """Hold every field of a settings dataclass against its declared limits; raises UsageError at the first breach."""
-    if getattr(settings, "schedule", None) == "plateau" and not settings.patience:
-        raise UsageError("--schedule plateau needs --patience: validations without gain before the learning rate drops")
-    if getattr(settings, "epochs", None) == 0 and not settings.max_time:
-        raise UsageError("--epochs 0 trains until --max-time is over: give it")
-    for field in dataclasses.fields(settings):
-        value, limits = getattr(settings, field.name), field.metadata
-        flag = flag_of(field.name)
-        if value is None:
-            continue
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"{flag} must be a finite number, not {value}")
-        if "choices" in limits and value not in limits["choices"]:
-            raise UsageError(f"{flag} must be one of {', '.join(limits['choices'])}, not {value!r}")
-        if "above" in limits and not value > limits["above"]:
-            raise UsageError(f"{flag} must be above {limits['above']}, not {value}")
-        if "below" in limits and not value < limits["below"]:
-            raise UsageError(f"{flag} must be below {limits['below']}, not {value}")
-        if "least" in limits and value < limits["least"]:
-            raise UsageError(f"{flag} must be at least {limits['least']}, not {value}")
-        if "most" in limits and value > limits["most"]:
-            raise UsageError(f"{flag} must be at most {limits['most']}, not {value}")

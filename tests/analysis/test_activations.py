@@ -9,7 +9,7 @@ import pytest
 from rnncli.analysis.activations import features_of, rank
 from rnncli.analysis.states import states_writer
 from rnncli.errors import UsageError
-from rnncli.tasks.watching import Watched
+from rnncli.recording import Watched
 
 TEXT = 'He said "go (on)" twice.\n  And SHE did not.\n\n' * 4
 

@@ -13,8 +13,8 @@ from support.serving import JSON, Answer, ask, served
 from rnncli.analysis import live
 from rnncli.api import Model, Training, load
 from rnncli.models import decoding
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 
 WRITERS = [name for name, task in TASKS.items() if "generate" in task.uses]
 TEXT = "".join(f"the {a} of the {b} sat, là\n" for a in ("cat", "dog", "owl", "cow") for b in ("hill", "sea", "mat"))

@@ -10,8 +10,9 @@ from rnncli.analysis.novelty import novelty, overlap
 from rnncli.api import Training, load
 from rnncli.data.vocabulary import Vocabulary
 from rnncli.errors import UsageError
+from rnncli.presets import resolve
+from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Trained, resolve
 
 
 def brute_force(text: list[int], learned: list[int]) -> tuple[int, list[bool]]:

@@ -10,7 +10,7 @@ from support.terminals import on_a_terminal
 
 from rnncli.cli.score import _show
 from rnncli.data.text import visible
-from rnncli.tasks.scoring import Scored, Surprise
+from rnncli.language.score import Scored, Surprise
 
 QUICK = "--hidden 16 --embedding 12 --epochs 2 --corpus hillside"
 

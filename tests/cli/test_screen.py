@@ -21,8 +21,8 @@ RED = "\x1b[31m"
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a model of letters whose corpus's name and text, and vocabulary, hold what acts on a terminal."""
     from rnncli.api import Training
+    from rnncli.presets import resolve
     from rnncli.tasks import TASKS
-    from rnncli.tasks.base import resolve
 
     home = tmp_path_factory.mktemp("hostile")
     text = home / f"{EVIL}.txt".replace("/", "")

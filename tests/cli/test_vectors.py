@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rnncli.data.vectors import WordVectors, read_vectors, write_vectors
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 from rnncli.training.runs import Run
 
 KeyedVectors = pytest.importorskip("gensim.models", reason="waits for gensim, which does not install here").KeyedVectors

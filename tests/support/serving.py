@@ -8,7 +8,7 @@ from threading import Thread
 from typing import Any, NamedTuple
 
 from rnncli.analysis import connections, live
-from rnncli.tasks.base import Trained
+from rnncli.task import Trained
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from rnncli.data import dates
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
 from rnncli.errors import Interrupted, UsageError
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 from rnncli.training.interrupts import Interrupts
 from rnncli.training.loop import Stepped
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from rnncli.errors import UsageError
+from rnncli.presets import resolve
+from rnncli.settings import from_plain, plain
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import from_plain, plain, resolve
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)

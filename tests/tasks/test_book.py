@@ -6,8 +6,8 @@ import pytest
 
 from rnncli.api import Training
 from rnncli.errors import RnnError
+from rnncli.presets import remarks_on, resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import remarks_on, resolve
 
 EVERYWHERE = {
     # chapter 1: initial states are learned; chapter 2: `init_weight`, zeros for biases and states

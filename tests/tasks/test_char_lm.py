@@ -11,8 +11,10 @@ from rnncli.api import Training, load
 from rnncli.data.bpe import learn_bpe
 from rnncli.data.tokenizers import KINDS, Units, units_of
 from rnncli.errors import RnnError, UsageError
+from rnncli.presets import resolve
+from rnncli.recording import VoicedWatchOptions
+from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Trained, resolve
 from rnncli.tasks.char_lm import (
     EvaluateOptions,
     GenerateOptions,
@@ -23,7 +25,6 @@ from rnncli.tasks.char_lm import (
     read_corpus,
     write,
 )
-from rnncli.tasks.watching import VoicedWatchOptions
 
 TASK = TASKS["char-lm"]
 TEXT = "the cat sat – früh am Tag.\n" * 40

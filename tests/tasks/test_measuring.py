@@ -12,8 +12,8 @@ from rnncli.analysis.ngrams import KneserNey
 from rnncli.api import Model, Training, load
 from rnncli.data.vocabulary import END, Vocabulary
 from rnncli.errors import UsageError
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 
 MEASURED: list[tuple[str, dict[str, Any]]] = [
     ("wiki-lm", {}),

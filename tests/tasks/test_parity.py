@@ -9,8 +9,8 @@ import torch
 from rnncli.api import Training, load
 from rnncli.models.stack import StackShape
 from rnncli.models.tagger import Tagger
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS, parity
-from rnncli.tasks.base import resolve
 
 
 def test_all_strings_are_all_strings() -> None:

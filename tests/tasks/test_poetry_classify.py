@@ -10,11 +10,11 @@ import torch
 
 from rnncli.api import Training, load
 from rnncli.data import tagging
+from rnncli.data.texts import GivenTexts
 from rnncli.errors import RnnError, UsageError
+from rnncli.labelling.settings import LabelledOptions
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS, poetry_classify
-from rnncli.tasks.base import resolve
-from rnncli.tasks.given import GivenTexts
-from rnncli.tasks.labelling import LabelledOptions
 from rnncli.tasks.poetry_classify import ClassifyConfig, Divided, classify, divide, evaluate
 
 TASK = TASKS["poetry-classify"]

@@ -11,8 +11,9 @@ from rnncli.analysis.baselines import BASELINES
 from rnncli.api import Training, load
 from rnncli.data.vocabulary import UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
+from rnncli.presets import resolve
+from rnncli.task import Trained
 from rnncli.tasks import TASKS, poetry_lm
-from rnncli.tasks.base import Trained, resolve
 from rnncli.tasks.poetry_lm import EvaluateOptions, GenerateOptions
 
 QUICK = {"hidden": "16", "embedding": 12, "epochs": 3, "corpus": ("hillside",)}

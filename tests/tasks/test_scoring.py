@@ -11,8 +11,8 @@ from rnncli.api import Model, Training, load
 from rnncli.data import toyworld
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import UsageError
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 
 SCORING = [task.name for task in TASKS.values() if "score" in task.uses]
 

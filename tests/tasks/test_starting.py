@@ -8,8 +8,8 @@ import torch
 
 from rnncli.api import Training, load
 from rnncli.errors import RnnError, UsageError
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 
 LINES = [
     f"the {name} {verb} on the {place}"

@@ -8,9 +8,9 @@ import torch
 
 from rnncli.api import Training, load
 from rnncli.errors import UsageError
+from rnncli.labelling.settings import LabelledOptions
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS, tag
-from rnncli.tasks.base import resolve
-from rnncli.tasks.labelling import LabelledOptions
 from rnncli.tasks.tag import TagConfig, TagOptions, evaluate
 
 TASK = TASKS["tag"]

@@ -15,8 +15,8 @@ from rnncli.data.pairs import Given, paired_files, read_paired, read_pairs
 from rnncli.data.sources import Parallel
 from rnncli.data.tables import Layout
 from rnncli.errors import RnnError, UsageError
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS, translate
-from rnncli.tasks.base import resolve
 
 QUICK = (
     "--hidden 24 --embedding 12 --tokens word --vocab-size 0 --epochs 40 --batch-size 4 "

@@ -11,8 +11,9 @@ from rnncli.api import Training, load
 from rnncli.data.streams import RunningText
 from rnncli.errors import UsageError
 from rnncli.models.voices import UNLABELLED, Voices
+from rnncli.presets import resolve
+from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Trained, resolve
 from rnncli.tasks.char_lm import own_text
 from rnncli.training import checkpoint
 from rnncli.training.runs import Run

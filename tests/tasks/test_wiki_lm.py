@@ -14,9 +14,10 @@ from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Corpus, Split
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN
 from rnncli.errors import RnnError, UsageError
+from rnncli.language.score import ScoreOptions
+from rnncli.presets import resolve
+from rnncli.settings import from_plain, plain
 from rnncli.tasks import TASKS, wiki_lm
-from rnncli.tasks.base import from_plain, plain, resolve
-from rnncli.tasks.scoring import ScoreOptions
 from rnncli.tasks.wiki_lm import EvaluateOptions, WikiConfig, cut_vocabulary, evaluate
 
 TASK = TASKS["wiki-lm"]

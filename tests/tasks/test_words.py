@@ -11,8 +11,8 @@ from rnncli.analysis.vectors import default_layer, of_model
 from rnncli.api import Training, load
 from rnncli.data.vectors import WordVectors, write_vectors
 from rnncli.errors import UsageError
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 from rnncli.training.experiment import Experiment
 
 TASK = TASKS["poetry-lm"]

@@ -8,10 +8,11 @@ import pytest
 
 from rnncli.api import Training, load
 from rnncli.errors import RnnError, UsageError
+from rnncli.language.generate import DrawnToken, Written, before_stop, join_words, printable
 from rnncli.models import decoding
+from rnncli.presets import resolve
+from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import Trained, resolve
-from rnncli.tasks.writing import DrawnToken, Written, before_stop, join_words, printable
 
 WRITERS = [name for name, task in TASKS.items() if "generate" in task.uses]
 TEXT = "".join(f"the {a} of the {b} sat there\n" for a in ("cat", "dog", "owl", "cow") for b in ("hill", "sea", "mat"))

@@ -24,8 +24,8 @@ from rnncli.data.batching import IGNORED, Batch
 from rnncli.data.features import Ragged, Tokens
 from rnncli.errors import Interrupted
 from rnncli.launch import LAUNCHED
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 from rnncli.training import checkpoint, distributed
 from rnncli.training.interrupts import Interrupts
 from rnncli.training.loop import Event

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from rnncli.errors import UsageError
+from rnncli.presets import remarks_on, resolve
+from rnncli.settings import from_plain, plain
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import from_plain, plain, remarks_on, resolve
 from rnncli.training.muon import Muon, NorMuon
 from rnncli.training.optimizers import OPTIMIZERS, make_optimizer
 from rnncli.training.schedules import SCHEDULES

@@ -16,8 +16,8 @@ from rnncli.errors import UsageError
 from rnncli.kernels import fused, precision, products
 from rnncli.kernels.scan import choose_backend
 from rnncli.models.feedforward import FeedForward
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 from rnncli.training import machine
 from rnncli.training.machine import pick_precision
 

@@ -20,8 +20,8 @@ from rnncli.kernels.precision import asked, forward_pass, learning, type_of_fact
 from rnncli.kernels.products import fast_products, small_products
 from rnncli.kernels.scan import scan
 from rnncli.models.stack import Stack, StackShape
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 from rnncli.training import loop, machine
 from rnncli.training.loop import LEAST_SCALE, NotFinite
 

@@ -4,8 +4,8 @@ import re
 from functools import cache
 from html import unescape
 
-from rnncli.data.wikipedia.templates import carries_text, text_of
-from rnncli.data.wikipedia.variants import choose_variants
+from rnncli.wikipedia.templates import carries_text, text_of
+from rnncli.wikipedia.variants import choose_variants
 
 _DEEPEST = 12
 """Templates inside one another that are followed; deeper ones leave nothing."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rnncli.data.corpora import lasting
 from rnncli.data.tagging import words_of
 from rnncli.errors import RnnError, UsageError
-from rnncli.tasks.base import RecurrentSettings, Trained
-from rnncli.tasks.watching import Passage, Watched, WatchOptions, check_enough, states_of
-from rnncli.training.settings import option, retuned
+from rnncli.recording import Passage, Watched, WatchOptions, check_enough, states_of
+from rnncli.settings import option, retuned
+from rnncli.task import Trained
+from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
     from rnncli.data.features import Lexicon

@@ -14,9 +14,9 @@ from rnncli.data.text import JOINERS, read_text
 from rnncli.data.tokenizers import KINDS, SPACED, units_of, written_word
 from rnncli.data.vocabulary import END, SPECIALS
 from rnncli.errors import UsageError
-from rnncli.tasks.base import Trained
-from rnncli.tasks.voices import label_number
-from rnncli.training.settings import option
+from rnncli.language.voices import label_number
+from rnncli.settings import option
+from rnncli.task import Trained
 
 if TYPE_CHECKING:
     import torch

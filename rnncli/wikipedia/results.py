@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from rnncli.data.shards import INDEX, SCHEMA, VOCABULARY, ShardWriter
 from rnncli.data.vocabulary import SPECIALS
-from rnncli.data.wikipedia.journal import Record
 from rnncli.errors import RnnError
 from rnncli.files import reason, replace, sync_file, sync_folder, write_file
+from rnncli.wikipedia.journal import Record
 
 if TYPE_CHECKING:
-    from rnncli.data.wikipedia.counting import Segment
+    from rnncli.wikipedia.counting import Segment
 
 
 def stem_of(number: int) -> str:
@@ -38,7 +38,7 @@ def write_text(part: Path, records: list[Record], facts: Record) -> Path:
 
 def write_shards(part: Path, records: list[Record], facts: Record, check: Callable[[], None]) -> Path:
     """Number the words of all segments alike, and write shards, vocabulary and index into one folder."""
-    from rnncli.data.wikipedia.counting import ranked_ids, segment_files
+    from rnncli.wikipedia.counting import ranked_ids, segment_files
 
     segments = [
         segment_files(part, stem_of(record["unit"]), place)
@@ -75,7 +75,7 @@ def _vocabulary(
     part: Path, ready: Path, segments: "list[Segment]", most: int, check: Callable[[], None]
 ) -> tuple[dict[str, int], int, Record]:
     """Write the most frequent words: their ids, how often they are there together, and what the index says of them."""
-    from rnncli.data.wikipedia.counting import FIRST_RANK, Counts, read_words
+    from rnncli.wikipedia.counting import FIRST_RANK, Counts, read_words
 
     counts = Counts(_fresh(part / "counts"))
     for segment in segments:

@@ -26,11 +26,11 @@ from rnncli.data.corpora import CORPORA
 from rnncli.data.shards import Shards
 from rnncli.data.sources import Remote
 from rnncli.data.tokenizers import wiki_words
-from rnncli.data.wikipedia import bzip2, counting, dump
-from rnncli.data.wikipedia.dump import find_sources
-from rnncli.data.wikipedia.prepare import Hooks, Outputs, Settings, fingerprint, prepare, shards_folder
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import locked
+from rnncli.wikipedia import bzip2, counting, dump
+from rnncli.wikipedia.dump import find_sources
+from rnncli.wikipedia.prepare import Hooks, Outputs, Settings, fingerprint, prepare, shards_folder
 
 WORDS = ("the", "of", "king", "queen", "Rome", "it's", "1,000", "naïve")
 PAGES = [
@@ -278,7 +278,7 @@ def test_an_input_that_changed_anywhere_is_another_one(home: Path, tmp_path: Pat
 
 
 def test_a_large_input_that_changed_later_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnncli.data.wikipedia.prepare._READ_WHOLE", 1 << 20)
+    monkeypatch.setattr("rnncli.wikipedia.prepare._READ_WHOLE", 1 << 20)
     path = tmp_path / "big.txt"
     path.write_bytes(b"word " * 800_000)
     before = fingerprint(path)
@@ -387,7 +387,7 @@ def test_damage_is_refused_unless_accepted(home: Path, dump_file: Path) -> None:
 
 def test_damage_that_was_mended_is_read_again(home: Path, dump_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where the fingerprint cannot tell."""
-    monkeypatch.setattr("rnncli.data.wikipedia.prepare.fingerprint", lambda path: "same")
+    monkeypatch.setattr("rnncli.wikipedia.prepare.fingerprint", lambda path: "same")
     whole = dump_file.read_bytes()
     dump_file.write_bytes(whole[: len(whole) // 2] + b"\0" * 9 + whole[len(whole) // 2 + 9 :])
     with pytest.raises(RnnError, match="damaged"):
@@ -582,12 +582,12 @@ def test_what_another_has_just_prepared_is_not_prepared_again(
 
     @contextmanager
     def late(folder: Path, busy: str) -> Iterator[None]:
-        monkeypatch.setattr("rnncli.data.wikipedia.prepare.locked", locked)
+        monkeypatch.setattr("rnncli.wikipedia.prepare.locked", locked)
         assert run(dump_file)["status"] == "prepared"
         with locked(folder, busy):
             yield
 
-    monkeypatch.setattr("rnncli.data.wikipedia.prepare.locked", late)
+    monkeypatch.setattr("rnncli.wikipedia.prepare.locked", late)
     assert run(dump_file)["status"] == "already there"
     assert [each.name for each in (home / "data").iterdir()] == ["mini"]
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from rnncli.data.tables import QUOTINGS, SEPARATORS, Layout
 from rnncli.errors import UsageError
-from rnncli.training.settings import option
+from rnncli.settings import option
 
 
 @dataclass(frozen=True, kw_only=True)

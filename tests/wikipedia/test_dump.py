@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import pytest
 from support.dumps import FOOTER, HEADER, Page, cut_streams, dump_xml, multistream
 
-from rnncli.data.wikipedia import bzip2, dump, pages, texts
-from rnncli.data.wikipedia.dump import Report, find_sources, units
 from rnncli.errors import RnnError, UsageError
+from rnncli.wikipedia import bzip2, dump, pages, texts
+from rnncli.wikipedia.dump import Report, find_sources, units
 
 PAGES = [
     Page("Alpha", "Alpha is the '''first''' letter & a word: \"alpha\" < beta."),

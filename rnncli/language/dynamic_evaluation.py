@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from rnncli.errors import UsageError
-from rnncli.training.settings import option
+from rnncli.settings import option
 
 if TYPE_CHECKING:
     from rnncli.training.adaptation import Adaptation

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnncli.data.vocabulary import SPECIALS
-from rnncli.errors import RnnError, UsageError
-from rnncli.tasks.base import Task, from_plain
-from rnncli.training.settings import check_limits
+from rnncli.errors import RnnError
+from rnncli.settings import check_limits, from_plain
+from rnncli.task import Task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 MAX_REASON = 200
 """Characters of an error that are shown; it may quote what the file holds."""
+
+Keeps = Mapping[str, Collection[str] | None]
+"""Parts of a payload by name, each with the values allowed where they are few."""
 
 LAYOUT = {"rnn": str, "config": dict, "monitor": str, "payload": dict, "progress": dict}
 """What every header holds beside the schema and the task."""
@@ -46,30 +49,25 @@ def usable(source: "Path", what: str) -> Iterator[None]:
 
 
 class Rebuilt(NamedTuple):
-    """What a checkpoint is of."""
+    """What a checkpoint holds."""
 
-    task: Task
     config: Any
     model: "nn.Module"  # its weights are the checkpoint's tensors
 
 
-def rebuild(found: "Checkpoint", source: "Path") -> Rebuilt:
-    """Check all of a checkpoint but its state of training, and build its model on the CPU.
+def rebuild(task: Task, found: "Checkpoint", source: "Path") -> Rebuilt:
+    """Check all of a task's checkpoint but its state of training, and build its model on the CPU.
 
     Nothing is built, and no memory taken, before names and shapes of the weights agree with the settings. Raises
-    UsageError for a task that this version does not have, CheckpointError for contents that it cannot use.
+    CheckpointError for contents that this version cannot use.
     """
     from dataclasses import replace
 
     from rnncli.models.outline import outline, take_weights
-    from rnncli.tasks import TASKS
     from rnncli.training.loop import below
 
-    header, name = found.header, found.header.get("task")
-    if not isinstance(name, str) or name not in TASKS:
-        raise UsageError(f"{source} is a model of {str(name)[:MAX_REASON]!r}, a task that this version does not have")
-    task = TASKS[name]
-    config = check_header(task, header, source)
+    header = found.header
+    config = check_header(task.Config, task.keeps, header, source)
     with usable(source, "contents"):
         _check_numbers(task, below("task", found.tensors))
     weights = below("model", found.tensors)
@@ -78,10 +76,10 @@ def rebuild(found: "Checkpoint", source: "Path") -> Rebuilt:
         most = 2 * len(weights) + 16  # so that a few that are missing are named
         model = outline(lambda: task.build_model(anywhere, header["payload"]), most)
         take_weights(model, weights)
-    return Rebuilt(task, config, model)
+    return Rebuilt(config, model)
 
 
-def check_header(task: Task, header: Mapping[str, Any], source: "Path") -> Any:
+def check_header(Config: type, keeps: Keeps, header: Mapping[str, Any], source: "Path") -> Any:
     """The settings in a checkpoint's header; raises CheckpointError where any part of it cannot be used."""
     from rnncli.training.loop import Progress
 
@@ -92,18 +90,18 @@ def check_header(task: Task, header: Mapping[str, Any], source: "Path") -> Any:
     with usable(source, "progress"):
         Progress.of(header["progress"])
     with usable(source, "settings"):
-        config = from_plain(task.Config, header["config"])
+        config = from_plain(Config, header["config"])
         check_limits(config)
         if not (getattr(config, "corpus", True) or getattr(config, "source", None)):  # translate may have files instead
             raise ValueError("corpus is missing")
     with usable(source, "contents"):
-        _check_payload(task, header["payload"])
+        _check_payload(keeps, header["payload"])
     return config
 
 
-def _check_payload(task: Task, payload: Mapping[str, Any]) -> None:
+def _check_payload(keeps: Keeps, payload: Mapping[str, Any]) -> None:
     """Raise ValueError where a part of what a task keeps in the header is missing, or of the wrong kind."""
-    keeps: Mapping[str, Collection[str] | None] = {"corpus": None, **task.keeps}
+    keeps = {"corpus": None, **keeps}
     for name in keeps:
         if name not in payload:
             raise ValueError(f"{name} is missing")

@@ -14,15 +14,15 @@ from rnncli import __version__
 from rnncli.data.corpora import CORPORA
 from rnncli.data.download import file_sha256
 from rnncli.data.shards import INDEX, SCHEMA
-from rnncli.data.wikipedia import pages, texts
-from rnncli.data.wikipedia.dump import Report, Source, Unit, units
-from rnncli.data.wikipedia.journal import Journal, Record
-from rnncli.data.wikipedia.results import put, stem_of, write_shards, write_text
-from rnncli.data.wikipedia.sentences import one_a_line
-from rnncli.data.wikipedia.workers import each
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import check_name, locked
 from rnncli.home import data_dir
+from rnncli.wikipedia import pages, texts
+from rnncli.wikipedia.dump import Report, Source, Unit, units
+from rnncli.wikipedia.journal import Journal, Record
+from rnncli.wikipedia.results import put, stem_of, write_shards, write_text
+from rnncli.wikipedia.sentences import one_a_line
+from rnncli.wikipedia.workers import each
 
 TOKENIZER = "wiki-words"
 _OTHERS = {"analogies", "nltk_data", "tags", "vectors"}  # folders beside the shards
@@ -202,7 +202,7 @@ class _Job:
 
     def _usable(self, record: Record) -> bool:
         """Whether a unit was read without loss, for these outputs, and its files are there."""
-        from rnncli.data.wikipedia.counting import segment_files
+        from rnncli.wikipedia.counting import segment_files
 
         if record["lost"] or record["limit"]:
             return False
@@ -299,7 +299,7 @@ def work(task: Task) -> Record:
 
 
 def _work(task: Task) -> Record:
-    from rnncli.data.wikipedia.counting import Segments
+    from rnncli.wikipedia.counting import Segments
 
     report, count, stem = Report(), 0, stem_of(task.number)
     unit, parts = task.unit, task.parts

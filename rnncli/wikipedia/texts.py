@@ -5,8 +5,8 @@ import json
 import re
 from collections.abc import Iterator
 
-from rnncli.data.wikipedia.dump import TITLE_LINE, Article, Report, Unit
-from rnncli.data.wikipedia.wikitext import drop_lines
+from rnncli.wikipedia.dump import TITLE_LINE, Article, Report, Unit
+from rnncli.wikipedia.wikitext import drop_lines
 
 _DOC = re.compile(r"<doc\b([^>]*)>\s*+(.*?)(?:</doc>|(?=<doc\b)|\Z)", re.DOTALL)
 _ATTRIBUTE = re.compile(r'(\w+)="(.*?)"(?=\s+\w+="|\s*\Z)')  # a title may hold quotation marks

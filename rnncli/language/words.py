@@ -8,9 +8,9 @@ from rnncli.data.tokenizers import SPACED
 from rnncli.data.vectors import find_vectors, read_vectors, width
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.errors import UsageError
-from rnncli.tasks.language import language_model
-from rnncli.tasks.starting import StartedSettings, start_from_model
-from rnncli.training.settings import option
+from rnncli.language.settings import language_model
+from rnncli.language.warm_start import StartedSettings, start_from_model
+from rnncli.settings import option
 
 if TYPE_CHECKING:
     from rnncli.data.features import Ragged

@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.errors import UsageError
-from rnncli.tasks.base import RecurrentSettings
-from rnncli.training.settings import option
+from rnncli.settings import option
+from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
     from rnncli.models.language_model import Dropouts, LanguageModel

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from rnncli.data.wikipedia import bzip2
-from rnncli.data.wikipedia.bzip2 import Damage
 from rnncli.errors import RnnError, UsageError
+from rnncli.wikipedia import bzip2
+from rnncli.wikipedia.bzip2 import Damage
 
 UNIT = 4 << 20
 """Bytes of text or XML that one worker takes at a time."""

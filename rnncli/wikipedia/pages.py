@@ -4,10 +4,10 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from rnncli.data.wikipedia import bzip2
-from rnncli.data.wikipedia.bzip2 import Damage
-from rnncli.data.wikipedia.dump import CUT, LONGEST_PAGE, UNIT, Article, Report, Unit
-from rnncli.data.wikipedia.wikitext import clean
+from rnncli.wikipedia import bzip2
+from rnncli.wikipedia.bzip2 import Damage
+from rnncli.wikipedia.dump import CUT, LONGEST_PAGE, UNIT, Article, Report, Unit
+from rnncli.wikipedia.wikitext import clean
 
 _OUTSIDE = re.compile(
     rb"(?:\s++|</mediawiki>|<\?xml[^>]*+>|<mediawiki\b[^>]*+>|<siteinfo\b(?:[^<]++|<(?!/siteinfo>))*+</siteinfo>)*+"

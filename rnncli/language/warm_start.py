@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from rnncli.data.vocabulary import Vocabulary
 from rnncli.errors import UsageError
-from rnncli.tasks.base import RecurrentSettings
-from rnncli.tasks.language import LanguageSettings
-from rnncli.training.settings import option
+from rnncli.language.settings import LanguageSettings
+from rnncli.settings import option
+from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,9 +40,13 @@ class StartedSettings(LanguageSettings):
 Settings = TypeVar("Settings", bound=StartedSettings)
 
 
-def shape_of(task: str, source: str) -> dict[str, Any]:
+KEEPS = dict.fromkeys(("fingerprint", "tokenizer", "vocabulary"))
+"""What every language model keeps in its checkpoint's payload."""
+
+
+def shape_of(task: str, Config: type, source: str) -> dict[str, Any]:
     """The settings of a model that say what its weights are; raises as `load_model`."""
-    return _shape(_find(source, task).config)
+    return _shape(_find(source, Config, task).config)
 
 
 def _shape(config: RecurrentSettings) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def settle_start(config: Settings, task: str) -> Settings:
         return config
     if getattr(config, "embeddings", None):
         raise UsageError("--init-from and --embeddings both say where word vectors come from: leave one of them out")
-    start = _find(config.init_from, task)
+    start = _find(config.init_from, type(config), task)
     theirs, file = _shape(start.config), start.file
     for name, value in _shape(config).items():
         if value != theirs[name]:
@@ -68,7 +72,7 @@ def known_payload(config: StartedSettings) -> Mapping[str, Any] | None:
     """What the model to start from keeps beside its weights, or None where there is none."""
     if config.init_from is None:
         return None
-    payload: Mapping[str, Any] = _find(config.init_from).found.header["payload"]
+    payload: Mapping[str, Any] = _find(config.init_from, type(config)).found.header["payload"]
     return payload
 
 
@@ -101,7 +105,7 @@ def start_from_model(config: StartedSettings, model: Any, payload: Mapping[str, 
     from rnncli.models.taking_over import take_over
     from rnncli.training.loop import below
 
-    found, file, _ = _find(config.init_from)
+    found, file, _ = _find(config.init_from, type(config))
     take_over(model, below("model", found.tensors))
     known = len(found.header["payload"]["vocabulary"])
     said = f"starts from {file}: {known:,} tokens known"
@@ -120,9 +124,9 @@ class _Start(NamedTuple):
     config: Any
 
 
-def _find(source: str, task: str | None = None) -> _Start:
-    from rnncli.tasks.restoring import rebuild
+def _find(source: str, Config: type, task: str | None = None) -> _Start:
+    from rnncli.restoring import check_header
     from rnncli.training.runs import load_model
 
     found, file, _ = load_model(source, task)
-    return _Start(found, file, rebuild(found, file).config)
+    return _Start(found, file, check_header(Config, KEEPS, found.header, file))

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from rnncli.data.texts import GivenTexts
 from rnncli.data.tokenizers import TOKENIZERS, written_word
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
-from rnncli.tasks.base import Action, Trained
-from rnncli.tasks.given import GivenTexts
-from rnncli.tasks.voices import label_number
-from rnncli.training.settings import option
+from rnncli.language.voices import label_number
+from rnncli.settings import option
+from rnncli.task import Action, Trained
 
 EXAMPLE = 'rnn score "i love dogs and cats" "dogs love cats and i"'
 RANKINGS = ("perplexity", "probability")

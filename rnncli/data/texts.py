@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from rnncli.errors import UsageError
-from rnncli.training.settings import option
+from rnncli.settings import option
 
 
 @dataclass(frozen=True, kw_only=True)

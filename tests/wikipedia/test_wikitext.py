@@ -5,8 +5,8 @@ import time
 import pytest
 
 from rnncli.data.tokenizers import TOKENIZERS, hint_of_unspaced, wiki_words, wiki_words_and_ends
-from rnncli.data.wikipedia.sentences import one_a_line
-from rnncli.data.wikipedia.wikitext import clean
+from rnncli.wikipedia.sentences import one_a_line
+from rnncli.wikipedia.wikitext import clean
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,12 @@
 """The last step of what a trained net reads: the inputs up to there, and the loss of its last answer."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from rnncli.data.vocabulary import Vocabulary
 from rnncli.errors import UsageError
-from rnncli.tasks.base import Trained
-from rnncli.tasks.scoring import Reading
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-class LastStep(NamedTuple):
-    """What a stack reads, (T, 1, D), and the loss in nats of the answer that its top layer's last h (1, M) gives."""
-
-    inputs: "Tensor"
-    loss: "Callable[[Tensor], Tensor]"
+from rnncli.language.score import Reading
+from rnncli.task import LastStep, Trained
 
 
 def of_language_model(reading: Callable[[Trained], Reading]) -> Callable[[Trained, str | None, int], LastStep]:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rnncli.errors import UsageError
-from rnncli.tasks.base import Trained
-from rnncli.training.settings import option
+from rnncli.settings import option
+from rnncli.task import Trained
 
 
 def voices_option() -> Any:

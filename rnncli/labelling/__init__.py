@@ -1,0 +1,1 @@
+"""Words and texts labelled: what the tasks share that do it."""

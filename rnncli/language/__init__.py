@@ -1,0 +1,1 @@
+"""Language models: what the tasks share that learn one, measure it, and write with it."""

@@ -1,0 +1,73 @@
+"""A task's settings put together: its defaults, a preset, a TOML file, and the flags that were given."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from rnncli.errors import UsageError
+from rnncli.settings import as_kind, check_limits, unswitched
+from rnncli.task import Task
+from rnncli.training.settings import RecurrentSettings, check_used, untuned, with_own_defaults
+
+
+def resolve(
+    task: Task, flags: Mapping[str, Any], preset: str | None = None, file: Path | None = None
+) -> RecurrentSettings:
+    """Put a task's settings together: its defaults, then the preset, then the TOML file, then the flags given.
+
+    Where they name a model to start from, its shape replaces the defaults. Defaults tuned for one optimizer or schedule
+    do not serve another, which starts from its own.
+
+    Raises UsageError for a preset, a key or a value that does not exist, and for a setting given that changes nothing.
+    """
+    given = ({} if file is None else _read_toml(file, task.Config)) | unswitched(task.Config, flags)
+    preset = preset or task.implied_preset(given)
+    if preset is not None and preset not in task.presets:
+        known = ", ".join(task.presets) or "none"
+        raise UsageError(f"{task.name} has no preset {preset!r}: it has {known}")
+    values: dict[str, Any] = {each.name: each.default for each in dataclasses.fields(task.Config)}
+    starts = bool(given.get("init_from"))
+    if starts and task.inherited:
+        if given.get("init", "default") != "default":
+            raise UsageError("--init-from and --init both say what the first weights are: leave one of them out")
+        values |= task.inherited(given["init_from"])
+    for layer in (task.presets[preset] if preset else {}, given):
+        values = with_own_defaults(values, layer)
+    settings = task.Config(**values | ({"init": "default"} if starts else {}))
+    check_limits(settings)
+    check_used(settings, given)
+    if settings.bptt and not task.Config.truncates:
+        raise UsageError(f"{task.name} reads whole sequences: leave --bptt out")
+    return settings
+
+
+def remarks_on(task: Task, settings: RecurrentSettings, preset: str | None) -> list[str]:
+    """What to tell of settings: what to expect of a preset where they are all its own, and what it is not tuned for."""
+    preset = preset or task.implied_preset(dataclasses.asdict(settings))
+    stated = task.presets[preset] if preset else {}
+    own = preset and all(getattr(settings, name) == value for name, value in stated.items())
+    tuned = {each.name: each.default for each in dataclasses.fields(task.Config)} | dict(stated)
+    remarks = [task.notes.get(preset, "") if own and preset else "", untuned(settings, tuned)]
+    return [remark for remark in remarks if remark]
+
+
+def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
+    """Settings from a TOML file of `name = value` lines, dashes or underscores; raises UsageError."""
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"cannot read --config {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {file} is not TOML: {error}") from None
+    kinds = get_type_hints(Config)
+    values = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in {each.name for each in dataclasses.fields(Config)}:
+            raise UsageError(f"--config {file}: there is no setting {key!r}")
+        value = unswitched(Config, {name: value})[name]
+        size = kinds[name] is str and type(value) is int
+        values[name] = as_kind(str(value) if size else value, kinds[name], f"--config {file}: {key}")
+    return values

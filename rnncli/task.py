@@ -1,0 +1,120 @@
+"""What a task is: its settings, how its experiment is built, and what can be done with a trained model of it."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rnncli.data.corpora import from_stdin
+from rnncli.data.text import read_as
+from rnncli.errors import UsageError
+from rnncli.training.settings import RecurrentSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from rnncli.training.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model of a task, back from its checkpoint."""
+
+    task: str
+    config: Any
+    model: "nn.Module"
+    header: Mapping[str, Any]  # the checkpoint's: payload, progress, versions
+    tensors: Mapping[str, Any]  # what the task kept beside the weights
+    source: Path
+
+    @property
+    def device(self) -> str:
+        """Where it computes: cpu, cuda or mps."""
+        return next(self.model.parameters()).device.type
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What the task kept in the header."""
+        payload: Mapping[str, Any] = self.header["payload"]
+        return payload
+
+    def check_readable(self, instead: str = "give --corpus") -> None:
+        """Raise UsageError, which says what to do instead, where it learned from standard input: it cannot again."""
+        if any(map(from_stdin, (*self.config.corpus, *getattr(self.config, "valid", ())))):
+            raise UsageError(f"{self.source} learned from standard input, which cannot be read again: {instead}")
+
+    @contextmanager
+    def reading_again(self, instead: str = "give --corpus") -> Iterator[None]:
+        """Within this context files are read as they were when it learned from them; raises as `check_readable`."""
+        self.check_readable(instead)
+        with read_as(self.header.get("reading", 1)):
+            yield
+
+    def check_unchanged(self, name: str, fingerprint: str, instead: str = "give --corpus") -> None:
+        """Raise UsageError, which says what to do instead, where a text is no longer what it learned from."""
+        if fingerprint != self.payload["fingerprint"]:
+            raise UsageError(f"{name} is no longer what {self.source} was trained on: {instead}")
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something to do with a trained model: the options it takes, and the function that does it."""
+
+    Options: type
+    do: Callable[[Trained, Any], Any]
+    example: str
+    corpus: Callable[[Trained, Any], str] = lambda trained, _: trained.payload["corpus"]  # what it is done to
+
+    def run(self, trained: Trained, options: Any) -> Any:
+        """Do it, by the threads and products that suit the net."""
+        from rnncli.training.machine import suited_products
+
+        with suited_products(trained.model):
+            return self.do(trained, options)
+
+
+class LastStep(NamedTuple):
+    """What a stack reads, (T, 1, D), and the loss in nats of the answer that its top layer's last h (1, M) gives."""
+
+    inputs: "Tensor"
+    loss: "Callable[[Tensor], Tensor]"
+
+
+@dataclass(frozen=True)
+class Script:
+    """The text of a language model by number: what it learned from, and how tokens become text."""
+
+    learned: Callable[[Trained, str], Iterable[Any]]  # arrays of tokens, one after another; as `check_unchanged`
+    judged: Callable[[Trained, Any], Iterable[Any]]  # arrays of tokens that `evaluate` measures on with these options
+    join: Callable[[Trained, Iterable[int]], Iterator[str]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task by its name; its functions import torch only when they are called."""
+
+    name: str
+    summary: str
+    Config: type[RecurrentSettings]
+    build: Callable[[Any, str], "Experiment"]  # settings and device -> what the trainer needs
+    build_model: Callable[[Any, Mapping[str, Any]], "nn.Module"]  # settings and payload -> an untrained model
+    evaluate: Action
+    settle: Callable[[Any], Any] = lambda settings: settings  # fills in what depends on the machine: corpora
+    uses: Mapping[str, Action] = field(default_factory=dict)  # what else can be done with its models, by verb
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)  # by preset: how its training goes, printed before it
+    script: Script | None = None  # of a model that writes
+    # what the payload of its checkpoints must hold, and the values allowed there where they are few
+    keeps: Mapping[str, Collection[str] | None] = field(default_factory=dict)
+    keeps_numbers: tuple[str, ...] = ()  # the same of its tensors beside the weights: whole numbers (N,)
+    # what a net that reads forwards makes of a text (or None: of one of the task's own) of at most so many steps
+    last_step: "Callable[[Trained, str | None, int], LastStep] | None" = None
+    word_vectors: int = 0  # the greater, the sooner its models are asked for word vectors; 0: they have none
+    inherited: Callable[[str], Mapping[str, Any]] | None = None  # the settings of a model to start from that shape it
+    implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
+
+    @property
+    def actions(self) -> dict[str, Action]:
+        """All that can be done with its models, by verb."""
+        return {"evaluate": self.evaluate, **self.uses}
