@@ -11,8 +11,8 @@ from rnncli.api import Training, load
 from rnncli.data.bpe import learn_bpe
 from rnncli.data.tokenizers import KINDS, Units, units_of
 from rnncli.errors import RnnError, UsageError
+from rnncli.language.activations import VoicedWatchOptions
 from rnncli.presets import resolve
-from rnncli.recording import VoicedWatchOptions
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
 from rnncli.tasks.char_lm import (
