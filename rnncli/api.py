@@ -360,8 +360,8 @@ def _as_it_was(name: str, header: Mapping[str, Any], build: Callable[[], Trainin
     refused: RnnError = UsageError(f"the text that run {name} learned from has changed: start a new run")
 
     def same(training: Training) -> bool:
-        payload = training.experiment.payload
-        return all(payload.get(key) == value for key, value in header["payload"].items())
+        before = header["payload"]  # that of an old version may lack a part, or keep one that nothing reads any more
+        return all(before.get(key, value) == value for key, value in training.experiment.payload.items())
 
     reading = header.get("reading", 1)
     try:

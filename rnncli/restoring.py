@@ -119,10 +119,10 @@ def _check_bytes(payload: Mapping[str, Any]) -> None:
     """Raise RnnError or ValueError where tokens do not stand for bytes; a bpe is read where its library is here."""
     from importlib.util import find_spec
 
-    from rnncli.data.tokenizers import units_of
+    from rnncli.data.codec import Codec
 
     if payload["tokenizer"] == "bytes" or find_spec("tokenizers"):
-        shown = units_of(payload).shown
+        shown = Codec.of(payload).units.shown
         for token in payload["vocabulary"]:
             shown(token)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from rnncli.training.settings import RecurrentSettings
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from rnncli.data.codec import Codec
     from rnncli.training.experiment import Experiment
 
 
@@ -38,6 +40,15 @@ class Trained:
         """What the task kept in the header."""
         payload: Mapping[str, Any] = self.header["payload"]
         return payload
+
+    @cached_property
+    def codec(self) -> "Codec":
+        """How a language model's text becomes numbers; raises UsageError for a model that is none."""
+        from rnncli.data.codec import Codec
+
+        if "tokenizer" not in self.payload:
+            raise UsageError(f"{self.source} is a model of {self.task}, which reads no text token by token")
+        return Codec.of(self.payload, is_running=getattr(self.config, "running", False))
 
     def check_readable(self, instead: str = "give --corpus") -> None:
         """Raise UsageError, which says what to do instead, where it learned from standard input: it cannot again."""

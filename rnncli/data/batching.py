@@ -4,9 +4,9 @@ Shapes: N sequences, T steps, B batch, D input.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -65,6 +65,12 @@ class Batch(NamedTuple):
             labels, of = (None if each is None else each[window] for each in (self.labels, self.of))
             continues = self.continues or begin > 0
             yield Batch(self.inputs[window], self.targets[window], continues=continues, labels=labels, of=of)
+
+
+class Batches(Protocol):
+    """The batches of an epoch from number `begin` on, the same ones in the same order at every call."""
+
+    def __call__(self, epoch: int, begin: int = 0, /) -> Iterable[Batch]: ...
 
 
 class Sequences(ABC):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rnncli.data.tokenizers import Units, from_bytes, shown_bytes
+from rnncli.data.units import Units, from_bytes, shown_bytes
 from rnncli.errors import RnnError, UsageError
 
 if TYPE_CHECKING:

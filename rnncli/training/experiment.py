@@ -5,11 +5,11 @@ Shapes: T steps, B batch, D input, K classes (or V words).
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from rnncli.data.batching import Batch
+from rnncli.data.batching import Batch, Batches
 from rnncli.models.stack import States
 
 
@@ -31,12 +31,6 @@ Metrics = dict[str, float]
 def never_solved(_: Metrics) -> bool:
     """Of a task in which something is always left to learn."""
     return False
-
-
-class Batches(Protocol):
-    """The batches of an epoch from number `begin` on, the same ones in the same order at every call."""
-
-    def __call__(self, epoch: int, begin: int = 0, /) -> Iterable[Batch]: ...
 
 
 @dataclass(frozen=True)
