@@ -1,11 +1,11 @@
 """What a task is: its settings, how its experiment is built, and what can be done with a trained model of it."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rnncli.data.corpora import from_stdin
 from rnncli.data.text import read_as
@@ -92,13 +92,14 @@ class LastStep(NamedTuple):
     loss: "Callable[[Tensor], Tensor]"
 
 
-@dataclass(frozen=True)
-class Script:
-    """The text of a language model by number: what it learned from, and how tokens become text."""
+class TokenAccess(Protocol):
+    """The text of a language model by number, in the numbers of its codec."""
 
-    learned: Callable[[Trained, str], Iterable[Any]]  # arrays of tokens, one after another; as `check_unchanged`
-    judged: Callable[[Trained, Any], Iterable[Any]]  # arrays of tokens that `evaluate` measures on with these options
-    join: Callable[[Trained, Iterable[int]], Iterator[str]]
+    def learned(self, trained: Trained, instead: str) -> Iterator[Any]:
+        """Give the tokens that a model learned from, array after array; raises as `Trained.check_unchanged`."""
+
+    def measured_arrays(self, trained: Trained, options: Any) -> Iterator[Any]:
+        """Give the tokens that `evaluate` measures on with these options, array after array."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Task:
     uses: Mapping[str, Action] = field(default_factory=dict)  # what else can be done with its models, by verb
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)  # by preset: how its training goes, printed before it
-    script: Script | None = None  # of a model that writes
+    token_access: TokenAccess | None = None  # of a language model
     # what the payload of its checkpoints must hold, and the values allowed there where they are few
     keeps: Mapping[str, Collection[str] | None] = field(default_factory=dict)
     keeps_numbers: tuple[str, ...] = ()  # the same of its tensors beside the weights: whole numbers (N,)

@@ -6,7 +6,7 @@ from typing import Any
 from rnncli.data.tagging import tags_of, words_of
 from rnncli.errors import RnnError, UsageError
 from rnncli.labelling.settings import LabelledOptions
-from rnncli.task import Script, Trained
+from rnncli.task import TokenAccess, Trained
 from rnncli.tasks import TASKS, poetry_classify, tag
 from rnncli.training.entities import entity_metrics, is_iob
 
@@ -22,7 +22,7 @@ def of_poetry(trained: Trained, options: Any) -> Rows:
     """N-grams of words, line by line."""
     from rnncli.analysis.ngrams import DISCOUNTS, KneserNey, best_discount
 
-    training, held_out = _learned(trained), list(_script(trained).judged(trained, options))
+    training, held_out = _learned(trained), list(_access(trained).measured_arrays(trained, options))
     rows = _ngrams(trained, training, held_out, (1, 3))
     size = len(trained.payload["vocabulary"])
     best = best_discount(training, 3, size)
@@ -34,25 +34,25 @@ def of_poetry(trained: Trained, options: Any) -> Rows:
 
 def of_prose(trained: Trained, options: Any) -> Rows:
     """N-grams of words, sentence by sentence."""
-    return _ngrams(trained, _learned(trained), list(_script(trained).judged(trained, options)), (1, 3, 5))
+    return _ngrams(trained, _learned(trained), list(_access(trained).measured_arrays(trained, options)), (1, 3, 5))
 
 
 def of_characters(trained: Trained, options: Any) -> Rows:
     """N-grams of whatever tokens the model reads, over running text."""
     orders = (1, 3, 5, 7) if trained.payload["tokenizer"] in ("char", "bytes") else (1, 3, 5)
-    return _ngrams(trained, _learned(trained), list(_script(trained).judged(trained, options)), orders)
+    return _ngrams(trained, _learned(trained), list(_access(trained).measured_arrays(trained, options)), orders)
 
 
-def _script(trained: Trained) -> Script:
-    script = TASKS[trained.task].script
-    assert script is not None, f"{trained.task} reads no text"
-    return script
+def _access(trained: Trained) -> TokenAccess:
+    access = TASKS[trained.task].token_access
+    assert access is not None, f"{trained.task} reads no text"
+    return access
 
 
 def _learned(trained: Trained) -> list[Any]:
     """What a language model learned from, by its own numbers: all of it, or the tokens that fit in memory."""
     found, left = [], MOST_TOKENS
-    for ids in _script(trained).learned(trained, "leave --baselines out"):
+    for ids in _access(trained).learned(trained, "leave --baselines out"):
         found.append(ids[:left])
         left -= len(found[-1])
         if not left:

@@ -72,7 +72,7 @@ def _verb(task: Task) -> Callable[..., None]:
     if task.name in BASELINES:
         flag = typer.Option("--baselines", help="Measure simple models beside it.")
         common["baselines"] = (Annotated[bool, flag], False)
-    if task.script:
+    if task.token_access:
         flag = typer.Option("--novelty", help="How much of it stands word for word in the training text.")
         common["novelty"] = (Annotated[bool, flag], False)
     return command_of(task.evaluate.Options, evaluate, **common)
@@ -117,8 +117,8 @@ def _copied(trained: Trained, task: Task, options: Any) -> dict[str, Any]:
     """How much of what was measured stands in the training text, which is told, too."""
     from rnncli.analysis.novelty import novelty
 
-    assert task.script is not None, "only a task with a text has this flag"
-    found = novelty(trained, task.script.judged(trained, options))
+    assert task.token_access is not None, "only a task with a text has this flag"
+    found = novelty(trained, task.token_access.measured_arrays(trained, options))
     note(found.remark)
     return found._asdict()
 

@@ -11,7 +11,7 @@ from rnncli.language.last_step import last_step
 from rnncli.language.reading import Read, ReadOther, TextAgain, evaluated
 from rnncli.language.score import SCORE
 from rnncli.language.warm_start import KEEPS, StartedSettings, shape_of
-from rnncli.task import Action, Script, Task, Trained
+from rnncli.task import Action, Task, Trained
 
 
 def language_task(
@@ -52,7 +52,7 @@ def language_task(
             "score": SCORE,
             "activations": watcher(text.held_out_text),
         },
-        script=Script(text.learned, text.measured_arrays, lambda trained, numbers: trained.codec.join(numbers)),
+        token_access=text,
         inherited=partial(shape_of, name, Config),
         last_step=last_step,
         **more,

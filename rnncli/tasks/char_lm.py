@@ -86,8 +86,8 @@ def read(config: CharConfig, known: "Known") -> "StreamData":
         check_length(data, MIN_TOKENS, "learn from")
     if not data.codec.vocabulary.words:
         raise UsageError(f"{data.name}: no token comes {config.min_count} times: take a smaller --min-count")
-    if data.valid:
-        check_length(data.valid, 2, "measure on")
+    if data.valid and len(data.held_out) < 2:
+        raise RnnError(f"{data.valid.name} has fewer than two tokens: give a longer text to --valid")
     return data
 
 

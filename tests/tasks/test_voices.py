@@ -14,7 +14,6 @@ from rnncli.models.voices import UNLABELLED, Voices
 from rnncli.presets import resolve
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.char_lm import own_text
 from rnncli.training import checkpoint
 from rnncli.training.runs import Run
 
@@ -106,17 +105,17 @@ def test_a_checkpoint_of_before_there_were_voices_is_of_one_text(
 
 def test_of_each_voice_the_end_is_held_out(corpora: tuple[str, ...], home: Path) -> None:
     trained = train("char-lm", corpora, epochs=1)
-    corpus = own_text(trained, "")
+    corpus = TASKS["char-lm"].token_access.data(trained, "")
     texts = [Path(file).read_text(encoding="utf-8") for file in corpora]
     cuts = [len(text) - int(0.1 * len(text)) for text in texts]
     assert corpus.voices == {name: (cut, len(text) - cut) for name, cut, text in zip(WORDS, cuts, texts, strict=True)}
-    spelled = "".join(corpus.numbering.vocabulary.decode(corpus.ids.tolist()))
+    spelled = "".join(corpus.codec.join(corpus.ids.tolist()))
     learned, held_out = (
         "".join(text[side] for text, side in zip(texts, sides, strict=True))
         for sides in ([slice(cut) for cut in cuts], [slice(cut, None) for cut in cuts])
     )
     assert spelled == learned + held_out
-    assert corpus.counts.tolist() == np.bincount(corpus.learned, minlength=len(corpus.counts)).tolist()
+    assert corpus.counts.tolist() == np.bincount(corpus.training_ids, minlength=len(corpus.counts)).tolist()
 
 
 def test_a_running_text_says_whose_each_token_is() -> None:
