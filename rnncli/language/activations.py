@@ -3,15 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rnncli.data.codec import Codec
 from rnncli.data.units import Units
 from rnncli.data.vocabulary import END, SPECIALS
 from rnncli.language.voices import label_number
 from rnncli.recording import EXAMPLE, Passage, Watched, WatchOptions, check_enough, states_of
 from rnncli.settings import option
 from rnncli.task import Action, Trained
+
+if TYPE_CHECKING:
+    from rnncli.data.codec import Codec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class _Token(NamedTuple):
     added: str
 
 
-def _sequences(text: str, codec: Codec, most: int) -> Iterator[list[_Token]]:
+def _sequences(text: str, codec: "Codec", most: int) -> Iterator[list[_Token]]:
     """The sequences that a text is read as, of at most so many tokens; those without a token are left out."""
     units = codec.units
     if not codec.by_line:
