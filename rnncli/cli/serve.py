@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, Device, From, Named, load_for, named, note, origin, print_json, print_text, warn
+import rnncli
+from rnncli.cli.screen import AsJson, Device, From, Named, named, note, origin, print_json, print_text, warn
 from rnncli.errors import RnnError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def serve(
     live, connections = _server_modules()
     source = named(model, source)
     with live.bound(port) as door:
-        trained = load_for(source, lambda task: "generate" in task.uses, device)
+        trained = rnncli.load(source, suits=lambda task: "generate" in task.uses, device=device)
         server = connections.Server(live.application(trained, live.live_page(trained)), warn)
         url = f"http://127.0.0.1:{door.getsockname()[1]}/"
         if as_json:

@@ -50,9 +50,7 @@ def _verb(task: Task) -> Callable[..., None]:
             before = begun()  # by processes that torchrun has started anew, on the same command
             if resume or before:
                 run = from_first(lambda: _run_to_resume(task.name, before or name))
-                training, warning = Training.resume(run, flags if resume else {})
-                if warning and is_first():
-                    warn(warning)
+                training = Training.resume(run, flags if resume else {})
             else:
                 settings = resolve(task, flags, preset, config)
                 training = Training.start(task.name, settings, name)

@@ -197,7 +197,7 @@ def test_the_scale_is_kept_in_the_checkpoint(home: Path, halves: None) -> None:
     assert (state["scale"], state["_growth_tracker"]) == (512.0, 2)
     with training._held:
         pass
-    resumed, _ = Training.resume(training.run, {})
+    resumed = Training.resume(training.run, {})
     assert resumed.trainer.scaler.state_dict() == state
     for each in (trainer, resumed.trainer):
         torch.manual_seed(5)
