@@ -5,7 +5,6 @@ Shapes: T steps, B batch, D input, M hidden.
 
 from collections.abc import Iterator
 from functools import partial
-from importlib.util import find_spec
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from rnncli.analysis.bench import Contender, Row, Step
 from rnncli.cells import make_cell
+from rnncli.extras import installed
 from rnncli.kernels.fused import ACTIVATIONS, trouble
 from rnncli.kernels.precision import has_bfloat16
 from rnncli.kernels.products import fast_products, switched
@@ -74,7 +74,7 @@ def _contenders(kind: str, shape: Shape) -> dict[str, Contender]:
         "torch": lambda: of_layer(Layer, shape),
         "torch at medium": lambda: at_medium(of_layer(Layer, shape)),
     }
-    if find_spec("jax"):
+    if installed("jax"):
         contenders["JAX"] = lambda: of_jax(kind, shape)
     return contenders
 

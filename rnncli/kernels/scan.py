@@ -67,7 +67,7 @@ def _choose(
     if backend != "auto":
         form = _FORMS[backend](cell, device, dtype)
         if isinstance(form, str):
-            raise UsageError(f"{form}: use --backend reference or auto")
+            raise UsageError(f"{form}; use --backend reference or auto")
         return backend, form
     for name in preferred(case):
         form = _FORMS[name](cell, device, dtype)

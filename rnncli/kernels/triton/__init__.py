@@ -9,6 +9,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from rnncli.extras import missing
+
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -37,7 +39,7 @@ def trouble(device: str | None, dtype: torch.dtype) -> str:
     try:
         import triton
     except ImportError:
-        return "the triton backend needs triton (pip install 'rnncli[triton]')"
+        return missing("triton", what="the triton backend", extra="triton")
     except Exception as error:  # a package for another machine or another torch fails in its own ways
         return f"the triton backend cannot load triton ({_first_line(error)})"
     if not triton.knobs.runtime.interpret and (device not in ("cuda", None) or not torch.cuda.is_available()):
