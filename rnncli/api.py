@@ -8,7 +8,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rnncli import __version__
 from rnncli.data.corpora import from_stdin
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
@@ -26,6 +25,7 @@ from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, new_run, read_for_resume, read_model
 from rnncli.training.session import Session
 from rnncli.training.settings import DEVICES, RecurrentSettings, TrainingSettings
+from rnncli.version import __version__
 
 if TYPE_CHECKING:
     from rnncli.data.vectors import WordVectors

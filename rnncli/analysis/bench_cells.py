@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from rnncli.analysis.bench import Contender, Row, Step
 from rnncli.cells import make_cell
 from rnncli.extras import installed
-from rnncli.kernels.fused import ACTIVATIONS, trouble
+from rnncli.kernels import ACTIVATIONS
+from rnncli.kernels.fused import trouble
 from rnncli.kernels.precision import has_bfloat16
 from rnncli.kernels.products import fast_products, switched
 from rnncli.kernels.scan import choose_backend, scan

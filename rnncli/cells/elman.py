@@ -7,9 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
-from rnncli.kernels.fused import FusedForm
-from rnncli.kernels.library import VendorForm
-from rnncli.kernels.triton import TritonForm
+from rnncli.kernels import ACTIVATIONS
+from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
 
 
 class ElmanState(NamedTuple):
@@ -27,7 +26,7 @@ class Elman(Cell[ElmanState]):
 
     name = "elman"
     gates = 1
-    activations = ("tanh", "sigmoid", "relu")
+    activations = ACTIVATIONS
     State = ElmanState
 
     def step(self, projected: Tensor, state: ElmanState) -> ElmanState:

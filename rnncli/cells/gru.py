@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
-from rnncli.kernels.fused import FusedForm
-from rnncli.kernels.library import VendorForm
-from rnncli.kernels.triton import TritonForm
+from rnncli.kernels import ACTIVATIONS
+from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
 
 
 class GRUState(NamedTuple):
@@ -31,7 +30,7 @@ class GRU(Cell[GRUState]):
     name = "gru"
     gates = 3
     variants = ("reset-before", "reset-after")
-    activations = ("tanh", "sigmoid", "relu")
+    activations = ACTIVATIONS
     State = GRUState
 
     def add_parameters(self) -> None:

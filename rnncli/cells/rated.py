@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
-from rnncli.kernels.fused import FusedForm
-from rnncli.kernels.triton import TritonForm
+from rnncli.kernels import ACTIVATIONS
+from rnncli.kernels.forms import FusedForm, TritonForm
 
 
 class RatedState(NamedTuple):
@@ -26,7 +26,7 @@ class Rated(Cell[RatedState]):
 
     name = "rated"
     gates = 2
-    activations = ("tanh", "sigmoid", "relu")
+    activations = ACTIVATIONS
     State = RatedState
 
     def step(self, projected: Tensor, state: RatedState) -> RatedState:

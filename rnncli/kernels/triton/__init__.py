@@ -4,27 +4,17 @@ Shapes: T steps, B batch, D input, M hidden, G gates. Triton is imported only wh
 """
 
 from functools import cache
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from rnncli.extras import missing
+from rnncli.kernels.forms import TritonForm
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-
-
-class TritonForm(NamedTuple):
-    """A cell in this backend's terms: the name of its recipe, its activation, and its weights."""
-
-    recipe: str
-    activation: str
-    weights: tuple[Tensor, ...]  # Wx (G*M, D), b (G*M,), then in the recipe's order (n*M, M) matrices, (k*M,) vectors
-
-
-ACTIVATIONS = ("tanh", "sigmoid", "relu")
 
 
 def scan_triton(form: TritonForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:
