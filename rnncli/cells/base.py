@@ -6,7 +6,7 @@ Shapes: T steps, B batch, D input, M hidden, G gates. Weights lie as torch's lay
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from copy import copy
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,20 +18,27 @@ from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 
+class Hidden(NamedTuple):
+    """The state of a cell that remembers nothing but its hidden layer, (B, M)."""
+
+    h: Tensor
+
+
 class Cell(nn.Module, ABC, Generic[StateT]):
     """One step of a recurrent net; unrolling it over time is the scan's work.
 
-    A subclass names its `State` (h first), the number of `gates` in its projection, its `variants` and free
-    `activations` (the first of each is the default; functions of torch or of torch.nn.functional), and writes `step`.
+    A subclass has a `name` and writes `step`. Where they differ from those here, it names its `State` (h first), the
+    number of `gates` in its projection, its `variants` and free `activations` (the first of each is the default;
+    functions of torch or of torch.nn.functional). A form lets a backend run it that is faster than its step.
     The first state (h0, c0, …) is learned, one vector a field, unless `learn_h0` is false: then it stays zero. Raises
     UsageError for a variant or an activation the cell does not have.
     """
 
     name: ClassVar[str]
-    gates: ClassVar[int]
+    gates: ClassVar[int] = 1
     variants: ClassVar[tuple[str, ...]] = ("",)
     activations: ClassVar[tuple[str, ...]] = ("tanh",)
-    State: ClassVar[Any]  # the NamedTuple that StateT stands for
+    State: ClassVar[Any] = Hidden  # the NamedTuple that StateT stands for
     weight_h: Tensor  # a parameter, or what weight drop leaves of it
 
     def __init__(

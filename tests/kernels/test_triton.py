@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from support.kinds import KINDS, KINDS_WITH_ACTIVATIONS
+from support.kinds import TRITON, with_activations
 
 from rnncli.api import restore
 from rnncli.cells import make_cell
-from rnncli.cells.elman import Elman, ElmanState
+from rnncli.cells.base import Hidden
+from rnncli.cells.elman import Elman
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.scan import choose_backend, scan
 from rnncli.training.checkpoint import read as read_checkpoint
@@ -71,7 +72,7 @@ def assert_equal(ours: list[torch.Tensor], wanted: list[torch.Tensor], tolerance
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
+@pytest.mark.parametrize(("kind", "activation"), with_activations(TRITON))
 def test_equals_the_reference_where_sequences_end_early(kind: str, activation: str, tier: type[Loop]) -> None:
     cell = a_cell(kind, 3, 5, activation)
     x = torch.randn(3, 3, 3)
@@ -81,7 +82,7 @@ def test_equals_the_reference_where_sequences_end_early(kind: str, activation: s
 SHAPES = [(1, 1, 3, 1), (2, 17, 2, 5), (2, 2, 3, 70)]
 FITTING = [
     (kind, tier, *shape)
-    for kind in KINDS
+    for kind in TRITON
     for tier in TIERS
     for shape in SHAPES
     if tier is Stepwise
@@ -102,7 +103,7 @@ def test_equals_the_reference_in_every_shape(kind: str, tier: type[Loop], T: int
 @pytest.mark.parametrize(
     ("T", "B", "D", "M"), [(200, 33, 64, 64), (60, 16, 128, 128), (40, 70, 200, 200), (20, 64, 512, 512)]
 )
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRITON)
 def test_compiled_kernels_equal_the_reference(kind: str, T: int, B: int, D: int, M: int, dtype: torch.dtype) -> None:
     """In the tier that is chosen, against float64; half precision by the size of its rounding."""
     cell = a_cell(kind, D, M)
@@ -115,7 +116,7 @@ def test_compiled_kernels_equal_the_reference(kind: str, T: int, B: int, D: int,
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRITON)
 def test_half_precision_is_off_by_its_rounding(kind: str, tier: type[Loop]) -> None:
     cell = a_cell(kind, 3, 5)
     x = torch.randn(3, 3, 3)
@@ -124,7 +125,7 @@ def test_half_precision_is_off_by_its_rounding(kind: str, tier: type[Loop]) -> N
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRITON)
 def test_nothing_is_kept_where_nothing_goes_backward(
     kind: str, tier: type[Loop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +143,7 @@ def test_nothing_is_kept_where_nothing_goes_backward(
     assert sum(len(value) for value in tapes[0]) == 4 * len(last) + len(tapes[0]) - len(last)
 
 
-@pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
+@pytest.mark.parametrize(("kind", "activation"), with_activations(TRITON))
 def test_neither_overflows_nor_hides_a_nan(kind: str, activation: str) -> None:
     cell = a_cell(kind, 1, 2, activation)
     x = torch.tensor([[[-3e4]], [[3e4]], [[float("nan")]]])
@@ -185,7 +186,7 @@ def test_small_cells_are_held_on_chip() -> None:
     assert tier("elman", 200, torch.float32) is tier("lstm:full", 128, torch.bfloat16) is Stepwise
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRITON)
 def test_what_does_not_fit_on_chip_is_never_launched_there(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a card with one byte less than the tier needs, another one is chosen; with as much, that one is."""
     matrices = torch.empty(sum(term.dense for term in RECIPES[kind].terms) * 70, 70)
@@ -212,7 +213,7 @@ def test_refuses_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_step_of_its_own_inherits_no_recipe() -> None:
     class Doubled(Elman):
-        def step(self, projected: torch.Tensor, state: ElmanState) -> ElmanState:
+        def step(self, projected: torch.Tensor, state: Hidden) -> Hidden:
             return super().step(2 * projected, state)
 
     with pytest.raises(UsageError, match="the triton backend has no kernels for elman"):
