@@ -28,6 +28,7 @@ check: .venv/developing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest tests/test_circles.py
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv

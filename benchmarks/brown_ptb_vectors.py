@@ -15,7 +15,7 @@ from gensim.models import FastText, Word2Vec
 
 from rnncli.analysis.analogies import evaluate, questions_of
 from rnncli.analysis.vectors import LAYERS, of_model
-from rnncli.api import load_task
+from rnncli.api import load
 from rnncli.data.indexed import read_indexed
 from rnncli.data.vectors import WordVectors
 from rnncli.data.vocabulary import END
@@ -35,7 +35,7 @@ def main() -> None:
     print("| vectors | seconds | semantic | syntactic | all |")
     print("| --- | --- | --- | --- | --- |")
     if run:
-        trained, _ = load_task(run, "wiki-lm")
+        trained = load(run, "wiki-lm")
         seconds = trained.header["progress"]["seconds"]
         for layer in LAYERS:
             print(row(f"{run}, {layer} layer", of_model(trained, layer), seconds))

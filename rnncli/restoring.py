@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.errors import RnnError
+from rnncli.extras import installed
 from rnncli.settings import check_limits, from_plain
 from rnncli.task import Task
 
@@ -117,11 +118,9 @@ def _check_payload(keeps: Keeps, payload: Mapping[str, Any]) -> None:
 
 def _check_bytes(payload: Mapping[str, Any]) -> None:
     """Raise RnnError or ValueError where tokens do not stand for bytes; a bpe is read where its library is here."""
-    from importlib.util import find_spec
-
     from rnncli.data.codec import Codec
 
-    if payload["tokenizer"] == "bytes" or find_spec("tokenizers"):
+    if payload["tokenizer"] == "bytes" or installed("tokenizers"):
         shown = Codec.of(payload).units.shown
         for token in payload["vocabulary"]:
             shown(token)

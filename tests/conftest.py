@@ -28,7 +28,11 @@ class Hiding(MetaPathFinder):
 
 sys.meta_path.insert(0, Hiding())
 
+from support.bare import NAME as BARE  # noqa: E402
+from support.bare import PLACE  # noqa: E402
+
 from rnncli.__main__ import run  # noqa: E402
+from rnncli.cells import CELLS  # noqa: E402
 from rnncli.kernels.compiling import COMPILATION  # noqa: E402
 
 COMPILATION.begin()  # so that no test's output depends on whether this machine has compiled the kernels before
@@ -54,6 +58,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="waits for a CUDA device"))
         if os.name != "posix" and (posix := item.get_closest_marker("posix")):
             item.add_marker(pytest.mark.skip(reason=f"Windows has no {posix.args[0]}"))
+
+
+@pytest.fixture(autouse=True)
+def bare_cell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registers the bare cell for tests whose `kind` it is."""
+    call = getattr(request.node, "callspec", None)
+    if call is not None and call.params.get("kind") == BARE:
+        monkeypatch.setitem(CELLS, BARE, PLACE)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from typing import Any
 
 from rnncli.data.tagging import tags_of, words_of
 from rnncli.errors import RnnError, UsageError
+from rnncli.extras import installed, need
 from rnncli.labelling.settings import LabelledOptions
 from rnncli.task import TokenAccess, Trained
 from rnncli.tasks import TASKS, poetry_classify, tag
@@ -78,7 +79,7 @@ def of_poetry_classify(trained: Trained, options: LabelledOptions) -> Rows:
 
     from rnncli.analysis import classical
 
-    classical.require()
+    need("sklearn", what="--baselines", extra="baselines")
     if options.corpus:
         raise UsageError("--baselines are measured on the folds of the training: leave --corpus out")
     divided = poetry_classify.evaluation(trained, options)
@@ -93,7 +94,7 @@ def of_poetry_classify(trained: Trained, options: LabelledOptions) -> Rows:
     found: Rows = {}
     try:
         tags = tags_of([words_of(text) for text in texts])
-        if classical.has_hmm():
+        if installed("hmmlearn"):  # some Pythons that rnn runs on have no wheels of it
             inputs["HMM a label, tags"] = tags, classical.hidden_markov
         else:
             found["HMM a label, tags: hmmlearn is not installed"] = {}

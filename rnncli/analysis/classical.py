@@ -9,32 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnncli.errors import RnnError
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Lines = Sequence[Sequence[str]]
 Scorer = Callable[[Any, Sequence[int], Any], "NDArray[np.float64]"]
 """Learns from N texts and their labels by number, and scores others: (N', K), the greater the likelier."""
-
-
-def require() -> None:
-    """Raise RnnError where scikit-learn is not installed."""
-    try:
-        import sklearn
-    except ModuleNotFoundError as error:
-        raise RnnError(
-            f"--baselines needs {error.name}, which is not installed: run `pip install 'rnncli[baselines]'`"
-        ) from None
-    del sklearn
-
-
-def has_hmm() -> bool:
-    """Whether hmmlearn is installed: it does not install on every Python that rnn runs on."""
-    from importlib.util import find_spec
-
-    return find_spec("hmmlearn") is not None
 
 
 def majority(training: Sequence[Any], labels: Sequence[int], others: Sequence[Any]) -> "NDArray[np.float64]":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import rnncli
 from rnncli.cli.screen import (
     AsJson,
     Device,
@@ -13,7 +14,6 @@ from rnncli.cli.screen import (
     Named,
     check_html,
     in_colours,
-    load_for,
     named,
     note,
     origin,
@@ -69,7 +69,7 @@ def activations(
     write = states and states_writer(states)
     check_html("--html", html)
     check_limits(VoicedWatchOptions(text=text, tokens=tokens, label=label))
-    trained = load_for(source, lambda task: "activations" in task.uses, device)
+    trained = rnncli.load(source, suits=lambda task: "activations" in task.uses, device=device)
     ranking = rank(watch(trained, text, tokens, label))
     shown = [ranking.unit(name) for name in unit or ()] or ranking.units[:1]
     files = write(ranking.watched, f"{trained.task}, {trained.source.parent.name}") if write else []

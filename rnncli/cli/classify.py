@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
+import rnncli
 from rnncli.cli.options import Flags, command_of, with_stdin
-from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_styled, print_text
+from rnncli.cli.screen import AsJson, Device, From, note, origin, print_json, print_styled, print_text
 from rnncli.tasks import TASKS
 
 METHOD = "erasure"
@@ -19,7 +20,7 @@ def classify(flags: Flags, source: str | None, device: str, as_json: bool) -> No
     """Label a text, or every line of a file; the words that moved the decision are coloured."""
     options = _action.Options(**with_stdin(flags))
     _ = options.lines  # refused before a model is loaded
-    trained = load_model(source, _task.name, device)
+    trained = rnncli.load(source, _task.name, device=device)
     found = trained.action("classify").run(trained, options)
     labelled = [each for each in found if each.words]
     together = _together(labelled)

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+import rnncli
 from rnncli.analysis.baselines import BASELINES, beside
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, Device, From, load_model, note, print_json, print_table, print_text, tell_picture
+from rnncli.cli.screen import AsJson, Device, From, note, print_json, print_table, print_text, tell_picture
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.data.corpora import available
 from rnncli.errors import UsageError
@@ -36,7 +37,7 @@ def _verb(task: Task) -> Callable[..., None]:
     ) -> None:
         options = task.evaluate.Options(**flags)
         check_limits(options)
-        trained = load_model(model, task.name, device)
+        trained = rnncli.load(model, task.name, device=device)
         corpus = task.evaluate.corpus(trained, options)
         note(f"from {trained.source}, on {trained.device}; measured on {corpus}")
         if novelty:

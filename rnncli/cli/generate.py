@@ -5,8 +5,9 @@ from typing import Any
 
 import typer
 
+import rnncli
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_text
+from rnncli.cli.screen import AsJson, Device, From, note, origin, print_json, print_text
 from rnncli.settings import check_limits
 from rnncli.task import Action, Task
 from rnncli.tasks import TASKS
@@ -21,7 +22,7 @@ def _verb(task: Task, action: Action) -> Callable[..., None]:
     def generate(flags: Flags, source: str | None, device: str, as_json: bool) -> None:
         options = action.Options(**flags)
         check_limits(options)
-        trained = load_model(source, task.name, device)
+        trained = rnncli.load(source, task.name, device=device)
         note(origin(trained))
         if options.novelty:
             trained.check_readable("leave --novelty out")

@@ -4,13 +4,13 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import rnncli
 from rnncli.cli.options import Flags, command_of, with_stdin
 from rnncli.cli.screen import (
     AsJson,
     Device,
     From,
     in_colours,
-    load_for,
     note,
     origin,
     print_json,
@@ -36,7 +36,7 @@ def score(flags: Flags, source: str | None, device: str, as_json: bool) -> None:
     options = ScoreOptions(**with_stdin(flags))
     check_limits(options)
     _ = options.lines  # refused before a model is loaded
-    trained = load_for(source, lambda task: "score" in task.uses, device)
+    trained = rnncli.load(source, suits=lambda task: "score" in task.uses, device=device)
     found: list[Scored] = trained.action("score").run(trained, options)
     if as_json:
         print_json({"checkpoint": str(trained.source), "by": options.by, "texts": [_facts(each) for each in found]})

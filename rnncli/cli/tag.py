@@ -1,7 +1,8 @@
 """`rnn tag`: a label for every word of a sentence."""
 
+import rnncli
 from rnncli.cli.options import Flags, command_of, with_stdin
-from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_text
+from rnncli.cli.screen import AsJson, Device, From, note, origin, print_json, print_text
 from rnncli.settings import check_limits
 from rnncli.tasks import TASKS
 
@@ -14,7 +15,7 @@ def tag(flags: Flags, source: str | None, device: str, as_json: bool) -> None:
     options = _action.Options(**with_stdin(flags))
     check_limits(options)
     lines = options.spaced  # refused before a model is loaded
-    trained = load_model(source, _task.name, device)
+    trained = rnncli.load(source, _task.name, device=device)
     sentences = trained.action("tag").run(trained, options)
     if as_json:
         told = [

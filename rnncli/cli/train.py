@@ -12,6 +12,7 @@ import typer
 from rnncli.cli.options import Flags, command_class, command_of
 from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.errors import RnnError, UsageError
+from rnncli.extras import need
 from rnncli.presets import remarks_on, resolve
 from rnncli.task import Task
 from rnncli.tasks import TASKS
@@ -42,17 +43,13 @@ def _verb(task: Task) -> Callable[..., None]:
         if resume and (preset or config):
             raise UsageError("--resume goes on with the settings of the run: leave --preset and --config out")
         if tensorboard:
-            from rnncli.cli.tensorboard import check_tensorboard
-
-            check_tensorboard()
+            need("tensorboard", what="--tensorboard", extra="tensorboard")
         with together():
             remarks: list[str] = []
             before = begun()  # by processes that torchrun has started anew, on the same command
             if resume or before:
                 run = from_first(lambda: _run_to_resume(task.name, before or name))
-                training, warning = Training.resume(run, flags if resume else {})
-                if warning and is_first():
-                    warn(warning)
+                training = Training.resume(run, flags if resume else {})
             else:
                 settings = resolve(task, flags, preset, config)
                 training = Training.start(task.name, settings, name)

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import rnncli
 from rnncli.cli.options import Flags, command_of, with_stdin
-from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_text, tell_picture
+from rnncli.cli.screen import AsJson, Device, From, note, origin, print_json, print_text, tell_picture
 from rnncli.settings import check_limits
 from rnncli.tasks import TASKS
 
@@ -20,7 +21,7 @@ def translate(flags: Flags, source: str | None, device: str, as_json: bool) -> N
     options: Any = _action.Options(**with_stdin(flags))
     check_limits(options)
     lines = options.spaced  # refused before a model is loaded
-    trained = load_model(source, _task.name, device)
+    trained = rnncli.load(source, _task.name, device=device)
     found = trained.action("translate").run(trained, options)
     if options.attention:
         from rnncli.analysis.plots import draw_attention

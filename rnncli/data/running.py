@@ -28,7 +28,7 @@ from rnncli.data.vocabulary import SPECIALS, Vocabulary
 from rnncli.errors import RnnError
 from rnncli.files import write_file
 from rnncli.home import data_dir
-from rnncli.terminal import escaped
+from rnncli.terminal import progress_bar
 
 LARGE = 64_000_000
 """Bytes of text from which its numbers are kept on disk."""
@@ -274,18 +274,7 @@ def _write(text: Text, spec: TextSpec, folder: Path) -> None:
 
 def _shown(pieces: Iterator[str], what: str, characters: int | None) -> Iterator[str]:
     """The same pieces, with a bar on standard error."""
-    from tqdm import tqdm
-
-    interval = 0.1 if sys.stderr.isatty() else 15.0
-    with tqdm(
-        desc=escaped(what, one_line=True),
-        total=characters,
-        unit="char",
-        unit_scale=True,
-        leave=False,
-        mininterval=interval,
-        delay=1.0,
-    ) as bar:
+    with progress_bar(characters, "char", what, scaled=True, delay=1.0, leave=False) as bar:
         for piece in pieces:
             yield piece
             bar.update(len(piece))

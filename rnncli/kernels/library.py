@@ -1,21 +1,15 @@
 """The library backend: torch's own fused layers, for the cells whose equations coincide with theirs."""
 
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from rnncli.kernels.forms import VendorForm
+
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
-
-
-class VendorForm(NamedTuple):
-    """A cell in torch's terms: its function, and weights in its layout and gate order."""
-
-    function: Callable[..., Any]  # torch.rnn_tanh, torch.rnn_relu, torch.gru or torch.lstm
-    weights: list[Tensor]  # (G*M, D), (G*M, M), (G*M,), (G*M,)
 
 
 def scan_library(form: VendorForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:

@@ -43,7 +43,7 @@ Settings = TypeVar("Settings", bound=StartedSettings)
 
 
 def shape_of(task: str, Config: type, source: str) -> dict[str, Any]:
-    """Return the settings of a model that shape its weights, and its absolute path; raises as `load_model`."""
+    """Return the settings of a model that shape its weights, and its absolute path; raises as `read_model`."""
     start = _open(source, Config, task)
     return {**_shape(start.config), "init_from": str(start.file)}
 
@@ -116,14 +116,14 @@ _last_read = dict[tuple[str, int, int], _Start]()
 
 
 def _open(source: str, Config: type, task: str | None = None) -> _Start:
-    """Read the model to start from; raises as `load_model` and `check_header`."""
+    """Read the model to start from; raises as `read_model` and `check_header`."""
     from rnncli.restoring import check_header
-    from rnncli.training.runs import load_model
+    from rnncli.training.runs import read_model
 
     file = Path(source)
     if file.is_absolute() and file.is_file() and _stamp(file) in _last_read:
         return _last_read[_stamp(file)]
-    found, file, _ = load_model(source, task)
+    found, file = read_model(source, task)
     start = _Start(found, file.absolute(), check_header(Config, KEEPS, found.header, file))
     _last_read.clear()
     return _last_read.setdefault(_stamp(start.file), start)

@@ -4,7 +4,6 @@ Shapes: T steps of one sequence, M features, V words, N steps that are remembere
 """
 
 import copy
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -12,11 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from rnncli.data.batching import Batch, Sentences
 from rnncli.data.streams import Ids, Joined, RunningText
 from rnncli.models.stack import States, detach
+from rnncli.terminal import progress_bar
 from rnncli.training.experiment import Metrics
 from rnncli.training.metrics import perplexity, prediction_metrics, running_metrics
 
@@ -88,8 +87,10 @@ def adaptive_metrics(model: nn.Module, batches: Iterable[Batch], how: Adaptation
 
 def _shown(batches: Iterable[Batch], total: int) -> Iterator[Batch]:
     """The same batches, with a bar on standard error where it takes long."""
-    interval = 0.1 if sys.stderr.isatty() else 15.0
-    return iter(tqdm(batches, total=total, unit="segment", leave=False, mininterval=interval, delay=2.0))
+    with progress_bar(total, "segment", delay=2.0, leave=False) as bar:
+        for batch in batches:
+            yield batch
+            bar.update()
 
 
 def _rule(model: nn.Module, rate: float) -> torch.optim.Optimizer:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.cells import CELLS
 from rnncli.errors import UsageError
-from rnncli.kernels import BACKENDS, PRECISIONS
+from rnncli.kernels import ACTIVATIONS, BACKENDS, PRECISIONS
 from rnncli.settings import flag_of, option
 from rnncli.training.optimizers import OPTIMIZERS
 from rnncli.training.schedules import SCHEDULES
@@ -90,7 +90,7 @@ class RecurrentSettings(TrainingSettings):
     )
     hidden: str = option("64", "Hidden units of each layer, first layer first: 64 or 64,32.", shape=True)
     activation: str | None = option(
-        None, "Nonlinearity of the cell, where it is free: tanh, sigmoid, relu.", shape=True
+        None, f"Nonlinearity of the cell, where it is free: {', '.join(ACTIVATIONS)}.", shape=True
     )
     learn_h0: bool = option(True, "Learn the first state, or keep it at zero.", shape=True)
     init: str = option(

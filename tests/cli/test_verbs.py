@@ -170,7 +170,8 @@ def test_a_damaged_last_is_named_and_previous_used(poet, home: Path) -> None:
     last.write_bytes(bytes(content))
     ran = poet("train poetry-lm --resume --name poet --epochs 4")
     assert ran.code == 0
-    assert "last.safetensors is damaged: its contents do not match its SHA-256: using previous.safetensors" in ran.err
+    said = f"{last} is damaged: its contents do not match its SHA-256: using previous.safetensors"
+    assert f"rnn: warning: {said}\n" in ran.err
 
 
 def test_standard_input_is_a_corpus(rnn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

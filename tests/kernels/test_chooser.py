@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.kinds import KINDS
+from support.kinds import BARE, KINDS, TRITON
 
 from rnncli.api import pick_device
 from rnncli.cells import make_cell
@@ -71,7 +71,19 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton, "_trial", lambda: "")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [BARE])
+def test_a_cell_without_forms_runs_by_the_reference_everywhere(kind: str, card: None) -> None:
+    cell: Any = make_cell(kind, 3, 64)
+    for device in ("cpu", "cuda", "mps"):
+        assert choose_backend(cell, device=device) == "reference"
+    for backend, said in (("fused", "the fused backend (has no loops|needs numba)"), ("library", "torch has no layer")):
+        with pytest.raises(UsageError, match=f"{said}.*; use --backend reference or auto"):
+            choose_backend(cell, backend)
+    with pytest.raises(UsageError, match=f"the triton backend has no kernels for {kind}; use --backend reference"):
+        choose_backend(cell, "triton", "cuda")
+
+
+@pytest.mark.parametrize("kind", TRITON)
 def test_auto_on_cuda_takes_triton_for_what_torch_lacks(kind: str, card: None) -> None:
     pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
     cell: Any = make_cell(kind, 3, 64)

@@ -118,7 +118,7 @@ def test_bfloat16_is_refused_where_it_was_given_and_cannot_be(home: Path, monkey
         start("again")
     with pytest.raises(UsageError, match=r"^--precision bfloat16: this processor has no instructions for it"):
         Training.resume(training.run, {"precision": "bfloat16", "epochs": 2})
-    resumed, _ = Training.resume(training.run, {"epochs": 2})
+    resumed = Training.resume(training.run, {"epochs": 2})
     assert (resumed.config.precision, resumed.trainer.settings.precision) == ("bfloat16", "float32")
 
 
