@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from rnncli.data.vectors import WordVectors
     from rnncli.language.score import Scored
     from rnncli.recording import Watched
-    from rnncli.tasks.poetry_classify import Classified
-    from rnncli.tasks.tag import Tagged
-    from rnncli.tasks.translate import Translation
+    from rnncli.results import Classified, Tagged, Translation
 
 Options = TypeVar("Options")
 

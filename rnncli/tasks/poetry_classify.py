@@ -24,6 +24,7 @@ from rnncli.labelling.settings import (
     words_of_all,
 )
 from rnncli.recording import EXAMPLE, Watched, WatchOptions
+from rnncli.results import Classified, Moved
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Task, Trained
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
@@ -393,27 +394,6 @@ def evaluated(trained: Trained, options: LabelledOptions) -> str:
 
 LONGEST_ERASED = 300
 """Words; erasure reads a text as often as it has words."""
-
-
-class Moved(NamedTuple):
-    """A word, and how much it moved the decision: nats that the label's log-odds lose without it."""
-
-    word: str
-    by: float
-
-
-class Classified(NamedTuple):
-    """A text with its label, the probability of each label, and what moved the decision; of a blank line, none."""
-
-    text: str
-    label: str | None
-    shares: dict[str, float]
-    words: list[Moved]
-
-    @property
-    def probability(self) -> float:
-        """That of the label; NaN where there is none."""
-        return math.nan if self.label is None else self.shares[self.label]
 
 
 def classify(trained: Trained, options: GivenTexts) -> list[Classified]:

@@ -24,6 +24,7 @@ from rnncli.labelling.settings import (
     words_of_all,
 )
 from rnncli.recording import EXAMPLE, Watched, WatchOptions
+from rnncli.results import Tagged
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Task, Trained
 from rnncli.training.entities import entity_metrics, is_iob
@@ -267,14 +268,6 @@ def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
 def evaluated(trained: Trained, options: LabelledOptions) -> str:
     """What `evaluate` measures on, in words."""
     return " + ".join(options.corpus) or f"{trained.payload['corpus']}, every {trained.config.hold_out}th sentence"
-
-
-class Tagged(NamedTuple):
-    """A word with its label, and the probability of that."""
-
-    word: str
-    label: str
-    probability: float
 
 
 @dataclass(frozen=True, kw_only=True)

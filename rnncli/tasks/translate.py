@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.data.corpora import CORPORA, available, lasting
 from rnncli.data.table_settings import TableSettings, refuse_unused
@@ -13,6 +13,7 @@ from rnncli.data.tokenizers import KINDS, Units, units_of
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import UsageError
 from rnncli.language.settings import LanguageSettings
+from rnncli.results import Translation
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Task, Trained
 from rnncli.training.bleu import TOKENIZERS as BLEU_TOKENIZERS
@@ -208,17 +209,6 @@ class TranslateOptions(GivenTexts, SearchOptions):
 
     nbest: int = option(1, "Translations of each sentence.", least=1)
     attention: str | None = option(None, "Draw what each token looked at, of one sentence, as a PNG.")
-
-
-class Translation(NamedTuple):
-    """A translation, and what it hangs on."""
-
-    text: str
-    log_probability: float  # nats
-    score: float  # by length
-    tokens: list[str]  # END last
-    source_tokens: list[str]  # END last
-    attention: list[list[float]]  # of each token on each source token; empty without attention
 
 
 def translate(trained: Trained, options: TranslateOptions) -> list[list[Translation]]:
