@@ -24,7 +24,7 @@ from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
 from rnncli.training.machine import pick_precision
 from rnncli.training.randomness import seed_everything
-from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, load_for_resume, load_model, new_run
+from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, load_for_resume, load_model, new_run, tasks_of
 from rnncli.training.session import Session
 from rnncli.training.settings import DEVICES, RecurrentSettings, TrainingSettings
 
@@ -172,11 +172,16 @@ def load(source: str | Path | None = None, task: str | None = None, *, device: s
 def load_for(source: str | None, suits: Callable[[Task], bool], device: str = "auto") -> tuple[Model, str]:
     """Load a model by file, folder or run name, or the newest one of a task that suits; and a warning, or "".
 
-    Tasks that are made for words come before others. Raises as `load`, and UsageError when there is none yet.
+    Without a `source` the tasks that suit are looked through in the order of their `word_vectors`, the greatest first,
+    then in that of the registry: the first one with a run gives its newest. A run's name means one of a task that
+    suits, where only one of those has it; any other model is loaded as well, and may refuse what it lacks.
+    Raises as `load`, and UsageError when there is none yet.
     """
-    tasks = sorted(filter(suits, TASKS.values()), key=lambda task: -task.word_vectors)
-    task = next((task.name for task in tasks if all_runs(task.name)), tasks[0].name)
-    return load_task(source, task if source is None else None, device)
+    names = [task.name for task in sorted(filter(suits, TASKS.values()), key=lambda task: -task.word_vectors)]
+    if source is None:
+        return load_task(None, next(filter(all_runs, names), names[0]), device)
+    owners = [name for name in tasks_of(source) if name in names]
+    return load_task(source, owners[0] if len(owners) == 1 else None, device)
 
 
 def load_task(source: str | None, task: str | None, device: str = "auto") -> tuple[Model, str]:

@@ -1,0 +1,107 @@
+"""Verbs that have one action done by whatever model is given: their flags, the model, and the options of its task."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import field, fields, make_dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
+
+from rnncli.cli.options import Flags, command_of, with_stdin
+from rnncli.cli.screen import AsJson, Device, From, load_for, load_model
+from rnncli.data.texts import GivenTexts
+from rnncli.errors import UsageError
+from rnncli.settings import check_limits, flag_of
+from rnncli.task import Task
+from rnncli.tasks import TASKS
+
+if TYPE_CHECKING:
+    from rnncli.api import Model
+
+
+class Work(NamedTuple):
+    """An action to be done: the model, the verb, and the options of the model's task."""
+
+    trained: "Model"
+    verb: str
+    options: Any
+
+    def do(self) -> Any:
+        """Have the model do it."""
+        return self.trained.action(self.verb).run(self.trained, self.options)
+
+
+def command_for(verb: str, body: Callable[..., None], **common: Any) -> Callable[..., None]:
+    """A command that calls `body(work, as_json, **common)`, with the flags of all tasks that have the verb."""
+
+    def command(flags: Flags, source: str | None, device: str, **own: Any) -> None:
+        body(open_work(verb, flags, source, device), **own)
+
+    command.__doc__ = body.__doc__
+    return command_of(all_flags(verb), command, **common, **of_every_model())
+
+
+def of_every_model() -> dict[str, tuple[Any, Any]]:
+    """The flags of every verb that works with a model: annotations for Typer, and defaults."""
+    return {"source": (From, None), "device": (Device, "auto"), "as_json": (AsJson, False)}
+
+
+def example_of(verb: str) -> str:
+    """The example of the first task that has the verb."""
+    return tasks_with(verb)[0].actions[verb].example
+
+
+def tasks_with(verb: str) -> list[Task]:
+    """The tasks whose models can do it."""
+    return [task for task in TASKS.values() if verb in task.actions]
+
+
+def open_work(verb: str, flags: Flags, source: str | None, device: str, only: Task | None = None) -> Work:
+    """Load the model that `--from` names, or the newest one, and make the options of its task.
+
+    `only` is the task that the model must be of; without it `load_for` chooses among those that have the verb.
+    Where all of these take the same options, wrong ones are refused before a model is loaded. Raises UsageError for a
+    model without the verb, for a flag that its task lacks, and as `check_limits` and `GivenTexts.lines`.
+    """
+    flags = with_stdin(flags)
+    kinds = {task.actions[verb].Options for task in ([only] if only else tasks_with(verb))}
+    options = _checked(kinds.pop()(**flags)) if len(kinds) == 1 else None
+    trained = load_model(source, only.name, device) if only else load_for(source, lambda t: verb in t.actions, device)
+    Options = trained.action(verb).Options
+    if options is None:
+        known = {each.name for each in fields(Options)}
+        for name in flags:
+            if name not in known:
+                lacks = f"is a model of {trained.task}, whose {verb} has no {flag_of(name)}"
+                raise UsageError(f"{trained.source} {lacks}: leave {flag_of(name)} out")
+        options = _checked(Options(**flags))
+    return Work(trained, verb, options)
+
+
+def _checked(options: Any) -> Any:
+    check_limits(options)
+    if isinstance(options, GivenTexts):
+        _ = options.lines
+    return options
+
+
+def all_flags(verb: str) -> type:
+    """A dataclass with the options that any task has for a verb: each of its fields becomes a flag.
+
+    Of an option that several tasks have, the first one says what it is.
+    """
+    kinds = list(dict.fromkeys(task.actions[verb].Options for task in tasks_with(verb)))
+    if len(kinds) == 1:
+        return kinds[0]
+    found: dict[str, list[tuple[Any, Any, Mapping[str, Any]]]] = {}
+    for kind in kinds:
+        hints = get_type_hints(kind)
+        for each in fields(kind):
+            if "help" in each.metadata:
+                found.setdefault(each.name, []).append((hints[each.name], each.default, each.metadata))
+    return make_dataclass("Options", [(name, *_declared(said)) for name, said in found.items()], kw_only=True)
+
+
+def _declared(said: list[tuple[Any, Any, Mapping[str, Any]]]) -> tuple[Any, Any]:
+    """The type and the field of an option; where tasks differ in its default, its help says so."""
+    hint, default, metadata = said[0]
+    if any(other != default for _, other, _ in said):
+        default, metadata = None, {**metadata, "help": f"{metadata['help']} (default: the task's)"}
+    return hint, field(default=default, metadata=metadata)
