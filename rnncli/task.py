@@ -110,9 +110,15 @@ class Task:
     keeps_numbers: tuple[str, ...] = ()  # the same of its tensors beside the weights: whole numbers (N,)
     # what a net that reads forwards makes of a text (or None: of one of the task's own) of at most so many steps
     last_step: "Callable[[Trained, str | None, int], LastStep] | None" = None
+    short: str = ""  # its name after `rnn generate`, where that is another one
     word_vectors: int = 0  # the greater, the sooner its models are asked for word vectors; 0: they have none
     inherited: Callable[[str], Mapping[str, Any]] | None = None  # the settings of a model to start from that shape it
     implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
+
+    @property
+    def called(self) -> str:
+        """The name by which a user has its models write."""
+        return self.short or self.name
 
     @property
     def actions(self) -> dict[str, Action]:

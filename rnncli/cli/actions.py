@@ -1,10 +1,10 @@
 """Verbs that have one action done by whatever model is given: their flags, the model, and the options of its task."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import field, fields, make_dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
+from collections.abc import Callable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rnncli.cli.options import Flags, command_of, with_stdin
+from rnncli.cli.options import Flags, command_of, union_of, with_stdin
 from rnncli.cli.screen import AsJson, Device, From, load_for, load_model
 from rnncli.data.texts import GivenTexts
 from rnncli.errors import UsageError
@@ -66,11 +66,10 @@ def open_work(verb: str, flags: Flags, source: str | None, device: str, only: Ta
     trained = load_model(source, only.name, device) if only else load_for(source, lambda t: verb in t.actions, device)
     Options = trained.action(verb).Options
     if options is None:
-        known = {each.name for each in fields(Options)}
-        for name in flags:
-            if name not in known:
-                lacks = f"is a model of {trained.task}, whose {verb} has no {flag_of(name)}"
-                raise UsageError(f"{trained.source} {lacks}: leave {flag_of(name)} out")
+        lacking = set(flags) - {each.name for each in fields(Options)}
+        if lacking:
+            flag = flag_of(next(name for name in flags if name in lacking))
+            raise UsageError(f"{trained.source} is a model of {trained.task}, whose {verb} takes no {flag}: leave it out")
         options = _checked(Options(**flags))
     return Work(trained, verb, options)
 
@@ -83,25 +82,5 @@ def _checked(options: Any) -> Any:
 
 
 def all_flags(verb: str) -> type:
-    """A dataclass with the options that any task has for a verb: each of its fields becomes a flag.
-
-    Of an option that several tasks have, the first one says what it is.
-    """
-    kinds = list(dict.fromkeys(task.actions[verb].Options for task in tasks_with(verb)))
-    if len(kinds) == 1:
-        return kinds[0]
-    found: dict[str, list[tuple[Any, Any, Mapping[str, Any]]]] = {}
-    for kind in kinds:
-        hints = get_type_hints(kind)
-        for each in fields(kind):
-            if "help" in each.metadata:
-                found.setdefault(each.name, []).append((hints[each.name], each.default, each.metadata))
-    return make_dataclass("Options", [(name, *_declared(said)) for name, said in found.items()], kw_only=True)
-
-
-def _declared(said: list[tuple[Any, Any, Mapping[str, Any]]]) -> tuple[Any, Any]:
-    """The type and the field of an option; where tasks differ in its default, its help says so."""
-    hint, default, metadata = said[0]
-    if any(other != default for _, other, _ in said):
-        default, metadata = None, {**metadata, "help": f"{metadata['help']} (default: the task's)"}
-    return hint, field(default=default, metadata=metadata)
+    """A dataclass with the options that any task has for a verb."""
+    return union_of(task.actions[verb].Options for task in tasks_with(verb))

@@ -341,6 +341,7 @@ def passage(trained: Trained) -> Iterator[str]:
 
 TASK = Task(
     name="char-lm",
+    short="char",
     summary="Learn running text letter by letter, and write more of it.",
     Config=CharConfig,
     settle=settle,

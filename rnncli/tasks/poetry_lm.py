@@ -376,6 +376,7 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
 
 TASK = Task(
     name="poetry-lm",
+    short="poetry",
     summary="Learn verse line by line, and write more of it.",
     Config=PoetryConfig,
     settle=settle,

@@ -662,6 +662,7 @@ def passage(trained: Trained) -> Iterator[str]:
 
 TASK = Task(
     name="wiki-lm",
+    short="wiki",
     summary="Learn running prose, of any size, sentence by sentence.",
     Config=WikiConfig,
     settle=settle,
