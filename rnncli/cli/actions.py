@@ -48,6 +48,11 @@ def example_of(verb: str) -> str:
     return tasks_with(verb)[0].actions[verb].example
 
 
+def first_task() -> Task:
+    """The task that a newcomer is shown: the first one in the registry."""
+    return next(iter(TASKS.values()))
+
+
 def tasks_with(verb: str) -> list[Task]:
     """The tasks whose models can do it."""
     return [task for task in TASKS.values() if verb in task.actions]
@@ -69,7 +74,9 @@ def open_work(verb: str, flags: Flags, source: str | None, device: str, only: Ta
         lacking = set(flags) - {each.name for each in fields(Options)}
         if lacking:
             flag = flag_of(next(name for name in flags if name in lacking))
-            raise UsageError(f"{trained.source} is a model of {trained.task}, whose {verb} takes no {flag}: leave it out")
+            raise UsageError(
+                f"{trained.source} is a model of {trained.task}, whose {verb} takes no {flag}: leave it out"
+            )
         options = _checked(Options(**flags))
     return Work(trained, verb, options)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rnncli.analysis.baselines import BASELINES, beside
+from rnncli.cli.actions import first_task
 from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import AsJson, Device, From, load_model, note, print_json, print_table, print_text, tell_picture
 from rnncli.cli.vectors import File, Layer, known_vectors
@@ -21,7 +22,7 @@ WIDEST = 20
 """Labels; the confusion matrix of more makes no table."""
 
 verb = typer.Typer(
-    help="Measure a trained model.", epilog="Example: rnn evaluate parity --bits 1000", no_args_is_help=True
+    help="Measure a trained model.", epilog=f"Example: {first_task().evaluate.example}", no_args_is_help=True
 )
 
 

@@ -44,7 +44,8 @@ def _write(work: Work, as_json: bool) -> None:
     """Write by the options of the model's task, and say what is new in it where that is asked for."""
     trained, options = work.trained, work.options
     note(origin(trained))
-    if options.novelty:
+    novel = getattr(options, "novelty", False)
+    if novel:
         trained.check_readable("leave --novelty out")
     written = work.do()
     _show_unknown(written.unknown)
@@ -53,7 +54,7 @@ def _write(work: Work, as_json: bool) -> None:
             print_text(piece, end="", flush=True)
         note(written.remark)
     facts: dict[str, Any] = {"task": trained.task, "checkpoint": str(trained.source), **written.facts}
-    if options.novelty:
+    if novel:
         from rnncli.analysis.novelty import novelty
 
         found = novelty(trained, written.tokens)
