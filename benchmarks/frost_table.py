@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rnncli.analysis.baselines import BASELINES
 from rnncli.api import Training, load
 from rnncli.data.corpora import load_corpus
 from rnncli.presets import resolve
@@ -39,7 +38,7 @@ def main() -> None:
         print(row(f"GRU reset-after (default), {arguments.seeds} seeds", runs), flush=True)
         for cell in OTHERS:
             print(row(f"{cell}, seed 0", [train(cell=cell, corpus=corpus)]), flush=True)
-        for name, metrics in BASELINES["poetry-lm"](runs[0][0], EvaluateOptions()).items():
+        for name, metrics in TASK.baselines(runs[0][0], EvaluateOptions()).items():
             print(f"| {name} | {metrics['perplexity']:.1f} | {metrics['accuracy']:.3f} | | | |")
 
 

@@ -81,6 +81,10 @@ class LastStep(NamedTuple):
     loss: "Callable[[Tensor], Tensor]"
 
 
+Rows = Mapping[str, Mapping[str, Any]]
+"""The name of a baseline -> its metrics; none for one that cannot be had here, as its name says."""
+
+
 @dataclass(frozen=True)
 class Script:
     """The text of a language model by number: what it learned from, and how tokens become text."""
@@ -105,6 +109,7 @@ class Task:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)  # by preset: how its training goes, printed before it
     script: Script | None = None  # of a model that writes
+    baselines: Callable[[Trained, Any], Rows] | None = None  # simple models, measured as `evaluate` with its options
     # what the payload of its checkpoints must hold, and the values allowed there where they are few
     keeps: Mapping[str, Collection[str] | None] = field(default_factory=dict)
     keeps_numbers: tuple[str, ...] = ()  # the same of its tensors beside the weights: whole numbers (N,)

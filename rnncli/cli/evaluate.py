@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from rnncli.analysis.baselines import BASELINES, beside
 from rnncli.cli.actions import first_task
 from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import AsJson, Device, From, load_model, note, print_json, print_table, print_text, tell_picture
@@ -45,8 +44,10 @@ def _verb(task: Task) -> Callable[..., None]:
         began = time.perf_counter()
         metrics = trained.action("evaluate").run(trained, options)
         trained.check_loss(metrics)
-        rows = {f"{trained.config.label} {trained.config.hidden}": metrics}
+        rows: dict[str, Any] = {f"{trained.config.label} {trained.config.hidden}": metrics}
         if baselines:
+            from rnncli.analysis.baselines import beside
+
             rows |= beside(trained, options, metrics)
         seconds = round(time.perf_counter() - began, 3)
         facts: dict[str, Any] = {"task": task.name, "corpus": corpus, "checkpoint": str(trained.source)}
@@ -70,7 +71,7 @@ def _verb(task: Task) -> Callable[..., None]:
 
     evaluate.__doc__ = f"Measure a model of {task.name}."
     common: dict[str, Any] = {"model": (From, None), "device": (Device, "auto"), "as_json": (AsJson, False)}
-    if task.name in BASELINES:
+    if task.baselines:
         flag = typer.Option("--baselines", help="Measure simple models beside it.")
         common["baselines"] = (Annotated[bool, flag], False)
     if task.script:

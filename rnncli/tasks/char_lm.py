@@ -10,6 +10,7 @@ from rnncli.data.tokenizers import KINDS, units_of
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.activations import watcher
+from rnncli.language.baselines import ngrams
 from rnncli.language.dynamic_evaluation import AdaptingOptions
 from rnncli.language.generate import Writing, WritingOptions, Written, write_on
 from rnncli.language.last_step import of_language_model
@@ -339,6 +340,7 @@ def passage(trained: Trained) -> Iterator[str]:
     yield from text.split("\n")
 
 
+SCRIPT = Script(learned, judged_tokens, joined)
 TASK = Task(
     name="char-lm",
     short="char",
@@ -354,7 +356,8 @@ TASK = Task(
         "score": scorer(reading),
         "activations": watcher(reading, passage),
     },
-    script=Script(learned, judged_tokens, joined),
+    script=SCRIPT,
+    baselines=ngrams(SCRIPT, 1, 3, 5, of_letters=(7,)),
     inherited=partial(shape_of, "char-lm", CharConfig),
     last_step=of_language_model(reading),
     presets={"best": BEST},

@@ -26,13 +26,14 @@ from rnncli.labelling.settings import (
 from rnncli.recording import EXAMPLE, Watched, WatchOptions
 from rnncli.results import Classified, Moved
 from rnncli.settings import option, retuned
-from rnncli.task import Action, Task, Trained
+from rnncli.task import Action, Rows, Task, Trained
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rnncli.data.features import Features
+    from rnncli.labelling.classical import Rival
     from rnncli.training.experiment import Experiment, Metrics
 
 
@@ -382,6 +383,33 @@ def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
     return {**measure(scores, divided), "texts": len(rows), "confusion": confusion.plain}
 
 
+def baselines(trained: Trained, options: LabelledOptions) -> Rows:
+    """Simple classifiers on the same folds, each learning from the very texts that the net of the fold learned from."""
+    from rnncli.labelling.classical import rivals
+
+    if options.corpus:
+        raise UsageError("--baselines are measured on the folds of the training: leave --corpus out")
+    divided = evaluation(trained, options)
+    found = rivals(divided.data.texts, trained.config.class_weights)
+    return {rival.name: _rival_metrics(rival, divided) for rival in found}
+
+
+def _rival_metrics(rival: "Rival", divided: Divided) -> "Metrics":
+    """The measures of a simple classifier that learns each split by itself; none of one that cannot be had here."""
+    import torch
+
+    if rival.scorer is None:
+        return {}
+    answers, (rows, splits) = divided.answers, held_out(divided)
+    scores = torch.zeros(*divided.held.shape, len(divided.classes), dtype=torch.double)
+    for split in splits.unique().tolist():
+        seen, asked = divided.seen(split).tolist(), rows[splits == split].tolist()
+        training, others = ([rival.texts[row] for row in part] for part in (seen, asked))
+        scores[asked, split] = torch.from_numpy(rival.scorer(training, answers[seen].tolist(), others)).double()
+    metrics = measure(scores, divided)
+    return {name: value for name, value in metrics.items() if name != "loss" or rival.has_probabilities}
+
+
 def evaluated(trained: Trained, options: LabelledOptions) -> str:
     """What `evaluate` measures on, in words."""
     if options.corpus:
@@ -455,6 +483,7 @@ TASK = Task(
     build_model=build_model,
     keeps={"fingerprint": None, "classes": None, "lexicon": None},
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluated),
+    baselines=baselines,
     uses={
         "classify": Action(GivenTexts, classify, 'rnn classify "the gate stood open and the field was white"'),
         "activations": Action(WatchOptions, watch, EXAMPLE),

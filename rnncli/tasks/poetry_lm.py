@@ -15,6 +15,7 @@ from rnncli.data.tokenizers import TOKENIZERS, written_word
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.activations import watcher
+from rnncli.language.baselines import ngrams
 from rnncli.language.dynamic_evaluation import AdaptingOptions
 from rnncli.language.generate import (
     Draft,
@@ -374,6 +375,7 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     return " + ".join(options.corpus or trained.config.valid) or f"{trained.payload['corpus']}, held-out lines"
 
 
+SCRIPT = Script(learned, judged_tokens, joined_words)
 TASK = Task(
     name="poetry-lm",
     short="poetry",
@@ -393,7 +395,8 @@ TASK = Task(
         "activations": watcher(sentence, passage),
     },
     presets={"book": BOOK},
-    script=Script(learned, judged_tokens, joined_words),
+    script=SCRIPT,
+    baselines=ngrams(SCRIPT, 1, 3, discounts=True),
     inherited=partial(shape_of, "poetry-lm", PoetryConfig),
     last_step=of_language_model(sentence),
     word_vectors=1,

@@ -26,7 +26,7 @@ from rnncli.labelling.settings import (
 from rnncli.recording import EXAMPLE, Watched, WatchOptions
 from rnncli.results import Tagged
 from rnncli.settings import option, retuned
-from rnncli.task import Action, Task, Trained
+from rnncli.task import Action, Rows, Task, Trained
 from rnncli.training.entities import entity_metrics, is_iob
 from rnncli.training.settings import RecurrentSettings
 
@@ -265,6 +265,27 @@ def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
     }
 
 
+def baselines(trained: Trained, options: LabelledOptions) -> Rows:
+    """Each word's commonest label, and NLTK's perceptron, learned from the very sentences the net learned from."""
+    from rnncli.labelling.classical import commonest_tag, perceptron
+
+    training = [list(zip(*pair, strict=True)) for pair in training_split(trained).training.pairs]
+    asked = evaluation_sentences(trained, options)
+    known = set(trained.payload["known"])
+    new = [word.lower() not in known for words in asked.words for word in words]
+    found = {}
+    for name, learn in (("commonest tag", commonest_tag), ("NLTK's perceptron", perceptron)):
+        given = list(map(learn(training), asked.words))
+        hits = [
+            hit == label for pair in zip(given, asked.labels, strict=True) for hit, label in zip(*pair, strict=True)
+        ]
+        right_of_new = sum(hit for hit, is_new in zip(hits, new, strict=True) if is_new)
+        metrics = {"accuracy": sum(hits) / len(hits), "new_word_accuracy": right_of_new / max(1, sum(new))}
+        entities = entity_metrics(asked.labels, given) if is_iob(trained.payload["classes"]) else {}
+        found[name] = {**metrics, **entities}
+    return found
+
+
 def evaluated(trained: Trained, options: LabelledOptions) -> str:
     """What `evaluate` measures on, in words."""
     return " + ".join(options.corpus) or f"{trained.payload['corpus']}, every {trained.config.hold_out}th sentence"
@@ -327,6 +348,7 @@ TASK = Task(
     build_model=build_model,
     keeps={"fingerprint": None, "classes": None, "lexicon": None, "known": None},
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),
+    baselines=baselines,
     presets={"large": LARGE},
     implied_preset=lambda flags: "large" if "brown" in flags.get("corpus", ()) else None,
     uses={

@@ -16,6 +16,7 @@ from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.home import data_dir
 from rnncli.language.activations import watcher
+from rnncli.language.baselines import ngrams
 from rnncli.language.dynamic_evaluation import AdaptingOptions
 from rnncli.language.generate import Writing, WritingOptions, Written, join_words, joined_words, printable, write_on
 from rnncli.language.last_step import of_language_model
@@ -660,6 +661,7 @@ def passage(trained: Trained) -> Iterator[str]:
         yield " ".join(words[number] for number in ids.tolist())
 
 
+SCRIPT = Script(learned, judged_tokens, joined_words)
 TASK = Task(
     name="wiki-lm",
     short="wiki",
@@ -676,7 +678,8 @@ TASK = Task(
         "activations": watcher(reading, passage),
     },
     presets={"book": BOOK, "running": RUNNING},
-    script=Script(learned, judged_tokens, joined_words),
+    script=SCRIPT,
+    baselines=ngrams(SCRIPT, 1, 3, 5),
     inherited=partial(shape_of, "wiki-lm", WikiConfig),
     last_step=of_language_model(reading),
     word_vectors=2,

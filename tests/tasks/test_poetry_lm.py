@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from rnncli.analysis.baselines import BASELINES
 from rnncli.api import Training, load
 from rnncli.data.vocabulary import UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
@@ -169,7 +168,7 @@ def test_baselines_on_another_text_need_nothing_held_out(home: Path) -> None:
     trained = train(home, hold_out=0, min_count=1)
     with pytest.raises(UsageError, match="no line was held out"):
         poetry_lm.evaluate(trained, EvaluateOptions())
-    rows = BASELINES["poetry-lm"](trained, EvaluateOptions(corpus=("nocturne",)))
+    rows = TASKS["poetry-lm"].baselines(trained, EvaluateOptions(corpus=("nocturne",)))
     assert rows["Kneser-Ney trigram, discount 0.1 (nltk's default)"]["perplexity"] == float("inf")
     assert 0 < rows["unigram"]["perplexity"] < float("inf")  # though UNKNOWN never stood in the training lines
 

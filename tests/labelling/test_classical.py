@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnncli.analysis import classical
 from rnncli.errors import RnnError
+from rnncli.labelling import classical
 
 needs_hmm = pytest.mark.skipif(not classical.has_hmm(), reason="waits for hmmlearn, which does not install here")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from nltk.lm import KneserNeyInterpolated
 
-from rnncli.analysis.ngrams import DISCOUNTS, KneserNey, best_discount
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
+from rnncli.language.ngrams import DISCOUNTS, KneserNey, best_discount
 from rnncli.tasks.poetry_lm import read_verse
 
 V = 12
