@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rnncli.data.corpora import from_stdin
 from rnncli.data.text import read_as
 from rnncli.errors import UsageError
+from rnncli.panels import Panel
 from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Task:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)  # by preset: how its training goes, printed before it
     script: Script | None = None  # of a model that writes
+    # what its models have on the page of a run, beside what their verbs give: by the title of a note where it fails
+    panels: Mapping[str, Callable[[Trained], Iterable[Panel]]] = field(default_factory=dict)
     baselines: Callable[[Trained, Any], Rows] | None = None  # simple models, measured as `evaluate` with its options
     # what the payload of its checkpoints must hold, and the values allowed there where they are few
     keeps: Mapping[str, Collection[str] | None] = field(default_factory=dict)

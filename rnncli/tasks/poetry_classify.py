@@ -23,6 +23,7 @@ from rnncli.labelling.settings import (
     watch_words,
     words_of_all,
 )
+from rnncli.panels import Panel, confusion
 from rnncli.recording import EXAMPLE, Watched, WatchOptions
 from rnncli.results import Classified, Moved
 from rnncli.settings import option, retuned
@@ -474,6 +475,11 @@ def watch(trained: Trained, options: WatchOptions) -> Watched:
     return watch_words(trained, options, model.members[0], passage)
 
 
+def confusion_of(trained: Trained) -> Iterator[Panel]:
+    """How often which label was given to what, on what `evaluate` measures on by default."""
+    yield confusion(evaluate(trained, LabelledOptions()))
+
+
 TASK = Task(
     name="poetry-classify",
     summary="Learn whose line it is: Frost's or Poe's, or any labels of your own.",
@@ -484,6 +490,7 @@ TASK = Task(
     keeps={"fingerprint": None, "classes": None, "lexicon": None},
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluated),
     baselines=baselines,
+    panels={"Confusion": confusion_of},
     uses={
         "classify": Action(GivenTexts, classify, 'rnn classify "the gate stood open and the field was white"'),
         "activations": Action(WatchOptions, watch, EXAMPLE),

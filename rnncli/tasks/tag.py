@@ -23,6 +23,7 @@ from rnncli.labelling.settings import (
     watch_words,
     words_of_all,
 )
+from rnncli.panels import Panel, confusion
 from rnncli.recording import EXAMPLE, Watched, WatchOptions
 from rnncli.results import Tagged
 from rnncli.settings import option, retuned
@@ -339,6 +340,11 @@ def watch(trained: Trained, options: WatchOptions) -> Watched:
     return watch_words(trained, options, trained.model, passage, splitter(trained))
 
 
+def confusion_of(trained: Trained) -> Iterator[Panel]:
+    """How often which label was given to what, on what `evaluate` measures on by default."""
+    yield confusion(evaluate(trained, LabelledOptions()))
+
+
 TASK = Task(
     name="tag",
     summary="Learn a label for every word of a sentence.",
@@ -349,6 +355,7 @@ TASK = Task(
     keeps={"fingerprint": None, "classes": None, "lexicon": None, "known": None},
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),
     baselines=baselines,
+    panels={"Confusion": confusion_of},
     presets={"large": LARGE},
     implied_preset=lambda flags: "large" if "brown" in flags.get("corpus", ()) else None,
     uses={

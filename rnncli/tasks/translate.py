@@ -1,18 +1,20 @@
 """translate: one sentence in, another out, by an encoder, a decoder and attention between them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.data.corpora import CORPORA, available, lasting
 from rnncli.data.table_settings import TableSettings, refuse_unused
+from rnncli.data.text import visible
 from rnncli.data.texts import GivenTexts
 from rnncli.data.tokenizers import KINDS, Units, units_of
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import UsageError
 from rnncli.language.settings import LanguageSettings
+from rnncli.panels import Panel, attention, samples
 from rnncli.results import Translation
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Task, Trained
@@ -354,6 +356,22 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     return f"{corpus or trained.payload['corpus']}, {options.split}"
 
 
+def shown(trained: Trained) -> Iterator[Panel]:
+    """Some sentences that it did not learn from, and what it looked at in the first."""
+    pairs = asked(trained, EvaluateOptions(split="validation"))[:6]
+    options = TranslateOptions(texts=tuple(source for source, _ in pairs))
+    found = [best[0] for best in translate(trained, options)]
+    texts = [
+        [source, f"{best.text}\n({target})" if best.text != target else best.text]
+        for (source, target), best in zip(pairs, found, strict=True)
+    ]
+    yield samples("What it translates", "of sentences held out; in brackets the right one, where it is another", texts)
+    first = found[0]
+    if first.attention:
+        across, down = (list(map(visible, tokens)) for tokens in (first.source_tokens, first.tokens))
+        yield attention(f"{pairs[0][0]} → {first.text}", across, down, first.attention)
+
+
 TASK = Task(
     name="translate",
     summary="Learn to translate sentences, or dates into ISO 8601.",
@@ -363,6 +381,7 @@ TASK = Task(
     build_model=build_model,
     keeps={"fingerprint": None, "tokenizer": KINDS, "vocabulary": None},
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate translate --beam 5", corpus=evaluated),
+    panels={"Translations": shown},
     presets={"sentences": SENTENCES},
     implied_preset=implied_preset,
     uses={
