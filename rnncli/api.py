@@ -22,7 +22,7 @@ from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
 from rnncli.training.machine import pick_precision
 from rnncli.training.randomness import seed_everything
-from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, new_run, read_for_resume, read_model
+from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, new_run, read_for_resume, read_model, tasks_of
 from rnncli.training.session import Session
 from rnncli.training.settings import DEVICES, RecurrentSettings, TrainingSettings
 from rnncli.version import __version__
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from rnncli.data.vectors import WordVectors
     from rnncli.language.score import Scored
     from rnncli.recording import Watched
-    from rnncli.tasks.poetry_classify import Classified
-    from rnncli.tasks.tag import Tagged
-    from rnncli.tasks.translate import Translation
+    from rnncli.results import Classified, Tagged, Translation
 
 Options = TypeVar("Options")
 
@@ -163,27 +161,36 @@ def load(
 ) -> Model:
     """Load a trained model: by its file, its run's folder or its run's name.
 
-    Without one, the newest model of a task, or of the first task that `suits` and has one.
+    Without one, the newest model of a task, or of the first task that `suits` and has one. A name that runs of several
+    tasks have means the one that suits.
 
     `device` is where it computes: `auto` (CUDA where there is one, but for tiny nets), `cpu`, `cuda` or `mps`.
 
     A damaged checkpoint with a sound one next to it is an RnnWarning, a UserWarning. Raises RnnError when nothing
     sound is there, UsageError when there is no such run, or it is of another task, and for a device that is not there.
     """
-    if source is None and task is None:
-        if suits is None:
-            raise UsageError("name a model, or a task, whose newest one is taken")
-        task = _first_task(suits)
+    name = None if source is None else str(source)
+    if task is None and suits is not None:
+        task = _task_for(name, suits)
+    elif task is None and name is None:
+        raise UsageError("name a model, or a task, whose newest one is taken")
     pick_device(device)  # what is not there is refused before anything is read
-    model = restore(*read_model(None if source is None else str(source), task), device)
+    model = restore(*read_model(name, task), device)
     _check_finite(model)
     return model
 
 
-def _first_task(suits: Callable[[Task], bool]) -> str:
-    """The task to take the newest model of: one that suits and has a model; those made for words come first."""
-    tasks = sorted(filter(suits, TASKS.values()), key=lambda task: -task.word_vectors)
-    return next((task.name for task in tasks if all_runs(task.name)), tasks[0].name)
+def _task_for(source: str | None, suits: Callable[[Task], bool]) -> str | None:
+    """Choose the task that a model is of, among those that suit; those made for words come first.
+
+    Without a `source` it is the first one with a run. A run's name means one of a task that suits, where only one of
+    those has such a run; None: whatever the name or path means.
+    """
+    names = [task.name for task in sorted(filter(suits, TASKS.values()), key=lambda task: -task.word_vectors)]
+    if source is None:
+        return next(filter(all_runs, names), names[0])
+    owners = [name for name in tasks_of(source) if name in names]
+    return owners[0] if len(owners) == 1 else None
 
 
 def _check_finite(model: Model) -> None:

@@ -93,7 +93,7 @@ def check_header(Config: type, keeps: Keeps, header: Mapping[str, Any], source: 
     with usable(source, "settings"):
         config = from_plain(Config, header["config"])
         check_limits(config)
-        if not (getattr(config, "corpus", True) or getattr(config, "source", None)):  # translate may have files instead
+        if not (getattr(config, "corpus", True) or getattr(config, "source", None)):  # pairs have files instead
             raise ValueError("corpus is missing")
     with usable(source, "contents"):
         _check_payload(keeps, header["payload"])

@@ -1,6 +1,6 @@
 """What a task is: its settings, how its experiment is built, and what can be done with a trained model of it."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from rnncli.data.corpora import from_stdin
 from rnncli.data.text import read_as
 from rnncli.errors import UsageError
+from rnncli.panels import Panel
 from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
@@ -92,6 +93,10 @@ class LastStep(NamedTuple):
     loss: "Callable[[Tensor], Tensor]"
 
 
+Rows = Mapping[str, Mapping[str, Any]]
+"""The name of a baseline -> its metrics; none for one that cannot be had here, as its name says."""
+
+
 class TokenAccess(Protocol):
     """The text of a language model by number, in the numbers of its codec."""
 
@@ -117,14 +122,23 @@ class Task:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)  # by preset: how its training goes, printed before it
     token_access: TokenAccess | None = None  # of a language model
+    # what its models have on the page of a run, beside what their verbs give: by the title of a note where it fails
+    panels: Mapping[str, Callable[[Trained], Iterable[Panel]]] = field(default_factory=dict)
+    baselines: Callable[[Trained, Any], Rows] | None = None  # simple models, measured as `evaluate` with its options
     # what the payload of its checkpoints must hold, and the values allowed there where they are few
     keeps: Mapping[str, Collection[str] | None] = field(default_factory=dict)
     keeps_numbers: tuple[str, ...] = ()  # the same of its tensors beside the weights: whole numbers (N,)
     # what a net that reads forwards makes of a text (or None: of one of the task's own) of at most so many steps
     last_step: "Callable[[Trained, str | None, int], LastStep] | None" = None
+    short: str = ""  # its name after `rnn generate`, where that is another one
     word_vectors: int = 0  # the greater, the sooner its models are asked for word vectors; 0: they have none
     inherited: Callable[[str], Mapping[str, Any]] | None = None  # the settings of a model to start from that shape it
     implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
+
+    @property
+    def called(self) -> str:
+        """The name by which a user has its models write."""
+        return self.short or self.name
 
     @property
     def actions(self) -> dict[str, Action]:

@@ -28,9 +28,6 @@ SHARE = 0.01
 LONGEST, WIDEST = 10_000, 2_048
 """Steps and units that are unrolled at most: all states are kept."""
 
-READERS = [name for name, task in TASKS.items() if task.last_step]
-"""The tasks whose nets read forwards, and answer by their last step."""
-
 
 class Flow(NamedTuple):
     """How a loss at the last step T is felt at the states before it."""
@@ -107,13 +104,13 @@ def of_model(
 ) -> list[Flow]:
     """The flows through a trained net that reads a text, and through the same net before it had learned.
 
-    The loss is that of its last answer: of the text's last token, or for parity of the last bit. At most the first
-    `length` steps are read. Raises UsageError for a net of a task that does not read forwards, and for a text with
-    nothing to ask.
+    The loss is that of its last answer, as its task's `last_step` has it. At most the first `length` steps are read.
+    Raises UsageError for a net of a task that does not read forwards, and for a text with nothing to ask.
     """
     task = TASKS[trained.task]
     if task.last_step is None:
-        raise UsageError(f"{trained.source} is a model of {task.name}: gradients are shown of {', '.join(READERS)}")
+        readers = ", ".join(name for name, each in TASKS.items() if each.last_step)
+        raise UsageError(f"{trained.source} is a model of {task.name}: gradients are shown of {readers}")
     _check(1, length, 0.0, ())
     model: Any = deepcopy(trained.model).double()
     last = task.last_step(replace(trained, model=model), text, length)

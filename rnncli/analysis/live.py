@@ -25,10 +25,11 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rnncli.analysis.report import MOST_BITS, Panel, page
+from rnncli.analysis.report import MOST_BITS, page
 from rnncli.data.text import visible
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.generate import DrawnToken, WritingOptions, Written
+from rnncli.panels import Panel
 from rnncli.records import json_line
 from rnncli.settings import as_kind, check_limits
 from rnncli.task import Action, Trained

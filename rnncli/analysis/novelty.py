@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.data.vocabulary import UNKNOWN
+from rnncli.errors import UsageError
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
 
@@ -50,7 +51,8 @@ def novelty(trained: Trained, texts: Iterable[Sequence[int]]) -> Novelty:
     UNKNOWN is not taken for the same word twice. Raises UsageError where that text has changed or cannot be read again.
     """
     access = TASKS[trained.task].token_access
-    assert access is not None, f"{trained.task} writes no text"
+    if access is None:
+        raise UsageError(f"what {trained.source} learned from is no text that can be read again: leave --novelty out")
     trained.check_readable("leave --novelty out")
     text = np.concatenate([np.append(each, UNKNOWN) for each in texts]).astype(np.int64)
     apart = np.flatnonzero(text == UNKNOWN)

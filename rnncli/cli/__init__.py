@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from rnncli.cli.actions import first_task, tasks_with
 from rnncli.cli.screen import note, print_text
 from rnncli.kernels.compiling import COMPILATION
 from rnncli.version import __version__
@@ -46,11 +47,13 @@ class InOrder(TyperGroup):
         return list(VERBS)
 
 
+_writer = tasks_with("generate")[0]
 app = typer.Typer(
     name="rnn",
     cls=InOrder,
     help="Train, use and explain recurrent networks on text.",
-    epilog="Example: rnn train parity    then: rnn train poetry-lm    then: rnn generate poetry",
+    epilog=f"Example: rnn train {first_task().name}    then: rnn train {_writer.name}    "
+    f"then: rnn generate {_writer.called}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

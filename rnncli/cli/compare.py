@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnncli.cells import CELLS
+from rnncli.cli.actions import first_task
 from rnncli.cli.options import Flags, command_class, command_of, words_of
 from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.train import follow, run_options
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 verb = typer.Typer(
     help="Train the same task with several cells, and compare them.",
-    epilog="Example: rnn compare parity",
+    epilog=f"Example: rnn compare {first_task().name}",
     no_args_is_help=True,
 )
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import rnncli
-from rnncli.analysis.baselines import BASELINES, beside
+from rnncli.cli.actions import first_task
 from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import AsJson, Device, From, note, print_json, print_table, print_text, tell_picture
 from rnncli.cli.vectors import File, Layer, known_vectors
@@ -22,7 +22,7 @@ WIDEST = 20
 """Labels; the confusion matrix of more makes no table."""
 
 verb = typer.Typer(
-    help="Measure a trained model.", epilog="Example: rnn evaluate parity --bits 1000", no_args_is_help=True
+    help="Measure a trained model.", epilog=f"Example: {first_task().evaluate.example}", no_args_is_help=True
 )
 
 
@@ -45,8 +45,10 @@ def _verb(task: Task) -> Callable[..., None]:
         began = time.perf_counter()
         metrics = trained.action("evaluate").run(trained, options)
         trained.check_loss(metrics)
-        rows = {f"{trained.config.label} {trained.config.hidden}": metrics}
+        rows: dict[str, Any] = {f"{trained.config.label} {trained.config.hidden}": metrics}
         if baselines:
+            from rnncli.analysis.baselines import beside
+
             rows |= beside(trained, options, metrics)
         seconds = round(time.perf_counter() - began, 3)
         facts: dict[str, Any] = {"task": task.name, "corpus": corpus, "checkpoint": str(trained.source)}
@@ -70,7 +72,7 @@ def _verb(task: Task) -> Callable[..., None]:
 
     evaluate.__doc__ = f"Measure a model of {task.name}."
     common: dict[str, Any] = {"model": (From, None), "device": (Device, "auto"), "as_json": (AsJson, False)}
-    if task.name in BASELINES:
+    if task.baselines:
         flag = typer.Option("--baselines", help="Measure simple models beside it.")
         common["baselines"] = (Annotated[bool, flag], False)
     if task.token_access:

@@ -33,8 +33,7 @@ def gradients(
         str | None, typer.Option("--from", help="A trained net instead: a run's name or folder, or a file.")
     ] = None,
     text: Annotated[
-        str | None,
-        typer.Option(help="What the trained net reads: a text, a file, or - (standard input); parity: bits."),
+        str | None, typer.Option(help="What the trained net reads: a text, a file, or - (standard input).")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the norms against the lag to this file (PNG, SVG).")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of weights and inputs.")] = 0,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnncli.cli.actions import first_task
 from rnncli.cli.options import Flags, command_class, command_of
 from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.errors import RnnError, UsageError
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 TENSORBOARD = "tensorboard"
 """The folder of a run that its curves go to."""
 
-verb = typer.Typer(help="Train a model of a task.", epilog="Example: rnn train parity", no_args_is_help=True)
+verb = typer.Typer(
+    help="Train a model of a task.", epilog=f"Example: rnn train {first_task().name}", no_args_is_help=True
+)
 
 
 def _verb(task: Task) -> Callable[..., None]:

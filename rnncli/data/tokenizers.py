@@ -89,7 +89,7 @@ def hint_of_unspaced(words: Sequence[str]) -> str:
     """What to say of a text whose `wiki_words` are mostly of scripts that set no blanks between words; else nothing."""
     if not lacks_blanks(" ".join(words)):
         return ""
-    return "its script sets no blanks between words, so that whole clauses count as words: char-lm fits better"
+    return "its script sets no blanks between words, so whole clauses count as words: a model of characters fits better"
 
 
 UNKNOWN_WORD = "<unk>"

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from rnncli.language.activations import watcher
+from rnncli.language.baselines import NGrams
 from rnncli.language.experiment import build, build_model
 from rnncli.language.generate import Written
 from rnncli.language.last_step import last_step
@@ -29,17 +30,20 @@ def language_task(
     generate: type,
     write: Callable[[Trained, Any], Written],
     examples: Mapping[str, str],
+    baselines: NGrams,
     **more: Any,
 ) -> Task:
     """Declare the task of a language model.
 
     `read` reads the text to learn from, `read_other` another one to evaluate on, `write` writes with the model;
     `evaluate` and `generate` are the options of these verbs; `held_out` names what is held out, for `evaluated`, which
-    says what was measured on. `tokenizers` are the names that a checkpoint may hold; `more` are fields of `Task`.
+    says what was measured on. `baselines` are n-grams to measure next to it, `tokenizers` the names that a checkpoint
+    may hold, and `more` are fields of `Task`.
     """
     text = TextAgain(read, read_other)
     return Task(
         name=name,
+        short=name.removesuffix("-lm"),
         summary=summary,
         Config=Config,
         settle=settle,
@@ -53,6 +57,7 @@ def language_task(
             "activations": watcher(text.held_out_text),
         },
         token_access=text,
+        baselines=partial(baselines.measured, text),
         inherited=partial(shape_of, name, Config),
         last_step=last_step,
         **more,

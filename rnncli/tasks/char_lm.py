@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rnncli.data.corpora import available
 from rnncli.data.tokenizers import KINDS
 from rnncli.errors import RnnError, UsageError
+from rnncli.language.baselines import NGrams
 from rnncli.language.generate import WritingOptions, write_stream
 from rnncli.language.reading import TextOptions
 from rnncli.language.settings import LanguageSettings, corpus_option, settle_texts, valid_option
@@ -139,5 +140,6 @@ TASK = language_task(
         "evaluate": "rnn evaluate char-lm",
         "generate": 'rnn generate char --prime "KING" --temperature 0.7',
     },
+    baselines=NGrams(of_letters=(7,)),
     presets={"best": BEST},
 )

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.errors import UsageError
+from rnncli.panels import Panel, confusion
 from rnncli.recording import EXAMPLE, Watched, WatchOptions, check_enough, states_of
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Task, Trained
@@ -327,6 +328,11 @@ def last_step(trained: Trained, text: str | None, length: int) -> "LastStep":
     return LastStep(inputs, lambda h: F.cross_entropy(model.output(h), batch.targets[-1]))
 
 
+def confusion_of(trained: Trained) -> Iterator[Panel]:
+    """How often which label was given to what, on what `evaluate` measures on by default."""
+    yield confusion(evaluate(trained, EvaluateOptions()))
+
+
 TASK = Task(
     name="parity",
     summary="Learn whether the number of ones so far is odd.",
@@ -334,6 +340,7 @@ TASK = Task(
     build=build,
     build_model=build_model,
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate parity --bits 1000", corpus=evaluated),
+    panels={"Confusion": confusion_of},
     presets={"book": BOOK, "foil": FOIL},
     notes={"book": BOOK_NOTE},
     uses={"activations": Action(WatchOptions, watch, EXAMPLE)},

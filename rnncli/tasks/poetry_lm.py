@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rnncli.data.corpora import available
 from rnncli.data.tokenizers import TOKENIZERS, written_word
 from rnncli.data.vocabulary import END, START
+from rnncli.language.baselines import NGrams
 from rnncli.language.generate import Draft, Writing, WritingOptions, Written, listener, printable, write_on
 from rnncli.language.reading import TextOptions
 from rnncli.language.settings import LanguageSettings, corpus_option, settle_texts, valid_option
@@ -172,6 +173,7 @@ TASK = language_task(
         "generate": 'rnn generate poetry --lines 4 --temperature 0.8 --prime "the woods"',
     },
     keeps_numbers=("line_keys",),
+    baselines=NGrams((1, 3), discounts=True),
     presets={"book": BOOK},
     word_vectors=1,
 )

@@ -1,18 +1,21 @@
 """translate: one sentence in, another out, by an encoder, a decoder and attention between them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.data.corpora import CORPORA, absolute_spec, available
 from rnncli.data.table_settings import TableSettings, refuse_unused
+from rnncli.data.text import visible
 from rnncli.data.texts import GivenTexts
 from rnncli.data.tokenizers import KINDS
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import UsageError
 from rnncli.language.settings import LanguageSettings
+from rnncli.panels import Panel, attention, samples
+from rnncli.results import Translation
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Task, Trained
 from rnncli.training.bleu import TOKENIZERS as BLEU_TOKENIZERS
@@ -212,17 +215,6 @@ class TranslateOptions(GivenTexts, SearchOptions):
     attention: str | None = option(None, "Draw what each token looked at, of one sentence, as a PNG.")
 
 
-class Translation(NamedTuple):
-    """A translation, and what it hangs on."""
-
-    text: str
-    log_probability: float  # nats
-    score: float  # by length
-    tokens: list[str]  # END last
-    source_tokens: list[str]  # END last
-    attention: list[list[float]]  # of each token on each source token; empty without attention
-
-
 def translate(trained: Trained, options: TranslateOptions) -> list[list[Translation]]:
     """The best translations of each text, best first, none of a blank line.
 
@@ -365,6 +357,22 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     return f"{corpus or trained.payload['corpus']}, {options.split}"
 
 
+def shown(trained: Trained) -> Iterator[Panel]:
+    """Some sentences that it did not learn from, and what it looked at in the first."""
+    pairs = asked(trained, EvaluateOptions(split="validation"))[:6]
+    options = TranslateOptions(texts=tuple(source for source, _ in pairs))
+    found = [best[0] for best in translate(trained, options)]
+    texts = [
+        [source, f"{best.text}\n({target})" if best.text != target else best.text]
+        for (source, target), best in zip(pairs, found, strict=True)
+    ]
+    yield samples("What it translates", "of sentences held out; in brackets the right one, where it is another", texts)
+    first = found[0]
+    if first.attention:
+        across, down = (list(map(visible, tokens)) for tokens in (first.source_tokens, first.tokens))
+        yield attention(f"{pairs[0][0]} → {first.text}", across, down, first.attention)
+
+
 TASK = Task(
     name="translate",
     summary="Learn to translate sentences, or dates into ISO 8601.",
@@ -374,6 +382,7 @@ TASK = Task(
     build_model=build_model,
     keeps={"fingerprint": None, "tokenizer": KINDS, "vocabulary": None},
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate translate --beam 5", corpus=evaluated),
+    panels={"Translations": shown},
     presets={"sentences": SENTENCES},
     implied_preset=implied_preset,
     uses={

@@ -8,6 +8,7 @@ from rnncli.data.corpora import CORPORA
 from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.errors import UsageError
 from rnncli.language import reading
+from rnncli.language.baselines import NGrams
 from rnncli.language.generate import WritingOptions, write_sentences
 from rnncli.language.reading import TextOptions
 from rnncli.language.settings import valid_option
@@ -217,6 +218,7 @@ TASK = language_task(
         "evaluate": "rnn evaluate wiki-lm",
         "generate": 'rnn generate wiki --prime "the king of" --length 60',
     },
+    baselines=NGrams(),
     presets={"book": BOOK, "running": RUNNING},
     word_vectors=2,
 )

@@ -237,6 +237,11 @@ def find_run(name: str, task: str | None = None) -> Run:
     return found[0]
 
 
+def tasks_of(name: str) -> list[str]:
+    """The tasks that have a run of this name."""
+    return [run.task for run in _runs_named(name, None)]
+
+
 def _runs_named(name: str, task: str | None) -> list[Run]:
     group, _, last = name.rpartition("/")
     runs = [Run(folder / last) for folder in _tasks(task)] if last not in ("", ".", "..") else []

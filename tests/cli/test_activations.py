@@ -63,7 +63,7 @@ def test_texts_come_from_files_and_errors_are_one_line(rnn, tmp_path: Path) -> N
         ("mine --html page.pdf", "--html page.pdf: end its name in .html"),
         ("mine --states a.csv", "end its name in .npz, or in .h5 for LSTMVis"),
         ("mine --from mine", "RUN and --from both name the model: give one of them"),
-        ("mine --label frost", "there is no option 'label'"),
+        ("mine --label frost", "is a model of parity, whose activations takes no --label: leave it out"),
         ("nothing", "there is no run 'nothing'"),
     ):
         ran = rnn(f"activations {words}")

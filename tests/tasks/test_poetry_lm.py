@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from rnncli.analysis.baselines import BASELINES
 from rnncli.api import Training, load
 from rnncli.data.verse import line_key, read_verse
 from rnncli.data.vocabulary import UNKNOWN, Vocabulary
@@ -176,7 +175,7 @@ def test_baselines_on_another_text_need_nothing_held_out(home: Path) -> None:
     trained = train(home, hold_out=0, min_count=1)
     with pytest.raises(UsageError, match="nothing was held out"):
         evaluate(trained, TextOptions())
-    rows = BASELINES["poetry-lm"](trained, TextOptions(corpus=("nocturne",)))
+    rows = TASK.baselines(trained, TextOptions(corpus=("nocturne",)))
     assert rows["Kneser-Ney trigram, discount 0.1 (nltk's default)"]["perplexity"] == float("inf")
     assert 0 < rows["unigram"]["perplexity"] < float("inf")  # though UNKNOWN never stood in the training lines
 

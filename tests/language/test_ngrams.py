@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from nltk.lm import KneserNeyInterpolated
 
-from rnncli.analysis.ngrams import DISCOUNTS, KneserNey, best_discount
 from rnncli.data.verse import read_verse
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
+from rnncli.language.ngrams import DISCOUNTS, KneserNey, best_discount
 
 V = 12
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnncli.analysis import classical
 from rnncli.extras import installed
+from rnncli.labelling import classical
 
 needs_hmm = pytest.mark.skipif(not installed("hmmlearn"), reason="waits for hmmlearn, which does not install here")
 
