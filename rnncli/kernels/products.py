@@ -1,7 +1,7 @@
 """Float32 products on the CPU by the fastest library that torch has, no less accurate than by its own choice."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -31,10 +31,10 @@ def fast_products(precision: str | None = None) -> Iterator[None]:
     round to bfloat16, which it does on processors with AMX: there, and wherever a test product comes out rounded, the
     switch stays off, whatever the precision. `bfloat16` lets `may_round` say yes to kernels that round their factors
     themselves, so that all processors round the same products; `float32` forbids it, and without a precision that of
-    the context around holds. On CUDA a precision means what `kernels.precision.asked` says.
+    the context around holds. On CUDA a precision means what `kernels.precision.using` says.
     """
     exact = None if precision is None else "ieee"
-    with precisions.asked(precision), switched("bf16" if _onednn_is_exact() else exact):
+    with precisions.using(precision), switched("bf16" if _onednn_is_exact() else exact):
         yield
 
 
@@ -48,7 +48,7 @@ def small_products() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with precisions.asked("float32"), switched("ieee"):
+        with precisions.using("float32"), switched("ieee"):
             yield
     finally:
         torch.set_num_threads(threads)
@@ -111,18 +111,9 @@ def _packs(dtype: torch.dtype) -> bool:
     return _is_close(found, a, b, 1e-6 if dtype == torch.float32 else 1e-2)
 
 
-@contextmanager
-def switched(value: str | None) -> Iterator[None]:
+def switched(value: str | None) -> AbstractContextManager[None]:
     """Set torch's switch for float32 products on the CPU while inside; None, or a build without one, leaves it."""
-    if value is None or not hasattr(_SETTINGS, "fp32_precision"):
-        yield
-        return
-    before = _SETTINGS.fp32_precision
-    _SETTINGS.fp32_precision = value
-    try:
-        yield
-    finally:
-        _SETTINGS.fp32_precision = before
+    return nullcontext() if value is None else precisions.setting((_SETTINGS, "fp32_precision", value))
 
 
 @cache

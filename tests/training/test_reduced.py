@@ -16,7 +16,7 @@ from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
 from rnncli.errors import UsageError
 from rnncli.kernels import precision
-from rnncli.kernels.precision import asked, forward_pass, learning, type_of_factors
+from rnncli.kernels.precision import forward_pass, learning, type_of_factors, using
 from rnncli.kernels.products import fast_products, small_products
 from rnncli.kernels.scan import scan
 from rnncli.models.stack import Stack, StackShape
@@ -83,28 +83,32 @@ def test_cuda_is_off_by_its_rounding(kind: str, backend: str, name: str) -> None
     if precision.trouble(name, "cuda"):
         pytest.skip(precision.trouble(name, "cuda"))
     wanted = gradients(kind, "exact", "cpu", lambda: forward_pass("cpu"))
-    with asked(name):
+    with using(name):
         found = gradients(kind, backend, "cuda", lambda: forward_pass("cuda"))
     assert error(found, wanted) < 2 * ERRORS[name]
 
 
-def switches() -> list[str]:
-    return [each.fp32_precision for each in (torch.backends.cuda.matmul, torch.backends.cudnn.rnn)]
+def switches() -> list[Any]:
+    matmul, layers = torch.backends.cuda.matmul, torch.backends.cudnn.rnn
+    sums = matmul.allow_fp16_reduced_precision_reduction, matmul.allow_bf16_reduced_precision_reduction
+    return [matmul.fp32_precision, layers.fp32_precision, *sums]
 
 
 def test_the_switch_is_one_and_is_put_back() -> None:
     before = switches()
+    exact = ["ieee", "ieee", False, False]
     for name in ("float32", "tf32", "bfloat16", "float16"):
         with fast_products(name):
-            assert switches() == ["ieee", "ieee"]  # what does not learn is exact
+            assert switches() == exact  # what does not learn is exact
             with learning():
-                assert switches() == (["tf32", "tf32"] if name == "tf32" else ["ieee", "ieee"])
+                assert switches() == (["tf32", "tf32", False, False] if name == "tf32" else exact)
                 with small_products(), learning():
-                    assert (precision.in_use(), switches()) == ("float32", ["ieee", "ieee"])
+                    assert (precision.in_use(), switches()) == ("float32", exact)
                 assert precision.in_use() == name
     with pytest.raises(ZeroDivisionError), fast_products("tf32"), learning():
         _ = 1 / 0
     assert (precision.in_use(), switches()) == ("float32", before)
+    assert before[2:] == [True, True]  # torch's defaults, which would round sums
 
 
 def test_autocast_is_entered_for_halves_on_cuda_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +116,7 @@ def test_autocast_is_entered_for_halves_on_cuda_only(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch, "autocast", lambda *what: entered.append(what))
     for name in ("float32", "tf32", "bfloat16", "float16"):
         for device in ("cpu", "cuda"):
-            with asked(name):
+            with using(name):
                 forward_pass(device)
     assert entered == [("cuda", torch.bfloat16), ("cuda", torch.float16)]
 
