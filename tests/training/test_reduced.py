@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from support.kinds import KINDS
+from torch.utils._pytree import tree_leaves
 
 from rnncli.api import Training
 from rnncli.cells import make_cell
@@ -16,6 +18,7 @@ from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
 from rnncli.errors import UsageError
 from rnncli.kernels import precision
+from rnncli.kernels.library import VendorForm
 from rnncli.kernels.precision import forward_pass, learning, type_of_factors, using
 from rnncli.kernels.products import fast_products, small_products
 from rnncli.kernels.scan import scan
@@ -28,6 +31,8 @@ from rnncli.training.loop import LEAST_SCALE, NotFinite
 T, B, D, M = 12, 16, 24, 32
 ERRORS = {"float32": 1e-5, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}
 """Norm-wise, of gradients against float64; a factor is off by up to 2^-24, 2^-11, 2^-11 and 2^-8."""
+
+OF_TORCH = [kind for kind in KINDS if make_cell(kind, 1, 1).vendor_form()]
 
 
 def gradients(kind: str, backend: str, device: str, inside: Callable[[], AbstractContextManager[Any]]) -> list[Any]:
@@ -75,10 +80,32 @@ def test_triton_under_autocast_rounds_as_the_reference(kind: str) -> None:
     assert 1e-5 < error(found, wanted) < 2 * ERRORS["float16"]
 
 
+@pytest.mark.parametrize("kind", OF_TORCH)
+def test_torch_s_layers_are_in_the_type_of_autocast(kind: str) -> None:
+    """Torch's own autocast makes cuDNN's layers float16 where bfloat16 is in use, whose range a loss may need."""
+    cell: Any = make_cell(kind, D, M)
+    form, seen = cell.vendor_form(), []
+
+    def function(*values: Any) -> Any:
+        seen.extend(each.dtype for each in tree_leaves(values) if torch.is_tensor(each) and each.is_floating_point())
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return form.function(*values)
+
+    cell.vendor_form = lambda: VendorForm(function, form.weights)
+    x, lengths = torch.randn(T, B, D), torch.arange(B) % T + 1
+    for ends in (None, lengths):
+        for given in (x, x.bfloat16()):
+            with torch.autocast("cpu", torch.bfloat16):
+                outputs, last = scan(cell, given, cell.initial_state(B), ends, "library")
+            assert {each.dtype for each in (outputs, *last)} == {torch.float32}
+    assert set(seen) == {torch.bfloat16, False}
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", ERRORS)
-@pytest.mark.parametrize("backend", ["auto", "reference", "triton"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "backend"), [*product(KINDS, ("reference", "triton")), *product(OF_TORCH, ("library",))]
+)
 def test_cuda_is_off_by_its_rounding(kind: str, backend: str, name: str) -> None:
     if precision.trouble(name, "cuda"):
         pytest.skip(precision.trouble(name, "cuda"))
