@@ -14,6 +14,7 @@ from rnncli.data.corpora import from_stdin
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
+from rnncli.kernels.precision import forward_pass
 from rnncli.tasks import TASKS
 from rnncli.tasks.base import Action, RecurrentSettings, Task, Trained, plain
 from rnncli.tasks.restoring import rebuild, usable
@@ -21,7 +22,7 @@ from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
-from rnncli.training.machine import pick_precision
+from rnncli.training.machine import pick_precision, suited_products
 from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, load_for_resume, load_model, new_run
 from rnncli.training.session import Session
@@ -322,6 +323,13 @@ class Training:
             training.session.resume(found)
         distributed.remember(run.name)
         return training, warning
+
+    @property
+    def backend(self) -> str:
+        """The backend that unrolls the cells in a training step; empty for a feed-forward net."""
+        stack: Any = getattr(self.experiment.model, "stack", None)
+        with suited_products(self.experiment.model, self.trainer.settings.precision), forward_pass(self.device):
+            return stack.backend_in_use if stack else ""
 
     def train(self, listen: Callable[[Event], None], warn: Callable[[str], None]) -> None:
         """Train to the end; events and warnings as `Session.train`, which says what is raised."""

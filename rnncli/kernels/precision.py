@@ -68,7 +68,8 @@ def _float32(value: str) -> list[Setting]:
 
 def _exact_sums() -> list[Setting]:
     """No partial sum of CUDA's products is rounded to the smaller type of their factors."""
-    return [(torch.backends.cuda.matmul, f"allow_{name}_reduced_precision_reduction", False) for name in ("fp16", "bf16")]
+    names = (f"allow_{name}_reduced_precision_reduction" for name in ("fp16", "bf16"))
+    return [(torch.backends.cuda.matmul, name, False) for name in names]
 
 
 @contextmanager
