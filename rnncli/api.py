@@ -12,6 +12,7 @@ from rnncli.data.corpora import from_stdin
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
+from rnncli.kernels.precision import forward_pass
 from rnncli.restoring import rebuild, usable
 from rnncli.settings import check_limits, plain
 from rnncli.task import Action, Task, Trained
@@ -20,7 +21,7 @@ from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
-from rnncli.training.machine import pick_precision
+from rnncli.training.machine import pick_precision, suited_products
 from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, new_run, read_for_resume, read_model, tasks_of
 from rnncli.training.session import Session
@@ -328,6 +329,13 @@ class Training:
             training.session.resume(found)
         distributed.remember(run.name)
         return training
+
+    @property
+    def backend(self) -> str:
+        """The backend that unrolls the cells in a training step; empty for a feed-forward net."""
+        stack: Any = getattr(self.experiment.model, "stack", None)
+        with suited_products(self.experiment.model, self.trainer.settings.precision), forward_pass(self.device):
+            return stack.backend_in_use if stack else ""
 
     def train(self, listen: Callable[[Event], None], warn: Callable[[str], None]) -> None:
         """Train to the end; events and warnings as `Session.train`, which says what is raised."""

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
@@ -87,6 +88,27 @@ def rnn(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str], Ran]:
         return Ran(code, *capsys.readouterr())
 
     return command
+
+
+RUNS: dict[str, tuple[Ran, Path]] = {}
+"""What a training printed, and its home, by the command line."""
+
+
+@pytest.fixture
+def trained(rnn: Callable[[str], Ran], home: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ran]:
+    """Trains by a command line with a --name, once in all tests; every test that gives the same words has a copy."""
+
+    def train(words: str) -> Ran:
+        if words not in RUNS:
+            ran = rnn(words)
+            RUNS[words] = ran, tmp_path_factory.mktemp("trained")
+            shutil.copytree(home, RUNS[words][1], dirs_exist_ok=True)
+            return ran
+        ran, kept = RUNS[words]
+        shutil.copytree(kept, home, dirs_exist_ok=True)
+        return ran
+
+    return train
 
 
 @pytest.fixture(scope="session")

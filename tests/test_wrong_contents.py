@@ -239,6 +239,6 @@ def test_no_module_is_built_beyond_the_weights_that_there_are() -> None:
         return torch.nn.Sequential(*built)
 
     with pytest.raises(ValueError, match="of more than 5 parameters"):
-        outline(build, most=5)
+        outline(build, max_parameters=5)
     assert len(built) == 2
     assert all(parameter.is_meta for layer in built for parameter in layer.parameters())

@@ -176,23 +176,18 @@ def best_record(training: "Training") -> dict[str, float]:
 
 
 def _what_is_trained(training: "Training") -> str:
-    from rnncli.kernels.precision import forward_pass
     from rnncli.training.distributed import world
-    from rnncli.training.machine import suited_products
 
-    model: Any = training.experiment.model
     count = sum(parameter.numel() for parameter in training.trainer.learned)
-    stack = getattr(model, "stack", None)
+    if training.backend:
+        stack: Any = training.experiment.model.stack
+        sizes = "-".join(map(str, stack.shape.hidden))
+        net, backend = f"{stack.cells[0].kind} {sizes}", f", {training.backend} backend"
+    else:
+        net, backend = f"feed-forward, hidden {training.config.hidden}", ""
     several = f", {world()} processes" if world() > 1 else ""
     precision = training.trainer.settings.precision
-    if stack is None:
-        sizes = f"feed-forward, hidden {training.config.hidden}"
-        return f"{sizes}: {count:,} parameters, on {training.device}, {precision}{several}"
-    sizes = "-".join(str(size) for size in stack.shape.hidden)
-    with suited_products(model, precision), forward_pass(training.device):
-        backend = stack.backend_in_use
-    where = f"on {training.device}, {backend} backend, {precision}{several}"
-    return f"{stack.cells[0].kind} {sizes}: {count:,} parameters, {where}"
+    return f"{net}: {count:,} parameters, on {training.device}{backend}, {precision}{several}"
 
 
 def _warn_of_slow_cells(training: "Training") -> None:

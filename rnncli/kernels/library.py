@@ -8,12 +8,21 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnncli.kernels.forms import VendorForm
+from rnncli.kernels.precision import type_of_factors
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 
 def scan_library(form: VendorForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:
-    """Unroll a cell with torch's layer of the same equations; arguments and results as `scan_reference`."""
+    """Unroll a cell with torch's layer of the same equations; arguments and results as `scan_reference`.
+
+    Under autocast all of the layer is in the smaller type.
+    """
+    dtype = type_of_factors(state[0])
+    if dtype != state[0].dtype:  # by hand: torch's autocast takes float16 for cuDNN's layers, whatever it is told
+        half = VendorForm(form.function, [weight.to(dtype) for weight in form.weights])
+        with torch.autocast(x.device.type, enabled=False):
+            return scan_library(half, x.to(dtype), type(state)(*(value.to(dtype) for value in state)), lengths)
     if lengths is None:
         outputs, *last = _call(form, x, state)
         return outputs, type(state)(*(value[0] for value in last))

@@ -23,8 +23,9 @@ from rnncli.training.randomness import random_state, restore_random_state
 from rnncli.training.schedules import Position, learning_rate
 from rnncli.training.settings import TrainingSettings
 
-LEAST_SCALE = 1.0
-"""Scale of the loss; a gradient that is not finite by this one or less is no fault of float16."""
+LEAST_SCALE, LARGEST_SCALE = 1.0, 2.0**127
+"""Scale of the loss: a gradient that is not finite by the least or less is no fault of float16, and the scale itself
+is a float32."""
 
 
 @dataclass
@@ -365,7 +366,7 @@ class Trainer:
         if self.progress.history:
             self.experiment.solved(self.progress.history[-1])  # has the metrics that it looks at
         if self.scaler and "scaler" in values:  # not where another precision was taken up to here
-            self.scaler.load_state_dict(dict(values["scaler"]))
+            self.scaler.load_state_dict(self.scaler.state_dict() | _scale_of(values["scaler"]))
         restore_optimizer(self.optimizer, self.settings, below("optimizer", tensors))
         restore_random_state(below("random", tensors))
         self.carried = self._restore_carried(below("carried", tensors))
@@ -385,6 +386,14 @@ class Trainer:
             for place, first in enumerate(firsts)
         ]
         return distributed.share_states(whole)
+
+
+def _scale_of(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The scale of a stored scaler and how long it has held; raises ValueError where it cannot be one."""
+    scale, held = stored["scale"], stored["_growth_tracker"]
+    if not (_is_number(scale) and 0.0 < scale < LARGEST_SCALE and type(held) is int and 0 <= held < 2**31):
+        raise ValueError(f"scaler is {dict(stored)!r}")
+    return {"scale": float(scale), "_growth_tracker": held}
 
 
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

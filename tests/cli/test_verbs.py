@@ -15,9 +15,9 @@ QUICK = "--hidden 16 --embedding 12 --epochs 2 --corpus hillside"
 
 
 @pytest.fixture
-def poet(rnn):
+def poet(rnn, trained):
     """The command line, with a quickly trained poet at hand."""
-    assert rnn(f"train poetry-lm {QUICK} --name poet").code == 0
+    assert trained(f"train poetry-lm {QUICK} --name poet").code == 0
     return rnn
 
 

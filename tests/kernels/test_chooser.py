@@ -12,7 +12,7 @@ from rnncli.cells import make_cell
 from rnncli.errors import UsageError
 from rnncli.kernels import precision, triton
 from rnncli.kernels.chooser import ROWS, TINY, Case, Row, preferred
-from rnncli.kernels.precision import asked
+from rnncli.kernels.precision import using
 from rnncli.kernels.scan import choose_backend
 
 LACKED = {"rated", "gru:reset-before", "lstm:diagonal", "lstm:full"}
@@ -97,7 +97,7 @@ def test_auto_on_cuda_goes_by_size_and_precision(card: None) -> None:
     pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
     cell: Any = make_cell("elman", 3, 512)
     assert choose_backend(cell, device="cuda") == "triton"
-    with asked("tf32"):
+    with using("tf32"):
         assert choose_backend(cell, device="cuda") == "library"
         with torch.no_grad():  # validated in float32
             assert choose_backend(cell, device="cuda") == "triton"

@@ -34,7 +34,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setattr(fused_scan, limit, math.inf if request.param == "whole" else 0)
     if request.param == "packed":
         monkeypatch.setattr(fused_steps, "ONEDNN", 0)
-        for limit in ("FEW", "FEW_ASKEW"):
+        for limit in ("FEW", "FEW_STRAIGHT"):
             monkeypatch.setattr(products, limit, 0)
     return request.param
 
