@@ -44,7 +44,7 @@ def _verb(task: Task) -> Callable[..., None]:
             from rnncli.cli.tensorboard import check_tensorboard
 
             check_tensorboard()
-        with together():
+        with together(note):
             remarks: list[str] = []
             before = begun()  # by processes that torchrun has started anew, on the same command
             if resume or before:

@@ -9,8 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -23,17 +22,12 @@ from rnncli.errors import RnnError
 from rnncli.launch import LAUNCHED
 from rnncli.models.stack import States
 from rnncli.training.experiment import Outcome
+from rnncli.training.meeting import PATIENCE, known_run, meet, remember_run, room
 
 T = TypeVar("T")
 
 _number = 0  # of this training, among those of the process
 _reduced_losses: WeakSet[Any] = WeakSet()
-
-_stores: Any = dist
-"""torch.distributed, which names its stores to people alone, not to mypy."""
-
-PATIENCE = timedelta(minutes=30)
-"""How long a process waits for the others: as long as one may read a corpus, or write a checkpoint."""
 
 
 def world() -> int:
@@ -52,26 +46,25 @@ def is_first() -> bool:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def together(note: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """While inside, the processes that torchrun has started with us are one group; alone, nothing happens.
 
-    Raises RnnError where another one ends before its time.
+    `note` is given a line where the others are long in coming. Raises RnnError where one does not come, or ends before
+    its time.
     """
     global _number
     _number += 1
-    if LAUNCHED not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+    if LAUNCHED not in os.environ:
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         with _ended_by_interrupts():
-            dist.init_process_group(
-                backend,
-                store=_stores.PrefixStore(f"rnn/{_attempt()}/group{_number}", _store(PATIENCE)),
-                rank=int(os.environ["RANK"]),
-                world_size=int(os.environ["WORLD_SIZE"]),
-                timeout=PATIENCE,
-            )
+            attempt, count = meet(note), int(os.environ["WORLD_SIZE"])
+            if count > 1:
+                place = room(f"{attempt}/group{_number}")
+                rank = int(os.environ["RANK"])
+                dist.init_process_group(backend, store=place, rank=rank, world_size=count, timeout=PATIENCE)
         yield
     except RuntimeError as error:
         if not _is_of_others(error):
@@ -125,41 +118,20 @@ def _is_of_others(error: RuntimeError) -> bool:
     return isinstance(error, kind) or any(words in str(error).lower() for words in LOST)
 
 
-def _attempt() -> str:
-    """How often torchrun has started these processes anew: what an earlier attempt left in the store is not ours."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-
-
-@cache
-def _store(timeout: timedelta) -> Any:
-    """Torchrun's own store, which outlives the processes that it starts."""
-    return _stores.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timeout)
-
-
-def speaks() -> bool:
-    """Whether nobody of this launch has said yet why it ends: the first to ask says it."""
-    try:
-        return int(_store(timedelta(seconds=5)).add(f"rnn/{_attempt()}/said", 1)) == 1
-    except (RuntimeError, KeyError, ValueError):  # torchrun, or the machine that it runs on, is gone
-        return True
-
-
 def remember(run: str) -> None:
-    """Leave word of the run, for the processes that torchrun starts after a failure."""
-    if LAUNCHED in os.environ and is_first():
-        _store(PATIENCE).set(_run_key(), run)
+    """Leave word of the run, for the processes that torchrun starts after a failure or a change of machines."""
+    if LAUNCHED in os.environ:
+        remember_run(_number, run)
 
 
 def begun() -> str | None:
-    """The run that an earlier attempt of this launch has begun, if any."""
-    if LAUNCHED not in os.environ or _attempt() == "0":
+    """The run that an earlier attempt of this launch has begun, if any of the processes knows of one."""
+    if LAUNCHED not in os.environ:
         return None
-    store = _store(PATIENCE)
-    return str(store.get(_run_key()).decode()) if store.check([_run_key()]) else None
-
-
-def _run_key() -> str:
-    return f"rnn/run{_number}"
+    known: list[Any] = [known_run(_number)] * world()
+    if world() > 1:
+        dist.all_gather_object(known, known[0])
+    return next(filter(None, known), None)
 
 
 def from_first(make: Callable[[], T]) -> T:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -49,11 +49,13 @@ DROPPED = f"{CHARS} --output-dropout 0.5 --epochs 3 --save-every 0.05"
 
 
 class Launch:
-    """Two processes that run command lines one after another; none of them outlives the block."""
+    """Processes of one agent of torchrun that run command lines one after another; none of them outlives the block."""
 
-    def __init__(self, home: Path, *words: str, options: str = "", dies: str = "") -> None:
-        launch = f"-m torch.distributed.run --standalone --nproc-per-node 2 {options} {commands_path()}"
-        self.texts = [home / f"{len(words)}.{stream}" for stream in ("out", "err")]
+    def __init__(
+        self, home: Path, *words: str, options: str = "--standalone --nproc-per-node 2", dies: str = "", name: str = ""
+    ) -> None:
+        launch = f"-m torch.distributed.run {options} {commands_path()}"
+        self.texts = [home / f"{name}{len(words)}.{stream}" for stream in ("out", "err")]
         with self.texts[0].open("w") as out, self.texts[1].open("w") as err:
             self.process = subprocess.Popen(
                 [sys.executable, *launch.split(), *words],
@@ -199,18 +201,26 @@ def test_interrupted_they_save_once_and_one_goes_on(trained: Trained) -> None:
 
 
 def test_killed_and_started_anew_they_end_as_if_nothing_had_been(trained: Trained) -> None:
-    """To the bit, dropout and all. In the next run the first one is killed, which speaks for all: another speaks."""
-    with Launch(
-        trained.home,
-        f"train {DROPPED} --name killed",
-        f"train {DROPPED} --save-every 0 --name gone",
-        options="--max-restarts 1",
-        dies="0:1:killed:70 1:0:gone:40",
-    ) as launch:
-        assert launch.process.wait(timeout=120) != 0
-    assert len(ours(launch.err)) == 2, launch.err
-    assert all(line.startswith("rnn: error: another process of this training has") for line in ours(launch.err))
-    assert "run killed, resumed" in launch.err
+    """To the bit, dropout and all, by two agents, of which one may count the restart and the other not.
+
+    In the next run the first one is killed, which speaks for all: another speaks.
+    """
+    store: Any = dist
+    endpoint = store.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    meet = f"--rdzv-backend c10d --rdzv-endpoint 127.0.0.1:{endpoint.port} --rdzv-conf is_host=0"
+    commands = [f"train {DROPPED} --name killed", f"train {DROPPED} --save-every 0 --name gone"]
+    options = f"--nnodes 2 --nproc-per-node 1 --max-restarts 1 {meet}"
+    dies = "0:1:killed:70 1:0:gone:40 0:0:gone:40"
+    with (
+        Launch(trained.home, *commands, options=options, dies=dies, name="a") as one,
+        Launch(trained.home, *commands, options=options, dies=dies, name="b") as two,
+    ):
+        codes = [each.process.wait(timeout=120) for each in (one, two)]
+    assert 0 not in codes
+    err = one.err + two.err
+    assert len(ours(err)) == 2, err
+    assert all(line.startswith("rnn: error: another process of this training has") for line in ours(err))
+    assert "run killed, resumed" in err
     whole, resumed, gone = (last(trained.home, "char-lm", name) for name in ("dropped", "killed", "gone"))
     assert differences(whole.tensors, resumed.tensors) == {}
     steps = [[record["step"] for record in found.header["progress"]["history"]] for found in (whole, resumed)]
