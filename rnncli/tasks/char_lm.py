@@ -134,7 +134,7 @@ def build(config: CharConfig, device: str) -> "Experiment":
     corpus = read_corpus(asked_of(config))
     labels = as_known(config, labels_of(corpus.voices, config.voices))
     place = torch.device(device)
-    training = RunningText(corpus.learned, config.batch_size, config.bptt, corpus_voices(corpus, labels))
+    training = RunningText(corpus.learned, config.step_size, config.bptt, corpus_voices(corpus, labels))
     payload = {
         "corpus": corpus.name,
         "fingerprint": corpus.fingerprint,
@@ -152,6 +152,7 @@ def build(config: CharConfig, device: str) -> "Experiment":
         batches_per_epoch=training.batches_per_epoch,
         about=_about(corpus),
         loss=config.loss,
+        uses_all=not config.learn_h0,  # a learned first state is used by the first batch of an epoch only
         validate=lambda model: measure(model, judged, _tokens_a_character(corpus), voices),
         payload=payload,
     )

@@ -194,10 +194,11 @@ def build(config: PoetryConfig, device: str) -> "Experiment":
     return Experiment(
         model=model,
         begin=lambda: start(config, model, payload),
-        batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
-        batches_per_epoch=-(-len(verse.training) // config.batch_size),
+        batches=lambda epoch, begin=0: training.shuffled(config.step_size, config.seed, epoch, begin),
+        batches_per_epoch=-(-len(verse.training) // config.step_size),
         about=_about(verse, vocabulary, labels),
         loss=config.loss,
+        uses_all=config.softmax != "adaptive",
         validate=lambda model: prediction_metrics(model, held_out.in_order(64)),
         payload=payload,
         tensors={"line_keys": torch.tensor(sorted({line_key(line.words) for line in verse.training}))},

@@ -396,6 +396,7 @@ def build(config: WikiConfig, device: str) -> "Experiment":
         batches_per_epoch=data.batches_per_epoch,
         about=_about(prose, data.about),
         loss=config.loss,
+        uses_all=config.softmax != "adaptive" and not (config.running and config.learn_h0),
         after_step=lambda model: model.scale_vectors(),
         validate=data.validate,
         payload=payload,
@@ -420,8 +421,8 @@ def _by_sentence(config: WikiConfig, stream: "SentenceStream", place: "torch.dev
     learned = sum(stream.count(part) for part in range(len(stream.parts)))
     stream = replace(stream, end_share=config.end_share)
     return Reading(
-        batches=lambda epoch, begin=0: stream.batches(config.batch_size, config.seed, epoch, place, begin),
-        batches_per_epoch=stream.batches_per_epoch(config.batch_size),
+        batches=lambda epoch, begin=0: stream.batches(config.step_size, config.seed, epoch, place, begin),
+        batches_per_epoch=stream.batches_per_epoch(config.step_size),
         frequencies=stream.frequencies,
         validate=lambda model: prediction_metrics(model, held_out.in_order(64)),
         about=f"{learned:,} of them to learn",
@@ -433,7 +434,7 @@ def _running(config: WikiConfig, stream: "SentenceStream", place: "torch.device"
     from rnncli.training.metrics import running_metrics
 
     learned, held_out = stream.running()
-    text = RunningText(learned, config.batch_size, config.bptt)
+    text = RunningText(learned, config.step_size, config.bptt)
     return Reading(
         batches=lambda _, begin=0: text.batches(place, begin),
         batches_per_epoch=text.batches_per_epoch,

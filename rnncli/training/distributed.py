@@ -8,8 +8,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from itertools import pairwise
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -17,10 +18,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from rnncli.data.batching import IGNORED, Batch
+from rnncli.data.batching import IGNORED, Batch, LazyBatch
 from rnncli.errors import RnnError
 from rnncli.launch import LAUNCHED
-from rnncli.models.stack import States
+from rnncli.models.stack import States, rows_of
 from rnncli.training.experiment import Outcome
 from rnncli.training.meeting import PATIENCE, known_run, meet, remember_run, room
 
@@ -144,6 +145,16 @@ def from_first(make: Callable[[], T]) -> T:
     return result
 
 
+def gather(*values: float) -> list[list[float]]:
+    """What each process has, in their order."""
+    if world() == 1:
+        return [list(values)]
+    own = torch.tensor(values, dtype=torch.float64)
+    each = [torch.empty_like(own) for _ in range(world())]
+    dist.all_gather(each, own)
+    return [some.tolist() for some in each]
+
+
 def totals(*values: float) -> list[float]:
     """The sums over all processes."""
     return _reduced(values, "SUM")
@@ -163,31 +174,36 @@ def _reduced(values: tuple[float, ...], how: str) -> list[float]:
     return result
 
 
-def share(batch: Batch) -> Batch:
+def share(batch: Batch | LazyBatch) -> Batch:
     """Our sequences of a batch. Where there are too few for all, some take one of which nothing is asked."""
-    if world() == 1:
-        return batch
-    ours = _ours(batch.rows)
-    if ours.start < ours.stop:
-        return batch.part(ours)
+    return take(batch, our_rows(batch.rows))
+
+
+def take(batch: Batch | LazyBatch, rows: slice) -> Batch:
+    """Some sequences of a batch; instead of none, one of which nothing is asked."""
+    if rows.start < rows.stop:
+        return batch.part(rows)
     idle = batch.part(slice(0, 1))
     return idle._replace(targets=torch.full_like(idle.targets, IGNORED))
 
 
-def _ours(rows: int) -> slice:
+def our_rows(rows: int) -> slice:
+    """Which of a batch's sequences are ours."""
     return slice(rank() * rows // world(), (rank() + 1) * rows // world())
+
+
+def our_pieces(rows: int, count: int) -> list[slice]:
+    """Our sequences of a batch in that many pieces, fewer where they are too few; a single empty one where none is."""
+    ours = our_rows(rows)
+    size = ours.stop - ours.start
+    ends = [ours.start + place * size // count for place in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(ends) if pair[0] < pair[1]] or [ours]
 
 
 def share_states(whole: States) -> States:
     """Our rows of states (B, ...)."""
-    if world() == 1:
-        return whole
-    return [type(state)(*(_own(value) for value in state)) for state in whole]
-
-
-def _own(whole: Tensor) -> Tensor:
-    ours = _ours(len(whole))
-    return whole[ours] if ours.start < ours.stop else whole[:1]
+    ours = our_rows(len(whole[0][0]))
+    return rows_of(whole, ours if ours.start < ours.stop else slice(0, 1))
 
 
 def whole_states(shares: States, rows: int) -> States:
@@ -198,7 +214,7 @@ def whole_states(shares: States, rows: int) -> States:
 
 
 def _whole(part: Tensor, rows: int) -> Tensor:
-    ours, whole = _ours(rows), part.new_zeros(rows, *part.shape[1:])
+    ours, whole = our_rows(rows), part.new_zeros(rows, *part.shape[1:])
     whole[ours] = part[: ours.stop - ours.start]
     dist.all_reduce(whole)
     return whole
@@ -238,15 +254,21 @@ class _LossOf(nn.Module):
         return self.loss(batch, states)
 
 
-def parallel(model: nn.Module, loss: Loss) -> Callable[[Batch, States | None], Outcome]:
+def parallel(model: nn.Module, loss: Loss, *, uses_all: bool) -> Callable[[Batch, States | None], Outcome]:
     """The loss of a model on our share, whose gradients are the means over all processes.
 
     A learned first state has no gradient where states are carried over, nor a class of words where none is asked for:
-    torch looks for what goes unused at every step.
+    unless a step `uses_all` parameters, torch looks for those that it does not use, and all agree on them.
     """
     if world() == 1:
         return partial(loss, model)
-    reduced: Any = nn.parallel.DistributedDataParallel(_LossOf(model, loss), find_unused_parameters=True)
+    reduced: Any = nn.parallel.DistributedDataParallel(_LossOf(model, loss), find_unused_parameters=not uses_all)
     _reduced_losses.add(reduced)
     result: Callable[[Batch, States | None], Outcome] = reduced
     return result
+
+
+def reducing(loss: Any, *, now: bool) -> AbstractContextManager[None]:
+    """While inside, gradients are added up in this process; `now`, with those of before, over all processes."""
+    kept_back: AbstractContextManager[None] = nullcontext() if now or world() == 1 else loss.no_sync()
+    return kept_back

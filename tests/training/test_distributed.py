@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rnncli.__main__ import run
 from rnncli.api import Training
-from rnncli.data.batching import IGNORED, Batch
+from rnncli.data.batching import IGNORED, Batch, LazyBatch
 from rnncli.data.features import Ragged, Tokens
 from rnncli.errors import Interrupted
 from rnncli.launch import LAUNCHED
@@ -37,7 +37,7 @@ STREAM = {"corpus": ("hillside",), "hidden": "8", "embedding": 8, "batch_size": 
 CHARS = "char-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 40 --schedule constant"
 ALIKE = {
     "char-lm": f"{CHARS} --output-dropout 0 --epochs 2",
-    "poetry-lm": "poetry-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 5 --epochs 1 "
+    "poetry-lm": "poetry-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 4 --accumulate 2 --bptt 5 --epochs 1 "
     "--word-dropout 0 --embedding-dropout 0 --output-dropout 0",
     "parity": "parity --bits 5 --hidden 4 --batch-size 101 --epochs 1 --validate-every 20 --lr 0.001",
     "poetry-classify": "poetry-classify --corpus hillside --corpus nocturne --hidden 8 --folds 2 --ensemble 1 "
@@ -243,18 +243,25 @@ def test_each_takes_its_part_and_nothing_is_left(rows: int, world: int, monkeypa
     for rank in range(world):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         shares.append(distributed.share(batch))
-    asked = [each for each in shares if (each.targets != IGNORED).any()]
+    asked = [each for each in shares if each.predictions]
     for columns, whole in (("inputs", -targets), ("targets", targets), ("labels", targets + 1)):
         torch.testing.assert_close(torch.cat([getattr(each, columns) for each in asked], 1), whole)
     assert torch.cat([each.lengths for each in asked]).tolist() == [*range(1, rows + 1)]
     sizes = [each.rows for each in shares]
     assert min(sizes) >= 1  # one that has nothing to learn from takes part all the same
     assert max(sizes) - min(sizes) <= 1
-    assert all(each.predictions == batch.predictions and each.continues for each in shares)
+    assert sum(each.predictions for each in shares) == batch.predictions
+    assert all(each.continues for each in shares)
+    asked_of: list[slice] = []
+    lazy = LazyBatch(rows, lambda part: asked_of.append(part) or batch.part(part))  # type: ignore[func-returns-value]
+    for rank in range(world):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        torch.testing.assert_close(distributed.share(lazy).targets, shares[rank].targets)
+    assert [part.stop - part.start for part in asked_of] == sizes  # nobody builds what is another's
 
 
 def test_the_parts_of_a_committees_batch_add_up() -> None:
-    """Each member is the mean over what it alone is asked, in all parts together."""
+    """Each member's sum is over what only it is asked, in all parts together."""
     torch.manual_seed(1)
     scores = torch.randn(5, 3, 2, dtype=torch.float64)
     targets = torch.tensor([[0, 1, IGNORED], [1, 1, 0], [IGNORED, 0, 1], [1, IGNORED, 0], [0, 0, IGNORED]])
@@ -267,12 +274,12 @@ def test_the_parts_of_a_committees_batch_add_up() -> None:
 
     whole = committee_loss(model, batch, None).loss_sum
     parts = [committee_loss(model, batch.part(slice(*ends)), None).loss_sum for ends in pairwise((0, 1, 3, 5))]
-    torch.testing.assert_close(torch.stack(parts).sum(), whole)
+    torch.testing.assert_close(torch.stack(parts).sum(0), whole)
     means = [
         torch.nn.functional.cross_entropy(scores[:, member], targets[:, member], ignore_index=IGNORED)
         for member in range(3)
     ]
-    torch.testing.assert_close(whole, torch.stack(means).mean() * (targets != IGNORED).sum())
+    torch.testing.assert_close(whole / batch.counts, torch.stack(means))
 
 
 def test_an_interrupt_ends_a_process_that_waits_for_the_others() -> None:
