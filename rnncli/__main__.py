@@ -162,9 +162,9 @@ def _say(text: str, *, loaded: bool = True) -> None:
 
 def _speaks(loaded: bool) -> bool:
     """Whether it is this process that says why all end: the first to say it, or the one of rank 0 without torch."""
-    if loaded or "rnncli.training.distributed" in sys.modules:
+    if loaded or "rnncli.training.meeting" in sys.modules:
         with suppress(Exception):  # torch may be what cannot be loaded
-            from rnncli.training.distributed import speaks
+            from rnncli.training.meeting import speaks
 
             return speaks()
     return os.environ.get("RANK") == "0"

@@ -47,7 +47,7 @@ def _verb(task: Task) -> Callable[..., None]:
             raise UsageError("--resume goes on with the settings of the run: leave --preset and --config out")
         if tensorboard:
             need("tensorboard", what="--tensorboard", extra="tensorboard")
-        with together():
+        with together(note):
             remarks: list[str] = []
             before = begun()  # by processes that torchrun has started anew, on the same command
             if resume or before:

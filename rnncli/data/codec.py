@@ -60,6 +60,11 @@ class Codec:
         return self.tokenizer in TOKENIZERS
 
     @property
+    def by_sentence(self) -> bool:
+        """Whether the state begins afresh with each line; else one stream is read with its state carried."""
+        return self.by_line and not self.is_running
+
+    @property
     def opening(self) -> int:
         """The token that comes before a text: START or END, or in a stream a line feed.
 

@@ -117,7 +117,7 @@ class Prose:
         return self.running[0].frequencies(words, CHUNK) if self.codec.is_running else self.stream.frequencies(words)
 
     def epochs(self, plan: Plan, device: torch.device) -> Epochs:
-        size, seed = plan.batch_size, plan.seed
+        size, seed = plan.step_size, plan.seed
         if self.codec.is_running:
             text = RunningText(self.running[0], size, plan.bptt)
             return Epochs(lambda _, begin=0: text.batches(device, begin), text.batches_per_epoch)

@@ -94,7 +94,7 @@ class StreamData:
         return torch.from_numpy(self.counts)
 
     def epochs(self, plan: Plan, device: torch.device) -> Epochs:
-        text = RunningText(self.training_ids, plan.batch_size, plan.bptt, self._voices())
+        text = RunningText(self.training_ids, plan.step_size, plan.bptt, self._voices())
         return Epochs(lambda _, begin=0: text.batches(device, begin), text.batches_per_epoch)
 
     def tensors(self) -> Mapping[str, Tensor]:

@@ -104,7 +104,7 @@ EvalSet = StreamSet | SentenceSet
 class Plan(NamedTuple):
     """How training reads a text."""
 
-    batch_size: int
+    step_size: int  # sequences
     bptt: int  # steps of a batch, of a stream
     seed: int
 

@@ -151,7 +151,7 @@ class VerseData:
         lines = self.verse.training
         numbers = [self.codec.vocabulary.encode(line.words) for line in lines]
         sentences = Sentences.of(numbers, label_numbers(self.codec.labels, [line.voice for line in lines])).to(device)
-        return Epochs(partial(sentences.shuffled, plan.batch_size, plan.seed), -(-len(lines) // plan.batch_size))
+        return Epochs(partial(sentences.shuffled, plan.step_size, plan.seed), -(-len(lines) // plan.step_size))
 
     def tensors(self) -> Mapping[str, Tensor]:
         return {"line_keys": torch.tensor(sorted({line_key(line.words) for line in self.verse.training}))}

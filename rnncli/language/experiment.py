@@ -30,7 +30,7 @@ def build(read: Read, config: StartedSettings, device: str) -> "Experiment":
     model: Any = build_model(config, payload).to(device)
     model.expect(data.frequencies().to(device))
     place = torch.device(device)
-    epochs = data.epochs(Plan(config.batch_size, config.bptt, config.seed), place)
+    epochs = data.epochs(Plan(config.step_size, config.bptt, config.seed), place)
     return Experiment(
         model=model,
         begin=lambda: start_from_model(config, model, payload) or start_from_vectors(config, model, data.codec),
@@ -38,6 +38,8 @@ def build(read: Read, config: StartedSettings, device: str) -> "Experiment":
         batches_per_epoch=epochs.per_epoch,
         about=data.about,
         loss=config.loss,
+        # a learned first state is only used by the first batch of a stream
+        uses_all=getattr(config, "softmax", "full") != "adaptive" and (data.codec.by_sentence or not config.learn_h0),
         after_step=lambda model: model.scale_vectors(),
         validate=validator(data, place),
         payload=payload,

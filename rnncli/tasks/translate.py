@@ -135,10 +135,11 @@ def build(config: TranslateConfig, device: str) -> "Experiment":
     model.expect(counts)
     return Experiment(
         model=model,
-        batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
-        batches_per_epoch=-(-len(data.training) // config.batch_size),
+        batches=lambda epoch, begin=0: training.shuffled(config.step_size, config.seed, epoch, begin),
+        batches_per_epoch=-(-len(data.training) // config.step_size),
         about=_about(data, len(payload["vocabulary"])),
         loss=config.loss,
+        uses_all=True,
         validate=lambda model: prediction_metrics(model, validation.in_order(256)),
         payload=payload,
     )

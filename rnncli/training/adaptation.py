@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnncli.data.batching import Batch, Sentences
+from rnncli.data.batching import Batch, LazyBatch, Sentences, built
 from rnncli.data.streams import Ids, Joined, RunningText
 from rnncli.models.stack import States, detach
 from rnncli.terminal import progress_bar
@@ -56,7 +56,7 @@ def sentence_metrics_as(model: nn.Module, pools: Iterable[Sentences], how: Adapt
     return adaptive_metrics(model, chain.from_iterable(some.each() for some in pools), how)
 
 
-def adaptive_metrics(model: nn.Module, batches: Iterable[Batch], how: Adaptation) -> Metrics:
+def adaptive_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch], how: Adaptation) -> Metrics:
     """Loss in nats, accuracy and perplexity of a language model that adapts to what it reads, one sequence a batch.
 
     Dynamic evaluation (Krause et al. 2018, arXiv:1709.07432): each segment is scored, and then learned from. Batches
@@ -67,7 +67,7 @@ def adaptive_metrics(model: nn.Module, batches: Iterable[Batch], how: Adaptation
     cache, rule = Cache(how), _rule(language, how.dynamic)
     states: States | None = None
     loss_sum, hits, count = 0.0, 0, 0
-    for batch in batches:
+    for batch in built(batches):
         for window in batch.windows(SEGMENT):
             with torch.set_grad_enabled(how.dynamic > 0):
                 h, states = language.features(window.inputs, states if window.continues else None, labels=window.labels)
@@ -85,7 +85,7 @@ def adaptive_metrics(model: nn.Module, batches: Iterable[Batch], how: Adaptation
     return {"loss": loss, "accuracy": hits / count, "perplexity": perplexity(loss)}
 
 
-def _shown(batches: Iterable[Batch], total: int) -> Iterator[Batch]:
+def _shown(batches: Iterable[LazyBatch], total: int) -> Iterator[LazyBatch]:
     """The same batches, with a bar on standard error where it takes long."""
     with progress_bar(total, "segment", delay=2.0, leave=False) as bar:
         for batch in batches:

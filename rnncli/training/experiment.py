@@ -18,9 +18,10 @@ class Outcome(NamedTuple):
 
     The penalty is added to the sum for its gradient alone; no figure that people are shown holds it. Both are sums over
     the batch's own sequences: of the parts of a batch, which several processes take, they add up to that of the whole.
+    Of R nets that learn apart the sum is one for each, of the shape of `Batch.counts`.
     """
 
-    loss_sum: Tensor
+    loss_sum: Tensor  # () or (R,)
     states: States | None
     penalty: Tensor | None = None
 
@@ -45,6 +46,7 @@ class Experiment:
     batches_per_epoch: int
     loss: Callable[[nn.Module, Batch, States | None], Outcome]
     validate: Callable[[nn.Module], Metrics]
+    uses_all: bool = False  # every batch reaches every parameter: processes need not look for those that it does not
     after_step: Callable[[Any], None] = lambda _: None  # holds the model's weights where they belong
     apart: Callable[[Any], Iterable[nn.Module]] = lambda model: (model,)  # parts that learn nothing of each other
     about: str = ""  # what the data is, in one line

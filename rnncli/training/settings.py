@@ -31,7 +31,13 @@ class TrainingSettings:
     epochs: int = option(
         10, "Passes over the training data; 0: as many as --max-time allows.", least=0, most=10**9, resumable=True
     )
-    batch_size: int = option(32, "Sequences a step.", least=1, most=2**31)
+    batch_size: int = option(32, "Sequences that are read at once.", least=1, most=2**31)
+    accumulate: int = option(
+        1,
+        "Batches whose gradients are added up to one step: the same steps as --batch-size times N, in the memory of 1.",
+        least=1,
+        most=2**31,
+    )
     optimizer: str = option("adamw", "Optimizer.", choices=tuple(OPTIMIZERS))
     lr: float = option(1e-3, "Learning rate.", above=0)
     momentum: float = option(0.9, "Momentum of SGD, RMSprop and Muon's matrices.", least=0, below=1)
@@ -61,6 +67,11 @@ class TrainingSettings:
         unsaid="float32",
     )
     device: str = option("auto", "Where to train.", choices=DEVICES, resumable=True)
+
+    @property
+    def step_size(self) -> int:
+        """Sequences of a step."""
+        return self.batch_size * self.accumulate
 
     @classmethod
     def upgrade(cls, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """wiki-lm: any corpus by numbers, its vocabulary cut, and what it learned from found again."""
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from support.downloads import registered, serving
 
 from rnncli.api import Training, load
 from rnncli.data import indexed
+from rnncli.data.batching import built
 from rnncli.data.codec import Codec, Known
 from rnncli.data.corpora import CORPORA
 from rnncli.data.indexed import IndexedCorpus, cut_vocabulary, read_indexed
@@ -168,7 +170,7 @@ def test_unit_vectors_by_matrix_are_divided_by_their_common_norm_as_in_the_book(
     trainer = Training.start(TASK.name, settings).trainer
     model: Any = trainer.model
     W, velocity = model.embedding.weight.detach().double().clone(), 0.0
-    for batch in list(trainer.experiment.batches(0))[:4]:
+    for batch in islice(built(trainer.experiment.batches(0)), 4):
         model.zero_grad()
         (trainer.experiment.loss(model, batch, None).loss_sum / batch.predictions).backward()
         velocity = 0.9 * velocity - 0.5 * model.embedding.weight.grad.double()
