@@ -4,8 +4,9 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from rnncli.terminal import write_message
 
@@ -26,13 +27,20 @@ class Registry(MutableMapping[str, T]):
     one warning on standard error and is left out. `registry["mine"] = thing` adds a thing in this process only.
     """
 
-    def __init__(self, group: str, kind: type, own: Mapping[str, T]) -> None:
+    _things: dict[str, T | str]
+
+    def __init__(self, group: str, kind: type, own: Mapping[str, T | str]) -> None:
+        """`own` has rnn's own things; a string is the `module:attribute` to take one from when it is looked up."""
         self._group, self._kind, self._things, self._complete = group, kind, dict(own), False
 
     def __getitem__(self, name: str) -> T:
         if name not in self._things:
             self._complete_once()
-        return self._things[name]
+        thing = self._things[name]
+        if isinstance(thing, str):
+            module, _, attribute = thing.partition(":")
+            thing = self._things[name] = cast("T", getattr(import_module(module), attribute))
+        return thing
 
     def __setitem__(self, name: str, thing: T) -> None:
         self._things[name] = thing
@@ -58,9 +66,8 @@ class Registry(MutableMapping[str, T]):
                 thing = entry.load()
                 self._check(entry.name, thing)
             except (Exception, SystemExit) as error:
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
                 package = f" of package {entry.dist.name}" if entry.dist else ""
-                _warn(f"{self._group} {entry.name!r}{package} is left out: {reason}")
+                warn_left_out(f"{self._group} {entry.name!r}{package}", error)
             else:
                 self._things[entry.name] = thing
 
@@ -111,7 +118,8 @@ def _names_group(package: Path) -> bool:
         return False
 
 
-def _warn(text: str) -> None:
-    """Warn in one line, by one process of several."""
+def warn_left_out(what: str, error: BaseException) -> None:
+    """Warn in one line of what an error leaves out; of several processes, one warns."""
     if os.environ.get("RANK", "0") == "0":
-        write_message(f"rnn: warning: {text}")
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        write_message(f"rnn: warning: {what} is left out: {reason}")

@@ -22,6 +22,7 @@ from rnncli.cli.screen import (
     print_table,
     print_text,
 )
+from rnncli.cli.verb import Verb
 from rnncli.data.text import visible
 from rnncli.files import write_file
 from rnncli.language.activations import VoicedWatchOptions
@@ -151,6 +152,4 @@ def with_marks(pieces: list[str], shares: list[float]) -> str:
     return "\n".join(line for pair in lines if pair[0] for line in (pair[0], pair[1].rstrip()) if line)
 
 
-verb = activations
-
-__all__ = ["EXAMPLE", "verb"]
+VERB = Verb(activations, EXAMPLE)

@@ -5,6 +5,7 @@ from typing import Any
 
 from rnncli.cli.options import Flags, command_of, with_stdin
 from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_styled, print_text
+from rnncli.cli.verb import Verb
 from rnncli.tasks import TASKS
 
 METHOD = "erasure"
@@ -76,5 +77,7 @@ def _colour(by: float) -> str:
     return f"bold rgb(0,{strength},60)" if by > 0 else f"bold rgb({strength},40,40)"
 
 
-verb = command_of(_action.Options, classify, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False))
-EXAMPLE = _action.example
+VERB = Verb(
+    command_of(_action.Options, classify, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False)),
+    _action.example,
+)

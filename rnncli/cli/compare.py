@@ -14,6 +14,7 @@ from rnncli.cells import CELLS
 from rnncli.cli.options import Flags, command_class, command_of, words_of
 from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.train import follow, run_options
+from rnncli.cli.verb import Verb
 from rnncli.errors import Interrupted, UsageError
 from rnncli.launch import LAUNCHED
 from rnncli.presets import resolve
@@ -23,12 +24,6 @@ from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
     from rnncli.analysis.comparisons import Comparison, Member, Outcome, Row
-
-verb = typer.Typer(
-    help="Train the same task with several cells, and compare them.",
-    epilog="Example: rnn compare parity",
-    no_args_is_help=True,
-)
 
 MATCHED = {
     "hidden": "the same sizes",
@@ -103,12 +98,14 @@ def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
     }
 
 
-for _task in TASKS.values():
-    verb.command(
-        _task.name,
-        cls=command_class(_task.Config),
-        epilog=f"Example: rnn compare {_task.name} --cells elman,gru --seeds 2",
-    )(_verb(_task))
+VERB = Verb(
+    help="Train the same task with several cells, and compare them.",
+    example="rnn compare parity",
+    commands=lambda: {
+        name: Verb(_verb(task), f"rnn compare {name} --cells elman,gru --seeds 2", Class=command_class(task.Config))
+        for name, task in TASKS.items()
+    },
+)
 
 
 def _sizes(settings: RecurrentSettings, hidden: str | None) -> tuple[str, ...]:

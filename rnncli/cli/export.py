@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from rnncli.cli.screen import AsJson, note, print_json, print_text, size, warn
+from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 
 
@@ -46,5 +47,4 @@ def export(
     print_text(f"{onnx}: {size(len(written))}; onnxruntime gives the same numbers, {difference:.1g} apart at most")
 
 
-verb = export
-EXAMPLE = "rnn export RUN --onnx model.onnx"
+VERB = Verb(export, "rnn export RUN --onnx model.onnx")

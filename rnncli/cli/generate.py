@@ -3,18 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import typer
-
 from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_text
+from rnncli.cli.verb import Verb
 from rnncli.settings import check_limits
 from rnncli.task import Action, Task
 from rnncli.tasks import TASKS
 
 MOST = 20
 """Tokens of a prime that are named as strangers."""
-
-verb = typer.Typer(help="Write new text.", epilog="Example: rnn generate poetry --lines 8", no_args_is_help=True)
 
 
 def _verb(task: Task, action: Action) -> Callable[..., None]:
@@ -53,7 +50,12 @@ def _show_unknown(tokens: Sequence[str]) -> None:
         note(f"never seen in training: {shown}{more}")
 
 
-for _task in TASKS.values():
-    if "generate" in _task.uses:
-        _action = _task.uses["generate"]
-        verb.command(_task.name.removesuffix("-lm"), epilog=f"Example: {_action.example}")(_verb(_task, _action))
+def _by_task() -> dict[str, Verb]:
+    return {
+        task.name.removesuffix("-lm"): Verb(_verb(task, task.uses["generate"]), task.uses["generate"].example)
+        for task in TASKS.values()
+        if "generate" in task.uses
+    }
+
+
+VERB = Verb(help="Write new text.", example="rnn generate poetry --lines 8", commands=_by_task)

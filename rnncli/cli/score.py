@@ -17,6 +17,7 @@ from rnncli.cli.screen import (
     print_styled,
     print_text,
 )
+from rnncli.cli.verb import Verb
 from rnncli.data.text import visible
 from rnncli.language.score import EXAMPLE, ScoreOptions
 from rnncli.settings import check_limits
@@ -109,6 +110,6 @@ def _legend() -> Iterator[tuple[str, str]]:
     yield "unknown", "underline"
 
 
-__all__ = ["EXAMPLE", "verb"]
-
-verb = command_of(ScoreOptions, score, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False))
+VERB = Verb(
+    command_of(ScoreOptions, score, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False)), EXAMPLE
+)

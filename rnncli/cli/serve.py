@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rnncli.cli.screen import AsJson, Device, From, Named, load_for, named, note, origin, print_json, print_text, warn
+from rnncli.cli.verb import Verb
 from rnncli.errors import RnnError
 
 if TYPE_CHECKING:
@@ -46,5 +47,4 @@ def _server_modules() -> "tuple[ModuleType, ModuleType]":
     return live, connections
 
 
-verb = serve
-EXAMPLE = "rnn serve RUN --open"
+VERB = Verb(serve, "rnn serve RUN --open")

@@ -2,6 +2,7 @@
 
 from rnncli.cli.options import Flags, command_of, with_stdin
 from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_text
+from rnncli.cli.verb import Verb
 from rnncli.settings import check_limits
 from rnncli.tasks import TASKS
 
@@ -27,5 +28,7 @@ def tag(flags: Flags, source: str | None, device: str, as_json: bool) -> None:
     print_text("\n\n".join("\n".join(f"{word.word}\t{word.label}" for word in sentence) for sentence in sentences))
 
 
-verb = command_of(_action.Options, tag, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False))
-EXAMPLE = _action.example
+VERB = Verb(
+    command_of(_action.Options, tag, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False)),
+    _action.example,
+)

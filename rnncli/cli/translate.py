@@ -5,6 +5,7 @@ from typing import Any
 
 from rnncli.cli.options import Flags, command_of, with_stdin
 from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_text, tell_picture
+from rnncli.cli.verb import Verb
 from rnncli.settings import check_limits
 from rnncli.tasks import TASKS
 
@@ -43,5 +44,7 @@ def translate(flags: Flags, source: str | None, device: str, as_json: bool) -> N
             print_text()
 
 
-verb = command_of(_action.Options, translate, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False))
-EXAMPLE = _action.example
+VERB = Verb(
+    command_of(_action.Options, translate, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False)),
+    _action.example,
+)

@@ -201,6 +201,8 @@ def _nucleus(shares: "Tensor", sampling: Sampling, _: Sequence[Past]) -> "Tensor
 
     Holtzman et al. 2020, arXiv:1904.09751.
     """
+    import torch
+
     p = sampling["top_p"]
     if p >= 1:
         return shares
@@ -208,7 +210,7 @@ def _nucleus(shares: "Tensor", sampling: Sampling, _: Sequence[Past]) -> "Tensor
     beyond = ordered.cumsum(-1) - ordered >= p
     beyond[:, 0] = False
     ordered = ordered.masked_fill(beyond, 0.0)
-    kept = shares.new_zeros(shares.shape).scatter_(-1, places, ordered)
+    kept = torch.zeros_like(shares).scatter_(-1, places, ordered)
     return kept / kept.sum(-1, keepdim=True)
 
 
