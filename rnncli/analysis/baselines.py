@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rnncli.data.tagging import tags_of, words_of
+from rnncli.data.splitting import words_of
+from rnncli.data.tagging import tags_of
 from rnncli.errors import RnnError, UsageError
 from rnncli.labelling.settings import LabelledOptions
 from rnncli.task import Trained

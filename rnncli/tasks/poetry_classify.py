@@ -42,7 +42,7 @@ class ClassifyConfig(TableSettings, LabellingSettings):
     panel: ClassVar[str] = "Texts"
 
     corpus: tuple[str, ...] = option(
-        (), "Name or NAME=FILE, once a label; or a table, such as a CSV or TSV file.", suggest=tuple(CORPORA)
+        (), "Name or NAME=FILE, once a label; or a table, such as a CSV or TSV file.", suggest=CORPORA
     )
     text_column: str = option("text", "Column of a table that holds the text, by name or number.")
     label_column: str = option("label", "Column of a table that holds the label.")

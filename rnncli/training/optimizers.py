@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rnncli.plugins import Registry
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
@@ -104,7 +106,7 @@ def _betas(groups: Groups, settings: Rates) -> dict[str, Any]:
 _ADAM = {"beta1": 0.9, "beta2": 0.999}
 _MUON = {"lr": 1e-2, "momentum": 0.95, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.1}
 
-OPTIMIZERS: Mapping[str, OptimizerKind] = {
+_KINDS = {
     "sgd": OptimizerKind(_sgd, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}),
     "rmsprop": OptimizerKind(_rmsprop, {"lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0}),
     "adam": OptimizerKind(_adam, {"lr": 1e-3, **_ADAM, "weight_decay": 0.0}),
@@ -112,6 +114,8 @@ OPTIMIZERS: Mapping[str, OptimizerKind] = {
     "muon": OptimizerKind(_muon, _MUON, orthogonal=True),
     "normuon": OptimizerKind(_normuon, _MUON, orthogonal=True),
 }
+
+OPTIMIZERS: Registry[OptimizerKind] = Registry("rnncli.optimizers", OptimizerKind, _KINDS)
 """A default that a task or preset tuned belongs to the optimizer it was tuned for; any other starts from these.
 
 SGD, RMSprop and Adam add weight decay to the gradient (L2); AdamW and both Muons shrink the weights by it.

@@ -32,7 +32,7 @@ class TrainingSettings:
         10, "Passes over the training data; 0: as many as --max-time allows.", least=0, most=10**9, resumable=True
     )
     batch_size: int = option(32, "Sequences a step.", least=1, most=2**31)
-    optimizer: str = option("adamw", "Optimizer.", choices=tuple(OPTIMIZERS))
+    optimizer: str = option("adamw", "Optimizer.", choices=OPTIMIZERS)
     lr: float = option(1e-3, "Learning rate.", above=0)
     momentum: float = option(0.9, "Momentum of SGD, RMSprop and Muon's matrices.", least=0, below=1)
     beta1: float = option(0.9, "First beta of Adam, AdamW and Muon's other parameters.", least=0, below=1)
