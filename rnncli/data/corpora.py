@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -164,6 +164,11 @@ def registered(name: str) -> Source:
 def available(name: str) -> bool:
     """Whether a corpus of that name is registered and can be loaded without a download."""
     return name in CORPORA and CORPORA[name].here()
+
+
+def first_here(choices: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The first of some lists of corpora that can be loaded without a download; the last, where none of them can."""
+    return next((names for names in choices if all(map(available, names))), choices[-1])
 
 
 def load_corpus(spec: str) -> Corpus:

@@ -102,6 +102,11 @@ class RecurrentSettings(TrainingSettings):
     backend: str = option("auto", "How cells are unrolled.", choices=BACKENDS, resumable=True)
 
     @property
+    def needs_corpus(self) -> bool:
+        """Whether nothing is named to learn from, so that the task's own corpus is."""
+        return not getattr(self, "corpus", True)
+
+    @property
     def label(self) -> str:
         """What kind of net it is, in a word."""
         return self.cell
