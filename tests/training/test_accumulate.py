@@ -130,7 +130,7 @@ def test_interrupted_it_goes_on_to_the_same_end(home: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patched, pytest.raises(Interrupted):
         part.train(stop, pytest.fail)
-    resumed, _ = Training.resume(part.run, {})
+    resumed = Training.resume(part.run, {})
     resumed.train(lambda _: None, pytest.fail)
     tensors = [each.trainer.snapshot()[1] for each in (whole, resumed)]
     assert all(torch.equal(value, tensors[1][name]) for name, value in tensors[0].items())
