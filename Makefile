@@ -15,11 +15,9 @@ test: .venv/developing
 test-browser: .venv/developing
 	$(BIN)/pytest -m browser tests/browser
 
-# Not the files whose processes hide nothing, nor those in which no backend runs.
 test-without-numba: .venv/developing
-	OMP_NUM_THREADS=1 RNN_HIDE=numba $(BIN)/pytest --numprocesses 2 tests/cells tests/models tests/training tests/cli \
-		--ignore tests/training/test_distributed.py --ignore tests/cli/test_signals.py \
-		--ignore tests/models/test_onnx_step.py --ignore tests/cli/test_main.py --ignore tests/cli/test_screen.py
+	OMP_NUM_THREADS=1 RNN_HIDE=numba $(BIN)/pytest --numprocesses 2 -m "not no_backend" \
+		tests/cells tests/models tests/training tests/cli
 
 test-avx2: .venv/developing
 	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest --numprocesses 2 tests/kernels \

@@ -12,6 +12,8 @@ from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Remote
 from rnncli.errors import RnnError, UsageError
 
+pytestmark = pytest.mark.no_backend
+
 TEXT = b"A line of frost\n"
 
 

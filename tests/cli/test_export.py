@@ -7,6 +7,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
+pytestmark = pytest.mark.no_backend
+
 TINY = "--hidden 4 --embedding 3 --epochs 1 --name mine"
 
 

@@ -77,6 +77,7 @@ def test_without_a_model_it_says_what_to_run(rnn, verb: str, task: str) -> None:
     assert (ran.code, ran.err) == (2, f"rnn: error: there is no model of {task} yet: run `rnn train {task}` first\n")
 
 
+@pytest.mark.no_backend
 def test_evaluation_has_folds_baselines_and_a_confusion_matrix(judge, home: Path) -> None:
     ran = judge(f"evaluate poetry-classify --baselines --picture {home}/c.png")
     assert ran.code == 0

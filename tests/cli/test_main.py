@@ -15,6 +15,8 @@ from rnncli.cli import VERBS, app
 from rnncli.launch import LAUNCHED
 from rnncli.tasks import TASKS
 
+pytestmark = pytest.mark.no_backend
+
 README = Path(__file__).parents[2] / "README.md"
 
 

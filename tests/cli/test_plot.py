@@ -7,6 +7,8 @@ import pytest
 
 from rnncli.training.runs import find_run
 
+pytestmark = pytest.mark.no_backend
+
 
 @pytest.fixture
 def two(trained) -> list[list[dict[str, float]]]:

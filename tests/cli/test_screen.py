@@ -11,6 +11,8 @@ from rnncli.cli.screen import confirm, in_colours, note, print_styled, print_tab
 from rnncli.training import checkpoint
 from rnncli.training.runs import Run
 
+pytestmark = pytest.mark.no_backend
+
 EVIL = "[/b]\x1b]0;title\x07\x1b[31m\u202e"
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
 ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

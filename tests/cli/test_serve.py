@@ -38,6 +38,7 @@ def serving(home: Path, words: str) -> Iterator[tuple[subprocess.Popen[str], str
         process.communicate()
 
 
+@pytest.mark.no_backend
 @pytest.mark.posix("signals to other processes")
 def test_it_says_where_it_is_and_ends_at_an_interrupt_in_the_midst_of_a_text(rnn, home: Path) -> None:
     assert rnn("train char-lm --hidden 8 --embedding 4 --epochs 1 --corpus hillside --name mine").code == 0

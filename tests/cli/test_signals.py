@@ -15,7 +15,7 @@ from support.processes import heed_interrupts
 from rnncli.training import checkpoint
 from rnncli.training.runs import Run
 
-pytestmark = pytest.mark.posix("signals to other processes")
+pytestmark = [pytest.mark.posix("signals to other processes"), pytest.mark.no_backend]
 
 TRAIN = "train poetry-lm --corpus hillside --epochs 100000 --hidden 8 --embedding 8 --name mine"
 

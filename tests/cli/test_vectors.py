@@ -13,6 +13,8 @@ from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.training.runs import Run
 
+pytestmark = pytest.mark.no_backend
+
 KeyedVectors = pytest.importorskip("gensim.models", reason="waits for gensim, which does not install here").KeyedVectors
 
 QUICK = "train poetry-lm --corpus hillside --hidden 6 --embedding 5 --epochs 1"

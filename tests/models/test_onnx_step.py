@@ -18,6 +18,8 @@ from rnncli.models.language_model import LanguageModel
 from rnncli.models.onnx_step import export_step
 from rnncli.models.stack import StackShape
 
+pytestmark = pytest.mark.no_backend
+
 V, T = 21, 6
 
 

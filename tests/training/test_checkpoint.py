@@ -20,6 +20,8 @@ from rnncli.training import checkpoint
 from rnncli.training.checkpoint import SCHEMA, CheckpointError, to_bytes
 from rnncli.training.runs import Run
 
+pytestmark = pytest.mark.no_backend
+
 HEADER = {"task": "toy", "note": 'quotes " and \\ and ünïcode', "numbers": [1, 2.5, None]}
 TENSORS = {"model.w": torch.arange(6.0).reshape(2, 3), "random.torch": torch.arange(9, dtype=torch.uint8)}
 

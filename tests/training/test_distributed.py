@@ -31,7 +31,7 @@ from rnncli.training.interrupts import Interrupts
 from rnncli.training.loop import Event
 from rnncli.training.losses import committee_loss
 
-pytestmark = pytest.mark.posix("signals to other processes")
+pytestmark = [pytest.mark.posix("signals to other processes"), pytest.mark.no_backend]
 
 STREAM = {"corpus": ("hillside",), "hidden": "8", "embedding": 8, "batch_size": 7, "bptt": 40, "schedule": "constant"}
 CHARS = "char-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 40 --schedule constant"

@@ -1,6 +1,5 @@
 """The estimate of a training: what kernels take to compile does not count, and the text says what bounds it."""
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +11,32 @@ from rnncli.training import estimate
 from rnncli.training.estimate import seconds_a_step
 
 
-def slowed(trainer: Any, seconds: list[float], *, compiles: bool) -> Any:
-    """A trainer whose loss takes so long at each of its first calls, by compiling or otherwise."""
+class Clock:
+    """Time that passes only where a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in (estimate, compiling):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def slowed(trainer: Any, clock: Clock, seconds: list[float], *, compiles: bool) -> Any:
+    """A trainer whose loss takes these seconds at its first calls, by compiling or otherwise, and then none."""
     loss, calls = trainer.experiment.loss, iter(seconds)
 
     def slow_loss(*arguments: Any) -> Any:
         if compiles:
             estimate.COMPILATION.begin()
-        time.sleep(next(calls, 0.0))
+        clock.now += next(calls, 0.0)
         if compiles:
             estimate.COMPILATION.end()
         return loss(*arguments)
@@ -28,13 +45,13 @@ def slowed(trainer: Any, seconds: list[float], *, compiles: bool) -> Any:
     return trainer
 
 
-def test_compilation_is_no_step_time() -> None:
-    assert seconds_a_step(slowed(make_trainer(), [0.1] * 5, compiles=True)) < 0.05
+def test_compilation_is_no_step_time(clock: Clock) -> None:
+    assert seconds_a_step(slowed(make_trainer(), clock, [0.1] * 5, compiles=True)) == pytest.approx(0, abs=1e-9)
 
 
-def test_warming_up_is_no_step_time_and_slow_steps_are() -> None:
-    assert seconds_a_step(slowed(make_trainer(), [0.2, 0.2], compiles=False)) < 0.05
-    assert seconds_a_step(slowed(make_trainer(), [0.02] * 9, compiles=False)) > 0.02
+def test_warming_up_is_no_step_time_and_slow_steps_are(clock: Clock) -> None:
+    assert seconds_a_step(slowed(make_trainer(), clock, [0.2, 0.2], compiles=False)) == 0
+    assert seconds_a_step(slowed(make_trainer(), clock, [0.02] * 9, compiles=False)) == pytest.approx(0.02)
 
 
 def test_compilations_inside_of_one_are_counted_and_announced_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ from rnncli.training.runs import (
     run_of,
 )
 
+pytestmark = pytest.mark.no_backend
+
 
 def make_run(home: Path, task: str, name: str, finished: str = "done", best: bool = True) -> Run:
     run = Run(home / "checkpoints" / task / name)
