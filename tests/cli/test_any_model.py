@@ -1,6 +1,8 @@
 """Verbs serve whatever model is given: that of a second task with the verb, its own options, panels and baselines."""
 
+import ast
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from support.pages import data_of
 import rnncli
 from rnncli.analysis.baselines import beside
 from rnncli.api import Model, Training
+from rnncli.cli import NAMES
 from rnncli.cli.options import union_of
 from rnncli.data.texts import GivenTexts
 from rnncli.language.generate import WritingOptions
@@ -93,6 +96,18 @@ def test_the_model_has_a_method_for_every_verb_of_every_task() -> None:
     verbs = {verb for task in TASKS.values() for verb in task.actions}
     assert verbs >= {"evaluate", "generate", "classify"}
     assert [verb for verb in sorted(verbs) if verb not in vars(Model)] == []
+
+
+def test_only_tasks_write_their_names() -> None:
+    """In code, help and messages; a task that is named as a verb is known by what stands before it."""
+    names = "|".join([name for name in TASKS if name not in NAMES] + [f"(?<=train ){name}" for name in TASKS])
+    written = re.compile(rf"(?<![\w-])({names})(?![\w-])")
+    package = Path(rnncli.__file__).parent
+    for file in package.rglob("*.py"):
+        source = file.read_text("utf-8")
+        if package / "tasks" not in file.parents and written.search(source):
+            texts = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+            assert [text for text in texts if isinstance(text, str) and written.search(text)] == [], file
 
 
 def test_a_verb_without_a_method_is_done_by_name(second: Task, monkeypatch: pytest.MonkeyPatch) -> None:
