@@ -6,6 +6,7 @@ Shapes: T steps, B sequences, D input, M hidden; everything is computed in float
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -112,7 +113,7 @@ def of_model(
         raise UsageError(f"{trained.source} is a model of {task.name}: gradients are shown of {readers}")
     _check(1, length, 0.0, ())
     model: Any = deepcopy(trained.model).double()
-    last = task.last_step(Trained(**{**vars(trained), "model": model}), text, length)
+    last = task.last_step(replace(trained, model=model), text, length)
     stack: Stack = model.stack
     shape = stack.shape
     name = f"{shape.cell} {','.join(map(str, shape.hidden))}"

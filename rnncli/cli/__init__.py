@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rnncli import __version__
 from rnncli.cli.actions import first_task, tasks_with
 from rnncli.cli.screen import note, print_text
 from rnncli.kernels.compiling import COMPILATION
+from rnncli.version import __version__
 
 NAMES = (
     "train",

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import rnncli
 from rnncli.cli.options import Flags, command_of, union_of, with_stdin
-from rnncli.cli.screen import AsJson, Device, From, load_for, load_model
+from rnncli.cli.screen import AsJson, Device, From
 from rnncli.data.texts import GivenTexts
 from rnncli.errors import UsageError
 from rnncli.settings import check_limits, flag_of
@@ -61,14 +62,17 @@ def tasks_with(verb: str) -> list[Task]:
 def open_work(verb: str, flags: Flags, source: str | None, device: str, only: Task | None = None) -> Work:
     """Load the model that `--from` names, or the newest one, and make the options of its task.
 
-    `only` is the task that the model must be of; without it `load_for` chooses among those that have the verb.
+    `only` is the task that the model must be of; without it `rnncli.load` chooses among those that have the verb.
     Where all of these take the same options, wrong ones are refused before a model is loaded. Raises UsageError for a
     model without the verb, for a flag that its task lacks, and as `check_limits` and `GivenTexts.lines`.
     """
     flags = with_stdin(flags)
     kinds = {task.actions[verb].Options for task in ([only] if only else tasks_with(verb))}
     options = _checked(kinds.pop()(**flags)) if len(kinds) == 1 else None
-    trained = load_model(source, only.name, device) if only else load_for(source, lambda t: verb in t.actions, device)
+    if only:
+        trained = rnncli.load(source, only.name, device=device)
+    else:
+        trained = rnncli.load(source, suits=lambda task: verb in task.actions, device=device)
     Options = trained.action(verb).Options
     if options is None:
         lacking = set(flags) - {each.name for each in fields(Options)}

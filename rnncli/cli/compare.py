@@ -155,9 +155,7 @@ def _train(comparison: "Comparison", member: "Member") -> None:
         note("it is finished already")
         return
     if begun:
-        training, warning = Training.resume(member.run, {})
-        if warning:
-            warn(warning)
+        training = Training.resume(member.run, {})
     else:
         training = Training.start(comparison.task.name, member.settings, member.run.name)
     try:

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+import rnncli
 from rnncli.cli.actions import first_task
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, Device, From, load_model, note, print_json, print_table, print_text, tell_picture
+from rnncli.cli.screen import AsJson, Device, From, note, print_json, print_table, print_text, tell_picture
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.data.corpora import available
 from rnncli.errors import UsageError
@@ -36,7 +37,7 @@ def _verb(task: Task) -> Callable[..., None]:
     ) -> None:
         options = task.evaluate.Options(**flags)
         check_limits(options)
-        trained = load_model(model, task.name, device)
+        trained = rnncli.load(model, task.name, device=device)
         corpus = task.evaluate.corpus(trained, options)
         note(f"from {trained.source}, on {trained.device}; measured on {corpus}")
         if novelty:
@@ -74,7 +75,7 @@ def _verb(task: Task) -> Callable[..., None]:
     if task.baselines:
         flag = typer.Option("--baselines", help="Measure simple models beside it.")
         common["baselines"] = (Annotated[bool, flag], False)
-    if task.script:
+    if task.token_access:
         flag = typer.Option("--novelty", help="How much of it stands word for word in the training text.")
         common["novelty"] = (Annotated[bool, flag], False)
     return command_of(task.evaluate.Options, evaluate, **common)
@@ -119,8 +120,8 @@ def _copied(trained: Trained, task: Task, options: Any) -> dict[str, Any]:
     """How much of what was measured stands in the training text, which is told, too."""
     from rnncli.analysis.novelty import novelty
 
-    assert task.script is not None, "only a task with a text has this flag"
-    found = novelty(trained, task.script.judged(trained, options))
+    assert task.token_access is not None, "only a task with a text has this flag"
+    found = novelty(trained, task.token_access.measured_arrays(trained, options))
     note(found.remark)
     return found._asdict()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rnncli.errors import RnnError
+from rnncli.extras import installed, need
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +36,7 @@ def rivals(texts: Sequence[str], weighted: bool) -> Iterator[Rival]:
     """
     from rnncli.data.tagging import tags_of, words_of
 
-    require()
+    need("sklearn", what="--baselines", extra="baselines")
     how = ", weighted" if weighted else ""
     yield Rival("majority", texts, majority)
     yield Rival("naive Bayes, words", texts, naive_bayes)
@@ -45,29 +46,11 @@ def rivals(texts: Sequence[str], weighted: bool) -> Iterator[Rival]:
     except RnnError as error:
         yield Rival(f"baselines on tags: {error}")
         return
-    if has_hmm():
+    if installed("hmmlearn"):  # some Pythons that rnn runs on have no wheels of it
         yield Rival("HMM a label, tags", tags, hidden_markov, has_probabilities=False)
     else:
         yield Rival("HMM a label, tags: hmmlearn is not installed")
     yield Rival(f"logistic regression, tags 1-3{how}", tags, logistic_regression(weighted))
-
-
-def require() -> None:
-    """Raise RnnError where scikit-learn is not installed."""
-    try:
-        import sklearn
-    except ModuleNotFoundError as error:
-        raise RnnError(
-            f"--baselines needs {error.name}, which is not installed: run `pip install 'rnncli[baselines]'`"
-        ) from None
-    del sklearn
-
-
-def has_hmm() -> bool:
-    """Whether hmmlearn is installed: it does not install on every Python that rnn runs on."""
-    from importlib.util import find_spec
-
-    return find_spec("hmmlearn") is not None
 
 
 def majority(training: Sequence[Any], labels: Sequence[int], others: Sequence[Any]) -> "NDArray[np.float64]":

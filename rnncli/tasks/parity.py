@@ -130,7 +130,7 @@ def build(config: ParityConfig, device: str) -> "Experiment":
     """Lay the strings out, and a fresh model beside them."""
     import torch
 
-    from rnncli.data.batching import epoch_generator
+    from rnncli.data.batching import LazyBatch, epoch_generator
     from rnncli.training.experiment import Experiment
     from rnncli.training.losses import prediction_loss
 
@@ -143,9 +143,12 @@ def build(config: ParityConfig, device: str) -> "Experiment":
     # a recurrent net's epoch is no shorter where strings are few: its patience is counted in steps
     rounds = max(1, SAMPLE // len(strings)) if recurrent else 1
 
-    def batches(epoch: int, begin: int = 0) -> Iterator["Batch"]:
+    def lazily(rows: "Tensor") -> LazyBatch:
+        return LazyBatch(len(rows), lambda part: as_batch(strings[rows[part]]))
+
+    def batches(epoch: int, begin: int = 0) -> Iterator[LazyBatch]:
         order = torch.randperm(rounds * len(strings), generator=epoch_generator(config.seed, epoch)) % len(strings)
-        return (as_batch(strings[rows]) for rows in order.to(device).split(config.batch_size)[begin:])
+        return map(lazily, order.to(device).split(config.step_size)[begin:])
 
     def reset() -> None:
         scatter(model)
@@ -157,8 +160,9 @@ def build(config: ParityConfig, device: str) -> "Experiment":
     return Experiment(
         model=model,
         batches=batches,
-        batches_per_epoch=-(-rounds * len(strings) // config.batch_size),
+        batches_per_epoch=-(-rounds * len(strings) // config.step_size),
         loss=prediction_loss,
+        uses_all=True,
         validate=lambda model: validate(model, as_batch(strings), long),
         about=f"{kind} {len(strings):,} strings of {config.bits} bits",
         solved=lambda metrics: metrics["accuracy"] == 1.0 and (not recurrent or metrics["long_margin"] >= SAFE_MARGIN),

@@ -234,11 +234,12 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
     training = Labelled(features.only(learned), asked[learned], by_word=False, device=device)
     return Experiment(
         model=model,
-        batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
-        batches_per_epoch=-(-len(learned) // config.batch_size),
+        batches=lambda epoch, begin=0: training.shuffled(config.step_size, config.seed, epoch, begin),
+        batches_per_epoch=-(-len(learned) // config.step_size),
         about=_about(config, divided),
         loss=partial(committee_loss, smoothing=config.label_smoothing, weights=weights),
         validate=lambda model: measure(_scores(model, features, config), divided),
+        uses_all=True,
         apart=lambda committee: committee.members,
         monitor="accuracy",
         newest_is_best=True,
@@ -296,13 +297,14 @@ def _scores(model: Any, features: "Features", config: ClassifyConfig) -> "Tensor
     """Log-probabilities (N, S, K) of N texts by each of the S splits' nets; an ensemble's vote as one."""
     import torch
 
+    from rnncli.data.batching import built
     from rnncli.data.features import Labelled
 
     device = next(model.parameters()).device
     data = Labelled(features, torch.zeros(len(features.lengths)), by_word=False, device=str(device))
     model.eval()
     with torch.inference_mode():
-        rows = torch.cat([model(batch.inputs, None, batch.lengths)[0] for batch in data.in_order(256)])
+        rows = torch.cat([model(batch.inputs, None, batch.lengths)[0] for batch in built(data.in_order(256))])
     votes = rows[data.order.argsort()].cpu().log_softmax(-1)
     return votes.view(len(votes), -1, config.ensemble, votes.shape[-1]).logsumexp(2) - math.log(config.ensemble)
 

@@ -129,10 +129,11 @@ def build(config: TagConfig, device: str) -> "Experiment":
     features = _encode(config, payload, measured)
     return Experiment(
         model=build_model(config, payload).to(device),
-        batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
-        batches_per_epoch=-(-len(split.training.words) // config.batch_size),
+        batches=lambda epoch, begin=0: training.shuffled(config.step_size, config.seed, epoch, begin),
+        batches_per_epoch=-(-len(split.training.words) // config.step_size),
         about=_about(split),
         loss=partial(prediction_loss, smoothing=config.label_smoothing),
+        uses_all=True,
         validate=lambda model: _without_dicts(measure(score(model, features), measured, split.classes)),
         monitor="accuracy",
         newest_is_best=True,
