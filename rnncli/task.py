@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from rnncli.data.corpora import from_stdin
+from rnncli.data.corpora import first_here, from_stdin
 from rnncli.data.text import read_as
 from rnncli.errors import UsageError
 from rnncli.panels import Panel
@@ -117,7 +117,8 @@ class Task:
     build: Callable[[Any, str], "Experiment"]  # settings and device -> what the trainer needs
     build_model: Callable[[Any, Mapping[str, Any]], "nn.Module"]  # settings and payload -> an untrained model
     evaluate: Action
-    settle: Callable[[Any], Any] = lambda settings: settings  # fills in what depends on the machine: corpora
+    settle: Callable[[Any], Any] = lambda settings: settings  # checks settings together, and makes paths absolute
+    corpora: tuple[tuple[str, ...], ...] = ()  # to learn from by default: the first of these that is here, or the last
     uses: Mapping[str, Action] = field(default_factory=dict)  # what else can be done with its models, by verb
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)  # by preset: how its training goes, printed before it
@@ -134,6 +135,12 @@ class Task:
     word_vectors: int = 0  # the greater, the sooner its models are asked for word vectors; 0: they have none
     inherited: Callable[[str], Mapping[str, Any]] | None = None  # the settings of a model to start from that shape it
     implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
+
+    def settled(self, settings: Any) -> Any:
+        """Settings as a run keeps them: with the corpus to learn from by default, and as `settle` leaves them."""
+        if self.corpora and settings.needs_corpus:
+            settings = replace(settings, corpus=first_here(self.corpora))
+        return self.settle(settings)
 
     @property
     def called(self) -> str:

@@ -29,26 +29,14 @@ from rnncli.analysis.report import MOST_BITS, page
 from rnncli.data.text import visible
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.generate import DrawnToken, WritingOptions, Written
+from rnncli.models.sampling import DECODING
 from rnncli.panels import Panel
 from rnncli.records import json_line
 from rnncli.settings import as_kind, check_limits
 from rnncli.task import Action, Trained
 from rnncli.tasks import TASKS
 
-OFFERED = (
-    "prime",
-    "label",
-    "lines",
-    "length",
-    "seed",
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "repetition_penalty",
-    "repetition_window",
-    "no_repeat",
-)
+OFFERED = ("prime", "label", "lines", "length", "seed", *DECODING)
 """Options of `rnn generate` that a request may set, in the order of the page."""
 
 MOST_BYTES = 1 << 16

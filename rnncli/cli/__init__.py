@@ -1,16 +1,15 @@
 """The command line, one module a verb; `NAMES` is where a new one is registered. No torch is imported here."""
 
 import os
-from collections.abc import Callable
-from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from rnncli.cli.actions import first_task, tasks_with
 from rnncli.cli.screen import note, print_text
+from rnncli.cli.verb import Verb, group_of
 from rnncli.kernels.compiling import COMPILATION
+from rnncli.plugins import Registry
 from rnncli.version import __version__
 
 NAMES = (
@@ -36,21 +35,13 @@ NAMES = (
     "bench",
 )
 
-MODULES = {name: import_module(f"{__name__}.{name}") for name in NAMES}
-VERBS: dict[str, typer.Typer | Callable[..., None]] = {name: module.verb for name, module in MODULES.items()}
-
-
-class InOrder(TyperGroup):
-    """Lists the verbs in the order of `VERBS`, that in which a new user needs them."""
-
-    def list_commands(self, _ctx: Any) -> list[str]:
-        return list(VERBS)
-
+VERBS: Registry[Verb] = Registry("rnncli.verbs", Verb, {name: f"{__name__}.{name}:VERB" for name in NAMES})
+"""The verbs in the order in which a new user needs them, each imported when it is looked up."""
 
 _writer = tasks_with("generate")[0]
 app = typer.Typer(
     name="rnn",
-    cls=InOrder,
+    cls=group_of(lambda: VERBS, "rnn"),
     help="Train, use and explain recurrent networks on text.",
     epilog=f"Example: rnn train {first_task().name}    then: rnn train {_writer.name}    "
     f"then: rnn generate {_writer.called}",
@@ -84,10 +75,3 @@ def rnn(
     if debug:
         os.environ["RNN_DEBUG"] = "1"
     COMPILATION.announce = _announce_compilation
-
-
-for _name, _verb in VERBS.items():
-    if isinstance(_verb, typer.Typer):
-        app.add_typer(_verb, name=_name)
-    else:
-        app.command(_name, epilog=f"Example: {MODULES[_name].EXAMPLE}")(_verb)

@@ -20,6 +20,7 @@ from rnncli.cli.screen import (
     print_table,
     print_text,
 )
+from rnncli.cli.verb import Verb
 from rnncli.data.text import visible
 from rnncli.files import write_file
 
@@ -141,14 +142,16 @@ def with_marks(pieces: list[str], shares: list[float]) -> str:
     return "\n".join(line for pair in lines if pair[0] for line in (pair[0], pair[1].rstrip()) if line)
 
 
-verb = command_of(
-    all_flags("activations"),
-    activations,
-    model=(Named, None),
-    unit=(UnitNames, None),
-    top=(Top, 12),
-    states=(States, None),
-    html=(Html, None),
-    **of_every_model(),
+VERB = Verb(
+    command_of(
+        all_flags("activations"),
+        activations,
+        model=(Named, None),
+        unit=(UnitNames, None),
+        top=(Top, 12),
+        states=(States, None),
+        html=(Html, None),
+        **of_every_model(),
+    ),
+    example_of("activations"),
 )
-EXAMPLE = example_of("activations")

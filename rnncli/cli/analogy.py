@@ -6,11 +6,10 @@ import typer
 
 from rnncli.cli.screen import AsJson, From, print_json, print_table, print_text
 from rnncli.cli.vectors import File, Layer, known_vectors
+from rnncli.cli.verb import Verb
 
-EXAMPLE = "rnn analogy king man woman    asks: king - man + woman = ?"
 
-
-def verb(
+def analogy(
     a: Annotated[str, typer.Argument(help="The word to begin with: king.")],
     b: Annotated[str, typer.Argument(help="The word to take away: man.")],
     c: Annotated[str, typer.Argument(help="The word to add: woman.")],
@@ -36,3 +35,6 @@ def verb(
     columns = [cell for each in answers for cell in (each, "")]
     rows = zip(*([[near.word, near.score] for near in found] for found in answers.values()), strict=True)
     print_table(columns, [[cell for pair in row for cell in pair] for row in rows])
+
+
+VERB = Verb(analogy, "rnn analogy king man woman    asks: king - man + woman = ?")

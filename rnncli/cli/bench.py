@@ -6,16 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from rnncli.cli.screen import AsJson, note, print_json, print_table, size, tell_picture
-
-verb = typer.Typer(help="Measure speed on this machine.", epilog="Example: rnn bench cells --cell gru")
-
-
-@verb.callback()
-def bench() -> None:
-    """Measure speed on this machine."""
+from rnncli.cli.verb import Verb
 
 
-@verb.command("cells", epilog="Example: rnn bench cells --cell gru --shape T35")
 def cells(
     cell: Annotated[str | None, typer.Option(help="Rows whose name has this in it.")] = None,
     shape: Annotated[str | None, typer.Option(help="Rows whose shape has this in it, such as B20-M650.")] = None,
@@ -60,7 +53,6 @@ def cells(
 Kind = Annotated[str, typer.Option(help="The cell.")]
 
 
-@verb.command("memory", epilog="Example: rnn bench memory --cell lstm")
 def memory(cell: Kind = "lstm:none", as_json: AsJson = False) -> None:
     """Measure what a training step of one layer takes at its peak, beside torch's layer."""
     from rnncli.analysis.bench_costs import memory as peaks
@@ -74,7 +66,6 @@ def memory(cell: Kind = "lstm:none", as_json: AsJson = False) -> None:
     print_table([f"{cell}, peak", "ours", "torch", "ours / torch"], shown)
 
 
-@verb.command("growth", epilog="Example: rnn bench growth --cell gru --picture growth.png")
 def growth(
     cell: Kind = "lstm",
     hidden: Annotated[int, typer.Option(min=1, help="M, and D.")] = 256,
@@ -96,3 +87,14 @@ def growth(
         return
     print_table(["T", "ms", "ms a step"], [(T, ms, ms / T) for T, ms in by_T], title=f"{cell}, {hidden} units, B 32")
     print_table(["B", "ms", "ms a sequence"], [(B, ms, ms / B) for B, ms in by_B], title="T 50")
+
+
+VERB = Verb(
+    example="rnn bench cells --cell gru",
+    help="Measure speed on this machine.",
+    commands=lambda: {
+        "cells": Verb(cells, "rnn bench cells --cell gru --shape T35"),
+        "memory": Verb(memory, "rnn bench memory --cell lstm"),
+        "growth": Verb(growth, "rnn bench growth --cell gru --picture growth.png"),
+    },
+)

@@ -5,6 +5,7 @@ from typing import Any
 
 from rnncli.cli.actions import Work, command_for, example_of
 from rnncli.cli.screen import note, origin, print_json, print_styled, print_text
+from rnncli.cli.verb import Verb
 from rnncli.results import Classified
 
 METHOD = "erasure"
@@ -71,5 +72,4 @@ def _colour(by: float) -> str:
     return f"bold rgb(0,{strength},60)" if by > 0 else f"bold rgb({strength},40,40)"
 
 
-verb = command_for("classify", classify)
-EXAMPLE = example_of("classify")
+VERB = Verb(command_for("classify", classify), example_of("classify"))

@@ -15,6 +15,7 @@ from rnncli.cli.actions import first_task
 from rnncli.cli.options import Flags, command_class, command_of, words_of
 from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.train import follow, run_options
+from rnncli.cli.verb import Verb
 from rnncli.errors import Interrupted, UsageError
 from rnncli.launch import LAUNCHED
 from rnncli.presets import resolve
@@ -24,12 +25,6 @@ from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
     from rnncli.analysis.comparisons import Comparison, Member, Outcome, Row
-
-verb = typer.Typer(
-    help="Train the same task with several cells, and compare them.",
-    epilog=f"Example: rnn compare {first_task().name}",
-    no_args_is_help=True,
-)
 
 MATCHED = {
     "hidden": "the same sizes",
@@ -104,12 +99,14 @@ def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
     }
 
 
-for _task in TASKS.values():
-    verb.command(
-        _task.name,
-        cls=command_class(_task.Config),
-        epilog=f"Example: rnn compare {_task.name} --cells elman,gru --seeds 2",
-    )(_verb(_task))
+VERB = Verb(
+    help="Train the same task with several cells, and compare them.",
+    example=f"rnn compare {first_task().name}",
+    commands=lambda: {
+        name: Verb(_verb(task), f"rnn compare {name} --cells elman,gru --seeds 2", Class=command_class(task.Config))
+        for name, task in TASKS.items()
+    },
+)
 
 
 def _sizes(settings: RecurrentSettings, hidden: str | None) -> tuple[str, ...]:

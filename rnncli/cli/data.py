@@ -6,18 +6,12 @@ import typer
 
 from rnncli.cli.prepare import prepare_corpus
 from rnncli.cli.screen import AsJson, print_json, print_table, print_text
+from rnncli.cli.verb import Verb
 from rnncli.data.corpora import CORPORA, registered
 from rnncli.data.sources import Builtin, Source
 from rnncli.home import data_dir
 
-verb = typer.Typer(
-    help="List the corpora that rnn knows by name, download them, and prepare dumps of Wikipedia.",
-    epilog="Example: rnn data get frost poe",
-    no_args_is_help=True,
-)
 
-
-@verb.command("list", epilog="Example: rnn data list --json")
 def list_corpora(as_json: AsJson = False) -> None:
     """List the registered corpora: what each is, its size, source and licence, and whether it is here."""
     if as_json:
@@ -33,7 +27,6 @@ def list_corpora(as_json: AsJson = False) -> None:
     )
 
 
-@verb.command("get", epilog="Example: rnn data get frost poe")
 def get_corpora(
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names from `rnn data list`.")],
     as_json: AsJson = False,
@@ -50,9 +43,6 @@ def get_corpora(
             print_text(f"{source.name}: {status} ({source.origin}, {source.size:,} bytes)")
     if as_json:
         print_json(_answer(facts))
-
-
-verb.command("prepare", epilog="Example: rnn data prepare enwiki-pages-articles.xml.bz2 --name enwiki")(prepare_corpus)
 
 
 def _facts(source: Source) -> dict[str, object]:
@@ -76,3 +66,14 @@ def _state(source: Source) -> str:
 
 def _answer(corpora: list[dict[str, object]]) -> dict[str, object]:
     return {"data_dir": str(data_dir()), "corpora": corpora}
+
+
+VERB = Verb(
+    example="rnn data get frost poe",
+    help="List the corpora that rnn knows by name, download them, and prepare dumps of Wikipedia.",
+    commands=lambda: {
+        "list": Verb(list_corpora, "rnn data list --json"),
+        "get": Verb(get_corpora, "rnn data get frost poe"),
+        "prepare": Verb(prepare_corpus, "rnn data prepare enwiki-pages-articles.xml.bz2 --name enwiki"),
+    },
+)

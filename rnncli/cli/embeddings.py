@@ -9,18 +9,13 @@ import typer
 
 from rnncli.cli.screen import AsJson, From, note, print_json, print_table, print_text, warn_missing
 from rnncli.cli.vectors import File, Layer, known_vectors
+from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 from rnncli.files import check_name
 
-verb = typer.Typer(
-    help="Look at word vectors, and carry them from one program to another.",
-    epilog="Example: rnn embeddings neighbors king",
-    no_args_is_help=True,
-)
 Limit = Annotated[int | None, typer.Option(min=1, help="Take the first so many words only.")]
 
 
-@verb.command("neighbors", epilog="Example: rnn embeddings neighbors king --top 10")
 def show_neighbors(
     word: Annotated[str, typer.Argument(help="The word to look around.")],
     top: Annotated[int, typer.Option(min=1, help="How many words to show.")] = 10,
@@ -40,7 +35,6 @@ def show_neighbors(
     print_table(["word", "cosine"], found)
 
 
-@verb.command("odd-one-out", epilog="Example: rnn embeddings odd-one-out paris london bread rome")
 def show_odd_one_out(
     words: Annotated[list[str], typer.Argument(metavar="WORD", help="Three words or more.")],
     source: From = None,
@@ -60,7 +54,6 @@ def show_odd_one_out(
     print_table(["word", "cosine with the mean"], found)
 
 
-@verb.command("plot", epilog="Example: rnn embeddings plot france paris italy rome england london --picture words.png")
 def plot(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="WORD", help="Words; without any, the commonest.")
@@ -91,7 +84,6 @@ def plot(
     warn_missing(drawn)
 
 
-@verb.command("export", epilog="Example: rnn embeddings export vectors.txt --format word2vec")
 def export(
     target: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
     form: Annotated[
@@ -119,7 +111,6 @@ def export(
         print_text(f"{target}: {len(vectors.words):,} vectors of size {vectors.matrix.shape[1]}, {form}")
 
 
-@verb.command("import", epilog="Example: rnn embeddings import glove.6B.100d.txt --name glove --limit 100000")
 def import_file(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Vectors of word2vec or GloVe, or .npz; gzipped or not.")
@@ -149,3 +140,16 @@ def import_file(
     else:
         print_text(f"{name}: {V:,} words of size {D}{f', {len(skipped):,} skipped: {skipped[0]}' if skipped else ''}")
         note(f"kept in {target}; try: rnn embeddings neighbors {quote(vectors.words[0])} --vectors {quote(name)}")
+
+
+VERB = Verb(
+    example="rnn embeddings neighbors king",
+    help="Look at word vectors, and carry them from one program to another.",
+    commands=lambda: {
+        "neighbors": Verb(show_neighbors, "rnn embeddings neighbors king --top 10"),
+        "odd-one-out": Verb(show_odd_one_out, "rnn embeddings odd-one-out paris london bread rome"),
+        "plot": Verb(plot, "rnn embeddings plot france paris italy rome england london --picture words.png"),
+        "export": Verb(export, "rnn embeddings export vectors.txt --format word2vec"),
+        "import": Verb(import_file, "rnn embeddings import glove.6B.100d.txt --name glove --limit 100000"),
+    },
+)

@@ -12,6 +12,7 @@ from rnncli.cli.actions import first_task
 from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import AsJson, Device, From, note, print_json, print_table, print_text, tell_picture
 from rnncli.cli.vectors import File, Layer, known_vectors
+from rnncli.cli.verb import Verb
 from rnncli.data.corpora import available
 from rnncli.errors import UsageError
 from rnncli.settings import check_limits
@@ -20,10 +21,6 @@ from rnncli.tasks import TASKS
 
 WIDEST = 20
 """Labels; the confusion matrix of more makes no table."""
-
-verb = typer.Typer(
-    help="Measure a trained model.", epilog=f"Example: {first_task().evaluate.example}", no_args_is_help=True
-)
 
 
 def _verb(task: Task) -> Callable[..., None]:
@@ -81,7 +78,6 @@ def _verb(task: Task) -> Callable[..., None]:
     return command_of(task.evaluate.Options, evaluate, **common)
 
 
-@verb.command("analogies", epilog="Example: rnn evaluate analogies --questions questions-words --metric 3cosmul")
 def analogies(
     questions: Annotated[
         str | None, typer.Option(help="toyworld, questions-words or a file: lines of four words below `: category`.")
@@ -145,5 +141,11 @@ def _show_confusion(confusion: dict[str, dict[str, int]], picture: str | None) -
         tell_picture(draw_confusion(confusion, Path(picture)))
 
 
-for _task in TASKS.values():
-    verb.command(_task.name, epilog=f"Example: {_task.evaluate.example}")(_verb(_task))
+VERB = Verb(
+    help="Measure a trained model.",
+    example=first_task().evaluate.example,
+    commands=lambda: {
+        "analogies": Verb(analogies, "rnn evaluate analogies --questions questions-words --metric 3cosmul"),
+        **{name: Verb(_verb(task), task.evaluate.example) for name, task in TASKS.items()},
+    },
+)

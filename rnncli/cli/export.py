@@ -7,6 +7,7 @@ import typer
 
 import rnncli
 from rnncli.cli.screen import AsJson, note, print_json, print_text, size
+from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 
 
@@ -41,5 +42,4 @@ def export(
     print_text(f"{onnx}: {size(len(written))}; onnxruntime gives the same numbers, {difference:.1g} apart at most")
 
 
-verb = export
-EXAMPLE = "rnn export RUN --onnx model.onnx"
+VERB = Verb(export, "rnn export RUN --onnx model.onnx")

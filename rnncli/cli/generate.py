@@ -9,14 +9,13 @@ import typer
 from rnncli.cli.actions import Work, all_flags, example_of, of_every_model, open_work, tasks_with
 from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import note, origin, print_json, print_text
+from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 from rnncli.settings import flag_of
 from rnncli.task import Task
 
 MOST = 20
 """Tokens of a prime that are named as strangers."""
-
-verb = typer.Typer(help="Write new text.", epilog=f"Example: {example_of('generate')}", no_args_is_help=True)
 
 
 def of_any_task(flags: Flags, context: typer.Context, source: str | None, device: str, as_json: bool) -> None:
@@ -72,11 +71,16 @@ def _show_unknown(tokens: Sequence[str]) -> None:
         note(f"never seen in training: {shown}{more}")
 
 
+def _by_task() -> dict[str, Verb]:
+    tasks = tasks_with("generate")
+    return {task.called: Verb(of_task(task), task.actions["generate"].example) for task in tasks}
+
+
 _options = all_flags("generate")
 _words = [each.name for each in fields(_options) if each.metadata.get("argument")]  # a task's name stands there
-verb.callback(invoke_without_command=True)(
-    command_of(_options, of_any_task, without=_words, context=(typer.Context, None), **of_every_model())
+VERB = Verb(
+    command_of(_options, of_any_task, without=_words, context=(typer.Context, None), **of_every_model()),
+    example_of("generate"),
+    help="Write new text.",
+    commands=_by_task,
 )
-for _task in tasks_with("generate"):
-    _example = _task.actions["generate"].example
-    verb.command(_task.called, epilog=f"Example: {_example}")(of_task(_task))

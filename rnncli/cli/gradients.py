@@ -8,6 +8,7 @@ import typer
 import rnncli
 from rnncli.cells import CELLS
 from rnncli.cli.screen import AsJson, Device, print_json, print_table, print_text, tell_picture
+from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,5 +144,4 @@ def _show(flows: "list[Flow]", title: str, clip: float) -> None:
         print_text("weights: norm of their gradient; clipping scales all of it alike, so that no horizon moves")
 
 
-verb = gradients
-EXAMPLE = "rnn gradients --cell elman,lstm --length 100 --plot gradients.png"
+VERB = Verb(gradients, "rnn gradients --cell elman,lstm --length 100 --plot gradients.png")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from rnncli.cli.screen import AsJson, figure, print_json, print_table, print_text, size
+from rnncli.cli.verb import Verb
 
 
 def inspect(
@@ -68,5 +69,4 @@ def _shown(value: Any) -> str:
 OTHER_MEMBERS = re.compile(r"members\.[1-9]")
 """Parameters of a committee's nets but the first: all have the same shapes."""
 
-verb = inspect
-EXAMPLE = "rnn inspect RUN"
+VERB = Verb(inspect, "rnn inspect RUN")

@@ -147,7 +147,7 @@ def _first_named_in(Settings: type, name: str) -> type:
     return next(each for each in reversed(Settings.__mro__) if name in getattr(each, "__annotations__", {}))
 
 
-def _help(field: "dataclasses.Field[Any]", choices: tuple[str, ...] | None, owner: str) -> str:
+def _help(field: "dataclasses.Field[Any]", choices: Collection[str] | None, owner: str) -> str:
     text = field.metadata["help"]
     if choices:
         text = f"{text.rstrip('.')}: {', '.join(choices)}."
@@ -163,7 +163,7 @@ def _help(field: "dataclasses.Field[Any]", choices: tuple[str, ...] | None, owne
     return f"{text} (default {default})"
 
 
-def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
+def _completion(choices: Collection[str]) -> Callable[[str], list[str]]:
     return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from rnncli.cli.screen import AsJson, print_json, print_text, warn_missing
+from rnncli.cli.verb import Verb
 
 
 def plot(
@@ -34,5 +35,4 @@ def plot(
     warn_missing(picture)
 
 
-verb = plot
-EXAMPLE = "rnn plot my-run other-run --metric loss --against seconds"
+VERB = Verb(plot, "rnn plot my-run other-run --metric loss --against seconds")

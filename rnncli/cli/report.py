@@ -18,6 +18,7 @@ from rnncli.cli.screen import (
     print_text,
     size,
 )
+from rnncli.cli.verb import Verb
 from rnncli.files import write_file
 
 
@@ -54,5 +55,4 @@ def report(
         webbrowser.open(file.as_uri())
 
 
-verb = report
-EXAMPLE = "rnn report RUN --open"
+VERB = Verb(report, "rnn report RUN --open")

@@ -5,16 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnncli.cli.screen import AsJson, confirm, figure, note, print_json, print_table, size
+from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 from rnncli.home import checkpoints_dir
 
 if TYPE_CHECKING:
     from rnncli.training.runs import Run
 
-verb = typer.Typer(help="List trained runs, or delete them.", epilog="Example: rnn runs delete my-run")
 
-
-@verb.callback(invoke_without_command=True)
 def runs(context: typer.Context, as_json: AsJson = False) -> None:
     """List trained runs, or delete them."""
     if context.invoked_subcommand is None:
@@ -23,7 +21,6 @@ def runs(context: typer.Context, as_json: AsJson = False) -> None:
         raise UsageError("--json comes after the command: `rnn runs list --json`")
 
 
-@verb.command("list", epilog="Example: rnn runs --json")
 def list_runs(as_json: AsJson = False) -> None:
     """List every run: task, state, best metric, steps, size."""
     from rnncli.cli.actions import first_task
@@ -39,7 +36,6 @@ def list_runs(as_json: AsJson = False) -> None:
         print_table(["task", "run", "state", "best", "steps", "size"], rows)
 
 
-@verb.command("delete", epilog="Example: rnn runs delete my-run")
 def delete_runs(
     names: Annotated[list[str], typer.Argument(metavar="RUN", help="Names from `rnn runs`, or TASK/RUN.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -73,3 +69,13 @@ def _facts(run: "Run") -> dict[str, Any]:
         "steps": summary and summary.steps,
         "bytes": run.size,
     }
+
+
+VERB = Verb(
+    runs,
+    example="rnn runs delete my-run",
+    commands=lambda: {
+        "list": Verb(list_runs, "rnn runs --json"),
+        "delete": Verb(delete_runs, "rnn runs delete my-run"),
+    },
+)

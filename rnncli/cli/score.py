@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnncli.cli.actions import Work, command_for, example_of
 from rnncli.cli.screen import in_colours, note, origin, print_json, print_styled, print_text
+from rnncli.cli.verb import Verb
 from rnncli.data.text import visible
 
 if TYPE_CHECKING:
@@ -93,5 +94,4 @@ def _legend() -> Iterator[tuple[str, str]]:
     yield "unknown", "underline"
 
 
-verb = command_for("score", score)
-EXAMPLE = example_of("score")
+VERB = Verb(command_for("score", score), example_of("score"))

@@ -6,6 +6,7 @@ import typer
 
 import rnncli
 from rnncli.cli.screen import AsJson, Device, From, Named, named, note, origin, print_json, print_text, warn
+from rnncli.cli.verb import Verb
 from rnncli.extras import need
 
 
@@ -38,5 +39,4 @@ def serve(
         server.run(sockets=[door])
 
 
-verb = serve
-EXAMPLE = "rnn serve RUN --open"
+VERB = Verb(serve, "rnn serve RUN --open")

@@ -2,6 +2,7 @@
 
 from rnncli.cli.actions import Work, command_for, example_of
 from rnncli.cli.screen import note, origin, print_json, print_text
+from rnncli.cli.verb import Verb
 from rnncli.results import Tagged
 
 
@@ -20,5 +21,4 @@ def tag(work: Work, as_json: bool) -> None:
     print_text("\n\n".join("\n".join(f"{word.word}\t{word.label}" for word in sentence) for sentence in sentences))
 
 
-verb = command_for("tag", tag)
-EXAMPLE = example_of("tag")
+VERB = Verb(command_for("tag", tag), example_of("tag"))

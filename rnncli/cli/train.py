@@ -12,6 +12,7 @@ import typer
 from rnncli.cli.actions import first_task
 from rnncli.cli.options import Flags, command_class, command_of
 from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, print_text, warn, warn_missing
+from rnncli.cli.verb import Verb
 from rnncli.errors import RnnError, UsageError
 from rnncli.extras import need
 from rnncli.presets import remarks_on, resolve
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 TENSORBOARD = "tensorboard"
 """The folder of a run that its curves go to."""
-
-verb = typer.Typer(
-    help="Train a model of a task.", epilog=f"Example: rnn train {first_task().name}", no_args_is_help=True
-)
 
 
 def _verb(task: Task) -> Callable[..., None]:
@@ -87,10 +84,14 @@ def run_options(task: Task) -> dict[str, tuple[Any, Any]]:
     }
 
 
-for _task in TASKS.values():
-    verb.command(_task.name, cls=command_class(_task.Config), epilog=f"Example: rnn train {_task.name} --seed 1")(
-        _verb(_task)
-    )
+VERB = Verb(
+    help="Train a model of a task.",
+    example=f"rnn train {first_task().name}",
+    commands=lambda: {
+        name: Verb(_verb(task), f"rnn train {name} --seed 1", Class=command_class(task.Config))
+        for name, task in TASKS.items()
+    },
+)
 
 
 def _run_to_resume(task: str, name: str | None) -> Any:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rnncli.cli.actions import Work, command_for, example_of
 from rnncli.cli.screen import note, origin, print_json, print_text, tell_picture
+from rnncli.cli.verb import Verb
 from rnncli.results import Translation
 
 
@@ -36,5 +37,4 @@ def translate(work: Work, as_json: bool) -> None:
             print_text()
 
 
-verb = command_for("translate", translate)
-EXAMPLE = example_of("translate")
+VERB = Verb(command_for("translate", translate), example_of("translate"))

@@ -4,10 +4,8 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
+from rnncli.data.sources import Tagged
 from rnncli.data.text import lines_of
-
-Tagged = list[tuple[str, str]]
-"""The words of a sentence, each with its tag."""
 
 _BY_ITSELF = {
     "NIL": "X",
@@ -48,6 +46,11 @@ def tagged_sentences(members: Mapping[str, bytes]) -> list[Tagged]:
                 pairs = (word.rpartition("/") for word in words)
                 sentences.append([(word, tag.upper()) for word, _, tag in pairs])
     return sentences
+
+
+def universal_sentences(members: Mapping[str, bytes]) -> list[Tagged]:
+    """The same with the universal tag of each word."""
+    return [[(word, universal(tag)) for word, tag in sentence] for sentence in tagged_sentences(members)]
 
 
 def running_text(members: Mapping[str, bytes]) -> str:

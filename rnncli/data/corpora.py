@@ -2,17 +2,18 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from rnncli.data import dates, toyworld
-from rnncli.data.brown import Tagged, running_text, tagged_sentences
-from rnncli.data.sources import Corpus, Embedded, Generated, NltkData, Parallel, Remote, Source, Split
+from rnncli.data.brown import running_text, universal_sentences
+from rnncli.data.sources import Corpus, CorpusEntry, Embedded, Generated, NltkData, Parallel, Remote, Source, Split
 from rnncli.data.text import STDIN, folder_pieces, read_stdin, text_pieces, texts_below
 from rnncli.errors import UsageError
+from rnncli.plugins import Registry
 
 _GITHUB = "https://raw.githubusercontent.com"
 _BOOK = f"{_GITHUB}/lazyprogrammer/machine_learning_examples/406adc5e9c4aa1ba651a83e6ef1f41426261f441/hmm_class"
@@ -117,6 +118,7 @@ _SOURCES: tuple[Source, ...] = (
         "cbc711696316d4aa801b51d6a062c4bc5a2c5f85abdf4ca5a51f6e11a50c1bc8",
         r"c[a-r]\d\d",
         running_text,
+        universal_sentences,
         licence="non-commercial use",
     ),
     NltkData(
@@ -149,7 +151,7 @@ _SOURCES: tuple[Source, ...] = (
     ),
 )
 
-CORPORA: dict[str, Source] = {source.name: source for source in _SOURCES}
+CORPORA: Registry[Source] = Registry("rnncli.corpora", CorpusEntry, {source.name: source for source in _SOURCES})
 
 
 def registered(name: str) -> Source:
@@ -159,16 +161,14 @@ def registered(name: str) -> Source:
     return CORPORA[name]
 
 
-def brown_sentences() -> list[Tagged]:
-    """The Brown corpus with its own tags; raises RnnError where it is not downloaded yet."""
-    source = CORPORA["brown"]
-    assert isinstance(source, NltkData)
-    return tagged_sentences(source.members())
-
-
 def available(name: str) -> bool:
     """Whether a corpus of that name is registered and can be loaded without a download."""
     return name in CORPORA and CORPORA[name].here()
+
+
+def first_here(choices: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The first of some lists of corpora that can be loaded without a download; the last, where none of them can."""
+    return next((names for names in choices if all(map(available, names))), choices[-1])
 
 
 def load_corpus(spec: str) -> Corpus:
@@ -193,7 +193,7 @@ def load_corpus(spec: str) -> Corpus:
 def load_test(spec: str) -> Corpus | None:
     """The text that the corpus of a spec has to test on; None where it has none. Raises as `load_corpus`."""
     source = CORPORA.get(_labelled(spec)[1])
-    return source.load_test() if isinstance(source, Split) else None
+    return source.load_test() if source else None
 
 
 class PiecewiseText(NamedTuple):

@@ -7,12 +7,9 @@ from itertools import count
 from pathlib import Path
 
 from rnncli.data import legacy
-from rnncli.data.brown import universal
 from rnncli.data.columns import read_columns
-from rnncli.data.corpora import CORPORA, brown_sentences, load_corpus
-from rnncli.data.sources import Embedded
+from rnncli.data.corpora import CORPORA, load_corpus
 from rnncli.data.tables import Layout, Row, check_width, column_of, read_rows, separator_of
-from rnncli.data.tagging import tags_of, words_of
 from rnncli.data.text import STDIN, lines_of, read_stdin, read_text, reads_as_before
 from rnncli.data.tokenizers import verse_words
 from rnncli.errors import RnnError, UsageError
@@ -205,7 +202,7 @@ class TaggedSentences:
 
 
 def read_tagged(specs: Sequence[str], columns: str = "", layout: Layout = Layout()) -> TaggedSentences:  # noqa: B008  # frozen
-    """Read labelled sentences: brown (with its universal tags), the embedded voices (with theirs), files, or `-`.
+    """Read labelled sentences: registered corpora that have tags, files, or `-`.
 
     A file has a word and its label a line, and a blank line between sentences, as `read_columns` reads it. Raises
     RnnError for what cannot be read, UsageError for a corpus that has no labels.
@@ -219,18 +216,21 @@ def read_tagged(specs: Sequence[str], columns: str = "", layout: Layout = Layout
     )
 
 
+def tagged_corpora() -> list[str]:
+    """The names of the registered corpora that have tags."""
+    return [name for name, entry in CORPORA.items() if entry.tagged]
+
+
 def _read_tagged(spec: str, columns: str, layout: Layout) -> TaggedSentences:
-    source = CORPORA.get(spec)
-    if isinstance(source, Embedded):
-        lines = [words_of(line) for line in lines_of(source.load().text) if line.strip()]
-        return TaggedSentences(spec, lines, tags_of(lines))
-    if spec == "brown":
-        sentences = brown_sentences()
-        words = [[word for word, _ in sentence] for sentence in sentences]
-        return TaggedSentences(spec, words, [[universal(tag) for _, tag in sentence] for sentence in sentences])
-    if source is not None:
-        tagged = ["brown", *(name for name, each in CORPORA.items() if isinstance(each, Embedded))]
-        raise UsageError(f"{spec} has no label beside its words: take {', '.join(tagged)}, or a file of your own")
+    entry = CORPORA.get(spec)
+    if entry is not None:
+        if entry.tagged is None:
+            raise UsageError(
+                f"{spec} has no label beside its words: take {', '.join(tagged_corpora())}, or a file of your own"
+            )
+        sentences = entry.tagged()
+        words, labels = ([[pair[part] for pair in sentence] for sentence in sentences] for part in (0, 1))
+        return TaggedSentences(spec, words, labels)
     corpus = load_corpus(spec)
     if reads_as_before():
         found, note = legacy.column_sentences(corpus), ""

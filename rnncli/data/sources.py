@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rnncli.data.download import download
+from rnncli.data.splitting import words_of
 from rnncli.data.text import lines_of, read_text, unzipped
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import locked
@@ -34,9 +35,26 @@ class Corpus:
     tokenizer: str = ""  # the one that the text was written for, where there is one
 
 
+Tagged = list[tuple[str, str]]
+"""The words of a sentence, each with its tag."""
+
+
+class CorpusEntry:
+    """A corpus that rnn knows by name; what most kinds of it have nothing of."""
+
+    def load_test(self) -> Corpus | None:
+        """The text to test on; None where it has none."""
+        return None
+
+    @property
+    def tagged(self) -> Callable[[], list[Tagged]] | None:
+        """Reads its sentences with a tag for every word, as `rnn train tag` learns them; None where it has no tags."""
+        return None
+
+
 @dataclass(frozen=True)
-class Builtin(ABC):
-    """A corpus that comes with the package."""
+class Builtin(CorpusEntry, ABC):
+    """A corpus that comes with a package, rnn or another."""
 
     name: str
     what: str
@@ -77,9 +95,16 @@ class Embedded(Builtin):
         return self._read("txt")
 
     @property
-    def tags(self) -> str:
-        """Its words' parts of speech: for each line that is not blank, the tags in their places."""
-        return self._read("tags")
+    def tagged(self) -> Callable[[], list[Tagged]]:
+        """Reads its lines that are not blank, with the tags of their words in their places."""
+        return self._tagged
+
+    def _tagged(self) -> list[Tagged]:
+        lines = filter(str.strip, lines_of(self.text))
+        return [
+            list(zip(words_of(line), tags.split(), strict=True))
+            for line, tags in zip(lines, lines_of(self._read("tags")), strict=True)
+        ]
 
     def _read(self, kind: str) -> str:
         from importlib.resources import files
@@ -89,18 +114,24 @@ class Embedded(Builtin):
 
 @dataclass(frozen=True)
 class Generated(Builtin):
-    """A text that a program writes, the same at every call."""
+    """A text that a program writes, the same at every call; perhaps with sentences whose words have tags."""
 
     write: Callable[[], str]
+    tags: Callable[[], list[Tagged]] | None = None
 
     @property
     def text(self) -> str:
         """The text itself."""
         return self.write()
 
+    @property
+    def tagged(self) -> Callable[[], list[Tagged]] | None:
+        """Reads what `tags` gives."""
+        return self.tags
+
 
 @dataclass(frozen=True)
-class Remote:
+class Remote(CorpusEntry):
     """A corpus that is one text file at a public address, kept as `file`, or gzipped, in the folder of corpora."""
 
     name: str
@@ -234,6 +265,13 @@ class NltkData(Remote):
 
     pattern: str
     text: Callable[[Mapping[str, bytes]], str] | None = None  # of the members; None: it is no text
+    tags: Callable[[Mapping[str, bytes]], list[Tagged]] | None = None  # of the members; None: it has no tags
+
+    @property
+    def tagged(self) -> Callable[[], list[Tagged]] | None:
+        """Reads what `tags` makes of the members; raises as `members`."""
+        tags = self.tags
+        return (lambda: tags(self.members())) if tags else None
 
     @property
     def home(self) -> Path:
@@ -304,7 +342,7 @@ def _members(path: Path, pattern: str) -> dict[str, bytes]:
 
 
 @dataclass(frozen=True)
-class Parallel:
+class Parallel(CorpusEntry):
     """Sentences in several languages, line by line the same, in parts; each file gzipped at its address."""
 
     name: str

@@ -3,10 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
+from typing import Any
 
-from rnncli.data.tagging import Words, words_of
+Words = list[str]
 
 SPLITS = ("training", "blanks", "nltk")
 
@@ -15,6 +16,12 @@ _MARK = "\u241f"
 
 _BLOCK = 1_000
 """Words that are split in one go."""
+
+
+def words_of(text: str) -> Words:
+    """The words and punctuation marks of a line, as NLTK's `word_tokenize(line, preserve_line=True)` splits them."""
+    words: Words = _tokenizer().tokenize(text)
+    return words
 
 
 def split_at_blanks(text: str) -> Words:
@@ -118,3 +125,10 @@ def _spans(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
         spans.append((place, end))
         place = end
     return spans
+
+
+@cache
+def _tokenizer() -> Any:
+    from nltk.tokenize.destructive import NLTKWordTokenizer
+
+    return NLTKWordTokenizer()

@@ -1,4 +1,4 @@
-"""Words and their parts of speech: NLTK's tokenizer and tagger, the embedded voices' stored tags, and a cache."""
+"""Parts of speech: NLTK's tagger, the embedded voices' stored tags, and a cache."""
 
 import contextlib
 import hashlib
@@ -9,20 +9,13 @@ from typing import Any
 
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Embedded, NltkData
+from rnncli.data.splitting import Words
 from rnncli.data.text import lines_of
 from rnncli.errors import RnnError
 from rnncli.files import write_file
 from rnncli.home import data_dir
 
-Words = list[str]
-
 _TAGGER = CORPORA["nltk-tagger"]
-
-
-def words_of(text: str) -> Words:
-    """The words and punctuation marks of a line, as NLTK's `word_tokenize(line, preserve_line=True)` splits them."""
-    words: Words = _tokenizer().tokenize(text)
-    return words
 
 
 def tags_of(lines: Sequence[Words]) -> list[Words]:
@@ -43,8 +36,9 @@ def stored_tags() -> dict[tuple[str, ...], Words]:
     known: dict[tuple[str, ...], Words] = {}
     for source in CORPORA.values():
         if isinstance(source, Embedded):
-            lines = [tuple(words_of(line)) for line in lines_of(source.load().text) if line.strip()]
-            known |= zip(lines, (tags.split() for tags in lines_of(source.tags)), strict=True)
+            for sentence in source.tagged():
+                words, tags = zip(*sentence, strict=True)
+                known[words] = list(tags)
     return known
 
 
@@ -76,10 +70,3 @@ def _perceptron() -> Any:
     parts = ("weights", "tagdict", "classes")
     files = (next(data for name, data in members.items() if f".{part}." in name) for part in parts)
     return PerceptronTagger.decode_json_obj([json.loads(file) for file in files])
-
-
-@cache
-def _tokenizer() -> Any:
-    from nltk.tokenize.destructive import NLTKWordTokenizer
-
-    return NLTKWordTokenizer()

@@ -34,7 +34,8 @@ def rivals(texts: Sequence[str], weighted: bool) -> Iterator[Rival]:
 
     Those on tags are left out where no tags can be had. Raises RnnError where scikit-learn is not installed.
     """
-    from rnncli.data.tagging import tags_of, words_of
+    from rnncli.data.splitting import words_of
+    from rnncli.data.tagging import tags_of
 
     need("sklearn", what="--baselines", extra="baselines")
     how = ", weighted" if weighted else ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.data.corpora import absolute_spec
-from rnncli.data.tagging import words_of
+from rnncli.data.splitting import words_of
 from rnncli.errors import RnnError, UsageError
 from rnncli.recording import Passage, Watched, WatchOptions, check_enough, states_of
 from rnncli.settings import option, retuned

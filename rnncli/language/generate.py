@@ -14,6 +14,7 @@ from rnncli.data.text import JOINERS, read_text
 from rnncli.data.vocabulary import END, START, UNKNOWN
 from rnncli.errors import UsageError
 from rnncli.language.voices import label_number
+from rnncli.models.sampling import DECODING, Sampling, with_decoding
 from rnncli.settings import option
 from rnncli.task import Trained
 
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     import torch
 
     from rnncli.models.decoding import Choice, Listener, Step
-    from rnncli.models.sampling import Sampling
-
-DRAWN = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "repetition_window", "count", "seed")
-"""Options that say how to draw; beam search draws nothing."""
 
 T = TypeVar("T")
 
@@ -42,21 +39,15 @@ class DrawnToken(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
+@with_decoding
 class WritingOptions:
-    """How to write with a language model."""
+    """How to write with a language model; its decoding options are those of `DECODING`."""
 
     prime: str = option("", "Text to go on from, or @FILE for that of a file; all of it is read.")
     length: int = option(500, "Tokens to write at most.", least=1)
     count: int = option(1, "Texts to write, side by side.", least=1, most=100_000)
     stop: str | None = option(None, "End before this text appears.")
     label: str | None = option(None, "The voice to write in, of a model that learned several.")
-    temperature: float = option(1.0, "Below 1: safer; above: bolder; 0: always the likeliest.", least=0)
-    top_k: int = option(0, "Draw from the k likeliest only; 0: from all.", least=0)
-    top_p: float = option(0.0, "Draw from the likeliest that together reach p; 0: from all.", least=0, most=1)
-    min_p: float = option(0.0, "Draw from those at least p times as likely as the likeliest.", least=0, most=1)
-    repetition_penalty: float = option(1.0, "Above 1: what the window holds becomes less likely.", above=0)
-    repetition_window: int = option(64, "Tokens that the penalty looks back.", least=1)
-    no_repeat: int = option(0, "No so many tokens in a row are written twice; 0: they may be.", least=0)
     beam: int = option(0, "Search for the likeliest text, so many at a time; 0: draw.", least=0, most=1_000)
     nbest: int = option(1, "Texts of the search to show, the best first.", least=1)
     seed: int | None = option(
@@ -66,11 +57,9 @@ class WritingOptions:
     listen: Callable[[DrawnToken], None] | None = None  # is told of each token that is drawn; from Python alone
 
     @property
-    def sampling(self) -> "Sampling":
+    def sampling(self) -> Sampling:
         """How to draw, as decoding takes it."""
-        from rnncli.models.sampling import Sampling
-
-        return Sampling(**{each.name: getattr(self, each.name) for each in fields(Sampling)})
+        return Sampling(**{name: getattr(self, name) for name in DECODING})
 
     @cached_property
     def drawn_seed(self) -> int | None:
@@ -88,7 +77,8 @@ class WritingOptions:
     def check(self, *others: str) -> None:
         """Raise UsageError for options that do not go together; beam search has no use for the `others` either."""
         defaults = {each.name: each.default for each in fields(self)}
-        useless = [name for name in (*DRAWN, *others) if getattr(self, name) != defaults[name]]
+        drawing = [name for name, each in DECODING.items() if not each.searches]
+        useless = [name for name in (*drawing, "count", "seed", *others) if getattr(self, name) != defaults[name]]
         if self.beam and useless:
             raise UsageError(f"--beam searches and draws nothing: leave --{useless[0].replace('_', '-')} out")
         if self.nbest > max(1, self.beam):
@@ -329,7 +319,7 @@ def _searched(trained: Trained, options: WritingOptions, prime: Sequence[int], w
         longest=[options.length],
         barred=writing.barred,
         barred_at_first=writing.barred_at_first,
-        no_repeat=options.no_repeat,
+        sampling=options.sampling,
         past=prime,
     )
     drafts = [Draft(log_probability=each.log_probability, score=each.score) for each in found[: options.nbest]]

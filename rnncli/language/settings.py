@@ -26,11 +26,11 @@ def valid_option() -> Any:
 
 def corpus_option() -> Any:
     """The setting that names the corpora to learn from."""
-    return option((), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA))
+    return option((), "Name, file, folder or - (standard input); may be repeated.", suggest=CORPORA)
 
 
-def settle_texts(config: Settings, *default: str) -> Settings:
-    """Make the paths of texts absolute, and fill in the corpora where none is named.
+def settle_texts(config: Settings) -> Settings:
+    """Make the paths of texts absolute.
 
     Nothing is held out where a text to validate on is named; raises UsageError where both are asked for.
     """
@@ -39,7 +39,7 @@ def settle_texts(config: Settings, *default: str) -> Settings:
         raise UsageError("--valid names the text to validate on: leave --hold-out out")
     settled: Settings = replace(
         texts,
-        corpus=tuple(map(absolute_spec, texts.corpus)) or default,
+        corpus=tuple(map(absolute_spec, texts.corpus)),
         valid=tuple(map(absolute_spec, texts.valid)),
         hold_out=0 if texts.valid else texts.hold_out,
     )

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rnncli.errors import RnnError
 from rnncli.kernels.products import small_products
-from rnncli.models.sampling import Past, Sampling, draw, token_probabilities, without_repeats
+from rnncli.models.sampling import Past, Sampling, draw, token_probabilities
 from rnncli.models.stack import States
 
 MAX_LENGTH = 200
@@ -104,7 +104,7 @@ def draw_streams(
     takes to have been there before; `barred_at_first` are tokens that no stream begins with. The generator lives on
     the model's device.
     """
-    begun = Past(sampling.no_repeat, past)
+    begun = sampling.past(past)
     for begin in range(0, count, MANY):
         streams = list(range(begin, min(begin + MANY, count)))
         pasts = [begun.copy() for _ in streams] if sampling.looks_back else None
@@ -130,7 +130,7 @@ def _draw(
     logits, states = opening.logits[same], _rows(opening.states, same)
     written = [list[int]() for _ in streams]
     while streams:
-        shares = token_probabilities(logits, sampling, never, pasts)
+        shares = token_probabilities(logits, sampling, never, pasts or ())
         drawn = draw(shares, generator)
         tokens = drawn.tolist()
         if listen is not None:
@@ -271,7 +271,7 @@ def beam_search(
     length_power: float = 1.0,
     barred: Sequence[int] = (),
     barred_at_first: Sequence[int] = (),
-    no_repeat: int = 0,
+    sampling: Sampling | None = None,
     past: Sequence[int] = (),
 ) -> list[list[Hypothesis]]:
     """The likeliest sequences that follow START, best score first, of as many searches as the states have rows.
@@ -280,17 +280,19 @@ def beam_search(
     named tuples of tensors (B, ...), one row a hypothesis: what a source said is among them. At every step the
     likeliest continuations stay; one that takes END gives up its place to nobody (Sutskever et al. 2014,
     arXiv:1409.3215), so that width 1 takes the likeliest token each time. A score is log p / length ** length_power: 1
-    is the mean of a prediction, 0 the sum. Log-probabilities are the model's own; `barred` tokens, and those that would
-    repeat an n-gram, are passed over; `barred_at_first` are tokens that no sequence begins with. Raises as `read`.
+    is the mean of a prediction, 0 the sum. Log-probabilities are the model's own, or what those options of `sampling`
+    make of them that serve beam search; `barred` tokens are passed over; `barred_at_first` are tokens that no sequence
+    begins with. Raises as `read`.
     """
     device = states[0][0].device
     never = torch.tensor([*barred, *barred_at_first], dtype=torch.long, device=device)
-    beams = going = [Beam(Past(no_repeat, past), width, most, length_power) for most in longest]
+    sampling = sampling or Sampling()
+    beams = going = [Beam(sampling.past(past), width, most, length_power) for most in longest]
     tokens, sums = torch.full((len(beams),), start, device=device), torch.zeros(len(beams), device=device)
     while going:
         logits, states = step(tokens, states)
         scores = _checked(logits).log_softmax(-1).index_fill(-1, never, -torch.inf)
-        scores = sums[:, None] + without_repeats(scores, [past for beam in going for past in beam.open])
+        scores = sums[:, None] + sampling.searched(scores, [past for beam in going for past in beam.open])
         never = never[: len(barred)]
         V, rows = scores.shape[-1], [len(beam.open) for beam in going]
         padded = pad_sequence(scores.split(rows), batch_first=True, padding_value=-torch.inf).flatten(1)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from rnncli.data.corpora import available
 from rnncli.data.tokenizers import KINDS
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.baselines import NGrams
@@ -65,11 +64,10 @@ class CharConfig(StartedSettings):
 
 
 def settle(config: CharConfig) -> CharConfig:
-    """Where no corpus is named: Shakespeare where `data/` has him, else the embedded voices."""
-    default = ("shakespeare",) if available("shakespeare") else ("hillside", "nocturne")
+    """Make paths absolute, and cut the stream into steps; raises UsageError for settings that do not go together."""
     if config.tokens == "bpe" and config.min_count > 1:
         raise UsageError("--tokens bpe has no rare tokens but those of --vocab-size: leave --min-count out")
-    config = replace(settle_texts(config, *default), bptt=config.bptt or CharConfig.bptt)
+    config = replace(settle_texts(config), bptt=config.bptt or CharConfig.bptt)
     return settle_start(config, "char-lm")
 
 
@@ -141,5 +139,6 @@ TASK = language_task(
         "generate": 'rnn generate char --prime "KING" --temperature 0.7',
     },
     baselines=NGrams(of_letters=(7,)),
+    corpora=(("shakespeare",), ("hillside", "nocturne")),
     presets={"best": BEST},
 )

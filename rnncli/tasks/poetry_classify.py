@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import CORPORA, available
+from rnncli.data.corpora import CORPORA, first_here
 from rnncli.data.folds import clusters, stratified_folds
 from rnncli.data.labelled import LabelledTexts, read_labelled
 from rnncli.data.table_settings import TableSettings, refuse_unused
@@ -45,7 +45,7 @@ class ClassifyConfig(TableSettings, LabellingSettings):
     panel: ClassVar[str] = "Texts"
 
     corpus: tuple[str, ...] = option(
-        (), "Name or NAME=FILE, once a label; or a table, such as a CSV or TSV file.", suggest=tuple(CORPORA)
+        (), "Name or NAME=FILE, once a label; or a table, such as a CSV or TSV file.", suggest=CORPORA
     )
     text_column: str = option("text", "Column of a table that holds the text, by name or number.")
     label_column: str = option("label", "Column of a table that holds the label.")
@@ -99,11 +99,14 @@ BOOK = {
 }
 
 
+POETS = (("frost", "poe"), ("hillside", "nocturne"))
+"""The book's poets, and the embedded voices that stand in for them."""
+
+
 def settle(config: ClassifyConfig) -> Any:
-    """Where no corpus is named: Frost and Poe where `data/` has them, else the two embedded voices."""
-    default = ("frost", "poe") if available("frost") and available("poe") else ("hillside", "nocturne")
+    """As `settled`; raises UsageError for a setting of tables where none is read."""
     refuse_unused(config, bool(config.separator) or any(map(separator_of, config.corpus)))
-    return settled(replace(config, corpus=config.corpus or default))
+    return settled(config)
 
 
 class Divided(NamedTuple):
@@ -267,8 +270,8 @@ def _about(config: ClassifyConfig, divided: Divided) -> str:
         else "none held out, measured as learned"
     )
     what = "distinct texts" if config.distinct else "texts"
-    by_default = divided.data.name == "hillside + nocturne" and not (available("frost") and available("poe"))
-    other = "; the book's poets instead: rnn data get frost poe" if by_default else ""
+    by_default = config.corpus == POETS[-1] == first_here(POETS)
+    other = f"; the book's poets instead: rnn data get {' '.join(POETS[0])}" if by_default else ""
     rows = f"{divided.data.rows:,} rows, " if divided.data.rows else ""
     return f"{divided.data.name}: {rows}{len(divided.data.texts):,} {what} ({shares}), {how}{other}"
 
@@ -487,6 +490,7 @@ TASK = Task(
     summary="Learn whose line it is: Frost's or Poe's, or any labels of your own.",
     Config=ClassifyConfig,
     settle=settle,
+    corpora=POETS,
     build=build,
     build_model=build_model,
     keeps={"fingerprint": None, "classes": None, "lexicon": None},

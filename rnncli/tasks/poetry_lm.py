@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from rnncli.data.corpora import available
+from rnncli.data.corpora import first_here
 from rnncli.data.tokenizers import TOKENIZERS, written_word
 from rnncli.data.vocabulary import END, START
 from rnncli.language.baselines import NGrams
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from rnncli.data.verse import VerseData
 
 TOKENIZER = "verse-words"
+
+CORPORA = (("frost",), ("hillside",))
+"""The book's poet, and the embedded voice that stands in for him."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +69,8 @@ BOOK = {
 
 
 def settle(config: PoetryConfig) -> PoetryConfig:
-    """Where no corpus is named: Frost where `data/` has him, else the embedded voice."""
-    default = ("frost",) if available("frost") else ("hillside",)
-    return settle_start(settle_words(settle_texts(config, *default)), "poetry-lm")
+    """Make paths absolute; raises UsageError for settings that do not go together."""
+    return settle_start(settle_words(settle_texts(config)), "poetry-lm")
 
 
 def read(config: PoetryConfig, known: "Known") -> "VerseData":
@@ -78,7 +80,7 @@ def read(config: PoetryConfig, known: "Known") -> "VerseData":
     tokenizer = tokenizer_of(config, TOKENIZER, known.codec)
     verse = read_verse(config.corpus, config.hold_out, tokenizer, config.valid)
     codec = known.or_new(lambda: new_codec(verse, tokenizer, config.min_count, by_voice=config.voices))
-    by_default = verse.name == "hillside" and not available("frost")
+    by_default = config.corpus == CORPORA[-1] == first_here(CORPORA)
     return VerseData(verse, codec, hint="; Robert Frost instead: rnn data get frost" if by_default else "")
 
 
@@ -174,6 +176,7 @@ TASK = language_task(
     },
     keeps_numbers=("line_keys",),
     baselines=NGrams((1, 3), discounts=True),
+    corpora=CORPORA,
     presets={"book": BOOK},
     word_vectors=1,
 )

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.corpora import CORPORA
 from rnncli.data.labelled import TaggedSentences, read_tagged
-from rnncli.data.splitting import SPLITS, kept_whole, split_at_blanks, split_like
+from rnncli.data.splitting import SPLITS, Words, kept_whole, split_at_blanks, split_like, words_of
 from rnncli.data.table_settings import TableSettings, refuse_unused
-from rnncli.data.tagging import Words, words_of
 from rnncli.data.texts import GivenTexts
 from rnncli.errors import UsageError
 from rnncli.labelling.settings import (
@@ -40,6 +39,9 @@ if TYPE_CHECKING:
 LARGE = {"epochs": 6, "batch_size": 32}
 """For a million words."""
 
+LARGE_FROM = 5_000_000
+"""Bytes of a registered corpus that calls for `LARGE`."""
+
 VOICES = ("hillside", "nocturne")
 
 
@@ -50,7 +52,7 @@ class TagConfig(TableSettings, LabellingSettings):
     panel: ClassVar[str] = "Sentences"
 
     corpus: tuple[str, ...] = option(
-        VOICES, "brown, an embedded voice, or a file with a word and its label a line.", suggest=("brown", *VOICES)
+        VOICES, "A corpus with tags, such as brown, or a file with a word and its label a line.", suggest=CORPORA
     )
     columns: str = option(
         "", "Columns of a file with the word and its label, by name or number: 1,2 or form,upos; by default as found."
@@ -91,6 +93,12 @@ def settle(config: TagConfig) -> Any:
     """As `settled`; raises UsageError for a setting of column files where none is read."""
     refuse_unused(config, any(spec not in CORPORA for spec in config.corpus))
     return settled(config)
+
+
+def implied_preset(flags: Mapping[str, Any]) -> str | None:
+    """A large registered corpus, such as brown, has a recipe of its own."""
+    known = [CORPORA[spec] for spec in flags.get("corpus", ()) if spec in CORPORA]
+    return "large" if any(entry.size >= LARGE_FROM for entry in known) else None
 
 
 def read_split(config: TagConfig) -> Split:
@@ -358,7 +366,7 @@ TASK = Task(
     baselines=baselines,
     panels={"Confusion": confusion_of},
     presets={"large": LARGE},
-    implied_preset=lambda flags: "large" if "brown" in flags.get("corpus", ()) else None,
+    implied_preset=implied_preset,
     uses={
         "tag": Action(TagOptions, tag, 'rnn tag "the gate stood open and the field was white"'),
         "activations": Action(WatchOptions, watch, EXAMPLE),

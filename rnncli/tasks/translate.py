@@ -88,6 +88,10 @@ class TranslateConfig(TableSettings, LanguageSettings):
     warmup: float = retuned(RecurrentSettings, "warmup", 0.05)
 
     @property
+    def needs_corpus(self) -> bool:
+        return not (self.corpus or self.source or self.target)
+
+    @property
     def given(self) -> "Given":
         """What to learn from."""
         from rnncli.data.pairs import Given
@@ -97,11 +101,10 @@ class TranslateConfig(TableSettings, LanguageSettings):
 
 
 def settle(config: TranslateConfig) -> TranslateConfig:
-    """Where nothing is named: Multi30k where `data/` has it, else dates. Raises UsageError for a pair of another."""
-    default = () if config.source or config.target else ("multi30k",) if available("multi30k") else ("dates",)
+    """Settings with absolute paths; raises UsageError for a pair of another corpus than Multi30k."""
     names = ("source", "target", "valid_source", "valid_target")
     files: dict[str, Any] = {name: absolute_spec(value) for name in names if (value := getattr(config, name))}
-    corpus = tuple(map(absolute_spec, config.corpus)) or default
+    corpus = tuple(map(absolute_spec, config.corpus))
     if config.pair != TranslateConfig.pair and "multi30k" not in corpus:
         raise UsageError(f"--pair {config.pair} names languages of multi30k: give --corpus multi30k, or leave it out")
     refuse_unused(config, not config.source and any(spec not in CORPORA for spec in corpus))
@@ -379,6 +382,7 @@ TASK = Task(
     summary="Learn to translate sentences, or dates into ISO 8601.",
     Config=TranslateConfig,
     settle=settle,
+    corpora=(("multi30k",), ("dates",)),
     build=build,
     build_model=build_model,
     keeps={"fingerprint": None, "tokenizer": KINDS, "vocabulary": None},

@@ -41,7 +41,7 @@ class WikiConfig(WordSettings):
     fast_precision: ClassVar[Mapping[str, str]] = {"cuda": "tf32"}
 
     corpus: tuple[str, ...] = option(
-        ("toyworld",), "What `rnn data prepare` made, by its name; or a text by name or path.", suggest=tuple(CORPORA)
+        ("toyworld",), "What `rnn data prepare` made, by its name; or a text by name or path.", suggest=CORPORA
     )
     tokens: str = tokens_option()
     valid: tuple[str, ...] = valid_option()

@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rnncli.errors import RnnError
+from rnncli.plugins import Registry
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
@@ -104,7 +107,7 @@ def _betas(groups: Groups, settings: Rates) -> dict[str, Any]:
 _ADAM = {"beta1": 0.9, "beta2": 0.999}
 _MUON = {"lr": 1e-2, "momentum": 0.95, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.1}
 
-OPTIMIZERS: Mapping[str, OptimizerKind] = {
+_KINDS = {
     "sgd": OptimizerKind(_sgd, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}),
     "rmsprop": OptimizerKind(_rmsprop, {"lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0}),
     "adam": OptimizerKind(_adam, {"lr": 1e-3, **_ADAM, "weight_decay": 0.0}),
@@ -112,6 +115,8 @@ OPTIMIZERS: Mapping[str, OptimizerKind] = {
     "muon": OptimizerKind(_muon, _MUON, orthogonal=True),
     "normuon": OptimizerKind(_normuon, _MUON, orthogonal=True),
 }
+
+OPTIMIZERS: Registry[OptimizerKind] = Registry("rnncli.optimizers", OptimizerKind, _KINDS)
 """A default that a task or preset tuned belongs to the optimizer it was tuned for; any other starts from these.
 
 SGD, RMSprop and Adam add weight decay to the gradient (L2); AdamW and both Muons shrink the weights by it.
@@ -119,16 +124,23 @@ SGD, RMSprop and Adam add weight decay to the gradient (L2); AdamW and both Muon
 
 
 def optimizer_tensors(optimizer: "Optimizer") -> "dict[str, Tensor]":
-    """The optimizer's running averages, as `<parameter>.<name>` -> tensor."""
-    from torch import Tensor
+    """What the optimizer keeps of each parameter, as `<parameter>.<name>` -> tensor; a number becomes one, too.
 
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{place}.{name}": value
-        for place, values in state.items()
-        for name, value in values.items()
-        if isinstance(value, Tensor)
-    }
+    Raises RnnError for anything else: a run could not be resumed without it.
+    """
+    import torch
+
+    tensors = {}
+    for place, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                tensors[f"{place}.{name}"] = torch.tensor(value, dtype=torch.float64)
+            elif isinstance(value, torch.Tensor):
+                tensors[f"{place}.{name}"] = value
+            elif value is not None:
+                kind = type(value).__name__
+                raise RnnError(f"the optimizer keeps a {kind}, {name!r}: a checkpoint holds tensors and numbers")
+    return tensors
 
 
 def restore_optimizer(optimizer: "Optimizer", rates: Rates, tensors: "Mapping[str, Tensor]") -> None:
@@ -146,11 +158,14 @@ def restore_optimizer(optimizer: "Optimizer", rates: Rates, tensors: "Mapping[st
         if not 0 <= number < len(parameters) or values.keys() != kept[number].keys():
             raise ValueError(f"optimizer.{number} has {', '.join(sorted(values))}")
         for name, value in values.items():
-            wanted = _shape_of(kept[number][name].shape, parameters[number].shape)
+            like = kept[number][name]
+            wanted = () if isinstance(like, int | float) else _shape_of(like.shape, parameters[number].shape)
             if tuple(value.shape) != wanted or not value.is_floating_point():
                 raise ValueError(f"optimizer.{number}.{name} is of another shape or type")
             if name in NEVER_NEGATIVE and bool((value < 0).any()):
                 raise ValueError(f"optimizer.{number}.{name} is negative")
+            if isinstance(like, int | float):
+                values[name] = type(like)(value.item())
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -158,7 +173,7 @@ NEVER_NEGATIVE = ("step", "exp_avg_sq", "square_avg", "squares")
 """Counts and mean squares, whose roots are taken."""
 
 
-def _kept_of_small(optimizer: "Optimizer", rates: Rates) -> "list[dict[str, Tensor]]":
+def _kept_of_small(optimizer: "Optimizer", rates: Rates) -> "list[dict[str, Tensor | float]]":
     """What an optimizer keeps of each parameter, found by a step with small ones: matrices (2, 3), vectors (2,)."""
     import torch
     from torch import nn
@@ -173,12 +188,13 @@ def _kept_of_small(optimizer: "Optimizer", rates: Rates) -> "list[dict[str, Tens
     twin = OPTIMIZERS[rates.optimizer].build(groups, rates)
     twin.step()
     return [
-        {name: value for name, value in twin.state[each].items() if isinstance(value, torch.Tensor)}
+        {name: value for name, value in twin.state[each].items() if isinstance(value, torch.Tensor | int | float)}
         for group in groups
         for each in group["params"]
     ]
 
 
 def _shape_of(kept: Sequence[int], parameter: Sequence[int]) -> tuple[int, ...]:
-    """The shape of what is kept of a parameter, by that of a small one: (2, 1) stands for a value a row."""
-    return tuple(size if small > 1 else 1 for small, size in zip(kept, parameter, strict=False))
+    """The shape of what is kept of a parameter, by that of a small one, (2, 3): (2, 1) stands for a value a row."""
+    sizes = dict(enumerate(parameter, start=2))
+    return tuple(sizes.get(small, small) for small in kept)

@@ -38,7 +38,7 @@ class TrainingSettings:
         least=1,
         most=2**31,
     )
-    optimizer: str = option("adamw", "Optimizer.", choices=tuple(OPTIMIZERS))
+    optimizer: str = option("adamw", "Optimizer.", choices=OPTIMIZERS)
     lr: float = option(1e-3, "Learning rate.", above=0)
     momentum: float = option(0.9, "Momentum of SGD, RMSprop and Muon's matrices.", least=0, below=1)
     beta1: float = option(0.9, "First beta of Adam, AdamW and Muon's other parameters.", least=0, below=1)
@@ -111,6 +111,11 @@ class RecurrentSettings(TrainingSettings):
     )
     layer_dropout: float = option(0.0, "Dropout between layers.", least=0, most=0.99)
     backend: str = option("auto", "How cells are unrolled.", choices=BACKENDS, resumable=True)
+
+    @property
+    def needs_corpus(self) -> bool:
+        """Whether nothing is named to learn from, so that the task's own corpus is."""
+        return not getattr(self, "corpus", True)
 
     @property
     def label(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rnncli.cli.data import verb as app
+from rnncli.cli import app
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Remote
 from rnncli.errors import RnnError, UsageError
@@ -40,7 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def run(*words: str) -> str:
     """What the command prints on standard output."""
-    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    result = CliRunner().invoke(app, ["data", *words], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -111,7 +111,7 @@ def test_an_unknown_name_is_refused_before_any_download(asked: list[str]) -> Non
 
 
 def test_a_failure_is_left_to_the_boundary_and_prints_no_json(asked: list[str]) -> None:
-    result = CliRunner().invoke(app, ["get", "frost", "poe", "--json"])
+    result = CliRunner().invoke(app, ["data", "get", "frost", "poe", "--json"])
     assert isinstance(result.exception, RnnError)
     assert result.stdout == ""
     assert len(asked) == 2

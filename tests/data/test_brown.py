@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rnncli.data.brown import universal
-from rnncli.data.corpora import brown_sentences, load_corpus
+from rnncli.data.brown import tagged_sentences, universal
+from rnncli.data.corpora import CORPORA, load_corpus
+from rnncli.data.sources import NltkData
 
 PUBLISHED = {
     "NOUN": 275_558,
@@ -35,8 +36,10 @@ def test_single_tags(tag: str, expected: str) -> None:
 
 def test_the_universal_tags_have_their_published_counts(real_corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NLTK_DATA", str(real_corpora / "nltk_data"))
-    sentences = brown_sentences()
-    assert Counter(universal(tag) for sentence in sentences for _, tag in sentence) == PUBLISHED
+    read = CORPORA["brown"].tagged
+    assert read is not None
+    sentences = read()
+    assert Counter(tag for sentence in sentences for _, tag in sentence) == PUBLISHED
     assert len(sentences) == 57_340
     lines = load_corpus("brown").text.split("\n")
     assert lines[0].split() == [word for word, _ in sentences[0]]
@@ -53,4 +56,6 @@ def test_sentences_are_those_of_nltks_reader(real_corpora: Path, monkeypatch: py
     root = ZipFilePathPointer(str(folder / "corpora/brown.zip"), "brown/")
     reader = TaggedCorpusReader(root, ["ca01"], sent_tokenizer=LineTokenizer(), encoding="latin-1")
     theirs = [[(word, tag) for word, tag in sentence] for sentence in reader.tagged_sents()]
-    assert brown_sentences()[: len(theirs)] == theirs
+    brown = CORPORA["brown"]
+    assert isinstance(brown, NltkData)
+    assert tagged_sentences(brown.members())[: len(theirs)] == theirs

@@ -2,8 +2,7 @@
 
 import pytest
 
-from rnncli.data.splitting import kept_whole, split_at_blanks, split_like
-from rnncli.data.tagging import words_of
+from rnncli.data.splitting import kept_whole, split_at_blanks, split_like, words_of
 
 TWEETS = [["i", "cannot", "see", "#goal", "@name", "."], ["AT&T", "can't", "go", ":)"]]
 TREEBANK = [["I", "ca", "n't", "pay", "50", "%", "of", "US$", "5"], ["#", "5", "can", "not", "do", "."]]

@@ -7,7 +7,8 @@ from nltk.tokenize import word_tokenize
 
 from rnncli.data import tagging
 from rnncli.data.corpora import load_corpus
-from rnncli.data.tagging import tags_of, words_of
+from rnncli.data.splitting import words_of
+from rnncli.data.tagging import tags_of
 from rnncli.errors import RnnError
 
 

@@ -264,7 +264,14 @@ def test_a_narrow_beam_keeps_the_likeliest_at_every_step(width: int) -> None:
 def test_a_beam_without_end_goes_on_to_the_longest_and_repeats_nothing_it_must_not() -> None:
     model = tiny_model()
     (found,) = beam_search(
-        model.stepper(), model.initial_states(1), start=3, end=None, width=4, longest=[9], no_repeat=2, past=[3]
+        model.stepper(),
+        model.initial_states(1),
+        start=3,
+        end=None,
+        width=4,
+        longest=[9],
+        sampling=Sampling(no_repeat=2),
+        past=[3],
     )
     assert len(found) == 4
     for each in found:

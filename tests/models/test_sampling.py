@@ -63,30 +63,30 @@ def test_min_p_leaves_what_is_near_the_likeliest() -> None:
 def by_hand(logits: list[float], sampling: Sampling, barred: set[int], past: list[int]) -> list[float]:
     """The distribution in Python's floats, step by step as the documentation has it."""
     scores = {token: score for token, score in enumerate(logits) if token not in barred}
-    for token in set(past[-sampling.repetition_window :]) & scores.keys():
-        score, penalty = scores[token], sampling.repetition_penalty
+    for token in set(past[-sampling["repetition_window"] :]) & scores.keys():
+        score, penalty = scores[token], sampling["repetition_penalty"]
         scores[token] = score / penalty if score > 0 else score * penalty
-    n = sampling.no_repeat
+    n = sampling["no_repeat"]
     if n:
         grams = {tuple(past[place : place + n]) for place in range(len(past) - n + 1)}
         allowed = {t: score for t, score in scores.items() if (*past[len(past) - n + 1 :], t) not in grams}
         scores = allowed or scores
     top = max(scores.values())
-    if sampling.temperature == 0:
+    if sampling["temperature"] == 0:
         return [float(token == min(t for t, s in scores.items() if s == top)) for token in range(len(logits))]
-    shares = {token: math.exp((score - top) / sampling.temperature) for token, score in scores.items()}
+    shares = {token: math.exp((score - top) / sampling["temperature"]) for token, score in scores.items()}
     ranked = sorted(shares, key=lambda token: -shares[token])
-    kept = ranked[: sampling.top_k or None]
+    kept = ranked[: sampling["top_k"] or None]
     total = sum(shares[token] for token in kept)
-    if sampling.top_p:
+    if sampling["top_p"]:
         reached, nucleus = 0.0, []
         for token in kept:
-            if reached >= sampling.top_p:
+            if reached >= sampling["top_p"]:
                 break
             nucleus.append(token)
             reached += shares[token] / total
         kept = nucleus
-    kept = [token for token in kept if shares[token] >= sampling.min_p * shares[kept[0]]]
+    kept = [token for token in kept if shares[token] >= sampling["min_p"] * shares[kept[0]]]
     total = sum(shares[token] for token in kept)
     return [shares[token] / total if token in kept else 0.0 for token in range(len(logits))]
 
@@ -99,7 +99,15 @@ def test_all_ways_together_equal_the_distribution_by_hand() -> None:
     generator = torch.Generator().manual_seed(5)
     barred = (START, UNKNOWN)
     for temperature, top_k, top_p, min_p, penalty, no_repeat in CUTS:
-        sampling = Sampling(temperature, top_k, top_p, min_p, penalty, 5, no_repeat)
+        sampling = Sampling(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=penalty,
+            repetition_window=5,
+            no_repeat=no_repeat,
+        )
         logits = torch.randn(2, 8, generator=generator, dtype=torch.float64) * 2
         pasts = torch.randint(8, (2, 25), generator=generator).tolist()
         found = token_probabilities(logits, sampling, torch.tensor(barred), [Past(no_repeat, past) for past in pasts])

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from rnncli.tasks.base import resolve
 from support.experiments import make_trainer, train
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from rnncli.data import dates
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
 from rnncli.errors import Interrupted
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.training.interrupts import Interrupts
 from rnncli.training.loop import Stepped, Trainer

@@ -1,0 +1,125 @@
+"""Registries: things by name, those of rnn and those that other installed packages bring by entry points."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from rnncli.terminal import write_message
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+T = TypeVar("T")
+
+PREFIX = "rnncli."
+"""Every entry-point group that rnn reads begins with it."""
+
+
+class Registry(MutableMapping[str, T]):
+    """Things by name: those of rnn, then those of the entry points in a group such as `rnncli.tasks`.
+
+    Looking up one of rnn's own names imports no package. The entry points are loaded when another name is looked up,
+    or all names are listed. One that fails, is not of the registry's `kind`, or takes a name that is taken becomes
+    one warning on standard error and is left out. `registry["mine"] = thing` adds a thing in this process only.
+    """
+
+    _things: dict[str, T | str]
+
+    def __init__(self, group: str, kind: type, own: Mapping[str, T | str]) -> None:
+        """`own` has rnn's own things; a string is the `module:attribute` to take one from when it is looked up."""
+        self._group, self._kind, self._things, self._complete = group, kind, dict(own), False
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._things:
+            self._complete_once()
+        thing = self._things[name]
+        if isinstance(thing, str):
+            module, _, attribute = thing.partition(":")
+            thing = self._things[name] = cast("T", getattr(import_module(module), attribute))
+        return thing
+
+    def __setitem__(self, name: str, thing: T) -> None:
+        self._things[name] = thing
+
+    def __delitem__(self, name: str) -> None:
+        del self._things[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._complete_once()
+        return iter(list(self._things))
+
+    def __len__(self) -> int:
+        self._complete_once()
+        return len(self._things)
+
+    def _complete_once(self) -> None:
+        """Load what other packages bring, at the first call only; a package may look things up while it loads."""
+        if self._complete:
+            return
+        self._complete = True
+        for entry in entries(self._group):
+            try:
+                thing = entry.load()
+                self._check(entry.name, thing)
+            except (Exception, SystemExit) as error:
+                package = f" of package {entry.dist.name}" if entry.dist else ""
+                warn_left_out(f"{self._group} {entry.name!r}{package}", error)
+            else:
+                self._things[entry.name] = thing
+
+    def _check(self, name: str, thing: object) -> None:
+        """Raise TypeError or ValueError for a thing that cannot stand in this registry by that name."""
+        if not isinstance(thing, self._kind):
+            raise TypeError(f"it is a {type(thing).__name__}, not a {self._kind.__name__}")
+        if name in self._things:
+            raise ValueError("there is one of that name already")
+        if getattr(thing, "name", name) != name:
+            raise ValueError(f"its own name is {getattr(thing, 'name', name)!r}")
+
+
+def entries(group: str) -> "Sequence[EntryPoint]":
+    """The entry points of all installed packages in a group.
+
+    Importing `importlib.metadata` costs 25 ms: nothing does where no package names a group of rnn.
+    """
+    if not _any_declared():
+        return ()
+    from importlib.metadata import entry_points
+
+    return tuple(entry_points(group=group))
+
+
+@cache
+def _any_declared() -> bool:
+    """Whether any installed package may have an entry point for rnn."""
+    return any(map(_has_groups, dict.fromkeys(sys.path)))
+
+
+def _has_groups(place: str) -> bool:
+    """Whether a package in a folder of `sys.path` may have an entry point for rnn; an archive may."""
+    try:
+        with os.scandir(place or ".") as found:
+            packages = [Path(each.path) for each in found if each.name.endswith((".dist-info", ".egg-info"))]
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False
+    return any(map(_names_group, packages))
+
+
+def _names_group(package: Path) -> bool:
+    try:
+        return f"[{PREFIX}".encode() in (package / "entry_points.txt").read_bytes()
+    except OSError:
+        return False
+
+
+def warn_left_out(what: str, error: BaseException) -> None:
+    """Warn in one line of what an error leaves out; of several processes, one warns."""
+    if os.environ.get("RANK", "0") == "0":
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        write_message(f"rnn: warning: {what} is left out: {reason}")
