@@ -38,7 +38,7 @@ Options = TypeVar("Options")
 
 
 class Model(Trained):
-    """A trained model at work: its methods are the verbs of the command line, and take the same options.
+    """A trained model at work: its methods are the verbs of the command line, and take the options of its task.
 
     `can` says which of them its task has; any other raises UsageError. `model` is the net, a `torch.nn.Module`;
     `task`, `config`, `payload` (the vocabulary, …) and `source` (its file) say what it is.
@@ -55,36 +55,33 @@ class Model(Trained):
 
         Raises UsageError for options that make no sense.
         """
-        return self._do("generate", options)
+        return self.do("generate", **options)
 
-    def score(self, texts: str | Sequence[str], *, by: str = "perplexity", label: str | None = None) -> "list[Scored]":
+    def score(self, texts: str | Sequence[str], **options: Any) -> "list[Scored]":
         """How likely texts are, and how surprising each of their tokens is, in the order given, each with its rank.
 
         The best is that of the least perplexity, or `by="probability"` the most probable one; a `label` is the voice
         to score in, of a model that learned several. Raises UsageError for a text without a word.
         """
-        found: list[Scored] = self._do("score", {"texts": texts, "by": by, "label": label})
+        found: list[Scored] = self.do("score", texts=texts, **options)
         return found
 
-    def classify(self, texts: str | Sequence[str]) -> "list[Classified]":
+    def classify(self, texts: str | Sequence[str], **options: Any) -> "list[Classified]":
         """The label of each text, how sure it is, and which words moved it; raises RnnError for one without words."""
-        found: list[Classified] = self._do("classify", {"texts": texts})
+        found: list[Classified] = self.do("classify", texts=texts, **options)
         return found
 
-    def tag(self, texts: str | Sequence[str], *, split_words: str = "training") -> "list[list[Tagged]]":
+    def tag(self, texts: str | Sequence[str], **options: Any) -> "list[list[Tagged]]":
         """A label for every word of each text; raises RnnError for one without words.
 
         `split_words` is how a text becomes words: as the `training` file has them, only at `blanks`, or as `nltk` does.
         """
-        found: list[list[Tagged]] = self._do("tag", {"texts": texts, "split_words": split_words})
+        found: list[list[Tagged]] = self.do("tag", texts=texts, **options)
         return found
 
-    def translate(
-        self, texts: str | Sequence[str], *, beam: int = 5, nbest: int = 1, length_power: float = 1.0
-    ) -> "list[list[Translation]]":
+    def translate(self, texts: str | Sequence[str], **options: Any) -> "list[list[Translation]]":
         """The `nbest` best translations of each text; raises UsageError for more of them than `beam` hypotheses."""
-        given = {"texts": texts, "beam": beam, "nbest": nbest, "length_power": length_power}
-        found: list[list[Translation]] = self._do("translate", given)
+        found: list[list[Translation]] = self.do("translate", texts=texts, **options)
         return found
 
     def activations(self, text: str | None = None, **options: Any) -> "Watched":
@@ -93,7 +90,7 @@ class Model(Trained):
         `rnncli.analysis.activations.rank` says what each unit follows. Raises UsageError for a text of less than two
         tokens, RnnError for what training held out where it cannot be read.
         """
-        found: Watched = self._do("activations", {"text": text, **options})
+        found: Watched = self.do("activations", text=text, **options)
         return found
 
     def evaluate(self, **options: Any) -> dict[str, Any]:
@@ -101,7 +98,7 @@ class Model(Trained):
 
         Raises RnnError for a text that cannot be read, UsageError where none was held out.
         """
-        metrics: dict[str, Any] = self._do("evaluate", options)
+        metrics: dict[str, Any] = self.do("evaluate", **options)
         self.check_loss(metrics)
         return metrics
 
@@ -128,9 +125,10 @@ class Model(Trained):
             )
         return actions[verb]
 
-    def _do(self, verb: str, given: dict[str, Any]) -> Any:
+    def do(self, verb: str, **options: Any) -> Any:
+        """Do what the task has for a verb, also for one that has no method here; raises as `action`, `make_options`."""
         action = self.action(verb)
-        return action.run(self, make_options(action.Options, given))
+        return action.run(self, make_options(action.Options, options))
 
 
 def make_options(Options: type[Options], given: dict[str, Any]) -> Options:

@@ -170,7 +170,7 @@ def _watched(trained: Trained) -> Iterator[Panel]:
 def _surprisal(trained: Trained, watched: Watched) -> Panel:
     scored = _do(trained, "score", texts=(watched.text,))
     by_line = scored[0].tokens[-1].token == SPECIALS[END]  # else a text is one stream
-    spaced = by_line or trained.payload["tokenizer"] == "spaced"
+    spaced = by_line or trained.payload.get("tokenizer") == "spaced"
     if by_line:
         scored = _do(trained, "score", texts=tuple(line for line in watched.text.split("\n") if line.strip()))
     tokens: list[list[Any]] = []

@@ -48,7 +48,7 @@ class CorpusEntry:
 
     @property
     def tagged(self) -> Callable[[], list[Tagged]] | None:
-        """Reads its sentences with a tag for every word, as `rnn train tag` learns them; None where it has no tags."""
+        """Reads its sentences with a tag for every word; None where it has no tags."""
         return None
 
 

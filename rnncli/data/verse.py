@@ -1,7 +1,6 @@
 """Verse: lines of words, each a sequence of its own, in memory; some of them are held out."""
 
 import hashlib
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from rnncli.data.codec import Codec, Ids, label_numbers, labels_of
 from rnncli.data.corpora import load_corpus
 from rnncli.data.scripts import lacks_blanks
 from rnncli.data.sources import Corpus
-from rnncli.data.text import STDIN, lines_of, reads_as_before
+from rnncli.data.text import lines_of, reads_as_before
 from rnncli.data.text_data import Epochs, Plan, SentenceSet
 from rnncli.data.tokenizers import TOKENIZERS, written_word
 from rnncli.data.vocabulary import Vocabulary
@@ -72,10 +71,9 @@ def read_verse(specs: Sequence[str], hold_out: int, tokenizer: str, valid: Seque
 def _lines(corpus: Corpus, tokenizer: str) -> list[Line]:
     lines = []
     if not reads_as_before() and lacks_blanks(corpus.text):
-        spec = "-" if corpus.origin == STDIN else shlex.quote(corpus.origin)
         raise RnnError(
-            f"{corpus.origin} has no blanks between its words, and verse is learned word by word: learn it letter by "
-            f"letter, `rnn train char-lm --corpus {spec}`"
+            f"{corpus.origin} has no blanks between its words, and verse is learned word by word: take a task that "
+            "learns letter by letter (`rnn train --help` lists all)"
         )
     found = corpus.text.splitlines() if reads_as_before() else lines_of(corpus.text)
     for number, line in enumerate(found, start=1):

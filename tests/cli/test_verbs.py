@@ -92,6 +92,17 @@ def test_generate_writes_lines_and_says_where_they_come_from(poet) -> None:
     assert poet("generate poetry --lines 5").out != poet("generate poetry --lines 5").out
 
 
+def test_generate_writes_with_any_model_by_the_options_of_its_task(poet) -> None:
+    written = poet("generate poetry --lines 2 --seed 2").out
+    assert poet("generate --from poet --lines 2 --seed 2").out == poet("generate --lines 2 --seed 2").out == written
+    for words, complaint in (
+        ("generate --lines 2 poetry", "--lines comes after the task: `rnn generate poetry --lines`"),
+        ("generate wiki --from poet", "'poet' is a run of poetry-lm, not of wiki-lm"),
+        ("generate --from poet --lines 0", "--lines must be at least 1, not 0"),
+    ):
+        assert poet(words) == (2, "", f"rnn: error: {complaint}\n")
+
+
 def test_evaluate_shows_the_baselines_beside_the_model(poet) -> None:
     out = poet("evaluate poetry-lm --baselines").out
     for row in (
