@@ -109,7 +109,7 @@ def test_a_corpus_with_tags_is_learned_by_the_tagger(visiting, rnn) -> None:
     assert set(measured["confusion"]) == {"ADJ", "DET", "NOUN", "PRON", "VERB"}
     tagged = rnn("tag --from mine 'a plum'").out.splitlines()
     assert [line.split("\t")[0] for line in tagged] == ["a", "plum"]
-    assert "take hillside, nocturne, brown, plums, or a file" in rnn("train tag --corpus frost").err
+    assert "brown, plums, or a file" in rnn("train tag --corpus frost").err
 
 
 def test_a_decoding_option_serves_drawing_and_search(visiting) -> None:
