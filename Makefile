@@ -15,12 +15,15 @@ test: .venv/developing
 test-browser: .venv/developing
 	$(BIN)/pytest -m browser tests/browser
 
+# Not the files whose processes hide nothing, nor those in which no backend runs.
 test-without-numba: .venv/developing
-	OMP_NUM_THREADS=1 RNN_HIDE=numba $(BIN)/pytest tests/cells tests/models tests/training tests/cli \
-		--ignore tests/training/test_distributed.py --ignore tests/cli/test_signals.py  # their processes hide nothing
+	OMP_NUM_THREADS=1 RNN_HIDE=numba $(BIN)/pytest --numprocesses 2 tests/cells tests/models tests/training tests/cli \
+		--ignore tests/training/test_distributed.py --ignore tests/cli/test_signals.py \
+		--ignore tests/models/test_onnx_step.py --ignore tests/cli/test_main.py --ignore tests/cli/test_screen.py
 
 test-avx2: .venv/developing
-	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest tests/kernels --ignore tests/kernels/test_triton.py
+	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest --numprocesses 2 tests/kernels \
+		--ignore tests/kernels/test_triton.py
 
 check: .venv/developing
 	$(BIN)/ruff check .
@@ -28,6 +31,7 @@ check: .venv/developing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest tests/test_circles.py
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv

@@ -15,10 +15,10 @@ from gensim.models import FastText, Word2Vec
 
 from rnncli.analysis.analogies import evaluate, questions_of
 from rnncli.analysis.vectors import LAYERS, of_model
-from rnncli.api import load_task
+from rnncli.api import load
+from rnncli.data.indexed import read_indexed
 from rnncli.data.vectors import WordVectors
 from rnncli.data.vocabulary import END
-from rnncli.tasks.wiki_lm import read_source
 
 RIVALS: dict[str, Callable[..., Any]] = {
     "gensim's CBOW, 5 epochs (its defaults)": Word2Vec,
@@ -35,7 +35,7 @@ def main() -> None:
     print("| vectors | seconds | semantic | syntactic | all |")
     print("| --- | --- | --- | --- | --- |")
     if run:
-        trained, _ = load_task(run, "wiki-lm")
+        trained = load(run, "wiki-lm")
         seconds = trained.header["progress"]["seconds"]
         for layer in LAYERS:
             print(row(f"{run}, {layer} layer", of_model(trained, layer), seconds))
@@ -48,7 +48,7 @@ def main() -> None:
 
 def sentences() -> list[list[str]]:
     """The words that wiki-lm reads, a list a sentence."""
-    source = read_source(("brown", "ptb"))
+    source = read_indexed(("brown", "ptb"))
     words = ["<start>", "<end>", "<unknown>", *source.words]
     found: list[list[str]] = [[]]
     for number in source.parts[0].ids.tolist():

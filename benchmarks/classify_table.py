@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rnncli.analysis.baselines import BASELINES
 from rnncli.api import Training, load
 from rnncli.data.corpora import CORPORA, load_corpus
 from rnncli.data.sources import NltkData
@@ -48,7 +47,7 @@ def main() -> None:
                     trained, seconds = train(corpus=corpora, class_weights=weighted, **division, **model)
                     metrics = TASK.evaluate.run(trained, LabelledOptions())
                     print(row(lines, f"net, {name}{', weighted' * weighted}", metrics, f"{seconds:.0f}"), flush=True)
-                for name, metrics in BASELINES[TASK.name](trained, LabelledOptions()).items():
+                for name, metrics in TASK.baselines(trained, LabelledOptions()).items():
                     if not weighted or "weighted" in name:
                         print(row(lines, name, metrics, ""), flush=True)
 

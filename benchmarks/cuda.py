@@ -1,10 +1,10 @@
 """One report on a CUDA card: are all cells right there, how long are whole training steps, how fast is each cell.
 
-Three sections, each with its share of `--seconds`: the checks (tests marked `cuda`, or without pytest every cell's
-values and gradients against float64), training steps of char-lm, wiki-lm and translate beside a plain `nn.LSTM` model
-with fused AdamW, captured in one CUDA graph as well, and cells beside cuDNN with flattened weights. The report is
-rewritten after each section, and a section that fails or runs out of time leaves what it has, and a line that says so.
-Needs torch, numpy and the package's dependencies but nltk and numba; runs from a checkout that nobody installed.
+Three sections share `--seconds`: the checks (tests marked `cuda`; without pytest, every cell's values and gradients
+against float64), training steps of char-lm, wiki-lm and translate next to a plain `nn.LSTM` model with fused AdamW,
+also captured in one CUDA graph, and cells next to cuDNN with flattened weights. The report is rewritten after each
+section. A section that fails or runs out of time leaves its rows and a line with the reason; the exit status is 1 where
+anything failed. Needs torch, numpy and the package's dependencies except nltk and numba; needs no installation.
 Without a card, or with `--device cpu`, every part runs on tiny shapes: a trial of the script, not a measurement.
 Run: python benchmarks/cuda.py [--out cuda-report.md] [--seconds 280] [--device cuda|cpu]
 """
@@ -14,6 +14,7 @@ import importlib.util
 import os
 import platform
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -21,8 +22,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
@@ -50,8 +52,23 @@ TINY = ((2, 2, 4),)
 CHECKED = {"cuda": ((40, 33, 64), (20, 64, 200), (20, 64, 512)), "cpu": TINY}
 WORKERS = max(1, min(16, os.cpu_count() or 1))
 
-TEST_FILES = ("tests/kernels/test_linear.py", "tests/kernels/test_scan.py", "tests/training/test_loop.py")
+TEST_FILES = (
+    *("tests/training/test_reduced.py", "tests/tasks/test_devices.py", "tests/tasks/test_all_tasks.py"),
+    *("tests/kernels/test_scan.py", "tests/kernels/test_linear.py", "tests/training/test_loop.py"),
+)
 TRITON_TESTS = "tests/kernels/test_triton.py"
+
+RESULT = re.compile(r"^(\S+::.*?) (PASSED|FAILED|ERROR|SKIPPED)", re.MULTILINE)
+"""A line of pytest's: a test, and what came of it."""
+
+FOUND_WRONG = 3
+"""The exit status of a section that came to its end, with something wrong in its lines."""
+
+GRACE = 10.0
+"""Seconds that a section may take to write its last lines."""
+
+PRECISIONS = {"cuda": ("auto", "float32", "bfloat16", "float16"), "cpu": ("auto", "float32")}
+"""What whole training steps are timed in; on a card `auto` is TF32 in all tasks that are."""
 
 SPENT_MS, MOST_RUNS = 120, 20
 """How long the runs behind one figure may take on a card, after three to warm up, and how many there are at most."""
@@ -71,6 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=280, help="for everything (default: %(default)s)")
     parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is a card")
     parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)  # of a section, by `time.time`
     options = parser.parse_args(arguments)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
@@ -78,26 +96,31 @@ def main(arguments: list[str] | None = None) -> None:
     if device == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
     if options.section:
-        with exact_float32():
-            SECTIONS[options.section](device, time.monotonic() + options.seconds, lambda line: print(line, flush=True))
-    else:
-        write_report(options.out, device, options.seconds)
-        print(options.out.read_text(encoding="utf-8"))
-        print(f"report  {options.out.absolute()}")
+        end = time.monotonic() + (options.until - time.time() if options.until else options.seconds)
+        if not run_section(options.section, device, end, lambda line: print(line, flush=True)):
+            sys.exit(FOUND_WRONG)
+        return
+    right = write_report(options.out, device, options.seconds)
+    print(options.out.read_text(encoding="utf-8"))
+    print(f"report  {options.out.absolute()}")
+    if not right:
+        sys.exit("cuda.py: something failed: see the report")
 
 
-def write_report(path: Path, device: str, seconds: float) -> None:
-    """Run all sections, the first ones first, and rewrite the report after each."""
+def write_report(path: Path, device: str, seconds: float) -> bool:
+    """Run all sections in their order, and rewrite the report after each; returns whether all went well."""
     end = time.monotonic() + seconds
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = heading(device)
+    lines, right = heading(device), True
     for name, share in SHARES.items():
-        begun = [*lines, f"The section {name} was begun, and did not come back.", ""]
+        begun = [*lines, f"The section {name} began and did not end.", ""]
         path.write_text("\n".join(begun), encoding="utf-8")
         began = time.monotonic()
-        lines += in_child(name, share * (end - began)) if device == "cuda" else in_process(name, end)
-        lines += ["", f"({name}: {time.monotonic() - began:.0f} s)", ""]
+        found, well = in_child(name, share * (end - began)) if device == "cuda" else in_process(name, end)
+        right &= well
+        lines += [*found, "", f"({name}: {time.monotonic() - began:.0f} s)", ""]
         path.write_text("\n".join(lines), encoding="utf-8")
+    return right
 
 
 def heading(device: str) -> list[str]:
@@ -132,35 +155,57 @@ def card_and_driver() -> tuple[str, str]:
     return card.strip(), driver.strip()
 
 
-def in_process(name: str, end: float) -> list[str]:
-    """The lines of a section; an error becomes the last of them."""
+def run_section(name: str, device: str, end: float, say: Say) -> bool:
+    """Run a section; float32 is exact in it, except where a precision is chosen. Returns whether all went well."""
+    from rnncli.kernels.precision import using
+
+    with using("float32"):
+        return SECTIONS[name](device, end, say)
+
+
+def in_process(name: str, end: float) -> tuple[list[str], bool]:
+    """The lines of a section, and whether all went well; an error becomes the last line."""
     lines: list[str] = []
     try:
-        with exact_float32():
-            SECTIONS[name]("cpu", end, lines.append)
+        return lines, run_section(name, "cpu", end, lines.append)
     except Exception as error:
         lines += ["", f"The section {name} failed: {in_a_line(error)}"]
-    return lines
+        return lines, False
 
 
-def in_child(name: str, seconds: float, device: str = "cuda") -> list[str]:
-    """The same in a process of its own, which a fault of the card may end, and which is ended when it is late."""
-    command = [sys.executable, str(SCRIPT), "--device", device, "--section", name, "--seconds", f"{seconds:.0f}"]
+def in_child(name: str, seconds: float, device: str = "cuda") -> tuple[list[str], bool]:
+    """The same in a process of its own: a fault of the card may end it, and it is ended when it is late."""
+    command = [sys.executable, str(SCRIPT), "--device", device, *until(name, time.time() + seconds)]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
-        try:
-            code: int | None = subprocess.run(
-                command, stdout=out, stderr=err, timeout=seconds + 5, check=False
-            ).returncode
-        except subprocess.TimeoutExpired:
-            code = None
+        code = run_for(seconds + GRACE, command, stdout=out, stderr=err)
         out.seek(0)
         err.seek(0)
         lines, complaint = out.read().splitlines(), err.read().strip().splitlines()
     if code is None:
-        lines += ["", f"The section {name} was stopped after {seconds:.0f} s."]
-    elif code:
+        lines += ["", f"The section {name} was stopped after {seconds + GRACE:.0f} s."]
+    elif code not in (0, FOUND_WRONG):
         lines += ["", f"The section {name} failed: {complaint[-1] if complaint else f'exit status {code}'}"]
-    return lines
+    return lines, code == 0
+
+
+def until(name: str, end: float) -> list[str]:
+    """Arguments of this script that run a section until a time of day, however long torch takes to be imported."""
+    return ["--section", name, "--until", f"{end:.1f}"]
+
+
+def run_for(seconds: float, command: list[str], **options: Any) -> int | None:
+    """The exit status of a command; None where it did not end in time, and was killed with all that it had started."""
+    process = subprocess.Popen(command, start_new_session=True, **options)
+    try:
+        return process.wait(max(0.0, seconds))
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if os.name == "posix":
+            with suppress(ProcessLookupError, PermissionError):  # all have ended
+                os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
 
 
 def in_a_line(error: BaseException) -> str:
@@ -169,49 +214,21 @@ def in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {told[0] if told else ''}".replace("|", "/")
 
 
-@contextmanager
-def exact_float32() -> Iterator[None]:
-    """While inside, cuDNN's layers compute in float32 as products do, and not in TF32, where torch can say so."""
-    layers = getattr(torch.backends.cudnn, "rnn", None)
-    before = getattr(layers, "fp32_precision", None)
-    if before is None:
-        yield
-        return
-    layers.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        layers.fp32_precision = before
-
-
 # The checks
 
 
-def checks(device: str, end: float, say: Say) -> None:
-    """The tests marked `cuda` where pytest is, else every cell's values and gradients; kernels are compiled beside."""
+def checks(device: str, end: float, say: Say) -> bool:
+    """The tests marked `cuda` where pytest is, else every cell's values and gradients; meanwhile kernels compile."""
     say("## Checks\n")
     if device == "cpu":
         say("The tests marked `cuda` wait for a card; here every cell by its backend on the CPU.\n")
-        check_cells(device, end, say)
-    elif not importlib.util.find_spec("pytest"):
+        return check_cells(device, end, say)
+    if not importlib.util.find_spec("pytest"):
         say("pytest is absent: values and gradients of every cell, checked by this script.\n")
-        check_cells(device, end, say)
-    else:
-        compilers = [
-            Job(
-                "",
-                [
-                    sys.executable,
-                    str(SCRIPT),
-                    "--section",
-                    f"warm {part}",
-                    "--seconds",
-                    f"{end - time.monotonic():.0f}",
-                ],
-            )
-            for part in range(PARTS)
-        ]
-        run_tests([*cuda_tests(), *compilers], end, say)
+        return check_cells(device, end, say)
+    stop = time.time() + end - time.monotonic()
+    compilers = [Job("", [sys.executable, str(SCRIPT), *until(f"warm {part}", stop)]) for part in range(PARTS)]
+    return run_tests([*cuda_tests(), *compilers], end, say)
 
 
 def cuda_tests() -> list[Job]:
@@ -219,48 +236,48 @@ def cuda_tests() -> list[Job]:
     options = ["-m", "cuda", "-v", "-o", "addopts=--import-mode=importlib", "-W", "default", "--tb=line"]
     command = [sys.executable, "-m", "pytest", *options]
     kernels = [Job(kind, [*command, TRITON_TESTS, "-k", f"{kind}-"]) for kind in KINDS]
-    return [Job("other tests", [*command, *TEST_FILES]), *kernels]
+    return [*(Job(Path(file).stem, [*command, file]) for file in TEST_FILES), *kernels]
 
 
-def run_tests(jobs: list[Job], end: float, say: Say) -> None:
-    """Run jobs side by side until the end; a table of what passed, then each test that did not."""
-    with ThreadPoolExecutor(WORKERS) as pool:
-        found = list(pool.map(lambda job: output_of(job.command, end), jobs))
+def run_tests(jobs: list[Job], end: float, say: Say) -> bool:
+    """Run jobs side by side until the end; a row of results for each, then the tests that failed."""
     say("| tests | passed | failed | skipped | |\n| --- | --- | --- | --- | --- |")
     wrong: list[str] = []
-    for job, (text, note) in zip(jobs, found, strict=True):
-        if job.name:
-            results = re.findall(r"^(\S+::.*?) (PASSED|FAILED|ERROR|SKIPPED)", text, re.MULTILINE)
-            counts = [
-                sum(how in wanted for _, how in results) for wanted in (("PASSED",), ("FAILED", "ERROR"), ("SKIPPED",))
-            ]
-            say(f"| {job.name} | {counts[0]} | {counts[1]} | {counts[2]} | {note} |")
-            wrong += [test for test, how in results if how in ("FAILED", "ERROR")]
-            wrong += re.findall(r"^\S+:\d+: .*(?:Error|Exception).*", text, re.MULTILINE)
+    right = True
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = pool.map(lambda job: output_of(job.command, end), jobs)
+        for job, (text, note) in zip(jobs, found, strict=True):
+            if job.name:
+                results = RESULT.findall(text)
+                passed, skipped = (sum(how == each for _, how in results) for each in ("PASSED", "SKIPPED"))
+                failed = [test for test, how in results if how in ("FAILED", "ERROR")]
+                say(f"| {job.name} | {passed} | {len(failed)} | {skipped} | {note} |")
+                wrong += [*failed, *re.findall(r"^\S+:\d+: .*(?:Error|Exception).*", text, re.MULTILINE)]
+                right &= not failed and not note
     say("")
     for line in wrong:
         say(f"- `{line.replace('`', '')}`")
+    return right
 
 
 def output_of(command: list[str], end: float) -> tuple[str, str]:
-    """What a process wrote until the end, and a note where it did not come to its own."""
+    """What a process wrote until the end, and a note where it failed or had to be stopped."""
+    seconds = end - time.monotonic()
+    if seconds <= 0:
+        return "", "left out: no time"
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
-        seconds = end - time.monotonic()
-        try:
-            if seconds <= 0:
-                return "", "left out: no time"
-            code = subprocess.run(
-                command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, timeout=seconds, check=False
-            ).returncode
-            note = "" if code in (0, 1) else f"exit status {code}"
-        except subprocess.TimeoutExpired:
-            note = f"stopped after {seconds:.0f} s"
+        code = run_for(seconds, command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
         out.seek(0)
-        return out.read(), note
+        text = out.read()
+    if code == 0 or (code == 1 and RESULT.search(text)):
+        return text, ""
+    last = (text.strip().splitlines() or [""])[-1].replace("|", "/")
+    return text, f"stopped after {seconds:.0f} s" if code is None else f"exit status {code}: {last}"
 
 
-def check_cells(device: str, end: float, say: Say) -> None:
+def check_cells(device: str, end: float, say: Say) -> bool:
     """Each cell in each precision: the largest error of a value or gradient, norm-wise, against float64."""
+    right = True
     limits = ", ".join(f"{LIMITS[name]:g} in {name}" for name in TYPES)
     shapes = "; ".join(" ".join(map(str, shape)) for shape in CHECKED[device])
     say(f"The largest error of values and gradients against the reference in float64, norm-wise; T B M: {shapes}.")
@@ -269,12 +286,14 @@ def check_cells(device: str, end: float, say: Say) -> None:
     for kind in KINDS:
         found = [guarded(lambda kind=kind, dtype=dtype: checked(kind, dtype, device), end) for dtype in TYPES]
         say(f"| {kind} | {' | '.join(found)} |")
+        right &= all(map(went_well, found))
+    return right
 
 
 def checked(kind: str, dtype: str, device: str) -> str:
     """The largest error of a cell over some shapes, and whether that is right."""
     worst = max(error(kind, dtype, shape, device) for shape in CHECKED[device])
-    return f"{worst:.1e}" if worst <= LIMITS[dtype] else f"**{worst:.1e} WRONG**"
+    return f"{worst:.1e}" if worst <= LIMITS[dtype] else f"**{worst:.1e} {WRONG}**"
 
 
 def error(kind: str, dtype: str, shape: tuple[int, int, int], device: str) -> float:
@@ -321,14 +340,23 @@ def best_backend(device: str, dtype: str) -> str:
     return "triton" if not trouble(device, as_type) and (device == "cuda" or is_interpretable) else "auto"
 
 
+FAILED, WRONG, LATE = "failed:", "WRONG", "no time"
+"""What a table says in the place of a figure, or next to it."""
+
+
 def guarded(make: Callable[[], str], end: float) -> str:
-    """A piece of a table, or why there is none."""
+    """A piece of a table, or the reason why there is none."""
     if time.monotonic() > end:
-        return "no time"
+        return LATE
     try:
         return make()
     except Exception as error:
-        return f"failed: {in_a_line(error)}"
+        return f"{FAILED} {in_a_line(error)}"
+
+
+def went_well(piece: str) -> bool:
+    """Whether a piece of a table has its figure, or was left out for want of time."""
+    return FAILED not in piece and WRONG not in piece
 
 
 # Whole training steps
@@ -343,18 +371,25 @@ class Steps(NamedTuple):
     plain: Callable[[Any, Any], "Plain"]  # of settings and experiment
 
 
-def steps(device: str, end: float, say: Say) -> None:
-    """Training steps of three tasks, as `rnn train` takes them, and of plain models."""
+def steps(device: str, end: float, say: Say) -> bool:
+    """Training steps of three tasks, as `rnn train` takes them and in other precisions, and of plain models."""
     say("## Whole training steps\n")
     say("Median ms a step: `rnn train`, batches included; an `nn.LSTM` model of the same sizes with clipping and fused")
-    say("AdamW in float32 on one batch; the same captured in one CUDA graph. Ratio: plain over ours.\n")
-    if device == "cpu":
-        say("A CUDA graph needs a card: the capture is skipped.\n")
+    say("AdamW on one batch, in the same precision (under autocast torch computes its layers in float16, and the loss")
+    say("is not scaled); the same captured in one CUDA graph. Ratio: plain over ours. First each task's default.")
+    say("" if device == "cuda" else "\nA CUDA graph needs a card: the capture is skipped.\n")
     say("| task | T B | precision, backend | ours | plain | ratio | captured |")
     say("| --- | --- | --- | --- | --- | --- | --- |")
+    longest, right = 0.0, True
     with tempfile.TemporaryDirectory() as folder, home_in(folder):
-        for case in (char_steps, wiki_steps, translate_steps):
-            say(steps_of(case(Path(folder), device), device, end))
+        cases = [make(Path(folder), device) for make in (char_steps, wiki_steps, translate_steps)]
+        for case, precision in [(case, name) for name in PRECISIONS[device] for case in cases]:
+            began = time.monotonic()
+            row = steps_of(case, precision, device, end - longest)  # the last one begun comes to its end
+            say(row)
+            longest = max(longest, time.monotonic() - began)
+            right &= went_well(row)
+    return right
 
 
 @contextmanager
@@ -370,35 +405,39 @@ def home_in(folder: str) -> Iterator[None]:
             os.environ["RNN_HOME"] = before
 
 
-def steps_of(case: Steps, device: str, end: float) -> str:
-    """A row of the table, or why there is none."""
-    if time.monotonic() > end:
-        return f"| {case.task} | | no time | | | | |"
-    try:
-        training, ours = trained_steps(case, device)
-        plain = case.plain(training.config, training.experiment)
+def steps_of(case: Steps, precision: str, device: str, end: float) -> str:
+    """A row of the table, or the reason why there is none."""
+    found = guarded(lambda: measured_steps(case, precision, device, end), end)
+    return f"| {case.task} | {found} |" if "|" in found else f"| {case.task} | | {precision}: {found} | | | | |"
+
+
+def measured_steps(case: Steps, precision: str, device: str, end: float) -> str:
+    """The cells of a row after its task."""
+    from rnncli.kernels.precision import learning, using
+
+    training, ours = trained_steps(case, precision, device)
+    plain = case.plain(training.config, training.experiment)
+    taken = training.trainer.settings.precision
+    with using(taken), learning():
         theirs = timed_plain(plain, device)
-    except Exception as error:
-        return f"| {case.task} | | failed: {in_a_line(error)} | | | | |"
-    model = training.experiment.model
-    how = f"{training.trainer.settings.precision}, {model.stack.backend_in_use}"
-    captured = guarded(lambda: f"{timed_captured(plain):.2f}", end) if device == "cuda" else "skipped"
-    return f"| {case.task} | {plain.shape} | {how} | {ours:.2f} | {theirs:.2f} | {theirs / ours:.2f} | {captured} |"
+        captured = guarded(lambda: f"{timed_captured(plain):.2f}", end) if device == "cuda" else "skipped"
+    how = f"{taken}, {training.backend}"
+    return f"{plain.shape} | {how} | {ours:.2f} | {theirs:.2f} | {theirs / ours:.2f} | {captured}"
 
 
 class Enough(Exception):
     """Ends a training whose steps have been timed."""
 
 
-def trained_steps(case: Steps, device: str) -> tuple[Any, float]:
+def trained_steps(case: Steps, precision: str, device: str) -> tuple[Any, float]:
     """A training as it stands after some steps, and the median of their ms; what is between two steps counts."""
     from rnncli.api import Training
     from rnncli.presets import resolve
     from rnncli.tasks import TASKS
     from rnncli.training.loop import Stepped
 
-    flags = {"device": device, "epochs": 100_000, **case.flags}
-    training = Training.start(case.task, resolve(TASKS[case.task], flags, case.preset), "timed")
+    flags = {"device": device, "precision": precision, "epochs": 100_000, **case.flags}
+    training = Training.start(case.task, resolve(TASKS[case.task], flags, case.preset), precision)
     lost, wanted = (10, 60) if device == "cuda" else (1, 2)
     moments: list[float] = []
     times: list[float] = []
@@ -420,17 +459,22 @@ def trained_steps(case: Steps, device: str) -> tuple[Any, float]:
 
 
 class Plain:
-    """A model of torch's own modules on one batch: what a step of it costs."""
+    """A model of torch's own modules on one batch: what a step of it costs, in the precision in use."""
 
     def __init__(self, modules: nn.ModuleDict, loss: Callable[[nn.ModuleDict], Tensor], shape: str) -> None:
         self.modules, self.loss, self.shape = modules, loss, shape
+        self.device = next(modules.parameters()).device.type
 
     def optimizer(self, *, capturable: bool) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.modules.parameters(), 1e-3, fused=True, capturable=capturable)
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
+        from rnncli.kernels.precision import forward_pass
+
         optimizer.zero_grad(set_to_none=True)
-        self.loss(self.modules).backward()
+        with forward_pass(self.device):
+            loss = self.loss(self.modules)
+        loss.backward()
         nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
         optimizer.step()
 
@@ -460,7 +504,9 @@ def plain_language_model(config: Any, experiment: Any) -> Plain:
 def plain_translator(config: Any, experiment: Any) -> Plain:
     """Encoder in both directions, decoder, dot-product attention, all of torch's own modules, on full sequences."""
     device = next(experiment.model.parameters()).device
-    pair = next(iter(experiment.batches(0))).inputs
+    from rnncli.data.batching import built
+
+    pair = next(built(experiment.batches(0))).inputs
     V, E, M = len(experiment.payload["vocabulary"]), config.embedding, config.sizes[0]
     modules = nn.ModuleDict({
         "embedding": nn.Embedding(V, E),
@@ -553,27 +599,30 @@ def translate_steps(folder: Path, device: str) -> Steps:
     return Steps("translate", None, {"corpus": ("dates",), **({} if device == "cuda" else small)}, plain_translator)
 
 
-# Cells beside cuDNN
+# Cells next to cuDNN
 
 
-def cells(device: str, end: float, say: Say) -> None:
-    """Cells by the project's kernels beside torch's layers."""
+def cells(device: str, end: float, say: Say) -> bool:
+    """Cells by the project's kernels next to torch's layers."""
     rival = "cuDNN with flattened weights" if device == "cuda" else "torch's layers on the CPU"
     say("## Cells\n")
-    say(f"Ms, medians after warming up; D = M; beside the layer of `nn` with as many gates ({rival}). Forward without")
-    say("gradients; both ways with those of input and weights. float32 is not TF32. Ratio: the layer's over ours.\n")
+    say(f"Ms, medians after warming up; D = M; next to the layer of `nn` with as many gates, or one more ({rival}).")
+    say("Forward without gradients; both ways with those of input and weights. float32 is not TF32. Ratio: the layer's")
+    say("over ours.\n")
     say("| cell | T B M | precision | `auto` takes | ours by | forward | layer | ratio | both ways | layer | ratio |")
     say("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     rivals: dict[tuple[Any, ...], list[float]] = {}
-    missing = []
+    missing, right = 0, True
     for kind, dtype, shape in rows_of(device):
-        if time.monotonic() > end:
-            missing.append(kind)
+        row = guarded(lambda: measured(kind, dtype, shape, device, rivals), end)  # noqa: B023  # called at once
+        if row == LATE:
+            missing += 1
             continue
-        start = f"| {kind} | {' '.join(map(str, shape))} | {dtype} |"
-        say(f"{start} {guarded(lambda: measured(kind, dtype, shape, device, rivals), end)} |")  # noqa: B023  # called at once
+        say(f"| {kind} | {' '.join(map(str, shape))} | {dtype} | {row} |")
+        right &= went_well(row)
     if missing:
-        say(f"\nLeft out for want of time: {len(missing)} rows.")
+        say(f"\nLeft out for want of time: {missing} rows.")
+    return right
 
 
 def rows_of(device: str) -> list[tuple[str, str, tuple[int, int, int]]]:
@@ -667,10 +716,12 @@ PARTS = 8
 """Processes that compile the kernels of the table of cells while the tests run; triton keeps them on disk."""
 
 
-def compile_part(part: int, device: str, end: float) -> None:
-    """Run every PARTS-th row of the table of cells once, without timing it."""
+def compile_part(part: int, device: str, end: float, say: Say) -> bool:
+    """Run every PARTS-th row of the table of cells once, without timing it; the table shows what fails."""
+    del say
     for kind, dtype, shape in rows_of(device)[part::PARTS]:
         guarded(lambda: run_once(kind, dtype, shape, device), end)  # noqa: B023  # called at once
+    return True
 
 
 def run_once(kind: str, dtype: str, shape: tuple[int, int, int], device: str) -> str:
@@ -687,16 +738,17 @@ def run_once(kind: str, dtype: str, shape: tuple[int, int, int], device: str) ->
     return ""
 
 
-Section = Callable[[str, float, Say], None]
+Section = Callable[[str, float, Say], bool]
+"""Says its lines on a device until an end; returns whether all went well."""
 
-SHARES = {"checks": 0.4, "steps": 0.35, "cells": 1.0}
+SHARES = {"checks": 0.4, "steps": 0.4, "cells": 1.0}
 """Sections in the order of their importance, and what each may take of the time that is left."""
 
 SECTIONS: dict[str, Section] = {
     "checks": checks,
     "steps": steps,
     "cells": cells,
-    **{f"warm {part}": lambda device, end, _, part=part: compile_part(part, device, end) for part in range(PARTS)},
+    **{f"warm {part}": partial(compile_part, part) for part in range(PARTS)},
 }
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rnncli.analysis.baselines import BASELINES
 from rnncli.api import Training, load
 from rnncli.data.corpora import load_corpus
+from rnncli.language.reading import TextOptions
 from rnncli.presets import resolve
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.poetry_lm import EvaluateOptions, GenerateOptions, write
+from rnncli.tasks.poetry_lm import GenerateOptions, write
 
 TASK = TASKS["poetry-lm"]
 OTHERS = ("elman", "rated", "gru", "lstm", "lstm:none")
@@ -39,7 +39,7 @@ def main() -> None:
         print(row(f"GRU reset-after (default), {arguments.seeds} seeds", runs), flush=True)
         for cell in OTHERS:
             print(row(f"{cell}, seed 0", [train(cell=cell, corpus=corpus)]), flush=True)
-        for name, metrics in BASELINES["poetry-lm"](runs[0][0], EvaluateOptions()).items():
+        for name, metrics in TASK.baselines(runs[0][0], TextOptions()).items():
             print(f"| {name} | {metrics['perplexity']:.1f} | {metrics['accuracy']:.3f} | | | |")
 
 
@@ -52,16 +52,17 @@ def train(**flags: Any) -> tuple[Trained, float]:
 
 def row(name: str, runs: list[tuple[Trained, float]]) -> str:
     """A row of the table: means over the runs, and the spread of the perplexity where there are several."""
-    evaluated = [TASK.evaluate.run(trained, EvaluateOptions()) for trained, _ in runs]
+    evaluated = [TASK.evaluate.run(trained, TextOptions()) for trained, _ in runs]
     written = [write(trained, GenerateOptions(lines=1000, seed=0)) for trained, _ in runs]
     words = statistics.mean(len(line.split()) for each in written for line in each.lines)
     copies = statistics.mean(each.copies / 1000 for each in written)
+    learned = TASK.token_access.data(runs[0][0], "").verse.training
     perplexities = [each["perplexity"] for each in evaluated]
     spread = f" ± {statistics.stdev(perplexities):.1f}" if len(runs) > 1 else ""
     return (
         f"| {name} | {statistics.mean(perplexities):.1f}{spread} | "
         f"{statistics.mean(each['accuracy'] for each in evaluated):.3f} | {statistics.mean(s for _, s in runs):.1f} | "
-        f"{words:.2f} ({runs[0][0].payload['words_a_line']:.2f}) | {copies:.1%} |"
+        f"{words:.2f} ({statistics.mean(len(line.words) for line in learned):.2f}) | {copies:.1%} |"
     )
 
 

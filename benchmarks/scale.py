@@ -12,7 +12,7 @@ import time
 import numpy as np
 import torch
 
-from rnncli.data.batching import Batch
+from rnncli.data.batching import Batch, built
 from rnncli.data.streams import Part, SentenceStream
 from rnncli.data.vocabulary import END
 from rnncli.models.language_model import LanguageModel
@@ -47,7 +47,7 @@ def reading_rate() -> float:
     ids[::20] = END
     stream = SentenceStream([Part(ids, int((ids == END).sum()))], np.arange(65_536), 100)
     began = time.perf_counter()
-    tokens = sum(batch.predictions for batch in stream.batches(B, 0, 0, torch.device("cpu")))
+    tokens = sum(batch.predictions for batch in built(stream.batches(B, 0, 0, torch.device("cpu"))))
     return tokens / (time.perf_counter() - began)
 
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from rnncli.api import Training, load_task
+from rnncli.api import Training, load
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.tasks.poetry_lm import GenerateOptions, write
@@ -26,7 +26,7 @@ def main() -> None:
         rows = {
             "rnn --help": lambda: command("--help"),
             "rnn generate poetry": lambda: command("generate", "poetry"),
-            "the same, after the imports": lambda: write(load_task(None, "poetry-lm")[0], GenerateOptions()),
+            "the same, after the imports": lambda: write(load(task="poetry-lm"), GenerateOptions()),
         }
         print("| what | seconds |\n| --- | --- |")
         for name, work in rows.items():

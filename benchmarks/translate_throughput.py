@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnncli.data.batching import IGNORED, Batch
+from rnncli.data.batching import IGNORED, Batch, built
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.training.loop import Trainer
@@ -36,7 +36,7 @@ def main() -> None:
     recipe = task.settled(resolve(task, flags))
     plain = task.settled(resolve(task, {**flags, "optimizer": "adamw", "average": 0.0}))
     experiment = task.build(recipe, "cpu")
-    batches = list(islice(experiment.batches(0), arguments.steps))
+    batches = list(islice(built(experiment.batches(0)), arguments.steps))
     V = len(experiment.payload["vocabulary"])
     theirs = Plain(V, recipe.embedding, recipe.sizes[0], recipe.embedding_dropout, recipe.output_dropout)
     takers: dict[str, Callable[[Batch], Any]] = {

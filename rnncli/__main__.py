@@ -5,11 +5,13 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
+from typing import Any
 
-from rnncli.errors import Interrupted, RnnError, UsageError
+from rnncli.errors import Interrupted, RnnError, RnnWarning, UsageError
 from rnncli.files import POSIX, reason
 from rnncli.launch import LAUNCHED
 from rnncli.terminal import write_message
@@ -27,7 +29,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (the process's own by default); returns its exit code."""
     _take_all_characters()
     try:
-        return _command(arguments)
+        with _warnings_in_lines():
+            return _command(arguments)
     except Interrupted as interruption:
         _say(f"rnn: {interruption}")
         return interruption.exit_code
@@ -69,6 +72,23 @@ def _command(arguments: Sequence[str] | None) -> int:
     if code == 128 + signal.SIGINT:
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _warnings_in_lines() -> Iterator[None]:
+    """Print each RnnWarning in a line of our own while inside; of several processes the first one does."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, RnnWarning):
+                others(message, category, *place, **more)
+            elif LAUNCHED not in os.environ or os.environ.get("RANK") == "0":
+                write_message(f"rnn: warning: {message}")
+
+        warnings.simplefilter("always", RnnWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _is_closed_pipe(error: BaseException) -> bool:
@@ -142,9 +162,9 @@ def _say(text: str, *, loaded: bool = True) -> None:
 
 def _speaks(loaded: bool) -> bool:
     """Whether it is this process that says why all end: the first to say it, or the one of rank 0 without torch."""
-    if loaded or "rnncli.training.distributed" in sys.modules:
+    if loaded or "rnncli.training.meeting" in sys.modules:
         with suppress(Exception):  # torch may be what cannot be loaded
-            from rnncli.training.distributed import speaks
+            from rnncli.training.meeting import speaks
 
             return speaks()
     return os.environ.get("RANK") == "0"

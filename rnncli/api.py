@@ -2,18 +2,17 @@
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rnncli import __version__
 from rnncli.data.corpora import from_stdin
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
+from rnncli.kernels.precision import forward_pass
 from rnncli.restoring import rebuild, usable
 from rnncli.settings import check_limits, plain
 from rnncli.task import Action, Task, Trained
@@ -22,19 +21,18 @@ from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
-from rnncli.training.machine import pick_precision
+from rnncli.training.machine import pick_precision, suited_products
 from rnncli.training.randomness import seed_everything
-from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, load_for_resume, load_model, new_run
+from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, new_run, read_for_resume, read_model, tasks_of
 from rnncli.training.session import Session
 from rnncli.training.settings import DEVICES, RecurrentSettings, TrainingSettings
+from rnncli.version import __version__
 
 if TYPE_CHECKING:
     from rnncli.data.vectors import WordVectors
     from rnncli.language.score import Scored
     from rnncli.recording import Watched
-    from rnncli.tasks.poetry_classify import Classified
-    from rnncli.tasks.tag import Tagged
-    from rnncli.tasks.translate import Translation
+    from rnncli.results import Classified, Tagged, Translation
 
 Options = TypeVar("Options")
 
@@ -155,42 +153,48 @@ def make_options(Options: type[Options], given: dict[str, Any]) -> Options:
     return options
 
 
-def load(source: str | Path | None = None, task: str | None = None, *, device: str = "auto") -> Model:
-    """Load a trained model: by its file, its run's folder or its run's name; or a task's newest one.
+def load(
+    source: str | Path | None = None,
+    task: str | None = None,
+    *,
+    suits: Callable[[Task], bool] | None = None,
+    device: str = "auto",
+) -> Model:
+    """Load a trained model: by its file, its run's folder or its run's name.
+
+    Without one, the newest model of a task, or of the first task that `suits` and has one. A name that runs of several
+    tasks have means the one that suits.
 
     `device` is where it computes: `auto` (CUDA where there is one, but for tiny nets), `cpu`, `cuda` or `mps`.
 
-    A damaged checkpoint with a sound one beside it is a UserWarning. Raises RnnError when nothing sound is there,
-    UsageError when there is no such run, or it is of another task, and for a device that is not there.
+    A damaged checkpoint with a sound one next to it is an RnnWarning, a UserWarning. Raises RnnError when nothing
+    sound is there, UsageError when there is no such run, or it is of another task, and for a device that is not there.
     """
-    if source is None and task is None:
+    name = None if source is None else str(source)
+    if task is None and suits is not None:
+        task = _task_for(name, suits)
+    elif task is None and name is None:
         raise UsageError("name a model, or a task, whose newest one is taken")
-    model, warning = load_task(None if source is None else str(source), task, device)
-    if warning:
-        warnings.warn(warning, stacklevel=2)
+    pick_device(device)  # what is not there is refused before anything is read
+    model = restore(*read_model(name, task), device)
+    _check_finite(model)
     return model
 
 
-def load_for(source: str | None, suits: Callable[[Task], bool], device: str = "auto") -> tuple[Model, str]:
-    """Load a model by file, folder or run name, or the newest one of a task that suits; and a warning, or "".
+def _task_for(source: str | None, suits: Callable[[Task], bool]) -> str | None:
+    """Choose the task that a model is of, among those that suit; those made for words come first.
 
-    Tasks that are made for words come before others. Raises as `load`, and UsageError when there is none yet.
+    Without a `source` it is the first one with a run. A run's name means one of a task that suits, where only one of
+    those has such a run; None: whatever the name or path means.
     """
-    tasks = sorted(filter(suits, TASKS.values()), key=lambda task: -task.word_vectors)
-    task = next((task.name for task in tasks if all_runs(task.name)), tasks[0].name)
-    return load_task(source, task if source is None else None, device)
+    names = [task.name for task in sorted(filter(suits, TASKS.values()), key=lambda task: -task.word_vectors)]
+    if source is None:
+        return next(filter(all_runs, names), names[0])
+    owners = [name for name in tasks_of(source) if name in names]
+    return owners[0] if len(owners) == 1 else None
 
 
-def load_task(source: str | None, task: str | None, device: str = "auto") -> tuple[Model, str]:
-    """Load a model by file, folder or run name, or a task's newest one; and a warning, or "". Raises as `load`."""
-    pick_device(device)  # what is not there is refused before anything is read
-    found, place, warning = load_model(source, task)
-    model = restore(found, place, device)
-    check_finite(model)
-    return model, warning
-
-
-def check_finite(model: Model) -> None:
+def _check_finite(model: Model) -> None:
     """Raise RnnError for a model whose weights are not all finite numbers: whatever it computes would be none."""
     import torch
 
@@ -303,8 +307,8 @@ class Training:
         return training
 
     @classmethod
-    def resume(cls, run: Run, changes: dict[str, Any]) -> tuple["Training", str]:
-        """Take a run up from its newest sound checkpoint; and a warning, or "".
+    def resume(cls, run: Run, changes: dict[str, Any]) -> "Training":
+        """Take a run up from its newest sound checkpoint; a damaged one is an RnnWarning.
 
         `changes` are settings given anew. Raises UsageError for one that would make it another run, and where the
         text it learned from has changed; RnnError while another process trains it.
@@ -312,7 +316,7 @@ class Training:
         run = _writable(run)
         with ExitStack() as held:
             held.enter_context(run.locked())
-            found, file, warning = distributed.from_first(lambda: load_for_resume(run))
+            found, file = distributed.from_first(lambda: read_for_resume(run))
             task = task_of(found.header, file)
             before, _ = rebuild(task, found, file)
             if task.name != run.task:
@@ -324,7 +328,14 @@ class Training:
         with usable(file, "a state of training"):
             training.session.resume(found)
         distributed.remember(run.name)
-        return training, warning
+        return training
+
+    @property
+    def backend(self) -> str:
+        """The backend that unrolls the cells in a training step; empty for a feed-forward net."""
+        stack: Any = getattr(self.experiment.model, "stack", None)
+        with suited_products(self.experiment.model, self.trainer.settings.precision), forward_pass(self.device):
+            return stack.backend_in_use if stack else ""
 
     def train(self, listen: Callable[[Event], None], warn: Callable[[str], None]) -> None:
         """Train to the end; events and warnings as `Session.train`, which says what is raised."""
@@ -360,8 +371,8 @@ def _as_it_was(name: str, header: Mapping[str, Any], build: Callable[[], Trainin
     refused: RnnError = UsageError(f"the text that run {name} learned from has changed: start a new run")
 
     def same(training: Training) -> bool:
-        payload = training.experiment.payload
-        return all(payload.get(key) == value for key, value in header["payload"].items())
+        before = header["payload"]  # that of an old version may lack a part, or keep one that nothing reads any more
+        return all(before.get(key, value) == value for key, value in training.experiment.payload.items())
 
     reading = header.get("reading", 1)
     try:

@@ -1,6 +1,7 @@
-"""The errors that a user can mend; the command line turns each into one line and an exit code."""
+"""Errors and warnings that a user can act on; the command line prints each in one line, and ends by an error's code."""
 
 import signal
+import warnings
 
 
 class RnnError(Exception):
@@ -13,6 +14,20 @@ class UsageError(RnnError):
     """The command or a value given to it makes no sense."""
 
     exit_code = 2
+
+
+class RnnWarning(UserWarning):
+    """The work continues, but not quite as it seems: a damaged checkpoint was passed over, a name means two things."""
+
+
+def warn(text: str) -> None:
+    """Issue an RnnWarning at the line outside of this package that led to it."""
+    from inspect import currentframe  # loads a dozen modules, which no other command needs
+
+    level, frame = 1, currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("rnncli."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, RnnWarning, stacklevel=level)
 
 
 def ending_signals() -> list[int]:

@@ -32,7 +32,8 @@ def resolve(
     if starts and task.inherited:
         if given.get("init", "default") != "default":
             raise UsageError("--init-from and --init both say what the first weights are: leave one of them out")
-        values |= task.inherited(given["init_from"])
+        inherited = task.inherited(given["init_from"])
+        values, given = {**values, **inherited}, given | {"init_from": inherited["init_from"]}
     for layer in (task.presets[preset] if preset else {}, given):
         values = with_own_defaults(values, layer)
     settings = task.Config(**values | ({"init": "default"} if starts else {}))

@@ -1,4 +1,4 @@
-"""From a checkpoint to a model: what it holds is checked first, and what cannot be used is one line about the file."""
+"""From a checkpoint to a model: the contents are checked first, and contents that cannot be used are one error line."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.errors import RnnError
+from rnncli.extras import installed
 from rnncli.settings import check_limits, from_plain
 from rnncli.task import Task
 
@@ -23,12 +24,15 @@ Keeps = Mapping[str, Collection[str] | None]
 """Parts of a payload by name, each with the values allowed where they are few."""
 
 LAYOUT = {"rnn": str, "config": dict, "monitor": str, "payload": dict, "progress": dict}
-"""What every header holds beside the schema and the task."""
+"""The parts of every header and their types, except the schema and the task."""
+
+MAX_GRAM = 20
+"""Characters of an n-gram, at most, as `--char-ngrams` allows."""
 
 
 @contextmanager
 def usable(source: "Path", what: str) -> Iterator[None]:
-    """Raise CheckpointError about the file where something is rebuilt inside from what it holds, and that fails."""
+    """Turn errors inside, where a part of the file is rebuilt, into a CheckpointError that names the file."""
     from rnncli.training.checkpoint import CheckpointError
     from rnncli.training.machine import is_out_of_memory
 
@@ -49,16 +53,16 @@ def usable(source: "Path", what: str) -> Iterator[None]:
 
 
 class Rebuilt(NamedTuple):
-    """What a checkpoint holds."""
+    """A checkpoint's settings and model."""
 
     config: Any
     model: "nn.Module"  # its weights are the checkpoint's tensors
 
 
 def rebuild(task: Task, found: "Checkpoint", source: "Path") -> Rebuilt:
-    """Check all of a task's checkpoint but its state of training, and build its model on the CPU.
+    """Check all of a task's checkpoint except its state of training, and build its model on the CPU.
 
-    Nothing is built, and no memory taken, before names and shapes of the weights agree with the settings. Raises
+    No memory is taken for a model before names and shapes of the weights agree with the settings. Raises
     CheckpointError for contents that this version cannot use.
     """
     from dataclasses import replace
@@ -72,9 +76,9 @@ def rebuild(task: Task, found: "Checkpoint", source: "Path") -> Rebuilt:
         _check_numbers(task, below("task", found.tensors))
     weights = below("model", found.tensors)
     with usable(source, "weights"):
-        anywhere = replace(config, backend="auto")  # the one it was trained with may need what is not here
-        most = 2 * len(weights) + 16  # so that a few that are missing are named
-        model = outline(lambda: task.build_model(anywhere, header["payload"]), most)
+        anywhere = replace(config, backend="auto")  # that of the training may not work on this machine
+        enough = 2 * len(weights) + 16  # more than there are, so that missing ones are named
+        model = outline(lambda: task.build_model(anywhere, header["payload"]), enough)
         take_weights(model, weights)
     return Rebuilt(config, model)
 
@@ -92,7 +96,7 @@ def check_header(Config: type, keeps: Keeps, header: Mapping[str, Any], source: 
     with usable(source, "settings"):
         config = from_plain(Config, header["config"])
         check_limits(config)
-        if not (getattr(config, "corpus", True) or getattr(config, "source", None)):  # translate may have files instead
+        if not (getattr(config, "corpus", True) or getattr(config, "source", None)):  # translate may have two files
             raise ValueError("corpus is missing")
     with usable(source, "contents"):
         _check_payload(keeps, header["payload"])
@@ -100,7 +104,7 @@ def check_header(Config: type, keeps: Keeps, header: Mapping[str, Any], source: 
 
 
 def _check_payload(keeps: Keeps, payload: Mapping[str, Any]) -> None:
-    """Raise ValueError where a part of what a task keeps in the header is missing, or of the wrong kind."""
+    """Raise ValueError where a part that the task keeps in the header is missing or of the wrong kind."""
     keeps = {"corpus": None, **keeps}
     for name in keeps:
         if name not in payload:
@@ -116,13 +120,11 @@ def _check_payload(keeps: Keeps, payload: Mapping[str, Any]) -> None:
 
 
 def _check_bytes(payload: Mapping[str, Any]) -> None:
-    """Raise RnnError or ValueError where tokens do not stand for bytes; a bpe is read where its library is here."""
-    from importlib.util import find_spec
+    """Raise RnnError or ValueError where tokens do not stand for bytes; a BPE is checked only with its library."""
+    from rnncli.data.codec import Codec
 
-    from rnncli.data.tokenizers import units_of
-
-    if payload["tokenizer"] == "bytes" or find_spec("tokenizers"):
-        shown = units_of(payload).shown
+    if payload["tokenizer"] == "bytes" or installed("tokenizers"):
+        shown = Codec.of(payload).units.shown
         for token in payload["vocabulary"]:
             shown(token)
 
@@ -139,7 +141,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _are_words(value: Any) -> bool:
-    """Whether it is a list of different texts that can be printed."""
+    """Whether it is a list of distinct texts that can be encoded."""
     if not isinstance(value, list) or not all(map(_is_text, value)) or len(set(value)) != len(value):
         return False
     try:
@@ -164,9 +166,6 @@ def _is_lexicon(value: Any) -> bool:
     return type(longest) is int and 0 <= longest <= MAX_GRAM
 
 
-MAX_GRAM = 20
-"""Characters of an n-gram, which --char-ngrams allows as well."""
-
 KINDS: Mapping[str, Callable[[Any], bool]] = {
     "corpus": _is_text,
     "fingerprint": _is_text,
@@ -178,4 +177,4 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
     "known": _are_words,
     "lexicon": _is_lexicon,
 }
-"""What a part of the header's payload is, in all tasks."""
+"""The parts of a payload that are alike in all tasks, and whether a value is right for each."""

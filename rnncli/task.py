@@ -3,17 +3,20 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rnncli.data.corpora import first_here, from_stdin
 from rnncli.data.text import read_as
 from rnncli.errors import UsageError
+from rnncli.panels import Panel
 from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from rnncli.data.codec import Codec
     from rnncli.training.experiment import Experiment
 
 
@@ -38,6 +41,15 @@ class Trained:
         """What the task kept in the header."""
         payload: Mapping[str, Any] = self.header["payload"]
         return payload
+
+    @cached_property
+    def codec(self) -> "Codec":
+        """How a language model's text becomes numbers; raises UsageError for a model that is none."""
+        from rnncli.data.codec import Codec
+
+        if "tokenizer" not in self.payload:
+            raise UsageError(f"{self.source} is a model of {self.task}, which reads no text token by token")
+        return Codec.of(self.payload, is_running=getattr(self.config, "running", False))
 
     def check_readable(self, instead: str = "give --corpus") -> None:
         """Raise UsageError, which says what to do instead, where it learned from standard input: it cannot again."""
@@ -81,13 +93,18 @@ class LastStep(NamedTuple):
     loss: "Callable[[Tensor], Tensor]"
 
 
-@dataclass(frozen=True)
-class Script:
-    """The text of a language model by number: what it learned from, and how tokens become text."""
+Rows = Mapping[str, Mapping[str, Any]]
+"""The name of a baseline -> its metrics; none for one that cannot be had here, as its name says."""
 
-    learned: Callable[[Trained, str], Iterable[Any]]  # arrays of tokens, one after another; as `check_unchanged`
-    judged: Callable[[Trained, Any], Iterable[Any]]  # arrays of tokens that `evaluate` measures on with these options
-    join: Callable[[Trained, Iterable[int]], Iterator[str]]
+
+class TokenAccess(Protocol):
+    """The text of a language model by number, in the numbers of its codec."""
+
+    def learned(self, trained: Trained, instead: str) -> Iterator[Any]:
+        """Give the tokens that a model learned from, array after array; raises as `Trained.check_unchanged`."""
+
+    def measured_arrays(self, trained: Trained, options: Any) -> Iterator[Any]:
+        """Give the tokens that `evaluate` measures on with these options, array after array."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +122,16 @@ class Task:
     uses: Mapping[str, Action] = field(default_factory=dict)  # what else can be done with its models, by verb
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)  # by preset: how its training goes, printed before it
-    script: Script | None = None  # of a model that writes
+    token_access: TokenAccess | None = None  # of a language model
+    # what its models have on the page of a run, beside what their verbs give: by the title of a note where it fails
+    panels: Mapping[str, Callable[[Trained], Iterable[Panel]]] = field(default_factory=dict)
+    baselines: Callable[[Trained, Any], Rows] | None = None  # simple models, measured as `evaluate` with its options
     # what the payload of its checkpoints must hold, and the values allowed there where they are few
     keeps: Mapping[str, Collection[str] | None] = field(default_factory=dict)
     keeps_numbers: tuple[str, ...] = ()  # the same of its tensors beside the weights: whole numbers (N,)
     # what a net that reads forwards makes of a text (or None: of one of the task's own) of at most so many steps
     last_step: "Callable[[Trained, str | None, int], LastStep] | None" = None
+    short: str = ""  # its name after `rnn generate`, where that is another one
     word_vectors: int = 0  # the greater, the sooner its models are asked for word vectors; 0: they have none
     inherited: Callable[[str], Mapping[str, Any]] | None = None  # the settings of a model to start from that shape it
     implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
@@ -120,6 +141,11 @@ class Task:
         if self.corpora and settings.needs_corpus:
             settings = replace(settings, corpus=first_here(self.corpora))
         return self.settle(settings)
+
+    @property
+    def called(self) -> str:
+        """The name by which a user has its models write."""
+        return self.short or self.name
 
     @property
     def actions(self) -> dict[str, Action]:

@@ -1,9 +1,10 @@
 """The only way to the terminal: text from files, names and models is shown there, and never acts."""
 
+import os
 import re
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 _ACTING = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _IN_TEXT, _IN_LINE = re.compile(f"[{_ACTING}]"), re.compile(f"[\t\n{_ACTING}]")
@@ -32,6 +33,75 @@ def write_message(text: str, *, before: str = "") -> None:
     if sys.stderr is not None:
         with suppress(OSError):
             write_ready(f"{before}{escaped(text, one_line=True)}\n", sys.stderr, flush=True)
+
+
+class Screen:
+    """Standard error for as long as somebody reads it: a training outlives its terminal."""
+
+    def write(self, text: str) -> None:
+        if sys.stderr is not None:
+            with suppress(OSError):
+                sys.stderr.write(text)
+
+    def flush(self) -> None:
+        if sys.stderr is not None:
+            with suppress(OSError):
+                sys.stderr.flush()
+
+    @property
+    def encoding(self) -> str:
+        return getattr(sys.stderr, "encoding", None) or "ascii"
+
+    def isatty(self) -> bool:
+        return sys.stderr is not None and sys.stderr.isatty()
+
+    def has_width(self) -> bool:
+        """Whether it is a terminal that reports its width; some, such as those of scripts, report 0."""
+        with suppress(OSError):
+            return self.isatty() and os.get_terminal_size(self.fileno()).columns > 0
+        return False
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+
+SPARSE = 15.0
+"""Seconds between two lines of a progress bar where standard error is no terminal: a log needs few lines."""
+
+
+def progress_bar(
+    total: int | None,
+    unit: str,
+    what: str = "",
+    *,
+    done: int = 0,
+    scaled: bool = False,
+    delay: float = 0.0,
+    leave: bool = True,
+    shown: bool = True,
+) -> Any:
+    """A progress bar on standard error, of tqdm: `update` it, and `close` it or use it in a `with`.
+
+    `total` and `done` count units, which `scaled` shows in thousands or millions. `delay` is in seconds: shorter work
+    shows no bar. Without `leave` the bar disappears at its end; without `shown` it never appears.
+    """
+    from tqdm import tqdm  # loaded for work that takes long; no other command waits for it
+
+    screen = Screen()
+    return tqdm(
+        desc=escaped(what, one_line=True) or None,
+        total=total,
+        initial=done,
+        unit=unit,
+        unit_scale=scaled,
+        file=screen,
+        dynamic_ncols=screen.has_width(),
+        mininterval=0.1 if screen.isatty() else SPARSE,
+        maxinterval=10.0 if screen.isatty() else SPARSE,
+        delay=delay,
+        leave=leave,
+        disable=not shown,
+    )
 
 
 def write_ready(text: str, stream: TextIO, *, flush: bool = False) -> None:

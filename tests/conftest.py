@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
@@ -28,7 +29,11 @@ class Hiding(MetaPathFinder):
 
 sys.meta_path.insert(0, Hiding())
 
+from support.bare import NAME as BARE  # noqa: E402
+from support.bare import PLACE  # noqa: E402
+
 from rnncli.__main__ import run  # noqa: E402
+from rnncli.cells import CELLS  # noqa: E402
 from rnncli.kernels.compiling import COMPILATION  # noqa: E402
 
 COMPILATION.begin()  # so that no test's output depends on whether this machine has compiled the kernels before
@@ -56,6 +61,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"Windows has no {posix.args[0]}"))
 
 
+@pytest.fixture(autouse=True)
+def bare_cell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registers the bare cell for tests whose `kind` it is."""
+    call = getattr(request.node, "callspec", None)
+    if call is not None and call.params.get("kind") == BARE:
+        monkeypatch.setitem(CELLS, BARE, PLACE)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that `data/` and `checkpoints/` go to."""
@@ -75,6 +88,27 @@ def rnn(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str], Ran]:
         return Ran(code, *capsys.readouterr())
 
     return command
+
+
+RUNS: dict[str, tuple[Ran, Path]] = {}
+"""What a training printed, and its home, by the command line."""
+
+
+@pytest.fixture
+def trained(rnn: Callable[[str], Ran], home: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ran]:
+    """Trains by a command line with a --name, once in all tests; every test that gives the same words has a copy."""
+
+    def train(words: str) -> Ran:
+        if words not in RUNS:
+            ran = rnn(words)
+            RUNS[words] = ran, tmp_path_factory.mktemp("trained")
+            shutil.copytree(home, RUNS[words][1], dirs_exist_ok=True)
+            return ran
+        ran, kept = RUNS[words]
+        shutil.copytree(kept, home, dirs_exist_ok=True)
+        return ran
+
+    return train
 
 
 @pytest.fixture(scope="session")

@@ -52,17 +52,18 @@ def tables(text: str) -> dict[str, list[list[str]]]:
 
 def test_the_whole_script_without_card_and_nltk(cuda: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "reports" / "card.md"
-    cuda.main(["--device", "cpu", "--out", str(report)])
+    cuda.main(["--device", "cpu", "--out", str(report)])  # else it would exit with a status
     text = report.read_text()
     assert text in capsys.readouterr().out
     found = tables(text)
     assert [*found] == ["Checks", "Whole training steps", "Cells"]
     assert [row[0] for row in found["Checks"]] == list(cuda.KINDS)
     assert all(0 < float(error) <= 0.05 for row in found["Checks"] for error in row[1:])
-    assert [row[:2] for row in found["Whole training steps"]] == [
-        ["char-lm", "4 2"], ["wiki-lm", "4 2"], ["translate", found["Whole training steps"][2][1]]
-    ]  # fmt: skip
-    for *_, ours, plain, ratio, captured in found["Whole training steps"]:
+    steps = found["Whole training steps"]
+    assert [row[0] for row in steps] == 2 * ["char-lm", "wiki-lm", "translate"]
+    assert {(row[0], row[1]) for row in steps if row[0] != "translate"} == {("char-lm", "4 2"), ("wiki-lm", "4 2")}
+    assert all(row[2].startswith("float32, ") for row in steps)
+    for *_, ours, plain, ratio, captured in steps:
         assert float(plain) / float(ours) == pytest.approx(float(ratio), abs=0.02, rel=0.02)
         assert captured == "skipped"
     assert len(found["Cells"]) == 2 * 3
@@ -72,23 +73,47 @@ def test_the_whole_script_without_card_and_nltk(cuda: Any, tmp_path: Path, capsy
 
 
 def test_a_failed_section_is_a_line_and_the_rest_is_there(cuda: Any, monkeypatch: Any, tmp_path: Path) -> None:
-    def fail(device: str, end: float, say: Any) -> None:
+    """And the exit status says so, after the whole report."""
+
+    def fail(device: str, end: float, say: Any) -> bool:
         say("begun")
         raise RuntimeError("out of luck\nat length")
 
-    parts = {"checks": fail, "steps": fail, "cells": lambda device, end, say: say("all well")}
+    parts = {"checks": fail, "steps": fail, "cells": lambda device, end, say: say("all well") is None}
     monkeypatch.setattr(cuda, "SECTIONS", parts)
-    cuda.write_report(tmp_path / "report.md", "cpu", 5)
+    with pytest.raises(SystemExit) as ended:
+        cuda.main(["--device", "cpu", "--out", str(tmp_path / "report.md"), "--seconds", "5"])
+    assert ended.value.code == "cuda.py: something failed: see the report"
     lines = (tmp_path / "report.md").read_text().splitlines()
     assert lines.count("The section checks failed: RuntimeError: out of luck") == 1
     assert lines.count("begun") == 2
     assert "all well" in lines
 
 
+@pytest.mark.parametrize(("section", "broken"), [("steps", "timed_plain"), ("cells", "both_ways"), ("checks", "error")])
+def test_a_row_that_fails_has_its_reason_and_the_others_are_there(
+    cuda: Any, monkeypatch: pytest.MonkeyPatch, section: str, broken: str
+) -> None:
+    whole, calls = getattr(cuda, broken), []
+
+    def once(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 1:
+            raise RuntimeError("out | of luck")
+        return whole(*given)
+
+    monkeypatch.setattr(cuda, broken, once)
+    lines: list[str] = []
+    assert not cuda.SECTIONS[section]("cpu", time.monotonic() + 60, lines.append)
+    rows = [line for line in "\n".join(lines).splitlines() if line.startswith("| ")]
+    assert ["failed: RuntimeError: out / of luck" in row for row in rows].count(True) == 1
+    assert len({row.count("|") for row in rows}) == (1 if section != "cells" else 2)  # a reason is one cell of its row
+
+
 def test_what_comes_too_late_is_left_out(cuda: Any) -> None:
     for section in ("steps", "cells", "checks"):
         lines: list[str] = []
-        cuda.SECTIONS[section]("cpu", time.monotonic() - 1, lines.append)
+        assert cuda.SECTIONS[section]("cpu", time.monotonic() - 1, lines.append)
         text = "\n".join(lines)
         assert "no time" in text or "Left out for want of time: 6 rows." in text
 
@@ -96,34 +121,55 @@ def test_what_comes_too_late_is_left_out(cuda: Any) -> None:
 def test_a_value_that_is_wrong_is_marked(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(cuda.LIMITS, "float32", 1e-12)
     lines: list[str] = []
-    cuda.check_cells("cpu", time.monotonic() + 60, lines.append)
+    assert not cuda.check_cells("cpu", time.monotonic() + 60, lines.append)
     assert sum("WRONG" in line for line in lines) == len(cuda.KINDS)
 
 
-def test_one_section_goes_to_standard_output(cuda: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_section_goes_to_standard_output(
+    cuda: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As the processes are called that do a section on a card, or compile kernels beforehand."""
     cuda.main(["--device", "cpu", "--section", "warm 0"])
     assert capsys.readouterr().out == ""
-    cuda.main(["--device", "cpu", "--section", "cells", "--seconds", "0"])
-    assert capsys.readouterr().out.startswith("## Cells\n")
+    cuda.main(["--device", "cpu", *cuda.until("cells", time.time() - 1)])
+    told = capsys.readouterr().out
+    assert told.startswith("## Cells\n")
+    assert "Left out for want of time: 6 rows." in told
+    monkeypatch.setitem(cuda.LIMITS, "float32", 0.0)
+    with pytest.raises(SystemExit) as ended:
+        cuda.main(["--device", "cpu", *cuda.until("checks", time.time() + 60)])
+    assert ended.value.code == cuda.FOUND_WRONG
 
 
 @pytest.mark.parametrize(
-    ("program", "seconds", "last"),
+    ("program", "seconds", "last", "right"),
     [
-        ("print('row', flush=True); sys.exit('boom')", 20, "The section steps failed: boom"),
-        ("print('row', flush=True); sys.exit(3)", 20, "The section steps failed: exit status 3"),
-        ("print('row', flush=True); time.sleep(60)", -3.5, "The section steps was stopped after -4 s."),
-        ("print('row', flush=True)", 20, "row"),
+        ("sys.exit('boom')", 20, "The section steps failed: boom", False),
+        ("sys.exit(5)", 20, "The section steps failed: exit status 5", False),
+        ("sys.exit(3)", 20, "row", False),
+        ("time.sleep(60)", 1.5, "The section steps was stopped after 2 s.", False),
+        ("", 20, "row", True),
     ],
 )
 def test_a_section_in_a_process_of_its_own(
-    cuda: Any, monkeypatch: Any, tmp_path: Path, program: str, seconds: float, last: str
+    cuda: Any, monkeypatch: Any, tmp_path: Path, program: str, seconds: float, last: str, right: bool
 ) -> None:
     monkeypatch.setattr(cuda, "SCRIPT", tmp_path / "section.py")
-    cuda.SCRIPT.write_text(f"import sys, time\n{program}\n")
-    lines = cuda.in_child("steps", seconds)
-    assert (lines[0], lines[-1]) == ("row", last)
+    monkeypatch.setattr(cuda, "GRACE", 0.0)
+    cuda.SCRIPT.write_text(f"import sys, time\nprint('row', flush=True)\n{program}\n")
+    lines, well = cuda.in_child("steps", seconds)
+    assert (lines[0], lines[-1], well) == ("row", last, right)
+
+
+@pytest.mark.posix("groups of processes")
+def test_what_a_late_process_has_started_is_ended_with_it(cuda: Any, tmp_path: Path) -> None:
+    """Else tests that were cut off would go on beside what is measured next."""
+    mark = tmp_path / "mark"
+    inner = f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(mark)!r}).touch()"
+    outer = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {inner!r}]); time.sleep(60)"
+    assert cuda.run_for(0.5, [sys.executable, "-c", outer]) is None
+    time.sleep(1.5)
+    assert not mark.exists()
 
 
 def test_what_pytest_says_is_counted(cuda: Any, monkeypatch: Any, tmp_path: Path) -> None:
@@ -138,12 +184,22 @@ def test_what_pytest_says_is_counted(cuda: Any, monkeypatch: Any, tmp_path: Path
     for name, value in {"ROOT": tmp_path, "TEST_FILES": ("test_mine.py",), "KINDS": ()}.items():
         monkeypatch.setattr(cuda, name, value)
     lines: list[str] = []
-    cuda.run_tests(cuda.cuda_tests(), time.monotonic() + 60, lines.append)
-    assert "| other tests | 1 | 1 | 1 |  |" in lines
+    assert not cuda.run_tests(cuda.cuda_tests(), time.monotonic() + 60, lines.append)
+    assert "| test_mine | 1 | 1 | 1 |  |" in lines
     assert "- `test_mine.py::test_wrong`" in lines
     lines.clear()
     cuda.run_tests(cuda.cuda_tests(), time.monotonic() - 1, lines.append)
-    assert "| other tests | 0 | 0 | 0 | left out: no time |" in lines
+    assert "| test_mine | 0 | 0 | 0 | left out: no time |" in lines
+    lines.clear()
+    gone = cuda.Job("mine", [sys.executable, "-c", "exit('gone | away')"])
+    assert not cuda.run_tests([gone], time.monotonic() + 60, lines.append)
+    assert lines[-2:] == ["| mine | 0 | 0 | 0 | exit status 1: gone / away |", ""]
+
+
+def test_every_file_with_tests_of_a_card_is_run(cuda: Any) -> None:
+    root = SCRIPT.parents[1]
+    marked = [file for file in root.glob("tests/**/test_*.py") if "\n@pytest.mark.cuda\n" in file.read_text("utf-8")]
+    assert {file.relative_to(root).as_posix() for file in marked} == {*cuda.TEST_FILES, cuda.TRITON_TESTS}
 
 
 def test_it_is_not_taken_for_the_package_of_its_name() -> None:

@@ -42,3 +42,25 @@ def test_what_an_encoding_lacks_is_escaped(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(data, "latin-1"))
     terminal.write_text("é … \udc80", flush=True)
     assert data.getvalue() == b"\xe9 \\u2026 \\udc80"
+
+
+def bar_over_seven() -> None:
+    with terminal.progress_bar(7, "B", f"get {HOSTILE}", scaled=True) as bar:
+        for _ in range(7):
+            bar.update()
+
+
+def test_a_progress_bar_is_escaped_and_needs_neither_terminal_nor_stream(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with on_a_terminal() as screen:
+        bar_over_seven()
+    assert rf"get {SHOWN}: 100%" in screen.text
+    assert "7.00/7.00" in screen.text
+    bar_over_seven()
+    assert rf"get {SHOWN}: 100%" in capsys.readouterr().err
+    with terminal.progress_bar(7, "B", delay=60.0, leave=False) as bar:
+        bar.update()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys, "stderr", None)
+    bar_over_seven()

@@ -180,7 +180,7 @@ def test_wrong_state_of_training_is_one_line_about_the_file(name: str, change) -
 
 
 def test_carried_states_of_other_rows_are_one_line(change) -> None:
-    training, _ = Training.resume(Run(change("chars-averaged", same, carried__0__0=torch.zeros(5, 14)).parent), {})
+    training = Training.resume(Run(change("chars-averaged", same, carried__0__0=torch.zeros(5, 14)).parent), {})
     with pytest.raises(RnnError, match="the run was saved with 5 sequences a batch, not 8: start a new run"):
         training.train(lambda _: None, pytest.fail)
 
@@ -196,7 +196,7 @@ def test_seeded_changes_are_used_or_one_line_about_the_file(name: str, home: Pat
         path.write_bytes(variant.data)
         try:
             rnncli.load(path)
-            training, _ = Training.resume(Run(path.parent), {"max_time": 1e-9})
+            training = Training.resume(Run(path.parent), {"max_time": 1e-9})
             training.train(lambda _: None, lambda _: None)
         except RnnError as error:
             refused[variant.change] = str(error)
@@ -239,6 +239,6 @@ def test_no_module_is_built_beyond_the_weights_that_there_are() -> None:
         return torch.nn.Sequential(*built)
 
     with pytest.raises(ValueError, match="of more than 5 parameters"):
-        outline(build, most=5)
+        outline(build, max_parameters=5)
     assert len(built) == 2
     assert all(parameter.is_meta for layer in built for parameter in layer.parameters())

@@ -5,7 +5,6 @@ Shapes: T steps, B batch, D input, M hidden.
 
 from collections.abc import Iterator
 from functools import partial
-from importlib.util import find_spec
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -14,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from rnncli.analysis.bench import Contender, Row, Step
-from rnncli.cells import make_cell
-from rnncli.kernels.fused import ACTIVATIONS, trouble
+from rnncli.cells import CELLS, make_cell
+from rnncli.extras import installed
+from rnncli.kernels import ACTIVATIONS
+from rnncli.kernels.fused import trouble
 from rnncli.kernels.precision import has_bfloat16
 from rnncli.kernels.products import fast_products, switched
 from rnncli.kernels.scan import choose_backend, scan
@@ -36,6 +37,7 @@ class Shape(NamedTuple):
 SHAPES = (Shape(35, 20, 200, 200), Shape(35, 20, 650, 650), Shape(100, 64, 512, 512))
 
 RIVALS: dict[str, Any] = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+"""Torch's layers, by the name of the cell that they stand against; any other cell runs against its own plain loop."""
 
 WANTED = {
     "elman": (1.5, 2.5, 2.5),
@@ -56,12 +58,14 @@ def rows() -> Iterator[Row]:
     for kind, wanted in WANTED.items():
         for shape, ratio in zip(SHAPES, wanted, strict=True):
             yield Row(kind, str(shape), _contenders(kind, shape), ratio)
+    for kind, shape in product([name for name in CELLS if name not in RIVALS], SHAPES):
+        yield Row(kind, str(shape), {"ours": partial(of_cell, kind, shape), "plain loop": _plain(kind, shape)})
     if has_bfloat16():
         for kind, shape in (*product(WANTED, SHAPES), ("lstm:none", ROUNDED)):
             yield Row(f"{kind}, bfloat16", str(shape), _rounded_contenders(kind, shape))
     for kind, shape in TINY.items():
         contenders = _contenders(kind, shape)
-        contenders["plain loop"] = partial(of_cell, kind, shape, "reference")
+        contenders["plain loop"] = _plain(kind, shape)
         if not trouble():  # numba, which compiles it, may be absent
             contenders["compiled alone"] = partial(of_compiled, kind, shape)
         yield Row(kind, str(shape), contenders, 5.0, one_thread=True)
@@ -74,9 +78,14 @@ def _contenders(kind: str, shape: Shape) -> dict[str, Contender]:
         "torch": lambda: of_layer(Layer, shape),
         "torch at medium": lambda: at_medium(of_layer(Layer, shape)),
     }
-    if find_spec("jax"):
+    if installed("jax"):
         contenders["JAX"] = lambda: of_jax(kind, shape)
     return contenders
+
+
+def _plain(kind: str, shape: Shape) -> Contender:
+    """The cell's own step in a loop, under autograd."""
+    return partial(of_cell, kind, shape, "reference")
 
 
 def _rounded_contenders(kind: str, shape: Shape) -> dict[str, Contender]:

@@ -31,12 +31,15 @@ def _points(kind: str, shapes: dict[int, Shape], rounds: int) -> Points:
     return [(size, each.milliseconds["ours"]) for size, each in zip(shapes, measure(rows, rounds), strict=True)]
 
 
-def memory(kind: str) -> Iterator[tuple[Shape, int, int]]:
-    """Bytes that a training step takes at its peak beyond weights, gradients and inputs: shape, ours, torch's layer."""
-    Layer = RIVALS[kind.partition(":")[0]]
+def memory(kind: str) -> Iterator[tuple[Shape, int, int | None]]:
+    """Bytes that a training step takes at its peak beyond weights, gradients and inputs: shape, ours, torch's layer.
+
+    The last is None for a cell that none of torch's layers stands against.
+    """
+    Layer = RIVALS.get(kind.partition(":")[0])
     for shape in SHAPES:
         ours: Contender = partial(of_cell, kind, shape)
-        yield shape, _peak(ours), _peak(partial(of_layer, Layer, shape))
+        yield shape, _peak(ours), Layer and _peak(partial(of_layer, Layer, shape))
 
 
 def _peak(prepare: Contender) -> int:

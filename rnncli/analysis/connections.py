@@ -16,53 +16,54 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from rnncli.errors import RnnError
 from rnncli.records import json_line
 
-MOST = 64
-"""Connections at once; a browser opens six."""
+MAX_CONNECTIONS = 64
+"""Connections open at once; a browser opens six."""
 
-FEWEST = 8
-"""Connections that must be possible, else nothing is served."""
+MIN_CONNECTIONS = 8
+"""The server does not start where fewer are possible."""
 
 BACKLOG = 128
-"""Connections that the system keeps waiting; asyncio tries to accept as many at a time, also where every try fails."""
+"""Connections that the system queues; asyncio tries to accept that many at a time, even where every try fails."""
 
 SPARE = 32
-"""Files that stay free for all else that the process opens."""
+"""Files kept free for everything else that the process opens."""
 
 IDLE_SECONDS = 5
-"""How long a connection stays open after an answer without a byte of another request."""
+"""How long a connection stays open after an answer while no byte of another request arrives."""
 
 REQUEST_SECONDS = 10.0
-"""How long a request may take to come whole, after its connection opened or the answer before it ended."""
+"""How long a request may take to arrive completely, after its connection opened or the previous answer ended."""
 
 READ_SECONDS = 30.0
-"""How long a client may read nothing of what waits for it."""
+"""How long a client may read nothing while data waits for it."""
 
 LINGER_SECONDS = 2.0
-"""How long a connection stays half open after a refusal, so that the client reads it, or after the end of its time."""
+"""How long a refused or overdue connection stays half open, so that the client reads the answer."""
 
 WARN_SECONDS = 60.0
-"""Between two warnings that no connection can be opened."""
+"""The least time between two warnings that no connection can be opened."""
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 def affordable() -> int:
-    """How many connections can be open at once: `MOST`, or what the limit on open files allows.
+    """How many connections can be open at once: `MAX_CONNECTIONS`, or what the limit on open files allows.
 
-    Half of that limit is for connections that are being refused. Raises RnnError where it leaves less than `FEWEST`.
+    Half of that limit is for connections that are being refused. Raises RnnError where fewer than `MIN_CONNECTIONS`
+    are left.
     """
-    room = _room(2 * MOST + SPARE)
-    most = min(MOST, (room - SPARE) // 2)
-    if most < FEWEST:
+    room = _room(2 * MAX_CONNECTIONS + SPARE)
+    most = min(MAX_CONNECTIONS, (room - SPARE) // 2)
+    if most < MIN_CONNECTIONS:
         raise RnnError(
-            f"only {room} more files can be open at once, and a server needs {2 * FEWEST + SPARE}: "
+            f"only {room} more files can be open at once, and a server needs {2 * MIN_CONNECTIONS + SPARE}: "
             "raise the limit, such as by `ulimit -n 1024`"
         )
     return most
 
 
 def _room(wanted: int) -> int:
-    """How many of so many files can be opened."""
+    """How many of the wanted files can be opened at once."""
     with ExitStack() as opened:
         for count in range(wanted):
             try:
@@ -80,7 +81,7 @@ class Connection(H11Protocol):
 
     def __init__(self, config: uvicorn.Config, **more: Any) -> None:
         super().__init__(config, **more)
-        self.most, self.limit_concurrency = config.limit_concurrency or MOST, None
+        self.most, self.limit_concurrency = config.limit_concurrency or MAX_CONNECTIONS, None
         self.refused = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -135,12 +136,12 @@ class Connection(H11Protocol):
         if begun and self.cycle.response_started:
             self._end()
         elif begun or self.conn.trailing_data[0]:
-            self._refuse(408, f"the request has not come whole in {REQUEST_SECONDS:g} seconds")
+            self._refuse(408, f"the request did not arrive completely within {REQUEST_SECONDS:g} seconds")
         else:
             self._end()
 
     def _refuse(self, status: int, text: str) -> None:
-        """Say what is wrong, read no more, and close the connection when the client has, or soon."""
+        """Send the error, read no more, and close the connection: when the client closes it, or soon after."""
         self.refused = True
         body = f"{json_line({'error': text})}\n".encode()
         head = (
@@ -153,16 +154,16 @@ class Connection(H11Protocol):
             self._after("closing", LINGER_SECONDS, self.transport.abort)
 
     def _end(self) -> None:
-        """Close the connection, whatever still waits to be read, after a while."""
+        """Close the connection; what the client has not read after a while is dropped."""
         if not self.transport.is_closing():
             self.transport.close()
             self._after("closing", LINGER_SECONDS, self.transport.abort)
 
 
 class Server(uvicorn.Server):
-    """Serves an application to as many connections as `affordable` says; the end of it waits for nobody.
+    """Serves an application to as many connections as `affordable` gives, and stops without waiting for clients.
 
-    `warn` gets a line where the system lets it accept no more, at most one each minute. Raises RnnError as
+    `warn` gets a line, at most one per minute, when the system opens no more connections. Raises RnnError as
     `affordable`.
     """
 

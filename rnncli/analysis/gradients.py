@@ -6,6 +6,7 @@ Shapes: T steps, B sequences, D input, M hidden; everything is computed in float
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -26,9 +27,6 @@ SHARE = 0.01
 
 LONGEST, WIDEST = 10_000, 2_048
 """Steps and units that are unrolled at most: all states are kept."""
-
-READERS = [name for name, task in TASKS.items() if task.last_step]
-"""The tasks whose nets read forwards, and answer by their last step."""
 
 
 class Flow(NamedTuple):
@@ -106,16 +104,16 @@ def of_model(
 ) -> list[Flow]:
     """The flows through a trained net that reads a text, and through the same net before it had learned.
 
-    The loss is that of its last answer: of the text's last token, or for parity of the last bit. At most the first
-    `length` steps are read. Raises UsageError for a net of a task that does not read forwards, and for a text with
-    nothing to ask.
+    The loss is that of its last answer, as its task's `last_step` has it. At most the first `length` steps are read.
+    Raises UsageError for a net of a task that does not read forwards, and for a text with nothing to ask.
     """
     task = TASKS[trained.task]
     if task.last_step is None:
-        raise UsageError(f"{trained.source} is a model of {task.name}: gradients are shown of {', '.join(READERS)}")
+        readers = ", ".join(name for name, each in TASKS.items() if each.last_step)
+        raise UsageError(f"{trained.source} is a model of {task.name}: gradients are shown of {readers}")
     _check(1, length, 0.0, ())
     model: Any = deepcopy(trained.model).double()
-    last = task.last_step(Trained(**{**vars(trained), "model": model}), text, length)
+    last = task.last_step(replace(trained, model=model), text, length)
     stack: Stack = model.stack
     shape = stack.shape
     name = f"{shape.cell} {','.join(map(str, shape.hidden))}"

@@ -25,13 +25,12 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rnncli.analysis.report import MOST_BITS, Panel, page
+from rnncli.analysis.report import MOST_BITS, page
 from rnncli.data.text import visible
-from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.generate import DrawnToken, WritingOptions, Written
-from rnncli.language.voices import known_labels
 from rnncli.models.sampling import DECODING
+from rnncli.panels import Panel
 from rnncli.records import json_line
 from rnncli.settings import as_kind, check_limits
 from rnncli.task import Action, Trained
@@ -71,7 +70,7 @@ def write_panel(trained: Trained) -> Panel:
         "kind": "write",
         "title": "Write",
         "about": "token by token, the warmer, the less likely; by the same seed it is the text of rnn generate",
-        "most": MOST_BITS if trained.payload["tokenizer"] in TOKENIZERS else MOST_BITS / 2,
+        "most": MOST_BITS if trained.codec.by_line else MOST_BITS / 2,
         "fields": [each for each in offered if each["kind"] != "choice" or each["choices"]],
     }
 
@@ -96,7 +95,7 @@ def _as_input(trained: Trained, field: "Field[Any]") -> dict[str, Any]:
         "help": field.metadata["help"],
         "default": field.default,
         "whole": whole,
-        "choices": list(known_labels(trained)) if kind == "choice" else [],
+        "choices": list(trained.codec.labels) if kind == "choice" else [],
         **({"most": MOST_TOKENS} if field.name in ("length", "lines") else {}),
         **limits,
     }

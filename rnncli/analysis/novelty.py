@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.data.vocabulary import UNKNOWN
+from rnncli.errors import UsageError
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
 
@@ -49,19 +50,20 @@ def novelty(trained: Trained, texts: Iterable[Sequence[int]]) -> Novelty:
 
     UNKNOWN is not taken for the same word twice. Raises UsageError where that text has changed or cannot be read again.
     """
-    script = TASKS[trained.task].script
-    assert script is not None, f"{trained.task} writes no text"
+    access = TASKS[trained.task].token_access
+    if access is None:
+        raise UsageError(f"what {trained.source} learned from is no text that can be read again: leave --novelty out")
     trained.check_readable("leave --novelty out")
     text = np.concatenate([np.append(each, UNKNOWN) for each in texts]).astype(np.int64)
     apart = np.flatnonzero(text == UNKNOWN)
     text[apart] = -1 - np.arange(len(apart))  # each a token of its own: no stretch goes over it
-    found = overlap(text, script.learned(trained, "leave --novelty out"))
+    found = overlap(text, access.learned(trained, "leave --novelty out"))
     before = np.concatenate([[0], (text < 0).cumsum()])
     whole = before[1 << LEVEL :] == before[: len(found.seen)]
     stretch = text[found.begin : found.begin + found.longest].tolist()
     return Novelty(
         found.longest,
-        "".join(script.join(trained, stretch)),
+        "".join(trained.codec.join(stretch)),
         float(found.seen[whole].mean()) if whole.any() else None,
     )
 

@@ -5,7 +5,8 @@ A panel is a plain dictionary with a `kind`, which says how the page's script dr
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ from rnncli.analysis.curves import read_records
 from rnncli.data.text import visible
 from rnncli.data.vocabulary import END, SPECIALS
 from rnncli.errors import RnnError
+from rnncli.panels import Panel, samples
 from rnncli.recording import Watched
 from rnncli.records import json_line
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
+from rnncli.training.machine import suited_products
 from rnncli.training.metrics import shown_metric
 from rnncli.training.runs import Run
-
-Panel = dict[str, Any]
 
 TEMPERATURES = (0.5, 0.8, 1.0)
 TOKENS, UNITS, WORDS, NAMED = 1_500, 200, 400, 60
@@ -33,9 +34,6 @@ TOKENS, UNITS, WORDS, NAMED = 1_500, 200, 400, 60
 LAGS = 100
 MOST_BITS = 16.0
 """Where the colour of a surprise ends; that of a character model ends at half."""
-
-LABELS = 60
-"""Labels beyond which a confusion matrix is no picture any more."""
 
 
 def page(
@@ -70,25 +68,28 @@ def embedded(value: Any) -> str:
 
 
 def panels(trained: Trained) -> list[Panel]:
-    """All panels that the task has."""
-    actions, found = TASKS[trained.task].actions, [*_curves(trained), _facts(trained)]
-    makers: list[tuple[str, Callable[[], Iterator[Panel]]]] = []
-    if "generate" in actions:
-        makers.append(("Samples", lambda: _samples(trained)))
-    if "translate" in actions:
-        makers.append(("Translations", lambda: _translations(trained)))
-    if "activations" in actions:
-        makers.append(("Units", lambda: _watched(trained)))
+    """All panels of a model: those of every run, those that its verbs give, and those that its task declares."""
+    task, found = TASKS[trained.task], [*_curves(trained), _facts(trained)]
+    makers: dict[str, Callable[[Trained], Iterable[Panel]]] = {}
+    if "generate" in task.actions:
+        makers["Samples"] = _samples
+    if "activations" in task.actions:
+        makers["Units"] = _watched
     if hasattr(trained.model, "word_vectors"):
-        makers.append(("Map of the vectors", lambda: _map(trained)))
-    if _names_labels(trained):
-        makers.append(("Confusion", lambda: _confusion(trained)))
-    for title, maker in makers:
+        makers["Map of the vectors"] = _map
+    makers |= {title: partial(_suited, maker) for title, maker in task.panels.items()}
+    for title, maker in makers.items():
         try:
-            found += maker()
+            found += maker(trained)
         except RnnError as error:
             found.append({"kind": "note", "title": title, "about": f"left out: {error}"})
     return found
+
+
+def _suited(maker: Callable[[Trained], Iterable[Panel]], trained: Trained) -> list[Panel]:
+    """The panels that a task declares, made by the threads and products that suit the net."""
+    with suited_products(trained.model):
+        return list(maker(trained))
 
 
 def _do(trained: Trained, verb: str, **given: Any) -> Any:
@@ -153,7 +154,7 @@ def _samples(trained: Trained) -> Iterator[Panel]:
         [f"temperature {heat:g}", "\n".join(_do(trained, "generate", temperature=heat, seed=1).texts).strip("\n")]
         for heat in TEMPERATURES
     ]
-    yield {"kind": "samples", "title": "What it writes", "about": "seed 1", "samples": written}
+    yield samples("What it writes", "seed 1", written)
 
 
 def _watched(trained: Trained) -> Iterator[Panel]:
@@ -242,47 +243,3 @@ def _map(trained: Trained) -> Iterator[Panel]:
         "named": NAMED,
         "points": [[visible(word), x, y] for word, (x, y) in zip(words, points, strict=True)],
     }
-
-
-def _names_labels(trained: Trained) -> bool:
-    """Whether `evaluate` counts which label was given to what."""
-    return trained.task == "parity" or "classes" in trained.payload
-
-
-def _confusion(trained: Trained) -> Iterator[Panel]:
-    metrics = _do(trained, "evaluate")
-    counted: dict[str, dict[str, int]] = metrics["confusion"]
-    if len(counted) > LABELS:
-        raise RnnError(f"{len(counted)} labels make no table: `rnn evaluate` draws them by --picture")
-    values = [[[count / max(1, sum(row.values())), count] for count in row.values()] for row in counted.values()]
-    yield {
-        "kind": "confusion",
-        "title": "Which label was given to what",
-        "about": f"a row for each right label; {metrics['accuracy']:.1%} are right",
-        "across": list(counted),
-        "down": list(counted),
-        "values": values,
-    }
-
-
-def _translations(trained: Trained) -> Iterator[Panel]:
-    """Some sentences that it did not learn from, and what it looked at in the first."""
-    from rnncli.tasks.translate import EvaluateOptions, asked
-
-    pairs = asked(trained, EvaluateOptions(split="validation"))[:6]
-    found = [best[0] for best in _do(trained, "translate", texts=tuple(source for source, _ in pairs))]
-    samples = [
-        [source, f"{best.text}\n({target})" if best.text != target else best.text]
-        for (source, target), best in zip(pairs, found, strict=True)
-    ]
-    about = "of sentences held out; in brackets the right one, where it is another"
-    yield {"kind": "samples", "title": "What it translates", "about": about, "samples": samples}
-    if found[0].attention:
-        yield {
-            "kind": "attention",
-            "title": "What each token looked at",
-            "about": f"{pairs[0][0]} → {found[0].text}",
-            "across": [visible(token) for token in found[0].source_tokens],
-            "down": [visible(token) for token in found[0].tokens],
-            "values": [[[round(share, 3), ""] for share in row] for row in found[0].attention],
-        }

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnncli.errors import RnnError, UsageError
+from rnncli.errors import UsageError
+from rnncli.extras import need
 from rnncli.files import write_file
 from rnncli.recording import Watched
 
@@ -26,16 +27,13 @@ IDS, WORDS, CONFIG = "train.hdf5", "words.dict", "lstm.yml"
 def states_writer(path: Path) -> Callable[[Watched, str], list[Path]]:
     """What writes states to a file of that name, and gives the files that it wrote.
 
-    Raises UsageError for a name that ends otherwise, RnnError where h5py is needed and is not here.
+    Raises UsageError for a name that ends otherwise, RnnError where h5py is needed and not installed.
     """
     if path.suffix == ".npz":
         return lambda watched, _: _write_npz(path, watched)
     if path.suffix not in HDF5:
         raise UsageError(f"--states {path}: end its name in .npz, or in .h5 for LSTMVis")
-    try:
-        import h5py  # noqa: F401  # only to know that it is there
-    except ModuleNotFoundError:
-        raise RnnError("--states FILE.h5 needs a library that is not here: pip install 'rnncli[hdf5]'") from None
+    need("h5py", what="--states FILE.h5", extra="hdf5")
     return lambda watched, title: _write_lstmvis(path, watched, title)
 
 

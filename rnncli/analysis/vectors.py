@@ -10,7 +10,8 @@ import numpy as np
 
 from rnncli.data.vectors import WordVectors
 from rnncli.data.vocabulary import SPECIALS
-from rnncli.errors import RnnError, UsageError
+from rnncli.errors import UsageError
+from rnncli.extras import need
 from rnncli.task import Trained
 
 if TYPE_CHECKING:
@@ -91,12 +92,7 @@ def project(matrix: "NDArray[np.float32]", method: str, seed: int = 0) -> "NDArr
 
 
 def _tsne(matrix: "NDArray[np.float32]", seed: int) -> "NDArray[np.float64]":
-    try:
-        from sklearn.manifold import TSNE
-    except ModuleNotFoundError:
-        raise RnnError(
-            "--method tsne needs scikit-learn, which is not installed: run `pip install 'rnncli[baselines]'`, "
-            "or take --method pca"
-        ) from None
-    flat = TSNE(perplexity=min(30.0, (len(matrix) - 1) / 3), random_state=seed, init="random").fit_transform(matrix)
-    return np.asarray(flat, np.float64)
+    manifold = need("sklearn.manifold", what="--method tsne", extra="baselines", otherwise=", or take --method pca")
+    perplexity = min(30.0, (len(matrix) - 1) / 3)
+    tsne = manifold.TSNE(perplexity=perplexity, random_state=seed, init="random")
+    return np.asarray(tsne.fit_transform(matrix), np.float64)

@@ -4,37 +4,41 @@ Shapes: T steps, B batch, D input, M hidden, G gates. Weights lie as torch's lay
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from copy import copy
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.errors import UsageError
-from rnncli.kernels.fused import FusedForm
-from rnncli.kernels.library import VendorForm
-from rnncli.kernels.triton import TritonForm
+from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
-ACTIVATIONS = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "relu": torch.relu}
+
+class Hidden(NamedTuple):
+    """The state of a cell that remembers nothing but its hidden layer, (B, M)."""
+
+    h: Tensor
 
 
 class Cell(nn.Module, ABC, Generic[StateT]):
     """One step of a recurrent net; unrolling it over time is the scan's work.
 
-    A subclass names its `State` (h first), the number of `gates` in its projection, its `variants` and free
-    `activations` (the first of each is the default), and writes `step`. The first state (h0, c0, …) is learned, one
-    vector a field, unless `learn_h0` is false: then it stays zero. Raises UsageError for a variant or an activation
-    the cell does not have.
+    A subclass has a `name` and writes `step`. Where they differ from those here, it names its `State` (h first), the
+    number of `gates` in its projection, its `variants` and free `activations` (the first of each is the default;
+    functions of torch or of torch.nn.functional). A form lets a backend run it that is faster than its step.
+    The first state (h0, c0, …) is learned, one vector a field, unless `learn_h0` is false: then it stays zero. Raises
+    UsageError for a variant or an activation the cell does not have.
     """
 
     name: ClassVar[str]
-    gates: ClassVar[int]
+    gates: ClassVar[int] = 1
     variants: ClassVar[tuple[str, ...]] = ("",)
     activations: ClassVar[tuple[str, ...]] = ("tanh",)
-    State: ClassVar[Any]  # the NamedTuple that StateT stands for
+    State: ClassVar[Any] = Hidden  # the NamedTuple that StateT stands for
     weight_h: Tensor  # a parameter, or what weight drop leaves of it
 
     def __init__(
@@ -49,7 +53,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
         super().__init__()
         self.variant = self._choice("variant", variant, self.variants)
         self.activation = self._choice("activation", activation, self.activations)
-        self.f = ACTIVATIONS[self.activation]
+        self.f: Callable[[Tensor], Tensor] = getattr(torch, self.activation, None) or getattr(F, self.activation)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.weight_x = nn.Parameter(torch.empty(self.gates * hidden_size, input_size))
         self.weight_h = nn.Parameter(torch.empty(self.gates * hidden_size, hidden_size))

@@ -1,24 +1,15 @@
 """The simple recurrent unit of Elman."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnncli.cells.base import Cell
-from rnncli.kernels.fused import FusedForm
-from rnncli.kernels.library import VendorForm
-from rnncli.kernels.triton import TritonForm
+from rnncli.cells.base import Cell, Hidden
+from rnncli.kernels import ACTIVATIONS
+from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
 
 
-class ElmanState(NamedTuple):
-    """The hidden layer, (B, M)."""
-
-    h: Tensor
-
-
-class Elman(Cell[ElmanState]):
+class Elman(Cell[Hidden]):
     """Elman's simple recurrent unit (Elman 1990, Finding Structure in Time).
 
     h = f(x Wx + h' Wh + b), with f one of tanh, sigmoid, relu.
@@ -26,12 +17,10 @@ class Elman(Cell[ElmanState]):
     """
 
     name = "elman"
-    gates = 1
-    activations = ("tanh", "sigmoid", "relu")
-    State = ElmanState
+    activations = ACTIVATIONS
 
-    def step(self, projected: Tensor, state: ElmanState) -> ElmanState:
-        return ElmanState(self.f(projected + F.linear(state.h, self.weight_h)))
+    def step(self, projected: Tensor, state: Hidden) -> Hidden:
+        return Hidden(self.f(projected + F.linear(state.h, self.weight_h)))
 
     def vendor_form(self) -> VendorForm | None:
         functions = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}

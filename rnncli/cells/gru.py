@@ -1,24 +1,15 @@
 """The gated recurrent unit, in its original form and in the one that vendor kernels compute."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnncli.cells.base import Cell
-from rnncli.kernels.fused import FusedForm
-from rnncli.kernels.library import VendorForm
-from rnncli.kernels.triton import TritonForm
+from rnncli.cells.base import Cell, Hidden
+from rnncli.kernels import ACTIVATIONS
+from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
 
 
-class GRUState(NamedTuple):
-    """The hidden layer, (B, M)."""
-
-    h: Tensor
-
-
-class GRU(Cell[GRUState]):
+class GRU(Cell[Hidden]):
     """The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078; h and z as in Chung et al. 2014, arXiv:1412.3555).
 
     r = sigmoid(x Wxr + h' Whr + br);  z = sigmoid(x Wxz + h' Whz + bz);  h = (1 - z) h' + z ĥ, where
@@ -31,14 +22,13 @@ class GRU(Cell[GRUState]):
     name = "gru"
     gates = 3
     variants = ("reset-before", "reset-after")
-    activations = ("tanh", "sigmoid", "relu")
-    State = GRUState
+    activations = ACTIVATIONS
 
     def add_parameters(self) -> None:
         if self.variant == "reset-after":
             self.bias_hh = nn.Parameter(torch.zeros(self.hidden_size))
 
-    def step(self, projected: Tensor, state: GRUState) -> GRUState:
+    def step(self, projected: Tensor, state: Hidden) -> Hidden:
         M, h = self.hidden_size, state.h
         if self.variant == "reset-after":
             recurrent = F.linear(h, self.weight_h)
@@ -47,7 +37,7 @@ class GRU(Cell[GRUState]):
         else:
             gates = torch.sigmoid(projected[:, : 2 * M] + F.linear(h, self.weight_h[: 2 * M]))
             inner = F.linear(gates[:, :M] * h, self.weight_h[2 * M :])
-        return GRUState(torch.lerp(h, self.f(projected[:, 2 * M :] + inner), gates[:, M:]))
+        return Hidden(torch.lerp(h, self.f(projected[:, 2 * M :] + inner), gates[:, M:]))
 
     def vendor_form(self) -> VendorForm | None:
         if self.variant != "reset-after" or self.activation != "tanh":

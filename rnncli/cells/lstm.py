@@ -7,9 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
-from rnncli.kernels.fused import FusedForm
-from rnncli.kernels.library import VendorForm
-from rnncli.kernels.triton import TritonForm
+from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
 
 
 class LSTMState(NamedTuple):

@@ -1,23 +1,15 @@
 """The rated recurrent unit: an Elman unit whose new value is blended with the old one."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnncli.cells.base import Cell
-from rnncli.kernels.fused import FusedForm
-from rnncli.kernels.triton import TritonForm
+from rnncli.cells.base import Cell, Hidden
+from rnncli.kernels import ACTIVATIONS
+from rnncli.kernels.forms import FusedForm, TritonForm
 
 
-class RatedState(NamedTuple):
-    """The hidden layer, (B, M)."""
-
-    h: Tensor
-
-
-class Rated(Cell[RatedState]):
+class Rated(Cell[Hidden]):
     """The rated unit (LazyProgrammer 2016, Deep Learning: Recurrent Neural Networks in Python, chapter 5).
 
     ĥ = f(x Wx + h' Wh + bh);  z = sigmoid(x Wxz + h' Whz + bz);  h = (1 - z) h' + z ĥ, with f tanh, sigmoid or relu.
@@ -26,12 +18,11 @@ class Rated(Cell[RatedState]):
 
     name = "rated"
     gates = 2
-    activations = ("tanh", "sigmoid", "relu")
-    State = RatedState
+    activations = ACTIVATIONS
 
-    def step(self, projected: Tensor, state: RatedState) -> RatedState:
+    def step(self, projected: Tensor, state: Hidden) -> Hidden:
         candidate, rate = (projected + F.linear(state.h, self.weight_h)).chunk(2, dim=-1)
-        return RatedState(torch.lerp(state.h, self.f(candidate), torch.sigmoid(rate)))
+        return Hidden(torch.lerp(state.h, self.f(candidate), torch.sigmoid(rate)))
 
     def fused_form(self) -> FusedForm:
         from rnncli.kernels.fused.rated import RatedKernel

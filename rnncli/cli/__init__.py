@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from rnncli import __version__
+from rnncli.cli.actions import first_task, tasks_with
 from rnncli.cli.screen import note, print_text
 from rnncli.cli.verb import Verb, group_of
 from rnncli.kernels.compiling import COMPILATION
 from rnncli.plugins import Registry
+from rnncli.version import __version__
 
 NAMES = (
     "train",
@@ -37,11 +38,13 @@ NAMES = (
 VERBS: Registry[Verb] = Registry("rnncli.verbs", Verb, {name: f"{__name__}.{name}:VERB" for name in NAMES})
 """The verbs in the order in which a new user needs them, each imported when it is looked up."""
 
+_writer = tasks_with("generate")[0]
 app = typer.Typer(
     name="rnn",
     cls=group_of(lambda: VERBS, "rnn"),
     help="Train, use and explain recurrent networks on text.",
-    epilog="Example: rnn train parity    then: rnn train poetry-lm    then: rnn generate poetry",
+    epilog=f"Example: rnn train {first_task().name}    then: rnn train {_writer.name}    "
+    f"then: rnn generate {_writer.called}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnncli.cli.actions import all_flags, example_of, of_every_model, open_work
+from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import (
-    AsJson,
-    Device,
-    From,
     Named,
     check_html,
     in_colours,
-    load_for,
     named,
     note,
     origin,
@@ -25,14 +23,10 @@ from rnncli.cli.screen import (
 from rnncli.cli.verb import Verb
 from rnncli.data.text import visible
 from rnncli.files import write_file
-from rnncli.language.activations import VoicedWatchOptions
-from rnncli.recording import EXAMPLE
-from rnncli.settings import check_limits
 
 if TYPE_CHECKING:
     from rnncli.analysis.activations import Ranking, Unit
     from rnncli.api import Model
-    from rnncli.recording import Watched
 
 MARKS = ((-0.6, "="), (-0.2, "-"), (0.2, " "), (0.6, "+"), (float("inf"), "#"))
 """What stands below a token where there are no colours, by its value as a share of the unit's greatest."""
@@ -41,26 +35,28 @@ WARM, COLD = (214, 96, 36), (38, 108, 196)
 """The colours of positive and of negative values, as red, green and blue."""
 
 
+UnitNames = Annotated[
+    list[str] | None, typer.Option(help="Show this unit, such as h1:5; may be repeated. Else the best one.")
+]
+Top = Annotated[int, typer.Option(min=1, help="Units in the table of the best.")]
+States = Annotated[
+    Path | None, typer.Option(help="Write all states: FILE.npz, or FILE.h5 with what LSTMVis wants beside it.")
+]
+Html = Annotated[
+    Path | None, typer.Option(help="Write a page: the text on the colours of any unit that is clicked on.")
+]
+
+
 def activations(
-    model: Named = None,
-    text: Annotated[
-        str | None, typer.Option(help="A text, a file, or - (standard input); else what training held out.")
-    ] = None,
-    unit: Annotated[
-        list[str] | None, typer.Option(help="Show this unit, such as h1:5; may be repeated. Else the best one.")
-    ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Units in the table of the best.")] = 12,
-    tokens: Annotated[int, typer.Option(help="Tokens of the text to read at most.")] = 2_000,
-    label: Annotated[str | None, typer.Option(help="Read it in this voice, of a model that learned several.")] = None,
-    states: Annotated[
-        Path | None, typer.Option(help="Write all states: FILE.npz, or FILE.h5 with what LSTMVis wants beside it.")
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a page: the text on the colours of any unit that is clicked on.")
-    ] = None,
-    source: From = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
+    flags: Flags,
+    model: str | None,
+    unit: list[str] | None,
+    top: int,
+    states: Path | None,
+    html: Path | None,
+    source: str | None,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Show what the units of a net do on a text: those that keep track of lines, words, quotes, … come first."""
     from rnncli.analysis.activations import rank
@@ -69,9 +65,9 @@ def activations(
     source = named(model, source)
     write = states and states_writer(states)
     check_html("--html", html)
-    check_limits(VoicedWatchOptions(text=text, tokens=tokens, label=label))
-    trained = load_for(source, lambda task: "activations" in task.uses, device)
-    ranking = rank(watch(trained, text, tokens, label))
+    work = open_work("activations", flags, source, device)
+    trained = work.trained
+    ranking = rank(work.do())
     shown = [ranking.unit(name) for name in unit or ()] or ranking.units[:1]
     files = write(ranking.watched, f"{trained.task}, {trained.source.parent.name}") if write else []
     if html is not None:
@@ -86,12 +82,6 @@ def activations(
     _show(ranking, shown, top)
     for file in files:
         note(f"written: {file}")
-
-
-def watch(trained: "Model", text: str | None, tokens: int, label: str | None) -> "Watched":
-    """Have a model read a text; raises UsageError as its task does, and for a label where there are no voices."""
-    voice = {} if label is None else {"label": label}
-    return trained.activations(text, tokens=tokens, **voice)
 
 
 def _facts(trained: "Model", ranking: "Ranking", shown: "list[Unit]", top: int) -> dict[str, Any]:
@@ -152,4 +142,16 @@ def with_marks(pieces: list[str], shares: list[float]) -> str:
     return "\n".join(line for pair in lines if pair[0] for line in (pair[0], pair[1].rstrip()) if line)
 
 
-VERB = Verb(activations, EXAMPLE)
+VERB = Verb(
+    command_of(
+        all_flags("activations"),
+        activations,
+        model=(Named, None),
+        unit=(UnitNames, None),
+        top=(Top, 12),
+        states=(States, None),
+        html=(Html, None),
+        **of_every_model(),
+    ),
+    example_of("activations"),
+)

@@ -57,12 +57,12 @@ def memory(cell: Kind = "lstm:none", as_json: AsJson = False) -> None:
     """Measure what a training step of one layer takes at its peak, beside torch's layer."""
     from rnncli.analysis.bench_costs import memory as peaks
 
-    rows = [(str(shape), ours, torch, ours / torch) for shape, ours, torch in peaks(cell)]
+    rows = [(str(shape), ours, torch, torch and ours / torch) for shape, ours, torch in peaks(cell)]
     if as_json:
         names = ("shape", "ours", "torch", "ratio")
         print_json({"cell": cell, "rows": [dict(zip(names, row, strict=True)) for row in rows]})
         return
-    shown = [(shape, size(ours), size(torch), ratio) for shape, ours, torch, ratio in rows]
+    shown = [(shape, size(ours), torch and size(torch), ratio) for shape, ours, torch, ratio in rows]
     print_table([f"{cell}, peak", "ours", "torch", "ours / torch"], shown)
 
 

@@ -3,25 +3,20 @@
 import math
 from typing import Any
 
-from rnncli.cli.options import Flags, command_of, with_stdin
-from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_styled, print_text
+from rnncli.cli.actions import Work, command_for, example_of
+from rnncli.cli.screen import note, origin, print_json, print_styled, print_text
 from rnncli.cli.verb import Verb
-from rnncli.tasks import TASKS
+from rnncli.results import Classified
 
 METHOD = "erasure"
 STRONG = 1.0
 """Nats of log-odds at which a word's colour is full."""
 
-_task = next(task for task in TASKS.values() if "classify" in task.uses)
-_action = _task.uses["classify"]
 
-
-def classify(flags: Flags, source: str | None, device: str, as_json: bool) -> None:
+def classify(work: Work, as_json: bool) -> None:
     """Label a text, or every line of a file; the words that moved the decision are coloured."""
-    options = _action.Options(**with_stdin(flags))
-    _ = options.lines  # refused before a model is loaded
-    trained = load_model(source, _task.name, device)
-    found = trained.action("classify").run(trained, options)
+    trained = work.trained
+    found: list[Classified] = work.do()
     labelled = [each for each in found if each.words]
     together = _together(labelled)
     if as_json:
@@ -36,7 +31,7 @@ def classify(flags: Flags, source: str | None, device: str, as_json: bool) -> No
     note(f"+ and -: nats of log-odds that the label loses without the word ({METHOD})")
 
 
-def _together(found: list[Any]) -> dict[str, Any]:
+def _together(found: list[Classified]) -> dict[str, Any]:
     """The label of all texts as one, their log-probabilities summed."""
     sums = {label: sum(math.log(max(each.shares[label], 1e-12)) for each in found) for label in found[0].shares}
     most = max(sums.values())
@@ -46,7 +41,7 @@ def _together(found: list[Any]) -> dict[str, Any]:
     return {"label": label, "probability": shares[label], "probabilities": shares}
 
 
-def _facts(found: Any) -> dict[str, Any]:
+def _facts(found: Classified) -> dict[str, Any]:
     return {
         "text": found.text,
         "label": found.label,
@@ -56,7 +51,7 @@ def _facts(found: Any) -> dict[str, Any]:
     }
 
 
-def _show(found: Any) -> None:
+def _show(found: Classified) -> None:
     """The label and its probability, the words coloured by what they did, and the three that did most."""
     if not found.words:
         print_text()
@@ -77,7 +72,4 @@ def _colour(by: float) -> str:
     return f"bold rgb(0,{strength},60)" if by > 0 else f"bold rgb({strength},40,40)"
 
 
-VERB = Verb(
-    command_of(_action.Options, classify, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False)),
-    _action.example,
-)
+VERB = Verb(command_for("classify", classify), example_of("classify"))

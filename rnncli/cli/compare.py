@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnncli.cells import CELLS
+from rnncli.cli.actions import first_task
 from rnncli.cli.options import Flags, command_class, command_of, words_of
 from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.train import follow, run_options
@@ -100,7 +101,7 @@ def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
 
 VERB = Verb(
     help="Train the same task with several cells, and compare them.",
-    example="rnn compare parity",
+    example=f"rnn compare {first_task().name}",
     commands=lambda: {
         name: Verb(_verb(task), f"rnn compare {name} --cells elman,gru --seeds 2", Class=command_class(task.Config))
         for name, task in TASKS.items()
@@ -151,9 +152,7 @@ def _train(comparison: "Comparison", member: "Member") -> None:
         note("it is finished already")
         return
     if begun:
-        training, warning = Training.resume(member.run, {})
-        if warning:
-            warn(warning)
+        training = Training.resume(member.run, {})
     else:
         training = Training.start(comparison.task.name, member.settings, member.run.name)
     try:

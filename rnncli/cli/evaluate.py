@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from rnncli.analysis.baselines import BASELINES, beside
+import rnncli
+from rnncli.cli.actions import first_task
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, Device, From, load_model, note, print_json, print_table, print_text, tell_picture
+from rnncli.cli.screen import AsJson, Device, From, note, print_json, print_table, print_text, tell_picture
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
 from rnncli.data.corpora import available
@@ -33,7 +34,7 @@ def _verb(task: Task) -> Callable[..., None]:
     ) -> None:
         options = task.evaluate.Options(**flags)
         check_limits(options)
-        trained = load_model(model, task.name, device)
+        trained = rnncli.load(model, task.name, device=device)
         corpus = task.evaluate.corpus(trained, options)
         note(f"from {trained.source}, on {trained.device}; measured on {corpus}")
         if novelty:
@@ -41,8 +42,10 @@ def _verb(task: Task) -> Callable[..., None]:
         began = time.perf_counter()
         metrics = trained.action("evaluate").run(trained, options)
         trained.check_loss(metrics)
-        rows = {f"{trained.config.label} {trained.config.hidden}": metrics}
+        rows: dict[str, Any] = {f"{trained.config.label} {trained.config.hidden}": metrics}
         if baselines:
+            from rnncli.analysis.baselines import beside
+
             rows |= beside(trained, options, metrics)
         seconds = round(time.perf_counter() - began, 3)
         facts: dict[str, Any] = {"task": task.name, "corpus": corpus, "checkpoint": str(trained.source)}
@@ -66,10 +69,10 @@ def _verb(task: Task) -> Callable[..., None]:
 
     evaluate.__doc__ = f"Measure a model of {task.name}."
     common: dict[str, Any] = {"model": (From, None), "device": (Device, "auto"), "as_json": (AsJson, False)}
-    if task.name in BASELINES:
+    if task.baselines:
         flag = typer.Option("--baselines", help="Measure simple models beside it.")
         common["baselines"] = (Annotated[bool, flag], False)
-    if task.script:
+    if task.token_access:
         flag = typer.Option("--novelty", help="How much of it stands word for word in the training text.")
         common["novelty"] = (Annotated[bool, flag], False)
     return command_of(task.evaluate.Options, evaluate, **common)
@@ -113,8 +116,8 @@ def _copied(trained: Trained, task: Task, options: Any) -> dict[str, Any]:
     """How much of what was measured stands in the training text, which is told, too."""
     from rnncli.analysis.novelty import novelty
 
-    assert task.script is not None, "only a task with a text has this flag"
-    found = novelty(trained, task.script.judged(trained, options))
+    assert task.token_access is not None, "only a task with a text has this flag"
+    found = novelty(trained, task.token_access.measured_arrays(trained, options))
     note(found.remark)
     return found._asdict()
 
@@ -140,7 +143,7 @@ def _show_confusion(confusion: dict[str, dict[str, int]], picture: str | None) -
 
 VERB = Verb(
     help="Measure a trained model.",
-    example="rnn evaluate parity --bits 1000",
+    example=first_task().evaluate.example,
     commands=lambda: {
         "analogies": Verb(analogies, "rnn evaluate analogies --questions questions-words --metric 3cosmul"),
         **{name: Verb(_verb(task), task.evaluate.example) for name, task in TASKS.items()},

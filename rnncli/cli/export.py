@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, note, print_json, print_text, size, warn
+import rnncli
+from rnncli.cli.screen import AsJson, note, print_json, print_text, size
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 
@@ -19,31 +20,25 @@ def export(
     """Write a language model's step, with its state and its vocabulary, as an ONNX file, checked by onnxruntime."""
     if onnx is None:
         raise UsageError("say what to make of it: --onnx FILE")
-    from rnncli.api import check_finite, restore
     from rnncli.files import write_file
     from rnncli.language.voices import label_number
     from rnncli.models.language_model import LanguageModel
     from rnncli.models.onnx_step import check_onnx, export_step
-    from rnncli.training.runs import load_model
 
     check_onnx()
-    found, place, warning = load_model(model, None)
-    if warning:
-        warn(warning)
-    trained = restore(found, place)
-    check_finite(trained)
+    trained = rnncli.load(model, device="cpu")
     net: Any = trained.model
     if not isinstance(net, LanguageModel):
-        raise UsageError(f"{place} is a model of {trained.task}: --onnx exports language models")
+        raise UsageError(f"{trained.source} is a model of {trained.task}: --onnx exports language models")
     voice = label_number(trained, label)
     kept = {name: trained.payload[name] for name in ("vocabulary", "tokenizer", "bpe") if name in trained.payload}
     written, difference = export_step(net, {"task": trained.task, "cell": trained.config.cell, **kept}, voice)
     write_file(onnx, written)
-    facts = {"checkpoint": str(place), "file": str(onnx), "bytes": len(written), "difference": difference}
+    facts = {"checkpoint": str(trained.source), "file": str(onnx), "bytes": len(written), "difference": difference}
     if as_json:
         print_json(facts)
         return
-    note(f"from {place} ({trained.payload['corpus']})")
+    note(f"from {trained.source} ({trained.payload['corpus']})")
     print_text(f"{onnx}: {size(len(written))}; onnxruntime gives the same numbers, {difference:.1g} apart at most")
 
 

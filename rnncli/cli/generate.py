@@ -1,45 +1,66 @@
 """`rnn generate`: new text from a trained language model."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
+import typer
+
+from rnncli.cli.actions import Work, all_flags, example_of, of_every_model, open_work, tasks_with
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, Device, From, load_model, note, origin, print_json, print_text
+from rnncli.cli.screen import note, origin, print_json, print_text
 from rnncli.cli.verb import Verb
-from rnncli.settings import check_limits
-from rnncli.task import Action, Task
-from rnncli.tasks import TASKS
+from rnncli.errors import UsageError
+from rnncli.settings import flag_of
+from rnncli.task import Task
 
 MOST = 20
 """Tokens of a prime that are named as strangers."""
 
 
-def _verb(task: Task, action: Action) -> Callable[..., None]:
-    def generate(flags: Flags, source: str | None, device: str, as_json: bool) -> None:
-        options = action.Options(**flags)
-        check_limits(options)
-        trained = load_model(source, task.name, device)
-        note(origin(trained))
-        if options.novelty:
-            trained.check_readable("leave --novelty out")
-        written = action.run(trained, options)
-        _show_unknown(written.unknown)
-        if not as_json:
-            for piece in written.pieces:
-                print_text(piece, end="", flush=True)
-            note(written.remark)
-        facts: dict[str, Any] = {"task": task.name, "checkpoint": str(trained.source), **written.facts}
-        if options.novelty:
-            from rnncli.analysis.novelty import novelty
+def of_any_task(flags: Flags, context: typer.Context, source: str | None, device: str, as_json: bool) -> None:
+    """Write new text with the model that --from names, of any task that writes, or with one task's newest model."""
+    if context.invoked_subcommand is None:
+        _write(open_work("generate", flags, source, device), as_json)
+        return
+    given = [*flags, *(["from"] if source else []), *(["device"] if device != "auto" else []), *["json"] * as_json]
+    if given:
+        command, flag = f"rnn generate {context.invoked_subcommand}", flag_of(given[0])
+        raise UsageError(f"{flag} comes after the task: `{command} {flag}`")
 
-            found = novelty(trained, written.tokens)
-            facts["novelty"] = found._asdict()
-            note(found.remark)
-        if as_json:
-            print_json(facts)
+
+def of_task(task: Task) -> Callable[..., None]:
+    """The command that writes with the models of one task."""
+
+    def generate(flags: Flags, source: str | None, device: str, as_json: bool) -> None:
+        _write(open_work("generate", flags, source, device, task), as_json)
 
     generate.__doc__ = f"Write with a model of {task.name}."
-    return command_of(action.Options, generate, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False))
+    return command_of(task.actions["generate"].Options, generate, **of_every_model())
+
+
+def _write(work: Work, as_json: bool) -> None:
+    """Write by the options of the model's task, and say what is new in it where that is asked for."""
+    trained, options = work.trained, work.options
+    note(origin(trained))
+    novel = getattr(options, "novelty", False)
+    if novel:
+        trained.check_readable("leave --novelty out")
+    written = work.do()
+    _show_unknown(written.unknown)
+    if not as_json:
+        for piece in written.pieces:
+            print_text(piece, end="", flush=True)
+        note(written.remark)
+    facts: dict[str, Any] = {"task": trained.task, "checkpoint": str(trained.source), **written.facts}
+    if novel:
+        from rnncli.analysis.novelty import novelty
+
+        found = novelty(trained, written.tokens)
+        facts["novelty"] = found._asdict()
+        note(found.remark)
+    if as_json:
+        print_json(facts)
 
 
 def _show_unknown(tokens: Sequence[str]) -> None:
@@ -51,11 +72,15 @@ def _show_unknown(tokens: Sequence[str]) -> None:
 
 
 def _by_task() -> dict[str, Verb]:
-    return {
-        task.name.removesuffix("-lm"): Verb(_verb(task, task.uses["generate"]), task.uses["generate"].example)
-        for task in TASKS.values()
-        if "generate" in task.uses
-    }
+    tasks = tasks_with("generate")
+    return {task.called: Verb(of_task(task), task.actions["generate"].example) for task in tasks}
 
 
-VERB = Verb(help="Write new text.", example="rnn generate poetry --lines 8", commands=_by_task)
+_options = all_flags("generate")
+_words = [each.name for each in fields(_options) if each.metadata.get("argument")]  # a task's name stands there
+VERB = Verb(
+    command_of(_options, of_any_task, without=_words, context=(typer.Context, None), **of_every_model()),
+    example_of("generate"),
+    help="Write new text.",
+    commands=_by_task,
+)

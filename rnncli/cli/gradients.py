@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import rnncli
 from rnncli.cells import CELLS
 from rnncli.cli.screen import AsJson, Device, print_json, print_table, print_text, tell_picture
 from rnncli.cli.verb import Verb
@@ -33,8 +34,7 @@ def gradients(
         str | None, typer.Option("--from", help="A trained net instead: a run's name or folder, or a file.")
     ] = None,
     text: Annotated[
-        str | None,
-        typer.Option(help="What the trained net reads: a text, a file, or - (standard input); parity: bits."),
+        str | None, typer.Option(help="What the trained net reads: a text, a file, or - (standard input).")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the norms against the lag to this file (PNG, SVG).")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of weights and inputs.")] = 0,
@@ -96,11 +96,10 @@ def _trained(
     source: str, text: str | None, length: int, clip: float, seed: int, device: str
 ) -> "tuple[list[Flow], dict[str, Any]]":
     from rnncli.analysis.gradients import of_model
-    from rnncli.cli.screen import load_for
     from rnncli.recording import given_text
 
     text = None if text is None else given_text(text)
-    trained = load_for(source, lambda task: task.last_step is not None, device)
+    trained = rnncli.load(source, suits=lambda task: task.last_step is not None, device=device)
     flows = of_model(trained, text, length=length, clip=clip, seed=seed)
     steps = len(flows[0].norms)
     what = f"{trained.task}, {steps} {'step' if steps == 1 else 'steps'}"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, figure, print_json, print_table, print_text, size, warn
+from rnncli.cli.screen import AsJson, figure, print_json, print_table, print_text, size
 from rnncli.cli.verb import Verb
 
 
@@ -16,11 +16,9 @@ def inspect(
 ) -> None:
     """Show a checkpoint's settings, sizes, metrics, vocabulary and checksum."""
     from rnncli.api import restore
-    from rnncli.training.runs import load_model
+    from rnncli.training.runs import read_model
 
-    found, place, warning = load_model(file, None)
-    if warning:
-        warn(warning)
+    found, place = read_model(file, None)
     trained = restore(found, place)
     model: Any = trained.model
     progress, payload = found.header["progress"], found.header["payload"]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -37,6 +37,33 @@ def command_of(
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     command.__doc__ = action.__doc__
     return command
+
+
+def union_of(kinds: Iterable[type]) -> type:
+    """A dataclass with the options of all these; that of the first is what an option of several is.
+
+    Where they differ in its default, the help says so; its text is that of the most general class that has the option.
+    """
+    several = list(dict.fromkeys(kinds))
+    if len(several) == 1:
+        return several[0]
+    found: dict[str, list[tuple[type, Any]]] = {}
+    for kind in several:
+        for each in _settable(kind):
+            found.setdefault(each.name, []).append((kind, each.default))
+    return dataclasses.make_dataclass(
+        "Options", [(name, *_declared(name, owners)) for name, owners in found.items()], kw_only=True
+    )
+
+
+def _declared(name: str, owners: Sequence[tuple[type, Any]]) -> tuple[Any, Any]:
+    """The type and the field of an option of several classes."""
+    first, default = owners[0]
+    general = next(each for each in dataclasses.fields(_first_named_in(first, name)) if each.name == name)
+    metadata = dict(general.metadata)
+    if any(other != default for _, other in owners):
+        default, metadata["help"] = None, f"{metadata['help']} (default: the task's)"
+    return get_type_hints(first)[name], dataclasses.field(default=default, metadata=metadata)
 
 
 def command_class(Settings: type) -> type[TyperCommand]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, print_json, print_text, warn, warn_missing
+from rnncli.cli.screen import AsJson, print_json, print_text, warn_missing
 from rnncli.cli.verb import Verb
 
 
@@ -25,10 +25,7 @@ def plot(
     from rnncli.analysis.plots import draw_runs
     from rnncli.training.runs import run_of
 
-    found = [run_of(name) for name in names]
-    for warning in filter(None, (warning for _, warning in found)):
-        warn(warning)
-    runs = list({run.folder.resolve(): run for run, _ in found}.values())
+    runs = list({run.folder.resolve(): run for run in map(run_of, names)}.values())
     curves = of_runs(runs, list(dict.fromkeys(metric or [])), against)
     picture = draw_runs(curves, out or runs[0].folder / "curves.png", across=against)
     if as_json:

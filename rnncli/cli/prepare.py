@@ -1,6 +1,5 @@
 """`rnn data prepare`: dumps of Wikipedia and other texts to clean text and shards of token ids."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 from rnncli.cli.screen import AsJson, note, print_json, print_text, warn
 from rnncli.errors import Interrupted, UsageError
 from rnncli.home import data_dir
+from rnncli.terminal import progress_bar
 
 if TYPE_CHECKING:
     from rnncli.wikipedia.prepare import Hooks
@@ -96,8 +96,6 @@ def _lines(facts: dict[str, Any], shards: Path | None, text: Path | None) -> Ite
 @contextmanager
 def _shown(total: int) -> "Iterator[Hooks]":
     """Hooks that draw a bar on standard error once work is done, and stop it when a signal asks for that."""
-    from tqdm import tqdm
-
     from rnncli.training.interrupts import noted_interrupts
     from rnncli.wikipedia.prepare import Hooks
 
@@ -107,8 +105,7 @@ def _shown(total: int) -> "Iterator[Hooks]":
 
         def progress(self, size: int, articles: int) -> None:
             if self.bar is None:
-                interval = 0.1 if sys.stderr.isatty() else 15.0
-                self.bar = tqdm(total=total, unit="B", unit_scale=True, mininterval=interval, maxinterval=interval)
+                self.bar = progress_bar(total, "B", scaled=True)
             self.count += articles
             self.bar.set_postfix_str(f"{self.count:,} articles", refresh=False)
             self.bar.update(size)

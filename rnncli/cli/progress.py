@@ -1,40 +1,11 @@
 """The progress bar of a training, on standard error: loss, metric, speed, time left."""
 
-import contextlib
-import sys
 from types import TracebackType
 from typing import Any
 
-from tqdm import tqdm
-
-from rnncli.terminal import escaped
+from rnncli.terminal import Screen, escaped, progress_bar
 from rnncli.training.loop import Event, Restarted, Stepped, Trainer, Validated
 from rnncli.training.metrics import shown_metric
-
-SPARSE = 15.0
-"""Seconds between two lines of the bar where standard error is no terminal."""
-
-
-class Screen:
-    """Standard error for as long as somebody reads it: a training outlives its terminal."""
-
-    def write(self, text: str) -> None:
-        with contextlib.suppress(OSError):
-            sys.stderr.write(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            sys.stderr.flush()
-
-    @property
-    def encoding(self) -> str:
-        return sys.stderr.encoding
-
-    def isatty(self) -> bool:
-        return sys.stderr.isatty()
-
-    def fileno(self) -> int:
-        return sys.stderr.fileno()
 
 
 class Bar:
@@ -43,20 +14,12 @@ class Bar:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.shown: dict[str, str] = {}
+        self.bar: Any = None
         self.predictions = 0
 
     def __enter__(self) -> "Bar":
-        on_screen = sys.stderr.isatty()
-        self.bar: Any = tqdm(
-            total=self.trainer.planned_steps,
-            initial=self.trainer.progress.step,
-            unit="step",
-            file=Screen(),
-            dynamic_ncols=on_screen,
-            mininterval=0.1 if on_screen else SPARSE,
-            maxinterval=10.0 if on_screen else SPARSE,
-            leave=True,
-        )
+        progress = self.trainer.progress
+        self.bar = progress_bar(self.trainer.planned_steps, "step", done=progress.step)
         return self
 
     def __exit__(

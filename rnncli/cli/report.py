@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
+import rnncli
 from rnncli.cli.screen import (
     AsJson,
     Device,
     From,
     Named,
     check_html,
-    load_for,
     named,
     note,
     print_json,
@@ -35,7 +35,7 @@ def report(
 
     source = named(model, source)
     check_html("--out", out)
-    trained = load_for(source, lambda _: True, device)
+    trained = rnncli.load(source, suits=lambda _: True, device=device)
     html, panels = page(trained)
     file = (out or trained.source.parent / "report.html").absolute()
     data = html.encode()

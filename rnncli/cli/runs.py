@@ -23,13 +23,14 @@ def runs(context: typer.Context, as_json: AsJson = False) -> None:
 
 def list_runs(as_json: AsJson = False) -> None:
     """List every run: task, state, best metric, steps, size."""
+    from rnncli.cli.actions import first_task
     from rnncli.training.runs import all_runs
 
     facts = [_facts(run) for run in all_runs()]
     if as_json:
         print_json({"runs": facts})
     elif not facts:
-        note(f"no runs in {checkpoints_dir()} yet: `rnn train parity` makes one")
+        note(f"no runs in {checkpoints_dir()} yet: `rnn train {first_task().name}` makes one")
     else:
         rows = [_row(each) for each in facts]
         print_table(["task", "run", "state", "best", "steps", "size"], rows)

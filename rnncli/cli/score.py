@@ -4,23 +4,10 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rnncli.cli.options import Flags, command_of, with_stdin
-from rnncli.cli.screen import (
-    AsJson,
-    Device,
-    From,
-    in_colours,
-    load_for,
-    note,
-    origin,
-    print_json,
-    print_styled,
-    print_text,
-)
+from rnncli.cli.actions import Work, command_for, example_of
+from rnncli.cli.screen import in_colours, note, origin, print_json, print_styled, print_text
 from rnncli.cli.verb import Verb
 from rnncli.data.text import visible
-from rnncli.language.score import EXAMPLE, ScoreOptions
-from rnncli.settings import check_limits
 
 if TYPE_CHECKING:
     from rnncli.language.score import Scored
@@ -32,13 +19,10 @@ MARK = "?"
 """Stands after a token that the model does not know."""
 
 
-def score(flags: Flags, source: str | None, device: str, as_json: bool) -> None:
+def score(work: Work, as_json: bool) -> None:
     """Score texts by a language model, or every line of a file: the best first, each token by its surprisal."""
-    options = ScoreOptions(**with_stdin(flags))
-    check_limits(options)
-    _ = options.lines  # refused before a model is loaded
-    trained = load_for(source, lambda task: "score" in task.uses, device)
-    found: list[Scored] = trained.action("score").run(trained, options)
+    trained, options = work.trained, work.options
+    found: list[Scored] = work.do()
     if as_json:
         print_json({"checkpoint": str(trained.source), "by": options.by, "texts": [_facts(each) for each in found]})
         return
@@ -110,6 +94,4 @@ def _legend() -> Iterator[tuple[str, str]]:
     yield "unknown", "underline"
 
 
-VERB = Verb(
-    command_of(ScoreOptions, score, source=(From, None), device=(Device, "auto"), as_json=(AsJson, False)), EXAMPLE
-)
+VERB = Verb(command_for("score", score), example_of("score"))

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from rnncli.analysis.plots import Picture
     from rnncli.api import Model
-    from rnncli.task import Task
 
 MOST_MISSING = 30
 """Letters that are named, of those that no font has."""
@@ -70,13 +69,6 @@ def origin(trained: "Model") -> str:
     return f"from {trained.source} ({trained.payload['corpus']}), on {trained.device}"
 
 
-def load_model(source: str | None, task: str, device: str) -> "Model":
-    """A task's model as `--from` names it, or the newest one, on a device; raises as `load_task`."""
-    from rnncli.api import load_task
-
-    return _warned(load_task(source, task, device))
-
-
 def named(run: str | None, source: str | None) -> str | None:
     """The model that RUN or --from names, if any; raises UsageError where both do."""
     if run is not None and source is not None:
@@ -88,20 +80,6 @@ def check_html(flag: str, file: "Path | None") -> None:
     """Raise UsageError for a page whose name does not say what it is."""
     if file is not None and file.suffix not in (".html", ".htm"):
         raise UsageError(f"{flag} {file}: end its name in .html")
-
-
-def load_for(source: str | None, suits: "Callable[[Task], bool]", device: str) -> "Model":
-    """A model as `--from` names it, or the newest one of a task that suits; raises as the API's `load_for`."""
-    from rnncli import api
-
-    return _warned(api.load_for(source, suits, device))
-
-
-def _warned(loaded: "tuple[Model, str]") -> "Model":
-    model, warning = loaded
-    if warning:
-        warn(warning)
-    return model
 
 
 def print_json(value: Any) -> None:

@@ -1,15 +1,13 @@
 """`rnn serve`: the page of a run live on this machine, where the model writes and shows its probabilities."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, Device, From, Named, load_for, named, note, origin, print_json, print_text, warn
+import rnncli
+from rnncli.cli.screen import AsJson, Device, From, Named, named, note, origin, print_json, print_text, warn
 from rnncli.cli.verb import Verb
-from rnncli.errors import RnnError
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from rnncli.extras import need
 
 
 def serve(
@@ -21,10 +19,12 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Put a run's page on this machine, where it also writes: type a prime, and see how likely each token was."""
-    live, connections = _server_modules()
+    need("starlette", "uvicorn", what="rnn serve", extra="serve")
+    from rnncli.analysis import connections, live
+
     source = named(model, source)
     with live.bound(port) as door:
-        trained = load_for(source, lambda task: "generate" in task.uses, device)
+        trained = rnncli.load(source, suits=lambda task: "generate" in task.uses, device=device)
         server = connections.Server(live.application(trained, live.live_page(trained)), warn)
         url = f"http://127.0.0.1:{door.getsockname()[1]}/"
         if as_json:
@@ -37,14 +37,6 @@ def serve(
 
             webbrowser.open(url)
         server.run(sockets=[door])
-
-
-def _server_modules() -> "tuple[ModuleType, ModuleType]":
-    try:
-        from rnncli.analysis import connections, live
-    except ModuleNotFoundError:
-        raise RnnError("rnn serve needs libraries that are not here: pip install 'rnncli[serve]'") from None
-    return live, connections
 
 
 VERB = Verb(serve, "rnn serve RUN --open")

@@ -5,19 +5,10 @@ from types import TracebackType
 from typing import Any
 
 from rnncli.cli.screen import warn
-from rnncli.errors import RnnError
 from rnncli.training.loop import Event, Stepped, Trainer, Validated, measured
 
 EVERY = 10
 """Steps from point to point of the training loss; each is the mean of the steps since the one before."""
-
-
-def check_tensorboard() -> None:
-    """Raise RnnError where the library is not here."""
-    try:
-        import tensorboard  # noqa: F401  # only to know that it is there
-    except ModuleNotFoundError:
-        raise RnnError("--tensorboard needs a library that is not here: pip install 'rnncli[tensorboard]'") from None
 
 
 class Scalars:

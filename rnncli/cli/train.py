@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnncli.cli.actions import first_task
 from rnncli.cli.options import Flags, command_class, command_of
 from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.verb import Verb
 from rnncli.errors import RnnError, UsageError
+from rnncli.extras import need
 from rnncli.presets import remarks_on, resolve
 from rnncli.task import Task
 from rnncli.tasks import TASKS
@@ -41,17 +43,13 @@ def _verb(task: Task) -> Callable[..., None]:
         if resume and (preset or config):
             raise UsageError("--resume goes on with the settings of the run: leave --preset and --config out")
         if tensorboard:
-            from rnncli.cli.tensorboard import check_tensorboard
-
-            check_tensorboard()
-        with together():
+            need("tensorboard", what="--tensorboard", extra="tensorboard")
+        with together(note):
             remarks: list[str] = []
             before = begun()  # by processes that torchrun has started anew, on the same command
             if resume or before:
                 run = from_first(lambda: _run_to_resume(task.name, before or name))
-                training, warning = Training.resume(run, flags if resume else {})
-                if warning and is_first():
-                    warn(warning)
+                training = Training.resume(run, flags if resume else {})
             else:
                 settings = resolve(task, flags, preset, config)
                 training = Training.start(task.name, settings, name)
@@ -88,7 +86,7 @@ def run_options(task: Task) -> dict[str, tuple[Any, Any]]:
 
 VERB = Verb(
     help="Train a model of a task.",
-    example="rnn train parity",
+    example=f"rnn train {first_task().name}",
     commands=lambda: {
         name: Verb(_verb(task), f"rnn train {name} --seed 1", Class=command_class(task.Config))
         for name, task in TASKS.items()
@@ -179,23 +177,18 @@ def best_record(training: "Training") -> dict[str, float]:
 
 
 def _what_is_trained(training: "Training") -> str:
-    from rnncli.kernels.precision import forward_pass
     from rnncli.training.distributed import world
-    from rnncli.training.machine import suited_products
 
-    model: Any = training.experiment.model
     count = sum(parameter.numel() for parameter in training.trainer.learned)
-    stack = getattr(model, "stack", None)
+    if training.backend:
+        stack: Any = training.experiment.model.stack
+        sizes = "-".join(map(str, stack.shape.hidden))
+        net, backend = f"{stack.cells[0].kind} {sizes}", f", {training.backend} backend"
+    else:
+        net, backend = f"feed-forward, hidden {training.config.hidden}", ""
     several = f", {world()} processes" if world() > 1 else ""
     precision = training.trainer.settings.precision
-    if stack is None:
-        sizes = f"feed-forward, hidden {training.config.hidden}"
-        return f"{sizes}: {count:,} parameters, on {training.device}, {precision}{several}"
-    sizes = "-".join(str(size) for size in stack.shape.hidden)
-    with suited_products(model, precision), forward_pass(training.device):
-        backend = stack.backend_in_use
-    where = f"on {training.device}, {backend} backend, {precision}{several}"
-    return f"{stack.cells[0].kind} {sizes}: {count:,} parameters, {where}"
+    return f"{net}: {count:,} parameters, on {training.device}{backend}, {precision}{several}"
 
 
 def _warn_of_slow_cells(training: "Training") -> None:

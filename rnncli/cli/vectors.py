@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from rnncli.cli.screen import load_for, note
+import rnncli
+from rnncli.cli.screen import note
 from rnncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Known(NamedTuple):
 def known_vectors(model: str | None, file: str | None, layer: str | None) -> Known:
     """The vectors that `--from`, `--vectors` and `--layer` mean, said on standard error.
 
-    Raises UsageError where they contradict each other; as `read_vectors`, `load_for` and `of_model`.
+    Raises UsageError where they contradict each other; as `read_vectors`, `load` and `of_model`.
     """
     if file is not None:
         if model is not None or layer is not None:
@@ -64,6 +65,6 @@ def _of_file(spec: str) -> Known:
 def _of_model(source: str | None, layer: str | None) -> Known:
     from rnncli.analysis.vectors import default_layer
 
-    trained = load_for(source, lambda task: task.word_vectors > 0, "cpu")  # numpy computes with them
+    trained = rnncli.load(source, suits=lambda task: task.word_vectors > 0, device="cpu")  # numpy computes with them
     layer = layer or default_layer(trained)
     return Known(trained.vectors(layer), str(trained.source), layer, trained.payload.get("corpus"))

@@ -4,9 +4,9 @@ Shapes: N sequences, T steps, B batch, D input.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -26,7 +26,6 @@ class Batch(NamedTuple):
     continues: bool = False  # its sequences go on where the batch before stopped: the state is carried over
     labels: Tensor | None = None  # (T, B): whose voice each token is in, where a model knows several
     whole: bool = False  # sequences are judged whole: targets (B, ...)
-    of: Tensor | None = None  # where it is a part of a batch, the targets of that
 
     @property
     def rows(self) -> int:
@@ -34,23 +33,25 @@ class Batch(NamedTuple):
         return self.targets.shape[0 if self.whole else 1]
 
     @property
-    def asked(self) -> Tensor:
-        """Which targets are asked for; of a part, those of the batch that it is a part of."""
-        return (self.targets if self.of is None else self.of) != IGNORED
+    def counts(self) -> Tensor:
+        """How many predictions are asked: (), or (R,) of each of R nets that judge whole sequences side by side."""
+        asked = self.targets != IGNORED
+        return asked.sum(0) if self.whole else asked.sum()
 
     @property
     def predictions(self) -> int:
-        """How many predictions are asked; of a part, in the batch that it is a part of."""
-        return int(self.asked.sum())
+        """How many predictions are asked in all."""
+        return int(self.counts.sum())
 
     def part(self, rows: slice) -> "Batch":
         """Some of its sequences."""
+        if (rows.start, rows.stop) == (0, self.rows):
+            return self
         inputs = self.inputs[:, rows].contiguous() if isinstance(self.inputs, Tensor) else self.inputs.columns(rows)
         targets = (self.targets[rows] if self.whole else self.targets[:, rows]).contiguous()
         lengths = None if self.lengths is None else self.lengths[rows]
         labels = None if self.labels is None else self.labels[:, rows].contiguous()
-        of = self.targets if self.of is None else self.of
-        return self._replace(inputs=inputs, targets=targets, lengths=lengths, labels=labels, of=of)
+        return self._replace(inputs=inputs, targets=targets, lengths=lengths, labels=labels)
 
     def windows(self, steps: int) -> Iterator["Batch"]:
         """The batch in windows of `steps` steps, each continuing the one before; 0 leaves it whole.
@@ -62,9 +63,36 @@ class Batch(NamedTuple):
             return
         for begin in range(0, len(self.inputs), steps):
             window = slice(begin, begin + steps)
-            labels, of = (None if each is None else each[window] for each in (self.labels, self.of))
+            labels = None if self.labels is None else self.labels[window]
             continues = self.continues or begin > 0
-            yield Batch(self.inputs[window], self.targets[window], continues=continues, labels=labels, of=of)
+            yield Batch(self.inputs[window], self.targets[window], continues=continues, labels=labels)
+
+
+class LazyBatch(NamedTuple):
+    """A batch that is not read yet: of several processes, or of the parts of a step, each builds only its rows."""
+
+    rows: int
+    build: Callable[[slice], Batch]  # the batch of some of the rows
+    continues: bool = False
+
+    def part(self, rows: slice) -> Batch:
+        """The batch of some of its sequences."""
+        return self.build(rows)
+
+
+def built(batches: Iterable[Batch | LazyBatch]) -> Iterator[Batch]:
+    """The same batches with all their rows."""
+    for batch in batches:
+        yield batch.part(slice(0, batch.rows))
+
+
+class Batches(Protocol):
+    """The batches of an epoch from number `begin` on, the same ones in the same order at every call.
+
+    Each has the sequences of a whole step; of a `LazyBatch` only the rows are built that a process needs at a time.
+    """
+
+    def __call__(self, epoch: int, begin: int = 0, /) -> Iterable[Batch | LazyBatch]: ...
 
 
 class Sequences(ABC):
@@ -77,10 +105,13 @@ class Sequences(ABC):
     def rows(self, rows: Tensor) -> Batch:
         """A time-major batch of some sequences by number, cut to the longest of them."""
 
-    def in_order(self, size: int) -> Iterator[Batch]:
+    def lazily(self, rows: Tensor) -> LazyBatch:
+        """The batch of some sequences by number, which is cut to the longest of those that are built together."""
+        return LazyBatch(len(rows), lambda part: self.rows(rows[part]))
+
+    def in_order(self, size: int) -> Iterator[LazyBatch]:
         """Every sequence once, longest first, so that batches are even."""
-        for rows in self.order.split(size):
-            yield self.rows(rows)
+        return map(self.lazily, self.order.split(size))
 
     def each(self) -> Iterator[Batch]:
         """Every sequence once, by itself, as they come."""
@@ -92,7 +123,7 @@ class Sequences(ABC):
         """The numbers of the sequences as `in_order` gives them."""
         return self.lengths.argsort(descending=True, stable=True)
 
-    def shuffled(self, size: int, seed: int, epoch: int, begin: int = 0) -> Iterator[Batch]:
+    def shuffled(self, size: int, seed: int, epoch: int, begin: int = 0) -> Iterator[LazyBatch]:
         """Every sequence once, in the order of this seed and epoch, neighbours in length side by side.
 
         The first `begin` batches are left out.
@@ -105,7 +136,7 @@ class Sequences(ABC):
             for rows in pool[self.lengths[pool].argsort(stable=True)].split(size)
         ]
         for place in torch.randperm(len(batches), generator=generator).tolist()[begin:]:
-            yield self.rows(batches[place])
+            yield self.lazily(batches[place])
 
 
 @dataclass(frozen=True)

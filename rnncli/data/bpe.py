@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rnncli.data.tokenizers import Units, from_bytes, shown_bytes
+from rnncli.data.units import Units, from_bytes, shown_bytes
 from rnncli.errors import RnnError, UsageError
+from rnncli.extras import need
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -79,11 +80,5 @@ _BYTE_OF = _byte_signs()
 
 
 def _library() -> Any:
-    try:
-        import tokenizers
-        import tokenizers.models
-        import tokenizers.pre_tokenizers
-        import tokenizers.trainers
-    except ModuleNotFoundError:
-        raise RnnError("--tokens bpe needs a library that is not here: pip install 'rnncli[bpe]'") from None
-    return tokenizers
+    parts = ("models", "pre_tokenizers", "trainers")
+    return need("tokenizers", *(f"tokenizers.{part}" for part in parts), what="--tokens bpe", extra="bpe")

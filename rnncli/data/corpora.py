@@ -231,11 +231,11 @@ def from_stdin(spec: str) -> bool:
     return _labelled(spec)[1] == "-"
 
 
-def lasting(spec: str) -> str:
+def absolute_spec(spec: str) -> str:
     """The same corpus, by a path that means it in any folder."""
     label, rest = _labelled(spec)
     if label:
-        return f"{label}={lasting(rest)}"
+        return f"{label}={absolute_spec(rest)}"
     if spec == "-" or spec in CORPORA or _mode(Path(spec)) is None:
         return spec
     return str(Path(spec).absolute())

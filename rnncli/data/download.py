@@ -2,22 +2,19 @@
 
 import errno
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rnncli.errors import RnnError
 from rnncli.files import reason, replace, sync_folder
-from rnncli.terminal import write_message
+from rnncli.terminal import progress_bar, write_message
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
     from ssl import SSLCertVerificationError, SSLContext
-
-    from tqdm import tqdm
 
 _CHUNK = 1 << 14  # bytes a read; a stop loses less than this
 _TIMEOUT = 30.0  # seconds without a byte after which a connection counts as cut
@@ -89,7 +86,7 @@ def _fill(file: BinaryIO, url: str, size: int | None, name: str | None) -> None:
     """Append to `file` until it holds `size` bytes, going on after a cut; no `name` means no progress bar."""
     if size is not None and file.tell() > size:  # left over from something else
         _empty(file)
-    with _bar(name, size, file.tell()) as bar:
+    with progress_bar(size, "B", name or "", done=file.tell(), scaled=True, shown=name is not None) as bar:
         for pause in (*_PAUSES, None):
             try:
                 _append(file, url, size, bar)
@@ -100,7 +97,7 @@ def _fill(file: BinaryIO, url: str, size: int | None, name: str | None) -> None:
                 time.sleep(pause)
 
 
-def _append(file: BinaryIO, url: str, size: int | None, bar: "tqdm[None]") -> None:
+def _append(file: BinaryIO, url: str, size: int | None, bar: Any) -> None:
     """Write what one connection brings of the missing bytes; it is stopped at the first byte too many."""
     have = file.tell()
     if have == size:  # the last run was stopped just before the end
@@ -229,19 +226,3 @@ def _unwritable(part: Path, size: int | None, error: OSError) -> RnnError:
 def _empty(file: BinaryIO) -> None:
     file.seek(0)
     file.truncate()
-
-
-def _bar(name: str | None, size: int | None, have: int) -> "tqdm[None]":
-    from tqdm import tqdm
-
-    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log needs few lines
-    return tqdm(
-        desc=name,
-        total=size,
-        initial=have,
-        unit="B",
-        unit_scale=True,
-        file=sys.stderr,
-        mininterval=every,
-        disable=name is None,
-    )

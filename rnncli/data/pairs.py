@@ -94,7 +94,7 @@ def read_pairs(given: Given) -> Paired:
         name = f"{Path(given.source).name} + {Path(given.target).name}"
         return Paired(name, paired_files(given.source, given.target), [], [])
     if len(given.corpus) > 1:
-        raise UsageError("translate takes one --corpus: put the pairs into one file")
+        raise UsageError("pairs come from one --corpus: put them into one file")
     return _paired_rows(load_corpus(given.corpus[0]), given)
 
 

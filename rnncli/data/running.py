@@ -9,26 +9,26 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from rnncli.data.bpe import DEFAULT_SIZE, bpe_tokens, learn_bpe
+from rnncli.data.codec import Codec, Ids, codes, labels_of
 from rnncli.data.corpora import PiecewiseText, open_corpus
 from rnncli.data.made_once import made_once
+from rnncli.data.stream_data import StreamData
 from rnncli.data.text import joined
-from rnncli.data.tokenizers import Units, units_of
-from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
+from rnncli.data.units import Units
+from rnncli.data.vocabulary import SPECIALS, Vocabulary
 from rnncli.errors import RnnError
 from rnncli.files import write_file
 from rnncli.home import data_dir
-from rnncli.terminal import escaped
-
-Ids = np.ndarray[Any, Any]
+from rnncli.terminal import progress_bar
 
 LARGE = 64_000_000
 """Bytes of text from which its numbers are kept on disk."""
@@ -49,91 +49,19 @@ SCHEMA = 1
 INDEX, IDS = "index.json", "ids.bin"
 
 
-@dataclass(frozen=True)
-class Numbering:
-    """What the numbers of a text stand for, and how a text is taken apart into such tokens."""
-
-    kind: str  # one of KINDS
-    vocabulary: Vocabulary
-    bpe: str = ""
-
-    @classmethod
-    def of(cls, payload: Mapping[str, Any]) -> "Numbering":
-        """That of a checkpoint."""
-        return cls(payload["tokenizer"], Vocabulary(tuple(payload["vocabulary"])), payload.get("bpe", ""))
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
-        kept = {"tokenizer": self.kind, "vocabulary": list(self.vocabulary.tokens)}
-        return {**kept, "bpe": self.bpe} if self.bpe else kept
-
-    @cached_property
-    def units(self) -> Units:
-        return units_of({"tokenizer": self.kind, "bpe": self.bpe})
-
-    @property
-    def dtype(self) -> str:
-        """The smallest type that has a number for every token."""
-        return next(kind for kind, bits in (("u1", 8), ("<u2", 16), ("<u4", 32)) if len(self.vocabulary) <= 1 << bits)
-
-    def encode(self, text: str) -> Ids:
-        """The numbers of a text's tokens (N,)."""
-        if self.units.letters is None:
-            return np.array(self.vocabulary.encode(self.units.split(text)), dtype=self.dtype)
-        numbers: Ids = self._by_letter[_codes(self.units.letters(text))]
-        return numbers
-
-    @cached_property
-    def _by_letter(self) -> Ids:
-        table = np.full(sys.maxunicode + 1, UNKNOWN, dtype=self.dtype)
-        table[[ord(token) for token in self.vocabulary.words]] = np.arange(len(SPECIALS), len(self.vocabulary))
-        return table
-
-
-class Asked(NamedTuple):
-    """What text is asked for: corpora, how they become tokens, and the share at their end that is held out."""
+class TextSpec(NamedTuple):
+    """Which text to read: corpora, how they become tokens, and the share at their end that is held out."""
 
     corpus: Sequence[str]
-    kind: str = "char"
+    tokenizer: str = "char"  # one of KINDS
     vocab_size: int = 0
     min_count: int = 1
     hold_out: float = 0.0
-    numbering: Numbering | None = None  # of a checkpoint, to be taken instead of a new one
-    extended: bool = False  # and it may grow by what the text has that it has not
-    only_held_out: bool = False  # by a numbering that is given; what is to learn from is left out
-    apart: bool = False  # each corpus by its name is a voice, with an end of its own held out
+    codec: Codec | None = None  # of a checkpoint, used instead of a new one
+    grows: bool = False  # that codec takes in the tokens that it lacks
+    only_held_out: bool = False  # leave out what is to learn from; needs a codec
+    by_voice: bool = False  # each corpus by its name is a voice, with an end of its own held out
     valid: Sequence[str] = ()  # corpora that are held out in place of an end
-
-
-@dataclass(frozen=True)
-class RunningCorpus:
-    """Text by numbers, to learn from and held out, and what they stand for."""
-
-    name: str
-    ids: Ids  # (N,), those held out last
-    cut: int  # tokens to learn from
-    characters: tuple[int, int]  # of what is to learn from, and of what is held out
-    counts: Ids  # (V,), of what is to learn from
-    numbering: Numbering
-    fingerprint: str
-    folder: Path | None = None  # where the numbers lie, if not in memory
-    voices: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # tokens of each to learn from, and held out
-    valid: "RunningCorpus | None" = None  # the text that is held out, where it is not the end of this one
-
-    @property
-    def learned(self) -> Ids:
-        return self.ids[: self.cut]
-
-    @property
-    def held_out(self) -> Ids:
-        return self.valid.ids if self.valid else self.ids[self.cut :]
-
-    def with_valid(self, valid: "RunningCorpus") -> "RunningCorpus":
-        """The same with another text that is held out, by the same numbering."""
-        fingerprint = hashlib.sha256(f"{self.fingerprint} {valid.fingerprint}".encode()).hexdigest()
-        characters = self.characters[0], valid.characters[0]
-        return replace(self, valid=valid, characters=characters, fingerprint=fingerprint)
 
 
 class Text(NamedTuple):
@@ -164,21 +92,21 @@ class Text(NamedTuple):
                 place += len(part)
 
 
-def read_running(asked: Asked) -> RunningCorpus:
+def read_running(spec: TextSpec) -> StreamData:
     """Read a text by numbers, from where they lie if it has been read before; raises RnnError as `load_corpus`.
 
     And where a large text changes meanwhile, or its numbers cannot be written.
     """
-    if asked.valid:
-        learned = read_running(asked._replace(valid=(), hold_out=0.0))
-        return learned.with_valid(read_running(Asked(asked.valid, numbering=learned.numbering, apart=asked.apart)))
-    corpora = [open_corpus(spec) for spec in asked.corpus]
-    if not asked.apart:
-        return _read(corpora, asked)
+    if spec.valid:
+        learned = read_running(spec._replace(valid=(), hold_out=0.0))
+        return learned.with_valid(read_running(TextSpec(spec.valid, codec=learned.codec, by_voice=spec.by_voice)))
+    corpora = [open_corpus(name) for name in spec.corpus]
+    if not spec.by_voice:
+        return _read(corpora, spec)
     voices = {name: [corpus for corpus in corpora if corpus.name == name] for name in (each.name for each in corpora)}
-    texts = [_looked_at(name, partial(_joined, parts), asked.hold_out) for name, parts in voices.items()]
-    numbering = _number(lambda: chain.from_iterable(text.training() for text in texts), asked)
-    alike = asked._replace(numbering=numbering, extended=False)
+    texts = [_looked_at(name, partial(_joined, parts), spec.hold_out) for name, parts in voices.items()]
+    codec = _number(lambda: chain.from_iterable(text.training() for text in texts), spec)
+    alike = spec._replace(codec=codec, grows=False)
     return _side_by_side(_read(corpora, alike), {name: _read(parts, alike) for name, parts in voices.items()})
 
 
@@ -186,24 +114,26 @@ def _joined(corpora: Sequence[PiecewiseText]) -> Iterator[str]:
     return joined(corpus.read() for corpus in corpora)
 
 
-def _read(corpora: Sequence[PiecewiseText], asked: Asked) -> RunningCorpus:
+def _read(corpora: Sequence[PiecewiseText], spec: TextSpec) -> StreamData:
     """Corpora as one text."""
     name = " + ".join(corpus.name for corpus in corpora)
     read = partial(_joined, corpora)
     size = sum(corpus.size for corpus in corpora)
     if size <= LARGE:
         kept = list(read())
-        return _in_memory(_looked_at(name, lambda: iter(kept), asked.hold_out), asked)
-    text = _looked_at(name, read, asked.hold_out, shown=True)
-    return _in_memory(text, asked) if asked.only_held_out else _from_disk(text, asked)
+        return _in_memory(_looked_at(name, lambda: iter(kept), spec.hold_out), spec)
+    text = _looked_at(name, read, spec.hold_out, shown=True)
+    return _in_memory(text, spec) if spec.only_held_out else _from_disk(text, spec)
 
 
-def _side_by_side(whole: RunningCorpus, parts: Mapping[str, RunningCorpus]) -> RunningCorpus:
+def _side_by_side(whole: StreamData, parts: Mapping[str, StreamData]) -> StreamData:
     """Voices by the numbers of the text that they are together, in memory: what is to learn from, then what is not."""
     each = parts.values()
+    labels = whole.codec.labels or labels_of(parts, by_voice=True)
     return replace(
         whole,
-        ids=np.concatenate([*(part.learned for part in each), *(part.held_out for part in each)]),
+        codec=replace(whole.codec, labels=labels),
+        ids=np.concatenate([*(part.training_ids for part in each), *(part.held_out for part in each)]),
         cut=sum(part.cut for part in each),
         characters=(sum(part.characters[0] for part in each), sum(part.characters[1] for part in each)),
         counts=np.sum([part.counts for part in each], axis=0),
@@ -221,39 +151,35 @@ def _looked_at(name: str, read: Callable[[], Iterator[str]], hold_out: float, *,
     return Text(name, read, characters, cut, digest.hexdigest())
 
 
-def _in_memory(text: Text, asked: Asked) -> RunningCorpus:
-    numbering = _number(text.training, asked)
+def _in_memory(text: Text, spec: TextSpec) -> StreamData:
+    codec = _number(text.training, spec)
     parts: tuple[list[Ids], list[Ids]] = [], []
     for is_held, piece in text.pieces():
-        if is_held or not asked.only_held_out:
-            parts[is_held].append(numbering.encode(piece))
-    learned = np.concatenate(parts[0]) if parts[0] else np.array([], dtype=numbering.dtype)
-    counts = np.bincount(learned, minlength=len(numbering.vocabulary))
-    return _corpus(text, numbering, np.concatenate([learned, *parts[1]]), len(learned), counts)
+        if is_held or not spec.only_held_out:
+            parts[is_held].append(codec.encode(piece))
+    learned = np.concatenate(parts[0]) if parts[0] else np.array([], dtype=codec.dtype)
+    counts = np.bincount(learned, minlength=len(codec.vocabulary))
+    return _corpus(text, codec, np.concatenate([learned, *parts[1]]), len(learned), counts)
 
 
-def _corpus(
-    text: Text, numbering: Numbering, ids: Ids, cut: int, counts: Ids, folder: Path | None = None
-) -> RunningCorpus:
+def _corpus(text: Text, codec: Codec, ids: Ids, cut: int, counts: Ids, folder: Path | None = None) -> StreamData:
     characters = text.cut, text.characters - text.cut
-    return RunningCorpus(text.name, ids, cut, characters, counts, numbering, text.fingerprint, folder)
+    return StreamData(text.name, ids, cut, characters, counts, codec, text.fingerprint, folder)
 
 
-def _number(training: Callable[[], Iterator[str]], asked: Asked) -> Numbering:
-    """The numbering that is given, or a new one of what is to learn from."""
-    given = asked.numbering
-    if given is not None and not asked.extended:
-        return given
-    if given is None:
-        size = asked.vocab_size or DEFAULT_SIZE
-        bpe = learn_bpe(_first(training(), LEARNED_FROM), size) if asked.kind == "bpe" else ""
-        given = Numbering(asked.kind, Vocabulary(SPECIALS), bpe)
-    if given.bpe:  # all of its tokens, so that no text has UNKNOWN ones
-        seen = Vocabulary((*SPECIALS, *bpe_tokens(given.bpe)))
-    else:
-        seen = Vocabulary.counted(_count(training(), given.units), asked.min_count, asked.vocab_size)
-    new = tuple(token for token in seen.words if token not in given.vocabulary.numbers)
-    return replace(given, vocabulary=Vocabulary(given.vocabulary.tokens + new))
+def _number(training: Callable[[], Iterator[str]], spec: TextSpec) -> Codec:
+    """The codec that is given, or a new one of what is to learn from."""
+    known = spec.codec
+    if known is not None and not spec.grows:
+        return known
+    if known is None:
+        size = spec.vocab_size or DEFAULT_SIZE
+        bpe = learn_bpe(_first(training(), LEARNED_FROM), size) if spec.tokenizer == "bpe" else ""
+        known = Codec(spec.tokenizer, Vocabulary(SPECIALS), bpe)
+    if known.bpe:  # all of its tokens, so that no text has UNKNOWN ones
+        return known.grown(bpe_tokens(known.bpe))
+    counts = _count(training(), known.units)
+    return known.grown(Vocabulary.counted(counts, spec.min_count, spec.vocab_size).words)
 
 
 def _count(pieces: Iterable[str], units: Units) -> Mapping[str, int]:
@@ -264,7 +190,7 @@ def _count(pieces: Iterable[str], units: Units) -> Mapping[str, int]:
     if units.letters is not None:
         table = np.zeros(sys.maxunicode + 1, dtype=np.int64)
         for piece in pieces:
-            table += np.bincount(_codes(units.letters(piece)), minlength=len(table))
+            table += np.bincount(codes(units.letters(piece)), minlength=len(table))
         return {chr(code): int(table[code]) for code in np.flatnonzero(table)}
     counts, bar = Counter[str](), 0
     for piece in pieces:
@@ -273,10 +199,6 @@ def _count(pieces: Iterable[str], units: Units) -> Mapping[str, int]:
             bar += 1
             counts = Counter({token: count for token, count in counts.items() if count > bar})
     return counts
-
-
-def _codes(letters: str) -> Ids:
-    return np.frombuffer(letters.encode("utf-32-le"), dtype="<u4")
 
 
 def _first(pieces: Iterable[str], characters: int) -> Iterator[str]:
@@ -300,34 +222,34 @@ def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
         yield rest
 
 
-def _from_disk(text: Text, asked: Asked) -> RunningCorpus:
+def _from_disk(text: Text, spec: TextSpec) -> StreamData:
     """The numbers of a large text below `data/`; they are written where they are not there yet."""
-    if asked.extended:  # by what it is in the end, so that a resumed run finds the same
-        asked = asked._replace(numbering=_number(text.training, asked), extended=False)
-    given = asked.numbering.payload if asked.numbering else asked[1:4]
+    if spec.grows:  # by what it is in the end, so that a resumed run finds the same
+        spec = spec._replace(codec=_number(text.training, spec), grows=False)
+    given = spec.codec.numbering if spec.codec else spec[1:4]
     what = [SCHEMA, text.fingerprint, text.cut, given]
     key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
-    return made_once(data_dir() / "running" / key, partial(_opened, text), partial(_write, text, asked))
+    return made_once(data_dir() / "running" / key, partial(_opened, text), partial(_write, text, spec))
 
 
-def _opened(text: Text, folder: Path) -> RunningCorpus | None:
+def _opened(text: Text, folder: Path) -> StreamData | None:
     """The numbers in a folder, or None where they are not there, or not whole."""
     try:
         index = json.loads((folder / INDEX).read_bytes())
-        numbering = Numbering.of(index["numbering"])
-        ids = np.memmap(folder / IDS, dtype=numbering.dtype, mode="r")
+        codec = Codec.of(index["numbering"])
+        ids = np.memmap(folder / IDS, dtype=codec.dtype, mode="r")
         sound = len(ids) == index["tokens"]
     except (OSError, ValueError, KeyError):
         return None
     counts = np.array(index["counts"])
-    return _corpus(text, numbering, ids, index["cut"], counts, folder) if sound else None
+    return _corpus(text, codec, ids, index["cut"], counts, folder) if sound else None
 
 
-def _write(text: Text, asked: Asked, folder: Path) -> None:
+def _write(text: Text, spec: TextSpec, folder: Path) -> None:
     """Number a text, and write its numbers; raises RnnError where it is no longer what it was."""
     shown = text._replace(read=lambda: _shown(text.read(), f"counting {text.name}", text.characters))
-    numbering = _number(shown.training, asked)
-    counts = np.zeros(len(numbering.vocabulary), dtype=np.int64)
+    codec = _number(shown.training, spec)
+    counts = np.zeros(len(codec.vocabulary), dtype=np.int64)
     tokens, digest = [0, 0], hashlib.sha256()
 
     def read() -> Iterator[str]:
@@ -337,7 +259,7 @@ def _write(text: Text, asked: Asked, folder: Path) -> None:
 
     with (folder / IDS).open("wb") as file:
         for is_held, piece in text._replace(read=read).pieces():
-            ids = numbering.encode(piece)
+            ids = codec.encode(piece)
             file.write(ids.data)
             tokens[is_held] += len(ids)
             if not is_held:
@@ -346,24 +268,13 @@ def _write(text: Text, asked: Asked, folder: Path) -> None:
         os.fsync(file.fileno())
     if digest.hexdigest() != text.fingerprint:
         raise RnnError(f"{text.name} changed while it was read: try again when nothing writes to it")
-    index = {"tokens": sum(tokens), "cut": tokens[0], "counts": counts.tolist(), "numbering": numbering.payload}
+    index = {"tokens": sum(tokens), "cut": tokens[0], "counts": counts.tolist(), "numbering": codec.numbering}
     write_file(folder / INDEX, json.dumps(index).encode())
 
 
 def _shown(pieces: Iterator[str], what: str, characters: int | None) -> Iterator[str]:
     """The same pieces, with a bar on standard error."""
-    from tqdm import tqdm
-
-    interval = 0.1 if sys.stderr.isatty() else 15.0
-    with tqdm(
-        desc=escaped(what, one_line=True),
-        total=characters,
-        unit="char",
-        unit_scale=True,
-        leave=False,
-        mininterval=interval,
-        delay=1.0,
-    ) as bar:
+    with progress_bar(characters, "char", what, scaled=True, delay=1.0, leave=False) as bar:
         for piece in pieces:
             yield piece
             bar.update(len(piece))

@@ -378,7 +378,7 @@ class Parallel(CorpusEntry):
 
     def load(self) -> Corpus:
         """Raise UsageError: it is no text by itself."""
-        raise UsageError(f"{self.name} is pairs of sentences, not a text: `rnn train translate` learns from it")
+        raise UsageError(f"{self.name} is pairs of sentences, not a text: give it to a task that learns from pairs")
 
     def fetch(self) -> str:
         """Download the files that are not there; says whether any was. Raises as `download`."""

@@ -3,17 +3,17 @@
 Shapes: T steps, B batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rnncli.data.batching import IGNORED, Batch, Sentences, epoch_generator
+from rnncli.data.batching import IGNORED, Batch, LazyBatch, Sentences, epoch_generator
 from rnncli.data.vocabulary import END
 
 Ids = np.ndarray[Any, Any]
@@ -105,6 +105,18 @@ class Joined:
         return self.part(0, cut + 1), self.part(cut)
 
 
+class Span(NamedTuple):
+    """Where a sequence lies in an array of ids."""
+
+    ids: Ids
+    begin: int
+    end: int
+
+    @property
+    def tokens(self) -> int:
+        return self.end - self.begin
+
+
 @dataclass(frozen=True)
 class SentenceStream:
     """Sequences of token ids in parts, read in chunks; `remap` (V,) gives each id the number that the model knows.
@@ -154,8 +166,8 @@ class SentenceStream:
 
     def sequences(self) -> Iterator[Ids]:
         """All training sequences in their order."""
-        for number, part in enumerate(self.parts):
-            yield from self._training(number, part)
+        for number in range(len(self.parts)):
+            yield from map(self._known, self._training(number))
 
     def frequencies(self, words: int) -> Tensor:
         """How often each of the words (V,) is asked for in the first million tokens of the training sequences."""
@@ -179,10 +191,11 @@ class SentenceStream:
         """Batches of so many sequences that an epoch has: no batch goes over the end of a part."""
         return sum(-(-self.count(part) // size) for part in range(len(self.parts)))
 
-    def batches(self, size: int, seed: int, epoch: int, device: torch.device, begin: int = 0) -> Iterator[Batch]:
+    def batches(self, size: int, seed: int, epoch: int, device: torch.device, begin: int = 0) -> Iterator[LazyBatch]:
         """Every training sequence once: parts in random order, sequences shuffled among some thousand neighbours.
 
-        The first `begin` batches are left out, and not put together either.
+        The first `begin` batches are left out, and not put together either. Of all sequences only the lengths are read,
+        until a batch is built.
         """
         generator = epoch_generator(seed, epoch)
         for pool in self._pools(size * POOL, generator):
@@ -190,47 +203,60 @@ class SentenceStream:
             places = torch.randperm(-(-len(pool) // size), generator=generator).tolist()
             ends = self._ends(len(pool), generator)
             if begin < len(places):
-                lengths = torch.tensor([len(ids) for ids in pool])
+                lengths = torch.tensor([span.tokens for span in pool])
                 batches = order[lengths[order].argsort(stable=True)].split(size)
+                build = partial(self._built, pool, ends, device)
                 for place in places[begin:]:
-                    rows = batches[place]
-                    sentences = Sentences.of([pool[row].tolist() for row in rows.tolist()])
-                    if ends is not None:
-                        sentences = sentences.with_ends(ends[rows])
-                    yield sentences.to(device).rows(torch.arange(len(rows)))
+                    yield LazyBatch(len(batches[place]), partial(_of_rows, build, batches[place]))
             begin = max(0, begin - len(places))
+
+    def _built(self, pool: list[Span], ends: Tensor | None, device: torch.device, rows: Tensor) -> Batch:
+        """The batch of some sequences of a pool by number."""
+        sentences = Sentences.of([self._known(pool[row]).tolist() for row in rows.tolist()])
+        if ends is not None:
+            sentences = sentences.with_ends(ends[rows])
+        return sentences.to(device).rows(torch.arange(len(rows)))
 
     def _ends(self, count: int, generator: torch.Generator) -> Tensor | None:
         """Which of N sequences ask for END, (N,); None: all of them."""
         return torch.rand(count, generator=generator) < self.end_share if self.end_share < 1 else None
 
-    def _pools(self, size: int, generator: torch.Generator) -> Iterator[list[Ids]]:
+    def _pools(self, size: int, generator: torch.Generator) -> Iterator[list[Span]]:
         """The training sequences of part after part, so many at a time; no pool goes over the end of a part."""
         for number in torch.randperm(len(self.parts), generator=generator).tolist():
-            training = self._training(number, self.parts[number])
+            training = self._training(number)
             while pool := list(islice(training, size)):
                 yield pool
 
-    def _training(self, number: int, part: Part) -> Iterator[Ids]:
-        for place, ids in enumerate(self._sequences(part.ids)):
+    def _training(self, number: int) -> Iterator[Span]:
+        """Where the training sequences of a part lie."""
+        for place, span in enumerate(self._spans(self.parts[number].ids)):
             if number or self.apart or not self._is_held(place):
-                yield ids
+                yield span
 
     def _is_held(self, place: int) -> bool:
         return place % self.stride == self.stride - 1
 
     def _sequences(self, ids: Ids) -> Iterator[Ids]:
         """Sequence after sequence as the model knows them, without END."""
-        rest = ids[:0]
-        for begin in range(0, len(ids), CHUNK):
-            chunk = np.concatenate([rest, ids[begin : begin + CHUNK]])
-            ends = np.flatnonzero(chunk == END)
-            known = self.remap[chunk]
-            start = 0
-            for end in ends.tolist():
-                yield known[start : min(end, start + self.longest)]
+        return map(self._known, self._spans(ids))
+
+    def _spans(self, ids: Ids) -> Iterator[Span]:
+        """Where sequence after sequence lies, without END, and cut."""
+        plain, start = np.asarray(ids), 0
+        for begin in range(0, len(plain), CHUNK):
+            for end in (begin + np.flatnonzero(plain[begin : begin + CHUNK] == END)).tolist():
+                yield Span(plain, start, min(end, start + self.longest))
                 start = end + 1
-            rest = chunk[start:]
+
+    def _known(self, span: Span) -> Ids:
+        """A sequence as the model knows it."""
+        known: Ids = self.remap[span.ids[span.begin : span.end]]
+        return known
+
+
+def _of_rows(build: Callable[[Tensor], Batch], rows: Tensor, part: slice) -> Batch:
+    return build(rows[part])
 
 
 @dataclass(frozen=True)
@@ -256,18 +282,21 @@ class RunningText:
     def batches_per_epoch(self) -> int:
         return -(-self.row_length // self.steps)
 
-    def batches(self, device: torch.device, begin: int = 0) -> Iterator[Batch]:
+    def batches(self, device: torch.device, begin: int = 0) -> Iterator[LazyBatch]:
         """The text from its start to its end, `steps` tokens a row at a time; all but the first batch continue."""
-        starts = np.arange(self.size) * self.row_length
         for number in range(begin, self.batches_per_epoch):
-            first = number * self.steps
-            length = min(self.steps, self.row_length - first)
-            places = starts + first + np.arange(length + 1)[:, None]
-            tokens = torch.from_numpy(self._read(places)).to(device)
-            labels = self._labels(places[:-1], device)
-            yield Batch(tokens[:-1], tokens[1:], continues=number > 0, labels=labels)
+            yield LazyBatch(self.size, partial(self._built, device, number), continues=number > 0)
 
-    def judged(self, device: torch.device, warm_up: int) -> Iterator[Batch]:
+    def _built(self, device: torch.device, number: int, rows: slice) -> Batch:
+        """Some rows of a batch by number."""
+        first = number * self.steps
+        length = min(self.steps, self.row_length - first)
+        places = np.arange(self.size)[rows] * self.row_length + first + np.arange(length + 1)[:, None]
+        tokens = torch.from_numpy(self._read(places)).to(device)
+        labels = self._labels(places[:-1], device)
+        return Batch(tokens[:-1], tokens[1:], continues=number > 0, labels=labels)
+
+    def judged(self, device: torch.device, warm_up: int) -> Iterator[LazyBatch]:
         """The same for measuring: before its own tokens each row but the first reads the `warm_up` before them unasked.
 
         What is measured is then what one pass from start to end with carried state would give, but for how far the
@@ -275,15 +304,18 @@ class RunningText:
         """
         asked = -(-(len(self.ids) - 1) // self.size)
         warm_up = min(warm_up, asked)
-        begins = (np.arange(self.size) * asked)[:, None]
-        reads = np.maximum(begins - warm_up, 0)
         for first in range(0, asked + warm_up, self.steps):
-            places = reads + first + np.arange(min(self.steps, asked + warm_up - first))
-            here = (places >= begins) & (places < begins + asked) & (places < len(self.ids) - 1)
-            inputs, following = (self._read(np.minimum(places + shift, len(self.ids) - 1)) for shift in (0, 1))
-            columns = [inputs, np.where(here, following, IGNORED)]
-            tokens, targets = (torch.from_numpy(column.T.copy()).to(device) for column in columns)
-            yield Batch(tokens, targets, continues=first > 0, labels=self._labels(places.T, device))
+            yield LazyBatch(self.size, partial(self._judged, device, asked, warm_up, first), continues=first > 0)
+
+    def _judged(self, device: torch.device, asked: int, warm_up: int, first: int, rows: slice) -> Batch:
+        """Some rows of the batch for measuring that begins with step `first` of all."""
+        begins = (np.arange(self.size)[rows] * asked)[:, None]
+        places = np.maximum(begins - warm_up, 0) + first + np.arange(min(self.steps, asked + warm_up - first))
+        here = (places >= begins) & (places < begins + asked) & (places < len(self.ids) - 1)
+        inputs, following = (self._read(np.minimum(places + shift, len(self.ids) - 1)) for shift in (0, 1))
+        columns = [inputs, np.where(here, following, IGNORED)]
+        tokens, targets = (torch.from_numpy(column.T.copy()).to(device) for column in columns)
+        return Batch(tokens, targets, continues=first > 0, labels=self._labels(places.T, device))
 
     def _read(self, places: Ids) -> Ids:
         return self.ids[places].astype(np.int64)

@@ -1,15 +1,14 @@
 """How text becomes tokens; a checkpoint names its tokenizer by its name here."""
 
-import codecs
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, NamedTuple
 
 from rnncli.data.scripts import lacks_blanks
-from rnncli.data.vocabulary import SPECIALS, UNKNOWN
+from rnncli.data.units import Units, from_bytes, shown_bytes
+from rnncli.data.vocabulary import END, SPECIALS, UNKNOWN
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "‘’‚‛“”„‟«»‹›…¡¿")
 
@@ -90,7 +89,7 @@ def hint_of_unspaced(words: Sequence[str]) -> str:
     """What to say of a text whose `wiki_words` are mostly of scripts that set no blanks between words; else nothing."""
     if not lacks_blanks(" ".join(words)):
         return ""
-    return "its script sets no blanks between words, so that whole clauses count as words: char-lm fits better"
+    return "its script sets no blanks between words, so whole clauses count as words: a model of characters fits better"
 
 
 UNKNOWN_WORD = "<unk>"
@@ -127,39 +126,32 @@ def join_spaced(words: Iterable[str]) -> Iterator[str]:
         blank = "" if word == "\n" else " "
 
 
+CLOSING = frozenset([".", ",", ";", ":", "!", "?", ")", "]", "}", "%", "...", "n't"])
+OPENING = frozenset(["(", "[", "{", "$", "#"])
+"""Tokens that have no blank before them, or after them."""
+
+
+def join_words(words: Iterable[str], begun: bool = False, spaced: bool = False) -> Iterator[str]:
+    """Words as one reads them: a blank before each, but where it belongs to its neighbour; a new line after each END.
+
+    `begun`: there is a word before the first of them; `spaced`: there are blanks between all.
+    """
+    glued = not begun
+    for word in words:
+        if word == SPECIALS[END]:
+            yield "\n"
+            glued = True
+            continue
+        glued = glued or (not spaced and (word in CLOSING or word.startswith("'")))
+        yield written_word(word) if glued else f" {written_word(word)}"
+        glued = not spaced and word in OPENING
+
+
 TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
     "verse-words": verse_words,
     "wiki-words": wiki_words,
     SPACED: spaced_words,
 }
-
-
-class Units(NamedTuple):
-    """A way to take running text apart, and to put it together again to the letter, piece by piece."""
-
-    split: Callable[[str], list[str]]
-    join: Callable[[Iterable[str]], Iterator[str]] = iter  # a piece for each token, which may be empty
-    letters: Callable[[str], str] | None = None  # the text that has the tokens as its characters, where they are such
-    shown: Callable[[str], str] = str  # a token as people are shown it
-    spaced: bool = False  # there are blanks between tokens, and a text may have UNKNOWN ones
-
-
-def from_bytes(units: Iterable[bytes]) -> Iterator[str]:
-    """The characters that bytes stand for: a piece for each unit, empty until a character's last byte is there.
-
-    What is left over at the end is one piece more.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    yield from map(decoder.decode, units)
-    yield decoder.decode(b"", True)
-
-
-def shown_bytes(data: bytes) -> str:
-    """The text that bytes are, or where they are part of a character, their numbers."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return "".join(f"\\x{byte:02x}" for byte in data)
 
 
 def _as_letters(text: str) -> str:
@@ -182,10 +174,3 @@ UNITS: dict[str, Units] = {
 
 KINDS = (*UNITS, "bpe")
 """What running text can be read by; how a `bpe` takes it apart is learned from a text."""
-
-
-def units_of(payload: Mapping[str, Any]) -> Units:
-    """The way in which a checkpoint's text was taken apart, by its payload; raises RnnError as `bpe_units`."""
-    from rnncli.data.bpe import bpe_units
-
-    return bpe_units(payload["bpe"]) if payload["tokenizer"] == "bpe" else UNITS[payload["tokenizer"]]

@@ -1,6 +1,6 @@
-"""Which backend `auto` takes, and where, as tables next to the measurements that made them.
+"""The backend and the device that `auto` chooses: tables, each row next to the measurement behind it.
 
-docs/speed.md and docs/triton.md have the figures in full. Shapes: T steps, B sequences, M hidden units.
+docs/speed.md and docs/triton.md have all figures. Shapes: T steps, B sequences, M hidden units.
 """
 
 import math
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Case(NamedTuple):
-    """A layer to be unrolled."""
+    """A layer to unroll."""
 
     device: str
     kind: str  # of the cell, as `Cell.kind`
@@ -20,9 +20,9 @@ class Case(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A rule: the cases it is for, and the backends to try, the fastest first; the first of them that can is taken."""
+    """A rule: the cases that it covers, and their backends, fastest first; `auto` takes the first that can run."""
 
-    device: str  # a pattern, as the others
+    device: str  # a pattern, as kind and precision
     backends: tuple[str, ...]
     because: str
     kind: str = "*"
@@ -32,7 +32,7 @@ class Row(NamedTuple):
     packed: bool | None = None  # None: either
 
     def fits(self, case: Case) -> bool:
-        """Whether the rule is for this case; a number of sequences that is not known counts as none."""
+        """Whether the rule covers a case; an unknown number of sequences counts as 0."""
         return (
             fnmatch(case.device, self.device)
             and fnmatch(case.kind, self.kind)
@@ -90,7 +90,7 @@ ROWS = (
 
 
 def preferred(case: Case) -> tuple[str, ...]:
-    """The backends that `auto` tries for a case, the fastest first."""
+    """The backends that `auto` tries for a case, fastest first."""
     return next(row.backends for row in ROWS if row.fits(case))
 
 
@@ -102,11 +102,12 @@ class Tiny(NamedTuple):
 
 
 TINY = Tiny(units=30, sequences=1)
-"""Elman T12 B1 M4 0.17 to 0.18 ms forward and backward on a CPU, GRU reset-before T20 B1 M30 0.23 to 0.27; a training
-step of the smallest model that was measured on an H100 took 4.4 ms, launches and not arithmetic: 5 us each, of which a
-step of the loop needs one or more both ways. Larger batches were not measured, and go to CUDA."""
+"""Forward and backward on a CPU: Elman T12 B1 M4 0.17 to 0.18 ms, GRU reset-before T20 B1 M30 0.23 to 0.27.
+
+On an H100 a launch takes 5 us, and each step of the loop needs at least one in each direction; the smallest model
+measured there took 4.4 ms for a training step. Larger batches are unmeasured and run on CUDA."""
 
 
 def faster_on_cpu(units: int, sequences: int = 1) -> bool:
-    """Whether `--device auto` leaves CUDA alone, for layers of at most N units and B sequences at once."""
+    """Whether `--device auto` takes the CPU for layers of up to `units` and batches of up to `sequences`."""
     return units <= TINY.units and sequences <= TINY.sequences

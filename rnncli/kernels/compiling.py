@@ -1,11 +1,11 @@
-"""Compilation of kernels, which a machine does once: whom to tell that it begins, and the seconds it took so far."""
+"""Compilation of kernels, once per machine: an announcement when it begins, and the seconds that it took so far."""
 
 import time
 from collections.abc import Callable
 
 
 class Compilation:
-    """The compilations of this process; those inside of another one belong to it."""
+    """The compilations of this process; nested ones count once."""
 
     def __init__(self) -> None:
         self.announce: Callable[[], None] = lambda: None  # called once, when the first one begins
@@ -23,7 +23,7 @@ class Compilation:
         self._depth += 1
 
     def end(self) -> None:
-        """Note that the innermost compilation is over."""
+        """Note that the innermost compilation ends."""
         self._depth -= 1
         if not self._depth:
             self.seconds += time.perf_counter() - self._began

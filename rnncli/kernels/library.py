@@ -1,25 +1,28 @@
 """The library backend: torch's own fused layers, for the cells whose equations coincide with theirs."""
 
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from rnncli.kernels.forms import VendorForm
+from rnncli.kernels.precision import type_of_factors
+
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 
-class VendorForm(NamedTuple):
-    """A cell in torch's terms: its function, and weights in its layout and gate order."""
-
-    function: Callable[..., Any]  # torch.rnn_tanh, torch.rnn_relu, torch.gru or torch.lstm
-    weights: list[Tensor]  # (G*M, D), (G*M, M), (G*M,), (G*M,)
-
-
 def scan_library(form: VendorForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:
-    """Unroll a cell with torch's layer of the same equations; arguments and results as `scan_reference`."""
+    """Unroll a cell with torch's layer of the same equations; arguments and results as `scan_reference`.
+
+    Under autocast all of the layer is in the smaller type.
+    """
+    dtype = type_of_factors(state[0])
+    if dtype != state[0].dtype:  # by hand: torch's autocast takes float16 for cuDNN's layers, whatever it is told
+        half = VendorForm(form.function, [weight.to(dtype) for weight in form.weights])
+        with torch.autocast(x.device.type, enabled=False):
+            return scan_library(half, x.to(dtype), type(state)(*(value.to(dtype) for value in state)), lengths)
     if lengths is None:
         outputs, *last = _call(form, x, state)
         return outputs, type(state)(*(value[0] for value in last))

@@ -19,34 +19,32 @@ HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 CAPABILITIES = {"tf32": (8, 0), "bfloat16": (8, 0), "float16": (7, 0)}
 """The CUDA compute capability from which on tensor cores multiply in a precision (CUDA C++ Programming Guide)."""
 
-_asked: ContextVar[str] = ContextVar("precision", default="float32")
+_precision: ContextVar[str] = ContextVar("precision", default="float32")
 
 
 @contextmanager
-def asked(precision: str | None) -> Iterator[None]:
+def using(precision: str | None) -> Iterator[None]:
     """While inside, nets learn in this precision; None leaves that of the context around.
 
-    CUDA's float32 products are exact inside, those of cuDNN's layers, whose default is TF32, included: only
-    `learning` lets them round.
+    CUDA's float32 products are exact inside, and so are those of cuDNN's layers, whose default is TF32: only `learning`
+    lets them round. Products of the smaller types are summed in float32, which is not torch's default either.
     """
-    token = _asked.set(_asked.get() if precision is None else precision)
+    token = _precision.set(_precision.get() if precision is None else precision)
     try:
-        with nullcontext() if precision is None else tensor_cores("ieee"):
+        with nullcontext() if precision is None else setting(*_float32("ieee"), *_exact_sums()):
             yield
     finally:
-        _asked.reset(token)
+        _precision.reset(token)
 
 
 def in_use() -> str:
     """The precision that nets learn in here."""
-    return _asked.get()
+    return _precision.get()
 
 
-@contextmanager
-def learning() -> Iterator[None]:
+def learning() -> AbstractContextManager[None]:
     """The forward and the backward passes of a training step: TF32 is allowed where it is the precision in use."""
-    with tensor_cores("tf32") if in_use() == "tf32" else nullcontext():
-        yield
+    return setting(*_float32("tf32")) if in_use() == "tf32" else nullcontext()
 
 
 def forward_pass(device: str) -> AbstractContextManager[Any]:
@@ -58,22 +56,34 @@ def forward_pass(device: str) -> AbstractContextManager[Any]:
     return nullcontext() if device != "cuda" or dtype is None else torch.autocast(device, dtype)
 
 
-@contextmanager
-def tensor_cores(value: str) -> Iterator[None]:
-    """While inside, CUDA's float32 products and cuDNN's recurrent layers round to TF32 (`tf32`), or do not (`ieee`).
+Setting = tuple[Any, str, Any]
+"""An object of torch's, the name of an attribute, and the value it is to have."""
 
-    A torch without one of these switches keeps what it does.
-    """
-    known = (torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "rnn", None))
-    switches: list[Any] = [switch for switch in known if hasattr(switch, "fp32_precision")]
-    before = [switch.fp32_precision for switch in switches]
+
+def _float32(value: str) -> list[Setting]:
+    """Whether CUDA's float32 products and cuDNN's recurrent layers round to TF32 (`tf32`), or do not (`ieee`)."""
+    owners = (torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "rnn", None))
+    return [(owner, "fp32_precision", value) for owner in owners]
+
+
+def _exact_sums() -> list[Setting]:
+    """No partial sum of CUDA's products is rounded to the smaller type of their factors."""
+    names = (f"allow_{name}_reduced_precision_reduction" for name in ("fp16", "bf16"))
+    return [(torch.backends.cuda.matmul, name, False) for name in names]
+
+
+@contextmanager
+def setting(*values: Setting) -> Iterator[None]:
+    """While inside, attributes have these values; a torch without one of them keeps what it does."""
+    known = [(owner, name, value) for owner, name, value in values if hasattr(owner, name)]
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in known]
     try:
-        for switch in switches:
-            switch.fp32_precision = value
+        for each in known:
+            setattr(*each)
         yield
     finally:
-        for switch, each in zip(switches, before, strict=True):
-            switch.fp32_precision = each
+        for each in before:
+            setattr(*each)
 
 
 def type_of_factors(x: Tensor) -> torch.dtype:

@@ -1,7 +1,7 @@
 """Float32 products on the CPU by the fastest library that torch has, no less accurate than by its own choice."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -11,61 +11,62 @@ from torch import Tensor
 from rnncli.kernels import precision as precisions
 
 _SETTINGS: Any = getattr(torch.backends.mkldnn, "matmul", None)
-"""Where torch keeps the switch `fp32_precision`; a build without either stays as it is."""
+"""Where torch keeps the switch `fp32_precision`; a build without it stays as it is."""
 
 ROUNDED = 1_000_000
-"""Multiplications of a product: below it rounding the operands to bfloat16 costs more than their product gains."""
+"""Multiplications of a product; below this, rounding the operands to bfloat16 costs more than their product gains."""
 
-FEW, FEW_ASKEW = 4, 64
-"""Products with a weight (K, N): for so few it is not laid out anew; askew lies one that is no (N, K) turned."""
+FEW, FEW_STRAIGHT = 4, 64
+"""Below so many products a weight (K, N) keeps its layout: where it is a transposed (N, K), and elsewhere."""
 
 BLOCK = 1_000_000
-"""Values of a rounded product that are held at once: 2 MB of bfloat16 stay in a cache until they are widened."""
+"""Values of a rounded product that are held at once: 2 MB of bfloat16 stay in a cache until they become float32."""
 
 
 @contextmanager
 def fast_products(precision: str | None = None) -> Iterator[None]:
-    """While inside, float32 products on the CPU go to oneDNN where that is as accurate; entering again is harmless.
+    """While inside, float32 products on the CPU go to oneDNN where that is as accurate; it may be nested.
 
-    torch's own choice, MKL, is 2 to 3 times slower on AMD's processors. The switch that leads to oneDNN allows it to
-    round to bfloat16, which it does on processors with AMX: there, and wherever a test product comes out rounded, the
-    switch stays off, whatever the precision. `bfloat16` lets `may_round` say yes to kernels that round their factors
-    themselves, so that all processors round the same products; `float32` forbids it, and without a precision that of
-    the context around holds. On CUDA a precision means what `kernels.precision.asked` says.
+    torch's own choice, MKL, is 2 to 3 times slower on AMD's processors. The switch to oneDNN also allows rounding to
+    bfloat16, which oneDNN does on processors with AMX. Where a test product comes out rounded, the switch stays off, in
+    every precision. In `bfloat16` the kernels that ask `may_round` round their factors themselves, the same products on
+    all processors. None keeps the precision of the context around; `kernels.precision.using` describes CUDA.
     """
     exact = None if precision is None else "ieee"
-    with precisions.asked(precision), switched("bf16" if _onednn_is_exact() else exact):
+    with precisions.using(precision), switched("bf16" if _onednn_is_exact() else exact):
         yield
 
 
 @contextmanager
 def small_products() -> Iterator[None]:
-    """While inside, products are made by one thread and the library of torch's own choice, and are never rounded.
+    """While inside, products run on one thread in the library that torch chooses, and are never rounded.
 
-    A product costs oneDNN 15 us before it begins: with one to three rows, or in nets of a few thousand weights, MKL is
-    up to 8 times faster, and a second thread gains nothing.
+    oneDNN needs 15 us to begin a product: with one to three rows, or in nets of a few thousand weights, MKL is up to 8
+    times faster, and a second thread gains nothing.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with precisions.asked("float32"), switched("ieee"):
+        with precisions.using("float32"), switched("ieee"):
             yield
     finally:
         torch.set_num_threads(threads)
 
 
 def may_round(x: Tensor) -> bool:
-    """Whether factors of a product with x may be rounded to bfloat16: `fast_products` allows it, the processor has
-    instructions for it, and gradients are recorded, so that validation and use stay exact.
+    """Whether the factors of a product with x may be rounded to bfloat16 on a CPU.
+
+    The precision in use is bfloat16, the processor has instructions for it, and gradients are recorded: validation and
+    use stay exact.
     """
     wanted = precisions.in_use() == "bfloat16" and torch.is_grad_enabled()
     return wanted and x.device.type == "cpu" and x.dtype == torch.float32 and precisions.has_bfloat16()
 
 
 def product(a: Tensor, b: Tensor, out: Tensor | None = None, *, rounded: bool = False) -> Tensor:
-    """Multiply a (I, K) by b (K, J), by the fastest library; where it may be `rounded`, a large one by way of bfloat16.
+    """Multiply a (I, K) by b (K, J) in the fastest library; a large product that may be `rounded`, in bfloat16.
 
-    Then both operands and the result are rounded, never the sums on the way; the result comes back in a's own type.
+    Operands and result are then rounded, the sums are not; the result has a's own type.
     """
     if not (rounded and len(a) * b.numel() >= ROUNDED):
         with fast_products():
@@ -80,12 +81,12 @@ def product(a: Tensor, b: Tensor, out: Tensor | None = None, *, rounded: bool = 
 
 
 Product = Callable[[Tensor], Tensor]
-"""Multiplies x (B, K) by a weight (K, N) that it knows."""
+"""Multiplies x (B, K) by a fixed weight (K, N)."""
 
 
 def repeated(weight: Tensor, B: int, times: int) -> Product:
-    """How x (B, K) is multiplied by a weight (K, N), so many times: laid out for it once, where that pays."""
-    if times < (FEW if weight.t().is_contiguous() else FEW_ASKEW):
+    """A function that multiplies x (B, K) by a weight (K, N), `times` times: the weight is packed where that pays."""
+    if times < (FEW if weight.t().is_contiguous() else FEW_STRAIGHT):
         return lambda x: torch.mm(x, weight)
     if _packs(weight.dtype) and (weight.dtype == torch.bfloat16 or _onednn_is_exact()):
         ready = _PACK(weight.t(), B)
@@ -100,29 +101,20 @@ _PACKED: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 @cache
 def _packs(dtype: torch.dtype) -> bool:
-    """Whether this torch multiplies by packed weights, and gets right what it gets."""
+    """Whether this torch multiplies by packed weights, with a right result."""
     if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
         return False
     a, b = _probe()
     try:
         found = _PACKED(a.to(dtype), _PACK(b.to(dtype).t(), len(a)), None, "none", [], "")
-    except Exception:  # operations without a promise may be gone, take other arguments, or refuse a processor
+    except Exception:  # private operations may be gone, take other arguments, or refuse a processor
         return False
     return _is_close(found, a, b, 1e-6 if dtype == torch.float32 else 1e-2)
 
 
-@contextmanager
-def switched(value: str | None) -> Iterator[None]:
+def switched(value: str | None) -> AbstractContextManager[None]:
     """Set torch's switch for float32 products on the CPU while inside; None, or a build without one, leaves it."""
-    if value is None or not hasattr(_SETTINGS, "fp32_precision"):
-        yield
-        return
-    before = _SETTINGS.fp32_precision
-    _SETTINGS.fp32_precision = value
-    try:
-        yield
-    finally:
-        _SETTINGS.fp32_precision = before
+    return nullcontext() if value is None else precisions.setting((_SETTINGS, "fp32_precision", value))
 
 
 @cache
@@ -137,7 +129,7 @@ def _onednn_is_exact() -> bool:
 
 
 def _probe() -> tuple[Tensor, Tensor]:
-    """Two matrices, whose product a library is tried with."""
+    """Two matrices, whose product tests a library."""
     return (torch.arange(128 * 256) % 251).view(128, 256) / 251, (torch.arange(256 * 128) % 241).view(256, 128) / 241
 
 

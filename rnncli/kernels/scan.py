@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import UsageError
-from rnncli.kernels import BACKENDS, triton
+from rnncli.kernels import ACTIVATIONS, BACKENDS, triton
 from rnncli.kernels import precision as precisions
 from rnncli.kernels.chooser import Case, preferred
-from rnncli.kernels.fused import FusedForm, scan_fused, trouble
-from rnncli.kernels.library import VendorForm, scan_library
+from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
+from rnncli.kernels.fused import scan_fused, trouble
+from rnncli.kernels.library import scan_library
 from rnncli.kernels.products import may_round
 from rnncli.kernels.reference import Steps, scan_reference
 
@@ -28,7 +29,7 @@ class Recurrence(Steps[StateT], Protocol[StateT]):
     def kind(self) -> str: ...
     def vendor_form(self) -> VendorForm | None: ...
     def fused_form(self) -> FusedForm | None: ...
-    def triton_form(self) -> triton.TritonForm | None: ...
+    def triton_form(self) -> TritonForm | None: ...
 
 
 def choose_backend(
@@ -67,7 +68,7 @@ def _choose(
     if backend != "auto":
         form = _FORMS[backend](cell, device, dtype)
         if isinstance(form, str):
-            raise UsageError(f"{form}: use --backend reference or auto")
+            raise UsageError(f"{form}; use --backend reference or auto")
         return backend, form
     for name in preferred(case):
         form = _FORMS[name](cell, device, dtype)
@@ -98,13 +99,17 @@ def _fused_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype
         return "the fused backend runs on CPUs alone"
     if dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
         return "the fused backend computes in float32 and float64 alone"
-    form = trouble() or (cell.fused_form() if _of_its_step(type(cell), "fused_form") else None)
-    return form or f"the fused backend has no loops for {cell.kind}"
+    if reason := trouble():
+        return reason
+    form = cell.fused_form() if _of_its_step(type(cell), "fused_form") else None
+    if form is None or form.activation not in ACTIVATIONS:
+        return f"the fused backend has no loops for {cell.kind}"
+    return form
 
 
-def _triton_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> triton.TritonForm | str:
+def _triton_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> TritonForm | str:
     form = cell.triton_form() if _of_its_step(type(cell), "triton_form") else None
-    if form is None or form.activation not in triton.ACTIVATIONS:
+    if form is None or form.activation not in ACTIVATIONS:
         return f"the triton backend has no kernels for {cell.kind}"
     return triton.trouble(device, dtype) or form
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnncli.data.corpora import lasting
+from rnncli.data.corpora import absolute_spec
 from rnncli.data.splitting import words_of
 from rnncli.errors import RnnError, UsageError
 from rnncli.recording import Passage, Watched, WatchOptions, check_enough, states_of
@@ -68,7 +68,7 @@ def settled(config: Any) -> Any:
         raise UsageError(f"--features must be of {', '.join(FEATURES)}, not {', '.join(strange)!r}")
     if config.patience or config.schedule == "plateau":
         raise UsageError("nothing is chosen by what is held out: leave --patience and --schedule plateau out")
-    return replace(config, features=features, corpus=tuple(lasting(spec) for spec in config.corpus))
+    return replace(config, features=features, corpus=tuple(absolute_spec(spec) for spec in config.corpus))
 
 
 def lexicon_of(

@@ -1,15 +1,19 @@
 """The states of a language model over a text that it reads, or over what training held out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rnncli.data.vocabulary import END, SPECIALS, Vocabulary
-from rnncli.language.score import Reading
+from rnncli.data.units import Units
+from rnncli.data.vocabulary import END, SPECIALS
 from rnncli.language.voices import label_number
 from rnncli.recording import EXAMPLE, Passage, Watched, WatchOptions, check_enough, states_of
 from rnncli.settings import option
 from rnncli.task import Action, Trained
+
+if TYPE_CHECKING:
+    from rnncli.data.codec import Codec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,28 +23,25 @@ class VoicedWatchOptions(WatchOptions):
     label: str | None = option(None, "Read it in this voice, of a model that learned several.")
 
 
-def watcher(reading: Callable[[Trained], Reading], passage: Passage) -> Action:
-    """The action `activations` of a language model that reads texts like this."""
-    return Action(
-        VoicedWatchOptions, lambda trained, options: watch(trained, options, reading(trained), passage), EXAMPLE
-    )
+def watcher(passage: Passage) -> Action:
+    """The action `activations` of a language model; `passage` gives the lines that it did not learn from."""
+    return Action(VoicedWatchOptions, partial(watch, passage), EXAMPLE)
 
 
-def watch(trained: Trained, options: VoicedWatchOptions, reading: Reading, passage: Passage) -> Watched:
+def watch(passage: Passage, trained: Trained, options: VoicedWatchOptions) -> Watched:
     """Have a language model read a text, and keep all its states; raises UsageError for one without a token."""
     import torch
 
-    label = label_number(trained, options.label)
-    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    label, codec = label_number(trained, options.label), trained.codec
     model: Any = trained.model
     read: list[_Token] = []
     sequences: list[list[int]] = []
-    for written in _sequences(options.read(trained, passage), reading, options.tokens):
+    for written in _sequences(options.read(trained, passage), codec, options.tokens):
         room = options.tokens - len(read)
         if room <= 0:
             break
         read += written[:room]
-        sequences.append([reading.opening, *vocabulary.encode(token.name for token in written[:room])])
+        sequences.append([codec.opening, *codec.vocabulary.encode(token.name for token in written[:room])])
     pieces = [token.shown for token in read]
     check_enough(pieces)
     place = trained.device
@@ -50,7 +51,7 @@ def watch(trained: Trained, options: VoicedWatchOptions, reading: Reading, passa
         traced = [model.voiced(model.read(column), voice) for column in columns]
     numbers = [number for sequence in sequences for number in sequence[1:]]
     states = states_of(model.stack, traced, opened=True)
-    return Watched(pieces, numbers, vocabulary.tokens, states, decoded=[token.added for token in read])
+    return Watched(pieces, numbers, codec.vocabulary.tokens, states, decoded=[token.added for token in read])
 
 
 class _Token(NamedTuple):
@@ -61,16 +62,17 @@ class _Token(NamedTuple):
     added: str
 
 
-def _sequences(text: str, reading: Reading, most: int) -> Iterator[list[_Token]]:
+def _sequences(text: str, codec: "Codec", most: int) -> Iterator[list[_Token]]:
     """The sequences that a text is read as, of at most so many tokens; those without a token are left out."""
-    if not reading.closing:
-        tokens = reading.split(text)[:most]
-        texts = _added(tokens, reading)
-        yield list(map(_Token, tokens, texts if reading.spaced else map(reading.shown, tokens), texts))
+    units = codec.units
+    if not codec.by_line:
+        tokens = codec.split(text)[:most]
+        texts = _added(tokens, units)
+        yield list(map(_Token, tokens, texts if units.spaced else map(units.shown, tokens), texts))
         return
-    lines = [tokens for line in text.split("\n") if (tokens := list(reading.split(line)))]
-    spaced = [[_in_line(reading.shown(token), token, place) for place, token in enumerate(line)] for line in lines]
-    if reading.carries:
+    lines = [tokens for line in text.split("\n") if (tokens := codec.split(line))]
+    spaced = [[_in_line(units.shown(token), token, place) for place, token in enumerate(line)] for line in lines]
+    if codec.is_running:
         yield [token for line in spaced for token in (*line, _Token(SPECIALS[END], "\n", "\n"))]
         return
     for line in spaced:
@@ -84,9 +86,9 @@ def _in_line(shown: str, token: str, place: int) -> _Token:
     return _Token(token, written, written)
 
 
-def _added(tokens: Sequence[str], reading: Reading) -> list[str]:
+def _added(tokens: Sequence[str], units: Units) -> list[str]:
     """The text that each of some tokens adds; a character that is not whole at the end belongs to the last one."""
     if not tokens:
         return []
-    pieces, last = list(reading.join(tokens)), len(tokens) - 1
+    pieces, last = list(units.join(tokens)), len(tokens) - 1
     return [*pieces[:last], "".join(pieces[last:])]

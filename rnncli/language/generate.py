@@ -4,15 +4,14 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from unicodedata import category
 
 from rnncli.data.text import JOINERS, read_text
-from rnncli.data.tokenizers import KINDS, SPACED, units_of, written_word
-from rnncli.data.vocabulary import END, SPECIALS
+from rnncli.data.vocabulary import END, START, UNKNOWN
 from rnncli.errors import UsageError
 from rnncli.language.voices import label_number
 from rnncli.models.sampling import DECODING, Sampling, with_decoding
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
     import torch
 
     from rnncli.models.decoding import Choice, Listener, Step
-
-CLOSING = frozenset([".", ",", ";", ":", "!", "?", ")", "]", "}", "%", "...", "n't"])
-OPENING = frozenset(["(", "[", "{", "$", "#"])
-"""Tokens that have no blank before them, or after them."""
 
 T = TypeVar("T")
 
@@ -236,12 +231,55 @@ def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], wr
     return Written(drafts, options.drawn_seed, remark=remark)
 
 
+def write_stream(trained: Trained, options: WritingOptions) -> Written:
+    """Continue a text, or begin one after a line feed, with a model that reads one stream of tokens.
+
+    Tokens that the model does not know are read as UNKNOWN where it has learned what that is, else skipped.
+    """
+    options.check()
+    codec, config = trained.codec, trained.config
+    tokens = codec.split(options.read_prime())
+    numbers = codec.vocabulary.encode(tokens)
+    if config.min_count == 1 and not config.vocab_size and not codec.units.spaced:
+        numbers = [number for number in numbers if number != UNKNOWN]
+    written = write_on(trained, options, numbers or [codec.opening], Writing(codec.join, barred=codec.unwritten))
+    written.unknown = codec.unknown(tokens)
+    return written
+
+
+def write_sentences(trained: Trained, options: WritingOptions) -> Written:
+    """Write sentences of words, a line each; the prime begins the first, or all but its last line goes before it.
+
+    Words that the model does not know are read as UNKNOWN. A model of running text reads all of the prime; one of
+    sentences starts afresh with each of them, and reads the last line only.
+    """
+    from rnncli.models.decoding import restarting
+
+    options.check()
+    codec = trained.codec
+    lines = [printable(codec.split(line)) for line in options.read_prime().split("\n")]
+    before = [number for words in lines[:-1] if words for number in (*codec.vocabulary.encode(words), END)]
+    opened = codec.vocabulary.encode(lines[-1])
+    writing = Writing(
+        join=partial(codec.join, begun=bool(opened)),
+        barred=codec.unwritten,
+        barred_at_first=() if opened else (END,),
+        end=END,
+        shown="".join(codec.units.join(lines[-1])),
+        stepping=(lambda step, _: step) if codec.is_running else partial(restarting, start=START, end=END),
+    )
+    read = before if codec.is_running else []
+    written = write_on(trained, options, [codec.opening, *read, *opened], writing)
+    written.unknown = codec.unknown(word for words in lines for word in words)
+    return written
+
+
 def listener(trained: Trained, options: WritingOptions, join_of: Callable[[int], Join]) -> "Listener | None":
     """What tells whoever listens, if anybody does, of the tokens of each line in words; lines are joined as said."""
     listen = options.listen
     if listen is None:
         return None
-    names = _shown_names(trained)
+    names = trained.codec.shown
     spelled = dict[int, Callable[[int], str]]()
 
     def tell(choice: "Choice") -> None:
@@ -264,13 +302,6 @@ def spelling(join: Join) -> Callable[[int], str]:
         return next(pieces)
 
     return add
-
-
-def _shown_names(trained: Trained) -> Callable[[int], str]:
-    """A model's tokens by number, as people are shown them."""
-    tokens, kind = trained.payload["vocabulary"], trained.payload["tokenizer"]
-    shown = units_of(trained.payload).shown if kind in KINDS else str
-    return lambda number: shown(tokens[number])
 
 
 def _searched(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> list[Draft]:
@@ -350,25 +381,3 @@ def printable(words: list[str]) -> list[str]:
 
 def _is_printable(sign: str) -> bool:
     return sign.isprintable() or sign in JOINERS or category(sign) == "Zs"
-
-
-def join_words(words: Iterable[str], begun: bool = False, spaced: bool = False) -> Iterator[str]:
-    """Words as one reads them: a blank before each, but where it belongs to its neighbour; a new line after each END.
-
-    `begun`: there is a word before the first of them; `spaced`: there are blanks between all.
-    """
-    glued = not begun
-    for word in words:
-        if word == SPECIALS[END]:
-            yield "\n"
-            glued = True
-            continue
-        glued = glued or (not spaced and (word in CLOSING or word.startswith("'")))
-        yield written_word(word) if glued else f" {written_word(word)}"
-        glued = not spaced and word in OPENING
-
-
-def joined_words(trained: Trained, numbers: Iterable[int], begun: bool = False) -> Iterator[str]:
-    """The text of a model's words by number, piece by piece; `begun` as `join_words` has it."""
-    tokens = trained.payload["vocabulary"]
-    return join_words((tokens[number] for number in numbers), begun, trained.payload["tokenizer"] == SPACED)

@@ -1,13 +1,12 @@
 """What all language models share that score texts: how likely a text is, and how surprising each of its tokens."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from rnncli.data.texts import GivenTexts
-from rnncli.data.tokenizers import TOKENIZERS, written_word
-from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
+from rnncli.data.vocabulary import SPECIALS, UNKNOWN
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.voices import label_number
 from rnncli.settings import option
@@ -25,18 +24,6 @@ class ScoreOptions(GivenTexts):
     by: str = option(
         "perplexity", "Rank by perplexity a token, or by the probability of the whole text", choices=RANKINGS
     )
-
-
-class Reading(NamedTuple):
-    """How a model reads a text: taken apart, after a token that opens it, up to one that closes it, or none."""
-
-    split: Callable[[str], Sequence[str]]
-    opening: int
-    closing: tuple[int, ...] = ()
-    carries: bool = False  # the closing token opens the text after it: they are one stream
-    shown: Callable[[str], str] = str  # a token as people are shown it
-    join: Callable[[Iterable[str]], Iterator[str]] = iter  # the text that each token adds, of one without closing
-    spaced: bool = False  # there are blanks between the tokens of one without closing
 
 
 class Surprise(NamedTuple):
@@ -73,17 +60,7 @@ class Scored(NamedTuple):
         return list(dict.fromkeys(each.token for each in self.tokens if each.unknown))
 
 
-def scorer(reading: Callable[[Trained], Reading]) -> Action:
-    """The action `score` of a task that reads texts like this."""
-    return Action(ScoreOptions, lambda trained, options: score(trained, options, reading(trained)), EXAMPLE)
-
-
-def sentence(trained: Trained, opening: int = START) -> Reading:
-    """A text is one sentence, or one line of verse: it is scored from START, or what else opens it, to END."""
-    return Reading(TOKENIZERS[trained.payload["tokenizer"]], opening, (END,), shown=written_word)
-
-
-def score(trained: Trained, options: ScoreOptions, reading: Reading) -> list[Scored]:
+def score(trained: Trained, options: ScoreOptions) -> list[Scored]:
     """Score texts in the order given; a line of a file without a token has no rank, and NaN for its figures.
 
     Raises UsageError for such a text that was given by itself, and as `GivenTexts.lines` and `label_number`; RnnError
@@ -91,18 +68,17 @@ def score(trained: Trained, options: ScoreOptions, reading: Reading) -> list[Sco
     """
     from rnncli.models.scoring import surprisals
 
-    label = label_number(trained, options.label)
-    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
-    taken_apart = [(text, list(reading.split(text))) for text in options.lines]
-    for place, (_, tokens) in enumerate(taken_apart, start=1):
+    label, codec = label_number(trained, options.label), trained.codec
+    split = [(text, codec.split(text)) for text in options.lines]
+    for place, (_, tokens) in enumerate(split, start=1):
         if not tokens and options.file is None:
             raise UsageError(f"there is no word in text {place}")
-    texts = [(text, tokens, vocabulary.encode(tokens)) for text, tokens in taken_apart if tokens]
+    texts = [(text, tokens, [*codec.vocabulary.encode(tokens), *codec.closing]) for text, tokens in split if tokens]
     if not texts:
         raise UsageError(f"there is no word in {options.file}")
-    costs = surprisals(trained.model, [[reading.opening, *numbers, *reading.closing] for _, _, numbers in texts], label)
+    costs = surprisals(trained.model, [[codec.opening, *numbers] for _, _, numbers in texts], label)
     scored = [
-        _scored(text, [reading.shown(token) for token in tokens], [*numbers, *reading.closing], nats.tolist())
+        _scored(text, [codec.units.shown(token) for token in tokens], numbers, nats.tolist())
         for (text, tokens, numbers), nats in zip(texts, costs, strict=True)
     ]
     if any(math.isnan(each.log_probability) for each in scored):
@@ -112,7 +88,7 @@ def score(trained: Trained, options: ScoreOptions, reading: Reading) -> list[Sco
     for rank, place in enumerate(order, start=1):
         scored[place] = scored[place]._replace(rank=rank)
     following = iter(scored)
-    return [next(following) if tokens else Scored(text, [], math.nan, None) for text, tokens in taken_apart]
+    return [next(following) if tokens else Scored(text, [], math.nan, None) for text, tokens in split]
 
 
 def _scored(text: str, tokens: Sequence[str], numbers: Sequence[int], nats: Sequence[float]) -> Scored:
@@ -122,3 +98,7 @@ def _scored(text: str, tokens: Sequence[str], numbers: Sequence[int], nats: Sequ
         for token, number, cost in zip(written, numbers, nats, strict=True)
     ]
     return Scored(text, surprises, -math.fsum(nats), rank=None)
+
+
+SCORE = Action(ScoreOptions, score, EXAMPLE)
+"""The action `score` of all language models."""

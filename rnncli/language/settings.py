@@ -1,18 +1,22 @@
 """What all tasks share that learn a language model: its vectors, what keeps it from learning by heart, and its loss."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from rnncli.data.corpora import CORPORA, absolute_spec
 from rnncli.errors import UsageError
 from rnncli.settings import option
 from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
-    from rnncli.models.language_model import Dropouts, LanguageModel
+    from rnncli.models.language_model import Dropouts
     from rnncli.models.stack import StackShape
     from rnncli.training.experiment import Outcome
+
+
+Settings = TypeVar("Settings")
 
 
 def valid_option() -> Any:
@@ -20,13 +24,26 @@ def valid_option() -> Any:
     return option((), "Validate on this text, by name or path; else on what is held out. May be repeated.")
 
 
-def settle_hold_out(config: Any, default: float) -> Any:
-    """Nothing is held out where a text to validate on is named; raises UsageError where both are asked for."""
-    if not config.valid:
-        return config.hold_out
-    if config.hold_out not in (0, default):
+def corpus_option() -> Any:
+    """The setting that names the corpora to learn from."""
+    return option((), "Name, file, folder or - (standard input); may be repeated.", suggest=CORPORA)
+
+
+def settle_texts(config: Settings) -> Settings:
+    """Make the paths of texts absolute.
+
+    Nothing is held out where a text to validate on is named; raises UsageError where both are asked for.
+    """
+    texts: Any = config
+    if texts.valid and texts.hold_out not in (0, type(texts).hold_out):
         raise UsageError("--valid names the text to validate on: leave --hold-out out")
-    return 0
+    settled: Settings = replace(
+        texts,
+        corpus=tuple(map(absolute_spec, texts.corpus)),
+        valid=tuple(map(absolute_spec, texts.valid)),
+        hold_out=0 if texts.valid else texts.hold_out,
+    )
+    return settled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +77,10 @@ class LanguageSettings(RecurrentSettings):
 
         return Dropouts(self.word_dropout, self.embedding_dropout, self.output_dropout)
 
+    def further(self, _tokens: Sequence[str]) -> dict[str, Any]:
+        """Return further arguments of the model over a vocabulary."""
+        return {}
+
     @property
     def loss(self) -> "Callable[..., Outcome]":
         """What a batch costs, as an experiment asks for it."""
@@ -71,19 +92,3 @@ class LanguageSettings(RecurrentSettings):
             activation=self.activation_penalty,
             change=self.change_penalty,
         )
-
-
-def language_model(config: LanguageSettings, payload: Mapping[str, Any], **more: Any) -> "LanguageModel":
-    """An untrained language model over the payload's vocabulary, in as many voices as it has labels."""
-    from rnncli.models.language_model import LanguageModel
-
-    return LanguageModel(
-        len(payload["vocabulary"]),
-        config.embedding,
-        config.shape,
-        dropouts=config.dropouts,
-        tied=config.tied,
-        labels=len(payload.get("labels", ())),
-        backend=config.backend,
-        **more,
-    )

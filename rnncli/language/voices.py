@@ -1,6 +1,5 @@
 """Several voices in one model: what the tasks share that give each corpus a learned vector of its own."""
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rnncli.errors import UsageError
@@ -14,26 +13,9 @@ def voices_option() -> Any:
     return option(True, help, unsaid=False)
 
 
-def labels_of(names: Iterable[str], apart: bool) -> list[str]:
-    """The labels of corpora by their names, each once; none where they are one text."""
-    labels = list(dict.fromkeys(names))
-    return labels if apart and len(labels) > 1 else []
-
-
-def payload_of(labels: Sequence[str]) -> dict[str, list[str]]:
-    """What a checkpoint keeps of the labels: nothing where there are none."""
-    return {"labels": list(labels)} if labels else {}
-
-
-def known_labels(trained: Trained) -> Sequence[str]:
-    """The labels that a model has learned."""
-    labels: Sequence[str] = trained.payload.get("labels", ())
-    return labels
-
-
 def label_number(trained: Trained, label: str | None) -> int | None:
     """The number of a voice by its label; raises UsageError, which names those that there are, for any other."""
-    known = known_labels(trained)
+    known = trained.codec.labels
     if label is None:
         return None
     if not known:

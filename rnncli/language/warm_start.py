@@ -1,22 +1,24 @@
-"""What all language models share that start from another model's weights: its shape, and its vocabulary."""
+"""`--init-from`: a language model starts from another model's weights, with its shape, vocabulary and voices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
-from rnncli.data.vocabulary import Vocabulary
 from rnncli.errors import UsageError
 from rnncli.language.settings import LanguageSettings
-from rnncli.settings import option
+from rnncli.settings import flag_of, option
 from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from rnncli.data.codec import Codec
     from rnncli.training.checkpoint import Checkpoint
 
-SHOWN = 5
+MAX_SHOWN = 5
 """New tokens that are named."""
+
+KEEPS = dict.fromkeys(("fingerprint", "tokenizer", "vocabulary"))
+"""What every language model keeps in its checkpoint's payload."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +42,10 @@ class StartedSettings(LanguageSettings):
 Settings = TypeVar("Settings", bound=StartedSettings)
 
 
-KEEPS = dict.fromkeys(("fingerprint", "tokenizer", "vocabulary"))
-"""What every language model keeps in its checkpoint's payload."""
-
-
 def shape_of(task: str, Config: type, source: str) -> dict[str, Any]:
-    """The settings of a model that say what its weights are; raises as `load_model`."""
-    return _shape(_find(source, Config, task).config)
+    """Return the settings of a model that shape its weights, and its absolute path; raises as `read_model`."""
+    start = _open(source, Config, task)
+    return {**_shape(start.config), "init_from": str(start.file)}
 
 
 def _shape(config: RecurrentSettings) -> dict[str, Any]:
@@ -54,48 +53,35 @@ def _shape(config: RecurrentSettings) -> dict[str, Any]:
 
 
 def settle_start(config: Settings, task: str) -> Settings:
-    """The model to start from by a path that lasts; raises UsageError where it is of another shape, or task."""
+    """Make the path of the model to start from absolute; raises UsageError where it has another shape or task."""
     if config.init_from is None:
         return config
     if getattr(config, "embeddings", None):
         raise UsageError("--init-from and --embeddings both say where word vectors come from: leave one of them out")
-    start = _find(config.init_from, type(config), task)
+    start = _open(config.init_from, type(config), task)
     theirs, file = _shape(start.config), start.file
     for name, value in _shape(config).items():
         if value != theirs[name]:
-            flag = "--" + name.replace("_", "-")
+            flag = flag_of(name)
             raise UsageError(f"{flag} is {theirs[name]} in {file}, not {value}: leave {flag} out, or --init-from")
-    return replace(config, init_from=str(file.absolute()))
+    return replace(config, init_from=str(file))
 
 
-def known_payload(config: StartedSettings) -> Mapping[str, Any] | None:
-    """What the model to start from keeps beside its weights, or None where there is none."""
+def known_codec(config: StartedSettings) -> "Codec | None":
+    """Return the codec of the model to start from, or None where there is none."""
+    from rnncli.data.codec import Codec
+
     if config.init_from is None:
         return None
-    payload: Mapping[str, Any] = _find(config.init_from, type(config)).found.header["payload"]
-    return payload
+    payload = _open(config.init_from, type(config)).found.header["payload"]
+    return Codec.of(payload, is_running=getattr(config, "running", False))
 
 
-def grown(config: StartedSettings, seen: Vocabulary) -> Vocabulary:
-    """The vocabulary of the model to start from, and behind it the tokens that are new; without one, those seen."""
-    known = known_payload(config)
-    if known is None:
-        return seen
-    vocabulary = Vocabulary(tuple(known["vocabulary"]))
-    new = (token for token in seen.words if token not in vocabulary.numbers)
-    return Vocabulary((*vocabulary.tokens, *new)) if config.grows else vocabulary
-
-
-def as_known(config: StartedSettings, labels: list[str]) -> list[str]:
-    """The labels of voices in the order of the model to start from; raises UsageError where it knows other ones."""
-    payload = known_payload(config)
-    if payload is None:
-        return labels
-    known: list[str] = payload.get("labels", [])
-    if set(known) != set(labels):
-        wanted = f"the corpora {', '.join(known)}" if known else "--no-voices"
+def check_voices(config: StartedSettings, known: "Codec", labels: tuple[str, ...]) -> None:
+    """Raise UsageError where the model to start from knows other voices than the text has."""
+    if set(known.labels) != set(labels):
+        wanted = f"the corpora {', '.join(known.labels)}" if known.labels else "--no-voices"
         raise UsageError(f"{config.init_from} knows other voices: go on with {wanted}")
-    return known
 
 
 def start_from_model(config: StartedSettings, model: Any, payload: Mapping[str, Any]) -> str:
@@ -105,14 +91,15 @@ def start_from_model(config: StartedSettings, model: Any, payload: Mapping[str, 
     from rnncli.models.taking_over import take_over
     from rnncli.training.loop import below
 
-    found, file, _ = _find(config.init_from, type(config))
+    found, file, _ = _open(config.init_from, type(config))
+    _last_read.clear()  # the weights are needed for the last time
     take_over(model, below("model", found.tensors))
     known = len(found.header["payload"]["vocabulary"])
     said = f"starts from {file}: {known:,} tokens known"
     new = payload["vocabulary"][known:]
     if not config.grows:
         return f"{said}; no others can be added, new ones are UNKNOWN"
-    names = ", ".join(repr(token) for token in new[:SHOWN]) + (", …" if len(new) > SHOWN else "")
+    names = ", ".join(repr(token) for token in new[:MAX_SHOWN]) + (", …" if len(new) > MAX_SHOWN else "")
     return f"{said}, {len(new):,} new, at first as their mean: {names}" if new else f"{said}, none is new"
 
 
@@ -120,13 +107,28 @@ class _Start(NamedTuple):
     """The model to start from."""
 
     found: "Checkpoint"
-    file: "Path"
+    file: Path  # absolute
     config: Any
 
 
-def _find(source: str, Config: type, task: str | None = None) -> _Start:
-    from rnncli.restoring import check_header
-    from rnncli.training.runs import load_model
+_last_read = dict[tuple[str, int, int], _Start]()
+"""The model that was read last, by its file: resolving settings, building and starting read it once."""
 
-    found, file, _ = load_model(source, task)
-    return _Start(found, file, check_header(Config, KEEPS, found.header, file))
+
+def _open(source: str, Config: type, task: str | None = None) -> _Start:
+    """Read the model to start from; raises as `read_model` and `check_header`."""
+    from rnncli.restoring import check_header
+    from rnncli.training.runs import read_model
+
+    file = Path(source)
+    if file.is_absolute() and file.is_file() and _stamp(file) in _last_read:
+        return _last_read[_stamp(file)]
+    found, file = read_model(source, task)
+    start = _Start(found, file.absolute(), check_header(Config, KEEPS, found.header, file))
+    _last_read.clear()
+    return _last_read.setdefault(_stamp(start.file), start)
+
+
+def _stamp(file: Path) -> tuple[str, int, int]:
+    status = file.stat()
+    return str(file), status.st_mtime_ns, status.st_size

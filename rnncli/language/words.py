@@ -1,6 +1,6 @@
 """What all tasks share that learn a language model of words: the softmax, and vectors from elsewhere to start from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -8,13 +8,12 @@ from rnncli.data.tokenizers import SPACED
 from rnncli.data.vectors import find_vectors, read_vectors, width
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.errors import UsageError
-from rnncli.language.settings import language_model
-from rnncli.language.warm_start import StartedSettings, start_from_model
+from rnncli.language.settings import LanguageSettings
+from rnncli.language.warm_start import StartedSettings
 from rnncli.settings import option
 
 if TYPE_CHECKING:
-    from rnncli.data.features import Ragged
-    from rnncli.models.language_model import LanguageModel
+    from rnncli.data.codec import Codec
 
 SOFTMAXES = ("full", "adaptive", "sampled")
 
@@ -28,10 +27,10 @@ def tokens_option() -> Any:
     return option("words", help, choices=TOKENS, shape=True)
 
 
-def tokenizer_of(config: Any, usual: str, known: Mapping[str, Any] | None = None) -> str:
-    """The tokenizer that --tokens asks for, or that of the model to start from."""
+def tokenizer_of(config: Any, usual: str, known: "Codec | None") -> str:
+    """Return the tokenizer that --tokens names, or that of a codec."""
     if known is not None:
-        return str(known["tokenizer"])
+        return known.tokenizer
     return SPACED if config.tokens == "spaced" else usual
 
 
@@ -62,12 +61,12 @@ class WordSettings(StartedSettings):
         """Whether a vocabulary can be added to: an adaptive softmax is made for one, and so is what spelling shares."""
         return self.softmax != "adaptive" and not self.spelling
 
-    def spellings(self, tokens: Sequence[str]) -> "Ragged | None":
-        """The n-grams that each of a vocabulary's tokens is read by, or None where spelling says nothing."""
+    def further(self, tokens: Sequence[str]) -> dict[str, Any]:
         from rnncli.data.features import shared_spellings
 
         words = ["" if token in SPECIALS else token for token in tokens]
-        return shared_spellings(words, self.spelling) if self.spelling else None
+        spellings = shared_spellings(words, self.spelling) if self.spelling else None
+        return {"softmax": self.softmax, "spellings": spellings, "frozen": self.freeze_embeddings}
 
 
 BOOK_WORDS = {
@@ -87,18 +86,6 @@ BOOK_WORDS = {
     "label_smoothing": 0.0,
 }
 """The book's two language models: D and M 30, relu, and nothing that keeps them from learning by heart."""
-
-
-def word_model(config: WordSettings, payload: Mapping[str, Any], **more: Any) -> "LanguageModel":
-    """An untrained language model of words over the payload's vocabulary."""
-    return language_model(
-        config,
-        payload,
-        softmax=config.softmax,
-        spellings=config.spellings(payload["vocabulary"]),
-        frozen=config.freeze_embeddings,
-        **more,
-    )
 
 
 Settings = TypeVar("Settings", bound=WordSettings)
@@ -132,20 +119,12 @@ def settle_words(config: Settings) -> Settings:
     return replace(config, embedding=D, embeddings=str(file.absolute()))
 
 
-def start(config: WordSettings, model: Any, payload: Mapping[str, Any]) -> str:
-    """Give a language model the weights, or the vectors, that the settings name; says what it has from there.
-
-    Raises as `start_from_model` and `read_vectors`.
-    """
-    return start_from_model(config, model, payload) or start_from_vectors(config, model, payload["vocabulary"])
-
-
-def start_from_vectors(config: WordSettings, model: Any, tokens: Sequence[str]) -> str:
-    """Give a language model the vectors that the settings name, where its tokens have one.
+def start_from_vectors(config: LanguageSettings, model: Any, codec: "Codec") -> str:
+    """Give a language model of words the vectors that the settings name, where its tokens have one.
 
     Says how many have. Raises as `read_vectors`.
     """
-    if config.embeddings is None:
+    if not isinstance(config, WordSettings) or config.embeddings is None:
         return ""
     import torch
 
@@ -154,6 +133,7 @@ def start_from_vectors(config: WordSettings, model: Any, tokens: Sequence[str]) 
     folded: dict[str, int] = {}
     for row, word in enumerate(vectors.words):
         folded.setdefault(word.lower(), row)
+    tokens = codec.vocabulary.tokens
     found = {number: vectors.numbers.get(token, folded.get(token)) for number, token in enumerate(tokens)}
     rows = {number: row for number, row in found.items() if row is not None}
     if not rows:

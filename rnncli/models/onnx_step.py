@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rnncli.errors import RnnError
+from rnncli.extras import need
 from rnncli.models.language_model import LanguageModel
 from rnncli.models.stack import States
 from rnncli.models.stepper import advance
@@ -59,13 +60,8 @@ def state_names(model: LanguageModel) -> list[str]:
 
 
 def check_onnx() -> None:
-    """Raise RnnError where the libraries are not here."""
-    try:
-        import onnx  # noqa: F401  # only to know that they are there
-        import onnxruntime  # noqa: F401  # the same
-        import onnxscript  # noqa: F401  # the same
-    except ModuleNotFoundError:
-        raise RnnError("--onnx needs libraries that are not here: pip install 'rnncli[onnx]'") from None
+    """Raise RnnError where the libraries are not installed."""
+    need("onnx", "onnxruntime", "onnxscript", what="--onnx", extra="onnx")
 
 
 @torch.no_grad()

@@ -12,12 +12,12 @@ from torch.overrides import TorchFunctionMode
 
 Model = TypeVar("Model", bound=nn.Module)
 
-
 DRAWING: set[Any] = {torch.Tensor.normal_, torch.Tensor.uniform_, nn.init.normal_, nn.init.uniform_}
+"""The functions that draw first weights."""
 
 
 class _Undrawn(TorchFunctionMode):
-    """Draws nothing for tensors that hold no values; to do so, torch would import for a second."""
+    """Draws nothing for tensors that hold no values: torch would do so, after a second of imports."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -30,12 +30,14 @@ class _Undrawn(TorchFunctionMode):
 
 @contextmanager
 def _at_most(parameters: int) -> Iterator[None]:
-    """Raise ValueError where this thread gives modules more parameters than that."""
+    """Raise ValueError where this thread registers more parameters; other threads build what they like."""
     ours, count = threading.get_ident(), 0
 
     def note(*_: Any) -> None:
         nonlocal count
-        count += threading.get_ident() == ours
+        if threading.get_ident() != ours:
+            return
+        count += 1
         if count > parameters:
             raise ValueError(f"the settings describe a model of more than {parameters:,} parameters")
 
@@ -46,19 +48,20 @@ def _at_most(parameters: int) -> Iterator[None]:
         hook.remove()
 
 
-def outline(build: Callable[[], Model], most: int) -> Model:
+def outline(build: Callable[[], Model], max_parameters: int) -> Model:
     """Build a model on torch's meta device, where tensors have shapes and no values.
 
-    Raises ValueError for a model of more than `most` parameters, before the others are built; whatever `build` raises.
+    Raises ValueError at the first parameter beyond `max_parameters`, and whatever `build` raises.
     """
-    with torch.device("meta"), _Undrawn(), _at_most(most):
+    with torch.device("meta"), _Undrawn(), _at_most(max_parameters):
         return build()
 
 
 def check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Raise ValueError at the first name, shape or type in which weights differ from those of a model."""
     own = model.state_dict()
-    for name in sorted(own.keys() ^ weights.keys()):
+    if unmatched := sorted(own.keys() ^ weights.keys()):
+        name = unmatched[0]
         raise ValueError(f"{name} is {'missing' if name in own else 'no weight of this model'}")
     for name, mine in own.items():
         check_alike(name, weights[name], mine)
@@ -79,7 +82,7 @@ def check_finite(name: str, given: Tensor) -> None:
 
 
 def take_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Let an outlined model have these very tensors as its weights; raises ValueError as `check_weights`."""
+    """Make these tensors, not copies, the weights of an outlined model; raises ValueError as `check_weights`."""
     check_weights(model, weights)
     model.load_state_dict(dict(weights), assign=True)
 

@@ -3,6 +3,7 @@
 Shapes: T steps, B batch, D input, M hidden.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,18 @@ class Stack(nn.Module):
         """The learned states before the first step, for a batch of that size."""
         cells: Any = self.cells
         return [cell.initial_state(batch) for cell in cells]
+
+
+def rows_of(states: States, rows: slice) -> States:
+    """The states (B, ...) of some rows."""
+    return [type(state)(*(value[rows] for value in state)) for state in states]
+
+
+def join_rows(parts: Sequence[States]) -> States:
+    """States of some rows and of those after them as the states of all."""
+    if len(parts) == 1:
+        return parts[0]
+    return [type(state[0])(*map(torch.cat, zip(*state, strict=True))) for state in zip(*parts, strict=True)]
 
 
 def detach(states: States) -> States:

@@ -4,15 +4,12 @@ Shapes: B streams, V words.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnncli.models.stack import States
-
-if TYPE_CHECKING:
-    from rnncli.models.language_model import LanguageModel
 
 TABLE = 1 << 20
 """Numbers; a larger table of projected words would take longer to fill than a few lines take to write."""
@@ -27,6 +24,21 @@ def advance(cells: Sequence[Any], projected: Tensor, states: States) -> States:
     return after
 
 
+class ReadsAndScores(Protocol):
+    """What a stepper needs of a language model."""
+
+    @property
+    def embedding(self) -> Any: ...
+    @property
+    def stack(self) -> nn.Module: ...
+    @property
+    def bridge(self) -> nn.Module: ...
+    @property
+    def readout(self) -> Any: ...
+    def read(self, tokens: Tensor) -> Tensor: ...
+    def voiced(self, x: Tensor, labels: Tensor | None) -> Tensor: ...
+
+
 class Stepper:
     """Steps of a language model, for any number of streams and any cells: what hangs on no state is found beforehand.
 
@@ -34,7 +46,7 @@ class Stepper:
     backends gain, they gain over many. All streams have the one label, or none.
     """
 
-    def __init__(self, model: "LanguageModel", label: int | None = None) -> None:
+    def __init__(self, model: ReadsAndScores, label: int | None = None) -> None:
         cells: Any = model.stack.cells
         self.model, self.cells, self.readout = model, list(cells), model.readout
         words = model.embedding.weight

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.errors import UsageError
+from rnncli.panels import Panel, confusion
 from rnncli.recording import EXAMPLE, Watched, WatchOptions, check_enough, states_of
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Task, Trained
@@ -129,7 +130,7 @@ def build(config: ParityConfig, device: str) -> "Experiment":
     """Lay the strings out, and a fresh model beside them."""
     import torch
 
-    from rnncli.data.batching import epoch_generator
+    from rnncli.data.batching import LazyBatch, epoch_generator
     from rnncli.training.experiment import Experiment
     from rnncli.training.losses import prediction_loss
 
@@ -142,9 +143,12 @@ def build(config: ParityConfig, device: str) -> "Experiment":
     # a recurrent net's epoch is no shorter where strings are few: its patience is counted in steps
     rounds = max(1, SAMPLE // len(strings)) if recurrent else 1
 
-    def batches(epoch: int, begin: int = 0) -> Iterator["Batch"]:
+    def lazily(rows: "Tensor") -> LazyBatch:
+        return LazyBatch(len(rows), lambda part: as_batch(strings[rows[part]]))
+
+    def batches(epoch: int, begin: int = 0) -> Iterator[LazyBatch]:
         order = torch.randperm(rounds * len(strings), generator=epoch_generator(config.seed, epoch)) % len(strings)
-        return (as_batch(strings[rows]) for rows in order.to(device).split(config.batch_size)[begin:])
+        return map(lazily, order.to(device).split(config.step_size)[begin:])
 
     def reset() -> None:
         scatter(model)
@@ -156,8 +160,9 @@ def build(config: ParityConfig, device: str) -> "Experiment":
     return Experiment(
         model=model,
         batches=batches,
-        batches_per_epoch=-(-rounds * len(strings) // config.batch_size),
+        batches_per_epoch=-(-rounds * len(strings) // config.step_size),
         loss=prediction_loss,
+        uses_all=True,
         validate=lambda model: validate(model, as_batch(strings), long),
         about=f"{kind} {len(strings):,} strings of {config.bits} bits",
         solved=lambda metrics: metrics["accuracy"] == 1.0 and (not recurrent or metrics["long_margin"] >= SAFE_MARGIN),
@@ -327,6 +332,11 @@ def last_step(trained: Trained, text: str | None, length: int) -> "LastStep":
     return LastStep(inputs, lambda h: F.cross_entropy(model.output(h), batch.targets[-1]))
 
 
+def confusion_of(trained: Trained) -> Iterator[Panel]:
+    """How often which label was given to what, on what `evaluate` measures on by default."""
+    yield confusion(evaluate(trained, EvaluateOptions()))
+
+
 TASK = Task(
     name="parity",
     summary="Learn whether the number of ones so far is odd.",
@@ -334,6 +344,7 @@ TASK = Task(
     build=build,
     build_model=build_model,
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate parity --bits 1000", corpus=evaluated),
+    panels={"Confusion": confusion_of},
     presets={"book": BOOK, "foil": FOIL},
     notes={"book": BOOK_NOTE},
     uses={"activations": Action(WatchOptions, watch, EXAMPLE)},

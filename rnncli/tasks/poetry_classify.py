@@ -23,15 +23,18 @@ from rnncli.labelling.settings import (
     watch_words,
     words_of_all,
 )
+from rnncli.panels import Panel, confusion
 from rnncli.recording import EXAMPLE, Watched, WatchOptions
+from rnncli.results import Classified, Moved
 from rnncli.settings import option, retuned
-from rnncli.task import Action, Task, Trained
+from rnncli.task import Action, Rows, Task, Trained
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rnncli.data.features import Features
+    from rnncli.labelling.classical import Rival
     from rnncli.training.experiment import Experiment, Metrics
 
 
@@ -234,11 +237,12 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
     training = Labelled(features.only(learned), asked[learned], by_word=False, device=device)
     return Experiment(
         model=model,
-        batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
-        batches_per_epoch=-(-len(learned) // config.batch_size),
+        batches=lambda epoch, begin=0: training.shuffled(config.step_size, config.seed, epoch, begin),
+        batches_per_epoch=-(-len(learned) // config.step_size),
         about=_about(config, divided),
         loss=partial(committee_loss, smoothing=config.label_smoothing, weights=weights),
         validate=lambda model: measure(_scores(model, features, config), divided),
+        uses_all=True,
         apart=lambda committee: committee.members,
         monitor="accuracy",
         newest_is_best=True,
@@ -296,13 +300,14 @@ def _scores(model: Any, features: "Features", config: ClassifyConfig) -> "Tensor
     """Log-probabilities (N, S, K) of N texts by each of the S splits' nets; an ensemble's vote as one."""
     import torch
 
+    from rnncli.data.batching import built
     from rnncli.data.features import Labelled
 
     device = next(model.parameters()).device
     data = Labelled(features, torch.zeros(len(features.lengths)), by_word=False, device=str(device))
     model.eval()
     with torch.inference_mode():
-        rows = torch.cat([model(batch.inputs, None, batch.lengths)[0] for batch in data.in_order(256)])
+        rows = torch.cat([model(batch.inputs, None, batch.lengths)[0] for batch in built(data.in_order(256))])
     votes = rows[data.order.argsort()].cpu().log_softmax(-1)
     return votes.view(len(votes), -1, config.ensemble, votes.shape[-1]).logsumexp(2) - math.log(config.ensemble)
 
@@ -384,6 +389,33 @@ def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
     return {**measure(scores, divided), "texts": len(rows), "confusion": confusion.plain}
 
 
+def baselines(trained: Trained, options: LabelledOptions) -> Rows:
+    """Simple classifiers on the same folds, each learning from the very texts that the net of the fold learned from."""
+    from rnncli.labelling.classical import rivals
+
+    if options.corpus:
+        raise UsageError("--baselines are measured on the folds of the training: leave --corpus out")
+    divided = evaluation(trained, options)
+    found = rivals(divided.data.texts, trained.config.class_weights)
+    return {rival.name: _rival_metrics(rival, divided) for rival in found}
+
+
+def _rival_metrics(rival: "Rival", divided: Divided) -> "Metrics":
+    """The measures of a simple classifier that learns each split by itself; none of one that cannot be had here."""
+    import torch
+
+    if rival.scorer is None:
+        return {}
+    answers, (rows, splits) = divided.answers, held_out(divided)
+    scores = torch.zeros(*divided.held.shape, len(divided.classes), dtype=torch.double)
+    for split in splits.unique().tolist():
+        seen, asked = divided.seen(split).tolist(), rows[splits == split].tolist()
+        training, others = ([rival.texts[row] for row in part] for part in (seen, asked))
+        scores[asked, split] = torch.from_numpy(rival.scorer(training, answers[seen].tolist(), others)).double()
+    metrics = measure(scores, divided)
+    return {name: value for name, value in metrics.items() if name != "loss" or rival.has_probabilities}
+
+
 def evaluated(trained: Trained, options: LabelledOptions) -> str:
     """What `evaluate` measures on, in words."""
     if options.corpus:
@@ -396,27 +428,6 @@ def evaluated(trained: Trained, options: LabelledOptions) -> str:
 
 LONGEST_ERASED = 300
 """Words; erasure reads a text as often as it has words."""
-
-
-class Moved(NamedTuple):
-    """A word, and how much it moved the decision: nats that the label's log-odds lose without it."""
-
-    word: str
-    by: float
-
-
-class Classified(NamedTuple):
-    """A text with its label, the probability of each label, and what moved the decision; of a blank line, none."""
-
-    text: str
-    label: str | None
-    shares: dict[str, float]
-    words: list[Moved]
-
-    @property
-    def probability(self) -> float:
-        """That of the label; NaN where there is none."""
-        return math.nan if self.label is None else self.shares[self.label]
 
 
 def classify(trained: Trained, options: GivenTexts) -> list[Classified]:
@@ -469,6 +480,11 @@ def watch(trained: Trained, options: WatchOptions) -> Watched:
     return watch_words(trained, options, model.members[0], passage)
 
 
+def confusion_of(trained: Trained) -> Iterator[Panel]:
+    """How often which label was given to what, on what `evaluate` measures on by default."""
+    yield confusion(evaluate(trained, LabelledOptions()))
+
+
 TASK = Task(
     name="poetry-classify",
     summary="Learn whose line it is: Frost's or Poe's, or any labels of your own.",
@@ -479,6 +495,8 @@ TASK = Task(
     build_model=build_model,
     keeps={"fingerprint": None, "classes": None, "lexicon": None},
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluated),
+    baselines=baselines,
+    panels={"Confusion": confusion_of},
     uses={
         "classify": Action(GivenTexts, classify, 'rnn classify "the gate stood open and the field was white"'),
         "activations": Action(WatchOptions, watch, EXAMPLE),

@@ -1,50 +1,33 @@
 """poetry-lm: learn verse line by line, each line a sequence from START to END, and write more of it."""
 
-import hashlib
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
-from rnncli.data.corpora import CORPORA, available, lasting, load_corpus
-from rnncli.data.scripts import lacks_blanks
-from rnncli.data.sources import Corpus
-from rnncli.data.text import STDIN, lines_of, reads_as_before
+from rnncli.data.corpora import first_here
 from rnncli.data.tokenizers import TOKENIZERS, written_word
-from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
-from rnncli.errors import RnnError, UsageError
-from rnncli.language.activations import watcher
-from rnncli.language.dynamic_evaluation import AdaptingOptions
-from rnncli.language.generate import (
-    Draft,
-    Writing,
-    WritingOptions,
-    Written,
-    joined_words,
-    listener,
-    printable,
-    write_on,
-)
-from rnncli.language.last_step import of_language_model
-from rnncli.language.score import scorer, sentence
-from rnncli.language.settings import LanguageSettings, settle_hold_out, valid_option
-from rnncli.language.voices import known_labels, label_number, labels_of, payload_of, voices_option
-from rnncli.language.warm_start import as_known, grown, known_payload, settle_start, shape_of
-from rnncli.language.words import BOOK_WORDS, WordSettings, settle_words, start, tokenizer_of, tokens_option, word_model
+from rnncli.data.vocabulary import END, START
+from rnncli.language.baselines import NGrams
+from rnncli.language.generate import Draft, Writing, WritingOptions, Written, listener, printable, write_on
+from rnncli.language.reading import TextOptions
+from rnncli.language.settings import LanguageSettings, corpus_option, settle_texts, valid_option
+from rnncli.language.task import language_task
+from rnncli.language.voices import label_number, voices_option
+from rnncli.language.warm_start import settle_start
+from rnncli.language.words import BOOK_WORDS, WordSettings, settle_words, tokenizer_of, tokens_option
 from rnncli.settings import option, retuned
-from rnncli.task import Action, Script, Task, Trained
+from rnncli.task import Trained
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from rnncli.data.batching import Sentences
-    from rnncli.training.experiment import Experiment, Metrics
+    from rnncli.data.codec import Known
+    from rnncli.data.text_data import SentenceSet
+    from rnncli.data.verse import VerseData
 
 TOKENIZER = "verse-words"
-LONGEST_LINE = 1_000
-"""Words; a longer line is no verse, and one step of it would not fit in memory."""
+
+CORPORA = (("frost",), ("hillside",))
+"""The book's poet, and the embedded voice that stands in for him."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +36,7 @@ class PoetryConfig(WordSettings):
 
     panel: ClassVar[str] = "Verse"
 
-    corpus: tuple[str, ...] = option(
-        (), "Name, file, folder or - (standard input); may be repeated.", suggest=tuple(CORPORA)
-    )
+    corpus: tuple[str, ...] = corpus_option()
     voices: bool = voices_option()
     tokens: str = tokens_option()
     valid: tuple[str, ...] = valid_option()
@@ -87,144 +68,29 @@ BOOK = {
 }
 
 
-class Line(NamedTuple):
-    """A line of verse."""
-
-    words: list[str]
-    voice: str  # the name of the corpus it is from
-
-
-class Verse(NamedTuple):
-    """A corpus taken apart: the lines to learn from, and those held out."""
-
-    name: str
-    training: list[Line]
-    held_out: list[Line]
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of all its words in their places: whether a text is still the same."""
-        text = "\n".join(" ".join(line.words) for lines in (self.training, self.held_out) for line in lines)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
 def settle(config: PoetryConfig) -> PoetryConfig:
-    """Where no corpus is named: Frost where `data/` has him, else the embedded voice."""
-    default = ("frost",) if available("frost") else ("hillside",)
-    corpus = tuple(lasting(spec) for spec in config.corpus) or default
-    hold_out = settle_hold_out(config, PoetryConfig.hold_out)
-    config = replace(config, corpus=corpus, valid=tuple(map(lasting, config.valid)), hold_out=hold_out)
-    return settle_start(settle_words(config), "poetry-lm")
+    """Make paths absolute; raises UsageError for settings that do not go together."""
+    return settle_start(settle_words(settle_texts(config)), "poetry-lm")
 
 
-def read_verse(specs: Sequence[str], hold_out: int, tokenizer: str = TOKENIZER, valid: Sequence[str] = ()) -> Verse:
-    """Read corpora and split off every `hold_out`-th line; or hold the lines of other corpora out.
+def read(config: PoetryConfig, known: "Known") -> "VerseData":
+    """Read the lines of the corpora, and number their words; raises as `read_verse` and `new_codec`."""
+    from rnncli.data.verse import VerseData, new_codec, read_verse
 
-    Raises RnnError when nothing readable is there, when no word is left, or when a line is too long to be verse.
-    """
-    corpora = [load_corpus(spec) for spec in specs]
-    lines = [line for corpus in corpora for line in _lines(corpus, tokenizer)]
-    if len(lines) < 2:
-        raise RnnError(f"{' + '.join(corpus.origin for corpus in corpora)}: fewer than two lines with words in them")
-    held_out = lines[hold_out - 1 :: hold_out] if hold_out else []
-    if valid:
-        held_out = [line for spec in valid for line in _lines(load_corpus(spec), tokenizer)]
-        if not held_out:
-            raise RnnError(f"{' + '.join(valid)} has no line with words: give another text to --valid")
-    training = [line for place, line in enumerate(lines) if not hold_out or (place + 1) % hold_out]
-    if not training:
-        raise UsageError(f"--hold-out {hold_out} leaves no line to train on")
-    return Verse(" + ".join(corpus.name for corpus in corpora), training, held_out)
-
-
-def _lines(corpus: Corpus, tokenizer: str) -> list[Line]:
-    lines = []
-    if not reads_as_before() and lacks_blanks(corpus.text):
-        spec = "-" if corpus.origin == STDIN else shlex.quote(corpus.origin)
-        raise RnnError(
-            f"{corpus.origin} has no blanks between its words, and verse is learned word by word: learn it letter by "
-            f"letter, `rnn train char-lm --corpus {spec}`"
-        )
-    found = corpus.text.splitlines() if reads_as_before() else lines_of(corpus.text)
-    for number, line in enumerate(found, start=1):
-        words = TOKENIZERS[tokenizer](line)
-        if len(words) > LONGEST_LINE:
-            raise RnnError(
-                f"{corpus.origin}: line {number} has {len(words):,} words, and verse is learned line by line: "
-                f"break lines at {LONGEST_LINE:,} words or fewer"
-            )
-        if words:
-            lines.append(Line(words, corpus.name))
-    return lines
-
-
-def line_key(words: Sequence[str]) -> int:
-    """A line's fingerprint: 63 bits, enough to know a copied line without keeping the text."""
-    return int.from_bytes(hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest(), "big") >> 1
-
-
-def build(config: PoetryConfig, device: str) -> "Experiment":
-    """Read the corpus, make the vocabulary and the batches, and a fresh model."""
-    import torch
-
-    from rnncli.training.experiment import Experiment
-    from rnncli.training.metrics import prediction_metrics
-
-    tokenizer = tokenizer_of(config, TOKENIZER, known_payload(config))
+    tokenizer = tokenizer_of(config, TOKENIZER, known.codec)
     verse = read_verse(config.corpus, config.hold_out, tokenizer, config.valid)
-    vocabulary = Vocabulary.of((line.words for line in verse.training), config.min_count)
-    if not vocabulary.words:
-        raise UsageError(f"{verse.name}: no word comes {config.min_count} times: take --min-count 1, or more text")
-    vocabulary = grown(config, vocabulary)
-    voices = (line.voice for line in (*verse.training, *(() if config.valid else verse.held_out)))
-    labels = as_known(config, labels_of(voices, config.voices))
-    payload = {
-        "corpus": verse.name,
-        "fingerprint": verse.fingerprint,
-        "tokenizer": tokenizer,
-        "vocabulary": list(vocabulary.tokens),
-        "words_a_line": sum(len(line.words) for line in verse.training) / len(verse.training),
-        **payload_of(labels),
-    }
-    training, held_out = (
-        sentences(lines, vocabulary, labels).to(torch.device(device))
-        for lines in (verse.training, verse.held_out or verse.training)
-    )
-    model: Any = build_model(config, payload).to(device)
-    model.expect(training.targets[training.targets >= 0].bincount(minlength=len(vocabulary)))
-    return Experiment(
-        model=model,
-        begin=lambda: start(config, model, payload),
-        batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
-        batches_per_epoch=-(-len(verse.training) // config.batch_size),
-        about=_about(verse, vocabulary, labels),
-        loss=config.loss,
-        validate=lambda model: prediction_metrics(model, held_out.in_order(64)),
-        payload=payload,
-        tensors={"line_keys": torch.tensor(sorted({line_key(line.words) for line in verse.training}))},
-    )
+    codec = known.or_new(lambda: new_codec(verse, tokenizer, config.min_count, by_voice=config.voices))
+    by_default = config.corpus == CORPORA[-1] == first_here(CORPORA)
+    return VerseData(verse, codec, hint="; Robert Frost instead: rnn data get frost" if by_default else "")
 
 
-def sentences(lines: Sequence[Line], vocabulary: Vocabulary, labels: Sequence[str]) -> "Sentences":
-    """Lines by number, each with the number of its label, where that of every line is among those given."""
-    from rnncli.data.batching import Sentences
+def read_other(trained: Trained, options: TextOptions) -> "SentenceSet | None":
+    """Read all lines of the corpus to evaluate on, in the model's voices where they have their names."""
+    from rnncli.data.verse import line_set, read_verse
 
-    numbers = [vocabulary.encode(line.words) for line in lines]
-    known = bool(labels) and {line.voice for line in lines} <= set(labels)
-    return Sentences.of(numbers, [labels.index(line.voice) for line in lines] if known else None)
-
-
-def _about(verse: Verse, vocabulary: Vocabulary, labels: Sequence[str]) -> str:
-    held_out = f"{len(verse.held_out):,} held out" if verse.held_out else "none held out, validation on the same"
-    by_default = verse.name == "hillside" and not available("frost")
-    other = "; Robert Frost instead: rnn data get frost" if by_default else ""
-    voices = f", {len(labels)} voices" if labels else ""
-    return f"{verse.name}: {len(verse.training):,} lines to learn, {held_out}, {len(vocabulary):,} words{voices}{other}"
-
-
-def build_model(config: PoetryConfig, payload: Mapping[str, Any]) -> "nn.Module":
-    """An untrained language model over the payload's vocabulary."""
-    return word_model(config, payload)
+    if not options.corpus:
+        return None
+    return line_set(read_verse(options.corpus, 0, trained.codec.tokenizer).training, trained.codec)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,43 +104,46 @@ class GenerateOptions(WritingOptions):
 
 def write(trained: Trained, options: GenerateOptions) -> Written:
     """Write verse with a trained model; words of the prime it does not know are read as UNKNOWN and kept as given."""
+    from rnncli.data.verse import line_key
+
     options.check("lines")
-    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
-    prime = printable(TOKENIZERS[trained.payload["tokenizer"]](options.read_prime()))
+    codec = trained.codec
+    prime = printable(codec.split(options.read_prime()))
     if options.beam:
-        join = partial(joined_words, trained, begun=bool(prime))
         first = () if prime else (END,)
-        writing = Writing(join, barred=(START, UNKNOWN), barred_at_first=first, end=END, shown=_shown(prime))
-        written = write_on(trained, options, [START, *vocabulary.encode(prime)], writing)
+        join = partial(codec.join, begun=bool(prime))
+        writing = Writing(join, barred=codec.unwritten, barred_at_first=first, end=END, shown=_shown(prime))
+        written = write_on(trained, options, [START, *codec.vocabulary.encode(prime)], writing)
     else:
-        written = _drawn(trained, options, vocabulary, prime)
+        written = _drawn(trained, options, prime)
     seen = set(trained.tensors["line_keys"].tolist())
     lines = [line for draft in written.drafts for line in draft.text.split("\n") if line]
     copies = sum(line_key(line.split(" ")) in seen for line in lines)
     written.extra = {"lines": lines, "copies": copies}
     written.remark += f"; {copies} of {len(lines)} lines ({copies / max(1, len(lines)):.0%}) copy the training text"
-    written.unknown = [word for word in prime if word not in vocabulary.numbers]
+    written.unknown = [word for word in prime if word not in codec.vocabulary.numbers]
     return written
 
 
-def _drawn(trained: Trained, options: GenerateOptions, vocabulary: Vocabulary, prime: list[str]) -> Written:
+def _drawn(trained: Trained, options: GenerateOptions, prime: list[str]) -> Written:
     """Poems of so many lines each, all lines side by side; every poem's first line begins with the prime."""
     from rnncli.models.decoding import draw_lines
 
+    codec = trained.codec
     draw = partial(
         draw_lines,
         trained.model,
         sampling=options.sampling,
         start=START,
         end=END,
-        barred=(START, UNKNOWN),
+        barred=codec.unwritten,
         generator=options.dice(next(trained.model.parameters()).device),
         longest=options.length,
         label=label_number(trained, options.label),
     )
-    first, other = partial(joined_words, trained, begun=bool(prime)), partial(joined_words, trained)
+    first, other = partial(codec.join, begun=bool(prime)), codec.join
     listen = listener(trained, options, lambda line: first if line < options.count else other)
-    firsts = draw(options.count, prime=vocabulary.encode(prime), listen=listen)
+    firsts = draw(options.count, prime=codec.vocabulary.encode(prime), listen=listen)
     below = listen and (lambda choice: listen(choice._replace(stream=choice.stream + options.count)))
     others = draw(options.count * (options.lines - 1), listen=below)
     drafts = [Draft() for _ in firsts]
@@ -289,111 +158,25 @@ def _shown(prime: list[str]) -> str:
     return " ".join(map(written_word, prime))
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(AdaptingOptions):
-    """How to evaluate on verse."""
-
-    corpus: tuple[str, ...] = option((), "Evaluate on all lines of this text, not on the held-out ones.")
-
-
-def evaluation_lines(trained: Trained, options: EvaluateOptions) -> list[Line]:
-    """The lines to evaluate on: those of another corpus, or those that training held out."""
-    if options.corpus:
-        return read_verse(options.corpus, 0, trained.payload["tokenizer"]).training
-    held_out = training_verse(trained).held_out
-    if not held_out:
-        raise UsageError(f"no line was held out when {trained.source} was trained: give a --corpus to evaluate on")
-    return held_out
-
-
-def judged_tokens(trained: Trained, options: EvaluateOptions) -> list[list[int]]:
-    """The lines to measure on, by number, each with its END; raises as `evaluation_lines`."""
-    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
-    return [[*vocabulary.encode(line.words), END] for line in evaluation_lines(trained, options)]
-
-
-def training_verse(trained: Trained, instead: str = "give --corpus") -> Verse:
-    """The text a model was trained on, read again; raises UsageError where it changed or cannot be."""
-    config: PoetryConfig = trained.config
-    with trained.reading_again(instead):
-        verse = read_verse(config.corpus, config.hold_out, trained.payload["tokenizer"], config.valid)
-    trained.check_unchanged(verse.name, verse.fingerprint, instead)
-    return verse
-
-
-def learned(trained: Trained, instead: str) -> "Iterator[Any]":
-    """The lines that a model learned from, by number, each with its END; raises as `training_verse`."""
-    import numpy as np
-
-    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
-    for line in training_verse(trained, instead).training:
-        yield np.array([*vocabulary.encode(line.words), END])
-
-
-def passage(trained: Trained) -> Iterator[str]:
-    """The lines that training held out, or where it held out none, those it learned; raises as `training_verse`."""
-    verse = training_verse(trained, "give --text")
-    for line in verse.held_out or verse.training:
-        yield " ".join(map(written_word, line.words))
-
-
-def evaluate(trained: Trained, options: EvaluateOptions) -> "Metrics":
-    """Loss, perplexity, accuracy over all predicted words, bits a character, and the share that is UNKNOWN.
-
-    The characters are those of the words, with a blank or a line feed after each. Lines of corpora that are named as
-    the model's voices are read in those, and each voice's perplexity is told, too; others are read in nobody's.
-    """
-    from rnncli.training.adaptation import sentence_metrics_as
-    from rnncli.training.metrics import bits_per_character
-
-    adaptation = options.adaptation
-    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
-    device = next(trained.model.parameters()).device
-    lines = evaluation_lines(trained, options)
-    voices = {line.voice for line in lines}
-    labels = known_labels(trained) if voices <= set(known_labels(trained)) else []
-
-    def measure(lines: Sequence[Line]) -> "Metrics":
-        asked = sentences(lines, vocabulary, labels).to(device)
-        return sentence_metrics_as(trained.model, [asked], adaptation)
-
-    metrics, characters = measure(lines), sum(len(written_word(word)) + 1 for line in lines for word in line.words)
-    words = [word for line in lines for word in vocabulary.encode(line.words)]
-    apart = {label: [line for line in lines if line.voice == label] for label in labels if len(voices) > 1}
-    return {
-        **metrics,
-        "bits_per_char": bits_per_character(metrics["loss"], (len(words) + len(lines)) / characters),
-        **{f"perplexity_{label}": measure(own)["perplexity"] for label, own in apart.items() if own},
-        "unknown": words.count(UNKNOWN) / len(words),
-        "lines": len(lines),
-    }
-
-
-def evaluated(trained: Trained, options: EvaluateOptions) -> str:
-    """What `evaluate` measures on, in words."""
-    return " + ".join(options.corpus or trained.config.valid) or f"{trained.payload['corpus']}, held-out lines"
-
-
-TASK = Task(
-    name="poetry-lm",
-    summary="Learn verse line by line, and write more of it.",
-    Config=PoetryConfig,
+TASK = language_task(
+    "poetry-lm",
+    "Learn verse line by line, and write more of it.",
+    PoetryConfig,
     settle=settle,
-    build=build,
-    build_model=build_model,
-    keeps={"fingerprint": None, "tokenizer": TOKENIZERS, "vocabulary": None},
-    keeps_numbers=("line_keys",),
-    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate poetry-lm --baselines", corpus=evaluated),
-    uses={
-        "generate": Action(
-            GenerateOptions, write, 'rnn generate poetry --lines 4 --temperature 0.8 --prime "the woods"'
-        ),
-        "score": scorer(sentence),
-        "activations": watcher(sentence, passage),
+    read=read,
+    read_other=read_other,
+    tokenizers=TOKENIZERS,
+    evaluate=TextOptions,
+    held_out="held-out lines",
+    generate=GenerateOptions,
+    write=write,
+    examples={
+        "evaluate": "rnn evaluate poetry-lm --baselines",
+        "generate": 'rnn generate poetry --lines 4 --temperature 0.8 --prime "the woods"',
     },
+    keeps_numbers=("line_keys",),
+    baselines=NGrams((1, 3), discounts=True),
+    corpora=CORPORA,
     presets={"book": BOOK},
-    script=Script(learned, judged_tokens, joined_words),
-    inherited=partial(shape_of, "poetry-lm", PoetryConfig),
-    last_step=of_language_model(sentence),
     word_vectors=1,
 )

@@ -22,9 +22,11 @@ from rnncli.labelling.settings import (
     watch_words,
     words_of_all,
 )
+from rnncli.panels import Panel, confusion
 from rnncli.recording import EXAMPLE, Watched, WatchOptions
+from rnncli.results import Tagged
 from rnncli.settings import option, retuned
-from rnncli.task import Action, Task, Trained
+from rnncli.task import Action, Rows, Task, Trained
 from rnncli.training.entities import entity_metrics, is_iob
 from rnncli.training.settings import RecurrentSettings
 
@@ -135,10 +137,11 @@ def build(config: TagConfig, device: str) -> "Experiment":
     features = _encode(config, payload, measured)
     return Experiment(
         model=build_model(config, payload).to(device),
-        batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
-        batches_per_epoch=-(-len(split.training.words) // config.batch_size),
+        batches=lambda epoch, begin=0: training.shuffled(config.step_size, config.seed, epoch, begin),
+        batches_per_epoch=-(-len(split.training.words) // config.step_size),
         about=_about(split),
         loss=partial(prediction_loss, smoothing=config.label_smoothing),
+        uses_all=True,
         validate=lambda model: _without_dicts(measure(score(model, features), measured, split.classes)),
         monitor="accuracy",
         newest_is_best=True,
@@ -272,17 +275,30 @@ def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
     }
 
 
+def baselines(trained: Trained, options: LabelledOptions) -> Rows:
+    """Each word's commonest label, and NLTK's perceptron, learned from the very sentences the net learned from."""
+    from rnncli.labelling.classical import commonest_tag, perceptron
+
+    training = [list(zip(*pair, strict=True)) for pair in training_split(trained).training.pairs]
+    asked = evaluation_sentences(trained, options)
+    known = set(trained.payload["known"])
+    new = [word.lower() not in known for words in asked.words for word in words]
+    found = {}
+    for name, learn in (("commonest tag", commonest_tag), ("NLTK's perceptron", perceptron)):
+        given = list(map(learn(training), asked.words))
+        hits = [
+            hit == label for pair in zip(given, asked.labels, strict=True) for hit, label in zip(*pair, strict=True)
+        ]
+        right_of_new = sum(hit for hit, is_new in zip(hits, new, strict=True) if is_new)
+        metrics = {"accuracy": sum(hits) / len(hits), "new_word_accuracy": right_of_new / max(1, sum(new))}
+        entities = entity_metrics(asked.labels, given) if is_iob(trained.payload["classes"]) else {}
+        found[name] = {**metrics, **entities}
+    return found
+
+
 def evaluated(trained: Trained, options: LabelledOptions) -> str:
     """What `evaluate` measures on, in words."""
     return " + ".join(options.corpus) or f"{trained.payload['corpus']}, every {trained.config.hold_out}th sentence"
-
-
-class Tagged(NamedTuple):
-    """A word with its label, and the probability of that."""
-
-    word: str
-    label: str
-    probability: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,6 +349,11 @@ def watch(trained: Trained, options: WatchOptions) -> Watched:
     return watch_words(trained, options, trained.model, passage, splitter(trained))
 
 
+def confusion_of(trained: Trained) -> Iterator[Panel]:
+    """How often which label was given to what, on what `evaluate` measures on by default."""
+    yield confusion(evaluate(trained, LabelledOptions()))
+
+
 TASK = Task(
     name="tag",
     summary="Learn a label for every word of a sentence.",
@@ -342,6 +363,8 @@ TASK = Task(
     build_model=build_model,
     keeps={"fingerprint": None, "classes": None, "lexicon": None, "known": None},
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),
+    baselines=baselines,
+    panels={"Confusion": confusion_of},
     presets={"large": LARGE},
     implied_preset=implied_preset,
     uses={

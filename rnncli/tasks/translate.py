@@ -1,18 +1,21 @@
 """translate: one sentence in, another out, by an encoder, a decoder and attention between them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnncli.data.corpora import CORPORA, available, lasting
+from rnncli.data.corpora import CORPORA, absolute_spec, available
 from rnncli.data.table_settings import TableSettings, refuse_unused
+from rnncli.data.text import visible
 from rnncli.data.texts import GivenTexts
-from rnncli.data.tokenizers import KINDS, Units, units_of
+from rnncli.data.tokenizers import KINDS
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import UsageError
 from rnncli.language.settings import LanguageSettings
+from rnncli.panels import Panel, attention, samples
+from rnncli.results import Translation
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Task, Trained
 from rnncli.training.bleu import TOKENIZERS as BLEU_TOKENIZERS
@@ -22,6 +25,7 @@ from rnncli.training.settings import RecurrentSettings
 if TYPE_CHECKING:
     from torch import nn
 
+    from rnncli.data.codec import Codec
     from rnncli.data.pairs import Given, Lines, Paired, SentencePairs
     from rnncli.training.experiment import Experiment, Metrics
 
@@ -99,8 +103,8 @@ class TranslateConfig(TableSettings, LanguageSettings):
 def settle(config: TranslateConfig) -> TranslateConfig:
     """Settings with absolute paths; raises UsageError for a pair of another corpus than Multi30k."""
     names = ("source", "target", "valid_source", "valid_target")
-    files: dict[str, Any] = {name: lasting(value) for name in names if (value := getattr(config, name))}
-    corpus = tuple(map(lasting, config.corpus))
+    files: dict[str, Any] = {name: absolute_spec(value) for name in names if (value := getattr(config, name))}
+    corpus = tuple(map(absolute_spec, config.corpus))
     if config.pair != TranslateConfig.pair and "multi30k" not in corpus:
         raise UsageError(f"--pair {config.pair} names languages of multi30k: give --corpus multi30k, or leave it out")
     refuse_unused(config, not config.source and any(spec not in CORPORA for spec in corpus))
@@ -124,19 +128,21 @@ def build(config: TranslateConfig, device: str) -> "Experiment":
     from rnncli.training.metrics import prediction_metrics
 
     data = read_paired(config.given, config.hold_out)
-    payload = {"corpus": data.name, "fingerprint": data.fingerprint, **_numbering(config, data)}
-    training = encode(config, payload, data.training, device)
-    validation = encode(config, payload, data.validation, device)
+    codec = _codec(config, data)
+    payload = {"corpus": data.name, "fingerprint": data.fingerprint, **codec.payload}
+    training = encode(config, codec, data.training, device)
+    validation = encode(config, codec, data.validation, device)
     model: Any = build_model(config, payload).to(device)
     counts = torch.zeros(len(payload["vocabulary"]), device=device)
     counts[: len(training.counts)] += training.counts
     model.expect(counts)
     return Experiment(
         model=model,
-        batches=lambda epoch, begin=0: training.shuffled(config.batch_size, config.seed, epoch, begin),
-        batches_per_epoch=-(-len(data.training) // config.batch_size),
+        batches=lambda epoch, begin=0: training.shuffled(config.step_size, config.seed, epoch, begin),
+        batches_per_epoch=-(-len(data.training) // config.step_size),
         about=_about(data, len(payload["vocabulary"])),
         loss=config.loss,
+        uses_all=True,
         validate=lambda model: prediction_metrics(model, validation.in_order(256)),
         payload=payload,
     )
@@ -150,18 +156,18 @@ def _about(data: "Paired", known: int) -> str:
     )
 
 
-def _numbering(config: TranslateConfig, data: "Paired") -> dict[str, Any]:
-    """How both languages are taken apart, by one vocabulary."""
+def _codec(config: TranslateConfig, data: "Paired") -> "Codec":
+    """Number the tokens of both languages by one vocabulary."""
     from rnncli.data.bpe import DEFAULT_SIZE, bpe_tokens, learn_bpe
+    from rnncli.data.codec import Codec
 
     texts = [prepared(config, text) for pair in data.training for text in pair]
     if config.tokens == "bpe":
         learned = learn_bpe(texts, config.vocab_size or DEFAULT_SIZE)
-        vocabulary = Vocabulary.of([bpe_tokens(learned)])
-        return {"tokenizer": "bpe", "bpe": learned, "vocabulary": list(vocabulary.tokens)}
-    split = units_of({"tokenizer": config.tokens}).split
-    seen = Counter(token for text in texts for token in split(text))
-    return {"tokenizer": config.tokens, "vocabulary": list(Vocabulary.counted(seen, 1, config.vocab_size).tokens)}
+        return Codec("bpe", Vocabulary.of([bpe_tokens(learned)]), learned)
+    codec = Codec(config.tokens, Vocabulary(SPECIALS))
+    seen = Counter(token for text in texts for token in codec.split(text))
+    return replace(codec, vocabulary=Vocabulary.counted(seen, 1, config.vocab_size))
 
 
 def prepared(config: TranslateConfig, text: str) -> str:
@@ -170,14 +176,14 @@ def prepared(config: TranslateConfig, text: str) -> str:
     return blank + (text.lower() if config.lowercase else text)
 
 
-def encode(config: TranslateConfig, payload: Mapping[str, Any], pairs: "Lines", device: str) -> "SentencePairs":
+def encode(config: TranslateConfig, codec: "Codec", pairs: "Lines", device: str) -> "SentencePairs":
     """Pairs by number."""
     import torch
 
     from rnncli.data.pairs import SentencePairs
 
-    split, vocabulary = units_of(payload).split, Vocabulary(tuple(payload["vocabulary"]))
-    numbers = [tuple(vocabulary.encode(split(prepared(config, text))) for text in pair) for pair in pairs]
+    split, number = codec.split, codec.vocabulary.encode
+    numbers = [tuple(number(split(prepared(config, text))) for text in pair) for pair in pairs]
     return SentencePairs.of([(source, target) for source, target in numbers], torch.device(device))
 
 
@@ -213,17 +219,6 @@ class TranslateOptions(GivenTexts, SearchOptions):
     attention: str | None = option(None, "Draw what each token looked at, of one sentence, as a PNG.")
 
 
-class Translation(NamedTuple):
-    """A translation, and what it hangs on."""
-
-    text: str
-    log_probability: float  # nats
-    score: float  # by length
-    tokens: list[str]  # END last
-    source_tokens: list[str]  # END last
-    attention: list[list[float]]  # of each token on each source token; empty without attention
-
-
 def translate(trained: Trained, options: TranslateOptions) -> list[list[Translation]]:
     """The best translations of each text, best first, none of a blank line.
 
@@ -244,21 +239,20 @@ def best_translations(
     trained: Trained, texts: Sequence[str], options: SearchOptions, nbest: int = 1
 ) -> list[list[Translation]]:
     """The n best translations of each sentence, those of like length sought side by side."""
-    units = units_of(trained.payload)
-    sources = [units.split(prepared(trained.config, text)) for text in texts]
+    sources = [trained.codec.split(prepared(trained.config, text)) for text in texts]
     left = sorted(range(len(texts)), key=lambda place: -len(sources[place]))
     found = dict[int, list[Translation]]()
     while left:
         rows = min(ROWS, POSITIONS // (len(sources[left[0]]) + 1))
         many = max(1, rows // options.beam)
         some, left = left[:many], left[many:]
-        translations = _translated(trained, units, [sources[place] for place in some], options, nbest)
+        translations = _translated(trained, [sources[place] for place in some], options, nbest)
         found.update(zip(some, translations, strict=True))
     return [found[place] for place in range(len(texts))]
 
 
 def _translated(
-    trained: Trained, units: Units, sources: list[list[str]], options: SearchOptions, nbest: int
+    trained: Trained, sources: list[list[str]], options: SearchOptions, nbest: int
 ) -> list[list[Translation]]:
     """The n best translations of each of some sentences in tokens, all sought side by side."""
     import torch
@@ -267,7 +261,7 @@ def _translated(
     from rnncli.models.decoding import beam_search
 
     model: Any = trained.model
-    vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
+    units, vocabulary = trained.codec.units, trained.codec.vocabulary
     numbers = [vocabulary.encode(source) for source in sources]
     with torch.inference_mode():
         asked = side_by_side([(source, ()) for source in numbers], trained.device)
@@ -345,7 +339,7 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
     from rnncli.training.metrics import prediction_metrics
 
     pairs = asked(trained, options)
-    data = encode(trained.config, trained.payload, pairs, trained.device)
+    data = encode(trained.config, trained.codec, pairs, trained.device)
     metrics: Metrics = prediction_metrics(trained.model, data.in_order(256))
     found = [best.text for (best,) in best_translations(trained, [source for source, _ in pairs], options)]
     right = [prepared(trained.config, target).strip() for _, target in pairs]
@@ -367,6 +361,22 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     return f"{corpus or trained.payload['corpus']}, {options.split}"
 
 
+def shown(trained: Trained) -> Iterator[Panel]:
+    """Some sentences that it did not learn from, and what it looked at in the first."""
+    pairs = asked(trained, EvaluateOptions(split="validation"))[:6]
+    options = TranslateOptions(texts=tuple(source for source, _ in pairs))
+    found = [best[0] for best in translate(trained, options)]
+    texts = [
+        [source, f"{best.text}\n({target})" if best.text != target else best.text]
+        for (source, target), best in zip(pairs, found, strict=True)
+    ]
+    yield samples("What it translates", "of sentences held out; in brackets the right one, where it is another", texts)
+    first = found[0]
+    if first.attention:
+        across, down = (list(map(visible, tokens)) for tokens in (first.source_tokens, first.tokens))
+        yield attention(f"{pairs[0][0]} → {first.text}", across, down, first.attention)
+
+
 TASK = Task(
     name="translate",
     summary="Learn to translate sentences, or dates into ISO 8601.",
@@ -377,6 +387,7 @@ TASK = Task(
     build_model=build_model,
     keeps={"fingerprint": None, "tokenizer": KINDS, "vocabulary": None},
     evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate translate --beam 5", corpus=evaluated),
+    panels={"Translations": shown},
     presets={"sentences": SENTENCES},
     implied_preset=implied_preset,
     uses={

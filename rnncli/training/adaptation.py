@@ -4,7 +4,6 @@ Shapes: T steps of one sequence, M features, V words, N steps that are remembere
 """
 
 import copy
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -12,11 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from rnncli.data.batching import Batch, Sentences
+from rnncli.data.batching import Batch, LazyBatch, Sentences, built
 from rnncli.data.streams import Ids, Joined, RunningText
 from rnncli.models.stack import States, detach
+from rnncli.terminal import progress_bar
 from rnncli.training.experiment import Metrics
 from rnncli.training.metrics import perplexity, prediction_metrics, running_metrics
 
@@ -57,7 +56,7 @@ def sentence_metrics_as(model: nn.Module, pools: Iterable[Sentences], how: Adapt
     return adaptive_metrics(model, chain.from_iterable(some.each() for some in pools), how)
 
 
-def adaptive_metrics(model: nn.Module, batches: Iterable[Batch], how: Adaptation) -> Metrics:
+def adaptive_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch], how: Adaptation) -> Metrics:
     """Loss in nats, accuracy and perplexity of a language model that adapts to what it reads, one sequence a batch.
 
     Dynamic evaluation (Krause et al. 2018, arXiv:1709.07432): each segment is scored, and then learned from. Batches
@@ -68,7 +67,7 @@ def adaptive_metrics(model: nn.Module, batches: Iterable[Batch], how: Adaptation
     cache, rule = Cache(how), _rule(language, how.dynamic)
     states: States | None = None
     loss_sum, hits, count = 0.0, 0, 0
-    for batch in batches:
+    for batch in built(batches):
         for window in batch.windows(SEGMENT):
             with torch.set_grad_enabled(how.dynamic > 0):
                 h, states = language.features(window.inputs, states if window.continues else None, labels=window.labels)
@@ -86,10 +85,12 @@ def adaptive_metrics(model: nn.Module, batches: Iterable[Batch], how: Adaptation
     return {"loss": loss, "accuracy": hits / count, "perplexity": perplexity(loss)}
 
 
-def _shown(batches: Iterable[Batch], total: int) -> Iterator[Batch]:
+def _shown(batches: Iterable[LazyBatch], total: int) -> Iterator[LazyBatch]:
     """The same batches, with a bar on standard error where it takes long."""
-    interval = 0.1 if sys.stderr.isatty() else 15.0
-    return iter(tqdm(batches, total=total, unit="segment", leave=False, mininterval=interval, delay=2.0))
+    with progress_bar(total, "segment", delay=2.0, leave=False) as bar:
+        for batch in batches:
+            yield batch
+            bar.update()
 
 
 def _rule(model: nn.Module, rate: float) -> torch.optim.Optimizer:

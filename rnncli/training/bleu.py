@@ -1,11 +1,10 @@
 """BLEU and chrF of translations, by sacrebleu, with the tokenizer that suits their script."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rnncli.data.scripts import letters_of
-from rnncli.errors import RnnError
+from rnncli.extras import installed, need
 
 TOKENIZERS = ("auto", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none")
 
@@ -30,28 +29,20 @@ def tokenizer_of(references: Sequence[str]) -> str:
     if 10 * (letters.han + letters.kana) >= max(1, letters.all):
         if 20 * letters.kana < letters.han + letters.kana:
             return "zh"
-        return "ja-mecab" if _installed("ja-mecab") else "char"
+        return "ja-mecab" if installed(*_MODULES["ja-mecab"]) else "char"
     if 2 * letters.unspaced > letters.all:
         return "char"
-    return "ko-mecab" if 2 * letters.hangul > letters.all and _installed("ko-mecab") else "13a"
+    return "ko-mecab" if 2 * letters.hangul > letters.all and installed(*_MODULES["ko-mecab"]) else "13a"
 
 
 def judge(found: Sequence[str], references: Sequence[str], tokenizer: str = "auto") -> Judged:
     """BLEU and chrF of translations against one reference each; raises RnnError for what is not installed."""
-    try:
-        import sacrebleu.metrics
-    except ModuleNotFoundError:
-        raise RnnError("BLEU needs a library that is not here: pip install 'rnncli[translate]'") from None
+    scorer = need("sacrebleu.metrics", what="BLEU", extra="translate")
     name = tokenizer_of(references) if tokenizer == "auto" else tokenizer
-    if not _installed(name):
-        raise RnnError(f"--bleu-tokenize {name} needs a library that is not here: pip install 'sacrebleu[{name[:2]}]'")
-    scorer: Any = sacrebleu.metrics
+    if modules := _MODULES.get(name):
+        need(*modules, what=f"--bleu-tokenize {name}", extra=name[:2], package="sacrebleu")
     judges = {"bleu": scorer.BLEU(tokenize=name), "chrf": scorer.CHRF()}
     return Judged(
         {name: float(each.corpus_score(list(found), [list(references)]).score) for name, each in judges.items()},
         {name: str(each.get_signature()) for name, each in judges.items()},
     )
-
-
-def _installed(tokenizer: str) -> bool:
-    return all(find_spec(module) is not None for module in _MODULES.get(tokenizer, ()))

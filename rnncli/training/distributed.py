@@ -8,9 +8,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
-from functools import cache, partial
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from itertools import pairwise
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -18,22 +18,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from rnncli.data.batching import IGNORED, Batch
+from rnncli.data.batching import IGNORED, Batch, LazyBatch
 from rnncli.errors import RnnError
 from rnncli.launch import LAUNCHED
-from rnncli.models.stack import States
+from rnncli.models.stack import States, rows_of
 from rnncli.training.experiment import Outcome
+from rnncli.training.meeting import PATIENCE, known_run, meet, remember_run, room
 
 T = TypeVar("T")
 
 _number = 0  # of this training, among those of the process
 _reduced_losses: WeakSet[Any] = WeakSet()
-
-_stores: Any = dist
-"""torch.distributed, which names its stores to people alone, not to mypy."""
-
-PATIENCE = timedelta(minutes=30)
-"""How long a process waits for the others: as long as one may read a corpus, or write a checkpoint."""
 
 
 def world() -> int:
@@ -52,26 +47,25 @@ def is_first() -> bool:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def together(note: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """While inside, the processes that torchrun has started with us are one group; alone, nothing happens.
 
-    Raises RnnError where another one ends before its time.
+    `note` is given a line where the others are long in coming. Raises RnnError where one does not come, or ends before
+    its time.
     """
     global _number
     _number += 1
-    if LAUNCHED not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+    if LAUNCHED not in os.environ:
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         with _ended_by_interrupts():
-            dist.init_process_group(
-                backend,
-                store=_stores.PrefixStore(f"rnn/{_attempt()}/group{_number}", _store(PATIENCE)),
-                rank=int(os.environ["RANK"]),
-                world_size=int(os.environ["WORLD_SIZE"]),
-                timeout=PATIENCE,
-            )
+            attempt, count = meet(note), int(os.environ["WORLD_SIZE"])
+            if count > 1:
+                place = room(f"{attempt}/group{_number}")
+                rank = int(os.environ["RANK"])
+                dist.init_process_group(backend, store=place, rank=rank, world_size=count, timeout=PATIENCE)
         yield
     except RuntimeError as error:
         if not _is_of_others(error):
@@ -125,41 +119,20 @@ def _is_of_others(error: RuntimeError) -> bool:
     return isinstance(error, kind) or any(words in str(error).lower() for words in LOST)
 
 
-def _attempt() -> str:
-    """How often torchrun has started these processes anew: what an earlier attempt left in the store is not ours."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-
-
-@cache
-def _store(timeout: timedelta) -> Any:
-    """Torchrun's own store, which outlives the processes that it starts."""
-    return _stores.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timeout)
-
-
-def speaks() -> bool:
-    """Whether nobody of this launch has said yet why it ends: the first to ask says it."""
-    try:
-        return int(_store(timedelta(seconds=5)).add(f"rnn/{_attempt()}/said", 1)) == 1
-    except (RuntimeError, KeyError, ValueError):  # torchrun, or the machine that it runs on, is gone
-        return True
-
-
 def remember(run: str) -> None:
-    """Leave word of the run, for the processes that torchrun starts after a failure."""
-    if LAUNCHED in os.environ and is_first():
-        _store(PATIENCE).set(_run_key(), run)
+    """Leave word of the run, for the processes that torchrun starts after a failure or a change of machines."""
+    if LAUNCHED in os.environ:
+        remember_run(_number, run)
 
 
 def begun() -> str | None:
-    """The run that an earlier attempt of this launch has begun, if any."""
-    if LAUNCHED not in os.environ or _attempt() == "0":
+    """The run that an earlier attempt of this launch has begun, if any of the processes knows of one."""
+    if LAUNCHED not in os.environ:
         return None
-    store = _store(PATIENCE)
-    return str(store.get(_run_key()).decode()) if store.check([_run_key()]) else None
-
-
-def _run_key() -> str:
-    return f"rnn/run{_number}"
+    known: list[Any] = [known_run(_number)] * world()
+    if world() > 1:
+        dist.all_gather_object(known, known[0])
+    return next(filter(None, known), None)
 
 
 def from_first(make: Callable[[], T]) -> T:
@@ -170,6 +143,16 @@ def from_first(make: Callable[[], T]) -> T:
     dist.broadcast_object_list(made, src=0)
     result: T = made[0]
     return result
+
+
+def gather(*values: float) -> list[list[float]]:
+    """What each process has, in their order."""
+    if world() == 1:
+        return [list(values)]
+    own = torch.tensor(values, dtype=torch.float64)
+    each = [torch.empty_like(own) for _ in range(world())]
+    dist.all_gather(each, own)
+    return [some.tolist() for some in each]
 
 
 def totals(*values: float) -> list[float]:
@@ -191,31 +174,36 @@ def _reduced(values: tuple[float, ...], how: str) -> list[float]:
     return result
 
 
-def share(batch: Batch) -> Batch:
+def share(batch: Batch | LazyBatch) -> Batch:
     """Our sequences of a batch. Where there are too few for all, some take one of which nothing is asked."""
-    if world() == 1:
-        return batch
-    ours = _ours(batch.rows)
-    if ours.start < ours.stop:
-        return batch.part(ours)
+    return take(batch, our_rows(batch.rows))
+
+
+def take(batch: Batch | LazyBatch, rows: slice) -> Batch:
+    """Some sequences of a batch; instead of none, one of which nothing is asked."""
+    if rows.start < rows.stop:
+        return batch.part(rows)
     idle = batch.part(slice(0, 1))
     return idle._replace(targets=torch.full_like(idle.targets, IGNORED))
 
 
-def _ours(rows: int) -> slice:
+def our_rows(rows: int) -> slice:
+    """Which of a batch's sequences are ours."""
     return slice(rank() * rows // world(), (rank() + 1) * rows // world())
+
+
+def our_pieces(rows: int, count: int) -> list[slice]:
+    """Our sequences of a batch in that many pieces, fewer where they are too few; a single empty one where none is."""
+    ours = our_rows(rows)
+    size = ours.stop - ours.start
+    ends = [ours.start + place * size // count for place in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(ends) if pair[0] < pair[1]] or [ours]
 
 
 def share_states(whole: States) -> States:
     """Our rows of states (B, ...)."""
-    if world() == 1:
-        return whole
-    return [type(state)(*(_own(value) for value in state)) for state in whole]
-
-
-def _own(whole: Tensor) -> Tensor:
-    ours = _ours(len(whole))
-    return whole[ours] if ours.start < ours.stop else whole[:1]
+    ours = our_rows(len(whole[0][0]))
+    return rows_of(whole, ours if ours.start < ours.stop else slice(0, 1))
 
 
 def whole_states(shares: States, rows: int) -> States:
@@ -226,7 +214,7 @@ def whole_states(shares: States, rows: int) -> States:
 
 
 def _whole(part: Tensor, rows: int) -> Tensor:
-    ours, whole = _ours(rows), part.new_zeros(rows, *part.shape[1:])
+    ours, whole = our_rows(rows), part.new_zeros(rows, *part.shape[1:])
     whole[ours] = part[: ours.stop - ours.start]
     dist.all_reduce(whole)
     return whole
@@ -266,15 +254,21 @@ class _LossOf(nn.Module):
         return self.loss(batch, states)
 
 
-def parallel(model: nn.Module, loss: Loss) -> Callable[[Batch, States | None], Outcome]:
+def parallel(model: nn.Module, loss: Loss, *, uses_all: bool) -> Callable[[Batch, States | None], Outcome]:
     """The loss of a model on our share, whose gradients are the means over all processes.
 
     A learned first state has no gradient where states are carried over, nor a class of words where none is asked for:
-    torch looks for what goes unused at every step.
+    unless a step `uses_all` parameters, torch looks for those that it does not use, and all agree on them.
     """
     if world() == 1:
         return partial(loss, model)
-    reduced: Any = nn.parallel.DistributedDataParallel(_LossOf(model, loss), find_unused_parameters=True)
+    reduced: Any = nn.parallel.DistributedDataParallel(_LossOf(model, loss), find_unused_parameters=not uses_all)
     _reduced_losses.add(reduced)
     result: Callable[[Batch, States | None], Outcome] = reduced
     return result
+
+
+def reducing(loss: Any, *, now: bool) -> AbstractContextManager[None]:
+    """While inside, gradients are added up in this process; `now`, with those of before, over all processes."""
+    kept_back: AbstractContextManager[None] = nullcontext() if now or world() == 1 else loss.no_sync()
+    return kept_back

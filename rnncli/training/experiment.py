@@ -5,11 +5,11 @@ Shapes: T steps, B batch, D input, K classes (or V words).
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from rnncli.data.batching import Batch
+from rnncli.data.batching import Batch, Batches
 from rnncli.models.stack import States
 
 
@@ -18,9 +18,10 @@ class Outcome(NamedTuple):
 
     The penalty is added to the sum for its gradient alone; no figure that people are shown holds it. Both are sums over
     the batch's own sequences: of the parts of a batch, which several processes take, they add up to that of the whole.
+    Of R nets that learn apart the sum is one for each, of the shape of `Batch.counts`.
     """
 
-    loss_sum: Tensor
+    loss_sum: Tensor  # () or (R,)
     states: States | None
     penalty: Tensor | None = None
 
@@ -31,12 +32,6 @@ Metrics = dict[str, float]
 def never_solved(_: Metrics) -> bool:
     """Of a task in which something is always left to learn."""
     return False
-
-
-class Batches(Protocol):
-    """The batches of an epoch from number `begin` on, the same ones in the same order at every call."""
-
-    def __call__(self, epoch: int, begin: int = 0, /) -> Iterable[Batch]: ...
 
 
 @dataclass(frozen=True)
@@ -51,6 +46,7 @@ class Experiment:
     batches_per_epoch: int
     loss: Callable[[nn.Module, Batch, States | None], Outcome]
     validate: Callable[[nn.Module], Metrics]
+    uses_all: bool = False  # every batch reaches every parameter: processes need not look for those that it does not
     after_step: Callable[[Any], None] = lambda _: None  # holds the model's weights where they belong
     apart: Callable[[Any], Iterable[nn.Module]] = lambda model: (model,)  # parts that learn nothing of each other
     about: str = ""  # what the data is, in one line

@@ -2,18 +2,18 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from rnncli.data.batching import Batch
+from rnncli.data.batching import Batch, LazyBatch
 from rnncli.errors import RnnError
 from rnncli.kernels.precision import forward_pass, learning
 from rnncli.models.outline import check_alike, check_finite, check_weights
-from rnncli.models.stack import States, detach
+from rnncli.models.stack import States, detach, join_rows, rows_of
 from rnncli.training import distributed
 from rnncli.training.averaging import MovingAverage, averaged
 from rnncli.training.experiment import Experiment, Metrics, never_solved
@@ -23,8 +23,9 @@ from rnncli.training.randomness import random_state, restore_random_state
 from rnncli.training.schedules import Position, learning_rate
 from rnncli.training.settings import TrainingSettings
 
-LEAST_SCALE = 1.0
-"""Scale of the loss; a gradient that is not finite by this one or less is no fault of float16."""
+LEAST_SCALE, LARGEST_SCALE = 1.0, 2.0**127
+"""Scale of the loss: a gradient that is not finite by the least or less is no fault of float16, and the scale itself
+is a float32."""
 
 
 @dataclass
@@ -121,6 +122,17 @@ class Restarted(NamedTuple):
 Event = Stepped | Validated | Restarted
 
 
+class Gathered(NamedTuple):
+    """What the forward and backward passes of a step have come to in this process, for each part that learns apart.
+
+    The gradients are those of the loss sums over `divisors`, which are the counts only where those are known before.
+    """
+
+    sums: list[Tensor]  # nats, () each; a single one where the parts' losses are a single sum
+    counts: list[float]  # predictions asked, as many
+    divisors: list[float]  # as many
+
+
 class Trainer:
     """Trains an experiment step by step; between any two events it can be saved, and later restored to the bit."""
 
@@ -134,7 +146,11 @@ class Trainer:
         self.carried: States | None = None
         self.rows = 0  # of the last batch, all processes' together
         self.whole = True  # weights, optimizer and progress belong together; not so while the optimizer steps
-        self.loss = distributed.parallel(self.model, experiment.loss)
+        uses_all = experiment.uses_all and not settings.bptt  # a first state is used by the first window only
+        self.loss = distributed.parallel(self.model, experiment.loss, uses_all=uses_all)
+        self.tell: Callable[[], tuple[float, ...]] = tuple  # what other processes should know at each step
+        self.told: list[float] = []  # the greatest values of all; empty where there are no others
+        self.clock = 0.0  # seconds that all agree on, where there are others
         self.device = next(self.model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(self.device) if settings.precision == "float16" else None
 
@@ -176,10 +192,10 @@ class Trainer:
                 progress.epoch, progress.index = progress.epoch + 1, 0
                 batches = self._rest_of_epoch()
 
-    def _rest_of_epoch(self) -> Iterator[Batch]:
+    def _rest_of_epoch(self) -> Iterator[Batch | LazyBatch]:
         return iter(self.experiment.batches(self.progress.epoch, self.progress.index))
 
-    def take_step(self, batch: Batch) -> Stepped:
+    def take_step(self, batch: Batch | LazyBatch) -> Stepped:
         """One step of the optimizer; nothing is changed when the loss or its gradient is not finite.
 
         Where the loss is scaled, a gradient that is not finite is skipped with its batch, and the scale halved.
@@ -188,12 +204,11 @@ class Trainer:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         distributed.draw_apart(self.settings.seed, progress.step)
-        count = batch.predictions
         if batch.continues and self.carried is not None and self.rows != batch.rows:
             raise RnnError(f"the run was saved with {self.rows} sequences a batch, not {batch.rows}: start a new run")
         with learning():
-            loss, states = self._backward(distributed.share(batch), count)
-        value, skipped = self._clip(loss)
+            gathered, states = self._backward(batch)
+        value, count, skipped = self._clip(gathered)
         at = Position(progress.step, progress.epoch, self.planned_steps, progress.drops)
         progress.lr = learning_rate(self.settings, at)
         for group in self.optimizer.param_groups:
@@ -219,41 +234,106 @@ class Trainer:
         progress.stepping += spent
         return Stepped(value, count)
 
-    def _backward(self, batch: Batch, count: int) -> tuple[Tensor, States | None]:
-        """Gather the gradient of the batch's mean loss, window by window where backpropagation is truncated.
+    def _backward(self, batch: Batch | LazyBatch) -> tuple[Gathered, States | None]:
+        """Add up the gradients of the batch's loss: of our sequences piece by piece, of each window by window.
 
-        The loss is that of our share; the gradients, which `parallel` makes means over the processes, are everybody's.
-        Where parts learn apart, the loss is the mean of their losses, and each part has the gradient of its own.
+        Returns the last states of our sequences as well. Processes agree on the gradients once, at the last window.
         """
-        states = self.carried if batch.continues else None
-        loss = torch.zeros((), device=batch.targets.device)
-        for window in batch.windows(self.settings.bptt):
-            with forward_pass(self.device):
-                outcome = self.loss(window, states)
-            share = outcome.loss_sum / max(1, count)
-            aim = share if outcome.penalty is None else share + outcome.penalty / max(1, count)
-            aim = aim * len(self.parts) * distributed.world()
-            (self.scaler.scale(aim) if self.scaler else aim).backward()
-            loss = loss + share.detach()
-            states = None if outcome.states is None else detach(outcome.states)
-        return loss, states
+        pieces = distributed.our_pieces(batch.rows, self.settings.accumulate)
+        known = len(pieces) == 1 and distributed.world() == 1
+        ended: list[States | None] = []
+        sums: Tensor | None = None
+        counts: Tensor | None = None
+        divisors: list[float] = []
+        for piece in pieces:
+            part = distributed.take(batch, piece)
+            counts = part.counts if counts is None else counts + part.counts
+            divisors = divisors or self._divisors(counts, batch.rows, known=known)
+            states = self._carried(piece, pieces[0].start) if batch.continues else None
+            windows = list(part.windows(self.settings.bptt))
+            for window in windows:
+                last = piece is pieces[-1] and window is windows[-1]
+                with distributed.reducing(self.loss, now=last):
+                    loss_sum, states = self._window(window, states, divisors)
+                sums = loss_sum if sums is None else sums + loss_sum
+            ended.append(states)
+        assert sums is not None
+        assert counts is not None
+        whole = [states for states in ended if states is not None]
+        flat = [float(count) for count in counts.reshape(-1).tolist()]
+        return Gathered(list(sums.reshape(-1)), flat, divisors), join_rows(whole) if whole else None
 
-    def _clip(self, loss: Tensor) -> tuple[float, bool]:
-        """Scale each part's gradient to the allowed norm (Pascanu et al. 2013).
+    def _window(self, window: Batch, states: States | None, divisors: list[float]) -> tuple[Tensor, States | None]:
+        """Add up the gradient of a window; returns its loss sums and the states that it ends in."""
+        with forward_pass(self.device):
+            outcome = self.loss(window, states)
+        sums = outcome.loss_sum.reshape(-1)
+        aim = torch.stack([each / divisor for each, divisor in zip(sums, divisors, strict=True)]).sum()
+        if outcome.penalty is not None:
+            aim = aim + outcome.penalty / divisors[0]
+        aim = aim * distributed.world()  # DistributedDataParallel takes the mean
+        (self.scaler.scale(aim) if self.scaler else aim).backward()
+        return outcome.loss_sum.detach(), None if outcome.states is None else detach(outcome.states)
 
-        Returns the loss of all as a number, and whether the step is to be skipped. Raises NotFinite.
+    def _divisors(self, counts: Tensor, rows: int, *, known: bool) -> list[float]:
+        """What the loss sums are divided by before the backward pass: the counts, where they are known.
+
+        Else it is a power of two, the same in all processes and near the counts of other steps, which does no more to
+        gradients than to keep them in range. Where parts with one loss learn apart, each has its share of the count.
+        """
+        parts = 1 if counts.dim() else len(self.parts)
+        if known:
+            return [max(1, count) / parts for count in counts.reshape(-1).tolist()]
+        progress = self.progress
+        usual = progress.predictions / progress.step if progress.step else rows
+        return [2.0 ** round(math.log2(max(1.0, usual / len(self.parts))))] * counts.numel()
+
+    def _carried(self, piece: slice, start: int) -> States | None:
+        """The states that some of our sequences, which begin with number `start` of the batch, go on from."""
+        if self.carried is None or piece.start == piece.stop:
+            return self.carried
+        return rows_of(self.carried, slice(piece.start - start, piece.stop - start))
+
+    def _clip(self, gathered: Gathered) -> tuple[float, int, bool]:
+        """Make each part's gradient that of its mean loss, scaled to the allowed norm (Pascanu et al. 2013).
+
+        Returns the loss of all as a number, how many predictions were asked, and whether the step is to be skipped.
+        Raises NotFinite.
         """
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
         norms = [
             torch.nn.utils.get_total_norm([each.grad for each in part if each.grad is not None]) for part in self.parts
         ]
-        value, *sizes = torch.stack([loss.detach(), *norms]).tolist()
-        (value,) = distributed.totals(value)
+        numbers = torch.stack([*gathered.sums, *norms]).tolist()
+        sums, sizes = numbers[: len(gathered.sums)], numbers[len(gathered.sums) :]
+        sums, counts = self._agree(sums, gathered.counts)
+        means = [total / max(1.0, count) for total, count in zip(sums, counts, strict=True)]
+        value = sum(means) / len(means)
+        parts = len(self.parts) // len(means)
+        factors = [
+            divisor * parts / max(1.0, count) for divisor, count in zip(gathered.divisors, counts, strict=True)
+        ] * parts
+        sizes = [size * factor for size, factor in zip(sizes, factors, strict=True)]
+        skipped = self._check(value, sizes)
+        for part, norm, size, factor in zip(self.parts, norms, sizes, factors, strict=True):
+            self._scale(part, norm, size, factor)
+        return value, round(sum(counts)), skipped
+
+    def _agree(self, sums: list[float], counts: list[float]) -> tuple[list[float], list[float]]:
+        """The sums and counts of all processes together; the one message of a step beside the gradients."""
+        told = distributed.gather(*sums, *counts, self.progress.seconds, *self.tell())
+        totals = [sum(each) for each in zip(*told, strict=True)]
+        if len(told) > 1:
+            self.clock, *self.told = [max(each) for each in zip(*told, strict=True)][2 * len(sums) :]
+        return totals[: len(sums)], totals[len(sums) : 2 * len(sums)]
+
+    def _check(self, value: float, sizes: list[float]) -> bool:
+        """Whether the step is to be skipped, for a scaled gradient beyond float16; raises NotFinite."""
         bad = next((size for size in sizes if not math.isfinite(size)), 0.0)
         finite = math.isfinite(value) and math.isfinite(bad)
         if math.isfinite(value) and not finite and self.scaler and self.scaler.get_scale() > LEAST_SCALE:
-            return float(value), True
+            return True
         if not finite:
             if self.scaler:
                 self.scaler.update(self.scaler.get_scale())  # it forgets the step, and stays as it was
@@ -263,11 +343,18 @@ class Trainer:
                 f"{what} at batch {progress.index + 1} of epoch {progress.epoch + 1} (step {progress.step + 1}): "
                 "training stopped before that step; try a lower --lr or a smaller --clip"
             )
+        return False
+
+    def _scale(self, part: list[nn.Parameter], norm: Tensor, size: float, factor: float) -> None:
+        """Multiply a part's gradient, of that norm, by a factor, and clip the result, of that size."""
         clip = self.settings.clip
-        for part, norm, size in zip(self.parts, norms, sizes, strict=True):
-            if 0.0 < clip < size:  # torch multiplies by one where there is nothing to scale
-                torch.nn.utils.clip_grads_with_norm_(part, clip, norm)
-        return float(value), False
+        clipped = 0.0 < clip < size
+        if factor != 1.0:
+            for each in part:
+                if each.grad is not None:
+                    each.grad.mul_(factor * (clip / (size + 1e-6) if clipped else 1.0))
+        elif clipped:
+            torch.nn.utils.clip_grads_with_norm_(part, clip, norm)
 
     def _validation_due(self) -> bool:
         progress, every = self.progress, self.settings.validate_every
@@ -315,7 +402,7 @@ class Trainer:
                 return f"no gain in {progress.stale} validations"
         if settings.epochs and progress.epoch >= settings.epochs:
             return "done"
-        if settings.max_time and distributed.greatest(progress.seconds)[0] >= settings.max_time:
+        if settings.max_time and (self.clock if distributed.world() > 1 else progress.seconds) >= settings.max_time:
             return f"{settings.max_time:g} s are over"
         return ""
 
@@ -362,10 +449,11 @@ class Trainer:
             learned = below("learned", tensors)
             self.average.restore([learned[str(place)] for place in range(len(learned))])
         self.progress = Progress.of(values["progress"])
+        self.clock = self.progress.seconds
         if self.progress.history:
             self.experiment.solved(self.progress.history[-1])  # has the metrics that it looks at
         if self.scaler and "scaler" in values:  # not where another precision was taken up to here
-            self.scaler.load_state_dict(dict(values["scaler"]))
+            self.scaler.load_state_dict(self.scaler.state_dict() | _scale_of(values["scaler"]))
         restore_optimizer(self.optimizer, self.settings, below("optimizer", tensors))
         restore_random_state(below("random", tensors))
         self.carried = self._restore_carried(below("carried", tensors))
@@ -385,6 +473,14 @@ class Trainer:
             for place, first in enumerate(firsts)
         ]
         return distributed.share_states(whole)
+
+
+def _scale_of(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The scale of a stored scaler and how long it has held; raises ValueError where it cannot be one."""
+    scale, held = stored["scale"], stored["_growth_tracker"]
+    if not (_is_number(scale) and 0.0 < scale < LARGEST_SCALE and type(held) is int and 0 <= held < 2**31):
+        raise ValueError(f"scaler is {dict(stored)!r}")
+    return {"scale": float(scale), "_growth_tracker": held}
 
 
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

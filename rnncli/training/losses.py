@@ -43,7 +43,8 @@ def language_loss(
     """The same for a language model, whose readout turns features into a loss without keeping what it scored.
 
     With `activation` and `change` the penalty of a prediction is activation mean(h^2) over what dropout leaves of the
-    top layer's outputs, and change mean((h_t - h_{t-1})^2) (Merity et al. 2017, arXiv:1708.01009).
+    top layer's outputs, and change mean((h_t - h_{t-1})^2) (Merity et al. 2017, arXiv:1708.01009), the latter over the
+    steps of its sequence that have one before them. Steps of which nothing is asked, such as padding, cost nothing.
     """
     language: Any = model
     h, states = language.outputs(batch.inputs, states, batch.lengths, batch.labels)
@@ -51,26 +52,27 @@ def language_loss(
     loss = language.readout.loss(language.bridge(kept).flatten(0, 1), batch.targets.flatten(), smoothing)
     if not (activation or change):
         return Outcome(loss, states)
-    penalty = activation * kept.square().mean()
+    asked = (batch.targets != IGNORED).to(h.dtype)
+    penalty = activation * (kept.square().mean(-1) * asked).sum()
     if len(h) > 1:
-        penalty = penalty + change * (h[1:] - h[:-1]).square().mean()
-    return Outcome(loss, states, penalty * (batch.targets != IGNORED).sum())
+        later = asked[1:]
+        weights = later * (asked.sum(0) / later.sum(0).clamp(min=1))
+        penalty = penalty + change * ((h[1:] - h[:-1]).square().mean(-1) * weights).sum()
+    return Outcome(loss, states, penalty)
 
 
 def committee_loss(
     model: nn.Module, batch: Batch, states: States | None, smoothing: float = 0.0, weights: Tensor | None = None
 ) -> Outcome:
-    """The loss of R members that learn apart, each the mean over what it alone is asked: targets (B, R).
+    """The loss of R members that learn apart, a sum (R,) of each over what only it is asked: targets (B, R).
 
-    `weights` (R, K) are those of the classes, for each member its own. The sum is that of the members' mean means, so
-    that their gradients do not depend on how much the others are asked.
+    `weights` (R, K) are those of the classes, for each member its own.
     """
     logits, states = model(batch.inputs, states, batch.lengths)
-    targets, asked = batch.targets, batch.asked
+    targets = batch.targets
     each = F.cross_entropy(
         logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none", label_smoothing=smoothing
     ).view_as(targets)
     if weights is not None:
         each = each * weights.gather(1, targets.clamp(min=0).T).T
-    means = each.sum(0) / asked.sum(0).clamp(min=1)
-    return Outcome(means.mean() * asked.sum(), states)
+    return Outcome(each.sum(0), states)

@@ -1,4 +1,4 @@
-"""How a net is worked with: in which precision, by how many threads and which library's products, on what memory."""
+"""What suits a net on this machine: precision, threads and library of its products, and memory."""
 
 import ctypes
 import re
@@ -17,31 +17,31 @@ from rnncli.models.feedforward import FeedForward
 from rnncli.training.settings import TrainingSettings
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Names of what can be set, from malloc.h."""
+"""Parameters of mallopt, from malloc.h."""
 
 SMALL = 100_000
-"""Weights; a smaller net is no faster on several threads, and many times slower when other programs want them."""
+"""Weights; a smaller net gains nothing from several threads, and loses much when other programs use the cores."""
 
 
 @contextmanager
 def suited_products(model: nn.Module, precision: str = "float32") -> Iterator[None]:
-    """While inside, a small net has one thread, and any other all that torch was given and the fastest products.
+    """While inside, a small net has one thread; a larger net has all threads of torch and the fastest products.
 
-    The precision is that of products in training steps; everything else that is done inside is exact to float32.
+    Training steps round their products to the precision; everything else inside is exact to float32.
     """
     with small_products() if is_small(model) else fast_products(precision):
         yield
 
 
 def is_small(model: nn.Module) -> bool:
-    """Whether a net is worked with by one thread, and never in a reduced precision."""
+    """Whether a net runs on one thread, and never in a reduced precision."""
     return multiplied_weights(model) < SMALL
 
 
 def pick_precision(settings: TrainingSettings, device: str, model: nn.Module, *, given: bool) -> str:
     """The precision to train a net in: that of the settings, or for `auto` the fastest that keeps the task's loss.
 
-    A reduced one that would change nothing here is float32; where the user has given it, that raises UsageError.
+    A reduced precision that cannot take effect becomes float32. Raises UsageError where the user has `given` it.
     """
     auto = settings.precision == "auto"
     wanted = settings.fast_precision.get(device, "float32") if auto else settings.precision
@@ -56,10 +56,10 @@ def pick_precision(settings: TrainingSettings, device: str, model: nn.Module, *,
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what a step has freed for the next one, up to 512 MB, for as long as the process lives.
+    """Let glibc keep up to 512 MB of freed memory for the next step, until the process ends.
 
-    Of itself it gives the end of its heap back and fetches it again page by page: up to 14,000 pages a step of a word
-    model. Other C libraries are left as they are.
+    By default it returns the end of its heap and fetches it again page by page: up to 14,000 pages per step of a word
+    model. Other C libraries stay as they are.
     """
     with suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -68,10 +68,10 @@ def keep_freed_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is no more memory, of a device or of the machine.
+    """Whether an error means that a device or the machine has no memory left.
 
-    For the latter torch has no error of its own, only what its CPU allocator says: as it has said so far, or as it is
-    made to say here.
+    torch has no error of its own for the machine: the text of its CPU allocator tells, compared with the known text and
+    with the one that it gives here.
     """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
@@ -80,7 +80,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @cache
 def _allocator_says() -> tuple[str, ...]:
-    """How torch says that the machine has no more memory, but for numbers: one text, if it is a RuntimeError."""
+    """The text, without numbers, of torch's error for more memory than any machine has; nothing for another error."""
     try:
         torch.empty(2**62, dtype=torch.uint8)
     except RuntimeError as error:
@@ -93,6 +93,6 @@ def _without_numbers(error: BaseException) -> str:
 
 
 def multiplied_weights(model: nn.Module) -> int:
-    """The weights of a net but a reader's lookup tables; of a committee, those of one of its equal members."""
+    """The weights of a net without a reader's lookup tables; of a committee, those of one member."""
     members: Any = getattr(model, "members", [model])
     return sum(each.numel() for name, each in members[0].named_parameters() if not name.startswith("reader."))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rnncli.data.batching import Batch
+from rnncli.data.batching import Batch, LazyBatch
 from rnncli.data.streams import Ids, Joined, RunningText
 from rnncli.models.stack import States
 from rnncli.training.distributed import share, totals
@@ -40,20 +40,20 @@ def less_is_better(metric: str) -> bool:
     return metric in ("loss", "perplexity")
 
 
-def prediction_metrics(model: nn.Module, batches: Iterable[Batch]) -> Metrics:
+def prediction_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch]) -> Metrics:
     """Loss in nats, accuracy and perplexity of a language model over all that batches ask; they may continue.
 
     Several processes share the batches, and all get the same.
     """
     language: Any = model.eval()
-    loss_sum, correct, count = 0.0, 0.0, 0
+    loss_sum, correct, count = 0.0, 0.0, 0.0
     states: States | None = None
     with torch.inference_mode():
         for batch in map(share, batches):
             h, states = language.features(batch.inputs, states if batch.continues else None, labels=batch.labels)
             nats, hits = language.readout.judge(h.flatten(0, 1), batch.targets.flatten())
             loss_sum, correct, count = loss_sum + float(nats), correct + int(hits), count + batch.predictions
-    loss_sum, correct = totals(loss_sum, correct)
+    loss_sum, correct, count = totals(loss_sum, correct, count)
     loss = loss_sum / count
     return {"loss": loss, "accuracy": correct / count, "perplexity": perplexity(loss)}
 

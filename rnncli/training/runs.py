@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from rnncli.errors import RnnError, UsageError
+from rnncli.errors import RnnError, UsageError, warn
 from rnncli.files import check_name, is_locked, locked, make_folder, reason, write_file
 from rnncli.home import checkpoints_dir
 from rnncli.records import json_line
@@ -237,6 +237,11 @@ def find_run(name: str, task: str | None = None) -> Run:
     return found[0]
 
 
+def tasks_of(name: str) -> list[str]:
+    """The tasks that have a run of this name."""
+    return [run.task for run in _runs_named(name, None)]
+
+
 def _runs_named(name: str, task: str | None) -> list[Run]:
     group, _, last = name.rpartition("/")
     runs = [Run(folder / last) for folder in _tasks(task)] if last not in ("", ".", "..") else []
@@ -263,39 +268,38 @@ def delete_run(run: Run) -> None:
         run.folder.parent.rmdir()  # the task's last run
 
 
-def load_for_resume(run: Run) -> tuple[Checkpoint, Path, str]:
-    """The checkpoint to go on from, its file, a warning or "": `last`, or `previous` when `last` is damaged."""
+def read_for_resume(run: Run) -> tuple[Checkpoint, Path]:
+    """The checkpoint to resume from, and its file: `last`, or with an RnnWarning `previous` when `last` is damaged."""
     return _first_sound(run, (LAST, PREVIOUS))
 
 
-def load_model(source: str | None, task: str | None) -> tuple[Checkpoint, Path, str]:
+def read_model(source: str | None, task: str | None) -> tuple[Checkpoint, Path]:
     """Find a trained model of a task, or of any: by run name, folder or file, or else the task's newest run.
 
-    Returns its best checkpoint (or `last`, where there is no best yet), its file, and a warning or "": of damaged
-    files, or that the name of a run is that of a file or a folder as well.
+    Returns its best checkpoint (or `last`, where there is no best yet) and its file. Damaged files, and a run's name
+    that is that of a file or a folder as well, are an RnnWarning.
     Raises UsageError when there is none, or when it is a model of another task.
     """
-    place, warning = _place_of(source, task)
+    place = _place_of(source, task)
     if place.is_dir():
-        found, file, damage = _first_sound(Run(place), (BEST, LAST, PREVIOUS))
-        warning = "; ".join(filter(None, (warning, damage)))
+        found, file = _first_sound(Run(place), (BEST, LAST, PREVIOUS))
     else:
         found, file = checkpoint.read(place), place
     if task is not None and found.header.get("task") != task:
         raise UsageError(f"{file} is a model of {found.header.get('task')}, not of {task}")
-    return found, file, warning
+    return found, file
 
 
-def run_of(source: str) -> tuple[Run, str]:
-    """The run of a name or a folder, and a warning or "", as of `load_model`; raises UsageError where there is none."""
-    place, warning = _place_of(source, None)
+def run_of(source: str) -> Run:
+    """The run of a name or a folder, with the warning of `read_model`; raises UsageError where there is none."""
+    place = _place_of(source, None)
     if not place.is_dir():
         raise UsageError(f"{source} is a file: name a run, or its folder")
-    return Run(place), warning
+    return Run(place)
 
 
-def _place_of(source: str | None, task: str | None) -> tuple[Path, str]:
-    """The file or folder that a run's name or a path means, or the task's newest run; and a warning or "".
+def _place_of(source: str | None, task: str | None) -> Path:
+    """The file or folder that a run's name or a path means, or the task's newest run.
 
     A name is a run's, if there is such a run, whatever is in the current directory; `./NAME` is a path.
     Raises UsageError where there is none.
@@ -304,20 +308,20 @@ def _place_of(source: str | None, task: str | None) -> tuple[Path, str]:
         runs = all_runs(task)
         if not runs:
             raise UsageError(f"there is no model of {task} yet: run `rnn train {task}` first")
-        return runs[0].folder, ""
+        return runs[0].folder
     path = Path(source)
     is_there = source != "" and os.path.lexists(path)
     if _written_as_path(source):
         if not is_there:
             raise UsageError(f"there is no {source}: name a run, its folder or a checkpoint file")
-        return path, ""
+        return path
     if is_there and not _runs_named(source, task):
-        return path, ""
+        return path
     folder = find_run(source, task).folder
-    if not is_there or path.resolve() == folder.resolve():
-        return folder, ""
-    kind = "folder" if path.is_dir() else "file"
-    return folder, f"{source!r} is a run, which is used, and a {kind} here: ./{source} means the {kind}"
+    if is_there and path.resolve() != folder.resolve():
+        kind = "folder" if path.is_dir() else "file"
+        warn(f"{source!r} is a run, which is used, and a {kind} here: ./{source} means the {kind}")
+    return folder
 
 
 def _written_as_path(source: str) -> bool:
@@ -326,17 +330,21 @@ def _written_as_path(source: str) -> bool:
     return Path(source).is_absolute() or len(folders) > 1 or folders in (["."], [".."])
 
 
-def _first_sound(run: Run, names: Sequence[str]) -> tuple[Checkpoint, Path, str]:
-    """The first of the run's files that verifies; the damaged ones before it are named in the warning."""
+def _first_sound(run: Run, names: Sequence[str]) -> tuple[Checkpoint, Path]:
+    """The first of the run's files that verifies, and its path; an RnnWarning names the damaged ones before it."""
     damage = ""
     for name in names:
         path = run.folder / name
         if not path.exists():
             continue
         try:
-            return checkpoint.read(path), path, f"{damage}: using {name}" if damage else ""
+            found = checkpoint.read(path)
         except CheckpointError as error:
             damage = f"{damage}; {error}" if damage else str(error)
+        else:
+            if damage:
+                warn(f"{damage}: using {name}")
+            return found, path
     others = [name for name in (BEST, LAST) if name not in names and (run.folder / name).exists()]
     rest = f"; {run.folder / others[0]} is still there, to use or to inspect" if others else ""
     raise CheckpointError((damage or f"{run.folder} holds no checkpoint") + rest)

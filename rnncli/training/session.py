@@ -49,14 +49,14 @@ class Session:
         keep_freed_memory()
         suited = suited_products(self.trainer.model, self.trainer.settings.precision)
         with suited, noted_interrupts() as interrupts:
+            self.trainer.tell = lambda: (interrupts.received, time.monotonic() - self._saved_at)
             try:
                 for event in self.trainer.events():
                     listen(event)
                     if isinstance(event, Validated):
                         self._note(event)
                     elif isinstance(event, Stepped):
-                        waited = time.monotonic() - self._saved_at
-                        number, waited = distributed.greatest(interrupts.received, waited)
+                        number, waited = self.trainer.told or self.trainer.tell()
                         if number:
                             self._stop(int(number))
                         if waited >= self.trainer.settings.save_every:
@@ -67,7 +67,10 @@ class Session:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                raise RnnError(f"memory ran out: {self._saved_whole()}; or try a smaller --batch-size") from None
+                raise RnnError(
+                    f"memory ran out: {self._saved_whole()}; or try a smaller --batch-size, and --accumulate to keep "
+                    "the sequences of a step"
+                ) from None
             self.save()
 
     def save(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.cells import CELLS
 from rnncli.errors import UsageError
-from rnncli.kernels import BACKENDS, PRECISIONS
+from rnncli.kernels import ACTIVATIONS, BACKENDS, PRECISIONS
 from rnncli.settings import flag_of, option
 from rnncli.training.optimizers import OPTIMIZERS
 from rnncli.training.schedules import SCHEDULES
@@ -31,7 +31,13 @@ class TrainingSettings:
     epochs: int = option(
         10, "Passes over the training data; 0: as many as --max-time allows.", least=0, most=10**9, resumable=True
     )
-    batch_size: int = option(32, "Sequences a step.", least=1, most=2**31)
+    batch_size: int = option(32, "Sequences that are read at once.", least=1, most=2**31)
+    accumulate: int = option(
+        1,
+        "Batches whose gradients are added up to one step: the same steps as --batch-size times N, in the memory of 1.",
+        least=1,
+        most=2**31,
+    )
     optimizer: str = option("adamw", "Optimizer.", choices=OPTIMIZERS)
     lr: float = option(1e-3, "Learning rate.", above=0)
     momentum: float = option(0.9, "Momentum of SGD, RMSprop and Muon's matrices.", least=0, below=1)
@@ -62,6 +68,11 @@ class TrainingSettings:
     )
     device: str = option("auto", "Where to train.", choices=DEVICES, resumable=True)
 
+    @property
+    def step_size(self) -> int:
+        """Sequences of a step."""
+        return self.batch_size * self.accumulate
+
     @classmethod
     def upgrade(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
         """Settings from a checkpoint in this version's terms.
@@ -90,7 +101,7 @@ class RecurrentSettings(TrainingSettings):
     )
     hidden: str = option("64", "Hidden units of each layer, first layer first: 64 or 64,32.", shape=True)
     activation: str | None = option(
-        None, "Nonlinearity of the cell, where it is free: tanh, sigmoid, relu.", shape=True
+        None, f"Nonlinearity of the cell, where it is free: {', '.join(ACTIVATIONS)}.", shape=True
     )
     learn_h0: bool = option(True, "Learn the first state, or keep it at zero.", shape=True)
     init: str = option(

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from rnncli import __version__
 from rnncli.data.corpora import CORPORA
 from rnncli.data.download import file_sha256
 from rnncli.data.shards import INDEX, SCHEMA
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import check_name, locked
 from rnncli.home import data_dir
+from rnncli.version import __version__
 from rnncli.wikipedia import pages, texts
 from rnncli.wikipedia.dump import Report, Source, Unit, units
 from rnncli.wikipedia.journal import Journal, Record

@@ -110,7 +110,7 @@ def test_a_request_that_does_not_come_whole_is_closed(sent: bytes, answered: int
     with serving() as (port, server), client(port, sent) as connection:
         came = answer(connection)
         wait_for(lambda: not server.server_state.connections)
-    said = {408: "the request has not come whole in 0.4 seconds", 400: "this is not an HTTP request"}
+    said = {408: "the request did not arrive completely within 0.4 seconds", 400: "this is not an HTTP request"}
     assert (refusal(came) if came else (None, None)) == (answered, said.get(answered or 0))
 
 
@@ -159,7 +159,7 @@ def test_a_client_that_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_beyond_the_limit_a_connection_is_refused_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MOST", 10)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 10)
     with serving() as (port, server), ExitStack() as opened:
         held = [opened.enter_context(client(port)) for _ in range(10)]
         wait_for(lambda: len(server.server_state.connections) == 10)
@@ -176,7 +176,7 @@ def test_beyond_the_limit_a_connection_is_refused_in_a_line(monkeypatch: pytest.
 
 
 def test_a_crowd_is_cut_off_and_others_are_served_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MOST", 10)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 10)
     monkeypatch.setattr(connections, "LINGER_SECONDS", 0.2)
     with serving() as (port, server):
         with ExitStack() as opened:
@@ -209,7 +209,7 @@ def files_left(count: int) -> Iterator[None]:
 def test_fewer_files_allow_fewer_connections() -> None:
     with files_left(connections.SPARE + 20):
         assert connections.affordable() == 10
-    assert connections.affordable() == connections.MOST
+    assert connections.affordable() == connections.MAX_CONNECTIONS
     with files_left(20), pytest.raises(RnnError, match=r"only 20 more files can be open at once, .* needs 48: raise"):
         connections.affordable()
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.kinds import KINDS
 
 from rnncli.analysis.gradients import horizon, of_fresh_cells, of_model, scale_to_radius, through
 from rnncli.analysis.plots import draw_gradients
 from rnncli.api import load
-from rnncli.cells import CELLS, make_cell
+from rnncli.cells import make_cell
 from rnncli.errors import RnnError, UsageError
 
 
@@ -22,7 +23,7 @@ def test_a_linear_chain_decays_as_its_radius_to_the_lag(radius: float) -> None:
     assert flow.horizon == (7 if radius == 0.5 else None)  # 0.5^7 < 1 % < 0.5^6
 
 
-@pytest.mark.parametrize("kind", [*CELLS, "lstm:diagonal", "gru:reset-after"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_norms_are_those_of_finite_differences(kind: str) -> None:
     """Every state is shifted by hand, and the loss of what follows is computed anew."""
     T, M = 5, 3

@@ -86,9 +86,9 @@ def test_a_copy_is_found_in_what_a_model_learned_from(task: str, home: Path, ver
 def test_what_is_evaluated_is_looked_up_too(task: str, longest: int, home: Path, verse: Path, tmp_path: Path) -> None:
     """A line that was learned from, again and again, and one whose words come in no such order."""
     trained = train(task, corpus=(str(verse),), **({} if task == "wiki-lm" else {"min_count": 1}))
-    script, asked = TASKS[task].script, tmp_path / "asked.txt"
-    assert script is not None
+    access, asked = TASKS[task].token_access, tmp_path / "asked.txt"
+    assert access is not None
     for text, expected in (("the a of the t\n", longest), ("t a t a\n", 3 if task == "char-lm" else 1)):
         asked.write_text(text * 40)
-        found = novelty(trained, script.judged(trained, TASKS[task].evaluate.Options(corpus=(str(asked),))))
+        found = novelty(trained, access.measured_arrays(trained, TASKS[task].evaluate.Options(corpus=(str(asked),))))
         assert found.longest == expected

@@ -83,7 +83,7 @@ def test_what_makes_no_picture() -> None:
 
 def test_without_scikit_learn_tsne_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    with pytest.raises(RnnError, match=r"needs scikit-learn, .*: run `pip install 'rnncli\[baselines\]'`"):
+    with pytest.raises(RnnError, match=r"needs sklearn, .*: pip install 'rnncli\[baselines\]', or take --method pca"):
         project(VECTORS.matrix, "tsne")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.kinds import CPU_BACKENDS, KINDS, KINDS_WITH_ACTIVATIONS
+from support.kinds import KINDS, KINDS_WITH_ACTIVATIONS, backends_of
 from torch import Tensor
 
 from rnncli.cells import CELLS, cell_class, make_cell
@@ -96,7 +96,7 @@ def test_weight_drop_is_one_mask_for_all_steps_and_backends(kind: str) -> None:
     x = torch.randn(6, 2, 3, dtype=torch.float64)
     wanted, _ = scan(twin, x, twin.initial_state(2), backend="reference")
     wanted.sum().backward()
-    for backend in set(CPU_BACKENDS) - {"library"}:
+    for backend in backends_of(dropped):
         cell.zero_grad()
         found, _ = scan(dropped, x, dropped.initial_state(2), backend=backend)
         found.sum().backward(retain_graph=True)

@@ -31,8 +31,8 @@ def test_every_task_shows_its_units(task: str, rnn) -> None:
     assert text.split()[0] in shown.out
 
 
-def test_a_page_shows_what_the_table_says(rnn, tmp_path: Path) -> None:
-    assert rnn("train parity --seed 1 --name mine").code == 0
+def test_a_page_shows_what_the_table_says(rnn, trained, tmp_path: Path) -> None:
+    assert trained("train parity --seed 1 --name mine").code == 0
     told = json.loads(rnn(f"activations mine --text 0110 --html {tmp_path}/page.html --json").out)
     assert told["files"] == [f"{tmp_path}/page.html"]
     (panel,) = data_of(tmp_path / "page.html")["panels"]
@@ -45,8 +45,8 @@ def test_a_page_shows_what_the_table_says(rnn, tmp_path: Path) -> None:
         np.testing.assert_allclose(values, shown["values"][unit["name"]], atol=unit["most"] / 253)
 
 
-def test_texts_come_from_files_and_errors_are_one_line(rnn, tmp_path: Path) -> None:
-    assert rnn("train parity --seed 1 --name mine").code == 0
+def test_texts_come_from_files_and_errors_are_one_line(rnn, trained, tmp_path: Path) -> None:
+    assert trained("train parity --seed 1 --name mine").code == 0
     (tmp_path / "bits.txt").write_text("0101\n11\n")
     told = json.loads(rnn(f"activations mine --text {tmp_path}/bits.txt --json").out)
     assert "".join(told["text"]) == "0101\n11\n"
@@ -63,7 +63,7 @@ def test_texts_come_from_files_and_errors_are_one_line(rnn, tmp_path: Path) -> N
         ("mine --html page.pdf", "--html page.pdf: end its name in .html"),
         ("mine --states a.csv", "end its name in .npz, or in .h5 for LSTMVis"),
         ("mine --from mine", "RUN and --from both name the model: give one of them"),
-        ("mine --label frost", "there is no option 'label'"),
+        ("mine --label frost", "is a model of parity, whose activations takes no --label: leave it out"),
         ("nothing", "there is no run 'nothing'"),
     ):
         ran = rnn(f"activations {words}")

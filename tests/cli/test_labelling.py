@@ -9,18 +9,18 @@ QUICK = "--hidden 4 --word-size 8 --char-size 8 --epochs 2"
 
 
 @pytest.fixture
-def judge(rnn):
+def judge(rnn, trained):
     """The command line, with a quickly trained classifier of the embedded voices."""
-    ran = rnn(f"train poetry-classify {QUICK} --folds 2 --name judge")
+    ran = trained(f"train poetry-classify {QUICK} --folds 2 --name judge")
     assert ran.code == 0
     assert "hillside + nocturne: 713 distinct texts (357 hillside, 356 nocturne), 2 folds" in ran.err
     return rnn
 
 
 @pytest.fixture
-def grammarian(rnn):
+def grammarian(rnn, trained):
     """The command line, with a quickly trained tagger of the embedded voices."""
-    assert rnn(f"train tag {QUICK} --name grammarian").code == 0
+    assert trained(f"train tag {QUICK} --name grammarian").code == 0
     return rnn
 
 

@@ -9,10 +9,11 @@ from rnncli.training.runs import find_run
 
 
 @pytest.fixture
-def two(rnn) -> list[list[dict[str, float]]]:
+def two(trained) -> list[list[dict[str, float]]]:
     """Two short runs, and their records."""
+    few = "--bits 4 --epochs 8 --validate-every 2 --patience-steps 0"
     for name in ("one", "two"):
-        assert rnn(f"train parity --name {name} --bits 4 --epochs 8 --validate-every 2 --patience-steps 0").code == 0
+        assert trained(f"train parity --name {name} {few}").code == 0
     return [[json.loads(line) for line in find_run(name).metrics.read_text().splitlines()] for name in ("one", "two")]
 
 

@@ -42,8 +42,8 @@ def test_every_task_has_its_page(task: str, rnn, home: Path, tmp_path: Path) -> 
     assert not re.search(r"(src|href)=\"(?!data:)|https?://(?!www\.w3\.org/2000/svg)|@import", file.read_text("utf-8"))
 
 
-def test_the_values_of_units_are_those_of_the_net(rnn, tmp_path: Path) -> None:
-    assert rnn("train parity --seed 1 --name mine").code == 0
+def test_the_values_of_units_are_those_of_the_net(rnn, trained, tmp_path: Path) -> None:
+    assert trained("train parity --seed 1 --name mine").code == 0
     assert rnn(f"report mine --out {tmp_path}/page.html").code == 0
     (panel,) = [each for each in data_of(tmp_path / "page.html")["panels"] if each["kind"] == "units"]
     watched = rnncli.load("mine").activations(tokens=1500)

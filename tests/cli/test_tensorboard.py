@@ -45,7 +45,8 @@ def test_without_the_library_it_is_one_line_and_no_run(rnn, home: Path, monkeypa
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     ran = rnn(f"{TINY} --epochs 1 --tensorboard")
     assert ran.code == 1
-    assert ran.err == "rnn: error: --tensorboard needs a library that is not here: pip install 'rnncli[tensorboard]'\n"
+    said = "--tensorboard needs tensorboard, which is not installed: pip install 'rnncli[tensorboard]'"
+    assert ran.err == f"rnn: error: {said}\n"
     assert not (home / "checkpoints").exists()
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from rnncli.data.batching import IGNORED
+from rnncli.data.batching import IGNORED, built
 from rnncli.data.features import Labelled, Lexicon, padded, shared_spellings, spelling
 
 LINES = [["The", "bells", "the", "BELLS"], ["O"], ["never", "the", "raven"]]
@@ -74,7 +74,7 @@ def test_every_sequence_comes_once_an_epoch(lexicon: Lexicon) -> None:
     dice = random.Random(1)
     lines = [["the"] * dice.randint(1, 9) for _ in range(50)]
     data = Labelled(lexicon.encode(lines), torch.arange(50), by_word=False)
-    for batches in (data.shuffled(8, 0, 0), data.in_order(8)):
+    for batches in map(built, (data.shuffled(8, 0, 0), data.in_order(8))):
         assert sorted(torch.cat([batch.targets for batch in batches]).tolist()) == list(range(50))
 
 

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from rnncli.data import made_once, running
-from rnncli.data.running import Asked, Numbering, Text, read_running
+from rnncli.data.codec import Codec
+from rnncli.data.running import Text, TextSpec, read_running
+from rnncli.data.stream_data import StreamData
 from rnncli.data.tokenizers import KINDS, UNITS
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError
@@ -32,49 +34,48 @@ def file(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def on_disk(monkeypatch: pytest.MonkeyPatch, asked: Asked) -> running.RunningCorpus:
+def on_disk(monkeypatch: pytest.MonkeyPatch, spec: TextSpec) -> StreamData:
     with monkeypatch.context() as patched:
         patched.setattr(running, "LARGE", 10_000)
-        return read_running(asked)
+        return read_running(spec)
 
 
-def spelled(corpus: running.RunningCorpus, ids: Any) -> str:
-    numbering = corpus.numbering
-    return "".join(numbering.units.join(numbering.vocabulary.decode(ids.tolist())))
+def spelled(corpus: StreamData, ids: Any) -> str:
+    return "".join(corpus.codec.join(ids.tolist()))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_large_text_has_the_numbers_of_a_small_one(file: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    asked = Asked([str(file)], kind, 270 if kind == "bpe" else 0, hold_out=0.25)
-    small, large = read_running(asked), on_disk(monkeypatch, asked)
+    spec = TextSpec([str(file)], kind, 270 if kind == "bpe" else 0, hold_out=0.25)
+    small, large = read_running(spec), on_disk(monkeypatch, spec)
     text = LINES.replace("\r\n", "\n")
     cut = len(text) - int(0.25 * len(text))
     assert isinstance(large.ids, np.memmap)
     assert large.folder is not None
     for corpus in (small, large):
-        assert spelled(corpus, corpus.learned) == text[:cut]
+        assert spelled(corpus, corpus.training_ids) == text[:cut]
         assert spelled(corpus, corpus.held_out) == text[cut:]
         assert corpus.characters == (cut, len(text) - cut)
-        assert np.array_equal(corpus.counts, np.bincount(corpus.learned, minlength=len(corpus.numbering.vocabulary)))
+        assert np.array_equal(corpus.counts, np.bincount(corpus.training_ids, minlength=len(corpus.codec.vocabulary)))
     assert np.array_equal(small.ids, large.ids)
-    assert (small.numbering.payload, small.fingerprint) == (large.numbering.payload, large.fingerprint)
+    assert (small.codec.payload, small.fingerprint) == (large.codec.payload, large.fingerprint)
     if kind in UNITS:  # pieces end where tokens end
         assert spelled(small, small.ids) == "".join(UNITS[kind].join(UNITS[kind].split(text)))
         assert small.cut == len(UNITS[kind].split(text[:cut]))
 
 
 def test_a_large_text_is_numbered_once_until_it_changes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked([str(file)], hold_out=0.1)
-    first = on_disk(monkeypatch, asked)
+    spec = TextSpec([str(file)], hold_out=0.1)
+    first = on_disk(monkeypatch, spec)
     with monkeypatch.context() as patched:
         patched.setattr(running, "_write", pytest.fail)
-        assert on_disk(monkeypatch, asked).folder == first.folder
-    assert on_disk(monkeypatch, asked._replace(min_count=2)).folder != first.folder
+        assert on_disk(monkeypatch, spec).folder == first.folder
+    assert on_disk(monkeypatch, spec._replace(min_count=2)).folder != first.folder
     assert first.folder is not None
     (first.folder / "ids.bin").write_bytes(b"torn")
-    assert np.array_equal(on_disk(monkeypatch, asked).ids, first.numbering.encode(LINES.replace("\r\n", "\n")))
+    assert np.array_equal(on_disk(monkeypatch, spec).ids, first.codec.encode(LINES.replace("\r\n", "\n")))
     file.write_text("another text\n" * 1000, encoding="utf-8")
-    other = on_disk(monkeypatch, asked)
+    other = on_disk(monkeypatch, spec)
     assert other.folder != first.folder
     assert spelled(other, other.ids) == "another text\n" * 1000
 
@@ -88,7 +89,7 @@ def test_folders_and_gzipped_files_may_be_large(file: Path, monkeypatch: pytest.
     zipped = file.with_name("zipped.gz")
     noise = os.urandom(6_000).hex()
     zipped.write_bytes(gzip.compress(noise.encode()))
-    corpus = on_disk(monkeypatch, Asked([str(folder), f"more={zipped}"]))
+    corpus = on_disk(monkeypatch, TextSpec([str(folder), f"more={zipped}"]))
     assert corpus.name == "texts + more"
     text = (
         LINES.replace("\r\n", "\n")
@@ -110,7 +111,7 @@ def test_memory_is_bounded_whatever_the_size(tmp_path: Path, home: Path, monkeyp
             for number in range(size):
                 written.write((f"line {number} of it goes on\n" * 50_000)[:1_000_000])
         tracemalloc.start()
-        corpus = read_running(Asked([str(file)], hold_out=0.1))
+        corpus = read_running(TextSpec([str(file)], hold_out=0.1))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert len(corpus.ids) == size * 1_000_000
@@ -124,7 +125,7 @@ def test_nothing_is_written_of_a_text_that_is_bad_in_its_middle(
     data = LINES.encode()
     file.write_bytes(data[:50_000] + bad + data[50_000:])
     with pytest.raises(RnnError, match=r"mine\.txt is (not UTF-8 text|a binary file)"):
-        on_disk(monkeypatch, Asked([str(file)]))
+        on_disk(monkeypatch, TextSpec([str(file)]))
     assert not (home / "data").exists()
 
 
@@ -138,7 +139,7 @@ def test_a_text_that_changes_meanwhile_is_seen(file: Path, home: Path, monkeypat
 
     monkeypatch.setattr(running, "_count", count)
     with pytest.raises(RnnError, match="mine changed while it was read: try again when nothing writes to it"):
-        on_disk(monkeypatch, Asked([str(file)]))
+        on_disk(monkeypatch, TextSpec([str(file)]))
     assert list((home / "data" / "running").iterdir()) == []
 
 
@@ -148,7 +149,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(file: Path, home: Path, monk
 
     monkeypatch.setattr(running, "write_file", full)
     with pytest.raises(RnnError, match=r"cannot write .*\.part: No space left on device; make room"):
-        on_disk(monkeypatch, Asked([str(file)]))
+        on_disk(monkeypatch, TextSpec([str(file)]))
     assert list((home / "data" / "running").iterdir()) == []
 
 
@@ -163,15 +164,15 @@ def test_of_two_that_ask_at_once_one_writes(file: Path, monkeypatch: pytest.Monk
         write(*given)
 
     monkeypatch.setattr(running, "_write", slowly)
-    found: list[running.RunningCorpus] = []
+    found: list[StreamData] = []
 
     def read_too() -> None:
         begun.wait()
-        found.append(read_running(Asked([str(file)])))
+        found.append(read_running(TextSpec([str(file)])))
 
     other = threading.Thread(target=read_too)
     other.start()
-    mine = read_running(Asked([str(file)]))
+    mine = read_running(TextSpec([str(file)]))
     other.join()
     assert found[0].folder == mine.folder
     assert len(written) == 1
@@ -224,14 +225,14 @@ def test_tokens_seen_least_are_forgotten_where_there_are_too_many(monkeypatch: p
     assert len(counts) <= 60
 
 
-def test_a_numbering_that_is_given_may_grow(file: Path) -> None:
-    known = Numbering("char", Vocabulary((*SPECIALS, "e", "Q")))
-    kept = read_running(Asked([str(file)], numbering=known))
-    assert kept.numbering == known
+def test_known_codec_may_grow(file: Path) -> None:
+    known = Codec("char", Vocabulary((*SPECIALS, "e", "Q")))
+    kept = read_running(TextSpec([str(file)], codec=known))
+    assert kept.codec == known
     assert int(kept.counts[UNKNOWN]) == len(kept.ids) - LINES.count("e")
-    grown = read_running(Asked([str(file)], numbering=known, extended=True))
-    assert grown.numbering.vocabulary.tokens[:5] == known.vocabulary.tokens
-    assert set(grown.numbering.vocabulary.tokens[5:]) == set(LINES) - {"e", "\r"}
+    grown = read_running(TextSpec([str(file)], codec=known, grows=True))
+    assert grown.codec.vocabulary.tokens[:5] == known.vocabulary.tokens
+    assert set(grown.codec.vocabulary.tokens[5:]) == set(LINES) - {"e", "\r"}
     assert spelled(grown, grown.ids) == LINES.replace("\r\n", "\n")
 
 
@@ -247,10 +248,10 @@ def test_one_long_line_is_cut_somewhere(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_index_names_what_the_numbers_stand_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    corpus = on_disk(monkeypatch, Asked([str(file)], "word"))
+    corpus = on_disk(monkeypatch, TextSpec([str(file)], "word"))
     assert corpus.folder is not None
     index = json.loads((corpus.folder / "index.json").read_text())
-    assert index["numbering"]["vocabulary"] == list(corpus.numbering.vocabulary.tokens)
+    assert index["numbering"]["vocabulary"] == list(corpus.codec.vocabulary.tokens)
     assert index["tokens"] == len(corpus.ids)
 
 
@@ -258,7 +259,7 @@ def test_the_numbers_of_voices_are_those_of_what_each_learns_from(file: Path) ->
     """A short last voice once lay whole in the end that is held out of all texts together, its letters unknown."""
     short = file.with_name("short.txt")
     short.write_text("αβγδ\n" * 40 + "ω\n" * 5)
-    corpus = read_running(Asked([str(file), str(short)], "char", hold_out=0.1, apart=True))
-    known = set(corpus.numbering.vocabulary.words)
+    corpus = read_running(TextSpec([str(file), str(short)], "char", hold_out=0.1, by_voice=True))
+    known = set(corpus.codec.vocabulary.words)
     assert set("αβγδ") <= known
     assert "ω" not in known  # it is in what is held out alone

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rnncli.data import streams
-from rnncli.data.batching import IGNORED
+from rnncli.data.batching import IGNORED, built
 from rnncli.data.streams import Joined, Part, RunningText, SentenceStream
 from rnncli.data.vocabulary import END, START, UNKNOWN
 
@@ -40,7 +40,7 @@ def test_every_sentence_is_learned_once_or_held_out(stream: SentenceStream) -> N
     assert [ids.tolist() for ids in stream.everything()] == first + second
     learned = [ids for place, ids in enumerate(first) if place % 10 != 9] + second
     assert [ids.tolist() for ids in stream.sequences()] == learned
-    batches = list(stream.batches(8, 0, 0, CPU))
+    batches = list(built(stream.batches(8, 0, 0, CPU)))
     assert len(batches) == stream.batches_per_epoch(8) == -(-86 // 8) + 40 // 8
     seen = []
     for batch in batches:
@@ -54,7 +54,7 @@ def test_every_sentence_is_learned_once_or_held_out(stream: SentenceStream) -> N
 
 def test_the_order_is_that_of_seed_and_epoch(stream: SentenceStream) -> None:
     def order(seed: int, epoch: int) -> list[list[int]]:
-        return [batch.inputs.flatten().tolist() for batch in stream.batches(8, seed, epoch, CPU)]
+        return [batch.inputs.flatten().tolist() for batch in built(stream.batches(8, seed, epoch, CPU))]
 
     assert order(0, 0) == order(0, 0)
     assert order(0, 0) != order(0, 1)
@@ -63,9 +63,9 @@ def test_the_order_is_that_of_seed_and_epoch(stream: SentenceStream) -> None:
 
 def test_an_epoch_may_begin_at_any_batch(stream: SentenceStream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "POOL", 2)  # several pools a part
-    whole = [batch.inputs.tolist() for batch in stream.batches(8, 0, 0, CPU)]
+    whole = [batch.inputs.tolist() for batch in built(stream.batches(8, 0, 0, CPU))]
     for begin in range(len(whole) + 1):
-        assert [batch.inputs.tolist() for batch in stream.batches(8, 0, 0, CPU, begin)] == whole[begin:]
+        assert [batch.inputs.tolist() for batch in built(stream.batches(8, 0, 0, CPU, begin))] == whole[begin:]
 
 
 def test_frequencies_are_those_of_what_is_learned(stream: SentenceStream, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_frequencies_are_those_of_what_is_learned(stream: SentenceStream, monkey
 
 def ends_asked(stream: SentenceStream, seed: int, epoch: int, begin: int = 0) -> list[tuple[list[int], bool]]:
     """The words that are asked of each sentence, batch after batch, and whether its END is."""
-    rows = (batch.targets.T.tolist() for batch in stream.batches(8, seed, epoch, CPU, begin))
+    rows = (batch.targets.T.tolist() for batch in built(stream.batches(8, seed, epoch, CPU, begin)))
     asked = [[target for target in row if target != IGNORED] for batch in rows for row in batch]
     return [(ids[:-1], True) if ids[-1] == END else (ids, False) for ids in asked]
 
@@ -99,7 +99,7 @@ def test_the_drawn_ends_are_those_of_seed_and_epoch(stream: SentenceStream, monk
     whole = ends_asked(stream, 0, 0)
     assert whole != ends_asked(stream, 0, 1)
     assert whole != ends_asked(stream, 1, 0)
-    sizes = np.cumsum([batch.targets.shape[1] for batch in stream.batches(8, 0, 0, CPU)])
+    sizes = np.cumsum([batch.targets.shape[1] for batch in built(stream.batches(8, 0, 0, CPU))])
     for begin, done in enumerate((0, *sizes)):
         assert ends_asked(stream, 0, 0, begin) == whole[done:]
 
@@ -124,7 +124,7 @@ def test_memory_is_the_same_for_more_text(tmp_path: Path) -> None:
         tracemalloc.start()
         for _ in stream.sequences():
             pass
-        for _ in islice(stream.batches(16, 0, 0, CPU), 200):
+        for _ in islice(built(stream.batches(16, 0, 0, CPU)), 200):
             pass
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -134,7 +134,7 @@ def test_memory_is_the_same_for_more_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("size", "rows", "steps"), [(1000, 4, 7), (1001, 3, 10), (90, 64, 5), (30, 2, 100)])
 def test_running_text_goes_on_row_by_row(size: int, rows: int, steps: int) -> None:
     text = RunningText(np.arange(size, dtype=np.int32), rows, steps)
-    batches = list(text.batches(CPU))
+    batches = list(built(text.batches(CPU)))
     assert len(batches) == text.batches_per_epoch
     assert [batch.continues for batch in batches] == [False] + [True] * (len(batches) - 1)
     inputs, targets = torch.cat([batch.inputs for batch in batches]), torch.cat([batch.targets for batch in batches])
@@ -142,7 +142,9 @@ def test_running_text_goes_on_row_by_row(size: int, rows: int, steps: int) -> No
     starts = torch.arange(text.size) * text.row_length
     assert torch.equal(inputs, starts + torch.arange(text.row_length)[:, None])
     for begin in (1, len(batches) - 1, len(batches)):
-        assert all(map(torch.equal, (b.inputs for b in text.batches(CPU, begin)), (b.inputs for b in batches[begin:])))
+        assert all(
+            map(torch.equal, (b.inputs for b in built(text.batches(CPU, begin))), (b.inputs for b in batches[begin:]))
+        )
 
 
 @pytest.mark.parametrize(("size", "rows", "steps"), [(1000, 4, 7), (1001, 3, 10), (93, 64, 5), (30, 2, 100)])
@@ -150,14 +152,14 @@ def test_running_text_goes_on_row_by_row(size: int, rows: int, steps: int) -> No
 def test_each_token_of_a_running_text_is_judged_once(size: int, rows: int, steps: int, warm_up: int) -> None:
     text = RunningText(np.arange(size, dtype=np.uint16), rows, steps)
     judged = []
-    for batch in text.judged(CPU, warm_up):
+    for batch in built(text.judged(CPU, warm_up)):
         asked = batch.targets != IGNORED
         assert torch.equal(batch.targets[asked], batch.inputs[asked] + 1)
         judged += batch.targets[asked].tolist()
     assert sorted(judged) == list(range(1, size))
     asked = -(-(size - 1) // text.size)
     begun = [max(0, row * asked - min(warm_up, asked)) for row in range(text.size)]
-    assert next(text.judged(CPU, warm_up)).inputs[0].tolist() == begun
+    assert next(built(text.judged(CPU, warm_up))).inputs[0].tolist() == begun
 
 
 def test_joined_arrays_are_one(stream: SentenceStream) -> None:
@@ -199,7 +201,7 @@ def test_a_running_text_may_have_a_part_to_validate_on(stream: SentenceStream) -
 def test_joined_arrays_run_as_one_array_does(size: int, rows: int, steps: int) -> None:
     ids = np.arange(size)
     one, two = RunningText(ids, rows, steps), RunningText(Joined([ids[:11], ids[11:]], ids), rows, steps)
-    for way in (lambda text: text.batches(CPU), lambda text: text.judged(CPU, 5)):
+    for way in (lambda text: built(text.batches(CPU)), lambda text: built(text.judged(CPU, 5))):
         for batch, same in zip(way(one), way(two), strict=True):
             assert torch.equal(batch.inputs, same.inputs)
             assert torch.equal(batch.targets, same.targets)

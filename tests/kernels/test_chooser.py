@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from support.kinds import KINDS
+from support.kinds import BARE, KINDS, TRITON
 
 from rnncli.api import pick_device
 from rnncli.cells import make_cell
 from rnncli.errors import UsageError
 from rnncli.kernels import precision, triton
 from rnncli.kernels.chooser import ROWS, TINY, Case, Row, preferred
-from rnncli.kernels.precision import asked
+from rnncli.kernels.precision import using
 from rnncli.kernels.scan import choose_backend
 
 LACKED = {"rated", "gru:reset-before", "lstm:diagonal", "lstm:full"}
@@ -71,7 +71,19 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton, "_trial", lambda: "")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [BARE])
+def test_a_cell_without_forms_runs_by_the_reference_everywhere(kind: str, card: None) -> None:
+    cell: Any = make_cell(kind, 3, 64)
+    for device in ("cpu", "cuda", "mps"):
+        assert choose_backend(cell, device=device) == "reference"
+    for backend, said in (("fused", "the fused backend (has no loops|needs numba)"), ("library", "torch has no layer")):
+        with pytest.raises(UsageError, match=f"{said}.*; use --backend reference or auto"):
+            choose_backend(cell, backend)
+    with pytest.raises(UsageError, match=f"the triton backend has no kernels for {kind}; use --backend reference"):
+        choose_backend(cell, "triton", "cuda")
+
+
+@pytest.mark.parametrize("kind", TRITON)
 def test_auto_on_cuda_takes_triton_for_what_torch_lacks(kind: str, card: None) -> None:
     pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
     cell: Any = make_cell(kind, 3, 64)
@@ -85,7 +97,7 @@ def test_auto_on_cuda_goes_by_size_and_precision(card: None) -> None:
     pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
     cell: Any = make_cell("elman", 3, 512)
     assert choose_backend(cell, device="cuda") == "triton"
-    with asked("tf32"):
+    with using("tf32"):
         assert choose_backend(cell, device="cuda") == "library"
         with torch.no_grad():  # validated in float32
             assert choose_backend(cell, device="cuda") == "triton"

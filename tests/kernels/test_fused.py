@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.kinds import KINDS, KINDS_WITH_ACTIVATIONS
+from support.kinds import FUSED, with_activations
 
 from rnncli.cells import make_cell
 from rnncli.cells.elman import Elman
@@ -34,7 +34,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setattr(fused_scan, limit, math.inf if request.param == "whole" else 0)
     if request.param == "packed":
         monkeypatch.setattr(fused_steps, "ONEDNN", 0)
-        for limit in ("FEW", "FEW_ASKEW"):
+        for limit in ("FEW", "FEW_STRAIGHT"):
             monkeypatch.setattr(products, limit, 0)
     return request.param
 
@@ -59,7 +59,7 @@ def results(cell: Any, x: torch.Tensor, lengths: torch.Tensor | None, backend: s
     return [outputs, *state, x.grad, *(parameter.grad for parameter in cell.parameters())]
 
 
-@pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
+@pytest.mark.parametrize(("kind", "activation"), with_activations(FUSED))
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", CLOSE, ids=str)
 @pytest.mark.parametrize("padded", [False, True])
@@ -73,7 +73,7 @@ def test_equals_the_reference(kind: str, activation: str, shape: Any, dtype: Any
         torch.testing.assert_close(ours, wanted, rtol=CLOSE[dtype], atol=CLOSE[dtype])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSED)
 def test_gradients_are_as_accurate_as_float32_allows(kind: str) -> None:
     """Norm-wise relative error of each gradient below 1e-5 against float64 on the reference, at a size of real work."""
     T, B, D, M = 35, 20, 96, 128
@@ -99,7 +99,7 @@ def rounding(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSED)
 @pytest.mark.parametrize("padded", [False, True])
 def test_rounded_products_are_off_by_their_rounding(kind: str, padded: bool, rounding: None) -> None:
     """Norm-wise errors of values and gradients, first states' too, against float64: 1e-4 to 1e-2."""
@@ -115,7 +115,7 @@ def test_rounded_products_are_off_by_their_rounding(kind: str, padded: bool, rou
         assert 1e-4 * theirs.norm() < (ours - theirs).norm() < 1e-2 * theirs.norm()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSED)
 def test_layers_in_both_directions_may_be_rounded(kind: str, rounding: None) -> None:
     torch.manual_seed(0)
     shape = StackShape(kind, (64, 48), bidirectional=True)
@@ -147,7 +147,7 @@ def test_rounding_is_to_the_nearest_and_to_the_even_one() -> None:
     torch.testing.assert_close(near, values.bfloat16(), rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSED)
 def test_inputs_may_lie_anyhow_and_need_no_gradient(kind: str, way: str) -> None:
     cell = a_cell(kind, 3, 4)
     x = torch.randn(5, 3, 2, dtype=torch.float64).permute(2, 0, 1)[:, ::2]  # (T, B, D) = (2, 3, 3)
@@ -161,7 +161,7 @@ def test_inputs_may_lie_anyhow_and_need_no_gradient(kind: str, way: str) -> None
     torch.testing.assert_close(ours, cell.weight_x.grad, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSED)
 @pytest.mark.parametrize("used", ["outputs", "state"])
 def test_some_of_the_results_may_go_unused_and_others_be_used_twice(kind: str, used: str, way: str) -> None:
     found = []
@@ -177,7 +177,7 @@ def test_some_of_the_results_may_go_unused_and_others_be_used_twice(kind: str, u
         torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSED)
 def test_a_kept_graph_gives_the_same_again(kind: str, way: str) -> None:
     cell = a_cell(kind, 3, 4)
     outputs, _ = scan(cell, torch.ones(3, 2, 3, dtype=torch.float64), cell.initial_state(2), backend="fused")
@@ -201,7 +201,7 @@ def test_what_autograd_cannot_know_is_refused(way: str) -> None:
         outputs.sum().backward()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSED)
 def test_nothing_is_kept_where_no_gradient_is_asked_for(kind: str, way: str) -> None:
     cell = a_cell(kind, 3, 4)
     x = torch.randn(3, 2, 3, dtype=torch.float64)
@@ -214,7 +214,7 @@ def test_nothing_is_kept_where_no_gradient_is_asked_for(kind: str, way: str) -> 
         assert torch.equal(outputs, wanted)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSED)
 def test_two_runs_are_equal_to_the_bit(kind: str, way: str) -> None:
     x = torch.randn(7, 4, 3)
     runs = [results(a_cell(kind, 3, 5, dtype=torch.float32), x, None, "fused") for _ in range(2)]

@@ -1,15 +1,13 @@
 """The scan: padding never matters, backends agree, directions mirror each other, and the chooser says the truth."""
 
-import contextlib
 from typing import Any
 
 import pytest
 import torch
-from support.kinds import KINDS
+from support.kinds import KINDS, backends_of
 
 from rnncli.cells import make_cell
 from rnncli.errors import UsageError
-from rnncli.kernels import BACKENDS
 from rnncli.kernels.scan import choose_backend, reverse_valid, scan
 
 T, B, D, M = 7, 4, 3, 5
@@ -23,15 +21,6 @@ def a_cell(kind: str, dtype: torch.dtype = torch.float64) -> Any:
         for parameter in cell.parameters():
             parameter.normal_(0, 0.6)
     return cell
-
-
-def backends_of(cell: Any, device: str = "cpu") -> list[str]:
-    """Every backend that can run the cell, the reference first."""
-    found = []
-    for backend in BACKENDS[1:]:
-        with contextlib.suppress(UsageError):
-            found.append(choose_backend(cell, backend, device, cell.bias.dtype))
-    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.kinds import KINDS
 
-from rnncli.cells.elman import ElmanState
+from rnncli.cells.base import Hidden
 from rnncli.errors import RnnError
 from rnncli.models import decoding
 from rnncli.models.decoding import MAX_LENGTH, beam_search, draw_lines, draw_streams, read, restarting
@@ -26,10 +26,10 @@ class Chain(torch.nn.Module):
         self.table = torch.nn.Parameter(table.log())
 
     def initial_states(self, batch: int) -> Any:
-        return [ElmanState(torch.zeros(batch, 1))]
+        return [Hidden(torch.zeros(batch, 1))]
 
     def stepper(self, label: int | None = None) -> Any:
-        return lambda tokens, states: (self.table[tokens], [ElmanState(states[0].h + 1)])
+        return lambda tokens, states: (self.table[tokens], [Hidden(states[0].h + 1)])
 
 
 def chain() -> Chain:

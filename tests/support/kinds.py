@@ -1,11 +1,44 @@
-"""Every cell with every variant and activation, as the registry has them, and the backends that this CPU has."""
+"""Every cell with every variant and activation, which backends each has, and those that this CPU has.
+
+All but one are the registry's; the last is the bare cell, which `conftest` registers for tests of that `kind`.
+"""
+
+import contextlib
+from typing import Any
 
 from rnncli.cells import CELLS, cell_class
+from rnncli.cells.base import Cell
+from rnncli.errors import UsageError
+from rnncli.kernels import BACKENDS
 from rnncli.kernels.fused import trouble
+from rnncli.kernels.scan import choose_backend
+from support.bare import NAME as BARE
+from support.bare import Leaky
 
-KINDS = [f"{name}:{variant}" if variant else name for name in CELLS for variant in cell_class(name).variants]
-KINDS_WITH_ACTIVATIONS = [
-    (kind, activation) for kind in KINDS for activation in cell_class(kind.partition(":")[0]).activations
-]
+CLASSES: dict[str, type[Cell[Any]]] = {
+    **{f"{name}:{variant}".rstrip(":"): cell_class(name) for name in CELLS for variant in cell_class(name).variants},
+    BARE: Leaky,
+}
+KINDS = list(CLASSES)
+KINDS_WITH_ACTIVATIONS = [(kind, activation) for kind in KINDS for activation in CLASSES[kind].activations]
+
+FUSED = [kind for kind in KINDS if CLASSES[kind].fused_form is not Cell.fused_form]
+TRITON = [kind for kind in KINDS if CLASSES[kind].triton_form is not Cell.triton_form]
+"""The kinds that the backend has; whether torch has a layer depends on the activation too: `backends_of`."""
+
 CPU_BACKENDS = ("reference", *([] if trouble() else ["fused"]), "library")
 """Without numba there is no `fused`."""
+
+
+def backends_of(cell: Any, device: str = "cpu") -> list[str]:
+    """Every backend that can run the cell, the reference first."""
+    found = []
+    for backend in BACKENDS[1:]:
+        with contextlib.suppress(UsageError):
+            found.append(choose_backend(cell, backend, device, next(cell.parameters()).dtype))
+    return found
+
+
+def with_activations(kinds: list[str]) -> list[tuple[str, str]]:
+    """These kinds, with every activation of each."""
+    return [(kind, activation) for kind, activation in KINDS_WITH_ACTIVATIONS if kind in kinds]

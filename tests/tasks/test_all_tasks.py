@@ -54,8 +54,8 @@ def test_stopped_in_mid_epoch_it_goes_on_to_the_same_end(
 
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
         part.train(stop_at_three, pytest.fail)
-    resumed, warning = Training.resume(part.run, {})
-    assert (warning, resumed.trainer.progress.step) == ("", 3)
+    resumed = Training.resume(part.run, {})
+    assert resumed.trainer.progress.step == 3
     resumed.train(lambda _: None, pytest.fail)
     assert digest(resumed) == digest(whole) != digest(part)
 
@@ -102,6 +102,8 @@ def test_a_changed_text_cannot_be_gone_on_with(home: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("cell", ["lstm", "lstm:none", "gru:reset-after"])
 def test_trained_on_cuda_it_is_measured_on_the_cpu(task: str, cell: str, home: Path) -> None:
+    if task in ("poetry-classify", "tag"):
+        pytest.importorskip("nltk", reason="waits for nltk, which splits texts into words")
     training = start(task, "mine", cell=cell, device="cuda")
     training.train(lambda _: None, pytest.fail)
     trained = load(training.run.folder / "last.safetensors", device="cpu")

@@ -9,24 +9,20 @@ import torch
 from rnncli.analysis.activations import features_of
 from rnncli.api import Training, load
 from rnncli.data.bpe import learn_bpe
-from rnncli.data.tokenizers import KINDS, Units, units_of
+from rnncli.data.codec import Codec, Known
+from rnncli.data.tokenizers import KINDS
+from rnncli.data.units import Units
+from rnncli.data.vocabulary import SPECIALS, Vocabulary
 from rnncli.errors import RnnError, UsageError
+from rnncli.language.activations import VoicedWatchOptions
+from rnncli.language.generate import write_stream as write
 from rnncli.presets import resolve
-from rnncli.recording import VoicedWatchOptions
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.char_lm import (
-    EvaluateOptions,
-    GenerateOptions,
-    asked_of,
-    corpus_voices,
-    evaluate,
-    judged,
-    read_corpus,
-    write,
-)
+from rnncli.tasks.char_lm import EvaluateOptions, GenerateOptions, read
 
 TASK = TASKS["char-lm"]
+evaluate = TASK.evaluate.run
 TEXT = "the cat sat – früh am Tag.\n" * 40
 
 
@@ -45,7 +41,7 @@ def train(file: Path, **flags: Any) -> Trained:
 
 
 def units_for(tokens: str) -> Units:
-    return units_of({"tokenizer": tokens, "bpe": learn_bpe([TEXT], 280) if tokens == "bpe" else ""})
+    return Codec(tokens, Vocabulary(SPECIALS), learn_bpe([TEXT], 280) if tokens == "bpe" else "").units
 
 
 @pytest.mark.parametrize("tokens", KINDS)
@@ -73,10 +69,9 @@ def test_the_end_is_held_out_and_judged_as_one_pass_would(home: Path, file: Path
 @pytest.mark.parametrize("tokens", KINDS)
 def test_what_is_held_out_is_the_same_text_for_all_kinds_of_tokens(home: Path, file: Path, tokens: str) -> None:
     trained = train(file, tokens=tokens, hold_out=0.25, vocab_size=300 if tokens == "bpe" else 0)
-    held_out = judged(trained, EvaluateOptions()).corpus.ids.tolist()
-    words = trained.payload["vocabulary"]
+    (held_out,) = TASK.token_access.measured_arrays(trained, EvaluateOptions())
     end = TEXT[-len(TEXT) // 4 :]
-    assert "".join(units_of(trained.payload).join(words[number] for number in held_out)) == end
+    assert "".join(trained.codec.join(held_out)) == end
     metrics = evaluate(trained, EvaluateOptions())
     assert metrics["tokens"] == len(held_out)
     assert metrics["bits_per_char"] == pytest.approx(metrics["loss"] / 0.693147 * len(held_out) / len(end), rel=1e-5)
@@ -186,10 +181,14 @@ def test_a_text_to_validate_on_is_read_in_its_voice_and_nothing_else_is_held_out
     valid.write_text("the cat sat am Tag.\n" * 9)
     other.write_text("früh am Tag sat the cat –\n" * 40)
     settings = resolve(TASK, {"corpus": (str(file), str(other)), "valid": (f"other={valid}",)})
-    corpus = read_corpus(asked_of(TASK.settle(settings)))
+    corpus = read(TASK.settle(settings), Known())
     assert (corpus.cut, len(corpus.held_out)) == (len(TEXT) + len(other.read_text()), len(valid.read_text()))
-    assert corpus_voices(corpus, ["mine", "other"]) == [(0, len(TEXT)), (1, len(other.read_text()))]
-    assert corpus_voices(corpus, ["mine", "other"], held_out=True) == [(1, len(valid.read_text()))]
+    assert corpus.codec.labels == ("mine", "other")
+    assert {name: sizes[0] for name, sizes in corpus.voices.items()} == {
+        "mine": len(TEXT),
+        "other": len(other.read_text()),
+    }
+    assert corpus.validation.voices == [(1, len(valid.read_text()))]
     with pytest.raises(UsageError, match="--valid names the text to validate on: leave --hold-out out"):
         train(file, valid=(str(valid),), hold_out=0.3)
     valid.write_text("t")

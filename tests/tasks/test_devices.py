@@ -94,6 +94,9 @@ def with_file(options: Mapping[str, Any], file: str) -> dict[str, Any]:
 
 
 def file_of(name: str) -> Path:
+    """A checkpoint; skips the test where it needs a package that is absent."""
+    if name in ("classify-held-out", "tags"):
+        pytest.importorskip("nltk", reason="waits for nltk, which splits texts into words")
     return next((FOLDER / name).glob("*.safetensors"))
 
 

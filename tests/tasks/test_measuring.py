@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from rnncli.analysis.baselines import beside
-from rnncli.analysis.ngrams import KneserNey
 from rnncli.api import Model, Training, load
 from rnncli.data.vocabulary import END, Vocabulary
 from rnncli.errors import UsageError
+from rnncli.language.ngrams import KneserNey
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 

@@ -10,6 +10,7 @@ import torch
 
 from rnncli.api import Training, load
 from rnncli.data import tagging
+from rnncli.data.batching import built
 from rnncli.data.texts import GivenTexts
 from rnncli.errors import RnnError, UsageError
 from rnncli.labelling.settings import LabelledOptions
@@ -133,7 +134,8 @@ def test_held_out_figures_are_those_of_the_nets_that_did_not_see_them(files: tup
 def test_without_folds_some_are_held_out_or_none(files: tuple[str, ...]) -> None:
     held = divide(settings(files, folds=0, hold_out=7)).held
     assert (held.shape[1], int(held.sum())) == (1, 7)
-    assert sum(batch.predictions for batch in train(settings(files, folds=0, hold_out=7)).experiment.batches(0)) == 33
+    experiment = train(settings(files, folds=0, hold_out=7)).experiment
+    assert sum(batch.predictions for batch in built(experiment.batches(0))) == 33
     training = train(settings(files, folds=0, epochs=30), "whole")
     assert training.trainer.progress.history[-1]["accuracy"] > 0.9  # of the texts it learned
     assert "accuracy_spread" not in training.trainer.progress.history[-1]

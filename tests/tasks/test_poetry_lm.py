@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from rnncli.analysis.baselines import BASELINES
 from rnncli.api import Training, load
+from rnncli.data.verse import line_key, read_verse
 from rnncli.data.vocabulary import UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
+from rnncli.language.reading import TextOptions
 from rnncli.presets import resolve
 from rnncli.task import Trained
-from rnncli.tasks import TASKS, poetry_lm
-from rnncli.tasks.poetry_lm import EvaluateOptions, GenerateOptions
+from rnncli.tasks import TASKS
+from rnncli.tasks.poetry_lm import GenerateOptions, write
+
+TASK = TASKS["poetry-lm"]
+evaluate = TASK.evaluate.run
 
 QUICK = {"hidden": "16", "embedding": 12, "epochs": 3, "corpus": ("hillside",)}
 
@@ -28,14 +32,14 @@ def train(home: Path, **flags) -> Trained:
 def test_lines_are_taken_apart_as_the_book_does(tmp_path: Path) -> None:
     file = tmp_path / "verse.txt"
     file.write_text('Two roads -- "diverged",\n\n  in a YELLOW wood!\n...\nAnd sorry: I couldn\'t\n', encoding="utf-8")
-    verse = poetry_lm.read_verse([str(file)], hold_out=3)
+    verse = read_verse([str(file)], 3, "verse-words")
     assert [line.words for line in verse.training] == [["two", "roads", "diverged"], ["in", "a", "yellow", "wood"]]
     assert [line.words for line in verse.held_out] == [["and", "sorry", "i", "couldnt"]]
 
 
 def test_only_a_line_feed_ends_a_line_of_verse(tmp_path: Path) -> None:
     (tmp_path / "verse.txt").write_text("one\rtwo\x0cthree\r\nfour\u2028five\x85six\n", newline="")
-    verse = poetry_lm.read_verse([str(tmp_path / "verse.txt")], hold_out=0)
+    verse = read_verse([str(tmp_path / "verse.txt")], 0, "verse-words")
     assert [line.words for line in verse.training] == [["one", "two", "three"], ["four", "five", "six"]]
 
 
@@ -43,13 +47,13 @@ def test_verse_without_blanks_is_refused_and_char_lm_named(tmp_path: Path) -> No
     file = tmp_path / "li bai.txt"
     file.write_text("床前明月光，\n疑是地上霜。\n", encoding="utf-8")
     with pytest.raises(RnnError, match=f"has no blanks between its words.*`rnn train char-lm --corpus '{file}'`"):
-        poetry_lm.read_verse([str(file)], hold_out=0)
+        read_verse([str(file)], 0, "verse-words")
     file.write_text("床 前 明月 光 ，\n疑 是 地上 霜 。\n", encoding="utf-8")
-    assert poetry_lm.read_verse([str(file)], hold_out=0).training[0].words[:3] == ["床", "前", "明月"]
+    assert read_verse([str(file)], 0, "verse-words").training[0].words[:3] == ["床", "前", "明月"]
 
 
 def test_frost_has_the_sizes_that_were_published(real_corpora: Path) -> None:
-    verse = poetry_lm.read_verse([str(real_corpora / "robert_frost.txt")], hold_out=10)
+    verse = read_verse([str(real_corpora / "robert_frost.txt")], 10, "verse-words")
     assert (len(verse.training), len(verse.held_out)) == (1293, 143)
     assert len(Vocabulary.of((line.words for line in verse.training), min_count=2)) - 3 == 818
 
@@ -69,14 +73,15 @@ def test_text_that_is_no_verse_is_refused(content: bytes, message: str, tmp_path
     file = tmp_path / "odd.txt"
     file.write_bytes(content)
     with pytest.raises(RnnError, match=message):
-        poetry_lm.read_verse([str(file)], 10)
+        read_verse([str(file)], 10, "verse-words")
 
 
 def test_corpora_are_joined_in_order() -> None:
-    both = poetry_lm.read_verse(["hillside", "nocturne"], 0)
+    both = read_verse(["hillside", "nocturne"], 0, "verse-words")
     assert both.name == "hillside + nocturne"
     assert (
-        both.training == poetry_lm.read_verse(["hillside"], 0).training + poetry_lm.read_verse(["nocturne"], 0).training
+        both.training
+        == read_verse(["hillside"], 0, "verse-words").training + read_verse(["nocturne"], 0, "verse-words").training
     )
     assert len(both.training) > 600
 
@@ -84,25 +89,25 @@ def test_corpora_are_joined_in_order() -> None:
 def test_writes_known_words_of_the_voice_and_reports_copies(home: Path) -> None:
     trained = train(home)
     words = set(trained.payload["vocabulary"])
-    written = poetry_lm.write(trained, GenerateOptions(lines=300, seed=1))
+    written = write(trained, GenerateOptions(lines=300, seed=1))
     assert len(written.lines) == 300
     assert all(word in words for line in written.lines for word in line.split())
     assert all(line.split() for line in written.lines)
     assert not {"<start>", "<end>", "<unknown>"} & {word for line in written.lines for word in line.split()}
-    assert written == poetry_lm.write(trained, GenerateOptions(lines=300, seed=1))
-    assert written.lines != poetry_lm.write(trained, GenerateOptions(lines=300, seed=2)).lines
+    assert written == write(trained, GenerateOptions(lines=300, seed=1))
+    assert written.lines != write(trained, GenerateOptions(lines=300, seed=2)).lines
 
 
 def test_a_copied_line_is_known_for_one(home: Path) -> None:
     trained = train(home)
     keys = set(trained.tensors["line_keys"].tolist())
-    verse = poetry_lm.training_verse(trained)
-    assert all(poetry_lm.line_key(line.words) in keys for line in verse.training)
-    assert not any(poetry_lm.line_key(line.words) in keys for line in verse.held_out)
+    verse = TASK.token_access.data(trained, "").verse
+    assert all(line_key(line.words) in keys for line in verse.training)
+    assert not any(line_key(line.words) in keys for line in verse.held_out)
 
 
 def test_the_prime_begins_the_first_line_and_strangers_are_named(home: Path) -> None:
-    written = poetry_lm.write(train(home), GenerateOptions(lines=3, seed=1, prime="The wall, quixotic"))
+    written = write(train(home), GenerateOptions(lines=3, seed=1, prime="The wall, quixotic"))
     assert written.lines[0].startswith("the wall quixotic")
     assert not written.lines[1].startswith("the wall quixotic")
     assert written.unknown == ["quixotic"]
@@ -113,18 +118,19 @@ def test_mean_length_is_that_of_the_corpus(home: Path) -> None:
     training = Training.start("poetry-lm", resolve(TASKS["poetry-lm"], {"corpus": ("hillside",)}), "test")
     training.train(lambda _: None, pytest.fail)
     trained = load(home / "checkpoints/poetry-lm/test/best.safetensors")
-    written = poetry_lm.write(trained, GenerateOptions(lines=1000, seed=0))
+    written = write(trained, GenerateOptions(lines=1000, seed=0))
     mean = sum(len(line.split()) for line in written.lines) / 1000
-    assert mean == pytest.approx(trained.payload["words_a_line"], rel=0.1)
+    lines = TASK.token_access.data(trained, "").verse.training
+    assert mean == pytest.approx(sum(len(line.words) for line in lines) / len(lines), rel=0.1)
 
 
 def test_evaluates_on_what_was_held_out_or_on_another_text(home: Path) -> None:
     trained = train(home)
-    held_out = poetry_lm.evaluate(trained, EvaluateOptions())
+    held_out = evaluate(trained, TextOptions())
     assert held_out["lines"] == 35
     best = min(record["loss"] for record in trained.header["progress"]["history"])
     assert held_out["loss"] == pytest.approx(best)
-    other = poetry_lm.evaluate(trained, EvaluateOptions(corpus=("nocturne",)))
+    other = evaluate(trained, TextOptions(corpus=("nocturne",)))
     assert other["perplexity"] > held_out["perplexity"] or other["unknown"] > 2 * held_out["unknown"]
 
 
@@ -133,13 +139,13 @@ def test_the_loss_is_the_mean_over_all_words_and_ends(home: Path) -> None:
     trained = train(home)
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     loss, count = 0.0, 0
-    for line in poetry_lm.training_verse(trained).held_out:
+    for line in TASK.token_access.data(trained, "").verse.held_out:
         numbers = vocabulary.encode(line.words)
         logits, _ = trained.model(torch.tensor([0, *numbers])[:, None])
         shares = logits[:, 0].log_softmax(-1)
         loss -= sum(float(shares[place, token].detach()) for place, token in enumerate([*numbers, 1]))
         count += len(numbers) + 1
-    assert poetry_lm.evaluate(trained, EvaluateOptions())["loss"] == pytest.approx(loss / count, rel=1e-5)
+    assert evaluate(trained, TextOptions())["loss"] == pytest.approx(loss / count, rel=1e-5)
 
 
 def test_a_text_that_changed_is_noticed(home: Path, tmp_path: Path) -> None:
@@ -148,7 +154,7 @@ def test_a_text_that_changed_is_noticed(home: Path, tmp_path: Path) -> None:
     trained = train(home, corpus=(str(file),))
     file.write_text("all of it\nis new\n")
     with pytest.raises(UsageError, match=r"is no longer what .* was trained on: give --corpus"):
-        poetry_lm.evaluate(trained, EvaluateOptions())
+        evaluate(trained, TextOptions())
 
 
 def test_rare_words_are_unknown() -> None:
@@ -167,9 +173,9 @@ def test_a_text_without_a_word_twice_is_refused(home: Path, tmp_path: Path) -> N
 
 def test_baselines_on_another_text_need_nothing_held_out(home: Path) -> None:
     trained = train(home, hold_out=0, min_count=1)
-    with pytest.raises(UsageError, match="no line was held out"):
-        poetry_lm.evaluate(trained, EvaluateOptions())
-    rows = BASELINES["poetry-lm"](trained, EvaluateOptions(corpus=("nocturne",)))
+    with pytest.raises(UsageError, match="nothing was held out"):
+        evaluate(trained, TextOptions())
+    rows = TASK.baselines(trained, TextOptions(corpus=("nocturne",)))
     assert rows["Kneser-Ney trigram, discount 0.1 (nltk's default)"]["perplexity"] == float("inf")
     assert 0 < rows["unigram"]["perplexity"] < float("inf")  # though UNKNOWN never stood in the training lines
 
@@ -181,13 +187,13 @@ def test_standard_input_is_not_read_again(home: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr("sys.stdin", piped)
         trained = train(home, corpus=("-",))
     with pytest.raises(UsageError, match="learned from standard input, which cannot be read again: give --corpus"):
-        poetry_lm.evaluate(trained, EvaluateOptions())
+        evaluate(trained, TextOptions())
 
 
 def test_a_path_means_the_same_file_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.txt").write_text("text", encoding="utf-8")
-    settled = poetry_lm.settle(resolve(TASKS["poetry-lm"], {"corpus": ("mine.txt", "me=mine.txt", "hillside", "-")}))
+    settled = TASK.settle(resolve(TASKS["poetry-lm"], {"corpus": ("mine.txt", "me=mine.txt", "hillside", "-")}))
     assert settled.corpus == (str(tmp_path / "mine.txt"), f"me={tmp_path / 'mine.txt'}", "hillside", "-")
 
 
@@ -195,12 +201,12 @@ def test_a_path_means_the_same_file_from_any_folder(tmp_path: Path, monkeypatch:
     "options", [{"temperature": 1e-320}, {"temperature": 1e-42}, {"temperature": 1e300}, {"top_p": 1e-300}]
 )
 def test_no_setting_breaks_the_dice(options: dict, home: Path) -> None:
-    assert len(poetry_lm.write(train(home), GenerateOptions(**options)).lines) == 4
+    assert len(write(train(home), GenerateOptions(**options)).lines) == 4
 
 
 def test_a_prime_that_is_no_text_is_refused(home: Path) -> None:
     with pytest.raises(UsageError, match="is no text that can be printed"):
-        poetry_lm.write(train(home), GenerateOptions(prime="\udcff"))
+        write(train(home), GenerateOptions(prime="\udcff"))
 
 
 def test_verse_that_is_split_already_and_has_its_own_lines_to_validate_on(home: Path, tmp_path: Path) -> None:
@@ -210,19 +216,19 @@ def test_verse_that_is_split_already_and_has_its_own_lines_to_validate_on(home: 
     trained = train(home, corpus=(str(lines),), tokens="spaced", valid=(str(valid),), min_count=1)
     words = set(lines.read_text().split()) - {"<unk>"}
     assert set(trained.payload["vocabulary"][3:]) == words
-    metrics = poetry_lm.evaluate(trained, EvaluateOptions())
-    assert metrics == poetry_lm.evaluate(trained, EvaluateOptions(corpus=(str(valid),)))
+    metrics = evaluate(trained, TextOptions())
+    assert metrics == evaluate(trained, TextOptions(corpus=(str(valid),)))
     assert (metrics["lines"], metrics["unknown"]) == (2, pytest.approx(2 / 7))
     assert metrics["bits_per_char"] == pytest.approx(metrics["loss"] / np.log(2) * 9 / (len(valid.read_text()) - 1))
     assert trained.header["progress"]["history"][-1]["loss"] == pytest.approx(metrics["loss"])
-    written = poetry_lm.write(trained, GenerateOptions(prime="The <unk>", lines=30, temperature=9.0, seed=1))
+    written = write(trained, GenerateOptions(prime="The <unk>", lines=30, temperature=9.0, seed=1))
     first, *others = written.texts[0].split("\n")
     assert first.startswith("The <unk> ")
     assert {word for line in (first[len("The <unk>") :], *others) for word in line.split()} <= words
-    assert list(poetry_lm.passage(trained)) == ["The deep , <unk> .", "I sleep"]
+    assert list(TASK.token_access.held_out_text(trained)) == ["The deep , <unk> .", "I sleep"]
     valid.write_text("I deep\n")
     with pytest.raises(UsageError, match=r"lines is no longer what .* was trained on"):
-        poetry_lm.evaluate(trained, EvaluateOptions())
+        evaluate(trained, TextOptions())
 
 
 def test_lines_to_validate_on_are_read_in_their_voice_or_in_nobodys(home: Path, tmp_path: Path) -> None:

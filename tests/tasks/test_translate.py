@@ -52,7 +52,7 @@ def test_it_translates_and_is_measured_as_by_sacrebleu(interpreter, files: Path,
     pairs = read_paired(model.config.given, model.config.hold_out).test
     found = [best.text for (best,) in model.translate([source for source, _ in pairs])]
     several = interpreter(f"evaluate translate --corpus {files}/both.tsv --corpus {files}/de")
-    assert "translate takes one --corpus" in several.err
+    assert "pairs come from one --corpus" in several.err
     assert told["bleu"] == pytest.approx(sacrebleu.corpus_bleu(found, [[target for _, target in pairs]]).score)
     assert told["exact_match"] == sum(a == b for a, (_, b) in zip(found, pairs, strict=True)) / len(pairs)
     assert "|tok:13a|" in told["signatures"]["bleu"]
@@ -206,7 +206,7 @@ def test_an_unknown_word_is_copied_from_where_the_decoder_looked(interpreter, mo
         ("--source {0}/latin --target {0}/short", "is not UTF-8 text"),
         ("--source {0}/de --target {0}/nowhere", "nowhere does not exist"),
         ("--corpus {0}/both.txt", "both.txt, line 1: a line is a sentence, a tab, and its"),
-        ("--corpus dates --corpus hillside", "translate takes one --corpus"),
+        ("--corpus dates --corpus hillside", "pairs come from one --corpus"),
         ("--corpus dates --source {0}/de --target {0}/de", "give --corpus, or --source and --target, not both"),
         ("--corpus multi30k --pair de-xx", "--pair 'de-xx': multi30k has en, de, fr"),
         ("--pair fr-en", "--pair fr-en names languages of multi30k: give --corpus multi30k"),

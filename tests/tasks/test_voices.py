@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from rnncli.api import Training, load
+from rnncli.data.batching import built
 from rnncli.data.streams import RunningText
 from rnncli.errors import UsageError
 from rnncli.models.voices import UNLABELLED, Voices
 from rnncli.presets import resolve
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.tasks.char_lm import own_text
 from rnncli.training import checkpoint
 from rnncli.training.runs import Run
 
@@ -99,30 +99,30 @@ def test_a_checkpoint_of_before_there_were_voices_is_of_one_text(
         header = {**found.header, "config": {k: v for k, v in found.header["config"].items() if k != "voices"}}
         file.write_bytes(checkpoint.to_bytes(header, found.tensors))
     assert evaluate.run(load(trained.source), evaluate.Options()) == wanted
-    resumed, warning = Training.resume(Run(trained.source.parent), {"epochs": 2})
+    resumed = Training.resume(Run(trained.source.parent), {"epochs": 2})
     resumed.train(lambda _: None, pytest.fail)
-    assert (warning, resumed.config.voices) == ("", False)
+    assert not resumed.config.voices
 
 
 def test_of_each_voice_the_end_is_held_out(corpora: tuple[str, ...], home: Path) -> None:
     trained = train("char-lm", corpora, epochs=1)
-    corpus = own_text(trained, "")
+    corpus = TASKS["char-lm"].token_access.data(trained, "")
     texts = [Path(file).read_text(encoding="utf-8") for file in corpora]
     cuts = [len(text) - int(0.1 * len(text)) for text in texts]
     assert corpus.voices == {name: (cut, len(text) - cut) for name, cut, text in zip(WORDS, cuts, texts, strict=True)}
-    spelled = "".join(corpus.numbering.vocabulary.decode(corpus.ids.tolist()))
+    spelled = "".join(corpus.codec.join(corpus.ids.tolist()))
     learned, held_out = (
         "".join(text[side] for text, side in zip(texts, sides, strict=True))
         for sides in ([slice(cut) for cut in cuts], [slice(cut, None) for cut in cuts])
     )
     assert spelled == learned + held_out
-    assert corpus.counts.tolist() == np.bincount(corpus.learned, minlength=len(corpus.counts)).tolist()
+    assert corpus.counts.tolist() == np.bincount(corpus.training_ids, minlength=len(corpus.counts)).tolist()
 
 
 def test_a_running_text_says_whose_each_token_is() -> None:
     text = RunningText(np.arange(100), 1, 30, voices=[(1, 40), (0, 25), (2, 35)])
     wanted = np.repeat([1, 0, 2], [40, 25, 35])
-    for batches in (text.batches(torch.device("cpu")), text.judged(torch.device("cpu"), 5)):
+    for batches in map(built, (text.batches(torch.device("cpu")), text.judged(torch.device("cpu"), 5))):
         for batch in batches:
             assert batch.labels is not None
             assert batch.labels.tolist() == wanted[batch.inputs.clamp(max=99).numpy()].tolist()

@@ -1,6 +1,7 @@
 """wiki-lm: any corpus by numbers, its vocabulary cut, and what it learned from found again."""
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,22 @@ import torch
 from support.downloads import registered, serving
 
 from rnncli.api import Training, load
+from rnncli.data import indexed
+from rnncli.data.batching import built
+from rnncli.data.codec import Codec, Known
 from rnncli.data.corpora import CORPORA
+from rnncli.data.indexed import IndexedCorpus, cut_vocabulary, read_indexed
 from rnncli.data.sources import Corpus, Split
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.score import ScoreOptions
 from rnncli.presets import resolve
 from rnncli.settings import from_plain, plain
-from rnncli.tasks import TASKS, wiki_lm
-from rnncli.tasks.wiki_lm import EvaluateOptions, WikiConfig, cut_vocabulary, evaluate
+from rnncli.tasks import TASKS
+from rnncli.tasks.wiki_lm import STEPS, EvaluateOptions, GenerateOptions, WikiConfig, read
 
 TASK = TASKS["wiki-lm"]
+evaluate = TASK.evaluate.run
 QUICK = {"hidden": "4", "embedding": 4, "epochs": 1}
 WORDS = ("the", "cat", "sat", "mat", "owl")
 
@@ -42,11 +48,11 @@ def train(**flags: Any) -> Training:
 def test_the_most_frequent_words_and_those_to_keep() -> None:
     vocabulary = cut_vocabulary(WORDS, 2, ("owl", "the"))
     assert vocabulary.words == ("the", "cat", "owl")
-    source = wiki_lm.Source("", [], WORDS, lambda: (), "")
-    assert wiki_lm.remap(source, vocabulary).tolist() == [0, 1, 2, 3, 4, UNKNOWN, UNKNOWN, 5]
+    source = IndexedCorpus("", [], WORDS, lambda: (), "")
+    assert source.remap(vocabulary).tolist() == [0, 1, 2, 3, 4, UNKNOWN, UNKNOWN, 5]
     everything = cut_vocabulary(WORDS, 10_000, ())
     assert everything.words == WORDS
-    assert wiki_lm.remap(source, everything).tolist() == list(range(len(SPECIALS) + 5))
+    assert source.remap(everything).tolist() == list(range(len(SPECIALS) + 5))
     with pytest.raises(UsageError, match="--keep-words: 'dog' is nowhere in the corpus"):
         cut_vocabulary(WORDS, 2, ("dog",))
 
@@ -57,7 +63,7 @@ def test_a_text_is_read_sentence_by_sentence(text: Path) -> None:
     assert payload["vocabulary"] == [*SPECIALS, "cat", "mat", "on", "sat", "owl"]
     config = training.config
     assert isinstance(config, WikiConfig)
-    prose = wiki_lm.read_prose(config)
+    prose = read(config, Known())
     assert len(list(prose.stream.held_out())) == 4
     trained = load(training.run.folder / "best.safetensors")
     metrics = evaluate(trained, EvaluateOptions())
@@ -139,17 +145,15 @@ def test_too_little_is_refused(text: Path) -> None:
 
 def test_prepared_shards_are_what_the_same_text_is(text: Path, home: Path, rnn) -> None:
     assert rnn(f"data prepare {text} --name shards").code == 0
-    by_shards, by_text = (
-        wiki_lm.read_prose(resolve(TASK, {"corpus": (spec,)})).stream for spec in ("shards", str(text))
-    )
+    by_shards, by_text = (read(resolve(TASK, {"corpus": (spec,)}), Known()).stream for spec in ("shards", str(text)))
     assert isinstance(by_shards.parts[0].ids, np.memmap)
     assert [ids.tolist() for ids in by_shards.sequences()] == [ids.tolist() for ids in by_text.sequences()]
     assert [ids.tolist() for ids in by_shards.held_out()] == [ids.tolist() for ids in by_text.held_out()]
     shards = str(home / "data" / "shards")
-    assert wiki_lm.settle(WikiConfig(corpus=(shards,))).corpus == (shards,)  # by the path of the folder, too
-    assert wiki_lm.read_source((shards,)).fingerprint == wiki_lm.read_source(("shards",)).fingerprint
+    assert TASK.settle(WikiConfig(corpus=(shards,))).corpus == (shards,)  # by the path of the folder, too
+    assert read_indexed((shards,)).fingerprint == read_indexed(("shards",)).fingerprint
     with pytest.raises(UsageError, match="shards is prepared: give it as the only --corpus"):
-        wiki_lm.read_source(("shards", str(text)))
+        read_indexed(("shards", str(text)))
 
 
 def test_unit_vectors_by_row_are_read_at_length_one(text: Path) -> None:
@@ -166,7 +170,7 @@ def test_unit_vectors_by_matrix_are_divided_by_their_common_norm_as_in_the_book(
     trainer = Training.start(TASK.name, settings).trainer
     model: Any = trainer.model
     W, velocity = model.embedding.weight.detach().double().clone(), 0.0
-    for batch in list(trainer.experiment.batches(0))[:4]:
+    for batch in islice(built(trainer.experiment.batches(0)), 4):
         model.zero_grad()
         (trainer.experiment.loss(model, batch, None).loss_sum / batch.predictions).backward()
         velocity = 0.9 * velocity - 0.5 * model.embedding.weight.grad.double()
@@ -248,11 +252,11 @@ def test_the_book_s_end_its_analogies_and_its_words(text: Path, rnn) -> None:
 
 def test_a_corpus_with_its_own_text_to_validate_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut = Corpus("cut", "a <unk> b\n" * 20, "here", held_out="b a\nc b\n", tokenizer="spaced-words")
-    monkeypatch.setattr(wiki_lm, "load_corpus", lambda spec: cut)
-    prose = wiki_lm.read_prose(resolve(TASK, {"corpus": ("cut",)}))
-    assert prose.source.tokenizer == "spaced-words"
-    assert prose.vocabulary.words == ("a", "b")
-    a, b = prose.vocabulary.encode("ab")
+    monkeypatch.setattr(indexed, "load_corpus", lambda spec: cut)
+    prose = read(resolve(TASK, {"corpus": ("cut",)}), Known())
+    assert prose.corpus.tokenizer == "spaced-words"
+    assert prose.codec.vocabulary.words == ("a", "b")
+    a, b = prose.codec.vocabulary.encode("ab")
     assert [ids.tolist() for ids in prose.stream.held_out()] == [[b, a], [UNKNOWN, b]]
     assert [ids.tolist() for ids in prose.stream.sequences()] == [[a, UNKNOWN, b]] * 20
     assert prose.stream.batches_per_epoch(8) == 3
@@ -274,7 +278,7 @@ def test_sequences_that_would_go_unread_are_refused(text: Path) -> None:
 def test_a_text_with_a_part_to_validate_on_is_measured_on_that(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = load(train(corpus=(str(text),)).run.folder / "best.safetensors")
     cut = Corpus("cut", "the cat\n" * 20, "here", held_out="cat the dog\n", tokenizer="spaced-words")
-    monkeypatch.setattr(wiki_lm, "load_corpus", lambda spec: cut)
+    monkeypatch.setattr(indexed, "load_corpus", lambda spec: cut)
     metrics = evaluate(trained, EvaluateOptions(corpus=("cut",)))
     assert (metrics["sequences"], metrics["unknown"]) == (1, pytest.approx(1 / 3))
 
@@ -288,7 +292,7 @@ def test_a_text_without_words_is_refused(text: Path) -> None:
 
 def test_running_text_is_one_stream_judged_as_one_pass_would(text: Path) -> None:
     training = train(corpus=(str(text),), running=True, batch_size=2)
-    assert (training.config.bptt, training.config.first_token) == (wiki_lm.STEPS, END)
+    assert (training.config.bptt, Codec.of(training.experiment.payload, is_running=True).opening) == (STEPS, END)
     trained = load(training.run.folder / "best.safetensors")
     metrics = evaluate(trained, EvaluateOptions())
     numbers = np.array(trained.payload["vocabulary"])
@@ -324,17 +328,17 @@ def test_running_text_may_lie_in_one_line(text: Path) -> None:
 def test_rare_words_are_unknown(text: Path, home: Path, rnn, count: int, words: int) -> None:
     rnn(f"data prepare {text} --name shards")
     for spec in (str(text), "shards"):
-        prose = wiki_lm.read_prose(resolve(TASK, {"corpus": (spec,), "min_count": count}))
-        assert len(prose.vocabulary.words) == words
+        prose = read(resolve(TASK, {"corpus": (spec,), "min_count": count}), Known())
+        assert len(prose.codec.vocabulary.words) == words
         with pytest.raises(UsageError, match="no word comes 41 times: take a smaller --min-count"):
-            wiki_lm.read_prose(resolve(TASK, {"corpus": (spec,), "min_count": 41}))
+            read(resolve(TASK, {"corpus": (spec,), "min_count": 41}), Known())
 
 
 def test_ptb_has_the_tokens_that_everyone_counts(
     home: Path, real_corpora: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "data").symlink_to(real_corpora)
-    stream = wiki_lm.read_prose(resolve(TASK, {"corpus": ("ptb",)})).stream
+    stream = read(resolve(TASK, {"corpus": ("ptb",)}), Known()).stream
     learned, held_out = stream.running()
     assert (len(learned) - 1, len(held_out) - 1) == (929_589, 73_760)  # Mikolov's counts, an end a line among them
     assert int(learned.frequencies(10_001)[UNKNOWN]) == 45_020  # as `grep -o '<unk>'` counts them
@@ -351,7 +355,7 @@ def test_words_that_are_split_already_are_taken_as_they_are(text: Path) -> None:
     metrics = evaluate(trained, EvaluateOptions(corpus=(str(text),)))
     assert (metrics["sequences"], metrics["unknown"]) == (40, pytest.approx(2 / 14))  # <unk>, and <end> is no END
     assert metrics["bits_per_char"] == pytest.approx(metrics["loss"] / np.log(2) * 15 / len(SPLIT))
-    written = TASK.uses["generate"].run(trained, wiki_lm.GenerateOptions(prime="The <unk>", temperature=9.0, seed=1))
+    written = TASK.uses["generate"].run(trained, GenerateOptions(prime="The <unk>", temperature=9.0, seed=1))
     first, *others = "".join(written.pieces).split("\n")
     assert first.startswith("The <unk> ")
     assert {word for line in (first[len("The <unk>") :], *others) for word in line.split(" ") if word} <= words
@@ -373,8 +377,8 @@ def test_a_bare_file_is_measured_as_the_text_of_a_corpus_to_validate_on(
     text.write_text(SPLIT * 40, encoding="utf-8")
     valid.write_text(" the dog ( sat ) <unk> \n The cat . \n" * 3)
     cut = Corpus("cut", text.read_text(encoding="utf-8"), "here", held_out=valid.read_text(), tokenizer="spaced-words")
-    read = wiki_lm.load_corpus
-    monkeypatch.setattr(wiki_lm, "load_corpus", lambda spec: cut if spec == "cut" else read(spec))
+    load_corpus = indexed.load_corpus
+    monkeypatch.setattr(indexed, "load_corpus", lambda spec: cut if spec == "cut" else load_corpus(spec))
     own = train(corpus=("cut",), running=running)
     by_files = train(corpus=(str(text),), tokens="spaced", valid=(str(valid),), running=running)
     figures = [training.trainer.progress.history[-1]["loss"] for training in (own, by_files)]
@@ -384,9 +388,9 @@ def test_a_bare_file_is_measured_as_the_text_of_a_corpus_to_validate_on(
     assert measured[0] == measured[1] == measured[2] == measured[3]
     assert figures == [measured[0]["loss"]] * 2
     assert measured[0]["unknown"] == pytest.approx(9 / 27)  # the, dog, <unk>
-    assert wiki_lm.evaluated(trained[1], EvaluateOptions()) == str(valid)
-    assert "The cat ." in list(wiki_lm.passage(trained[1]))
-    assert " the dog ( sat ) <unk>".strip() in list(wiki_lm.passage(trained[1]))
+    assert TASK.evaluate.corpus(trained[1], EvaluateOptions()) == str(valid)
+    assert "The cat ." in list(TASK.token_access.held_out_text(trained[1]))
+    assert " the dog ( sat ) <unk>".strip() in list(TASK.token_access.held_out_text(trained[1]))
     valid.write_text("The cat .\n" * 3)
     with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on: give --corpus"):
         evaluate(trained[1], EvaluateOptions())

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from rnncli.api import Training, load
+from rnncli.data.tokenizers import join_words
 from rnncli.errors import RnnError, UsageError
-from rnncli.language.generate import DrawnToken, Written, before_stop, join_words, printable
+from rnncli.language.generate import DrawnToken, Written, before_stop, printable
 from rnncli.models import decoding
 from rnncli.presets import resolve
 from rnncli.task import Trained

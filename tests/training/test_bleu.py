@@ -1,5 +1,7 @@
 """BLEU by sacrebleu: which tokenizer suits which script, and what a perfect translation gets."""
 
+import sys
+
 import pytest
 import sacrebleu
 
@@ -33,10 +35,11 @@ def test_the_tokenizer_is_that_of_the_script(references: list[str], tokenizer: s
 def test_mecab_is_taken_where_it_is_installed(
     monkeypatch: pytest.MonkeyPatch, there: bool, tokenizers: list[str]
 ) -> None:
-    monkeypatch.setattr(bleu, "find_spec", lambda _name: object() if there else None)
+    monkeypatch.setattr(bleu, "installed", lambda *_modules: there)
     assert [tokenizer_of(JAPANESE), tokenizer_of(["나는 어제 학교에 갔습니다"])] == tokenizers
     if not there:
-        with pytest.raises(RnnError, match=r"--bleu-tokenize ja-mecab .* pip install 'sacrebleu\[ja\]'"):
+        monkeypatch.setitem(sys.modules, "MeCab", None)
+        with pytest.raises(RnnError, match=r"--bleu-tokenize ja-mecab needs MeCab, .*: pip install 'sacrebleu\[ja\]'"):
             judge(JAPANESE, JAPANESE, "ja-mecab")
 
 

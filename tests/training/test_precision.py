@@ -13,7 +13,7 @@ from rnncli.data import dates
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
 from rnncli.errors import UsageError
-from rnncli.kernels import fused, precision, products
+from rnncli.kernels import fused, precision, products, triton
 from rnncli.kernels.scan import choose_backend
 from rnncli.models.feedforward import FeedForward
 from rnncli.presets import resolve
@@ -101,6 +101,43 @@ def test_no_default_and_no_preset_is_refused(
     assert choose_backend(cell, config.backend, device) in ("fused", "library", "reference", "triton")
 
 
+def taken_by_itself(task: str, preset: str | None) -> list[str]:
+    """What `rnn train` takes on this machine, in the terms of the table: device, backend and precision."""
+    config = resolve(TASKS[task], {}, preset)
+    device = pick_device(config.device, max(config.sizes), config.batch_size)
+    fed_forward = getattr(config, "model", "rnn") == "mlp"
+    large = FeedForward(600, 2, (600,)) if fed_forward else torch.nn.Linear(1000, 1000)
+    rounded = pick_precision(config, device, large, given=True)
+    if fed_forward:
+        return [device, rounded]
+    cell: Any = make_cell(config.cell, 8, config.sizes[0], activation=config.activation)
+    equal, unequal = (
+        choose_backend(cell, "auto", device, packed=packed, precision=rounded) for packed in (False, True)
+    )
+    return [device, equal if equal == unequal else f"{equal} (unequal: {unequal})", rounded]
+
+
+@pytest.mark.parametrize(("task", "preset"), PRESETS)
+def test_the_table_of_what_train_takes_is_true(task: str, preset: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/speed.md, row by row, on a CPU with and without bfloat16 and on a pretended H100."""
+    if fused.trouble():
+        pytest.skip("waits for numba")
+    text = (Path(__file__).parents[2] / "docs" / "speed.md").read_text("utf-8")
+    rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    (row,) = (each for each in rows if each[0] == " ".join(filter(None, (task, preset))))
+    config = resolve(TASKS[task], {}, preset)
+    sizes = ",".join(map(str, config.sizes))
+    net = f"feed-forward {sizes}" if getattr(config, "model", "rnn") == "mlp" else f"{config.cell} {sizes}"
+    assert row[1] == f"{net}, B {config.batch_size}"
+    for place, has in ((2, True), (3, False)):
+        monkeypatch.setattr(precision, "has_bfloat16", lambda has=has: has)
+        assert row[place] == " ".join(taken_by_itself(task, preset)[1:])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(triton, "trouble", lambda device, dtype: "")
+    assert row[4] == " ".join(taken_by_itself(task, preset))
+
+
 def test_bfloat16_is_refused_where_it_was_given_and_cannot_be(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A resumed run may have moved to such a processor: it learns in float32 there, unless it is given again."""
 
@@ -118,7 +155,7 @@ def test_bfloat16_is_refused_where_it_was_given_and_cannot_be(home: Path, monkey
         start("again")
     with pytest.raises(UsageError, match=r"^--precision bfloat16: this processor has no instructions for it"):
         Training.resume(training.run, {"precision": "bfloat16", "epochs": 2})
-    resumed, _ = Training.resume(training.run, {"epochs": 2})
+    resumed = Training.resume(training.run, {"epochs": 2})
     assert (resumed.config.precision, resumed.trainer.settings.precision) == ("bfloat16", "float32")
 
 

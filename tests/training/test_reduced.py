@@ -2,21 +2,25 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.kinds import KINDS
+from support.kinds import CLASSES, KINDS, TRITON
+from torch.utils._pytree import tree_leaves
 
 from rnncli.api import Training
 from rnncli.cells import make_cell
+from rnncli.cells.base import Cell
 from rnncli.data import dates
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
 from rnncli.errors import UsageError
 from rnncli.kernels import precision
-from rnncli.kernels.precision import asked, forward_pass, learning, type_of_factors
+from rnncli.kernels.library import VendorForm
+from rnncli.kernels.precision import forward_pass, learning, type_of_factors, using
 from rnncli.kernels.products import fast_products, small_products
 from rnncli.kernels.scan import scan
 from rnncli.models.stack import Stack, StackShape
@@ -28,6 +32,8 @@ from rnncli.training.loop import LEAST_SCALE, NotFinite
 T, B, D, M = 12, 16, 24, 32
 ERRORS = {"float32": 1e-5, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}
 """Norm-wise, of gradients against float64; a factor is off by up to 2^-24, 2^-11, 2^-11 and 2^-8."""
+
+OF_TORCH = [k for k in KINDS if CLASSES[k].vendor_form is not Cell.vendor_form and make_cell(k, 1, 1).vendor_form()]
 
 
 def gradients(kind: str, backend: str, device: str, inside: Callable[[], AbstractContextManager[Any]]) -> list[Any]:
@@ -75,36 +81,63 @@ def test_triton_under_autocast_rounds_as_the_reference(kind: str) -> None:
     assert 1e-5 < error(found, wanted) < 2 * ERRORS["float16"]
 
 
+@pytest.mark.parametrize("kind", OF_TORCH)
+def test_torch_s_layers_are_in_the_type_of_autocast(kind: str) -> None:
+    """Torch's own autocast makes cuDNN's layers float16 where bfloat16 is in use, whose range a loss may need."""
+    cell: Any = make_cell(kind, D, M)
+    form, seen = cell.vendor_form(), []
+
+    def function(*values: Any) -> Any:
+        seen.extend(each.dtype for each in tree_leaves(values) if torch.is_tensor(each) and each.is_floating_point())
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return form.function(*values)
+
+    cell.vendor_form = lambda: VendorForm(function, form.weights)
+    x, lengths = torch.randn(T, B, D), torch.arange(B) % T + 1
+    for ends in (None, lengths):
+        for given in (x, x.bfloat16()):
+            with torch.autocast("cpu", torch.bfloat16):
+                outputs, last = scan(cell, given, cell.initial_state(B), ends, "library")
+            assert {each.dtype for each in (outputs, *last)} == {torch.float32}
+    assert set(seen) == {torch.bfloat16, False}
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", ERRORS)
-@pytest.mark.parametrize("backend", ["auto", "reference", "triton"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "backend"),
+    [*product(KINDS, ("reference",)), *product(TRITON, ("triton",)), *product(OF_TORCH, ("library",))],
+)
 def test_cuda_is_off_by_its_rounding(kind: str, backend: str, name: str) -> None:
     if precision.trouble(name, "cuda"):
         pytest.skip(precision.trouble(name, "cuda"))
     wanted = gradients(kind, "exact", "cpu", lambda: forward_pass("cpu"))
-    with asked(name):
+    with using(name):
         found = gradients(kind, backend, "cuda", lambda: forward_pass("cuda"))
     assert error(found, wanted) < 2 * ERRORS[name]
 
 
-def switches() -> list[str]:
-    return [each.fp32_precision for each in (torch.backends.cuda.matmul, torch.backends.cudnn.rnn)]
+def switches() -> list[Any]:
+    matmul, layers = torch.backends.cuda.matmul, torch.backends.cudnn.rnn
+    sums = matmul.allow_fp16_reduced_precision_reduction, matmul.allow_bf16_reduced_precision_reduction
+    return [matmul.fp32_precision, layers.fp32_precision, *sums]
 
 
 def test_the_switch_is_one_and_is_put_back() -> None:
     before = switches()
+    exact = ["ieee", "ieee", False, False]
     for name in ("float32", "tf32", "bfloat16", "float16"):
         with fast_products(name):
-            assert switches() == ["ieee", "ieee"]  # what does not learn is exact
+            assert switches() == exact  # what does not learn is exact
             with learning():
-                assert switches() == (["tf32", "tf32"] if name == "tf32" else ["ieee", "ieee"])
+                assert switches() == (["tf32", "tf32", False, False] if name == "tf32" else exact)
                 with small_products(), learning():
-                    assert (precision.in_use(), switches()) == ("float32", ["ieee", "ieee"])
+                    assert (precision.in_use(), switches()) == ("float32", exact)
                 assert precision.in_use() == name
     with pytest.raises(ZeroDivisionError), fast_products("tf32"), learning():
         _ = 1 / 0
     assert (precision.in_use(), switches()) == ("float32", before)
+    assert before[2:] == [True, True]  # torch's defaults, which would round sums
 
 
 def test_autocast_is_entered_for_halves_on_cuda_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +145,7 @@ def test_autocast_is_entered_for_halves_on_cuda_only(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch, "autocast", lambda *what: entered.append(what))
     for name in ("float32", "tf32", "bfloat16", "float16"):
         for device in ("cpu", "cuda"):
-            with asked(name):
+            with using(name):
                 forward_pass(device)
     assert entered == [("cuda", torch.bfloat16), ("cuda", torch.float16)]
 
@@ -197,12 +230,27 @@ def test_the_scale_is_kept_in_the_checkpoint(home: Path, halves: None) -> None:
     assert (state["scale"], state["_growth_tracker"]) == (512.0, 2)
     with training._held:
         pass
-    resumed, _ = Training.resume(training.run, {})
+    resumed = Training.resume(training.run, {})
     assert resumed.trainer.scaler.state_dict() == state
     for each in (trainer, resumed.trainer):
         torch.manual_seed(5)
         each.take_step(batch)
     assert all(map(torch.equal, trainer.learned, resumed.trainer.learned))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [*({"scale": value} for value in (0.0, float("nan"), 1e39, "1", True)), {"_growth_tracker": -1}],
+)
+def test_a_scale_that_cannot_be_is_refused(broken: dict[str, Any], home: Path, halves: None) -> None:
+    trainer = start("poetry-lm", "mine", precision="float16", corpus=("hillside",)).trainer
+    assert trainer.scaler is not None
+    trainer.take_step(next(iter(trainer.experiment.batches(0, 0))))
+    values, tensors = trainer.snapshot()
+    with pytest.raises(ValueError, match=r"^scaler is "):
+        trainer.restore(values | {"scaler": values["scaler"] | broken}, tensors)
+    trainer.restore(values | {"scaler": values["scaler"] | {"growth_factor": 1e9}}, tensors)  # not of the state
+    assert trainer.scaler.get_growth_factor() == 2.0
 
 
 def test_what_a_cpu_cannot_multiply_in_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

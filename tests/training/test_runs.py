@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from rnncli.errors import RnnError, UsageError
+from rnncli.errors import RnnError, RnnWarning, UsageError
 from rnncli.files import write_file
 from rnncli.training.checkpoint import CheckpointError, to_bytes
 from rnncli.training.runs import (
@@ -18,10 +18,10 @@ from rnncli.training.runs import (
     all_runs,
     delete_run,
     find_run,
-    load_for_resume,
-    load_model,
     new_run,
     newest_unfinished,
+    read_for_resume,
+    read_model,
     run_of,
 )
 
@@ -69,7 +69,7 @@ def test_a_run_is_found_without_a_look_at_the_others(home: Path, monkeypatch: py
     seen: list[str] = []
     for name in ("stat", "scandir", "listdir", "open"):
         monkeypatch.setattr(os, name, noting(getattr(os, name), seen))
-    assert load_model("run-7", None)[0].header["task"] == "toy"
+    assert read_model("run-7", None)[0].header["task"] == "toy"
     assert seen
     assert not [path for path in seen if "run-" in path and "run-7" not in path]
     assert len([path for path in seen if path.startswith(str(home))]) < 12
@@ -111,28 +111,25 @@ def test_the_newest_unfinished_run_is_taken_up(home: Path) -> None:
 
 def test_a_damaged_last_is_named_and_previous_used(home: Path) -> None:
     run = make_run(home, "toy", "mine", best=False)
-    assert load_for_resume(run)[0].header["number"] == 1
+    assert read_for_resume(run)[0].header["number"] == 1
     damage(run.folder / "last.safetensors")
-    found, _, warning = load_for_resume(run)
-    assert found.header["number"] == 0
-    assert "last.safetensors is damaged" in warning
-    assert warning.endswith("using previous.safetensors")
+    with pytest.warns(RnnWarning, match=r"last\.safetensors is damaged.*: using previous\.safetensors$") as told:
+        assert read_for_resume(run)[0].header["number"] == 0
+    assert told[0].filename == __file__  # where the package was called, not a line inside of it
     damage(run.folder / "previous.safetensors")
     with pytest.raises(CheckpointError, match=r"last\.safetensors is damaged.*previous\.safetensors is damaged"):
-        load_for_resume(run)
+        read_for_resume(run)
 
 
 def test_a_model_is_found_by_file_folder_name_or_as_the_newest(home: Path) -> None:
     run = make_run(home, "toy", "mine")
     for source in (None, "mine", "toy/mine", str(run.folder), str(run.folder / "best.safetensors")):
-        found, _, warning = load_model(source, "toy")
-        assert found.header["number"] == "best"
-        assert warning == ""
-    assert load_model(str(run.folder / "previous.safetensors"), "toy")[0].header["number"] == 0
+        assert read_model(source, "toy")[0].header["number"] == "best"
+    assert read_model(str(run.folder / "previous.safetensors"), "toy")[0].header["number"] == 0
     with pytest.raises(UsageError, match="there is no model of parity yet: run `rnn train parity` first"):
-        load_model(None, "parity")
+        read_model(None, "parity")
     with pytest.raises(UsageError, match=r"best\.safetensors is a model of toy, not of parity"):
-        load_model(str(run.folder / "best.safetensors"), "parity")
+        read_model(str(run.folder / "best.safetensors"), "parity")
 
 
 @pytest.fixture
@@ -155,22 +152,23 @@ def test_a_run_goes_before_what_has_its_name_here(name: str, kind: str, home: Pa
     else:
         (here / name).symlink_to("nowhere")
     kind = "folder" if kind == "folder" else "file"
-    said = f"'{name}' is a run, which is used, and a {kind} here: ./{name} means the {kind}"
+    said = f"^'{name}' is a run, which is used, and a {kind} here: ./{name} means the {kind}$"
     for task in (None, "toy"):
-        _, file, warning = load_model(name, task)
-        assert (file, warning) == (run.folder / "best.safetensors", said)
-    assert run_of(name) == (run, said)
+        with pytest.warns(RnnWarning, match=said):
+            assert read_model(name, task)[1] == run.folder / "best.safetensors"
+    with pytest.warns(RnnWarning, match=said):
+        assert run_of(name) == run
     with pytest.raises(CheckpointError, match=r"mine (holds no checkpoint|is not a checkpoint|is not there)"):
-        load_model(f"./{name}", "toy")
+        read_model(f"./{name}", "toy")
 
 
 def test_what_is_written_as_a_path_is_never_a_run(home: Path, here: Path) -> None:
     run = make_run(home, "toy", "mine")
     for source in ("./mine", "../mine", "./toy/mine", "x/toy/mine", f"{here}/mine"):
         with pytest.raises(UsageError, match=r"there is no .*mine: name a run, its folder or a checkpoint file"):
-            load_model(source, None)
+            read_model(source, None)
     for source in ("../checkpoints/toy/mine", str(run.folder), "../checkpoints/toy/mine/best.safetensors"):
-        assert load_model(source, "toy")[0].header["number"] == "best"
+        assert read_model(source, "toy")[0].header["number"] == "best"
 
 
 def test_a_path_without_a_run_of_its_name_is_taken(home: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,10 +176,10 @@ def test_a_path_without_a_run_of_its_name_is_taken(home: Path, here: Path, monke
     make_run(home, "other", "copy")
     (here / "copy").symlink_to(run.folder)
     for source in ("copy", "copy/best.safetensors", "./copy"):
-        found, file, warning = load_model(source, "toy")
-        assert (found.header["number"], file, warning) == ("best", Path("copy/best.safetensors"), "")
+        found, file = read_model(source, "toy")
+        assert (found.header["number"], file) == ("best", Path("copy/best.safetensors"))
     monkeypatch.chdir(home / "checkpoints")
-    assert load_model("toy/mine", None)[2] == ""  # both are the same folder
+    assert read_model("toy/mine", None)[1].parent.samefile(run.folder)  # both are the same folder: no warning
 
 
 def test_one_process_at_a_time(home: Path) -> None:

@@ -152,6 +152,6 @@ def test_sentences(text: str, count: int) -> None:
 def test_words_of_scripts_without_blanks_are_told_of() -> None:
     """A hint where most words are of such a script: one in Chinese, Japanese or Thai, but not one with a few names."""
     for text in ("今天很好。 我们走吧！ ok", "東京は大きいまちです", "สวัสดีครับ วันนี้อากาศดีมากนะ"):
-        assert "char-lm fits better" in hint_of_unspaced(wiki_words(text))
+        assert "a model of characters fits better" in hint_of_unspaced(wiki_words(text))
     for text in ("A town named 東京 is large.", "나는 간다", "यह घर है", "今天 很 好 。"):
         assert hint_of_unspaced(wiki_words(text)) == ""

@@ -1,29 +1,16 @@
 """The fused backend for CPUs: forward and backward written by hand, products hoisted, pointwise work compiled by numba.
 
-Shapes: T steps, B batch, D input, M hidden, G gates. Numba is imported only when a form is asked for.
+Shapes: T steps, B batch, D input, M hidden, G gates. Numba is imported only when a cell gives its form.
 """
 
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from rnncli.kernels.fused.scan import Kernel
-
-
-ACTIVATIONS = ("tanh", "sigmoid", "relu")
-"""What f may be; compiled code knows each by its place."""
+from rnncli.kernels.forms import FusedForm
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
-
-
-class FusedForm(NamedTuple):
-    """A cell in this backend's terms: the loops of its equations, its activation, and the weights they take."""
-
-    kernel: "type[Kernel]"
-    activation: str
-    weights: tuple[Tensor, ...]  # Wx (G*M, D), b (G*M,), then what the kernel names
 
 
 def scan_fused(form: FusedForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:

@@ -12,8 +12,8 @@ from numba import njit, types
 from numba.core import event
 from numba.extending import overload
 
+from rnncli.kernels import ACTIVATIONS
 from rnncli.kernels.compiling import COMPILATION
-from rnncli.kernels.fused import ACTIVATIONS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

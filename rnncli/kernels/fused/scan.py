@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import RnnError
-from rnncli.kernels.fused import ACTIVATIONS, FusedForm
+from rnncli.kernels import ACTIVATIONS
+from rnncli.kernels.forms import FusedForm
 from rnncli.kernels.fused.steps import TURNED, Steps, arrays, rows
 from rnncli.kernels.memory import room
 from rnncli.kernels.products import may_round, product

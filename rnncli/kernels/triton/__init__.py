@@ -4,25 +4,17 @@ Shapes: T steps, B batch, D input, M hidden, G gates. Triton is imported only wh
 """
 
 from functools import cache
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from rnncli.extras import missing
+from rnncli.kernels.forms import TritonForm
+
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-
-
-class TritonForm(NamedTuple):
-    """A cell in this backend's terms: the name of its recipe, its activation, and its weights."""
-
-    recipe: str
-    activation: str
-    weights: tuple[Tensor, ...]  # Wx (G*M, D), b (G*M,), then in the recipe's order (n*M, M) matrices, (k*M,) vectors
-
-
-ACTIVATIONS = ("tanh", "sigmoid", "relu")
 
 
 def scan_triton(form: TritonForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:
@@ -37,7 +29,7 @@ def trouble(device: str | None, dtype: torch.dtype) -> str:
     try:
         import triton
     except ImportError:
-        return "the triton backend needs triton (pip install 'rnncli[triton]')"
+        return missing("triton", what="the triton backend", extra="triton")
     except Exception as error:  # a package for another machine or another torch fails in its own ways
         return f"the triton backend cannot load triton ({_first_line(error)})"
     if not triton.knobs.runtime.interpret and (device not in ("cuda", None) or not torch.cuda.is_available()):

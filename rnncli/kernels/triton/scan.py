@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rnncli.errors import RnnError
-from rnncli.kernels.triton import TritonForm, graphs, on_chip, stepwise
+from rnncli.kernels.forms import TritonForm
+from rnncli.kernels.triton import graphs, on_chip, stepwise
 from rnncli.kernels.triton.recipes import RECIPES, Recipe
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])

@@ -4,12 +4,13 @@ Most are scikit-learn's; the HMM is hmmlearn's, where that is installed. Both co
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from rnncli.errors import RnnError
+from rnncli.extras import installed, need
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,22 +20,38 @@ Scorer = Callable[[Any, Sequence[int], Any], "NDArray[np.float64]"]
 """Learns from N texts and their labels by number, and scores others: (N', K), the greater the likelier."""
 
 
-def require() -> None:
-    """Raise RnnError where scikit-learn is not installed."""
+class Rival(NamedTuple):
+    """A simple classifier by its name, and the texts as it reads them; without a scorer its name says what lacks."""
+
+    name: str
+    texts: Sequence[Any] = ()
+    scorer: Scorer | None = None
+    has_probabilities: bool = True
+
+
+def rivals(texts: Sequence[str], weighted: bool) -> Iterator[Rival]:
+    """The classifiers that a net is compared with; those that can weigh labels by how rare they are do, if `weighted`.
+
+    Those on tags are left out where no tags can be had. Raises RnnError where scikit-learn is not installed.
+    """
+    from rnncli.data.splitting import words_of
+    from rnncli.data.tagging import tags_of
+
+    need("sklearn", what="--baselines", extra="baselines")
+    how = ", weighted" if weighted else ""
+    yield Rival("majority", texts, majority)
+    yield Rival("naive Bayes, words", texts, naive_bayes)
+    yield Rival(f"linear SVM, characters 1-5{how}", texts, support_vectors(weighted), has_probabilities=False)
     try:
-        import sklearn
-    except ModuleNotFoundError as error:
-        raise RnnError(
-            f"--baselines needs {error.name}, which is not installed: run `pip install 'rnncli[baselines]'`"
-        ) from None
-    del sklearn
-
-
-def has_hmm() -> bool:
-    """Whether hmmlearn is installed: it does not install on every Python that rnn runs on."""
-    from importlib.util import find_spec
-
-    return find_spec("hmmlearn") is not None
+        tags = tags_of([words_of(text) for text in texts])
+    except RnnError as error:
+        yield Rival(f"baselines on tags: {error}")
+        return
+    if installed("hmmlearn"):  # some Pythons that rnn runs on have no wheels of it
+        yield Rival("HMM a label, tags", tags, hidden_markov, has_probabilities=False)
+    else:
+        yield Rival("HMM a label, tags: hmmlearn is not installed")
+    yield Rival(f"logistic regression, tags 1-3{how}", tags, logistic_regression(weighted))
 
 
 def majority(training: Sequence[Any], labels: Sequence[int], others: Sequence[Any]) -> "NDArray[np.float64]":

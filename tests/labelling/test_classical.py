@@ -1,15 +1,14 @@
 """The baselines against the same libraries used by hand, and against counts."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rnncli.analysis import classical
-from rnncli.errors import RnnError
+from rnncli.extras import installed
+from rnncli.labelling import classical
 
-needs_hmm = pytest.mark.skipif(not classical.has_hmm(), reason="waits for hmmlearn, which does not install here")
+needs_hmm = pytest.mark.skipif(not installed("hmmlearn"), reason="waits for hmmlearn, which does not install here")
 
 TAGS = [["DT", "NN", "VB"], ["DT", "JJ", "NN"], ["UH", "UH"], ["UH", "NN", "UH"], ["DT", "NN"], ["UH"]] * 4
 LABELS = [0, 0, 1, 1, 0, 1] * 4
@@ -58,12 +57,6 @@ def test_the_commonest_tag_of_a_word_and_of_all() -> None:
 def test_the_perceptron_is_nltks() -> None:
     sentences = [[("the", "DET"), (f"cat{n}", "NOUN"), ("runs", "VERB")] for n in range(20)]
     assert classical.perceptron(sentences)(["the", "cat99", "runs"]) == ["DET", "NOUN", "VERB"]
-
-
-def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(RnnError, match=r"--baselines needs sklearn, .*: run `pip install 'rnncli\[baselines\]'`"):
-        classical.require()
 
 
 def test_the_rivals_figures_on_the_books_files(home: Path, real_corpora: Path) -> None:

@@ -1,0 +1,97 @@
+"""Verbs that have one action done by whatever model is given: their flags, the model, and the options of its task."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import rnncli
+from rnncli.cli.options import Flags, command_of, union_of, with_stdin
+from rnncli.cli.screen import AsJson, Device, From
+from rnncli.data.texts import GivenTexts
+from rnncli.errors import UsageError
+from rnncli.settings import check_limits, flag_of
+from rnncli.task import Task
+from rnncli.tasks import TASKS
+
+if TYPE_CHECKING:
+    from rnncli.api import Model
+
+
+class Work(NamedTuple):
+    """An action to be done: the model, the verb, and the options of the model's task."""
+
+    trained: "Model"
+    verb: str
+    options: Any
+
+    def do(self) -> Any:
+        """Have the model do it."""
+        return self.trained.action(self.verb).run(self.trained, self.options)
+
+
+def command_for(verb: str, body: Callable[..., None], **common: Any) -> Callable[..., None]:
+    """A command that calls `body(work, as_json, **common)`, with the flags of all tasks that have the verb."""
+
+    def command(flags: Flags, source: str | None, device: str, **own: Any) -> None:
+        body(open_work(verb, flags, source, device), **own)
+
+    command.__doc__ = body.__doc__
+    return command_of(all_flags(verb), command, **common, **of_every_model())
+
+
+def of_every_model() -> dict[str, tuple[Any, Any]]:
+    """The flags of every verb that works with a model: annotations for Typer, and defaults."""
+    return {"source": (From, None), "device": (Device, "auto"), "as_json": (AsJson, False)}
+
+
+def example_of(verb: str) -> str:
+    """The example of the first task that has the verb."""
+    return tasks_with(verb)[0].actions[verb].example
+
+
+def first_task() -> Task:
+    """The task that a newcomer is shown: the first one in the registry."""
+    return next(iter(TASKS.values()))
+
+
+def tasks_with(verb: str) -> list[Task]:
+    """The tasks whose models can do it."""
+    return [task for task in TASKS.values() if verb in task.actions]
+
+
+def open_work(verb: str, flags: Flags, source: str | None, device: str, only: Task | None = None) -> Work:
+    """Load the model that `--from` names, or the newest one, and make the options of its task.
+
+    `only` is the task that the model must be of; without it `rnncli.load` chooses among those that have the verb.
+    Where all of these take the same options, wrong ones are refused before a model is loaded. Raises UsageError for a
+    model without the verb, for a flag that its task lacks, and as `check_limits` and `GivenTexts.lines`.
+    """
+    flags = with_stdin(flags)
+    kinds = {task.actions[verb].Options for task in ([only] if only else tasks_with(verb))}
+    options = _checked(kinds.pop()(**flags)) if len(kinds) == 1 else None
+    if only:
+        trained = rnncli.load(source, only.name, device=device)
+    else:
+        trained = rnncli.load(source, suits=lambda task: verb in task.actions, device=device)
+    Options = trained.action(verb).Options
+    if options is None:
+        lacking = set(flags) - {each.name for each in fields(Options)}
+        if lacking:
+            flag = flag_of(next(name for name in flags if name in lacking))
+            raise UsageError(
+                f"{trained.source} is a model of {trained.task}, whose {verb} takes no {flag}: leave it out"
+            )
+        options = _checked(Options(**flags))
+    return Work(trained, verb, options)
+
+
+def _checked(options: Any) -> Any:
+    check_limits(options)
+    if isinstance(options, GivenTexts):
+        _ = options.lines
+    return options
+
+
+def all_flags(verb: str) -> type:
+    """A dataclass with the options that any task has for a verb."""
+    return union_of(task.actions[verb].Options for task in tasks_with(verb))

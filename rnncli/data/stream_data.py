@@ -1,0 +1,115 @@
+"""A text by number that a language model reads as one stream, to learn from and held out.
+
+Shapes: N tokens, V words.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rnncli.data.codec import Codec, Ids
+from rnncli.data.streams import RunningText
+from rnncli.data.text_data import Epochs, Plan, StreamSet, Summary
+from rnncli.data.vocabulary import UNKNOWN
+
+MAX_VALIDATION = 1_000_000
+"""Tokens that validation takes of the text to learn from, where nothing is held out."""
+
+MAX_SHOWN = 100_000
+"""Tokens of the held-out text that are given as text."""
+
+
+@dataclass(frozen=True)
+class StreamData:
+    """A text by number; those of its tokens that are held out come last."""
+
+    name: str
+    ids: Ids  # (N,)
+    cut: int  # tokens to learn from
+    characters: tuple[int, int]  # of what is to learn from, and of what is held out
+    counts: Ids  # (V,), of what is to learn from
+    codec: Codec
+    fingerprint: str
+    folder: Path | None = None  # where the numbers lie, if not in memory
+    voices: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # tokens of each to learn from, and held out
+    valid: "StreamData | None" = None  # the text that is held out, where it is not the end of this one
+
+    @property
+    def training_ids(self) -> Ids:
+        """The tokens to learn from."""
+        return self.ids[: self.cut]
+
+    @property
+    def held_out(self) -> Ids:
+        """The tokens that are held out."""
+        return self.valid.ids if self.valid else self.ids[self.cut :]
+
+    @property
+    def holds_out(self) -> bool:
+        return len(self.held_out) > 0
+
+    def with_valid(self, valid: "StreamData") -> "StreamData":
+        """Hold another text out, in the same numbers."""
+        fingerprint = hashlib.sha256(f"{self.fingerprint} {valid.fingerprint}".encode()).hexdigest()
+        characters = self.characters[0], valid.characters[0]
+        return replace(self, valid=valid, characters=characters, fingerprint=fingerprint)
+
+    @property
+    def about(self) -> str:
+        held_out = f"{len(self.held_out):,} held out" if self.holds_out else "none held out, validation on the same"
+        known = len(self.codec.vocabulary.words)
+        where = f", by numbers in {self.folder}" if self.folder else ""
+        voices = f", {len(self.voices)} voices" if len(self.voices) > 1 else ""
+        return f"{self.name}: {self.cut:,} tokens to learn, {held_out}, {known:,} different ones{voices}{where}"
+
+    @property
+    def validation(self) -> StreamSet:
+        if self.valid:
+            return self.valid.whole
+        if self.holds_out:
+            voices = self._voices(is_held=True)
+            return StreamSet(self.held_out, lambda: _summarize(self.held_out, self.characters[1]), voices)
+        ids = self.training_ids[:MAX_VALIDATION]
+        rate = self.cut / self.characters[0]
+        return StreamSet(ids, lambda: _summarize(ids, len(ids) / rate), self._voices())
+
+    @property
+    def whole(self) -> StreamSet:
+        """All of a text that holds nothing out, to measure on."""
+        unknown = int(self.counts[UNKNOWN])
+        return StreamSet(self.ids, lambda: _summarize(self.ids, self.characters[0], unknown), self._voices())
+
+    def _voices(self, *, is_held: bool = False) -> Sequence[tuple[int, int]]:
+        """The number and the tokens of each voice; none where the model knows another voice."""
+        labels = self.codec.labels
+        if not set(self.voices) <= set(labels):
+            return []
+        return [(labels.index(name), sizes[is_held]) for name, sizes in self.voices.items()]
+
+    def frequencies(self) -> Tensor:
+        return torch.from_numpy(self.counts)
+
+    def epochs(self, plan: Plan, device: torch.device) -> Epochs:
+        text = RunningText(self.training_ids, plan.step_size, plan.bptt, self._voices())
+        return Epochs(lambda _, begin=0: text.batches(device, begin), text.batches_per_epoch)
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        return {}
+
+    def learned(self) -> Iterator[Ids]:
+        yield self.training_ids
+
+    def held_out_text(self) -> Iterator[str]:
+        ids = (self.held_out if self.holds_out else self.training_ids)[:MAX_SHOWN].tolist()
+        shows_unknown = self.codec.units.spaced
+        yield from "".join(self.codec.join(each for each in ids if shows_unknown or each != UNKNOWN)).split("\n")
+
+
+def _summarize(ids: Ids, characters: float, unknown: int | None = None) -> Summary:
+    if unknown is None:
+        unknown = int((ids == UNKNOWN).sum())
+    return Summary(len(ids) / characters, {"unknown": unknown / len(ids), "tokens": len(ids)})

@@ -1,0 +1,51 @@
+"""The baselines of a language model: n-grams of what it learned from, measured on what the model is."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rnncli.task import Rows, TokenAccess, Trained
+
+MOST_TOKENS = 10_000_000
+"""That n-grams are fitted on: they are held in memory."""
+
+
+@dataclass(frozen=True)
+class NGrams:
+    """N-grams of some orders, in the model's own numbers.
+
+    `of_letters` are orders for models of single characters or bytes, in addition; `discounts` adds trigrams with one
+    discount for all counts, nltk's default and the best on the training text.
+    """
+
+    orders: tuple[int, ...] = (1, 3, 5)
+    of_letters: tuple[int, ...] = ()
+    discounts: bool = False
+
+    def measured(self, text: TokenAccess, trained: Trained, options: Any) -> Rows:
+        """Fit them on what a model learned from, and measure them on what it is; raises as `TokenAccess.learned`."""
+        from rnncli.language.ngrams import DISCOUNTS, KneserNey, best_discount
+
+        training, held_out = _fitting(text, trained), list(text.measured_arrays(trained, options))
+        size = len(trained.payload["vocabulary"])
+        letters = self.of_letters if trained.payload["tokenizer"] in ("char", "bytes") else ()
+        rows = {
+            "unigram" if order == 1 else f"modified Kneser-Ney {order}-gram": KneserNey(training, order, size)
+            for order in (*self.orders, *letters)
+        }
+        if self.discounts:
+            best = best_discount(training, 3, size)
+            for discount, why in ((DISCOUNTS[0], "nltk's default"), (best, "best on training lines")):
+                row = f"Kneser-Ney trigram, discount {discount} ({why})"
+                rows[row] = KneserNey(training, 3, size, discount)
+        return {row: model.metrics(held_out) for row, model in rows.items()}
+
+
+def _fitting(text: TokenAccess, trained: Trained) -> list[Any]:
+    """What a model learned from, by its own numbers: all of it, or the tokens that fit in memory."""
+    found, left = [], MOST_TOKENS
+    for ids in text.learned(trained, "leave --baselines out"):
+        found.append(ids[:left])
+        left -= len(found[-1])
+        if not left:
+            break
+    return found

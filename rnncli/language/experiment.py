@@ -1,0 +1,63 @@
+"""From a text to what the trainer needs: a language model over its vocabulary, its batches and its validation."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rnncli.language.evaluate import validator
+from rnncli.language.reading import Read
+from rnncli.language.settings import LanguageSettings
+from rnncli.language.warm_start import StartedSettings, check_voices, known_codec, start_from_model
+from rnncli.language.words import start_from_vectors
+
+if TYPE_CHECKING:
+    from rnncli.models.language_model import LanguageModel
+    from rnncli.training.experiment import Experiment
+
+
+def build(read: Read, config: StartedSettings, device: str) -> "Experiment":
+    """Read the text, and make a fresh model over its vocabulary, or one that another model's is the beginning of."""
+    import torch
+
+    from rnncli.data.codec import Known, labels_of
+    from rnncli.data.text_data import Plan
+    from rnncli.training.experiment import Experiment
+
+    known = known_codec(config)
+    data = read(config, Known(known, grows=config.grows))
+    if known:
+        check_voices(config, known, labels_of(data.voices, by_voice=getattr(config, "voices", False)))
+    payload = {"corpus": data.name, "fingerprint": data.fingerprint, **data.codec.payload}
+    model: Any = build_model(config, payload).to(device)
+    model.expect(data.frequencies().to(device))
+    place = torch.device(device)
+    epochs = data.epochs(Plan(config.step_size, config.bptt, config.seed), place)
+    return Experiment(
+        model=model,
+        begin=lambda: start_from_model(config, model, payload) or start_from_vectors(config, model, data.codec),
+        batches=epochs.batches,
+        batches_per_epoch=epochs.per_epoch,
+        about=data.about,
+        loss=config.loss,
+        # a learned first state is only used by the first batch of a stream
+        uses_all=getattr(config, "softmax", "full") != "adaptive" and (data.codec.by_sentence or not config.learn_h0),
+        after_step=lambda model: model.scale_vectors(),
+        validate=validator(data, place),
+        payload=payload,
+        tensors=data.tensors(),
+    )
+
+
+def build_model(config: LanguageSettings, payload: Mapping[str, Any]) -> "LanguageModel":
+    """Build an untrained language model over the payload's vocabulary, in as many voices as it has labels."""
+    from rnncli.models.language_model import LanguageModel
+
+    return LanguageModel(
+        len(payload["vocabulary"]),
+        config.embedding,
+        config.shape,
+        dropouts=config.dropouts,
+        tied=config.tied,
+        labels=len(payload.get("labels", ())),
+        backend=config.backend,
+        **config.further(payload["vocabulary"]),
+    )

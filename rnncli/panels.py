@@ -1,0 +1,43 @@
+"""Panels of a run's page, as tasks declare them: dictionaries with a `kind`, which says how the page draws them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rnncli.errors import RnnError
+
+Panel = dict[str, Any]
+
+LABELS = 60
+"""Labels beyond which a confusion matrix is no picture any more."""
+
+
+def samples(title: str, about: str, texts: Iterable[Sequence[str]]) -> Panel:
+    """Texts, each below a heading: pairs of the two."""
+    return {"kind": "samples", "title": title, "about": about, "samples": list(map(list, texts))}
+
+
+def attention(about: str, across: Sequence[str], down: Sequence[str], weights: Sequence[Sequence[float]]) -> Panel:
+    """What each token of a text (down) looked at in another (across): weights (down, across) between 0 and 1."""
+    return {
+        "kind": "attention",
+        "title": "What each token looked at",
+        "about": about,
+        "across": list(across),
+        "down": list(down),
+        "values": [[[round(weight, 3), ""] for weight in row] for row in weights],
+    }
+
+
+def confusion(metrics: Mapping[str, Any]) -> Panel:
+    """Which label was given to what, by metrics with a `confusion` matrix; raises RnnError for more than LABELS."""
+    counted: dict[str, dict[str, int]] = metrics["confusion"]
+    if len(counted) > LABELS:
+        raise RnnError(f"{len(counted)} labels make no table: `rnn evaluate` draws them by --picture")
+    return {
+        "kind": "confusion",
+        "title": "Which label was given to what",
+        "about": f"a row for each right label; {metrics['accuracy']:.1%} are right",
+        "across": list(counted),
+        "down": list(counted),
+        "values": [[[count / max(1, sum(row.values())), count] for count in row.values()] for row in counted.values()],
+    }

@@ -1,0 +1,33 @@
+"""No file imports itself by way of others: function-level imports count, those for type checkers alone do not."""
+
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+import grimp
+
+
+def circle_of(imports: Mapping[str, Iterable[str]]) -> list[str]:
+    """The files of one circle, each imported by the one before it; none, if there is no circle."""
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
+
+
+def test_no_circle_of_files() -> None:
+    graph = grimp.build_graph("rnncli", exclude_type_checking_imports=True, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert len(imports) > 150
+    assert "rnncli.kernels.fused.scan" in imports["rnncli.kernels.fused"]  # a package's own file, inside a function
+    assert circle_of(imports) == []
+
+
+def test_a_circle_is_found_and_named_in_order() -> None:
+    assert circle_of({"a": ["b", "x"], "b": ["c"], "c": ["a"], "x": []}) in (
+        ["a", "b", "c", "a"],
+        ["b", "c", "a", "b"],
+        ["c", "a", "b", "c"],
+    )
+    assert circle_of({"a": ["a"]}) == ["a", "a"]
+    assert circle_of({"a": ["b"], "b": []}) == []
