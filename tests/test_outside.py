@@ -1,4 +1,4 @@
-"""What other packages bring: a task, a verb, an optimizer, a decoding option and a corpus pass the whole contract."""
+"""What other packages bring: tasks, a verb, an optimizer, a decoding option and a corpus pass the whole contract."""
 
 import json
 import os
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import visitor
+from support import visiting_language, visitor
 
+import rnncli
 from rnncli import plugins
 from rnncli.cli import VERBS
 from rnncli.data.corpora import CORPORA
@@ -60,6 +61,7 @@ def install(folder: Path, name: str, entry_points: str) -> None:
 def visiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that the visitor brings, registered for one test."""
     monkeypatch.setitem(TASKS, "vowels", visitor.TASK)
+    monkeypatch.setitem(TASKS, "names-lm", visiting_language.TASK)
     monkeypatch.setitem(VERBS, "shout", visitor.VERB)
     monkeypatch.setitem(OPTIMIZERS, "signs", visitor.SIGNS)
     monkeypatch.setitem(DECODING, "rank", visitor.RANK)
@@ -84,9 +86,30 @@ def test_a_task_is_trained_by_an_optimizer_resumed_and_asked_by_a_verb(visiting,
     assert measured["metrics"]["loss"] > 0
     label = json.loads(rnn("shout whole plum --json").out)["label"]
     assert rnn("shout whole plum").out == f"{label.upper()}\n"
+    (told,) = json.loads(rnn("classify --from whole plum --json").out)["texts"]
+    assert (told["label"], told["words"]) == (label, [])
+    assert rnn("classify --from whole plum").out.startswith(f"{label} {told['probability']:.3f}")
+    assert rnncli.load("whole").classify(["plum"])[0].shares == told["probabilities"]
     assert "Learn whether a word begins with a vowel." in rnn("train --help").out
     assert "Example: rnn shout my-run apple" in rnn("shout --help").out
     assert "signs" in rnn("train parity --help").out
+
+
+def test_a_language_model_is_resumed_and_does_what_all_of_them_do(visiting, rnn, home: Path) -> None:
+    assert rnn("train names-lm --name whole --epochs 2").code == 0
+    assert rnn("train names-lm --name part --epochs 1").code == 0
+    assert rnn("train names-lm --resume --name part --epochs 2").code == 0
+    whole, part = weights(home, "names-lm/whole"), weights(home, "names-lm/part")
+    assert whole.keys() == part.keys()
+    assert all(torch.equal(whole[name], part[name]) for name in whole)
+    measured = json.loads(rnn("evaluate names-lm --from whole --baselines --json").out)
+    best = min(each["perplexity"] for each in measured["baselines"].values())
+    assert 1 < best < measured["metrics"]["perplexity"] < 50  # of 50 letters
+    written = rnn("generate names --from whole --seed 1 --length 9 --prime the")
+    assert len(written.out) == 9 + len("\n")
+    assert json.loads(rnn("score --from whole 'the hill' 'xq zzkj' --json").out)["texts"][0]["rank"] == 1
+    assert {"surprisal", "units"} < set(json.loads(rnn("report whole --json").out)["panels"])
+    assert "Example: rnn generate names --length 40" in rnn("generate names --help").out
 
 
 def test_a_run_needs_the_packages_that_it_was_trained_with(visiting, rnn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ def classify(work: Work, as_json: bool) -> None:
     """Label a text, or every line of a file; the words that moved the decision are coloured."""
     trained = work.trained
     found: list[Classified] = work.do()
-    labelled = [each for each in found if each.words]
+    labelled = [each for each in found if each.label is not None]
     together = _together(labelled)
     if as_json:
         texts = [_facts(each) for each in found]
@@ -53,7 +53,7 @@ def _facts(found: Classified) -> dict[str, Any]:
 
 def _show(found: Classified) -> None:
     """The label and its probability, the words coloured by what they did, and the three that did most."""
-    if not found.words:
+    if found.label is None:
         print_text()
         return
     line = [(f"{found.label} {found.probability:.3f}  ", "bold")]
