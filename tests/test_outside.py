@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,17 @@ gone = no_such_module:VERB
 [rnncli.optimizers]
 none = support.visitor:NO_SUCH_NAME
 """
+
+
+def install_examples(folder: Path) -> None:
+    """A package of the examples in CONTRIBUTING, each a module, as the page declares it."""
+    page = (TESTS.parent / "CONTRIBUTING.md").read_text("utf-8").partition("## A new task")[2]
+    declared = re.findall(r"```toml\n(\[project.*?)```", page, re.DOTALL)[0]
+    modules = re.findall(r"my_package\.(\w+)", declared)
+    (folder / "my_package").mkdir(parents=True)
+    for module, example in zip(modules, re.findall(r"```python\n(.*?)```", page, re.DOTALL), strict=True):
+        (folder / "my_package" / f"{module}.py").write_text(example)
+    install(folder, "my-package", re.sub(r'project\.entry-points\.|"', "", declared))
 
 
 def install(folder: Path, name: str, entry_points: str) -> None:
@@ -156,6 +168,7 @@ def test_a_decoding_option_serves_drawing_and_search(visiting) -> None:
 def test_an_installed_package_is_seen_and_a_broken_one_stops_nothing(tmp_path: Path) -> None:
     install(tmp_path / "site", "visitor", DECLARED)
     install(tmp_path / "site", "broken", BROKEN)
+    install_examples(tmp_path / "site")
     program = (
         "import sys; from rnncli.__main__ import run\n"
         "for words in sys.argv[1:]:\n"
@@ -169,7 +182,10 @@ def test_an_installed_package_is_seen_and_a_broken_one_stops_nothing(tmp_path: P
         "train parity --help",
         "train --help",
         "--help",
-        f"generate char --from {model} --rank 2 --length 5 --json",
+        f"generate char --from {model} --rank 2 --epsilon 0.1 --length 5 --json",
+        "train first --steps 3 --epochs 1 --batch-size 2 --optimizer adamax --name mine --json",
+        "evaluate first --json",
+        "best mine",
     ]
     paths = [str(TESTS.parent), str(TESTS), str(tmp_path / "site")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RNN_HOME": str(tmp_path)}
@@ -177,12 +193,17 @@ def test_an_installed_package_is_seen_and_a_broken_one_stops_nothing(tmp_path: P
         [sys.executable, "-c", program, *commands], capture_output=True, text=True, env=environment, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    listed, parity, tasks, verbs, written = (part.partition("\n")[2] for part in ran.stdout.split(">>> ")[1:])
-    assert "plums" in {each["name"] for each in json.loads(listed)["corpora"]}
+    listed, parity, tasks, verbs, written, trained, measured, best = (
+        part.partition("\n")[2] for part in ran.stdout.split(">>> ")[1:]
+    )
+    assert {"plums", "steps"} < {each["name"] for each in json.loads(listed)["corpora"]}
     assert "signs" in parity
     assert "vowels" in tasks
     assert "shout" in verbs
     assert json.loads(written)["texts"][0]["tokens"] == 5
+    loss = json.loads(trained)["metrics"]["loss"]
+    assert json.loads(measured)["metrics"] == {"loss": pytest.approx(loss)}
+    assert best == f"loss {loss}\n"
     warnings = sorted(line for line in ran.stderr.splitlines() if "warning" in line)
     assert warnings == [
         "rnn: warning: rnncli.optimizers 'none' of package broken is left out: AttributeError: module 'support.visitor'"

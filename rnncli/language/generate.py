@@ -58,7 +58,7 @@ class WritingOptions:
 
     @property
     def sampling(self) -> Sampling:
-        """How to draw, as decoding takes it; an option that was registered after this class was made has its default."""
+        """How to draw, as decoding takes it; an option that is registered later than this class has its default."""
         return Sampling(**{each.name: getattr(self, each.name) for each in fields(self) if each.name in DECODING})
 
     @cached_property
