@@ -59,8 +59,8 @@ class Builtin(CorpusEntry, ABC):
     name: str
     what: str
     origin: ClassVar[str] = "embedded"
-    source: ClassVar[str] = "rnn"
-    licence: ClassVar[str] = "MIT"
+    source: str = field(default="rnn", kw_only=True)
+    licence: str = field(default="MIT", kw_only=True)
 
     @property
     @abstractmethod

@@ -58,8 +58,8 @@ class WritingOptions:
 
     @property
     def sampling(self) -> Sampling:
-        """How to draw, as decoding takes it."""
-        return Sampling(**{name: getattr(self, name) for name in DECODING})
+        """How to draw, as decoding takes it; an option that is registered later than this class has its default."""
+        return Sampling(**{each.name: getattr(self, each.name) for each in fields(self) if each.name in DECODING})
 
     @cached_property
     def drawn_seed(self) -> int | None:
@@ -77,7 +77,7 @@ class WritingOptions:
     def check(self, *others: str) -> None:
         """Raise UsageError for options that do not go together; beam search has no use for the `others` either."""
         defaults = {each.name: each.default for each in fields(self)}
-        drawing = [name for name, each in DECODING.items() if not each.searches]
+        drawing = [name for name, each in DECODING.items() if name in defaults and not each.searches]
         useless = [name for name in (*drawing, "count", "seed", *others) if getattr(self, name) != defaults[name]]
         if self.beam and useless:
             raise UsageError(f"--beam searches and draws nothing: leave --{useless[0].replace('_', '-')} out")
@@ -231,16 +231,21 @@ def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], wr
     return Written(drafts, options.drawn_seed, remark=remark)
 
 
+KEPT_WHOLE = {"min_count": 1, "vocab_size": 0}
+"""Settings, where a task has them, by which every token of the training text is in the vocabulary."""
+
+
 def write_stream(trained: Trained, options: WritingOptions) -> Written:
     """Continue a text, or begin one after a line feed, with a model that reads one stream of tokens.
 
     Tokens that the model does not know are read as UNKNOWN where it has learned what that is, else skipped.
     """
     options.check()
-    codec, config = trained.codec, trained.config
+    codec = trained.codec
+    kept_whole = all(getattr(trained.config, name, without) == without for name, without in KEPT_WHOLE.items())
     tokens = codec.split(options.read_prime())
     numbers = codec.vocabulary.encode(tokens)
-    if config.min_count == 1 and not config.vocab_size and not codec.units.spaced:
+    if kept_whole and not codec.units.spaced:
         numbers = [number for number in numbers if number != UNKNOWN]
     written = write_on(trained, options, numbers or [codec.opening], Writing(codec.join, barred=codec.unwritten))
     written.unknown = codec.unknown(tokens)

@@ -43,7 +43,7 @@ class OptimizerKind:
 
 
 def make_optimizer(model: "nn.Module", settings: Rates) -> "Optimizer":
-    """Build the optimizer that the settings name over the trainable parameters; only matrices decay."""
+    """Build the optimizer that the settings name over the trainable parameters; only matrices decay, if it decays."""
     from rnncli.cells.base import Cell
 
     kind = OPTIMIZERS[settings.optimizer]
@@ -54,9 +54,10 @@ def make_optimizer(model: "nn.Module", settings: Rates) -> "Optimizer":
         [each for each in trainable if (id(each) in of_cells, each.dim() > 1) == place]
         for place in ((True, True), (False, True), (False, False))
     )
+    decay = settings.weight_decay if "weight_decay" in kind.settings else 0.0
     groups: Groups = [
-        {"params": orthogonal, "weight_decay": settings.weight_decay, "orthogonal": True},
-        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": orthogonal, "weight_decay": decay, "orthogonal": True},
+        {"params": matrices, "weight_decay": decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
     return kind.build([group for group in groups if group["params"]], settings)

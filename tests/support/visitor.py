@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -12,6 +12,7 @@ from rnncli.data.corpora import CORPORA, load_corpus
 from rnncli.data.sources import Generated
 from rnncli.data.texts import GivenTexts
 from rnncli.models.sampling import DecodingOption
+from rnncli.results import Classified
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Task, Trained
 from rnncli.training.optimizers import OptimizerKind
@@ -113,21 +114,13 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, float]:
     return measure(trained.model, words_of(trained.config))
 
 
-class Classified(NamedTuple):
-    text: str
-    label: str
-    shares: dict[str, float]
-    words: list[tuple[str, float]]
-    probability: float
-
-
 def classify(trained: Trained, options: GivenTexts) -> list[Classified]:
     found = []
     for text in options.spaced:
         logits, _ = trained.model(encode([text]))
         shares = dict(zip(LABELS, logits[-1, 0].softmax(-1).tolist(), strict=True))
         label = max(shares, key=lambda each: shares[each])
-        found.append(Classified(text, label, shares, [], shares[label]))
+        found.append(Classified(text, label, shares, []))
     return found
 
 
