@@ -37,8 +37,8 @@ STREAM = {"corpus": ("hillside",), "hidden": "8", "embedding": 8, "batch_size": 
 CHARS = "char-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 40 --schedule constant"
 ALIKE = {
     "char-lm": f"{CHARS} --output-dropout 0 --epochs 2",
-    "poetry-lm": "poetry-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 4 --accumulate 2 --bptt 5 --epochs 1 "
-    "--word-dropout 0 --embedding-dropout 0 --output-dropout 0",
+    "poetry-lm": "poetry-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 4 --accumulate 2 --bptt 5 "
+    "--epochs 1 --word-dropout 0 --embedding-dropout 0 --output-dropout 0",
     "parity": "parity --bits 5 --hidden 4 --batch-size 101 --epochs 1 --validate-every 20 --lr 0.001",
     "poetry-classify": "poetry-classify --corpus hillside --corpus nocturne --hidden 8 --folds 2 --ensemble 1 "
     "--batch-size 33 --epochs 2 --word-dropout 0 --char-dropout 0 --input-dropout 0 --output-dropout 0 --class-weights",
