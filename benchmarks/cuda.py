@@ -503,6 +503,8 @@ def plain_language_model(config: Any, experiment: Any) -> Plain:
 
 def plain_translator(config: Any, experiment: Any) -> Plain:
     """Encoder in both directions, decoder, dot-product attention, all of torch's own modules, on full sequences."""
+    from rnncli.data.batching import built
+
     device = next(experiment.model.parameters()).device
     from rnncli.data.batching import built
 

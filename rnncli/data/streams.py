@@ -6,7 +6,7 @@ Shapes: T steps, B batch.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import islice
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,16 +105,20 @@ class Joined:
         return self.part(0, cut + 1), self.part(cut)
 
 
-class Span(NamedTuple):
-    """Where a sequence lies in an array of ids."""
+class Spans(NamedTuple):
+    """Where N sequences lie in an array of ids: from `begins` (N,) up to `ends` (N,)."""
 
     ids: Ids
-    begin: int
-    end: int
+    begins: Ids
+    ends: Ids
 
-    @property
-    def tokens(self) -> int:
-        return self.end - self.begin
+    def only(self, chosen: Any) -> "Spans":
+        """Some of them."""
+        return Spans(self.ids, self.begins[chosen], self.ends[chosen])
+
+    def read(self) -> list[Ids]:
+        """Their ids, one array each."""
+        return [self.ids[begin:end] for begin, end in zip(self.begins.tolist(), self.ends.tolist(), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,11 @@ class SentenceStream:
         if self.apart:
             yield from self._sequences(self.apart.ids)
         else:
-            yield from (ids for place, ids in enumerate(self._sequences(self.parts[0].ids)) if self._is_held(place))
+            first = 0
+            for spans in self._spans(self.parts[0].ids):
+                places = first + np.arange(len(spans.begins))
+                first += len(places)
+                yield from self._known(spans.only(self._is_held(places)))
 
     def everything(self) -> Iterator[Ids]:
         """All sequences of the parts, those held out as well."""
@@ -167,7 +175,8 @@ class SentenceStream:
     def sequences(self) -> Iterator[Ids]:
         """All training sequences in their order."""
         for number in range(len(self.parts)):
-            yield from map(self._known, self._training(number))
+            for spans in self._training(number):
+                yield from self._known(spans)
 
     def frequencies(self, words: int) -> Tensor:
         """How often each of the words (V,) is asked for in the first million tokens of the training sequences."""
@@ -199,60 +208,86 @@ class SentenceStream:
         """
         generator = epoch_generator(seed, epoch)
         for pool in self._pools(size * POOL, generator):
-            order = torch.randperm(len(pool), generator=generator)
-            places = torch.randperm(-(-len(pool) // size), generator=generator).tolist()
-            ends = self._ends(len(pool), generator)
+            count = len(pool.begins)
+            order = torch.randperm(count, generator=generator)
+            places = torch.randperm(-(-count // size), generator=generator).tolist()
+            ends = self._ends(count, generator)
             if begin < len(places):
-                lengths = torch.tensor([span.tokens for span in pool])
+                lengths = torch.from_numpy(pool.ends - pool.begins)
                 batches = order[lengths[order].argsort(stable=True)].split(size)
                 build = partial(self._built, pool, ends, device)
                 for place in places[begin:]:
                     yield LazyBatch(len(batches[place]), partial(_of_rows, build, batches[place]))
             begin = max(0, begin - len(places))
 
-    def _built(self, pool: list[Span], ends: Tensor | None, device: torch.device, rows: Tensor) -> Batch:
+    def _built(self, pool: Spans, asked: Tensor | None, device: torch.device, rows: Tensor) -> Batch:
         """The batch of some sequences of a pool by number."""
-        sentences = Sentences.of([self._known(pool[row]).tolist() for row in rows.tolist()])
-        if ends is not None:
-            sentences = sentences.with_ends(ends[rows])
+        spans = pool.only(rows.numpy())
+        known = self.remap[np.concatenate(spans.read())].tolist()
+        ends = accumulate((spans.ends - spans.begins).tolist(), initial=0)
+        sentences = Sentences.of([known[begin:end] for begin, end in pairwise(ends)])
+        if asked is not None:
+            sentences = sentences.with_ends(asked[rows])
         return sentences.to(device).rows(torch.arange(len(rows)))
 
     def _ends(self, count: int, generator: torch.Generator) -> Tensor | None:
         """Which of N sequences ask for END, (N,); None: all of them."""
         return torch.rand(count, generator=generator) < self.end_share if self.end_share < 1 else None
 
-    def _pools(self, size: int, generator: torch.Generator) -> Iterator[list[Span]]:
+    def _pools(self, size: int, generator: torch.Generator) -> Iterator[Spans]:
         """The training sequences of part after part, so many at a time; no pool goes over the end of a part."""
         for number in torch.randperm(len(self.parts), generator=generator).tolist():
-            training = self._training(number)
-            while pool := list(islice(training, size)):
-                yield pool
+            rest: list[Spans] = []
+            for spans in self._training(number):
+                rest.append(spans)
+                while sum(len(each.begins) for each in rest) >= size:
+                    joined = _joined(rest)
+                    yield joined.only(slice(0, size))
+                    rest = [joined.only(slice(size, None))]
+            if any(len(each.begins) for each in rest):
+                yield _joined(rest)
 
-    def _training(self, number: int) -> Iterator[Span]:
+    def _training(self, number: int) -> Iterator[Spans]:
         """Where the training sequences of a part lie."""
-        for place, span in enumerate(self._spans(self.parts[number].ids)):
-            if number or self.apart or not self._is_held(place):
-                yield span
+        first = 0
+        for spans in self._spans(self.parts[number].ids):
+            places = first + np.arange(len(spans.begins))
+            first += len(places)
+            yield spans if number or self.apart else spans.only(~self._is_held(places))
 
-    def _is_held(self, place: int) -> bool:
-        return place % self.stride == self.stride - 1
+    def _is_held(self, places: Ids) -> Ids:
+        """Whether the sequences at places (N,) of the first part are held out, (N,)."""
+        held: Ids = places % self.stride == self.stride - 1
+        return held
 
     def _sequences(self, ids: Ids) -> Iterator[Ids]:
         """Sequence after sequence as the model knows them, without END."""
-        return map(self._known, self._spans(ids))
+        for spans in self._spans(ids):
+            yield from self._known(spans)
 
-    def _spans(self, ids: Ids) -> Iterator[Span]:
-        """Where sequence after sequence lies, without END, and cut."""
+    def _spans(self, ids: Ids) -> Iterator[Spans]:
+        """Where sequence after sequence lies, without END, and cut; so many at a time."""
         plain, start = np.asarray(ids), 0
         for begin in range(0, len(plain), CHUNK):
-            for end in (begin + np.flatnonzero(plain[begin : begin + CHUNK] == END)).tolist():
-                yield Span(plain, start, min(end, start + self.longest))
-                start = end + 1
+            ends = begin + np.flatnonzero(plain[begin : begin + CHUNK] == END)
+            if len(ends):
+                begins = np.concatenate([[start], ends[:-1] + 1])
+                yield Spans(plain, begins, np.minimum(ends, begins + self.longest))
+                start = int(ends[-1]) + 1
 
-    def _known(self, span: Span) -> Ids:
-        """A sequence as the model knows it."""
-        known: Ids = self.remap[span.ids[span.begin : span.end]]
-        return known
+    def _known(self, spans: Spans) -> list[Ids]:
+        """Sequences as the model knows them."""
+        if not len(spans.begins):
+            return []
+        known = self.remap[np.concatenate(spans.read())]
+        return np.split(known, (spans.ends - spans.begins).cumsum()[:-1])
+
+
+def _joined(spans: Sequence[Spans]) -> Spans:
+    """Spans of the same array, one after another."""
+    return Spans(
+        spans[0].ids, np.concatenate([each.begins for each in spans]), np.concatenate([each.ends for each in spans])
+    )
 
 
 def _of_rows(build: Callable[[Tensor], Batch], rows: Tensor, part: slice) -> Batch:
