@@ -55,7 +55,7 @@ def row(name: str, runs: list[tuple[Trained, float]]) -> str:
     evaluated = [TASK.evaluate.run(trained, TextOptions()) for trained, _ in runs]
     written = [write(trained, GenerateOptions(lines=1000, seed=0)) for trained, _ in runs]
     words = statistics.mean(len(line.split()) for each in written for line in each.lines)
-    copies = statistics.mean(each.copies / 1000 for each in written)
+    copies = statistics.mean(each.facts["copies"] / 1000 for each in written)
     learned = TASK.token_access.data(runs[0][0], "").verse.training
     perplexities = [each["perplexity"] for each in evaluated]
     spread = f" ± {statistics.stdev(perplexities):.1f}" if len(runs) > 1 else ""

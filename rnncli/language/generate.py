@@ -21,7 +21,7 @@ from rnncli.task import Trained
 if TYPE_CHECKING:
     import torch
 
-    from rnncli.models.decoding import Choice, Listener, Step
+    from rnncli.models.decoding import Choice, Listener
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ Join = Callable[[Iterable[int]], Iterator[str]]
 class DrawnToken(NamedTuple):
     """A token as it is drawn: what it adds to the text, how likely it was, and the likeliest that could have been."""
 
-    line: int  # which text it belongs to; of verse, whose lines grow side by side, line * count + poem
+    line: int  # which text it belongs to
     text: str
     probability: float
     likeliest: list[tuple[str, float]]  # as people are shown them
@@ -142,8 +142,8 @@ class Written:
     seed: int | None
     stream: Iterator[str] | None = None  # of a single text, as it is drawn
     unknown: list[str] = field(default_factory=list)  # tokens of the prime that the model never saw
-    extra: dict[str, Any] = field(default_factory=dict)  # what the task says beside
-    remark: str = ""
+    how: str = ""  # the seed, or the width of the search
+    judge: Callable[["Written"], tuple[str, dict[str, Any]]] = lambda _: ("", {})  # the task's remark, and its facts
 
     @property
     def pieces(self) -> Iterator[str]:
@@ -166,6 +166,11 @@ class Written:
         return [draft.text for draft in self.drafts]
 
     @property
+    def remark(self) -> str:
+        """How they were written, and what the task says of them."""
+        return self.how + self.judge(self)[0]
+
+    @property
     def tokens(self) -> list[list[int]]:
         """Them by number, without what they begin with."""
         return [draft.tokens for draft in self.drafts if self.texts]
@@ -179,7 +184,7 @@ class Written:
     def facts(self) -> dict[str, Any]:
         """All of it as plain values."""
         texts = [draft.facts for draft in self.drafts if self.texts]
-        return {"texts": texts, "unknown": self.unknown, "seed": self.seed, **self.extra}
+        return {"texts": texts, "unknown": self.unknown, "seed": self.seed, **self.judge(self)[1]}
 
 
 @dataclass(frozen=True)
@@ -191,44 +196,53 @@ class Writing:
     barred_at_first: Sequence[int] = ()
     end: int | None = None  # ends a text of beam search
     shown: str = ""  # what every text begins with
-    stepping: "Callable[[Step, Any], Step]" = lambda step, _: (
-        step
-    )  # makes its own of the model's steps and first states
+    restarts: bool = False  # the state begins afresh after each END
+    lines: int = 0  # lines of a text, each of --length tokens at most; 0: a text of --length tokens
+
+    def goes_on(self, tokens: Sequence[int], length: int) -> bool:
+        """Whether a text goes on after these tokens."""
+        return tokens.count(END) < self.lines if self.lines else len(tokens) < length
 
 
 def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> Written:
     """Write on from a prime: one text as it is drawn, several side by side, or the likeliest by beam search."""
-    from rnncli.models.decoding import draw_streams, read
+    import torch
+
+    from rnncli.models.decoding import Length, Opening, draw_streams, limited, read, restarting
 
     if options.beam:
-        return Written(
-            _searched(trained, options, prime, writing), None, remark=f"the best of {options.beam} at a time"
-        )
+        return Written(_searched(trained, options, prime, writing), None, how=f"the best of {options.beam} at a time")
     model: Any = trained.model.eval()
     label, shown = label_number(trained, options.label), [writing.shown] if writing.shown else []
     opening = read(model, prime, label)
+    if writing.restarts:
+        opening = opening._replace(step=restarting(opening.step, model.initial_states(1), START, END))
+    if writing.lines:
+        size = Length(torch.zeros(1, 1, dtype=torch.long, device=trained.device))
+        step = limited(opening.step, END, options.length)
+        opening = Opening(step, opening.logits, [size, *opening.states])
     steps = draw_streams(
-        opening._replace(step=writing.stepping(opening.step, model.initial_states(1))),
+        opening,
         options.count,
         options.sampling,
         barred=writing.barred,
         barred_at_first=writing.barred_at_first,
         generator=options.dice(next(model.parameters()).device),
-        goes_on=lambda tokens: len(tokens) < options.length and not _has(options.stop, tokens, writing.join),
+        goes_on=lambda tokens: writing.goes_on(tokens, options.length) and not _has(options.stop, tokens, writing.join),
         past=prime,
-        listen=listener(trained, options, lambda _: writing.join),
+        listen=listener(trained, options, writing.join),
     )
-    drafts, remark = [Draft() for _ in range(options.count)], f"seed {options.drawn_seed}"
+    drafts, how = [Draft() for _ in range(options.count)], f"seed {options.drawn_seed}"
     if options.count == 1:
         tokens = (token for ((_, token),) in steps)
         pieces = chain(shown, drafts[0].written(tokens, writing.join, options.stop))
-        return Written(drafts, options.drawn_seed, stream=_kept(pieces, drafts[0].pieces), remark=remark)
+        return Written(drafts, options.drawn_seed, stream=_kept(pieces, drafts[0].pieces), how=how)
     texts = [list[int]() for _ in drafts]
     for number, token in chain.from_iterable(steps):
         texts[number].append(token)
     for draft, text in zip(drafts, texts, strict=True):
         draft.pieces = [*shown, *draft.written(text, writing.join, options.stop)]
-    return Written(drafts, options.drawn_seed, remark=remark)
+    return Written(drafts, options.drawn_seed, how=how)
 
 
 KEPT_WHOLE = {"min_count": 1, "vocab_size": 0}
@@ -258,11 +272,14 @@ def write_sentences(trained: Trained, options: WritingOptions) -> Written:
     Words that the model does not know are read as UNKNOWN. A model of running text reads all of the prime; one of
     sentences starts afresh with each of them, and reads the last line only.
     """
-    from rnncli.models.decoding import restarting
-
     options.check()
+    return write_lines(trained, options, options.read_prime().split("\n"))
+
+
+def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str], count: int = 0) -> Written:
+    """Write after the lines of a prime, the last of which goes on; `count` lines in all, or --length tokens."""
     codec = trained.codec
-    lines = [printable(codec.split(line)) for line in options.read_prime().split("\n")]
+    lines = [printable(codec.split(line)) for line in primes]
     before = [number for words in lines[:-1] if words for number in (*codec.vocabulary.encode(words), END)]
     opened = codec.vocabulary.encode(lines[-1])
     writing = Writing(
@@ -271,7 +288,8 @@ def write_sentences(trained: Trained, options: WritingOptions) -> Written:
         barred_at_first=() if opened else (END,),
         end=END,
         shown="".join(codec.units.join(lines[-1])),
-        stepping=(lambda step, _: step) if codec.is_running else partial(restarting, start=START, end=END),
+        restarts=codec.by_sentence,
+        lines=count,
     )
     read = before if codec.is_running else []
     written = write_on(trained, options, [codec.opening, *read, *opened], writing)
@@ -279,8 +297,8 @@ def write_sentences(trained: Trained, options: WritingOptions) -> Written:
     return written
 
 
-def listener(trained: Trained, options: WritingOptions, join_of: Callable[[int], Join]) -> "Listener | None":
-    """What tells whoever listens, if anybody does, of the tokens of each line in words; lines are joined as said."""
+def listener(trained: Trained, options: WritingOptions, join: Join) -> "Listener | None":
+    """Return what tells `options.listen` of the tokens of each text, as text."""
     listen = options.listen
     if listen is None:
         return None
@@ -289,7 +307,7 @@ def listener(trained: Trained, options: WritingOptions, join_of: Callable[[int],
 
     def tell(choice: "Choice") -> None:
         if choice.stream not in spelled:
-            spelled[choice.stream] = spelling(join_of(choice.stream))
+            spelled[choice.stream] = spelling(join)
         text = spelled[choice.stream](choice.token)
         likeliest = [(names(token), share) for token, share in choice.likeliest]
         listen(DrawnToken(choice.stream, text, choice.probability, likeliest))

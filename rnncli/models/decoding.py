@@ -199,8 +199,14 @@ def draw_lines(
     return lines
 
 
+class Length(NamedTuple):
+    """The tokens of each stream since its sentence began, as a part of the states."""
+
+    tokens: Tensor  # (B, 1)
+
+
 def restarting(step: Step, first: States, start: int, end: int) -> Step:
-    """Steps of a model that knows single sentences: after an END a stream begins anew, from `first` and START on.
+    """Make the steps of a model that knows single sentences: after an END a stream restarts from `first` and START.
 
     END does not follow it there, so that no sentence is empty.
     """
@@ -216,6 +222,19 @@ def restarting(step: Step, first: States, start: int, end: int) -> Step:
         logits, after = step(tokens.masked_fill(ended, start), fresh)
         logits[ended, end] = -torch.inf
         return logits, after
+
+    return go
+
+
+def limited(step: Step, end: int, length: int) -> Step:
+    """Make END follow in every stream whose sentence has so many tokens; a `Length` comes first in the states."""
+
+    def go(tokens: Tensor, states: States) -> tuple[Tensor, States]:
+        (before,) = states[0]
+        size = (before + 1).masked_fill(tokens[:, None] == end, 0)
+        logits, after = step(tokens, states[1:])
+        only_end = logits.new_full(logits.shape[1:], -torch.inf).index_fill(0, tokens.new_tensor([end]), 0.0)
+        return only_end.where(size >= length, logits), [Length(size), *after]
 
     return go
 

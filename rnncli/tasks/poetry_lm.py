@@ -1,18 +1,16 @@
 """poetry-lm: learn verse line by line, each line a sequence from START to END, and write more of it."""
 
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.data.corpora import first_here
-from rnncli.data.tokenizers import TOKENIZERS, written_word
-from rnncli.data.vocabulary import END, START
+from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.language.baselines import NGrams
-from rnncli.language.generate import Draft, Writing, WritingOptions, Written, listener, printable, write_on
+from rnncli.language.generate import WritingOptions, Written, write_lines
 from rnncli.language.reading import TextOptions
 from rnncli.language.settings import LanguageSettings, corpus_option, settle_texts, valid_option
 from rnncli.language.task import language_task
-from rnncli.language.voices import label_number, voices_option
+from rnncli.language.voices import voices_option
 from rnncli.language.warm_start import settle_start
 from rnncli.language.words import BOOK_WORDS, WordSettings, settle_words, tokenizer_of, tokens_option
 from rnncli.settings import option, retuned
@@ -103,59 +101,20 @@ class GenerateOptions(WritingOptions):
 
 
 def write(trained: Trained, options: GenerateOptions) -> Written:
-    """Write verse with a trained model; words of the prime it does not know are read as UNKNOWN and kept as given."""
+    """Write verse with a trained model, and count the lines that copy the training text."""
     from rnncli.data.verse import line_key
 
+    def judge(written: Written) -> tuple[str, dict[str, Any]]:
+        lines = written.lines
+        copies = sum(line_key(line.split(" ")) in seen for line in lines)
+        remark = f"; {copies} of {len(lines)} lines ({copies / max(1, len(lines)):.0%}) copy the training text"
+        return remark, {"lines": lines, "copies": copies}
+
     options.check("lines")
-    codec = trained.codec
-    prime = printable(codec.split(options.read_prime()))
-    if options.beam:
-        first = () if prime else (END,)
-        join = partial(codec.join, begun=bool(prime))
-        writing = Writing(join, barred=codec.unwritten, barred_at_first=first, end=END, shown=_shown(prime))
-        written = write_on(trained, options, [START, *codec.vocabulary.encode(prime)], writing)
-    else:
-        written = _drawn(trained, options, prime)
     seen = set(trained.tensors["line_keys"].tolist())
-    lines = [line for draft in written.drafts for line in draft.text.split("\n") if line]
-    copies = sum(line_key(line.split(" ")) in seen for line in lines)
-    written.extra = {"lines": lines, "copies": copies}
-    written.remark += f"; {copies} of {len(lines)} lines ({copies / max(1, len(lines)):.0%}) copy the training text"
-    written.unknown = [word for word in prime if word not in codec.vocabulary.numbers]
+    written = write_lines(trained, options, [options.read_prime()], 0 if options.beam else options.lines)
+    written.judge = judge
     return written
-
-
-def _drawn(trained: Trained, options: GenerateOptions, prime: list[str]) -> Written:
-    """Poems of so many lines each, all lines side by side; every poem's first line begins with the prime."""
-    from rnncli.models.decoding import draw_lines
-
-    codec = trained.codec
-    draw = partial(
-        draw_lines,
-        trained.model,
-        sampling=options.sampling,
-        start=START,
-        end=END,
-        barred=codec.unwritten,
-        generator=options.dice(next(trained.model.parameters()).device),
-        longest=options.length,
-        label=label_number(trained, options.label),
-    )
-    first, other = partial(codec.join, begun=bool(prime)), codec.join
-    listen = listener(trained, options, lambda line: first if line < options.count else other)
-    firsts = draw(options.count, prime=codec.vocabulary.encode(prime), listen=listen)
-    below = listen and (lambda choice: listen(choice._replace(stream=choice.stream + options.count)))
-    others = draw(options.count * (options.lines - 1), listen=below)
-    drafts = [Draft() for _ in firsts]
-    for number, (draft, line) in enumerate(zip(drafts, firsts, strict=True)):
-        poem = [line[len(prime) :], *others[number :: options.count]]
-        *tokens, _ = (token for line in poem for token in (*line, END))
-        draft.pieces = [_shown(prime), *draft.written(tokens, first, options.stop)]
-    return Written(drafts, options.drawn_seed, remark=f"seed {options.drawn_seed}")
-
-
-def _shown(prime: list[str]) -> str:
-    return " ".join(map(written_word, prime))
 
 
 TASK = language_task(
