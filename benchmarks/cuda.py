@@ -506,7 +506,6 @@ def plain_translator(config: Any, experiment: Any) -> Plain:
     from rnncli.data.batching import built
 
     device = next(experiment.model.parameters()).device
-    from rnncli.data.batching import built
 
     pair = next(built(experiment.batches(0))).inputs
     V, E, M = len(experiment.payload["vocabulary"]), config.embedding, config.sizes[0]

@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rnncli.tasks.base import resolve
+
 from rnncli.data.corpora import load_corpus
 from rnncli.tasks import TASKS
-from rnncli.tasks.base import resolve
 
 WARM_UP = 10
 
