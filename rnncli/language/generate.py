@@ -282,8 +282,9 @@ def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str]
     lines = [printable(codec.split(line)) for line in primes]
     before = [number for words in lines[:-1] if words for number in (*codec.vocabulary.encode(words), END)]
     opened = codec.vocabulary.encode(lines[-1])
+    join = partial(codec.join, begun=bool(opened))
     writing = Writing(
-        join=partial(codec.join, begun=bool(opened)),
+        join=(lambda numbers: _lines(join(numbers), count)) if count else join,
         barred=codec.unwritten,
         barred_at_first=() if opened else (END,),
         end=END,
@@ -295,6 +296,13 @@ def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str]
     written = write_on(trained, options, [codec.opening, *read, *opened], writing)
     written.unknown = codec.unknown(word for words in lines for word in words)
     return written
+
+
+def _lines(pieces: Iterable[str], count: int) -> Iterator[str]:
+    """Give the pieces of so many lines, an empty one in place of the last line feed."""
+    for piece in pieces:
+        count -= piece == "\n"
+        yield piece if count else ""
 
 
 def listener(trained: Trained, options: WritingOptions, join: Join) -> "Listener | None":

@@ -94,7 +94,7 @@ def test_writes_known_words_of_the_voice_and_reports_copies(home: Path) -> None:
     assert all(word in words for line in written.lines for word in line.split())
     assert all(line.split() for line in written.lines)
     assert not {"<start>", "<end>", "<unknown>"} & {word for line in written.lines for word in line.split()}
-    assert written == write(trained, GenerateOptions(lines=300, seed=1))
+    assert written.facts == write(trained, GenerateOptions(lines=300, seed=1)).facts
     assert written.lines != write(trained, GenerateOptions(lines=300, seed=2)).lines
 
 
