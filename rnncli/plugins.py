@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from rnncli.launch import LAUNCHED
 from rnncli.terminal import write_message
 
 if TYPE_CHECKING:
@@ -120,6 +121,6 @@ def _names_group(package: Path) -> bool:
 
 def warn_left_out(what: str, error: BaseException) -> None:
     """Warn in one line of what an error leaves out; of several processes, one warns."""
-    if os.environ.get("RANK", "0") == "0":
+    if LAUNCHED not in os.environ or os.environ.get("RANK") == "0":
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         write_message(f"rnn: warning: {what} is left out: {reason}")
