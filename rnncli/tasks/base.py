@@ -87,6 +87,7 @@ BOOK_TRAINING = {
     "init": "book",
     "layer_dropout": 0.0,
     "batch_size": 1,
+    "accumulate": 1,
     "optimizer": "sgd",
     "momentum": 0.99,
     "weight_decay": 0.0,

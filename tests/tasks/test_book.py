@@ -18,6 +18,7 @@ EVERYWHERE = {
     "optimizer": "sgd",
     "momentum": 0.99,
     "batch_size": 1,
+    "accumulate": 1,
     "weight_decay": 0.0,
     "average": 0.0,
     # chapter 1 describes clipping and truncation; no script uses them
