@@ -124,8 +124,8 @@ def test_the_end_of_another_process_is_known_by_its_text(
     for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
     left = []
-    monkeypatch.setattr(distributed, "_store", lambda timeout: None)
-    monkeypatch.setattr(distributed._stores, "PrefixStore", lambda *_: None)
+    monkeypatch.setattr(distributed, "meet", lambda note: "1")
+    monkeypatch.setattr(distributed, "room", lambda name: None)
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(distributed.signal, "signal", lambda *_: None)
     monkeypatch.setattr(distributed, "_leave", lambda: left.append(True))

@@ -203,6 +203,22 @@ class Writing:
         """Whether a text goes on after these tokens."""
         return tokens.count(END) < self.lines if self.lines else len(tokens) < length
 
+    def shown_of(self, tokens: Iterable[int]) -> Iterator[int]:
+        """Give the tokens of a text, without the END of its last line."""
+        left = self.lines
+        for token in tokens:
+            left -= token == END
+            if self.lines and not left:
+                return
+            yield token
+
+    def pieces_of(self, tokens: Iterable[int]) -> Iterator[str]:
+        """Give a piece of text for each token as it is drawn, an empty one for the END of the last line."""
+        left = self.lines
+        for piece in self.join(tokens):
+            left -= piece == "\n"
+            yield "" if self.lines and not left else piece
+
 
 def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> Written:
     """Write on from a prime: one text as it is drawn, several side by side, or the likeliest by beam search."""
@@ -230,18 +246,18 @@ def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], wr
         generator=options.dice(next(model.parameters()).device),
         goes_on=lambda tokens: writing.goes_on(tokens, options.length) and not _has(options.stop, tokens, writing.join),
         past=prime,
-        listen=listener(trained, options, writing.join),
+        listen=listener(trained, options, writing.pieces_of),
     )
     drafts, how = [Draft() for _ in range(options.count)], f"seed {options.drawn_seed}"
     if options.count == 1:
         tokens = (token for ((_, token),) in steps)
-        pieces = chain(shown, drafts[0].written(tokens, writing.join, options.stop))
+        pieces = chain(shown, drafts[0].written(writing.shown_of(tokens), writing.join, options.stop))
         return Written(drafts, options.drawn_seed, stream=_kept(pieces, drafts[0].pieces), how=how)
     texts = [list[int]() for _ in drafts]
     for number, token in chain.from_iterable(steps):
         texts[number].append(token)
     for draft, text in zip(drafts, texts, strict=True):
-        draft.pieces = [*shown, *draft.written(text, writing.join, options.stop)]
+        draft.pieces = [*shown, *draft.written(writing.shown_of(text), writing.join, options.stop)]
     return Written(drafts, options.drawn_seed, how=how)
 
 
@@ -282,9 +298,8 @@ def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str]
     lines = [printable(codec.split(line)) for line in primes]
     before = [number for words in lines[:-1] if words for number in (*codec.vocabulary.encode(words), END)]
     opened = codec.vocabulary.encode(lines[-1])
-    join = partial(codec.join, begun=bool(opened))
     writing = Writing(
-        join=(lambda numbers: _lines(join(numbers), count)) if count else join,
+        join=partial(codec.join, begun=bool(opened)),
         barred=codec.unwritten,
         barred_at_first=() if opened else (END,),
         end=END,
@@ -296,13 +311,6 @@ def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str]
     written = write_on(trained, options, [codec.opening, *read, *opened], writing)
     written.unknown = codec.unknown(word for words in lines for word in words)
     return written
-
-
-def _lines(pieces: Iterable[str], count: int) -> Iterator[str]:
-    """Give the pieces of so many lines, an empty one in place of the last line feed."""
-    for piece in pieces:
-        count -= piece == "\n"
-        yield piece if count else ""
 
 
 def listener(trained: Trained, options: WritingOptions, join: Join) -> "Listener | None":

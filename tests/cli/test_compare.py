@@ -179,6 +179,6 @@ def test_bad_input_is_one_line_before_anything_is_trained(rnn, words: str, code:
 
 def test_several_processes_are_refused(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a launch")
-    monkeypatch.setattr("rnncli.training.distributed.speaks", lambda: True)
+    monkeypatch.setattr("rnncli.training.meeting.speaks", lambda: True)
     ran = rnn(f"{TINY} --cells elman")
     assert (ran.code, "start it without torchrun" in ran.err) == (2, True)
