@@ -205,9 +205,9 @@ def test_an_interrupt_that_leaves_a_library_half_imported_is_one_line(
     if rank is not None:
         monkeypatch.setenv(LAUNCHED, "1")
         monkeypatch.setenv("RANK", rank)
-        monkeypatch.delitem(sys.modules, "rnncli.training.distributed", raising=False)
+        monkeypatch.delitem(sys.modules, "rnncli.training.meeting", raising=False)
     assert rnn("runs list") == (130, "", said)
-    assert rank is None or "rnncli.training.distributed" not in sys.modules
+    assert rank is None or "rnncli.training.meeting" not in sys.modules
 
 
 def test_a_fault_of_our_own_is_one_line_and_debug_shows_where(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
