@@ -15,9 +15,13 @@ from rnncli.data.codec import Codec, Ids
 from rnncli.data.streams import RunningText
 from rnncli.data.text_data import Epochs, Plan, StreamSet, Summary
 from rnncli.data.vocabulary import UNKNOWN
+from rnncli.errors import RnnError
 
 MAX_VALIDATION = 1_000_000
 """Tokens that validation takes of the text to learn from, where nothing is held out."""
+
+MIN_MEASURED = 2
+"""Tokens to measure on: the model reads the first one to predict the second."""
 
 MAX_SHOWN = 100_000
 """Tokens of the held-out text that are given as text."""
@@ -47,6 +51,14 @@ class StreamData:
     def held_out(self) -> Ids:
         """The tokens that are held out."""
         return self.valid.ids if self.valid else self.ids[self.cut :]
+
+    def check(self, least: int, use: str = "learn from") -> "StreamData":
+        """Return it; raises RnnError for a text of less than the `least` tokens, or less than two to validate on."""
+        if len(self.ids) < least:
+            raise RnnError(f"{self.name} has {len(self.ids):,} tokens: {least} are the least to {use}")
+        if self.valid and len(self.held_out) < MIN_MEASURED:
+            raise RnnError(f"{self.valid.name} has fewer than two tokens: give a longer text to --valid")
+        return self
 
     @property
     def holds_out(self) -> bool:

@@ -23,6 +23,16 @@ class TextOptions(AdaptingOptions):
 
     corpus: tuple[str, ...] = option((), "Evaluate on all of this text, not on what was held out.")
 
+    @property
+    def other(self) -> bool:
+        """Whether another text is named than what was held out."""
+        return bool(self.corpus)
+
+    def name_of(self, trained: Trained) -> str:
+        """Name the other text; empty where none is named."""
+        del trained
+        return " + ".join(self.corpus)
+
 
 class Read(Protocol):
     """How a task reads its text, in new numbers or in those that are known."""
@@ -33,13 +43,13 @@ class Read(Protocol):
 class ReadOther(Protocol):
     """How a task reads another text to measure on."""
 
-    def __call__(self, trained: Trained, options: Any, /) -> "EvalSet | None":
-        """Read it in the model's numbers; None where the options name no other text."""
+    def __call__(self, trained: Trained, options: Any, /) -> "EvalSet": ...
 
 
-def evaluated(held_out: str, trained: Trained, options: TextOptions) -> str:
-    """Say what `evaluate` measures on: texts by name, or what was held out, in words."""
-    return " + ".join(options.corpus or trained.config.valid) or f"{trained.payload['corpus']}, {held_out}"
+def measured_name(held_out: str, trained: Trained, options: TextOptions) -> str:
+    """Name what `evaluate` measures on: other texts, or what was held out."""
+    held_out = " + ".join(trained.config.valid) or f"{trained.payload['corpus']}, {held_out}"
+    return options.name_of(trained) if options.other else held_out
 
 
 class TextAgain:
@@ -69,9 +79,8 @@ class TextAgain:
 
         Raises UsageError where nothing was held out, and as `data`.
         """
-        other = self.read_other(trained, options)
-        if other is not None:
-            return other
+        if options.other:
+            return self.read_other(trained, options)
         data = self.data(trained, "give --corpus", only_held_out=True)
         if not data.holds_out:
             raise UsageError(f"nothing was held out when {trained.source} was trained: give a --corpus to evaluate on")

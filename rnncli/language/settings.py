@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.data.corpora import CORPORA, absolute_spec
 from rnncli.errors import UsageError
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from rnncli.training.experiment import Outcome
 
 
-Settings = TypeVar("Settings")
-
-
 def valid_option() -> Any:
     """The setting that names a text of the user's to validate on."""
     return option((), "Validate on this text, by name or path; else on what is held out. May be repeated.")
@@ -29,21 +26,18 @@ def corpus_option() -> Any:
     return option((), "Name, file, folder or - (standard input); may be repeated.", suggest=CORPORA)
 
 
-def settle_texts(config: Settings) -> Settings:
-    """Make the paths of texts absolute.
+def settle_texts(config: Any) -> Any:
+    """Make the paths of texts absolute, as `config.absolute` does.
 
     Nothing is held out where a text to validate on is named; raises UsageError where both are asked for.
     """
-    texts: Any = config
-    if texts.valid and texts.hold_out not in (0, type(texts).hold_out):
+    absolute = config.absolute
+    config = replace(config, corpus=tuple(map(absolute, config.corpus)), valid=tuple(map(absolute, config.valid)))
+    if not config.valid or not hasattr(config, "hold_out"):
+        return config
+    if config.hold_out not in (0, type(config).hold_out):
         raise UsageError("--valid names the text to validate on: leave --hold-out out")
-    settled: Settings = replace(
-        texts,
-        corpus=tuple(map(absolute_spec, texts.corpus)),
-        valid=tuple(map(absolute_spec, texts.valid)),
-        hold_out=0 if texts.valid else texts.hold_out,
-    )
-    return settled
+    return replace(config, hold_out=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +70,11 @@ class LanguageSettings(RecurrentSettings):
         from rnncli.models.language_model import Dropouts
 
         return Dropouts(self.word_dropout, self.embedding_dropout, self.output_dropout)
+
+    @staticmethod
+    def absolute(spec: str) -> str:
+        """Return a spec that means the same text in any folder."""
+        return absolute_spec(spec)
 
     def further(self, _tokens: Sequence[str]) -> dict[str, Any]:
         """Return further arguments of the model over a vocabulary."""

@@ -1,18 +1,26 @@
 """A language model's task out of its declaration: settings, how its text is read, and how it writes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rnncli.data.tokenizers import KINDS, TOKENIZERS
 from rnncli.language.activations import watcher
 from rnncli.language.baselines import NGrams
 from rnncli.language.experiment import build, build_model
-from rnncli.language.generate import Written
+from rnncli.language.generate import WritingOptions, Written
 from rnncli.language.last_step import last_step
-from rnncli.language.reading import Read, ReadOther, TextAgain, evaluated
+from rnncli.language.reading import Read, ReadOther, TextAgain, TextOptions, measured_name
 from rnncli.language.score import SCORE
-from rnncli.language.warm_start import KEEPS, StartedSettings, shape_of
+from rnncli.language.settings import settle_texts
+from rnncli.language.warm_start import KEEPS, StartedSettings, settle_start, shape_of
+from rnncli.language.words import WordSettings, settle_words
 from rnncli.task import Action, Task, Trained
+
+
+def unchanged(config: Any) -> Any:
+    """Return settings as they are."""
+    return config
 
 
 def language_task(
@@ -20,39 +28,36 @@ def language_task(
     summary: str,
     Config: type[StartedSettings],
     *,
-    settle: Callable[[Any], Any],
     read: Read,
     read_other: ReadOther,
-    tokenizers: Any,
+    evaluate: tuple[type[TextOptions], str],
     held_out: str,
-    evaluated: Callable[[str, Trained, Any], str] = evaluated,
-    evaluate: type,
-    generate: type,
-    write: Callable[[Trained, Any], Written],
-    examples: Mapping[str, str],
+    generate: tuple[type[WritingOptions], Callable[[Trained, Any], Written], str],
     baselines: NGrams,
+    settle: Callable[[Any], Any] = unchanged,
     **more: Any,
 ) -> Task:
     """Declare the task of a language model.
 
-    `read` reads the text to learn from, `read_other` another one to evaluate on, `write` writes with the model;
-    `evaluate` and `generate` are the options of these verbs; `held_out` names what is held out, for `evaluated`, which
-    says what was measured on. `baselines` are n-grams to measure next to it, `tokenizers` the names that a checkpoint
-    may hold, and `more` are fields of `Task`.
+    `read` reads the text to learn from, `read_other` another one to evaluate on, and `held_out` names what is held out.
+    `evaluate` has the options of that verb and an example, `generate` the same and the function that writes.
+    `baselines` are n-grams to measure next to it, `settle` completes settings, and `more` are fields of `Task`.
     """
     text = TextAgain(read, read_other)
+    Evaluate, evaluate_example = evaluate
+    Generate, write, generate_example = generate
     return Task(
         name=name,
         short=name.removesuffix("-lm"),
         summary=summary,
         Config=Config,
-        settle=settle,
+        settle=partial(_settle, name, settle),
         build=partial(build, read),
         build_model=build_model,
-        keeps={**KEEPS, "tokenizer": tokenizers},
-        evaluate=Action(evaluate, text.evaluate, examples["evaluate"], corpus=partial(evaluated, held_out)),
+        keeps={**KEEPS, "tokenizer": TOKENIZERS if issubclass(Config, WordSettings) else KINDS},
+        evaluate=Action(Evaluate, text.evaluate, evaluate_example, corpus=partial(measured_name, held_out)),
         uses={
-            "generate": Action(generate, write, examples["generate"]),
+            "generate": Action(Generate, write, generate_example),
             "score": SCORE,
             "activations": watcher(text.held_out_text),
         },
@@ -62,3 +67,9 @@ def language_task(
         last_step=last_step,
         **more,
     )
+
+
+def _settle(name: str, settle: Callable[[Any], Any], config: Any) -> Any:
+    """Complete the settings of a task: its own first, then texts, word vectors and the model to start from."""
+    config = settle_texts(settle(config))
+    return settle_start(settle_words(config) if isinstance(config, WordSettings) else config, name)

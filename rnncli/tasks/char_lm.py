@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rnncli.data.tokenizers import KINDS
-from rnncli.errors import RnnError, UsageError
+from rnncli.errors import UsageError
 from rnncli.language.baselines import NGrams
 from rnncli.language.generate import WritingOptions, write_stream
 from rnncli.language.reading import TextOptions
-from rnncli.language.settings import LanguageSettings, corpus_option, settle_texts, valid_option
+from rnncli.language.settings import LanguageSettings, corpus_option, valid_option
 from rnncli.language.task import language_task
 from rnncli.language.voices import voices_option
-from rnncli.language.warm_start import StartedSettings, settle_start
+from rnncli.language.warm_start import StartedSettings
 from rnncli.settings import option, retuned
 from rnncli.task import Trained
 from rnncli.training.settings import RecurrentSettings
@@ -64,15 +64,14 @@ class CharConfig(StartedSettings):
 
 
 def settle(config: CharConfig) -> CharConfig:
-    """Make paths absolute, and cut the stream into steps; raises UsageError for settings that do not go together."""
+    """Cut the stream into steps; raises UsageError for settings that do not go together."""
     if config.tokens == "bpe" and config.min_count > 1:
         raise UsageError("--tokens bpe has no rare tokens but those of --vocab-size: leave --min-count out")
-    config = replace(settle_texts(config), bptt=config.bptt or CharConfig.bptt)
-    return settle_start(config, "char-lm")
+    return replace(config, bptt=config.bptt or CharConfig.bptt)
 
 
 def read(config: CharConfig, known: "Known") -> "StreamData":
-    """Read the corpora as one stream, the end of each held out; raises RnnError for less than 200 tokens."""
+    """Read the corpora as one stream, the end of each held out; raises as `read_running` and `StreamData.check`."""
     from rnncli.data.codec import Known
     from rnncli.data.running import TextSpec, read_running
 
@@ -81,19 +80,9 @@ def read(config: CharConfig, known: "Known") -> "StreamData":
     by_voice = config.voices and len(config.corpus) > 1
     spec = TextSpec(config.corpus, config.tokens, config.vocab_size, config.min_count, config.hold_out)
     data = read_running(spec._replace(**known._asdict(), by_voice=by_voice, valid=config.valid))
-    if not known.only_held_out:
-        check_length(data, MIN_TOKENS, "learn from")
     if not data.codec.vocabulary.words:
         raise UsageError(f"{data.name}: no token comes {config.min_count} times: take a smaller --min-count")
-    if data.valid and len(data.held_out) < 2:
-        raise RnnError(f"{data.valid.name} has fewer than two tokens: give a longer text to --valid")
-    return data
-
-
-def check_length(data: "StreamData", least: int, what: str) -> None:
-    """Raise RnnError for a text with too few tokens."""
-    if len(data.ids) < least:
-        raise RnnError(f"{data.name} has {len(data.ids):,} tokens: {least} are the least to {what}")
+    return data if known.only_held_out else data.check(MIN_TOKENS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,16 +92,13 @@ class EvaluateOptions(TextOptions):
     cache_theta: float = retuned(TextOptions, "cache_theta", 1.0)
 
 
-def read_other(trained: Trained, options: EvaluateOptions) -> "StreamSet | None":
+def read_other(trained: Trained, options: EvaluateOptions) -> "StreamSet":
     """Read the corpus to evaluate on, in the model's voices where they have their names."""
     from rnncli.data.running import TextSpec, read_running
+    from rnncli.data.stream_data import MIN_MEASURED
 
-    if not options.corpus:
-        return None
-    codec = trained.codec
-    data = read_running(TextSpec(options.corpus, codec=codec, by_voice=bool(codec.labels)))
-    check_length(data, 2, "measure on")
-    return data.whole
+    spec = TextSpec(options.corpus, codec=trained.codec, by_voice=bool(trained.codec.labels))
+    return read_running(spec).check(MIN_MEASURED, "measure on").whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,15 +115,9 @@ TASK = language_task(
     settle=settle,
     read=read,
     read_other=read_other,
-    tokenizers=KINDS,
-    evaluate=EvaluateOptions,
+    evaluate=(EvaluateOptions, "rnn evaluate char-lm"),
     held_out="held-out end",
-    generate=GenerateOptions,
-    write=write_stream,
-    examples={
-        "evaluate": "rnn evaluate char-lm",
-        "generate": 'rnn generate char --prime "KING" --temperature 0.7',
-    },
+    generate=(GenerateOptions, write_stream, 'rnn generate char --prime "KING" --temperature 0.7'),
     baselines=NGrams(of_letters=(7,)),
     corpora=(("shakespeare",), ("hillside", "nocturne")),
     presets={"best": BEST},

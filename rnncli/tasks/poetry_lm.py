@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.data.corpora import first_here
-from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.language.baselines import NGrams
 from rnncli.language.generate import WritingOptions, Written, write_lines
 from rnncli.language.reading import TextOptions
-from rnncli.language.settings import LanguageSettings, corpus_option, settle_texts, valid_option
+from rnncli.language.settings import LanguageSettings, corpus_option, valid_option
 from rnncli.language.task import language_task
 from rnncli.language.voices import voices_option
-from rnncli.language.warm_start import settle_start
-from rnncli.language.words import BOOK_WORDS, WordSettings, settle_words, tokenizer_of, tokens_option
+from rnncli.language.words import BOOK_WORDS, WordSettings, tokenizer_of, tokens_option
 from rnncli.settings import option, retuned
 from rnncli.task import Trained
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
@@ -66,11 +64,6 @@ BOOK = {
 }
 
 
-def settle(config: PoetryConfig) -> PoetryConfig:
-    """Make paths absolute; raises UsageError for settings that do not go together."""
-    return settle_start(settle_words(settle_texts(config)), "poetry-lm")
-
-
 def read(config: PoetryConfig, known: "Known") -> "VerseData":
     """Read the lines of the corpora, and number their words; raises as `read_verse` and `new_codec`."""
     from rnncli.data.verse import VerseData, new_codec, read_verse
@@ -82,12 +75,10 @@ def read(config: PoetryConfig, known: "Known") -> "VerseData":
     return VerseData(verse, codec, hint="; Robert Frost instead: rnn data get frost" if by_default else "")
 
 
-def read_other(trained: Trained, options: TextOptions) -> "SentenceSet | None":
+def read_other(trained: Trained, options: TextOptions) -> "SentenceSet":
     """Read all lines of the corpus to evaluate on, in the model's voices where they have their names."""
     from rnncli.data.verse import line_set, read_verse
 
-    if not options.corpus:
-        return None
     return line_set(read_verse(options.corpus, 0, trained.codec.tokenizer).training, trained.codec)
 
 
@@ -121,18 +112,11 @@ TASK = language_task(
     "poetry-lm",
     "Learn verse line by line, and write more of it.",
     PoetryConfig,
-    settle=settle,
     read=read,
     read_other=read_other,
-    tokenizers=TOKENIZERS,
-    evaluate=TextOptions,
+    evaluate=(TextOptions, "rnn evaluate poetry-lm --baselines"),
     held_out="held-out lines",
-    generate=GenerateOptions,
-    write=write,
-    examples={
-        "evaluate": "rnn evaluate poetry-lm --baselines",
-        "generate": 'rnn generate poetry --lines 4 --temperature 0.8 --prime "the woods"',
-    },
+    generate=(GenerateOptions, write, 'rnn generate poetry --lines 4 --temperature 0.8 --prime "the woods"'),
     keeps_numbers=("line_keys",),
     baselines=NGrams((1, 3), discounts=True),
     corpora=CORPORA,

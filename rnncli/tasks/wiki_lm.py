@@ -5,16 +5,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.data.corpora import CORPORA
-from rnncli.data.tokenizers import TOKENIZERS
 from rnncli.errors import UsageError
-from rnncli.language import reading
 from rnncli.language.baselines import NGrams
 from rnncli.language.generate import WritingOptions, write_sentences
 from rnncli.language.reading import TextOptions
 from rnncli.language.settings import valid_option
 from rnncli.language.task import language_task
-from rnncli.language.warm_start import settle_start
-from rnncli.language.words import BOOK_WORDS, WordSettings, settle_words, tokenizer_of, tokens_option
+from rnncli.language.words import BOOK_WORDS, WordSettings, tokenizer_of, tokens_option
 from rnncli.settings import option, retuned
 from rnncli.task import Trained
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
 
 STEPS = 35
 """Tokens that backpropagation goes back through in running text (Zaremba et al. 2014), where --bptt says nothing."""
-
-UNIT_VECTORS = ("no", "row", "matrix")
 
 LONGEST = 5_000
 """Words of a sentence that are read at most."""
@@ -64,7 +59,7 @@ class WikiConfig(WordSettings):
         "no",
         "Hold input vectors at norm 1: each where it is read (row, also the bare flag), or all together after each "
         "step (matrix, as the book); or (also --no-unit-vectors) not",
-        choices=UNIT_VECTORS,
+        choices=("no", "row", "matrix"),
         switch=("no", "row"),
         shape=True,
     )
@@ -76,6 +71,12 @@ class WikiConfig(WordSettings):
     weight_decay: float = retuned(RecurrentSettings, "weight_decay", 0.3)
     schedule: str = retuned(RecurrentSettings, "schedule", "cosine")
     warmup: float = retuned(RecurrentSettings, "warmup", 0.05)
+
+    @staticmethod
+    def absolute(spec: str) -> str:
+        from rnncli.data.indexed import absolute_indexed
+
+        return absolute_indexed(spec)
 
     def further(self, tokens: Sequence[str]) -> dict[str, Any]:
         return {**super().further(tokens), "unit_vectors": self.unit_vectors}
@@ -95,7 +96,6 @@ BOOK = {
     "end_share": 0.01,
     "unit_vectors": "matrix",
 }
-
 
 RUNNING = {
     "running": True,
@@ -117,34 +117,17 @@ RUNNING = {
 
 
 def settle(config: WikiConfig) -> WikiConfig:
-    """Make paths absolute, split the words to keep, and cut running text into steps."""
-    from rnncli.data.indexed import absolute_indexed
-
-    _check_sentences(config)
-    config = replace(
-        config,
-        corpus=tuple(map(absolute_indexed, config.corpus)),
-        valid=tuple(map(absolute_indexed, config.valid)),
-        keep_words=tuple(word.strip() for words in config.keep_words for word in words.split(",") if word.strip()),
-        bptt=config.bptt or (STEPS if config.running else 0),
-    )
-    return settle_start(settle_words(config), "wiki-lm")
-
-
-def _check_sentences(config: WikiConfig) -> None:
-    """Raise UsageError for what one stream, or vectors that are not one free matrix, cannot do."""
+    """Split the words to keep, and cut running text into steps; raises UsageError for clashing settings."""
     if config.running and config.end_share < 1:
         raise UsageError(
             f"--end-share {config.end_share:g} is for sentences: --running learns every END; add --end-share 1"
         )
-    others = {
-        "--freeze-embeddings": config.freeze_embeddings,
-        "--tied": config.tied,
-        "--spelling": config.spelling > 0,
-    }
-    clash = next((flag for flag, is_on in others.items() if is_on), None)
+    clashes = {"--freeze-embeddings": config.freeze_embeddings, "--tied": config.tied, "--spelling": config.spelling}
+    clash = next((flag for flag, is_on in clashes.items() if is_on), None)
     if config.unit_vectors == "matrix" and clash:
         raise UsageError(f"--unit-vectors matrix scales free input vectors only: leave {clash} out, or take row or no")
+    kept = tuple(word.strip() for words in config.keep_words for word in words.split(",") if word.strip())
+    return replace(config, keep_words=kept, bptt=config.bptt or (STEPS if config.running else 0))
 
 
 def read(config: WikiConfig, known: "Known") -> "Prose":
@@ -173,24 +156,23 @@ class EvaluateOptions(TextOptions):
         "validation", "validation, or the text that the corpus has to test on (ptb).", choices=("validation", "test")
     )
 
+    @property
+    def other(self) -> bool:
+        return bool(self.corpus) or self.split == "test"
 
-def read_other(trained: Trained, options: EvaluateOptions) -> "EvalSet | None":
+    def name_of(self, trained: Trained) -> str:
+        text = " + ".join(self.corpus) or trained.payload["corpus"]
+        return f"{text}, test" if self.split == "test" else text
+
+
+def read_other(trained: Trained, options: EvaluateOptions) -> "EvalSet":
     """Read another text to evaluate on: its part to validate on where it has one, or for the split `test` that part."""
     from rnncli.data.indexed import read_indexed, read_test
     from rnncli.data.prose import Prose
 
-    if not options.corpus and options.split != "test":
-        return None
     read_split = read_test if options.split == "test" else read_indexed
     corpus = read_split(options.corpus or trained.config.corpus, trained.codec.tokenizer)
     return Prose(corpus, trained.codec, trained.config.longest).whole
-
-
-def evaluated(held_out: str, trained: Trained, options: EvaluateOptions) -> str:
-    """Say what `evaluate` measures on."""
-    if options.split == "test":
-        return f"{' + '.join(options.corpus) or trained.payload['corpus']}, test"
-    return reading.evaluated(held_out, trained, options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,16 +190,9 @@ TASK = language_task(
     settle=settle,
     read=read,
     read_other=read_other,
-    tokenizers=TOKENIZERS,
-    evaluate=EvaluateOptions,
+    evaluate=(EvaluateOptions, "rnn evaluate wiki-lm"),
     held_out="what was held out",
-    evaluated=evaluated,
-    generate=GenerateOptions,
-    write=write_sentences,
-    examples={
-        "evaluate": "rnn evaluate wiki-lm",
-        "generate": 'rnn generate wiki --prime "the king of" --length 60',
-    },
+    generate=(GenerateOptions, write_sentences, 'rnn generate wiki --prime "the king of" --length 60'),
     baselines=NGrams(),
     presets={"book": BOOK, "running": RUNNING},
     word_vectors=2,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rnncli.language.baselines import NGrams
 from rnncli.language.generate import WritingOptions, write_stream
 from rnncli.language.reading import TextOptions
-from rnncli.language.settings import LanguageSettings, corpus_option, settle_texts, valid_option
+from rnncli.language.settings import LanguageSettings, corpus_option, valid_option
 from rnncli.language.task import language_task
 from rnncli.language.warm_start import StartedSettings
 from rnncli.settings import option, retuned
@@ -42,25 +42,21 @@ def read(settings: NameSettings, known: "Known") -> "StreamData":
     return read_running(spec._replace(**known._asdict()))
 
 
-def read_other(trained: Trained, options: TextOptions) -> "StreamSet | None":
+def read_other(trained: Trained, options: TextOptions) -> "StreamSet":
     from rnncli.data.running import TextSpec, read_running
 
-    return read_running(TextSpec(options.corpus, codec=trained.codec)).whole if options.corpus else None
+    return read_running(TextSpec(options.corpus, codec=trained.codec)).whole
 
 
 TASK = language_task(
     "names-lm",
     "Learn names letter by letter.",
     NameSettings,
-    settle=settle_texts,
     read=read,
     read_other=read_other,
-    tokenizers=("char",),
-    evaluate=TextOptions,
+    evaluate=(TextOptions, "rnn evaluate names-lm"),
     held_out="held-out end",
-    generate=WritingOptions,
-    write=write_stream,
-    examples={"evaluate": "rnn evaluate names-lm", "generate": "rnn generate names --length 40"},
+    generate=(WritingOptions, write_stream, "rnn generate names --length 40"),
     baselines=NGrams(of_letters=(2,)),
     corpora=(("hillside",),),
 )
