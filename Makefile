@@ -29,7 +29,7 @@ check: .venv/developing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/test_circles.py
+	$(BIN)/pytest tests/test_circles.py tests/test_plain_english.py
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv
