@@ -6,9 +6,9 @@ from typing import Any
 
 
 def covering(*axes: Iterable[Any], strength: int = 2) -> list[tuple[Any, ...]]:
-    """Cases with one value of each axis: covering("ab", "xy", [1, 2]) has four of the eight.
+    """Cases with one value of each axis, among which any values of any `strength` axes meet.
 
-    Any values of any `strength` axes meet in a case. The choice is greedy, after AETG (Cohen et al., 1997): the next
+    Two letters, two others and two numbers make eight combinations; four of them have every pair. The choice is greedy, after AETG (Cohen et al., 1997): the next
     case is the combination with the most meetings that no case has yet; of several, the first. Nothing is drawn, so
     that every process has the same cases.
     """
