@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser test-without-numba test-avx2 check clean
+.PHONY: demo test test-all test-browser test-without-numba test-avx2 check clean
 
 demo: .venv/installed
 	$(BIN)/rnn train parity
@@ -12,11 +12,14 @@ demo: .venv/installed
 test: .venv/developing
 	$(BIN)/pytest --numprocesses 2
 
+test-all: test
+	$(BIN)/pytest --numprocesses 2 -m "slow and not browser"
+
 test-browser: .venv/developing
 	$(BIN)/pytest -m browser tests/browser
 
 test-without-numba: .venv/developing
-	OMP_NUM_THREADS=1 RNN_HIDE=numba $(BIN)/pytest --numprocesses 2 -m "not no_backend" \
+	OMP_NUM_THREADS=1 RNN_HIDE=numba $(BIN)/pytest --numprocesses 2 -m "not no_backend and not slow" \
 		tests/cells tests/models tests/training tests/cli
 
 test-avx2: .venv/developing
