@@ -8,9 +8,9 @@ from typing import Any
 def covering(*axes: Iterable[Any], strength: int = 2) -> list[tuple[Any, ...]]:
     """Cases with one value of each axis, among which any values of any `strength` axes meet.
 
-    Two letters, two others and two numbers make eight combinations; four of them have every pair. The choice is greedy, after AETG (Cohen et al., 1997): the next
-    case is the combination with the most meetings that no case has yet; of several, the first. Nothing is drawn, so
-    that every process has the same cases.
+    Two letters, two others and two numbers make eight combinations; four of them have every pair. The choice is greedy,
+    after AETG (Cohen et al., 1997): the next case is the combination with the most meetings that no case has yet; of
+    several, the first. Nothing is drawn, so that every process has the same cases.
     """
     values = [list(axis) for axis in axes]
     places = list(combinations(range(len(values)), strength))
