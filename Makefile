@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser test-without-numba test-avx2 check clean
+.PHONY: demo test test-all test-browser test-without-numba test-avx2 check clean
 
 demo: .venv/installed
 	$(BIN)/rnn train parity
@@ -10,13 +10,16 @@ demo: .venv/installed
 	$(BIN)/rnn generate poetry --lines 8
 
 test: .venv/developing
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+test-all: test
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "slow and not browser"
 
 test-browser: .venv/developing
 	$(BIN)/pytest -m browser tests/browser
 
 test-without-numba: .venv/developing
-	OMP_NUM_THREADS=1 RNN_HIDE=numba $(BIN)/pytest --numprocesses 2 -m "not no_backend" \
+	OMP_NUM_THREADS=1 RNN_HIDE=numba $(BIN)/pytest --numprocesses 2 --dist loadfile -m "not no_backend and not slow" \
 		tests/cells tests/models tests/training tests/cli
 
 test-avx2: .venv/developing

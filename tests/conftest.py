@@ -1,5 +1,7 @@
 """Fixtures: a home of its own for each test, the command line in this process, the real corpora where they are."""
 
+import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -11,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from filelock import FileLock
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported: its kernels run on the CPU
@@ -90,23 +93,30 @@ def rnn(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str], Ran]:
     return command
 
 
-RUNS: dict[str, tuple[Ran, Path]] = {}
-"""What a training printed, and its home, by the command line."""
+@pytest.fixture(scope="session")
+def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the runs that `trained` keeps, one for all processes of xdist."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "trained"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture
-def trained(rnn: Callable[[str], Ran], home: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Ran]:
+def trained(rnn: Callable[[str], Ran], home: Path, kept_runs: Path) -> Callable[[str], Ran]:
     """Trains by a command line with a --name, once in all tests; every test that gives the same words has a copy."""
 
     def train(words: str) -> Ran:
-        if words not in RUNS:
-            ran = rnn(words)
-            RUNS[words] = ran, tmp_path_factory.mktemp("trained")
-            shutil.copytree(home, RUNS[words][1], dirs_exist_ok=True)
-            return ran
-        ran, kept = RUNS[words]
-        shutil.copytree(kept, home, dirs_exist_ok=True)
-        return ran
+        kept = kept_runs / hashlib.sha256(words.encode()).hexdigest()[:16]
+        told = kept / "told.json"
+        with FileLock(f"{kept}.lock"):
+            if not told.exists():
+                ran = rnn(words)
+                shutil.copytree(home, kept / "home", dirs_exist_ok=True)
+                told.write_text(json.dumps(ran), "utf-8")
+                return ran
+        shutil.copytree(kept / "home", home, dirs_exist_ok=True)
+        return Ran(*json.loads(told.read_text("utf-8")))
 
     return train
 

@@ -109,19 +109,19 @@ def test_what_cannot_be_is_refused() -> None:
         of_fresh_cells(["elman"], [50.0], hidden=4, length=1000, inputs=0.0)
 
 
-def test_a_trained_net_stands_beside_itself_before_it_learned(rnn, tmp_path: Path) -> None:
-    assert rnn("train parity --seed 1 --name net").code == 0
-    trained, fresh = of_model(load("net"), "011010011010")
-    assert (trained.name, fresh.name) == ("elman 4, trained", "elman 4, fresh")
-    assert len(trained.norms) == 12
-    assert trained.norms != fresh.norms
+def test_a_trained_net_stands_beside_itself_before_it_learned(rnn, trained, tmp_path: Path) -> None:
+    assert trained("train parity --seed 1 --name mine").code == 0
+    learned, fresh = of_model(load("mine"), "011010011010")
+    assert (learned.name, fresh.name) == ("elman 4, trained", "elman 4, fresh")
+    assert len(learned.norms) == 12
+    assert learned.norms != fresh.norms
     bits = tmp_path / "bits.txt"
     bits.write_text("0110100\n")
-    read = [json.loads(rnn(f"gradients --from net --text {text} --json").out) for text in (bits, "0110100")]
+    read = [json.loads(rnn(f"gradients --from mine --text {text} --json").out) for text in (bits, "0110100")]
     assert read[0] == read[1]
     assert read[0]["length"] == 7
-    assert "missing.txt does not exist" in rnn("gradients --from net --text missing.txt").err
-    assert rnn("gradients --from net --text 0120").err == "rnn: error: --text must be bits such as 0110, not '0120'\n"
+    assert "missing.txt does not exist" in rnn("gradients --from mine --text missing.txt").err
+    assert rnn("gradients --from mine --text 0120").err == "rnn: error: --text must be bits such as 0110, not '0120'\n"
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.svg"])

@@ -26,7 +26,10 @@ PANELS = {"parity": {"curves", "facts", "horizon", "units", "confusion"}} | {
 }
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task",
+    [pytest.param(task, marks=pytest.mark.slow) if task in ("wiki-lm", "poetry-classify") else task for task in TASKS],
+)
 def test_every_task_has_its_page(task: str, rnn, home: Path, tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text("".join(f"{n} and {n}\t{n}+{n}\n" for n in range(40)))
     corpus = f"--corpus {tmp_path}/pairs.tsv" if task == "translate" else ""

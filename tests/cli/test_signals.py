@@ -40,6 +40,7 @@ def start(home: Path, words: str = TRAIN, **options: Any) -> subprocess.Popen[st
     return process
 
 
+@pytest.mark.slow
 def test_training_outlives_the_terminal_it_was_started_from(home: Path) -> None:
     """Nobody reads its progress any more, and then the hang-up comes: it saves as after any signal."""
     process = start(home)
@@ -56,7 +57,9 @@ def test_training_outlives_the_terminal_it_was_started_from(home: Path) -> None:
     process.stdout and process.stdout.close()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, code: int, home: Path) -> None:
     process = start(home)
     process.send_signal(number)
@@ -89,6 +92,7 @@ def test_a_second_signal_ends_at_once(home: Path) -> None:
         assert not list((home / "checkpoints/poetry-lm/mine").glob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_what_the_process_ignores_it_goes_on_ignoring(home: Path) -> None:
     """As under nohup."""
     process = start(home, TRAIN, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
@@ -103,7 +107,16 @@ def test_what_the_process_ignores_it_goes_on_ignoring(home: Path) -> None:
     assert metrics.stat().st_size >= before + 2000
 
 
-@pytest.mark.parametrize("words", ["data list", "data list --json", "train parity --seed 1", "generate --help"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "data list",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("data list --json", "train parity --seed 1", "generate --help")
+        ),
+    ],
+)
 def test_output_that_nobody_reads_ends_it_quietly(words: str, home: Path) -> None:
     """As under `| head`: no word of it, and the code of a program that SIGPIPE killed."""
     reader, writer = os.pipe()
@@ -121,6 +134,7 @@ def test_output_that_nobody_reads_ends_it_quietly(words: str, home: Path) -> Non
     assert not re.search("Broken|Exception|Traceback|rnn: error", ran.stderr)
 
 
+@pytest.mark.slow
 def test_killed_in_its_first_second_a_run_is_there_and_goes_on(home: Path) -> None:
     process = start(home)
     process.kill()

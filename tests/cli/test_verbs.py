@@ -21,8 +21,8 @@ def poet(rnn, trained):
     return rnn
 
 
-def test_train_says_what_it_does_and_leaves_a_whole_run(rnn, home: Path) -> None:
-    ran = rnn("train parity --seed 1 --name mine")
+def test_train_says_what_it_does_and_leaves_a_whole_run(trained, home: Path) -> None:
+    ran = trained("train parity --seed 1 --name mine")
     assert ran.code == 0
     assert "parity on all 4,096 strings of 12 bits" in ran.err
     backend = "library" if fused.trouble() else "fused"
@@ -43,9 +43,9 @@ def test_train_says_what_it_does_and_leaves_a_whole_run(rnn, home: Path) -> None
 
 def test_train_says_why_cells_are_slow(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "trouble", lambda: "the fused backend needs numba: none here")
-    ran = rnn("train parity --seed 1")
+    ran = rnn("train parity --seed 1 --epochs 1")
     assert "rnn: warning: the fused backend needs numba: none here; cells are slower without it" in ran.err
-    assert "slower" not in rnn("train parity --seed 1 --backend reference").err
+    assert "slower" not in rnn("train parity --seed 1 --epochs 1 --backend reference").err
 
 
 def test_auto_takes_what_this_machine_has(rnn) -> None:
@@ -170,7 +170,7 @@ def test_a_run_in_training_is_left_alone(poet, home: Path) -> None:
 
 
 def test_a_name_with_signs_that_pictures_read_as_formulas(rnn) -> None:
-    assert rnn("train parity --seed 1 --name 'a$b^$ c'").code == 0
+    assert rnn("train parity --seed 1 --epochs 1 --name 'a$b^$ c'").code == 0
 
 
 def test_a_damaged_last_is_named_and_previous_used(poet, home: Path) -> None:

@@ -110,6 +110,7 @@ def test_rare_words_are_unknown_and_long_sequences_cut() -> None:
     assert next(stream.sequences()).tolist() == [3, 19, UNKNOWN, UNKNOWN]
 
 
+@pytest.mark.slow
 def test_memory_is_the_same_for_more_text(tmp_path: Path) -> None:
     peaks = []
     for size in (2_200_000, 5_000_000):

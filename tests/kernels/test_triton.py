@@ -245,6 +245,7 @@ def test_a_model_trained_by_it_is_used_without_it(rnn: Any, home: Path, monkeypa
     assert restore(found, path).model.stack.backend_in_use != "triton"
 
 
+@pytest.mark.slow
 def test_kernels_are_legal_for_the_compiler(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     """Down to machine code for a card that need not be there; two cells that need every branch of the kernels."""
     folder = Path(__file__).parents[2]

@@ -20,6 +20,8 @@ CLASSES: dict[str, type[Cell[Any]]] = {
     BARE: Leaky,
 }
 KINDS = list(CLASSES)
+FIRST_KINDS = list({kind.partition(":")[0]: kind for kind in reversed(KINDS)}.values())[::-1]
+"""One variant of each cell."""
 KINDS_WITH_ACTIVATIONS = [(kind, activation) for kind in KINDS for activation in CLASSES[kind].activations]
 
 FUSED = [kind for kind in KINDS if CLASSES[kind].fused_form is not Cell.fused_form]

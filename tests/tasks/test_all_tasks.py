@@ -1,6 +1,7 @@
 """What must hold of every task in the registry: trained, stopped, resumed to the bit, loaded, measured."""
 
 import hashlib
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from rnncli.training.loop import Stepped
 SMALL = {"hidden": "3", "epochs": 1, "seed": 5}
 DRAWN = {"wiki-lm": {"end_share": 0.3, "unit_vectors": "matrix"}}
 """What draws more in an epoch, or does more after a step, than the defaults."""
+OTHER_CELLS = ("rated", "gru", "lstm:diagonal")
+ONCE = list(zip(TASKS, cycle(OTHER_CELLS), strict=False))
+"""Each task with one of these cells."""
 
 
 @pytest.fixture(autouse=True)
@@ -77,8 +81,10 @@ def test_what_was_trained_is_loaded_and_measured(task: str, home: Path) -> None:
     assert metrics["loss"] == pytest.approx(best["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("cell", ["rated", "gru", "lstm:diagonal"])
+@pytest.mark.parametrize(
+    ("task", "cell"),
+    [each if each in ONCE else pytest.param(*each, marks=pytest.mark.slow) for each in product(TASKS, OTHER_CELLS)],
+)
 def test_every_kind_of_cell_can_be_asked_for(task: str, cell: str, home: Path) -> None:
     bptt = 4 if TASKS[task].Config.truncates else 0
     training = start(task, "mine", cell=cell, hidden="3,2", layer_dropout=0.1, bptt=bptt, learn_h0=False)

@@ -113,6 +113,7 @@ def test_the_prime_begins_the_first_line_and_strangers_are_named(home: Path) -> 
     assert written.unknown == ["quixotic"]
 
 
+@pytest.mark.slow
 def test_mean_length_is_that_of_the_corpus(home: Path) -> None:
     """The book's lines came out too short: at the defaults ours are within a tenth of the corpus's."""
     training = Training.start("poetry-lm", resolve(TASKS["poetry-lm"], {"corpus": ("hillside",)}), "test")

@@ -25,22 +25,33 @@ QUICK = (
 WORDS = {"ein": "a", "kein": "no", "hund": "dog", "mann": "man", "vogel": "bird", "läuft": "runs", "singt": "sings"}
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """Forty sentences of three words, and their translations."""
+def write_pairs(folder: Path) -> Path:
+    """Forty sentences of three words, and their translations; returns the folder."""
     german = [f"{a} {b} {c}" for a in ("ein", "kein") for b in ("hund", "mann", "vogel") for c in ("läuft", "singt")]
     german = (german * 4)[:40]
     english = [" ".join(WORDS[word] for word in line.split()) for line in german]
-    (tmp_path / "de").write_text("\n".join(german) + "\n")
-    (tmp_path / "en.gz").write_bytes(gzip.compress(("\n".join(english) + "\n").encode()))
-    (tmp_path / "both.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in zip(german, english, strict=True)))
-    return tmp_path
+    (folder / "de").write_text("\n".join(german) + "\n")
+    (folder / "en.gz").write_bytes(gzip.compress(("\n".join(english) + "\n").encode()))
+    (folder / "both.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in zip(german, english, strict=True)))
+    return folder
 
 
 @pytest.fixture
-def interpreter(rnn, files: Path):
+def files(tmp_path: Path) -> Path:
+    """Pairs of sentences in a folder of the test's own."""
+    return write_pairs(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs of sentences that all translators of this file learn from."""
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.fixture
+def interpreter(rnn, trained, learned: Path):
     """The command line, with a small translator at hand."""
-    ran = rnn(f"train translate --source {files}/de --target {files}/en.gz {QUICK} --name mine")
+    ran = trained(f"train translate --source {learned}/de --target {learned}/en.gz {QUICK} --name mine")
     assert ran.code == 0, ran.err
     return rnn
 

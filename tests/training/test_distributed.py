@@ -200,6 +200,7 @@ def test_interrupted_they_save_once_and_one_goes_on(trained: Trained) -> None:
     assert max(differences(whole.tensors, resumed.tensors).values(), default=0) < 1e-3
 
 
+@pytest.mark.slow
 def test_killed_and_started_anew_they_end_as_if_nothing_had_been(trained: Trained) -> None:
     """To the bit, dropout and all, by two agents, of which one may count the restart and the other not.
 

@@ -1,0 +1,20 @@
+"""Cases that stand for all combinations: any values of any two axes, or three, meet, in few cases."""
+
+from itertools import combinations, product
+
+import pytest
+from support.covering import covering
+
+
+@pytest.mark.parametrize(("strength", "most"), [(1, 5), (2, 18), (3, 50)])
+def test_any_values_of_a_few_axes_meet(strength: int, most: int) -> None:
+    axes = [range(5), "abc", "xy", [True, False], "pqr"]
+    cases = covering(*axes, strength=strength)
+    assert len(cases) == len(set(cases)) <= most
+    for places in combinations(range(len(axes)), strength):
+        met = {tuple(case[place] for place in places) for case in cases}
+        assert met == set(product(*(axes[place] for place in places)))
+
+
+def test_an_axis_of_one_value_is_in_every_case() -> None:
+    assert covering("a", [1, 2]) == [("a", 1), ("a", 2)]
