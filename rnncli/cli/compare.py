@@ -201,7 +201,7 @@ def _show(
 
 
 def _print_rows(comparison: "Comparison", found: "list[Row]", metric: str, target: float | None, chosen: bool) -> None:
-    from rnncli.training.metrics import less_is_better
+    from rnncli.training.monitoring import less_is_better
 
     several = comparison.seeds > 1
     shown = metric.replace("_", " ")
