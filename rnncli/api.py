@@ -14,7 +14,7 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
 from rnncli.kernels.precision import forward_pass
 from rnncli.restoring import rebuild, usable
-from rnncli.settings import check_limits, plain
+from rnncli.settings import DEVICES, check_limits, plain
 from rnncli.task import Action, Task, Trained
 from rnncli.tasks import TASKS, task_of
 from rnncli.training import distributed
@@ -25,7 +25,7 @@ from rnncli.training.machine import pick_precision, suited_products
 from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, new_run, read_for_resume, read_model, tasks_of
 from rnncli.training.session import Session
-from rnncli.training.settings import DEVICES, RecurrentSettings, TrainingSettings
+from rnncli.training.settings import RecurrentSettings, TrainingSettings
 from rnncli.version import __version__
 
 if TYPE_CHECKING:

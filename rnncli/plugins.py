@@ -49,6 +49,10 @@ class Registry(MutableMapping[str, T]):
     def __delitem__(self, name: str) -> None:
         del self._things[name]
 
+    def is_pending(self, name: str) -> bool:
+        """Whether a thing of rnn's own is still to be imported."""
+        return isinstance(self._things.get(name), str)
+
     def __iter__(self) -> Iterator[str]:
         self._complete_once()
         return iter(list(self._things))

@@ -9,6 +9,9 @@ from typing import Any, get_args, get_type_hints
 
 from rnncli.errors import UsageError
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""Where a user can have a net computed."""
+
 
 def option(default: Any, help: str, **limits: Any) -> Any:
     """Declare a dataclass field that a user can set.
@@ -17,7 +20,8 @@ def option(default: Any, help: str, **limits: Any) -> Any:
     change when a run is taken up again; `shape` for what a model's weights hang on; `suggest` names values for the
     shell's completion, and `argument` is a field that is given without a flag; `switch` holds the choices that false
     and true stand for (`--no-x` and `--x` without a value, in TOML, in checkpoints from before there were choices);
-    `unsaid` is what a checkpoint means that was written before the field was there, where that is not the default.
+    `unsaid` is what a checkpoint means that was written before the field was there, where that is not the default;
+    `expert=True` folds the flag away in help, until `--help-all`.
     """
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 

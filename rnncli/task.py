@@ -7,17 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from rnncli.data.corpora import first_here, from_stdin
-from rnncli.data.text import read_as
 from rnncli.errors import UsageError
-from rnncli.panels import Panel
-from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rnncli.data.codec import Codec
+    from rnncli.panels import Panel
     from rnncli.training.experiment import Experiment
+    from rnncli.training.settings import RecurrentSettings
 
 
 @dataclass(frozen=True)
@@ -53,12 +51,16 @@ class Trained:
 
     def check_readable(self, instead: str = "give --corpus") -> None:
         """Raise UsageError, which says what to do instead, where it learned from standard input: it cannot again."""
+        from rnncli.data.corpora import from_stdin
+
         if any(map(from_stdin, (*self.config.corpus, *getattr(self.config, "valid", ())))):
             raise UsageError(f"{self.source} learned from standard input, which cannot be read again: {instead}")
 
     @contextmanager
     def reading_again(self, instead: str = "give --corpus") -> Iterator[None]:
         """Within this context files are read as they were when it learned from them; raises as `check_readable`."""
+        from rnncli.data.text import read_as
+
         self.check_readable(instead)
         with read_as(self.header.get("reading", 1)):
             yield
@@ -113,7 +115,7 @@ class Task:
 
     name: str
     summary: str
-    Config: type[RecurrentSettings]
+    Config: "type[RecurrentSettings]"
     build: Callable[[Any, str], "Experiment"]  # settings and device -> what the trainer needs
     build_model: Callable[[Any, Mapping[str, Any]], "nn.Module"]  # settings and payload -> an untrained model
     evaluate: Action
@@ -124,13 +126,14 @@ class Task:
     notes: Mapping[str, str] = field(default_factory=dict)  # by preset: how its training goes, printed before it
     token_access: TokenAccess | None = None  # of a language model
     # what its models have on the page of a run, beside what their verbs give: by the title of a note where it fails
-    panels: Mapping[str, Callable[[Trained], Iterable[Panel]]] = field(default_factory=dict)
+    panels: "Mapping[str, Callable[[Trained], Iterable[Panel]]]" = field(default_factory=dict)
     baselines: Callable[[Trained, Any], Rows] | None = None  # simple models, measured as `evaluate` with its options
     # what the payload of its checkpoints must hold, and the values allowed there where they are few
     keeps: Mapping[str, Collection[str] | None] = field(default_factory=dict)
     keeps_numbers: tuple[str, ...] = ()  # the same of its tensors beside the weights: whole numbers (N,)
     # what a net that reads forwards makes of a text (or None: of one of the task's own) of at most so many steps
     last_step: "Callable[[Trained, str | None, int], LastStep] | None" = None
+    example: str = ""  # how to train it, where `rnn train NAME` says too little
     short: str = ""  # its name after `rnn generate`, where that is another one
     word_vectors: int = 0  # the greater, the sooner its models are asked for word vectors; 0: they have none
     inherited: Callable[[str], Mapping[str, Any]] | None = None  # the settings of a model to start from that shape it
@@ -139,8 +142,15 @@ class Task:
     def settled(self, settings: Any) -> Any:
         """Settings as a run keeps them: with the corpus to learn from by default, and as `settle` leaves them."""
         if self.corpora and settings.needs_corpus:
+            from rnncli.data.corpora import first_here
+
             settings = replace(settings, corpus=first_here(self.corpora))
         return self.settle(settings)
+
+    @property
+    def training_example(self) -> str:
+        """A command line that trains it."""
+        return self.example or f"rnn train {self.name}"
 
     @property
     def called(self) -> str:

@@ -14,7 +14,7 @@ from rnncli.home import checkpoints_dir
 from rnncli.restoring import check_header
 from rnncli.settings import check_limits, from_plain
 from rnncli.task import Task
-from rnncli.training.metrics import less_is_better, shown_metric
+from rnncli.training.monitoring import less_is_better, shown_metric
 from rnncli.training.runs import Run, Summary, all_runs
 from rnncli.training.settings import RecurrentSettings
 

@@ -24,7 +24,7 @@ from rnncli.records import json_line
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
 from rnncli.training.machine import suited_products
-from rnncli.training.metrics import shown_metric
+from rnncli.training.monitoring import shown_metric
 from rnncli.training.runs import Run
 
 TEMPERATURES = (0.5, 0.8, 1.0)

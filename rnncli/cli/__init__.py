@@ -1,50 +1,58 @@
-"""The command line, one module a verb; `NAMES` is where a new one is registered. No torch is imported here."""
+"""The command line, a module for each verb; `SUMMARIES` is where a new one is registered. No torch is imported here."""
 
 import os
 from typing import Annotated
 
 import typer
 
-from rnncli.cli.actions import first_task, tasks_with
+from rnncli.cli.helped import HELP_NAMES
 from rnncli.cli.screen import note, print_text
-from rnncli.cli.verb import Verb, group_of
+from rnncli.cli.verb import Later, Verb, group_of
 from rnncli.kernels.compiling import COMPILATION
 from rnncli.plugins import Registry
+from rnncli.tasks import FIRST_STEPS
 from rnncli.version import __version__
 
-NAMES = (
-    "train",
-    "generate",
-    "score",
-    "classify",
-    "tag",
-    "translate",
-    "analogy",
-    "embeddings",
-    "evaluate",
-    "activations",
-    "gradients",
-    "compare",
-    "plot",
-    "report",
-    "serve",
-    "inspect",
-    "export",
-    "runs",
-    "data",
-    "bench",
-)
+SUMMARIES = {
+    "train": "Train a model of a task.",
+    "generate": "Write new text.",
+    "score": "Score texts by a language model, token by token.",
+    "classify": "Label texts, and color the words that decided.",
+    "tag": "Label every word of a sentence.",
+    "translate": "Translate sentences.",
+    "analogy": "Find D where A is to B as C is to D.",
+    "embeddings": "Look at word vectors, import and export them.",
+    "evaluate": "Measure a trained model.",
+    "activations": "Show what the units of a net do on a text.",
+    "gradients": "Show how a gradient vanishes or explodes over time.",
+    "compare": "Train a task with several cells, and compare them.",
+    "plot": "Draw losses and metrics of runs.",
+    "report": "Put a run on one page: curves, samples, units.",
+    "serve": "Serve a run's page on this machine, where it writes.",
+    "inspect": "Show what a checkpoint holds.",
+    "export": "Write a language model as an ONNX file.",
+    "runs": "List trained runs, or delete them.",
+    "data": "List, download and prepare corpora.",
+    "bench": "Measure speed on this machine.",
+    "help": "Print the help of a verb or a task.",
+    "version": "Print the version.",
+}
+"""Our own verbs in the order in which a new user needs them, and what each is for, in a line of `rnn --help`."""
 
-VERBS: Registry[Verb] = Registry("rnncli.verbs", Verb, {name: f"{__name__}.{name}:VERB" for name in NAMES})
-"""The verbs in the order in which a new user needs them, each imported when it is looked up."""
+VERBS: Registry[Verb] = Registry("rnncli.verbs", Verb, {name: f"{__name__}.{name}:VERB" for name in SUMMARIES})
+"""All verbs by name, each imported when it is looked up."""
 
-_writer = tasks_with("generate")[0]
+
+def _summary_of(name: str) -> str:
+    return SUMMARIES[name] if VERBS.is_pending(name) else VERBS[name].summary
+
+
 app = typer.Typer(
     name="rnn",
-    cls=group_of(lambda: VERBS, "rnn"),
+    cls=group_of(lambda: Later(VERBS, VERBS.__getitem__, _summary_of), "rnn"),
     help="Train, use and explain recurrent networks on text.",
-    epilog=f"Example: rnn train {first_task().name}    then: rnn train {_writer.name}    "
-    f"then: rnn generate {_writer.called}",
+    epilog=FIRST_STEPS,
+    context_settings={"help_option_names": HELP_NAMES},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

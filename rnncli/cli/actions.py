@@ -1,17 +1,18 @@
 """Verbs that have one action done by whatever model is given: their flags, the model, and the options of its task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rnncli
 from rnncli.cli.options import Flags, command_of, union_of, with_stdin
 from rnncli.cli.screen import AsJson, Device, From
+from rnncli.cli.verb import Later, Verb
 from rnncli.data.texts import GivenTexts
 from rnncli.errors import UsageError
 from rnncli.settings import check_limits, flag_of
 from rnncli.task import Task
-from rnncli.tasks import TASKS
+from rnncli.tasks import TASKS, outline_of
 
 if TYPE_CHECKING:
     from rnncli.api import Model
@@ -49,14 +50,19 @@ def example_of(verb: str) -> str:
     return tasks_with(verb)[0].actions[verb].example
 
 
-def first_task() -> Task:
-    """The task that a newcomer is shown: the first one in the registry."""
-    return next(iter(TASKS.values()))
+def first_task() -> str:
+    """The name of the task that a newcomer sees first."""
+    return next(iter(TASKS))
+
+
+def of_each_task(make: Callable[[Task], Verb], own: Mapping[str, Verb] | None = None) -> Later:
+    """A verb's commands: `own` ones, then one for each task, whose module is imported when the command is called."""
+    return Later(TASKS, lambda name: make(TASKS[name]), lambda name: outline_of(name).summary, own)
 
 
 def tasks_with(verb: str) -> list[Task]:
-    """The tasks whose models can do it."""
-    return [task for task in TASKS.values() if verb in task.actions]
+    """The tasks whose models can do it; imports no others."""
+    return [TASKS[name] for name in TASKS if verb in outline_of(name).verbs]
 
 
 def open_work(verb: str, flags: Flags, source: str | None, device: str, only: Task | None = None) -> Work:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnncli.cells import CELLS
-from rnncli.cli.actions import first_task
+from rnncli.cli.actions import first_task, of_each_task
 from rnncli.cli.options import Flags, command_class, command_of, words_of
 from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.train import follow, run_options
@@ -20,7 +20,6 @@ from rnncli.errors import Interrupted, UsageError
 from rnncli.launch import LAUNCHED
 from rnncli.presets import resolve
 from rnncli.task import Task
-from rnncli.tasks import TASKS
 from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
@@ -101,11 +100,12 @@ def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
 
 VERB = Verb(
     help="Train the same task with several cells, and compare them.",
-    example=f"rnn compare {first_task().name}",
-    commands=lambda: {
-        name: Verb(_verb(task), f"rnn compare {name} --cells elman,gru --seeds 2", Class=command_class(task.Config))
-        for name, task in TASKS.items()
-    },
+    example=f"rnn compare {first_task()}",
+    commands=lambda: of_each_task(
+        lambda task: Verb(
+            _verb(task), f"rnn compare {task.name} --cells elman,gru --seeds 2", Class=command_class(task.Config)
+        )
+    ),
 )
 
 
@@ -201,7 +201,7 @@ def _show(
 
 
 def _print_rows(comparison: "Comparison", found: "list[Row]", metric: str, target: float | None, chosen: bool) -> None:
-    from rnncli.training.metrics import less_is_better
+    from rnncli.training.monitoring import less_is_better
 
     several = comparison.seeds > 1
     shown = metric.replace("_", " ")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import rnncli
-from rnncli.cli.actions import first_task
+from rnncli.cli.actions import first_task, of_each_task
 from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import AsJson, Device, From, note, print_json, print_table, print_text, tell_picture
 from rnncli.cli.vectors import File, Layer, known_vectors
@@ -17,7 +17,6 @@ from rnncli.data.corpora import available
 from rnncli.errors import UsageError
 from rnncli.settings import check_limits
 from rnncli.task import Task, Trained
-from rnncli.tasks import TASKS
 
 WIDEST = 20
 """Labels; the confusion matrix of more makes no table."""
@@ -143,9 +142,9 @@ def _show_confusion(confusion: dict[str, dict[str, int]], picture: str | None) -
 
 VERB = Verb(
     help="Measure a trained model.",
-    example=first_task().evaluate.example,
-    commands=lambda: {
-        "analogies": Verb(analogies, "rnn evaluate analogies --questions questions-words --metric 3cosmul"),
-        **{name: Verb(_verb(task), task.evaluate.example) for name, task in TASKS.items()},
-    },
+    example=f"rnn evaluate {first_task()}",
+    commands=lambda: of_each_task(
+        lambda task: Verb(_verb(task), task.evaluate.example),
+        {"analogies": Verb(analogies, "rnn evaluate analogies --questions questions-words --metric 3cosmul")},
+    ),
 )

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Annotated, Any, get_type_hints
 
 import typer
-from typer.core import TyperCommand
 
+from rnncli.cli.helped import HelpedCommand
 from rnncli.settings import flag_of
 from rnncli.training.settings import default_owner
 
@@ -36,6 +36,9 @@ def command_of(
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     command.__doc__ = action.__doc__
+    command.expert = frozenset(  # type: ignore[attr-defined]  # what `Verb.build` reads
+        each.name for each in _settable(Settings) if each.name in names and each.metadata.get("expert")
+    )
     return command
 
 
@@ -66,7 +69,7 @@ def _declared(name: str, owners: Sequence[tuple[type, Any]]) -> tuple[Any, Any]:
     return get_type_hints(first)[name], dataclasses.field(default=default, metadata=metadata)
 
 
-def command_class(Settings: type) -> type[TyperCommand]:
+def command_class(Settings: type) -> type[HelpedCommand]:
     """The class of a command whose flags are the fields of `Settings`.
 
     A flag that is a switch as well as a choice may stand without a value, or as `--no-…`: its words are completed
@@ -76,7 +79,7 @@ def command_class(Settings: type) -> type[TyperCommand]:
         flag_of(each.name): each.metadata["switch"] for each in _settable(Settings) if "switch" in each.metadata
     }
 
-    class Command(TyperCommand):
+    class Command(HelpedCommand):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             return super().parse_args(ctx, _with_values(args, switches))
 
@@ -122,7 +125,7 @@ def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
         choices = field.metadata.get("choices")
         if field.metadata.get("argument"):
             kind = list[str] if kind == tuple[str, ...] else kind
-            words = Annotated[kind | None, typer.Argument(help=field.metadata["help"], show_default=False)]
+            words = Annotated[kind | None, typer.Argument(metavar=field.name.upper(), help=field.metadata["help"])]
             yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=words)
             continue
         option = typer.Option(
@@ -160,7 +163,9 @@ def _help(field: "dataclasses.Field[Any]", choices: Collection[str] | None, owne
         default = "yes" if default else "no"
     elif isinstance(default, tuple):
         default = ", ".join(default)
-    return f"{text} (default {default})"
+    elif isinstance(default, float):
+        default = f"{default:g}"
+    return f"{text} (default: {default})"
 
 
 def _completion(choices: Collection[str]) -> Callable[[str], list[str]]:

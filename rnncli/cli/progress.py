@@ -5,7 +5,7 @@ from typing import Any
 
 from rnncli.terminal import Screen, escaped, progress_bar
 from rnncli.training.loop import Event, Restarted, Stepped, Trainer, Validated
-from rnncli.training.metrics import shown_metric
+from rnncli.training.monitoring import shown_metric
 
 
 class Bar:

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.data.text import visible
 from rnncli.errors import UsageError
-from rnncli.records import json_line
+from rnncli.settings import DEVICES
 from rnncli.terminal import escaped, write_message, write_ready, write_text
-from rnncli.training.settings import DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +58,8 @@ def tell_picture(picture: "Picture", tell: "Callable[[str], None]" = note) -> No
 def warn_missing(picture: "Picture") -> None:
     """Warn of letters that no font of this machine has."""
     if picture.missing:
+        from rnncli.data.text import visible
+
         shown = visible(picture.missing[:MOST_MISSING]) + "…" * (len(picture.missing) > MOST_MISSING)
         warn(f"{picture}: no font here has {shown}: boxes stand for them; install a font such as Noto Sans")
 
@@ -84,6 +84,8 @@ def check_html(flag: str, file: "Path | None") -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON object on one line; numbers that JSON lacks become null."""
+    from rnncli.records import json_line
+
     print_text(json_line(value))
 
 

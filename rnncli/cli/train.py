@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cli.actions import first_task
+from rnncli.cli.actions import first_task, of_each_task
 from rnncli.cli.options import Flags, command_class, command_of
 from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.verb import Verb
@@ -17,7 +17,6 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.extras import need
 from rnncli.presets import remarks_on, resolve
 from rnncli.task import Task
-from rnncli.tasks import TASKS
 
 if TYPE_CHECKING:
     from rnncli.api import Training
@@ -86,11 +85,10 @@ def run_options(task: Task) -> dict[str, tuple[Any, Any]]:
 
 VERB = Verb(
     help="Train a model of a task.",
-    example=f"rnn train {first_task().name}",
-    commands=lambda: {
-        name: Verb(_verb(task), f"rnn train {name} --seed 1", Class=command_class(task.Config))
-        for name, task in TASKS.items()
-    },
+    example=f"rnn train {first_task()}",
+    commands=lambda: of_each_task(
+        lambda task: Verb(_verb(task), task.training_example, Class=command_class(task.Config))
+    ),
 )
 
 

@@ -1,13 +1,15 @@
-"""What a verb is: a function, commands below it, or both; built when it is asked for."""
+"""What a verb is: a function, commands below it, or both; built when it is called."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from inspect import cleandoc
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
+from rnncli.cli.helped import HELP_NAMES, HelpedCommand, HelpedGroup
 from rnncli.plugins import warn_left_out
 
 Commands = Callable[[], "Mapping[str, Verb]"]
@@ -18,39 +20,85 @@ class Verb:
     """A command of `rnn`: a function whose annotated parameters are its arguments and flags, or commands below it.
 
     A verb with both runs the function before a command, and without one. Its help is the function's docstring, or
-    `help`, and ends with the example.
+    `help`, with the example, or several in lines of their own.
     """
 
     run: Callable[..., None] | None = None
     example: str = ""
     help: str | None = None
-    commands: Commands | None = None  # called when a command, or the list of them, is asked for
-    Class: type[TyperCommand] = TyperCommand
+    commands: Commands | None = None  # called when a command, or the list of them, is needed
+    Class: type[TyperCommand] = HelpedCommand
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of its help, in one line."""
+        return " ".join(self._text.partition("\n\n")[0].split())
+
+    @property
+    def _text(self) -> str:
+        return cleandoc(self.help or getattr(self.run, "__doc__", None) or "")
 
     def build(self, name: str) -> Any:
         """The command as Typer runs it."""
-        epilog = f"Example: {self.example}"
+        shown = {"help": self._text, "epilog": self.example, "context_settings": {"help_option_names": HELP_NAMES}}
+        run = self.run or _nothing
         if not self.commands:
             app = typer.Typer(add_completion=False)
-            app.command(name, cls=self.Class, help=self.help, epilog=epilog)(self.run or _nothing)
+            app.command(name, cls=self.Class, **shown)(run)  # type: ignore[arg-type]
         else:
             app = typer.Typer(add_completion=False, name=name, cls=group_of(self.commands, f"rnn {name}"))
-            alone = self.run is not None
-            options = {"no_args_is_help": not alone, "invoke_without_command": alone}
-            app.callback(help=self.help, epilog=epilog, **options)(self.run or _nothing)  # type: ignore[arg-type]
-        return typer.main.get_command(app)
+            runs = self.run is not None
+            app.callback(no_args_is_help=not runs, invoke_without_command=runs, **shown)(run)  # type: ignore[arg-type]
+        command: Any = typer.main.get_command(app)
+        command.expert = getattr(run, "expert", ())
+        return command
 
 
-def group_of(commands: Commands, of: str) -> type[TyperGroup]:
+class Later(Mapping[str, Verb]):
+    """Commands by name, each made when it is looked up: `own` ones, then those that `make` makes of `names`.
+
+    `summary` says what a command is for before it is made.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        make: Callable[[str], Verb],
+        summary: Callable[[str], str],
+        own: Mapping[str, Verb] | None = None,
+    ) -> None:
+        self._names, self._make, self._summary, self._own = names, make, summary, own or {}
+
+    def __getitem__(self, name: str) -> Verb:
+        return self._own[name] if name in self._own else self._make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._own
+        yield from self._names
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def summary(self, name: str) -> str:
+        """What a command is for; makes nothing."""
+        return self._own[name].summary if name in self._own else self._summary(name)
+
+
+def group_of(commands: Commands, of: str) -> type[HelpedGroup]:
     """The class of a group whose commands are those of a registry, in its order."""
 
-    class Group(TyperGroup):
+    class Group(HelpedGroup):
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
             self.commands = _Built(commands, of)  # type: ignore[assignment]  # Typer only reads it
 
         def list_commands(self, _ctx: Any) -> list[str]:
             return list(self.commands)
+
+        def summaries(self) -> Iterator[tuple[str, str]]:
+            found = commands()
+            for name in found:
+                yield name, found.summary(name) if isinstance(found, Later) else found[name].summary
 
     return Group
 

@@ -18,12 +18,14 @@ class TableSettings:
         "",
         f"What separates the fields of a table: {', '.join(SEPARATORS)} or a character; by default as its name ends.",
         suggest=tuple(SEPARATORS),
+        expert=True,
     )
-    header: bool = option(False, "Whether the first row of a table names its columns.")
+    header: bool = option(False, "Whether the first row of a table names its columns.", expert=True)
     quoting: str = option(
         "auto",
         "Whether quotation marks enclose fields, as in CSV, or are text; auto: text between tabs and blanks.",
         choices=QUOTINGS,
+        expert=True,
     )
 
     @property

@@ -33,16 +33,20 @@ class LabellingSettings(RecurrentSettings):
     features: tuple[str, ...] = option(
         ("words", "chars"), "What is read of a word: tags, words, chars, or several: words,chars.", suggest=FEATURES
     )
-    bidirectional: bool = option(True, "Read forwards and backwards.")
-    word_size: int = option(32, "Size of the word vectors.", least=1)
-    char_size: int = option(32, "Size of the vectors of spellings.", least=1)
-    char_ngrams: int = option(5, "Longest character n-gram of a spelling.", least=1, most=20)
-    min_count: int = option(2, "Words and n-grams met less often in training are unknown.", least=1)
-    word_dropout: float = option(0.2, "Share of the words that are blanked in training.", least=0, most=0.99)
-    char_dropout: float = option(0.4, "Dropout on character n-grams.", least=0, most=0.99)
-    input_dropout: float = option(0.3, "Dropout on what is read.", least=0, most=0.99)
-    output_dropout: float = option(0.3, "Dropout on the top layer.", least=0, most=0.99)
-    label_smoothing: float = option(0.0, "Share of each target that is spread over all labels.", least=0, most=0.99)
+    bidirectional: bool = option(True, "Read forwards and backwards.", expert=True)
+    word_size: int = option(32, "Size of the word vectors.", least=1, expert=True)
+    char_size: int = option(32, "Size of the vectors of spellings.", least=1, expert=True)
+    char_ngrams: int = option(5, "Longest character n-gram of a spelling.", least=1, most=20, expert=True)
+    min_count: int = option(2, "Words and n-grams met less often in training are unknown.", least=1, expert=True)
+    word_dropout: float = option(
+        0.2, "Share of the words that are blanked in training.", least=0, most=0.99, expert=True
+    )
+    char_dropout: float = option(0.4, "Dropout on character n-grams.", least=0, most=0.99, expert=True)
+    input_dropout: float = option(0.3, "Dropout on what is read.", least=0, most=0.99, expert=True)
+    output_dropout: float = option(0.3, "Dropout on the top layer.", least=0, most=0.99, expert=True)
+    label_smoothing: float = option(
+        0.0, "Share of each target that is spread over all labels.", least=0, most=0.99, expert=True
+    )
     cell: str = retuned(RecurrentSettings, "cell", "lstm:none")
     schedule: str = retuned(RecurrentSettings, "schedule", "cosine")
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from rnncli.data.corpora import CORPORA, absolute_spec
 from rnncli.errors import UsageError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def valid_option() -> Any:
     """The setting that names a text of the user's to validate on."""
-    return option((), "Validate on this text, by name or path; else on what is held out. May be repeated.")
+    return option((), "Text to validate on, by name or path; may be repeated.")
 
 
 def corpus_option() -> Any:
@@ -44,21 +44,37 @@ def settle_texts(config: Any) -> Any:
 class LanguageSettings(RecurrentSettings):
     """Settings of a language model."""
 
-    panel: ClassVar[str] = "Language model"
-
     embedding: int = option(64, "Size of the tokens' vectors (D).", least=1, shape=True)
-    tied: bool = option(False, "Output weights are the tokens' vectors (Press and Wolf 2017).", shape=True)
-    word_dropout: float = option(0.0, "Share of the tokens read that are blanked (Iyyer 2015).", least=0, most=0.99)
+    tied: bool = option(False, "Output weights are the tokens' vectors (Press and Wolf 2017).", shape=True, expert=True)
+    word_dropout: float = option(
+        0.0, "Share of the tokens read that are blanked (Iyyer 2015).", least=0, most=0.99, expert=True
+    )
     embedding_dropout: float = option(
-        0.0, "Dropout on the tokens' vectors, one mask a sequence (Gal 2016).", least=0, most=0.99
+        0.0,
+        "Dropout on the tokens' vectors, one mask a sequence (Gal 2016).",
+        least=0,
+        most=0.99,
+        expert=True,
     )
-    output_dropout: float = option(0.0, "Dropout on the top layer, one mask a sequence.", least=0, most=0.99)
+    output_dropout: float = option(
+        0.0, "Dropout on the top layer, one mask a sequence.", least=0, most=0.99, expert=True
+    )
     weight_drop: float = option(
-        0.0, "Share of the recurrent weights that are dropped, a sequence long (Merity 2018).", least=0, most=0.99
+        0.0,
+        "Share of the recurrent weights that are dropped, a sequence long (Merity 2018).",
+        least=0,
+        most=0.99,
+        expert=True,
     )
-    activation_penalty: float = option(0.0, "What large outputs of the top layer cost: AR (Merity 2017).", least=0)
-    change_penalty: float = option(0.0, "What their change from step to step costs: TAR (Merity 2017).", least=0)
-    label_smoothing: float = option(0.0, "Share of each target that is spread over all tokens.", least=0, most=0.99)
+    activation_penalty: float = option(
+        0.0, "What large outputs of the top layer cost: AR (Merity 2017).", least=0, expert=True
+    )
+    change_penalty: float = option(
+        0.0, "What their change from step to step costs: TAR (Merity 2017).", least=0, expert=True
+    )
+    label_smoothing: float = option(
+        0.0, "Share of each target that is spread over all tokens.", least=0, most=0.99, expert=True
+    )
 
     @property
     def shape(self) -> "StackShape":

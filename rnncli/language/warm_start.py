@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rnncli.errors import UsageError
 from rnncli.language.settings import LanguageSettings
@@ -25,12 +25,9 @@ KEEPS = dict.fromkeys(("fingerprint", "tokenizer", "vocabulary"))
 class StartedSettings(LanguageSettings):
     """Settings of a model that may start from another one."""
 
-    panel: ClassVar[str] = "Start"
-
     init_from: str | None = option(
         None,
-        "Start from another model of the task, by file, folder or run: its weights, its shape, and its vocabulary, "
-        "which grows by what is new.",
+        "Start from a run, folder or file of the task: its weights and shape; its vocabulary grows.",
     )
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnncli.data.tokenizers import SPACED
 from rnncli.data.vectors import find_vectors, read_vectors, width
@@ -23,7 +23,7 @@ TOKENS = ("words", "spaced")
 
 def tokens_option() -> Any:
     """The setting that says how a text becomes words."""
-    help = "words: without punctuation; spaced: a text that is split already, as its blanks say, <unk> is UNKNOWN."
+    help = "Kind of token; words: without punctuation; spaced: split at blanks, <unk> is UNKNOWN."
     return option("words", help, choices=TOKENS, shape=True)
 
 
@@ -38,22 +38,22 @@ def tokenizer_of(config: Any, usual: str, known: "Codec | None") -> str:
 class WordSettings(StartedSettings):
     """Settings of a language model of words."""
 
-    panel: ClassVar[str] = "Word vectors"
-
     spelling: int = option(
         0,
         "Longest character n-gram that words are read by, beside their own vectors; 0: none.",
         least=0,
         most=20,
         shape=True,
+        expert=True,
     )
-    embeddings: str | None = option(None, "Start from the word vectors of a file, or of an imported name.")
-    freeze_embeddings: bool = option(False, "Leave the word vectors as they start.")
+    embeddings: str | None = option(None, "Start from word vectors: a file, or an imported name.")
+    freeze_embeddings: bool = option(False, "Leave the word vectors as they start.", expert=True)
     softmax: str = option(
         "full",
         "Learn to score all words alike, rare ones in classes, or a sample at a time: faster for many words.",
         choices=SOFTMAXES,
         shape=True,
+        expert=True,
     )
 
     @property

@@ -1,21 +1,54 @@
-"""The tasks, one a file; `MODULES` is where a new one is registered."""
+"""The tasks, each in a file of its own; `OUTLINES` is where a new one is registered."""
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rnncli.errors import UsageError
 from rnncli.plugins import Registry
 from rnncli.task import Task
 
-MODULES = ("parity", "poetry_lm", "poetry_classify", "tag", "wiki_lm", "char_lm", "translate")
+
+class Outline(NamedTuple):
+    """What help shows of a task before the task's module is imported."""
+
+    summary: str
+    verbs: tuple[str, ...]  # what its models can do, besides evaluate
+
+
+WRITES = ("generate", "score", "activations")
+"""The verbs of a language model."""
+
+OUTLINES: Mapping[str, Outline] = {
+    "parity": Outline("Learn whether the number of ones so far is odd.", ("activations",)),
+    "poetry-lm": Outline("Learn verse line by line, and write more of it.", WRITES),
+    "poetry-classify": Outline(
+        "Learn whose line it is: Frost's or Poe's, or any labels of your own.", ("classify", "activations")
+    ),
+    "tag": Outline("Learn a label for every word of a sentence.", ("tag", "activations")),
+    "wiki-lm": Outline("Learn running prose, of any size, sentence by sentence.", WRITES),
+    "char-lm": Outline("Learn running text letter by letter, and write more of it.", WRITES),
+    "translate": Outline("Learn to translate sentences, or dates into ISO 8601.", ("translate",)),
+}
+"""Our own tasks, in the order in which a newcomer sees them."""
 
 TASKS: Registry[Task] = Registry(
-    "rnncli.tasks",
-    Task,
-    {task.name: task for task in (import_module(f"{__name__}.{module}").TASK for module in MODULES)},
+    "rnncli.tasks", Task, {name: f"{__name__}.{name.replace('-', '_')}:TASK" for name in OUTLINES}
 )
+"""All tasks by name, each imported when it is looked up."""
+
+FIRST_STEPS = """rnn train parity
+rnn train char-lm --corpus mine.txt
+rnn generate char --prime "The " """.rstrip()
+"""The examples of `rnn --help`."""
+
+
+def outline_of(name: str) -> Outline:
+    """The outline of a task; imports none of our own. Raises KeyError for an unknown name."""
+    if TASKS.is_pending(name):
+        return OUTLINES[name]
+    task = TASKS[name]
+    return Outline(task.summary, tuple(task.uses))
 
 
 def task_of(header: Mapping[str, Any], source: Path) -> Task:

@@ -15,6 +15,7 @@ from rnncli.language.voices import voices_option
 from rnncli.language.warm_start import StartedSettings
 from rnncli.settings import option, retuned
 from rnncli.task import Trained
+from rnncli.tasks import OUTLINES
 from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
@@ -40,13 +41,13 @@ class CharConfig(StartedSettings):
     voices: bool = voices_option()
     tokens: str = option(
         "char",
-        "What is read one by one; spaced: words of a text that is split already, as its blanks say, <unk> is UNKNOWN.",
+        "Kind of token; spaced: words split at blanks, <unk> is UNKNOWN.",
         choices=KINDS,
         shape=True,
     )
     valid: tuple[str, ...] = valid_option()
     vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
-    min_count: int = option(1, "Tokens seen less often in the training text are UNKNOWN.", least=1)
+    min_count: int = option(1, "Tokens seen less often in the training text are UNKNOWN.", least=1, expert=True)
     hold_out: float = option(0.1, "Share of the text, at its end, that is held out for validation.", least=0, below=1)
     embedding: int = retuned(LanguageSettings, "embedding", 64)
     cell: str = retuned(RecurrentSettings, "cell", "lstm:none")
@@ -110,7 +111,7 @@ class GenerateOptions(WritingOptions):
 
 TASK = language_task(
     "char-lm",
-    "Learn running text letter by letter, and write more of it.",
+    OUTLINES["char-lm"].summary,
     CharConfig,
     settle=settle,
     read=read,
@@ -121,4 +122,5 @@ TASK = language_task(
     baselines=NGrams(of_letters=(7,)),
     corpora=(("shakespeare",), ("hillside", "nocturne")),
     presets={"best": BEST},
+    example="rnn train char-lm --corpus mine.txt",
 )

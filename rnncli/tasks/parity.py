@@ -10,6 +10,7 @@ from rnncli.panels import Panel, confusion
 from rnncli.recording import EXAMPLE, Watched, WatchOptions, check_enough, states_of
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Task, Trained
+from rnncli.tasks import OUTLINES
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
 if TYPE_CHECKING:
@@ -39,12 +40,15 @@ class ParityConfig(RecurrentSettings):
     panel: ClassVar[str] = "Parity"
 
     bits: int = option(12, "Length of the strings.", least=1, most=10_000)
-    zero: int = option(-1, "What a 0 is fed as: -1 or 0; a 1 is fed as 1.", least=-1, most=0)
+    zero: int = option(-1, "What a 0 is fed as: -1 or 0; a 1 is fed as 1.", least=-1, most=0, expert=True)
     model: str = option(
         "rnn", "A recurrent net, or a feed-forward one that sees all bits at once", choices=("rnn", "mlp")
     )
     patience_steps: int = option(
-        300, "Steps after which unsolved weights are given up and drawn anew; 0: never.", least=0
+        300,
+        "Steps after which unsolved weights are given up and drawn anew; 0: never.",
+        least=0,
+        expert=True,
     )
     hidden: str = retuned(RecurrentSettings, "hidden", "4")
     epochs: int = retuned(RecurrentSettings, "epochs", 400)
@@ -339,7 +343,7 @@ def confusion_of(trained: Trained) -> Iterator[Panel]:
 
 TASK = Task(
     name="parity",
-    summary="Learn whether the number of ones so far is odd.",
+    summary=OUTLINES["parity"].summary,
     Config=ParityConfig,
     build=build,
     build_model=build_model,
@@ -350,4 +354,5 @@ TASK = Task(
     uses={"activations": Action(WatchOptions, watch, EXAMPLE)},
     last_step=last_step,
     implied_preset=lambda flags: "foil" if flags.get("model") == "mlp" else None,
+    example="rnn train parity --cell lstm --bits 20",
 )

@@ -28,6 +28,7 @@ from rnncli.recording import EXAMPLE, Watched, WatchOptions
 from rnncli.results import Classified, Moved
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Rows, Task, Trained
+from rnncli.tasks import OUTLINES
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
 if TYPE_CHECKING:
@@ -50,13 +51,15 @@ class ClassifyConfig(TableSettings, LabellingSettings):
     text_column: str = option("text", "Column of a table that holds the text, by name or number.")
     label_column: str = option("label", "Column of a table that holds the label.")
     header: bool = retuned(TableSettings, "header", True)
-    distinct: bool = option(True, "Take each line once, or as often as it is printed.")
-    samples_per_class: int = option(0, "Take the first so many texts of each label; 0: all.", least=0)
+    distinct: bool = option(True, "Take each line once, or as often as it is printed.", expert=True)
+    samples_per_class: int = option(0, "Take the first so many texts of each label; 0: all.", least=0, expert=True)
     folds: int = option(5, "Parts of a cross-validation; 0: none.", least=0, most=100)
-    group: str = option("line", "What stays on one side, and is judged whole too: line, stanza, or so many lines.")
+    group: str = option(
+        "line", "What stays on one side, and is judged whole too: line, stanza, or so many lines.", expert=True
+    )
     hold_out: int = option(0, "Without folds: texts held out for validation.", least=0)
-    class_weights: bool = option(False, "Weigh labels by how rare they are.")
-    bag: bool = option(True, "The sum of what was read goes to the output beside the last states.")
+    class_weights: bool = option(False, "Weigh labels by how rare they are.", expert=True)
+    bag: bool = option(True, "The sum of what was read goes to the output beside the last states.", expert=True)
     ensemble: int = option(3, "Nets whose votes are averaged.", least=1, most=100)
     hidden: str = retuned(RecurrentSettings, "hidden", "64")
     epochs: int = retuned(RecurrentSettings, "epochs", 12)
@@ -487,7 +490,7 @@ def confusion_of(trained: Trained) -> Iterator[Panel]:
 
 TASK = Task(
     name="poetry-classify",
-    summary="Learn whose line it is: Frost's or Poe's, or any labels of your own.",
+    summary=OUTLINES["poetry-classify"].summary,
     Config=ClassifyConfig,
     settle=settle,
     corpora=POETS,
@@ -503,4 +506,5 @@ TASK = Task(
     },
     presets={"book": BOOK, "tags": TAGS},
     implied_preset=lambda flags: "tags" if flags.get("features") == ("tags",) else None,
+    example="rnn train poetry-classify --corpus reviews.tsv",
 )

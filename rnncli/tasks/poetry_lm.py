@@ -13,6 +13,7 @@ from rnncli.language.voices import voices_option
 from rnncli.language.words import BOOK_WORDS, WordSettings, tokenizer_of, tokens_option
 from rnncli.settings import option, retuned
 from rnncli.task import Trained
+from rnncli.tasks import OUTLINES
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class PoetryConfig(WordSettings):
     embedding_dropout: float = retuned(LanguageSettings, "embedding_dropout", 0.7)
     output_dropout: float = retuned(LanguageSettings, "output_dropout", 0.7)
     label_smoothing: float = retuned(LanguageSettings, "label_smoothing", 0.05)
-    min_count: int = option(2, "Words seen less often in the training lines are UNKNOWN.", least=1)
+    min_count: int = option(2, "Words seen less often in the training lines are UNKNOWN.", least=1, expert=True)
     hold_out: int = option(10, "Every so many-th line is held out for validation; 0: none.", least=0)
     embedding: int = retuned(LanguageSettings, "embedding", 512)
     tied: bool = retuned(LanguageSettings, "tied", True)
@@ -110,7 +111,7 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
 
 TASK = language_task(
     "poetry-lm",
-    "Learn verse line by line, and write more of it.",
+    OUTLINES["poetry-lm"].summary,
     PoetryConfig,
     read=read,
     read_other=read_other,
@@ -122,4 +123,5 @@ TASK = language_task(
     corpora=CORPORA,
     presets={"book": BOOK},
     word_vectors=1,
+    example="rnn train poetry-lm --corpus my-poems.txt",
 )

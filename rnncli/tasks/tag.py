@@ -27,6 +27,7 @@ from rnncli.recording import EXAMPLE, Watched, WatchOptions
 from rnncli.results import Tagged
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Rows, Task, Trained
+from rnncli.tasks import OUTLINES
 from rnncli.training.entities import entity_metrics, is_iob
 from rnncli.training.settings import RecurrentSettings
 
@@ -356,7 +357,7 @@ def confusion_of(trained: Trained) -> Iterator[Panel]:
 
 TASK = Task(
     name="tag",
-    summary="Learn a label for every word of a sentence.",
+    summary=OUTLINES["tag"].summary,
     Config=TagConfig,
     settle=settle,
     build=build,
@@ -371,4 +372,5 @@ TASK = Task(
         "tag": Action(TagOptions, tag, 'rnn tag "the gate stood open and the field was white"'),
         "activations": Action(WatchOptions, watch, EXAMPLE),
     },
+    example="rnn train tag --corpus sentences.conll",
 )

@@ -18,6 +18,7 @@ from rnncli.panels import Panel, attention, samples
 from rnncli.results import Translation
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Task, Trained
+from rnncli.tasks import OUTLINES
 from rnncli.training.bleu import TOKENIZERS as BLEU_TOKENIZERS
 from rnncli.training.bleu import judge
 from rnncli.training.settings import RecurrentSettings
@@ -66,15 +67,17 @@ class TranslateConfig(TableSettings, LanguageSettings):
     pair: str = option("de-en", "Languages of multi30k, from-to: en, de, fr.")
     source: str | None = option(None, "A file with a sentence a line, instead of --corpus.")
     target: str | None = option(None, "The translations of --source, line by line.")
-    valid_source: str | None = option(None, "Sentences to validate on.")
-    valid_target: str | None = option(None, "The translations of --valid-source.")
-    columns: str = option("1,2", "Columns of a table with a sentence and its translation, by number or name.")
+    valid_source: str | None = option(None, "Sentences to validate on.", expert=True)
+    valid_target: str | None = option(None, "The translations of --valid-source.", expert=True)
+    columns: str = option(
+        "1,2", "Columns of a table with a sentence and its translation, by number or name.", expert=True
+    )
     hold_out: float = option(0.1, "Share held out to validate, and again to test, of one file.", above=0, most=0.3)
     tokens: str = option("char", "What is read one by one.", choices=KINDS, shape=True)
     vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
-    lowercase: bool = option(False, "Read and write lower case alone.", shape=True)
+    lowercase: bool = option(False, "Read and write lower case alone.", shape=True, expert=True)
     attention: str = option("general", "How the decoder looks at the source.", choices=ATTENTIONS, shape=True)
-    bidirectional: bool = option(True, "Read the source in both directions.", shape=True)
+    bidirectional: bool = option(True, "Read the source in both directions.", shape=True, expert=True)
     tied: bool = retuned(LanguageSettings, "tied", True)
     cell: str = retuned(RecurrentSettings, "cell", "lstm:none")
     hidden: str = retuned(RecurrentSettings, "hidden", "128")
@@ -379,7 +382,7 @@ def shown(trained: Trained) -> Iterator[Panel]:
 
 TASK = Task(
     name="translate",
-    summary="Learn to translate sentences, or dates into ISO 8601.",
+    summary=OUTLINES["translate"].summary,
     Config=TranslateConfig,
     settle=settle,
     corpora=(("multi30k",), ("dates",)),
@@ -393,4 +396,5 @@ TASK = Task(
     uses={
         "translate": Action(TranslateOptions, translate, 'rnn translate "the third of march, nineteen eighty-seven"')
     },
+    example="rnn train translate --corpus pairs.tsv",
 )

@@ -14,6 +14,7 @@ from rnncli.language.task import language_task
 from rnncli.language.words import BOOK_WORDS, WordSettings, tokenizer_of, tokens_option
 from rnncli.settings import option, retuned
 from rnncli.task import Trained
+from rnncli.tasks import OUTLINES
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
 if TYPE_CHECKING:
@@ -41,19 +42,22 @@ class WikiConfig(WordSettings):
     tokens: str = tokens_option()
     valid: tuple[str, ...] = valid_option()
     vocab_size: int = option(10_000, "The most frequent words that are kept; all others are UNKNOWN.", least=1)
-    min_count: int = option(1, "Words seen less often in the corpus are UNKNOWN.", least=1)
-    keep_words: tuple[str, ...] = option((), "Words that are kept however rare they are; commas part them.")
+    min_count: int = option(1, "Words seen less often in the corpus are UNKNOWN.", least=1, expert=True)
+    keep_words: tuple[str, ...] = option(
+        (), "Words that are kept however rare they are; commas part them.", expert=True
+    )
     running: bool = option(
         False,
         "Read one stream a row, END after each sentence, the state carried on; or sentence by sentence.",
         shape=True,
     )
-    longest: int = option(100, "Sentences are cut after so many words.", least=1, most=LONGEST)
+    longest: int = option(100, "Sentences are cut after so many words.", least=1, most=LONGEST, expert=True)
     end_share: float = option(
         1.0,
         "Share of the sentences, drawn in each epoch, whose END is learned; those of one word always learn it.",
         least=0,
         most=1,
+        expert=True,
     )
     unit_vectors: str = option(
         "no",
@@ -62,6 +66,7 @@ class WikiConfig(WordSettings):
         choices=("no", "row", "matrix"),
         switch=("no", "row"),
         shape=True,
+        expert=True,
     )
     cell: str = retuned(RecurrentSettings, "cell", "gru:reset-after")
     hidden: str = retuned(RecurrentSettings, "hidden", "128")
@@ -185,7 +190,7 @@ class GenerateOptions(WritingOptions):
 
 TASK = language_task(
     "wiki-lm",
-    "Learn running prose, of any size, sentence by sentence.",
+    OUTLINES["wiki-lm"].summary,
     WikiConfig,
     settle=settle,
     read=read,
@@ -196,4 +201,5 @@ TASK = language_task(
     baselines=NGrams(),
     presets={"book": BOOK, "running": RUNNING},
     word_vectors=2,
+    example="rnn train wiki-lm --corpus articles.txt",
 )

@@ -1,7 +1,7 @@
 """The checkpoint file: tensors and a readable header in one safetensors file, checksummed, written atomically.
 
 Layout: a safetensors file whose metadata holds `header` (JSON) and `sha256`, the hash of the whole file with 64 zeros
-in the hash's own place. Every bit is covered, and nothing in it can be executed.
+in the hash's own place. Every bit is covered, and nothing in it can be executed. A header is read without torch.
 """
 
 import hashlib
@@ -12,13 +12,12 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import safetensors
-import safetensors.torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from rnncli.errors import RnnError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SCHEMA = 1
 """The version of the header's layout that this program writes, and the newest that it reads."""
@@ -36,15 +35,17 @@ class Checkpoint:
     """What one file holds: a JSON header and named tensors."""
 
     header: dict[str, Any]
-    tensors: dict[str, Tensor] = field(repr=False)
+    tensors: "dict[str, Tensor]" = field(repr=False)
     sha256: str = ""
 
 
-def to_bytes(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
+def to_bytes(header: Mapping[str, Any], tensors: "Mapping[str, Tensor]") -> bytes:
     """Serialize a checkpoint, its checksum filled in."""
+    from safetensors.torch import save
+
     metadata = {"header": json.dumps({"schema": SCHEMA, **header}), "sha256": _BLANK}
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    blank = safetensors.torch.save(plain, metadata)
+    blank = save(plain, metadata)
     place = blank.index(_MARK + _BLANK.encode()) + len(_MARK)
     digest = hashlib.sha256(blank).hexdigest().encode()
     return blank[:place] + digest + blank[place + len(digest) :]
@@ -52,6 +53,9 @@ def to_bytes(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
 
 def from_bytes(data: bytes, source: Path) -> Checkpoint:
     """Read a checkpoint back and hold it against its checksum; raises CheckpointError, naming `source`."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     digest = _metadata(data, source)["sha256"]
     place = data.find(_MARK + digest.encode()) + len(_MARK)
     hasher = hashlib.sha256(data[:place])
@@ -61,8 +65,8 @@ def from_bytes(data: bytes, source: Path) -> Checkpoint:
         raise CheckpointError(f"{source} is damaged: its contents do not match its SHA-256")
     header = _header(data, source)
     try:
-        return Checkpoint(header, safetensors.torch.load(data), digest)
-    except (safetensors.SafetensorError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        return Checkpoint(header, load(data), digest)
+    except (SafetensorError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{source} is damaged: its tensors cannot be read ({error})") from None
 
 

@@ -17,7 +17,7 @@ from rnncli.models.stack import States, detach, join_rows, rows_of
 from rnncli.training import distributed
 from rnncli.training.averaging import MovingAverage, averaged
 from rnncli.training.experiment import Experiment, Metrics, never_solved
-from rnncli.training.metrics import less_is_better
+from rnncli.training.monitoring import less_is_better
 from rnncli.training.optimizers import make_optimizer, optimizer_tensors, restore_optimizer
 from rnncli.training.randomness import random_state, restore_random_state
 from rnncli.training.schedules import Position, learning_rate

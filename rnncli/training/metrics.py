@@ -1,7 +1,7 @@
 """What is measured of predictions: sums are gathered over batches and divided once."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -28,16 +28,6 @@ def perplexity(loss: float) -> float:
 def bits_per_character(loss: float, tokens_a_character: float) -> float:
     """A loss in nats a token as bits a character of the text that the tokens were made of."""
     return loss / math.log(2) * tokens_a_character
-
-
-def shown_metric(monitor: str, record: Mapping[str, Any]) -> str:
-    """The name of the metric that people are shown for the monitored one: perplexity for a loss, where it is there."""
-    return "perplexity" if monitor == "loss" and "perplexity" in record else monitor
-
-
-def less_is_better(metric: str) -> bool:
-    """Whether less of a metric is better: of a loss, and of what grows with it."""
-    return metric in ("loss", "perplexity")
 
 
 def prediction_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch]) -> Metrics:

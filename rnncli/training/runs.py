@@ -17,7 +17,7 @@ from rnncli.home import checkpoints_dir
 from rnncli.records import json_line
 from rnncli.training import checkpoint
 from rnncli.training.checkpoint import Checkpoint, CheckpointError
-from rnncli.training.metrics import shown_metric
+from rnncli.training.monitoring import shown_metric
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 

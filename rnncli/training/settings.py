@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rnncli.cells import CELLS
 from rnncli.errors import UsageError
 from rnncli.kernels import ACTIVATIONS, BACKENDS, PRECISIONS
-from rnncli.settings import flag_of, option
+from rnncli.settings import DEVICES, flag_of, option
 from rnncli.training.optimizers import OPTIMIZERS
 from rnncli.training.schedules import SCHEDULES
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from rnncli.models.stack import StackShape
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 INITS = ("default", "book")
 
 
@@ -28,36 +27,41 @@ class TrainingSettings:
     panel: ClassVar[str] = "Training"
     fast_precision: ClassVar[Mapping[str, str]] = {}  # by device: what `--precision auto` takes; elsewhere float32
 
-    epochs: int = option(
-        10, "Passes over the training data; 0: as many as --max-time allows.", least=0, most=10**9, resumable=True
-    )
+    epochs: int = option(10, "Passes over the data; 0: until --max-time.", least=0, most=10**9, resumable=True)
     batch_size: int = option(32, "Sequences that are read at once.", least=1, most=2**31)
     accumulate: int = option(
         1,
         "Batches whose gradients are added up to one step: the same steps as --batch-size times N, in the memory of 1.",
         least=1,
         most=2**31,
+        expert=True,
     )
     optimizer: str = option("adamw", "Optimizer.", choices=OPTIMIZERS)
     lr: float = option(1e-3, "Learning rate.", above=0)
-    momentum: float = option(0.9, "Momentum of SGD, RMSprop and Muon's matrices.", least=0, below=1)
-    beta1: float = option(0.9, "First beta of Adam, AdamW and Muon's other parameters.", least=0, below=1)
-    beta2: float = option(0.999, "Second beta of the same.", least=0, below=1)
-    weight_decay: float = option(0.0, "Weight decay; SGD, RMSprop and Adam add it to the gradient (L2).", least=0)
+    momentum: float = option(0.9, "Momentum of SGD, RMSprop and Muon's matrices.", least=0, below=1, expert=True)
+    beta1: float = option(0.9, "First beta of Adam, AdamW and Muon's other parameters.", least=0, below=1, expert=True)
+    beta2: float = option(0.999, "Second beta of the same.", least=0, below=1, expert=True)
+    weight_decay: float = option(
+        0.0, "Weight decay; SGD, RMSprop and Adam add it to the gradient (L2).", least=0, expert=True
+    )
     average: float = option(
-        0.0, "Decay of a moving average of the weights, which is then validated and kept; 0: none.", least=0, below=1
+        0.0,
+        "Decay of a moving average of the weights, which is then validated and kept; 0: none.",
+        least=0,
+        below=1,
+        expert=True,
     )
-    schedule: str = option("constant", "How the learning rate moves.", choices=tuple(SCHEDULES))
-    decay: float = option(0.9999, "exponential: factor an epoch; plateau: factor a drop.", above=0, most=1)
-    warmup: float = option(0.0, "cosine: share of the steps that warm up.", least=0, most=1)
-    clip: float = option(1.0, "Greatest norm of the gradient; 0: no clipping.", least=0)
-    bptt: int = option(0, "Truncate backpropagation to this many steps; 0: whole sequences.", least=0)
-    patience: int = option(0, "Validations without gain before stopping (plateau: before a drop); 0: never.", least=0)
-    validate_every: int = option(0, "Steps between validations; 0: once an epoch.", least=0)
-    max_time: float = option(
-        0.0, "Stop after this many seconds of training in all; 0: no limit.", least=0, resumable=True
+    schedule: str = option("constant", "How the learning rate moves.", choices=tuple(SCHEDULES), expert=True)
+    decay: float = option(0.9999, "exponential: factor an epoch; plateau: factor a drop.", above=0, most=1, expert=True)
+    warmup: float = option(0.0, "cosine: share of the steps that warm up.", least=0, most=1, expert=True)
+    clip: float = option(1.0, "Greatest norm of the gradient; 0: no clipping.", least=0, expert=True)
+    bptt: int = option(0, "Truncate backpropagation to this many steps; 0: whole sequences.", least=0, expert=True)
+    patience: int = option(
+        0, "Validations without gain before stopping (plateau: before a drop); 0: never.", least=0, expert=True
     )
-    save_every: float = option(60.0, "Seconds between saves.", least=0, resumable=True)
+    validate_every: int = option(0, "Steps between validations; 0: once an epoch.", least=0, expert=True)
+    max_time: float = option(0.0, "Seconds of training at most; 0: no limit.", least=0, resumable=True)
+    save_every: float = option(60.0, "Seconds between saves.", least=0, resumable=True, expert=True)
     seed: int = option(0, "Seed of everything random.", least=0, most=2**63 - 1)
     precision: str = option(
         "auto",
@@ -65,6 +69,7 @@ class TrainingSettings:
         choices=PRECISIONS,
         resumable=True,
         unsaid="float32",
+        expert=True,
     )
     device: str = option("auto", "Where to train.", choices=DEVICES, resumable=True)
 
@@ -99,18 +104,22 @@ class RecurrentSettings(TrainingSettings):
         suggest=tuple(CELLS),
         shape=True,
     )
-    hidden: str = option("64", "Hidden units of each layer, first layer first: 64 or 64,32.", shape=True)
+    hidden: str = option("64", "Hidden units, layer by layer: 64 or 64,32.", shape=True)
     activation: str | None = option(
-        None, f"Nonlinearity of the cell, where it is free: {', '.join(ACTIVATIONS)}.", shape=True
+        None,
+        f"Nonlinearity of the cell, where it is free: {', '.join(ACTIVATIONS)}.",
+        shape=True,
+        expert=True,
     )
-    learn_h0: bool = option(True, "Learn the first state, or keep it at zero.", shape=True)
+    learn_h0: bool = option(True, "Learn the first state, or keep it at zero.", shape=True, expert=True)
     init: str = option(
         "default",
         "First weights: of the task's recipe, or the book's (normal / sqrt(inputs + outputs), biases and states 0)",
         choices=INITS,
+        expert=True,
     )
-    layer_dropout: float = option(0.0, "Dropout between layers.", least=0, most=0.99)
-    backend: str = option("auto", "How cells are unrolled.", choices=BACKENDS, resumable=True)
+    layer_dropout: float = option(0.0, "Dropout between layers.", least=0, most=0.99, expert=True)
+    backend: str = option("auto", "How cells are unrolled.", choices=BACKENDS, resumable=True, expert=True)
 
     @property
     def needs_corpus(self) -> bool:

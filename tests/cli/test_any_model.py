@@ -14,7 +14,7 @@ from support.pages import data_of
 import rnncli
 from rnncli.analysis.baselines import beside
 from rnncli.api import Model, Training
-from rnncli.cli import NAMES
+from rnncli.cli import SUMMARIES
 from rnncli.cli.options import union_of
 from rnncli.data.texts import GivenTexts
 from rnncli.language.generate import WritingOptions
@@ -101,7 +101,7 @@ def test_the_model_has_a_method_for_every_verb_of_every_task() -> None:
 def test_only_tasks_write_their_names() -> None:
     """In code, help and messages; a task that is named as a verb is known by what stands before it."""
     after = [f"(?<=train ){name}" for name in TASKS] + [f"(?<=generate ){task.called}" for task in TASKS.values()]
-    names = "|".join([name for name in TASKS if name not in NAMES] + after)
+    names = "|".join([name for name in TASKS if name not in SUMMARIES] + after)
     written = re.compile(rf"(?<![\w-])({names})(?![\w-])")
     package = Path(rnncli.__file__).parent
     for file in package.rglob("*.py"):

@@ -1,9 +1,12 @@
 """The command line as a whole: light to start, an example in every help, one line for every error."""
 
+import dataclasses
 import errno
+import json
+import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +15,31 @@ import typer
 from typer.testing import CliRunner
 
 from rnncli.cli import VERBS, app
+from rnncli.cli.helped import print_help
 from rnncli.launch import LAUNCHED
+from rnncli.settings import flag_of
 from rnncli.tasks import TASKS
 
 pytestmark = pytest.mark.no_backend
 
 README = Path(__file__).parents[2] / "README.md"
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 
 
-def commands() -> Iterator[tuple[str, ...]]:
-    """Every command line that has a help of its own."""
-    yield ()
+@pytest.fixture(scope="module")
+def pages() -> dict[tuple[str, ...], Any]:
+    """The context of every command that has a help of its own, by the words that call it: one tree for all tests."""
+    root: Any = typer.main.get_command(app)
+    found = {(): root.make_context("rnn", [], resilient_parsing=True)}
     for name, verb in VERBS.items():
-        yield (name,)
-        if verb.commands:
-            yield from ((name, command) for command in verb.commands())
+        found[name,] = context_below(found[()], name)
+        for command in verb.commands() if verb.commands else ():
+            found[name, command] = context_below(found[name,], command)
+    return found
+
+
+def context_below(parent: Any, name: str) -> Any:
+    return parent.command.get_command(parent, name).make_context(name, [], parent=parent, resilient_parsing=True)
 
 
 def commands_of(verb: str) -> set[str]:
@@ -35,24 +48,52 @@ def commands_of(verb: str) -> set[str]:
     return set(commands())
 
 
-@pytest.fixture(scope="module")
-def tree() -> Any:
-    """All commands, each built once."""
-    return typer.main.get_command(app)
+def test_every_page_has_an_example_and_says_what_each_flag_is_for(pages, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for words, context in pages.items():
+        print_help(context)
+        page = capsys.readouterr().out
+        assert "\nExample: rnn " in page or "\nExamples:\n  rnn " in page, words
+        assert page.split("\n\n")[1].endswith((".", "?")), (words, "has no sentence on what it does")
+        assert max(len(line) for line in page.splitlines() if "rnn " not in line) < 80, words
+        assert re.findall(r"<\w+>|\[default", page.replace("<unk>", "")) == [], words
+        assert [each.name for each in context.command.params if not getattr(each, "help", "")] == [], words
 
 
-@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
-def test_every_help_has_an_example(command: tuple[str, ...], tree: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tree.main([*command, "--help"], "rnn", standalone_mode=False) == 0
-    assert "Example: rnn" in capsys.readouterr().out
+@pytest.mark.parametrize("task", TASKS)
+def test_help_of_training_folds_tuning_flags_away_and_keeps_within_50_lines(
+    task: str, pages, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    context = pages["train", task]
+    print_help(context)
+    page = capsys.readouterr().out
+    assert len(page.splitlines()) <= 50
+    print_help(context, folded=False)
+    full = capsys.readouterr().out
+    shown, known = (set(re.findall(r"^  (?:-h, )?(--\S+)", text, re.MULTILINE)) for text in (page, full))
+    fields = dataclasses.fields(TASKS[task].Config)
+    flags = {
+        f"--[no-]{each.name.replace('_', '-')}" if each.type in (bool, "bool") else flag_of(each.name)
+        for each in fields
+    }
+    assert flags <= known
+    expert = {each.name for each in fields if each.metadata.get("expert")}
+    assert {"--momentum", "--backend"} <= known - shown
+    assert len(known - shown) == len(expert)
+    completed = {each.value for each in context.command.shell_complete(context, "--")}
+    assert {flag_of(name) for name in expert} | {"--help-all"} <= completed
 
 
-@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
-def test_every_option_says_what_it_is_for(command: tuple[str, ...], tree: Any) -> None:
-    found = tree
-    for name in command:
-        found = found.get_command(found.make_context(name, [], resilient_parsing=True), name)
-    assert [each.name for each in found.params if not getattr(each, "help", "")] == []
+def test_help_is_the_same_however_it_is_called(rnn) -> None:
+    for words in ("", "train", "train parity", "runs delete"):
+        page = rnn(f"{words} --help")
+        assert page.code == 0
+        assert page.out.startswith(f"Usage: rnn {words}".strip())
+        assert rnn(f"{words} -h") == rnn(f"help {words}") == page
+    assert rnn("help train parity --all") == rnn("train parity --help-all")
+    assert rnn("help flay").err == "rnn: error: No such command 'flay'.\n"
+    assert rnn("help version now").err == "rnn: error: rnn version has no commands: leave 'now' out\n"
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -67,32 +108,28 @@ def test_every_task_can_be_trained_and_evaluated() -> None:
     assert commands_of("evaluate") >= set(TASKS)
 
 
-def test_help_and_version_import_nothing_heavy() -> None:
+def test_what_reads_no_model_imports_nothing_heavy(home: Path) -> None:
+    """In a process of its own: help imports no library for numbers; what lists and draws runs imports no torch."""
     program = (
         "import sys; from rnncli.__main__ import run\n"
-        "for words in sys.argv[1:]:\n"
-        "    code = run(words.split())\n"
-        "    heavy = {'torch', 'numpy', 'nltk', 'matplotlib'} & set(sys.modules)\n"
-        "    assert (code, heavy) == (0, set()), words"
+        "for line in sys.argv[2:]:\n"
+        "    assert run(line.split()) == 0, line\n"
+        "    assert not set(sys.argv[1].split()) & set(sys.modules), line\n"
+        "    if line == '--help': assert 'rnncli.tasks.parity' not in sys.modules\n"
+        "    if line == 'train parity --help': assert 'rnncli.tasks.translate' not in sys.modules\n"
     )
-    calls = (
-        "--help",
-        "--version",
-        "train --help",
-        "train parity --help",
-        "analogy --help",
-        "compare parity --help",
-        "gradients --help",
-        "embeddings plot --help",
-        "evaluate analogies --help",
-        "data list --json",
-    )
-    ran = subprocess.run([sys.executable, "-c", program, *calls], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
+    shutil.copytree(CHECKPOINTS / "parity-solved", home / "checkpoints" / "parity" / "mine")
+    record = {"step": 1, "epoch": 1, "seconds": 1.0, "loss": 0.5, "train_loss": 0.5}
+    (home / "checkpoints" / "parity" / "mine" / "metrics.jsonl").write_text(json.dumps(record))
+    pages = ["--help", "version", "train --help", "train parity --help", "generate --help", "compare parity --help"]
+    pages += ["analogy --help", "gradients --help", "embeddings plot --help", "evaluate analogies --help"]
+    lists = ["data list --json", "data list", "runs", "runs list --json"]
+    for heavy, lines in (("torch numpy nltk matplotlib", pages + lists), ("torch", ["plot mine"])):
+        subprocess.run([sys.executable, "-c", program, heavy, *lines], check=True, capture_output=True)
 
 
 def test_version(rnn) -> None:
-    assert rnn("--version") == (0, "rnn 0.1.0\n", "")
+    assert rnn("--version") == rnn("version") == (0, "rnn 0.1.0\n", "")
 
 
 @pytest.mark.parametrize(

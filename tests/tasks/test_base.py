@@ -7,7 +7,7 @@ import pytest
 from rnncli.errors import UsageError
 from rnncli.presets import resolve
 from rnncli.settings import from_plain, plain
-from rnncli.tasks import TASKS
+from rnncli.tasks import OUTLINES, TASKS
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -15,6 +15,12 @@ def test_defaults_and_presets_keep_their_own_limits(task) -> None:
     for preset in (None, *task.presets):
         settings = resolve(task, {}, preset)
         assert from_plain(task.Config, plain(settings)) == settings
+
+
+def test_outlines_name_the_verbs_that_the_models_of_a_task_have() -> None:
+    assert {name: set(outline.verbs) for name, outline in OUTLINES.items()} == {
+        name: set(TASKS[name].uses) for name in OUTLINES
+    }
 
 
 def test_flags_beat_the_file_the_file_beats_the_preset(tmp_path: Path) -> None:
