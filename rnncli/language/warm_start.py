@@ -95,7 +95,7 @@ class Start(NamedTuple):
             raise UsageError(f"{self.file} knows other voices: go on with {wanted}")
 
     def give_weights(self, model: Any, tokens: Sequence[str]) -> str:
-        """Give its weights to a model over its own tokens and new ones, and say what it knows; raises as `take_over`."""
+        """Give its weights to a model over its own tokens and new ones; say what it knows. Raises as `take_over`."""
         from rnncli.models.taking_over import take_over
         from rnncli.training.loop import below
 
@@ -119,7 +119,7 @@ def start_of(config: StartedSettings) -> Start | None:
 
 
 _last_read = dict[tuple[type, str, int, int], Start]()
-"""The model that was read last, by its file: settings are resolved and settled, and `start_of` takes it, by one read."""
+"""The model that was read last: to resolve settings, to settle them and to build reads its file once."""
 
 
 def _open(source: str, Config: type, task: str | None = None) -> Start:

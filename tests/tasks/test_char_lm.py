@@ -118,9 +118,7 @@ def test_too_little_is_refused(home: Path, file: Path) -> None:
         train(file)
 
 
-def test_a_large_text_is_numbered_once_and_found_again(
-    home: Path, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_text_is_numbered_once_and_found_again(home: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "LARGE", 100)
     trained = train(file)
     (folder,) = (home / "data" / "running").iterdir()
