@@ -3,8 +3,9 @@
 Shapes: T steps, B batch, M hidden and embedding, V words.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from torch.nn import functional as F
 from rnncli.analysis.bench import Contender, Row, Step
 from rnncli.analysis.bench_cells import at_medium
 from rnncli.data.batching import Batch
-from rnncli.models.decoding import draw_lines
+from rnncli.data.vocabulary import END, START, UNKNOWN
+from rnncli.models.decoding import draw_streams, read
 from rnncli.models.language_model import LanguageModel
 from rnncli.models.sampling import Sampling
 from rnncli.models.stack import StackShape
@@ -26,6 +28,8 @@ from rnncli.training.settings import TrainingSettings
 
 T, B, M, V, LAYERS = 35, 20, 200, 10_000, 2
 """The medium-sized model of words, as Zaremba et al. 2014 (arXiv:1409.2329) train their small one."""
+
+SPECIALS = (START, END, UNKNOWN)
 
 STREAM_M, STREAM_V, STREAM = 256, 100, 500
 """A model of characters, and how many of them are written."""
@@ -107,10 +111,15 @@ def a_batch() -> tuple[Tensor, Tensor]:
 
 
 def our_stream() -> Step:
-    """What `rnn generate` does: one line, character by character, that no END ends."""
+    """What `rnn generate` does: one text, character by character."""
     model = LanguageModel(STREAM_V, STREAM_M, StackShape("lstm:none", (STREAM_M,)))
-    draw: Callable[..., object] = partial(draw_lines, model, 1, Sampling(), start=0, end=1, barred=(0, 1, 2))
-    return lambda: draw(generator=torch.Generator(), longest=STREAM)
+
+    def step() -> list[Any]:
+        last = repeat(False, STREAM - 1)
+        draw = partial(draw_streams, barred=SPECIALS, generator=torch.Generator())
+        return list(draw(read(model, SPECIALS[:1]), 1, Sampling(), ending=lambda: lambda _: next(last, True)))
+
+    return step
 
 
 def their_stream() -> Step:

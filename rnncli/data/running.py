@@ -224,19 +224,19 @@ def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
 
 def _from_disk(text: Text, spec: TextSpec) -> StreamData:
     """The numbers of a large text below `data/`; they are written where they are not there yet."""
-    if spec.grows:  # by what it is in the end, so that a resumed run finds the same
+    if spec.codec and spec.grows:  # by what it is in the end, so that a resumed run finds the same
         spec = spec._replace(codec=_number(text.training, spec), grows=False)
     given = spec.codec.numbering if spec.codec else spec[1:4]
     what = [SCHEMA, text.fingerprint, text.cut, given]
     key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
-    return made_once(data_dir() / "running" / key, partial(_opened, text), partial(_write, text, spec))
+    return made_once(data_dir() / "running" / key, partial(_opened, text, spec.codec), partial(_write, text, spec))
 
 
-def _opened(text: Text, folder: Path) -> StreamData | None:
+def _opened(text: Text, known: Codec | None, folder: Path) -> StreamData | None:
     """The numbers in a folder, or None where they are not there, or not whole."""
     try:
         index = json.loads((folder / INDEX).read_bytes())
-        codec = Codec.of(index["numbering"])
+        codec = known or Codec.of(index["numbering"])  # the folder has no labels
         ids = np.memmap(folder / IDS, dtype=codec.dtype, mode="r")
         sound = len(ids) == index["tokens"]
     except (OSError, ValueError, KeyError):

@@ -72,16 +72,11 @@ def text_pieces(path: Path) -> Iterator[str]:
     return _not_blank(_decoded_file(path), str(path))
 
 
-def read_folder(path: Path) -> str:
-    """The texts of all `*.txt` files below a folder but blank ones, sorted by path, joined by line feeds.
+def folder_pieces(path: Path) -> Iterator[str]:
+    """The texts of all `*.txt` files below a folder but blank ones, sorted by path, joined by line feeds; in pieces.
 
     Raises RnnError where there is no such file, where all are blank, and where one of them is not text.
     """
-    return "".join(folder_pieces(path))
-
-
-def folder_pieces(path: Path) -> Iterator[str]:
-    """The same piece by piece; raises as it does."""
     return _not_blank(joined(map(_decoded_file, texts_below(path))), f"every *.txt file below {path}")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rnncli.language.evaluate import validator
 from rnncli.language.reading import Read
 from rnncli.language.settings import LanguageSettings
-from rnncli.language.warm_start import StartedSettings, check_voices, known_codec, start_from_model
+from rnncli.language.warm_start import StartedSettings, start_of
 from rnncli.language.words import start_from_vectors
 
 if TYPE_CHECKING:
@@ -22,18 +22,19 @@ def build(read: Read, config: StartedSettings, device: str) -> "Experiment":
     from rnncli.data.text_data import Plan
     from rnncli.training.experiment import Experiment
 
-    known = known_codec(config)
-    data = read(config, Known(known, grows=config.grows))
-    if known:
-        check_voices(config, known, labels_of(data.voices, by_voice=getattr(config, "voices", False)))
+    start = start_of(config)
+    data = read(config, Known(start.codec if start else None, grows=config.grows))
+    if start:
+        start.check_voices(labels_of(data.voices, by_voice=getattr(config, "voices", False)))
     payload = {"corpus": data.name, "fingerprint": data.fingerprint, **data.codec.payload}
     model: Any = build_model(config, payload).to(device)
     model.expect(data.frequencies().to(device))
+    begun = start.give_weights(model, data.codec.vocabulary.tokens) if start else ""
     place = torch.device(device)
     epochs = data.epochs(Plan(config.step_size, config.bptt, config.seed), place)
     return Experiment(
         model=model,
-        begin=lambda: start_from_model(config, model, payload) or start_from_vectors(config, model, data.codec),
+        begin=lambda: begun or start_from_vectors(config, model, data.codec),
         batches=epochs.batches,
         batches_per_epoch=epochs.per_epoch,
         about=data.about,

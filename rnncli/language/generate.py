@@ -21,7 +21,7 @@ from rnncli.task import Trained
 if TYPE_CHECKING:
     import torch
 
-    from rnncli.models.decoding import Choice, Listener
+    from rnncli.models.decoding import Choice, Ending, Listener
 
 T = TypeVar("T")
 
@@ -130,8 +130,7 @@ class Draft:
         for piece in before_stop(join(_kept(tokens, self.tokens)), stop):
             letters += len(piece)
             yield piece
-        if stop is not None:
-            del self.tokens[_count_shown(self.tokens, join, letters) :]
+        del self.tokens[_count_shown(self.tokens, join, letters) :]
 
 
 @dataclass
@@ -199,25 +198,18 @@ class Writing:
     restarts: bool = False  # the state begins afresh after each END
     lines: int = 0  # lines of a text, each of --length tokens at most; 0: a text of --length tokens
 
-    def goes_on(self, tokens: Sequence[int], length: int) -> bool:
-        """Whether a text goes on after these tokens."""
-        return tokens.count(END) < self.lines if self.lines else len(tokens) < length
+    def ending(self, length: int, stop: str | None) -> "Ending":
+        """Return what takes each token of a text as it is drawn, and says whether the text ends with it."""
+        left = self.lines or length
+        recent = deque[int](maxlen=4 * len(stop or "") + 4)  # each is a byte of text at least
 
-    def shown_of(self, tokens: Iterable[int]) -> Iterator[int]:
-        """Give the tokens of a text, without the END of its last line."""
-        left = self.lines
-        for token in tokens:
-            left -= token == END
-            if self.lines and not left:
-                return
-            yield token
+        def ends(token: int) -> bool:
+            nonlocal left
+            left -= token == END if self.lines else 1
+            recent.append(token)
+            return not left or (stop is not None and stop in "".join(self.join(recent)))
 
-    def pieces_of(self, tokens: Iterable[int]) -> Iterator[str]:
-        """Give a piece of text for each token as it is drawn, an empty one for the END of the last line."""
-        left = self.lines
-        for piece in self.join(tokens):
-            left -= piece == "\n"
-            yield "" if self.lines and not left else piece
+        return ends
 
 
 def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> Written:
@@ -244,20 +236,20 @@ def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], wr
         barred=writing.barred,
         barred_at_first=writing.barred_at_first,
         generator=options.dice(next(model.parameters()).device),
-        goes_on=lambda tokens: writing.goes_on(tokens, options.length) and not _has(options.stop, tokens, writing.join),
+        ending=lambda: writing.ending(options.length, options.stop),
         past=prime,
-        listen=listener(trained, options, writing.pieces_of),
+        listen=listener(trained, options, writing.join),
     )
     drafts, how = [Draft() for _ in range(options.count)], f"seed {options.drawn_seed}"
     if options.count == 1:
         tokens = (token for ((_, token),) in steps)
-        pieces = chain(shown, drafts[0].written(writing.shown_of(tokens), writing.join, options.stop))
+        pieces = chain(shown, drafts[0].written(tokens, writing.join, options.stop))
         return Written(drafts, options.drawn_seed, stream=_kept(pieces, drafts[0].pieces), how=how)
     texts = [list[int]() for _ in drafts]
     for number, token in chain.from_iterable(steps):
         texts[number].append(token)
     for draft, text in zip(drafts, texts, strict=True):
-        draft.pieces = [*shown, *draft.written(writing.shown_of(text), writing.join, options.stop)]
+        draft.pieces = [*shown, *draft.written(text, writing.join, options.stop)]
     return Written(drafts, options.drawn_seed, how=how)
 
 
@@ -298,8 +290,9 @@ def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str]
     lines = [printable(codec.split(line)) for line in primes]
     before = [number for words in lines[:-1] if words for number in (*codec.vocabulary.encode(words), END)]
     opened = codec.vocabulary.encode(lines[-1])
+    join = partial(codec.join, begun=bool(opened))
     writing = Writing(
-        join=partial(codec.join, begun=bool(opened)),
+        join=(lambda numbers: _between_lines(join(numbers))) if count else join,
         barred=codec.unwritten,
         barred_at_first=() if opened else (END,),
         end=END,
@@ -311,6 +304,15 @@ def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str]
     written = write_on(trained, options, [codec.opening, *read, *opened], writing)
     written.unknown = codec.unknown(word for words in lines for word in words)
     return written
+
+
+def _between_lines(pieces: Iterable[str]) -> Iterator[str]:
+    """Give each line feed with the piece that follows it, so that none ends the text."""
+    feed = ""
+    for piece in pieces:
+        ends = piece == "\n"
+        yield feed if ends else feed + piece
+        feed = piece if ends else ""
 
 
 def listener(trained: Trained, options: WritingOptions, join: Join) -> "Listener | None":
@@ -386,11 +388,6 @@ def before_stop(pieces: Iterable[str], stop: str | None) -> Iterator[str]:
         yield held
 
 
-def _has(stop: str | None, tokens: Sequence[int], join: Join) -> bool:
-    """Whether the last of some tokens may have ended the text to stop before: each is a byte of text at least."""
-    return stop is not None and stop in "".join(join(tokens[-4 * len(stop) - 4 :]))
-
-
 def _count_shown(tokens: Sequence[int], join: Join, letters: int) -> int:
     """How many of some tokens are whole within so many letters of their text, from its beginning."""
     size, whole, taken = 0, 0, list[int]()
@@ -400,7 +397,7 @@ def _count_shown(tokens: Sequence[int], join: Join, letters: int) -> int:
             return whole
         if piece:
             whole = len(taken)
-    return len(tokens)
+    return whole
 
 
 def _kept(things: Iterable[T], kept: list[T]) -> Iterator[T]:

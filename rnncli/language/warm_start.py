@@ -1,6 +1,6 @@
 """`--init-from`: a language model starts from another model's weights, with its shape, vocabulary and voices."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -64,68 +64,75 @@ def settle_start(config: Settings, task: str) -> Settings:
     return replace(config, init_from=str(file))
 
 
-def known_codec(config: StartedSettings) -> "Codec | None":
-    """Return the codec of the model to start from, or None where there is none."""
-    from rnncli.data.codec import Codec
-
-    if config.init_from is None:
-        return None
-    payload = _open(config.init_from, type(config)).found.header["payload"]
-    return Codec.of(payload, is_running=getattr(config, "running", False))
-
-
-def check_voices(config: StartedSettings, known: "Codec", labels: tuple[str, ...]) -> None:
-    """Raise UsageError where the model to start from knows other voices than the text has."""
-    if set(known.labels) != set(labels):
-        wanted = f"the corpora {', '.join(known.labels)}" if known.labels else "--no-voices"
-        raise UsageError(f"{config.init_from} knows other voices: go on with {wanted}")
-
-
-def start_from_model(config: StartedSettings, model: Any, payload: Mapping[str, Any]) -> str:
-    """Give a model the weights that it is to start from, and say what it knows by them; raises as `take_over`."""
-    if config.init_from is None:
-        return ""
-    from rnncli.models.taking_over import take_over
-    from rnncli.training.loop import below
-
-    found, file, _ = _open(config.init_from, type(config))
-    _last_read.clear()  # the weights are needed for the last time
-    take_over(model, below("model", found.tensors))
-    known = len(found.header["payload"]["vocabulary"])
-    said = f"starts from {file}: {known:,} tokens known"
-    new = payload["vocabulary"][known:]
-    if not config.grows:
-        return f"{said}; no others can be added, new ones are UNKNOWN"
-    names = ", ".join(repr(token) for token in new[:MAX_SHOWN]) + (", …" if len(new) > MAX_SHOWN else "")
-    return f"{said}, {len(new):,} new, at first as their mean: {names}" if new else f"{said}, none is new"
-
-
-class _Start(NamedTuple):
+class Start(NamedTuple):
     """The model to start from."""
 
     found: "Checkpoint"
     file: Path  # absolute
     config: Any
 
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What its checkpoint keeps next to the weights."""
+        payload: Mapping[str, Any] = self.found.header["payload"]
+        return payload
 
-_last_read = dict[tuple[str, int, int], _Start]()
-"""The model that was read last, by its file: resolving settings, building and starting read it once."""
+    @property
+    def codec(self) -> "Codec":
+        """How it numbers tokens."""
+        from rnncli.data.codec import Codec
+
+        return Codec.of(self.payload, is_running=getattr(self.config, "running", False))
+
+    def check_voices(self, labels: tuple[str, ...]) -> None:
+        """Raise UsageError where it knows other voices than these."""
+        known = self.codec.labels
+        if set(known) != set(labels):
+            wanted = f"the corpora {', '.join(known)}" if known else "--no-voices"
+            raise UsageError(f"{self.file} knows other voices: go on with {wanted}")
+
+    def give_weights(self, model: Any, tokens: Sequence[str]) -> str:
+        """Give its weights to a model over its own tokens and new ones; say what it knows. Raises as `take_over`."""
+        from rnncli.models.taking_over import take_over
+        from rnncli.training.loop import below
+
+        take_over(model, below("model", self.found.tensors))
+        known = len(self.payload["vocabulary"])
+        said = f"starts from {self.file}: {known:,} tokens known"
+        if not self.config.grows:
+            return f"{said}; no others can be added, new ones are UNKNOWN"
+        new = tokens[known:]
+        names = ", ".join(map(repr, new[:MAX_SHOWN])) + (", …" if len(new) > MAX_SHOWN else "")
+        return f"{said}, {len(new):,} new, at first as their mean: {names}" if new else f"{said}, none is new"
 
 
-def _open(source: str, Config: type, task: str | None = None) -> _Start:
+def start_of(config: StartedSettings) -> Start | None:
+    """Return the model that the settings start from, or None; only the caller keeps it. Raises as `read_model`."""
+    if config.init_from is None:
+        return None
+    start = _open(config.init_from, type(config))
+    _last_read.clear()
+    return start
+
+
+_last_read = dict[tuple[type, str, int, int], Start]()
+"""The model that was read last: to resolve settings, to settle them and to build reads its file once."""
+
+
+def _open(source: str, Config: type, task: str | None = None) -> Start:
     """Read the model to start from; raises as `read_model` and `check_header`."""
     from rnncli.restoring import check_header
     from rnncli.training.runs import read_model
 
     file = Path(source)
-    if file.is_absolute() and file.is_file() and _stamp(file) in _last_read:
-        return _last_read[_stamp(file)]
+    if file.is_absolute() and file.is_file() and (known := _last_read.get(_key(Config, file))):
+        return known
     found, file = read_model(source, task)
-    start = _Start(found, file.absolute(), check_header(Config, KEEPS, found.header, file))
+    start = Start(found, file.absolute(), check_header(Config, KEEPS, found.header, file))
     _last_read.clear()
-    return _last_read.setdefault(_stamp(start.file), start)
+    return _last_read.setdefault(_key(Config, start.file), start)
 
 
-def _stamp(file: Path) -> tuple[str, int, int]:
+def _key(Config: type, file: Path) -> tuple[type, str, int, int]:
     status = file.stat()
-    return str(file), status.st_mtime_ns, status.st_size
+    return Config, str(file), status.st_mtime_ns, status.st_size

@@ -1,11 +1,11 @@
-"""Text out of a model that scores next tokens: streams and lines that are drawn, and the likeliest ones by beam search.
+"""Text out of a model that scores next tokens: streams that are drawn, and the likeliest sequences by beam search.
 
 Shapes: T steps, B streams, V words.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -16,9 +16,6 @@ from rnncli.errors import RnnError
 from rnncli.kernels.products import small_products
 from rnncli.models.sampling import Past, Sampling, draw, token_probabilities
 from rnncli.models.stack import States
-
-MAX_LENGTH = 200
-"""A line that no END ended is cut here."""
 
 FEW = 3
 """Streams; the products of so few rows are small."""
@@ -45,6 +42,9 @@ class Choice(NamedTuple):
     probability: float
     likeliest: list[tuple[int, float]]
 
+
+Ending = Callable[[int], bool]
+"""Takes each token of one stream as it is drawn; returns whether the stream ends with it."""
 
 Listener = Callable[[Choice], None]
 """Is told of each token as soon as it is drawn; what it raises ends the drawing."""
@@ -93,12 +93,12 @@ def draw_streams(
     *,
     barred: Sequence[int],
     generator: torch.Generator,
-    goes_on: Callable[[list[int]], bool],
+    ending: Callable[[], Ending],
     barred_at_first: Sequence[int] = (),
     past: Sequence[int] = (),
     listen: Listener | None = None,
 ) -> Iterator[list[tuple[int, int]]]:
-    """Draw tokens for `count` streams side by side, all from one opening, as long as `goes_on` says so of each.
+    """Draw tokens for `count` streams side by side, all from one opening, each until its own `ending()` returns true.
 
     Gives, step by step, the numbers of the streams that go on and the token of each. `past` is what a repetition guard
     takes to have been there before; `barred_at_first` are tokens that no stream begins with. The generator lives on
@@ -109,7 +109,7 @@ def draw_streams(
         streams = list(range(begin, min(begin + MANY, count)))
         pasts = [begun.copy() for _ in streams] if sampling.looks_back else None
         with small_products() if len(streams) <= FEW else nullcontext():
-            yield from _draw(opening, streams, pasts, sampling, barred, barred_at_first, generator, goes_on, listen)
+            yield from _draw(opening, streams, pasts, sampling, barred, barred_at_first, generator, ending, listen)
 
 
 @torch.inference_mode()
@@ -121,30 +121,28 @@ def _draw(
     barred: Sequence[int],
     barred_at_first: Sequence[int],
     generator: torch.Generator,
-    goes_on: Callable[[list[int]], bool],
+    ending: Callable[[], Ending],
     listen: Listener | None,
 ) -> Iterator[list[tuple[int, int]]]:
     device = opening.logits.device
     never = torch.tensor([*barred, *barred_at_first], dtype=torch.long, device=device)
     same = torch.zeros(len(streams), dtype=torch.long, device=device)
     logits, states = opening.logits[same], _rows(opening.states, same)
-    written = [list[int]() for _ in streams]
+    endings = [ending() for _ in streams]
     while streams:
         shares = token_probabilities(logits, sampling, never, pasts or ())
         drawn = draw(shares, generator)
         tokens = drawn.tolist()
         if listen is not None:
             _tell(listen, streams, drawn, shares)
-        for place, token in enumerate(tokens):
-            written[place].append(token)
-            if pasts is not None:
-                pasts[place].add(token)
+        for past, token in zip(pasts or (), tokens, strict=False):
+            past.add(token)
         yield list(zip(streams, tokens, strict=True))
-        going = [place for place, text in enumerate(written) if goes_on(text)]
+        going = [place for place, token in enumerate(tokens) if not endings[place](token)]
         if len(going) < len(streams):
             rows = torch.tensor(going, dtype=torch.long, device=device)
             drawn, states = drawn[rows], _rows(states, rows)
-            streams, written = [streams[place] for place in going], [written[place] for place in going]
+            streams, endings = [streams[place] for place in going], [endings[place] for place in going]
             pasts = pasts and [pasts[place] for place in going]
         if streams:
             logits, states = opening.step(drawn, states)
@@ -159,44 +157,6 @@ def _tell(listen: Listener, streams: list[int], drawn: Tensor, shares: Tensor) -
     for stream, token, probability, others, theirs in told:
         likeliest = [(other, share) for other, share in zip(others, theirs, strict=True) if share > 0]
         listen(Choice(stream, token, probability, likeliest))
-
-
-def draw_lines(
-    model: Any,
-    count: int,
-    sampling: Sampling,
-    *,
-    start: int,
-    end: int,
-    barred: Sequence[int],
-    generator: torch.Generator,
-    prime: Sequence[int] = (),
-    longest: int = MAX_LENGTH,
-    label: int | None = None,
-    listen: Listener | None = None,
-) -> list[list[int]]:
-    """Draw `count` lines from a language model, each from START to END; the tokens of `prime` begin every one.
-
-    A line that no END ended is cut after the `longest` tokens drawn; without a prime, none is empty. Raises as `read`.
-    """
-    if not count:
-        return []
-    steps = draw_streams(
-        read(model, (start, *prime), label),
-        count,
-        sampling,
-        barred=barred,
-        barred_at_first=() if prime else (end,),
-        generator=generator,
-        goes_on=lambda line: line[-1] != end and len(line) < longest,
-        past=prime,
-        listen=listen,
-    )
-    lines = [list(prime) for _ in range(count)]
-    for number, token in chain.from_iterable(steps):
-        if token != end:
-            lines[number].append(token)
-    return lines
 
 
 class Length(NamedTuple):

@@ -80,6 +80,20 @@ def test_a_large_text_is_numbered_once_until_it_changes(file: Path, monkeypatch:
     assert spelled(other, other.ids) == "another text\n" * 1000
 
 
+def test_a_large_text_keeps_the_voices_that_a_model_knows(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = file.with_name("other.txt")
+    other.write_text("früh oder spät\n" * 900, encoding="utf-8")
+    known = read_running(TextSpec([str(other), str(file)], by_voice=True)).codec
+    assert known.labels == ("other", "mine")
+    both = TextSpec([str(file), str(other)], codec=known, by_voice=True, hold_out=0.1)
+    for spec in (both, both._replace(corpus=[str(file)])):
+        small, large = read_running(spec), on_disk(monkeypatch, spec)
+        assert large.codec.labels == known.labels
+        assert np.array_equal(small.ids, large.ids)
+        assert [number for number, _ in large.whole.voices] == [1, 0][: len(spec.corpus)]
+        assert large.whole.voices == small.whole.voices
+
+
 def test_folders_and_gzipped_files_may_be_large(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = file.parent / "texts"
     folder.mkdir()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rnncli.data import text
-from rnncli.data.text import lines_of, read_folder, read_stdin, read_text
+from rnncli.data.text import folder_pieces, lines_of, read_stdin, read_text
 from rnncli.errors import RnnError
 
 TEXT = "Über den Wäldern,\nstill – ein Mond.\n"
@@ -194,33 +194,33 @@ def test_a_folder_gives_its_texts_in_sorted_order(tmp_path: Path) -> None:
     written(tmp_path / "inner", b"three", "a.txt")
     written(tmp_path, b" \n", "blank.txt")
     written(tmp_path, b"not asked for", "notes.md")
-    assert read_folder(tmp_path) == "one\ntwo\n\nthree"
+    assert "".join(folder_pieces(tmp_path)) == "one\ntwo\n\nthree"
 
 
 def test_a_folder_without_texts(tmp_path: Path) -> None:
     written(tmp_path, b"not asked for", "notes.md")
     with pytest.raises(RnnError, match=r"no \*\.txt file lies in or below the folder"):
-        read_folder(tmp_path)
+        "".join(folder_pieces(tmp_path))
 
 
 def test_a_folder_of_blank_texts(tmp_path: Path) -> None:
     written(tmp_path, b"\n")
     with pytest.raises(RnnError, match="is empty or holds only white space"):
-        read_folder(tmp_path)
+        "".join(folder_pieces(tmp_path))
 
 
 def test_a_folder_that_is_a_file_or_absent(tmp_path: Path) -> None:
     with pytest.raises(RnnError, match="is not a folder"):
-        read_folder(written(tmp_path, b"x"))
+        "".join(folder_pieces(written(tmp_path, b"x")))
     with pytest.raises(RnnError, match="does not exist"):
-        read_folder(tmp_path / "absent")
+        "".join(folder_pieces(tmp_path / "absent"))
 
 
 def test_the_bad_file_in_a_folder_is_named(tmp_path: Path) -> None:
     written(tmp_path, b"fine", "a.txt")
     bad = written(tmp_path, b"\xff", "b.txt")
     with pytest.raises(RnnError) as caught:
-        read_folder(tmp_path)
+        "".join(folder_pieces(tmp_path))
     assert str(bad) in str(caught.value)
 
 

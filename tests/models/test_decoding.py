@@ -1,5 +1,6 @@
 """Drawing streams and lines: END and UNKNOWN as promised, primes of any length; beam search against brute force."""
 
+from collections.abc import Sequence
 from itertools import pairwise, product
 from typing import Any
 
@@ -10,7 +11,7 @@ from support.kinds import KINDS
 from rnncli.cells.base import Hidden
 from rnncli.errors import RnnError
 from rnncli.models import decoding
-from rnncli.models.decoding import MAX_LENGTH, beam_search, draw_lines, draw_streams, read, restarting
+from rnncli.models.decoding import Ending, beam_search, draw_streams, read, restarting
 from rnncli.models.language_model import LanguageModel
 from rnncli.models.sampling import Sampling, token_probabilities
 from rnncli.models.stack import StackShape
@@ -38,19 +39,30 @@ def chain() -> Chain:
     return Chain(table / table.sum(1, keepdim=True))
 
 
-def draw(count: int, seed: int = 0, **options: Any) -> list[list[int]]:
-    generator = torch.Generator().manual_seed(seed)
-    prime = options.pop("prime", ())
-    return draw_lines(
-        chain(),
+def ending(length: int, *last: int) -> Ending:
+    """Ends a stream with one of the `last` tokens, or with the token of that number."""
+    left = iter(range(length - 1, -1, -1))
+    return lambda token: next(left) == 0 or token in last
+
+
+def draw(
+    count: int, seed: int = 0, prime: Sequence[int] = (), net: Chain | None = None, length: int = 200, **options: Any
+) -> list[list[int]]:
+    """Draw lines from START to END."""
+    steps = draw_streams(
+        read(net or chain(), (START, *prime)),
         count,
         Sampling(**options),
-        start=START,
-        end=END,
         barred=(START, UNKNOWN),
-        generator=generator,
-        prime=prime,
+        barred_at_first=() if prime else (END,),
+        generator=torch.Generator().manual_seed(seed),
+        ending=lambda: ending(length, END),
+        past=prime,
     )
+    lines = [list(prime) for _ in range(count)]
+    for number, token in (drawn for step in steps for drawn in step):
+        lines[number] += [token] * (token != END)
+    return lines
 
 
 def test_lines_follow_the_model_s_distribution() -> None:
@@ -70,7 +82,7 @@ def test_lines_follow_the_model_s_distribution() -> None:
 def test_scores_that_are_no_numbers_are_refused() -> None:
     net = Chain(torch.full((6, 6), torch.nan))
     with pytest.raises(RnnError, match="not numbers"):
-        draw_lines(net, 1, Sampling(), start=START, end=END, barred=(), generator=torch.Generator())
+        draw(1, net=net)
     with pytest.raises(RnnError, match="not numbers"):
         beam_search(net.stepper(), net.initial_states(1), start=START, end=END, width=2, longest=[3])
 
@@ -93,18 +105,7 @@ def test_a_line_without_end_is_cut(count: int) -> None:
     table = torch.zeros(6, 6) + 1e-12
     table[:, 3] = 1.0
     threads = torch.get_num_threads()
-    for options, length in (({}, MAX_LENGTH), ({"longest": 7}, 7)):
-        lines = draw_lines(
-            Chain(table),
-            count,
-            Sampling(),
-            start=START,
-            end=END,
-            barred=(START, UNKNOWN),
-            generator=torch.Generator().manual_seed(0),
-            **options,
-        )
-        assert lines == [[3] * length] * count
+    assert draw(count, net=Chain(table), length=7) == [[3] * 7] * count
     assert torch.get_num_threads() == threads
 
 
@@ -142,7 +143,7 @@ def test_streams_end_each_by_itself_and_go_by_in_batches(monkeypatch: pytest.Mon
         Sampling(),
         barred=(START, UNKNOWN),
         generator=torch.Generator().manual_seed(0),
-        goes_on=lambda text: text[-1] != 4 and len(text) < 6,
+        ending=lambda: ending(6, 4),
     )
     for step in steps:
         assert 0 < len(step) <= 4
@@ -162,7 +163,7 @@ def test_a_repetition_guard_looks_at_each_stream_alone_and_at_what_was_read() ->
         Sampling(no_repeat=2),
         barred=(START, END, UNKNOWN),
         generator=torch.Generator().manual_seed(0),
-        goes_on=lambda text: len(text) < 5,
+        ending=lambda: ending(5),
         past=prime,
     )
     for step in steps:

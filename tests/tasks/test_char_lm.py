@@ -8,6 +8,7 @@ import torch
 
 from rnncli.analysis.activations import features_of
 from rnncli.api import Training, load
+from rnncli.data import running
 from rnncli.data.bpe import learn_bpe
 from rnncli.data.codec import Codec, Known
 from rnncli.data.tokenizers import KINDS
@@ -115,6 +116,21 @@ def test_too_little_is_refused(home: Path, file: Path) -> None:
     file.write_text("short", encoding="utf-8")
     with pytest.raises(RnnError, match="mine has 5 tokens: 200 are the least to learn from"):
         train(file)
+
+
+def test_a_large_text_is_numbered_once_and_found_again(home: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "LARGE", 100)
+    trained = train(file)
+    (folder,) = (home / "data" / "running").iterdir()
+    access = TASK.token_access
+    assert access is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "_write", pytest.fail)
+        patched.setattr(running, "_count", pytest.fail)
+        (ids,) = access.learned(trained, "")
+        settings = resolve(TASK, {"corpus": (str(file),)})
+        assert read(TASK.settle(settings), Known(grows=True)).folder == folder  # as a fresh training reads it
+    assert "".join(trained.codec.join(ids.tolist())) == TEXT[: len(ids)]
 
 
 def test_without_held_out_text_there_is_nothing_to_evaluate_on(home: Path, file: Path) -> None:

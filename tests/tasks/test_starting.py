@@ -8,8 +8,10 @@ import torch
 
 from rnncli.api import Training, load
 from rnncli.errors import RnnError, UsageError
+from rnncli.language import warm_start
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
+from rnncli.training import checkpoint
 
 LINES = [
     f"the {name} {verb} on the {place}"
@@ -147,3 +149,22 @@ def test_voices_in_another_order_are_the_same_voices(task: str, text: Path) -> N
     first = train(task, text, "first", corpus=(str(text), str(more)), **{**SMALL, "epochs": 1})
     again = begun(task, text, "again", corpus=(str(more), str(text)), init_from="first")
     assert again.experiment.payload["labels"] == first.experiment.payload["labels"] == ["mine", "more"]
+
+
+def test_model_to_start_from_is_read_once(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = train("poetry-lm", text, "first", **SMALL)
+    reads = list[Path]()
+    read = checkpoint.read
+
+    def counted(path: Path) -> checkpoint.Checkpoint:
+        reads.append(path)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "read", counted)
+    again = begun("poetry-lm", text, "again", init_from="first")
+    assert reads == [first.run.folder / "best.safetensors"]
+    assert "none is new" in again.begun
+    assert not warm_start._last_read  # nothing keeps the weights while the net learns
+    again.train(lambda _: None, pytest.fail)
+    Training.resume(again.run, {"epochs": 3})
+    assert not warm_start._last_read
