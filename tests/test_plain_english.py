@@ -17,6 +17,9 @@ COVERED = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs",
+    "data/README.md",
+    "checkpoints/README.md",
+    "tests/checkpoints/README.md",
 )
 
 # A sentence begins after a blank line, a full stop, a cell border, or the mark of a heading or a list.
