@@ -39,12 +39,7 @@ class CharConfig(StartedSettings):
 
     corpus: tuple[str, ...] = corpus_option()
     voices: bool = voices_option()
-    tokens: str = option(
-        "char",
-        "Kind of token; spaced: words split at blanks, <unk> is UNKNOWN.",
-        choices=KINDS,
-        shape=True,
-    )
+    tokens: str = option("char", "Kind of token; spaced: split at blanks, <unk> is UNKNOWN.", choices=KINDS, shape=True)
     valid: tuple[str, ...] = valid_option()
     vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
     min_count: int = option(1, "Tokens seen less often in the training text are UNKNOWN.", least=1, expert=True)

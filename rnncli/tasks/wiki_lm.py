@@ -43,13 +43,9 @@ class WikiConfig(WordSettings):
     valid: tuple[str, ...] = valid_option()
     vocab_size: int = option(10_000, "The most frequent words that are kept; all others are UNKNOWN.", least=1)
     min_count: int = option(1, "Words seen less often in the corpus are UNKNOWN.", least=1, expert=True)
-    keep_words: tuple[str, ...] = option(
-        (), "Words that are kept however rare they are; commas part them.", expert=True
-    )
+    keep_words: tuple[str, ...] = option((), "Words that are kept even if rare, comma-separated.", expert=True)
     running: bool = option(
-        False,
-        "Read one stream a row, END after each sentence, the state carried on; or sentence by sentence.",
-        shape=True,
+        False, "Read one stream per row, END after each sentence, its state carried; or single sentences.", shape=True
     )
     longest: int = option(100, "Sentences are cut after so many words.", least=1, most=LONGEST, expert=True)
     end_share: float = option(
