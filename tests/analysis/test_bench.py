@@ -55,7 +55,6 @@ def test_every_contender_of_a_cell_runs(kind: str) -> None:
         bench_cells.of_layer(bench_cells.RIVALS[kind.partition(":")[0]], SMALL)()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*bench_cells.WANTED, "rated"])
 def test_every_compiled_cell_runs(kind: str) -> None:
     bench_cells.of_compiled(kind, SMALL)()
