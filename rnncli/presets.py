@@ -1,7 +1,6 @@
 """A task's settings put together: its defaults, a preset, a TOML file, and the flags that were given."""
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -56,6 +55,8 @@ def remarks_on(task: Task, settings: RecurrentSettings, preset: str | None) -> l
 
 def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
     """Settings from a TOML file of `name = value` lines, dashes or underscores; raises UsageError."""
+    import tomllib
+
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:

@@ -18,8 +18,9 @@ def option(default: Any, help: str, **limits: Any) -> Any:
 
     Limits: `choices`, `above` and `below` (exclusive), `least` and `most` (inclusive), and `resumable` for what may
     change when a run is taken up again; `shape` for what a model's weights hang on; `suggest` names values for the
-    shell's completion, and `argument` is a field that is given without a flag; `switch` holds the choices that false
-    and true stand for (`--no-x` and `--x` without a value, in TOML, in checkpoints from before there were choices);
+    shell's completion, or is a function that does, and `argument` is a field that is given without a flag; `switch`
+    holds the choices that false and true stand for (`--no-x` and `--x` without a value, in TOML, in checkpoints from
+    before there were choices);
     `unsaid` is what a checkpoint means that was written before the field was there, where that is not the default;
     `expert=True` folds the flag away in help, until `--help-all`.
     """

@@ -168,8 +168,12 @@ def _help(field: "dataclasses.Field[Any]", choices: Collection[str] | None, owne
     return f"{text} (default: {default})"
 
 
-def _completion(choices: Collection[str]) -> Callable[[str], list[str]]:
-    return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
+def _completion(choices: Collection[str] | Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        known = choices() if callable(choices) else choices
+        return [choice for choice in known if choice.startswith(incomplete)]
+
+    return complete
 
 
 def _value(value: Any) -> Any:

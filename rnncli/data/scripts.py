@@ -3,12 +3,12 @@
 import re
 from typing import NamedTuple
 
-_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-_KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\u31f0-\u31ff\uff66-\uff9d]")
-_HANGUL = re.compile("[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3]")
+_HAN = "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+_KANA = "[\u3041-\u3096\u30a1-\u30fa\u31f0-\u31ff\uff66-\uff9d]"
+_HANGUL = "[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3]"
 # Thai, Lao, Tibetan, Burmese, Khmer, New Tai Lue, Tai Tham, Javanese
-_UNSPACED = re.compile("[\u0e01-\u0edf\u0f40-\u0fbc\u1000-\u109f\u1780-\u17d3\u1980-\u19df\u1a20-\u1aad\ua980-\ua9c0]")
-_LETTER = re.compile(r"[^\W\d_]")
+_UNSPACED = "[\u0e01-\u0edf\u0f40-\u0fbc\u1000-\u109f\u1780-\u17d3\u1980-\u19df\u1a20-\u1aad\ua980-\ua9c0]"
+_LETTER = r"[^\W\d_]"
 
 HAN_WORD, OTHER_WORD = 3, 10
 """Letters between two blanks that are still words, in a text of Han and in one of another script without blanks."""
@@ -26,8 +26,8 @@ class Letters(NamedTuple):
 
 def letters_of(text: str) -> Letters:
     """Count a text's letters."""
-    han, kana, hangul, unspaced = (len(each.findall(text)) for each in (_HAN, _KANA, _HANGUL, _UNSPACED))
-    return Letters(han, kana, hangul, unspaced, max(len(_LETTER.findall(text)), han + kana + hangul + unspaced))
+    han, kana, hangul, unspaced = (len(re.findall(each, text)) for each in (_HAN, _KANA, _HANGUL, _UNSPACED))
+    return Letters(han, kana, hangul, unspaced, max(len(re.findall(_LETTER, text)), han + kana + hangul + unspaced))
 
 
 def lacks_blanks(text: str) -> bool:

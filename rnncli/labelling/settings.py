@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnncli.data.corpora import absolute_spec
 from rnncli.data.splitting import words_of
 from rnncli.errors import RnnError, UsageError
 from rnncli.recording import Passage, Watched, WatchOptions, check_enough, states_of
@@ -66,6 +65,8 @@ class LabellingSettings(RecurrentSettings):
 
 def settled(config: Any) -> Any:
     """Settings with paths that mean the corpora in any folder; raises UsageError for a feature there is not."""
+    from rnncli.data.corpora import absolute_spec
+
     features = tuple(dict.fromkeys(name.strip() for names in config.features for name in names.split(",")))
     strange = [name for name in features if name not in FEATURES]
     if strange:

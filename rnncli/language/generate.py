@@ -1,6 +1,5 @@
 """What all tasks share that write text: the options, the prime, the dice, and what comes of it, as it is drawn."""
 
-import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -66,6 +65,8 @@ class WritingOptions:
         """The seed, or one drawn by chance, the same at every look; none where nothing is drawn."""
         if self.beam:
             return None
+        import secrets  # takes longer to load than all else here
+
         return secrets.randbits(31) if self.seed is None else self.seed
 
     def dice(self, device: "torch.device") -> "torch.Generator":

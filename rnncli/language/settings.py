@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rnncli.data.corpora import CORPORA, absolute_spec
+from rnncli.data.suggested import corpus_names
 from rnncli.errors import UsageError
 from rnncli.settings import option
 from rnncli.training.settings import RecurrentSettings
@@ -23,7 +23,7 @@ def valid_option() -> Any:
 
 def corpus_option() -> Any:
     """The setting that names the corpora to learn from."""
-    return option((), "Name, file, folder or - (standard input); may be repeated.", suggest=CORPORA)
+    return option((), "Name, file, folder or - (standard input); may be repeated.", suggest=corpus_names)
 
 
 def settle_texts(config: Any) -> Any:
@@ -90,6 +90,8 @@ class LanguageSettings(RecurrentSettings):
     @staticmethod
     def absolute(spec: str) -> str:
         """Return a spec that means the same text in any folder."""
+        from rnncli.data.corpora import absolute_spec
+
         return absolute_spec(spec)
 
     def further(self, _tokens: Sequence[str]) -> dict[str, Any]:

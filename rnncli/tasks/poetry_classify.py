@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import CORPORA, first_here
 from rnncli.data.folds import clusters, stratified_folds
-from rnncli.data.labelled import LabelledTexts, read_labelled
+from rnncli.data.suggested import corpus_names
 from rnncli.data.table_settings import TableSettings, refuse_unused
 from rnncli.data.tables import separator_of
 from rnncli.data.texts import GivenTexts
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rnncli.data.features import Features
+    from rnncli.data.labelled import LabelledTexts
     from rnncli.labelling.classical import Rival
     from rnncli.training.experiment import Experiment, Metrics
 
@@ -46,7 +46,7 @@ class ClassifyConfig(TableSettings, LabellingSettings):
     panel: ClassVar[str] = "Texts"
 
     corpus: tuple[str, ...] = option(
-        (), "Name or NAME=FILE, once a label; or a table, such as a CSV or TSV file.", suggest=CORPORA
+        (), "Name or NAME=FILE, once a label; or a table, such as a CSV or TSV file.", suggest=corpus_names
     )
     text_column: str = option("text", "Column of a table that holds the text, by name or number.")
     label_column: str = option("label", "Column of a table that holds the label.")
@@ -115,7 +115,7 @@ def settle(config: ClassifyConfig) -> Any:
 class Divided(NamedTuple):
     """Labelled texts, and who may see them: held (N, S) says which of the S nets must not see which text."""
 
-    data: LabelledTexts
+    data: "LabelledTexts"
     classes: list[str]
     groups: list[int]  # the group of each text
     held: "Tensor"
@@ -133,8 +133,10 @@ class Divided(NamedTuple):
         return (~self.held[:, split]).nonzero().flatten()
 
 
-def read_texts(config: ClassifyConfig, *, to_learn: bool) -> LabelledTexts:
+def read_texts(config: ClassifyConfig, *, to_learn: bool) -> "LabelledTexts":
     """The texts that the settings ask for; raises as `read_labelled`."""
+    from rnncli.data.labelled import read_labelled
+
     data = read_labelled(config.corpus, config.text_column, config.label_column, config.layout, to_learn=to_learn)
     data = data.distinct() if config.distinct else data
     return data.first_of_each(config.samples_per_class) if config.samples_per_class else data
@@ -190,7 +192,7 @@ def _some_of(together: Sequence[int], count: int, seed: int) -> list[int]:
     return drawn
 
 
-def _group_keys(group: str, data: LabelledTexts) -> Sequence[object]:
+def _group_keys(group: str, data: "LabelledTexts") -> Sequence[object]:
     """What the texts of a group have in common."""
     if group == "line":
         return list(range(len(data.texts)))
@@ -273,6 +275,8 @@ def _about(config: ClassifyConfig, divided: Divided) -> str:
         else "none held out, measured as learned"
     )
     what = "distinct texts" if config.distinct else "texts"
+    from rnncli.data.corpora import first_here
+
     by_default = config.corpus == POETS[-1] == first_here(POETS)
     other = f"; the book's poets instead: rnn data get {' '.join(POETS[0])}" if by_default else ""
     rows = f"{divided.data.rows:,} rows, " if divided.data.rows else ""

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnncli.data.corpora import first_here
 from rnncli.language.baselines import NGrams
 from rnncli.language.generate import WritingOptions, Written, write_lines
 from rnncli.language.reading import TextOptions
@@ -67,6 +66,7 @@ BOOK = {
 
 def read(config: PoetryConfig, known: "Known") -> "VerseData":
     """Read the lines of the corpora, and number their words; raises as `read_verse` and `new_codec`."""
+    from rnncli.data.corpora import first_here
     from rnncli.data.verse import VerseData, new_codec, read_verse
 
     tokenizer = tokenizer_of(config, TOKENIZER, known.codec)

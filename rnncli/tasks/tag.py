@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from rnncli.data.corpora import CORPORA
-from rnncli.data.labelled import TaggedSentences, read_tagged
 from rnncli.data.splitting import SPLITS, Words, kept_whole, split_at_blanks, split_like, words_of
+from rnncli.data.suggested import corpus_names
 from rnncli.data.table_settings import TableSettings, refuse_unused
 from rnncli.data.texts import GivenTexts
 from rnncli.errors import UsageError
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rnncli.data.features import Features
+    from rnncli.data.labelled import TaggedSentences
     from rnncli.training.experiment import Experiment, Metrics
 
 LARGE = {"epochs": 6, "batch_size": 32}
@@ -53,7 +53,7 @@ class TagConfig(TableSettings, LabellingSettings):
     panel: ClassVar[str] = "Sentences"
 
     corpus: tuple[str, ...] = option(
-        VOICES, "A corpus with tags, such as brown, or a file with a word and its label a line.", suggest=CORPORA
+        VOICES, "A corpus with tags, such as brown, or a file with a word and its label a line.", suggest=corpus_names
     )
     columns: str = option(
         "", "Columns of a file with the word and its label, by name or number: 1,2 or form,upos; by default as found."
@@ -78,8 +78,8 @@ class Split(NamedTuple):
     """Labelled sentences: those to learn from, and those held out."""
 
     name: str
-    training: TaggedSentences
-    held_out: TaggedSentences
+    training: "TaggedSentences"
+    held_out: "TaggedSentences"
     fingerprint: str
     note: str  # how its files were read
 
@@ -92,18 +92,24 @@ class Split(NamedTuple):
 
 def settle(config: TagConfig) -> Any:
     """As `settled`; raises UsageError for a setting of column files where none is read."""
+    from rnncli.data.corpora import CORPORA
+
     refuse_unused(config, any(spec not in CORPORA for spec in config.corpus))
     return settled(config)
 
 
 def implied_preset(flags: Mapping[str, Any]) -> str | None:
     """A large registered corpus, such as brown, has a recipe of its own."""
+    from rnncli.data.corpora import CORPORA
+
     known = [CORPORA[spec] for spec in flags.get("corpus", ()) if spec in CORPORA]
     return "large" if any(entry.size >= LARGE_FROM for entry in known) else None
 
 
 def read_split(config: TagConfig) -> Split:
     """Read the sentences and split off every so many-th; raises as `read_tagged`, and where none is left to learn."""
+    from rnncli.data.labelled import read_tagged
+
     data = read_tagged(config.corpus, config.columns, config.layout)
     check_lengths(data.words)
     rows = range(len(data.words))
@@ -150,18 +156,18 @@ def build(config: TagConfig, device: str) -> "Experiment":
     )
 
 
-def _tags(config: TagConfig, data: TaggedSentences) -> list[list[str]] | None:
+def _tags(config: TagConfig, data: "TaggedSentences") -> list[list[str]] | None:
     """The words' parts of speech by NLTK's tagger, where they are read."""
     from rnncli.data.tagging import tags_of
 
     return tags_of(data.words) if "tags" in config.features else None
 
 
-def _encode(config: TagConfig, payload: Mapping[str, Any], data: TaggedSentences) -> "Features":
+def _encode(config: TagConfig, payload: Mapping[str, Any], data: "TaggedSentences") -> "Features":
     return lexicon_from(payload).encode(data.words, _tags(config, data))
 
 
-def _answers(classes: Sequence[str], data: TaggedSentences) -> "Tensor":
+def _answers(classes: Sequence[str], data: "TaggedSentences") -> "Tensor":
     """The labels of all words by number, (P,)."""
     import torch
 
@@ -214,7 +220,7 @@ def score(model: "nn.Module", features: "Features") -> "Tensor":
     return torch.cat(parts)[torch.cat(places).argsort()]
 
 
-def measure(scores: "Tensor", data: TaggedSentences, classes: Sequence[str]) -> dict[str, Any]:
+def measure(scores: "Tensor", data: "TaggedSentences", classes: Sequence[str]) -> dict[str, Any]:
     """Loss and accuracy of all words by scores (P, K); of labels in IOB also the figures of `entity_metrics`."""
     answers, given = _answers(classes, data), scores.argmax(-1)
     loss = -scores.gather(1, answers[:, None]).mean()
@@ -238,9 +244,11 @@ def training_split(trained: Trained, instead: str = "give --corpus") -> Split:
     return split
 
 
-def evaluation_sentences(trained: Trained, options: LabelledOptions) -> TaggedSentences:
+def evaluation_sentences(trained: Trained, options: LabelledOptions) -> "TaggedSentences":
     """The sentences to measure on: those of another corpus, or those that training held out."""
     if options.corpus:
+        from rnncli.data.labelled import read_tagged
+
         data = read_tagged(options.corpus, trained.config.columns, trained.config.layout)
         check_lengths(data.words)
         strange = {label for labels in data.labels for label in labels} - set(trained.payload["classes"])
@@ -324,6 +332,8 @@ def splitter(trained: Trained, how: str = "training") -> Callable[[str], Words]:
 
 def tag(trained: Trained, options: TagOptions) -> list[list[Tagged]]:
     """Label every word of some sentences, none of a blank line; raises as `GivenTexts.lines`."""
+    from rnncli.data.labelled import TaggedSentences
+
     given = options.lines if options.split_words == "blanks" else options.spaced
     texts = [text for text in given if text]
     lines = words_of_all(texts, splitter(trained, options.split_words))

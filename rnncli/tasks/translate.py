@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnncli.data.corpora import CORPORA, absolute_spec, available
 from rnncli.data.table_settings import TableSettings, refuse_unused
 from rnncli.data.text import visible
 from rnncli.data.texts import GivenTexts
@@ -105,6 +104,8 @@ class TranslateConfig(TableSettings, LanguageSettings):
 
 def settle(config: TranslateConfig) -> TranslateConfig:
     """Settings with absolute paths; raises UsageError for a pair of another corpus than Multi30k."""
+    from rnncli.data.corpora import CORPORA, absolute_spec
+
     names = ("source", "target", "valid_source", "valid_target")
     files: dict[str, Any] = {name: absolute_spec(value) for name in names if (value := getattr(config, name))}
     corpus = tuple(map(absolute_spec, config.corpus))
@@ -116,6 +117,8 @@ def settle(config: TranslateConfig) -> TranslateConfig:
 
 def implied_preset(flags: Mapping[str, Any]) -> str | None:
     """Sentences have a recipe of their own; dates, and whatever else, the default."""
+    from rnncli.data.corpora import available
+
     named = flags.get("corpus")
     if flags.get("source") or (named and "multi30k" in named):
         return "sentences"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnncli.data.corpora import CORPORA
+from rnncli.data.suggested import corpus_names
 from rnncli.errors import UsageError
 from rnncli.language.baselines import NGrams
 from rnncli.language.generate import WritingOptions, write_sentences
@@ -37,7 +37,7 @@ class WikiConfig(WordSettings):
     fast_precision: ClassVar[Mapping[str, str]] = {"cuda": "tf32"}
 
     corpus: tuple[str, ...] = option(
-        ("toyworld",), "What `rnn data prepare` made, by its name; or a text by name or path.", suggest=CORPORA
+        ("toyworld",), "What `rnn data prepare` made, by its name; or a text by name or path.", suggest=corpus_names
     )
     tokens: str = tokens_option()
     valid: tuple[str, ...] = valid_option()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rnncli.api import Training, load
+from rnncli.data.labelled import TaggedSentences
 from rnncli.errors import UsageError
 from rnncli.labelling.settings import LabelledOptions
 from rnncli.presets import resolve
@@ -39,10 +40,10 @@ def train(file: str, name: str = "mine", **flags: Any) -> Training:
 def test_sentences_are_labelled_alike_in_any_company(file: str) -> None:
     trained = load(train(file).run.folder / "best.safetensors")
     lines = [["cat"], ["cat", "3", "wanders"], ["3", "cat"], ["cat", "9"]]
-    data = tag.TaggedSentences("", lines, [])
+    data = TaggedSentences("", lines, [])
     together = tag.score(trained.model, tag._encode(trained.config, trained.payload, data))
     alone = [
-        tag.score(trained.model, tag._encode(trained.config, trained.payload, tag.TaggedSentences("", [line], [])))
+        tag.score(trained.model, tag._encode(trained.config, trained.payload, TaggedSentences("", [line], [])))
         for line in lines
     ]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
@@ -101,7 +102,7 @@ def test_quotation_marks_are_read_alike_and_shown_as_written(file: str) -> None:
     assert [word.word for word in sentence] == ["the", '"', "cat", '"', "wanders"]
 
     def scores(marks: tuple[str, str]) -> torch.Tensor:
-        data = tag.TaggedSentences("", [["the", marks[0], "cat", marks[1]]], [])
+        data = TaggedSentences("", [["the", marks[0], "cat", marks[1]]], [])
         return tag.score(trained.model, tag._encode(trained.config, trained.payload, data))
 
     assert torch.equal(scores(('"', '"')), scores(("``", "''")))
