@@ -14,7 +14,7 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
 from rnncli.kernels.precision import forward_pass
 from rnncli.restoring import rebuild, usable
-from rnncli.settings import check_limits, plain
+from rnncli.settings import check_limits, plain, respelled
 from rnncli.task import Action, Task, Trained
 from rnncli.tasks import TASKS, task_of
 from rnncli.training import distributed
@@ -136,6 +136,7 @@ def make_options(Options: type[Options], given: dict[str, Any]) -> Options:
 
     Raises UsageError for a value beyond its limits, and for an option that there is not.
     """
+    given = respelled(Options, given)
     names = {field.name: field for field in fields(Options)}  # type: ignore[arg-type]  # always a dataclass
     strange = [name for name in given if name not in names]
     if strange:

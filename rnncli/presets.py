@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rnncli.errors import UsageError
-from rnncli.settings import as_kind, check_limits, unswitched
+from rnncli.settings import as_kind, check_limits, respelled, unswitched
 from rnncli.task import Task
 from rnncli.training.settings import RecurrentSettings, check_used, untuned, with_own_defaults
 
@@ -64,11 +64,10 @@ def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
         raise UsageError(f"--config {file} is not TOML: {error}") from None
     kinds = get_type_hints(Config)
     values = {}
-    for key, value in table.items():
-        name = key.replace("-", "_")
+    for name, value in respelled(Config, {key.replace("-", "_"): value for key, value in table.items()}).items():
         if name not in {each.name for each in dataclasses.fields(Config)}:
-            raise UsageError(f"--config {file}: there is no setting {key!r}")
+            raise UsageError(f"--config {file}: there is no setting {name!r}")
         value = unswitched(Config, {name: value})[name]
         size = kinds[name] is str and type(value) is int
-        values[name] = as_kind(str(value) if size else value, kinds[name], f"--config {file}: {key}")
+        values[name] = as_kind(str(value) if size else value, kinds[name], f"--config {file}: {name}")
     return values

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from rnncli.errors import UsageError
+from rnncli.errors import UsageError, warn
 
 
 def option(default: Any, help: str, **limits: Any) -> Any:
@@ -17,7 +17,8 @@ def option(default: Any, help: str, **limits: Any) -> Any:
     change when a run is taken up again; `shape` for what a model's weights hang on; `suggest` names values for the
     shell's completion, and `argument` is a field that is given without a flag; `switch` holds the choices that false
     and true stand for (`--no-x` and `--x` without a value, in TOML, in checkpoints from before there were choices);
-    `unsaid` is what a checkpoint means that was written before the field was there, where that is not the default.
+    `unsaid` is what a checkpoint means that was written before the field was there, where that is not the default;
+    `formerly` holds the field's earlier names, which still work (`respelled`).
     """
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 
@@ -31,6 +32,26 @@ def retuned(Settings: Any, name: str, default: Any) -> Any:
 def flag_of(name: str) -> str:
     """The flag of a setting."""
     return "--" + name.replace("_", "-")
+
+
+def respelled(Settings: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a user gave, by the fields that `Settings` has; an RnnWarning for each earlier name.
+
+    Raises UsageError where a field is given by two names.
+    """
+    fields, present = dataclasses.fields(Settings), dict(given)
+    for each in fields:
+        for old in set(each.metadata.get("formerly", ())) & given.keys() - {field.name for field in fields}:
+            if each.name in given:
+                raise UsageError(f"{old} is now called {each.name}: give it once")
+            tell_renamed(old, each.name)
+            present[each.name] = present.pop(old)
+    return present
+
+
+def tell_renamed(old: str, name: str) -> None:
+    """Issue the RnnWarning of an old spelling."""
+    warn(f"{old} is now called {name}")
 
 
 def check_limits(settings: Any) -> None:

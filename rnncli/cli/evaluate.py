@@ -65,7 +65,7 @@ def _verb(task: Task) -> Callable[..., None]:
         if metrics.get("entities"):
             _show_entities(metrics["entities"])
         if "confusion" in metrics:
-            _show_confusion(metrics["confusion"], getattr(options, "picture", None))
+            _show_confusion(metrics["confusion"], getattr(options, "out", None))
 
     evaluate.__doc__ = f"Measure a model of {task.name}."
     common: dict[str, Any] = {"model": (From, None), "device": (Device, "auto"), "as_json": (AsJson, False)}
@@ -128,17 +128,17 @@ def _show_entities(entities: dict[str, dict[str, float]]) -> None:
     print_table(["entity", *columns], [[kind, *figures.values()] for kind, figures in entities.items()])
 
 
-def _show_confusion(confusion: dict[str, dict[str, int]], picture: str | None) -> None:
+def _show_confusion(confusion: dict[str, dict[str, int]], out: str | None) -> None:
     """How often which label was given to what, as a table, and as a picture where one is asked for."""
     labels = list(confusion)
     if len(labels) <= WIDEST:
         print_table(
             ["right label", *(f"as {label}" for label in labels)], [[k, *v.values()] for k, v in confusion.items()]
         )
-    if picture:
+    if out:
         from rnncli.analysis.plots import draw_confusion
 
-        tell_picture(draw_confusion(confusion, Path(picture)))
+        tell_picture(draw_confusion(confusion, Path(out)))
 
 
 VERB = Verb(

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from rnncli.cli.spellings import with_old_spellings
 from rnncli.plugins import warn_left_out
 
 Commands = Callable[[], "Mapping[str, Verb]"]
@@ -32,7 +33,8 @@ class Verb:
         epilog = f"Example: {self.example}"
         if not self.commands:
             app = typer.Typer(add_completion=False)
-            app.command(name, cls=self.Class, help=self.help, epilog=epilog)(self.run or _nothing)
+            run = self.run or _nothing
+            app.command(name, cls=with_old_spellings(self.Class, run), help=self.help, epilog=epilog)(run)
         else:
             app = typer.Typer(add_completion=False, name=name, cls=group_of(self.commands, f"rnn {name}"))
             alone = self.run is not None

@@ -125,8 +125,8 @@ def test_version(rnn) -> None:
         ("gradients --text 01", 2, "--text is for a trained net to read: name one by --from"),
         ("gradients --from nothing --radius 1", 2, "--from shows a net as it was trained: leave --radius out"),
         ("compare chess", 2, "No such command 'chess'."),
-        ("compare parity --cells gru,fly", 2, "unknown cell 'fly': choose one of"),
-        ("compare parity --cells lstm --activation relu", 2, "cell lstm has no activation 'relu': it has tanh"),
+        ("compare parity --cell gru --cell fly", 2, "unknown cell 'fly': choose one of"),
+        ("compare parity --cell lstm --activation relu", 2, "cell lstm has no activation 'relu': it has tanh"),
         ("compare parity --seeds 0", 2, "Invalid value for '--seeds'"),
         (
             "compare parity --hidden 4,x",
