@@ -320,6 +320,7 @@ class Training:
             before, _ = rebuild(task, found, file)
             if task.name != run.task:
                 raise UsageError(f"{file} is a model of {task.name}, not of {run.task}")
+            changes = respelled(type(before), changes)
             check_limits(replace(before, **_allowed(before, changes)))
             training = _as_it_was(run.name, found.header, lambda: cls(task, replace(before, **changes), file, changes))
             training._held = held.pop_all()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -11,6 +11,7 @@ from rnncli.data.corpora import first_here, from_stdin
 from rnncli.data.text import read_as
 from rnncli.errors import UsageError
 from rnncli.panels import Panel
+from rnncli.settings import respelled
 from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
@@ -137,7 +138,9 @@ class Task:
     implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
 
     def settled(self, settings: Any) -> Any:
-        """Settings as a run keeps them: with the corpus to learn from by default, and as `settle` leaves them."""
+        """Settings as a run keeps them: spelled as now, with the default corpus, and as `settle` leaves them."""
+        old = {each.name: getattr(settings, each.name) for each in fields(settings) if "whole" in each.metadata}
+        settings = replace(settings, **respelled(self.Config, old))
         if self.corpora and settings.needs_corpus:
             settings = replace(settings, corpus=first_here(self.corpora))
         return self.settle(settings)
