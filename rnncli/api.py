@@ -23,7 +23,17 @@ from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
 from rnncli.training.machine import pick_precision, suited_products
 from rnncli.training.randomness import seed_everything
-from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, new_run, read_for_resume, read_model, tasks_of
+from rnncli.training.runs import (
+    Run,
+    RunElsewhere,
+    all_runs,
+    check_new,
+    new_run,
+    read_for_resume,
+    read_model,
+    read_task,
+    tasks_of,
+)
 from rnncli.training.session import Session
 from rnncli.training.settings import DEVICES, RecurrentSettings, TrainingSettings
 from rnncli.version import __version__
@@ -178,6 +188,14 @@ def load(
     model = restore(*read_model(name, task), device)
     _check_finite(model)
     return model
+
+
+def task_of_model(source: str, suits: Callable[[Task], bool]) -> str:
+    """The name of the task that a model is of: of those that suit, where a run of that name is unique among them.
+
+    Raises UsageError where there is no such model, and as `load`.
+    """
+    return _task_for(source, suits) or str(read_task(source))
 
 
 def _task_for(source: str | None, suits: Callable[[Task], bool]) -> str | None:

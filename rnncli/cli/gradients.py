@@ -8,7 +8,7 @@ import typer
 import rnncli
 from rnncli.cells import CELLS
 from rnncli.cli.options import each_of
-from rnncli.cli.screen import AsJson, Device, print_json, print_table, print_text, tell_picture
+from rnncli.cli.screen import AsJson, Device, Named, named, print_json, print_table, print_text, tell_picture
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
@@ -22,6 +22,7 @@ SHOWN = (1, 3, 10, 30, 100, 300, 1000, 3000)
 
 
 def gradients(
+    run: Named = None,
     cell: Annotated[
         list[str] | None,
         typer.Option(help=f"A cell, as for rnn train; may be repeated (default {','.join(CELLS)})"),
@@ -49,14 +50,15 @@ def gradients(
     as_json: AsJson = False,
 ) -> None:
     """Show how the gradient of a loss at step T vanishes or explodes on its way back."""
+    source = named(run, source)
     fresh = {"--cell": cell, "--radius": radius, "--hidden": hidden, "--inputs": inputs}
     given = [name for name, value in fresh.items() if value not in (None, [])]
     if source is not None and given:
-        raise UsageError(f"--from shows a net as it was trained: leave {given[0]} out")
+        raise UsageError(f"{source} is shown as it was trained: leave {given[0]} out")
     if device == "mps":
         raise UsageError("--device mps: gradients are computed in float64, which it lacks; use --device cpu")
     if source is None and text is not None:
-        raise UsageError("--text is for a trained net to read: name one by --from")
+        raise UsageError("--text is for a trained net to read: name its RUN")
     if source is None:
         flows, about = _fresh(cell, radius, hidden, inputs, length, clip, seed, device)
     else:

@@ -27,6 +27,7 @@ class Verb:
     help: str | None = None
     commands: Commands | None = None  # called when a command, or the list of them, is asked for
     Class: type[TyperCommand] = TyperCommand
+    of_run: Callable[[str], str] | None = None  # from a run's name to the command for it, where no command is named
 
     def build(self, name: str) -> Any:
         """The command as Typer runs it."""
@@ -36,20 +37,27 @@ class Verb:
             run = self.run or _nothing
             app.command(name, cls=with_old_spellings(self.Class, run), help=self.help, epilog=epilog)(run)
         else:
-            app = typer.Typer(add_completion=False, name=name, cls=group_of(self.commands, f"rnn {name}"))
+            app = typer.Typer(add_completion=False, name=name, cls=group_of(self.commands, f"rnn {name}", self.of_run))
             alone = self.run is not None
-            options = {"no_args_is_help": not alone, "invoke_without_command": alone}
-            app.callback(help=self.help, epilog=epilog, **options)(self.run or _nothing)  # type: ignore[arg-type]
+            options: dict[str, Any] = {"no_args_is_help": not alone, "invoke_without_command": alone}
+            if self.of_run:
+                options["subcommand_metavar"] = "COMMAND|RUN [ARGS]..."
+            app.callback(help=self.help, epilog=epilog, **options)(self.run or _nothing)
         return typer.main.get_command(app)
 
 
-def group_of(commands: Commands, of: str) -> type[TyperGroup]:
-    """The class of a group whose commands are those of a registry, in its order."""
+def group_of(commands: Commands, of: str, of_run: Callable[[str], str] | None = None) -> type[TyperGroup]:
+    """The class of a group whose commands are those of a registry, in its order; `of_run` as in `Verb`."""
 
     class Group(TyperGroup):
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
             self.commands = _Built(commands, of)  # type: ignore[assignment]  # Typer only reads it
+
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            if of_run and args[0] not in self.commands:
+                args = [of_run(args[0]), "--from", *args]
+            return super().resolve_command(ctx, args)
 
         def list_commands(self, _ctx: Any) -> list[str]:
             return list(self.commands)
