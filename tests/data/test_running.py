@@ -65,6 +65,16 @@ def test_a_large_text_has_the_numbers_of_a_small_one(file: Path, monkeypatch: py
         assert small.cut == len(UNITS[kind].split(text[:cut]))
 
 
+@pytest.mark.parametrize("every", [3, 7])
+def test_every_nth_line_is_held_out_of_small_and_large_texts(file: Path, monkeypatch, every: int) -> None:
+    spec = TextSpec([str(file)], hold_out=HoldOut(every=every))
+    lines = LINES.replace("\r\n", "\n").splitlines(keepends=True)
+    for corpus in (read_running(spec), on_disk(monkeypatch, spec)):
+        assert spelled(corpus, corpus.held_out) == "".join(lines[every - 1 :: every])
+        kept = (line for number, line in enumerate(lines, 1) if number % every)
+        assert spelled(corpus, corpus.training_ids) == "".join(kept)
+
+
 def test_a_large_text_is_numbered_once_until_it_changes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = TextSpec([str(file)], hold_out=HoldOut(0.1))
     first = on_disk(monkeypatch, spec)
