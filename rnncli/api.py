@@ -14,7 +14,7 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
 from rnncli.kernels.precision import forward_pass
 from rnncli.restoring import rebuild, usable
-from rnncli.settings import DEVICES, check_limits, plain
+from rnncli.settings import DEVICES, check_limits, plain, respelled
 from rnncli.task import Action, Task, Trained
 from rnncli.tasks import TASKS, task_of
 from rnncli.training import distributed
@@ -23,7 +23,17 @@ from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
 from rnncli.training.machine import pick_precision, suited_products
 from rnncli.training.randomness import seed_everything
-from rnncli.training.runs import Run, RunElsewhere, all_runs, check_new, new_run, read_for_resume, read_model, tasks_of
+from rnncli.training.runs import (
+    Run,
+    RunElsewhere,
+    all_runs,
+    check_new,
+    new_run,
+    read_for_resume,
+    read_model,
+    read_task,
+    tasks_of,
+)
 from rnncli.training.session import Session
 from rnncli.training.settings import RecurrentSettings, TrainingSettings
 from rnncli.version import __version__
@@ -136,6 +146,7 @@ def make_options(Options: type[Options], given: dict[str, Any]) -> Options:
 
     Raises UsageError for a value beyond its limits, and for an option that there is not.
     """
+    given = respelled(Options, given)
     names = {field.name: field for field in fields(Options)}  # type: ignore[arg-type]  # always a dataclass
     strange = [name for name in given if name not in names]
     if strange:
@@ -177,6 +188,14 @@ def load(
     model = restore(*read_model(name, task), device)
     _check_finite(model)
     return model
+
+
+def task_of_model(source: str, suits: Callable[[Task], bool]) -> str:
+    """The name of the task that a model is of: of those that suit, where a run of that name is unique among them.
+
+    Raises UsageError where there is no such model, and as `load`.
+    """
+    return _task_for(source, suits) or str(read_task(source))
 
 
 def _task_for(source: str | None, suits: Callable[[Task], bool]) -> str | None:
@@ -319,6 +338,7 @@ class Training:
             before, _ = rebuild(task, found, file)
             if task.name != run.task:
                 raise UsageError(f"{file} is a model of {task.name}, not of {run.task}")
+            changes = respelled(type(before), changes)
             check_limits(replace(before, **_allowed(before, changes)))
             training = _as_it_was(run.name, found.header, lambda: cls(task, replace(before, **changes), file, changes))
             training._held = held.pop_all()

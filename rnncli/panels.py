@@ -32,7 +32,7 @@ def confusion(metrics: Mapping[str, Any]) -> Panel:
     """Which label was given to what, by metrics with a `confusion` matrix; raises RnnError for more than LABELS."""
     counted: dict[str, dict[str, int]] = metrics["confusion"]
     if len(counted) > LABELS:
-        raise RnnError(f"{len(counted)} labels make no table: `rnn evaluate` draws them by --picture")
+        raise RnnError(f"{len(counted)} labels make no table: `rnn evaluate` draws them by --out")
     return {
         "kind": "confusion",
         "title": "Which label was given to what",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rnncli.errors import UsageError
-from rnncli.settings import as_kind, check_limits, unswitched
+from rnncli.settings import as_kind, check_limits, laid_over, respelled, unswitched
 from rnncli.task import Task
 from rnncli.training.settings import RecurrentSettings, check_used, untuned, with_own_defaults
 
@@ -21,7 +21,8 @@ def resolve(
 
     Raises UsageError for a preset, a key or a value that does not exist, and for a setting given that changes nothing.
     """
-    given = ({} if file is None else _read_toml(file, task.Config)) | unswitched(task.Config, flags)
+    listed = {} if file is None else _read_toml(file, task.Config)
+    given = laid_over(task.Config, listed, respelled(task.Config, unswitched(task.Config, flags)))
     preset = preset or task.implied_preset(given)
     if preset is not None and preset not in task.presets:
         known = ", ".join(task.presets) or "none"
@@ -34,7 +35,7 @@ def resolve(
         inherited = task.inherited(given["init_from"])
         values, given = {**values, **inherited}, given | {"init_from": inherited["init_from"]}
     for layer in (task.presets[preset] if preset else {}, given):
-        values = with_own_defaults(values, layer)
+        values = with_own_defaults(laid_over(task.Config, values, layer), layer)
     settings = task.Config(**values | ({"init": "default"} if starts else {}))
     check_limits(settings)
     check_used(settings, given)
@@ -65,8 +66,9 @@ def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
         raise UsageError(f"--config {file} is not TOML: {error}") from None
     kinds = get_type_hints(Config)
     values = {}
-    for key, value in table.items():
-        name = key.replace("-", "_")
+    keys = {key.replace("-", "_"): key for key in table}
+    for name, value in respelled(Config, {name: table[key] for name, key in keys.items()}).items():
+        key = keys.get(name, name)
         if name not in {each.name for each in dataclasses.fields(Config)}:
             raise UsageError(f"--config {file}: there is no setting {key!r}")
         value = unswitched(Config, {name: value})[name]

@@ -28,12 +28,12 @@ class WatchOptions:
     """What a net is watched on."""
 
     text: str | None = option(None, "A text, a file, or - (standard input); else what training held out.")
-    tokens: int = option(2_000, "Tokens of it to read at most.", least=2, most=1_000_000)
+    max_tokens: int = option(2_000, "Tokens of it to read at most.", least=2, most=1_000_000, formerly=("tokens",))
 
     def read(self, trained: Trained, passage: Passage) -> str:
         """The text, as `given_text` has it; without one, a passage of so many tokens or less of what was held out."""
         if self.text is None:
-            return "\n".join(islice(passage(trained), self.tokens))
+            return "\n".join(islice(passage(trained), self.max_tokens))
         return given_text(self.text)
 
 

@@ -3,11 +3,11 @@
 import dataclasses
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from rnncli.errors import UsageError
+from rnncli.errors import UsageError, warn
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """Where a user can have a net computed."""
@@ -22,7 +22,9 @@ def option(default: Any, help: str, **limits: Any) -> Any:
     holds the choices that false and true stand for (`--no-x` and `--x` without a value, in TOML, in checkpoints from
     before there were choices);
     `unsaid` is what a checkpoint means that was written before the field was there, where that is not the default;
-    `expert=True` folds the flag away in help, until `--help-all`.
+    `expert=True` folds the flag away in help, until `--help-all`;
+    `formerly` holds the field's earlier names, and `whole` names the field that a whole number is meant for: both still
+    work (`respelled`); `instead_of` holds fields of which one is set (`laid_over`).
     """
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 
@@ -36,6 +38,57 @@ def retuned(Settings: Any, name: str, default: Any) -> Any:
 def flag_of(name: str) -> str:
     """The flag of a setting."""
     return "--" + name.replace("_", "-")
+
+
+def respelled(Settings: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a user gave, by the fields that `Settings` has; an RnnWarning for each earlier spelling.
+
+    Raises UsageError where a field is given by two names.
+    """
+    fields, present = dataclasses.fields(Settings), dict(given)
+    for each in fields:
+        for old in set(each.metadata.get("formerly", ())) & given.keys() - {field.name for field in fields}:
+            if each.name in given:
+                raise UsageError(f"{old} is now called {each.name}: give it once")
+            tell_renamed(old, each.name)
+            present[each.name] = present.pop(old)
+    for name, meant, number in _whole_numbers(Settings, present):
+        flag, replacing = flag_of(name), flag_of(meant)
+        if given.get(meant) not in (None, 0, number):
+            raise UsageError(f"{flag} {number} is now called {replacing} {number}: give one of them")
+        tell_renamed(f"{flag} {number}", f"{replacing} {number}")
+        present |= {name: 0.0, meant: number}
+    return present
+
+
+def _whole_numbers(Settings: type[Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """The settings whose value is a whole number above 0 that is meant for another one: name, the other, number."""
+    for each in dataclasses.fields(Settings):
+        value: Any = values.get(each.name)
+        if "whole" in each.metadata and type(value) in (int, float) and value >= 1 and value % 1 == 0:
+            yield each.name, each.metadata["whole"], int(value)
+
+
+def laid_over(Settings: type[Any], values: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay settings over others; of those that stand `instead_of` each other the others become 0.
+
+    Raises UsageError where the layer itself sets two of them.
+    """
+    laid = dict(values)
+    for each in dataclasses.fields(Settings):
+        rivals = set(each.metadata.get("instead_of", ())) - {each.name}
+        if each.name not in layer or not rivals:
+            continue
+        given = [name for name in (each.name, *sorted(rivals)) if layer.get(name)]
+        if len(given) > 1:
+            raise UsageError(f"{flag_of(given[0])} and {flag_of(given[1])} exclude each other: give one of them")
+        laid |= dict.fromkeys(rivals, 0)
+    return laid | dict(layer)
+
+
+def tell_renamed(old: str, name: str) -> None:
+    """Issue the RnnWarning of an old spelling."""
+    warn(f"{old} is now called {name}")
 
 
 def check_limits(settings: Any) -> None:
@@ -89,6 +142,8 @@ def from_plain(Config: type[Any], values: Mapping[str, Any]) -> Any:
     kinds, names = get_type_hints(Config), {each.name for each in fields}
     known = unswitched(Config, {name: value for name, value in values.items() if name in names})
     stored = {name: as_kind(value, kinds[name], f"setting {name}") for name, value in known.items()}
+    for name, meant, number in list(_whole_numbers(Config, stored)):
+        stored |= {name: 0.0, meant: number}
     return Config(**{**unsaid, **Config.upgrade(stored)})
 
 

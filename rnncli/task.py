@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rnncli.errors import UsageError
+from rnncli.settings import respelled
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -140,7 +141,9 @@ class Task:
     implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
 
     def settled(self, settings: Any) -> Any:
-        """Settings as a run keeps them: with the corpus to learn from by default, and as `settle` leaves them."""
+        """Settings as a run keeps them: spelled as now, with the default corpus, and as `settle` leaves them."""
+        old = {each.name: getattr(settings, each.name) for each in fields(settings) if "whole" in each.metadata}
+        settings = replace(settings, **respelled(self.Config, old))
         if self.corpora and settings.needs_corpus:
             from rnncli.data.corpora import first_here
 

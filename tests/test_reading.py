@@ -19,7 +19,7 @@ FILES = {
     "poetry-lm": ("verse.txt", VERSE, {"embedding": 4}),
     "char-lm": ("verse.txt", VERSE, {"embedding": 4}),
     "tag": ("words.conll", "# x y\nthe DET\ncat NOUN\n\n" * 12, {"word_size": 4, "char_size": 4}),
-    "poetry-classify": ("t.tsv", TABLE, {"folds": 0, "hold_out": 2}),
+    "poetry-classify": ("t.tsv", TABLE, {"folds": 0, "hold_out_count": 2}),
 }
 
 

@@ -80,7 +80,7 @@ class Comparison:
         for cell in self.cells:
             net: Any = Stack(1, replace(self.settings, cell=cell, hidden="1").shape, self.settings.backend)
             if net.cells[0].kind in kinds:
-                raise UsageError(f"--cells {','.join(self.cells)} compares {net.cells[0].kind} with itself")
+                raise UsageError(f"--cell {','.join(self.cells)} compares {net.cells[0].kind} with itself")
             kinds.append(net.cells[0].kind)
         known = self if self.match == "hidden" else replace(self, cells=self.cells[:1])  # others hang on these
         for member in known.members():

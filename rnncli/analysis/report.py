@@ -159,7 +159,7 @@ def _samples(trained: Trained) -> Iterator[Panel]:
 
 def _watched(trained: Trained) -> Iterator[Panel]:
     """All that is made of a text which the net reads: surprises, the horizon of its gradient, and its units."""
-    watched: Watched = _do(trained, "activations", tokens=TOKENS)
+    watched: Watched = _do(trained, "activations", max_tokens=TOKENS)
     if "score" in TASKS[trained.task].actions:
         yield _surprisal(trained, watched)
     if TASKS[trained.task].last_step:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rnncli
 from rnncli.cli.options import Flags, command_of, union_of, with_stdin
-from rnncli.cli.screen import AsJson, Device, From
+from rnncli.cli.screen import AsJson, Device, From, Named
 from rnncli.cli.verb import Later, Verb
 from rnncli.data.texts import GivenTexts
 from rnncli.errors import UsageError
@@ -43,6 +43,29 @@ def command_for(verb: str, body: Callable[..., None], **common: Any) -> Callable
 def of_every_model() -> dict[str, tuple[Any, Any]]:
     """The flags of every verb that works with a model: annotations for Typer, and defaults."""
     return {"source": (From, None), "device": (Device, "auto"), "as_json": (AsJson, False)}
+
+
+def of_one_task(Options: type) -> dict[str, tuple[Any, Any]]:
+    """The same, and the argument RUN where the options of a task have no argument of their own."""
+    has_argument = any(each.metadata.get("argument") for each in fields(Options))
+    return ({} if has_argument else {"run": (Named, None)}) | of_every_model()
+
+
+def command_of_run(verb: str, commands: Mapping[str, str], source: str) -> str:
+    """The command of a verb that serves the model of a run; `commands` are those of tasks, by the task's name.
+
+    Raises UsageError for what is no run, and for a model of another task.
+    """
+    from rnncli.api import task_of_model
+
+    try:
+        task = task_of_model(source, lambda task: task.name in commands)
+    except UsageError as error:
+        known = ", ".join(commands.values())
+        raise UsageError(f"`rnn {verb} {source}`: there is no such command ({known}); {error}") from None
+    if task not in commands:
+        raise UsageError(f"{source} is a model of {task}, which has no {verb}")
+    return commands[task]
 
 
 def example_of(verb: str) -> str:

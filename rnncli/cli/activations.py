@@ -49,7 +49,7 @@ Html = Annotated[
 
 def activations(
     flags: Flags,
-    model: str | None,
+    run: str | None,
     unit: list[str] | None,
     top: int,
     states: Path | None,
@@ -62,7 +62,7 @@ def activations(
     from rnncli.analysis.activations import rank
     from rnncli.analysis.states import states_writer
 
-    source = named(model, source)
+    source = named(run, source)
     write = states and states_writer(states)
     check_html("--html", html)
     work = open_work("activations", flags, source, device)
@@ -146,7 +146,7 @@ VERB = Verb(
     command_of(
         all_flags("activations"),
         activations,
-        model=(Named, None),
+        run=(Named, None),
         unit=(UnitNames, None),
         top=(Top, 12),
         states=(States, None),

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from rnncli.cli.screen import AsJson, note, print_json, print_table, size, tell_picture
+from rnncli.cli.spellings import Formerly
 from rnncli.cli.verb import Verb
 
 
@@ -70,18 +71,20 @@ def growth(
     cell: Kind = "lstm",
     hidden: Annotated[int, typer.Option(min=1, help="M, and D.")] = 256,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is timed; medians are shown.")] = 5,
-    picture: Annotated[str | None, typer.Option(help="Draw it to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Draw both to this file (PNG, SVG, PDF)."), Formerly(("--picture",))
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Time a layer at growing T and B: its cost grows in proportion to both."""
     from rnncli.analysis.bench_costs import growth as costs
 
     by_T, by_B = costs(cell, hidden, rounds)
-    if picture:
+    if out:
         from rnncli.analysis.plots import draw_growth
 
         panels = {"steps T, of 32 sequences": by_T, "sequences B, of 50 steps": by_B}
-        tell_picture(draw_growth(panels, Path(picture), title=f"{cell}, {hidden} units"))
+        tell_picture(draw_growth(panels, out, title=f"{cell}, {hidden} units"))
     if as_json:
         print_json({"cell": cell, "hidden": hidden, "by T": dict(by_T), "by B": dict(by_B)})
         return
@@ -95,6 +98,6 @@ VERB = Verb(
     commands=lambda: {
         "cells": Verb(cells, "rnn bench cells --cell gru --shape T35"),
         "memory": Verb(memory, "rnn bench memory --cell lstm"),
-        "growth": Verb(growth, "rnn bench growth --cell gru --picture growth.png"),
+        "growth": Verb(growth, "rnn bench growth --cell gru --out growth.png"),
     },
 )

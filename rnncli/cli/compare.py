@@ -12,8 +12,9 @@ import typer
 
 from rnncli.cells import CELLS
 from rnncli.cli.actions import first_task, of_each_task
-from rnncli.cli.options import Flags, command_class, command_of, words_of
+from rnncli.cli.options import Flags, command_class, command_of, completion, each_of, words_of
 from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, print_text, warn, warn_missing
+from rnncli.cli.spellings import Formerly
 from rnncli.cli.train import follow, run_options
 from rnncli.cli.verb import Verb
 from rnncli.errors import Interrupted, UsageError
@@ -36,12 +37,12 @@ MATCHED = {
 def _verb(task: Task) -> Callable[..., None]:
     def compare(
         flags: Flags,
-        cells: str,
+        cell: list[str] | None,
         hidden: str | None,
         seeds: int,
         match: str,
         target: float | None,
-        plot: Path | None,
+        out: Path | None,
         name: str,
         preset: str | None,
         config: Path | None,
@@ -54,23 +55,29 @@ def _verb(task: Task) -> Callable[..., None]:
         if target is not None and not math.isfinite(target):
             raise UsageError(f"--target must be a finite number, not {target}")
         settings = resolve(task, flags, preset, config)
-        names = tuple(cell.strip() for cell in cells.split(","))
+        names = each_of(cell or CELLS)
         comparison = Comparison(task, name, settings, names, _sizes(settings, hidden), seeds, match)
         comparison.check()
-        if plot:
+        if out:
             from rnncli.analysis.plots import picture_file
 
-            picture_file(plot)  # so that no name is found to be wrong after hours of training
-        own: Flags = {"cells": cells, "hidden": hidden, "seeds": seeds, "match": match, "target": target}
-        own |= {"preset": preset, "config": config, "plot": plot, "name": name}
+            picture_file(out)  # so that no name is found to be wrong after hours of training
+        own: Flags = {
+            "cell": tuple(cell or ()) or None,
+            "hidden": hidden,
+            "seeds": seeds,
+            "match": match,
+            "target": target,
+        }
+        own |= {"preset": preset, "config": config, "out": out, "name": name}
         defaults = {each: default for each, (_, default) in _compare_options(task).items()}
         given = {each: value for each, value in own.items() if value != defaults[each]} | flags
         again = shlex.join(["rnn", "compare", task.name, *words_of(given)])
         outcomes = _all_trained(comparison, again)
-        _show(comparison, outcomes, target, plot, as_json)
+        _show(comparison, outcomes, target, out, as_json)
 
     compare.__doc__ = f"{task.summary} With several cells, side by side."
-    return command_of(task.Config, compare, without=("cell", "init_from"), **_compare_options(task))
+    return command_of(task.Config, compare, without=("init_from",), **_compare_options(task))
 
 
 def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
@@ -79,19 +86,20 @@ def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
     def option(help: str, **more: Any) -> Any:
         return typer.Option(rich_help_panel="Comparison", help=help, **more)
 
-    kinds = option("Cells, as of --cell of rnn train; the first one is what others are matched to.")
+    several = f"A cell, as for rnn train; may be repeated. Others are matched to the first (default {','.join(CELLS)})."
+    kinds = option(several, autocompletion=completion(tuple(CELLS)))
     sizes = option("Hidden units to compare: 32,64; layers of one net are joined: 64+32 (default: the task's).")
     matched = option("What all cells have in common: hidden (the sizes), params or time, those of the first cell.")
     target = option("Value of the metric to be timed to (default: what even the weakest run came to).")
-    picture = option("Draw the metric along the training to this file (PNG, SVG).")
+    picture = option("Draw the metric along the training to this file (PNG, SVG, PDF).")
     name = option("The comparison's name, which its runs' begin with; the same one goes on, or adds cells and seeds.")
     return {
-        "cells": (Annotated[str, kinds], ",".join(CELLS)),
+        "cell": (Annotated[list[str] | None, kinds, Formerly(("--cells",))], None),
         "hidden": (Annotated[str | None, sizes], None),
         "seeds": (Annotated[int, option("Runs of each net, from --seed on.", min=1, max=1000)], 3),
         "match": (Annotated[str, matched], "hidden"),
         "target": (Annotated[float | None, target], None),
-        "plot": (Annotated[Path | None, picture], None),
+        "out": (Annotated[Path | None, picture, Formerly(("--plot",))], None),
         "name": (Annotated[str, name], "compare"),
         **{each: asked for each, asked in run_options(task).items() if each in ("preset", "config")},
         "as_json": (AsJson, False),
@@ -103,7 +111,7 @@ VERB = Verb(
     example=f"rnn compare {first_task()}",
     commands=lambda: of_each_task(
         lambda task: Verb(
-            _verb(task), f"rnn compare {task.name} --cells elman,gru --seeds 2", Class=command_class(task.Config)
+            _verb(task), f"rnn compare {task.name} --cell elman --cell gru --seeds 2", Class=command_class(task.Config)
         )
     ),
 )
@@ -162,7 +170,7 @@ def _train(comparison: "Comparison", member: "Member") -> None:
 
 
 def _show(
-    comparison: "Comparison", outcomes: "list[Outcome]", target: float | None, plot: Path | None, as_json: bool
+    comparison: "Comparison", outcomes: "list[Outcome]", target: float | None, out: Path | None, as_json: bool
 ) -> None:
     """Print the table, or all of it as JSON, and draw the picture if it is asked for."""
     from rnncli.analysis.comparisons import bands, default_target, rows
@@ -172,12 +180,12 @@ def _show(
     aim = default_target(outcomes) if target is None else target
     found = rows(outcomes, aim)
     picture = None
-    if plot:
+    if out:
         from rnncli.analysis.plots import draw_bands
 
         across = "seconds" if comparison.match == "time" else "step"
         title = f"{task} · {comparison.name}"
-        picture = draw_bands(bands(outcomes, across), plot, across=across, metric=metric, title=title)
+        picture = draw_bands(bands(outcomes, across), out, across=across, metric=metric, title=title)
         warn_missing(picture)
     if as_json:
         print_json(

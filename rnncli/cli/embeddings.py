@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from rnncli.cli.screen import AsJson, From, note, print_json, print_table, print_text, warn_missing
+from rnncli.cli.spellings import Formerly
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 from rnncli.files import check_name
 
+Drawn = Annotated[Path, typer.Option(help="Draw to this file (PNG, SVG, PDF)."), Formerly(("--picture",))]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take the first so many words only.")]
 
 
@@ -58,7 +60,7 @@ def plot(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="WORD", help="Words; without any, the commonest.")
     ] = None,
-    picture: Annotated[Path, typer.Option(help="The PNG to draw.")] = Path("words.png"),
+    out: Drawn = Path("words.png"),
     method: Annotated[str, typer.Option(help="pca or tsne.")] = "pca",
     count: Annotated[int, typer.Option(min=3, help="How many of the commonest words.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Seed of t-SNE.")] = 0,
@@ -75,7 +77,7 @@ def plot(
     shown = words or list(known.vectors.words[:count])
     points = project(known.vectors.unit[known.vectors.rows(shown)], method, seed)
     drawn = draw_words(
-        shown, points.tolist(), picture, title=f"{len(shown)} words by {method.upper().replace('TSNE', 't-SNE')}"
+        shown, points.tolist(), out, title=f"{len(shown)} words by {method.upper().replace('TSNE', 't-SNE')}"
     )
     if as_json:
         print_json({**known.facts, "picture": str(drawn), "points": dict(zip(shown, points.tolist(), strict=True))})
@@ -148,7 +150,7 @@ VERB = Verb(
     commands=lambda: {
         "neighbors": Verb(show_neighbors, "rnn embeddings neighbors king --top 10"),
         "odd-one-out": Verb(show_odd_one_out, "rnn embeddings odd-one-out paris london bread rome"),
-        "plot": Verb(plot, "rnn embeddings plot france paris italy rome england london --picture words.png"),
+        "plot": Verb(plot, "rnn embeddings plot france paris italy rome england london --out words.png"),
         "export": Verb(export, "rnn embeddings export vectors.txt --format word2vec"),
         "import": Verb(import_file, "rnn embeddings import glove.6B.100d.txt --name glove --limit 100000"),
     },

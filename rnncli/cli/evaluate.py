@@ -8,15 +8,16 @@ from typing import Annotated, Any
 import typer
 
 import rnncli
-from rnncli.cli.actions import first_task, of_each_task
+from rnncli.cli.actions import command_of_run, first_task, of_each_task, of_one_task
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, Device, From, note, print_json, print_table, print_text, tell_picture
+from rnncli.cli.screen import AsJson, From, Named, named, note, print_json, print_table, print_text, tell_picture
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
 from rnncli.data.corpora import available
 from rnncli.errors import UsageError
 from rnncli.settings import check_limits
 from rnncli.task import Task, Trained
+from rnncli.tasks import TASKS
 
 WIDEST = 20
 """Labels; the confusion matrix of more makes no table."""
@@ -25,15 +26,16 @@ WIDEST = 20
 def _verb(task: Task) -> Callable[..., None]:
     def evaluate(
         flags: Flags,
-        model: str | None,
+        source: str | None,
         device: str,
         as_json: bool,
         baselines: bool = False,
         novelty: bool = False,
+        run: str | None = None,
     ) -> None:
         options = task.evaluate.Options(**flags)
         check_limits(options)
-        trained = rnncli.load(model, task.name, device=device)
+        trained = rnncli.load(named(run, source), task.name, device=device)
         corpus = task.evaluate.corpus(trained, options)
         note(f"from {trained.source}, on {trained.device}; measured on {corpus}")
         if novelty:
@@ -64,10 +66,10 @@ def _verb(task: Task) -> Callable[..., None]:
         if metrics.get("entities"):
             _show_entities(metrics["entities"])
         if "confusion" in metrics:
-            _show_confusion(metrics["confusion"], getattr(options, "picture", None))
+            _show_confusion(metrics["confusion"], getattr(options, "out", None))
 
     evaluate.__doc__ = f"Measure a model of {task.name}."
-    common: dict[str, Any] = {"model": (From, None), "device": (Device, "auto"), "as_json": (AsJson, False)}
+    common = of_one_task(task.evaluate.Options)
     if task.baselines:
         flag = typer.Option("--baselines", help="Measure simple models beside it.")
         common["baselines"] = (Annotated[bool, flag], False)
@@ -78,6 +80,7 @@ def _verb(task: Task) -> Callable[..., None]:
 
 
 def analogies(
+    run: Named = None,
     questions: Annotated[
         str | None, typer.Option(help="toyworld, questions-words or a file: lines of four words below `: category`.")
     ] = None,
@@ -95,7 +98,7 @@ def analogies(
 
     if metric not in METRICS:
         raise UsageError(f"--metric must be one of {', '.join(METRICS)}, not {metric!r}")
-    known = known_vectors(source, file, layer)
+    known = known_vectors(named(run, source), file, layer)
     own = known.corpus and "toyworld" in known.corpus
     spec = questions or ("questions-words" if not own and available("questions-words") else "toyworld")
     began = time.perf_counter()
@@ -127,24 +130,25 @@ def _show_entities(entities: dict[str, dict[str, float]]) -> None:
     print_table(["entity", *columns], [[kind, *figures.values()] for kind, figures in entities.items()])
 
 
-def _show_confusion(confusion: dict[str, dict[str, int]], picture: str | None) -> None:
+def _show_confusion(confusion: dict[str, dict[str, int]], out: str | None) -> None:
     """How often which label was given to what, as a table, and as a picture where one is asked for."""
     labels = list(confusion)
     if len(labels) <= WIDEST:
         print_table(
             ["right label", *(f"as {label}" for label in labels)], [[k, *v.values()] for k, v in confusion.items()]
         )
-    if picture:
+    if out:
         from rnncli.analysis.plots import draw_confusion
 
-        tell_picture(draw_confusion(confusion, Path(picture)))
+        tell_picture(draw_confusion(confusion, Path(out)))
 
 
 VERB = Verb(
-    help="Measure a trained model.",
+    help="Measure a trained model: `rnn evaluate RUN`, or the newest one of a task.",
     example=f"rnn evaluate {first_task()}",
     commands=lambda: of_each_task(
         lambda task: Verb(_verb(task), task.evaluate.example),
         {"analogies": Verb(analogies, "rnn evaluate analogies --questions questions-words --metric 3cosmul")},
     ),
+    of_run=lambda run: command_of_run("evaluate", {name: name for name in TASKS}, run),
 )

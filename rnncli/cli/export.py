@@ -6,15 +6,16 @@ from typing import Annotated, Any
 import typer
 
 import rnncli
-from rnncli.cli.screen import AsJson, note, print_json, print_text, size
+from rnncli.cli.screen import AsJson, From, Named, named, note, print_json, print_text, size
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A language model: a run's name or folder, or a checkpoint file.")],
+    run: Named = None,
     onnx: Annotated[Path | None, typer.Option("--onnx", help="Write an ONNX graph of one step to this file.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="In this voice, where the model knows several.")] = None,
+    source: From = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a language model's step, with its state and its vocabulary, as an ONNX file, checked by onnxruntime."""
@@ -26,7 +27,7 @@ def export(
     from rnncli.models.onnx_step import check_onnx, export_step
 
     check_onnx()
-    trained = rnncli.load(model, device="cpu")
+    trained = rnncli.load(named(run, source), suits=lambda task: task.token_access is not None, device="cpu")
     net: Any = trained.model
     if not isinstance(net, LanguageModel):
         raise UsageError(f"{trained.source} is a model of {trained.task}: --onnx exports language models")

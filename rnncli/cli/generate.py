@@ -6,9 +6,18 @@ from typing import Any
 
 import typer
 
-from rnncli.cli.actions import Work, all_flags, example_of, of_every_model, open_work, tasks_with
+from rnncli.cli.actions import (
+    Work,
+    all_flags,
+    command_of_run,
+    example_of,
+    of_every_model,
+    of_one_task,
+    open_work,
+    tasks_with,
+)
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import note, origin, print_json, print_text
+from rnncli.cli.screen import named, note, origin, print_json, print_text
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 from rnncli.settings import flag_of
@@ -32,11 +41,12 @@ def of_any_task(flags: Flags, context: typer.Context, source: str | None, device
 def of_task(task: Task) -> Callable[..., None]:
     """The command that writes with the models of one task."""
 
-    def generate(flags: Flags, source: str | None, device: str, as_json: bool) -> None:
-        _write(open_work("generate", flags, source, device, task), as_json)
+    def generate(flags: Flags, source: str | None, device: str, as_json: bool, run: str | None = None) -> None:
+        _write(open_work("generate", flags, named(run, source), device, task), as_json)
 
+    Options = task.actions["generate"].Options
     generate.__doc__ = f"Write with a model of {task.name}."
-    return command_of(task.actions["generate"].Options, generate, **of_every_model())
+    return command_of(Options, generate, **of_one_task(Options))
 
 
 def _write(work: Work, as_json: bool) -> None:
@@ -81,6 +91,7 @@ _words = [each.name for each in fields(_options) if each.metadata.get("argument"
 VERB = Verb(
     command_of(_options, of_any_task, without=_words, context=(typer.Context, None), **of_every_model()),
     example_of("generate"),
-    help="Write new text.",
+    help="Write new text: `rnn generate RUN`, or with the newest model of a task.",
     commands=_by_task,
+    of_run=lambda run: command_of_run("generate", {task.name: task.called for task in tasks_with("generate")}, run),
 )

@@ -7,7 +7,9 @@ import typer
 
 import rnncli
 from rnncli.cells import CELLS
-from rnncli.cli.screen import AsJson, Device, print_json, print_table, print_text, tell_picture
+from rnncli.cli.options import each_of
+from rnncli.cli.screen import AsJson, Device, Named, named, print_json, print_table, print_text, tell_picture
+from rnncli.cli.spellings import Formerly
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 
@@ -20,8 +22,10 @@ SHOWN = (1, 3, 10, 30, 100, 300, 1000, 3000)
 
 
 def gradients(
+    run: Named = None,
     cell: Annotated[
-        str | None, typer.Option(help=f"Cells, as of --cell of rnn train (default {','.join(CELLS)})")
+        list[str] | None,
+        typer.Option(help=f"A cell, as for rnn train; may be repeated (default {','.join(CELLS)})"),
     ] = None,
     radius: Annotated[
         str | None, typer.Option(help=f"Spectral radii that Wh is scaled to; its own is 1 (default {RADII})")
@@ -36,28 +40,33 @@ def gradients(
     text: Annotated[
         str | None, typer.Option(help="What the trained net reads: a text, a file, or - (standard input).")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the norms against the lag to this file (PNG, SVG).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Draw the norms against the lag to this file (PNG, SVG, PDF)."),
+        Formerly(("--plot",)),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of weights and inputs.")] = 0,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Show how the gradient of a loss at step T vanishes or explodes on its way back."""
+    source = named(run, source)
     fresh = {"--cell": cell, "--radius": radius, "--hidden": hidden, "--inputs": inputs}
-    given = [name for name, value in fresh.items() if value is not None]
+    given = [name for name, value in fresh.items() if value not in (None, [])]
     if source is not None and given:
-        raise UsageError(f"--from shows a net as it was trained: leave {given[0]} out")
+        raise UsageError(f"{source} is shown as it was trained: leave {given[0]} out")
     if device == "mps":
         raise UsageError("--device mps: gradients are computed in float64, which it lacks; use --device cpu")
     if source is None and text is not None:
-        raise UsageError("--text is for a trained net to read: name one by --from")
+        raise UsageError("--text is for a trained net to read: name its RUN")
     if source is None:
         flows, about = _fresh(cell, radius, hidden, inputs, length, clip, seed, device)
     else:
         flows, about = _trained(source, text, length, clip, seed, device)
-    if plot:
+    if out:
         from rnncli.analysis.plots import draw_gradients
 
-        tell_picture(draw_gradients(flows, plot, title=about["of"]))
+        tell_picture(draw_gradients(flows, out, title=about["of"]))
     if as_json:
         print_json({**about, "clip": clip, "rows": [_facts(flow) for flow in flows]})
         return
@@ -65,7 +74,7 @@ def gradients(
 
 
 def _fresh(
-    cell: str | None,
+    cell: list[str] | None,
     radius: str | None,
     hidden: int | None,
     inputs: float | None,
@@ -77,7 +86,7 @@ def _fresh(
     from rnncli.analysis.gradients import of_fresh_cells
     from rnncli.api import pick_device
 
-    kinds = list(dict.fromkeys(name.strip() for name in (",".join(CELLS) if cell is None else cell).split(",")))
+    kinds = list(dict.fromkeys(each_of(cell or CELLS)))
     try:
         radii = list(dict.fromkeys(float(value) for value in (RADII if radius is None else radius).split(",")))
     except ValueError:
@@ -144,4 +153,4 @@ def _show(flows: "list[Flow]", title: str, clip: float) -> None:
         print_text("weights: norm of their gradient; clipping scales all of it alike, so that no horizon moves")
 
 
-VERB = Verb(gradients, "rnn gradients --cell elman,lstm --length 100 --plot gradients.png")
+VERB = Verb(gradients, "rnn gradients --cell elman --cell lstm --length 100 --out gradients.png")

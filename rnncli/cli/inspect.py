@@ -2,23 +2,22 @@
 
 import json
 import re
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from rnncli.cli.screen import AsJson, figure, print_json, print_table, print_text, size
+from rnncli.cli.screen import AsJson, From, Named, figure, named, print_json, print_table, print_text, size
 from rnncli.cli.verb import Verb
 
 
 def inspect(
-    file: Annotated[str, typer.Argument(help="A checkpoint file, a run's folder or its name.")],
+    run: Named = None,
+    source: From = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a checkpoint's settings, sizes, metrics, vocabulary and checksum."""
     from rnncli.api import restore
     from rnncli.training.runs import read_model
 
-    found, place = read_model(file, None)
+    found, place = read_model(named(run, source), None)
     trained = restore(found, place)
     model: Any = trained.model
     progress, payload = found.header["progress"], found.header["payload"]

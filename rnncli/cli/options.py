@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from rnncli.cli.helped import HelpedCommand
+from rnncli.cli.spellings import Formerly
 from rnncli.settings import flag_of
 from rnncli.training.settings import default_owner
 
@@ -97,6 +98,11 @@ def _with_values(words: Sequence[str], switches: Mapping[str, tuple[str, str]]) 
     return valued
 
 
+def each_of(values: Iterable[str]) -> tuple[str, ...]:
+    """The parts of a repeated flag's values, which commas separate as well."""
+    return tuple(part.strip() for value in values for part in value.split(","))
+
+
 def words_of(flags: Mapping[str, Any]) -> list[str]:
     """Flags by name as the words of a command line."""
     words = []
@@ -131,13 +137,13 @@ def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
         option = typer.Option(
             f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
             help=_help(field, choices, default_owner(Settings, field.name)),
-            autocompletion=_completion(choices or field.metadata.get("suggest", ())),
+            autocompletion=completion(choices or field.metadata.get("suggest", ())),
             rich_help_panel=getattr(origin[field.name], "panel", None),
         )
         kind = list[str] if kind == tuple[str, ...] else kind
-        yield inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
-        )
+        formerly = Formerly(tuple(map(flag_of, field.metadata.get("formerly", ()))))
+        annotation = Annotated[kind | None, option, formerly]
+        yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _settable(Settings: type) -> "list[dataclasses.Field[Any]]":
@@ -168,7 +174,9 @@ def _help(field: "dataclasses.Field[Any]", choices: Collection[str] | None, owne
     return f"{text} (default: {default})"
 
 
-def _completion(choices: Collection[str] | Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+def completion(choices: Collection[str] | Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return what completes a value in the shell, for Typer."""
+
     def complete(incomplete: str) -> list[str]:
         known = choices() if callable(choices) else choices
         return [choice for choice in known if choice.startswith(incomplete)]

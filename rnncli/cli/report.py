@@ -23,7 +23,7 @@ from rnncli.files import write_file
 
 
 def report(
-    model: Named = None,
+    run: Named = None,
     out: Annotated[Path | None, typer.Option(help="Write it to this .html file; else beside the checkpoint.")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     source: From = None,
@@ -33,7 +33,7 @@ def report(
     """Put a run on one page: curves, samples, surprises, vectors, gradients, and what its units do."""
     from rnncli.analysis.report import page
 
-    source = named(model, source)
+    source = named(run, source)
     check_html("--out", out)
     trained = rnncli.load(source, suits=lambda _: True, device=device)
     html, panels = page(trained)

@@ -36,7 +36,9 @@ Device = Annotated[
 ]
 """Of every verb that computes with a trained model."""
 
-Named = Annotated[str | None, typer.Argument(metavar="RUN", help="The model, as --from.", show_default=False)]
+Named = Annotated[
+    str | None, typer.Argument(metavar="RUN", help="The model: a run's name or folder, or a file; the same as --from.")
+]
 
 
 def note(text: str) -> None:

@@ -11,7 +11,7 @@ from rnncli.extras import need
 
 
 def serve(
-    model: Named = None,
+    run: Named = None,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0: any that is free.")] = 8000,
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     source: From = None,
@@ -22,7 +22,7 @@ def serve(
     need("starlette", "uvicorn", what="rnn serve", extra="serve")
     from rnncli.analysis import connections, live
 
-    source = named(model, source)
+    source = named(run, source)
     with live.bound(port) as door:
         trained = rnncli.load(source, suits=lambda task: "generate" in task.uses, device=device)
         server = connections.Server(live.application(trained, live.live_page(trained)), warn)

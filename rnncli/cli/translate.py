@@ -15,12 +15,12 @@ def translate(work: Work, as_json: bool) -> None:
     """
     trained, options = work.trained, work.options
     found: list[list[Translation]] = work.do()
-    picture, several = getattr(options, "attention", None), getattr(options, "nbest", 1) > 1
-    if picture:
+    out, several = getattr(options, "out", None), getattr(options, "nbest", 1) > 1
+    if out:
         from rnncli.analysis.plots import draw_attention
 
         ((best, *_),) = filter(None, found)
-        drawn = draw_attention(best.source_tokens, best.tokens, best.attention, Path(picture))
+        drawn = draw_attention(best.source_tokens, best.tokens, best.attention, Path(out))
         tell_picture(drawn)
     if as_json:
         told = [

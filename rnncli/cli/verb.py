@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from rnncli.cli.helped import HELP_NAMES, HelpedCommand, HelpedGroup
+from rnncli.cli.spellings import with_old_spellings
 from rnncli.plugins import warn_left_out
 
 Commands = Callable[[], "Mapping[str, Verb]"]
@@ -28,6 +29,7 @@ class Verb:
     help: str | None = None
     commands: Commands | None = None  # called when a command, or the list of them, is needed
     Class: type[TyperCommand] = HelpedCommand
+    of_run: Callable[[str], str] | None = None  # from a run's name to the command for it, where no command is named
 
     @property
     def summary(self) -> str:
@@ -40,15 +42,21 @@ class Verb:
 
     def build(self, name: str) -> Any:
         """The command as Typer runs it."""
-        shown = {"help": self._text, "epilog": self.example, "context_settings": {"help_option_names": HELP_NAMES}}
+        shown: dict[str, Any] = {
+            "help": self._text,
+            "epilog": self.example,
+            "context_settings": {"help_option_names": HELP_NAMES},
+        }
         run = self.run or _nothing
         if not self.commands:
             app = typer.Typer(add_completion=False)
-            app.command(name, cls=self.Class, **shown)(run)  # type: ignore[arg-type]
+            app.command(name, cls=with_old_spellings(self.Class, run), **shown)(run)
         else:
-            app = typer.Typer(add_completion=False, name=name, cls=group_of(self.commands, f"rnn {name}"))
+            app = typer.Typer(add_completion=False, name=name, cls=group_of(self.commands, f"rnn {name}", self.of_run))
             runs = self.run is not None
-            app.callback(no_args_is_help=not runs, invoke_without_command=runs, **shown)(run)  # type: ignore[arg-type]
+            if self.of_run:
+                shown["subcommand_metavar"] = "COMMAND|RUN [ARGS]..."
+            app.callback(no_args_is_help=not runs, invoke_without_command=runs, **shown)(run)
         command: Any = typer.main.get_command(app)
         command.expert = getattr(run, "expert", ())
         return command
@@ -84,13 +92,18 @@ class Later(Mapping[str, Verb]):
         return self._own[name].summary if name in self._own else self._summary(name)
 
 
-def group_of(commands: Commands, of: str) -> type[HelpedGroup]:
-    """The class of a group whose commands are those of a registry, in its order."""
+def group_of(commands: Commands, of: str, of_run: Callable[[str], str] | None = None) -> type[HelpedGroup]:
+    """The class of a group whose commands are those of a registry, in its order; `of_run` as in `Verb`."""
 
     class Group(HelpedGroup):
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
             self.commands = _Built(commands, of)  # type: ignore[assignment]  # Typer only reads it
+
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            if of_run and args[0] not in self.commands:
+                args = [of_run(args[0]), "--from", *args]
+            return super().resolve_command(ctx, args)
 
         def list_commands(self, _ctx: Any) -> list[str]:
             return list(self.commands)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from io import StringIO
 from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -20,12 +21,13 @@ import numpy as np
 from rnncli.data.bpe import DEFAULT_SIZE, bpe_tokens, learn_bpe
 from rnncli.data.codec import Codec, Ids, codes, labels_of
 from rnncli.data.corpora import PiecewiseText, open_corpus
+from rnncli.data.holding_out import HoldOut
 from rnncli.data.made_once import made_once
 from rnncli.data.stream_data import StreamData
 from rnncli.data.text import joined
 from rnncli.data.units import Units
 from rnncli.data.vocabulary import SPECIALS, Vocabulary
-from rnncli.errors import RnnError
+from rnncli.errors import RnnError, UsageError
 from rnncli.files import write_file
 from rnncli.home import data_dir
 from rnncli.terminal import progress_bar
@@ -50,13 +52,13 @@ INDEX, IDS = "index.json", "ids.bin"
 
 
 class TextSpec(NamedTuple):
-    """Which text to read: corpora, how they become tokens, and the share at their end that is held out."""
+    """Which text to read: corpora, how they become tokens, and what is held out: their end, or lines."""
 
     corpus: Sequence[str]
     tokenizer: str = "char"  # one of KINDS
     vocab_size: int = 0
     min_count: int = 1
-    hold_out: float = 0.0
+    hold_out: HoldOut = HoldOut()
     codec: Codec | None = None  # of a checkpoint, used instead of a new one
     grows: bool = False  # that codec takes in the tokens that it lacks
     only_held_out: bool = False  # leave out what is to learn from; needs a codec
@@ -98,7 +100,7 @@ def read_running(spec: TextSpec) -> StreamData:
     And where a large text changes meanwhile, or its numbers cannot be written.
     """
     if spec.valid:
-        learned = read_running(spec._replace(valid=(), hold_out=0.0))
+        learned = read_running(spec._replace(valid=(), hold_out=HoldOut()))
         return learned.with_valid(read_running(TextSpec(spec.valid, codec=learned.codec, by_voice=spec.by_voice)))
     corpora = [open_corpus(name) for name in spec.corpus]
     if not spec.by_voice:
@@ -142,13 +144,39 @@ def _side_by_side(whole: StreamData, parts: Mapping[str, StreamData]) -> StreamD
     )
 
 
-def _looked_at(name: str, read: Callable[[], Iterator[str]], hold_out: float, *, shown: bool = False) -> Text:
+def _looked_at(name: str, read: Callable[[], Iterator[str]], hold_out: HoldOut, *, shown: bool = False) -> Text:
+    """The text, what is held out at its end; raises UsageError where nothing is left to learn from."""
+    kept, last = (partial(_lines, read, hold_out.every, held=held) for held in (False, True))
+    if hold_out.every:
+        read = partial(_in_turn, kept, last)
     characters, digest = 0, hashlib.sha256()
     for piece in _shown(read(), f"looking at {name}", None) if shown else read():
         characters += len(piece)
         digest.update(piece.encode())
-    cut = characters - min(int(hold_out * characters), MOST_HELD_OUT)
+    held = hold_out.number or min(int(hold_out.share * characters), MOST_HELD_OUT)
+    if hold_out.every:
+        held = sum(map(len, last()))
+    if held and held >= characters:
+        raise UsageError(f"{hold_out} leaves nothing to learn of {name}, which has {characters:,} characters")
+    cut = characters - held
     return Text(name, read, characters, cut, digest.hexdigest())
+
+
+def _in_turn(*parts: Callable[[], Iterator[str]]) -> Iterator[str]:
+    return chain.from_iterable(part() for part in parts)
+
+
+def _lines(read: Callable[[], Iterator[str]], every: int, *, held: bool) -> Iterator[str]:
+    """Every N-th line of a text, where they are `held` out, or the other lines, in pieces that end with a line."""
+    number = 1
+    for piece in _whole_lines(read()):
+        chosen = []
+        for line in StringIO(piece, newline="\n"):
+            if (number % every == 0) == held:
+                chosen.append(line)
+            number += line.endswith("\n")
+        if chosen:
+            yield "".join(chosen)
 
 
 def _in_memory(text: Text, spec: TextSpec) -> StreamData:

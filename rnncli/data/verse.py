@@ -13,6 +13,7 @@ from torch import Tensor
 from rnncli.data.batching import Sentences
 from rnncli.data.codec import Codec, Ids, label_numbers, labels_of
 from rnncli.data.corpora import load_corpus
+from rnncli.data.holding_out import HoldOut
 from rnncli.data.scripts import lacks_blanks
 from rnncli.data.sources import Corpus
 from rnncli.data.text import lines_of, reads_as_before
@@ -47,8 +48,8 @@ class Verse(NamedTuple):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_verse(specs: Sequence[str], hold_out: int, tokenizer: str, valid: Sequence[str] = ()) -> Verse:
-    """Read corpora and hold out every `hold_out`-th line, or the lines of the corpora in `valid`.
+def read_verse(specs: Sequence[str], hold_out: HoldOut, tokenizer: str, valid: Sequence[str] = ()) -> Verse:
+    """Read corpora and hold out some of their lines, or the lines of the corpora in `valid`.
 
     Raises RnnError when nothing readable is there, when no word is left, or when a line is too long to be verse.
     """
@@ -56,14 +57,15 @@ def read_verse(specs: Sequence[str], hold_out: int, tokenizer: str, valid: Seque
     lines = [line for corpus in corpora for line in _lines(corpus, tokenizer)]
     if len(lines) < 2:
         raise RnnError(f"{' + '.join(corpus.origin for corpus in corpora)}: fewer than two lines with words in them")
-    held_out = lines[hold_out - 1 :: hold_out] if hold_out else []
+    rows = set(hold_out.rows(len(lines)))
+    held_out = [lines[row] for row in sorted(rows)]
     if valid:
         held_out = [line for spec in valid for line in _lines(load_corpus(spec), tokenizer)]
         if not held_out:
             raise RnnError(f"{' + '.join(valid)} has no line with words: give another text to --valid")
-    training = [line for place, line in enumerate(lines) if not hold_out or (place + 1) % hold_out]
+    training = [line for row, line in enumerate(lines) if row not in rows]
     if not training:
-        raise UsageError(f"--hold-out {hold_out} leaves no line to train on")
+        raise UsageError(f"{hold_out} leaves no line to train on")
     voices = tuple(dict.fromkeys(line.voice for line in lines))
     return Verse(" + ".join(corpus.name for corpus in corpora), training, held_out, voices)
 

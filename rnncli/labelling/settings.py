@@ -133,7 +133,7 @@ def watch_words(
     lines: list[str] = []
     words: list[list[str]] = []
     for line in filter(str.strip, options.read(trained, passage).split("\n")):
-        room = options.tokens - sum(map(len, words))
+        room = options.max_tokens - sum(map(len, words))
         if room <= 0:
             break
         lines.append(line)
@@ -160,4 +160,4 @@ class LabelledOptions:
     """What to measure on."""
 
     corpus: tuple[str, ...] = option((), "Other labelled data, as in training; else what training held out.")
-    picture: str | None = option(None, "Draw the confusion matrix into this PNG file.")
+    out: str | None = option(None, "Draw the confusion matrix to this file (PNG, SVG, PDF).", formerly=("picture",))

@@ -36,8 +36,8 @@ def watch(passage: Passage, trained: Trained, options: VoicedWatchOptions) -> Wa
     model: Any = trained.model
     read: list[_Token] = []
     sequences: list[list[int]] = []
-    for written in _sequences(options.read(trained, passage), codec, options.tokens):
-        room = options.tokens - len(read)
+    for written in _sequences(options.read(trained, passage), codec, options.max_tokens):
+        room = options.max_tokens - len(read)
         if room <= 0:
             break
         read += written[:room]

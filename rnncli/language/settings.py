@@ -1,13 +1,14 @@
 """What all tasks share that learn a language model: its vectors, what keeps it from learning by heart, and its loss."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rnncli.data.holding_out import ONE_OF
 from rnncli.data.suggested import corpus_names
 from rnncli.errors import UsageError
-from rnncli.settings import option
+from rnncli.settings import flag_of, option
 from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
@@ -33,11 +34,13 @@ def settle_texts(config: Any) -> Any:
     """
     absolute = config.absolute
     config = replace(config, corpus=tuple(map(absolute, config.corpus)), valid=tuple(map(absolute, config.valid)))
-    if not config.valid or not hasattr(config, "hold_out"):
+    held_out = {each.name: each.default for each in fields(config) if each.name in ONE_OF}
+    if not config.valid or not held_out:
         return config
-    if config.hold_out not in (0, type(config).hold_out):
-        raise UsageError("--valid names the text to validate on: leave --hold-out out")
-    return replace(config, hold_out=0)
+    given = next((name for name, default in held_out.items() if getattr(config, name) not in (0, default)), None)
+    if given:
+        raise UsageError(f"--valid names the text to validate on: leave {flag_of(given)} out")
+    return replace(config, **dict.fromkeys(held_out, 0))
 
 
 @dataclass(frozen=True, kw_only=True)

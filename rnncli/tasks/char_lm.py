@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from rnncli.data.holding_out import ONE_OF, HoldOutSettings, hold_out_option
 from rnncli.data.tokenizers import KINDS
 from rnncli.errors import UsageError
 from rnncli.language.baselines import NGrams
@@ -31,7 +32,7 @@ BEST = {"hidden": "384,384", "layer_dropout": 0.3, "output_dropout": 0.3, "epoch
 
 
 @dataclass(frozen=True, kw_only=True)
-class CharConfig(StartedSettings):
+class CharConfig(HoldOutSettings, StartedSettings):
     """Settings of char-lm; the defaults are the best recipe found for three minutes of two cores on a megabyte."""
 
     panel: ClassVar[str] = "Text"
@@ -43,7 +44,9 @@ class CharConfig(StartedSettings):
     valid: tuple[str, ...] = valid_option()
     vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
     min_count: int = option(1, "Tokens seen less often in the training text are UNKNOWN.", least=1, expert=True)
-    hold_out: float = option(0.1, "Share of the text, at its end, that is held out for validation.", least=0, below=1)
+    hold_out: float = hold_out_option(0.1, "Share of the text, at its end, held out for validation; 0: none.")
+    hold_out_every: int = option(0, "Hold out every N-th line instead.", least=0, instead_of=ONE_OF, expert=True)
+    hold_out_count: int = option(0, "Hold out the last N characters.", least=0, instead_of=ONE_OF, expert=True)
     embedding: int = retuned(LanguageSettings, "embedding", 64)
     cell: str = retuned(RecurrentSettings, "cell", "lstm:none")
     hidden: str = retuned(RecurrentSettings, "hidden", "256,256")
@@ -74,7 +77,7 @@ def read(config: CharConfig, known: "Known") -> "StreamData":
     if not (known.grows or known.only_held_out or config.init_from):
         known = Known()  # a text on disk is found by its settings, where training left it
     by_voice = config.voices and len(config.corpus) > 1
-    spec = TextSpec(config.corpus, config.tokens, config.vocab_size, config.min_count, config.hold_out)
+    spec = TextSpec(config.corpus, config.tokens, config.vocab_size, config.min_count, config.held_out)
     data = read_running(spec._replace(**known._asdict(), by_voice=by_voice, valid=config.valid))
     if not data.codec.vocabulary.words:
         raise UsageError(f"{data.name}: no token comes {config.min_count} times: take a smaller --min-count")
@@ -112,7 +115,7 @@ TASK = language_task(
     read=read,
     read_other=read_other,
     evaluate=(EvaluateOptions, "rnn evaluate char-lm"),
-    held_out="held-out end",
+    held_out="held-out text",
     generate=(GenerateOptions, write_stream, 'rnn generate char --prime "KING" --temperature 0.7'),
     baselines=NGrams(of_letters=(7,)),
     corpora=(("shakespeare",), ("hillside", "nocturne")),

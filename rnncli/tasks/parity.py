@@ -302,7 +302,7 @@ def watch(trained: Trained, options: WatchOptions) -> Watched:
     strange = next((sign for string in strings for sign in string if sign not in "01"), None)
     if strange:
         raise UsageError(f"parity reads strings of 0 and 1, a string a line: {strange!r} is neither")
-    pieces = [bit for string in strings for bit in (*string[:-1], f"{string[-1]}\n")][: options.tokens]
+    pieces = [bit for string in strings for bit in (*string[:-1], f"{string[-1]}\n")][: options.max_tokens]
     check_enough(pieces)
     lines = [torch.tensor([[int(bit) for bit in line]]) for line in "".join(pieces).split()]
     batches = [sequences(line.to(trained.device), trained.config.zero) for line in lines]

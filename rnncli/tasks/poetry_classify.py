@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.folds import clusters, stratified_folds
+from rnncli.data.holding_out import ONE_OF, HoldOut, HoldOutSettings, hold_out_option, spread
 from rnncli.data.suggested import corpus_names
 from rnncli.data.table_settings import TableSettings, refuse_unused
 from rnncli.data.tables import separator_of
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyConfig(TableSettings, LabellingSettings):
+class ClassifyConfig(TableSettings, HoldOutSettings, LabellingSettings):
     """Settings of poetry-classify; the defaults are the best recipe found for a minute of two cores."""
 
     panel: ClassVar[str] = "Texts"
@@ -57,7 +58,11 @@ class ClassifyConfig(TableSettings, LabellingSettings):
     group: str = option(
         "line", "What stays on one side, and is judged whole too: line, stanza, or so many lines.", expert=True
     )
-    hold_out: int = option(0, "Without folds: texts held out for validation.", least=0)
+    hold_out: float = hold_out_option(
+        0.0, "Without folds: share held out, evenly spread; 0: none.", whole="hold_out_count"
+    )
+    hold_out_every: int = option(0, "Without folds: every N-th text.", least=0, instead_of=ONE_OF, expert=True)
+    hold_out_count: int = option(0, "Without folds: N texts, by --seed.", least=0, instead_of=ONE_OF, expert=True)
     class_weights: bool = option(False, "Weigh labels by how rare they are.", expert=True)
     bag: bool = option(True, "The sum of what was read goes to the output beside the last states.", expert=True)
     ensemble: int = option(3, "Nets whose votes are averaged.", least=1, most=100)
@@ -94,7 +99,7 @@ BOOK = {
     "samples_per_class": 500,
     "group": "line",
     "folds": 0,
-    "hold_out": 10,
+    **HoldOut(number=10).settings,
     "lr": 1e-6,
     "schedule": "exponential",
     "decay": 0.9999,
@@ -153,7 +158,7 @@ def divide(config: ClassifyConfig, *, to_learn: bool = True) -> Divided:
     groups = clusters(_group_keys(config.group, data))
     held = torch.zeros(len(data.texts), config.splits, dtype=torch.bool)
     if config.folds:
-        if config.folds == 1 or config.hold_out:
+        if config.folds == 1 or config.held_out:
             raise UsageError("--folds must be 0 or at least 2; --hold-out goes with --folds 0")
         together = clusters(data.keys, groups)
         for label in data.classes:
@@ -165,10 +170,11 @@ def divide(config: ClassifyConfig, *, to_learn: bool = True) -> Divided:
                 )
         folds = stratified_folds(data.labels, together, config.folds, config.seed)
         held[torch.arange(len(folds)), torch.tensor(folds) + 1] = True
-    elif config.hold_out:
-        if config.hold_out >= len(data.texts):
-            raise UsageError(f"--hold-out {config.hold_out} leaves nothing to learn of {len(data.texts):,} texts")
-        held[_some_of(clusters(data.keys, groups), config.hold_out, config.seed), 0] = True
+    elif config.held_out:
+        rows = _held_out_rows(config, clusters(data.keys, groups))
+        if len(rows) == len(data.texts) or config.hold_out_count >= len(data.texts):
+            raise UsageError(f"{config.held_out} leaves nothing to learn of {len(data.texts):,} texts")
+        held[rows, 0] = True
     divided = Divided(data, data.classes, groups, held)
     for split in range(held.shape[1]):
         if len(divided.answers[divided.seen(split)].unique()) < len(divided.classes):
@@ -176,18 +182,21 @@ def divide(config: ClassifyConfig, *, to_learn: bool = True) -> Divided:
     return divided
 
 
-def _some_of(together: Sequence[int], count: int, seed: int) -> list[int]:
-    """At most `count` items, drawn with all that belongs together."""
+def _held_out_rows(config: ClassifyConfig, together: Sequence[int]) -> list[int]:
+    """The texts to hold out, with all that belongs together: evenly spread, or at most `hold_out_count` drawn ones."""
     import random
 
     members: dict[int, list[int]] = {}
     for item, cluster in enumerate(together):
         members.setdefault(cluster, []).append(item)
-    order = list(members.values())
-    random.Random(seed).shuffle(order)
+    groups = list(members.values())
+    if not config.hold_out_count:
+        chosen = spread([len(items) for items in groups], config.held_out.share_of(len(together)))
+        return [item for place in chosen for item in groups[place]]
+    random.Random(config.seed).shuffle(groups)
     drawn: list[int] = []
-    for items in order:
-        if len(drawn) + len(items) <= count:
+    for items in groups:
+        if len(drawn) + len(items) <= config.hold_out_count:
             drawn += items
     return drawn
 
@@ -375,7 +384,8 @@ def evaluation(trained: Trained, options: LabelledOptions) -> Divided:
     """The texts to measure on; raises UsageError where those of the training changed, or have other labels."""
     config: ClassifyConfig = trained.config
     if options.corpus:
-        other = replace(config, corpus=options.corpus, folds=0, hold_out=0, samples_per_class=0)
+        nothing: dict[str, Any] = {"folds": 0, "samples_per_class": 0, **HoldOut().settings}
+        other = replace(config, corpus=options.corpus, **nothing)
         found = divide(other, to_learn=False)
         strange = set(found.classes) - set(trained.payload["classes"])
         if strange:
@@ -430,7 +440,7 @@ def evaluated(trained: Trained, options: LabelledOptions) -> str:
     config: ClassifyConfig = trained.config
     if config.folds:
         return f"{trained.payload['corpus']}, {config.folds} folds, each by the net that did not see it"
-    return f"{trained.payload['corpus']}, {'what was held out' if config.hold_out else 'as learned'}"
+    return f"{trained.payload['corpus']}, {'what was held out' if config.held_out else 'as learned'}"
 
 
 LONGEST_ERASED = 300

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rnncli.data.holding_out import HoldOut, HoldOutSettings
 from rnncli.language.baselines import NGrams
 from rnncli.language.generate import WritingOptions, Written, write_lines
 from rnncli.language.reading import TextOptions
@@ -27,7 +28,7 @@ CORPORA = (("frost",), ("hillside",))
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoetryConfig(WordSettings):
+class PoetryConfig(HoldOutSettings, WordSettings):
     """Settings of poetry-lm; the defaults are the best recipe found for a minute of two cores."""
 
     panel: ClassVar[str] = "Verse"
@@ -41,7 +42,6 @@ class PoetryConfig(WordSettings):
     output_dropout: float = retuned(LanguageSettings, "output_dropout", 0.7)
     label_smoothing: float = retuned(LanguageSettings, "label_smoothing", 0.05)
     min_count: int = option(2, "Words seen less often in the training lines are UNKNOWN.", least=1, expert=True)
-    hold_out: int = option(10, "Every so many-th line is held out for validation; 0: none.", least=0)
     embedding: int = retuned(LanguageSettings, "embedding", 512)
     tied: bool = retuned(LanguageSettings, "tied", True)
     cell: str = retuned(RecurrentSettings, "cell", "gru:reset-after")
@@ -60,7 +60,7 @@ BOOK = {
     "lr": 1e-4,
     "epochs": 2000,
     "min_count": 1,
-    "hold_out": 0,
+    **HoldOut().settings,
 }
 
 
@@ -70,7 +70,7 @@ def read(config: PoetryConfig, known: "Known") -> "VerseData":
     from rnncli.data.verse import VerseData, new_codec, read_verse
 
     tokenizer = tokenizer_of(config, TOKENIZER, known.codec)
-    verse = read_verse(config.corpus, config.hold_out, tokenizer, config.valid)
+    verse = read_verse(config.corpus, config.held_out, tokenizer, config.valid)
     codec = known.or_new(lambda: new_codec(verse, tokenizer, config.min_count, by_voice=config.voices))
     by_default = config.corpus == CORPORA[-1] == first_here(CORPORA)
     return VerseData(verse, codec, hint="; Robert Frost instead: rnn data get frost" if by_default else "")
@@ -80,7 +80,7 @@ def read_other(trained: Trained, options: TextOptions) -> "SentenceSet":
     """Read all lines of the corpus to evaluate on, in the model's voices where they have their names."""
     from rnncli.data.verse import line_set, read_verse
 
-    return line_set(read_verse(options.corpus, 0, trained.codec.tokenizer).training, trained.codec)
+    return line_set(read_verse(options.corpus, HoldOut(), trained.codec.tokenizer).training, trained.codec)
 
 
 @dataclass(frozen=True, kw_only=True)

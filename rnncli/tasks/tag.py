@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from rnncli.data.holding_out import HoldOutSettings
 from rnncli.data.splitting import SPLITS, Words, kept_whole, split_at_blanks, split_like, words_of
 from rnncli.data.suggested import corpus_names
 from rnncli.data.table_settings import TableSettings, refuse_unused
@@ -47,7 +48,7 @@ VOICES = ("hillside", "nocturne")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TagConfig(TableSettings, LabellingSettings):
+class TagConfig(TableSettings, HoldOutSettings, LabellingSettings):
     """Settings of tag; the defaults are the best recipe found for the Brown corpus in some minutes of two cores."""
 
     panel: ClassVar[str] = "Sentences"
@@ -58,7 +59,6 @@ class TagConfig(TableSettings, LabellingSettings):
     columns: str = option(
         "", "Columns of a file with the word and its label, by name or number: 1,2 or form,upos; by default as found."
     )
-    hold_out: int = option(10, "Every so many-th sentence is held out for validation; 0: none.", least=0)
     word_size: int = retuned(LabellingSettings, "word_size", 64)
     char_size: int = retuned(LabellingSettings, "char_size", 64)
     word_dropout: float = retuned(LabellingSettings, "word_dropout", 0.1)
@@ -107,18 +107,15 @@ def implied_preset(flags: Mapping[str, Any]) -> str | None:
 
 
 def read_split(config: TagConfig) -> Split:
-    """Read the sentences and split off every so many-th; raises as `read_tagged`, and where none is left to learn."""
+    """Read the sentences and split off what is held out; raises as `read_tagged`, and where none is left to learn."""
     from rnncli.data.labelled import read_tagged
 
     data = read_tagged(config.corpus, config.columns, config.layout)
     check_lengths(data.words)
-    rows = range(len(data.words))
-    held = list(rows[config.hold_out - 1 :: config.hold_out]) if config.hold_out else []
-    kept = [row for row in rows if not config.hold_out or (row + 1) % config.hold_out]
+    held = config.held_out.rows(len(data.words))
+    kept = sorted(set(range(len(data.words))) - set(held))
     if not kept:
-        raise UsageError(
-            f"{data.name} has {len(rows)} sentences: with --hold-out {config.hold_out} none is left to learn"
-        )
+        raise UsageError(f"{data.name} has {len(held)} sentences: with {config.held_out} none is left to learn")
     return Split(data.name, data.only(kept), data.only(held), data.fingerprint, data.note)
 
 
@@ -307,7 +304,7 @@ def baselines(trained: Trained, options: LabelledOptions) -> Rows:
 
 def evaluated(trained: Trained, options: LabelledOptions) -> str:
     """What `evaluate` measures on, in words."""
-    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, every {trained.config.hold_out}th sentence"
+    return " + ".join(options.corpus) or f"{trained.payload['corpus']}, {trained.config.held_out.told('sentence')}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -222,7 +222,9 @@ class TranslateOptions(GivenTexts, SearchOptions):
     """What to translate, and how."""
 
     nbest: int = option(1, "Translations of each sentence.", least=1)
-    attention: str | None = option(None, "Draw what each token looked at, of one sentence, as a PNG.")
+    out: str | None = option(
+        None, "Draw what each token of one sentence looked at to this file (PNG, SVG, PDF).", formerly=("attention",)
+    )
 
 
 def translate(trained: Trained, options: TranslateOptions) -> list[list[Translation]]:
@@ -233,9 +235,9 @@ def translate(trained: Trained, options: TranslateOptions) -> list[list[Translat
     if options.nbest > options.beam:
         raise UsageError(f"--nbest {options.nbest} needs as many hypotheses: --beam {options.nbest}, or more")
     told = [text for text in options.spaced if text]
-    if options.attention and len(told) != 1:
-        raise UsageError("--attention draws one sentence: give one text")
-    if options.attention and trained.config.attention == "none":
+    if options.out and len(told) != 1:
+        raise UsageError("--out draws the attention of one sentence: give one text")
+    if options.out and trained.config.attention == "none":
         raise UsageError(f"{trained.source} has no attention to draw: it was trained with --attention none")
     found = iter(best_translations(trained, told, options, options.nbest))
     return [next(found) if text else [] for text in options.spaced]

@@ -290,6 +290,17 @@ def read_model(source: str | None, task: str | None) -> tuple[Checkpoint, Path]:
     return found, file
 
 
+def read_task(source: str) -> str:
+    """The task of the model that a run's name or a path means, from its header; raises as `read_model`."""
+    place = _place_of(source, None)
+    if not place.is_dir():
+        return str(checkpoint.read_header(place).get("task"))
+    task = Run(place).read(lambda header: str(header["task"]))
+    if task is None:
+        raise UsageError(f"{place} holds no checkpoint: name a run, its folder or a checkpoint file")
+    return task
+
+
 def run_of(source: str) -> Run:
     """The run of a name or a folder, with the warning of `read_model`; raises UsageError where there is none."""
     place = _place_of(source, None)
@@ -307,7 +318,8 @@ def _place_of(source: str | None, task: str | None) -> Path:
     if source is None:
         runs = all_runs(task)
         if not runs:
-            raise UsageError(f"there is no model of {task} yet: run `rnn train {task}` first")
+            what, name = (f"model of {task}", task) if task else ("run", "TASK")
+            raise UsageError(f"there is no {what} yet: run `rnn train {name}` first")
         return runs[0].folder
     path = Path(source)
     is_there = source != "" and os.path.lexists(path)

@@ -71,7 +71,7 @@ def test_every_verb_of_a_language_model_takes_it(rnn, tmp_path: Path) -> None:
 
 
 def test_it_is_compared_with_others(rnn) -> None:
-    ran = rnn(f"compare parity --cells {NAME},elman --hidden 2 --bits 2 --epochs 1 --seeds 1 --json")
+    ran = rnn(f"compare parity --cell {NAME} --cell elman --hidden 2 --bits 2 --epochs 1 --seeds 1 --json")
     assert [net["cell"] for net in json.loads(ran.out)["nets"]] == [NAME, "elman"]
 
 

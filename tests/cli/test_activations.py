@@ -17,7 +17,7 @@ WATCHED = [task.name for task in TASKS.values() if "activations" in task.uses]
 @pytest.mark.parametrize("task", WATCHED)
 def test_every_task_shows_its_units(task: str, rnn) -> None:
     assert rnn(f"train {task} --name mine --seed 1 {SMALL.get(task, '--hidden 4 --epochs 1')}").code == 0
-    told = json.loads(rnn("activations mine --tokens 90 --json").out)
+    told = json.loads(rnn("activations mine --max-tokens 90 --json").out)
     assert (told["task"], told["tokens"], len(told["text"])) == (task, 90, 90)
     assert [len(values) for values in told["values"].values()] == [90]
     assert abs(told["best"][0]["r"]) == max(abs(each["r"]) for each in told["features"].values())
@@ -59,7 +59,7 @@ def test_texts_come_from_files_and_errors_are_one_line(rnn, trained, tmp_path: P
         ("mine --text 1", "fewer than two tokens"),
         ("mine --text ' '", "--text is blank"),
         ("mine --unit q:1", "there is no unit 'q:1': they are named h1:0 to h1:3"),
-        ("mine --tokens 1", "--tokens must be at least 2, not 1"),
+        ("mine --max-tokens 1", "--max-tokens must be at least 2, not 1"),
         ("mine --html page.pdf", "--html page.pdf: end its name in .html"),
         ("mine --states a.csv", "end its name in .npz, or in .h5 for LSTMVis"),
         ("mine --from mine", "RUN and --from both name the model: give one of them"),

@@ -47,7 +47,7 @@ def test_memory(quick) -> None:
 
 def test_growth(quick, tmp_path: Path) -> None:
     picture = tmp_path / "growth.png"
-    ran = quick(f"bench growth --cell elman --hidden 4 --rounds 1 --picture {picture}")
+    ran = quick(f"bench growth --cell elman --hidden 4 --rounds 1 --out {picture}")
     assert "ms a sequence" in ran.out
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert json.loads(quick("bench growth --hidden 4 --rounds 1 --json").out)["by T"].keys() == {"2", "4"}

@@ -35,7 +35,7 @@ def written(name: str) -> dict[str, int]:
 
 def test_the_table_is_what_the_runs_recorded(rnn, tmp_path: Path) -> None:
     picture = tmp_path / "cells.png"
-    told = json.loads(rnn(f"{TINY} --cells elman,gru --hidden 2,3+2 --plot {picture} --json").out)
+    told = json.loads(rnn(f"{TINY} --cell elman --cell gru --hidden 2,3+2 --out {picture} --json").out)
     assert (told["task"], told["corpus"], told["metric"], told["match"]) == ("parity", "4 bits", "loss", "hidden")
     assert [(net["cell"], net["hidden"]) for net in told["nets"]] == [
         (cell, hidden) for cell in ("elman", "gru") for hidden in ("2", "3,2")
@@ -59,14 +59,14 @@ def test_the_table_is_what_the_runs_recorded(rnn, tmp_path: Path) -> None:
         assert all(each["predictions"] == each["step"] * BITS * BATCH for each in kept)
         assert net["tokens_a_second"] == pytest.approx(np.mean([e["predictions"] / e["stepping"] for e in kept]))
         assert all(0 < each["stepping"] < each["seconds"] for each in kept)
-    shown = rnn(f"{TINY} --cells elman,gru --hidden 2,3+2").out
+    shown = rnn(f"{TINY} --cell elman --cell gru --hidden 2,3+2").out
     first = told["nets"][0]
     assert re.search(rf"elman +2 +16 +{first['mean']:.4g} ± {first['spread']:.4g} ", shown)
     assert f"target: loss at most {told['target']:.4g}, which every run came to" in shown
 
 
 def test_a_target_of_ones_own_and_one_seed_alone(rnn) -> None:
-    alone = f"{TINY} --cells elman --hidden 2 --seeds 1 --target 1e-9"
+    alone = f"{TINY} --cell elman --hidden 2 --seeds 1 --target 1e-9"
     net = json.loads(rnn(f"{alone} --json").out)["nets"][0]
     assert (net["spread"], net["reached"], net["steps_to_target"], net["seconds_to_target"]) == (None, 0, None, None)
     out = rnn(alone).out
@@ -76,7 +76,7 @@ def test_a_target_of_ones_own_and_one_seed_alone(rnn) -> None:
 
 
 def test_stopped_it_says_how_to_go_on_and_trains_nothing_twice(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = f"{TINY} --cells elman,lstm --hidden 2 --name whole"
+    whole = f"{TINY} --cell elman --cell lstm --hidden 2 --name whole"
     assert rnn(whole).code == 0
     steps, listen = [], progress.Bar.listen
 
@@ -104,9 +104,9 @@ def test_stopped_it_says_how_to_go_on_and_trains_nothing_twice(rnn, monkeypatch:
 
 
 def test_a_run_trained_in_another_way_is_refused(rnn) -> None:
-    assert rnn(f"{TINY} --cells elman,gru --hidden 2").code == 0
+    assert rnn(f"{TINY} --cell elman --cell gru --hidden 2").code == 0
     before = written("compare-elman-2-0")
-    ran = rnn(f"{TINY} --cells lstm,gru --hidden 2 --lr 0.01")
+    ran = rnn(f"{TINY} --cell lstm --cell gru --hidden 2 --lr 0.01")
     assert (ran.code, ran.err.count("\n"), ran.out) == (2, 1, "")
     assert "run compare-gru-2-0 of parity was trained with --lr 0.05, not 0.01" in ran.err
     assert "give the comparison another --name, or delete that run" in ran.err
@@ -115,7 +115,7 @@ def test_a_run_trained_in_another_way_is_refused(rnn) -> None:
 
 def test_sizes_are_matched_by_parameters(rnn) -> None:
     cells = ("gru", "elman", "lstm:none")
-    told = json.loads(rnn(f"{TINY} --cells {','.join(cells)} --hidden 5,4+2 --seeds 1 --match params --json").out)
+    told = json.loads(rnn(f"{TINY} --cell {','.join(cells)} --hidden 5,4+2 --seeds 1 --match params --json").out)
 
     def count(cell: str, sizes: tuple[int, ...]) -> int:
         return sum(each.numel() for each in Tagger(1, 2, StackShape(cell, sizes)).parameters() if each.requires_grad)
@@ -131,7 +131,7 @@ def test_sizes_are_matched_by_parameters(rnn) -> None:
 
 
 def test_seconds_are_matched(rnn) -> None:
-    assert rnn(f"{TINY} --cells gru,elman --hidden 2 --lr 1e-9 --match time --schedule cosine").code == 0
+    assert rnn(f"{TINY} --cell gru --cell elman --hidden 2 --lr 1e-9 --match time --schedule cosine").code == 0
     for seed in range(2):
         first, other = header(f"compare-gru-2-{seed}"), header(f"compare-elman-2-{seed}")
         seconds = first["progress"]["seconds"]
@@ -152,7 +152,7 @@ def test_a_net_whose_loss_is_not_finite_does_not_count(rnn, monkeypatch: pytest.
         follow(training, resumed=resumed)
 
     monkeypatch.setattr(compare, "follow", burst)
-    ran = rnn(f"{TINY} --cells elman,gru --hidden 2 --json")
+    ran = rnn(f"{TINY} --cell elman --cell gru --hidden 2 --json")
     assert "rnn: warning: run compare-gru-2-1 does not count: the loss is nan" in ran.err
     told = json.loads(ran.out)
     assert [sum(net["ended"].values()) for net in told["nets"]] == [2, 1]
@@ -163,11 +163,11 @@ def test_a_net_whose_loss_is_not_finite_does_not_count(rnn, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("words", "code", "complaint"),
     [
-        ("--cells gru,gru", 2, "--cells gru,gru compares gru:reset-before with itself"),
-        ("--cells lstm,lstm:full", 2, "compares lstm:full with itself"),
-        ("--cells elman,elmn", 2, "unknown cell 'elmn'"),
-        ("--plot a.nothing", 1, "cannot draw a.nothing: name a file such as picture.png"),
-        ("--plot .", 1, "cannot draw .: name a file"),
+        ("--cell gru --cell gru", 2, "--cell gru,gru compares gru:reset-before with itself"),
+        ("--cell lstm --cell lstm:full", 2, "compares lstm:full with itself"),
+        ("--cell elman --cell elmn", 2, "unknown cell 'elmn'"),
+        ("--out a.nothing", 1, "cannot draw a.nothing: name a file such as picture.png"),
+        ("--out .", 1, "cannot draw .: name a file"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_trained(rnn, words: str, code: int, complaint: str) -> None:
@@ -180,5 +180,5 @@ def test_bad_input_is_one_line_before_anything_is_trained(rnn, words: str, code:
 def test_several_processes_are_refused(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a launch")
     monkeypatch.setattr("rnncli.training.meeting.speaks", lambda: True)
-    ran = rnn(f"{TINY} --cells elman")
+    ran = rnn(f"{TINY} --cell elman")
     assert (ran.code, "start it without torchrun" in ran.err) == (2, True)

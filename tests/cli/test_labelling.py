@@ -79,7 +79,7 @@ def test_without_a_model_it_says_what_to_run(rnn, verb: str, task: str) -> None:
 
 @pytest.mark.no_backend
 def test_evaluation_has_folds_baselines_and_a_confusion_matrix(judge, home: Path) -> None:
-    ran = judge(f"evaluate poetry-classify --baselines --picture {home}/c.png")
+    ran = judge(f"evaluate poetry-classify --baselines --out {home}/c.png")
     assert ran.code == 0
     for name in ("majority", "naive Bayes, words", "linear SVM", "HMM a label, tags", "logistic regression, tags 1-3"):
         assert name in ran.out
@@ -92,7 +92,7 @@ def test_evaluation_has_folds_baselines_and_a_confusion_matrix(judge, home: Path
 
 def test_a_picture_that_cannot_be_drawn_is_one_line(judge, home: Path) -> None:
     (home / "file").touch()
-    ran = judge(f"evaluate poetry-classify --picture {home}/file/c.png")
+    ran = judge(f"evaluate poetry-classify --out {home}/file/c.png")
     assert ran.code == 1
     assert f"cannot save {home}/file/c.png" in ran.err
 

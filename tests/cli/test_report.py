@@ -50,7 +50,7 @@ def test_the_values_of_units_are_those_of_the_net(rnn, trained, tmp_path: Path) 
     assert trained("train parity --seed 1 --name mine").code == 0
     assert rnn(f"report mine --out {tmp_path}/page.html").code == 0
     (panel,) = [each for each in data_of(tmp_path / "page.html")["panels"] if each["kind"] == "units"]
-    watched = rnncli.load("mine").activations(tokens=1500)
+    watched = rnncli.load("mine").activations(max_tokens=1500)
     assert len(panel["units"]) == 4
     for unit in panel["units"]:
         values = np.frombuffer(base64.b64decode(unit["values"]), np.int8) / 127 * unit["most"]

@@ -44,7 +44,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"score '{RED}x'",
         "inspect [draft]",
         "runs",
-        "activations [draft] --tokens 50",
+        "activations [draft] --max-tokens 50",
         "evaluate char-lm",
         "evaluate char-lm --corpus nowhere\x1b[31m",
         "inspect \x1b[31m",

@@ -136,7 +136,7 @@ def test_neighbors_and_the_odd_one_out(rnn, world: Path) -> None:
 @pytest.mark.parametrize("method", ["pca", "tsne"])
 def test_plot(rnn, world: Path, tmp_path: Path, words: str, method: str) -> None:
     picture = tmp_path / "words.png"
-    ran = rnn(f"embeddings plot {words} --vectors {world} --method {method} --picture {picture} --json")
+    ran = rnn(f"embeddings plot {words} --vectors {world} --method {method} --out {picture} --json")
     assert len(json.loads(ran.out)["points"]) == (4 if words else 9)
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -188,7 +188,7 @@ def read_vectors_of(rnn, folder: Path, name: str) -> WordVectors:
         ("evaluate analogies --vectors WORLD --questions qustions", 2, "no corpus, file or folder is named 'qustions'"),
         ("embeddings odd-one-out king man --vectors WORLD", 2, "of 2 words none is the odd one out"),
         ("embeddings plot king man --vectors WORLD", 2, "2 words make no picture"),
-        ("embeddings plot --vectors WORLD --picture a.nothing", 1, "cannot draw a.nothing"),
+        ("embeddings plot --vectors WORLD --out a.nothing", 1, "cannot draw a.nothing"),
         ("embeddings export out.txt --format csv --vectors WORLD", 2, "--format must be one of word2vec"),
         ("embeddings import absent.txt", 1, "cannot read absent.txt: No such file or directory"),
         ("embeddings import WORLD --name a/b", 2, "--name 'a/b' cannot be a folder's name"),
@@ -245,6 +245,6 @@ def test_bad_words_of_a_file_are_counted_and_the_first_is_named(home: Path, rnn)
 
 def test_letters_that_cannot_be_drawn_are_named(home: Path, rnn) -> None:
     (home / "odd.txt").write_text("a 1 2\nb\U000f1234 3 1\nc 2 2\n", encoding="utf-8")
-    ran = rnn(f"embeddings plot --vectors {home}/odd.txt --picture {home}/odd.png")
+    ran = rnn(f"embeddings plot --vectors {home}/odd.txt --out {home}/odd.png")
     assert ran.out == f"picture {home}/odd.png\n"
     assert f"rnn: warning: {home}/odd.png: no font here has \\U000f1234: boxes stand for them" in ran.err

@@ -17,6 +17,7 @@ import pytest
 
 from rnncli.data import made_once, running
 from rnncli.data.codec import Codec
+from rnncli.data.holding_out import HoldOut
 from rnncli.data.running import Text, TextSpec, read_running
 from rnncli.data.stream_data import StreamData
 from rnncli.data.tokenizers import KINDS, UNITS
@@ -46,7 +47,7 @@ def spelled(corpus: StreamData, ids: Any) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_large_text_has_the_numbers_of_a_small_one(file: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    spec = TextSpec([str(file)], kind, 270 if kind == "bpe" else 0, hold_out=0.25)
+    spec = TextSpec([str(file)], kind, 270 if kind == "bpe" else 0, hold_out=HoldOut(0.25))
     small, large = read_running(spec), on_disk(monkeypatch, spec)
     text = LINES.replace("\r\n", "\n")
     cut = len(text) - int(0.25 * len(text))
@@ -64,8 +65,18 @@ def test_a_large_text_has_the_numbers_of_a_small_one(file: Path, monkeypatch: py
         assert small.cut == len(UNITS[kind].split(text[:cut]))
 
 
+@pytest.mark.parametrize("every", [3, 7])
+def test_every_nth_line_is_held_out_of_small_and_large_texts(file: Path, monkeypatch, every: int) -> None:
+    spec = TextSpec([str(file)], hold_out=HoldOut(every=every))
+    lines = LINES.replace("\r\n", "\n").splitlines(keepends=True)
+    for corpus in (read_running(spec), on_disk(monkeypatch, spec)):
+        assert spelled(corpus, corpus.held_out) == "".join(lines[every - 1 :: every])
+        kept = (line for number, line in enumerate(lines, 1) if number % every)
+        assert spelled(corpus, corpus.training_ids) == "".join(kept)
+
+
 def test_a_large_text_is_numbered_once_until_it_changes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = TextSpec([str(file)], hold_out=0.1)
+    spec = TextSpec([str(file)], hold_out=HoldOut(0.1))
     first = on_disk(monkeypatch, spec)
     with monkeypatch.context() as patched:
         patched.setattr(running, "_write", pytest.fail)
@@ -125,7 +136,7 @@ def test_memory_is_bounded_whatever_the_size(tmp_path: Path, home: Path, monkeyp
             for number in range(size):
                 written.write((f"line {number} of it goes on\n" * 50_000)[:1_000_000])
         tracemalloc.start()
-        corpus = read_running(TextSpec([str(file)], hold_out=0.1))
+        corpus = read_running(TextSpec([str(file)], hold_out=HoldOut(0.1)))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert len(corpus.ids) == size * 1_000_000
@@ -273,7 +284,7 @@ def test_the_numbers_of_voices_are_those_of_what_each_learns_from(file: Path) ->
     """A short last voice once lay whole in the end that is held out of all texts together, its letters unknown."""
     short = file.with_name("short.txt")
     short.write_text("αβγδ\n" * 40 + "ω\n" * 5)
-    corpus = read_running(TextSpec([str(file), str(short)], "char", hold_out=0.1, by_voice=True))
+    corpus = read_running(TextSpec([str(file), str(short)], "char", hold_out=HoldOut(0.1), by_voice=True))
     known = set(corpus.codec.vocabulary.words)
     assert set("αβγδ") <= known
     assert "ω" not in known  # it is in what is held out alone

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from nltk.lm import KneserNeyInterpolated
 
+from rnncli.data.holding_out import HoldOut
 from rnncli.data.verse import read_verse
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.language.ngrams import DISCOUNTS, KneserNey, best_discount
@@ -136,7 +137,7 @@ def test_the_best_discount_is_best_on_the_training_lines() -> None:
 
 
 def test_frost_s_trigram_has_the_published_perplexity(real_corpora: Path) -> None:
-    verse = read_verse([str(real_corpora / "robert_frost.txt")], 10, "verse-words")
+    verse = read_verse([str(real_corpora / "robert_frost.txt")], HoldOut(every=10), "verse-words")
     vocabulary = Vocabulary.of((line.words for line in verse.training), min_count=2)
     training, held_out = (
         [[*vocabulary.encode(line.words), END] for line in lines] for lines in (verse.training, verse.held_out)

@@ -36,9 +36,10 @@ class NameSettings(StartedSettings):
 
 
 def read(settings: NameSettings, known: "Known") -> "StreamData":
+    from rnncli.data.holding_out import HoldOut
     from rnncli.data.running import TextSpec, read_running
 
-    spec = TextSpec(settings.corpus, "char", hold_out=settings.hold_out, valid=settings.valid)
+    spec = TextSpec(settings.corpus, "char", hold_out=HoldOut(settings.hold_out), valid=settings.valid)
     return read_running(spec._replace(**known._asdict()))
 
 

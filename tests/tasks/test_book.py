@@ -68,6 +68,8 @@ STATED = {
         "epochs": 2000,
         "min_count": 1,
         "hold_out": 0,
+        "hold_out_every": 0,
+        "hold_out_count": 0,
     },
     # chapter 4, Classifying Poetry Code: tags, 500 lines of each poet, ten held out, 10e-7 times 0.9999 an epoch
     "poetry-classify": {
@@ -88,7 +90,9 @@ STATED = {
         "samples_per_class": 500,
         "group": "line",
         "folds": 0,
-        "hold_out": 10,
+        "hold_out": 0,
+        "hold_out_every": 0,
+        "hold_out_count": 10,
         "lr": 1e-6,
         "schedule": "exponential",
         "decay": 0.9999,

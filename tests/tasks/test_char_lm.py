@@ -160,7 +160,7 @@ def test_units_are_judged_by_the_text_and_not_by_its_bytes(home: Path, file: Pat
     assert any("\\x" in piece for piece in watched.pieces)
     assert (watched.text, len(watched.parts), sum(digits)) == (text, len(watched.pieces), 3)
     assert "length of the token" not in features_of(watched) or tokens == "bpe"
-    cut = TASK.uses["activations"].run(trained, VoicedWatchOptions(text="é" * 9, tokens=3))
+    cut = TASK.uses["activations"].run(trained, VoicedWatchOptions(text="é" * 9, max_tokens=3))
     assert cut.text == ("é\ufffd" if tokens == "bytes" else cut.text)
 
 

@@ -132,9 +132,9 @@ def test_held_out_figures_are_those_of_the_nets_that_did_not_see_them(files: tup
 
 
 def test_without_folds_some_are_held_out_or_none(files: tuple[str, ...]) -> None:
-    held = divide(settings(files, folds=0, hold_out=7)).held
+    held = divide(settings(files, folds=0, hold_out_count=7)).held
     assert (held.shape[1], int(held.sum())) == (1, 7)
-    experiment = train(settings(files, folds=0, hold_out=7)).experiment
+    experiment = train(settings(files, folds=0, hold_out_count=7)).experiment
     assert sum(batch.predictions for batch in built(experiment.batches(0))) == 33
     training = train(settings(files, folds=0, epochs=30), "whole")
     assert training.trainer.progress.history[-1]["accuracy"] > 0.9  # of the texts it learned
@@ -176,9 +176,9 @@ def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
     [
         ({"folds": 1}, "--folds must be 0 or at least 2"),
         ({"folds": 30}, r"has too few groups of texts \(20\) for 30 folds"),
-        ({"folds": 0, "hold_out": 20, "group": "100"}, "a label would be held out whole"),
+        ({"folds": 0, "hold_out_count": 20, "group": "100"}, "a label would be held out whole"),
         ({"patience": 2}, "nothing is chosen by what is held out"),
-        ({"folds": 0, "hold_out": 40}, "leaves nothing to learn of 40 texts"),
+        ({"folds": 0, "hold_out_count": 40}, "leaves nothing to learn of 40 texts"),
         ({"group": "verse"}, "--group must be line, stanza, or a number of lines, not 'verse'"),
         ({"features": ("words", "sound")}, "--features must be of tags, words, chars, not 'sound'"),
         ({"features": ("tags",)}, "nltk-tagger is not here: run `rnn data get nltk-tagger`"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rnncli.api import Training, load
+from rnncli.data.holding_out import HoldOut
 from rnncli.data.verse import line_key, read_verse
 from rnncli.data.vocabulary import UNKNOWN, Vocabulary
 from rnncli.errors import RnnError, UsageError
@@ -32,14 +33,14 @@ def train(home: Path, **flags) -> Trained:
 def test_lines_are_taken_apart_as_the_book_does(tmp_path: Path) -> None:
     file = tmp_path / "verse.txt"
     file.write_text('Two roads -- "diverged",\n\n  in a YELLOW wood!\n...\nAnd sorry: I couldn\'t\n', encoding="utf-8")
-    verse = read_verse([str(file)], 3, "verse-words")
+    verse = read_verse([str(file)], HoldOut(every=3), "verse-words")
     assert [line.words for line in verse.training] == [["two", "roads", "diverged"], ["in", "a", "yellow", "wood"]]
     assert [line.words for line in verse.held_out] == [["and", "sorry", "i", "couldnt"]]
 
 
 def test_only_a_line_feed_ends_a_line_of_verse(tmp_path: Path) -> None:
     (tmp_path / "verse.txt").write_text("one\rtwo\x0cthree\r\nfour\u2028five\x85six\n", newline="")
-    verse = read_verse([str(tmp_path / "verse.txt")], 0, "verse-words")
+    verse = read_verse([str(tmp_path / "verse.txt")], HoldOut(), "verse-words")
     assert [line.words for line in verse.training] == [["one", "two", "three"], ["four", "five", "six"]]
 
 
@@ -47,13 +48,13 @@ def test_verse_without_blanks_is_refused_and_char_lm_named(tmp_path: Path) -> No
     file = tmp_path / "li bai.txt"
     file.write_text("床前明月光，\n疑是地上霜。\n", encoding="utf-8")
     with pytest.raises(RnnError, match=r"has no blanks between its words.*take a task that learns letter by letter"):
-        read_verse([str(file)], 0, "verse-words")
+        read_verse([str(file)], HoldOut(), "verse-words")
     file.write_text("床 前 明月 光 ，\n疑 是 地上 霜 。\n", encoding="utf-8")
-    assert read_verse([str(file)], 0, "verse-words").training[0].words[:3] == ["床", "前", "明月"]
+    assert read_verse([str(file)], HoldOut(), "verse-words").training[0].words[:3] == ["床", "前", "明月"]
 
 
 def test_frost_has_the_sizes_that_were_published(real_corpora: Path) -> None:
-    verse = read_verse([str(real_corpora / "robert_frost.txt")], 10, "verse-words")
+    verse = read_verse([str(real_corpora / "robert_frost.txt")], HoldOut(every=10), "verse-words")
     assert (len(verse.training), len(verse.held_out)) == (1293, 143)
     assert len(Vocabulary.of((line.words for line in verse.training), min_count=2)) - 3 == 818
 
@@ -73,15 +74,16 @@ def test_text_that_is_no_verse_is_refused(content: bytes, message: str, tmp_path
     file = tmp_path / "odd.txt"
     file.write_bytes(content)
     with pytest.raises(RnnError, match=message):
-        read_verse([str(file)], 10, "verse-words")
+        read_verse([str(file)], HoldOut(every=10), "verse-words")
 
 
 def test_corpora_are_joined_in_order() -> None:
-    both = read_verse(["hillside", "nocturne"], 0, "verse-words")
+    both = read_verse(["hillside", "nocturne"], HoldOut(), "verse-words")
     assert both.name == "hillside + nocturne"
     assert (
         both.training
-        == read_verse(["hillside"], 0, "verse-words").training + read_verse(["nocturne"], 0, "verse-words").training
+        == read_verse(["hillside"], HoldOut(), "verse-words").training
+        + read_verse(["nocturne"], HoldOut(), "verse-words").training
     )
     assert len(both.training) > 600
 
@@ -243,5 +245,5 @@ def test_lines_to_validate_on_are_read_in_their_voice_or_in_nobodys(home: Path, 
     losses = [each.header["progress"]["history"][-1]["loss"] for each in (own, nobody)]
     assert losses[0] != losses[1]
     shutil.rmtree(home / "checkpoints")
-    with pytest.raises(UsageError, match="--valid names the text to validate on: leave --hold-out out"):
-        train(home, **both, valid=("hillside",), hold_out=3)
+    with pytest.raises(UsageError, match="--valid names the text to validate on: leave --hold-out-every out"):
+        train(home, **both, valid=("hillside",), hold_out_every=3)

@@ -92,8 +92,8 @@ def test_what_cannot_be_measured_is_refused(file: str, tmp_path: Path) -> None:
     Path(file).write_text("dog\tNOUN\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on: give --corpus"):
         tag.training_split(trained)
-    with pytest.raises(UsageError, match="has 1 sentences: with --hold-out 1 none is left to learn"):
-        train(file, "none", hold_out=1)
+    with pytest.raises(UsageError, match="has 1 sentences: with --hold-out-every 1 none is left to learn"):
+        train(file, "none", hold_out_every=1)
 
 
 def test_quotation_marks_are_read_alike_and_shown_as_written(file: str) -> None:

@@ -133,8 +133,8 @@ def test_nbest_file_attention_and_json(interpreter, tmp_path: Path) -> None:
     assert interpreter(f"translate --file {tmp_path}/lines").out == "a dog runs\n\nno man sings\n\n"
     (tmp_path / "none").write_text("")
     assert interpreter(f"translate --file {tmp_path}/none").out == ""
-    assert interpreter(f"translate --file {tmp_path}/lines --attention a.png").err.endswith("give one text\n")
-    assert interpreter(f"translate 'ein hund läuft' --attention {tmp_path}/a.png").code == 0
+    assert interpreter(f"translate --file {tmp_path}/lines --out a.png").err.endswith("give one text\n")
+    assert interpreter(f"translate 'ein hund läuft' --out {tmp_path}/a.png").code == 0
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -245,8 +245,8 @@ def test_what_makes_no_sense_is_refused(interpreter) -> None:
     with pytest.raises(UsageError, match="--nbest 3 needs as many hypotheses"):
         model.translate("ein hund", beam=2, nbest=3)
     for flags, complaint in (
-        ("'ein mann' --attention a.png", "give one text"),
-        ("--attention .", "name a file such as picture.png"),
+        ("'ein mann' --out a.png", "give one text"),
+        ("--out .", "name a file such as picture.png"),
         ("--length-power 1e9", "--length-power must be at most 10"),
     ):
         ran = interpreter(f"translate 'ein hund' {flags}")

@@ -31,9 +31,9 @@ def corpora(tmp_path: Path) -> tuple[str, ...]:
 
 
 def train(task: str, corpora: tuple[str, ...], **flags: Any) -> Trained:
-    settings = {"hidden": "24", "embedding": 16, "lr": 0.02, "corpus": corpora, "hold_out": 10}
+    settings = {"hidden": "24", "embedding": 16, "lr": 0.02, "corpus": corpora, "hold_out": 0.1}
     if task == "char-lm":
-        settings |= {"hold_out": 0.1, "epochs": 20, "bptt": 20, "batch_size": 8}
+        settings |= {"epochs": 20, "bptt": 20, "batch_size": 8}
     training = Training.start(task, resolve(TASKS[task], {**settings, **flags}))
     training.train(lambda _: None, pytest.fail)
     return load(training.run.folder / "last.safetensors")
