@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 EXAMPLE = "rnn activations --text notes.txt --states states.h5"
 
 
-Passage = Callable[[Trained], Iterator[str]]
+HeldOutText = Callable[[Trained], Iterator[str]]
 """Lines that a model did not learn from, as far as it held some out."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchOptions:
+class ActivationOptions:
     """What a net is watched on."""
 
     text: str | None = option(None, "A text, a file, or - (standard input); else what training held out.")
     tokens: int = option(2_000, "Tokens of it to read at most.", least=2, most=1_000_000)
 
-    def read(self, trained: Trained, passage: Passage) -> str:
+    def read(self, trained: Trained, passage: HeldOutText) -> str:
         """The text, as `given_text` has it; without one, a passage of so many tokens or less of what was held out."""
         if self.text is None:
             return "\n".join(islice(passage(trained), self.tokens))
@@ -57,7 +57,7 @@ def _names_a_file(given: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Watched:
+class Recording:
     """A text as a net has read it: T tokens, and what each of its units was after each of them."""
 
     pieces: list[str]  # the tokens as people are shown them, the blanks and line ends between them included

@@ -14,7 +14,7 @@ import pytest
 
 from rnncli import files
 from rnncli.__main__ import run
-from rnncli.data.made_once import made_once
+from rnncli.data.cached_folder import cached_folder
 from rnncli.errors import RnnError, UsageError, ending_signals
 from rnncli.files import check_name, is_locked, locked, write_file
 from rnncli.wikipedia.results import put
@@ -69,7 +69,7 @@ COMMANDS = {
 def test_no_file_is_moved_or_removed_while_it_is_open(
     what: str, windows: None, rnn, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rnncli.data.running.LARGE", 100)
+    monkeypatch.setattr("rnncli.data.token_text.LARGE", 100)
     (tmp_path / "text").write_text("Words and more words.\n" * 60, encoding="utf-8")
     for command in COMMANDS[what]:
         ran = rnn(command.format(tmp_path))
@@ -122,7 +122,7 @@ def moved(target: Path) -> None:
 
 
 def made(target: Path) -> None:
-    made_once(target, lambda folder: None, lambda folder: (folder / "file").touch())
+    cached_folder(target, lambda folder: None, lambda folder: (folder / "file").touch())
 
 
 @pytest.mark.parametrize("write", [written, moved, made])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rnncli.errors import UsageError
-from rnncli.recording import Watched
+from rnncli.recording import Recording
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +35,7 @@ class Unit(NamedTuple):
 class Ranking:
     """All units, the closest followers first, and how closely each follows every feature."""
 
-    watched: Watched
+    watched: Recording
     features: list[str]
 
     @cached_property
@@ -92,13 +92,13 @@ class Ranking:
         return self.values[:, self.names.index(unit.name)]
 
 
-def rank(watched: Watched) -> Ranking:
+def rank(watched: Recording) -> Ranking:
     """Hold every unit against every feature that the text has, and enough of."""
     known = features_of(watched)
     return Ranking(watched, [name for name, values in known.items() if _varies(values)])
 
 
-def features_of(watched: Watched) -> Mapping[str, Sequence[float]]:
+def features_of(watched: Recording) -> Mapping[str, Sequence[float]]:
     """What can be seen of each token, (T,) a feature; of a token of several characters, at its last one.
 
     A token that is only a part of a character counts as that character.

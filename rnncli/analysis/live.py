@@ -25,7 +25,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rnncli.analysis.report import MOST_BITS, page
+from rnncli.analysis.report import MAX_BITS, page
 from rnncli.data.text import visible
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.generate import DrawnToken, WritingOptions, Written
@@ -70,7 +70,7 @@ def write_panel(trained: Trained) -> Panel:
         "kind": "write",
         "title": "Write",
         "about": "token by token, the warmer, the less likely; by the same seed it is the text of rnn generate",
-        "most": MOST_BITS if trained.codec.by_line else MOST_BITS / 2,
+        "most": MAX_BITS if trained.codec.by_line else MAX_BITS / 2,
         "fields": [each for each in offered if each["kind"] != "choice" or each["choices"]],
     }
 

@@ -57,7 +57,7 @@ def novelty(trained: Trained, texts: Iterable[Sequence[int]]) -> Novelty:
     text = np.concatenate([np.append(each, UNKNOWN) for each in texts]).astype(np.int64)
     apart = np.flatnonzero(text == UNKNOWN)
     text[apart] = -1 - np.arange(len(apart))  # each a token of its own: no stretch goes over it
-    found = overlap(text, access.learned(trained, "leave --novelty out"))
+    found = overlap(text, access.training_arrays(trained, "leave --novelty out"))
     before = np.concatenate([[0], (text < 0).cumsum()])
     whole = before[1 << LEVEL :] == before[: len(found.seen)]
     stretch = text[found.begin : found.begin + found.longest].tolist()

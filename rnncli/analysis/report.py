@@ -19,7 +19,7 @@ from rnncli.data.text import visible
 from rnncli.data.vocabulary import END, SPECIALS
 from rnncli.errors import RnnError
 from rnncli.panels import Panel, samples
-from rnncli.recording import Watched
+from rnncli.recording import Recording
 from rnncli.records import json_line
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
@@ -32,7 +32,7 @@ TOKENS, UNITS, WORDS, NAMED = 1_500, 200, 400, 60
 """Of the text that is watched, of units, of words, and of those named on the map, as far as there is room for them."""
 
 LAGS = 100
-MOST_BITS = 16.0
+MAX_BITS = 16.0
 """Where the colour of a surprise ends; that of a character model ends at half."""
 
 
@@ -159,7 +159,7 @@ def _samples(trained: Trained) -> Iterator[Panel]:
 
 def _watched(trained: Trained) -> Iterator[Panel]:
     """All that is made of a text which the net reads: surprises, the horizon of its gradient, and its units."""
-    watched: Watched = _do(trained, "activations", tokens=TOKENS)
+    watched: Recording = _do(trained, "activations", tokens=TOKENS)
     if "score" in TASKS[trained.task].actions:
         yield _surprisal(trained, watched)
     if TASKS[trained.task].last_step:
@@ -167,7 +167,7 @@ def _watched(trained: Trained) -> Iterator[Panel]:
     yield units_panel(rank(watched))
 
 
-def _surprisal(trained: Trained, watched: Watched) -> Panel:
+def _surprisal(trained: Trained, watched: Recording) -> Panel:
     scored = _do(trained, "score", texts=(watched.text,))
     by_line = scored[0].tokens[-1].token == SPECIALS[END]  # else a text is one stream
     spaced = by_line or trained.payload.get("tokenizer") == "spaced"
@@ -184,12 +184,12 @@ def _surprisal(trained: Trained, watched: Watched) -> Panel:
         "kind": "surprisal",
         "title": "How surprising each token is",
         "about": f"{mean:.2f} bits a token; the warmer, the more surprising",
-        "most": MOST_BITS if by_line else MOST_BITS / 2,
+        "most": MAX_BITS if by_line else MAX_BITS / 2,
         "tokens": tokens,
     }
 
 
-def _horizon(trained: Trained, watched: Watched) -> Panel:
+def _horizon(trained: Trained, watched: Recording) -> Panel:
     from rnncli.analysis.gradients import of_model
 
     text = watched.text if "score" in TASKS[trained.task].actions else None

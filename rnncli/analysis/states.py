@@ -15,7 +15,7 @@ import numpy as np
 from rnncli.errors import UsageError
 from rnncli.extras import need
 from rnncli.files import write_file
-from rnncli.recording import Watched
+from rnncli.recording import Recording
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,7 @@ HDF5 = (".h5", ".hdf5")
 IDS, WORDS, CONFIG = "train.hdf5", "words.dict", "lstm.yml"
 
 
-def states_writer(path: Path) -> Callable[[Watched, str], list[Path]]:
+def states_writer(path: Path) -> Callable[[Recording, str], list[Path]]:
     """What writes states to a file of that name, and gives the files that it wrote.
 
     Raises UsageError for a name that ends otherwise, RnnError where h5py is needed and not installed.
@@ -37,7 +37,7 @@ def states_writer(path: Path) -> Callable[[Watched, str], list[Path]]:
     return lambda watched, title: _write_lstmvis(path, watched, title)
 
 
-def _write_npz(path: Path, watched: Watched) -> list[Path]:
+def _write_npz(path: Path, watched: Recording) -> list[Path]:
     """The states by name, `ids` (T,), `pieces` (T,) as written, and `vocabulary`."""
     data = io.BytesIO()
     ids, pieces, names = np.array(watched.numbers), np.array(watched.pieces), np.array(watched.names)
@@ -47,7 +47,7 @@ def _write_npz(path: Path, watched: Watched) -> list[Path]:
     return [path]
 
 
-def _write_lstmvis(path: Path, watched: Watched, title: str) -> list[Path]:
+def _write_lstmvis(path: Path, watched: Recording, title: str) -> list[Path]:
     folder = path.parent
     if path.name == IDS:
         raise UsageError(f"--states {path}: {IDS} is for the tokens' numbers: name it states.h5")
@@ -79,7 +79,7 @@ def one_word(token: str) -> str:
     return "".join("␣" if sign.isspace() else sign for sign in shown) or "∅"
 
 
-def _config(states: str, watched: Watched, title: str) -> str:
+def _config(states: str, watched: Recording, title: str) -> str:
     """What LSTMVis is told: what is within -1 and 1 on this text is shown as it is; it puts the rest through tanh."""
     types = []
     for name, values in watched.states.items():

@@ -35,8 +35,8 @@ class Batch(NamedTuple):
     @property
     def counts(self) -> Tensor:
         """How many predictions are asked: (), or (R,) of each of R nets that judge whole sequences side by side."""
-        asked = self.targets != IGNORED
-        return asked.sum(0) if self.whole else asked.sum()
+        target_mask = self.targets != IGNORED
+        return target_mask.sum(0) if self.whole else target_mask.sum()
 
     @property
     def predictions(self) -> int:

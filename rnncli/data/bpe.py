@@ -27,18 +27,18 @@ def learn_bpe(texts: Iterable[str], size: int) -> str:
     if size <= BYTES:
         raise UsageError(f"--vocab-size {size}: bpe starts from {BYTES} bytes and adds to them, give more than that")
     library = _library()
-    learned = library.Tokenizer(library.models.BPE())
-    learned.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = library.Tokenizer(library.models.BPE())
+    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = library.trainers.BpeTrainer(
         vocab_size=size, initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    learned.train_from_iterator(texts, trainer)
-    return str(learned.to_str())
+    tokenizer.train_from_iterator(texts, trainer)
+    return str(tokenizer.to_str())
 
 
-def bpe_units(learned: str) -> Units:
+def bpe_units(bpe: str) -> Units:
     """A text by tokens that `learn_bpe` made; raises RnnError without the library, or for what it cannot read."""
-    tokenizer = _read(learned)
+    tokenizer = _read(bpe)
     names = _names(tokenizer)
     return Units(
         lambda text: [names[number] for number in tokenizer.encode_batch_fast([text])[0].ids],
@@ -47,15 +47,15 @@ def bpe_units(learned: str) -> Units:
     )
 
 
-def bpe_tokens(learned: str) -> list[str]:
+def bpe_tokens(bpe: str) -> list[str]:
     """All tokens that `learn_bpe` made, bytes first; raises RnnError without the library."""
-    return _names(_read(learned))
+    return _names(_read(bpe))
 
 
-def _read(learned: str) -> "Tokenizer":
+def _read(bpe: str) -> "Tokenizer":
     library = _library()
     try:
-        tokenizer: Tokenizer = library.Tokenizer.from_str(learned)
+        tokenizer: Tokenizer = library.Tokenizer.from_str(bpe)
     except Exception as error:  # the library has no error of its own
         raise RnnError(f"no byte-pair encoding can be read: {error}") from None
     return tokenizer

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from rnncli.data.sources import Tagged
+from rnncli.data.sources import TaggedSentence
 from rnncli.data.text import lines_of
 
 _BY_ITSELF = {
@@ -37,7 +37,7 @@ _BY_PATTERN = (
 """The first that fits at the beginning decides."""
 
 
-def tagged_sentences(members: Mapping[str, bytes]) -> list[Tagged]:
+def tagged_sentences(members: Mapping[str, bytes]) -> list[TaggedSentence]:
     """All sentences, a list of (word, Brown tag in capitals) each, in the order of the files."""
     sentences = []
     for data in members.values():
@@ -48,7 +48,7 @@ def tagged_sentences(members: Mapping[str, bytes]) -> list[Tagged]:
     return sentences
 
 
-def universal_sentences(members: Mapping[str, bytes]) -> list[Tagged]:
+def universal_sentences(members: Mapping[str, bytes]) -> list[TaggedSentence]:
     """The same with the universal tag of each word."""
     return [[(word, universal(tag)) for word, tag in sentence] for sentence in tagged_sentences(members)]
 

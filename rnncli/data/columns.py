@@ -5,15 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rnncli.data.sources import Corpus
+from rnncli.data.sources import Corpus, TaggedSentence
 from rnncli.data.tables import Layout, Row, check_width, column_of, read_rows, separator_of
 from rnncli.data.text import lines_of
 from rnncli.errors import RnnError, UsageError
 
-Sentence = list[tuple[str, str]]
-"""Words, each with its label."""
-
-FEWEST_JUDGED = 20
+MIN_LABELLED = 20
 """Words from which on a column with a label for almost every word is no column of labels."""
 
 _UD_NAMES = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
@@ -54,7 +51,7 @@ class _Read:
         return [row for row in self.rows if row is not None]
 
 
-def read_columns(corpus: Corpus, columns: str, layout: Layout) -> tuple[list[Sentence], str]:
+def read_columns(corpus: Corpus, columns: str, layout: Layout) -> tuple[list[TaggedSentence], str]:
     """The sentences of a column file, some of them empty, and in words how it was read.
 
     Tabs separate columns where there are any, else blanks; a no-break space is a letter. `columns` names the word's and
@@ -71,7 +68,7 @@ def read_columns(corpus: Corpus, columns: str, layout: Layout) -> tuple[list[Sen
     if kind.even and not columns:
         _check_even(found, separator, layout)
     ids = kind.columns.index("id") if "id" in kind.columns else None
-    sentences: list[Sentence] = [[]]
+    sentences: list[TaggedSentence] = [[]]
     skipped = 0
     for row in found.rows:
         if row is None:
@@ -221,9 +218,9 @@ def _no_pair(row: Row, origin: str) -> RnnError:
     return RnnError(f"{origin}, line {row.line}: {shown!r} is no word with its label beside it")
 
 
-def _without_brackets(sentence: Sentence) -> Sentence:
+def _without_brackets(sentence: TaggedSentence) -> TaggedSentence:
     """A sentence with IOB labels for the brackets of CoNLL-2012: (GPE* *) * become B-GPE I-GPE O."""
-    found: Sentence = []
+    found: TaggedSentence = []
     inside = ""
     for word, brackets in sentence:
         opened = brackets.startswith("(")
@@ -233,17 +230,17 @@ def _without_brackets(sentence: Sentence) -> Sentence:
     return found
 
 
-def _check_labels(sentences: Sequence[Sentence], kind: _Format, origin: str) -> None:
+def _check_labels(sentences: Sequence[TaggedSentence], kind: _Format, origin: str) -> None:
     """Raise RnnError for columns that cannot be meant: a label of its own for most words, numbers, no UPOS."""
     labels = [label for sentence in sentences for _, label in sentence]
     different = len(set(labels))
-    if len(labels) >= FEWEST_JUDGED and different > len(labels) / 2:
+    if len(labels) >= MIN_LABELLED and different > len(labels) / 2:
         raise RnnError(
             f"{origin} has {different:,} labels for {len(labels):,} words: its last column is no label, unless "
             "--columns names it"
         )
     words = [word for sentence in sentences for word, _ in sentence]
-    if len(words) >= FEWEST_JUDGED and all(map(str.isdecimal, words)):
+    if len(words) >= MIN_LABELLED and all(map(str.isdecimal, words)):
         raise RnnError(f"{origin} has numbers in its first column: name the word's and the label's by --columns")
     if kind.columns == _UD_NAMES and set(labels) == {"_"}:
         raise RnnError(f"{origin} has no UPOS: name another column, e.g. --columns form,xpos")

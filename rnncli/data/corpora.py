@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rnncli.data import dates, toyworld
 from rnncli.data.brown import running_text, universal_sentences
-from rnncli.data.sources import Corpus, CorpusEntry, Embedded, Generated, NltkData, Parallel, Remote, Source, Split
+from rnncli.data.sources import AnyEntry, Corpus, CorpusEntry, Embedded, Generated, NltkData, Parallel, Remote, Split
 from rnncli.data.text import STDIN, folder_pieces, read_stdin, text_pieces, texts_below
 from rnncli.errors import UsageError
 from rnncli.plugins import Registry
@@ -41,7 +41,7 @@ _MULTI30K = (
 )
 """Its files, each gzipped; size and hash are of the text."""
 
-_SOURCES: tuple[Source, ...] = (
+_ENTRIES: tuple[AnyEntry, ...] = (
     Embedded("hillside", "plain verse of farm and hill, written for rnn"),
     Embedded("nocturne", "ringing verse of night and loss, written for rnn"),
     Generated("toyworld", "33,000 sentences on a small world of lands, rulers, families and trades", toyworld.write),
@@ -151,10 +151,10 @@ _SOURCES: tuple[Source, ...] = (
     ),
 )
 
-CORPORA: Registry[Source] = Registry("rnncli.corpora", CorpusEntry, {source.name: source for source in _SOURCES})
+CORPORA: Registry[AnyEntry] = Registry("rnncli.corpora", CorpusEntry, {entry.name: entry for entry in _ENTRIES})
 
 
-def registered(name: str) -> Source:
+def registered(name: str) -> AnyEntry:
     """The registered corpus of that name; raises UsageError, which lists them all, where there is none."""
     if name not in CORPORA:
         raise _unknown("corpus", name)
@@ -192,8 +192,8 @@ def load_corpus(spec: str) -> Corpus:
 
 def load_test(spec: str) -> Corpus | None:
     """The text that the corpus of a spec has to test on; None where it has none. Raises as `load_corpus`."""
-    source = CORPORA.get(_labelled(spec)[1])
-    return source.load_test() if source else None
+    entry = CORPORA.get(_labelled(spec)[1])
+    return entry.load_test() if entry else None
 
 
 class PiecewiseText(NamedTuple):

@@ -169,9 +169,9 @@ def _untrusted(url: str, error: "SSLCertVerificationError") -> RnnError:
     )
 
 
-def _read(response: "HTTPResponse", most: int) -> bytes:
+def _read(response: "HTTPResponse", max_bytes: int) -> bytes:
     with _network(response.url):
-        return response.read(most)
+        return response.read(max_bytes)
 
 
 @contextmanager

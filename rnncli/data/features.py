@@ -22,14 +22,14 @@ SHARED = 5
 """Words that an n-gram must stand in to say something of them; rarer ones would be most of all there are."""
 
 
-def spelling(word: str, longest: int) -> list[str]:
+def spelling(word: str, max_length: int) -> list[str]:
     """The character n-grams of a word between its boundary marks, 1 to `longest` characters, and the whole of it.
 
     As Bojanowski et al. 2017 (arXiv:1607.04606), with single characters too.
     """
     marked = f"<{word}>"
-    grams = [marked[at : at + n] for n in range(2, longest + 1) for at in range(len(marked) - n + 1)]
-    return [*word, *grams, *([marked] if len(marked) > longest else [])]
+    grams = [marked[at : at + n] for n in range(2, max_length + 1) for at in range(len(marked) - n + 1)]
+    return [*word, *grams, *([marked] if len(marked) > max_length else [])]
 
 
 def _one_form(word: str) -> str:
@@ -61,9 +61,9 @@ class Ragged(NamedTuple):
         return Ragged(self.values[self.places(rows)], self.lengths[rows])
 
 
-def shared_spellings(words: Sequence[str], longest: int) -> Ragged:
+def shared_spellings(words: Sequence[str], max_length: int) -> Ragged:
     """The n-grams of each word that `SHARED` words or more have, numbered from 0; `longest` characters at most."""
-    spellings = [dict.fromkeys(spelling(word, longest)) for word in words]
+    spellings = [dict.fromkeys(spelling(word, max_length)) for word in words]
     counts = Counter(chain.from_iterable(spellings))
     numbers = {gram: number for number, gram in enumerate(gram for gram, count in counts.items() if count >= SHARED)}
     return Ragged.of([[numbers[gram] for gram in grams if gram in numbers] for grams in spellings])
@@ -106,11 +106,11 @@ class Lexicon:
     tags: tuple[str, ...]
     words: tuple[str, ...]
     grams: tuple[str, ...]
-    longest: int
+    max_length: int
 
     @classmethod
     def of(
-        cls, lines: Sequence[Sequence[str]], tags: Iterable[Sequence[str]], *, min_count: int, longest: int
+        cls, lines: Sequence[Sequence[str]], tags: Iterable[Sequence[str]], *, min_count: int, max_length: int
     ) -> "Lexicon":
         """Take in what `lines` and their `tags` hold; `longest` is that of the n-grams, 0 for none."""
         forms = Counter(map(_one_form, chain.from_iterable(lines)))
@@ -118,14 +118,14 @@ class Lexicon:
         grams: Counter[str] = Counter()
         for form, count in forms.items():
             words[form.lower()] += count
-            if longest:
-                for gram in spelling(form, longest):
+            if max_length:
+                for gram in spelling(form, max_length):
                     grams[gram] += count
 
         def kept(counts: Counter[str]) -> tuple[str, ...]:
             return tuple(sorted(entry for entry, count in counts.items() if count >= min_count))
 
-        return cls(tuple(sorted(set(chain.from_iterable(tags)))), kept(words), kept(grams), longest)
+        return cls(tuple(sorted(set(chain.from_iterable(tags)))), kept(words), kept(grams), max_length)
 
     @cached_property
     def numbers(self) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
@@ -142,8 +142,8 @@ class Lexicon:
         lines = [[_one_form(word) for word in line] for line in lines]
         forms = {form: number for number, form in enumerate(dict.fromkeys(chain.from_iterable(lines)))}
         spellings = [
-            [gram_numbers[gram] for gram in spelling(form, self.longest) if gram in gram_numbers]
-            if self.longest
+            [gram_numbers[gram] for gram in spelling(form, self.max_length) if gram in gram_numbers]
+            if self.max_length
             else []
             for form in forms
         ]

@@ -4,10 +4,8 @@ import csv
 import io
 from collections.abc import Iterator
 
-from rnncli.data.sources import Corpus
+from rnncli.data.sources import Corpus, TaggedSentence
 from rnncli.errors import RnnError
-
-Sentence = list[tuple[str, str]]
 
 
 def table_rows(text: str, separator: str, origin: str) -> Iterator[list[str]]:
@@ -21,9 +19,9 @@ def table_rows(text: str, separator: str, origin: str) -> Iterator[list[str]]:
         raise RnnError(f"{origin}, after line {reader.line_num}: {error}") from None
 
 
-def column_sentences(corpus: Corpus) -> list[Sentence]:
+def column_sentences(corpus: Corpus) -> list[TaggedSentence]:
     """The sentences of a column file: each line's first column is a word, its last one the label."""
-    sentences: list[Sentence] = [[]]
+    sentences: list[TaggedSentence] = [[]]
     tabs = "\t" in corpus.text
     for number, line in enumerate(corpus.text.split("\n"), start=1):
         if not line.strip():

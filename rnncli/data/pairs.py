@@ -41,7 +41,7 @@ class Paired(NamedTuple):
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-class Given(NamedTuple):
+class PairSpec(NamedTuple):
     """What a user names: a corpus and its languages, or files with a sentence a line."""
 
     corpus: tuple[str, ...] = ()
@@ -62,55 +62,55 @@ class Given(NamedTuple):
         return known if isinstance(known, Parallel) else None
 
 
-def read_paired(given: Given, hold_out: float) -> Paired:
+def read_paired(spec: PairSpec, hold_out: float) -> Paired:
     """Read the pairs; where no part of them is held out, the last share is to test on, the same before to validate.
 
     Raises UsageError for what does not belong together, RnnError for files that cannot be read, or are no pairs.
     """
-    if bool(given.valid_source) != bool(given.valid_target):
+    if bool(spec.valid_source) != bool(spec.valid_target):
         raise UsageError("--valid-source and --valid-target belong together: give both")
-    if known := given.divided:
-        if given.valid_source:
+    if known := spec.divided:
+        if spec.valid_source:
             raise UsageError(f"{known.name} has pairs to validate on: leave --valid-source and --valid-target out")
-        training, validation, test = known.pairs(given.pair)
-        return Paired(f"{known.name} {given.pair}", training, validation, test)
-    data = read_pairs(given)
+        training, validation, test = known.pairs(spec.pair)
+        return Paired(f"{known.name} {spec.pair}", training, validation, test)
+    data = read_pairs(spec)
     name, pairs = data.name, data.training
-    if given.valid_source and given.valid_target:
-        return data._replace(validation=paired_files(given.valid_source, given.valid_target))
+    if spec.valid_source and spec.valid_target:
+        return data._replace(validation=paired_files(spec.valid_source, spec.valid_target))
     held = max(1, round(hold_out * len(pairs)))
     if len(pairs) < 3 * held:
         raise RnnError(f"{name} has {len(pairs)} pairs: too few to hold out {held} to validate on and {held} to test")
     return data._replace(training=pairs[: -2 * held], validation=pairs[-2 * held : -held], test=pairs[-held:])
 
 
-def read_pairs(given: Given) -> Paired:
+def read_pairs(spec: PairSpec) -> Paired:
     """All pairs of two files, or of one table, all of them to learn from; raises as `read_paired`."""
-    if bool(given.source) != bool(given.target):
+    if bool(spec.source) != bool(spec.target):
         raise UsageError("--source and --target belong together: give both")
-    if given.source and given.target:
-        if given.corpus:
+    if spec.source and spec.target:
+        if spec.corpus:
             raise UsageError("give --corpus, or --source and --target, not both")
-        name = f"{Path(given.source).name} + {Path(given.target).name}"
-        return Paired(name, paired_files(given.source, given.target), [], [])
-    if len(given.corpus) > 1:
+        name = f"{Path(spec.source).name} + {Path(spec.target).name}"
+        return Paired(name, paired_files(spec.source, spec.target), [], [])
+    if len(spec.corpus) > 1:
         raise UsageError("pairs come from one --corpus: put them into one file")
-    return _paired_rows(load_corpus(given.corpus[0]), given)
+    return _paired_rows(load_corpus(spec.corpus[0]), spec)
 
 
-def _paired_rows(corpus: Corpus, given: Given) -> Paired:
+def _paired_rows(corpus: Corpus, spec: PairSpec) -> Paired:
     """The pairs of a table's rows; columns that are not named are ignored."""
-    separator = given.layout.character or separator_of(corpus.origin)
+    separator = spec.layout.character or separator_of(corpus.origin)
     if not separator or reads_as_before():
         separator = "\t"
-    quoted = given.layout.quoted(separator)
+    quoted = spec.layout.quoted(separator)
     header, *rows = [Row(0, []), *read_rows(corpus.text, separator, quoted=quoted, origin=corpus.origin)]
-    if given.layout.header:
+    if spec.layout.header:
         header, *rows = rows
     width = max(len(header.fields), *(len(row.fields) for row in rows)) if rows else 0
-    wanted = [part.strip() for part in given.columns.split(",")]
+    wanted = [part.strip() for part in spec.columns.split(",")]
     if len(wanted) != 2:
-        raise UsageError(f"--columns takes two, a sentence's and its translation's, not {given.columns!r}")
+        raise UsageError(f"--columns takes two, a sentence's and its translation's, not {spec.columns!r}")
     for row in rows:
         if len(row.fields) < 2:
             raise RnnError(
@@ -122,7 +122,7 @@ def _paired_rows(corpus: Corpus, given: Given) -> Paired:
             check_width(row, expected, separator, corpus.origin, quoted=quoted, like=like)
     source, target = (column_of(part, header.fields, width, "--columns", corpus.origin) for part in wanted)
     numbered = [(row.line, (row.fields + [""] * width)[source], (row.fields + [""] * width)[target]) for row in rows]
-    note = f"{len(rows):,} rows read" + (f", columns other than {given.columns} ignored" if width > 2 else "")
+    note = f"{len(rows):,} rows read" + (f", columns other than {spec.columns} ignored" if width > 2 else "")
     return Paired(corpus.name, _checked(numbered, corpus.origin, corpus.origin), [], [], note)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnncli.data.codec import Codec, Ids
 from rnncli.data.indexed import TOKENIZER, IndexedCorpus
-from rnncli.data.streams import CHUNK, Joined, RunningText, SentenceStream
+from rnncli.data.streams import CHUNK, ConcatIds, RunningText, SentenceStream
 from rnncli.data.text_data import Epochs, EvalSet, Plan, SentenceSet, StreamSet, Summary
 from rnncli.data.tokenizers import LOOKED_AT, hint_of_unspaced, written_word
 from rnncli.data.vocabulary import END, SPECIALS, UNKNOWN
@@ -59,15 +59,15 @@ class Prose:
         return SentenceStream(corpus.parts, remap, self.max_length, corpus.validation_part, self.end_share)
 
     @cached_property
-    def running(self) -> tuple[Joined, Joined]:
+    def running_text(self) -> tuple[ConcatIds, ConcatIds]:
         """It as running text, to learn from and held out."""
-        return self.stream.running()
+        return self.stream.running_text()
 
     @property
     def about(self) -> str:
         corpus, known = self.corpus, len(self.codec.vocabulary.words)
         if self.codec.is_running:
-            how = f"read as one stream, {len(self.running[1]) - 1:,} tokens held out"
+            how = f"read as one stream, {len(self.running_text[1]) - 1:,} tokens held out"
         else:
             how = f"{sum(map(self.stream.count, range(len(corpus.parts)))):,} of them to learn"
         hint = hint_of_unspaced(corpus.words[:LOOKED_AT]) if corpus.tokenizer == TOKENIZER else ""
@@ -95,7 +95,7 @@ class Prose:
 
     @property
     def validation(self) -> EvalSet:
-        return self._set_of(lambda stream: stream.running()[1], SentenceStream.held_out)
+        return self._set_of(lambda stream: stream.running_text()[1], SentenceStream.held_out)
 
     @property
     def whole(self) -> EvalSet:
@@ -114,12 +114,14 @@ class Prose:
 
     def frequencies(self) -> Tensor:
         words = len(self.codec.vocabulary)
-        return self.running[0].frequencies(words, CHUNK) if self.codec.is_running else self.stream.frequencies(words)
+        return (
+            self.running_text[0].frequencies(words, CHUNK) if self.codec.is_running else self.stream.frequencies(words)
+        )
 
     def epochs(self, plan: Plan, device: torch.device) -> Epochs:
         size, seed = plan.step_size, plan.seed
         if self.codec.is_running:
-            text = RunningText(self.running[0], size, plan.bptt)
+            text = RunningText(self.running_text[0], size, plan.bptt)
             return Epochs(lambda _, begin=0: text.batches(device, begin), text.batches_per_epoch)
         return Epochs(
             lambda epoch, begin=0: self.stream.batches(size, seed, epoch, device, begin),
@@ -129,22 +131,22 @@ class Prose:
     def tensors(self) -> Mapping[str, Tensor]:
         return {}
 
-    def learned(self) -> Iterator[Ids]:
-        sentences = self.running[0].sentences() if self.codec.is_running else self.stream.sequences()
+    def training_arrays(self) -> Iterator[Ids]:
+        sentences = self.running_text[0].sentences() if self.codec.is_running else self.stream.sequences()
         return (np.append(ids, END) for ids in sentences)
 
     def held_out_text(self) -> Iterator[str]:
         words = [*map(written_word, SPECIALS), *self.corpus.all_words]
         stream = replace(self.stream, remap=np.arange(len(words)))
-        for ids in stream.running()[1].sentences() if self.codec.is_running else stream.held_out():
+        for ids in stream.running_text()[1].sentences() if self.codec.is_running else stream.held_out():
             yield " ".join(words[number] for number in ids.tolist())
 
 
-_TextOf = Callable[[SentenceStream], Joined]
+_TextOf = Callable[[SentenceStream], ConcatIds]
 _SequencesOf = Callable[[SentenceStream], Iterator[Ids]]
 
 
-def _summarize(text: Joined, sizes: Joined, words: int) -> Summary:
+def _summarize(text: ConcatIds, sizes: ConcatIds, words: int) -> Summary:
     counts = text.frequencies(words).tolist()
     tokens = len(text) - 1  # the first one is only read
     sequences = counts[END] - 1

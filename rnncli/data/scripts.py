@@ -36,5 +36,5 @@ def lacks_blanks(text: str) -> bool:
     dense = letters.han + letters.kana
     if 2 * (dense + letters.unspaced) <= letters.all:
         return False
-    longest = HAN_WORD if dense > letters.unspaced else OTHER_WORD
-    return letters.all > longest * len(text.split())
+    max_letters = HAN_WORD if dense > letters.unspaced else OTHER_WORD
+    return letters.all > max_letters * len(text.split())

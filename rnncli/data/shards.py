@@ -63,9 +63,9 @@ class Shards:
         """The words by frequency; that of id 3 comes first."""
         return tuple(word for word, _ in self._words())
 
-    def most_frequent(self, most: int) -> list[str]:
-        """The `most` most frequent words at most, without reading the others."""
-        return [word for word, _ in islice(self._words(), most)]
+    def most_frequent(self, count: int) -> list[str]:
+        """The `count` most frequent words at most, without reading the others."""
+        return [word for word, _ in islice(self._words(), count)]
 
     @cached_property
     def counts(self) -> tuple[int, ...]:

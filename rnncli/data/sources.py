@@ -35,7 +35,7 @@ class Corpus:
     tokenizer: str = ""  # the one that the text was written for, where there is one
 
 
-Tagged = list[tuple[str, str]]
+TaggedSentence = list[tuple[str, str]]
 """The words of a sentence, each with its tag."""
 
 
@@ -47,7 +47,7 @@ class CorpusEntry:
         return None
 
     @property
-    def tagged(self) -> Callable[[], list[Tagged]] | None:
+    def tagged(self) -> Callable[[], list[TaggedSentence]] | None:
         """Reads its sentences with a tag for every word; None where it has no tags."""
         return None
 
@@ -95,11 +95,11 @@ class Embedded(Builtin):
         return self._read("txt")
 
     @property
-    def tagged(self) -> Callable[[], list[Tagged]]:
+    def tagged(self) -> Callable[[], list[TaggedSentence]]:
         """Reads its lines that are not blank, with the tags of their words in their places."""
         return self._tagged
 
-    def _tagged(self) -> list[Tagged]:
+    def _tagged(self) -> list[TaggedSentence]:
         lines = filter(str.strip, lines_of(self.text))
         return [
             list(zip(words_of(line), tags.split(), strict=True))
@@ -117,7 +117,7 @@ class Generated(Builtin):
     """A text that a program writes, the same at every call; perhaps with sentences whose words have tags."""
 
     write: Callable[[], str]
-    tags: Callable[[], list[Tagged]] | None = None
+    tags: Callable[[], list[TaggedSentence]] | None = None
 
     @property
     def text(self) -> str:
@@ -125,7 +125,7 @@ class Generated(Builtin):
         return self.write()
 
     @property
-    def tagged(self) -> Callable[[], list[Tagged]] | None:
+    def tagged(self) -> Callable[[], list[TaggedSentence]] | None:
         """Reads what `tags` gives."""
         return self.tags
 
@@ -265,10 +265,10 @@ class NltkData(Remote):
 
     pattern: str
     text: Callable[[Mapping[str, bytes]], str] | None = None  # of the members; None: it is no text
-    tags: Callable[[Mapping[str, bytes]], list[Tagged]] | None = None  # of the members; None: it has no tags
+    tags: Callable[[Mapping[str, bytes]], list[TaggedSentence]] | None = None  # of the members; None: it has no tags
 
     @property
-    def tagged(self) -> Callable[[], list[Tagged]] | None:
+    def tagged(self) -> Callable[[], list[TaggedSentence]] | None:
         """Reads what `tags` makes of the members; raises as `members`."""
         tags = self.tags
         return (lambda: tags(self.members())) if tags else None
@@ -425,4 +425,4 @@ def _refuse_absent(files: Sequence[Remote], what: str, name: str) -> None:
         raise RnnError(f"{what} of {name} is not here: `rnn data get {name}` downloads it")
 
 
-Source = Builtin | Remote | Parallel
+AnyEntry = Builtin | Remote | Parallel

@@ -52,10 +52,10 @@ class StreamData:
         """The tokens that are held out."""
         return self.valid.ids if self.valid else self.ids[self.cut :]
 
-    def check(self, least: int, use: str = "learn from") -> "StreamData":
-        """Return it; raises RnnError for a text of less than the `least` tokens, or less than two to validate on."""
-        if len(self.ids) < least:
-            raise RnnError(f"{self.name} has {len(self.ids):,} tokens: {least} are the least to {use}")
+    def check(self, min_tokens: int, use: str = "learn from") -> "StreamData":
+        """Return it; raises RnnError for fewer than `min_tokens` tokens, or fewer than two to validate on."""
+        if len(self.ids) < min_tokens:
+            raise RnnError(f"{self.name} has {len(self.ids):,} tokens: {min_tokens} are the least to {use}")
         if self.valid and len(self.held_out) < MIN_MEASURED:
             raise RnnError(f"{self.valid.name} has fewer than two tokens: give a longer text to --valid")
         return self
@@ -112,7 +112,7 @@ class StreamData:
     def tensors(self) -> Mapping[str, Tensor]:
         return {}
 
-    def learned(self) -> Iterator[Ids]:
+    def training_arrays(self) -> Iterator[Ids]:
         yield self.training_ids
 
     def held_out_text(self) -> Iterator[str]:

@@ -40,7 +40,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Joined:
+class ConcatIds:
     """Arrays of ids, one after another, as one (N,) from which only what is asked for is read.
 
     `remap` (V,) as for a `SentenceStream`; `begin` and `end` say which part of them it is.
@@ -68,7 +68,7 @@ class Joined:
             found[here] = array[wanted[here] - (self._ends[owner] - len(array))]
         return self.remap[found]
 
-    def part(self, begin: int, end: int | None = None) -> "Joined":
+    def part(self, begin: int, end: int | None = None) -> "ConcatIds":
         """What lies between two of its places."""
         return replace(self, begin=self.begin + begin, end=self.end if end is None else self.begin + end)
 
@@ -86,19 +86,19 @@ class Joined:
         if (rest != END).any():
             yield rest[rest != END]
 
-    def frequencies(self, words: int, most: int | None = None) -> Tensor:
-        """How often each of the words (V,) is there, among the first `most` tokens if that is given."""
+    def frequencies(self, words: int, max_tokens: int | None = None) -> Tensor:
+        """How often each of the words (V,) is there, among the first `max_tokens` tokens if that is given."""
         counts = torch.zeros(words, dtype=torch.long)
-        for chunk in (self if most is None else self.part(0, min(most, len(self)))).chunks():
+        for chunk in (self if max_tokens is None else self.part(0, min(max_tokens, len(self)))).chunks():
             counts += torch.from_numpy(np.bincount(chunk, minlength=words))
         return counts
 
-    def split(self, share: float, most: int) -> tuple["Joined", "Joined"]:
-        """It without its end, and that end: a share of its tokens, or the `most`, from an END on where there is one.
+    def split(self, share: float, max_tokens: int) -> tuple["ConcatIds", "ConcatIds"]:
+        """It without its end, and that end: a share of its tokens, or `max_tokens`, from an END on where there is one.
 
         That END is the last token of the one, and the first of the other.
         """
-        size = min(int(share * len(self)), most)
+        size = min(int(share * len(self)), max_tokens)
         cut = len(self) - size
         ends = np.flatnonzero(self[np.arange(cut, len(self) - 1)] == END)
         cut += int(ends[0]) if len(ends) else 0
@@ -125,15 +125,15 @@ class Spans(NamedTuple):
 class SentenceStream:
     """Sequences of token ids in parts, read in chunks; `remap` (V,) gives each id the number that the model knows.
 
-    The sequences of `apart` are held out; without it, every `stride`-th of the first part. Sequences are cut after
-    `longest` tokens. Batches to learn from ask for END in an `end_share` of the sequences, drawn in each epoch, and in
-    those of one token; what is held out always asks for it.
+    The sequences of `validation_part` are held out. Without it, every `stride`-th sequence of the first part is.
+    Sequences are cut after `max_length` tokens. Training batches predict END in an `end_share` of the sequences, drawn
+    in each epoch, and in all sequences of one token. Held-out sequences always predict it.
     """
 
     parts: Sequence[Part]
     remap: Ids
-    longest: int
-    apart: Part | None = None
+    max_length: int
+    validation_part: Part | None = None
     end_share: float = 1.0
 
     @property
@@ -143,8 +143,8 @@ class SentenceStream:
 
     def held_out(self) -> Iterator[Ids]:
         """The sequences that are kept for validation."""
-        if self.apart:
-            yield from self._sequences(self.apart.ids)
+        if self.validation_part:
+            yield from self._sequences(self.validation_part.ids)
         else:
             first = 0
             for spans in self._spans(self.parts[0].ids):
@@ -157,20 +157,24 @@ class SentenceStream:
         for part in self.parts:
             yield from self._sequences(part.ids)
 
-    def running(self) -> tuple[Joined, Joined]:
+    def running_text(self) -> tuple[ConcatIds, ConcatIds]:
         """The same as running text, to learn from and to validate on, each with an END before its first sequence.
 
         Without sequences of their own, those at the end are held out.
         """
-        learned = self._joined(self.parts)
-        return (learned, self._joined([self.apart])) if self.apart else learned.split(0.1, HELD_OUT_END)
+        training = self._concat_ids(self.parts)
+        return (
+            (training, self._concat_ids([self.validation_part]))
+            if self.validation_part
+            else training.split(0.1, HELD_OUT_END)
+        )
 
-    def running_whole(self) -> Joined:
+    def running_whole(self) -> ConcatIds:
         """All sequences of the parts as one running text."""
-        return self._joined(self.parts)
+        return self._concat_ids(self.parts)
 
-    def _joined(self, parts: Sequence[Part]) -> Joined:
-        return Joined([np.array([END]), *(part.ids for part in parts)], self.remap)
+    def _concat_ids(self, parts: Sequence[Part]) -> ConcatIds:
+        return ConcatIds([np.array([END]), *(part.ids for part in parts)], self.remap)
 
     def sequences(self) -> Iterator[Ids]:
         """All training sequences in their order."""
@@ -181,11 +185,11 @@ class SentenceStream:
     def frequencies(self, words: int) -> Tensor:
         """How often each of the words (V,) is asked for in the first million tokens of the training sequences."""
         seen: list[Ids] = []
-        asked = 0
+        tokens = 0
         for ids in self.sequences():
             seen.append(ids)
-            asked += len(ids) + 1
-            if asked >= CHUNK:
+            tokens += len(ids) + 1
+            if tokens >= CHUNK:
                 break
         counts = np.bincount(np.concatenate(seen), minlength=words)
         counts[END] += round(self.end_share * len(seen))
@@ -194,7 +198,7 @@ class SentenceStream:
     def count(self, part: int) -> int:
         """Training sequences of a part."""
         sequences = self.parts[part].sequences
-        return sequences - (sequences // self.stride if part == 0 and not self.apart else 0)
+        return sequences - (sequences // self.stride if part == 0 and not self.validation_part else 0)
 
     def batches_per_epoch(self, size: int) -> int:
         """Batches of so many sequences that an epoch has: no batch goes over the end of a part."""
@@ -220,14 +224,14 @@ class SentenceStream:
                     yield LazyBatch(len(batches[place]), partial(_of_rows, build, batches[place]))
             begin = max(0, begin - len(places))
 
-    def _built(self, pool: Spans, asked: Tensor | None, device: torch.device, rows: Tensor) -> Batch:
+    def _built(self, pool: Spans, with_end: Tensor | None, device: torch.device, rows: Tensor) -> Batch:
         """The batch of some sequences of a pool by number."""
         spans = pool.only(rows.numpy())
         known = self.remap[np.concatenate(spans.read())].tolist()
         ends = accumulate((spans.ends - spans.begins).tolist(), initial=0)
         sentences = Sentences.of([known[begin:end] for begin, end in pairwise(ends)])
-        if asked is not None:
-            sentences = sentences.with_ends(asked[rows])
+        if with_end is not None:
+            sentences = sentences.with_ends(with_end[rows])
         return sentences.to(device).rows(torch.arange(len(rows)))
 
     def _ends(self, count: int, generator: torch.Generator) -> Tensor | None:
@@ -241,11 +245,11 @@ class SentenceStream:
             for spans in self._training(number):
                 rest.append(spans)
                 while sum(len(each.begins) for each in rest) >= size:
-                    joined = _joined(rest)
-                    yield joined.only(slice(0, size))
-                    rest = [joined.only(slice(size, None))]
+                    pooled = _concat_spans(rest)
+                    yield pooled.only(slice(0, size))
+                    rest = [pooled.only(slice(size, None))]
             if any(len(each.begins) for each in rest):
-                yield _joined(rest)
+                yield _concat_spans(rest)
 
     def _training(self, number: int) -> Iterator[Spans]:
         """Where the training sequences of a part lie."""
@@ -253,7 +257,7 @@ class SentenceStream:
         for spans in self._spans(self.parts[number].ids):
             places = first + np.arange(len(spans.begins))
             first += len(places)
-            yield spans if number or self.apart else spans.only(~self._is_held(places))
+            yield spans if number or self.validation_part else spans.only(~self._is_held(places))
 
     def _is_held(self, places: Ids) -> Ids:
         """Whether the sequences at places (N,) of the first part are held out, (N,)."""
@@ -272,7 +276,7 @@ class SentenceStream:
             ends = begin + np.flatnonzero(plain[begin : begin + CHUNK] == END)
             if len(ends):
                 begins = np.concatenate([[start], ends[:-1] + 1])
-                yield Spans(plain, begins, np.minimum(ends, begins + self.longest))
+                yield Spans(plain, begins, np.minimum(ends, begins + self.max_length))
                 start = int(ends[-1]) + 1
 
     def _known(self, spans: Spans) -> list[Ids]:
@@ -283,7 +287,7 @@ class SentenceStream:
         return np.split(known, (spans.ends - spans.begins).cumsum()[:-1])
 
 
-def _joined(spans: Sequence[Spans]) -> Spans:
+def _concat_spans(spans: Sequence[Spans]) -> Spans:
     """Spans of the same array, one after another."""
     return Spans(
         spans[0].ids, np.concatenate([each.begins for each in spans]), np.concatenate([each.ends for each in spans])
@@ -298,7 +302,7 @@ def _of_rows(build: Callable[[Tensor], Batch], rows: Tensor, part: slice) -> Bat
 class RunningText:
     """One long sequence of token ids (N,), read by B rows side by side, each of which goes on from batch to batch."""
 
-    ids: Ids | Joined
+    ids: Ids | ConcatIds
     rows: int  # B at most; a short text has fewer, so that each row has several batches
     steps: int  # T of a batch
     voices: Sequence[tuple[int, int]] = ()  # where there are several: number and tokens of one after another
@@ -331,22 +335,22 @@ class RunningText:
         labels = self._labels(places[:-1], device)
         return Batch(tokens[:-1], tokens[1:], continues=number > 0, labels=labels)
 
-    def judged(self, device: torch.device, warm_up: int) -> Iterator[LazyBatch]:
+    def eval_batches(self, device: torch.device, warm_up: int) -> Iterator[LazyBatch]:
         """The same for measuring: before its own tokens each row but the first reads the `warm_up` before them unasked.
 
         What is measured is then what one pass from start to end with carried state would give, but for how far the
         net remembers beyond that.
         """
-        asked = -(-(len(self.ids) - 1) // self.size)
-        warm_up = min(warm_up, asked)
-        for first in range(0, asked + warm_up, self.steps):
-            yield LazyBatch(self.size, partial(self._judged, device, asked, warm_up, first), continues=first > 0)
+        length = -(-(len(self.ids) - 1) // self.size)
+        warm_up = min(warm_up, length)
+        for first in range(0, length + warm_up, self.steps):
+            yield LazyBatch(self.size, partial(self._eval_batch, device, length, warm_up, first), continues=first > 0)
 
-    def _judged(self, device: torch.device, asked: int, warm_up: int, first: int, rows: slice) -> Batch:
+    def _eval_batch(self, device: torch.device, length: int, warm_up: int, first: int, rows: slice) -> Batch:
         """Some rows of the batch for measuring that begins with step `first` of all."""
-        begins = (np.arange(self.size)[rows] * asked)[:, None]
-        places = np.maximum(begins - warm_up, 0) + first + np.arange(min(self.steps, asked + warm_up - first))
-        here = (places >= begins) & (places < begins + asked) & (places < len(self.ids) - 1)
+        begins = (np.arange(self.size)[rows] * length)[:, None]
+        places = np.maximum(begins - warm_up, 0) + first + np.arange(min(self.steps, length + warm_up - first))
+        here = (places >= begins) & (places < begins + length) & (places < len(self.ids) - 1)
         inputs, following = (self._read(np.minimum(places + shift, len(self.ids) - 1)) for shift in (0, 1))
         columns = [inputs, np.where(here, following, IGNORED)]
         tokens, targets = (torch.from_numpy(column.T.copy()).to(device) for column in columns)

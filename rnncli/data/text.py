@@ -33,7 +33,7 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Control characters that texts hardly hold: all but tab, line feed, form feed, carriage return and escape.
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\f\r\x1b")) + b"\x7f"
 # Their share of all bytes above which a file is no text; logs stay far below, pictures and archives do not.
-_MOST_CONTROLS = 0.05
+_MAX_CONTROLS = 0.05
 
 _reading = ContextVar("reading", default=READING)
 
@@ -82,7 +82,7 @@ def read_folder(path: Path) -> str:
 
 def folder_pieces(path: Path) -> Iterator[str]:
     """The same piece by piece; raises as it does."""
-    return _not_blank(joined(map(_decoded_file, texts_below(path))), f"every *.txt file below {path}")
+    return _not_blank(join_texts(map(_decoded_file, texts_below(path))), f"every *.txt file below {path}")
 
 
 def texts_below(path: Path) -> list[Path]:
@@ -95,7 +95,7 @@ def texts_below(path: Path) -> list[Path]:
     return files
 
 
-def joined(texts: Iterable[Iterable[str]]) -> Iterator[str]:
+def join_texts(texts: Iterable[Iterable[str]]) -> Iterator[str]:
     """Texts that come in pieces as one, with line feeds between them; blank ones are left out."""
     separator = ""
     for text in texts:
@@ -276,7 +276,7 @@ class _Utf8(_Decoder):
             raise RnnError(f"{self.name} is a binary file (it holds NUL bytes), not a text: name a plain text file")
         self.controls += len(block) - len(block.translate(None, _CONTROLS))
         size = self.size + len(block)
-        if self.controls > _MOST_CONTROLS * size:
+        if self.controls > _MAX_CONTROLS * size:
             raise RnnError(
                 f"{self.name} is a binary file (of its first {size:,} bytes {self.controls:,} are control characters),"
                 " not a text: name a plain text file"

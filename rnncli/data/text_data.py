@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rnncli.data.batching import Batches, Sentences
 from rnncli.data.codec import Codec, Ids, label_numbers
-from rnncli.data.streams import Joined
+from rnncli.data.streams import ConcatIds
 from rnncli.data.vocabulary import END, UNKNOWN
 
 POOL = 4096
@@ -32,7 +32,7 @@ class Summary(NamedTuple):
 class StreamSet:
     """A running text to measure on; all but its first token are predicted."""
 
-    ids: Ids | Joined
+    ids: Ids | ConcatIds
     summarize: Callable[[], Summary]
     voices: Sequence[tuple[int, int]] = ()  # the number and the tokens of each voice, one after another
 
@@ -42,7 +42,7 @@ class StreamSet:
 
     def arrays(self) -> Iterator[Ids]:
         """Give its tokens: all at once, or of words sentence by sentence, each with its END."""
-        if isinstance(self.ids, Joined):
+        if isinstance(self.ids, ConcatIds):
             yield from (np.append(sentence, END) for sentence in self.ids.sentences())
         else:
             yield self.ids
@@ -156,7 +156,7 @@ class TextData(Protocol):
     def tensors(self) -> Mapping[str, Tensor]:
         """Return what a checkpoint keeps of it beside the weights."""
 
-    def learned(self) -> Iterator[Ids]:
+    def training_arrays(self) -> Iterator[Ids]:
         """Give what is learned, array after array; sentences with their END."""
 
     def held_out_text(self) -> Iterator[str]:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float32]
 
 FORMATS = ("word2vec", "word2vec-binary", "glove", "npz")
-LONGEST_LINE = 1 << 22
+MAX_LINE = 1 << 22
 """Bytes; a line of text that is longer holds no vector that anything was trained with."""
-LONGEST_WORD = 1 << 12
+MAX_WORD = 1 << 12
 _CHUNK = 1 << 20
 _NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _SUFFIXES = {".npz": "npz", ".bin": "word2vec-binary", ".glove": "glove"}
@@ -64,9 +64,9 @@ class WordVectors:
     def rows(self, words: Sequence[str]) -> list[int]:
         """Where words stand, each as written or else in lower case; raises UsageError, with near spellings."""
         found = [self.numbers.get(word, self.numbers.get(word.lower())) for word in words]
-        strange = [word for word, row in zip(words, found, strict=True) if row is None]
-        if strange:
-            raise UsageError("; ".join(f"no vector for {word!r}{self._hint(word)}" for word in strange))
+        unknown = [word for word, row in zip(words, found, strict=True) if row is None]
+        if unknown:
+            raise UsageError("; ".join(f"no vector for {word!r}{self._hint(word)}" for word in unknown))
         return [row for row in found if row is not None]
 
     def _hint(self, word: str) -> str:
@@ -171,7 +171,7 @@ def _entries(file: io.BufferedReader, limit: int | None) -> _Entries:
     """All words of a file in a format that its first two lines show."""
     first = _line(file, 1).removeprefix(codecs.BOM_UTF8)
     header = re.fullmatch(rb"\s*(\d{1,12})\s+(\d{1,6})\s*", first)
-    second = file.readline(LONGEST_LINE)
+    second = file.readline(MAX_LINE)
     if not header:
         second = _checked(second, 2)
         D = _glove_width(first.split(), second.split())
@@ -197,11 +197,11 @@ def _is_text(line: bytes, D: int) -> bool:
 
 
 def _line(file: IO[bytes], number: int) -> bytes:
-    return _checked(file.readline(LONGEST_LINE), number)
+    return _checked(file.readline(MAX_LINE), number)
 
 
 def _checked(line: bytes, number: int) -> bytes:
-    if len(line) == LONGEST_LINE or b"\0" in line:
+    if len(line) == MAX_LINE or b"\0" in line:
         raise _OddError(f"line {number} is no text of word vectors: is it in one of {', '.join(FORMATS)}?")
     return line
 
@@ -258,7 +258,7 @@ def _binary(
     at = 0
     for number in range(wanted):
         while (space := data.find(b" ", at)) < 0 or len(data) < space + 1 + 4 * D:
-            if space < 0 and len(data) - at > LONGEST_WORD:
+            if space < 0 and len(data) - at > MAX_WORD:
                 raise _OddError(f"word {number + 1:,} of {V:,} has no end: it is damaged, get it anew")
             more = file.read(_CHUNK)
             if not more:

@@ -142,7 +142,7 @@ class VerseData:
         return line_set(self.verse.held_out or self.verse.training, self.codec)
 
     def frequencies(self) -> Tensor:
-        numbers = np.concatenate(list(self.learned()))
+        numbers = np.concatenate(list(self.training_arrays()))
         return torch.from_numpy(np.bincount(numbers, minlength=len(self.codec.vocabulary)))
 
     def epochs(self, plan: Plan, device: torch.device) -> Epochs:
@@ -154,7 +154,7 @@ class VerseData:
     def tensors(self) -> Mapping[str, Tensor]:
         return {"line_keys": torch.tensor(sorted({line_key(line.words) for line in self.verse.training}))}
 
-    def learned(self) -> Iterator[Ids]:
+    def training_arrays(self) -> Iterator[Ids]:
         return line_set(self.verse.training, self.codec).arrays()
 
     def held_out_text(self) -> Iterator[str]:

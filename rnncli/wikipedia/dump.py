@@ -105,7 +105,7 @@ class Report:
         self.first_loss = self.first_loss or what
 
 
-def find_sources(names: list[str], most: int | None = None, besides: Iterable[Path] = ()) -> list[Source]:
+def find_dump_files(names: list[str], most: int | None = None, besides: Iterable[Path] = ()) -> list[Source]:
     """The files that are meant, those of folders in the order of their paths, but `besides`; the first `most` of them.
 
     Raises UsageError for what is not there, RnnError for a file that is neither a dump nor text.

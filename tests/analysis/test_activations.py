@@ -9,19 +9,19 @@ import pytest
 from rnncli.analysis.activations import features_of, rank
 from rnncli.analysis.states import states_writer
 from rnncli.errors import UsageError
-from rnncli.recording import Watched
+from rnncli.recording import Recording
 
 TEXT = 'He said "go (on)" twice.\n  And SHE did not.\n\n' * 4
 
 
-def watched(text: str = TEXT) -> Watched:
-    dice = np.random.default_rng(0)
-    states = {"h1": dice.normal(size=(len(text), 3)), "c1": dice.normal(size=(len(text), 3))}
-    quoted = np.array(features_of(Watched(list(text), [], (), {}))["inside quotes"])
+def watched(text: str = TEXT) -> Recording:
+    generator = np.random.default_rng(0)
+    states = {"h1": generator.normal(size=(len(text), 3)), "c1": generator.normal(size=(len(text), 3))}
+    quoted = np.array(features_of(Recording(list(text), [], (), {}))["inside quotes"])
     states["c1"][:, 1] = 0.5 - 3 * quoted
     names = sorted(set(text))
     numbers = [names.index(letter) for letter in text]
-    return Watched(list(text), numbers, names, {name: each.astype(np.float32) for name, each in states.items()})
+    return Recording(list(text), numbers, names, {name: each.astype(np.float32) for name, each in states.items()})
 
 
 def test_features_are_what_is_seen_of_each_character() -> None:
@@ -59,7 +59,7 @@ def test_what_a_text_hardly_has_is_not_asked_for() -> None:
 
 def test_words_are_seen_at_their_last_letter() -> None:
     pieces = ["The", " gate", " stood\n", "open\n"]
-    found = features_of(Watched(pieces, [], (), {}))
+    found = features_of(Recording(pieces, [], (), {}))
     assert found["length of the token"] == [3, 4, 5, 4]
     assert found["place in the line"] == [3, 8, 14, 4]
     assert found["a capital begins it"] == [True, False, False, False]
@@ -77,9 +77,9 @@ CYRILLIC = "Да 12! (ещё)\n"
 )
 def test_parts_of_a_character_are_seen_as_that_character(pieces: list[str], decoded: list[str] | None) -> None:
     added = decoded or [part for sign in CYRILLIC for part in [*[""] * (len(sign.encode()) - 1), sign]]
-    seen = Watched(pieces, [], (), {}, decoded=added)
+    seen = Recording(pieces, [], (), {}, decoded=added)
     found = features_of(seen)
-    letters = features_of(Watched(list(CYRILLIC), [], (), {}))
+    letters = features_of(Recording(list(CYRILLIC), [], (), {}))
     assert seen.text == CYRILLIC
     ends, at = [], 0
     for part in added:

@@ -33,11 +33,11 @@ def brute_force(text: list[int], learned: list[int]) -> tuple[int, list[bool]]:
 @pytest.mark.parametrize("V", [2, 3, 30])
 def test_equals_brute_force(chunk: int, V: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", chunk)
-    dice = np.random.default_rng(V)
+    generator = np.random.default_rng(V)
     for length in (1, 2, 5, 8, 9, 23, 40):
         for copied in (0, 7, 20, 60):
-            learned = dice.integers(V, size=200)
-            text = np.concatenate([dice.integers(V, size=length), learned[100 : 100 + copied], [-1], [-2]])
+            learned = generator.integers(V, size=200)
+            text = np.concatenate([generator.integers(V, size=length), learned[100 : 100 + copied], [-1], [-2]])
             parts = np.split(learned, [13, 13, 90])
             found = overlap(text, parts)
             longest, seen = brute_force(text.tolist(), learned.tolist())

@@ -21,9 +21,9 @@ def test_the_most_frequent_pairs_are_joined_first() -> None:
 
 def test_any_text_is_put_together_as_it_was() -> None:
     units = bpe_units(learn_bpe(["the cat sat, früh\n\n am Tag. " * 9], 280))
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for limit in (0x80, 0x800, 0x10000, 0x110000):
-        codes = [code for code in dice.integers(0, limit, 500).tolist() if not 0xD800 <= code < 0xE000]
+        codes = [code for code in generator.integers(0, limit, 500).tolist() if not 0xD800 <= code < 0xE000]
         text = "".join(map(chr, codes)) + "\n the\tcat \r\n"
         assert "".join(units.join(units.split(text))) == text
     assert units.split("") == []

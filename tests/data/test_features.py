@@ -14,7 +14,7 @@ TAGS = [["DT", "NNS", "DT", "NNS"], ["UH"], ["RB", "DT", "NN"]]
 
 @pytest.fixture
 def lexicon() -> Lexicon:
-    return Lexicon.of(LINES, TAGS, min_count=2, longest=3)
+    return Lexicon.of(LINES, TAGS, min_count=2, max_length=3)
 
 
 def test_a_spelling_is_all_its_ngrams_and_the_whole() -> None:
@@ -54,7 +54,7 @@ def test_counts_are_those_of_the_rows_asked_for(lexicon: Lexicon) -> None:
 
 
 def test_without_tags_or_ngrams_nothing_is_read_of_them() -> None:
-    lexicon = Lexicon.of(LINES, [], min_count=1, longest=0)
+    lexicon = Lexicon.of(LINES, [], min_count=1, max_length=0)
     features = lexicon.encode(LINES)
     assert lexicon.grams == lexicon.tags == ()
     assert features.tags.tolist() == [0] * 8
@@ -71,8 +71,8 @@ def test_labels_a_word_stand_beside_their_words(lexicon: Lexicon) -> None:
 
 
 def test_every_sequence_comes_once_an_epoch(lexicon: Lexicon) -> None:
-    dice = random.Random(1)
-    lines = [["the"] * dice.randint(1, 9) for _ in range(50)]
+    generator = random.Random(1)
+    lines = [["the"] * generator.randint(1, 9) for _ in range(50)]
     data = Labelled(lexicon.encode(lines), torch.arange(50), by_word=False)
     for batches in map(built, (data.shuffled(8, 0, 0), data.in_order(8))):
         assert sorted(torch.cat([batch.targets for batch in batches]).tolist()) == list(range(50))

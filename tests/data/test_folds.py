@@ -21,9 +21,9 @@ def test_a_chain_of_keys_is_one_cluster() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_clusters_stay_whole_and_labels_are_as_even_as_scikit_learn_makes_them(seed: int) -> None:
-    dice = random.Random(seed)
-    belonging = [dice.randrange(60) for _ in range(400)]
-    labels = [dice.choice("aaab") for _ in belonging]
+    generator = random.Random(seed)
+    belonging = [generator.randrange(60) for _ in range(400)]
+    labels = [generator.choice("aaab") for _ in belonging]
     folds = stratified_folds(labels, belonging, 5, seed)
     assert len({(cluster, fold) for cluster, fold in zip(belonging, folds, strict=True)}) == len(set(belonging))
 

@@ -11,7 +11,7 @@ from support.downloads import registered, serving
 
 from rnncli.api import Training, load
 from rnncli.data.corpora import CORPORA, load_corpus
-from rnncli.data.pairs import Given, paired_files, read_paired, read_pairs
+from rnncli.data.pairs import PairSpec, paired_files, read_paired, read_pairs
 from rnncli.data.sources import Parallel
 from rnncli.data.tables import Layout
 from rnncli.errors import RnnError, UsageError
@@ -137,7 +137,7 @@ def test_a_lone_carriage_return_ends_no_line(tmp_path: Path) -> None:
 
 def table(path: Path, text: str, **given: object) -> tuple[list[tuple[str, str]], str]:
     path.write_text(text, encoding="utf-8", newline="")
-    found = read_pairs(Given((str(path),), **given))
+    found = read_pairs(PairSpec((str(path),), **given))
     return found.training, found.note
 
 
@@ -261,7 +261,7 @@ def test_every_attention_trains_and_translates(attention: str, home: Path, files
 
 def test_multi30k_has_three_parts(home: Path, real_corpora: Path) -> None:
     (home / "data").symlink_to(real_corpora)
-    data = read_paired(Given(("multi30k",), "de-en"), 0.1)
+    data = read_paired(PairSpec(("multi30k",), "de-en"), 0.1)
     assert [len(part) for part in data[1:4]] == [29_000, 1_014, 1_000]
     assert resolve(TASKS["translate"], {}).__dict__["tokens"] == "bpe"
     with pytest.raises(UsageError, match="pairs of sentences, not a text"):
@@ -273,4 +273,4 @@ def test_a_model_of_files_is_measured_on_multi30k(interpreter, home: Path, real_
     for split in ("test", "validation"):
         options = translate.EvaluateOptions(corpus=("multi30k",), split=split)
         pairs = translate.asked(load("mine"), options)
-        assert pairs == getattr(read_paired(Given(("multi30k",), "de-en"), 0.1), split)
+        assert pairs == getattr(read_paired(PairSpec(("multi30k",), "de-en"), 0.1), split)

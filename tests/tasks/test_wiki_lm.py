@@ -339,7 +339,7 @@ def test_ptb_has_the_tokens_that_everyone_counts(
 ) -> None:
     (home / "data").symlink_to(real_corpora)
     stream = read(resolve(TASK, {"corpus": ("ptb",)}), Known()).stream
-    learned, held_out = stream.running()
+    learned, held_out = stream.running_text()
     assert (len(learned) - 1, len(held_out) - 1) == (929_589, 73_760)  # Mikolov's counts, an end a line among them
     assert int(learned.frequencies(10_001)[UNKNOWN]) == 45_020  # as `grep -o '<unk>'` counts them
 

@@ -12,7 +12,7 @@ from support.dumps import FOOTER, HEADER, Page, cut_streams, dump_xml, multistre
 
 from rnncli.errors import RnnError, UsageError
 from rnncli.wikipedia import bzip2, dump, pages, texts
-from rnncli.wikipedia.dump import Report, find_sources, units
+from rnncli.wikipedia.dump import Report, find_dump_files, units
 
 PAGES = [
     Page("Alpha", "Alpha is the '''first''' letter & a word: \"alpha\" < beta."),
@@ -28,7 +28,7 @@ PAGES = [
 def read(path: Path) -> tuple[list[tuple[str, str, str]], list[Report]]:
     """All articles of a file and what was said of its units."""
     found, reports = [], []
-    for unit in units(find_sources([str(path)])[0]):
+    for unit in units(find_dump_files([str(path)])[0]):
         reports.append(Report())
         found += [tuple(article) for article in pages.articles(unit, reports[-1])]
     return found, reports
@@ -248,7 +248,7 @@ def test_what_is_no_dump_is_refused(data: bytes, what: str, tmp_path: Path) -> N
     path = tmp_path / "dump"
     path.write_bytes(data)
     with pytest.raises(RnnError, match=f"^{re.escape(str(path))} {what}"):
-        find_sources([str(path)])
+        find_dump_files([str(path)])
 
 
 def test_what_is_no_text_in_a_folder_is_passed_over(tmp_path: Path) -> None:
@@ -258,9 +258,9 @@ def test_what_is_no_text_in_a_folder_is_passed_over(tmp_path: Path) -> None:
         (folder / "made.txt").write_text("Made.\n")
     (tmp_path / "texts/empty.txt").touch()
     (tmp_path / "texts/full.txt").write_text("Text.\n")
-    assert [source.path.name for source in find_sources([str(tmp_path)], besides=[out])] == ["full.txt"]
+    assert [source.path.name for source in find_dump_files([str(tmp_path)], besides=[out])] == ["full.txt"]
     with pytest.raises(UsageError, match="no file to read lies in or below"):
-        find_sources([str(out)], besides=[out])
+        find_dump_files([str(out)], besides=[out])
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_what_is_no_text_in_a_folder_is_passed_over(tmp_path: Path) -> None:
 def test_what_texts_are_told_by(head: str, kind: str, tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(head.encode())
-    assert find_sources([str(path)])[0].kind == kind
+    assert find_dump_files([str(path)])[0].kind == kind
 
 
 def test_a_long_line_is_parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +289,7 @@ def test_a_long_line_is_parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     text = "Eine Zeile mit Wörtern.\n" * 20 + "und lange mehr " * 100 + "ä" * 1000 + "\nEnde"
     path = tmp_path / "text"
     path.write_text(text, "utf-8")
-    parts = [unit.read() for unit in units(find_sources([str(path)])[0])]
+    parts = [unit.read() for unit in units(find_dump_files([str(path)])[0])]
     assert b"".join(parts).decode() == text
     assert max(map(len, parts)) <= 150
     assert [part.decode()[-1] for part in parts[:3]] == ["\n"] * 3
@@ -312,7 +312,7 @@ def test_what_has_no_end_is_read_in_parts_and_named(kind: str, tmp_path: Path, m
         monkeypatch.setattr(dump, name, size)
     beginning, more = ENDLESS[kind]
     (tmp_path / "endless").write_text(beginning + more * 10_000, encoding="utf-8")
-    source = find_sources([str(tmp_path / "endless")])[0]
+    source = find_dump_files([str(tmp_path / "endless")])[0]
     assert source.kind == kind
     parts = list(units(source))
     assert [part.end for part in parts] == [*(part.begin for part in parts[1:]), source.size]
@@ -331,10 +331,10 @@ def test_sources_are_files_and_folders_in_order(tmp_path: Path) -> None:
     for name in ("b/wiki_01", "b/wiki_00", "a.txt", "b/.hidden"):
         (tmp_path / name).write_text("Text.\n")
     names = [str(tmp_path / "b"), str(tmp_path / "a.txt")]
-    assert [source.path.name for source in find_sources(names)] == ["wiki_00", "wiki_01", "a.txt"]
-    assert len(find_sources(names, 1)) == 1
+    assert [source.path.name for source in find_dump_files(names)] == ["wiki_00", "wiki_01", "a.txt"]
+    assert len(find_dump_files(names, 1)) == 1
     with pytest.raises(UsageError, match="is neither a file nor a folder"):
-        find_sources([str(tmp_path / "none")])
+        find_dump_files([str(tmp_path / "none")])
     (tmp_path / "bare").mkdir()
     with pytest.raises(UsageError, match="no file to read lies in or below"):
-        find_sources([str(tmp_path / "bare")])
+        find_dump_files([str(tmp_path / "bare")])

@@ -29,7 +29,7 @@ from rnncli.data.tokenizers import wiki_words
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import locked
 from rnncli.wikipedia import bzip2, counting, dump
-from rnncli.wikipedia.dump import find_sources
+from rnncli.wikipedia.dump import find_dump_files
 from rnncli.wikipedia.prepare import Hooks, Outputs, Settings, fingerprint, prepare, shards_folder
 
 WORDS = ("the", "of", "king", "queen", "Rome", "it's", "1,000", "naïve")
@@ -54,7 +54,7 @@ def run(
 ) -> dict[str, Any]:
     workers, keep_going = options.pop("workers", 1), options.pop("keep_going", False)
     outputs = Outputs(None if name is None else shards_folder(name), text)
-    sources = find_sources([str(path) for path in paths])
+    sources = find_dump_files([str(path) for path in paths])
     return prepare(sources, outputs, Settings(**options), workers=workers, keep_going=keep_going, hooks=hooks)
 
 

@@ -13,7 +13,7 @@ from rnncli.launch import LAUNCHED
 Found = TypeVar("Found")
 
 
-def made_once(folder: Path, open_it: Callable[[Path], Found | None], make: Callable[[Path], None]) -> Found:
+def cached_folder(folder: Path, open_it: Callable[[Path], Found | None], make: Callable[[Path], None]) -> Found:
     """What `open_it` finds in a folder; where that is nothing, `make` fills it first.
 
     It is filled beside its place, as NAME.part, and renamed when that is done; nothing stays of one that failed. Of

@@ -18,11 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.data.bpe import DEFAULT_SIZE, bpe_tokens, learn_bpe
+from rnncli.data.cached_folder import cached_folder
 from rnncli.data.codec import Codec, Ids, codes, labels_of
 from rnncli.data.corpora import PiecewiseText, open_corpus
-from rnncli.data.made_once import made_once
 from rnncli.data.stream_data import StreamData
-from rnncli.data.text import joined
+from rnncli.data.text import join_texts
 from rnncli.data.units import Units
 from rnncli.data.vocabulary import SPECIALS, Vocabulary
 from rnncli.errors import RnnError
@@ -36,13 +36,13 @@ LARGE = 64_000_000
 PIECE = 1 << 20
 """Characters that are taken apart at a time."""
 
-MOST_COUNTED = 2_000_000
+MAX_COUNTED = 2_000_000
 """Different tokens that are counted at a time; beyond that, those seen least are forgotten."""
 
-LEARNED_FROM = 64_000_000
+MAX_BPE_TEXT = 64_000_000
 """Characters that a `bpe` is learned from at most."""
 
-MOST_HELD_OUT = 1_000_000
+MAX_HELD_OUT = 1_000_000
 """Characters that are held out at most."""
 
 SCHEMA = 1
@@ -92,32 +92,32 @@ class Text(NamedTuple):
                 place += len(part)
 
 
-def read_running(spec: TextSpec) -> StreamData:
+def read_token_text(spec: TextSpec) -> StreamData:
     """Read a text by numbers, from where they lie if it has been read before; raises RnnError as `load_corpus`.
 
     And where a large text changes meanwhile, or its numbers cannot be written.
     """
     if spec.valid:
-        learned = read_running(spec._replace(valid=(), hold_out=0.0))
-        return learned.with_valid(read_running(TextSpec(spec.valid, codec=learned.codec, by_voice=spec.by_voice)))
+        training = read_token_text(spec._replace(valid=(), hold_out=0.0))
+        return training.with_valid(read_token_text(TextSpec(spec.valid, codec=training.codec, by_voice=spec.by_voice)))
     corpora = [open_corpus(name) for name in spec.corpus]
     if not spec.by_voice:
         return _read(corpora, spec)
     voices = {name: [corpus for corpus in corpora if corpus.name == name] for name in (each.name for each in corpora)}
-    texts = [_looked_at(name, partial(_joined, parts), spec.hold_out) for name, parts in voices.items()]
+    texts = [_looked_at(name, partial(_join_corpora, parts), spec.hold_out) for name, parts in voices.items()]
     codec = _number(lambda: chain.from_iterable(text.training() for text in texts), spec)
     alike = spec._replace(codec=codec, grows=False)
     return _side_by_side(_read(corpora, alike), {name: _read(parts, alike) for name, parts in voices.items()})
 
 
-def _joined(corpora: Sequence[PiecewiseText]) -> Iterator[str]:
-    return joined(corpus.read() for corpus in corpora)
+def _join_corpora(corpora: Sequence[PiecewiseText]) -> Iterator[str]:
+    return join_texts(corpus.read() for corpus in corpora)
 
 
 def _read(corpora: Sequence[PiecewiseText], spec: TextSpec) -> StreamData:
     """Corpora as one text."""
     name = " + ".join(corpus.name for corpus in corpora)
-    read = partial(_joined, corpora)
+    read = partial(_join_corpora, corpora)
     size = sum(corpus.size for corpus in corpora)
     if size <= LARGE:
         kept = list(read())
@@ -147,7 +147,7 @@ def _looked_at(name: str, read: Callable[[], Iterator[str]], hold_out: float, *,
     for piece in _shown(read(), f"looking at {name}", None) if shown else read():
         characters += len(piece)
         digest.update(piece.encode())
-    cut = characters - min(int(hold_out * characters), MOST_HELD_OUT)
+    cut = characters - min(int(hold_out * characters), MAX_HELD_OUT)
     return Text(name, read, characters, cut, digest.hexdigest())
 
 
@@ -157,9 +157,9 @@ def _in_memory(text: Text, spec: TextSpec) -> StreamData:
     for is_held, piece in text.pieces():
         if is_held or not spec.only_held_out:
             parts[is_held].append(codec.encode(piece))
-    learned = np.concatenate(parts[0]) if parts[0] else np.array([], dtype=codec.dtype)
-    counts = np.bincount(learned, minlength=len(codec.vocabulary))
-    return _corpus(text, codec, np.concatenate([learned, *parts[1]]), len(learned), counts)
+    training = np.concatenate(parts[0]) if parts[0] else np.array([], dtype=codec.dtype)
+    counts = np.bincount(training, minlength=len(codec.vocabulary))
+    return _corpus(text, codec, np.concatenate([training, *parts[1]]), len(training), counts)
 
 
 def _corpus(text: Text, codec: Codec, ids: Ids, cut: int, counts: Ids, folder: Path | None = None) -> StreamData:
@@ -174,7 +174,7 @@ def _number(training: Callable[[], Iterator[str]], spec: TextSpec) -> Codec:
         return known
     if known is None:
         size = spec.vocab_size or DEFAULT_SIZE
-        bpe = learn_bpe(_first(training(), LEARNED_FROM), size) if spec.tokenizer == "bpe" else ""
+        bpe = learn_bpe(_first(training(), MAX_BPE_TEXT), size) if spec.tokenizer == "bpe" else ""
         known = Codec(spec.tokenizer, Vocabulary(SPECIALS), bpe)
     if known.bpe:  # all of its tokens, so that no text has UNKNOWN ones
         return known.grown(bpe_tokens(known.bpe))
@@ -195,7 +195,7 @@ def _count(pieces: Iterable[str], units: Units) -> Mapping[str, int]:
     counts, bar = Counter[str](), 0
     for piece in pieces:
         counts.update(units.split(piece))
-        if len(counts) > MOST_COUNTED:
+        if len(counts) > MAX_COUNTED:
             bar += 1
             counts = Counter({token: count for token, count in counts.items() if count > bar})
     return counts
@@ -229,7 +229,7 @@ def _from_disk(text: Text, spec: TextSpec) -> StreamData:
     given = spec.codec.numbering if spec.codec else spec[1:4]
     what = [SCHEMA, text.fingerprint, text.cut, given]
     key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
-    return made_once(data_dir() / "running" / key, partial(_opened, text), partial(_write, text, spec))
+    return cached_folder(data_dir() / "running" / key, partial(_opened, text), partial(_write, text, spec))
 
 
 def _opened(text: Text, folder: Path) -> StreamData | None:
