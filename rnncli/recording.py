@@ -30,30 +30,30 @@ class ActivationOptions:
     text: str | None = option(None, "A text, a file, or - (standard input); else what training held out.")
     tokens: int = option(2_000, "Tokens of it to read at most.", least=2, most=1_000_000)
 
-    def read(self, trained: Trained, passage: HeldOutText) -> str:
+    def read(self, trained: Trained, held_out_text: HeldOutText) -> str:
         """The text, as `given_text` has it; without one, a passage of so many tokens or less of what was held out."""
         if self.text is None:
-            return "\n".join(islice(passage(trained), self.tokens))
+            return "\n".join(islice(held_out_text(trained), self.tokens))
         return given_text(self.text)
 
 
-def given_text(given: str) -> str:
+def given_text(text: str) -> str:
     """A text, or that of the file or the standard input (`-`) that it names.
 
     Raises UsageError for a blank one, RnnError as `read_text` for a file that cannot be read or is not there.
     """
-    if given == "-":
+    if text == "-":
         return read_stdin()
-    if not given.strip():
+    if not text.strip():
         raise UsageError("--text is blank: give a text, a file, or - for standard input")
-    return read_text(Path(given)) if _names_a_file(given) else given
+    return read_text(Path(text)) if _names_a_file(text) else text
 
 
-def _names_a_file(given: str) -> bool:
+def _names_a_file(text: str) -> bool:
     """Whether a text is the path of a file, or of one that was meant, and is then missed."""
-    if len(given) > 1_000 or "\n" in given:
+    if len(text) > 1_000 or "\n" in text:
         return False
-    return Path(given).exists() or (not given.split()[1:] and given.lower().endswith((".txt", ".gz", ".md")))
+    return Path(text).exists() or (not text.split()[1:] and text.lower().endswith((".txt", ".gz", ".md")))
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ class Classified(NamedTuple):
 
     text: str
     label: str | None
-    shares: dict[str, float]
+    probs: dict[str, float]
     words: list[Moved]
 
     @property
     def probability(self) -> float:
         """That of the label; NaN where there is none."""
-        return math.nan if self.label is None else self.shares[self.label]
+        return math.nan if self.label is None else self.probs[self.label]
 
 
 class Tagged(NamedTuple):

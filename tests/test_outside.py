@@ -101,7 +101,7 @@ def test_a_task_is_trained_by_an_optimizer_resumed_and_asked_by_a_verb(visiting,
     (told,) = json.loads(rnn("classify --from whole plum --json").out)["texts"]
     assert (told["label"], told["words"]) == (label, [])
     assert rnn("classify --from whole plum").out.startswith(f"{label} {told['probability']:.3f}")
-    assert rnncli.load("whole").classify(["plum"])[0].shares == told["probabilities"]
+    assert rnncli.load("whole").classify(["plum"])[0].probs == told["probabilities"]
     assert "Learn whether a word begins with a vowel." in rnn("train --help").out
     assert "Example: rnn shout my-run apple" in rnn("shout --help").out
     assert "signs" in rnn("train parity --help").out

@@ -18,7 +18,7 @@ from rnncli.data.cached_folder import cached_folder
 from rnncli.errors import RnnError, UsageError, ending_signals
 from rnncli.files import check_name, is_locked, locked, write_file
 from rnncli.wikipedia.results import put
-from rnncli.wikipedia.workers import default_workers, each
+from rnncli.wikipedia.workers import default_workers, run_jobs
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -257,7 +257,7 @@ def test_a_worker_that_dies_in_silence_is_missed(monkeypatch: pytest.MonkeyPatch
     kept = []
     monkeypatch.setattr(connection.Connection, "close", lambda self: kept.append(self))
     with pytest.raises(RnnError, match="a worker process was killed"):
-        list(each(iter([3]), os._exit, 2, lambda: None))
+        list(run_jobs(iter([3]), os._exit, 2, lambda: None))
     monkeypatch.undo()
     for end in kept:
         end.close()

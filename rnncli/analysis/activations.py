@@ -16,7 +16,7 @@ from rnncli.recording import Recording
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FEWEST = 8
+MIN_DIFFERENT = 8
 """Tokens at which a feature must differ from its commonest value; of fewer, any unit may follow it by chance."""
 
 QUOTES = {'"': '"', "“": "”", "«": "»"}
@@ -35,23 +35,25 @@ class Unit(NamedTuple):
 class Ranking:
     """All units, the closest followers first, and how closely each follows every feature."""
 
-    watched: Recording
+    recording: Recording
     features: list[str]
 
     @cached_property
     def names(self) -> list[str]:
         """The names of the U units, in the order of the states."""
-        return [f"{state}:{place}" for state, values in self.watched.states.items() for place in range(values.shape[1])]
+        return [
+            f"{state}:{place}" for state, values in self.recording.states.items() for place in range(values.shape[1])
+        ]
 
     @cached_property
     def values(self) -> "NDArray[np.float32]":
         """What each unit was, (T, U)."""
-        return np.concatenate(list(self.watched.states.values()), axis=1)
+        return np.concatenate(list(self.recording.states.values()), axis=1)
 
     @cached_property
     def correlations(self) -> "NDArray[np.float64]":
         """Pearson's r of each unit with each feature, (U, F); 0 for a unit that stays as it is."""
-        known = features_of(self.watched)
+        known = features_of(self.recording)
         columns = np.array([known[name] for name in self.features], np.float64).reshape(len(self.features), -1)
         units = _standard(self.values.astype(np.float64))
         found: NDArray[np.float64] = units.T @ _standard(columns.T) / len(units)
@@ -92,30 +94,30 @@ class Ranking:
         return self.values[:, self.names.index(unit.name)]
 
 
-def rank(watched: Recording) -> Ranking:
+def rank(recording: Recording) -> Ranking:
     """Hold every unit against every feature that the text has, and enough of."""
-    known = features_of(watched)
-    return Ranking(watched, [name for name, values in known.items() if _varies(values)])
+    known = features_of(recording)
+    return Ranking(recording, [name for name, values in known.items() if _varies(values)])
 
 
-def features_of(watched: Recording) -> Mapping[str, Sequence[float]]:
+def features_of(recording: Recording) -> Mapping[str, Sequence[float]]:
     """What can be seen of each token, (T,) a feature; of a token of several characters, at its last one.
 
     A token that is only a part of a character counts as that character.
     """
-    text, ends, at = watched.text, [], 0
-    for part in watched.parts:
+    text, ends, at = recording.text, [], 0
+    for part in recording.parts:
         at += len(part)
         ends.append(at - bool(part) - (len(part) - len(part.rstrip("\n")) if part.strip("\n") else 0))
     seen = {name: [column[end] for end in ends] for name, column in _columns(text).items()}
-    words = [part.strip() for part in watched.parts]
+    words = [part.strip() for part in recording.parts]
     whole = any(len(word) > 1 for word in words)
     tokens: dict[str, Sequence[float]] = {
         "length of the token": list(map(len, words)) if whole else [],
         "a capital begins it": [word[:1].isupper() for word in words] if whole else [],
         "place in the text": list(range(len(words))),
     }
-    return {**watched.features, **seen, **{name: values for name, values in tokens.items() if values}}
+    return {**recording.features, **seen, **{name: values for name, values in tokens.items() if values}}
 
 
 def _columns(text: str) -> dict[str, list[float]]:
@@ -181,7 +183,7 @@ def _indent(text: str) -> list[float]:
 
 def _varies(values: Sequence[float]) -> bool:
     _, counts = np.unique(np.asarray(values), return_counts=True)
-    return len(values) - int(counts.max()) >= FEWEST
+    return len(values) - int(counts.max()) >= MIN_DIFFERENT
 
 
 def _standard(columns: "NDArray[np.float64]") -> "NDArray[np.float64]":

@@ -71,9 +71,9 @@ def solve(vectors: WordVectors, a: str, b: str, c: str, metric: str, top: int) -
     """
     if metric not in METRICS:
         raise UsageError(f"--metric must be one of {', '.join(METRICS)}, not {metric!r}")
-    asked = np.array([vectors.rows([a, b, c])])
-    scores = _scores(vectors, asked, metric)
-    places = _best(scores, asked, top)[0]
+    queries = np.array([vectors.rows([a, b, c])])
+    scores = _scores(vectors, queries, metric)
+    places = _best(scores, queries, top)[0]
     found = [(vectors.words[place], float(scores[0, place])) for place in places if scores[0, place] > -np.inf]
     if not found:
         raise UsageError("there is no word but those asked about: take vectors of more words")
@@ -122,7 +122,7 @@ def evaluate(
     programs. Questions with a word that has no vector are not covered.
     """
     scores = [
-        Score(each.name, len(each.questions), *_counted(judge(vectors, each, metric, restrict, fold_case)))
+        Score(each.name, len(each.questions), *_counted(check_answers(vectors, each, metric, restrict, fold_case)))
         for each in categories
     ]
     kinds = {
@@ -135,7 +135,7 @@ def evaluate(
     ]
 
 
-def judge(
+def check_answers(
     vectors: WordVectors, category: Category, metric: str, restrict: int = RESTRICT, fold_case: bool = True
 ) -> list[bool | None]:
     """For each question whether its fourth word comes out first, or None where it is not covered."""
@@ -148,10 +148,10 @@ def judge(
     size = max(1, _SCORES_AT_ONCE // len(vectors.words))
     for begin in range(0, len(covered), size):
         places = covered[begin : begin + size]
-        asked = np.array([rows[place] for place in places])
+        queries = np.array([rows[place] for place in places])
         # The file's a : b = c : d asks for b - a + c.
-        found = _first_fresh(_scores(vectors, asked[:, [1, 0, 2]], metric), asked[:, :3], groups)
-        for place, right in zip(places, found == asked[:, 3], strict=True):
+        found = _first_fresh(_scores(vectors, queries[:, [1, 0, 2]], metric), queries[:, :3], groups)
+        for place, right in zip(places, found == queries[:, 3], strict=True):
             verdicts[place] = bool(right)
     return verdicts
 
@@ -160,9 +160,9 @@ def _folded(word: str, fold_case: bool) -> str:
     return word.upper() if fold_case else word
 
 
-def _scores(vectors: WordVectors, asked: "NDArray[np.int64]", metric: str) -> "NDArray[np.float32]":
+def _scores(vectors: WordVectors, queries: "NDArray[np.int64]", metric: str) -> "NDArray[np.float32]":
     """How well each word answers a - b + c, for the rows of a, b and c (N, 3): (N, V), the greater the better."""
-    a, b, c = asked.T
+    a, b, c = queries.T
     X, unit = vectors.matrix, vectors.unit
     scores: NDArray[np.float32]
     if metric == "euclidean":
@@ -179,9 +179,9 @@ def _scores(vectors: WordVectors, asked: "NDArray[np.int64]", metric: str) -> "N
     return scores
 
 
-def _best(scores: "NDArray[np.float32]", barred: "NDArray[np.int64]", top: int) -> "NDArray[np.int64]":
-    """The places of the greatest scores (N, top), greatest first; the barred ones (N, 3) are made -inf."""
-    np.put_along_axis(scores, barred, -np.inf, 1)
+def _best(scores: "NDArray[np.float32]", banned: "NDArray[np.int64]", top: int) -> "NDArray[np.int64]":
+    """The places of the greatest scores (N, top), greatest first; the banned ones (N, 3) are made -inf."""
+    np.put_along_axis(scores, banned, -np.inf, 1)
     top = min(top, scores.shape[1])
     places = np.argpartition(-scores, top - 1, 1)[:, :top]
     order = np.argsort(-np.take_along_axis(scores, places, 1), 1, kind="stable")
@@ -189,18 +189,18 @@ def _best(scores: "NDArray[np.float32]", barred: "NDArray[np.int64]", top: int) 
 
 
 def _first_fresh(
-    scores: "NDArray[np.float32]", asked: "NDArray[np.int64]", groups: "NDArray[np.int64]"
+    scores: "NDArray[np.float32]", queries: "NDArray[np.int64]", groups: "NDArray[np.int64]"
 ) -> "NDArray[np.int64]":
     """The best group of spellings (N,) that none of the words asked about (N, 3) is of; -1 where there is none.
 
     Looked for among the few best words, as gensim does; the scores of those passed over are made -inf.
     """
-    np.put_along_axis(scores, asked, -np.inf, 1)
+    np.put_along_axis(scores, queries, -np.inf, 1)
     answers, left = np.full(len(scores), -1), np.arange(len(scores))
     for _ in range(_VARIANTS):
         best = (scores if len(left) == len(scores) else scores[left]).argmax(1)
         found = groups[best]
-        fresh = (found[:, None] != asked[left]).all(1)
+        fresh = (found[:, None] != queries[left]).all(1)
         answers[left[fresh]] = found[fresh]
         left, best = left[~fresh], best[~fresh]
         scores[left, best] = -np.inf

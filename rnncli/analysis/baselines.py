@@ -7,7 +7,7 @@ from rnncli.task import Rows, Trained
 from rnncli.tasks import TASKS
 
 
-def beside(trained: Trained, options: Any, metrics: Mapping[str, Any]) -> Rows:
+def measure_baselines(trained: Trained, options: Any, metrics: Mapping[str, Any]) -> Rows:
     """The baselines of the model's task, measured on what the model was; none where its task declares none.
 
     They get the bits a character that the model's metrics have.

@@ -309,8 +309,8 @@ class Band(NamedTuple):
     hidden: str
     at: list[float]
     mean: list[float]
-    least: list[float]
-    most: list[float]
+    low: list[float]
+    high: list[float]
 
 
 def bands(outcomes: Sequence[Outcome], across: str) -> list[Band]:

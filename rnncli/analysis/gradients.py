@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SHARE = 0.01
 """Below this share of the gradient at lag 0 the past counts as out of reach."""
 
-LONGEST, WIDEST = 10_000, 2_048
+MAX_STEPS, MAX_UNITS = 10_000, 2_048
 """Steps and units that are unrolled at most: all states are kept."""
 
 
@@ -170,10 +170,10 @@ def through(
 
 
 def _check(hidden: int, length: int, inputs: float, radii: Sequence[float | None]) -> None:
-    if not 1 <= length <= LONGEST:
-        raise UsageError(f"--length must lie between 1 and {LONGEST:,}, not {length}")
-    if not 1 <= hidden <= WIDEST:
-        raise UsageError(f"--hidden must lie between 1 and {WIDEST:,}, not {hidden}")
+    if not 1 <= length <= MAX_STEPS:
+        raise UsageError(f"--length must lie between 1 and {MAX_STEPS:,}, not {length}")
+    if not 1 <= hidden <= MAX_UNITS:
+        raise UsageError(f"--hidden must lie between 1 and {MAX_UNITS:,}, not {hidden}")
     if not 0 <= inputs < math.inf:
         raise UsageError(f"--inputs must be a finite number of at least 0, not {inputs:g}")
     for radius in radii:

@@ -39,13 +39,13 @@ from rnncli.tasks import TASKS
 OFFERED = ("prime", "label", "lines", "length", "seed", *DECODING)
 """Options of `rnn generate` that a request may set, in the order of the page."""
 
-MOST_BYTES = 1 << 16
+MAX_BYTES = 1 << 16
 """Of a request."""
 
-MOST_TOKENS = 5_000
+MAX_TOKENS = 5_000
 """Of an answer: whoever comes next waits for no more."""
 
-MOST_LETTERS = 300
+MAX_LETTERS = 300
 """Of what is said about an error, which may quote the request."""
 
 HERE = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
@@ -54,7 +54,7 @@ HERE = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 Event = dict[str, Any]
 
 
-class Left(Exception):
+class Disconnected(Exception):
     """Nobody waits for the text any more."""
 
 
@@ -96,31 +96,31 @@ def _as_input(trained: Trained, field: "Field[Any]") -> dict[str, Any]:
         "default": field.default,
         "whole": whole,
         "choices": list(trained.codec.labels) if kind == "choice" else [],
-        **({"most": MOST_TOKENS} if field.name in ("length", "lines") else {}),
+        **({"most": MAX_TOKENS} if field.name in ("length", "lines") else {}),
         **limits,
     }
 
 
-def options_of(trained: Trained, asked: Any) -> WritingOptions:
+def options_of(trained: Trained, request: Any) -> WritingOptions:
     """The options that a request asks for; raises UsageError for what is strange, of another type, or too much.
 
     A prime is always the text itself, never a file.
     """
-    if not isinstance(asked, dict):
+    if not isinstance(request, dict):
         raise UsageError('a request is a JSON object, such as {"prime": "the", "length": 20}')
     Options, names = _generate(trained).Options, [each.name for each in _offered(trained)]
     kinds = get_type_hints(Options)
-    strange = [name for name in asked if name not in names]
-    if strange:
-        raise UsageError(f"there is no option {strange[0]!r}: there are {', '.join(names)}")
-    given = {name: as_kind(value, kinds[name], name) for name, value in asked.items() if value is not None}
+    unknown = [name for name in request if name not in names]
+    if unknown:
+        raise UsageError(f"there is no option {unknown[0]!r}: there are {', '.join(names)}")
+    given = {name: as_kind(value, kinds[name], name) for name, value in request.items() if value is not None}
     if given.get("prime", "").startswith("@"):
         given["prime"] = f"@{given['prime']}"
     options: WritingOptions = Options(**given)
     check_limits(options)
     tokens = options.length * getattr(options, "lines", 1)
-    if tokens > MOST_TOKENS:
-        raise UsageError(f"{tokens:,} tokens are too many at once: {MOST_TOKENS:,} are the most")
+    if tokens > MAX_TOKENS:
+        raise UsageError(f"{tokens:,} tokens are too many at once: {MAX_TOKENS:,} are the most")
     return options
 
 
@@ -128,7 +128,7 @@ class Writer:
     """Writes with a model in a thread of its own, one text at a time, in the order in which they were asked for.
 
     What torch's products go by belongs to the whole process: texts that were drawn in turns would not be those of `rnn
-    generate` to the last bit. `MOST_TOKENS` bounds how long one waits for another.
+    generate` to the last bit. `MAX_TOKENS` bounds how long one waits for another.
     """
 
     def __init__(self, trained: Trained) -> None:
@@ -142,29 +142,29 @@ class Writer:
         """
         loop, events, left = asyncio.get_running_loop(), asyncio.Queue[Event](), threading.Event()
 
-        def tell(event: Event) -> None:
+        def send(event: Event) -> None:
             if left.is_set():
-                raise Left
+                raise Disconnected
             loop.call_soon_threadsafe(events.put_nowait, event)
 
         def work() -> None:
-            with contextlib.suppress(Left):
+            with contextlib.suppress(Disconnected):
                 try:
-                    tell(self._written(replace(options, listen=lambda token: tell(_told(token)))))
-                except Left:
+                    send(self._written(replace(options, listen=lambda token: send(_token_event(token)))))
+                except Disconnected:
                     raise
                 except Exception as error:
-                    tell(_failure(error))
+                    send(_failure(error))
 
         future = self.thread.submit(work)
         try:
             goes_on = True
             while goes_on:
-                told = [await events.get()]
+                batch = [await events.get()]
                 while not events.empty():
-                    told.append(events.get_nowait())
-                goes_on = "token" in told[-1]
-                yield told
+                    batch.append(events.get_nowait())
+                goes_on = "token" in batch[-1]
+                yield batch
         finally:
             left.set()
             future.cancel()
@@ -174,7 +174,7 @@ class Writer:
         return {"text": written.texts[0], "seed": written.seed, "unknown": written.unknown}
 
 
-def _told(token: DrawnToken) -> Event:
+def _token_event(token: DrawnToken) -> Event:
     likeliest = [[visible(name), round(share, 6)] for name, share in token.likeliest]
     return {"line": token.line, "token": token.text, "probability": round(token.probability, 6), "likeliest": likeliest}
 
@@ -188,7 +188,7 @@ def _failure(error: Exception) -> Event:
 def _one_line(text: str) -> str:
     """What is said about an error: options go without the dashes that they have on a command line."""
     text = " ".join(text.split()).removeprefix("--")
-    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"
+    return text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS - 1]}…"
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
@@ -200,7 +200,7 @@ def refusal(status: int, text: str, headers: Mapping[str, str] | None = None) ->
     return Response(_line({"error": _one_line(text)}), status, headers, "application/json")
 
 
-class Told(StreamingResponse):
+class EventStream(StreamingResponse):
     """Events as lines of JSON, as they come; whoever is gone before their end ends them."""
 
     def __init__(self, first: list[Event], events: AsyncGenerator[list[Event], None]) -> None:
@@ -209,8 +209,8 @@ class Told(StreamingResponse):
 
     async def _lines(self, first: list[Event]) -> AsyncIterator[bytes]:
         yield b"".join(map(_line, first))
-        async for told in self.events:
-            yield b"".join(map(_line, told))
+        async for batch in self.events:
+            yield b"".join(map(_line, batch))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -219,7 +219,7 @@ class Told(StreamingResponse):
             await self.events.aclose()
 
 
-async def asked_in(request: Request) -> Any:
+async def read_json(request: Request) -> Any:
     """The JSON of a request; raises HTTPException for one that is too long, or is none.
 
     No other kind of content is read: a page elsewhere could send it without asking first whether it may.
@@ -230,8 +230,8 @@ async def asked_in(request: Request) -> Any:
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > MOST_BYTES:
-            raise HTTPException(413, f"a request has {MOST_BYTES:,} bytes at most")
+        if len(body) > MAX_BYTES:
+            raise HTTPException(413, f"a request has {MAX_BYTES:,} bytes at most")
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -265,9 +265,9 @@ def application(trained: Trained, html: str) -> Starlette:
         return HTMLResponse(html, headers={"Cache-Control": "no-store"})
 
     async def write(request: Request) -> Response:
-        asked = await asked_in(request)
+        body = await read_json(request)
         try:
-            options = options_of(trained, asked)
+            options = options_of(trained, body)
         except UsageError as error:
             return refusal(400, str(error))
         events = writer.write(options)
@@ -275,7 +275,7 @@ def application(trained: Trained, html: str) -> Starlette:
         if "error" in first[0]:
             await events.aclose()
             return refusal(first[0]["status"], first[0]["error"])
-        return Told(first, events)
+        return EventStream(first, events)
 
     async def refuse(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):

@@ -55,8 +55,8 @@ def novelty(trained: Trained, texts: Iterable[Sequence[int]]) -> Novelty:
         raise UsageError(f"what {trained.source} learned from is no text that can be read again: leave --novelty out")
     trained.check_readable("leave --novelty out")
     text = np.concatenate([np.append(each, UNKNOWN) for each in texts]).astype(np.int64)
-    apart = np.flatnonzero(text == UNKNOWN)
-    text[apart] = -1 - np.arange(len(apart))  # each a token of its own: no stretch goes over it
+    unknown = np.flatnonzero(text == UNKNOWN)
+    text[unknown] = -1 - np.arange(len(unknown))  # each a token of its own: no stretch goes over it
     found = overlap(text, access.training_arrays(trained, "leave --novelty out"))
     before = np.concatenate([[0], (text < 0).cumsum()])
     whole = before[1 << LEVEL :] == before[: len(found.seen)]
@@ -76,12 +76,12 @@ class Overlap(NamedTuple):
     seen: Ids  # (N-7,): whether the 8-gram that begins at each place stands there
 
 
-def overlap(text: Ids, learned: Iterable[Ids]) -> Overlap:
+def overlap(text: Ids, training_arrays: Iterable[Ids]) -> Overlap:
     """What of a text (N,) stands in arrays of tokens that follow one another as one text."""
     windows = Windows(text)
     seen = np.zeros(len(text), dtype=bool)
     longest, begin = 0, 0
-    for chunk in _chunks(learned, len(text)):
+    for chunk in _chunks(training_arrays, len(text)):
         level, met = 0, windows.of_tokens(chunk)
         while True:
             if level == LEVEL:

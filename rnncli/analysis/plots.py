@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _DPI = 110
 
-_WIDEST = 50.0
+_MAX_INCHES = 50.0
 """Inches; a bitmap of more is not drawn, or fills the memory."""
 
 
@@ -101,11 +101,11 @@ def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str,
         dashes = ("-", "--", ":", "-.")[sizes.index(band.hidden) % 4]
         color = f"C{cells.index(band.cell) % 10}"
         axes.plot(band.at, band.mean, color=color, ls=dashes, label=f"{band.cell} {band.hidden.replace(',', '+')}")
-        axes.fill_between(band.at, band.least, band.most, color=color, alpha=0.12, lw=0)
+        axes.fill_between(band.at, band.low, band.high, color=color, alpha=0.12, lw=0)
     name = "loss (nats a prediction)" if metric == "loss" else metric.replace("_", " ")
     axes.set(xlabel="seconds of training" if across == "seconds" else "steps", ylabel=name)
     axes.set_title(title.replace("$", r"\$"))
-    values = [value for band in bands for value in (*band.least, *band.most)]
+    values = [value for band in bands for value in (*band.low, *band.high)]
     if min(values) > 0 and max(values) > 20 * min(values):
         axes.set_yscale("log")
     axes.grid(alpha=0.25)
@@ -148,12 +148,12 @@ def draw_attention(
     plt = _pyplot()
     across, down = ([token.strip().replace("$", r"\$") or "␣" for token in side] for side in (source, target))
     wide, high = 2.5 + 0.4 * len(across), 2 + 0.34 * len(down)
-    figure, axes = plt.subplots(figsize=(min(wide, _WIDEST), min(high, _WIDEST)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(min(wide, _MAX_INCHES), min(high, _MAX_INCHES)), layout="constrained")
     picture = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     slanted = any(len(token) > 2 for token in across[:-1])  # END is in its place
     labels = {"rotation": 45, "ha": "left"} if slanted else {"ha": "center"}
-    axes.set_xticks(range(len(across)), across, fontsize=10 * min(1, _WIDEST / wide), **labels)
-    axes.set_yticks(range(len(down)), down, fontsize=10 * min(1, _WIDEST / high))
+    axes.set_xticks(range(len(across)), across, fontsize=10 * min(1, _MAX_INCHES / wide), **labels)
+    axes.set_yticks(range(len(down)), down, fontsize=10 * min(1, _MAX_INCHES / high))
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set(xlabel="source", ylabel="translation, token by token")

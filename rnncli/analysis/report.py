@@ -29,7 +29,7 @@ from rnncli.training.runs import Run
 
 TEMPERATURES = (0.5, 0.8, 1.0)
 TOKENS, UNITS, WORDS, NAMED = 1_500, 200, 400, 60
-"""Of the text that is watched, of units, of words, and of those named on the map, as far as there is room for them."""
+"""The most that a page has: tokens of text, units, words on its map, and words named on the map (if there is room)."""
 
 LAGS = 100
 MAX_BITS = 16.0
@@ -49,7 +49,7 @@ def page(
 
 def document(trained: Trained, panels: Sequence[Panel], maker: str, reach: str = "'none'") -> str:
     """A page of panels about a trained model; its script may ask whom `reach` allows, as a policy has it."""
-    told = {
+    facts = {
         "title": f"{trained.task}, {trained.source.parent.name}",
         "about": f"{trained.source.name}, learned from {trained.payload['corpus']}",
         "maker": maker,
@@ -58,7 +58,7 @@ def document(trained: Trained, panels: Sequence[Panel], maker: str, reach: str =
     parts = files("rnncli.analysis").joinpath("page")
     html, css, js = (parts.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     filled = html.replace("/*STYLE*/", css).replace("/*SCRIPT*/", js).replace("/*REACH*/", reach)
-    return filled.replace("/*DATA*/", embedded(told))
+    return filled.replace("/*DATA*/", embedded(facts))
 
 
 def embedded(value: Any) -> str:
@@ -74,10 +74,10 @@ def panels(trained: Trained) -> list[Panel]:
     if "generate" in task.actions:
         makers["Samples"] = _samples
     if "activations" in task.actions:
-        makers["Units"] = _watched
+        makers["Units"] = _recorded
     if hasattr(trained.model, "word_vectors"):
         makers["Map of the vectors"] = _map
-    makers |= {title: partial(_suited, maker) for title, maker in task.panels.items()}
+    makers |= {title: partial(_declared, maker) for title, maker in task.panels.items()}
     for title, maker in makers.items():
         try:
             found += maker(trained)
@@ -86,7 +86,7 @@ def panels(trained: Trained) -> list[Panel]:
     return found
 
 
-def _suited(maker: Callable[[Trained], Iterable[Panel]], trained: Trained) -> list[Panel]:
+def _declared(maker: Callable[[Trained], Iterable[Panel]], trained: Trained) -> list[Panel]:
     """The panels that a task declares, made by the threads and products that suit the net."""
     with suited_products(trained.model):
         return list(maker(trained))
@@ -157,22 +157,22 @@ def _samples(trained: Trained) -> Iterator[Panel]:
     yield samples("What it writes", "seed 1", written)
 
 
-def _watched(trained: Trained) -> Iterator[Panel]:
+def _recorded(trained: Trained) -> Iterator[Panel]:
     """All that is made of a text which the net reads: surprises, the horizon of its gradient, and its units."""
-    watched: Recording = _do(trained, "activations", tokens=TOKENS)
+    recording: Recording = _do(trained, "activations", tokens=TOKENS)
     if "score" in TASKS[trained.task].actions:
-        yield _surprisal(trained, watched)
+        yield _surprisal(trained, recording)
     if TASKS[trained.task].last_step:
-        yield _horizon(trained, watched)
-    yield units_panel(rank(watched))
+        yield _horizon(trained, recording)
+    yield units_panel(rank(recording))
 
 
-def _surprisal(trained: Trained, watched: Recording) -> Panel:
-    scored = _do(trained, "score", texts=(watched.text,))
+def _surprisal(trained: Trained, recording: Recording) -> Panel:
+    scored = _do(trained, "score", texts=(recording.text,))
     by_line = scored[0].tokens[-1].token == SPECIALS[END]  # else a text is one stream
     spaced = by_line or trained.payload.get("tokenizer") == "spaced"
     if by_line:
-        scored = _do(trained, "score", texts=tuple(line for line in watched.text.split("\n") if line.strip()))
+        scored = _do(trained, "score", texts=tuple(line for line in recording.text.split("\n") if line.strip()))
     tokens: list[list[Any]] = []
     for each in scored:
         for place, token in enumerate(each.tokens):
@@ -189,10 +189,10 @@ def _surprisal(trained: Trained, watched: Recording) -> Panel:
     }
 
 
-def _horizon(trained: Trained, watched: Recording) -> Panel:
+def _horizon(trained: Trained, recording: Recording) -> Panel:
     from rnncli.analysis.gradients import of_model
 
-    text = watched.text if "score" in TASKS[trained.task].actions else None
+    text = recording.text if "score" in TASKS[trained.task].actions else None
     flows = of_model(trained, text, length=LAGS)
     return {
         "kind": "horizon",
@@ -220,7 +220,7 @@ def units_panel(ranking: Ranking) -> Panel:
         most = float(np.abs(values).max())
         rounded = np.rint(values * (127 / max(most, 1e-30))).astype(np.int8)
         shown.append({**unit._asdict(), "most": most, "values": base64.b64encode(rounded.tobytes()).decode()})
-    pieces = ranking.watched.pieces
+    pieces = ranking.recording.pieces
     return {
         "kind": "units",
         "title": "What its units do",

@@ -30,33 +30,33 @@ def states_writer(path: Path) -> Callable[[Recording, str], list[Path]]:
     Raises UsageError for a name that ends otherwise, RnnError where h5py is needed and not installed.
     """
     if path.suffix == ".npz":
-        return lambda watched, _: _write_npz(path, watched)
+        return lambda recording, _: _write_npz(path, recording)
     if path.suffix not in HDF5:
         raise UsageError(f"--states {path}: end its name in .npz, or in .h5 for LSTMVis")
     need("h5py", what="--states FILE.h5", extra="hdf5")
-    return lambda watched, title: _write_lstmvis(path, watched, title)
+    return lambda recording, title: _write_lstmvis(path, recording, title)
 
 
-def _write_npz(path: Path, watched: Recording) -> list[Path]:
+def _write_npz(path: Path, recording: Recording) -> list[Path]:
     """The states by name, `ids` (T,), `pieces` (T,) as written, and `vocabulary`."""
     data = io.BytesIO()
-    ids, pieces, names = np.array(watched.numbers), np.array(watched.pieces), np.array(watched.names)
-    arrays: dict[str, Any] = {**watched.states, "ids": ids, "pieces": pieces, "vocabulary": names}
+    ids, pieces, names = np.array(recording.numbers), np.array(recording.pieces), np.array(recording.names)
+    arrays: dict[str, Any] = {**recording.states, "ids": ids, "pieces": pieces, "vocabulary": names}
     np.savez_compressed(data, **arrays)
     write_file(path, data.getvalue())
     return [path]
 
 
-def _write_lstmvis(path: Path, watched: Recording, title: str) -> list[Path]:
+def _write_lstmvis(path: Path, recording: Recording, title: str) -> list[Path]:
     folder = path.parent
     if path.name == IDS:
         raise UsageError(f"--states {path}: {IDS} is for the tokens' numbers: name it states.h5")
-    words = "".join(f"{one_word(name)} {number}\n" for number, name in enumerate(watched.names))
+    words = "".join(f"{one_word(name)} {number}\n" for number, name in enumerate(recording.names))
     files = {
-        path: _hdf5(watched.states),
-        folder / IDS: _hdf5({"word_ids": np.array(watched.numbers, np.int32)}),
+        path: _hdf5(recording.states),
+        folder / IDS: _hdf5({"word_ids": np.array(recording.numbers, np.int32)}),
         folder / WORDS: words.encode(),
-        folder / CONFIG: _config(path.name, watched, title).encode(),
+        folder / CONFIG: _config(path.name, recording, title).encode(),
     }
     for file, data in files.items():
         write_file(file, data)
@@ -79,12 +79,12 @@ def one_word(token: str) -> str:
     return "".join("␣" if sign.isspace() else sign for sign in shown) or "∅"
 
 
-def _config(states: str, watched: Recording, title: str) -> str:
+def _config(states: str, recording: Recording, title: str) -> str:
     """What LSTMVis is told: what is within -1 and 1 on this text is shown as it is; it puts the rest through tanh."""
     types = []
-    for name, values in watched.states.items():
+    for name, values in recording.states.items():
         layer = "".join(filter(str.isdigit, name))
-        kind = "output" if name[0] == "h" and f"c{name[1:]}" in watched.states else "state"
+        kind = "output" if name[0] == "h" and f"c{name[1:]}" in recording.states else "state"
         plain = ", transform: none" if float(np.abs(values).max()) <= 1 else ""
         unsigned = ", unsigned: true" if float(values.min()) >= 0 else ""
         types.append(f"    {{type: {kind}, layer: {layer}, path: {name}{plain}{unsigned}}}")

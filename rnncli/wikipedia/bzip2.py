@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 STRETCH = 1 << 20
 """Compressed bytes that one worker takes at a time, at least: streams are not divided."""
-LONGEST = 4 << 20
+MAX_STREAM = 4 << 20
 """A stream longer than this is decoded as it is read, not by a worker."""
 CHUNK = 1 << 20
 """Decoded bytes at a time: a block of bz2 is shorter, so that at most one chunk comes from a damaged one."""
@@ -29,11 +29,11 @@ class Damage:
 
 
 def stretches(path: Path) -> Iterator[tuple[int, int]]:
-    """Ranges of bytes that hold whole streams; one longer than `LONGEST` is a range up to the end of the file."""
+    """Ranges of bytes that hold whole streams; one longer than `MAX_STREAM` is a range up to the end of the file."""
     begin, size = 0, path.stat().st_size
     last = 0
     for start in _starts(path):
-        if start - last > LONGEST:
+        if start - last > MAX_STREAM:
             break
         if start - begin >= STRETCH:
             yield begin, start
@@ -41,7 +41,7 @@ def stretches(path: Path) -> Iterator[tuple[int, int]]:
         last = start
     else:
         start = size
-    if start - last <= LONGEST:
+    if start - last <= MAX_STREAM:
         yield begin, size
         return
     if last > begin:
@@ -50,7 +50,7 @@ def stretches(path: Path) -> Iterator[tuple[int, int]]:
 
 
 def _starts(path: Path) -> Iterator[int]:
-    """Where streams may begin; stops early, with a place of no meaning, once `LONGEST` bytes hold no beginning."""
+    """Where streams may begin; stops early, with a place of no meaning, once `MAX_STREAM` bytes hold no beginning."""
     at, last, kept = 0, 0, b""
     with path.open("rb") as file:
         while data := file.read(STRETCH):
@@ -61,7 +61,7 @@ def _starts(path: Path) -> Iterator[int]:
                 yield last
             at += len(data)
             kept = window[-(_MARK - 1) :]
-            if at - last > LONGEST:
+            if at - last > MAX_STREAM:
                 yield at
                 return
 

@@ -14,9 +14,9 @@ from rnncli.data.vocabulary import SPECIALS, UNKNOWN
 
 Ids = np.ndarray[Any, Any]
 
-_MOST_WORDS = 200_000  # different ones in a segment
-_MOST_LETTERS = 12 << 20  # of text in a segment
-_MOST_COUNTED = 600_000  # different words counted in memory
+_MAX_WORDS = 200_000  # different ones in a segment
+_MAX_LETTERS = 12 << 20  # of text in a segment
+_MAX_COUNTED = 600_000  # different words counted in memory
 _KEPT = 4  # a quarter of them, the most frequent ones, stays there when the others go to disk
 _FAN_IN = 64  # files merged at a time
 
@@ -49,7 +49,7 @@ class Segments:
         words.append("\n")
         self.parts.append(np.fromiter(map(self.numbers.__getitem__, words), np.uint32, len(words)))
         self.letters += len(text)
-        if len(self.numbers) > _MOST_WORDS or self.letters > _MOST_LETTERS:
+        if len(self.numbers) > _MAX_WORDS or self.letters > _MAX_LETTERS:
             self.close()
 
     def close(self) -> None:
@@ -99,8 +99,8 @@ class Counts:
         counter = self.counter
         for word, count in words:
             counter[word] += count
-        if len(counter) > _MOST_COUNTED:
-            kept = dict(counter.most_common(_MOST_COUNTED // _KEPT))
+        if len(counter) > _MAX_COUNTED:
+            kept = dict(counter.most_common(_MAX_COUNTED // _KEPT))
             self._spill(item for item in sorted(counter.items()) if item[0] not in kept)
             self.counter = Counter(kept)
 
@@ -120,28 +120,28 @@ class Counts:
         """Every word once with its whole count, in alphabetical order."""
         return _merge([*map(_read, self.files), iter(sorted(self.counter.items()))])
 
-    def most_frequent(self, most: int) -> tuple[list[tuple[str, int]], int]:
+    def most_frequent(self, max_words: int) -> tuple[list[tuple[str, int]], int]:
         """At most so many words, most frequent first, ties in alphabetical order, and the number of all words.
 
         Only words that are kept are held in memory: a first pass finds how often a word must be there for it.
         """
         sizes = Counter(count for _, count in self.sorted())
-        least, ties = _threshold(sizes, most)
+        min_count, ties = _threshold(sizes, max_words)
         kept = []
         for word, count in self.sorted():
-            if count > least or (count == least and ties > 0):
-                ties -= count == least
+            if count > min_count or (count == min_count and ties > 0):
+                ties -= count == min_count
                 kept.append((word, count))
         kept.sort(key=lambda item: (-item[1], item[0]))
         return kept, sum(sizes.values())
 
 
-def _threshold(sizes: Counter[int], most: int) -> tuple[int, int]:
+def _threshold(sizes: Counter[int], max_words: int) -> tuple[int, int]:
     """The least count that is kept, and how many words of exactly that count have room."""
     above = 0
     for count in sorted(sizes, reverse=True):
-        if above + sizes[count] >= most:
-            return count, most - above
+        if above + sizes[count] >= max_words:
+            return count, max_words - above
         above += sizes[count]
     return 0, 0
 

@@ -12,7 +12,7 @@ from rnncli.wikipedia.bzip2 import Damage
 
 UNIT = 4 << 20
 """Bytes of text or XML that one worker takes at a time."""
-LONGEST_PAGE = 64 << 20
+MAX_PAGE = 64 << 20
 """Bytes; what goes on longer without an end is no page."""
 _HEAD_SIZE = 1 << 16
 
@@ -42,7 +42,7 @@ class Article(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class DumpFile:
     """A file to read, and what it holds: `bz2`, `xml`, or one of the kinds of text."""
 
     path: Path
@@ -69,7 +69,7 @@ class Unit:
         return self.begin == 0
 
     @property
-    def goes_on(self) -> bool:
+    def continues(self) -> bool:
         """Whether what it ends with goes on in the next unit: a plain text is one article, in parts."""
         return self.kind == "text" and not self.last
 
@@ -105,17 +105,17 @@ class Report:
         self.first_loss = self.first_loss or what
 
 
-def find_dump_files(names: list[str], most: int | None = None, besides: Iterable[Path] = ()) -> list[Source]:
-    """The files that are meant, those of folders in the order of their paths, but `besides`; the first `most` of them.
+def find_dump_files(names: list[str], max_files: int | None = None, exclude: Iterable[Path] = ()) -> list[DumpFile]:
+    """List the first `max_files` files to read, without those below `exclude`; files of a folder come sorted by path.
 
     Raises UsageError for what is not there, RnnError for a file that is neither a dump nor text.
     """
     files: list[Path] = []
-    besides = [folder.resolve() for folder in besides]
+    exclude = [folder.resolve() for folder in exclude]
     for name in names:
         path = Path(name)
         if path.is_dir():
-            found = [file for file in sorted(path.rglob("*")) if _is_meant(file, path) and not _lies_in(file, besides)]
+            found = [file for file in sorted(path.rglob("*")) if _is_meant(file, path) and not _lies_in(file, exclude)]
             if not found:
                 raise UsageError(f"no file to read lies in or below the folder {path}: name one with dumps or texts")
             files.extend(found)
@@ -123,7 +123,7 @@ def find_dump_files(names: list[str], most: int | None = None, besides: Iterable
             files.append(path)
         else:
             raise UsageError(f"{path} is neither a file nor a folder: name a dump, a text, or a folder of them")
-    return [_source(file) for file in files[:most]]
+    return [_dump_file(file) for file in files[:max_files]]
 
 
 def _is_meant(file: Path, root: Path) -> bool:
@@ -141,7 +141,7 @@ def _lies_in(file: Path, folders: list[Path]) -> bool:
     return bool(folders) and any(map(file.resolve().is_relative_to, folders))
 
 
-def _source(path: Path) -> Source:
+def _dump_file(path: Path) -> DumpFile:
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_SIZE)
@@ -156,7 +156,7 @@ def _source(path: Path) -> Source:
         if head and _kind(path, head) != "xml":
             raise RnnError(f"{path} holds no dump of a wiki: decompress it first, if it is a text")
     namespaces = tuple(name.decode("utf-8", "replace") for name in _NAMESPACE.findall(head))
-    return Source(path, kind, path.stat().st_size, namespaces)
+    return DumpFile(path, kind, path.stat().st_size, namespaces)
 
 
 def _kind(path: Path, head: bytes) -> str:
@@ -189,30 +189,30 @@ _UNIT_STARTS = {
     "json": re.compile(rb"(?<=\n)"),
     "wp2txt": re.compile(rf"(?<=\n){TITLE_LINE}".encode()),
 }
-_LONGEST_START = 1 << 10
+_MAX_START = 1 << 10
 _LINE_START, *_IN_LINE = map(re.compile, (rb"(?<=\n)|(?<=\r)(?!\n)", rb"(?<=[ \t])", rb"(?=[^\x80-\xbf])"))
-_LONGEST_LINE = 1 << 20
+_MAX_LINE = 1 << 20
 """A longer line of a plain text may be parted, at a blank or, without one, at any letter."""
 
 
-def units(source: Source) -> Iterator[Unit]:
+def units(source: DumpFile) -> Iterator[Unit]:
     """The source in parts, always the same ones, each read from the file only when it is its turn."""
     for unit in _units(source):
         yield replace(unit, namespaces=source.namespaces)
 
 
-def _units(source: Source) -> Iterator[Unit]:
+def _units(source: DumpFile) -> Iterator[Unit]:
     if source.kind != "bz2":
         yield from _slices(source)
         return
     for begin, end in bzip2.stretches(source.path):
-        if end - begin > bzip2.LONGEST + bzip2.STRETCH:
+        if end - begin > bzip2.MAX_STREAM + bzip2.STRETCH:
             yield from _decoded(source, begin)
         else:
             yield Unit(source.path, "bz2", begin, end, end == source.size)
 
 
-def _slices(source: Source) -> Iterator[Unit]:
+def _slices(source: DumpFile) -> Iterator[Unit]:
     start = _UNIT_STARTS.get(source.kind)
     begin = 0
     with source.path.open("rb") as file:
@@ -227,28 +227,28 @@ def _slices(source: Source) -> Iterator[Unit]:
 def _find(file: BinaryIO, start: re.Pattern[bytes]) -> int | None:
     """How many bytes further on a unit can start, None where the file ends first.
 
-    Where no start comes in `LONGEST_PAGE` bytes, it is at any letter: a unit has to fit in memory.
+    Where no start comes in `MAX_PAGE` bytes, it is at any letter: a unit has to fit in memory.
     """
     window, dropped = b"", 0
     while data := file.read(_HEAD_SIZE):
         window += data
         if found := start.search(window):
             return dropped + found.start()
-        if dropped > LONGEST_PAGE and (letter := _IN_LINE[-1].search(window)):
+        if dropped > MAX_PAGE and (letter := _IN_LINE[-1].search(window)):
             return dropped + letter.start()
-        dropped += max(0, len(window) - _LONGEST_START)
-        window = window[-_LONGEST_START:]
+        dropped += max(0, len(window) - _MAX_START)
+        window = window[-_MAX_START:]
     return None
 
 
 def _line_start(file: BinaryIO) -> int | None:
     """As `_find`, in a plain text."""
-    window = file.read(_LONGEST_LINE)
-    starts = [_LINE_START, *(_IN_LINE if len(window) == _LONGEST_LINE else ())]
+    window = file.read(_MAX_LINE)
+    starts = [_LINE_START, *(_IN_LINE if len(window) == _MAX_LINE else ())]
     return next((found.start() for start in starts if (found := start.search(window))), None)
 
 
-def _decoded(source: Source, begin: int) -> Iterator[Unit]:
+def _decoded(source: DumpFile, begin: int) -> Iterator[Unit]:
     """A long stream, decoded here and now, in parts that end where a page ends."""
     data, place = b"", begin
     damage: list[Damage] = []
@@ -264,7 +264,7 @@ def _decoded(source: Source, begin: int) -> Iterator[Unit]:
         if len(data) >= UNIT and end > len(b"</page>"):
             yield Unit(source.path, "decoded", place, place + end, False, data[:end], tuple(damage))
             data, place, damage = data[end:], place + end, []
-        elif len(data) > LONGEST_PAGE:
+        elif len(data) > MAX_PAGE:
             data = data[-UNIT:]
     yield Unit(source.path, "decoded", place, place + len(data), True, data, tuple(damage))
 

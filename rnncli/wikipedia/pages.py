@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rnncli.wikipedia import bzip2
 from rnncli.wikipedia.bzip2 import Damage
-from rnncli.wikipedia.dump import CUT, LONGEST_PAGE, UNIT, Article, Report, Unit
+from rnncli.wikipedia.dump import CUT, MAX_PAGE, UNIT, Article, Report, Unit
 from rnncli.wikipedia.wikitext import clean
 
 _OUTSIDE = re.compile(
@@ -76,8 +76,8 @@ def pages(chunks: Iterator[bytes | None], unit: Unit, report: Report) -> Iterato
         own = None if own is None else own - at
         if own is not None and not _page_open(buffer, own):
             break
-        if len(buffer) > LONGEST_PAGE:
-            report.page_lost(f"{LONGEST_PAGE >> 20} MB without the end of a page")
+        if len(buffer) > MAX_PAGE:
+            report.page_lost(f"{MAX_PAGE >> 20} MB without the end of a page")
             buffer, whole = buffer[-UNIT:], False
     rest = buffer if own is None else buffer[: max(own, 0)]
     if b"<page>" in rest:

@@ -18,11 +18,11 @@ from rnncli.files import check_name, locked
 from rnncli.home import data_dir
 from rnncli.version import __version__
 from rnncli.wikipedia import pages, texts
-from rnncli.wikipedia.dump import Report, Source, Unit, units
+from rnncli.wikipedia.dump import DumpFile, Report, Unit, units
 from rnncli.wikipedia.journal import Journal, Record
 from rnncli.wikipedia.results import put, stem_of, write_shards, write_text
 from rnncli.wikipedia.sentences import one_a_line
-from rnncli.wikipedia.workers import each
+from rnncli.wikipedia.workers import run_jobs
 
 TOKENIZER = "wiki-words"
 _OTHERS = {"analogies", "nltk_data", "tags", "vectors"}  # folders beside the shards
@@ -67,7 +67,7 @@ class Hooks:
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """A unit, and what to make of it."""
 
     number: int
@@ -90,7 +90,7 @@ def shards_folder(name: str) -> Path:
 
 
 def prepare(
-    sources: list[Source],
+    sources: list[DumpFile],
     outputs: Outputs,
     settings: Settings,
     *,
@@ -118,11 +118,11 @@ def prepare(
         if missing.folders:
             parts = Outputs(*(folder and _part(folder) for folder in (missing.shards, missing.text)))
             with _working_in(parts):
-                job = _Job(sources, parts, settings, plan, workers, hooks)
-                with contextlib.closing(job.journal):
-                    job.run()
-                    _refuse_loss(job.facts, keep_going)
-                    job.finish(missing)
+                preparation = _Preparation(sources, parts, settings, plan, workers, hooks)
+                with contextlib.closing(preparation.journal):
+                    preparation.run()
+                    _refuse_loss(preparation.facts, keep_going)
+                    preparation.finish(missing)
         for folder in outputs.folders:  # where the work was done, if a kill came just before it was removed
             shutil.rmtree(_part_of(folder), ignore_errors=True)
     facts = {key: value for folder in outputs.folders for key, value in _index(folder).items()}
@@ -176,11 +176,11 @@ def _read(path: Path, items: Iterator[Item]) -> Iterator[Item]:
         raise RnnError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-class _Job:
+class _Preparation:
     """One prepare, from the units that are left to the files in their places."""
 
     def __init__(
-        self, sources: list[Source], parts: Outputs, settings: Settings, plan: Record, workers: int, hooks: Hooks
+        self, sources: list[DumpFile], parts: Outputs, settings: Settings, plan: Record, workers: int, hooks: Hooks
     ) -> None:
         self.sources, self.parts, self.settings, self.plan, self.hooks = sources, parts, settings, plan, hooks
         self.workers = workers
@@ -193,7 +193,7 @@ class _Job:
         for number in [number for number, record in done.items() if not self._usable(record)]:
             del done[number]
         self.hooks.progress(sum(record["size"] for record in done.values()), self._articles())
-        for _, record in each(self._tasks(), work, self.workers, self.hooks.check):
+        for _, record in run_jobs(self._jobs(), work, self.workers, self.hooks.check):
             self.journal.add(record)
             self.hooks.progress(record["size"], record["articles"])
         self.records = [done[number] for number in range(len(done)) if number in done]
@@ -222,31 +222,31 @@ class _Job:
         done = (self.journal.done.get(number) for number in itertools.count())
         return sum(record["articles"] for record in itertools.takewhile(bool, done) if record)
 
-    def _tasks(self) -> Iterator[Task]:
-        most = self.settings.max_articles
+    def _jobs(self) -> Iterator[Job]:
+        max_articles = self.settings.max_articles
         for number, unit in enumerate(self._units()):
-            if most is not None and self._articles() >= most:
+            if max_articles is not None and self._articles() >= max_articles:
                 return
             if number not in self.journal.done:
-                yield self._task(number, unit)
+                yield self._job(number, unit)
 
     def _units(self) -> Iterator[Unit]:
         return itertools.chain.from_iterable(_read(source.path, units(source)) for source in self.sources)
 
-    def _task(self, number: int, unit: Unit) -> Task:
-        return Task(number, unit, self.parts, self.settings.by_paragraph)
+    def _job(self, number: int, unit: Unit) -> Job:
+        return Job(number, unit, self.parts, self.settings.by_paragraph)
 
-    def _cut(self, most: int) -> None:
-        """Leave the first `most` articles only: a unit with more of them is read again, up to there."""
+    def _cut(self, max_articles: int) -> None:
+        """Leave the first `max_articles` articles only: a unit with more of them is read again, up to there."""
         for place, record in enumerate(self.records):
-            if record["articles"] >= most:
+            if record["articles"] >= max_articles:
                 del self.records[place + 1 :]
-                if record["articles"] > most:
+                if record["articles"] > max_articles:
                     unit = next(itertools.islice(self._units(), record["unit"], None))
-                    self.records[place] = work(replace(self._task(record["unit"], unit), limit=most))
+                    self.records[place] = work(replace(self._job(record["unit"], unit), limit=max_articles))
                     self.journal.add(self.records[place])
                 return
-            most -= record["articles"]
+            max_articles -= record["articles"]
 
     @property
     def facts(self) -> Record:
@@ -292,40 +292,40 @@ class _Job:
         raise RnnError(f"no article is in {source}: name a dump of articles, or a text")
 
 
-def work(task: Task) -> Record:
+def work(job: Job) -> Record:
     """Read a unit and write what is asked for; what the journal notes of it. Raises RnnError where a disk fails."""
-    with _working_in(task.parts):
-        return _work(task)
+    with _working_in(job.parts):
+        return _work(job)
 
 
-def _work(task: Task) -> Record:
+def _work(job: Job) -> Record:
     from rnncli.wikipedia.counting import Segments
 
-    report, count, stem = Report(), 0, stem_of(task.number)
-    unit, parts = task.unit, task.parts
+    report, count, stem = Report(), 0, stem_of(job.number)
+    unit, parts = job.unit, job.parts
     segments = None if parts.shards is None else Segments(parts.shards, stem)
     file = None if parts.text is None else parts.text / f"{stem}.jsonl"
     with contextlib.ExitStack() as stack:
         text = stack.enter_context(file.open("w", encoding="utf-8", newline="\n")) if file else None
         reader = texts if unit.kind in texts.KINDS else pages
         for article in _read(unit.path, reader.articles(unit, report)):
-            count += not unit.goes_on
+            count += not unit.continues
             if text is not None:
                 text.write(json.dumps(article._asdict(), ensure_ascii=False) + "\n")
             if segments is not None and article.text:
-                segments.add(article.text if task.by_paragraph else one_a_line(article.text))
-            if count == task.limit:
+                segments.add(article.text if job.by_paragraph else one_a_line(article.text))
+            if count == job.limit:
                 break
         if segments is not None:
             segments.close()
     return {
-        "unit": task.number,
+        "unit": job.number,
         "size": 0 if unit.kind == "decoded" else unit.end - unit.begin,
         "articles": count,
         "redirects": report.redirects,
         "others": report.others,
         "lost": _lost(report, unit.path),
-        "limit": task.limit,
+        "limit": job.limit,
         "text": file and file.stat().st_size,
         "segments": None if segments is None else segments.sizes,
     }
@@ -341,10 +341,10 @@ def _refuse_loss(facts: Record, keep_going: bool) -> None:
     lost = facts["lost"]
     if lost["first"] is None or keep_going:
         return
-    raise RnnError(f"damaged: {said_of(lost)}; get a sound copy, or take the rest with --keep-going")
+    raise RnnError(f"damaged: {loss_summary(lost)}; get a sound copy, or take the rest with --keep-going")
 
 
-def said_of(lost: Record) -> str:
+def loss_summary(lost: Record) -> str:
     """What was lost, in words."""
     pages = counted(lost["pages"], "page")
     unread = f" and {lost['bytes']:,} compressed bytes" if lost["bytes"] else ""

@@ -72,7 +72,7 @@ def write_shards(part: Path, records: list[Record], facts: Record, check: Callab
 
 
 def _vocabulary(
-    part: Path, ready: Path, segments: "list[Segment]", most: int, check: Callable[[], None]
+    part: Path, ready: Path, segments: "list[Segment]", max_words: int, check: Callable[[], None]
 ) -> tuple[dict[str, int], int, Record]:
     """Write the most frequent words: their ids, how often they are there together, and what the index says of them."""
     from rnncli.wikipedia.counting import FIRST_RANK, Counts, read_words
@@ -81,7 +81,7 @@ def _vocabulary(
     for segment in segments:
         check()
         counts.add(read_words(segment))
-    words, different = counts.most_frequent(most)
+    words, different = counts.most_frequent(max_words)
     data = "".join(f"{word}\t{count}\n" for word, count in words).encode()
     write_file(ready / VOCABULARY, data)
     ranks = {word: FIRST_RANK + rank for rank, (word, _) in enumerate(words)}

@@ -37,7 +37,7 @@ _RANGES = {
 _AMOUNT = re.compile(r"[-−+]?\d[\d.,/+⁄]*(?:e[-+]?\d+)?")
 _UNITS = {"C": "°C", "F": "°F"}
 _ISO_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
-_LONGEST_PADDING = 500
+_MAX_PADDING = 500
 
 
 def text_of(inside: str) -> str:
@@ -99,7 +99,7 @@ def _all(arguments: Arguments) -> str:
     return " ".join(arguments)
 
 
-def _joined(arguments: Arguments) -> str:
+def _concatenated(arguments: Arguments) -> str:
     return "".join(arguments)
 
 
@@ -188,7 +188,7 @@ def _formatnum(arguments: list[str]) -> str:
 def _pad(arguments: list[str], *, left: bool) -> str:
     """`7|3|0` is 007."""
     text, width, sign = [*arguments, "", ""][:3]
-    size = min(int(width), _LONGEST_PADDING) if width.isdecimal() and len(width) < 10 else 0
+    size = min(int(width), _MAX_PADDING) if width.isdecimal() and len(width) < 10 else 0
     return text.rjust(size, (sign or "0")[0]) if left else text.ljust(size, (sign or "0")[0])
 
 
@@ -232,7 +232,7 @@ _BY_KIND: dict[Template, str] = {
     _second: "lang|wikt-lang|color|font color|colour|iw2|background color|script|audio|resize|section link",
     _last: "transl|transliteration|rtl-lang",
     _all: "sortname|hlist|flatlist",
-    _joined: "gaps|gapnum|chem|chem2|simple chem",
+    _concatenated: "gaps|gapnum|chem|chem2|simple chem",
     _fraction: "frac|fraction|sfrac|tfrac",
     _measure: "convert|cvt|conv",
     _date: "start date|end date|date|film date|launch date",

@@ -59,7 +59,7 @@ def _json_lines(text: str, unit: Unit, report: Report) -> Iterator[Article]:
             continue
         try:
             record = json.loads(line)
-            fields = (_said(record.get("id")), _said(record.get("title")), record["text"])
+            fields = (_text_of(record.get("id")), _text_of(record.get("title")), record["text"])
             article = Article(*(each.encode("utf-8", "replace").decode() for each in fields))  # lone surrogates
         except (ValueError, KeyError, AttributeError, RecursionError):
             report.page_lost("a line is no JSON object with a text", "" if report.title else unit.path.name)
@@ -68,7 +68,7 @@ def _json_lines(text: str, unit: Unit, report: Report) -> Iterator[Article]:
         yield article
 
 
-def _said(value: object) -> str:
+def _text_of(value: object) -> str:
     return "" if value is None else str(value)
 
 

@@ -6,7 +6,7 @@ _PREFERRED = ("zh-hans", "zh-cn", "zh-sg", "zh-my", "zh")
 """Simplified characters first; a text without them, such as one in Serbian, keeps its first alternative."""
 
 _INNERMOST = re.compile(r"-\{(?!\{)([^{}]*+)\}-")
-_DEEPEST = 5
+_MAX_DEPTH = 5
 _CODE = re.compile(
     r"\s*(?:[^:=>;]*+=>\s*)?((?:zh|gan|wuu|sr|sh|kk|ku|uz|crh|tg|iu|shi|ban|tly|mni)(?:-[a-z]{2,6})*)\s*:(.*)",
     re.DOTALL,
@@ -18,7 +18,7 @@ _HIDING = frozenset("THDN-")
 
 def choose_variants(source: str) -> str:
     """A text with one alternative in the place of each -{…}-, and all of one that has no alternatives."""
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         chosen = _INNERMOST.sub(lambda found: _chosen(found[1]), source)
         if chosen == source:
             break

@@ -7,9 +7,9 @@ from html import unescape
 from rnncli.wikipedia.templates import carries_text, text_of
 from rnncli.wikipedia.variants import choose_variants
 
-_DEEPEST = 12
+_MAX_DEPTH = 12
 """Templates inside one another that are followed; deeper ones leave nothing."""
-_MOST_UNCLOSED = 20
+_MAX_UNCLOSED = 20
 """Braces left open that cost an article one line each; after so many, all lines with braces go."""
 
 # Quantifiers are possessive and bodies stop at the next tag of their own name: no source makes these slow.
@@ -116,7 +116,7 @@ def _tidy(text: str) -> str:
 def resolve(source: str) -> str:
     """Put the text of templates in their place, and take tables out."""
     kept = []
-    for _ in range(_MOST_UNCLOSED):
+    for _ in range(_MAX_UNCLOSED):
         text, rest = _resolve(source, 0)
         kept.append(text)
         if not rest:
@@ -158,7 +158,7 @@ def _resolve(source: str, depth: int) -> tuple[str, str]:
 
 
 def _template(inside: str, depth: int) -> str:
-    if depth == _DEEPEST or not carries_text(inside.partition("|")[0]):
+    if depth == _MAX_DEPTH or not carries_text(inside.partition("|")[0]):
         return ""
     if "{" in inside:
         inside, lost = _resolve(inside, depth + 1)

@@ -1,4 +1,4 @@
-"""A few processes that work tasks off, each with a pipe of its own; they end when the one that started them does."""
+"""A few processes that work jobs off, each with a pipe of its own; they end when the one that started them does."""
 
 import contextlib
 import multiprocessing
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     Pipe = Connection[Any, Any]
 
-Task = TypeVar("Task")
+Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _POLL = 0.2
 """Seconds after which a wait looks whether to stop."""
 
-_MOST = 60
+_MAX_WORKERS = 60
 """Workers at most: Windows waits for no more than 63 pipes."""
 
 
@@ -35,22 +35,22 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def each(
-    tasks: Iterator[Task], work: Callable[[Task], Result], workers: int, check: Callable[[], None]
-) -> Iterator[tuple[Task, Result]]:
-    """Do every task, in as many processes, giving each with its result as it is done; `check` may raise in between.
+def run_jobs(
+    jobs: Iterator[Job], work: Callable[[Job], Result], workers: int, check: Callable[[], None]
+) -> Iterator[tuple[Job, Result]]:
+    """Do every job, in as many processes, giving each with its result as it is done; `check` may raise in between.
 
-    A task is taken from the iterator when a worker is free for it, and one ahead. With one worker, all is done in this
+    A job is taken from the iterator when a worker is free for it, and one ahead. With one worker, all is done in this
     process. Raises what the work raises as RnnError, and RnnError when a worker dies.
     """
     if workers == 1:
-        for task in tasks:
+        for job in jobs:
             check()
-            yield task, work(task)
+            yield job, work(job)
         return
     pool = _Pool(workers, work)
     try:
-        yield from pool.run(tasks, check)
+        yield from pool.run(jobs, check)
     finally:
         pool.close()
 
@@ -61,7 +61,7 @@ class _Pool:
         self.idle: list[Pipe] = []
         self.busy: dict[Pipe, Any] = {}
         self.processes: dict[Pipe, SpawnProcess] = {}
-        for _ in range(min(workers, _MOST)):
+        for _ in range(min(workers, _MAX_WORKERS)):
             mine, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, work), daemon=True)
             process.start()
@@ -69,8 +69,8 @@ class _Pool:
             self.processes[mine] = process
             self.idle.append(mine)
 
-    def run(self, tasks: Iterator[Any], check: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
-        ahead = list(_take(tasks))
+    def run(self, jobs: Iterator[Any], check: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
+        ahead = list(_take(jobs))
         while ahead or self.busy:
             check()
             while self.idle and ahead:
@@ -78,7 +78,7 @@ class _Pool:
                 self.busy[worker] = ahead[0]
                 with contextlib.suppress(OSError):  # it has died: reading from it says so
                     worker.send(ahead[0])
-                ahead = list(_take(tasks))
+                ahead = list(_take(jobs))
             ready: list[Any] = wait(list(self.busy), timeout=_POLL)
             # Windows keeps the pipe of a worker that dies while it starts open: nothing ever comes from it
             dead = [worker for worker in self.busy if not self.processes[worker].is_alive()] if not ready else []
@@ -107,9 +107,9 @@ class _Pool:
             process.close()
 
 
-def _take(tasks: Iterator[Any]) -> Iterator[Any]:
-    for task in tasks:
-        yield task
+def _take(jobs: Iterator[Any]) -> Iterator[Any]:
+    for job in jobs:
+        yield job
         return
 
 
@@ -118,11 +118,11 @@ def _serve(connection: "Pipe", work: Callable[[Any], Any]) -> None:
         signal.signal(number, signal.SIG_IGN)
     while True:
         try:
-            task = connection.recv()
+            job = connection.recv()
         except (EOFError, OSError):
             return
         try:
-            answer: tuple[Any, str | None] = (work(task), None)
+            answer: tuple[Any, str | None] = (work(job), None)
         except RnnError as error:
             answer = (None, str(error))
         except Exception as error:

@@ -40,7 +40,7 @@ def test_features_are_what_is_seen_of_each_character() -> None:
 
 def test_correlations_are_numpys_and_the_closest_unit_comes_first() -> None:
     ranking = rank(watched())
-    known = features_of(ranking.watched)
+    known = features_of(ranking.recording)
     for column, feature in enumerate(ranking.features):
         for row, name in enumerate(ranking.names):
             values = ranking.values[:, ranking.names.index(name)]

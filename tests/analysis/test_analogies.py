@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnncli.analysis.analogies import METRICS, Category, evaluate, judge, parse, questions_of, solve
+from rnncli.analysis.analogies import METRICS, Category, check_answers, evaluate, parse, questions_of, solve
 from rnncli.data.vectors import WordVectors
 from rnncli.errors import RnnError, UsageError
 
@@ -52,7 +52,7 @@ def test_every_verdict_is_gensim_s(
     categories = parse(TEXT, "here")
     rights = 0
     for category in categories:
-        verdicts = judge(VECTORS, category, "cosine", restrict, fold_case)
+        verdicts = check_answers(VECTORS, category, "cosine", restrict, fold_case)
         for verdict, kind in ((True, "correct"), (False, "incorrect")):
             ours = [
                 tuple(word.upper() if fold_case else word for word in question)
@@ -124,7 +124,7 @@ def test_two_words_in_all_leave_no_answer() -> None:
     vectors = WordVectors(("a", "b"), np.eye(2, dtype="f4"))
     with pytest.raises(UsageError, match="there is no word but those asked about"):
         solve(vectors, "a", "b", "a", "cosine", 5)
-    assert judge(vectors, Category("x", [("a", "b", "a", "b")]), "cosine") == [False]
+    assert check_answers(vectors, Category("x", [("a", "b", "a", "b")]), "cosine") == [False]
 
 
 @pytest.mark.parametrize(

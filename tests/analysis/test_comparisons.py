@@ -68,8 +68,8 @@ def test_bands_hold_every_run_and_stay_where_one_has_ended() -> None:
     runs = [outcome("gru", [0.0, 1.0]), outcome("gru", [0.5, 0.1, 0.2, 0.4]), outcome("lstm", [0.3], every=7)]
     gru, lstm = bands(runs, "step")
     assert gru.at == [10, 20, 30, 40]
-    assert gru.least == [0.0, 0.1, 0.2, 0.4]
-    assert gru.most == [0.5, 1.0, 1.0, 1.0]
+    assert gru.low == [0.0, 0.1, 0.2, 0.4]
+    assert gru.high == [0.5, 1.0, 1.0, 1.0]
     assert gru.mean == pytest.approx([0.25, 0.55, 0.6, 0.7])
     assert (lstm.at, lstm.mean) == ([7], [0.3])
     apart = bands([outcome("gru", [0.0, 1.0]), outcome("gru", [4.0], every=15)], "seconds")[0]

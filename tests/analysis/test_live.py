@@ -208,7 +208,7 @@ def test_whoever_is_gone_is_written_for_no_more(letters: Model, monkeypatch: pyt
         assert ["token" in event for event in await anext(events)] == [True]
         await events.aclose()
         gone.set()
-        written = [event async for told in writer.write(live.options_of(letters, {"length": 4})) for event in told]
+        written = [event async for batch in writer.write(live.options_of(letters, {"length": 4})) for event in batch]
         assert len(written) == 5
 
     asyncio.run(leave())

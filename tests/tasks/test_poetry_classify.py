@@ -157,13 +157,13 @@ def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
     trained = load(train(settings(files, epochs=60, lr=0.02)).run.folder / "best.safetensors")
     (found,) = classify(trained, GivenTexts(texts=("the birch number 3 is green",)))
     assert found.label == "be"
-    assert found.probability == max(found.shares.values()) > 0.8
-    assert sum(found.shares.values()) == pytest.approx(1)
+    assert found.probability == max(found.probs.values()) > 0.8
+    assert sum(found.probs.values()) == pytest.approx(1)
     assert [word for word, _ in found.words] == ["the", "birch", "number", "3", "is", "green"]
     assert max(found.words, key=lambda moved: moved.by).word == "birch"
 
     def odds(text: str) -> float:
-        share = classify(trained, GivenTexts(texts=(text,)))[0].shares["be"]
+        share = classify(trained, GivenTexts(texts=(text,)))[0].probs["be"]
         return float(torch.logit(torch.tensor(share, dtype=torch.double)))
 
     wanted = odds("the birch number 3 is green") - odds("the number 3 is green")

@@ -85,7 +85,7 @@ def test_every_form_gives_every_article_once(form: str, tmp_path: Path, small_un
 
 
 def test_a_long_stream_is_decoded_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bzip2, "LONGEST", 300)
+    monkeypatch.setattr(bzip2, "MAX_STREAM", 300)
     monkeypatch.setattr(bzip2, "STRETCH", 100)
     monkeypatch.setattr(bzip2, "CHUNK", 500)
     monkeypatch.setattr(dump, "UNIT", 1000)
@@ -258,9 +258,9 @@ def test_what_is_no_text_in_a_folder_is_passed_over(tmp_path: Path) -> None:
         (folder / "made.txt").write_text("Made.\n")
     (tmp_path / "texts/empty.txt").touch()
     (tmp_path / "texts/full.txt").write_text("Text.\n")
-    assert [source.path.name for source in find_dump_files([str(tmp_path)], besides=[out])] == ["full.txt"]
+    assert [source.path.name for source in find_dump_files([str(tmp_path)], exclude=[out])] == ["full.txt"]
     with pytest.raises(UsageError, match="no file to read lies in or below"):
-        find_dump_files([str(out)], besides=[out])
+        find_dump_files([str(out)], exclude=[out])
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_what_texts_are_told_by(head: str, kind: str, tmp_path: Path) -> None:
 def test_a_long_line_is_parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At line feeds as long as there are any, then at blanks, then anywhere but inside a letter."""
     monkeypatch.setattr(dump, "UNIT", 100)
-    monkeypatch.setattr(dump, "_LONGEST_LINE", 50)
+    monkeypatch.setattr(dump, "_MAX_LINE", 50)
     text = "Eine Zeile mit Wörtern.\n" * 20 + "und lange mehr " * 100 + "ä" * 1000 + "\nEnde"
     path = tmp_path / "text"
     path.write_text(text, "utf-8")
@@ -308,7 +308,7 @@ ENDLESS = {
 @pytest.mark.parametrize("kind", ENDLESS)
 def test_what_has_no_end_is_read_in_parts_and_named(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such a file may be larger than the memory."""
-    for name, size in {"UNIT": 500, "LONGEST_PAGE": 5_000, "_HEAD_SIZE": 1_000}.items():
+    for name, size in {"UNIT": 500, "MAX_PAGE": 5_000, "_HEAD_SIZE": 1_000}.items():
         monkeypatch.setattr(dump, name, size)
     beginning, more = ENDLESS[kind]
     (tmp_path / "endless").write_text(beginning + more * 10_000, encoding="utf-8")

@@ -449,7 +449,7 @@ def test_memmaps_cannot_be_written_and_shards_are_limited(
 def test_counts_in_little_memory_are_those_of_a_counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ever new words: the more there are, the more lies on disk, in files that are merged in turn."""
     words = [(f"w{number * number % 7919}", number % 5 + 1) for number in range(30_000)]
-    monkeypatch.setattr(counting, "_MOST_COUNTED", 50)
+    monkeypatch.setattr(counting, "_MAX_COUNTED", 50)
     counts = counting.Counts(tmp_path)
     for begin in range(0, len(words), 40):
         counts.add(words[begin : begin + 40])
@@ -466,8 +466,8 @@ def test_counts_in_little_memory_are_those_of_a_counter(tmp_path: Path, monkeypa
 def test_memory_does_not_grow_with_new_words(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dump that brings new words all the time, and one four times as long: far from four times the memory."""
     monkeypatch.setattr(dump, "UNIT", 25_000)
-    monkeypatch.setattr(counting, "_MOST_WORDS", 500)
-    monkeypatch.setattr(counting, "_MOST_COUNTED", 2_000)
+    monkeypatch.setattr(counting, "_MAX_WORDS", 500)
+    monkeypatch.setattr(counting, "_MAX_COUNTED", 2_000)
     monkeypatch.setattr(counting, "_FAN_IN", 4)
     peaks = []
     for size in (25, 100):
