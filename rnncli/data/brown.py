@@ -1,4 +1,4 @@
-"""The Brown corpus: its sentences with their tags, and the twelve universal tags that those stand for."""
+"""The Brown corpus: its sentences with their tags, and the universal tag (one of twelve) for each of them."""
 
 import re
 from collections.abc import Mapping
@@ -34,11 +34,11 @@ _BY_PATTERN = (
     (r"CD", "NUM"),
     (r"\W", "."),
 )
-"""The first that fits at the beginning decides."""
+"""The first pattern that matches the beginning of a tag decides."""
 
 
 def tagged_sentences(members: Mapping[str, bytes]) -> list[TaggedSentence]:
-    """All sentences, a list of (word, Brown tag in capitals) each, in the order of the files."""
+    """All sentences in the order of the files, each a list of (word, Brown tag in capitals)."""
     sentences = []
     for data in members.values():
         for line in lines_of(data.decode("latin-1")):
@@ -54,7 +54,7 @@ def universal_sentences(members: Mapping[str, bytes]) -> list[TaggedSentence]:
 
 
 def running_text(members: Mapping[str, bytes]) -> str:
-    """The words alone, a sentence a line."""
+    """The words without tags, one sentence per line."""
     return "\n".join(" ".join(word for word, _ in sentence) for sentence in tagged_sentences(members))
 
 
@@ -62,7 +62,7 @@ def running_text(members: Mapping[str, bytes]) -> str:
 def universal(tag: str) -> str:
     """The universal tag (Petrov et al. 2012) of a Brown tag in capitals, as NLTK maps it.
 
-    Titles, headlines and cited words (-TL, -HL, -NC) are taken as plain ones; what fits nothing is X.
+    The suffixes of titles, headlines and cited words (-TL, -HL, -NC) are ignored; a tag that matches no rule is X.
     """
     plain = re.sub(r"(?<=.)(-(TL|HL|NC|T|N))+$", "", tag)
     by_pattern = (universal for pattern, universal in _BY_PATTERN if re.match(pattern, plain))

@@ -1,4 +1,4 @@
-"""Pairs of sentences, one to be translated into the other: read from files, and laid out in batches.
+"""Pairs of a sentence and its translation: read from files, and arranged in batches.
 
 Shapes: N pairs, S source steps, T target steps, B batch.
 """
@@ -26,23 +26,23 @@ Lines = list[tuple[str, str]]
 
 
 class Paired(NamedTuple):
-    """Pairs to learn from, to validate on, and to test on when all is done."""
+    """Pairs for training, validation and testing."""
 
     name: str
     training: Lines
     validation: Lines
     test: Lines
-    note: str = ""  # how the table was read, where it is one
+    note: str = ""  # how the table was read, if it is one
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all of them in their places: whether they are still the same."""
+        """A hash of all pairs in order, to detect changed data."""
         lines = (f"{source}\t{target}" for part in self[1:4] for source, target in (*part, ("", "")))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class PairSpec(NamedTuple):
-    """What a user names: a corpus and its languages, or files with a sentence a line."""
+    """Which pairs to read: a corpus and its languages, or files with one sentence per line."""
 
     corpus: tuple[str, ...] = ()
     pair: str = ""
@@ -55,7 +55,7 @@ class PairSpec(NamedTuple):
 
     @property
     def divided(self) -> Parallel | None:
-        """The corpus, where it says itself what of it is to learn from, to validate on and to test on."""
+        """The corpus, if it has its own training, validation and test parts."""
         if self.source or self.target or len(self.corpus) != 1:
             return None
         known = CORPORA.get(self.corpus[0])
@@ -63,15 +63,17 @@ class PairSpec(NamedTuple):
 
 
 def read_paired(spec: PairSpec, hold_out: float) -> Paired:
-    """Read the pairs; where no part of them is held out, the last share is to test on, the same before to validate.
+    """Read the pairs; by default, the last share is for testing and the share before it for validation.
 
-    Raises UsageError for what does not belong together, RnnError for files that cannot be read, or are no pairs.
+    Raises UsageError for flags that exclude each other, RnnError for files that cannot be read, or are not pairs.
     """
     if bool(spec.valid_source) != bool(spec.valid_target):
         raise UsageError("--valid-source and --valid-target belong together: give both")
     if known := spec.divided:
         if spec.valid_source:
-            raise UsageError(f"{known.name} has pairs to validate on: leave --valid-source and --valid-target out")
+            raise UsageError(
+                f"{known.name} has validation pairs of its own: leave --valid-source and --valid-target out"
+            )
         training, validation, test = known.pairs(spec.pair)
         return Paired(f"{known.name} {spec.pair}", training, validation, test)
     data = read_pairs(spec)
@@ -85,7 +87,7 @@ def read_paired(spec: PairSpec, hold_out: float) -> Paired:
 
 
 def read_pairs(spec: PairSpec) -> Paired:
-    """All pairs of two files, or of one table, all of them to learn from; raises as `read_paired`."""
+    """Read all pairs of two files, or of one table, as training pairs; raises as `read_paired`."""
     if bool(spec.source) != bool(spec.target):
         raise UsageError("--source and --target belong together: give both")
     if spec.source and spec.target:
@@ -99,7 +101,7 @@ def read_pairs(spec: PairSpec) -> Paired:
 
 
 def _paired_rows(corpus: Corpus, spec: PairSpec) -> Paired:
-    """The pairs of a table's rows; columns that are not named are ignored."""
+    """Read the pairs of a table; other columns are ignored."""
     separator = spec.layout.character or separator_of(corpus.origin)
     if not separator or reads_as_before():
         separator = "\t"
@@ -114,7 +116,8 @@ def _paired_rows(corpus: Corpus, spec: PairSpec) -> Paired:
     for row in rows:
         if len(row.fields) < 2:
             raise RnnError(
-                f"{corpus.origin}, line {row.line}: a line is a sentence, a {name_of(separator)}, and its translation"
+                f"{corpus.origin}, line {row.line}: a line needs a sentence, a {name_of(separator)}, "
+                "and its translation"
             )
         if header.fields or separator != "\t":
             like = "the header" if header.fields else f"line {rows[0].line}"
@@ -127,7 +130,7 @@ def _paired_rows(corpus: Corpus, spec: PairSpec) -> Paired:
 
 
 def paired_files(source: str, target: str) -> Lines:
-    """The lines of two files, side by side; raises RnnError where they do not match."""
+    """Pair the lines of two files; raises RnnError for files of unequal length."""
     sources, targets = (lines_of(read_text(Path(name))) for name in (source, target))
     if len(sources) != len(targets):
         raise RnnError(
@@ -138,7 +141,7 @@ def paired_files(source: str, target: str) -> Lines:
 
 
 def _checked(numbered: Sequence[tuple[int, str, str]], source: str, target: str) -> Lines:
-    """Pairs with single blanks between words; raises RnnError for the line of one that is empty."""
+    """Normalise blanks between words; raises RnnError for an empty line."""
     for line, *pair in numbered:
         for text, name in zip(pair, (source, target), strict=True):
             if not text.strip():
@@ -147,29 +150,29 @@ def _checked(numbered: Sequence[tuple[int, str, str]], source: str, target: str)
 
 
 class Pair(NamedTuple):
-    """What a translator reads: sources, and their targets as far as they are known."""
+    """The input of a translator: sources, and their targets as far as they are known."""
 
-    source: Tensor  # (S, B), each with END behind it
+    source: Tensor  # (S, B), each ends with END
     lengths: Tensor  # (B,) of the sources, on the CPU
     target: Tensor  # (T, B), START first
 
     def columns(self, rows: slice) -> "Pair":
-        """Some of the pairs of a batch."""
+        """Select some pairs of a batch."""
         return Pair(self.source[:, rows].contiguous(), self.lengths[rows], self.target[:, rows].contiguous())
 
 
 @dataclass(frozen=True)
 class SentencePairs(Sequences):
-    """N pairs of sentences by number, as the columns of a translation."""
+    """N encoded pairs of sentences."""
 
     sources: Tensor  # (N, S): the tokens and END
     source_lengths: Tensor
     targets: Sentences
-    lengths: Tensor  # (N,): tokens of both sides, so that neighbours are alike in both
+    lengths: Tensor  # (N,): tokens of both sides, so that batches are similar in both
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.device) -> "SentencePairs":
-        """Number pairs, END behind every source; the lengths stay on the CPU."""
+        """Pad encoded pairs, with END after every source; the lengths stay on the CPU."""
         sources = [torch.tensor([*source, END]) for source, _ in pairs]
         lengths = torch.tensor([len(source) for source in sources])
         targets = Sentences.of([target for _, target in pairs])
@@ -185,11 +188,11 @@ class SentencePairs(Sequences):
 
     @property
     def counts(self) -> Tensor:
-        """How often each token is asked for, up to the greatest."""
+        """How often each token is a target, up to the greatest."""
         return self.targets.targets[self.targets.targets != IGNORED].bincount()
 
 
 def side_by_side(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], device: str = "cpu") -> Pair:
-    """Pairs by number as one batch, on a device, in the order given; the lengths are on the CPU."""
+    """Encoded pairs as one batch, on a device, in the given order; the lengths are on the CPU."""
     pair: Pair = SentencePairs.of(pairs, torch.device(device)).rows(torch.arange(len(pairs))).inputs
     return pair

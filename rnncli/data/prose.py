@@ -1,4 +1,4 @@
-"""Prose by number as a language model reads it: sentence by sentence, or as one running text."""
+"""Encoded prose for a language model: sentence by sentence, or as one running text."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,17 +17,17 @@ from rnncli.data.vocabulary import END, SPECIALS, UNKNOWN
 from rnncli.errors import RnnError
 
 MIN_SEQUENCES = 20
-"""From fewer sequences nothing can be learned and held out."""
+"""The least number of sequences for training and validation."""
 
 MIN_TOKENS = 200
-"""The same of running text."""
+"""The least number of tokens of a running text."""
 
 
 @dataclass(frozen=True)
 class Prose:
-    """An indexed corpus in the numbers of a codec; `codec.is_running` says how it is read.
+    """An indexed corpus in the ids of a codec; `codec.is_running` says how it is read.
 
-    Sentences are cut after `max_length` words; training learns END in an `end_share` of them.
+    Sentences are cut after `max_length` words; training predicts END in an `end_share` of them.
     """
 
     corpus: IndexedCorpus
@@ -53,14 +53,14 @@ class Prose:
 
     @cached_property
     def stream(self) -> SentenceStream:
-        """Its sequences in the codec's numbers."""
+        """Its sequences in the codec's ids."""
         corpus = self.corpus
         remap = corpus.remap(self.codec.vocabulary)
         return SentenceStream(corpus.parts, remap, self.max_length, corpus.validation_part, self.end_share)
 
     @cached_property
     def running_text(self) -> tuple[ConcatIds, ConcatIds]:
-        """It as running text, to learn from and held out."""
+        """The training and the held-out part as running text."""
         return self.stream.running_text()
 
     @property
@@ -77,19 +77,19 @@ class Prose:
         )
 
     def check(self) -> "Prose":
-        """Return it; raises RnnError for a text too short to learn from, or whose lines are no sentences."""
+        """Return self; raises RnnError for a text that is too short, or whose lines are not sentences."""
         corpus = self.corpus
         if self.codec.is_running:
             if corpus.tokens < MIN_TOKENS:
-                raise RnnError(f"{self.name} has {corpus.tokens} tokens: {MIN_TOKENS} are the least to learn from")
+                raise RnnError(f"{self.name} has {corpus.tokens} tokens: training needs at least {MIN_TOKENS}")
             return self
         if corpus.sequences < MIN_SEQUENCES:
-            raise RnnError(f"{self.name} has {corpus.sequences} sequences: {MIN_SEQUENCES} are the least to learn from")
+            raise RnnError(f"{self.name} has {corpus.sequences} sequences: training needs at least {MIN_SEQUENCES}")
         mean = corpus.tokens / corpus.sequences
         if mean > self.max_length:
             raise RnnError(
-                f"the sequences of {self.name} have {mean:,.0f} words on the average, of which --longest "
-                f"{self.max_length} would leave most unread: take a text with a sentence a line, or a greater --longest"
+                f"the sequences of {self.name} have {mean:,.0f} words on average, and --longest {self.max_length} "
+                "would skip most of them: give a text with one sentence per line, or a greater --longest"
             )
         return self
 
@@ -99,7 +99,7 @@ class Prose:
 
     @property
     def whole(self) -> EvalSet:
-        """All of it, or its validation part where it has one, to measure on."""
+        """The whole corpus for evaluation, or its validation part if it has one."""
         part = self.corpus.validation_part
         parts = [part] if part else self.corpus.parts
         other = replace(self, corpus=self.corpus._replace(parts=parts, validation_part=None))
@@ -148,7 +148,7 @@ _SequencesOf = Callable[[SentenceStream], Iterator[Ids]]
 
 def _summarize(text: ConcatIds, sizes: ConcatIds, words: int) -> Summary:
     counts = text.frequencies(words).tolist()
-    tokens = len(text) - 1  # the first one is only read
+    tokens = len(text) - 1  # the first token is only read
     sequences = counts[END] - 1
     characters = sum(int(chunk.sum()) for chunk in sizes.chunks())
     facts = {"unknown": counts[UNKNOWN] / max(1, tokens - sequences), "sequences": sequences, "tokens": tokens}

@@ -1,4 +1,4 @@
-"""Running text by numbers: a small one in memory, a large one in a file below `data/` that is never loaded.
+"""Running text as token ids: a small text in memory, a large one in a memory-mapped file below `data/`.
 
 Shapes: N tokens, V words.
 """
@@ -31,26 +31,26 @@ from rnncli.home import data_dir
 from rnncli.terminal import progress_bar
 
 LARGE = 64_000_000
-"""Bytes of text from which its numbers are kept on disk."""
+"""Bytes of text from which its ids are stored on disk."""
 
 PIECE = 1 << 20
-"""Characters that are taken apart at a time."""
+"""Characters that are tokenized at a time."""
 
 MAX_COUNTED = 2_000_000
-"""Different tokens that are counted at a time; beyond that, those seen least are forgotten."""
+"""Distinct tokens in a count; beyond that, the least frequent are dropped."""
 
 MAX_BPE_TEXT = 64_000_000
-"""Characters that a `bpe` is learned from at most."""
+"""Characters that a `bpe` is trained on, at most."""
 
 MAX_HELD_OUT = 1_000_000
-"""Characters that are held out at most."""
+"""Characters that are held out, at most."""
 
 SCHEMA = 1
 INDEX, IDS = "index.json", "ids.bin"
 
 
 class TextSpec(NamedTuple):
-    """Which text to read: corpora, how they become tokens, and the share at their end that is held out."""
+    """Which text to read: corpora, their tokenizer, and the held-out share at their end."""
 
     corpus: Sequence[str]
     tokenizer: str = "char"  # one of KINDS
@@ -58,14 +58,14 @@ class TextSpec(NamedTuple):
     min_count: int = 1
     hold_out: float = 0.0
     codec: Codec | None = None  # of a checkpoint, used instead of a new one
-    grows: bool = False  # that codec takes in the tokens that it lacks
-    only_held_out: bool = False  # leave out what is to learn from; needs a codec
-    by_voice: bool = False  # each corpus by its name is a voice, with an end of its own held out
-    valid: Sequence[str] = ()  # corpora that are held out in place of an end
+    grows: bool = False  # that codec adds tokens that it lacks
+    only_held_out: bool = False  # leave out the training part; needs a codec
+    by_voice: bool = False  # each corpus is a voice, and its own end is held out
+    valid: Sequence[str] = ()  # corpora that are held out instead of an end
 
 
 class Text(NamedTuple):
-    """A text that is read more than once, piece by piece, and cut in two after so many characters."""
+    """A text that is read more than once, piece by piece, and split in two after `cut` characters."""
 
     name: str
     read: Callable[[], Iterator[str]]
@@ -74,12 +74,12 @@ class Text(NamedTuple):
     fingerprint: str  # SHA-256 of it in UTF-8
 
     def pieces(self) -> Iterator[tuple[bool, str]]:
-        """All of it, with whether it is held out; where a piece ends, a token ends."""
+        """All pieces, each with whether it is held out; pieces end where a token ends."""
         for is_held, parts in groupby(self._cut(), key=lambda part: part[0]):
             yield from ((is_held, piece) for piece in _whole_lines(part for _, part in parts))
 
     def training(self) -> Iterator[str]:
-        """The pieces to learn from."""
+        """The training pieces."""
         return (piece for is_held, piece in self.pieces() if not is_held)
 
     def _cut(self) -> Iterator[tuple[bool, str]]:
@@ -93,9 +93,9 @@ class Text(NamedTuple):
 
 
 def read_token_text(spec: TextSpec) -> StreamData:
-    """Read a text by numbers, from where they lie if it has been read before; raises RnnError as `load_corpus`.
+    """Read a text as token ids; a large text that was read before comes from its file.
 
-    And where a large text changes meanwhile, or its numbers cannot be written.
+    Raises RnnError as `load_corpus`, and where a large text changes meanwhile or its ids cannot be written.
     """
     if spec.valid:
         training = read_token_text(spec._replace(valid=(), hold_out=0.0))
@@ -115,7 +115,7 @@ def _join_corpora(corpora: Sequence[PiecewiseText]) -> Iterator[str]:
 
 
 def _read(corpora: Sequence[PiecewiseText], spec: TextSpec) -> StreamData:
-    """Corpora as one text."""
+    """Read corpora as one text."""
     name = " + ".join(corpus.name for corpus in corpora)
     read = partial(_join_corpora, corpora)
     size = sum(corpus.size for corpus in corpora)
@@ -127,7 +127,7 @@ def _read(corpora: Sequence[PiecewiseText], spec: TextSpec) -> StreamData:
 
 
 def _side_by_side(whole: StreamData, parts: Mapping[str, StreamData]) -> StreamData:
-    """Voices by the numbers of the text that they are together, in memory: what is to learn from, then what is not."""
+    """Combine the voices of a text in memory: first all training parts, then all held-out parts."""
     each = parts.values()
     labels = whole.codec.labels or labels_of(parts, by_voice=True)
     return replace(
@@ -168,7 +168,7 @@ def _corpus(text: Text, codec: Codec, ids: Ids, cut: int, counts: Ids, folder: P
 
 
 def _number(training: Callable[[], Iterator[str]], spec: TextSpec) -> Codec:
-    """The codec that is given, or a new one of what is to learn from."""
+    """The codec of the spec, or a new one for the training part."""
     known = spec.codec
     if known is not None and not spec.grows:
         return known
@@ -176,16 +176,16 @@ def _number(training: Callable[[], Iterator[str]], spec: TextSpec) -> Codec:
         size = spec.vocab_size or DEFAULT_SIZE
         bpe = learn_bpe(_first(training(), MAX_BPE_TEXT), size) if spec.tokenizer == "bpe" else ""
         known = Codec(spec.tokenizer, Vocabulary(SPECIALS), bpe)
-    if known.bpe:  # all of its tokens, so that no text has UNKNOWN ones
+    if known.bpe:  # with all of its tokens, so that no text has UNKNOWN ones
         return known.grown(bpe_tokens(known.bpe))
     counts = _count(training(), known.units)
     return known.grown(Vocabulary.counted(counts, spec.min_count, spec.vocab_size).words)
 
 
 def _count(pieces: Iterable[str], units: Units) -> Mapping[str, int]:
-    """How often each token is there; of too many different ones, those seen least are forgotten on the way.
+    """Count the tokens; of too many distinct ones, the least frequent are dropped on the way.
 
-    As word2vec does it (Mikolov et al. 2013): each time there are too many, the bar rises by one.
+    As in word2vec (Mikolov et al. 2013): each time there are too many, the threshold rises by one.
     """
     if units.letters is not None:
         table = np.zeros(sys.maxunicode + 1, dtype=np.int64)
@@ -210,7 +210,7 @@ def _first(pieces: Iterable[str], characters: int) -> Iterator[str]:
 
 
 def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
-    """The same text in pieces that end with a line, but where one is very long; there no token but a line ends."""
+    """Regroup pieces so that each ends with a line; a very long line is cut at any character."""
     rest = ""
     for piece in pieces:
         rest += piece
@@ -223,8 +223,8 @@ def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _from_disk(text: Text, spec: TextSpec) -> StreamData:
-    """The numbers of a large text below `data/`; they are written where they are not there yet."""
-    if spec.grows:  # by what it is in the end, so that a resumed run finds the same
+    """Open the ids of a large text below `data/`; write them first if they are missing."""
+    if spec.grows:  # the key depends on the final codec, so that a resumed run finds the same file
         spec = spec._replace(codec=_number(text.training, spec), grows=False)
     given = spec.codec.numbering if spec.codec else spec[1:4]
     what = [SCHEMA, text.fingerprint, text.cut, given]
@@ -233,7 +233,7 @@ def _from_disk(text: Text, spec: TextSpec) -> StreamData:
 
 
 def _opened(text: Text, folder: Path) -> StreamData | None:
-    """The numbers in a folder, or None where they are not there, or not whole."""
+    """Open the ids in a folder; None if they are missing or incomplete."""
     try:
         index = json.loads((folder / INDEX).read_bytes())
         codec = Codec.of(index["numbering"])
@@ -246,7 +246,7 @@ def _opened(text: Text, folder: Path) -> StreamData | None:
 
 
 def _write(text: Text, spec: TextSpec, folder: Path) -> None:
-    """Number a text, and write its numbers; raises RnnError where it is no longer what it was."""
+    """Encode a text and write its ids; raises RnnError if the text has changed since it was hashed."""
     shown = text._replace(read=lambda: _shown(text.read(), f"counting {text.name}", text.characters))
     codec = _number(shown.training, spec)
     counts = np.zeros(len(codec.vocabulary), dtype=np.int64)
@@ -273,7 +273,7 @@ def _write(text: Text, spec: TextSpec, folder: Path) -> None:
 
 
 def _shown(pieces: Iterator[str], what: str, characters: int | None) -> Iterator[str]:
-    """The same pieces, with a bar on standard error."""
+    """Pass pieces through, with a progress bar on standard error."""
     with progress_bar(characters, "char", what, scaled=True, delay=1.0, leave=False) as bar:
         for piece in pieces:
             yield piece

@@ -114,7 +114,7 @@ def test_the_questions_are_the_model_s_own_or_mikolov_s(
     assert json.loads(rnn(f"evaluate analogies --vectors {world} --json").out)["questions"] == "toyworld"
     monkeypatch.setattr("rnncli.cli.evaluate.available", lambda name: name == "questions-words")
     missing = rnn(f"evaluate analogies --vectors {world}")
-    assert "questions-words is not here: run `rnn data get questions-words`" in missing.err
+    assert "questions-words is not downloaded: run `rnn data get questions-words`" in missing.err
     asked = rnn(f"evaluate analogies --vectors {world} --questions toyworld --metric euclidean --json")
     assert json.loads(asked.out)["metrics"]["covered"] == 8
 

@@ -103,7 +103,7 @@ def test_columns_by_name_of_a_header_and_by_number(read) -> None:
     ):
         with pytest.raises(UsageError, match=complaint):
             read(uneven, columns)
-    with pytest.raises(RnnError, match="line 2: '2 cat NOUN' is no word with its label beside it"):
+    with pytest.raises(RnnError, match="line 2: '2 cat NOUN' is not a word and its label"):
         read(uneven, "2,4")
 
 

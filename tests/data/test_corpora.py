@@ -77,7 +77,7 @@ def test_the_sample_voices_share_no_line() -> None:
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_remote_corpus_that_is_not_here_says_how_to_get_it(name: str) -> None:
     assert not available(name)
-    with pytest.raises(RnnError, match=f"^{name} is not here: run `rnn data get {name}`$"):
+    with pytest.raises(RnnError, match=f"^{name} is not downloaded: run `rnn data get {name}`$"):
         load_corpus(name)
 
 
@@ -129,7 +129,7 @@ def test_a_corpus_in_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         learn, validate, test = (registered("mini", f"mini/{n}", f"{address}/{n}", text) for n, text in texts.items())
         mini = Split(**vars(learn), held_out=validate, test=test, tokenizer="spaced-words")
         monkeypatch.setitem(CORPORA, "mini", mini)
-        with pytest.raises(RnnError, match="mini is not here: run `rnn data get mini`"):
+        with pytest.raises(RnnError, match="mini is not downloaded: run `rnn data get mini`"):
             load_corpus("mini")
         assert mini.fetch() == "downloaded"
         corpus = load_corpus("mini")
@@ -140,7 +140,7 @@ def test_a_corpus_in_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert (tested.text, tested.tokenizer) == ("a line to test on\n", "spaced-words")
         (tmp_path / "data/mini/test").unlink()  # a folder from before there was one
         assert (available("mini"), mini.complete(), load_corpus("mini")) == (True, False, corpus)
-        with pytest.raises(RnnError, match="the text to test on of mini is not here: `rnn data get mini` downloads it"):
+        with pytest.raises(RnnError, match="the test text of mini is not downloaded: `rnn data get mini` downloads it"):
             load_test("mini")
         assert mini.fetch() == "downloaded"
         assert load_test("mini") == replace(tested, name="mini")

@@ -49,7 +49,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 def test_it_is_fetched_proven_and_read(package: NltkData, home: Path) -> None:
     assert not package.here()
-    with pytest.raises(RnnError, match=r"^mini is not here: run `rnn data get mini`$"):
+    with pytest.raises(RnnError, match=r"^mini is not downloaded: run `rnn data get mini`$"):
         package.load()
     assert package.fetch() == "downloaded"
     assert package.path == home / "data/nltk_data/corpora/mini.zip"
@@ -99,7 +99,7 @@ def test_what_nltk_has_is_used_as_it_lies(
 
 
 def test_a_package_may_be_no_text(package: NltkData) -> None:
-    with pytest.raises(UsageError, match="mini is no text to learn from: two files"):
+    with pytest.raises(UsageError, match="mini is not a text: two files"):
         replace(package, text=None).load()
 
 
@@ -124,7 +124,7 @@ def captions(served: Path, home: Path) -> Parallel:
 
 def test_gzipped_pairs_are_fetched_proven_and_read(captions: Parallel, home: Path) -> None:
     assert not captions.here()
-    with pytest.raises(RnnError, match=r"^mini is not here: run `rnn data get mini`$"):
+    with pytest.raises(RnnError, match=r"^mini is not downloaded: run `rnn data get mini`$"):
         list(captions.pairs("de-en"))
     assert captions.fetch() == "downloaded"
     assert sorted(path.name for path in (home / "data/mini").iterdir()) == sorted(f"{name}.gz" for name in LINES)
@@ -139,7 +139,7 @@ def test_a_folder_from_before_there_were_more_tests(captions: Parallel, home: Pa
     (home / "data/mini/new.de.gz").unlink()
     assert (captions.here(), captions.complete()) == (True, False)
     assert list(captions.pairs("en-de")) == [[("a dog", "ein hund"), ("a cat", "eine katze")]]
-    with pytest.raises(RnnError, match=r"^test-new of mini is not here: `rnn data get mini` downloads it$"):
+    with pytest.raises(RnnError, match=r"^test-new of mini is not downloaded: `rnn data get mini` downloads it$"):
         captions.test_pairs("test-new", "de-en")
     assert captions.fetch() == "downloaded"
     assert captions.test_pairs("test-new", "en-de") == [("a horse", "ein pferd")]

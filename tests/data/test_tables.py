@@ -95,7 +95,7 @@ def test_what_a_user_cannot_say_is_refused(here: Path) -> None:
     (here / "t.csv").write_text("text,label\nx,pos\n")
     for layout, columns, complaint in (
         (Layout("ab"), {}, "--separator must be comma, tab, semicolon, pipe, blank or one character, not 'ab'"),
-        (Layout(header=True), {"text_column": "3"}, "t.csv has 2 columns, and none of number 3"),
+        (Layout(header=True), {"text_column": "3"}, "t.csv has 2 columns, but no column 3"),
         (Layout(), {"text_column": "title"}, "the columns of t.csv have no names: give their numbers by --text-column"),
     ):
         with pytest.raises(UsageError, match=complaint):

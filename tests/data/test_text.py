@@ -229,5 +229,5 @@ def test_a_gzipped_text(tmp_path: Path) -> None:
     file.write_bytes(gzip.compress("Grüße\n".encode()))
     assert read_text(file) == "Grüße\n"
     file.write_bytes(file.read_bytes()[:-9])
-    with pytest.raises(RnnError, match=r"text\.gz is damaged: it is not whole as a gzip file; get it anew"):
+    with pytest.raises(RnnError, match=r"text\.gz is damaged: it is not whole as a gzip file; download it again"):
         read_text(file)

@@ -98,25 +98,25 @@ def npz(tmp_path: Path, **arrays: object) -> bytes:
 ODD = {
     "empty": (b"", "it is empty"),
     "one word": (b"hello\n", "line 1 is not a word and its numbers"),
-    "prose": (b"a line of text\nand another, longer one\n", "line 1 holds what is no number"),
-    "ragged": (b"2 2\na 1 2\nb 1\n", "line 3 has 1 numbers behind its word, not 2"),
-    "no number": (b"3 2\na 1 2\nb 1 x\nc 1 2\n", "line 3 holds what is no number"),
+    "prose": (b"a line of text\nand another, longer one\n", "line 1 has a field that is not a number"),
+    "ragged": (b"2 2\na 1 2\nb 1\n", "line 3 has 1 numbers after its word, not 2"),
+    "no number": (b"3 2\na 1 2\nb 1 x\nc 1 2\n", "line 3 has a field that is not a number"),
     "cut text": (b"3 2\na 1 2\nb 1 2\n", "it is cut off after 2 of 3 words"),
-    "more text": (b"1 2\na 1 2\nb 1 2\n", "it goes on after the 1 words that its first line promises"),
+    "more text": (b"1 2\na 1 2\nb 1 2\n", "it continues after the 1 words that its first line promises"),
     "not finite": (b"a 1 2\nb nan 2\n", "line 2 ('b') has a vector that is not finite"),
     "infinite": (b"1 2\na 1e99 2\n", "line 2 ('a') has a vector that is not finite"),
     "latin": (b"1 2\ncaf\xe9 1 2\n", "line 2 is not UTF-8"),
-    "no number behind a header": (b"1 2\na 1 x\n", "line 2 holds what is no number"),
-    "a word behind a header": (b"2 2\na x 1\nb 1 1\n", "line 2 holds what is no number"),
+    "no number behind a header": (b"1 2\na 1 x\n", "line 2 has a field that is not a number"),
+    "a word behind a header": (b"2 2\na x 1\nb 1 1\n", "line 2 has a field that is not a number"),
     "a header alone": (b"3 2\n", "it is cut off after 0 of 3 words"),
     "nothing promised": (b"0 5\n", "its first line promises 0 vectors of size 5"),
-    "huge promise": (b"999999999999 300\na 1 2 3\n", "numbers behind its word"),
+    "huge promise": (b"999999999999 300\na 1 2 3\n", "numbers after its word"),
     "huge binary promise": (binary(10**11, 2, record(b"a", 1, 2)), "it is cut off after 1 of 100,000,000,000 words"),
     "cut binary": (binary(2, 2, record(b"a", 1, 2), record(b"b", 1, 2)[:-1]), "it is cut off after 1 of 2 words"),
-    "more binary": (binary(1, 2, record(b"a", 1, 2), record(b"b", 1, 2)), "it goes on after the 1 words"),
+    "more binary": (binary(1, 2, record(b"a", 1, 2), record(b"b", 1, 2)), "it continues after the 1 words"),
     "binary without an end": (binary(2, 2, record(b"a", 1, 2), b"\xff" * 9_000), "word 2 of 2 has no end"),
-    "zeros": (bytes(9_000), "line 1 is no text of word vectors"),
-    "a long line": (b"x" * (1 << 22) + b"yz", "line 1 is no text of word vectors"),
+    "zeros": (bytes(9_000), "line 1 is not text of word vectors"),
+    "a long line": (b"x" * (1 << 22) + b"yz", "line 1 is not text of word vectors"),
     "cut gzip": (gzip.compress(b"a 1 2\n" * 99)[:-9], "is damaged"),
     "cut zip": (b"PK\x03\x04 and then nothing", "is damaged"),
 }
@@ -136,7 +136,7 @@ def test_odd_files_are_one_line(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"matrix": np.ones((2, 2), "f4")}, "has not both arrays"),
+        ({"matrix": np.ones((2, 2), "f4")}, "it lacks the array"),
         ({"words": np.array(["a"]), "matrix": np.ones((2, 2), "f4")}, "1 words and 2 vectors"),
         ({"words": np.array([1, 2]), "matrix": np.ones((2, 2), "f4")}, "`words` must be text"),
         ({"words": np.array(["a", "b"]), "matrix": np.ones(2, "f4")}, "`matrix` floats"),
@@ -217,7 +217,7 @@ def test_a_byte_order_mark_before_a_binary_file_is_no_text(tmp_path: Path) -> No
 
 def test_a_first_line_without_numbers_is_not_taken_for_floats(tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_text("2 4\nновый город раз два три четыре\nof 4 5 6 7\n", encoding="utf-8")
-    with pytest.raises(RnnError, match="line 2 holds what is no number"):
+    with pytest.raises(RnnError, match="line 2 has a field that is not a number"):
         read_vectors(tmp_path / "v.txt", 1)
 
 
@@ -228,7 +228,7 @@ def test_bad_words_are_skipped_and_counted_where_that_is_wanted(tmp_path: Path) 
     same(read, WordVectors(("a", "d"), np.array([[1, 2], [3, 4]], "f4")))
     assert [each.partition(" (")[0] for each in skipped] == [
         "line 3 is not UTF-8",
-        "line 4 has 1 numbers behind its word, not 2",
+        "line 4 has 1 numbers after its word, not 2",
         "line 5",
     ]
     (tmp_path / "v.bin").write_bytes(binary(2, 2, record(b"\xff", 1, 2), record(b"b", 3, 4)))

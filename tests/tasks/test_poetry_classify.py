@@ -181,7 +181,7 @@ def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
         ({"folds": 0, "hold_out": 40}, "leaves nothing to learn of 40 texts"),
         ({"group": "verse"}, "--group must be line, stanza, or a number of lines, not 'verse'"),
         ({"features": ("words", "sound")}, "--features must be of tags, words, chars, not 'sound'"),
-        ({"features": ("tags",)}, "nltk-tagger is not here: run `rnn data get nltk-tagger`"),
+        ({"features": ("tags",)}, "nltk-tagger is not downloaded: run `rnn data get nltk-tagger`"),
     ],
 )
 def test_what_cannot_be_is_refused(

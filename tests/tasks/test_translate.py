@@ -99,7 +99,7 @@ def test_each_test_of_captions(files: Path, home: Path, rnn, monkeypatch: pytest
     refused = rnn("evaluate translate --split test-2017")
     assert (refused.code, refused.err.splitlines()[-1]) == (
         1,
-        "rnn: error: test-2017 of multi30k is not here: `rnn data get multi30k` downloads it",
+        "rnn: error: test-2017 of multi30k is not downloaded: `rnn data get multi30k` downloads it",
     )
     refused = rnn(f"evaluate translate --corpus {files}/pairs.tsv --split test-2017")
     assert refused.code == 2
@@ -159,7 +159,7 @@ def test_pairs_of_other_tables(tmp_path: Path) -> None:
     )
     for text, complaint in (
         ("a,b\nc, d,e\n", "line 2: 3 fields, and line 1 has 2"),
-        ("a\n", "line 1: a line is a sentence, a comma, and its translation"),
+        ("a\n", "line 1: a line needs a sentence, a comma, and its translation"),
         ("a,\n", "line 1 is empty"),
     ):
         with pytest.raises(RnnError, match=complaint):
@@ -205,16 +205,16 @@ def test_an_unknown_word_is_copied_from_where_the_decoder_looked(interpreter, mo
         ("--source {0}/gap --target {0}/short", "gap, line 2 is empty"),
         ("--source {0}/latin --target {0}/short", "is not UTF-8 text"),
         ("--source {0}/de --target {0}/nowhere", "nowhere does not exist"),
-        ("--corpus {0}/both.txt", "both.txt, line 1: a line is a sentence, a tab, and its"),
+        ("--corpus {0}/both.txt", "both.txt, line 1: a line needs a sentence, a tab, and its"),
         ("--corpus dates --corpus hillside", "pairs come from one --corpus"),
         ("--corpus dates --source {0}/de --target {0}/de", "give --corpus, or --source and --target, not both"),
         ("--corpus multi30k --pair de-xx", "--pair 'de-xx': multi30k has en, de, fr"),
         ("--pair fr-en", "--pair fr-en names languages of multi30k: give --corpus multi30k"),
         ("--corpus dates --pair fr-en", "--pair fr-en names languages of multi30k"),
         ("--corpus multi30k --valid-source {0}/de --valid-target {0}/de", "multi30k has pairs to validate on"),
-        ("--corpus multi30k", "multi30k is not here: run `rnn data get multi30k`"),
+        ("--corpus multi30k", "multi30k is not downloaded: run `rnn data get multi30k`"),
         ("--source {0}/de --target {0}/de --valid-source {0}/de", "--valid-source and --valid-target belong together"),
-        ("--corpus dates --separator comma", "--separator is for a file of rows, and no such file is given"),
+        ("--corpus dates --separator comma", "--separator applies to a table, and no table is given"),
         ("--corpus dates --attention soft", "--attention must be one of"),
     ],
 )

@@ -244,7 +244,7 @@ def test_an_interrupted_prepare_goes_on(home: Path, dump_file: Path, tmp_path: P
     for units in (1, 3, 5):
         with pytest.raises(KeyboardInterrupt):
             run(dump_file, text=tmp_path / "text", hooks=Stop(units))
-        with pytest.raises(RnnError, match="shards mini are half-made: run the same `rnn data prepare` again"):
+        with pytest.raises(RnnError, match="shards mini are unfinished: run the same `rnn data prepare` again"):
             Shards.open("mini")
         assert not (tmp_path / "text").exists()
     journal = home / "data/mini.part/journal.jsonl"
@@ -416,7 +416,7 @@ def test_damaged_shards_are_named(home: Path, dump_file: Path) -> None:
     data[7] ^= 1
     tokens.write_bytes(data)
     Shards.open(folder)  # the size is right
-    with pytest.raises(RnnError, match=r"tokens-00000\.bin is missing or not as it was made; delete the folder"):
+    with pytest.raises(RnnError, match=r"tokens-00000\.bin is missing or has changed; delete the folder"):
         Shards.open("mini", verify=True)
     tokens.write_bytes(data[:-2])
     with pytest.raises(RnnError, match="shards mini are damaged"):
