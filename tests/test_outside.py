@@ -209,8 +209,7 @@ def test_an_installed_package_is_seen_and_a_broken_one_stops_nothing(tmp_path: P
         "rnn: warning: rnncli.optimizers 'none' of package broken is left out: AttributeError: module 'support.visitor'"
         " has no attribute 'NO_SUCH_NAME'",
         "rnn: warning: rnncli.tasks 'odd' of package broken is left out: TypeError: it is a str, not a Task",
-        "rnn: warning: rnncli.tasks 'parity' of package broken is left out: ValueError: there is one of that name"
-        " already",
+        "rnn: warning: rnncli.tasks 'parity' of package broken is left out: ValueError: this name is taken already",
         "rnn: warning: rnncli.verbs 'gone' of package broken is left out: ModuleNotFoundError: No module named"
         " 'no_such_module'",
     ]

@@ -135,7 +135,7 @@ TENSORS: dict[str, tuple[str, dict[str, torch.Tensor | None], str]] = {
     "stray": ("words", {"model__more": torch.zeros(1)}, "weights .*: more is no weight of this model"),
     "type": ("words", {"model__bias": torch.zeros(303).double()}, "weights .*: bias holds float64, not float32"),
     "no keys": ("verse-book", {"task__line_keys": None}, "contents .*: 'line_keys' is missing"),
-    "real keys": ("verse-book", {"task__line_keys": torch.zeros(3)}, "contents .*: task.line_keys is no list of whole"),
+    "real keys": ("verse-book", {"task__line_keys": torch.zeros(3)}, "contents .*: task.line_keys is not a list"),
 }
 
 

@@ -289,8 +289,7 @@ class NltkData(Remote):
             raise RnnError(f"{self.name} is not downloaded: run `rnn data get {self.name}`")
         if self._found_sha256() != self.sha256:
             raise RnnError(
-                f"{self.name} is damaged: {self.path} does not hold what it should;"
-                f" remove it and run `rnn data get {self.name}`"
+                f"{self.name} is damaged: {self.path} has other contents; remove it and run `rnn data get {self.name}`"
             )
         return _members(self.path, self.pattern)
 

@@ -1,4 +1,4 @@
-"""What a file to prepare holds, and the units in it that can be read apart, each by a process of its own."""
+"""Detect the kind of a file to prepare, and split it into units that separate processes can read."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -11,9 +11,9 @@ from rnncli.wikipedia import bzip2
 from rnncli.wikipedia.bzip2 import Damage
 
 UNIT = 4 << 20
-"""Bytes of text or XML that one worker takes at a time."""
+"""Bytes of text or XML per unit."""
 MAX_PAGE = 64 << 20
-"""Bytes; what goes on longer without an end is no page."""
+"""Bytes; longer text without an end is not a page."""
 _HEAD_SIZE = 1 << 16
 
 _REFUSED = (
@@ -29,12 +29,12 @@ _DECLARATION = re.compile(rb"<!(doctype|entity)\b", re.IGNORECASE)
 _NAMESPACE = re.compile(rb'<namespace key="(?:-1|-2|4|6|8|10|14|828)"[^>]*>([^<]+)</namespace>')
 _RECORD = re.compile(rb'\{\s*"[^"\n]*"\s*:')
 TITLE_LINE = r"\[\[(?!(?:File|Image|Category):)([^\[\]|\n]+)\]\][ \t\r]*\n(?=[ \t\r]*\n)"
-"""How wp2txt begins an article."""
+"""The beginning of an article in wp2txt's output."""
 _WP2TXT = re.compile(rf"\s*{TITLE_LINE}".encode())
 
 
 class Article(NamedTuple):
-    """One article: clean text, a paragraph a line."""
+    """One article: clean text, one paragraph per line."""
 
     id: str
     title: str
@@ -43,26 +43,26 @@ class Article(NamedTuple):
 
 @dataclass(frozen=True)
 class DumpFile:
-    """A file to read, and what it holds: `bz2`, `xml`, or one of the kinds of text."""
+    """A file to read, and its kind: `bz2`, `xml`, or one of the kinds of text."""
 
     path: Path
     kind: str
     size: int
-    namespaces: tuple[str, ...] = ()  # what the wiki calls those of files, categories and others that are no prose
+    namespaces: tuple[str, ...] = ()  # the wiki's names of namespaces without prose: files, categories, …
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A part of a source that can be read without the others."""
+    """A part of a file that can be read without the others."""
 
     path: Path
     kind: str
     begin: int
     end: int
     last: bool
-    data: bytes | None = None  # decoded already, where that cannot be done in parts
-    damage: tuple[Damage, ...] = ()  # met while decoding it
-    namespaces: tuple[str, ...] = ()  # the source's
+    data: bytes | None = None  # decoded data, if the stream cannot be decoded in parts
+    damage: tuple[Damage, ...] = ()  # found while decoding it
+    namespaces: tuple[str, ...] = ()  # of the file
 
     @property
     def first(self) -> bool:
@@ -70,11 +70,11 @@ class Unit:
 
     @property
     def continues(self) -> bool:
-        """Whether what it ends with goes on in the next unit: a plain text is one article, in parts."""
+        """Whether its last article continues in the next unit: a plain text is one article in parts."""
         return self.kind == "text" and not self.last
 
     def read(self) -> bytes:
-        """Its bytes of the file."""
+        """Read its bytes from the file."""
         with self.path.open("rb") as file:
             file.seek(self.begin)
             return file.read(self.end - self.begin)
@@ -82,14 +82,14 @@ class Unit:
 
 @dataclass
 class Report:
-    """What was found in a unit, beside its articles, and what was lost of it."""
+    """Counts of a unit in addition to its articles: skipped pages, and losses."""
 
     redirects: int = 0
     others: int = 0  # pages outside the main namespace
     lost_pages: int = 0
     lost_bytes: int = 0  # of a compressed file
     first_loss: str = ""
-    title: str = field(default="", repr=False)  # of the last whole page
+    title: str = field(default="", repr=False)  # of the last complete page
 
     def page_lost(self, what: str, title: str = "") -> None:
         """Count a page that cannot be used."""
@@ -127,7 +127,7 @@ def find_dump_files(names: list[str], max_files: int | None = None, exclude: Ite
 
 
 def _is_meant(file: Path, root: Path) -> bool:
-    """Whether a file below a folder may be a text: not empty, hidden or half-made, nor the index of `--text`."""
+    """Whether a file below a folder may be a text: not empty, hidden or unfinished, nor the index of `--text`."""
     return (
         file.is_file()
         and file.stat().st_size > 0
@@ -160,7 +160,7 @@ def _dump_file(path: Path) -> DumpFile:
 
 
 def _kind(path: Path, head: bytes) -> str:
-    """What a file is by its first bytes; raises RnnError for what is neither XML of a wiki nor text."""
+    """Detect a file's kind by its first bytes; raises RnnError for files that are neither a wiki's XML nor text."""
     for mark, what in _REFUSED:
         if head.startswith(mark):
             raise RnnError(f"{path} {what}")
@@ -192,11 +192,11 @@ _UNIT_STARTS = {
 _MAX_START = 1 << 10
 _LINE_START, *_IN_LINE = map(re.compile, (rb"(?<=\n)|(?<=\r)(?!\n)", rb"(?<=[ \t])", rb"(?=[^\x80-\xbf])"))
 _MAX_LINE = 1 << 20
-"""A longer line of a plain text may be parted, at a blank or, without one, at any letter."""
+"""A longer line of a plain text may be split at a blank or, without one, at any letter."""
 
 
 def units(source: DumpFile) -> Iterator[Unit]:
-    """The source in parts, always the same ones, each read from the file only when it is its turn."""
+    """Split a file into units; the split is deterministic and lazy."""
     for unit in _units(source):
         yield replace(unit, namespaces=source.namespaces)
 
@@ -225,9 +225,9 @@ def _slices(source: DumpFile) -> Iterator[Unit]:
 
 
 def _find(file: BinaryIO, start: re.Pattern[bytes]) -> int | None:
-    """How many bytes further on a unit can start, None where the file ends first.
+    """The distance in bytes to the next possible start of a unit; None where the file ends first.
 
-    Where no start comes in `MAX_PAGE` bytes, it is at any letter: a unit has to fit in memory.
+    After `MAX_PAGE` bytes without a start, any letter is one: a unit must fit in memory.
     """
     window, dropped = b"", 0
     while data := file.read(_HEAD_SIZE):
@@ -242,14 +242,14 @@ def _find(file: BinaryIO, start: re.Pattern[bytes]) -> int | None:
 
 
 def _line_start(file: BinaryIO) -> int | None:
-    """As `_find`, in a plain text."""
+    """The same as `_find` for a plain text."""
     window = file.read(_MAX_LINE)
     starts = [_LINE_START, *(_IN_LINE if len(window) == _MAX_LINE else ())]
     return next((found.start() for start in starts if (found := start.search(window))), None)
 
 
 def _decoded(source: DumpFile, begin: int) -> Iterator[Unit]:
-    """A long stream, decoded here and now, in parts that end where a page ends."""
+    """Decode a long stream in this process, in units that end where a page ends."""
     data, place = b"", begin
     damage: list[Damage] = []
     for chunk in bzip2.decode(source.path, begin, source.size):
@@ -270,4 +270,4 @@ def _decoded(source: DumpFile, begin: int) -> Iterator[Unit]:
 
 
 CUT = b"<cut/>"
-"""Stands in decoded data where some of it was lost."""
+"""Marks lost parts in decoded data."""

@@ -99,7 +99,7 @@ def test_columns_by_name_of_a_header_and_by_number(read) -> None:
     for columns, complaint in (
         ("1", "--columns takes two"),
         ("word,tag", "have no names"),
-        ("1,9", "none of number 9"),
+        ("1,9", "but no column 9"),
     ):
         with pytest.raises(UsageError, match=complaint):
             read(uneven, columns)
@@ -111,7 +111,10 @@ def test_columns_by_name_of_a_header_and_by_number(read) -> None:
     ("text", "complaint"),
     [
         ("whose woods these are\ni think i know\nhis house is in the village\n", "line 3: 6 columns, and line 1 has 4"),
-        ("".join(f"verse {n}\n" for n in range(20)), "has 20 labels for 20 words: its last column is no label"),
+        (
+            "".join(f"verse {n}\n" for n in range(20)),
+            "has 20 labels for 20 words: its last column does not look like labels",
+        ),
         ("".join(f"{n}\tw\tX\n" for n in range(20)), "has numbers in its first column"),
         ("a\tX\nb\tY\tZ\n", "line 2: 3 fields, and line 1 has 2"),
     ],

@@ -78,7 +78,7 @@ def test_what_is_not_the_package_is_not_kept(package: NltkData, served: Path, ho
 def test_a_damaged_package_is_named(package: NltkData, cut: slice) -> None:
     package.fetch()
     package.path.write_bytes(package.path.read_bytes()[cut])
-    with pytest.raises(RnnError, match=r"mini is damaged: .*mini.zip does not hold what it should; remove it"):
+    with pytest.raises(RnnError, match=r"mini is damaged: .*mini.zip has other contents; remove it"):
         package.members()
     assert package.fetch() == "downloaded"
     assert package.members() == MEMBERS

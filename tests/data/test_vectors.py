@@ -140,7 +140,7 @@ def test_odd_files_are_one_line(kind: str, tmp_path: Path) -> None:
         ({"words": np.array(["a"]), "matrix": np.ones((2, 2), "f4")}, "1 words and 2 vectors"),
         ({"words": np.array([1, 2]), "matrix": np.ones((2, 2), "f4")}, "`words` must be text"),
         ({"words": np.array(["a", "b"]), "matrix": np.ones(2, "f4")}, "`matrix` floats"),
-        ({"words": np.array(["a", None]), "matrix": np.ones((2, 2), "f4")}, "no plain .npz"),
+        ({"words": np.array(["a", None]), "matrix": np.ones((2, 2), "f4")}, "not a plain .npz"),
         ({"words": np.array(["a", "b"]), "matrix": np.array([[1.0], [np.inf]])}, "word 2 ('b') has a vector"),
     ],
 )

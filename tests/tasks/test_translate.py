@@ -211,7 +211,7 @@ def test_an_unknown_word_is_copied_from_where_the_decoder_looked(interpreter, mo
         ("--corpus multi30k --pair de-xx", "--pair 'de-xx': multi30k has en, de, fr"),
         ("--pair fr-en", "--pair fr-en names languages of multi30k: give --corpus multi30k"),
         ("--corpus dates --pair fr-en", "--pair fr-en names languages of multi30k"),
-        ("--corpus multi30k --valid-source {0}/de --valid-target {0}/de", "multi30k has pairs to validate on"),
+        ("--corpus multi30k --valid-source {0}/de --valid-target {0}/de", "multi30k has validation pairs of its own"),
         ("--corpus multi30k", "multi30k is not downloaded: run `rnn data get multi30k`"),
         ("--source {0}/de --target {0}/de --valid-source {0}/de", "--valid-source and --valid-target belong together"),
         ("--corpus dates --separator comma", "--separator applies to a table, and no table is given"),

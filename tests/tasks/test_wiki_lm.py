@@ -398,7 +398,7 @@ def test_a_bare_file_is_measured_as_the_text_of_a_corpus_to_validate_on(
 
 def test_what_cannot_be_read_as_split_words_is_refused(text: Path, rnn) -> None:
     assert rnn(f"data prepare {text} --name shards").code == 0
-    with pytest.raises(UsageError, match="shards was prepared with another tokenizer than --tokens spaced: give a text"):
+    with pytest.raises(UsageError, match="shards was prepared with another tokenizer than --tokens spaced"):
         train(corpus=("shards",), tokens="spaced")
     with pytest.raises(UsageError, match="shards is prepared: give it as the only --corpus"):
         train(corpus=(str(text),), valid=("shards",))

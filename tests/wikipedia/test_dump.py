@@ -158,7 +158,7 @@ def test_a_damaged_stream_costs_its_own_pages_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ("<page>\n    <title>Page 7", "<pbge>\n    <title>Page 7", "what stands there is no page after page 'Page 6'"),
+        ("<page>\n    <title>Page 7", "<pbge>\n    <title>Page 7", "unexpected data after page 'Page 6'"),
         ("</page>\n  <page>\n    <title>Page 8", "<page>\n    <title>Page 8", "no end after page 'Page 6'"),
         ("<title>Page 7<", "<tile>Page 7<", "its parts are damaged after page 'Page 6'"),
         ("Text number 7.", "Text nunber 7.", "page 'Page 7': its text is damaged"),
@@ -193,7 +193,7 @@ def test_no_page_is_lost_at_either_end(form: str, old: str, new: str, tmp_path: 
         damaged = bz2.compress(damaged) if form == "one stream" else cut_streams(damaged.decode(), 777)
     _, (report,) = read_bytes(damaged, tmp_path / "dump")
     assert report.lost_pages == 1
-    assert report.first_loss.startswith("what stands there is no page after page ")
+    assert report.first_loss.startswith("unexpected data after page ")
 
 
 def test_control_characters_and_bad_bytes_without_a_checksum(tmp_path: Path) -> None:
