@@ -1,7 +1,7 @@
-"""States of a net in files: .npz for numpy, and HDF5 as LSTMVis reads it (Strobelt et al. 2018).
+"""Write the states of a net to files: .npz for numpy, and HDF5 for LSTMVis (Strobelt et al. 2018).
 
-LSTMVis wants four files in a folder: the states, one matrix (T, M) a dataset; the tokens' numbers; the vocabulary, a
-token and its number a line; and lstm.yml, which says where all that is.
+LSTMVis needs four files in a folder: the states, one dataset (T, M) per matrix; the ids of the tokens; the vocabulary,
+one token and its id per line; and lstm.yml, which names the other files.
 """
 
 import io
@@ -25,9 +25,9 @@ IDS, WORDS, CONFIG = "train.hdf5", "words.dict", "lstm.yml"
 
 
 def states_writer(path: Path) -> Callable[[Recording, str], list[Path]]:
-    """What writes states to a file of that name, and gives the files that it wrote.
+    """A function that writes states to a file of that name, and returns the files that it wrote.
 
-    Raises UsageError for a name that ends otherwise, RnnError where h5py is needed and not installed.
+    Raises UsageError for another ending, RnnError where h5py is needed and not installed.
     """
     if path.suffix == ".npz":
         return lambda recording, _: _write_npz(path, recording)
@@ -50,7 +50,7 @@ def _write_npz(path: Path, recording: Recording) -> list[Path]:
 def _write_lstmvis(path: Path, recording: Recording, title: str) -> list[Path]:
     folder = path.parent
     if path.name == IDS:
-        raise UsageError(f"--states {path}: {IDS} is for the tokens' numbers: name it states.h5")
+        raise UsageError(f"--states {path}: {IDS} is the file of the tokens' ids: name it states.h5")
     words = "".join(f"{one_word(name)} {number}\n" for number, name in enumerate(recording.names))
     files = {
         path: _hdf5(recording.states),
@@ -74,13 +74,13 @@ def _hdf5(datasets: "dict[str, NDArray[Any]]") -> bytes:
 
 
 def one_word(token: str) -> str:
-    """A token without white space in it, which would part it in two."""
+    """A token with symbols for white space, which would split it in two."""
     shown = token.replace("\n", "↵").replace("\t", "→")
     return "".join("␣" if sign.isspace() else sign for sign in shown) or "∅"
 
 
 def _config(states: str, recording: Recording, title: str) -> str:
-    """What LSTMVis is told: what is within -1 and 1 on this text is shown as it is; it puts the rest through tanh."""
+    """LSTMVis's configuration: states within -1 and 1 are shown unchanged, others through tanh."""
     types = []
     for name, values in recording.states.items():
         layer = "".join(filter(str.isdigit, name))

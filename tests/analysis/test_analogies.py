@@ -122,7 +122,7 @@ def test_nothing_covered_has_no_accuracy() -> None:
 
 def test_two_words_in_all_leave_no_answer() -> None:
     vectors = WordVectors(("a", "b"), np.eye(2, dtype="f4"))
-    with pytest.raises(UsageError, match="there is no word but those asked about"):
+    with pytest.raises(UsageError, match="there are no words except those of the question"):
         solve(vectors, "a", "b", "a", "cosine", 5)
     assert check_answers(vectors, Category("x", [("a", "b", "a", "b")]), "cosine") == [False]
 
@@ -131,7 +131,7 @@ def test_two_words_in_all_leave_no_answer() -> None:
     ("text", "message"),
     [
         (": family\nking queen man\n", "line 2 has 3 words, and a question has four"),
-        (": family\n\n", "holds no question"),
+        (": family\n\n", "has no questions"),
         ("hello\n", "line 1 has 1 words"),
     ],
 )

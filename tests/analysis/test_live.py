@@ -103,7 +103,7 @@ BAD: list[tuple[Any, int, str]] = [
     ({"temperature": True}, 400, "temperature must be a number, not True"),
     ({"length": 1.5}, 400, "length must be a whole number, not 1.5"),
     ({"length": 0}, 400, "length must be at least 1, not 0"),
-    ({"length": 5_001}, 400, "5,001 tokens are too many at once: 5,000 are the most"),
+    ({"length": 5_001}, 400, "5,001 tokens are too many at once: ask for at most 5,000"),
     ({"seed": -1}, 400, "seed must be at least 0, not -1"),
     ({"seed": 2**63}, 400, "seed must be at most"),
     ({"prime": 7}, 400, "prime must be text, not 7"),
@@ -142,10 +142,10 @@ def check_refused(answer: Answer, status: int, complaint: str) -> None:
         ("OPTIONS", "/write", {"Origin": "http://else.example"}, 405, "/write takes no OPTIONS"),
         ("POST", "/write", {}, 415, "Content-Type must be application/json"),
         ("POST", "/write", {"Content-Type": "text/plain"}, 415, "Content-Type must be application/json"),
-        ("POST", "/write", {**JSON, "Host": "else.example"}, 403, "127.0.0.1 and localhost alone"),
-        ("GET", "/", {"Host": "else.example:80"}, 403, "127.0.0.1 and localhost alone"),
-        ("GET", "/", {"Host": "localhost.else.example"}, 403, "127.0.0.1 and localhost alone"),
-        ("GET", "/", {"Host": ""}, 403, "127.0.0.1 and localhost alone"),
+        ("POST", "/write", {**JSON, "Host": "else.example"}, 403, "only to 127.0.0.1 and localhost"),
+        ("GET", "/", {"Host": "else.example:80"}, 403, "only to 127.0.0.1 and localhost"),
+        ("GET", "/", {"Host": "localhost.else.example"}, 403, "only to 127.0.0.1 and localhost"),
+        ("GET", "/", {"Host": ""}, 403, "only to 127.0.0.1 and localhost"),
     ],
 )
 def test_other_ways_and_names_are_refused(
@@ -186,7 +186,7 @@ def test_a_fault_of_the_model_is_one_line(letters: Model, port: int, monkeypatch
         raise ZeroDivisionError("by hand")
 
     monkeypatch.setattr(decoding, "draw", fail)
-    check_refused(ask(port, {"length": 3}), 500, "ZeroDivisionError: by hand (a fault of rnn itself)")
+    check_refused(ask(port, {"length": 3}), 500, "ZeroDivisionError: by hand (this is a bug in rnn)")
     monkeypatch.undo()
     assert ask(port, {"length": 3}).status == 200
 

@@ -48,7 +48,7 @@ def test_the_odd_one_out_is_gensim_s(gensim: KeyedVectors) -> None:
 
 
 def test_two_words_have_no_odd_one() -> None:
-    with pytest.raises(UsageError, match="of 2 words none is the odd one out"):
+    with pytest.raises(UsageError, match="2 words have no odd one out"):
         odd_one_out(VECTORS, ["word0", "word1"])
 
 
