@@ -258,7 +258,7 @@ def check_alike(outcomes: Sequence[Outcome]) -> None:
     for each in outcomes:
         if each.fingerprint != first.fingerprint:
             raise UsageError(
-                f"runs {first.run} and {each.run} learned from different texts: give the comparison another --name"
+                f"runs {first.run} and {each.run} were trained on different texts: give the comparison another --name"
             )
 
 

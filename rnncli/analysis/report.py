@@ -51,7 +51,7 @@ def document(trained: Trained, panels: Sequence[Panel], maker: str, reach: str =
     """A page with panels about a trained model; `reach` is the content security policy for its script's requests."""
     facts = {
         "title": f"{trained.task}, {trained.source.parent.name}",
-        "about": f"{trained.source.name}, learned from {trained.payload['corpus']}",
+        "about": f"{trained.source.name}, trained on {trained.payload['corpus']}",
         "maker": maker,
         "panels": panels,
     }
@@ -217,9 +217,9 @@ def units_panel(ranking: Ranking) -> Panel:
     shown = []
     for unit in ranking.units[:UNITS]:
         values = ranking.of(unit)
-        most = float(np.abs(values).max())
-        rounded = np.rint(values * (127 / max(most, 1e-30))).astype(np.int8)
-        shown.append({**unit._asdict(), "most": most, "values": base64.b64encode(rounded.tobytes()).decode()})
+        peak = float(np.abs(values).max())
+        rounded = np.rint(values * (127 / max(peak, 1e-30))).astype(np.int8)
+        shown.append({**unit._asdict(), "most": peak, "values": base64.b64encode(rounded.tobytes()).decode()})
     pieces = ranking.recording.pieces
     return {
         "kind": "units",

@@ -41,11 +41,11 @@ def kept_whole(sentences: Sequence[Sequence[str]]) -> list[str]:
             whole[_form(word)] += words[word]
             patterns.add(tuple(map(_shape, parts)))
     windows = _windows(sentences, patterns)
-    joined = {"".join(window): window for window in windows}
+    merged = {"".join(window): window for window in windows}
     in_parts = Counter[str]()
-    for word, parts in _each_split(list(joined)):
-        if tuple(parts) == joined[word]:
-            in_parts[_form(word)] += windows[joined[word]]
+    for word, parts in _each_split(list(merged)):
+        if tuple(parts) == merged[word]:
+            in_parts[_form(word)] += windows[merged[word]]
     return sorted(form for form, count in whole.items() if count > in_parts[form])
 
 
@@ -60,10 +60,10 @@ def split_like(text: str, whole: Sequence[str]) -> Words:
         end = last = place + 1
         while last < len(spans) and spans[last][0] == spans[last - 1][1]:
             last += 1
-            joined = text[spans[place][0] : spans[last - 1][1]]
-            if beginnings.isdisjoint((_shape(joined), joined.lower())):
+            merged = text[spans[place][0] : spans[last - 1][1]]
+            if beginnings.isdisjoint((_shape(merged), merged.lower())):
                 break  # no longer word can match either
-            if _form(joined) in whole:
+            if _form(merged) in whole:
                 end = last
         found.append(words[place] if end == place + 1 else text[spans[place][0] : spans[end - 1][1]])
         place = end

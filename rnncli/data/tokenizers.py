@@ -47,13 +47,13 @@ def _find_words(plain: str, ends: str = "") -> list[str]:
 
 
 @cache
-def _wiki_word(ends: str, joined: bool) -> re.Pattern[str]:
+def _wiki_word(ends: str, with_joiners: bool) -> re.Pattern[str]:
     """The pattern of a possessive 's, initials, a number with a point, a word with apostrophes, or `ends`.
 
-    With `joined`, a word may also contain other `_JOINERS`; the dot only between two l.
+    With `with_joiners`, a word may also contain other `_JOINERS`; the dot only between two l.
     """
     part = rf"\w[a-z0-9\w{_marks()}]*+"  # Latin letters come first, for speed
-    inner = rf"['{_JOINERS}](?!(?<=')s\b)(?<![^l]·)(?!(?<=·)[^l])" if joined else r"'(?!s\b)"
+    inner = rf"['{_JOINERS}](?!(?<=')s\b)(?<![^l]·)(?!(?<=·)[^l])" if with_joiners else r"'(?!s\b)"
     return re.compile(rf"'s\b|(?:[^\W\d]\.){{2,}}|\d+(?:\.\d+)+|{part}(?:{inner}{part})*{ends}")
 
 

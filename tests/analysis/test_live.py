@@ -1,4 +1,4 @@
-"""The live page: the text of `rnn generate` token by token, one line for what is refused, many clients at once."""
+"""The live page: the text of `rnn generate` token by token, one line per refusal, many clients at once."""
 
 import asyncio
 import json
@@ -44,15 +44,15 @@ def port(letters: Model) -> Iterator[int]:
 
 @pytest.mark.parametrize(("task", "more"), [*((task, {}) for task in WRITERS), ("char-lm", {"tokens": "bytes"})])
 @pytest.mark.parametrize("prime", ["", "the dog"])
-def test_its_text_is_that_of_generate(task: str, more: dict[str, Any], prime: str, tmp_path: Any) -> None:
-    """To the letter, whole and token by token; verse comes line by line, all lines of which grow side by side."""
+def test_live_text_matches_rnn_generate(task: str, more: dict[str, Any], prime: str, tmp_path: Any) -> None:
+    """Exactly equal, as a whole and token by token; the lines of verse grow in parallel."""
     trained = trained_on(task, tmp_path, **more)
-    asked = {"prime": prime, "length": 40, "seed": 5, "temperature": 0.9, "top_k": 20}
+    options = {"prime": prime, "length": 40, "seed": 5, "temperature": 0.9, "top_k": 20}
     with served(trained) as port:
-        answers = [ask(port, asked) for _ in range(2)]
+        answers = [ask(port, options) for _ in range(2)]
     assert answers[0] == answers[1]
     *tokens, end = answers[0].events
-    written = trained.generate(**asked)
+    written = trained.generate(**options)
     assert (end["text"], end["seed"], end["unknown"]) == (written.texts[0], 5, written.unknown)
     lines = [""] * (1 + max(each["line"] for each in tokens))
     for each in tokens:
@@ -68,16 +68,16 @@ def test_its_text_is_that_of_generate(task: str, more: dict[str, Any], prime: st
         assert sum(shares) <= 1 + 1e-5
 
 
-def test_probabilities_are_those_of_the_model(letters: Model, port: int) -> None:
-    """By the scores of texts: what stands in a line is what `rnn score` says of the same token."""
+def test_probabilities_match_the_model(letters: Model, port: int) -> None:
+    """The same probabilities as `rnn score` for the same tokens."""
     *tokens, end = ask(port, {"length": 12, "seed": 2, "temperature": 1.0}).events
     (scored,) = letters.score(end["text"])
-    barred = 1 - sum(_first_shares(letters)[:3])
-    assert tokens[0]["probability"] == pytest.approx(2 ** -scored.tokens[0].bits / barred, abs=1e-5)
+    allowed = 1 - sum(_first_shares(letters)[:3])
+    assert tokens[0]["probability"] == pytest.approx(2 ** -scored.tokens[0].bits / allowed, abs=1e-5)
 
 
 def _first_shares(letters: Model) -> list[float]:
-    """What the model gives each token after a line feed; those never written come first."""
+    """The probability of each token after a line feed; tokens that are never written come first."""
     import torch
 
     net: Any = letters.model
@@ -148,13 +148,13 @@ def check_refused(answer: Answer, status: int, complaint: str) -> None:
         ("GET", "/", {"Host": ""}, 403, "only to 127.0.0.1 and localhost"),
     ],
 )
-def test_other_ways_and_names_are_refused(
+def test_other_methods_paths_and_hosts_are_refused(
     method: str, path: str, headers: dict[str, str], status: int, complaint: str, port: int
 ) -> None:
     check_refused(ask(port, {}, method, path, headers), status, complaint)
 
 
-def test_the_page_is_there_under_each_name_of_this_machine(port: int) -> None:
+def test_page_is_served_under_each_name_of_this_machine(port: int) -> None:
     for name in ("127.0.0.1", "localhost", "LOCALHOST:8000", f"127.0.0.1:{port}", "[::1]:80"):
         answer = ask(port, b"", "GET", "/", {"Host": name})
         assert answer == (200, "text/html; charset=utf-8", "the page")
@@ -181,7 +181,7 @@ def test_a_prime_is_never_a_file(letters: Model, port: int) -> None:
         assert "@" in end["unknown"]
 
 
-def test_a_fault_of_the_model_is_one_line(letters: Model, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_error_is_one_line(letters: Model, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("by hand")
 
@@ -191,7 +191,7 @@ def test_a_fault_of_the_model_is_one_line(letters: Model, port: int, monkeypatch
     assert ask(port, {"length": 3}).status == 200
 
 
-def test_whoever_is_gone_is_written_for_no_more(letters: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disconnected_client_stops_generation(letters: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     gone, drawn, draw = threading.Event(), [], decoding.draw
 
     def counted(*given: Any) -> Any:
@@ -212,11 +212,11 @@ def test_whoever_is_gone_is_written_for_no_more(letters: Model, monkeypatch: pyt
         assert len(written) == 5
 
     asyncio.run(leave())
-    assert len(drawn) == 2 + 4  # the one that was under way when the first was left
+    assert len(drawn) == 2 + 4  # one was in progress when the first client left
 
 
 def test_a_thousand_requests_from_twenty_clients_at_once(letters: Model, port: int) -> None:
-    """Each has the answer that it has alone."""
+    """Each answer is the same as without other clients."""
     wanted = {seed: letters.generate(length=4, seed=seed).texts[0] for seed in range(10)}
 
     def client(number: int) -> list[bool]:
@@ -228,7 +228,7 @@ def test_a_thousand_requests_from_twenty_clients_at_once(letters: Model, port: i
     assert (len(right), all(right)) == (1_000, True)
 
 
-def test_a_page_to_write_on_offers_what_a_request_may_set(tmp_path: Any) -> None:
+def test_page_offers_the_options_that_a_request_may_set(tmp_path: Any) -> None:
     trained = trained_on("poetry-lm", tmp_path)
     panel = live.write_panel(trained)
     assert [each["name"] for each in panel["fields"]] == [name for name in live.OFFERED if name != "label"]

@@ -1,4 +1,4 @@
-"""Labelled texts and sentences: every way to give them, and what is said of those that are none."""
+"""Labelled texts and sentences: every way to give them, and errors for invalid ones."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def here(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_corpora_are_labels_and_lines_are_texts(here: Path) -> None:
+def test_corpora_give_labels_and_lines_give_texts(here: Path) -> None:
     (here / "a.txt").write_text("one line\n\n  two lines \nthree\n")
     (here / "b.txt").write_text("vier\nfuenf\n")
     found = read_labelled(["a.txt", "Beta=b.txt"])
@@ -26,7 +26,7 @@ def test_corpora_are_labels_and_lines_are_texts(here: Path) -> None:
     assert found.classes == ["a", "Beta"]
 
 
-def test_the_same_words_are_one_text_whatever_their_case_and_marks(here: Path) -> None:
+def test_case_and_punctuation_do_not_distinguish_texts(here: Path) -> None:
     (here / "a.txt").write_text("The wall, again!\nthe wall again\n...\n!!!\nother\n")
     (here / "b.txt").write_text("x\ny\n")
     found = read_labelled(["a.txt", "b.txt"])
@@ -35,7 +35,7 @@ def test_the_same_words_are_one_text_whatever_their_case_and_marks(here: Path) -
     assert found.fingerprint != found.distinct().fingerprint
 
 
-def test_a_table_has_its_labels_in_a_column(here: Path) -> None:
+def test_table_has_labels_in_a_column(here: Path) -> None:
     (here / "t.csv").write_text('label,text\ngood,"fine, truly\nfine"\nbad,awful\ngood,\nbad,poor\ngood,nice\n')
     found = read_labelled(["t.csv"])
     assert list(zip(found.labels, found.texts, strict=True)) == [
@@ -59,7 +59,7 @@ def test_a_table_has_its_labels_in_a_column(here: Path) -> None:
         ({"t.csv": "text,label\nx,y\n", "b.txt": "b"}, ["t.csv", "b.txt"], "has its labels in a column"),
     ],
 )
-def test_what_cannot_be_told_apart_is_refused(here: Path, files: dict[str, str], specs: list[str], words: str) -> None:
+def test_data_without_two_labels_is_refused(here: Path, files: dict[str, str], specs: list[str], words: str) -> None:
     for name, text in files.items():
         (here / name).write_text(text)
     with pytest.raises(RnnError, match=words):

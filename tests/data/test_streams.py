@@ -1,4 +1,4 @@
-"""Streams of sentences: all of them once, what is held out never, and no more memory for more text."""
+"""Streams of sentences: each training sentence once, held-out ones never, and memory independent of the text."""
 
 import tracemalloc
 from dataclasses import replace
@@ -28,13 +28,13 @@ def random_sentences(count: int, seed: int, words: int = 50) -> list[list[int]]:
 
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> SentenceStream:
-    """Two parts, with chunks so small that sentences go over their ends."""
+    """Two parts, with chunks so small that sentences cross them."""
     monkeypatch.setattr(streams, "CHUNK", 17)
     parts = [part_of(random_sentences(95, 1)), part_of(random_sentences(40, 2))]
     return SentenceStream(parts, np.arange(50), 100)
 
 
-def test_every_sentence_is_learned_once_or_held_out(stream: SentenceStream) -> None:
+def test_every_sentence_is_either_trained_on_once_or_held_out(stream: SentenceStream) -> None:
     first, second = random_sentences(95, 1), random_sentences(40, 2)
     assert [ids.tolist() for ids in stream.held_out()] == first[9::10]
     assert [ids.tolist() for ids in stream.everything()] == first + second
@@ -45,14 +45,14 @@ def test_every_sentence_is_learned_once_or_held_out(stream: SentenceStream) -> N
     seen = []
     for batch in batches:
         for inputs, targets in zip(batch.inputs.T.tolist(), batch.targets.T.tolist(), strict=True):
-            asked = [target for target in targets if target != IGNORED]
-            assert inputs[: len(asked)] == [START, *asked[:-1]]
-            assert asked[-1] == END
-            seen.append(asked[:-1])
+            targeted = [target for target in targets if target != IGNORED]
+            assert inputs[: len(targeted)] == [START, *targeted[:-1]]
+            assert targeted[-1] == END
+            seen.append(targeted[:-1])
     assert sorted(seen) == sorted(training)
 
 
-def test_the_order_is_that_of_seed_and_epoch(stream: SentenceStream) -> None:
+def test_seed_and_epoch_determine_the_order(stream: SentenceStream) -> None:
     def order(seed: int, epoch: int) -> list[list[int]]:
         return [batch.inputs.flatten().tolist() for batch in built(stream.batches(8, seed, epoch, CPU))]
 
@@ -62,46 +62,48 @@ def test_the_order_is_that_of_seed_and_epoch(stream: SentenceStream) -> None:
 
 
 def test_an_epoch_may_begin_at_any_batch(stream: SentenceStream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "POOL", 2)  # several pools a part
+    monkeypatch.setattr(streams, "POOL", 2)  # several pools per part
     whole = [batch.inputs.tolist() for batch in built(stream.batches(8, 0, 0, CPU))]
     for begin in range(len(whole) + 1):
         assert [batch.inputs.tolist() for batch in built(stream.batches(8, 0, 0, CPU, begin))] == whole[begin:]
 
 
-def test_frequencies_are_those_of_what_is_learned(stream: SentenceStream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frequencies_count_the_training_part(stream: SentenceStream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "CHUNK", 1 << 20)
     training = [number for ids in stream.sequences() for number in (*ids.tolist(), END)]
     assert stream.frequencies(50).tolist() == [training.count(number) for number in range(50)]
 
 
-def ends_asked(stream: SentenceStream, seed: int, epoch: int, begin: int = 0) -> list[tuple[list[int], bool]]:
-    """The words that are asked of each sentence, batch after batch, and whether its END is."""
+def predicted_ends(stream: SentenceStream, seed: int, epoch: int, begin: int = 0) -> list[tuple[list[int], bool]]:
+    """The target words of each sentence, batch after batch, and whether its END is a target."""
     rows = (batch.targets.T.tolist() for batch in built(stream.batches(8, seed, epoch, CPU, begin)))
-    asked = [[target for target in row if target != IGNORED] for batch in rows for row in batch]
-    return [(ids[:-1], True) if ids[-1] == END else (ids, False) for ids in asked]
+    targeted = [[target for target in row if target != IGNORED] for batch in rows for row in batch]
+    return [(ids[:-1], True) if ids[-1] == END else (ids, False) for ids in targeted]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_end_is_learned_in_a_share_of_the_sentences(share: float) -> None:
+def test_end_is_predicted_in_a_share_of_the_sentences(share: float) -> None:
     sentences = [[3 + number % 7] * (1 + number % 5) for number in range(2000)]
     stream = SentenceStream([part_of(sentences)], np.arange(50), 100, end_share=share)
-    asked = ends_asked(stream, 0, 0)
-    assert sorted(ids for ids, _ in asked) == sorted(ids.tolist() for ids in stream.sequences())
-    longer = [ended for ids, ended in asked if len(ids) > 1]
+    targeted = predicted_ends(stream, 0, 0)
+    assert sorted(ids for ids, _ in targeted) == sorted(ids.tolist() for ids in stream.sequences())
+    longer = [ended for ids, ended in targeted if len(ids) > 1]
     assert abs(np.mean(longer) - share) <= 5 * (share * (1 - share) / len(longer)) ** 0.5
-    assert all(ended for ids, ended in asked if len(ids) == 1)  # as in the book
-    assert stream.frequencies(50)[END] == round(share * len(asked))
+    assert all(ended for ids, ended in targeted if len(ids) == 1)  # as in the book
+    assert stream.frequencies(50)[END] == round(share * len(targeted))
 
 
-def test_the_drawn_ends_are_those_of_seed_and_epoch(stream: SentenceStream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seed_and_epoch_determine_which_ends_are_predicted(
+    stream: SentenceStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(streams, "POOL", 2)
     stream = replace(stream, end_share=0.5)
-    whole = ends_asked(stream, 0, 0)
-    assert whole != ends_asked(stream, 0, 1)
-    assert whole != ends_asked(stream, 1, 0)
+    whole = predicted_ends(stream, 0, 0)
+    assert whole != predicted_ends(stream, 0, 1)
+    assert whole != predicted_ends(stream, 1, 0)
     sizes = np.cumsum([batch.targets.shape[1] for batch in built(stream.batches(8, 0, 0, CPU))])
     for begin, done in enumerate((0, *sizes)):
-        assert ends_asked(stream, 0, 0, begin) == whole[done:]
+        assert predicted_ends(stream, 0, 0, begin) == whole[done:]
 
 
 def test_rare_words_are_unknown_and_long_sequences_cut() -> None:
@@ -110,7 +112,7 @@ def test_rare_words_are_unknown_and_long_sequences_cut() -> None:
     assert next(stream.sequences()).tolist() == [3, 19, UNKNOWN, UNKNOWN]
 
 
-def test_memory_is_the_same_for_more_text(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
     peaks = []
     for size in (2_200_000, 5_000_000):
         ids = np.random.default_rng(0).integers(3, 1000, size).astype(np.uint16)
@@ -132,7 +134,7 @@ def test_memory_is_the_same_for_more_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "rows", "steps"), [(1000, 4, 7), (1001, 3, 10), (90, 64, 5), (30, 2, 100)])
-def test_running_text_goes_on_row_by_row(size: int, rows: int, steps: int) -> None:
+def test_rows_of_running_text_continue_from_batch_to_batch(size: int, rows: int, steps: int) -> None:
     text = RunningText(np.arange(size, dtype=np.int32), rows, steps)
     batches = list(built(text.batches(CPU)))
     assert len(batches) == text.batches_per_epoch
@@ -149,20 +151,20 @@ def test_running_text_goes_on_row_by_row(size: int, rows: int, steps: int) -> No
 
 @pytest.mark.parametrize(("size", "rows", "steps"), [(1000, 4, 7), (1001, 3, 10), (93, 64, 5), (30, 2, 100)])
 @pytest.mark.parametrize("warm_up", [0, 6, 1000])
-def test_each_token_of_a_running_text_is_judged_once(size: int, rows: int, steps: int, warm_up: int) -> None:
+def test_each_token_of_a_running_text_is_evaluated_once(size: int, rows: int, steps: int, warm_up: int) -> None:
     text = RunningText(np.arange(size, dtype=np.uint16), rows, steps)
-    judged = []
+    predicted = []
     for batch in built(text.eval_batches(CPU, warm_up)):
-        asked = batch.targets != IGNORED
-        assert torch.equal(batch.targets[asked], batch.inputs[asked] + 1)
-        judged += batch.targets[asked].tolist()
-    assert sorted(judged) == list(range(1, size))
-    asked = -(-(size - 1) // text.size)
-    begun = [max(0, row * asked - min(warm_up, asked)) for row in range(text.size)]
+        mask = batch.targets != IGNORED
+        assert torch.equal(batch.targets[mask], batch.inputs[mask] + 1)
+        predicted += batch.targets[mask].tolist()
+    assert sorted(predicted) == list(range(1, size))
+    row_length = -(-(size - 1) // text.size)
+    begun = [max(0, row * row_length - min(warm_up, row_length)) for row in range(text.size)]
     assert next(built(text.eval_batches(CPU, warm_up))).inputs[0].tolist() == begun
 
 
-def test_joined_arrays_are_one(stream: SentenceStream) -> None:
+def test_concatenated_arrays_read_as_one(stream: SentenceStream) -> None:
     remap = np.where(np.arange(50) < 20, np.arange(50), UNKNOWN)
     arrays = [np.array([END]), *(part.ids for part in stream.parts)]
     whole = remap[np.concatenate(arrays)]
@@ -179,18 +181,21 @@ def test_joined_arrays_are_one(stream: SentenceStream) -> None:
         assert np.array_equal(part.part(2, 5)[np.arange(3)], whole[begin + 2 : begin + 5])
 
 
-def test_the_end_of_a_running_text_is_held_out_from_an_end_of_a_sentence_on(stream: SentenceStream) -> None:
+def test_held_out_end_of_running_text_begins_at_a_sentence_end(stream: SentenceStream) -> None:
     whole = np.concatenate([[END], *(part.ids for part in stream.parts)])
     training, held_out = (part[np.arange(len(part))] for part in stream.running_text())
     assert held_out[0] == training[-1] == END
     assert np.array_equal(np.concatenate([training, held_out[1:]]), whole)
     assert len(whole) // 10 - 12 <= len(held_out) - 1 <= len(whole) // 10
     endless = ConcatIds([np.full(100, 7), np.array([END])], np.arange(50))
-    assert list(map(len, endless.split(0.2, 1000))) == [82, 20]  # no END to cut at: in mid-sentence, one token in both
+    assert list(map(len, endless.split(0.2, 1000))) == [
+        82,
+        20,
+    ]  # without an END the cut is inside a sentence, with one token in both parts
     assert list(map(len, endless.split(0.2, 10))) == [92, 10]
 
 
-def test_a_running_text_may_have_a_part_to_validate_on(stream: SentenceStream) -> None:
+def test_running_text_may_have_its_own_validation_part(stream: SentenceStream) -> None:
     separate = SentenceStream(stream.parts[:1], stream.remap, 100, validation_part=stream.parts[1])
     training, held_out = (part[np.arange(len(part))] for part in separate.running_text())
     assert training.tolist() == [END, *stream.parts[0].ids.tolist()]
@@ -198,7 +203,7 @@ def test_a_running_text_may_have_a_part_to_validate_on(stream: SentenceStream) -
 
 
 @pytest.mark.parametrize(("size", "rows", "steps"), [(1000, 4, 7), (30, 2, 100)])
-def test_joined_arrays_run_as_one_array_does(size: int, rows: int, steps: int) -> None:
+def test_concatenated_arrays_give_the_batches_of_one_array(size: int, rows: int, steps: int) -> None:
     ids = np.arange(size)
     one, two = RunningText(ids, rows, steps), RunningText(ConcatIds([ids[:11], ids[11:]], ids), rows, steps)
     for way in (lambda text: built(text.batches(CPU)), lambda text: built(text.eval_batches(CPU, 5))):
@@ -207,7 +212,7 @@ def test_joined_arrays_run_as_one_array_does(size: int, rows: int, steps: int) -
             assert torch.equal(batch.targets, same.targets)
 
 
-def test_running_text_falls_into_its_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_text_splits_into_its_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = np.array([END, 5, 6, END, 7, END, 8, 9, 10, END], dtype=np.int64)
     for chunk in (3, 4, 100):
         monkeypatch.setattr(streams, "CHUNK", chunk)

@@ -1,4 +1,4 @@
-"""Running text by numbers: in memory and on disk the same, in bounded memory, and nothing left of what failed."""
+"""Encoded running text: equal in memory and on disk, bounded memory, and no leftovers of failures."""
 
 import gzip
 import json
@@ -45,7 +45,7 @@ def spelled(corpus: StreamData, ids: Any) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_large_text_has_the_numbers_of_a_small_one(file: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_large_text_has_the_same_ids_as_in_memory(file: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     spec = TextSpec([str(file)], kind, 270 if kind == "bpe" else 0, hold_out=0.25)
     small, large = read_token_text(spec), on_disk(monkeypatch, spec)
     text = LINES.replace("\r\n", "\n")
@@ -64,7 +64,7 @@ def test_a_large_text_has_the_numbers_of_a_small_one(file: Path, monkeypatch: py
         assert small.cut == len(UNITS[kind].split(text[:cut]))
 
 
-def test_a_large_text_is_numbered_once_until_it_changes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_text_is_encoded_once_until_it_changes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = TextSpec([str(file)], hold_out=0.1)
     first = on_disk(monkeypatch, spec)
     with monkeypatch.context() as patched:
@@ -119,7 +119,7 @@ def test_memory_is_bounded_whatever_the_size(tmp_path: Path, home: Path, monkeyp
 
 
 @pytest.mark.parametrize("bad", [b"\xff", b"\0"])
-def test_nothing_is_written_of_a_text_that_is_bad_in_its_middle(
+def test_text_with_a_fault_in_its_middle_leaves_nothing(
     file: Path, home: Path, monkeypatch: pytest.MonkeyPatch, bad: bytes
 ) -> None:
     data = LINES.encode()
@@ -129,7 +129,7 @@ def test_nothing_is_written_of_a_text_that_is_bad_in_its_middle(
     assert not (home / "data").exists()
 
 
-def test_a_text_that_changes_meanwhile_is_seen(file: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_that_changes_during_reading_is_detected(file: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = token_text._count
 
     def count(*given: Any) -> Any:
@@ -153,14 +153,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(file: Path, home: Path, monk
     assert list((home / "data" / "running").iterdir()) == []
 
 
-def test_of_two_that_ask_at_once_one_writes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_two_threads_writes_while_the_other_waits(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_text, "LARGE", 10_000)
     written, write, begun = [], token_text._write, threading.Event()
 
     def slowly(*given: Any) -> None:
         begun.set()
         written.append(given)
-        other.join(0.2)  # it waits meanwhile
+        other.join(0.2)  # the other thread waits
         write(*given)
 
     monkeypatch.setattr(token_text, "_write", slowly)
@@ -178,8 +178,8 @@ def test_of_two_that_ask_at_once_one_writes(file: Path, monkeypatch: pytest.Monk
     assert len(written) == 1
 
 
-def test_what_another_has_just_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other one is done after this one had looked, and before it holds the lock."""
+def test_folder_that_another_process_just_made_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process finishes after this one looked and before it holds the lock."""
     folder, lock = tmp_path / "made", cached_folder.locked
 
     @contextmanager
@@ -193,7 +193,7 @@ def test_what_another_has_just_made_is_not_made_again(tmp_path: Path, monkeypatc
     assert [each.name for each in tmp_path.iterdir()] == ["made"]
 
 
-def test_of_two_processes_one_makes_it(tmp_path: Path) -> None:
+def test_one_of_two_processes_makes_the_folder(tmp_path: Path) -> None:
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom rnncli.data.cached_folder import cached_folder\n"
         "place = Path(sys.argv[1])\n"
@@ -217,7 +217,7 @@ def test_of_two_processes_one_makes_it(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "go"]
 
 
-def test_tokens_seen_least_are_forgotten_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_least_frequent_tokens_are_dropped_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_text, "MAX_COUNTED", 50)
     pieces = ["".join(f"rare{piece}x{number} often\n" for number in range(20)) for piece in range(20)]
     counts = token_text._count(pieces, UNITS["word"])
@@ -236,7 +236,7 @@ def test_known_codec_may_grow(file: Path) -> None:
     assert spelled(grown, grown.ids) == LINES.replace("\r\n", "\n")
 
 
-def test_one_long_line_is_cut_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_long_line_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_text, "PIECE", 100)
 
     def read() -> Iterator[str]:
@@ -247,7 +247,7 @@ def test_one_long_line_is_cut_somewhere(monkeypatch: pytest.MonkeyPatch) -> None
     assert max(len(piece) for _, piece in pieces) <= 400
 
 
-def test_the_index_names_what_the_numbers_stand_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_index_stores_the_vocabulary(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = on_disk(monkeypatch, TextSpec([str(file)], "word"))
     assert corpus.folder is not None
     index = json.loads((corpus.folder / "index.json").read_text())
@@ -255,11 +255,11 @@ def test_the_index_names_what_the_numbers_stand_for(file: Path, monkeypatch: pyt
     assert index["tokens"] == len(corpus.ids)
 
 
-def test_the_numbers_of_voices_are_those_of_what_each_learns_from(file: Path) -> None:
-    """A short last voice once lay whole in the end that is held out of all texts together, its letters unknown."""
+def test_codec_of_voices_covers_each_training_part(file: Path) -> None:
+    """Regression: a short last voice was inside the held-out end of the joined texts, so its letters were unknown."""
     short = file.with_name("short.txt")
     short.write_text("αβγδ\n" * 40 + "ω\n" * 5)
     corpus = read_token_text(TextSpec([str(file), str(short)], "char", hold_out=0.1, by_voice=True))
     known = set(corpus.codec.vocabulary.words)
     assert set("αβγδ") <= known
-    assert "ω" not in known  # it is in what is held out alone
+    assert "ω" not in known  # it occurs only in the held-out part

@@ -1,4 +1,4 @@
-"""Files of word vectors: every format there and back, gensim on both ends, and whatever else a file may hold."""
+"""Files of word vectors: round trips of every format, exchange with gensim, and invalid files."""
 
 import gzip
 import os
@@ -27,7 +27,7 @@ def same(one: WordVectors, other: WordVectors) -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("packed", [False, True])
-def test_there_and_back_to_the_bit(form: str, packed: bool, tmp_path: Path) -> None:
+def test_every_format_round_trips_exactly(form: str, packed: bool, tmp_path: Path) -> None:
     file = tmp_path / "vectors"
     write_vectors(KNOWN, file, form)
     if packed:
@@ -50,7 +50,7 @@ def test_any_size_and_a_single_word(form: str, D: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("form", "how"), [("word2vec", {}), ("word2vec-binary", {"binary": True}), ("glove", {"no_header": True})]
 )
-def test_gensim_reads_ours(form: str, how: dict[str, bool], tmp_path: Path) -> None:
+def test_gensim_reads_our_files(form: str, how: dict[str, bool], tmp_path: Path) -> None:
     write_vectors(KNOWN, tmp_path / "ours", form)
     theirs = KeyedVectors.load_word2vec_format(str(tmp_path / "ours"), **how)
     assert tuple(theirs.index_to_key) == KNOWN.words
@@ -59,7 +59,7 @@ def test_gensim_reads_ours(form: str, how: dict[str, bool], tmp_path: Path) -> N
 
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("header", [False, True])
-def test_we_read_gensim_s(binary: bool, header: bool, tmp_path: Path) -> None:
+def test_we_read_gensims_files(binary: bool, header: bool, tmp_path: Path) -> None:
     theirs = KeyedVectors(7)
     theirs.add_vectors(list(KNOWN.words), KNOWN.matrix)
     if binary and not header:
@@ -68,7 +68,7 @@ def test_we_read_gensim_s(binary: bool, header: bool, tmp_path: Path) -> None:
     same(read_vectors(tmp_path / "theirs"), KNOWN)
 
 
-def test_the_c_program_s_trailing_blanks_and_glove_s_words_with_spaces(tmp_path: Path) -> None:
+def test_trailing_blanks_and_words_with_spaces_are_read(tmp_path: Path) -> None:
     file = tmp_path / "vectors.txt"
     file.write_bytes(b"2 2\nthe 0.5 -1e-3 \nof .25 4 \n\n")
     same(read_vectors(file), WordVectors(("the", "of"), np.array([[0.5, -1e-3], [0.25, 4]], "f4")))
@@ -123,7 +123,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_odd_files_are_one_line(kind: str, tmp_path: Path) -> None:
+def test_invalid_files_are_one_line(kind: str, tmp_path: Path) -> None:
     data, message = ODD[kind]
     (tmp_path / "odd").write_bytes(data)
     with pytest.raises(RnnError) as caught:
@@ -144,7 +144,7 @@ def test_odd_files_are_one_line(kind: str, tmp_path: Path) -> None:
         ({"words": np.array(["a", "b"]), "matrix": np.array([[1.0], [np.inf]])}, "word 2 ('b') has a vector"),
     ],
 )
-def test_odd_arrays_are_one_line(arrays: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_invalid_arrays_are_one_line(arrays: dict[str, object], message: str, tmp_path: Path) -> None:
     file = tmp_path / "odd.npz"
     file.write_bytes(npz(tmp_path, **arrays))
     with pytest.raises(RnnError, match=re.escape(message)):
@@ -201,7 +201,7 @@ FIRST_LINES = {
 
 
 @pytest.mark.parametrize("kind", FIRST_LINES)
-def test_the_first_lines_of_text_are_read_as_they_are(kind: str, tmp_path: Path) -> None:
+def test_first_lines_of_text_are_recognised_as_text(kind: str, tmp_path: Path) -> None:
     text = FIRST_LINES[kind]
     (tmp_path / "vectors.txt").write_text(text, encoding="utf-8")
     first = text.removeprefix("\ufeff").removeprefix("2 3\n").partition(" 1 2 3")[0]
@@ -221,7 +221,7 @@ def test_a_first_line_without_numbers_is_not_taken_for_floats(tmp_path: Path) ->
         read_vectors(tmp_path / "v.txt", 1)
 
 
-def test_bad_words_are_skipped_and_counted_where_that_is_wanted(tmp_path: Path) -> None:
+def test_bad_words_are_skipped_and_listed_on_request(tmp_path: Path) -> None:
     skipped: list[str] = []
     (tmp_path / "v.txt").write_bytes(b"5 2\na 1 2\ncaf\xe9 1 2\nb 1\nc inf 2\nd 3 4\n")
     read = read_vectors(tmp_path / "v.txt", skipped=skipped)
@@ -242,14 +242,14 @@ def test_bad_words_are_skipped_and_counted_where_that_is_wanted(tmp_path: Path) 
 def test_values_of_all_kinds_in_a_binary_file(tmp_path: Path) -> None:
     own = np.random.default_rng(0)
     for number in range(200):
-        D = 20 + number % 5  # of a few bytes, all may be printable by chance: a text to any reader
+        D = 20 + number % 5  # a few random bytes may all be printable, which any reader takes for text
         values = np.frombuffer(own.bytes(8 * D), "<f4").reshape(2, D).copy()
         values[~np.isfinite(values)] = 10.0
         write_vectors(WordVectors(("first", "b"), values), tmp_path / "any.bin", "word2vec-binary")
         same(read_vectors(tmp_path / "any.bin"), WordVectors(("first", "b"), values))
 
 
-def test_formats_go_by_the_name() -> None:
+def test_file_name_determines_the_format() -> None:
     names = {"a.npz": "npz", "a.bin": "word2vec-binary", "a.glove": "glove", "a.txt": "word2vec", "a": "word2vec"}
     assert {name: format_of(Path(name)) for name in names} == names
 
@@ -267,6 +267,6 @@ def test_zero_vectors_have_no_direction() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists() or os.name != "posix", reason="needs a POSIX system")
-def test_what_cannot_be_written_is_one_line() -> None:
+def test_write_errors_are_one_line() -> None:
     with pytest.raises(RnnError, match="cannot save"):
         write_vectors(KNOWN, Path("/dev/full/vectors.txt"), "glove")

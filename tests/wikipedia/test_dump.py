@@ -1,4 +1,4 @@
-"""Reading dumps in every form, whole and damaged, with bz2 and xml.etree as judges."""
+"""Dumps in every form, intact and damaged, against bz2 and xml.etree."""
 
 import bz2
 import random
@@ -26,7 +26,7 @@ PAGES = [
 
 
 def read(path: Path) -> tuple[list[tuple[str, str, str]], list[Report]]:
-    """All articles of a file and what was said of its units."""
+    """All articles of a file, and the reports of its units."""
     found, reports = [], []
     for unit in units(find_dump_files([str(path)])[0]):
         reports.append(Report())
@@ -34,8 +34,8 @@ def read(path: Path) -> tuple[list[tuple[str, str, str]], list[Report]]:
     return found, reports
 
 
-def judged(xml: str) -> list[tuple[str, str]]:
-    """Ids and titles of the articles, by a true XML parser."""
+def parsed(xml: str) -> list[tuple[str, str]]:
+    """Ids and titles of the articles, by a full XML parser."""
     space = re.search('xmlns="([^"]+)"', xml)[1]
     found = []
     for page in ElementTree.fromstring(xml).iter(f"{{{space}}}page"):
@@ -61,7 +61,7 @@ FORMS: dict[str, Callable[[], bytes]] = {
 
 @pytest.fixture(params=[1 << 30, 1000, 60])
 def small_units(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Units of whole files, of a few pages, and of hardly one."""
+    """Units of whole files, of a few pages, and of less than one."""
     monkeypatch.setattr(dump, "UNIT", request.param)
     monkeypatch.setattr(bzip2, "STRETCH", request.param)
 
@@ -73,7 +73,7 @@ def test_every_form_gives_every_article_once(form: str, tmp_path: Path, small_un
     found, reports = read(path)
     whole = (bz2.decompress(path.read_bytes()) if form != "plain" else path.read_bytes()).decode()
     parts = [HEADER + part.split("</siteinfo>\n")[1] + FOOTER for part in whole.split(FOOTER)[:-1]]
-    assert [(number, title) for number, title, _ in found] == [each for part in parts for each in judged(part)]
+    assert [(number, title) for number, title, _ in found] == [each for part in parts for each in parsed(part)]
     assert not any(report.first_loss for report in reports)
     texts = {title: text for _, title, text in found}
     assert texts["Alpha"] == 'Alpha is the first letter & a word: "alpha" < beta.'
@@ -94,7 +94,7 @@ def test_a_long_stream_is_decoded_in_parts(tmp_path: Path, monkeypatch: pytest.M
     for data in (bz2.compress((HEADER + rest).encode()), bz2.compress(HEADER.encode()) + bz2.compress(rest.encode())):
         path.write_bytes(data)
         found, reports = read(path)
-        assert [(number, title) for number, title, _ in found] == judged(dump_xml(PAGES))
+        assert [(number, title) for number, title, _ in found] == parsed(dump_xml(PAGES))
         assert len(reports) > 3
         assert not any(report.first_loss for report in reports)
 
@@ -111,8 +111,8 @@ def test_stretches_begin_where_streams_do(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("form", ["plain", "one stream", "multistream", "streams of 777 bytes"])
-def test_no_cut_goes_unnoticed(form: str, tmp_path: Path) -> None:
-    """Wherever the file is cut, what was lost is named, and what was read is right."""
+def test_every_truncation_is_detected(form: str, tmp_path: Path) -> None:
+    """Wherever the file is cut, the loss is reported, and the articles are right."""
     data, path = FORMS[form](), tmp_path / "dump"
     expected = {title: text for _, title, text in read_bytes(data, path)[0]}
     for size in random.Random(1).sample(range(300, len(data) - len(FOOTER)), 60):
@@ -122,15 +122,15 @@ def test_no_cut_goes_unnoticed(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["plain", "one stream", "multistream"])
-def test_no_flipped_bit_goes_unnoticed(form: str, tmp_path: Path) -> None:
-    """In text every bit counts; in the rest of the XML, what is read is right or said to be lost."""
+def test_every_flipped_bit_is_detected(form: str, tmp_path: Path) -> None:
+    """Every bit of the text counts; in the rest of the XML, each article is right or reported as lost."""
     data, path = FORMS[form](), tmp_path / "dump"
     expected = {text for _, _, text in read_bytes(data, path)[0]}
-    chance = random.Random(2)
+    generator = random.Random(2)
     for _ in range(60):
-        place = chance.randrange(300, len(data))
+        place = generator.randrange(300, len(data))
         damaged = bytearray(data)
-        damaged[place] ^= 1 << chance.randrange(8)
+        damaged[place] ^= 1 << generator.randrange(8)
         found, reports = read_bytes(bytes(damaged), path)
         assert {text for _, _, text in found} <= expected
         if len(found) < len(expected):
@@ -150,7 +150,7 @@ def test_a_damaged_stream_costs_its_own_pages_only(tmp_path: Path) -> None:
     data[starts[3] + 60] ^= 1
     found, (report,) = read_bytes(bytes(data), path)
     titles = [title for _, title, _ in found]
-    assert titles == [title for _, title in judged(dump_xml(PAGES))][: 3 + 6] + [f"Page {n}" for n in range(12, 30)]
+    assert titles == [title for _, title in parsed(dump_xml(PAGES))][: 3 + 6] + [f"Page {n}" for n in range(12, 30)]
     assert report.lost_bytes == starts[4] - starts[3]
     assert report.first_loss == f"byte {starts[3]:,}: damaged bz2 data"
 
@@ -170,7 +170,7 @@ def test_damaged_pages_are_named(old: str, new: str, what: str, tmp_path: Path) 
     assert old in xml
     found, (report,) = read_bytes(xml.replace(old, new, 1).encode(), tmp_path / "dump.xml")
     assert "Page 7" not in [title for _, title, _ in found]
-    assert len(found) == len(judged(xml)) - 1
+    assert len(found) == len(parsed(xml)) - 1
     assert (report.lost_pages, report.first_loss) == (1, what)
 
 
@@ -178,7 +178,7 @@ def test_damaged_pages_are_named(old: str, new: str, what: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("<page>\n    <title>Alpha<", "<pagd>\n    <title>Alpha<"),  # behind the header
+        ("<page>\n    <title>Alpha<", "<pagd>\n    <title>Alpha<"),  # after the header
         ("<page>\n    <title>Page 29<", "<pagd>\n    <title>Page 29<"),  # before the footer
         (FOOTER, "<p>words</p>\n" + FOOTER),
     ],
@@ -244,14 +244,14 @@ BOMB = '<?xml version="1.0"?>\n<!DOCTYPE x [<!ENTITY a "aa"><!ENTITY b "&a;&a;">
         (bz2.compress(b"<html>no</html>"), "is a web page"),
     ],
 )
-def test_what_is_no_dump_is_refused(data: bytes, what: str, tmp_path: Path) -> None:
+def test_files_that_are_not_dumps_are_refused(data: bytes, what: str, tmp_path: Path) -> None:
     path = tmp_path / "dump"
     path.write_bytes(data)
     with pytest.raises(RnnError, match=f"^{re.escape(str(path))} {what}"):
         find_dump_files([str(path)])
 
 
-def test_what_is_no_text_in_a_folder_is_passed_over(tmp_path: Path) -> None:
+def test_files_in_a_folder_that_are_not_texts_are_skipped(tmp_path: Path) -> None:
     out, half = tmp_path / "out", tmp_path / "texts/x.part"
     for folder in (out, half):
         folder.mkdir(parents=True)
@@ -276,14 +276,14 @@ def test_what_is_no_text_in_a_folder_is_passed_over(tmp_path: Path) -> None:
         ("[[File:A.jpg]]\n\nText.\n", "text"),
     ],
 )
-def test_what_texts_are_told_by(head: str, kind: str, tmp_path: Path) -> None:
+def test_kinds_of_texts_are_detected(head: str, kind: str, tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(head.encode())
     assert find_dump_files([str(path)])[0].kind == kind
 
 
-def test_a_long_line_is_parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At line feeds as long as there are any, then at blanks, then anywhere but inside a letter."""
+def test_long_line_is_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At line feeds if there are any, then at blanks, then anywhere except inside a letter."""
     monkeypatch.setattr(dump, "UNIT", 100)
     monkeypatch.setattr(dump, "_MAX_LINE", 50)
     text = "Eine Zeile mit Wörtern.\n" * 20 + "und lange mehr " * 100 + "ä" * 1000 + "\nEnde"
@@ -306,7 +306,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-def test_what_has_no_end_is_read_in_parts_and_named(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_data_is_read_in_parts_and_reported(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such a file may be larger than the memory."""
     for name, size in {"UNIT": 500, "MAX_PAGE": 5_000, "_HEAD_SIZE": 1_000}.items():
         monkeypatch.setattr(dump, name, size)
