@@ -112,7 +112,7 @@ def options_of(trained: Trained, request: Any) -> WritingOptions:
     kinds = get_type_hints(Options)
     unknown = [name for name in request if name not in names]
     if unknown:
-        raise UsageError(f"there is no option {unknown[0]!r}: there are {', '.join(names)}")
+        raise UsageError(f"there is no option {unknown[0]!r}: the options are {', '.join(names)}")
     given = {name: as_kind(value, kinds[name], name) for name, value in request.items() if value is not None}
     if given.get("prime", "").startswith("@"):
         given["prime"] = f"@{given['prime']}"

@@ -110,7 +110,7 @@ def _append(file: BinaryIO, url: str, size: int | None, bar: Any) -> None:
         said = None if response.length is None else file.tell() + response.length
         size = said if size is None else size
         if size is None:
-            raise RnnError(f"cannot download {url}: the server does not say how long it is; get it elsewhere")
+            raise RnnError(f"cannot download {url}: the server does not report its size; get it elsewhere")
         if said not in (None, size):
             raise _WrongTextError(_not_expected(url, f"{size:,} bytes", f"{said:,}"))
         bar.total = size

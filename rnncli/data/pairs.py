@@ -145,7 +145,7 @@ def _checked(numbered: Sequence[tuple[int, str, str]], source: str, target: str)
     for line, *pair in numbered:
         for text, name in zip(pair, (source, target), strict=True):
             if not text.strip():
-                raise RnnError(f"{name}, line {line} is empty: take the pair out, or fill it in")
+                raise RnnError(f"{name}, line {line} is empty: remove the pair, or fill it in")
     return [(" ".join(one.split()), " ".join(other.split())) for _, one, other in numbered]
 
 

@@ -216,7 +216,7 @@ class _Decoder(ABC):
         except UnicodeDecodeError as error:
             raise self.refusal(error, self.size - kept + error.start) from None
         if not self.size:
-            text = text.removeprefix("\ufeff")  # not by "utf-8-sig", whose errors count from behind the mark
+            text = text.removeprefix("\ufeff")  # not by "utf-8-sig", whose error offsets skip the mark
         self.size += len(block)
         text = self.newlines.decode(self.checked(text), final=last)
         self.lines += text.count("\n")

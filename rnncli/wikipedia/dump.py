@@ -154,7 +154,7 @@ def _dump_file(path: Path) -> DumpFile:
         inside = next(bzip2.decode(path, 0, path.stat().st_size))
         head = inside[:_HEAD_SIZE] if isinstance(inside, bytes) else b""
         if head and _kind(path, head) != "xml":
-            raise RnnError(f"{path} holds no dump of a wiki: decompress it first, if it is a text")
+            raise RnnError(f"{path} is not a dump of a wiki: if it is a text, decompress it first")
     namespaces = tuple(name.decode("utf-8", "replace") for name in _NAMESPACE.findall(head))
     return DumpFile(path, kind, path.stat().st_size, namespaces)
 
@@ -170,9 +170,9 @@ def _kind(path: Path, head: bytes) -> str:
     body = head.lstrip()
     if body.startswith((b"<?xml", b"<mediawiki", b"<!")):
         if _DECLARATION.search(head):
-            raise RnnError(f"{path} declares a DOCTYPE or entities, as no dump does: it is not read")
+            raise RnnError(f"{path} declares a DOCTYPE or entities, so it is not a dump: download the dump itself")
         if b"<mediawiki" not in head:
-            raise RnnError(f"{path} is XML, but not a dump of a wiki: no <mediawiki> begins in it")
+            raise RnnError(f"{path} is XML, but not a dump of a wiki: it has no <mediawiki>")
         return "xml"
     if b"\0" in head:
         raise RnnError(f"{path} is a binary file (it holds NUL bytes): name a dump or a text")

@@ -83,7 +83,7 @@ def shards_folder(name: str) -> Path:
     if name.startswith((".", "-")) or name.endswith(".part") or "=" in name:
         raise UsageError(f"--name {name!r} cannot be a folder's name: take letters, digits, - and _")
     if name in CORPORA:
-        raise UsageError(f"--name {name} is that of a registered corpus: take another name")
+        raise UsageError(f"--name {name} is a registered corpus: take another name")
     if name in _OTHERS:
         raise UsageError(f"--name {name} is a folder that rnn uses for other data: take another name")
     return data_dir() / name
@@ -288,8 +288,8 @@ class _Preparation:
             shutil.rmtree(part, ignore_errors=True)
         articles, source = self.facts["articles"], self.sources[0].path
         if articles:
-            raise RnnError(f"no word is in the {counted(articles, 'article')} of {source}: name a text with words")
-        raise RnnError(f"no article is in {source}: name a dump of articles, or a text")
+            raise RnnError(f"{source} has {counted(articles, 'article')} without words: name a text with words")
+        raise RnnError(f"{source} has no articles: name a dump of articles, or a text")
 
 
 def work(job: Job) -> Record:
@@ -341,7 +341,7 @@ def _refuse_loss(facts: Record, keep_going: bool) -> None:
     lost = facts["lost"]
     if lost["first"] is None or keep_going:
         return
-    raise RnnError(f"damaged: {loss_summary(lost)}; get a sound copy, or take the rest with --keep-going")
+    raise RnnError(f"damaged: {loss_summary(lost)}; get an intact copy, or use the rest with --keep-going")
 
 
 def loss_summary(lost: Record) -> str:

@@ -110,7 +110,7 @@ BAD: list[tuple[Any, int, str]] = [
     ({"prime": "\ud800"}, 400, "is no text that can be printed"),
     ({"prime": {}, "length": 1}, 400, "prime must be text"),
     ({"label": "frost"}, 400, "learned no voices apart"),
-    ({"beam": 3}, 400, "there is no option 'beam': there are prime, "),
+    ({"beam": 3}, 400, "there is no option 'beam': the options are prime, "),
     ({"novelty": True}, 400, "there is no option 'novelty'"),
     ({"listen": "x"}, 400, "there is no option 'listen'"),
     ({"prime": "x" * 66_000}, 413, "a request has 65,536 bytes at most"),

@@ -356,7 +356,7 @@ def test_a_name_that_is_taken_is_refused(home: Path, dump_file: Path, tmp_path: 
     (tmp_path / "mine/notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="was not made by `rnn data prepare`"):
         run(dump_file, name=None, text=tmp_path / "mine")
-    with pytest.raises(UsageError, match="--name frost is that of a registered corpus"):
+    with pytest.raises(UsageError, match="--name frost is a registered corpus"):
         run(dump_file, name="frost")
     others = {source.file.split("/")[0] for source in CORPORA.values() if type(source) is Remote and "/" in source.file}
     for name in (*others, "vectors", "nltk_data", "tags"):
@@ -400,10 +400,10 @@ def test_repaired_units_are_read_again(home: Path, dump_file: Path, monkeypatch:
 def test_nothing_to_prepare(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "dump.xml"
     path.write_text(dump_xml([Page("Old", "#REDIRECT [[x]]", redirect=True)]))
-    with pytest.raises(RnnError, match="no article is in"):
+    with pytest.raises(RnnError, match="has no articles: name"):
         run(path)
     path.write_text(dump_xml([Page("Empty", "{{x}}")]))
-    with pytest.raises(RnnError, match=f"no word is in the 1 article of {path}"):
+    with pytest.raises(RnnError, match=f"{path} has 1 article without words"):
         run(path)
     assert not any((home / "data").iterdir())
 
