@@ -41,7 +41,7 @@ from rnncli.version import __version__
 if TYPE_CHECKING:
     from rnncli.data.vectors import WordVectors
     from rnncli.language.score import Scored
-    from rnncli.recording import Watched
+    from rnncli.recording import Recording
     from rnncli.results import Classified, Tagged, Translation
 
 Options = TypeVar("Options")
@@ -94,13 +94,13 @@ class Model(Trained):
         found: list[list[Translation]] = self.do("translate", texts=texts, **options)
         return found
 
-    def activations(self, text: str | None = None, **options: Any) -> "Watched":
+    def activations(self, text: str | None = None, **options: Any) -> "Recording":
         """The state of every unit after every token of a text, or of what training held out.
 
         `rnncli.analysis.activations.rank` says what each unit follows. Raises UsageError for a text of less than two
         tokens, RnnError for what training held out where it cannot be read.
         """
-        found: Watched = self.do("activations", text=text, **options)
+        found: Recording = self.do("activations", text=text, **options)
         return found
 
     def evaluate(self, **options: Any) -> dict[str, Any]:

@@ -1,28 +1,28 @@
-"""Errors and warnings that a user can act on; the command line prints each in one line, and ends by an error's code."""
+"""Errors and warnings for users; the command line prints each in one line, and exits with an error's code."""
 
 import signal
 import warnings
 
 
 class RnnError(Exception):
-    """Something failed that the user can mend; its text is one line: what, where, what to do."""
+    """A failure that the user can fix; its text is one line: what, where, what to do."""
 
     exit_code = 1
 
 
 class UsageError(RnnError):
-    """The command or a value given to it makes no sense."""
+    """An invalid command or value."""
 
     exit_code = 2
 
 
 class RnnWarning(UserWarning):
-    """The work continues, but not quite as it seems: a damaged checkpoint was passed over, a name means two things."""
+    """A warning about work that continues: a damaged checkpoint was skipped, or a name is ambiguous."""
 
 
 def warn(text: str) -> None:
-    """Issue an RnnWarning at the line outside of this package that led to it."""
-    from inspect import currentframe  # loads a dozen modules, which no other command needs
+    """Issue an RnnWarning that points to the calling line outside of this package."""
+    from inspect import currentframe  # imported here, since it loads a dozen modules
 
     level, frame = 1, currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith("rnncli."):
@@ -31,13 +31,13 @@ def warn(text: str) -> None:
 
 
 def ending_signals() -> list[int]:
-    """The signals that ask a process to end, of those that the system has: Ctrl-C, and Ctrl-Break on Windows."""
+    """The signals of this system that ask a process to end, such as Ctrl-C, and Ctrl-Break on Windows."""
     names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 class Interrupted(RnnError):
-    """A signal ended the work; its text says how to go on."""
+    """A signal ended the work; the text says how to continue."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Optional libraries: what needs one, whether it is installed, and which extra brings it."""
+"""Optional libraries: import them, or report the extra that installs them."""
 
 from importlib import import_module, util
 from typing import Any
@@ -7,9 +7,9 @@ from rnncli.errors import RnnError
 
 
 def need(*modules: str, what: str, extra: str, package: str = "rnncli", otherwise: str = "") -> Any:
-    """Import modules that `package[extra]` brings, and return the first; `what` needs them.
+    """Import modules that `package[extra]` installs and `what` needs; returns the first.
 
-    Raises RnnError as `missing` where one is not installed.
+    Raises RnnError with the text of `missing` if one is not installed.
     """
     try:
         imported = [import_module(module) for module in modules]
@@ -20,10 +20,10 @@ def need(*modules: str, what: str, extra: str, package: str = "rnncli", otherwis
 
 
 def missing(library: str, *, what: str, extra: str, package: str = "rnncli") -> str:
-    """The line that says what needs a library, and how to install it."""
+    """The error line for a missing library: what needs it, and how to install it."""
     return f"{what} needs {library}, which is not installed: pip install '{package}[{extra}]'"
 
 
 def installed(*modules: str) -> bool:
-    """Whether all these modules are installed; none is imported."""
+    """Whether all these modules are installed; imports none."""
     return all(util.find_spec(module) is not None for module in modules)

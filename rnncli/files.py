@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, whatever happens while they are written; their names; locks on them."""
+"""Atomic writing of files, checks of file names, and locks."""
 
 import contextlib
 import os
@@ -11,10 +11,10 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.terminal import write_message
 
 POSIX = os.name == "posix"
-"""Whether open files can be renamed and removed, and folders be opened and synced."""
+"""Whether open files can be renamed and removed, and folders can be opened and synced."""
 
-_POLL = 0.1  # seconds between two looks at whether a lock is free
-_TRIES = 10  # on Windows a scanner, or a reader, may hold a file for a moment
+_POLL = 0.1  # seconds between two attempts to lock
+_TRIES = 10  # on Windows, a scanner or a reader may hold a file for a moment
 _SIGNS = frozenset('<>:"/\\|?*')
 _DEVICES = frozenset(
     ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"]
@@ -25,7 +25,7 @@ Found = TypeVar("Found")
 
 
 def check_name(name: str, flag: str = "--name") -> None:
-    """Raise UsageError for a name that some system refuses for a folder or a file; Windows refuses the most."""
+    """Raise UsageError for a name that some system refuses for a folder or a file; Windows refuses most."""
     if not name.strip() or not name.isprintable() or len(name.encode()) > 200:
         fault = "it is blank, too long, or holds control characters"
     elif signs := sorted(_SIGNS.intersection(name)):
@@ -40,19 +40,19 @@ def check_name(name: str, flag: str = "--name") -> None:
 
 
 def reason(error: OSError) -> str:
-    """Why the system refuses a file, in words; Windows also refuses what another program has open."""
+    """Why the system refuses a file; Windows also refuses files that another program has open."""
     words = error.strerror or str(error)
     is_in_use = not POSIX and isinstance(error, PermissionError)
     return f"{words} (another program may have it open: close it there)" if is_in_use else words
 
 
 def replace(source: Path, target: Path) -> None:
-    """Rename a file or folder, over a file that is there; raises OSError."""
+    """Rename a file or folder, and replace an existing file; raises OSError."""
     _patiently(lambda: source.replace(target))
 
 
 def _patiently(action: Callable[[], Found]) -> Found:
-    """Do it; where Windows denies access, try again for a second."""
+    """Run `action`; while Windows denies access, try again for a second."""
     for _ in range(0 if POSIX else _TRIES):
         with contextlib.suppress(PermissionError):
             return action()
@@ -61,13 +61,13 @@ def _patiently(action: Callable[[], Found]) -> Found:
 
 
 def sync_file(file: Path) -> None:
-    """Make the contents of a file last; raises OSError. It is opened to write, since Windows syncs no other handle."""
+    """Sync a file to disk; raises OSError. It is opened for writing, since Windows syncs no other handle."""
     with file.open("r+b") as opened:
         os.fsync(opened.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last, where the system can (POSIX; not every file system does)."""
+    """Sync a rename in `folder` to disk, where the system can (POSIX; not every file system does)."""
     if not POSIX:
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -79,10 +79,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path, *, exist_ok: bool = True) -> Path:
-    """Make a folder and those above it; what is saved in them later survives a power loss.
+    """Make a folder and its parents so that files saved in them later survive a power loss.
 
-    Each new one is synced into the one above. Raises FileExistsError where it is there already, unless `exist_ok`, and
-    another OSError where it cannot be made.
+    Each new folder is synced into its parent. Raises FileExistsError if the folder exists, unless `exist_ok`, and
+    another OSError if it cannot be made.
     """
     for each in reversed([each for each in folder.parents if not each.exists()]):
         with contextlib.suppress(FileExistsError):  # another process was faster
@@ -96,12 +96,12 @@ def make_folder(folder: Path, *, exist_ok: bool = True) -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path, busy: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold what is at `path`, or will be: no other process or thread can hold it until this one is done.
+    """Lock `path`, which need not exist: no other process or thread can lock it inside this context.
 
-    While another one holds it, `busy` is raised as an RnnError. With `wait` it is printed to standard error instead,
-    once and unless it is empty, and this one waits for its turn. The lock is a hidden file next to `path`, so `path`
-    can be renamed or deleted meanwhile. It ends with the process, however that ends. Where a file system or its
-    permissions allow no lock, nothing is held.
+    While another one holds the lock, raises an RnnError with the text `busy`. With `wait`, prints `busy` to standard
+    error instead, once and unless it is empty, and waits. The lock is a hidden file next to `path`, so `path` can be
+    renamed or deleted meanwhile. It ends with the process, however that ends. Where a file system or its permissions
+    allow no lock, nothing is locked.
     """
     file = _lock_file(path)
     handle = _lock(file, busy, wait)
@@ -113,7 +113,7 @@ def locked(path: Path, busy: str, *, wait: bool = False) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether `path` is held right now; looking leaves nothing behind."""
+    """Whether `path` is locked now; the check leaves no file behind."""
     from filelock import lock_descriptor
 
     try:
@@ -129,7 +129,7 @@ def is_locked(path: Path) -> bool:
 
 
 def _lock_file(path: Path) -> Path:
-    path = path.resolve()  # a folder has one lock under all its names
+    path = path.resolve()  # one lock for all names of a folder
     return path.with_name(f".{path.name}.lock")
 
 
@@ -147,10 +147,10 @@ def _open(file: Path, create: int = 0) -> int:
 
 
 def _lock(file: Path, busy: str, wait: bool) -> int | None:
-    """A handle on the locked file; None where it cannot be locked."""
+    """A handle of the locked file; None where it cannot be locked."""
     from filelock import lock_descriptor
 
-    with contextlib.suppress(OSError):  # to open the file then says that there is no lock
+    with contextlib.suppress(OSError):  # opening the file then fails, too
         file.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with contextlib.ExitStack() as opened:
@@ -160,7 +160,7 @@ def _lock(file: Path, busy: str, wait: bool) -> int | None:
                 is_ours = lock_descriptor(handle, blocking=False)
             except OSError:
                 return None
-            # Its last owner removes it, and another one may be there by now; Windows removes no open file.
+            # The last owner removes the file, so another one may be there by now; Windows removes no open file.
             if is_ours and (not POSIX or _is_at(file, handle)):
                 opened.pop_all()
                 return handle
@@ -191,12 +191,12 @@ def _is_at(file: Path, handle: int) -> bool:
 
 
 def write_file(path: Path, data: bytes, *, previous: Path | None = None) -> None:
-    """Put `data` at `path`, whole or not at all, whatever happens meanwhile.
+    """Write `data` to `path` atomically.
 
-    It goes by a temporary file in the same folder: written, flushed, synced, renamed, the folder synced. Its name is
-    its own, so of several processes that write at once the last one wins. The file that stood there stays on as
-    `previous`, beside it, where that is given. Raises RnnError when the disk is full or forbids it, or when a folder or
-    a device stands there; what stood there then still stands.
+    The data goes to a temporary file in the same folder, which is flushed, synced and renamed; then the folder is
+    synced. Each temporary name is unique, so the last of several concurrent writers wins. With `previous`, the old file
+    is kept under that name next to it. Raises RnnError when the disk is full or not writable, or when `path` is a
+    folder or a device; an existing file is then unchanged.
     """
     if path.exists() and not path.is_file():
         raise RnnError(f"{path} is not a regular file: name another one")
@@ -223,7 +223,7 @@ def _temporary(path: Path) -> Path:
 
 
 def _keep(path: Path, previous: Path) -> None:
-    """Give the file at `path` its second name, in one step and without moving it away."""
+    """Give the file at `path` its second name atomically, without removing the first."""
     second = _temporary(previous)
     try:
         second.hardlink_to(path)
@@ -231,4 +231,4 @@ def _keep(path: Path, previous: Path) -> None:
         replace(path, previous)
         return
     replace(second, previous)
-    second.unlink(missing_ok=True)  # it stays when `previous` already was a name of this very file
+    second.unlink(missing_ok=True)  # still there if `previous` was already a name of this file

@@ -1,4 +1,4 @@
-"""Where corpora and checkpoints lie: the current directory, or `$RNN_HOME`."""
+"""The folders of corpora and checkpoints: in the current directory, or in `$RNN_HOME`."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Panels of a run's page, as tasks declare them: dictionaries with a `kind`, which says how the page draws them."""
+"""Panels of a run's page: dictionaries with a `kind`, which selects how the page draws them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,16 +8,16 @@ from rnncli.errors import RnnError
 Panel = dict[str, Any]
 
 LABELS = 60
-"""Labels beyond which a confusion matrix is no picture any more."""
+"""The most labels of a confusion matrix; more are not readable."""
 
 
 def samples(title: str, about: str, texts: Iterable[Sequence[str]]) -> Panel:
-    """Texts, each below a heading: pairs of the two."""
+    """Samples of text: pairs of a heading and a text."""
     return {"kind": "samples", "title": title, "about": about, "samples": list(map(list, texts))}
 
 
 def attention(about: str, across: Sequence[str], down: Sequence[str], weights: Sequence[Sequence[float]]) -> Panel:
-    """What each token of a text (down) looked at in another (across): weights (down, across) between 0 and 1."""
+    """Attention of the tokens of one text (down) on those of another (across): weights (down, across), 0 to 1."""
     return {
         "kind": "attention",
         "title": "What each token looked at",
@@ -29,7 +29,7 @@ def attention(about: str, across: Sequence[str], down: Sequence[str], weights: S
 
 
 def confusion(metrics: Mapping[str, Any]) -> Panel:
-    """Which label was given to what, by metrics with a `confusion` matrix; raises RnnError for more than LABELS."""
+    """The confusion matrix of metrics with a `confusion` entry; raises RnnError for more than `LABELS` labels."""
     counted: dict[str, dict[str, int]] = metrics["confusion"]
     if len(counted) > LABELS:
         raise RnnError(f"{len(counted)} labels make no table: `rnn evaluate` draws them by --out")

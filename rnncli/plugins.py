@@ -1,4 +1,4 @@
-"""Registries: things by name, those of rnn and those that other installed packages bring by entry points."""
+"""Registries of named things: those of rnn, and those of other installed packages (entry points)."""
 
 import os
 import sys
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PREFIX = "rnncli."
-"""Every entry-point group that rnn reads begins with it."""
+"""The prefix of every entry-point group that rnn reads."""
 
 
 class Registry(MutableMapping[str, T]):
     """Things by name: those of rnn, then those of the entry points in a group such as `rnncli.tasks`.
 
-    Looking up one of rnn's own names imports no package. The entry points are loaded when another name is looked up,
-    or all names are listed. One that fails, is not of the registry's `kind`, or takes a name that is taken becomes
-    one warning on standard error and is left out. `registry["mine"] = thing` adds a thing in this process only.
+    Looking up one of rnn's own names imports no other package. Looking up another name, or listing all names, loads
+    the entry points. An entry point that fails, is not of the registry's `kind`, or uses a name that is taken is left
+    out with one warning on standard error. `registry["mine"] = thing` adds a thing in this process only.
     """
 
     _things: dict[str, T | str]
 
     def __init__(self, group: str, kind: type, own: Mapping[str, T | str]) -> None:
-        """`own` has rnn's own things; a string is the `module:attribute` to take one from when it is looked up."""
+        """`own` has rnn's own things; a string `module:attribute` is imported when it is looked up."""
         self._group, self._kind, self._things, self._complete = group, kind, dict(own), False
 
     def __getitem__(self, name: str) -> T:
@@ -62,7 +62,7 @@ class Registry(MutableMapping[str, T]):
         return len(self._things)
 
     def _complete_once(self) -> None:
-        """Load what other packages bring, at the first call only; a package may look things up while it loads."""
+        """Load the entry points, at the first call only; a package may look things up while it loads."""
         if self._complete:
             return
         self._complete = True
@@ -77,11 +77,11 @@ class Registry(MutableMapping[str, T]):
                 self._things[entry.name] = thing
 
     def _check(self, name: str, thing: object) -> None:
-        """Raise TypeError or ValueError for a thing that cannot stand in this registry by that name."""
+        """Raise TypeError or ValueError for a thing that cannot be registered by that name."""
         if not isinstance(thing, self._kind):
             raise TypeError(f"it is a {type(thing).__name__}, not a {self._kind.__name__}")
         if name in self._things:
-            raise ValueError("there is one of that name already")
+            raise ValueError("this name is taken")
         if getattr(thing, "name", name) != name:
             raise ValueError(f"its own name is {getattr(thing, 'name', name)!r}")
 
@@ -89,7 +89,7 @@ class Registry(MutableMapping[str, T]):
 def entries(group: str) -> "Sequence[EntryPoint]":
     """The entry points of all installed packages in a group.
 
-    Importing `importlib.metadata` costs 25 ms: nothing does where no package names a group of rnn.
+    Importing `importlib.metadata` takes 25 ms, so it happens only if a package has a group of rnn.
     """
     if not _any_declared():
         return ()
@@ -105,7 +105,7 @@ def _any_declared() -> bool:
 
 
 def _has_groups(place: str) -> bool:
-    """Whether a package in a folder of `sys.path` may have an entry point for rnn; an archive may."""
+    """Whether a package in a folder of `sys.path` may have an entry point for rnn; always true for an archive."""
     try:
         with os.scandir(place or ".") as found:
             packages = [Path(each.path) for each in found if each.name.endswith((".dist-info", ".egg-info"))]
@@ -124,7 +124,7 @@ def _names_group(package: Path) -> bool:
 
 
 def warn_left_out(what: str, error: BaseException) -> None:
-    """Warn in one line of what an error leaves out; of several processes, one warns."""
+    """Warn in one line about a thing that an error leaves out; only one of several processes warns."""
     if LAUNCHED not in os.environ or os.environ.get("RANK") == "0":
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         write_message(f"rnn: warning: {what} is left out: {reason}")

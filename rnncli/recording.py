@@ -1,4 +1,4 @@
-"""What every unit of a net does over a text: the text that is read, and the states after each of its tokens."""
+"""Record the states of a net over a text: the text, and all units after each of its tokens."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,57 +19,57 @@ if TYPE_CHECKING:
 EXAMPLE = "rnn activations --text notes.txt --states states.h5"
 
 
-Passage = Callable[[Trained], Iterator[str]]
-"""Lines that a model did not learn from, as far as it held some out."""
+HeldOutText = Callable[[Trained], Iterator[str]]
+"""The held-out lines of a model, or its training lines where nothing is held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchOptions:
-    """What a net is watched on."""
+class ActivationOptions:
+    """The text that a net reads while its states are recorded."""
 
     text: str | None = option(None, "A text, a file, or - (standard input); else what training held out.")
     max_tokens: int = option(2_000, "Tokens of it to read at most.", least=2, most=1_000_000, formerly=("tokens",))
 
-    def read(self, trained: Trained, passage: Passage) -> str:
-        """The text, as `given_text` has it; without one, a passage of so many tokens or less of what was held out."""
+    def read(self, trained: Trained, held_out_text: HeldOutText) -> str:
+        """The text, as `given_text` reads it; by default, at most `max_tokens` lines of the held-out text."""
         if self.text is None:
-            return "\n".join(islice(passage(trained), self.max_tokens))
+            return "\n".join(islice(held_out_text(trained), self.max_tokens))
         return given_text(self.text)
 
 
-def given_text(given: str) -> str:
-    """A text, or that of the file or the standard input (`-`) that it names.
+def given_text(text: str) -> str:
+    """Return a text, or read the file or the standard input (`-`) that it names.
 
-    Raises UsageError for a blank one, RnnError as `read_text` for a file that cannot be read or is not there.
+    Raises UsageError for a blank text, RnnError as `read_text` for a file that cannot be read or does not exist.
     """
-    if given == "-":
+    if text == "-":
         return read_stdin()
-    if not given.strip():
+    if not text.strip():
         raise UsageError("--text is blank: give a text, a file, or - for standard input")
-    return read_text(Path(given)) if _names_a_file(given) else given
+    return read_text(Path(text)) if _names_a_file(text) else text
 
 
-def _names_a_file(given: str) -> bool:
-    """Whether a text is the path of a file, or of one that was meant, and is then missed."""
-    if len(given) > 1_000 or "\n" in given:
+def _names_a_file(text: str) -> bool:
+    """Whether a text is the path of a file, or looks like the path of a missing one."""
+    if len(text) > 1_000 or "\n" in text:
         return False
-    return Path(given).exists() or (not given.split()[1:] and given.lower().endswith((".txt", ".gz", ".md")))
+    return Path(text).exists() or (not text.split()[1:] and text.lower().endswith((".txt", ".gz", ".md")))
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A text as a net has read it: T tokens, and what each of its units was after each of them."""
+class Recording:
+    """A text that a net has read: T tokens, and the values of all units after each of them."""
 
-    pieces: list[str]  # the tokens as people are shown them, the blanks and line ends between them included
-    numbers: list[int]  # by the vocabulary
+    pieces: list[str]  # the tokens as displayed, with blanks and line ends between them
+    numbers: list[int]  # ids in the vocabulary
     names: Sequence[str]  # the vocabulary
-    states: "dict[str, NDArray[np.float32]]"  # h1, c1, h2, …: (T, M) a field of a layer
-    features: Mapping[str, Sequence[float]] = field(default_factory=dict)  # what the task knows of each token, (T,)
+    states: "dict[str, NDArray[np.float32]]"  # h1, c1, h2, …: (T, M) per field and layer
+    features: Mapping[str, Sequence[float]] = field(default_factory=dict)  # task features, (T,) each
     decoded: Sequence[str] = ()  # the text that each token adds, where `pieces` show bytes by number
 
     @property
     def parts(self) -> Sequence[str]:
-        """The text that each token adds: nothing, where it is part of a character that a later one completes."""
+        """The text that each token adds; empty for a part of a character that a later token completes."""
         return self.decoded or self.pieces
 
     @property
@@ -79,15 +79,16 @@ class Watched:
 
 
 def check_enough(pieces: Sequence[str]) -> None:
-    """Raise UsageError for a text that shows nothing."""
+    """Raise UsageError for a text of fewer than two tokens."""
     if len(pieces) < 2:
         raise UsageError("the text has fewer than two tokens that the model reads: give a longer --text")
 
 
 def states_of(stack: Any, inputs: "Sequence[Tensor]", *, opened: bool = False) -> "dict[str, NDArray[np.float32]]":
-    """All states of a stack over sequences of inputs (T, 1, D), one after another; each begins anew.
+    """All states of a stack over sequences of inputs (T, 1, D), concatenated; the state is reset for each sequence.
 
-    `opened`: the first step of each is no token of the text, and is left out. Raises RnnError for what are no numbers.
+    With `opened`, the first step of each sequence is not a token of the text, and is left out. Raises RnnError for
+    states that are not finite.
     """
     import numpy as np
 
@@ -103,5 +104,5 @@ def states_of(stack: Any, inputs: "Sequence[Tensor]", *, opened: bool = False) -
                 parts.setdefault(f"{letter}{place}", []).append(values[int(opened) :, 0].float().cpu().numpy())
     states = {name: np.concatenate(each) for name, each in parts.items()}
     if not all(np.isfinite(values).all() for values in states.values()):
-        raise RnnError("the model's states are not numbers: there is nothing to see")
+        raise RnnError("the model's states are not finite: train it again, or load another checkpoint")
     return states

@@ -1,4 +1,4 @@
-"""Records as JSON: one object a line, for files and for other programs."""
+"""Records as JSON: one object per line, for files and other programs."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def json_line(value: Any) -> str:
-    """JSON on one line, with null for the numbers that JSON lacks (infinity, nan)."""
+    """JSON on one line, with null for numbers that JSON lacks (infinity, nan)."""
     return json.dumps(_finite(value), allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""From a checkpoint to a model: the contents are checked first, and contents that cannot be used are one error line."""
+"""Restore a model from a checkpoint: check the contents first, and report unusable ones in one line."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from rnncli.training.checkpoint import Checkpoint
 
 MAX_REASON = 200
-"""Characters of an error that are shown; it may quote what the file holds."""
+"""Characters of an error that are shown; it may quote the file's contents."""
 
 Keeps = Mapping[str, Collection[str] | None]
-"""Parts of a payload by name, each with the values allowed where they are few."""
+"""Parts of a payload by name, with the allowed values, or None for any."""
 
 LAYOUT = {"rnn": str, "config": dict, "monitor": str, "payload": dict, "progress": dict}
 """The parts of every header and their types, except the schema and the task."""
 
 MAX_GRAM = 20
-"""Characters of an n-gram, at most, as `--char-ngrams` allows."""
+"""The most characters of an n-gram that `--char-ngrams` allows."""
 
 
 @contextmanager
 def usable(source: "Path", what: str) -> Iterator[None]:
-    """Turn errors inside, where a part of the file is rebuilt, into a CheckpointError that names the file."""
+    """Turn errors while a part of the file is restored into a CheckpointError that names the file."""
     from rnncli.training.checkpoint import CheckpointError
     from rnncli.training.machine import is_out_of_memory
 
@@ -60,10 +60,10 @@ class Rebuilt(NamedTuple):
 
 
 def rebuild(task: Task, found: "Checkpoint", source: "Path") -> Rebuilt:
-    """Check all of a task's checkpoint except its state of training, and build its model on the CPU.
+    """Check a task's checkpoint, except its training state, and build its model on the CPU.
 
-    No memory is taken for a model before names and shapes of the weights agree with the settings. Raises
-    CheckpointError for contents that this version cannot use.
+    Allocates the model only after names and shapes of the weights agree with the settings. Raises CheckpointError for
+    contents that this version cannot use.
     """
     from dataclasses import replace
 
@@ -76,7 +76,7 @@ def rebuild(task: Task, found: "Checkpoint", source: "Path") -> Rebuilt:
         _check_numbers(task, below("task", found.tensors))
     weights = below("model", found.tensors)
     with usable(source, "weights"):
-        anywhere = replace(config, backend="auto")  # that of the training may not work on this machine
+        anywhere = replace(config, backend="auto")  # the backend of the training may not work on this machine
         enough = 2 * len(weights) + 16  # more than there are, so that missing ones are named
         model = outline(lambda: task.build_model(anywhere, header["payload"]), enough)
         take_weights(model, weights)
@@ -84,7 +84,7 @@ def rebuild(task: Task, found: "Checkpoint", source: "Path") -> Rebuilt:
 
 
 def check_header(Config: type, keeps: Keeps, header: Mapping[str, Any], source: "Path") -> Any:
-    """The settings in a checkpoint's header; raises CheckpointError where any part of it cannot be used."""
+    """The settings in a checkpoint's header; raises CheckpointError if any part of it cannot be used."""
     from rnncli.training.loop import Progress
 
     with usable(source, "a header"):
@@ -104,7 +104,7 @@ def check_header(Config: type, keeps: Keeps, header: Mapping[str, Any], source: 
 
 
 def _check_payload(keeps: Keeps, payload: Mapping[str, Any]) -> None:
-    """Raise ValueError where a part that the task keeps in the header is missing or of the wrong kind."""
+    """Raise ValueError if a part that the task stores in the header is missing or of the wrong kind."""
     keeps = {"corpus": None, **keeps}
     for name in keeps:
         if name not in payload:
@@ -120,7 +120,7 @@ def _check_payload(keeps: Keeps, payload: Mapping[str, Any]) -> None:
 
 
 def _check_bytes(payload: Mapping[str, Any]) -> None:
-    """Raise RnnError or ValueError where tokens do not stand for bytes; a BPE is checked only with its library."""
+    """Raise RnnError or ValueError for tokens that are not bytes; a BPE is checked only with its library."""
     from rnncli.data.codec import Codec
 
     if payload["tokenizer"] == "bytes" or installed("tokenizers"):
@@ -133,7 +133,7 @@ def _check_numbers(task: Task, tensors: "Mapping[str, Tensor]") -> None:
     for name in task.keeps_numbers:
         numbers = tensors[name]
         if numbers.dim() != 1 or numbers.is_floating_point() or numbers.is_complex():
-            raise ValueError(f"task.{name} is no list of whole numbers")
+            raise ValueError(f"task.{name} is not a list of whole numbers")
 
 
 def _is_text(value: Any) -> bool:
@@ -177,4 +177,4 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
     "known": _are_words,
     "lexicon": _is_lexicon,
 }
-"""The parts of a payload that are alike in all tasks, and whether a value is right for each."""
+"""The parts of a payload that all tasks share, and a check of the value of each."""

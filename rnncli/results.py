@@ -1,32 +1,32 @@
-"""The results of verbs that work on texts: tasks fill them in, the API returns them, the command line prints them."""
+"""The results of verbs for texts: tasks fill them in, the API returns them, the command line prints them."""
 
 import math
 from typing import NamedTuple
 
 
 class Moved(NamedTuple):
-    """A word, and how much it moved the decision: nats that the label's log-odds lose without it."""
+    """A word and its influence: by how many nats the label's log-odds fall without it."""
 
     word: str
     by: float
 
 
 class Classified(NamedTuple):
-    """A text with its label, the probability of each label, and what moved the decision; of a blank line, none."""
+    """A text with its label, the probability of each label, and influential words; a blank line has no label."""
 
     text: str
     label: str | None
-    shares: dict[str, float]
+    probs: dict[str, float]
     words: list[Moved]
 
     @property
     def probability(self) -> float:
-        """That of the label; NaN where there is none."""
-        return math.nan if self.label is None else self.shares[self.label]
+        """The probability of the label; NaN without a label."""
+        return math.nan if self.label is None else self.probs[self.label]
 
 
 class Tagged(NamedTuple):
-    """A word with its label, and the probability of that."""
+    """A word with its label and the label's probability."""
 
     word: str
     label: str
@@ -34,11 +34,11 @@ class Tagged(NamedTuple):
 
 
 class Translation(NamedTuple):
-    """A translation, and what it hangs on."""
+    """A translation with its score and attention."""
 
     text: str
     log_probability: float  # nats
-    score: float  # by length
+    score: float  # normalised by length
     tokens: list[str]  # END last
     source_tokens: list[str]  # END last
-    attention: list[list[float]]  # of each token on each source token; empty without attention
+    attention: list[list[float]]  # weights of each token on each source token; empty without attention

@@ -103,7 +103,7 @@ Rows = Mapping[str, Mapping[str, Any]]
 class TokenAccess(Protocol):
     """The text of a language model by number, in the numbers of its codec."""
 
-    def learned(self, trained: Trained, instead: str) -> Iterator[Any]:
+    def training_arrays(self, trained: Trained, instead: str) -> Iterator[Any]:
         """Give the tokens that a model learned from, array after array; raises as `Trained.check_unchanged`."""
 
     def measured_arrays(self, trained: Trained, options: Any) -> Iterator[Any]:

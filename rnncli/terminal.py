@@ -1,4 +1,4 @@
-"""The only way to the terminal: text from files, names and models is shown there, and never acts."""
+"""All output to the terminal: control characters in text from files, names and models are escaped."""
 
 import os
 import re
@@ -11,10 +11,10 @@ _IN_TEXT, _IN_LINE = re.compile(f"[{_ACTING}]"), re.compile(f"[\t\n{_ACTING}]")
 
 
 def escaped(text: str, *, one_line: bool = False) -> str:
-    r"""Text in which every character that acts on a terminal stands as its escape, such as `\x1b`.
+    r"""Escape every character that acts on a terminal, such as `\x1b`.
 
-    These are the control characters C0, DEL and C1, the line separators, what overrides the direction of writing
-    (U+202A to U+202E, U+2066 to U+2069) and lone surrogates. Line feeds and tabs stay, unless `one_line`.
+    These are the control characters C0, DEL and C1, the line separators, the direction overrides (U+202A to U+202E,
+    U+2066 to U+2069) and lone surrogates. Line feeds and tabs stay, unless `one_line`.
     """
     return (_IN_LINE if one_line else _IN_TEXT).sub(lambda found: ascii(found[0])[1:-1], text)
 
@@ -26,9 +26,9 @@ def write_text(text: str, *, flush: bool = False) -> None:
 
 
 def write_message(text: str, *, before: str = "") -> None:
-    """Write one line to standard error, always escaped, after `before`, which is written as it stands.
+    """Write one line to standard error, always escaped; `before` precedes it unescaped.
 
-    An error of the terminal, which may be gone, is passed over.
+    Errors of the terminal, which may be gone, are ignored.
     """
     if sys.stderr is not None:
         with suppress(OSError):
@@ -36,7 +36,7 @@ def write_message(text: str, *, before: str = "") -> None:
 
 
 class Screen:
-    """Standard error for as long as somebody reads it: a training outlives its terminal."""
+    """Standard error, ignoring errors: a training outlives its terminal."""
 
     def write(self, text: str) -> None:
         if sys.stderr is not None:
@@ -56,7 +56,7 @@ class Screen:
         return sys.stderr is not None and sys.stderr.isatty()
 
     def has_width(self) -> bool:
-        """Whether it is a terminal that reports its width; some, such as those of scripts, report 0."""
+        """Whether it is a terminal that reports its width; some, such as those of `script`, report 0."""
         with suppress(OSError):
             return self.isatty() and os.get_terminal_size(self.fileno()).columns > 0
         return False
@@ -66,7 +66,7 @@ class Screen:
 
 
 SPARSE = 15.0
-"""Seconds between two lines of a progress bar where standard error is no terminal: a log needs few lines."""
+"""Seconds between two lines of a progress bar if standard error is not a terminal: a log needs few lines."""
 
 
 def progress_bar(
@@ -80,12 +80,12 @@ def progress_bar(
     leave: bool = True,
     shown: bool = True,
 ) -> Any:
-    """A progress bar on standard error, of tqdm: `update` it, and `close` it or use it in a `with`.
+    """A tqdm progress bar on standard error: `update` it, and `close` it or use it in a `with`.
 
     `total` and `done` count units, which `scaled` shows in thousands or millions. `delay` is in seconds: shorter work
     shows no bar. Without `leave` the bar disappears at its end; without `shown` it never appears.
     """
-    from tqdm import tqdm  # loaded for work that takes long; no other command waits for it
+    from tqdm import tqdm  # imported here, since only long work needs it
 
     screen = Screen()
     return tqdm(
@@ -105,7 +105,7 @@ def progress_bar(
 
 
 def write_ready(text: str, stream: TextIO, *, flush: bool = False) -> None:
-    """Write text that is ready for a stream; what its encoding lacks stands as an escape."""
+    """Write escaped text to a stream; characters that its encoding lacks are escaped as well."""
     try:
         stream.write(text)
     except UnicodeEncodeError:

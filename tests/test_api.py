@@ -40,7 +40,7 @@ def test_a_model_is_found_by_file_folder_name_or_as_the_newest(home: Path) -> No
         rnncli.load(folder, task="tag")
 
 
-def test_a_damaged_checkpoint_is_a_warning_where_another_is_sound(home: Path) -> None:
+def test_damaged_checkpoint_is_a_warning_if_another_is_valid(home: Path) -> None:
     folder = train("poetry-lm", corpus=("hillside",))
     (folder / "best.safetensors").write_bytes(b"damaged")
     with pytest.warns(UserWarning, match=r"using last\.safetensors"):
@@ -70,7 +70,7 @@ def test_every_model_can_do_what_it_says_and_nothing_else(task: str, home: Path)
                 call()
 
 
-def test_labels_come_for_each_text(home: Path) -> None:
+def test_each_text_gets_labels(home: Path) -> None:
     found = rnncli.load(train("poetry-classify", folds=0)).classify(["the gate  stood", "O bells"])
     assert [each.text for each in found] == ["the gate stood", "O bells"]
     assert all(each.label in ("hillside", "nocturne") and 0 < each.probability <= 1 for each in found)
@@ -81,11 +81,11 @@ def test_labels_come_for_each_text(home: Path) -> None:
 def test_vectors_are_those_of_the_layer(home: Path) -> None:
     model = rnncli.load(train("wiki-lm", corpus=("hillside",), embedding=6))
     assert model.vectors("input").matrix.shape[1] == 6
-    assert model.vectors().matrix.shape[1] == 4  # the output layer says most
+    assert model.vectors().matrix.shape[1] == 4  # the output layer is the default
     assert "gate" in model.vectors().words
 
 
-def test_a_corpus_is_measured_as_the_verb_does(home: Path, tmp_path: Path, rnn) -> None:
+def test_evaluate_of_a_corpus_matches_the_verb(home: Path, tmp_path: Path, rnn) -> None:
     model = rnncli.load(train("poetry-lm", corpus=("hillside",)))
     (tmp_path / "other.txt").write_text("the gate was open\nthe snow fell on the gate\n")
     metrics = model.evaluate(corpus=tmp_path / "other.txt")
@@ -93,7 +93,7 @@ def test_a_corpus_is_measured_as_the_verb_does(home: Path, tmp_path: Path, rnn) 
     assert metrics == model.evaluate(corpus=[str(tmp_path / "other.txt")])
 
 
-def test_options_are_held_against_what_there_is() -> None:
+def test_unknown_options_are_refused() -> None:
     assert make_options(ScoreOptions, {"texts": "one"}).texts == ("one",)
     assert make_options(ScoreOptions, {"texts": ["one", "two"]}).texts == ("one", "two")
     with pytest.raises(UsageError, match="there is no option 'text': there are texts, file, label, by"):
@@ -104,7 +104,7 @@ def test_the_model_is_what_load_gives() -> None:
     assert rnncli.load.__annotations__["return"] is Model
 
 
-def test_time_alone_ends_the_training_of_one_process_only(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_max_time_alone_is_refused_for_several_processes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnncli.training.distributed.world", lambda: 2)
     with pytest.raises(UsageError, match="--epochs 0: a time limit alone ends the training of one process"):
         Training.start("parity", resolve(TASKS["parity"], {"epochs": 0, "max_time": 1.0}))

@@ -1,4 +1,4 @@
-"""Checkpoints of an earlier version: they load, and give the figures that were recorded when they were written."""
+"""Checkpoints of an earlier version load, and give the figures that were recorded with them."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ FINISHED = [name for name, record in RECORDS.items() if "printed" in record]
 UNFINISHED = [name for name, record in RECORDS.items() if "last validation" in record]
 
 COUNTED = ("accuracy", "balanced", "spread", "right", "bleu", "chrf", "exact_match")
-"""Parts of the names of metrics that count right answers: where two answers score nearly alike, rounding decides."""
+"""Parts of the names of metrics that count right answers: rounding decides between answers with nearly equal scores."""
 
 
 def fixture_file(name: str) -> Path:
@@ -26,7 +26,7 @@ def fixture_file(name: str) -> Path:
 
 
 def config_of(name: str) -> dict[str, Any]:
-    """The settings as the file has them."""
+    """The settings in the file."""
     with safe_open(fixture_file(name), "pt") as file:
         config: dict[str, Any] = json.loads(file.metadata()["header"])["config"]
     return config
@@ -34,7 +34,7 @@ def config_of(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def place(home: Path) -> Callable[[str], Path]:
-    """Copies a fixture to where its run would lie."""
+    """Copies a fixture to the folder of its run."""
 
     def copy(name: str) -> Path:
         run = home / "checkpoints" / RECORDS[name]["task"] / name
@@ -57,7 +57,7 @@ def check_figures(found: dict[str, Any], recorded: dict[str, float], relative: f
 
 
 def figures_of(printed: dict[str, Any]) -> dict[str, Any]:
-    """What a verb prints with --json, as figures by name."""
+    """The --json output of a verb, as figures by name."""
     if "neighbors" in printed:
         return {neighbor["word"]: neighbor["score"] for neighbor in printed["neighbors"]}
     metrics: dict[str, Any] = printed["metrics"]
@@ -91,19 +91,19 @@ def test_checkpoint_loads_from_its_file(name: str) -> None:
     assert not model.model.training
 
 
-def test_files_are_those_that_were_recorded() -> None:
+def test_files_match_the_record() -> None:
     assert {path.parent.name for path in FOLDER.glob("*/*")} == set(RECORDS)
     for name, record in RECORDS.items():
         assert hashlib.sha256(fixture_file(name).read_bytes()).hexdigest() == record["sha256"], name
 
 
 def cells(configs: list[dict[str, Any]]) -> Iterator[str]:
-    """The cells by name and variant, where a name without a variant means the first one."""
+    """The cells by name and variant; a name without a variant is the first one."""
     first = {"gru": "gru:reset-before", "lstm": "lstm:full"}
     return (first.get(config["cell"], config["cell"]) for config in configs if config.get("model") != "mlp")
 
 
-def test_files_cover_what_there_was_when_they_were_written() -> None:
+def test_files_cover_all_tasks_and_cells_of_their_time() -> None:
     tasks = {"parity", "poetry-lm", "poetry-classify", "tag", "wiki-lm", "char-lm", "translate"}
     assert {RECORDS[name]["task"] for name in FINISHED} == tasks
     assert {RECORDS[name]["task"] for name in UNFINISHED} == tasks

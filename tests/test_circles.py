@@ -1,4 +1,4 @@
-"""No file imports itself by way of others: function-level imports count, those for type checkers alone do not."""
+"""No file imports itself indirectly; imports in functions count, imports for type checkers do not."""
 
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -7,7 +7,7 @@ import grimp
 
 
 def circle_of(imports: Mapping[str, Iterable[str]]) -> list[str]:
-    """The files of one circle, each imported by the one before it; none, if there is no circle."""
+    """The files of one circle, each imported by the previous one; empty without a circle."""
     try:
         TopologicalSorter(imports).prepare()
     except CycleError as error:
@@ -15,7 +15,7 @@ def circle_of(imports: Mapping[str, Iterable[str]]) -> list[str]:
     return []
 
 
-def test_no_circle_of_files() -> None:
+def test_no_file_imports_itself_indirectly() -> None:
     graph = grimp.build_graph("rnncli", exclude_type_checking_imports=True, cache_dir=None)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     assert len(imports) > 150
@@ -23,7 +23,7 @@ def test_no_circle_of_files() -> None:
     assert circle_of(imports) == []
 
 
-def test_a_circle_is_found_and_named_in_order() -> None:
+def test_import_circle_is_found_and_listed_in_order() -> None:
     assert circle_of({"a": ["b", "x"], "b": ["c"], "c": ["a"], "x": []}) in (
         ["a", "b", "c", "a"],
         ["b", "c", "a", "b"],

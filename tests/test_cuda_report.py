@@ -1,4 +1,4 @@
-"""benchmarks/cuda.py, as far as a CPU goes: all of it on tiny shapes with nltk hidden, and what becomes of failures."""
+"""benchmarks/cuda.py on a CPU: the whole script on tiny shapes with nltk hidden, and its handling of failures."""
 
 import importlib.util
 import os
@@ -33,7 +33,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setitem(sys.modules, "nltk", None)
-    if torch.cuda.is_available():  # there the kernels are compiled, and cannot be interpreted in the same process
+    if torch.cuda.is_available():  # kernels are compiled there, and cannot be interpreted in the same process
         monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.setitem(CORPORA, "dates", Generated("dates", "some days", lambda: dates.write(lines=400)))
     module = script()
@@ -54,7 +54,7 @@ def tables(text: str) -> dict[str, list[list[str]]]:
 
 def test_the_whole_script_without_card_and_nltk(cuda: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "reports" / "card.md"
-    cuda.main(["--device", "cpu", "--out", str(report)])  # else it would exit with a status
+    cuda.main(["--device", "cpu", "--out", str(report)])  # a failure would exit with a status
     text = report.read_text()
     assert text in capsys.readouterr().out
     found = tables(text)
@@ -75,7 +75,7 @@ def test_the_whole_script_without_card_and_nltk(cuda: Any, tmp_path: Path, capsy
 
 
 def test_a_failed_section_is_a_line_and_the_rest_is_there(cuda: Any, monkeypatch: Any, tmp_path: Path) -> None:
-    """And the exit status says so, after the whole report."""
+    """The exit status reports it, too, after the whole report."""
 
     def fail(device: str, end: float, say: Any) -> bool:
         say("begun")
@@ -112,7 +112,7 @@ def test_a_row_that_fails_has_its_reason_and_the_others_are_there(
     assert len({row.count("|") for row in rows}) == (1 if section != "cells" else 2)  # a reason is one cell of its row
 
 
-def test_what_comes_too_late_is_left_out(cuda: Any) -> None:
+def test_late_rows_are_left_out(cuda: Any) -> None:
     for section in ("steps", "cells", "checks"):
         lines: list[str] = []
         assert cuda.SECTIONS[section]("cpu", time.monotonic() - 1, lines.append)
@@ -130,7 +130,7 @@ def test_a_value_that_is_wrong_is_marked(cuda: Any, monkeypatch: pytest.MonkeyPa
 def test_one_section_goes_to_standard_output(
     cuda: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As the processes are called that do a section on a card, or compile kernels beforehand."""
+    """Like the processes that run a section on a card, or compile kernels in advance."""
     cuda.main(["--device", "cpu", "--section", "warm 0"])
     assert capsys.readouterr().out == ""
     cuda.main(["--device", "cpu", *cuda.until("cells", time.time() - 1)])
@@ -164,8 +164,8 @@ def test_a_section_in_a_process_of_its_own(
 
 
 @pytest.mark.posix("groups of processes")
-def test_what_a_process_has_started_ends_with_it(cuda: Any) -> None:
-    """Else tests that were cut off would slow down what is measured next."""
+def test_child_processes_end_with_their_process(cuda: Any) -> None:
+    """Otherwise stopped tests would slow down the next measurement."""
     inner = "import time; time.sleep(60)"
     outer = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {inner!r}])"
     read, write = os.pipe()
@@ -176,7 +176,7 @@ def test_what_a_process_has_started_ends_with_it(cuda: Any) -> None:
     os.close(read)
 
 
-def test_what_pytest_says_is_counted(cuda: Any, monkeypatch: Any, tmp_path: Path) -> None:
+def test_pytest_output_is_counted(cuda: Any, monkeypatch: Any, tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(
         "import pytest\n"
         "@pytest.mark.cuda\ndef test_right(): pass\n"
@@ -206,7 +206,7 @@ def test_every_file_with_tests_of_a_card_is_run(cuda: Any) -> None:
     assert {file.relative_to(root).as_posix() for file in marked} == {*cuda.TEST_FILES, cuda.TRITON_TESTS}
 
 
-def test_it_is_not_taken_for_the_package_of_its_name() -> None:
-    """Torch imports `cuda.bindings` where it is: a script in benchmarks/ would find this file."""
+def test_script_does_not_shadow_the_package_of_its_name() -> None:
+    """Torch imports `cuda.bindings` if it exists; from a script in benchmarks/, that name would find this file."""
     with pytest.raises(ImportError, match="is a script"):
         script("cuda")

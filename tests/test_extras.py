@@ -1,4 +1,4 @@
-"""Every optional library that is missing is one line, which names an extra of this package that brings it."""
+"""Every missing optional library is one line, which names an extra that installs it."""
 
 import re
 import sys
@@ -23,8 +23,8 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
         need("json", "json.decoder", what="--x", extra="y", otherwise=", or z")
 
 
-def test_the_extras_that_code_names_are_those_of_the_package() -> None:
-    """All but `dev`; what names another package than this one is no extra of ours."""
+def test_extras_named_in_code_exist() -> None:
+    """All except `dev`; lines that name another package are not our extras."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "rnncli").rglob("*.py"))
     assert set(re.findall(r'extra="(\w+)"', code)) == set(extras) - {"dev"}

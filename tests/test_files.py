@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and locks that end with their process and leave nothing behind."""
+"""Atomic files, and locks that end with their process and leave nothing behind."""
 
 import errno
 import os
@@ -55,7 +55,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 
 @pytest.mark.posix("open files that can be removed")
 def test_a_lock_file_removed_by_its_owner_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the opening and the locking of the file, its owner removes it, and a third process makes a new one."""
+    """Between opening and locking the file, its owner removes it, and a third process makes a new one."""
     lock, file, third = filelock.lock_descriptor, tmp_path / ".thing.lock", []
 
     def late(handle: int, *, blocking: bool) -> bool:
@@ -94,8 +94,8 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert not is_locked(tmp_path / "thing")
 
 
-def test_two_writers_of_a_file_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other one writes while this one is about to rename: once its temporary file had the same name."""
+def test_concurrent_writers_do_not_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: the other one writes while this one is about to rename, and both had the same temporary name."""
     file, sync = tmp_path / "page.html", os.fsync
 
     def meanwhile(handle: int) -> None:
@@ -110,8 +110,8 @@ def test_two_writers_of_a_file_do_not_meet(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX syncs folders")
-def test_a_name_is_given_only_to_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Power may fail between any two calls: data are synced before their name, and each new folder's name is synced."""
+def test_file_is_renamed_only_after_it_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power may fail between any two calls: data is synced before its name, and each new folder's name is synced."""
     calls: list[str] = []
     sync, rename, make = os.fsync, Path.replace, Path.mkdir
 

@@ -1,4 +1,4 @@
-"""What other packages bring: tasks, a verb, an optimizer, a decoding option and a corpus pass the whole contract."""
+"""Things of other packages: tasks, a verb, an optimizer, a decoding option and a corpus pass the whole contract."""
 
 import json
 import os
@@ -51,7 +51,7 @@ none = support.visitor:NO_SUCH_NAME
 
 
 def install_examples(folder: Path) -> None:
-    """A package of the examples in CONTRIBUTING, each a module, as the page declares it."""
+    """A package with the examples of CONTRIBUTING, one module each, declared as on that page."""
     page = (TESTS.parent / "CONTRIBUTING.md").read_text("utf-8").partition("## A new task")[2]
     declared = re.findall(r"```toml\n(\[project.*?)```", page, re.DOTALL)[0]
     modules = re.findall(r"my_package\.(\w+)", declared)
@@ -62,7 +62,7 @@ def install_examples(folder: Path) -> None:
 
 
 def install(folder: Path, name: str, entry_points: str) -> None:
-    """Lay out what pip leaves of a package: its dist-info folder."""
+    """Make the dist-info folder of an installed package."""
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -71,7 +71,7 @@ def install(folder: Path, name: str, entry_points: str) -> None:
 
 @pytest.fixture
 def visiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that the visitor brings, registered for one test."""
+    """Everything in the visitor package, registered for one test."""
     monkeypatch.setitem(TASKS, "vowels", visitor.TASK)
     monkeypatch.setitem(TASKS, "names-lm", visiting_language.TASK)
     monkeypatch.setitem(VERBS, "shout", visitor.VERB)
@@ -84,7 +84,7 @@ def weights(home: Path, run: str) -> dict[str, torch.Tensor]:
     return checkpoint.read(home / "checkpoints" / run / "last.safetensors").tensors
 
 
-def test_a_task_is_trained_by_an_optimizer_resumed_and_asked_by_a_verb(visiting, rnn, home: Path) -> None:
+def test_outside_task_trains_resumes_and_serves_a_verb(visiting, rnn, home: Path) -> None:
     train = "train vowels --optimizer signs --lr 0.05"
     assert rnn(f"{train} --name whole --epochs 3").code == 0
     assert rnn(f"{train} --name part --epochs 1").code == 0
@@ -101,13 +101,13 @@ def test_a_task_is_trained_by_an_optimizer_resumed_and_asked_by_a_verb(visiting,
     (told,) = json.loads(rnn("classify --from whole plum --json").out)["texts"]
     assert (told["label"], told["words"]) == (label, [])
     assert rnn("classify --from whole plum").out.startswith(f"{label} {told['probability']:.3f}")
-    assert rnncli.load("whole").classify(["plum"])[0].shares == told["probabilities"]
+    assert rnncli.load("whole").classify(["plum"])[0].probs == told["probabilities"]
     assert "Learn whether a word begins with a vowel." in rnn("train --help").out
     assert "Example: rnn shout my-run apple" in rnn("shout --help").out
     assert "signs" in rnn("train parity --help").out
 
 
-def test_a_language_model_is_resumed_and_does_what_all_of_them_do(visiting, rnn, home: Path) -> None:
+def test_outside_language_model_resumes_and_supports_all_verbs(visiting, rnn, home: Path) -> None:
     assert rnn("train names-lm --name whole --epochs 2").code == 0
     assert rnn("train names-lm --name part --epochs 1").code == 0
     assert rnn("train names-lm --resume --name part --epochs 2").code == 0
@@ -124,7 +124,7 @@ def test_a_language_model_is_resumed_and_does_what_all_of_them_do(visiting, rnn,
     assert "Example: rnn generate names --length 40" in rnn("generate names --help").out
 
 
-def test_a_run_needs_the_packages_that_it_was_trained_with(visiting, rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_needs_its_packages(visiting, rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rnn("train vowels --optimizer signs --name mine --epochs 1").code == 0
     monkeypatch.delitem(OPTIMIZERS, "signs")
     ran = rnn("train vowels --resume --name mine --epochs 2")
@@ -136,7 +136,7 @@ def test_a_run_needs_the_packages_that_it_was_trained_with(visiting, rnn, monkey
     assert "is a model of 'vowels', a task that this version does not have and no installed package brings" in ran.err
 
 
-def test_a_corpus_with_tags_is_learned_by_the_tagger(visiting, rnn) -> None:
+def test_tagger_trains_on_an_outside_corpus(visiting, rnn) -> None:
     small = "--hidden 3 --word-size 2 --char-size 2 --epochs 1"
     assert "plums" in rnn("data list").out
     assert rnn(f"train tag --corpus plums {small} --name mine").code == 0
@@ -165,7 +165,7 @@ def test_a_decoding_option_serves_drawing_and_search(visiting) -> None:
     assert found[0].tokens == wanted
 
 
-def test_an_installed_package_is_seen_and_a_broken_one_stops_nothing(tmp_path: Path) -> None:
+def test_installed_package_is_found_and_a_broken_one_is_skipped(tmp_path: Path) -> None:
     install(tmp_path / "site", "visitor", DECLARED)
     install(tmp_path / "site", "broken", BROKEN)
     install_examples(tmp_path / "site")
@@ -209,8 +209,7 @@ def test_an_installed_package_is_seen_and_a_broken_one_stops_nothing(tmp_path: P
         "rnn: warning: rnncli.optimizers 'none' of package broken is left out: AttributeError: module 'support.visitor'"
         " has no attribute 'NO_SUCH_NAME'",
         "rnn: warning: rnncli.tasks 'odd' of package broken is left out: TypeError: it is a str, not a Task",
-        "rnn: warning: rnncli.tasks 'parity' of package broken is left out: ValueError: there is one of that name"
-        " already",
+        "rnn: warning: rnncli.tasks 'parity' of package broken is left out: ValueError: this name is taken already",
         "rnn: warning: rnncli.verbs 'gone' of package broken is left out: ModuleNotFoundError: No module named"
         " 'no_such_module'",
     ]

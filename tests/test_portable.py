@@ -1,4 +1,4 @@
-"""Windows and macOS: what they refuse, emulated; what a narrow encoding cannot show; names that no folder may have."""
+"""Windows and macOS: emulated refusals, narrow encodings, and invalid names of folders."""
 
 import errno
 import io
@@ -14,11 +14,11 @@ import pytest
 
 from rnncli import files
 from rnncli.__main__ import run
-from rnncli.data.made_once import made_once
+from rnncli.data.cached_folder import cached_folder
 from rnncli.errors import RnnError, UsageError, ending_signals
 from rnncli.files import check_name, is_locked, locked, write_file
 from rnncli.wikipedia.results import put
-from rnncli.wikipedia.workers import default_workers, each
+from rnncli.wikipedia.workers import default_workers, run_jobs
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
@@ -69,7 +69,7 @@ COMMANDS = {
 def test_no_file_is_moved_or_removed_while_it_is_open(
     what: str, windows: None, rnn, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rnncli.data.running.LARGE", 100)
+    monkeypatch.setattr("rnncli.data.token_text.LARGE", 100)
     (tmp_path / "text").write_text("Words and more words.\n" * 60, encoding="utf-8")
     for command in COMMANDS[what]:
         ran = rnn(command.format(tmp_path))
@@ -85,7 +85,7 @@ def test_locks_where_no_open_file_can_be_removed(windows: None, tmp_path: Path) 
         assert is_locked(thing)
         with pytest.raises(RnnError, match=r"^busy$"), locked(thing, "busy"):
             pytest.fail("held twice")
-        reader = os.open(lock, os.O_RDWR)  # another process looks, or waits, as this one ends
+        reader = os.open(lock, os.O_RDWR)  # another process checks, or waits, as this one ends
     assert not is_locked(thing)
     assert lock.exists()
     os.close(reader)
@@ -94,10 +94,10 @@ def test_locks_where_no_open_file_can_be_removed(windows: None, tmp_path: Path) 
     assert not lock.exists()
 
 
-def test_a_lock_that_is_being_removed_is_waited_for(
+def test_lock_waits_for_a_lock_file_under_removal(
     windows: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Windows denies access to a file from when it is removed until its last handle is closed."""
+    """Windows denies access to a removed file until its last handle is closed."""
     denied, opened = [1] * 5, os.open
 
     def denying(path: Path, *rest: int) -> int:
@@ -122,7 +122,7 @@ def moved(target: Path) -> None:
 
 
 def made(target: Path) -> None:
-    made_once(target, lambda folder: None, lambda folder: (folder / "file").touch())
+    cached_folder(target, lambda folder: None, lambda folder: (folder / "file").touch())
 
 
 @pytest.mark.parametrize("write", [written, moved, made])
@@ -174,7 +174,7 @@ def test_names_that_windows_refuses_are_refused_everywhere(name: str) -> None:
         check_name(name)
 
 
-def test_all_verbs_refuse_them(rnn, home: Path) -> None:
+def test_all_verbs_refuse_invalid_names(rnn, home: Path) -> None:
     for command in ("train parity", "data prepare x", "compare parity", f"embeddings import {__file__}"):
         assert (
             "--name 'con.x' cannot be a folder's name: on Windows con is a device" in rnn(f"{command} --name con.x").err
@@ -183,12 +183,12 @@ def test_all_verbs_refuse_them(rnn, home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["console", "com10", "aux-2", "né 2", "v1.2", ".hidden", "a+b,c=d"])
-def test_other_names_are_taken(name: str) -> None:
+def test_other_names_are_accepted(name: str) -> None:
     check_name(name)
 
 
 def encoded(monkeypatch: pytest.MonkeyPatch, encoding: str) -> Callable[[], str]:
-    """Give both streams an encoding, and refuse what it lacks; returns what tells what came to the output."""
+    """Give both streams a strict encoding; returns a function that reads the output."""
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
@@ -226,7 +226,7 @@ def test_pipes_of_windows_are_utf_8(windows: None, home: Path, monkeypatch: pyte
 def test_a_closed_pipe_of_windows_ends_quietly(
     windows: None, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """There a write to it fails by EINVAL, not EPIPE."""
+    """There, a write to it fails with EINVAL, not EPIPE."""
 
     class Closed(io.RawIOBase):
         def writable(self) -> bool:
@@ -250,20 +250,20 @@ def test_a_closed_pipe_of_windows_ends_quietly(
     assert capfd.readouterr().err == ""
 
 
-def test_a_worker_that_dies_in_silence_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_that_dies_silently_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows, the other end of its pipe stays open."""
     from multiprocessing import connection
 
     kept = []
     monkeypatch.setattr(connection.Connection, "close", lambda self: kept.append(self))
     with pytest.raises(RnnError, match="a worker process was killed"):
-        list(each(iter([3]), os._exit, 2, lambda: None))
+        list(run_jobs(iter([3]), os._exit, 2, lambda: None))
     monkeypatch.undo()
     for end in kept:
         end.close()
 
 
-def test_there_is_a_worker_where_the_system_counts_no_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_worker_if_the_system_reports_no_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert default_workers() == 1

@@ -1,4 +1,4 @@
-"""Runs from before a change of how files are read: what they learned from is still known, and resuming says why not."""
+"""Runs older than a change in reading files: evaluation uses the old data, and resuming is refused with a reason."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ FILES = {
 
 
 def train_as_before(task: str, path: Path, monkeypatch: pytest.MonkeyPatch, **flags: object) -> Run:
-    """A run as the first version saved it: its checkpoints do not say how its file was read."""
+    """A run of the first version: its checkpoints do not record how its file was read."""
     with read_as(1), monkeypatch.context() as patched:
         patched.setattr(api, "READING", 1)
         training = Training.start(task, resolve(TASKS[task], {**QUICK, **flags, "corpus": (str(path),)}), "old")
@@ -33,7 +33,7 @@ def train_as_before(task: str, path: Path, monkeypatch: pytest.MonkeyPatch, **fl
 
 
 @pytest.mark.parametrize("task", FILES)
-def test_an_old_run_is_measured_on_what_it_held_out_and_not_resumed(
+def test_old_run_is_evaluated_on_its_held_out_data_and_not_resumed(
     task: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, text, flags = FILES[task]
@@ -49,7 +49,7 @@ def test_an_old_run_is_measured_on_what_it_held_out_and_not_resumed(
         Training.resume(run, {"epochs": 2})
 
 
-def test_an_old_run_whose_file_reads_alike_is_resumed(
+def test_old_run_resumes_if_its_file_reads_the_same(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "plain.conll").write_text("the DET\ncat NOUN\n\n" * 12)

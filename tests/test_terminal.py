@@ -1,4 +1,4 @@
-"""Text on its way to a terminal: what would act there is shown as its escape; what is piped stays exact."""
+"""Text for a terminal: control characters are escaped; piped text stays exact."""
 
 import io
 import sys
@@ -12,7 +12,7 @@ HOSTILE = "\x00\x07\x08\x1b\r\x0b\x7f\x80\x85\x9b\u2028\u202a\u202e\u2066\u2069\
 SHOWN = r"\x00\x07\x08\x1b\r\x0b\x7f\x80\x85\x9b\u2028\u202a\u202e\u2066\u2069\udc80"
 
 
-def test_what_acts_on_a_terminal_is_escaped_and_all_else_stays() -> None:
+def test_only_control_characters_are_escaped() -> None:
     plain = "a\tb\n[bold]é שלום 👩‍👧 \\x1b"
     assert terminal.escaped(plain) == plain
     assert terminal.escaped(HOSTILE) == SHOWN
@@ -27,7 +27,7 @@ def test_every_control_character_is_escaped() -> None:
     assert escaped == bidi | c0_del_c1 | {"\u2028", "\u2029"}
 
 
-def test_output_is_escaped_on_a_terminal_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_is_escaped_only_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with on_a_terminal() as screen:
         terminal.write_text(f"{HOSTILE}\n")
         terminal.write_message(f"two\nlines {HOSTILE}")
@@ -37,7 +37,7 @@ def test_output_is_escaped_on_a_terminal_alone(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr() == ("\x1b[31m\u202e", "\\x1b[31m\n")
 
 
-def test_what_an_encoding_lacks_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_outside_the_encoding_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     data = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(data, "latin-1"))
     terminal.write_text("é … \udc80", flush=True)

@@ -1,4 +1,4 @@
-"""What torch does not promise is used where it is, and done without where it is not: here each is taken away."""
+"""Private features of torch are optional: each test removes one, and the code works without it."""
 
 import ast
 import re
@@ -21,11 +21,11 @@ from rnncli.training import distributed, machine
 from rnncli.training.machine import is_out_of_memory, suited_products
 
 OWN = {"_asdict", "_replace", "_fields", "_exit"}
-"""Names of the standard library that begin as private ones do, and are none."""
+"""Public names of the standard library that begin with an underscore."""
 
 
 def private_uses(program: str) -> list[str]:
-    """Attributes of torch's that begin with an underscore, and imports of such, without `getattr` and a way out."""
+    """Private attributes of torch, and imports of them, without `getattr` and a fallback."""
     found, of_modules = [], vars(nn.Module())
     for node in ast.walk(ast.parse(program)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "torch":
@@ -37,14 +37,14 @@ def private_uses(program: str) -> list[str]:
     return found
 
 
-def test_no_private_name_of_torch_is_used_without_a_way_out() -> None:
+def test_private_names_of_torch_have_a_fallback() -> None:
     assert private_uses("torch._C._x(); from torch._dynamo import y; self._parameters; self._mine") != []
     files = [*Path(rnncli.__file__).parent.rglob("*.py")]
     assert len(files) > 100
     assert {file.name: uses for file in files if (uses := private_uses(file.read_text(encoding="utf-8")))} == {}
 
 
-def test_a_switch_that_is_gone_leaves_products_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_switch_leaves_products_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     a, b = torch.randn(20, 30), torch.randn(30, 40)
     for settings in (None, SimpleNamespace()):
@@ -56,7 +56,7 @@ def test_a_switch_that_is_gone_leaves_products_as_they_are(monkeypatch: pytest.M
     products._onednn_is_exact.cache_clear()
 
 
-def test_cudnn_without_a_switch_of_its_own_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cudnn_without_its_own_switch_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     without = SimpleNamespace()
     for layers in (without, None):
         monkeypatch.setattr(torch.backends.cudnn, "rnn", layers)
@@ -65,7 +65,7 @@ def test_cudnn_without_a_switch_of_its_own_is_left_alone(monkeypatch: pytest.Mon
     assert vars(without) == {}
 
 
-def test_without_packed_weights_a_plain_product_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_product_is_used_without_packed_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_PACK", None)
     products._packs.cache_clear()
     x, weight = torch.randn(7, 30), torch.randn(30, 40)
@@ -75,7 +75,7 @@ def test_without_packed_weights_a_plain_product_is_taken(monkeypatch: pytest.Mon
 
 @pytest.mark.skipif(bool(fused.trouble()), reason="waits for numba")
 @pytest.mark.parametrize("gone", ["_autograd", "_autograd._get_current_graph_task_keep_graph"])
-def test_a_graph_that_cannot_be_asked_may_be_kept(gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_graph_state_is_assumed_to_be_kept(gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnncli.kernels.fused.scan.SMALL", 0)
     monkeypatch.setattr("rnncli.kernels.fused.scan.SMALL_AND_SHORT", 0)
     cell: Any = make_cell("lstm", 3, 5)
@@ -90,8 +90,8 @@ def test_a_graph_that_cannot_be_asked_may_be_kept(gone: str, monkeypatch: pytest
     assert torch.equal(found[1], wanted)
 
 
-def test_weight_drop_leaves_the_cell_as_it_was() -> None:
-    """The view finds another Wh under the name of the parameter, which a table of torch's own keeps."""
+def test_weight_drop_restores_the_cell() -> None:
+    """The view finds another Wh under the parameter's name, which torch keeps in its own table."""
     cell: Any = make_cell("gru", 3, 5)
     names = dict(cell.named_parameters())
     dropped = cell.with_weight_drop(0.5)
@@ -100,7 +100,7 @@ def test_weight_drop_leaves_the_cell_as_it_was() -> None:
     assert {name: id(each) for name, each in cell.named_parameters()} == {name: id(names[name]) for name in names}
 
 
-def test_a_group_is_left_where_torch_names_its_reducer_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_group_is_left_if_torch_renames_its_reducer(monkeypatch: pytest.MonkeyPatch) -> None:
     known, other = SimpleNamespace(reducer=1, logger=2), SimpleNamespace(engine=3)
     left = []
     monkeypatch.setattr(distributed, "_reduced_losses", [known, other])
@@ -115,10 +115,10 @@ def test_a_group_is_left_where_torch_names_its_reducer_otherwise(monkeypatch: py
     [("[gloo/transport/tcp/pair.cc:534] Connection closed by peer", True), ("Connection reset by peer", True),
      ("mat1 and mat2 shapes cannot be multiplied", False)],
 )  # fmt: skip
-def test_the_end_of_another_process_is_known_by_its_text(
+def test_end_of_another_process_is_recognised_by_its_message(
     text: str, is_told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And without torch's own kind of error; what is not known comes through as it was, and the group is left."""
+    """Also without torch's own error class; unknown errors pass through, and the group is left."""
     monkeypatch.delattr(dist, "DistError")
     monkeypatch.setenv(distributed.LAUNCHED, "run")
     for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
@@ -137,7 +137,7 @@ def test_the_end_of_another_process_is_known_by_its_text(
     )
 
 
-def test_memory_that_runs_out_is_known_however_torch_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_out_of_memory_error_of_torch_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**55, dtype=torch.uint8)
     assert is_out_of_memory(raised.value)

@@ -1,4 +1,4 @@
-"""Checkpoints with a right checksum and wrong contents: one line about the file, and no cost before it."""
+"""Checkpoints with a valid checksum and wrong contents: one line about the file, without costly work before it."""
 
 import json
 import math
@@ -28,14 +28,14 @@ COUNT = int(os.environ.get("RNN_VARIANTS", "8"))
 
 
 def fixture(name: str) -> tuple[str, Checkpoint]:
-    """A sound checkpoint, and the name of its file."""
+    """A valid checkpoint, and the name of its file."""
     (file,) = (FOLDER / name).glob("*.safetensors")
     return file.name, checkpoint.read(file)
 
 
 @pytest.fixture
 def change(home: Path) -> Callable[..., Path]:
-    """Writes a fixture, changed, to where its run lies."""
+    """Writes a changed fixture to the folder of its run."""
 
     def write(name: str, to_header: Callable[[Any], object], **tensors: torch.Tensor | None) -> Path:
         file, found = fixture(name)
@@ -72,8 +72,8 @@ WRONG: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "wrong type": ("words", settings(embedding="16"), "settings that .*: setting embedding must be a whole number"),
     "no choice": ("words", settings(optimizer=[]), "settings that .*: setting optimizer must be text, not"),
     "beyond limits": ("words", settings(schedule="hourly"), "settings that .*: --schedule must be one of"),
-    "strange cell": ("words", settings(cell="gru:both"), "weights that .*: cell gru has no variant 'both'"),
-    "strange feature": ("tags", settings(features=["smell"]), "weights that .*: 'smell' is missing"),
+    "unknown cell": ("words", settings(cell="gru:both"), "weights that .*: cell gru has no variant 'both'"),
+    "unknown feature": ("tags", settings(features=["smell"]), "weights that .*: 'smell' is missing"),
     "no corpus": ("words", settings(corpus=[]), "settings that .*: corpus is missing"),
     "no vocabulary": (
         "words",
@@ -124,7 +124,7 @@ def test_wrong_header_is_one_line_about_the_file(name: str, change) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_model_to_start_from_is_checked_as_any_other(change) -> None:
+def test_initial_model_is_checked_like_any_other(change) -> None:
     path = change("words", lambda header: header["payload"].pop("vocabulary"))
     with pytest.raises(CheckpointError, match="holds contents that this version cannot use: vocabulary is missing"):
         resolve(TASKS["char-lm"], {"init_from": str(path)})
@@ -135,7 +135,7 @@ TENSORS: dict[str, tuple[str, dict[str, torch.Tensor | None], str]] = {
     "stray": ("words", {"model__more": torch.zeros(1)}, "weights .*: more is no weight of this model"),
     "type": ("words", {"model__bias": torch.zeros(303).double()}, "weights .*: bias holds float64, not float32"),
     "no keys": ("verse-book", {"task__line_keys": None}, "contents .*: 'line_keys' is missing"),
-    "real keys": ("verse-book", {"task__line_keys": torch.zeros(3)}, "contents .*: task.line_keys is no list of whole"),
+    "real keys": ("verse-book", {"task__line_keys": torch.zeros(3)}, "contents .*: task.line_keys is not a list"),
 }
 
 
@@ -186,8 +186,8 @@ def test_carried_states_of_other_rows_are_one_line(change) -> None:
 
 
 @pytest.mark.parametrize("name", ["parity-restarted", "bytes", "verse-plateau"])
-def test_seeded_changes_are_used_or_one_line_about_the_file(name: str, home: Path) -> None:
-    """RNN_VARIANTS says how many."""
+def test_random_changes_load_or_give_one_line_about_the_file(name: str, home: Path) -> None:
+    """RNN_VARIANTS sets their number."""
     file, found = fixture(name)
     path = home / "checkpoints" / found.header["task"] / "mine" / file
     path.parent.mkdir(parents=True)
@@ -206,8 +206,8 @@ def test_seeded_changes_are_used_or_one_line_about_the_file(name: str, home: Pat
         assert "\n" not in message
 
 
-def test_infinite_and_no_numbers_in_a_history_are_shown_as_such(change, rnn) -> None:
-    """Validation may find them, so a sound checkpoint can hold them."""
+def test_infinity_and_nan_in_a_history_are_shown(change, rnn) -> None:
+    """Validation may produce them, so a valid checkpoint can contain them."""
     path = change("parity-solved", lambda header: header["progress"]["history"][-1].update(loss=math.nan, lr=math.inf))
     for words in (f"inspect {path} --json", "runs --json", f"report {path} --out {path.parent}/page.html --json"):
         ran = rnn(words)
@@ -230,7 +230,7 @@ def test_nested_header_is_damage(depth: int, tmp_path: Path) -> None:
         checkpoint.read_header(path)
 
 
-def test_no_module_is_built_beyond_the_weights_that_there_are() -> None:
+def test_no_module_is_built_beyond_the_existing_weights() -> None:
     built = []
 
     def build() -> torch.nn.Module:

@@ -1,1 +1,1 @@
-"""Looking at trained models: baselines to hold them against, and pictures."""
+"""Analysis of trained models: baselines, comparisons, gradients, states, pictures and pages."""

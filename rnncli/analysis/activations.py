@@ -1,4 +1,4 @@
-"""What the units of a net keep track of: how closely each follows what can be seen in the text (Karpathy et al. 2015).
+"""Find units that track features of the text, such as quotation marks, by correlation (Karpathy et al. 2015).
 
 Shapes: T tokens, U units of all states, F features.
 """
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rnncli.errors import UsageError
-from rnncli.recording import Watched
+from rnncli.recording import Recording
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FEWEST = 8
-"""Tokens at which a feature must differ from its commonest value; of fewer, any unit may follow it by chance."""
+MIN_DIFFERENT = 8
+"""Tokens at which a feature must differ from its most frequent value; with fewer, correlations may be accidental."""
 
 QUOTES = {'"': '"', "“": "”", "«": "»"}
 OPENING, CLOSING = "([{", ")]}"
@@ -27,31 +27,33 @@ class Unit(NamedTuple):
     """A unit, and the feature of the text that it follows most closely."""
 
     name: str  # c1:23 is unit 23 of the memory cells of layer 1
-    tracks: str  # nothing, where the text has no feature
-    r: float  # Pearson's correlation with it; that of yes and no is the point-biserial one
+    tracks: str  # empty if the text has no feature
+    r: float  # Pearson's correlation with it; for yes/no features the point-biserial correlation
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """All units, the closest followers first, and how closely each follows every feature."""
+    """All units by their greatest correlation with a feature, and all correlations."""
 
-    watched: Watched
+    recording: Recording
     features: list[str]
 
     @cached_property
     def names(self) -> list[str]:
         """The names of the U units, in the order of the states."""
-        return [f"{state}:{place}" for state, values in self.watched.states.items() for place in range(values.shape[1])]
+        return [
+            f"{state}:{place}" for state, values in self.recording.states.items() for place in range(values.shape[1])
+        ]
 
     @cached_property
     def values(self) -> "NDArray[np.float32]":
-        """What each unit was, (T, U)."""
-        return np.concatenate(list(self.watched.states.values()), axis=1)
+        """The value of each unit after each token, (T, U)."""
+        return np.concatenate(list(self.recording.states.values()), axis=1)
 
     @cached_property
     def correlations(self) -> "NDArray[np.float64]":
-        """Pearson's r of each unit with each feature, (U, F); 0 for a unit that stays as it is."""
-        known = features_of(self.watched)
+        """Pearson's r of each unit with each feature, (U, F); 0 for a constant unit."""
+        known = features_of(self.recording)
         columns = np.array([known[name] for name in self.features], np.float64).reshape(len(self.features), -1)
         units = _standard(self.values.astype(np.float64))
         found: NDArray[np.float64] = units.T @ _standard(columns.T) / len(units)
@@ -77,49 +79,49 @@ class Ranking:
 
     @property
     def best(self) -> list[Unit]:
-        """For each feature the unit that follows it most closely, the closest first."""
+        """For each feature the unit that follows it most closely, the greatest correlation first."""
         return sorted(map(self.best_of, self.features), key=lambda unit: -abs(unit.r))
 
     def unit(self, name: str) -> Unit:
-        """A unit by its name; raises UsageError, which says how they are named, where there is none."""
+        """A unit by its name; raises UsageError, which gives the range of names, for an unknown one."""
         found = next((unit for unit in self.units if unit.name == name), None)
         if found is None:
             raise UsageError(f"there is no unit {name!r}: they are named {self.names[0]} to {self.names[-1]}")
         return found
 
     def of(self, unit: Unit) -> "NDArray[np.float32]":
-        """What a unit was after each token, (T,)."""
+        """The value of a unit after each token, (T,)."""
         return self.values[:, self.names.index(unit.name)]
 
 
-def rank(watched: Watched) -> Ranking:
-    """Hold every unit against every feature that the text has, and enough of."""
-    known = features_of(watched)
-    return Ranking(watched, [name for name, values in known.items() if _varies(values)])
+def rank(recording: Recording) -> Ranking:
+    """Correlate every unit with every feature that varies enough in the text."""
+    known = features_of(recording)
+    return Ranking(recording, [name for name, values in known.items() if _varies(values)])
 
 
-def features_of(watched: Watched) -> Mapping[str, Sequence[float]]:
-    """What can be seen of each token, (T,) a feature; of a token of several characters, at its last one.
+def features_of(recording: Recording) -> Mapping[str, Sequence[float]]:
+    """The features of each token, (T,) each; a token of several characters has the features of its last one.
 
-    A token that is only a part of a character counts as that character.
+    A token that is only a part of a character has the features of that character.
     """
-    text, ends, at = watched.text, [], 0
-    for part in watched.parts:
+    text, ends, at = recording.text, [], 0
+    for part in recording.parts:
         at += len(part)
         ends.append(at - bool(part) - (len(part) - len(part.rstrip("\n")) if part.strip("\n") else 0))
     seen = {name: [column[end] for end in ends] for name, column in _columns(text).items()}
-    words = [part.strip() for part in watched.parts]
+    words = [part.strip() for part in recording.parts]
     whole = any(len(word) > 1 for word in words)
     tokens: dict[str, Sequence[float]] = {
         "length of the token": list(map(len, words)) if whole else [],
         "a capital begins it": [word[:1].isupper() for word in words] if whole else [],
         "place in the text": list(range(len(words))),
     }
-    return {**watched.features, **seen, **{name: values for name, values in tokens.items() if values}}
+    return {**recording.features, **seen, **{name: values for name, values in tokens.items() if values}}
 
 
 def _columns(text: str) -> dict[str, list[float]]:
-    """What can be seen of each character."""
+    """The features of each character."""
     letters = [sign.isalnum() or sign in "'’" for sign in text]
     after = [*letters[1:], False]
     return {
@@ -139,7 +141,7 @@ def _columns(text: str) -> dict[str, list[float]]:
 
 
 def _since(text: str, begins: Sequence[bool]) -> list[float]:
-    """Characters since the last place where something begins."""
+    """Characters since the last beginning."""
     count, counts = 0, []
     for _, begin in zip(text, begins, strict=True):
         count = 0 if begin else count + 1
@@ -148,7 +150,7 @@ def _since(text: str, begins: Sequence[bool]) -> list[float]:
 
 
 def _quoted(text: str) -> list[float]:
-    """Whether a character stands in quotation marks; a blank line ends what was not closed."""
+    """Whether a character is inside quotation marks; a blank line closes open ones."""
     until, inside, before = "", [], ""
     for sign in text:
         if until and (sign == until or sign == before == "\n"):
@@ -161,7 +163,7 @@ def _quoted(text: str) -> list[float]:
 
 
 def _depth(text: str) -> list[float]:
-    """How many brackets are open; a blank line closes all."""
+    """The number of open brackets; a blank line closes all."""
     depth, depths, before = 0, [], ""
     for sign in text:
         depth = 0 if sign == before == "\n" else max(0, depth + (sign in OPENING) - (sign in CLOSING))
@@ -171,7 +173,7 @@ def _depth(text: str) -> list[float]:
 
 
 def _indent(text: str) -> list[float]:
-    """The blanks that a character's line begins with; a tab counts 8."""
+    """The leading blanks of each character's line; a tab counts 8."""
     indents: list[float] = []
     for line in text.split("\n"):
         blanks = line[: len(line) - len(line.lstrip(" \t"))]
@@ -181,11 +183,11 @@ def _indent(text: str) -> list[float]:
 
 def _varies(values: Sequence[float]) -> bool:
     _, counts = np.unique(np.asarray(values), return_counts=True)
-    return len(values) - int(counts.max()) >= FEWEST
+    return len(values) - int(counts.max()) >= MIN_DIFFERENT
 
 
 def _standard(columns: "NDArray[np.float64]") -> "NDArray[np.float64]":
-    """Columns with mean 0 and variance 1; those that stay as they are, at 0."""
+    """Scale columns to mean 0 and variance 1; constant columns become 0."""
     centred = columns - columns.mean(0)
     spread = centred.std(0)
     scaled: NDArray[np.float64] = centred / np.where(spread > 1e-7, spread, np.inf)

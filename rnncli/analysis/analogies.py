@@ -1,4 +1,4 @@
-"""Analogies, a - b + c = ?, one at a time or thousands of them, by three metrics; and files of questions.
+"""Analogies, a - b + c = ?, by three metrics, and files of analogy questions.
 
 Shapes: V words, D features, N questions.
 """
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 
 METRICS = ("euclidean", "cosine", "3cosmul")
 BOOK = METRICS[:2]
-"""The distances that the book shows."""
+"""The metrics of the book."""
 RESTRICT = 300_000
-"""Words that questions are asked among, as in the word2vec programs: the commonest of a long list."""
+"""The number of most frequent words among which answers are searched, as in the word2vec programs."""
 _VARIANTS = 5
 _SCORES_AT_ONCE = 1 << 25
 
 
 @dataclass(frozen=True)
 class Category:
-    """Questions of one kind: four words each, the second to the first as the fourth to the third."""
+    """Questions of one kind, four words each: the second is to the first as the fourth is to the third."""
 
     name: str
     questions: list[tuple[str, ...]]
 
     @property
     def is_syntactic(self) -> bool:
-        """Whether they ask for grammar; Mikolov's file names those `gram…`."""
+        """Whether they are about grammar; their names in Mikolov's file begin with `gram`."""
         return self.name.startswith("gram")
 
 
 @dataclass(frozen=True)
 class Score:
-    """How many questions there are, how many are covered (all four words have vectors), and how many were right."""
+    """The number of questions, of covered ones (all four words have vectors), and of right answers."""
 
     name: str
     questions: int
@@ -52,7 +52,7 @@ class Score:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The same as metrics; accuracy is over the covered questions."""
+        """The numbers as metrics; accuracy is over the covered questions."""
         return {
             "questions": self.questions,
             "covered": self.covered,
@@ -63,27 +63,27 @@ class Score:
 
 
 def solve(vectors: WordVectors, a: str, b: str, c: str, metric: str, top: int) -> list[Near]:
-    """What a - b + c comes to: the best words first, the three asked about left out.
+    """The words that answer a - b + c best, best first, without a, b and c themselves.
 
     euclidean: the distance to x_a - x_b + x_c; cosine: the similarity with the sum of the unit vectors (3CosAdd);
-    3cosmul: cos(w, a) cos(w, c) / cos(w, b), all moved into 0..1 (Levy and Goldberg 2014). Raises UsageError as
+    3cosmul: cos(w, a) cos(w, c) / cos(w, b), each shifted into 0..1 (Levy and Goldberg 2014). Raises UsageError as
     `WordVectors.rows`, for another metric, and where there are no other words.
     """
     if metric not in METRICS:
         raise UsageError(f"--metric must be one of {', '.join(METRICS)}, not {metric!r}")
-    asked = np.array([vectors.rows([a, b, c])])
-    scores = _scores(vectors, asked, metric)
-    places = _best(scores, asked, top)[0]
+    queries = np.array([vectors.rows([a, b, c])])
+    scores = _scores(vectors, queries, metric)
+    places = _best(scores, queries, top)[0]
     found = [(vectors.words[place], float(scores[0, place])) for place in places if scores[0, place] > -np.inf]
     if not found:
-        raise UsageError("there is no word but those asked about: take vectors of more words")
+        raise UsageError("there are no words except those of the question: take vectors of more words")
     if metric == "euclidean":
         return [Near(word, float(np.sqrt(max(0.0, -score)))) for word, score in found]
     return [Near(word, score) for word, score in found]
 
 
 def questions_of(spec: str) -> list[Category]:
-    """The questions of toyworld's own relations, of a registered corpus or of a file; raises as `load_corpus`."""
+    """The questions of toyworld, of a registered corpus or of a file; raises as `load_corpus`."""
     if spec == "toyworld":
         return parse(toyworld.questions(), spec)
     corpus = load_corpus(spec)
@@ -91,9 +91,9 @@ def questions_of(spec: str) -> list[Category]:
 
 
 def parse(text: str, origin: str) -> list[Category]:
-    """Questions from text: `: name` begins a category, every other line that is not blank has four words.
+    """Parse questions: `: name` begins a category, and every other non-blank line has four words.
 
-    Raises RnnError for any other line, and where there is no question.
+    Raises RnnError for any other line, and for a text without questions.
     """
     categories = [Category("questions", [])]
     for number, line in enumerate(lines_of(text), start=1):
@@ -108,21 +108,21 @@ def parse(text: str, origin: str) -> list[Category]:
             )
     found = [category for category in categories if category.questions]
     if not found:
-        raise RnnError(f"{origin} holds no question: lines of four words, below lines such as `: family`")
+        raise RnnError(f"{origin} has no questions: it needs lines of four words, below lines such as `: family`")
     return found
 
 
 def evaluate(
     vectors: WordVectors, categories: list[Category], metric: str, restrict: int = RESTRICT, fold_case: bool = True
 ) -> list[Score]:
-    """How many questions come out right: every category, then the semantic, the syntactic and all together.
+    """Score every category, then the semantic ones, the syntactic ones and all together.
 
-    Answers are sought among the `restrict` first words. With `fold_case` spellings that differ in case alone are one
-    word, the first of them having its vector, and none of those asked about can be the answer, as in the word2vec
-    programs. Questions with a word that has no vector are not covered.
+    Answers are searched among the `restrict` first words. With `fold_case`, spellings that differ only in case are one
+    word with the vector of the first of them, as in the word2vec programs. No word of the question can be its answer.
+    Questions with a word that has no vector are not covered.
     """
     scores = [
-        Score(each.name, len(each.questions), *_counted(judge(vectors, each, metric, restrict, fold_case)))
+        Score(each.name, len(each.questions), *_counted(check_answers(vectors, each, metric, restrict, fold_case)))
         for each in categories
     ]
     kinds = {
@@ -135,10 +135,10 @@ def evaluate(
     ]
 
 
-def judge(
+def check_answers(
     vectors: WordVectors, category: Category, metric: str, restrict: int = RESTRICT, fold_case: bool = True
 ) -> list[bool | None]:
-    """For each question whether its fourth word comes out first, or None where it is not covered."""
+    """For each question, whether its fourth word is the best answer; None if the question is not covered."""
     vectors = vectors.first(restrict)
     numbers: dict[str, int] = {}
     groups = np.array([numbers.setdefault(_folded(w, fold_case), row) for row, w in enumerate(vectors.words)])
@@ -148,10 +148,10 @@ def judge(
     size = max(1, _SCORES_AT_ONCE // len(vectors.words))
     for begin in range(0, len(covered), size):
         places = covered[begin : begin + size]
-        asked = np.array([rows[place] for place in places])
-        # The file's a : b = c : d asks for b - a + c.
-        found = _first_fresh(_scores(vectors, asked[:, [1, 0, 2]], metric), asked[:, :3], groups)
-        for place, right in zip(places, found == asked[:, 3], strict=True):
+        queries = np.array([rows[place] for place in places])
+        # For a : b = c : d in the file, the answer is b - a + c.
+        found = _first_fresh(_scores(vectors, queries[:, [1, 0, 2]], metric), queries[:, :3], groups)
+        for place, right in zip(places, found == queries[:, 3], strict=True):
             verdicts[place] = bool(right)
     return verdicts
 
@@ -160,9 +160,9 @@ def _folded(word: str, fold_case: bool) -> str:
     return word.upper() if fold_case else word
 
 
-def _scores(vectors: WordVectors, asked: "NDArray[np.int64]", metric: str) -> "NDArray[np.float32]":
-    """How well each word answers a - b + c, for the rows of a, b and c (N, 3): (N, V), the greater the better."""
-    a, b, c = asked.T
+def _scores(vectors: WordVectors, queries: "NDArray[np.int64]", metric: str) -> "NDArray[np.float32]":
+    """Score each word as an answer to a - b + c, for the rows of a, b and c (N, 3): (N, V), greater is better."""
+    a, b, c = queries.T
     X, unit = vectors.matrix, vectors.unit
     scores: NDArray[np.float32]
     if metric == "euclidean":
@@ -179,9 +179,9 @@ def _scores(vectors: WordVectors, asked: "NDArray[np.int64]", metric: str) -> "N
     return scores
 
 
-def _best(scores: "NDArray[np.float32]", barred: "NDArray[np.int64]", top: int) -> "NDArray[np.int64]":
-    """The places of the greatest scores (N, top), greatest first; the barred ones (N, 3) are made -inf."""
-    np.put_along_axis(scores, barred, -np.inf, 1)
+def _best(scores: "NDArray[np.float32]", banned: "NDArray[np.int64]", top: int) -> "NDArray[np.int64]":
+    """The indices of the greatest scores (N, top), greatest first; sets the scores of `banned` (N, 3) to -inf."""
+    np.put_along_axis(scores, banned, -np.inf, 1)
     top = min(top, scores.shape[1])
     places = np.argpartition(-scores, top - 1, 1)[:, :top]
     order = np.argsort(-np.take_along_axis(scores, places, 1), 1, kind="stable")
@@ -189,18 +189,18 @@ def _best(scores: "NDArray[np.float32]", barred: "NDArray[np.int64]", top: int) 
 
 
 def _first_fresh(
-    scores: "NDArray[np.float32]", asked: "NDArray[np.int64]", groups: "NDArray[np.int64]"
+    scores: "NDArray[np.float32]", queries: "NDArray[np.int64]", groups: "NDArray[np.int64]"
 ) -> "NDArray[np.int64]":
-    """The best group of spellings (N,) that none of the words asked about (N, 3) is of; -1 where there is none.
+    """The best group of spellings (N,) without the words of the question (N, 3); -1 where there is none.
 
-    Looked for among the few best words, as gensim does; the scores of those passed over are made -inf.
+    Only the few best words are searched, as in gensim; sets the scores of skipped words to -inf.
     """
-    np.put_along_axis(scores, asked, -np.inf, 1)
+    np.put_along_axis(scores, queries, -np.inf, 1)
     answers, left = np.full(len(scores), -1), np.arange(len(scores))
     for _ in range(_VARIANTS):
         best = (scores if len(left) == len(scores) else scores[left]).argmax(1)
         found = groups[best]
-        fresh = (found[:, None] != asked[left]).all(1)
+        fresh = (found[:, None] != queries[left]).all(1)
         answers[left[fresh]] = found[fresh]
         left, best = left[~fresh], best[~fresh]
         scores[left, best] = -np.inf

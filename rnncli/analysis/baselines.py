@@ -1,4 +1,4 @@
-"""Simple models on the very same data: what a recurrent net has to beat, as its task declares them."""
+"""Baselines that a task declares: simple models on the same data, which a recurrent net should beat."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,14 +7,14 @@ from rnncli.task import Rows, Trained
 from rnncli.tasks import TASKS
 
 
-def beside(trained: Trained, options: Any, metrics: Mapping[str, Any]) -> Rows:
-    """The baselines of the model's task, measured on what the model was; none where its task declares none.
+def measure_baselines(trained: Trained, options: Any, metrics: Mapping[str, Any]) -> Rows:
+    """Evaluate the baselines of the model's task on the model's evaluation data; empty if its task declares none.
 
-    They get the bits a character that the model's metrics have.
+    Adds bits per character if the model's metrics have them.
     """
     declared = TASKS[trained.task].baselines
     rows = declared(trained, options) if declared else {}
-    if "bits_per_char" in metrics:  # all are asked for the same tokens
+    if "bits_per_char" in metrics:  # all predict the same tokens
         rows = {
             name: {**row, "bits_per_char": row["loss"] * metrics["bits_per_char"] / metrics["loss"]}
             for name, row in rows.items()

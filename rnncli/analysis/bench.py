@@ -1,4 +1,4 @@
-"""Ours and its rivals timed side by side, in turns; `SOURCES` is where a module with more rows is registered."""
+"""Time our code and its rivals in turns; `SOURCES` registers modules with more rows."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ from rnncli.kernels.precision import has_bfloat16
 from rnncli.kernels.products import fast_products
 
 Step = Callable[[], object]
-"""What is timed: one training step, one generated token, …"""
+"""The timed work: one training step, one generated token, …"""
 
 Contender = Callable[[], Step]
 """Prepares a step: weights and inputs are made here, untimed."""
@@ -27,15 +27,15 @@ SOURCES = ("rnncli.analysis.bench_cells", "rnncli.analysis.bench_words")
 """Modules with `rows() -> Iterable[Row]`, in the order of the table."""
 
 LONG_ENOUGH = 0.02
-"""Seconds; shorter steps are repeated until one timing takes so long."""
+"""Seconds per timing, at least: shorter steps are repeated."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: what is measured, in which shape, and who takes part.
+    """One row of the table: the work, its shape, and the contenders.
 
-    The first contender is ours; `wanted` is how many times faster it shall be than the second. A row that is all calls
-    runs on one `thread`, as training does.
+    The first contender is ours; `wanted` is its required speed relative to the second. Rows of tiny calls run on one
+    thread (`one_thread`), as training does.
     """
 
     name: str  # of the cell or the work, for --cell
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Measured:
-    """Medians of a row, in milliseconds a step, by contender."""
+    """Medians of a row, in milliseconds per step, by contender."""
 
     row: Row
     milliseconds: Mapping[str, float]
@@ -60,7 +60,7 @@ class Measured:
 
 
 def find_rows(name: str | None = None, shape: str | None = None) -> list[Row]:
-    """The rows whose names and shapes contain what was asked for; raises UsageError where there is none."""
+    """The rows whose names and shapes contain `name` and `shape`; raises UsageError if there is none."""
     everything = [row for source in SOURCES for row in import_module(source).rows()]
     found = [row for row in everything if (name or "") in row.name and (shape or "") in row.shape]
     if not found:
@@ -84,7 +84,7 @@ def _medians(contenders: Mapping[str, Contender], rounds: int) -> dict[str, floa
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
-            step()  # so that nobody starts on the caches, and beside the idling threads, of the one before
+            step()  # no contender starts with the caches and idle threads of the previous one
             seconds[name].append(_seconds(step, repeats[name]))
     return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
 
@@ -98,7 +98,7 @@ def _seconds(step: Step, repeats: int) -> float:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """While inside, torch has so many threads; None leaves them as they are."""
+    """Run with `count` threads of torch; None leaves their number unchanged."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -108,27 +108,27 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def machine() -> str:
-    """What the figures were made on, in one line."""
+    """Describe the machine of the figures in one line."""
     versions = f"torch {torch.__version__}, Python {platform.python_version()}"
     return f"{_processor()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads, {versions}"
 
 
 def _processor() -> str:
-    """The processor's name, with family and model, for some go by the same name; its kind where nothing tells more."""
+    """The processor's name with family and model, since names are ambiguous; else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
-    if "model name" not in told:
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
+    if "model name" not in facts:
         return platform.machine()
-    return f"{told['model name']} (family {told.get('cpu family')}, model {told.get('model')})"
+    return f"{facts['model name']} (family {facts.get('cpu family')}, model {facts.get('model')})"
 
 
 def product_rates() -> dict[str, float]:
-    """10^9 operations a second of a product that is large enough for any library, (700, 650) by (650, 2600).
+    """10^9 operations per second of a large matrix product, (700, 650) by (650, 2600).
 
-    A multiplication and its addition are two; `bfloat16` is there where the processor has instructions for it.
+    A multiplication with its addition counts as two; `bfloat16` is included if the processor has instructions for it.
     """
     a, b = torch.randn(700, 650), torch.randn(650, 2600)
 

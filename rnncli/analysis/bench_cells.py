@@ -23,7 +23,7 @@ from rnncli.kernels.scan import choose_backend, scan
 
 
 class Shape(NamedTuple):
-    """What a layer is run on."""
+    """The sizes of a layer and its input."""
 
     T: int
     B: int
@@ -37,7 +37,7 @@ class Shape(NamedTuple):
 SHAPES = (Shape(35, 20, 200, 200), Shape(35, 20, 650, 650), Shape(100, 64, 512, 512))
 
 RIVALS: dict[str, Any] = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
-"""Torch's layers, by the name of the cell that they stand against; any other cell runs against its own plain loop."""
+"""Torch's layers, by the cell that they compete with; any other cell competes with its own plain loop."""
 
 WANTED = {
     "elman": (1.5, 2.5, 2.5),
@@ -54,7 +54,7 @@ TINY = {"elman": Shape(12, 1, 1, 4), "gru:reset-before": Shape(20, 1, 30, 30)}
 
 
 def rows() -> Iterator[Row]:
-    """Every cell at every shape, rounded too where the processor can, then the tiny nets, as training calls them."""
+    """Every cell at every shape, also in bfloat16 if the processor supports it, then the tiny nets as in training."""
     for kind, wanted in WANTED.items():
         for shape, ratio in zip(SHAPES, wanted, strict=True):
             yield Row(kind, str(shape), _contenders(kind, shape), ratio)
@@ -67,7 +67,7 @@ def rows() -> Iterator[Row]:
         contenders = _contenders(kind, shape)
         contenders["plain loop"] = _plain(kind, shape)
         if not trouble():  # numba, which compiles it, may be absent
-            contenders["compiled alone"] = partial(of_compiled, kind, shape)
+            contenders["compiled only"] = partial(of_compiled, kind, shape)
         yield Row(kind, str(shape), contenders, 5.0, one_thread=True)
 
 
@@ -115,7 +115,7 @@ def of_compiled(kind: str, shape: Shape) -> Step:
     """Forward and backward of one of our layers in compiled code, without autograd; raises as `choose_backend`."""
     T, B, D, M = shape
     cell: Any = make_cell(kind, D, M)
-    choose_backend(cell, "fused")  # refuses where it cannot run
+    choose_backend(cell, "fused")  # raises where it cannot run
     form = cell.fused_form()
     weight_x, bias, *weights = (value.detach().numpy() for value in form.weights)
     first = [np.zeros((B, M), np.float32) for _ in cell.state_fields]
@@ -132,7 +132,7 @@ def of_compiled(kind: str, shape: Shape) -> Step:
 
 
 def of_layer(Layer: Any, shape: Shape, dtype: torch.dtype = torch.float32) -> Step:
-    """Forward and backward of one of torch's layers, with everything in that type."""
+    """Forward and backward of one of torch's layers, entirely in that type."""
     layer = Layer(shape.D, shape.M).to(dtype)
     return _training(layer, lambda x: layer(x)[0], shape)
 
@@ -155,7 +155,7 @@ def _training(module: nn.Module, run: Any, shape: Shape) -> Step:
 
 
 def at_medium(step: Step) -> Step:
-    """The same with float32 products allowed to round, as `torch.set_float32_matmul_precision("medium")` sets it."""
+    """The same step with `torch.set_float32_matmul_precision("medium")`, which allows rounded float32 products."""
 
     def relaxed() -> object:
         with switched("bf16"):
@@ -165,7 +165,7 @@ def at_medium(step: Step) -> Step:
 
 
 def of_jax(kind: str, shape: Shape) -> Step:
-    """Forward and backward of the same equations, as JAX compiles a scan."""
+    """Forward and backward of the same equations in JAX's compiled scan."""
     import jax
     from jax import numpy as jnp
 

@@ -1,4 +1,4 @@
-"""What a layer's forward and backward cost as it grows: seconds with T and with B, and bytes at their peak.
+"""Costs of a layer's forward and backward pass: time by T and by B, and peak memory.
 
 Shapes: T steps, B batch, D input, M hidden.
 """
@@ -20,7 +20,7 @@ Points = list[tuple[int, float]]
 
 
 def growth(kind: str, M: int, rounds: int) -> tuple[Points, Points]:
-    """Milliseconds of a layer with T, B being 32, and with B, T being 50."""
+    """Milliseconds of a layer by T at B = 32, and by B at T = 50."""
     by_T = {T: Shape(T, 32, M, M) for T in STEPS}
     by_B = {B: Shape(50, B, M, M) for B in BATCHES}
     return _points(kind, by_T, rounds), _points(kind, by_B, rounds)
@@ -32,9 +32,9 @@ def _points(kind: str, shapes: dict[int, Shape], rounds: int) -> Points:
 
 
 def memory(kind: str) -> Iterator[tuple[Shape, int, int | None]]:
-    """Bytes that a training step takes at its peak beyond weights, gradients and inputs: shape, ours, torch's layer.
+    """Peak bytes of a training step beyond weights, gradients and inputs: shape, ours, torch's layer.
 
-    The last is None for a cell that none of torch's layers stands against.
+    The last is None for a cell without a rival among torch's layers.
     """
     Layer = RIVALS.get(kind.partition(":")[0])
     for shape in SHAPES:
@@ -43,18 +43,18 @@ def memory(kind: str) -> Iterator[tuple[Shape, int, int | None]]:
 
 
 def _peak(prepare: Contender) -> int:
-    """How far the process grows above where it stood before a step; raises RnnError where the system does not tell."""
+    """Peak growth of the process during a step, in bytes; raises RnnError where the system does not report it."""
     step: Callable[[], object] = prepare()
     step()
     gc.collect()
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # what earlier steps gave back is given to the system
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # from here on the peak counts anew
+        ctypes.CDLL(None).malloc_trim(0)  # returns memory that earlier steps freed to the system
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the peak
         before = _status("VmRSS")
         step()
         return _status("VmHWM") - before
     except (OSError, AttributeError, TypeError):  # a system without /proc, malloc_trim, or a C library of its own
-        raise RnnError("peak memory can be measured on Linux alone") from None
+        raise RnnError("peak memory can be measured only on Linux") from None
 
 
 def _status(name: str) -> int:

@@ -1,4 +1,4 @@
-"""A language model at work: training steps of a word model, and one stream of text, beside those of torch's layers.
+"""Language models compared with torch's layers: training steps of a word model, and generation of one text.
 
 Shapes: T steps, B batch, M hidden and embedding, V words.
 """
@@ -27,12 +27,12 @@ from rnncli.training.machine import keep_freed_memory, suited_products
 from rnncli.training.settings import TrainingSettings
 
 T, B, M, V, LAYERS = 35, 20, 200, 10_000, 2
-"""The medium-sized model of words, as Zaremba et al. 2014 (arXiv:1409.2329) train their small one."""
+"""The word model, as the small one of Zaremba et al. 2014 (arXiv:1409.2329)."""
 
 SPECIALS = (START, END, UNKNOWN)
 
 STREAM_M, STREAM_V, STREAM = 256, 100, 500
-"""A model of characters, and how many of them are written."""
+"""The character model, and the number of characters to generate."""
 
 WANTED = {"float32": 2.0, "bfloat16": 2.5}
 
@@ -53,7 +53,7 @@ def rows() -> Iterator[Row]:
 
 
 def our_step(tied: bool, precision: str) -> Step:
-    """What `rnn train` does at each step; that it keeps freed memory helps the rivals in this process as well."""
+    """A step of `rnn train`; it keeps freed memory, which helps the rivals in this process as well."""
     keep_freed_memory()
     model = LanguageModel(V, M, StackShape("lstm:none", (M,) * LAYERS), tied=tied)
     batch = Batch(*a_batch())
@@ -104,7 +104,7 @@ def _their_step_at_medium(tied: bool) -> Step:
 
 
 def a_batch() -> tuple[Tensor, Tensor]:
-    """Tokens and targets (T, B), rare words as rare as in a text."""
+    """Tokens and targets (T, B) with the word frequencies of a text (Zipf)."""
     ranks = 1 / torch.arange(1, V + 1)
     tokens = torch.multinomial(ranks, T * B + B, replacement=True, generator=torch.Generator().manual_seed(0))
     return tokens[: T * B].view(T, B), tokens[B:].view(T, B)
@@ -123,7 +123,7 @@ def our_stream() -> Step:
 
 
 def their_stream() -> Step:
-    """The same through torch's layers, a step at a time."""
+    """The same with torch's layers, step by step."""
     model = WordModel(STREAM_V, STREAM_M, 1)
 
     @torch.inference_mode()

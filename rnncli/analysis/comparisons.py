@@ -1,4 +1,4 @@
-"""Comparisons of cells on one task: which runs they are made of, what is matched in them, and what came of each."""
+"""Comparisons of cells on one task: their runs, the quantity that is matched, and their results."""
 
 import statistics
 from collections import Counter
@@ -19,23 +19,23 @@ from rnncli.training.runs import Run, Summary, all_runs
 from rnncli.training.settings import RecurrentSettings
 
 MATCHES = ("hidden", "params", "time")
-"""What the nets of all cells have in common: sizes, as many parameters as the first cell's, or its seconds."""
+"""What all nets share: their sizes, the number of parameters of the first cell's net, or its training time."""
 
 
 class Member(NamedTuple):
-    """A run of a comparison: how it is to be trained, and where it lies."""
+    """A run of a comparison: its settings and its folder."""
 
     settings: RecurrentSettings
     run: Run
 
     @property
     def finished(self) -> bool:
-        """Whether it has been trained to its end."""
+        """Whether its training has finished."""
         summary = self.run.summary
         return summary is not None and bool(summary.finished)
 
     def begun(self) -> bool:
-        """Whether it is on disk; raises UsageError where what is there was trained in another way."""
+        """Whether it is on disk; raises UsageError if the run on disk has other settings."""
         if self.run not in all_runs(self.run.task):
             return False
         before = self.run.read(lambda header: from_plain(type(self.settings), header["config"]))
@@ -58,14 +58,14 @@ class Comparison:
 
     task: Task
     name: str
-    settings: RecurrentSettings  # all that the runs have in common; its seed is the first one
+    settings: RecurrentSettings  # shared settings; its seed is the first one
     cells: Sequence[str]
     sizes: Sequence[str]  # as `RecurrentSettings.hidden`
     seeds: int
     match: str = "hidden"
 
     def check(self) -> None:
-        """Raise UsageError for what could not be trained, before anything is."""
+        """Raise UsageError for invalid settings before any training."""
         from rnncli.models.stack import Stack
 
         check_name(self.name)
@@ -74,7 +74,7 @@ class Comparison:
         if self.settings.label != self.settings.cell:
             raise UsageError(f"a net of kind {self.settings.label} has no cell to compare")
         if any(map(from_stdin, getattr(self.settings, "corpus", ()))):
-            raise UsageError("--corpus -: standard input can be read for one run alone; name a file")
+            raise UsageError("--corpus -: standard input serves only one run; name a file")
         check_limits(replace(self.settings, seed=self.settings.seed + self.seeds - 1))
         kinds: list[str] = []
         for cell in self.cells:
@@ -82,17 +82,17 @@ class Comparison:
             if net.cells[0].kind in kinds:
                 raise UsageError(f"--cell {','.join(self.cells)} compares {net.cells[0].kind} with itself")
             kinds.append(net.cells[0].kind)
-        known = self if self.match == "hidden" else replace(self, cells=self.cells[:1])  # others hang on these
+        known = self if self.match == "hidden" else replace(self, cells=self.cells[:1])  # the others depend on these
         for member in known.members():
             member.begun()
 
     def members(self) -> Iterator[Member]:
-        """Every run, those of the first cell first; they must be trained in this order where others match them."""
+        """Every run, the first cell's first; with `match`, they must be trained in this order."""
         nets = set()
         for cell in self.cells:
             for size in self.sizes:
                 hidden = self._matched_size(cell, size)
-                if (cell, hidden) not in nets:  # two sizes may come to the same number of parameters
+                if (cell, hidden) not in nets:  # two sizes may give the same net
                     nets.add((cell, hidden))
                     yield from (self._member(cell, size, hidden, seed) for seed in self._numbers)
 
@@ -112,11 +112,11 @@ class Comparison:
         return Run(checkpoints_dir() / self.task.name / f"{self.name}-{net}-{seed}")
 
     def _first(self, size: str, seed: int) -> Run:
-        """The run of the first cell that others match."""
+        """The run of the first cell that the others match."""
         return self._run(self.cells[0], size, seed)
 
     def _matched_size(self, cell: str, size: str) -> str:
-        """The sizes of another cell's layers, of the same proportions, whose net is nearest in parameters."""
+        """The sizes of another cell's layers, in the same proportions, with the nearest number of parameters."""
         if self.match != "params" or cell == self.cells[0]:
             return size
         payload = _known(_sound_header(self.task, self._first(size, self.settings.seed)))["payload"]
@@ -134,13 +134,13 @@ class Comparison:
 
 def _known(value: Any) -> Any:
     if value is None:
-        raise RnnError("a run that others match cannot be read any more: compare again")
+        raise RnnError("the run that others match cannot be read: compare again")
     return value
 
 
 def nearest(count: Callable[[int], int], wanted: int) -> int:
-    """The size, from 1 on, whose count is nearest to what is wanted; counts grow with sizes. Of two the smaller one."""
-    low, high = 0, 1  # what is below `wanted`, and what is not
+    """The size, from 1, whose count is nearest to `wanted`, the smaller of two; counts must grow with sizes."""
+    low, high = 0, 1  # count(low) < wanted <= count(high)
     while count(high) < wanted:
         low, high = high, 2 * high
     while high - low > 1:
@@ -150,13 +150,13 @@ def nearest(count: Callable[[int], int], wanted: int) -> int:
 
 
 def count_parameters(task: Task, settings: RecurrentSettings, payload: Mapping[str, Any]) -> int:
-    """The parameters that a net of these settings learns."""
+    """The number of trainable parameters of a net with these settings."""
     model = task.build_model(replace(settings, backend="auto"), payload)
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 class Point(NamedTuple):
-    """A validation: the metric, and when it was."""
+    """A validation: its step, time and metric."""
 
     step: int
     seconds: float
@@ -165,22 +165,22 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run."""
+    """The result of a run."""
 
     run: str
     corpus: str
-    fingerprint: str | None  # of the text that it learned from, where that was read
+    fingerprint: str | None  # of the training text, if it is a text
     cell: str
     hidden: str
     seed: int
     parameters: int
     metric: str
-    best: float | None  # None where no validation gave a number
+    best: float | None  # None if no validation gave a number
     steps: int
-    seconds: float  # of all training, validations included
-    tokens_a_second: float | None  # of steps alone; None for runs from before that was kept
+    seconds: float  # of training, validations included
+    tokens_a_second: float | None  # of training steps only; None for old runs
     restarts: int
-    finished: str  # why it ended; empty for one that could not go on
+    finished: str  # why it ended; empty for a run that failed
     curve: list[Point]
 
     def first(self, target: float) -> Point | None:
@@ -194,7 +194,7 @@ def reaches(metric: str, value: float, target: float) -> bool:
 
 
 def _sound_header(task: Task, run: Run) -> dict[str, Any] | None:
-    """The newest header of a run that can be used, with its summary; None where there is none."""
+    """The newest valid header of a run, with its summary; None if there is none."""
 
     def checked(header: Mapping[str, Any]) -> dict[str, Any]:
         check_header(task.Config, task.keeps, header, run.folder)
@@ -204,7 +204,7 @@ def _sound_header(task: Task, run: Run) -> dict[str, Any] | None:
 
 
 def outcome(task: Task, member: Member) -> Outcome:
-    """Read off what came of a run, by its newest header; raises RnnError where none can be read."""
+    """Read the result of a run from its newest valid header; raises RnnError if there is none."""
     header = _sound_header(task, member.run)
     if header is None:
         raise RnnError(f"run {member.run.name} is damaged: `rnn runs delete {member.run.name}`, and compare again")
@@ -236,34 +236,34 @@ def outcome(task: Task, member: Member) -> Outcome:
 
 
 class Row(NamedTuple):
-    """A net of a comparison: means over the runs that ended well; None where there is no number."""
+    """A net of a comparison: means over its finished runs; None without numbers."""
 
     cell: str
     hidden: str
     parameters: int
-    ended: dict[str, int]  # why how many runs ended
+    ended: dict[str, int]  # number of runs by the reason why they ended
     mean: float | None
-    spread: float | None  # standard deviation of a sample; None for one run
+    spread: float | None  # sample standard deviation; None for one run
     steps: float | None
     tokens_a_second: float | None
     seconds: float | None
-    reached: int  # runs that came to the target; the two that follow are medians over them
+    reached: int  # runs that reached the target; the next two are medians over them
     steps_to_target: float | None
     seconds_to_target: float | None
 
 
 def check_alike(outcomes: Sequence[Outcome]) -> None:
-    """Raise UsageError where the text changed between two runs."""
+    """Raise UsageError if the text changed between two runs."""
     first = outcomes[0]
     for each in outcomes:
         if each.fingerprint != first.fingerprint:
             raise UsageError(
-                f"runs {first.run} and {each.run} learned from different texts: give the comparison another --name"
+                f"runs {first.run} and {each.run} were trained on different texts: give the comparison another --name"
             )
 
 
 def default_target(outcomes: Sequence[Outcome]) -> float | None:
-    """What even the weakest run came to at its best; None where none has a number."""
+    """The best value of the weakest run, which all runs reach; None without numbers."""
     found = [each.best for each in outcomes if each.best is not None and each.finished]
     if not found:
         return None
@@ -271,7 +271,7 @@ def default_target(outcomes: Sequence[Outcome]) -> float | None:
 
 
 def rows(outcomes: Sequence[Outcome], target: float | None) -> list[Row]:
-    """A row a net, in the order of the runs."""
+    """One row per net, in the order of the runs."""
     nets: dict[tuple[str, str], list[Outcome]] = {}
     for each in outcomes:
         nets.setdefault((each.cell, each.hidden), []).append(each)
@@ -303,18 +303,18 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 class Band(NamedTuple):
-    """The metric of a net along its training: the mean over its runs, and the least and the greatest of them."""
+    """The metric of a net during training: mean, minimum and maximum over its runs."""
 
     cell: str
     hidden: str
     at: list[float]
     mean: list[float]
-    least: list[float]
-    most: list[float]
+    low: list[float]
+    high: list[float]
 
 
 def bands(outcomes: Sequence[Outcome], across: str) -> list[Band]:
-    """A band a net against `step` or `seconds`; between validations a run is on a line, and at its end it stays."""
+    """One band per net over `step` or `seconds`; runs are interpolated linearly and extended with their last value."""
     import numpy as np
 
     nets: dict[tuple[str, str], list[list[Point]]] = {}

@@ -53,13 +53,13 @@ def affordable() -> int:
     are left.
     """
     room = _room(2 * MAX_CONNECTIONS + SPARE)
-    most = min(MAX_CONNECTIONS, (room - SPARE) // 2)
-    if most < MIN_CONNECTIONS:
+    count = min(MAX_CONNECTIONS, (room - SPARE) // 2)
+    if count < MIN_CONNECTIONS:
         raise RnnError(
             f"only {room} more files can be open at once, and a server needs {2 * MIN_CONNECTIONS + SPARE}: "
             "raise the limit, such as by `ulimit -n 1024`"
         )
-    return most
+    return count
 
 
 def _room(wanted: int) -> int:
@@ -81,17 +81,17 @@ class Connection(H11Protocol):
 
     def __init__(self, config: uvicorn.Config, **more: Any) -> None:
         super().__init__(config, **more)
-        self.most, self.limit_concurrency = config.limit_concurrency or MAX_CONNECTIONS, None
+        self.max_open, self.limit_concurrency = config.limit_concurrency or MAX_CONNECTIONS, None
         self.refused = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         open_ones = sum(not each.refused for each in self.connections if isinstance(each, Connection))
-        if len(self.connections) > 2 * self.most:
+        if len(self.connections) > 2 * self.max_open:
             transport.abort()
-        elif open_ones > self.most:
-            self._refuse(503, f"{self.most} connections are open already: close some, or try again in a while")
+        elif open_ones > self.max_open:
+            self._refuse(503, f"{self.max_open} connections are open already: close some, or try again in a while")
         else:
             self._after("request", REQUEST_SECONDS, self._overdue)
 

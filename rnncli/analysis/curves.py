@@ -1,4 +1,4 @@
-"""Curves of runs, as metrics.jsonl keeps them: a value at every validation."""
+"""Curves of runs from metrics.jsonl: one value per validation."""
 
 import json
 from collections.abc import Sequence
@@ -8,29 +8,29 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.training.runs import Run
 
 ACROSS = {"steps": "step", "seconds": "seconds", "epochs": "epoch"}
-"""What a curve may run along, and its field in a record."""
+"""The choices for the x axis, and their fields in a record."""
 
 
 class Curve(NamedTuple):
-    """One metric of one run; the loss of training shares the panel of the validation's."""
+    """One metric of one run; the training loss shares the panel of the validation loss."""
 
     run: str
     metric: str
     at: list[float]
-    values: list[float | None]  # None where there was no number
+    values: list[float | None]  # None for a missing number
 
     @property
     def panel(self) -> str:
-        """The metric whose axis it is drawn on."""
+        """The metric whose panel it is drawn in."""
         return "loss" if self.metric == "train_loss" else self.metric
 
 
 def read_records(run: Run) -> list[dict[str, Any]]:
-    """The records of a run, one a validation; raises RnnError where there are none, or one is damaged."""
+    """The records of a run, one per validation; raises RnnError for none or a damaged one."""
     try:
         lines = run.metrics.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not text"
         raise RnnError(f"cannot read {run.metrics}: {reason}") from None
     records = []
     for number, line in enumerate(lines, 1):
@@ -39,18 +39,18 @@ def read_records(run: Run) -> list[dict[str, Any]]:
             _ = [record[field] for field in ACROSS.values()]
         except (ValueError, KeyError, TypeError):
             raise RnnError(
-                f"{run.metrics}, line {number}: no record of a validation; resume the run or delete it"
+                f"{run.metrics}, line {number}: this is not a record of a validation; resume the run or delete it"
             ) from None
         records.append(record)
     if not records:
-        raise RnnError(f"run {run.name} has no record yet: it is written at its first validation")
+        raise RnnError(f"run {run.name} has no record yet: wait for its first validation")
     return records
 
 
 def of_runs(runs: Sequence[Run], metrics: Sequence[str], across: str) -> list[Curve]:
-    """The curves of the metrics of runs; without metrics, their losses, and accuracy where all have it.
+    """The curves of some metrics of runs; by default the losses, and accuracy if all runs have it.
 
-    Raises RnnError as `read_records`, UsageError for a metric that a run has not, or what curves cannot run along.
+    Raises RnnError as `read_records`, UsageError for a metric that a run lacks and for an unknown x axis.
     """
     if across not in ACROSS:
         raise UsageError(f"--against must be one of {', '.join(ACROSS)}, not {across!r}")

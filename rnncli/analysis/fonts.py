@@ -1,4 +1,4 @@
-"""Fonts of this machine that have the letters of a picture, in addition to the one that pictures are drawn in."""
+"""Find installed fonts for the letters of a picture that the default font lacks."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from matplotlib.ft2font import FT2Font
 
 _PLACEHOLDERS = ("last resort", "lastresort", "adobe blank", "adobe notdef", "fallback outline")
-"""Parts of the names of fonts that draw the same box for every letter."""
+"""Parts of the names of fonts that draw every letter as the same box."""
 
 
 def fonts_for(texts: Iterable[str]) -> tuple[list[str], str]:
-    """The families that together have the letters of texts, matplotlib's own first, and the letters that none has.
+    """Font families that together cover the letters of texts, matplotlib's own first, and the uncovered letters.
 
-    Each further family is the one that has the most of the letters that are still missing.
+    Each further family is the one that covers most of the missing letters.
     """
     from matplotlib import rcParams
     from matplotlib.font_manager import FontProperties, findfont
@@ -38,7 +38,7 @@ def fonts_for(texts: Iterable[str]) -> tuple[list[str], str]:
 
 
 def _is_drawn(sign: str) -> bool:
-    """Whether a font needs a glyph for it: not for blanks and controls, nor for a choice of the letter's variant."""
+    """Whether a character needs a glyph: not blanks, control characters and variation selectors."""
     return category(sign) not in ("Cc", "Cf") and not sign.isspace() and not "\ufe00" <= sign <= "\ufe0f"
 
 
@@ -48,7 +48,7 @@ def _lacking(font: "FT2Font | None", letters: set[str]) -> set[str]:
 
 @cache
 def _opened(file: str) -> "FT2Font | None":
-    """A font file, or None where it cannot be read: others may have the letters."""
+    """Open a font file; None if it cannot be read, since other fonts may have the letters."""
     from matplotlib.ft2font import FT2Font
 
     try:

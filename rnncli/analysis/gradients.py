@@ -1,4 +1,4 @@
-"""How far back a loss is felt: the norm of its gradient at each earlier state, of fresh cells and of trained nets.
+"""Gradient flow: the norm of the loss gradient at each earlier state, for fresh cells and trained nets.
 
 Shapes: T steps, B sequences, D input, M hidden; everything is computed in float64.
 """
@@ -23,41 +23,41 @@ if TYPE_CHECKING:
     from rnncli.models.stack import Stack
 
 SHARE = 0.01
-"""Below this share of the gradient at lag 0 the past counts as out of reach."""
+"""Below this share of the gradient at lag 0, the past counts as out of reach."""
 
-LONGEST, WIDEST = 10_000, 2_048
-"""Steps and units that are unrolled at most: all states are kept."""
+MAX_STEPS, MAX_UNITS = 10_000, 2_048
+"""The most steps and units that are unrolled: all states stay in memory."""
 
 
 class Flow(NamedTuple):
-    """How a loss at the last step T is felt at the states before it."""
+    """The gradient of a loss at the last step T with respect to earlier states."""
 
-    name: str  # of the net, as a legend has it
-    state: str  # whose gradient it is: h of an only layer, c2 of the second one's memory cell
+    name: str  # of the net, for the legend
+    state: str  # the state's name: h of a single layer, c2 for the memory cell of the second
     norms: list[float]  # of dL_T/dh_t, the mean over the sequences, at the lags T - t = 0, 1, …
     weight_norm: float  # of the gradient of the cells' weights, the mean over the sequences
-    clipped_norm: float  # the same after clipping
+    clipped_norm: float  # the norm after clipping
 
     @property
     def horizon(self) -> int | None:
-        """The effective horizon, as `horizon` has it."""
+        """The effective horizon, see `horizon`."""
         return horizon(self.norms)
 
     @property
     def factor(self) -> float:
-        """By what the norm is multiplied a step backwards, in the geometric mean over the lags that leave a number."""
+        """The factor of the norm per step backwards: the geometric mean over the lags with a non-zero norm."""
         lags = next((lag for lag in reversed(range(len(self.norms))) if self.norms[lag]), 0)
         return (self.norms[lags] / self.norms[0]) ** (1 / lags) if lags and self.norms[0] else math.nan
 
     @property
     def clipped(self) -> list[float]:
-        """The norms after clipping: it scales the gradient of the weights, and with it every lag's part, alike."""
+        """The norms after clipping, which scales the weight gradient and so the share of every lag equally."""
         scale = self.clipped_norm / self.weight_norm if self.weight_norm else 1.0
         return [scale * norm for norm in self.norms]
 
 
 def horizon(norms: Sequence[float], share: float = SHARE) -> int | None:
-    """The first lag whose norm is below that share of the one at lag 0; None where all lags are felt."""
+    """The first lag whose norm is below `share` of the norm at lag 0; None if there is none."""
     return next((lag for lag, norm in enumerate(norms) if norm < share * norms[0]), None)
 
 
@@ -73,11 +73,11 @@ def of_fresh_cells(
     seed: int = 0,
     device: str = "cpu",
 ) -> list[Flow]:
-    """The flows through cells as they are initialised, a cell and a radius at a time; the LSTM's memory has its own.
+    """The flows through initialised cells, for each cell, radius and state tensor (an LSTM's memory has its own).
 
-    A radius scales every gate's block of Wh to that spectral radius; None leaves the cells' own, 1. Inputs x (T, B, M)
-    are drawn from N(0, inputs^2), the same for all; the loss is h_T in a random direction of length 1 (B, M).
-    Raises UsageError for a cell that does not exist and for sizes that cannot be, RnnError where gradients overflow.
+    A radius scales every gate's block of Wh to that spectral radius; None keeps the initial radius, 1. Inputs x
+    (T, B, M) are drawn from N(0, inputs^2), the same for all; the loss is h_T in a random direction of length 1 (B, M).
+    Raises UsageError for unknown cells and invalid sizes, RnnError where gradients overflow.
     """
     _check(hidden, length, inputs, radii)
     generator = torch.Generator().manual_seed(seed)
@@ -90,7 +90,7 @@ def of_fresh_cells(
             with torch.random.fork_rng([]):
                 torch.manual_seed(seed)
                 cell = make_cell(kind, hidden, hidden).double()
-                cell.reset_parameters()  # anew, so that what is drawn is exact in float64, too
+                cell.reset_parameters()  # draws again, so that the weights are exact in float64
             if radius is not None:
                 scale_to_radius(cell, radius)
             cell.to(device)
@@ -102,10 +102,10 @@ def of_fresh_cells(
 def of_model(
     trained: Trained, text: str | None = None, *, length: int = 100, clip: float = 1.0, seed: int = 0
 ) -> list[Flow]:
-    """The flows through a trained net that reads a text, and through the same net before it had learned.
+    """The flows through a trained net that reads a text, and through the same net before training.
 
-    The loss is that of its last answer, as its task's `last_step` has it. At most the first `length` steps are read.
-    Raises UsageError for a net of a task that does not read forwards, and for a text with nothing to ask.
+    The loss is that of its last prediction, defined by its task's `last_step`. Reads at most the first `length` steps.
+    Raises UsageError for a task that does not read forwards, and for a text without a prediction.
     """
     task = TASKS[trained.task]
     if task.last_step is None:
@@ -129,7 +129,7 @@ def of_model(
 
 
 def scale_to_radius(cell: Cell[Any], radius: float) -> None:
-    """Scale every gate's block of Wh, so that its spectral radius (its greatest eigenvalue's size) is that."""
+    """Scale every gate's block of Wh to a spectral radius (the greatest absolute eigenvalue)."""
     with torch.no_grad():
         for block in cell.weight_h.chunk(cell.gates):
             block.mul_(radius / torch.linalg.eigvals(block).abs().max())
@@ -138,10 +138,10 @@ def scale_to_radius(cell: Cell[Any], radius: float) -> None:
 def through(
     cells: Sequence[Cell[Any]], x: Tensor, loss: Callable[[Tensor], Tensor], name: str, clip: float
 ) -> list[Flow]:
-    """The flows of a loss, the sequences' sum, of the top layer's h_T (B, M) through layers that read x (T, B, D).
+    """The flows of a loss of the top layer's h_T (B, M), summed over sequences, through layers that read x (T, B, D).
 
-    One for each tensor of each layer's state. Backpropagation through time (Werbos 1990): the gradient at a state is
-    the sum over all ways from there to the loss. Clipping as Pascanu et al. 2013, by the norm; 0: none.
+    One flow for each tensor of each layer's state. Backpropagation through time (Werbos 1990): the gradient at a state
+    is the sum over all paths from there to the loss. Clipping by the norm as Pascanu et al. 2013; 0: none.
     """
     B, kept = x.shape[1], []
     for cell in cells:
@@ -153,7 +153,7 @@ def through(
         x = torch.stack([each[0] for each in states])
     weights = [each for cell in cells for each in cell.parameters() if each.requires_grad]
     wanted = [tensor for states in kept for state in states for tensor in state]
-    # h of the top layer's last step, whose gradient is asked for, and not a copy of it
+    # the last h of the top layer itself, not a copy: its gradient is requested
     grads = torch.autograd.grad(loss(kept[-1][-1][0]), [*wanted, *weights], allow_unused=True)
     weight_norm = float(torch.nn.utils.get_total_norm([each for each in grads[len(wanted) :] if each is not None])) / B
     clipped = min(weight_norm, clip) if clip else weight_norm
@@ -165,15 +165,15 @@ def through(
             label = field if len(cells) == 1 else f"{field}{layer}"
             flows.append(Flow(name, label, list(reversed(column)), weight_norm, clipped))
     if not all(math.isfinite(norm) for flow in flows for norm in (*flow.norms, weight_norm)):
-        raise RnnError(f"{name}: the gradient is beyond all numbers: take a smaller --length or --radius")
+        raise RnnError(f"{name}: the gradient overflows: take a smaller --length or --radius")
     return flows
 
 
 def _check(hidden: int, length: int, inputs: float, radii: Sequence[float | None]) -> None:
-    if not 1 <= length <= LONGEST:
-        raise UsageError(f"--length must lie between 1 and {LONGEST:,}, not {length}")
-    if not 1 <= hidden <= WIDEST:
-        raise UsageError(f"--hidden must lie between 1 and {WIDEST:,}, not {hidden}")
+    if not 1 <= length <= MAX_STEPS:
+        raise UsageError(f"--length must lie between 1 and {MAX_STEPS:,}, not {length}")
+    if not 1 <= hidden <= MAX_UNITS:
+        raise UsageError(f"--hidden must lie between 1 and {MAX_UNITS:,}, not {hidden}")
     if not 0 <= inputs < math.inf:
         raise UsageError(f"--inputs must be a finite number of at least 0, not {inputs:g}")
     for radius in radii:

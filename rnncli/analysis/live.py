@@ -1,4 +1,4 @@
-"""The page of a run live, for this machine alone: it writes token by token, and says how likely each token was.
+"""The live page of a run, for this machine only: it writes token by token, with the probability of each token.
 
 `GET /` is the page; `POST /write` takes options of `rnn generate` as one JSON object, and answers with a line of JSON a
 token. All that is refused is refused in one line of JSON, too.
@@ -25,7 +25,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rnncli.analysis.report import MOST_BITS, page
+from rnncli.analysis.report import MAX_BITS, page
 from rnncli.data.text import visible
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.generate import DrawnToken, WritingOptions, Written
@@ -37,40 +37,40 @@ from rnncli.task import Action, Trained
 from rnncli.tasks import TASKS
 
 OFFERED = ("prime", "label", "lines", "length", "seed", *DECODING)
-"""Options of `rnn generate` that a request may set, in the order of the page."""
+"""The options of `rnn generate` that a request may set, in the order of the page."""
 
-MOST_BYTES = 1 << 16
-"""Of a request."""
+MAX_BYTES = 1 << 16
+"""Bytes of a request, at most."""
 
-MOST_TOKENS = 5_000
-"""Of an answer: whoever comes next waits for no more."""
+MAX_TOKENS = 5_000
+"""Tokens of an answer, at most: this bounds the wait of the next client."""
 
-MOST_LETTERS = 300
-"""Of what is said about an error, which may quote the request."""
+MAX_LETTERS = 300
+"""Characters of an error message, at most: it may quote the request."""
 
 HERE = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
-"""The names by which this machine is asked; a page elsewhere that makes its own name lead here is refused."""
+"""The accepted names of this host; others are refused, so that no foreign domain can point here (DNS rebinding)."""
 
 Event = dict[str, Any]
 
 
-class Left(Exception):
-    """Nobody waits for the text any more."""
+class Disconnected(Exception):
+    """The client has disconnected."""
 
 
 def writes(trained: Trained) -> bool:
-    """Whether there is anything that a model writes."""
+    """Whether a model generates text."""
     return "generate" in TASKS[trained.task].uses
 
 
 def write_panel(trained: Trained) -> Panel:
-    """The panel of a prime, its options, and the text that comes."""
+    """The panel with a prime, options, and the generated text."""
     offered = [_as_input(trained, each) for each in _offered(trained)]
     return {
         "kind": "write",
         "title": "Write",
-        "about": "token by token, the warmer, the less likely; by the same seed it is the text of rnn generate",
-        "most": MOST_BITS if trained.codec.by_line else MOST_BITS / 2,
+        "about": "token by token, warmer colours are less likely; the same seed gives the text of rnn generate",
+        "most": MAX_BITS if trained.codec.by_line else MAX_BITS / 2,
         "fields": [each for each in offered if each["kind"] != "choice" or each["choices"]],
     }
 
@@ -96,39 +96,39 @@ def _as_input(trained: Trained, field: "Field[Any]") -> dict[str, Any]:
         "default": field.default,
         "whole": whole,
         "choices": list(trained.codec.labels) if kind == "choice" else [],
-        **({"most": MOST_TOKENS} if field.name in ("length", "lines") else {}),
+        **({"most": MAX_TOKENS} if field.name in ("length", "lines") else {}),
         **limits,
     }
 
 
-def options_of(trained: Trained, asked: Any) -> WritingOptions:
-    """The options that a request asks for; raises UsageError for what is strange, of another type, or too much.
+def options_of(trained: Trained, request: Any) -> WritingOptions:
+    """The options of a request; raises UsageError for unknown options, wrong types, and too many tokens.
 
-    A prime is always the text itself, never a file.
+    A prime is always a text, never a file.
     """
-    if not isinstance(asked, dict):
+    if not isinstance(request, dict):
         raise UsageError('a request is a JSON object, such as {"prime": "the", "length": 20}')
     Options, names = _generate(trained).Options, [each.name for each in _offered(trained)]
     kinds = get_type_hints(Options)
-    strange = [name for name in asked if name not in names]
-    if strange:
-        raise UsageError(f"there is no option {strange[0]!r}: there are {', '.join(names)}")
-    given = {name: as_kind(value, kinds[name], name) for name, value in asked.items() if value is not None}
+    unknown = [name for name in request if name not in names]
+    if unknown:
+        raise UsageError(f"there is no option {unknown[0]!r}: the options are {', '.join(names)}")
+    given = {name: as_kind(value, kinds[name], name) for name, value in request.items() if value is not None}
     if given.get("prime", "").startswith("@"):
         given["prime"] = f"@{given['prime']}"
     options: WritingOptions = Options(**given)
     check_limits(options)
     tokens = options.length * getattr(options, "lines", 1)
-    if tokens > MOST_TOKENS:
-        raise UsageError(f"{tokens:,} tokens are too many at once: {MOST_TOKENS:,} are the most")
+    if tokens > MAX_TOKENS:
+        raise UsageError(f"{tokens:,} tokens are too many at once: ask for at most {MAX_TOKENS:,}")
     return options
 
 
 class Writer:
-    """Writes with a model in a thread of its own, one text at a time, in the order in which they were asked for.
+    """Generates in a thread of its own, one text at a time, in the order of the requests.
 
-    What torch's products go by belongs to the whole process: texts that were drawn in turns would not be those of `rnn
-    generate` to the last bit. `MOST_TOKENS` bounds how long one waits for another.
+    Torch's settings for matrix products are global, so interleaved texts would differ from those of `rnn generate` in
+    the last bit. `MAX_TOKENS` bounds the wait for another text.
     """
 
     def __init__(self, trained: Trained) -> None:
@@ -136,35 +136,35 @@ class Writer:
         self.thread = ThreadPoolExecutor(1, "writer")
 
     async def write(self, options: WritingOptions) -> AsyncGenerator[list[Event], None]:
-        """A text: the tokens that were drawn meanwhile, time after time, and at the end all of it, or an error.
+        """Generate a text: yields batches of new tokens, and at the end the whole text, or an error.
 
-        To close it ends the drawing.
+        Closing the generator stops the generation.
         """
         loop, events, left = asyncio.get_running_loop(), asyncio.Queue[Event](), threading.Event()
 
-        def tell(event: Event) -> None:
+        def send(event: Event) -> None:
             if left.is_set():
-                raise Left
+                raise Disconnected
             loop.call_soon_threadsafe(events.put_nowait, event)
 
         def work() -> None:
-            with contextlib.suppress(Left):
+            with contextlib.suppress(Disconnected):
                 try:
-                    tell(self._written(replace(options, listen=lambda token: tell(_told(token)))))
-                except Left:
+                    send(self._written(replace(options, listen=lambda token: send(_token_event(token)))))
+                except Disconnected:
                     raise
                 except Exception as error:
-                    tell(_failure(error))
+                    send(_failure(error))
 
         future = self.thread.submit(work)
         try:
             goes_on = True
             while goes_on:
-                told = [await events.get()]
+                batch = [await events.get()]
                 while not events.empty():
-                    told.append(events.get_nowait())
-                goes_on = "token" in told[-1]
-                yield told
+                    batch.append(events.get_nowait())
+                goes_on = "token" in batch[-1]
+                yield batch
         finally:
             left.set()
             future.cancel()
@@ -174,7 +174,7 @@ class Writer:
         return {"text": written.texts[0], "seed": written.seed, "unknown": written.unknown}
 
 
-def _told(token: DrawnToken) -> Event:
+def _token_event(token: DrawnToken) -> Event:
     likeliest = [[visible(name), round(share, 6)] for name, share in token.likeliest]
     return {"line": token.line, "token": token.text, "probability": round(token.probability, 6), "likeliest": likeliest}
 
@@ -182,13 +182,13 @@ def _told(token: DrawnToken) -> Event:
 def _failure(error: Exception) -> Event:
     if isinstance(error, RnnError):
         return {"error": _one_line(str(error)), "status": 400 if isinstance(error, UsageError) else 500}
-    return {"error": _one_line(f"{type(error).__name__}: {error} (a fault of rnn itself)"), "status": 500}
+    return {"error": _one_line(f"{type(error).__name__}: {error} (this is a bug in rnn)"), "status": 500}
 
 
 def _one_line(text: str) -> str:
-    """What is said about an error: options go without the dashes that they have on a command line."""
+    """Shorten an error message to one line, without the dashes of a command-line option."""
     text = " ".join(text.split()).removeprefix("--")
-    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"
+    return text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS - 1]}…"
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
@@ -196,12 +196,12 @@ def _line(value: Mapping[str, Any]) -> bytes:
 
 
 def refusal(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    """What is wrong with a request, in one line of JSON."""
+    """The response to an invalid request: one line of JSON."""
     return Response(_line({"error": _one_line(text)}), status, headers, "application/json")
 
 
-class Told(StreamingResponse):
-    """Events as lines of JSON, as they come; whoever is gone before their end ends them."""
+class EventStream(StreamingResponse):
+    """Events as lines of JSON, sent as they arrive; generation stops when the client disconnects."""
 
     def __init__(self, first: list[Event], events: AsyncGenerator[list[Event], None]) -> None:
         self.events = events
@@ -209,8 +209,8 @@ class Told(StreamingResponse):
 
     async def _lines(self, first: list[Event]) -> AsyncIterator[bytes]:
         yield b"".join(map(_line, first))
-        async for told in self.events:
-            yield b"".join(map(_line, told))
+        async for batch in self.events:
+            yield b"".join(map(_line, batch))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -219,10 +219,10 @@ class Told(StreamingResponse):
             await self.events.aclose()
 
 
-async def asked_in(request: Request) -> Any:
-    """The JSON of a request; raises HTTPException for one that is too long, or is none.
+async def read_json(request: Request) -> Any:
+    """Read the JSON of a request; raises HTTPException if it is too long or not JSON.
 
-    No other kind of content is read: a page elsewhere could send it without asking first whether it may.
+    Refuses other content types: a foreign page could send them without a CORS preflight.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -230,8 +230,8 @@ async def asked_in(request: Request) -> Any:
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > MOST_BYTES:
-            raise HTTPException(413, f"a request has {MOST_BYTES:,} bytes at most")
+        if len(body) > MAX_BYTES:
+            raise HTTPException(413, f"a request has {MAX_BYTES:,} bytes at most")
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -239,7 +239,7 @@ async def asked_in(request: Request) -> Any:
 
 
 class OnlyHere:
-    """Refuses requests that call this machine by another name."""
+    """Refuses requests with another host name."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -247,27 +247,27 @@ class OnlyHere:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self.app
         if not HERE.fullmatch(Headers(scope=scope).get("host", "")):
-            app = refusal(403, "this server answers to 127.0.0.1 and localhost alone")
+            app = refusal(403, "this server answers only to 127.0.0.1 and localhost")
         await app(scope, receive, send)
 
 
 def live_page(trained: Trained) -> str:
-    """The page of `rnn report`, with a panel to write, where the model writes."""
+    """The page of `rnn report`, with a panel to generate text if the model can."""
     first = [write_panel(trained)] if writes(trained) else []
     return page(trained, "rnn serve", first, reach="'self'")[0]
 
 
 def application(trained: Trained, html: str) -> Starlette:
-    """The page of a trained model at `/`; and `/write`, where it writes."""
+    """An application with the page of a trained model at `/`, and with `/write` if the model generates text."""
     writer = Writer(trained)
 
     async def show(_: Request) -> Response:
         return HTMLResponse(html, headers={"Cache-Control": "no-store"})
 
     async def write(request: Request) -> Response:
-        asked = await asked_in(request)
+        body = await read_json(request)
         try:
-            options = options_of(trained, asked)
+            options = options_of(trained, body)
         except UsageError as error:
             return refusal(400, str(error))
         events = writer.write(options)
@@ -275,7 +275,7 @@ def application(trained: Trained, html: str) -> Starlette:
         if "error" in first[0]:
             await events.aclose()
             return refusal(first[0]["status"], first[0]["error"])
-        return Told(first, events)
+        return EventStream(first, events)
 
     async def refuse(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
@@ -291,9 +291,9 @@ def application(trained: Trained, html: str) -> Starlette:
 
 
 def bound(port: int) -> socket.socket:
-    """A socket that this machine alone can reach, ready for clients; raises RnnError where the port cannot be had."""
+    """A listening socket that only this machine can reach; raises RnnError if the port is not available."""
     try:
         return socket.create_server(("127.0.0.1", port), backlog=128)
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-        raise RnnError(f"port {port}: {reason}: take another --port, or 0 for any that is free") from None
+        raise RnnError(f"port {port}: {reason}: take another --port, or 0 for any free one") from None

@@ -1,8 +1,8 @@
-"""How much of a text stands word for word in what a model learned from: the longest stretch, and the share of 8-grams.
+"""Measure how much of a text is copied from the training text: the longest stretch, and the share of 8-grams.
 
-Windows of 1, 2, 4, … tokens are numbered by what stands in the text, each by its two halves (Karp, Miller and Rosenberg
-1972), and looked up in the training text, of which less and less is left: nothing is hashed, so that nothing is taken
-for the same that is not. The training text goes by in chunks: memory does not grow with it.
+Windows of 1, 2, 4, … tokens of the text get numbers, each from its two halves (Karp, Miller and Rosenberg 1972), and
+are looked up in the training text. Matching is exact (no hashes), so there are no false positives. The training text is
+read in chunks, so memory does not grow with it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,46 +18,46 @@ from rnncli.tasks import TASKS
 Ids = np.ndarray[Any, Any]
 
 LEVEL = 3
-"""Windows of 2 ** 3 tokens, the 8-grams, are counted."""
+"""Windows of 2 ** LEVEL tokens, the 8-grams, are counted."""
 
 CHUNK = 1 << 20
-"""Tokens of the training text that are looked through at a time, and a text's length more."""
+"""Tokens of the training text per chunk, in addition to the length of the text."""
 
 SHOWN = 200
-"""Characters of the longest stretch that a remark has."""
+"""Characters of the longest stretch that a remark shows."""
 
 ABSENT = -1
-"""In place of a window's number: it does not stand in the text."""
+"""The number of a window that does not occur in the text."""
 
 
 class Novelty(NamedTuple):
-    """What of some texts stands in the training text."""
+    """The overlap of some texts with the training text."""
 
-    longest: int  # tokens of the longest stretch that does
+    longest: int  # tokens of the longest common stretch
     stretch: str  # that stretch
-    seen: float | None  # share of the 8-grams that do; None where there are none
+    seen: float | None  # share of the 8-grams that occur there; None without 8-grams
 
     @property
     def remark(self) -> str:
-        """The same in a line."""
+        """The overlap in one line."""
         share = "too short for 8-grams" if self.seen is None else f"{self.seen:.1%} of its 8-grams"
         shown = self.stretch if len(self.stretch) <= SHOWN else f"{self.stretch[:SHOWN]}…"
         return f"in the training text: {share}; the longest stretch there has {self.longest:,} tokens: {shown!r}"
 
 
 def novelty(trained: Trained, texts: Iterable[Sequence[int]]) -> Novelty:
-    """How new texts by number are to a language model; what it learned from is read again.
+    """Measure the novelty of encoded texts for a language model; reads its training text again.
 
-    UNKNOWN is not taken for the same word twice. Raises UsageError where that text has changed or cannot be read again.
+    UNKNOWN never matches. Raises UsageError if the training text has changed or cannot be read again.
     """
     access = TASKS[trained.task].token_access
     if access is None:
-        raise UsageError(f"what {trained.source} learned from is no text that can be read again: leave --novelty out")
+        raise UsageError(f"{trained.source} was not trained on a text that can be read again: leave --novelty out")
     trained.check_readable("leave --novelty out")
     text = np.concatenate([np.append(each, UNKNOWN) for each in texts]).astype(np.int64)
-    apart = np.flatnonzero(text == UNKNOWN)
-    text[apart] = -1 - np.arange(len(apart))  # each a token of its own: no stretch goes over it
-    found = overlap(text, access.learned(trained, "leave --novelty out"))
+    unknown = np.flatnonzero(text == UNKNOWN)
+    text[unknown] = -1 - np.arange(len(unknown))  # unique tokens: no stretch contains one
+    found = overlap(text, access.training_arrays(trained, "leave --novelty out"))
     before = np.concatenate([[0], (text < 0).cumsum()])
     whole = before[1 << LEVEL :] == before[: len(found.seen)]
     stretch = text[found.begin : found.begin + found.longest].tolist()
@@ -69,19 +69,19 @@ def novelty(trained: Trained, texts: Iterable[Sequence[int]]) -> Novelty:
 
 
 class Overlap(NamedTuple):
-    """Where a text (N,) meets others."""
+    """The overlap of a text (N,) with others."""
 
-    longest: int  # tokens of the longest stretch that stands there
-    begin: int  # where in the text it begins
-    seen: Ids  # (N-7,): whether the 8-gram that begins at each place stands there
+    longest: int  # tokens of the longest common stretch
+    begin: int  # its beginning in the text
+    seen: Ids  # (N-7,): whether the 8-gram at each place occurs in the others
 
 
-def overlap(text: Ids, learned: Iterable[Ids]) -> Overlap:
-    """What of a text (N,) stands in arrays of tokens that follow one another as one text."""
+def overlap(text: Ids, training_arrays: Iterable[Ids]) -> Overlap:
+    """The overlap of a text (N,) with a text in consecutive arrays of tokens."""
     windows = Windows(text)
     seen = np.zeros(len(text), dtype=bool)
     longest, begin = 0, 0
-    for chunk in _chunks(learned, len(text)):
+    for chunk in _chunks(training_arrays, len(text)):
         level, met = 0, windows.of_tokens(chunk)
         while True:
             if level == LEVEL:
@@ -98,18 +98,18 @@ def overlap(text: Ids, learned: Iterable[Ids]) -> Overlap:
 
 
 class Windows:
-    """The windows of a text (N,), of 1, 2, 4, … tokens, by number: the same number for the same tokens."""
+    """The windows of 1, 2, 4, … tokens of a text (N,), numbered: equal tokens have equal numbers."""
 
     def __init__(self, text: Ids) -> None:
         self.tokens, first = np.unique(text, return_inverse=True)
         self.levels, self.pairs = [first], list[Ids]()
 
     def of_tokens(self, tokens: Ids) -> Ids:
-        """The numbers of another text's tokens, ABSENT where the text has no such token."""
+        """The numbers of another text's tokens; ABSENT for tokens that the text lacks."""
         return _found(self.tokens, tokens)
 
     def doubled(self, numbers: Ids, level: int) -> Ids:
-        """The numbers of the windows twice as long as those of a level that have these numbers, at each place."""
+        """The numbers of the windows at the next level, twice as long, from those of `level` at each place."""
         size = 1 << level
         if level == len(self.pairs):
             pairs, following = np.unique(_paired(self.levels[level], size), return_inverse=True)
@@ -122,13 +122,13 @@ class Windows:
 
 
 def _paired(numbers: Ids, shift: int) -> Ids:
-    """Each window with the one so much further on as one number; ABSENT where one of them is."""
+    """Combine each window with the one `shift` places later into one number; ABSENT if one of them is."""
     left, right = numbers[: max(0, len(numbers) - shift)].astype(np.int64), numbers[shift:]
     return np.where((left >= 0) & (right >= 0), left << 32 | right, ABSENT)
 
 
 def _found(known: Ids, wanted: Ids) -> Ids:
-    """The places of numbers in sorted ones, ABSENT for those that are not among them."""
+    """The indices of numbers in a sorted array; ABSENT for those that are missing."""
     if not len(known):
         return np.full(len(wanted), ABSENT)
     places = np.searchsorted(known, wanted).clip(max=len(known) - 1)
@@ -136,9 +136,9 @@ def _found(known: Ids, wanted: Ids) -> Ids:
 
 
 def _stretched(text: Ids, met: Ids, size: int, best: tuple[int, int]) -> tuple[int, int]:
-    """The longest stretch below twice the size of these windows, and where it begins, if it is longer than the best.
+    """The longest common stretch below twice the size of these windows, and its beginning, if longer than the best.
 
-    A stretch is two windows that overlap, and each that is there has all shorter ones in it: halving finds it.
+    A stretch consists of two overlapping windows, and a common stretch contains all shorter ones, so bisection works.
     """
 
     def begin_of(length: int) -> int | None:
@@ -159,7 +159,7 @@ def _stretched(text: Ids, met: Ids, size: int, best: tuple[int, int]) -> tuple[i
 
 
 def _chunks(arrays: Iterable[Ids], overlap: int) -> Iterator[Ids]:
-    """Arrays as one, so many tokens at a time, each chunk with the end of the one before it."""
+    """Concatenated arrays in chunks; each chunk begins with the last `overlap` tokens of the previous one."""
     held, size = list[Ids](), 0
     for array in arrays:
         for begin in range(0, len(array), CHUNK):

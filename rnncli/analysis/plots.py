@@ -1,4 +1,4 @@
-"""Pictures of a training and of what came of it."""
+"""Pictures of training and its results."""
 
 import io
 import warnings
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 _DPI = 110
 
-_WIDEST = 50.0
-"""Inches; a bitmap of more is not drawn, or fills the memory."""
+_MAX_INCHES = 50.0
+"""Inches; a larger bitmap cannot be drawn, or exhausts the memory."""
 
 
 class Picture(NamedTuple):
-    """A picture that was drawn."""
+    """A saved picture."""
 
     path: Path
-    missing: str = ""  # the letters in it that no font of this machine has: they are boxes
+    missing: str = ""  # letters without a font on this machine, drawn as boxes
 
     def __str__(self) -> str:
         return str(self.path)
@@ -34,16 +34,16 @@ class Picture(NamedTuple):
 
 @contextmanager
 def _any_letter() -> Iterator[None]:
-    """Letters that no font has are drawn as boxes: `Picture.missing` names them, and matplotlib need not."""
+    """Silence matplotlib's warnings about letters without a font: `Picture.missing` reports them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
         yield
 
 
 def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> Picture:
-    """Draw losses, and accuracy where there is one, against seconds of training, as a PNG.
+    """Draw losses, and accuracy if there is one, against seconds of training, as a PNG.
 
-    Raises RnnError where none can be written.
+    Raises RnnError if the file cannot be written.
     """
     plt = _pyplot()
     seconds = [record["seconds"] for record in history]
@@ -65,9 +65,9 @@ def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
 
 
 def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Picture:
-    """Draw curves of several runs, a panel a metric and a colour a run; losses of training are dashed.
+    """Draw curves of several runs: one panel per metric, one colour per run, dashed training losses.
 
-    Raises RnnError where none can be written.
+    Raises RnnError if the file cannot be written.
     """
     plt = _pyplot()
     panels, runs = ([*dict.fromkeys(each)] for each in zip(*((c.panel, c.run) for c in curves), strict=True))
@@ -89,23 +89,23 @@ def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Picture:
 
 
 def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str, title: str) -> Picture:
-    """Draw a comparison: a colour a cell, dashes a size, the mean over the runs in the band of all of them.
+    """Draw a comparison: one colour per cell, one line style per size, the mean over the runs inside their band.
 
-    Raises RnnError where none can be written.
+    Raises RnnError if the file cannot be written.
     """
     plt = _pyplot()
     cells = list(dict.fromkeys(band.cell for band in bands))
     figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
     for band in bands:
-        sizes = [each.hidden for each in bands if each.cell == band.cell]  # in order: those of matched nets differ
+        sizes = [each.hidden for each in bands if each.cell == band.cell]  # by position: sizes of matched nets differ
         dashes = ("-", "--", ":", "-.")[sizes.index(band.hidden) % 4]
         color = f"C{cells.index(band.cell) % 10}"
         axes.plot(band.at, band.mean, color=color, ls=dashes, label=f"{band.cell} {band.hidden.replace(',', '+')}")
-        axes.fill_between(band.at, band.least, band.most, color=color, alpha=0.12, lw=0)
+        axes.fill_between(band.at, band.low, band.high, color=color, alpha=0.12, lw=0)
     name = "loss (nats a prediction)" if metric == "loss" else metric.replace("_", " ")
     axes.set(xlabel="seconds of training" if across == "seconds" else "steps", ylabel=name)
     axes.set_title(title.replace("$", r"\$"))
-    values = [value for band in bands for value in (*band.least, *band.most)]
+    values = [value for band in bands for value in (*band.low, *band.high)]
     if min(values) > 0 and max(values) > 20 * min(values):
         axes.set_yscale("log")
     axes.grid(alpha=0.25)
@@ -114,10 +114,10 @@ def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str,
 
 
 def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Picture:
-    """Draw how often which label was given to what (right label -> given label -> count) as a PNG.
+    """Draw a confusion matrix (right label -> given label -> count) as a PNG.
 
-    A row's colours are shares of its right label, so that rare labels are seen as well. Raises RnnError where no
-    picture can be written.
+    Colours are shares of the right label, so that rare labels are visible. Raises RnnError if the file cannot be
+    written.
     """
     plt = _pyplot()
     labels = [label.replace("$", r"\$") for label in confusion]
@@ -141,19 +141,19 @@ def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Pi
 def draw_attention(
     source: Sequence[str], target: Sequence[str], weights: Sequence[Sequence[float]], path: Path
 ) -> Picture:
-    """Draw how much each target token looked at each source token as a PNG, the darker the more.
+    """Draw the attention of each target token on each source token as a PNG; darker is more.
 
-    Of long sentences the labels are small, not the picture large. Raises RnnError where no picture can be written.
+    Long sentences get small labels instead of a large picture. Raises RnnError if the file cannot be written.
     """
     plt = _pyplot()
     across, down = ([token.strip().replace("$", r"\$") or "␣" for token in side] for side in (source, target))
     wide, high = 2.5 + 0.4 * len(across), 2 + 0.34 * len(down)
-    figure, axes = plt.subplots(figsize=(min(wide, _WIDEST), min(high, _WIDEST)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(min(wide, _MAX_INCHES), min(high, _MAX_INCHES)), layout="constrained")
     picture = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    slanted = any(len(token) > 2 for token in across[:-1])  # END is in its place
+    slanted = any(len(token) > 2 for token in across[:-1])  # the last one is END
     labels = {"rotation": 45, "ha": "left"} if slanted else {"ha": "center"}
-    axes.set_xticks(range(len(across)), across, fontsize=10 * min(1, _WIDEST / wide), **labels)
-    axes.set_yticks(range(len(down)), down, fontsize=10 * min(1, _WIDEST / high))
+    axes.set_xticks(range(len(across)), across, fontsize=10 * min(1, _MAX_INCHES / wide), **labels)
+    axes.set_yticks(range(len(down)), down, fontsize=10 * min(1, _MAX_INCHES / high))
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set(xlabel="source", ylabel="translation, token by token")
@@ -163,9 +163,9 @@ def draw_attention(
 
 @_any_letter()
 def draw_words(words: Sequence[str], points: Sequence[Sequence[float]], path: Path, *, title: str) -> Picture:
-    """Draw words at their points of a plane, each label where it covers the least, as a PNG.
+    """Draw words at their points in the plane, each label where it covers the least, as a PNG.
 
-    Raises RnnError where no picture can be written.
+    Raises RnnError if the file cannot be written.
     """
     plt = _pyplot()
     side = min(22.0, 7.0 + len(words) / 20)
@@ -174,7 +174,7 @@ def draw_words(words: Sequence[str], points: Sequence[Sequence[float]], path: Pa
     axes.margins(0.08)
     axes.set(xticks=[], yticks=[], title=title)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # points stay where the labels are set to
+    figure.set_layout_engine("none")  # fixes the points before labels are placed
     pixels = axes.transData.transform(points)
     taken = [_box(x, y, 4, 4) for x, y in pixels]
     labels = [_label(axes, word, point) for word, point in zip(words, points, strict=True)]
@@ -206,9 +206,9 @@ def _label(axes: Any, word: str, point: Sequence[float]) -> Any:
 
 
 def draw_growth(costs: Mapping[str, Sequence[tuple[int, float]]], path: Path, *, title: str) -> Picture:
-    """Draw milliseconds against sizes, one panel a name, beside a line through the origin and the last point.
+    """Draw milliseconds against sizes, one panel per name, with a line through the origin and the last point.
 
-    Raises RnnError where none can be written.
+    Raises RnnError if the file cannot be written.
     """
     plt = _pyplot()
     figure, panels = plt.subplots(1, len(costs), figsize=(4.5 * len(costs), 3.8), layout="constrained", squeeze=False)
@@ -224,9 +224,9 @@ def draw_growth(costs: Mapping[str, Sequence[tuple[int, float]]], path: Path, *,
 
 
 def draw_gradients(flows: "Sequence[Flow]", path: Path, *, title: str) -> Picture:
-    """Draw norms of gradients against the lag, on a log axis, dotted where clipping leaves less; a panel a net.
+    """Draw norms of gradients against the lag on a log axis, with thin lines after clipping; one panel per net.
 
-    Nets of one name up to a comma share a panel. Raises RnnError where none can be written.
+    Nets whose names agree up to a comma share a panel. Raises RnnError if the file cannot be written.
     """
     plt = _pyplot()
     nets = list(dict.fromkeys(flow.name.partition(", ")[0] for flow in flows))
@@ -259,7 +259,7 @@ def draw_gradients(flows: "Sequence[Flow]", path: Path, *, title: str) -> Pictur
 
 
 def picture_file(path: Path) -> Path:
-    """The file of a picture, a PNG unless its name says else; raises RnnError for a name that none can have."""
+    """The file of a picture, a PNG by default; raises RnnError for an unsupported ending."""
     kinds = _pyplot().Figure().canvas.get_supported_filetypes()
     named = path if path.suffix or not path.name else path.with_suffix(".png")
     if named.suffix[1:].lower() not in kinds:
@@ -272,7 +272,7 @@ _AROUND = [
     for far in (1, 3, 6, 10)
     for right, up in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 ]
-"""Where a label may stand: to which side of its point, and how far off; the first are the best."""
+"""Possible positions of a label: the side of its point and the distance, best first."""
 
 
 def _box(x: float, y: float, width: float, height: float) -> tuple[float, float, float, float]:
@@ -287,7 +287,7 @@ def _shared(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 
 
 def _find_fonts(figure: Any) -> str:
-    """Give all texts of a figure the fonts that have their letters; the letters that none has."""
+    """Set fonts that cover the letters of all texts of a figure; returns the letters that no font has."""
     from matplotlib.text import Text
 
     texts = figure.findobj(Text)
@@ -299,7 +299,7 @@ def _find_fonts(figure: Any) -> str:
 
 @_any_letter()
 def _save(figure: Any, path: Path) -> Picture:
-    """Write a picture, whole or not at all, and close it; raises RnnError where none can be written."""
+    """Save a figure atomically, and close it; raises RnnError if the file cannot be written."""
     drawn = io.BytesIO()
     try:
         path = picture_file(path)

@@ -1,6 +1,6 @@
-"""A run on one page of HTML that needs no network: what it learned, writes, expects, and what its units do.
+"""A self-contained HTML page about a run: its curves, samples, surprisal and units, without network access.
 
-A panel is a plain dictionary with a `kind`, which says how the page's script draws it.
+A panel is a plain dictionary with a `kind`, which selects how the page's script draws it.
 """
 
 import base64
@@ -19,7 +19,7 @@ from rnncli.data.text import visible
 from rnncli.data.vocabulary import END, SPECIALS
 from rnncli.errors import RnnError
 from rnncli.panels import Panel, samples
-from rnncli.recording import Watched
+from rnncli.recording import Recording
 from rnncli.records import json_line
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
@@ -29,55 +29,55 @@ from rnncli.training.runs import Run
 
 TEMPERATURES = (0.5, 0.8, 1.0)
 TOKENS, UNITS, WORDS, NAMED = 1_500, 200, 400, 60
-"""Of the text that is watched, of units, of words, and of those named on the map, as far as there is room for them."""
+"""The most that a page has: tokens of text, units, words on its map, and words named on the map (if there is room)."""
 
 LAGS = 100
-MOST_BITS = 16.0
-"""Where the colour of a surprise ends; that of a character model ends at half."""
+MAX_BITS = 16.0
+"""The end of the colour scale of surprisal; half of it for a character model."""
 
 
 def page(
     trained: Trained, maker: str = "rnn report", first: Sequence[Panel] = (), reach: str = "'none'"
 ) -> tuple[str, list[Panel]]:
-    """The page of a trained model, and its panels; one that cannot be made is a note that says why.
+    """The page of a trained model, and its panels; a panel that fails becomes a note with the reason.
 
-    The panels of `first` come before all others; for `reach` see `document`.
+    The panels of `first` come before all others; see `document` for `reach`.
     """
     found = [*first, *panels(trained)]
     return document(trained, found, maker, reach), found
 
 
 def document(trained: Trained, panels: Sequence[Panel], maker: str, reach: str = "'none'") -> str:
-    """A page of panels about a trained model; its script may ask whom `reach` allows, as a policy has it."""
-    told = {
+    """A page with panels about a trained model; `reach` is the content security policy for its script's requests."""
+    facts = {
         "title": f"{trained.task}, {trained.source.parent.name}",
-        "about": f"{trained.source.name}, learned from {trained.payload['corpus']}",
+        "about": f"{trained.source.name}, trained on {trained.payload['corpus']}",
         "maker": maker,
         "panels": panels,
     }
     parts = files("rnncli.analysis").joinpath("page")
     html, css, js = (parts.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     filled = html.replace("/*STYLE*/", css).replace("/*SCRIPT*/", js).replace("/*REACH*/", reach)
-    return filled.replace("/*DATA*/", embedded(told))
+    return filled.replace("/*DATA*/", embedded(facts))
 
 
 def embedded(value: Any) -> str:
-    """JSON that can stand in a script of an HTML page: nothing in it ends the script, or begins a tag or an entity."""
-    text = json_line(value)  # ASCII: what else there is has been escaped
+    """JSON for a script element of an HTML page: nothing in it ends the script, or begins a tag or an entity."""
+    text = json_line(value)  # ASCII: other characters are escaped
     return "".join(f"\\u{ord(sign):04x}" if sign in "<>&" else sign for sign in text)
 
 
 def panels(trained: Trained) -> list[Panel]:
-    """All panels of a model: those of every run, those that its verbs give, and those that its task declares."""
+    """All panels of a model: those of every run, those of its verbs, and those that its task declares."""
     task, found = TASKS[trained.task], [*_curves(trained), _facts(trained)]
     makers: dict[str, Callable[[Trained], Iterable[Panel]]] = {}
     if "generate" in task.actions:
         makers["Samples"] = _samples
     if "activations" in task.actions:
-        makers["Units"] = _watched
+        makers["Units"] = _recorded
     if hasattr(trained.model, "word_vectors"):
         makers["Map of the vectors"] = _map
-    makers |= {title: partial(_suited, maker) for title, maker in task.panels.items()}
+    makers |= {title: partial(_declared, maker) for title, maker in task.panels.items()}
     for title, maker in makers.items():
         try:
             found += maker(trained)
@@ -86,8 +86,8 @@ def panels(trained: Trained) -> list[Panel]:
     return found
 
 
-def _suited(maker: Callable[[Trained], Iterable[Panel]], trained: Trained) -> list[Panel]:
-    """The panels that a task declares, made by the threads and products that suit the net."""
+def _declared(maker: Callable[[Trained], Iterable[Panel]], trained: Trained) -> list[Panel]:
+    """Make the panels that a task declares, with the thread and precision settings that suit the net."""
     with suited_products(trained.model):
         return list(maker(trained))
 
@@ -98,7 +98,7 @@ def _do(trained: Trained, verb: str, **given: Any) -> Any:
 
 
 def _curves(trained: Trained) -> Iterator[Panel]:
-    """Losses against steps, and the metric that people are shown where it is another one."""
+    """Losses against steps, and the displayed metric if it is not the loss."""
     history = _history(trained)
     metric = shown_metric(trained.header["monitor"], history[-1]) if history else "loss"
     pictures = {"Loss": {"train_loss": "training", "loss": "validation"}}
@@ -115,7 +115,7 @@ def _curves(trained: Trained) -> Iterator[Panel]:
 
 
 def _history(trained: Trained) -> list[dict[str, Any]]:
-    """All validations of the run; where its file is not there or not whole, those up to the checkpoint."""
+    """All validations of the run; if its file is missing or damaged, those up to the checkpoint."""
     try:
         return read_records(Run(trained.source.parent))
     except RnnError:
@@ -141,7 +141,7 @@ def _facts(trained: Trained) -> Panel:
 
 
 def _setting(value: Any) -> str | int | float:
-    """A setting as it is shown: of a path its name alone, for a page is sent to people whom folders do not concern."""
+    """A setting as it is displayed; paths are cut to their name, since pages are shared with other people."""
     if isinstance(value, list):
         return ", ".join(str(_setting(each)) for each in value)
     if isinstance(value, str):
@@ -157,22 +157,22 @@ def _samples(trained: Trained) -> Iterator[Panel]:
     yield samples("What it writes", "seed 1", written)
 
 
-def _watched(trained: Trained) -> Iterator[Panel]:
+def _recorded(trained: Trained) -> Iterator[Panel]:
     """All that is made of a text which the net reads: surprises, the horizon of its gradient, and its units."""
-    watched: Watched = _do(trained, "activations", max_tokens=TOKENS)
+    recording: Recording = _do(trained, "activations", max_tokens=TOKENS)
     if "score" in TASKS[trained.task].actions:
-        yield _surprisal(trained, watched)
+        yield _surprisal(trained, recording)
     if TASKS[trained.task].last_step:
-        yield _horizon(trained, watched)
-    yield units_panel(rank(watched))
+        yield _horizon(trained, recording)
+    yield units_panel(rank(recording))
 
 
-def _surprisal(trained: Trained, watched: Watched) -> Panel:
-    scored = _do(trained, "score", texts=(watched.text,))
-    by_line = scored[0].tokens[-1].token == SPECIALS[END]  # else a text is one stream
+def _surprisal(trained: Trained, recording: Recording) -> Panel:
+    scored = _do(trained, "score", texts=(recording.text,))
+    by_line = scored[0].tokens[-1].token == SPECIALS[END]  # otherwise a text is one stream
     spaced = by_line or trained.payload.get("tokenizer") == "spaced"
     if by_line:
-        scored = _do(trained, "score", texts=tuple(line for line in watched.text.split("\n") if line.strip()))
+        scored = _do(trained, "score", texts=tuple(line for line in recording.text.split("\n") if line.strip()))
     tokens: list[list[Any]] = []
     for each in scored:
         for place, token in enumerate(each.tokens):
@@ -183,21 +183,21 @@ def _surprisal(trained: Trained, watched: Watched) -> Panel:
     return {
         "kind": "surprisal",
         "title": "How surprising each token is",
-        "about": f"{mean:.2f} bits a token; the warmer, the more surprising",
-        "most": MOST_BITS if by_line else MOST_BITS / 2,
+        "about": f"{mean:.2f} bits per token; warmer colours are more surprising",
+        "most": MAX_BITS if by_line else MAX_BITS / 2,
         "tokens": tokens,
     }
 
 
-def _horizon(trained: Trained, watched: Watched) -> Panel:
+def _horizon(trained: Trained, recording: Recording) -> Panel:
     from rnncli.analysis.gradients import of_model
 
-    text = watched.text if "score" in TASKS[trained.task].actions else None
+    text = recording.text if "score" in TASKS[trained.task].actions else None
     flows = of_model(trained, text, length=LAGS)
     return {
         "kind": "horizon",
         "title": "How far back a loss is felt",
-        "about": "norm of its gradient at each earlier state; dashed: before training",
+        "about": "norm of the loss gradient at each earlier state; dashed: before training",
         "across": "steps back",
         "log": True,
         "floor": 1e-12,
@@ -213,18 +213,18 @@ def _horizon(trained: Trained, watched: Watched) -> Panel:
 
 
 def units_panel(ranking: Ranking) -> Panel:
-    """A text, and what the units that follow something in it most closely were after each of its tokens."""
+    """A text, and the values after each token of the units that track its features most closely."""
     shown = []
     for unit in ranking.units[:UNITS]:
         values = ranking.of(unit)
-        most = float(np.abs(values).max())
-        rounded = np.rint(values * (127 / max(most, 1e-30))).astype(np.int8)
-        shown.append({**unit._asdict(), "most": most, "values": base64.b64encode(rounded.tobytes()).decode()})
-    pieces = ranking.watched.pieces
+        peak = float(np.abs(values).max())
+        rounded = np.rint(values * (127 / max(peak, 1e-30))).astype(np.int8)
+        shown.append({**unit._asdict(), "most": peak, "values": base64.b64encode(rounded.tobytes()).decode()})
+    pieces = ranking.recording.pieces
     return {
         "kind": "units",
         "title": "What its units do",
-        "about": f"{len(shown)} of {len(ranking.names)} units, the closest followers of something first; choose one",
+        "about": f"{len(shown)} of {len(ranking.names)} units, the closest trackers of a feature first; choose one",
         "pieces": [visible(piece, keep=" \n") for piece in pieces],
         "units": shown,
     }

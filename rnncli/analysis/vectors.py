@@ -1,6 +1,6 @@
-"""Word vectors at work: those of a trained language model, neighbours, the odd one out, and two dimensions to look at.
+"""Use word vectors: take them from a trained language model, find neighbours and the odd one out, project to the plane.
 
-Shapes: V words, D features, N words asked.
+Shapes: V words, D features, N words of a query.
 """
 
 from collections.abc import Sequence
@@ -22,23 +22,23 @@ PROJECTIONS = ("pca", "tsne")
 
 
 class Near(NamedTuple):
-    """A word that was found, and its cosine similarity, distance or product."""
+    """A word and its score: cosine similarity, distance or product."""
 
     word: str
     score: float
 
 
 def default_layer(trained: Trained) -> str:
-    """The layer whose vectors say most, where none is asked for."""
+    """The default layer, whose vectors are the best."""
     layers: tuple[str, ...] = getattr(trained.model, "vector_layers", LAYERS)
     return layers[-1]
 
 
 def of_model(trained: Trained, layer: str) -> WordVectors:
-    """The vectors that a language model reads words by (input), or scores them by (output); one matrix where tied.
+    """The input or output word vectors of a language model; tied models have one matrix for both.
 
-    START, END and UNKNOWN are left out. Raises UsageError for a model that has no word vectors, for another layer, and
-    for the output of an adaptive softmax.
+    Leaves out START, END and UNKNOWN. Raises UsageError for a model without word vectors, for another layer, and for
+    the output of an adaptive softmax.
     """
     from rnncli.models.language_model import LanguageModel
 
@@ -52,7 +52,7 @@ def of_model(trained: Trained, layer: str) -> WordVectors:
 
 
 def neighbors(vectors: WordVectors, word: str, top: int) -> list[Near]:
-    """The words of the greatest cosine similarity, without the word itself; raises UsageError as `rows`."""
+    """The words with the greatest cosine similarity, without the word itself; raises UsageError as `rows`."""
     (row,) = vectors.rows([word])
     similarities = vectors.unit @ vectors.unit[row]
     similarities[row] = -np.inf
@@ -61,12 +61,12 @@ def neighbors(vectors: WordVectors, word: str, top: int) -> list[Near]:
 
 
 def odd_one_out(vectors: WordVectors, words: Sequence[str]) -> list[Near]:
-    """Words by their cosine similarity to the mean of all of them at length one, the odd one first.
+    """Words by their cosine similarity to the mean of all their unit vectors, the odd one first.
 
     Raises UsageError as `rows`, and for fewer than three words.
     """
     if len(words) < 3:
-        raise UsageError(f"of {len(words)} words none is the odd one out: give three or more")
+        raise UsageError(f"{len(words)} words have no odd one out: give three or more")
     unit = vectors.unit[vectors.rows(words)]
     mean = unit.mean(0)
     similarities = unit @ (mean / max(float(np.linalg.norm(mean)), 1e-30))
@@ -74,10 +74,10 @@ def odd_one_out(vectors: WordVectors, words: Sequence[str]) -> list[Near]:
 
 
 def project(matrix: "NDArray[np.float32]", method: str, seed: int = 0) -> "NDArray[np.float64]":
-    """Two dimensions (N, 2) that show vectors (N, D) at their best: by `pca` or by `tsne`.
+    """Project vectors (N, D) to the plane (N, 2) by `pca` or `tsne`.
 
     PCA keeps the directions of the greatest variance; t-SNE (van der Maaten and Hinton 2008) keeps neighbours together.
-    Raises UsageError for another method and too few vectors, RnnError where scikit-learn is not installed.
+    Raises UsageError for another method and too few vectors, RnnError if scikit-learn is not installed.
     """
     if method not in PROJECTIONS:
         raise UsageError(f"--method must be one of {', '.join(PROJECTIONS)}, not {method!r}")

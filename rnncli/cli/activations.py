@@ -69,7 +69,7 @@ def activations(
     trained = work.trained
     ranking = rank(work.do())
     shown = [ranking.unit(name) for name in unit or ()] or ranking.units[:1]
-    files = write(ranking.watched, f"{trained.task}, {trained.source.parent.name}") if write else []
+    files = write(ranking.recording, f"{trained.task}, {trained.source.parent.name}") if write else []
     if html is not None:
         from rnncli.analysis.report import document, units_panel
 
@@ -89,11 +89,11 @@ def _facts(trained: "Model", ranking: "Ranking", shown: "list[Unit]", top: int) 
         "task": trained.task,
         "corpus": trained.payload["corpus"],
         "checkpoint": str(trained.source),
-        "tokens": len(ranking.watched.pieces),
+        "tokens": len(ranking.recording.pieces),
         "units": len(ranking.names),
         "best": [each._asdict() for each in ranking.units[:top]],
         "features": {each.tracks: {"name": each.name, "r": each.r} for each in ranking.best},
-        "text": ranking.watched.pieces,
+        "text": ranking.recording.pieces,
         "values": {each.name: ranking.of(each).tolist() for each in shown},
     }
 
@@ -112,9 +112,9 @@ def _show(ranking: "Ranking", shown: "list[Unit]", top: int) -> None:
         print_text(f"unit {each.name}{follows}; {values.min():+.2f} to {values.max():+.2f}")
         shares = (values / max(1e-9, float(abs(values).max()))).tolist()
         if coloured:
-            print_styled(_on_colours(ranking.watched.pieces, shares))
+            print_styled(_on_colours(ranking.recording.pieces, shares))
         else:
-            print_text(with_marks(ranking.watched.pieces, shares))
+            print_text(with_marks(ranking.recording.pieces, shares))
 
 
 def _on_colours(pieces: list[str], shares: list[float]) -> Iterator[tuple[str, str]]:

@@ -33,7 +33,7 @@ def classify(work: Work, as_json: bool) -> None:
 
 def _together(found: list[Classified]) -> dict[str, Any]:
     """The label of all texts as one, their log-probabilities summed."""
-    sums = {label: sum(math.log(max(each.shares[label], 1e-12)) for each in found) for label in found[0].shares}
+    sums = {label: sum(math.log(max(each.probs[label], 1e-12)) for each in found) for label in found[0].probs}
     most = max(sums.values())
     shares = {label: math.exp(value - most) for label, value in sums.items()}
     shares = {label: share / sum(shares.values()) for label, share in shares.items()}
@@ -46,7 +46,7 @@ def _facts(found: Classified) -> dict[str, Any]:
         "text": found.text,
         "label": found.label,
         "probability": found.probability,
-        "probabilities": found.shares,
+        "probabilities": found.probs,
         "words": [{"word": word, "moved": by} for word, by in found.words],
     }
 

@@ -8,7 +8,7 @@ from rnncli.cli.prepare import prepare_corpus
 from rnncli.cli.screen import AsJson, print_json, print_table, print_text
 from rnncli.cli.verb import Verb
 from rnncli.data.corpora import CORPORA, registered
-from rnncli.data.sources import Builtin, Source
+from rnncli.data.sources import AnyEntry, Builtin
 from rnncli.home import data_dir
 
 
@@ -45,7 +45,7 @@ def get_corpora(
         print_json(_answer(facts))
 
 
-def _facts(source: Source) -> dict[str, object]:
+def _facts(source: AnyEntry) -> dict[str, object]:
     return {
         "name": source.name,
         "what": source.what,
@@ -58,7 +58,7 @@ def _facts(source: Source) -> dict[str, object]:
     }
 
 
-def _state(source: Source) -> str:
+def _state(source: AnyEntry) -> str:
     if isinstance(source, Builtin):
         return source.origin
     return "yes" if source.complete() else "in part" if source.here() else "no"

@@ -45,9 +45,9 @@ def _verb(task: Task) -> Callable[..., None]:
         trained.check_loss(metrics)
         rows: dict[str, Any] = {f"{trained.config.label} {trained.config.hidden}": metrics}
         if baselines:
-            from rnncli.analysis.baselines import beside
+            from rnncli.analysis.baselines import measure_baselines
 
-            rows |= beside(trained, options, metrics)
+            rows |= measure_baselines(trained, options, metrics)
         seconds = round(time.perf_counter() - began, 3)
         facts: dict[str, Any] = {"task": task.name, "corpus": corpus, "checkpoint": str(trained.source)}
         if novelty:

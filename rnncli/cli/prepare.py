@@ -49,8 +49,8 @@ def prepare_corpus(
     """
     from rnncli.data.shards import Shards
     from rnncli.data.tokenizers import LOOKED_AT, hint_of_unspaced
-    from rnncli.wikipedia.dump import find_sources
-    from rnncli.wikipedia.prepare import Outputs, Settings, prepare, said_of, shards_folder
+    from rnncli.wikipedia.dump import find_dump_files
+    from rnncli.wikipedia.prepare import Outputs, Settings, loss_summary, prepare, shards_folder
     from rnncli.wikipedia.workers import default_workers
 
     if name is None and text is None:
@@ -58,7 +58,7 @@ def prepare_corpus(
             "nothing to make: give --name NAME for shards of token ids, --text DIR for clean text, or both"
         )
     outputs = Outputs(None if name is None else shards_folder(name), text)
-    sources = find_sources(dumps, max_files, besides=outputs.folders)
+    sources = find_dump_files(dumps, max_files, exclude=outputs.folders)
     settings = Settings(by_paragraph, max_articles, max_words)
     with _shown(sum(source.size for source in sources)) as hooks:
         facts = prepare(
@@ -71,7 +71,7 @@ def prepare_corpus(
         print_json(facts | {"data_dir": str(data_dir()), "folders": where})
         return
     if facts["lost"]["first"] is not None:
-        warn(said_of(facts["lost"]))
+        warn(loss_summary(facts["lost"]))
     for line in _lines(facts, outputs.shards, outputs.text):
         print_text(line)
 

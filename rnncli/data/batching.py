@@ -1,4 +1,4 @@
-"""Batches: sequences padded side by side, in an order that only the seed and the epoch decide.
+"""Batches: sequences padded to equal length, in an order that depends only on the seed and the epoch.
 
 Shapes: N sequences, T steps, B batch, D input.
 """
@@ -14,33 +14,33 @@ from torch import Tensor
 from rnncli.data.vocabulary import END, START
 
 IGNORED = -100
-"""A target that nothing is asked of: padding."""
+"""A target without a prediction: padding."""
 
 
 class Batch(NamedTuple):
     """One step's data."""
 
-    inputs: Any  # (T, B) tokens, (T, B, D), or what else a model reads
-    targets: Tensor  # (T, B), or (B, ...) where sequences are judged whole; IGNORED where nothing is asked
+    inputs: Any  # (T, B) tokens, (T, B, D), or another input that the model reads
+    targets: Tensor  # (T, B), or (B, ...) with one target per sequence; IGNORED where nothing is predicted
     lengths: Tensor | None = None  # (B,), on the CPU, where a model must not look at padding
-    continues: bool = False  # its sequences go on where the batch before stopped: the state is carried over
-    labels: Tensor | None = None  # (T, B): whose voice each token is in, where a model knows several
-    whole: bool = False  # sequences are judged whole: targets (B, ...)
+    continues: bool = False  # its sequences continue those of the previous batch: the state is carried over
+    labels: Tensor | None = None  # (T, B): the voice of each token, where a model knows several
+    whole: bool = False  # one target per sequence: targets (B, ...)
 
     @property
     def rows(self) -> int:
-        """How many sequences there are, B."""
+        """The number of sequences, B."""
         return self.targets.shape[0 if self.whole else 1]
 
     @property
     def counts(self) -> Tensor:
-        """How many predictions are asked: (), or (R,) of each of R nets that judge whole sequences side by side."""
-        asked = self.targets != IGNORED
-        return asked.sum(0) if self.whole else asked.sum()
+        """The number of predictions: (), or (R,) for R nets that each predict one target per sequence."""
+        target_mask = self.targets != IGNORED
+        return target_mask.sum(0) if self.whole else target_mask.sum()
 
     @property
     def predictions(self) -> int:
-        """How many predictions are asked in all."""
+        """The total number of predictions."""
         return int(self.counts.sum())
 
     def part(self, rows: slice) -> "Batch":
@@ -54,9 +54,9 @@ class Batch(NamedTuple):
         return self._replace(inputs=inputs, targets=targets, lengths=lengths, labels=labels)
 
     def windows(self, steps: int) -> Iterator["Batch"]:
-        """The batch in windows of `steps` steps, each continuing the one before; 0 leaves it whole.
+        """Cut the batch into windows of `steps` steps, each continuing the previous one; 0 leaves it whole.
 
-        Sequences that are judged whole, or read with their lengths, cannot be cut.
+        Sequences with one target each, or with lengths, cannot be cut.
         """
         if not steps:
             yield self
@@ -69,7 +69,7 @@ class Batch(NamedTuple):
 
 
 class LazyBatch(NamedTuple):
-    """A batch that is not read yet: of several processes, or of the parts of a step, each builds only its rows."""
+    """A batch that is built on demand: each process, or each part of a step, builds only its own rows."""
 
     rows: int
     build: Callable[[slice], Batch]  # the batch of some of the rows
@@ -87,9 +87,9 @@ def built(batches: Iterable[Batch | LazyBatch]) -> Iterator[Batch]:
 
 
 class Batches(Protocol):
-    """The batches of an epoch from number `begin` on, the same ones in the same order at every call.
+    """The batches of an epoch from number `begin` on, in the same order at every call.
 
-    Each has the sequences of a whole step; of a `LazyBatch` only the rows are built that a process needs at a time.
+    Each has the sequences of a whole step; a process builds only the rows of a `LazyBatch` that it needs.
     """
 
     def __call__(self, epoch: int, begin: int = 0, /) -> Iterable[Batch | LazyBatch]: ...
@@ -99,22 +99,22 @@ class Sequences(ABC):
     """N sequences that batches are drawn from."""
 
     lengths: Tensor  # (N,): steps of each
-    pool: ClassVar[int] = 16  # so many batches' worth of shuffled sequences are sorted by length together
+    pool: ClassVar[int] = 16  # batches' worth of shuffled sequences that are sorted by length together
 
     @abstractmethod
     def rows(self, rows: Tensor) -> Batch:
         """A time-major batch of some sequences by number, cut to the longest of them."""
 
     def lazily(self, rows: Tensor) -> LazyBatch:
-        """The batch of some sequences by number, which is cut to the longest of those that are built together."""
+        """The batch of some sequences by number; it is cut to the longest of those that are built together."""
         return LazyBatch(len(rows), lambda part: self.rows(rows[part]))
 
     def in_order(self, size: int) -> Iterator[LazyBatch]:
-        """Every sequence once, longest first, so that batches are even."""
+        """Every sequence once, longest first, so that the sequences of a batch have similar lengths."""
         return map(self.lazily, self.order.split(size))
 
     def each(self) -> Iterator[Batch]:
-        """Every sequence once, by itself, as they come."""
+        """Every sequence once, as a batch of its own, in the order of their numbers."""
         for row in range(len(self.lengths)):
             yield self.rows(torch.tensor([row]))
 
@@ -124,9 +124,9 @@ class Sequences(ABC):
         return self.lengths.argsort(descending=True, stable=True)
 
     def shuffled(self, size: int, seed: int, epoch: int, begin: int = 0) -> Iterator[LazyBatch]:
-        """Every sequence once, in the order of this seed and epoch, neighbours in length side by side.
+        """Every sequence once, in the order of this seed and epoch, in batches of similar length.
 
-        The first `begin` batches are left out.
+        Skips the first `begin` batches.
         """
         generator = epoch_generator(seed, epoch)
         order = torch.randperm(len(self.lengths), generator=generator)
@@ -145,8 +145,8 @@ class Sentences(Sequences):
 
     inputs: Tensor  # (N, T): START and the tokens
     targets: Tensor  # (N, T): the tokens and END, then IGNORED
-    lengths: Tensor  # (N,): predictions asked of each
-    labels: Tensor | None = None  # (N,): whose voice each is in
+    lengths: Tensor  # (N,): predictions of each
+    labels: Tensor | None = None  # (N,): the voice of each
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]], labels: Sequence[int] | None = None) -> "Sentences":
@@ -160,7 +160,7 @@ class Sentences(Sequences):
         return cls(inputs, targets, (targets != IGNORED).sum(1), None if labels is None else torch.tensor(labels))
 
     def with_ends(self, chosen: Tensor) -> "Sentences":
-        """The same that asks for END only where chosen (N,), and after a single token, which is always asked for it."""
+        """A copy that predicts END only where chosen (N,), and always after a single token."""
         dropped = ~chosen & (self.lengths > 2)
         lengths = self.lengths - dropped.long()
         ends = torch.arange(self.targets.shape[1]) == lengths[:, None]
@@ -168,7 +168,7 @@ class Sentences(Sequences):
         return Sentences(self.inputs, targets, lengths, self.labels)
 
     def to(self, device: torch.device) -> "Sentences":
-        """The same on a device; lengths stay on the CPU."""
+        """Copy to a device; lengths stay on the CPU."""
         labels = None if self.labels is None else self.labels.to(device)
         return Sentences(self.inputs.to(device), self.targets.to(device), self.lengths, labels)
 
@@ -180,5 +180,5 @@ class Sentences(Sequences):
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """The source of an epoch's order: a function of seed and epoch alone, apart from all other chance."""
+    """The generator of an epoch's order: it depends only on seed and epoch, not on other random draws."""
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)

@@ -1,4 +1,4 @@
-"""Byte-pair encoding over bytes, by Hugging Face's tokenizers: learned from a text, kept as JSON."""
+"""Byte-pair encoding over bytes, with Hugging Face's tokenizers: trained on a text, saved as JSON."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -11,34 +11,33 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 BYTES = 256
-"""Tokens that there are before any are joined: no text is without tokens."""
+"""Base tokens, before any merge: with them every text can be encoded."""
 
 DEFAULT_SIZE = 4_000
-"""Tokens, where --vocab-size says nothing."""
+"""Vocabulary size without --vocab-size."""
 
 
 def learn_bpe(texts: Iterable[str], size: int) -> str:
-    """Join the pairs of tokens that are most frequent in texts until there are `size` tokens (Sennrich et al. 2016).
+    """Merge the most frequent pairs of tokens in texts until there are `size` tokens (Sennrich et al. 2016).
 
-    Returns all of it as JSON. It starts from bytes; blanks belong to the word behind them, and nothing is joined over
-    the ends of words (Radford et al. 2019). Raises UsageError where no pair could be joined, RnnError without the
-    library.
+    Returns the tokenizer as JSON. Merges start from bytes and never cross words; a blank belongs to the word after it
+    (Radford et al. 2019). Raises UsageError where `size` allows no merge, RnnError without the library.
     """
     if size <= BYTES:
         raise UsageError(f"--vocab-size {size}: bpe starts from {BYTES} bytes and adds to them, give more than that")
     library = _library()
-    learned = library.Tokenizer(library.models.BPE())
-    learned.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = library.Tokenizer(library.models.BPE())
+    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = library.trainers.BpeTrainer(
         vocab_size=size, initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    learned.train_from_iterator(texts, trainer)
-    return str(learned.to_str())
+    tokenizer.train_from_iterator(texts, trainer)
+    return str(tokenizer.to_str())
 
 
-def bpe_units(learned: str) -> Units:
-    """A text by tokens that `learn_bpe` made; raises RnnError without the library, or for what it cannot read."""
-    tokenizer = _read(learned)
+def bpe_units(bpe: str) -> Units:
+    """Split and join text by the tokens of `learn_bpe`; raises RnnError without the library, or for invalid JSON."""
+    tokenizer = _read(bpe)
     names = _names(tokenizer)
     return Units(
         lambda text: [names[number] for number in tokenizer.encode_batch_fast([text])[0].ids],
@@ -47,15 +46,15 @@ def bpe_units(learned: str) -> Units:
     )
 
 
-def bpe_tokens(learned: str) -> list[str]:
-    """All tokens that `learn_bpe` made, bytes first; raises RnnError without the library."""
-    return _names(_read(learned))
+def bpe_tokens(bpe: str) -> list[str]:
+    """All tokens of `learn_bpe`, bytes first; raises RnnError without the library."""
+    return _names(_read(bpe))
 
 
-def _read(learned: str) -> "Tokenizer":
+def _read(bpe: str) -> "Tokenizer":
     library = _library()
     try:
-        tokenizer: Tokenizer = library.Tokenizer.from_str(learned)
+        tokenizer: Tokenizer = library.Tokenizer.from_str(bpe)
     except Exception as error:  # the library has no error of its own
         raise RnnError(f"no byte-pair encoding can be read: {error}") from None
     return tokenizer
@@ -70,7 +69,7 @@ def _bytes_of(token: str) -> bytes:
 
 
 def _byte_signs() -> dict[str, int]:
-    """The sign that stands for each byte: Latin letters that can be seen for themselves, others for the rest."""
+    """The character that stands for each byte: itself where it is visible in Latin-1, a later code point otherwise."""
     seen = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     rest = (byte for byte in range(BYTES) if byte not in seen)
     return {chr(byte): byte for byte in seen} | {chr(BYTES + place): byte for place, byte in enumerate(rest)}

@@ -1,10 +1,10 @@
-"""The Brown corpus: its sentences with their tags, and the twelve universal tags that those stand for."""
+"""The Brown corpus: its sentences with their tags, and the universal tag (one of twelve) for each of them."""
 
 import re
 from collections.abc import Mapping
 from functools import cache
 
-from rnncli.data.sources import Tagged
+from rnncli.data.sources import TaggedSentence
 from rnncli.data.text import lines_of
 
 _BY_ITSELF = {
@@ -34,11 +34,11 @@ _BY_PATTERN = (
     (r"CD", "NUM"),
     (r"\W", "."),
 )
-"""The first that fits at the beginning decides."""
+"""The first pattern that matches the beginning of a tag decides."""
 
 
-def tagged_sentences(members: Mapping[str, bytes]) -> list[Tagged]:
-    """All sentences, a list of (word, Brown tag in capitals) each, in the order of the files."""
+def tagged_sentences(members: Mapping[str, bytes]) -> list[TaggedSentence]:
+    """All sentences in the order of the files, each a list of (word, Brown tag in capitals)."""
     sentences = []
     for data in members.values():
         for line in lines_of(data.decode("latin-1")):
@@ -48,13 +48,13 @@ def tagged_sentences(members: Mapping[str, bytes]) -> list[Tagged]:
     return sentences
 
 
-def universal_sentences(members: Mapping[str, bytes]) -> list[Tagged]:
+def universal_sentences(members: Mapping[str, bytes]) -> list[TaggedSentence]:
     """The same with the universal tag of each word."""
     return [[(word, universal(tag)) for word, tag in sentence] for sentence in tagged_sentences(members)]
 
 
 def running_text(members: Mapping[str, bytes]) -> str:
-    """The words alone, a sentence a line."""
+    """The words without tags, one sentence per line."""
     return "\n".join(" ".join(word for word, _ in sentence) for sentence in tagged_sentences(members))
 
 
@@ -62,7 +62,7 @@ def running_text(members: Mapping[str, bytes]) -> str:
 def universal(tag: str) -> str:
     """The universal tag (Petrov et al. 2012) of a Brown tag in capitals, as NLTK maps it.
 
-    Titles, headlines and cited words (-TL, -HL, -NC) are taken as plain ones; what fits nothing is X.
+    The suffixes of titles, headlines and cited words (-TL, -HL, -NC) are ignored; a tag that matches no rule is X.
     """
     plain = re.sub(r"(?<=.)(-(TL|HL|NC|T|N))+$", "", tag)
     by_pattern = (universal for pattern, universal in _BY_PATTERN if re.match(pattern, plain))

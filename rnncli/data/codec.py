@@ -1,4 +1,4 @@
-"""The codec of a language model: how a text becomes numbers, and how numbers become text again."""
+"""The codec of a language model: it turns text into token ids, and token ids into text."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,14 +20,14 @@ Ids = np.ndarray[Any, Any]
 class Codec:
     """Tokenizer, vocabulary and labels of a language model.
 
-    Models of words read line by line, each line from an opening token to END. All others read one stream of tokens.
+    Word models read line by line, each line from an opening token to END. All other models read one stream of tokens.
     """
 
     tokenizer: str  # a name in TOKENIZERS or KINDS
     vocabulary: Vocabulary
-    bpe: str = ""  # the learned merges, as JSON
-    labels: tuple[str, ...] = ()  # the voices that the model learned
-    is_running: bool = False  # of words: the END of a line opens the next one, and the state is carried over
+    bpe: str = ""  # the merges, as JSON
+    labels: tuple[str, ...] = ()  # the voices that the model knows
+    is_running: bool = False  # word models only: the END of a line opens the next one, and the state is carried over
 
     @classmethod
     def of(cls, payload: Mapping[str, Any], *, is_running: bool = False) -> "Codec":
@@ -37,13 +37,13 @@ class Codec:
 
     @property
     def numbering(self) -> dict[str, Any]:
-        """What its numbers depend on, as plain values."""
+        """All that decides the token ids, as plain values."""
         kept = {"tokenizer": self.tokenizer, "vocabulary": list(self.vocabulary.tokens)}
         return {**kept, "bpe": self.bpe} if self.bpe else kept
 
     @property
     def payload(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """The parts that a checkpoint stores."""
         return {**self.numbering, "labels": list(self.labels)} if self.labels else self.numbering
 
     @cached_property
@@ -56,12 +56,12 @@ class Codec:
 
     @property
     def by_line(self) -> bool:
-        """Whether each line is a sequence of words with an END; else a text is one stream."""
+        """Whether each line is a sequence of words with an END; otherwise a text is one stream."""
         return self.tokenizer in TOKENIZERS
 
     @property
     def by_sentence(self) -> bool:
-        """Whether the state begins afresh with each line; else one stream is read with its state carried."""
+        """Whether the state is reset at each line; otherwise one stream is read and the state is carried over."""
         return self.by_line and not self.is_running
 
     @property
@@ -90,13 +90,13 @@ class Codec:
         return self.units.split(text)
 
     def shown(self, number: int) -> str:
-        """Return a token as people see it."""
+        """Return a token as it is displayed."""
         return self.units.shown(self.vocabulary.tokens[number])
 
     def join(self, numbers: Iterable[int], *, begun: bool = False) -> Iterator[str]:
-        """Give the text of tokens piece by piece; each END is a line feed.
+        """Yield the text of tokens piece by piece; each END is a line feed.
 
-        `begun`: the text continues a line, so that a blank may come before its first word.
+        With `begun` the text continues a line, so a blank may come before its first word.
         """
         tokens = (self.vocabulary.tokens[number] for number in numbers)
         if begun and self.by_line:
@@ -104,21 +104,21 @@ class Codec:
         return self.units.join(tokens)
 
     def unknown(self, tokens: Iterable[str]) -> list[str]:
-        """List the tokens that the vocabulary lacks, each once, as people see them."""
+        """List the tokens that the vocabulary lacks, each once, as they are displayed."""
         return sorted({self.units.shown(token) for token in tokens if token not in self.vocabulary.numbers})
 
     def grown(self, tokens: Iterable[str]) -> "Codec":
-        """Add tokens that the vocabulary lacks, after its own."""
+        """Return a codec that also knows `tokens`; new ones come after its own."""
         new = tuple(token for token in tokens if token not in self.vocabulary.numbers)
         return replace(self, vocabulary=Vocabulary(self.vocabulary.tokens + new))
 
     @property
     def dtype(self) -> str:
-        """The smallest type that has a number for every token."""
+        """The smallest integer type that holds every token id."""
         return next(kind for kind, bits in (("u1", 8), ("<u2", 16), ("<u4", 32)) if len(self.vocabulary) <= 1 << bits)
 
     def encode(self, text: str) -> Ids:
-        """Return the numbers of a text's tokens (N,); UNKNOWN for those that the vocabulary lacks."""
+        """Return the token ids of a text (N,); UNKNOWN for tokens that the vocabulary lacks."""
         if self.units.letters is None:
             return np.array(self.vocabulary.encode(self.split(text)), dtype=self.dtype)
         numbers: Ids = self._by_letter[codes(self.units.letters(text))]
@@ -132,14 +132,14 @@ class Codec:
 
 
 class Known(NamedTuple):
-    """What a reader knows of the numbers of a text before it reads it."""
+    """The numbering that a reader must use, if one is known before it reads a text."""
 
     codec: Codec | None = None
-    grows: bool = False  # the codec takes in the tokens that it lacks
-    only_held_out: bool = False  # what is to learn from may be left out
+    grows: bool = False  # the codec adds tokens that it lacks
+    only_held_out: bool = False  # the training part may be left out
 
     def or_new(self, make: Callable[[], Codec]) -> Codec:
-        """Return the codec, grown by the tokens of a new one where it grows; or the new one."""
+        """Return the codec, with the tokens of a new one added where it grows; without a codec, the new one."""
         if self.codec is None:
             return make()
         return self.codec.grown(make().vocabulary.words) if self.grows else self.codec
@@ -151,7 +151,7 @@ def codes(letters: str) -> Ids:
 
 
 def labels_of(names: Iterable[str], *, by_voice: bool) -> tuple[str, ...]:
-    """Return the labels of corpora by their names, each once; none where the corpora are read as one text."""
+    """Return the names of corpora as labels, each once; none where the corpora are read as one text."""
     labels = tuple(dict.fromkeys(names))
     return labels if by_voice and len(labels) > 1 else ()
 

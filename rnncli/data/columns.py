@@ -1,20 +1,17 @@
-"""Column files: a word and its labels a line, a blank line between sentences, in any of the CoNLL formats."""
+"""Column files in any CoNLL format: one word and its labels per line, a blank line between sentences."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rnncli.data.sources import Corpus
+from rnncli.data.sources import Corpus, TaggedSentence
 from rnncli.data.tables import Layout, Row, check_width, column_of, read_rows, separator_of
 from rnncli.data.text import lines_of
 from rnncli.errors import RnnError, UsageError
 
-Sentence = list[tuple[str, str]]
-"""Words, each with its label."""
-
-FEWEST_JUDGED = 20
-"""Words from which on a column with a label for almost every word is no column of labels."""
+MIN_LABELLED = 20
+"""From this many words on, a column where most words have a label of their own is not a label column."""
 
 _UD_NAMES = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _CONLL_2003_NAMES = ("word", "pos", "chunk", "ner")
@@ -23,7 +20,7 @@ _CONLL_2012_NAMES = (
     *("lemma", "frameset", "sense", "speaker", "ner"),
 )
 _UD_COMMENTS = ("newdoc", "newpar")
-"""That are one word after the #."""
+"""Comments that are one word after the #."""
 
 _BRACKETS = _CONLL_2012_NAMES.index("ner")
 _UD_ID = re.compile(r"\d+([-.]\d+)?")
@@ -31,19 +28,19 @@ _UD_COLUMNS = re.compile(r"^# *global\.columns *= *(.+)$", re.MULTILINE)
 
 
 class _Format(NamedTuple):
-    """A kind of column file: what its columns are called, and which two are read where the user names none."""
+    """A kind of column file: the names of its columns, and the two that are read by default."""
 
     name: str = ""
     columns: tuple[str, ...] = ()
     word: str = "1"
     label: str = ""  # "": the last
     only_comments: bool = False  # whether every line that begins with # is a comment
-    even: bool = True  # whether all rows have as many columns
+    even: bool = True  # whether all rows have the same number of columns
 
 
 @dataclass
 class _Read:
-    """The rows of a file, None between sentences, and how many lines were left out for being comments."""
+    """The rows of a file, None between sentences, and the number of comment lines left out."""
 
     origin: str
     rows: list[Row | None] = field(default_factory=list)
@@ -54,13 +51,13 @@ class _Read:
         return [row for row in self.rows if row is not None]
 
 
-def read_columns(corpus: Corpus, columns: str, layout: Layout) -> tuple[list[Sentence], str]:
-    """The sentences of a column file, some of them empty, and in words how it was read.
+def read_columns(corpus: Corpus, columns: str, layout: Layout) -> tuple[list[TaggedSentence], str]:
+    """Return the sentences of a column file, some of them empty, and a note on how it was read.
 
-    Tabs separate columns where there are any, else blanks; a no-break space is a letter. `columns` names the word's and
-    the label's, by name or number; by default they are FORM and UPOS of CoNLL-U, the word and its part of speech of
-    CoNLL-2012, else the first column and the last. Raises RnnError for rows of unequal width, and where almost every
-    word has a label of its own; UsageError for a column that is not there.
+    Tabs separate columns where most lines have them, else blanks; a no-break space is a letter. `columns` gives the
+    word's and the label's column, by name or number. The default is FORM and UPOS for CoNLL-U, the word and its part
+    of speech for CoNLL-2012, and otherwise the first and the last column. Raises RnnError for rows of unequal width,
+    and where most words have a label of their own; UsageError for a missing column.
     """
     separator = layout.character or separator_of(corpus.origin) or ("\t" if _has_tabs(corpus.text) else " ")
     kind = _format_of(corpus.text, separator)
@@ -71,7 +68,7 @@ def read_columns(corpus: Corpus, columns: str, layout: Layout) -> tuple[list[Sen
     if kind.even and not columns:
         _check_even(found, separator, layout)
     ids = kind.columns.index("id") if "id" in kind.columns else None
-    sentences: list[Sentence] = [[]]
+    sentences: list[TaggedSentence] = [[]]
     skipped = 0
     for row in found.rows:
         if row is None:
@@ -93,7 +90,7 @@ def _has_tabs(text: str) -> bool:
 
 
 def _format_of(text: str, separator: str) -> _Format:
-    """The format that a file is in, by what stands at the beginning of lines and by their columns."""
+    """Detect the format of a file by the beginnings of its lines and by their columns."""
     if re.search(r"^#begin document\b", text, re.MULTILINE):
         return _Format("CoNLL-2012", _CONLL_2012_NAMES, "word", "pos", only_comments=True, even=False)
     lines = [line for line in lines_of(text) if line.strip() and not line.startswith("#")]
@@ -115,7 +112,7 @@ def _is_ud(line: str) -> bool:
 
 
 def _read_rows(corpus: Corpus, separator: str, kind: _Format, layout: Layout) -> _Read:
-    """The rows of a file without its comments; the names of its columns, where it has them, are its first row."""
+    """The rows of a file without its comments; a header, if there is one, is the first row."""
     if separator == " ":
         rows = [
             Row(number, re.split("[ \t]+", line.strip(" \t"))) for number, line in enumerate(lines_of(corpus.text), 1)
@@ -143,10 +140,10 @@ def _read_rows(corpus: Corpus, separator: str, kind: _Format, layout: Layout) ->
 
 
 def _drop_comments(found: _Read, marked: Sequence[int]) -> None:
-    """Take comments out of the rows that begin with #, in a file whose columns blanks separate.
+    """Remove comments from the rows that begin with #, in a file with blanks between columns.
 
-    Such a row is a word where it has as many columns as the others, and stands inside a sentence or has a label that
-    others have, too; or where it has a label that no other word has, but no line is a comment for certain.
+    Such a row is a word if it has as many columns as the others, and is inside a sentence or shares its label with
+    other words. It is also a word if no other word has its label, but no line is certainly a comment.
     """
     rows, unsure = dict(enumerate(found.rows)), set(marked)
     others = [row for place, row in rows.items() if row is not None and place not in unsure]
@@ -168,7 +165,7 @@ def _drop_comments(found: _Read, marked: Sequence[int]) -> None:
 
 
 class _Chosen(NamedTuple):
-    """The places of the word's column and the label's, from 0, and how they are called."""
+    """The indices of the word's column and the label's, from 0, and the names of all columns."""
 
     word: int
     label: int
@@ -176,7 +173,7 @@ class _Chosen(NamedTuple):
 
 
 def _chosen(columns: str, kind: _Format, found: _Read, *, header: bool) -> _Chosen:
-    """The columns to read; takes the header out of the rows where there is one."""
+    """Choose the columns to read, and remove the header from the rows if there is one."""
     first, width = found.words[0], max(len(row.fields) for row in found.words)
     wanted = [part.strip() for part in columns.split(",")] if columns else [kind.word, kind.label or str(width)]
     if len(wanted) != 2:
@@ -204,8 +201,8 @@ def _check_even(found: _Read, separator: str, layout: Layout) -> None:
         elif len(row.fields) != width:
             raise RnnError(
                 f"{found.origin}, line {row.line}: {len(row.fields)} columns, and line {first.line} has {width}: tag "
-                "learns from a word and its label in each line; where this is no running text, say which columns they "
-                "are, e.g. --columns 1,2"
+                "needs a word and its label in each line; if this is a column file, name the columns, e.g. --columns "
+                "1,2"
             )
 
 
@@ -218,12 +215,12 @@ def _pair(row: Row, chosen: _Chosen, origin: str) -> tuple[str, str]:
 
 def _no_pair(row: Row, origin: str) -> RnnError:
     shown = " ".join(row.fields)[:40]
-    return RnnError(f"{origin}, line {row.line}: {shown!r} is no word with its label beside it")
+    return RnnError(f"{origin}, line {row.line}: {shown!r} is not a word and its label")
 
 
-def _without_brackets(sentence: Sentence) -> Sentence:
-    """A sentence with IOB labels for the brackets of CoNLL-2012: (GPE* *) * become B-GPE I-GPE O."""
-    found: Sentence = []
+def _without_brackets(sentence: TaggedSentence) -> TaggedSentence:
+    """Turn the brackets of CoNLL-2012 into IOB labels: (GPE* *) * become B-GPE I-GPE O."""
+    found: TaggedSentence = []
     inside = ""
     for word, brackets in sentence:
         opened = brackets.startswith("(")
@@ -233,24 +230,24 @@ def _without_brackets(sentence: Sentence) -> Sentence:
     return found
 
 
-def _check_labels(sentences: Sequence[Sentence], kind: _Format, origin: str) -> None:
-    """Raise RnnError for columns that cannot be meant: a label of its own for most words, numbers, no UPOS."""
+def _check_labels(sentences: Sequence[TaggedSentence], kind: _Format, origin: str) -> None:
+    """Raise RnnError for implausible columns: a label of its own for most words, numbers as words, no UPOS."""
     labels = [label for sentence in sentences for _, label in sentence]
     different = len(set(labels))
-    if len(labels) >= FEWEST_JUDGED and different > len(labels) / 2:
+    if len(labels) >= MIN_LABELLED and different > len(labels) / 2:
         raise RnnError(
-            f"{origin} has {different:,} labels for {len(labels):,} words: its last column is no label, unless "
-            "--columns names it"
+            f"{origin} has {different:,} labels for {len(labels):,} words: its last column does not look "
+            "like labels; name the columns by --columns"
         )
     words = [word for sentence in sentences for word, _ in sentence]
-    if len(words) >= FEWEST_JUDGED and all(map(str.isdecimal, words)):
+    if len(words) >= MIN_LABELLED and all(map(str.isdecimal, words)):
         raise RnnError(f"{origin} has numbers in its first column: name the word's and the label's by --columns")
     if kind.columns == _UD_NAMES and set(labels) == {"_"}:
         raise RnnError(f"{origin} has no UPOS: name another column, e.g. --columns form,xpos")
 
 
 def _note(kind: _Format, chosen: _Chosen, comments: int, skipped: int) -> str:
-    """How a file was read, in words; nothing where it is plain columns."""
+    """Describe how a file was read; empty for plain columns."""
     named = [chosen.names[place] if place < len(chosen.names) else f"column {place + 1}" for place in chosen[:2]]
     what = f"{kind.name}, {named[0]} and {named[1]}" if kind.name else ""
     left = []

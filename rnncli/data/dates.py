@@ -1,4 +1,4 @@
-"""Days written out in many ways, each beside the same day as ISO 8601 has it: a text that a seeded program writes."""
+"""Dates written in many ways, each with the same date in ISO 8601: a text generated from a seed."""
 
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -6,7 +6,7 @@ from random import Random
 
 SEED, LINES = 0, 20_000
 FIRST, DAYS = date(1900, 1, 1), 73_049
-"""The days that are drawn from, each at most once: up to the end of 2099."""
+"""The range of dates, 1900 to 2099; each is drawn at most once."""
 
 MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
@@ -31,13 +31,13 @@ def number(value: int) -> str:
 
 
 def ordinal(value: int) -> str:
-    """Its place in a row in words: twenty-first."""
+    """An ordinal in words: twenty-first."""
     *before, last = number(value).split("-")
     return "-".join([*before, _ORDINALS.get(last, f"{last}th")])
 
 
 def numeral(value: int) -> str:
-    """Its place in a row in digits: 21st."""
+    """An ordinal in digits: 21st."""
     ending = "th" if value in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(value % 10, "th")
     return f"{value}{ending}"
 
@@ -65,7 +65,7 @@ FORMS: tuple[Callable[[date], str], ...] = (
 
 
 def write(seed: int = SEED, lines: int = LINES) -> str:
-    """The text: `lines` different days, each as people write it, a tab, and as ISO 8601 does; the same for a seed."""
+    """Generate `lines` different dates, each as people write it, a tab, and in ISO 8601; a seed fixes the text."""
     random = Random(seed)
     days = (FIRST + timedelta(days=each) for each in random.sample(range(DAYS), lines))
     return "".join(f"{random.choice(FORMS)(day)}\t{day.isoformat()}\n" for day in days)

@@ -1,4 +1,4 @@
-"""Downloading one file over http(s): resumed where it stopped, checked by size and SHA-256, put in place."""
+"""Download one file over http(s): resume after an interruption, check size and SHA-256, rename into place."""
 
 import errno
 import os
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from http.client import HTTPResponse
     from ssl import SSLCertVerificationError, SSLContext
 
-_CHUNK = 1 << 14  # bytes a read; a stop loses less than this
-_TIMEOUT = 30.0  # seconds without a byte after which a connection counts as cut
+_CHUNK = 1 << 14  # bytes per read; an interruption loses less than this
+_TIMEOUT = 30.0  # seconds without a byte until a connection counts as broken
 _PAUSES = (0.5, 1.0, 2.0)  # seconds before the second, third and fourth attempt
-_TRY_AGAIN = {408, 425, 429}  # these answers, like all from 500 on, say that the server may do better later
+_TRY_AGAIN = {408, 425, 429}  # temporary errors, like all from 500 on
 
 
 class _CutError(Exception):
-    """The connection failed or broke off: another attempt may get the rest."""
+    """The connection failed or broke: another attempt may get the rest."""
 
 
 class _WrongTextError(RnnError):
-    """What came is not the text that was asked for: none of it is worth keeping."""
+    """The download is not the expected text and is discarded."""
 
 
 def file_sha256(path: Path) -> str:
@@ -47,13 +47,13 @@ def download(
     digest: Callable[[Path], str] = file_sha256,
     progress: bool = True,
 ) -> None:
-    """Put the text at `url` into the file `target`, which appears only once it is whole and proven right.
+    """Download `url` to the file `target`, which appears only when it is complete and verified.
 
-    `size` is in bytes, or None for what the server says, where only the contents are known; `sha256` is in lower-case
-    hexadecimal digits, and `digest` says what it is of. What has come so far lies in
-    `<target>.part`: a connection that is cut, or a Ctrl-C, leaves it there, and the next call fetches the
-    rest only. Raises RnnError for an address that is not http(s), a server that refuses, a connection that
-    fails four times, a text of another size or hash (then the part is removed), a full or forbidden disk.
+    `size` is in bytes; None takes the size that the server reports. `sha256` is in lower-case hexadecimal digits, and
+    `digest` computes it from a file. Unfinished downloads stay in `<target>.part`: a broken connection or a Ctrl-C
+    leaves the file there, and the next call fetches only the rest. Raises RnnError for an address that is not http(s),
+    a server that refuses, a connection that fails four times, a text of another size or hash (the part is then
+    removed), and a disk that is full or not writable.
     """
     if not url.startswith(("http://", "https://")):
         raise RnnError(f"{url} cannot be downloaded: only http:// and https:// addresses can")
@@ -73,7 +73,7 @@ def download(
     except _CutError as cut:
         raise RnnError(f"cannot download {url}: {cut}; {_go_on(part)}") from None
     except KeyboardInterrupt:
-        # Said here, since the command line turns a Ctrl-C into an exit code without asking for its text.
+        # Printed here: the command line turns a Ctrl-C into an exit code without printing a message.
         write_message(f"download of {url} interrupted; {_go_on(part)}")
         raise
     except OSError as error:
@@ -83,8 +83,8 @@ def download(
 
 
 def _fill(file: BinaryIO, url: str, size: int | None, name: str | None) -> None:
-    """Append to `file` until it holds `size` bytes, going on after a cut; no `name` means no progress bar."""
-    if size is not None and file.tell() > size:  # left over from something else
+    """Append to `file` until it holds `size` bytes, with retries; without a `name` there is no progress bar."""
+    if size is not None and file.tell() > size:  # left over from another download
         _empty(file)
     with progress_bar(size, "B", name or "", done=file.tell(), scaled=True, shown=name is not None) as bar:
         for pause in (*_PAUSES, None):
@@ -98,7 +98,7 @@ def _fill(file: BinaryIO, url: str, size: int | None, name: str | None) -> None:
 
 
 def _append(file: BinaryIO, url: str, size: int | None, bar: Any) -> None:
-    """Write what one connection brings of the missing bytes; it is stopped at the first byte too many."""
+    """Write the missing bytes that one connection delivers; stop at the first byte too many."""
     have = file.tell()
     if have == size:  # the last run was stopped just before the end
         return
@@ -110,7 +110,7 @@ def _append(file: BinaryIO, url: str, size: int | None, bar: Any) -> None:
         said = None if response.length is None else file.tell() + response.length
         size = said if size is None else size
         if size is None:
-            raise RnnError(f"cannot download {url}: the server does not say how long it is; get it elsewhere")
+            raise RnnError(f"cannot download {url}: the server does not report its size; get it elsewhere")
         if said not in (None, size):
             raise _WrongTextError(_not_expected(url, f"{size:,} bytes", f"{said:,}"))
         bar.total = size
@@ -125,7 +125,7 @@ def _append(file: BinaryIO, url: str, size: int | None, bar: Any) -> None:
 
 
 def _connect(url: str, have: int) -> "HTTPResponse":
-    """Open `url` at byte `have` (status 206), or at its start where the server cannot go on from there."""
+    """Open `url` at byte `have` (status 206), or at its start if the server cannot resume."""
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
@@ -149,8 +149,9 @@ def _connect(url: str, have: int) -> "HTTPResponse":
 
 
 def _trust() -> "SSLContext":
-    """The certificates to trust: the system's own, which some Pythons on macOS do not find, or those that OpenSSL's
-    variables name.
+    """Trust the system's certificates, or those that OpenSSL's variables name.
+
+    Some Pythons on macOS do not find the system's by themselves.
     """
     import ssl
 
@@ -169,16 +170,16 @@ def _untrusted(url: str, error: "SSLCertVerificationError") -> RnnError:
     )
 
 
-def _read(response: "HTTPResponse", most: int) -> bytes:
+def _read(response: "HTTPResponse", max_bytes: int) -> bytes:
     with _network(response.url):
-        return response.read(most)
+        return response.read(max_bytes)
 
 
 @contextmanager
 def _network(url: str) -> Iterator[None]:
-    """Make a `_CutError` of a failure of the network, to tell it from one of the disk; HTTPError passes.
+    """Turn network errors into `_CutError`, to tell them from disk errors; HTTPError passes through.
 
-    Raises RnnError for a certificate that is not trusted: it is no better the next time.
+    Raises RnnError for a certificate that is not trusted: another attempt would not help.
     """
     import ssl
     from http.client import HTTPException
@@ -203,11 +204,11 @@ def _not_expected(url: str, expected: str, found: str) -> str:
 
 
 def _go_on(part: Path) -> str:
-    """What to do after a stop, and what is kept until then."""
+    """Advice after an interruption: what is kept, and how to continue."""
     kept = part.stat().st_size if part.exists() else 0
     if kept == 0:
         return "check the network and run the same command again"
-    return f"{kept:,} bytes are kept in {part}: run the same command again to go on from there"
+    return f"{kept:,} bytes are kept in {part}: run the same command again to continue from there"
 
 
 def _clear_if_empty(part: Path) -> None:

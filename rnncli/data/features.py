@@ -1,4 +1,4 @@
-"""What a net reads of a word: its tag, the word itself, its spelling; numbered, and laid out in batches.
+"""The features of a word that a net reads (tag, word, spelling), as numbers and in batches.
 
 Shapes: N sequences, P words of all of them, T steps, B batch, U distinct spellings, G character n-grams.
 """
@@ -16,29 +16,29 @@ from torch import Tensor
 from rnncli.data.batching import IGNORED, Batch, Sequences
 
 ABSENT = 0
-"""The number of what a lexicon does not hold, and of padding."""
+"""The number of entries that a lexicon lacks, and of padding."""
 
 SHARED = 5
-"""Words that an n-gram must stand in to say something of them; rarer ones would be most of all there are."""
+"""Words that an n-gram must occur in to be kept; rarer n-grams are most of all, and say little."""
 
 
-def spelling(word: str, longest: int) -> list[str]:
-    """The character n-grams of a word between its boundary marks, 1 to `longest` characters, and the whole of it.
+def spelling(word: str, max_length: int) -> list[str]:
+    """The character n-grams of a word with boundary marks, 1 to `max_length` characters, and the whole word.
 
     As Bojanowski et al. 2017 (arXiv:1607.04606), with single characters too.
     """
     marked = f"<{word}>"
-    grams = [marked[at : at + n] for n in range(2, longest + 1) for at in range(len(marked) - n + 1)]
-    return [*word, *grams, *([marked] if len(marked) > longest else [])]
+    grams = [marked[at : at + n] for n in range(2, max_length + 1) for at in range(len(marked) - n + 1)]
+    return [*word, *grams, *([marked] if len(marked) > max_length else [])]
 
 
 def _one_form(word: str) -> str:
-    """A word as it is read: NLTK's tokenizer and some corpora write quotation marks as `` and ''."""
+    """Normalise quotation marks: NLTK's tokenizer and some corpora write them as `` and ''."""
     return '"' if word in ("``", "''") else word
 
 
 class Ragged(NamedTuple):
-    """Rows of unequal length, one after another."""
+    """Rows of unequal length, concatenated."""
 
     values: Tensor  # (all,)
     lengths: Tensor  # (rows,)
@@ -51,7 +51,7 @@ class Ragged(NamedTuple):
         )
 
     def places(self, rows: Tensor) -> Tensor:
-        """Where the values of some rows stand, row after row."""
+        """The indices of the values of some rows, row after row."""
         lengths = self.lengths[rows]
         starts = (self.lengths.cumsum(0) - self.lengths)[rows]
         shift = starts - (lengths.cumsum(0) - lengths)
@@ -61,16 +61,16 @@ class Ragged(NamedTuple):
         return Ragged(self.values[self.places(rows)], self.lengths[rows])
 
 
-def shared_spellings(words: Sequence[str], longest: int) -> Ragged:
-    """The n-grams of each word that `SHARED` words or more have, numbered from 0; `longest` characters at most."""
-    spellings = [dict.fromkeys(spelling(word, longest)) for word in words]
+def shared_spellings(words: Sequence[str], max_length: int) -> Ragged:
+    """The n-grams of each word that at least `SHARED` words have, numbered from 0, up to `max_length` characters."""
+    spellings = [dict.fromkeys(spelling(word, max_length)) for word in words]
     counts = Counter(chain.from_iterable(spellings))
     numbers = {gram: number for number, gram in enumerate(gram for gram, count in counts.items() if count >= SHARED)}
     return Ragged.of([[numbers[gram] for gram in grams if gram in numbers] for grams in spellings])
 
 
 class Tokens(NamedTuple):
-    """A batch of words as a net reads them."""
+    """The features of a batch of words."""
 
     tags: Tensor  # (T, B)
     words: Tensor  # (T, B)
@@ -89,7 +89,7 @@ class Tokens(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How often each entry of a lexicon is met in some sequences."""
+    """How often each entry of a lexicon occurs in some sequences."""
 
     tags: Tensor
     words: Tensor
@@ -98,34 +98,34 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The tags, the words in lower case and the character n-grams that a model may know; number 0 is what it does not.
+    """The tags, lower-case words and character n-grams that a model knows; number 0 is everything else.
 
-    Words and n-grams are those met at least `min_count` times.
+    Words and n-grams occur at least `min_count` times.
     """
 
     tags: tuple[str, ...]
     words: tuple[str, ...]
     grams: tuple[str, ...]
-    longest: int
+    max_length: int
 
     @classmethod
     def of(
-        cls, lines: Sequence[Sequence[str]], tags: Iterable[Sequence[str]], *, min_count: int, longest: int
+        cls, lines: Sequence[Sequence[str]], tags: Iterable[Sequence[str]], *, min_count: int, max_length: int
     ) -> "Lexicon":
-        """Take in what `lines` and their `tags` hold; `longest` is that of the n-grams, 0 for none."""
+        """Collect the entries of `lines` and their `tags`; `max_length` is that of the n-grams, 0 for none."""
         forms = Counter(map(_one_form, chain.from_iterable(lines)))
         words: Counter[str] = Counter()
         grams: Counter[str] = Counter()
         for form, count in forms.items():
             words[form.lower()] += count
-            if longest:
-                for gram in spelling(form, longest):
+            if max_length:
+                for gram in spelling(form, max_length):
                     grams[gram] += count
 
         def kept(counts: Counter[str]) -> tuple[str, ...]:
             return tuple(sorted(entry for entry, count in counts.items() if count >= min_count))
 
-        return cls(tuple(sorted(set(chain.from_iterable(tags)))), kept(words), kept(grams), longest)
+        return cls(tuple(sorted(set(chain.from_iterable(tags)))), kept(words), kept(grams), max_length)
 
     @cached_property
     def numbers(self) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
@@ -137,13 +137,13 @@ class Lexicon:
         return tags, words, grams
 
     def encode(self, lines: Sequence[Sequence[str]], tags: Sequence[Sequence[str]] | None = None) -> "Features":
-        """Number the words of N sequences, and their tags where they are read."""
+        """Number the words of N sequences, and their tags if they are used."""
         tag_numbers, word_numbers, gram_numbers = self.numbers
         lines = [[_one_form(word) for word in line] for line in lines]
         forms = {form: number for number, form in enumerate(dict.fromkeys(chain.from_iterable(lines)))}
         spellings = [
-            [gram_numbers[gram] for gram in spelling(form, self.longest) if gram in gram_numbers]
-            if self.longest
+            [gram_numbers[gram] for gram in spelling(form, self.max_length) if gram in gram_numbers]
+            if self.max_length
             else []
             for form in forms
         ]
@@ -171,13 +171,13 @@ class Features:
     sizes: tuple[int, int, int]  # of the lexicon: tags, words, n-grams
 
     def only(self, rows: Tensor) -> "Features":
-        """Some sequences by number, alone."""
+        """Select some sequences by number."""
         places = Ragged(self.forms, self.lengths).places(rows)
         tags, words, forms = (column[places] for column in (self.tags, self.words, self.forms))
         return Features(self.lengths[rows], tags, words, forms, self.grams, self.sizes)
 
     def tokens(self, rows: Tensor) -> Tokens:
-        """Some sequences by number, padded to the longest, with the spellings that they hold."""
+        """Some sequences by number, padded to the longest, with the spellings that occur in them."""
         places = Ragged(self.forms, self.lengths).places(rows)
         present, forms = self.forms[places].unique(return_inverse=True)
         lengths = self.lengths[rows]
@@ -185,7 +185,7 @@ class Features:
         return Tokens(tags, words, padded(forms, lengths), self.grams.only(present))
 
     def counts(self, rows: Tensor) -> Counts:
-        """How often words and n-grams are met in some of the sequences."""
+        """How often words and n-grams occur in some of the sequences."""
         places = Ragged(self.forms, self.lengths).places(rows)
         tags = self.tags[places].bincount(minlength=self.sizes[0])
         words = self.words[places].bincount(minlength=self.sizes[1])
@@ -196,7 +196,7 @@ class Features:
 
 
 def padded(values: Tensor, lengths: Tensor, fill: int = ABSENT) -> Tensor:
-    """Values one after another as columns (T, B) of those lengths, filled up."""
+    """Arrange concatenated values as padded columns (T, B) of the given lengths."""
     T = int(lengths.max())
     grid = torch.full((len(lengths), T), fill, dtype=values.dtype)
     grid[torch.arange(T) < lengths[:, None]] = values
@@ -204,10 +204,10 @@ def padded(values: Tensor, lengths: Tensor, fill: int = ABSENT) -> Tensor:
 
 
 class Labelled(Sequences):
-    """Sequences of words with their labels: one a word, targets (P,); or for the whole, targets (N, ...).
+    """Sequences of words with labels: one per word, targets (P,); or one per sequence, targets (N, ...).
 
-    Shuffled, all are sorted by length: batches of equal lengths, which most then are, need no padding, and torch's
-    layers are faster without.
+    Shuffling sorts all of them by length: most batches then have equal lengths and need no padding, which makes
+    torch's layers faster.
     """
 
     pool = 10**9

@@ -1,4 +1,4 @@
-"""Folds for cross-validation: even in their labels, and nothing that belongs together on both sides."""
+"""Folds for cross-validation: stratified by label, and related items always in the same fold."""
 
 import random
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 
 
 def clusters(*keys: Sequence[Hashable]) -> list[int]:
-    """Number N items so that two that share a value in any of the `keys` (N values each) have one number."""
+    """Number N items so that items that share a value in any of the `keys` (N values each) get the same number."""
     size = len(keys[0])
     parents = list(range(size))
 
@@ -24,9 +24,9 @@ def clusters(*keys: Sequence[Hashable]) -> list[int]:
 
 
 def stratified_folds(labels: Sequence[str], belonging: Sequence[int], count: int, seed: int) -> list[int]:
-    """Deal N items to `count` folds, all of a cluster to one fold, so that every label is spread evenly.
+    """Assign N items to `count` folds, each cluster to one fold, so that every label is spread evenly.
 
-    Clusters are dealt in random order, large ones first, each to the fold that has least of its labels so far.
+    Clusters are assigned in random order, large ones first, each to the fold with the fewest of its labels so far.
     """
     members: dict[int, list[int]] = {}
     for item, cluster in enumerate(belonging):

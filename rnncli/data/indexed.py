@@ -1,4 +1,4 @@
-"""A corpus of words by number, most frequent first: prepared shards that stay on disk, or texts, a sentence a line."""
+"""A corpus as word ids, most frequent first: prepared shards that stay on disk, or texts with one sentence per line."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ TOKENIZER = "wiki-words"
 
 
 class IndexedCorpus(NamedTuple):
-    """A corpus by number: its parts, and the words that the numbers stand for."""
+    """A corpus as ids: its parts, and the words that the ids stand for."""
 
     name: str
     parts: list[Part]
@@ -39,25 +39,25 @@ class IndexedCorpus(NamedTuple):
 
     @property
     def sequences(self) -> int:
-        """How many sequences the parts have."""
+        """The number of sequences in all parts."""
         return sum(part.sequences for part in self.parts)
 
     @property
     def tokens(self) -> int:
-        """How many tokens the parts have, each END counted."""
+        """The number of tokens in all parts, ENDs included."""
         return sum(len(part.ids) for part in self.parts)
 
     def sizes(self) -> Ids:
-        """Count the characters of each word by number, with the blank or line feed after it."""
+        """Characters of each word by id, with the blank or line feed after it."""
         return np.array([0, 0, len("<unk> "), *(len(word) + 1 for word in self.all_words)], dtype=np.int64)
 
     def remap(self, vocabulary: Vocabulary) -> Ids:
-        """Return a vocabulary's number for each of the corpus's own; UNKNOWN for the rest."""
+        """Map each id of the corpus to the id in a vocabulary; UNKNOWN for words that it lacks."""
         return np.array(vocabulary.encode((*SPECIALS, *self.all_words)), dtype=np.int64)
 
 
 def is_prepared(spec: str) -> bool:
-    """Whether a name or a folder stands for what `rnn data prepare` wrote, or began to write."""
+    """Whether a name or a folder is the output of `rnn data prepare`, finished or not."""
     if written_as_path(spec):
         return (Path(spec) / VOCABULARY).is_file()
     folder = data_dir() / spec
@@ -65,21 +65,21 @@ def is_prepared(spec: str) -> bool:
 
 
 def absolute_indexed(spec: str) -> str:
-    """Return a spec that means the same corpus in any folder; raises as `absolute_spec`."""
+    """Return a spec of the same corpus that works in any folder; raises as `absolute_spec`."""
     if not is_prepared(spec):
         return absolute_spec(spec)
     return str(Path(spec).absolute()) if written_as_path(spec) else spec
 
 
 def read_indexed(specs: Sequence[str], tokenizer: str = TOKENIZER, valid: Sequence[str] = ()) -> IndexedCorpus:
-    """Open prepared shards, or read texts; the lines of the texts in `valid` are to validate on.
+    """Open prepared shards, or read texts; the lines of the texts in `valid` are the validation part.
 
-    The tokenizer is for texts that name none of their own. Raises RnnError as `load_corpus` and `Shards.open`, and
-    UsageError for shards among other texts.
+    The tokenizer applies to texts without one of their own. Raises RnnError as `load_corpus` and `Shards.open`, and
+    UsageError for shards mixed with other texts.
     """
     prepared = [spec for spec in (*specs, *valid) if is_prepared(spec)]
     if prepared and tokenizer == SPACED:
-        raise UsageError(f"{prepared[0]} was prepared by other words than --tokens spaced: give a text")
+        raise UsageError(f"{prepared[0]} was prepared with another tokenizer than --tokens spaced: give a text")
     if prepared and (len(specs) > 1 or prepared != [*specs]):
         raise UsageError(f"{prepared[0]} is prepared: give it as the only --corpus, or prepare all files together")
     corpus = _open_shards(specs[0]) if prepared else _index(list(map(load_corpus, specs)), tokenizer)
@@ -87,14 +87,14 @@ def read_indexed(specs: Sequence[str], tokenizer: str = TOKENIZER, valid: Sequen
 
 
 def read_test(specs: Sequence[str], tokenizer: str = TOKENIZER) -> IndexedCorpus:
-    """Read the test texts of corpora as `read_indexed` does; raises UsageError where none has one.
+    """Read the test texts of corpora as `read_indexed` does.
 
-    Raises RnnError where one is not downloaded.
+    Raises UsageError if no corpus has one, RnnError if one is not downloaded.
     """
     found = [corpus for spec in specs if (corpus := load_test(spec))]
     if not found:
         raise UsageError(
-            f"{' + '.join(specs)} has no text of its own to test on: leave --split out, or give the text by --corpus"
+            f"{' + '.join(specs)} has no test text of its own: leave --split out, or give the text by --corpus"
         )
     return _index(found, tokenizer)
 
@@ -126,7 +126,7 @@ def _index(corpora: Sequence[Corpus], tokenizer: str) -> IndexedCorpus:
 
 
 def _with_texts(corpus: IndexedCorpus, valid: Sequence[str]) -> IndexedCorpus:
-    """Add the lines of other texts to validate on."""
+    """Add the lines of other texts as the validation part."""
     texts = [load_corpus(spec) for spec in valid]
     lines = [line for each in texts for line in _lines(each.text, TOKENIZERS[each.tokenizer or corpus.tokenizer])]
     if not lines:
@@ -138,14 +138,14 @@ def _with_texts(corpus: IndexedCorpus, valid: Sequence[str]) -> IndexedCorpus:
 
 
 def _with_lines(corpus: IndexedCorpus, lines: Sequence[Sequence[str]]) -> IndexedCorpus:
-    """Add lines to validate on; words that only they have are numbered after the corpus's own."""
+    """Add lines as the validation part; words that only they have are numbered after the corpus's own."""
     known = Vocabulary((*SPECIALS, *corpus.words))
     new = dict.fromkeys(word for line in lines for word in line if word not in known.numbers)
     return corpus._replace(validation_part=_part(lines, Vocabulary((*known.tokens, *new))), new=tuple(new))
 
 
 def _part(lines: Sequence[Sequence[str]], vocabulary: Vocabulary) -> Part:
-    """Number lines, with an END after each."""
+    """Encode lines, with an END after each."""
     numbers = [number for line in lines for number in (*vocabulary.encode(line), END)]
     return Part(np.array(numbers, dtype=np.int32), len(lines))
 
@@ -155,19 +155,19 @@ def _lines(text: str, tokenize: Callable[[str], list[str]]) -> list[list[str]]:
 
 
 def frequent_words(corpus: IndexedCorpus, size: int, min_count: int, kept: Sequence[str]) -> Vocabulary:
-    """Return the `size` most frequent words that occur `min_count` times, and those to keep.
+    """Return the `size` most frequent words that occur `min_count` times, and the words in `kept`.
 
-    Raises UsageError where there is none, and for a word to keep that the corpus lacks.
+    Raises UsageError where no word is left, and for a word in `kept` that the corpus lacks.
     """
     if min_count > 1:
         size = min(size, sum(count >= min_count for count in corpus.counts()))
         if not size:
-            raise UsageError(f"{corpus.name}: no word comes {min_count} times: take a smaller --min-count")
+            raise UsageError(f"{corpus.name}: no word occurs {min_count} times: take a smaller --min-count")
     return cut_vocabulary(corpus.words, size, kept)
 
 
 def cut_vocabulary(words: Sequence[str], size: int, kept: Sequence[str]) -> Vocabulary:
-    """Return the first `size` words, and those to keep; raises UsageError for a word to keep that is not there."""
+    """Return the first `size` words and those in `kept`; raises UsageError for a word in `kept` that is missing."""
     chosen = list(words[:size])
     if kept:
         places = {word: place for place, word in enumerate(words)}

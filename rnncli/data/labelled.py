@@ -1,4 +1,4 @@
-"""Labelled data: texts with a label each (corpora by name, CSV and TSV tables), and sentences with a label a word."""
+"""Labelled data: texts with one label each (corpora, CSV and TSV tables), and sentences with one label per word."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,44 +16,44 @@ from rnncli.errors import RnnError, UsageError
 
 WITH_HEADER = Layout(header=True)
 TEXT_COLUMN, LABEL_COLUMN = "text", "label"
-"""The columns of a table where nothing else is said; of one without a header, the first and the second."""
+"""The default columns of a table; without a header, the first and the second."""
 
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """N texts, each with its label, the block between blank lines that it stands in, and its place in its corpus."""
+    """N texts, each with its label, its block between blank lines, and its place in its corpus."""
 
     name: str
     texts: list[str]
     labels: list[str]
     stanzas: list[int]
-    places: list[tuple[int, int]]  # which corpus, and which of its lines
-    rows: int = 0  # of the table that they were read from, where it is one
+    places: list[tuple[int, int]]  # number of the corpus, and of the line in it
+    rows: int = 0  # of the table, if they come from one
 
     @property
     def keys(self) -> list[str]:
-        """What makes two texts the same one: their words after case and punctuation."""
+        """Keys that are equal for equal texts: their words without case and punctuation."""
         return [" ".join(verse_words(text)) or text for text in self.texts]
 
     @property
     def classes(self) -> list[str]:
-        """The labels, each once, in the order in which they are first met."""
+        """The labels, each once, in order of first occurrence."""
         return list(dict.fromkeys(self.labels))
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all texts and labels in their places: whether the data is still the same."""
+        """A hash of all texts and labels in order, to detect changed data."""
         rows = "\n".join(f"{label}\t{text}" for label, text in zip(self.labels, self.texts, strict=True))
         return hashlib.sha256(rows.encode()).hexdigest()
 
     def only(self, rows: Sequence[int]) -> "LabelledTexts":
-        """Some of them, by number."""
+        """Select some texts by number."""
         texts, labels = ([column[row] for row in rows] for column in (self.texts, self.labels))
         stanzas, places = [self.stanzas[row] for row in rows], [self.places[row] for row in rows]
         return LabelledTexts(self.name, texts, labels, stanzas, places, self.rows)
 
     def distinct(self) -> "LabelledTexts":
-        """Each text once, where it comes first."""
+        """Keep the first occurrence of each text."""
         first: dict[str, int] = {}
         for row, key in enumerate(self.keys):
             first.setdefault(key, row)
@@ -78,11 +78,11 @@ def read_labelled(
     *,
     to_learn: bool = True,
 ) -> LabelledTexts:
-    """Read labelled texts: a table, or two corpora and more whose names are the labels.
+    """Read labelled texts: a table, or two or more corpora whose names are the labels.
 
-    A table is a file that ends in .csv or .tsv, or any file with a separator named. A corpus's texts are its lines.
-    Raises RnnError for what cannot be read; where it is `to_learn` from, UsageError for fewer than two labels, or a
-    label without two texts.
+    A table is a file that ends in .csv or .tsv, or any file if a separator is named. A corpus's texts are its lines.
+    Raises RnnError for a file that cannot be read; with `to_learn`, UsageError for fewer than two labels, or a label
+    with fewer than two texts.
     """
     separator = layout.character
     tables = [spec for spec in specs if separator or (separator_of(spec) and "=" not in spec)]
@@ -101,15 +101,15 @@ def read_labelled(
 
 
 def _check_labels(name: str, counts: dict[str, int]) -> None:
-    """Raise UsageError where there is nothing to tell apart."""
+    """Raise UsageError where there is nothing to classify."""
     if len(counts) < 2:
         raise UsageError(
-            f"{name} has one label alone, {next(iter(counts))!r}: "
+            f"{name} has only one label, {next(iter(counts))!r}: "
             "give --corpus twice (--corpus NAME=FILE), or a CSV file with a label column"
         )
     rare = [label for label, count in counts.items() if count < 2]
     if rare:
-        raise UsageError(f"{name} has one text alone with the label {rare[0]!r}: two are the least")
+        raise UsageError(f"{name} has only one text with the label {rare[0]!r}: give at least two")
 
 
 def _read_corpora(specs: Sequence[str]) -> LabelledTexts:
@@ -132,7 +132,7 @@ def _read_corpora(specs: Sequence[str]) -> LabelledTexts:
 
 
 def _read_table(spec: str, text_column: str, label_column: str, layout: Layout) -> LabelledTexts:
-    """A table; each row is a text and a stanza of its own."""
+    """Read a table; each row is a text and a stanza of its own."""
     origin = STDIN if spec == "-" else spec
     text = read_stdin() if spec == "-" else read_text(Path(spec))
     separator = layout.character or separator_of(spec)
@@ -151,7 +151,7 @@ def _read_table(spec: str, text_column: str, label_column: str, layout: Layout) 
     body = rows[layout.header :]
     for row in body:
         if not row.fields[label_at].strip():
-            raise RnnError(f"{origin}, line {row.line}: there is no {label_column} in this row")
+            raise RnnError(f"{origin}, line {row.line}: this row has no {label_column}")
         if words := row.fields[text_at].split():
             texts.append(" ".join(words))
             labels.append(row.fields[label_at].strip())
@@ -161,7 +161,7 @@ def _read_table(spec: str, text_column: str, label_column: str, layout: Layout) 
 
 
 def _even_rows(text: str, separator: str, layout: Layout, origin: str) -> list[Row]:
-    """The rows of a table but blank ones; raises RnnError where one has more or fewer fields than the first."""
+    """The rows of a table except blank ones; raises RnnError for a row of another width than the first."""
     quoted = layout.quoted(separator)
     rows = [
         row
@@ -178,16 +178,16 @@ def _even_rows(text: str, separator: str, layout: Layout, origin: str) -> list[R
 
 @dataclass(frozen=True)
 class TaggedSentences:
-    """Sentences, each a list of words and a list of as many labels."""
+    """Sentences, each a list of words and a list of labels of the same length."""
 
     name: str
     words: list[list[str]]
     labels: list[list[str]]
-    note: str = ""  # how the file was read, where that is not plain
+    note: str = ""  # how the file was read, if it is not plain columns
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all words and labels in their places."""
+        """A hash of all words and labels in order."""
         rows = "\n\n".join("\n".join(map("\t".join, zip(*pair, strict=True))) for pair in self.pairs)
         return hashlib.sha256(rows.encode()).hexdigest()
 
@@ -197,15 +197,15 @@ class TaggedSentences:
         return list(zip(self.words, self.labels, strict=True))
 
     def only(self, rows: Sequence[int]) -> "TaggedSentences":
-        """Some sentences, by number."""
+        """Select some sentences by number."""
         return TaggedSentences(self.name, [self.words[row] for row in rows], [self.labels[row] for row in rows])
 
 
 def read_tagged(specs: Sequence[str], columns: str = "", layout: Layout = Layout()) -> TaggedSentences:  # noqa: B008  # frozen
     """Read labelled sentences: registered corpora that have tags, files, or `-`.
 
-    A file has a word and its label a line, and a blank line between sentences, as `read_columns` reads it. Raises
-    RnnError for what cannot be read, UsageError for a corpus that has no labels.
+    `read_columns` reads files: one word and its label per line, a blank line between sentences. Raises RnnError for a
+    file that cannot be read, UsageError for a corpus without labels.
     """
     parts = [_read_tagged(spec, columns, layout) for spec in specs]
     return TaggedSentences(
@@ -226,7 +226,7 @@ def _read_tagged(spec: str, columns: str, layout: Layout) -> TaggedSentences:
     if entry is not None:
         if entry.tagged is None:
             raise UsageError(
-                f"{spec} has no label beside its words: take {', '.join(tagged_corpora())}, or a file of your own"
+                f"{spec} has no labels for its words: take {', '.join(tagged_corpora())}, or a file of your own"
             )
         sentences = entry.tagged()
         words, labels = ([[pair[part] for pair in sentence] for sentence in sentences] for part in (0, 1))
@@ -238,6 +238,6 @@ def _read_tagged(spec: str, columns: str, layout: Layout) -> TaggedSentences:
         found, note = read_columns(corpus, columns, layout)
     full = [sentence for sentence in found if sentence]
     if not full:
-        raise RnnError(f"{corpus.origin} has no word with a label beside it")
+        raise RnnError(f"{corpus.origin} has no word with a label")
     words, labels = ([[pair[part] for pair in sentence] for sentence in full] for part in (0, 1))
     return TaggedSentences(corpus.name, words, labels, note)

@@ -1,17 +1,15 @@
-"""Tables and column files as READING 1 read them, so that a run that learned from one is still measured on the same."""
+"""Tables and column files as READING 1 read them, so that old runs are still evaluated on the same data."""
 
 import csv
 import io
 from collections.abc import Iterator
 
-from rnncli.data.sources import Corpus
+from rnncli.data.sources import Corpus, TaggedSentence
 from rnncli.errors import RnnError
-
-Sentence = list[tuple[str, str]]
 
 
 def table_rows(text: str, separator: str, origin: str) -> Iterator[list[str]]:
-    """The rows of a CSV or TSV table, its header first, each cut or filled up to the header's width."""
+    """The rows of a CSV or TSV table, its header first, each cut or padded to the header's width."""
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         names = list(reader.fieldnames or [])
@@ -21,9 +19,9 @@ def table_rows(text: str, separator: str, origin: str) -> Iterator[list[str]]:
         raise RnnError(f"{origin}, after line {reader.line_num}: {error}") from None
 
 
-def column_sentences(corpus: Corpus) -> list[Sentence]:
+def column_sentences(corpus: Corpus) -> list[TaggedSentence]:
     """The sentences of a column file: each line's first column is a word, its last one the label."""
-    sentences: list[Sentence] = [[]]
+    sentences: list[TaggedSentence] = [[]]
     tabs = "\t" in corpus.text
     for number, line in enumerate(corpus.text.split("\n"), start=1):
         if not line.strip():
@@ -33,6 +31,6 @@ def column_sentences(corpus: Corpus) -> list[Sentence]:
             continue
         columns = [column.strip() for column in line.split("\t")] if tabs else line.split()
         if len(columns) < 2 or not columns[0] or not columns[-1]:
-            raise RnnError(f"{corpus.origin}, line {number}: {line.strip()[:40]!r} is no word with its label")
+            raise RnnError(f"{corpus.origin}, line {number}: {line.strip()[:40]!r} is not a word and its label")
         sentences[-1].append((columns[0], columns[-1]))
     return sentences

@@ -1,4 +1,4 @@
-"""Pairs of sentences, one to be translated into the other: read from files, and laid out in batches.
+"""Pairs of a sentence and its translation: read from files, and arranged in batches.
 
 Shapes: N pairs, S source steps, T target steps, B batch.
 """
@@ -26,23 +26,23 @@ Lines = list[tuple[str, str]]
 
 
 class Paired(NamedTuple):
-    """Pairs to learn from, to validate on, and to test on when all is done."""
+    """Pairs for training, validation and testing."""
 
     name: str
     training: Lines
     validation: Lines
     test: Lines
-    note: str = ""  # how the table was read, where it is one
+    note: str = ""  # how the table was read, if it is one
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all of them in their places: whether they are still the same."""
+        """A hash of all pairs in order, to detect changed data."""
         lines = (f"{source}\t{target}" for part in self[1:4] for source, target in (*part, ("", "")))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-class Given(NamedTuple):
-    """What a user names: a corpus and its languages, or files with a sentence a line."""
+class PairSpec(NamedTuple):
+    """Which pairs to read: a corpus and its languages, or files with one sentence per line."""
 
     corpus: tuple[str, ...] = ()
     pair: str = ""
@@ -55,66 +55,69 @@ class Given(NamedTuple):
 
     @property
     def divided(self) -> Parallel | None:
-        """The corpus, where it says itself what of it is to learn from, to validate on and to test on."""
+        """The corpus, if it has its own training, validation and test parts."""
         if self.source or self.target or len(self.corpus) != 1:
             return None
         known = CORPORA.get(self.corpus[0])
         return known if isinstance(known, Parallel) else None
 
 
-def read_paired(given: Given, hold_out: float) -> Paired:
-    """Read the pairs; where no part of them is held out, the last share is to test on, the same before to validate.
+def read_paired(spec: PairSpec, hold_out: float) -> Paired:
+    """Read the pairs; by default, the last share is for testing and the share before it for validation.
 
-    Raises UsageError for what does not belong together, RnnError for files that cannot be read, or are no pairs.
+    Raises UsageError for flags that exclude each other, RnnError for files that cannot be read, or are not pairs.
     """
-    if bool(given.valid_source) != bool(given.valid_target):
+    if bool(spec.valid_source) != bool(spec.valid_target):
         raise UsageError("--valid-source and --valid-target belong together: give both")
-    if known := given.divided:
-        if given.valid_source:
-            raise UsageError(f"{known.name} has pairs to validate on: leave --valid-source and --valid-target out")
-        training, validation, test = known.pairs(given.pair)
-        return Paired(f"{known.name} {given.pair}", training, validation, test)
-    data = read_pairs(given)
+    if known := spec.divided:
+        if spec.valid_source:
+            raise UsageError(
+                f"{known.name} has validation pairs of its own: leave --valid-source and --valid-target out"
+            )
+        training, validation, test = known.pairs(spec.pair)
+        return Paired(f"{known.name} {spec.pair}", training, validation, test)
+    data = read_pairs(spec)
     name, pairs = data.name, data.training
-    if given.valid_source and given.valid_target:
-        return data._replace(validation=paired_files(given.valid_source, given.valid_target))
+    if spec.valid_source and spec.valid_target:
+        return data._replace(validation=paired_files(spec.valid_source, spec.valid_target))
     held = max(1, round(hold_out * len(pairs)))
     if len(pairs) < 3 * held:
         raise RnnError(f"{name} has {len(pairs)} pairs: too few to hold out {held} to validate on and {held} to test")
     return data._replace(training=pairs[: -2 * held], validation=pairs[-2 * held : -held], test=pairs[-held:])
 
 
-def read_pairs(given: Given) -> Paired:
-    """All pairs of two files, or of one table, all of them to learn from; raises as `read_paired`."""
-    if bool(given.source) != bool(given.target):
+def read_pairs(spec: PairSpec) -> Paired:
+    """Read all pairs of two files, or of one table, as training pairs; raises as `read_paired`."""
+    if bool(spec.source) != bool(spec.target):
         raise UsageError("--source and --target belong together: give both")
-    if given.source and given.target:
-        if given.corpus:
+    if spec.source and spec.target:
+        if spec.corpus:
             raise UsageError("give --corpus, or --source and --target, not both")
-        name = f"{Path(given.source).name} + {Path(given.target).name}"
-        return Paired(name, paired_files(given.source, given.target), [], [])
-    if len(given.corpus) > 1:
+        name = f"{Path(spec.source).name} + {Path(spec.target).name}"
+        return Paired(name, paired_files(spec.source, spec.target), [], [])
+    if len(spec.corpus) > 1:
         raise UsageError("pairs come from one --corpus: put them into one file")
-    return _paired_rows(load_corpus(given.corpus[0]), given)
+    return _paired_rows(load_corpus(spec.corpus[0]), spec)
 
 
-def _paired_rows(corpus: Corpus, given: Given) -> Paired:
-    """The pairs of a table's rows; columns that are not named are ignored."""
-    separator = given.layout.character or separator_of(corpus.origin)
+def _paired_rows(corpus: Corpus, spec: PairSpec) -> Paired:
+    """Read the pairs of a table; other columns are ignored."""
+    separator = spec.layout.character or separator_of(corpus.origin)
     if not separator or reads_as_before():
         separator = "\t"
-    quoted = given.layout.quoted(separator)
+    quoted = spec.layout.quoted(separator)
     header, *rows = [Row(0, []), *read_rows(corpus.text, separator, quoted=quoted, origin=corpus.origin)]
-    if given.layout.header:
+    if spec.layout.header:
         header, *rows = rows
     width = max(len(header.fields), *(len(row.fields) for row in rows)) if rows else 0
-    wanted = [part.strip() for part in given.columns.split(",")]
+    wanted = [part.strip() for part in spec.columns.split(",")]
     if len(wanted) != 2:
-        raise UsageError(f"--columns takes two, a sentence's and its translation's, not {given.columns!r}")
+        raise UsageError(f"--columns takes two, a sentence's and its translation's, not {spec.columns!r}")
     for row in rows:
         if len(row.fields) < 2:
             raise RnnError(
-                f"{corpus.origin}, line {row.line}: a line is a sentence, a {name_of(separator)}, and its translation"
+                f"{corpus.origin}, line {row.line}: a line needs a sentence, a {name_of(separator)}, "
+                "and its translation"
             )
         if header.fields or separator != "\t":
             like = "the header" if header.fields else f"line {rows[0].line}"
@@ -122,12 +125,12 @@ def _paired_rows(corpus: Corpus, given: Given) -> Paired:
             check_width(row, expected, separator, corpus.origin, quoted=quoted, like=like)
     source, target = (column_of(part, header.fields, width, "--columns", corpus.origin) for part in wanted)
     numbered = [(row.line, (row.fields + [""] * width)[source], (row.fields + [""] * width)[target]) for row in rows]
-    note = f"{len(rows):,} rows read" + (f", columns other than {given.columns} ignored" if width > 2 else "")
+    note = f"{len(rows):,} rows read" + (f", columns other than {spec.columns} ignored" if width > 2 else "")
     return Paired(corpus.name, _checked(numbered, corpus.origin, corpus.origin), [], [], note)
 
 
 def paired_files(source: str, target: str) -> Lines:
-    """The lines of two files, side by side; raises RnnError where they do not match."""
+    """Pair the lines of two files; raises RnnError for files of unequal length."""
     sources, targets = (lines_of(read_text(Path(name))) for name in (source, target))
     if len(sources) != len(targets):
         raise RnnError(
@@ -138,38 +141,38 @@ def paired_files(source: str, target: str) -> Lines:
 
 
 def _checked(numbered: Sequence[tuple[int, str, str]], source: str, target: str) -> Lines:
-    """Pairs with single blanks between words; raises RnnError for the line of one that is empty."""
+    """Normalise blanks between words; raises RnnError for an empty line."""
     for line, *pair in numbered:
         for text, name in zip(pair, (source, target), strict=True):
             if not text.strip():
-                raise RnnError(f"{name}, line {line} is empty: take the pair out, or fill it in")
+                raise RnnError(f"{name}, line {line} is empty: remove the pair, or fill it in")
     return [(" ".join(one.split()), " ".join(other.split())) for _, one, other in numbered]
 
 
 class Pair(NamedTuple):
-    """What a translator reads: sources, and their targets as far as they are known."""
+    """The input of a translator: sources, and their targets as far as they are known."""
 
-    source: Tensor  # (S, B), each with END behind it
+    source: Tensor  # (S, B), each ends with END
     lengths: Tensor  # (B,) of the sources, on the CPU
     target: Tensor  # (T, B), START first
 
     def columns(self, rows: slice) -> "Pair":
-        """Some of the pairs of a batch."""
+        """Select some pairs of a batch."""
         return Pair(self.source[:, rows].contiguous(), self.lengths[rows], self.target[:, rows].contiguous())
 
 
 @dataclass(frozen=True)
 class SentencePairs(Sequences):
-    """N pairs of sentences by number, as the columns of a translation."""
+    """N encoded pairs of sentences."""
 
     sources: Tensor  # (N, S): the tokens and END
     source_lengths: Tensor
     targets: Sentences
-    lengths: Tensor  # (N,): tokens of both sides, so that neighbours are alike in both
+    lengths: Tensor  # (N,): tokens of both sides, so that batches are similar in both
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.device) -> "SentencePairs":
-        """Number pairs, END behind every source; the lengths stay on the CPU."""
+        """Pad encoded pairs, with END after every source; the lengths stay on the CPU."""
         sources = [torch.tensor([*source, END]) for source, _ in pairs]
         lengths = torch.tensor([len(source) for source in sources])
         targets = Sentences.of([target for _, target in pairs])
@@ -185,11 +188,11 @@ class SentencePairs(Sequences):
 
     @property
     def counts(self) -> Tensor:
-        """How often each token is asked for, up to the greatest."""
+        """How often each token is a target, up to the greatest."""
         return self.targets.targets[self.targets.targets != IGNORED].bincount()
 
 
 def side_by_side(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], device: str = "cpu") -> Pair:
-    """Pairs by number as one batch, on a device, in the order given; the lengths are on the CPU."""
+    """Encoded pairs as one batch, on a device, in the given order; the lengths are on the CPU."""
     pair: Pair = SentencePairs.of(pairs, torch.device(device)).rows(torch.arange(len(pairs))).inputs
     return pair

@@ -1,4 +1,4 @@
-"""Which scripts a text is written in, as far as that decides what its words are."""
+"""The scripts of a text, as far as they decide how it is split into words."""
 
 import re
 from typing import NamedTuple
@@ -11,11 +11,11 @@ _UNSPACED = "[\u0e01-\u0edf\u0f40-\u0fbc\u1000-\u109f\u1780-\u17d3\u1980-\u19df\
 _LETTER = r"[^\W\d_]"
 
 HAN_WORD, OTHER_WORD = 3, 10
-"""Letters between two blanks that are still words, in a text of Han and in one of another script without blanks."""
+"""Mean letters between two blanks up to which a text has words: in Han, and in other scripts without blanks."""
 
 
 class Letters(NamedTuple):
-    """How many letters of some scripts a text has, and how many in all."""
+    """Letters of a text: of some scripts, and all."""
 
     han: int
     kana: int
@@ -31,10 +31,10 @@ def letters_of(text: str) -> Letters:
 
 
 def lacks_blanks(text: str) -> bool:
-    """Whether a text is mostly in a script that puts no blank between words, and nobody has put them there since."""
+    """Whether a text is mostly in a script without blanks between words, and has none inserted either."""
     letters = letters_of(text)
     dense = letters.han + letters.kana
     if 2 * (dense + letters.unspaced) <= letters.all:
         return False
-    longest = HAN_WORD if dense > letters.unspaced else OTHER_WORD
-    return letters.all > longest * len(text.split())
+    max_letters = HAN_WORD if dense > letters.unspaced else OTHER_WORD
+    return letters.all > max_letters * len(text.split())

@@ -1,4 +1,4 @@
-"""Shards of token ids on disk, with their index and vocabulary: read without loading them, and written."""
+"""Shards of token ids on disk, with their index and vocabulary: memory-mapped reading, and writing."""
 
 import json
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ SCHEMA = 1
 INDEX = "index.json"
 VOCABULARY = "vocabulary.tsv"
 SHARD_TOKENS = 1 << 25
-"""Tokens after which a shard is closed at the next end of a sequence, so that all but the last are a little larger."""
+"""Tokens after which a shard ends with the current sequence; all shards except the last are a little larger."""
 
 
 @dataclass(frozen=True)
 class Shards:
-    """A prepared corpus: sequences of token ids, END after each, and the words that they stand for by frequency.
+    """A prepared corpus: sequences of token ids with END after each, and its words by frequency.
 
-    Ids are those of `rnncli.data.vocabulary`: START 0, END 1, UNKNOWN 2, and 3 + n for the n-th most frequent word, so
-    that only the n most frequent words remain where ids from 3 + n on are taken as UNKNOWN.
+    Ids are those of `rnncli.data.vocabulary`: START 0, END 1, UNKNOWN 2, and 3 + n for the n-th most frequent word. To
+    keep only the n most frequent words, read ids from 3 + n on as UNKNOWN.
     """
 
     folder: Path
@@ -36,9 +36,9 @@ class Shards:
 
     @classmethod
     def open(cls, name_or_folder: str | Path, *, verify: bool = False) -> "Shards":
-        """The shards of that name below `data/`, or in that folder; `verify` proves their SHA-256 as well.
+        """Open the shards of that name below `data/`, or in that folder; `verify` also checks their SHA-256.
 
-        Raises RnnError where they are absent, half-made, damaged, or of a schema that this version does not know.
+        Raises RnnError where they are absent, unfinished, damaged, or of a schema that this version does not know.
         """
         folder = _folder(name_or_folder)
         found = cls(folder, _read_index(folder))
@@ -51,7 +51,7 @@ class Shards:
 
     @property
     def tokens(self) -> int:
-        """All tokens, ENDs included."""
+        """The number of tokens, ENDs included."""
         return int(self.index["tokens"])
 
     @property
@@ -60,20 +60,20 @@ class Shards:
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
-        """The words by frequency; that of id 3 comes first."""
+        """The words by frequency; the first has id 3."""
         return tuple(word for word, _ in self._words())
 
-    def most_frequent(self, most: int) -> list[str]:
-        """The `most` most frequent words at most, without reading the others."""
-        return [word for word, _ in islice(self._words(), most)]
+    def most_frequent(self, count: int) -> list[str]:
+        """At most `count` words, the most frequent ones, without reading the others."""
+        return [word for word, _ in islice(self._words(), count)]
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
-        """How often each word of the vocabulary is there."""
+        """How often each word of the vocabulary occurs."""
         return tuple(count for _, count in self._words())
 
     def memmaps(self) -> list["np.memmap[Any, Any]"]:
-        """The ids, a read-only array a shard; nothing is read before it is asked for."""
+        """The ids, one read-only array per shard; data is read on access."""
         import numpy as np
 
         return [
@@ -82,9 +82,9 @@ class Shards:
         ]
 
     def check(self, *, contents: bool) -> None:
-        """Compare the sizes of all files with the index, and their SHA-256 where `contents` are asked for.
+        """Compare the sizes of all files with the index, and with `contents` their SHA-256.
 
-        Raises RnnError, which names the first file that is not as it was made.
+        Raises RnnError, which names the first file that differs.
         """
         for entry in (*self.index["shards"], self.index["vocabulary"]):
             path = self.folder / entry["file"]
@@ -94,7 +94,7 @@ class Shards:
                 sound = False
             if not sound:
                 raise RnnError(
-                    f"shards {self.name} are damaged: {path} is missing or not as it was made; {_again(self.folder)}"
+                    f"shards {self.name} are damaged: {path} is missing or has changed; {_again(self.folder)}"
                 )
 
     def _words(self) -> Iterator[tuple[str, int]]:
@@ -118,7 +118,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         if folder.with_name(f"{folder.name}.part").exists():
             raise RnnError(
-                f"shards {folder.name} are half-made: run the same `rnn data prepare` again, it goes on"
+                f"shards {folder.name} are unfinished: run the same `rnn data prepare` again to continue"
             ) from None
         raise RnnError(
             f"no shards are in {folder}: make them with `rnn data prepare DUMP --name {folder.name}`"
@@ -137,7 +137,7 @@ def _again(folder: Path) -> str:
 
 
 class ShardWriter:
-    """Writes sequences of ids into `tokens-NNNNN.bin` below a folder, and keeps what the index says of them."""
+    """Writes sequences of ids into `tokens-NNNNN.bin` below a folder, and keeps their entries for the index."""
 
     def __init__(self, folder: Path, words: int) -> None:
         self.folder = folder
@@ -146,7 +146,7 @@ class ShardWriter:
         self.file: Any = None
 
     def add(self, ids: "np.ndarray[Any, Any]") -> None:
-        """Append whole sequences, END after each."""
+        """Append whole sequences, with END after each."""
         import hashlib
 
         if self.file is None:
@@ -164,7 +164,7 @@ class ShardWriter:
             self.close()
 
     def close(self) -> None:
-        """Finish the shard that is being written."""
+        """Finish the current shard."""
         import os
 
         if self.file is not None:

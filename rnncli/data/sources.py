@@ -1,4 +1,4 @@
-"""The kinds of corpora: those that come with the package, and those that are fetched from a public address."""
+"""The kinds of corpora: built into the package, or downloaded from a public address."""
 
 import os
 import re
@@ -18,43 +18,43 @@ from rnncli.files import locked
 from rnncli.home import data_dir
 
 UNSTATED = "see source"
-"""The licence of a corpus whose publisher states none."""
+"""The licence entry of a corpus whose publisher states no licence."""
 
 _UNSOUND = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What a damaged zip may raise."""
+"""Errors that a damaged zip may raise."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text, the name it goes by, and where it came from: `embedded`, a path, or `standard input`."""
+    """A text, its name, and its origin: `embedded`, a path, or `standard input`."""
 
     name: str
     text: str
     origin: str
-    held_out: str = ""  # a text of its own to validate on, where the corpus has one
-    tokenizer: str = ""  # the one that the text was written for, where there is one
+    held_out: str = ""  # validation text, if the corpus has one of its own
+    tokenizer: str = ""  # the tokenizer that the text was written for, if any
 
 
-Tagged = list[tuple[str, str]]
-"""The words of a sentence, each with its tag."""
+TaggedSentence = list[tuple[str, str]]
+"""The words of a sentence, each with its tag or label."""
 
 
 class CorpusEntry:
-    """A corpus that rnn knows by name; what most kinds of it have nothing of."""
+    """A corpus that rnn knows by name; defaults for features that most kinds lack."""
 
     def load_test(self) -> Corpus | None:
-        """The text to test on; None where it has none."""
+        """The test text; None if the corpus has none."""
         return None
 
     @property
-    def tagged(self) -> Callable[[], list[Tagged]] | None:
-        """Reads its sentences with a tag for every word; None where it has no tags."""
+    def tagged(self) -> Callable[[], list[TaggedSentence]] | None:
+        """A function that reads its sentences with a tag for every word; None without tags."""
         return None
 
 
 @dataclass(frozen=True)
 class Builtin(CorpusEntry, ABC):
-    """A corpus that comes with a package, rnn or another."""
+    """A corpus that is part of a package, rnn or another."""
 
     name: str
     what: str
@@ -73,7 +73,7 @@ class Builtin(CorpusEntry, ABC):
         return len(self.text.encode())
 
     def here(self) -> bool:
-        """Whether it can be loaded without a download."""
+        """Whether it loads without a download."""
         return True
 
     def load(self) -> Corpus:
@@ -81,13 +81,13 @@ class Builtin(CorpusEntry, ABC):
         return Corpus(self.name, self.text, self.origin)
 
     def fetch(self) -> str:
-        """Say that nothing is to be done."""
+        """Report that there is nothing to download."""
         return "needs no download"
 
 
 @dataclass(frozen=True)
 class Embedded(Builtin):
-    """A text that lies in `samples/NAME.txt`; `NAME.tags` has the tags of its words by line."""
+    """The text in `samples/NAME.txt`; `NAME.tags` has the tags of its words, line by line."""
 
     @property
     def text(self) -> str:
@@ -95,11 +95,11 @@ class Embedded(Builtin):
         return self._read("txt")
 
     @property
-    def tagged(self) -> Callable[[], list[Tagged]]:
-        """Reads its lines that are not blank, with the tags of their words in their places."""
+    def tagged(self) -> Callable[[], list[TaggedSentence]]:
+        """A function that reads its non-blank lines with the tags of their words."""
         return self._tagged
 
-    def _tagged(self) -> list[Tagged]:
+    def _tagged(self) -> list[TaggedSentence]:
         lines = filter(str.strip, lines_of(self.text))
         return [
             list(zip(words_of(line), tags.split(), strict=True))
@@ -114,10 +114,10 @@ class Embedded(Builtin):
 
 @dataclass(frozen=True)
 class Generated(Builtin):
-    """A text that a program writes, the same at every call; perhaps with sentences whose words have tags."""
+    """A text that a program generates, the same at every call; optionally with tagged sentences."""
 
     write: Callable[[], str]
-    tags: Callable[[], list[Tagged]] | None = None
+    tags: Callable[[], list[TaggedSentence]] | None = None
 
     @property
     def text(self) -> str:
@@ -125,8 +125,8 @@ class Generated(Builtin):
         return self.write()
 
     @property
-    def tagged(self) -> Callable[[], list[Tagged]] | None:
-        """Reads what `tags` gives."""
+    def tagged(self) -> Callable[[], list[TaggedSentence]] | None:
+        """The function `tags`."""
         return self.tags
 
 
@@ -150,34 +150,34 @@ class Remote(CorpusEntry):
 
     @property
     def path(self) -> Path:
-        """Where its file lies, or would."""
+        """The path of its file, whether it exists or not."""
         plain = data_dir() / self.file
         zipped = plain.with_name(f"{plain.name}.gz")
         return zipped if zipped.exists() and not plain.exists() else plain
 
     @property
     def origin(self) -> str:
-        """Where its text comes from: the path of its file."""
+        """The path of its file."""
         return str(self.path)
 
     @property
     def files(self) -> "tuple[Remote, ...]":
-        """What `rnn data get` downloads, file by file."""
+        """The files that `rnn data get` downloads."""
         return (self,)
 
     def here(self) -> bool:
-        """Whether its file is there and of the right size."""
+        """Whether its file exists with the right size."""
         return self._found_size() == self.size
 
     def complete(self) -> bool:
-        """Whether all of its files are there and of the right size, those that are only to test on as well."""
+        """Whether all of its files exist with the right size, including test files."""
         return all(file._found_size() == file.size for file in self.files)
 
     def load(self) -> Corpus:
-        """Read its file; raises RnnError where that is absent, or not the text it should be."""
+        """Read its file; raises RnnError if it is absent or differs from the registered text."""
         found = self._found_size()
         if found is None:
-            raise RnnError(f"{self.name} is not here: run `rnn data get {self.name}`")
+            raise RnnError(f"{self.name} is not downloaded: run `rnn data get {self.name}`")
         if not self.is_sound():
             raise RnnError(
                 f"corpus {self.name} is damaged: {self.path} is not the text that was downloaded;"
@@ -186,16 +186,16 @@ class Remote(CorpusEntry):
         return Corpus(self.name, read_text(self.path), self.origin)
 
     def is_sound(self) -> bool:
-        """Whether its file is there, of the right size and SHA-256."""
+        """Whether its file exists with the right size and SHA-256."""
         return self._found_size() == self.size and self._found_sha256() == self.sha256
 
     def fetch(self) -> str:
-        """Download what is not there with the right SHA-256; says whether anything was. Raises as `download`."""
+        """Download files that lack the right SHA-256; returns what happened. Raises as `download`."""
         return _fetch(self.name, self.files)
 
     def download(self) -> None:
-        """Put its file in place, whatever is there; raises as `download`."""
-        if self.url.endswith(".gz"):  # archives are made anew from time to time: known is what is in them
+        """Download its file over any existing one; raises as `download`."""
+        if self.url.endswith(".gz"):  # archives are repacked from time to time: only their contents are fixed
             target = data_dir() / f"{self.file}.gz"
             download(self.url, target, size=None, sha256=self.sha256, digest=_sha256_unzipped)
         else:
@@ -230,7 +230,7 @@ def _sha256_unzipped(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Split(Remote):
-    """A corpus in three files, to learn from, to validate and to test on, all written for a tokenizer."""
+    """A corpus in three files, for training, validation and testing, all written for one tokenizer."""
 
     held_out: Remote
     test: Remote
@@ -242,66 +242,65 @@ class Split(Remote):
         return (self, self.held_out, self.test)
 
     def here(self) -> bool:
-        """Whether the files to learn from and to validate on are there and of the right size."""
+        """Whether the training and the validation file exist with the right size."""
         return super().here() and self.held_out.here()
 
     def load(self) -> Corpus:
-        """Read the files to learn from and to validate on; raises as `Remote.load`."""
+        """Read the training and the validation file; raises as `Remote.load`."""
         return replace(super().load(), held_out=self.held_out.load().text, tokenizer=self.tokenizer)
 
     def load_test(self) -> Corpus:
-        """Read the file to test on; raises RnnError as `Remote.load`."""
-        _refuse_absent([self.test], "the text to test on", self.name)
+        """Read the test file; raises RnnError as `Remote.load`."""
+        _refuse_absent([self.test], "the test text", self.name)
         return replace(self.test.load(), tokenizer=self.tokenizer)
 
 
 @dataclass(frozen=True)
 class NltkData(Remote):
-    """A package of NLTK's data, kept as a zip where NLTK finds it too; one that NLTK has already is used as it lies.
+    """A package of NLTK's data, stored as a zip where NLTK finds it too; an existing copy of NLTK's is used in place.
 
-    `size` and `sha256` are of the members that match `pattern`, one after another in the order of their names: the
-    archive around them is made anew from time to time.
+    `size` and `sha256` are of the members that match `pattern`, concatenated in the order of their names: the archive
+    around them is repacked from time to time.
     """
 
     pattern: str
     text: Callable[[Mapping[str, bytes]], str] | None = None  # of the members; None: it is no text
-    tags: Callable[[Mapping[str, bytes]], list[Tagged]] | None = None  # of the members; None: it has no tags
+    tags: Callable[[Mapping[str, bytes]], list[TaggedSentence]] | None = None  # of the members; None: it has no tags
 
     @property
-    def tagged(self) -> Callable[[], list[Tagged]] | None:
-        """Reads what `tags` makes of the members; raises as `members`."""
+    def tagged(self) -> Callable[[], list[TaggedSentence]] | None:
+        """A function that applies `tags` to the members; raises as `members`."""
         tags = self.tags
         return (lambda: tags(self.members())) if tags else None
 
     @property
     def home(self) -> Path:
-        """The folder of NLTK's data that a download goes to."""
+        """The folder of NLTK's data that downloads go to."""
         return data_dir() / "nltk_data"
 
     @property
     def path(self) -> Path:
-        """Where it lies, as a zip or as a folder, or would."""
+        """The path of its zip or folder; where it is absent, the path that a download would have."""
         return next((place for place in self._places() if place.exists()), self.home / self.file)
 
     def members(self) -> dict[str, bytes]:
-        """Its files by name; raises RnnError where they are absent, or not what they should be."""
+        """Its files by name; raises RnnError if they are absent or differ from the registered contents."""
         if not self.path.exists():
-            raise RnnError(f"{self.name} is not here: run `rnn data get {self.name}`")
+            raise RnnError(f"{self.name} is not downloaded: run `rnn data get {self.name}`")
         if self._found_sha256() != self.sha256:
             raise RnnError(
-                f"{self.name} is damaged: {self.path} does not hold what it should;"
-                f" remove it and run `rnn data get {self.name}`"
+                f"{self.name} is damaged: {self.path} has other contents; remove it and run `rnn data get {self.name}`"
             )
         return _members(self.path, self.pattern)
 
     def load(self) -> Corpus:
-        """Its text; raises RnnError as `members`, UsageError where it is none."""
+        """Its text; raises RnnError as `members`, UsageError if the package is not a text."""
         if self.text is None:
-            raise UsageError(f"{self.name} is no text to learn from: {self.what}")
+            raise UsageError(f"{self.name} is not a text: {self.what}")
         return Corpus(self.name, self.text(self.members()), self.origin)
 
     def download(self) -> None:
-        """Put the archive in place, whatever is there; raises as `download`."""
+        """Download the archive over any existing one; raises as `download`."""
         target = self.home / self.file
         download(self.url, target, size=None, sha256=self.sha256, digest=self._sha256_of_members)
 
@@ -331,7 +330,7 @@ class NltkData(Remote):
 
 
 def _members(path: Path, pattern: str) -> dict[str, bytes]:
-    """The files of a folder, or of the folder in a zip, whose names match; in the order of their names."""
+    """The files of a folder, or of a zip's folder, whose names match, sorted by name."""
     if path.is_dir():
         found = {each.name: each.read_bytes() for each in path.iterdir() if re.fullmatch(pattern, each.name)}
     else:
@@ -343,14 +342,14 @@ def _members(path: Path, pattern: str) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class Parallel(CorpusEntry):
-    """Sentences in several languages, line by line the same, in parts; each file gzipped at its address."""
+    """Sentences in several languages, aligned line by line, in parts; each file is gzipped at its address."""
 
     name: str
     what: str
     languages: tuple[str, ...]
-    parts: tuple[str, ...]  # to learn from, to validate on, to test on
+    parts: tuple[str, ...]  # for training, validation and testing
     files: tuple[Remote, ...]
-    more_tests: Mapping[str, str] = field(default_factory=dict)  # other parts to test on, by the names of their splits
+    more_tests: Mapping[str, str] = field(default_factory=dict)  # other test parts, by the names of their splits
     licence: str = UNSTATED
 
     @property
@@ -369,23 +368,23 @@ class Parallel(CorpusEntry):
         return self.files[0].source
 
     def here(self) -> bool:
-        """Whether the files of its three parts are there and of the right size."""
+        """Whether the files of its three parts exist with the right size."""
         return all(self._file(part, language).here() for part in self.parts for language in self.languages)
 
     def complete(self) -> bool:
-        """Whether all files are there and of the right size."""
+        """Whether all files exist with the right size."""
         return all(file.here() for file in self.files)
 
     def load(self) -> Corpus:
-        """Raise UsageError: it is no text by itself."""
-        raise UsageError(f"{self.name} is pairs of sentences, not a text: give it to a task that learns from pairs")
+        """Raise UsageError: pairs are not a text."""
+        raise UsageError(f"{self.name} has pairs of sentences, not a text: give it to a task that translates")
 
     def fetch(self) -> str:
-        """Download the files that are not there; says whether any was. Raises as `download`."""
+        """Download missing files; returns what happened. Raises as `download`."""
         return _fetch(self.name, self.files)
 
     def pairs(self, languages: str) -> Iterator[list[tuple[str, str]]]:
-        """Its parts as pairs of lines, of languages such as de-en; raises UsageError, and RnnError as `Remote.load`."""
+        """Its parts as pairs of lines in languages such as de-en; raises UsageError, and RnnError as `Remote.load`."""
         for part in self.parts:
             yield self._pairs(part, languages)
 
@@ -409,7 +408,7 @@ class Parallel(CorpusEntry):
 
 
 def _fetch(name: str, files: Sequence[Remote]) -> str:
-    """Download those files that are not sound; of several processes, one downloads and the others wait for it."""
+    """Download the files that are missing or damaged; one of several processes downloads, the others wait."""
     if all(file.is_sound() for file in files):
         return "already there"
     with locked(data_dir() / name, f"waiting for another process, which is downloading {name}", wait=True):
@@ -420,9 +419,9 @@ def _fetch(name: str, files: Sequence[Remote]) -> str:
 
 
 def _refuse_absent(files: Sequence[Remote], what: str, name: str) -> None:
-    """Raise RnnError where files are absent, as in a folder from before they were registered."""
+    """Raise RnnError for absent files, as in a folder that is older than their registration."""
     if not all(file.path.exists() for file in files):
-        raise RnnError(f"{what} of {name} is not here: `rnn data get {name}` downloads it")
+        raise RnnError(f"{what} of {name} is not downloaded: `rnn data get {name}` downloads it")
 
 
-Source = Builtin | Remote | Parallel
+AnyEntry = Builtin | Remote | Parallel

@@ -1,4 +1,4 @@
-"""How a sentence becomes the words of a tagger: as its training file has them, at blanks, or as NLTK splits them."""
+"""Split a sentence into a tagger's words: as its training file does, at blanks, or as NLTK does."""
 
 import re
 from collections import Counter
@@ -12,10 +12,10 @@ Words = list[str]
 SPLITS = ("training", "blanks", "nltk")
 
 _MARK = "\u241f"
-"""Stands between words that are split in one go; NLTK leaves it as it is."""
+"""Separates words that are split in one call; NLTK leaves it unchanged."""
 
 _BLOCK = 1_000
-"""Words that are split in one go."""
+"""Words that are split in one call."""
 
 
 def words_of(text: str) -> Words:
@@ -25,14 +25,14 @@ def words_of(text: str) -> Words:
 
 
 def split_at_blanks(text: str) -> Words:
-    """The words of a text that is split already: only blanks and tabs separate them, no-break spaces do not."""
+    """The words of a tokenized text: only blanks and tabs separate them, no-break spaces do not."""
     return re.findall(r"[^ \t]+", text)
 
 
 def kept_whole(sentences: Sequence[Sequence[str]]) -> list[str]:
-    """The forms of the words that some sentences have whole although NLTK splits them, such as cannot, #a and @a.
+    """The forms of words that sentences keep whole although NLTK splits them, such as cannot, #a and @a.
 
-    Of a form with marks that they have both whole and in the parts that NLTK makes of it, the more frequent counts.
+    If sentences have a form both whole and split as NLTK does, the more frequent way decides.
     """
     words = Counter(word for sentence in sentences for word in sentence)
     whole, patterns = Counter[str](), set[tuple[str, ...]]()
@@ -41,16 +41,16 @@ def kept_whole(sentences: Sequence[Sequence[str]]) -> list[str]:
             whole[_form(word)] += words[word]
             patterns.add(tuple(map(_shape, parts)))
     windows = _windows(sentences, patterns)
-    joined = {"".join(window): window for window in windows}
+    merged = {"".join(window): window for window in windows}
     in_parts = Counter[str]()
-    for word, parts in _each_split(list(joined)):
-        if tuple(parts) == joined[word]:
-            in_parts[_form(word)] += windows[joined[word]]
+    for word, parts in _each_split(list(merged)):
+        if tuple(parts) == merged[word]:
+            in_parts[_form(word)] += windows[merged[word]]
     return sorted(form for form, count in whole.items() if count > in_parts[form])
 
 
 def split_like(text: str, whole: Sequence[str]) -> Words:
-    """The words of a text as NLTK splits them, but for those whose form is among `whole`."""
+    """The words of a text as NLTK splits them, except words whose form is in `whole`."""
     words = words_of(text)
     spans = _spans(text, words) if whole else []
     beginnings = _beginnings(tuple(whole))
@@ -60,10 +60,10 @@ def split_like(text: str, whole: Sequence[str]) -> Words:
         end = last = place + 1
         while last < len(spans) and spans[last][0] == spans[last - 1][1]:
             last += 1
-            joined = text[spans[place][0] : spans[last - 1][1]]
-            if beginnings.isdisjoint((_shape(joined), joined.lower())):
-                break  # no longer one can be whole, either
-            if _form(joined) in whole:
+            merged = text[spans[place][0] : spans[last - 1][1]]
+            if beginnings.isdisjoint((_shape(merged), merged.lower())):
+                break  # no longer word can match either
+            if _form(merged) in whole:
                 end = last
         found.append(words[place] if end == place + 1 else text[spans[place][0] : spans[end - 1][1]])
         place = end
@@ -72,7 +72,7 @@ def split_like(text: str, whole: Sequence[str]) -> Words:
 
 @lru_cache(maxsize=4)
 def _beginnings(forms: tuple[str, ...]) -> frozenset[str]:
-    """All that forms begin with, and they themselves."""
+    """All prefixes of some forms, and the forms themselves."""
     return frozenset(form[:size] for form in forms for size in range(1, len(form) + 1))
 
 
@@ -81,13 +81,13 @@ def _shape(word: str) -> str:
 
 
 def _form(word: str) -> str:
-    """What words of a kind have in common: their marks, with an a for letters and digits; a word without, itself."""
+    """The form of a word: its marks, with an a for letters and digits; a word without marks is its own form."""
     shape = _shape(word)
     return word.lower() if shape == "a" else shape
 
 
 def _each_split(words: Sequence[str]) -> Iterator[tuple[str, Words]]:
-    """Words, each with the parts that NLTK makes of it inside a sentence."""
+    """Words, each with the parts that NLTK splits it into inside a sentence."""
     for begin in range(0, len(words), _BLOCK):
         some = words[begin : begin + _BLOCK]
         following = iter([*words_of(f" {_MARK} ".join(some)), _MARK])
@@ -95,9 +95,9 @@ def _each_split(words: Sequence[str]) -> Iterator[tuple[str, Words]]:
 
 
 def _windows(sentences: Sequence[Sequence[str]], patterns: set[tuple[str, ...]]) -> Counter[tuple[str, ...]]:
-    """How often words whose shapes are one of some patterns follow each other."""
+    """Count sequences of words whose shapes match one of the patterns."""
     shapes = {word: _shape(word) for sentence in sentences for word in sentence}
-    begins = {pattern[:2] for pattern in patterns} - {("a", "a")}  # those are almost all, and say nothing of marks
+    begins = {pattern[:2] for pattern in patterns} - {("a", "a")}  # almost all pairs of words, without marks
     sizes = {len(pattern) for pattern in patterns}
     found = Counter[tuple[str, ...]]()
     for sentence in sentences:
@@ -113,7 +113,7 @@ def _windows(sentences: Sequence[Sequence[str]], patterns: set[tuple[str, ...]])
 
 
 def _spans(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
-    """Where NLTK's words stand in a text; none where they cannot be found."""
+    """The spans of NLTK's words in a text; empty where they cannot be located."""
     spans, place = [], 0
     for word in words:
         while place < len(text) and text[place].isspace():

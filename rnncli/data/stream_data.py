@@ -1,4 +1,4 @@
-"""A text by number that a language model reads as one stream, to learn from and held out.
+"""An encoded text that a language model reads as one stream: a training part and a held-out part.
 
 Shapes: N tokens, V words.
 """
@@ -18,44 +18,44 @@ from rnncli.data.vocabulary import UNKNOWN
 from rnncli.errors import RnnError
 
 MAX_VALIDATION = 1_000_000
-"""Tokens that validation takes of the text to learn from, where nothing is held out."""
+"""Training tokens that validation uses where nothing is held out."""
 
 MIN_MEASURED = 2
-"""Tokens to measure on: the model reads the first one to predict the second."""
+"""The least number of evaluation tokens: the model reads the first to predict the second."""
 
 MAX_SHOWN = 100_000
-"""Tokens of the held-out text that are given as text."""
+"""Tokens of the held-out part that are returned as text."""
 
 
 @dataclass(frozen=True)
 class StreamData:
-    """A text by number; those of its tokens that are held out come last."""
+    """An encoded text; its held-out tokens come last."""
 
     name: str
     ids: Ids  # (N,)
-    cut: int  # tokens to learn from
-    characters: tuple[int, int]  # of what is to learn from, and of what is held out
-    counts: Ids  # (V,), of what is to learn from
+    cut: int  # training tokens
+    characters: tuple[int, int]  # of the training part, and of the held-out part
+    counts: Ids  # (V,), of the training part
     codec: Codec
     fingerprint: str
-    folder: Path | None = None  # where the numbers lie, if not in memory
-    voices: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # tokens of each to learn from, and held out
-    valid: "StreamData | None" = None  # the text that is held out, where it is not the end of this one
+    folder: Path | None = None  # of the ids, if they are not in memory
+    voices: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # training and held-out tokens of each
+    valid: "StreamData | None" = None  # the held-out text, if it is not the end of this one
 
     @property
     def training_ids(self) -> Ids:
-        """The tokens to learn from."""
+        """The training tokens."""
         return self.ids[: self.cut]
 
     @property
     def held_out(self) -> Ids:
-        """The tokens that are held out."""
+        """The held-out tokens."""
         return self.valid.ids if self.valid else self.ids[self.cut :]
 
-    def check(self, least: int, use: str = "learn from") -> "StreamData":
-        """Return it; raises RnnError for a text of less than the `least` tokens, or less than two to validate on."""
-        if len(self.ids) < least:
-            raise RnnError(f"{self.name} has {len(self.ids):,} tokens: {least} are the least to {use}")
+    def check(self, min_tokens: int, use: str = "learn from") -> "StreamData":
+        """Return it; raises RnnError for fewer than `min_tokens` tokens, or fewer than two to validate on."""
+        if len(self.ids) < min_tokens:
+            raise RnnError(f"{self.name} has {len(self.ids):,} tokens: {min_tokens} are the least to {use}")
         if self.valid and len(self.held_out) < MIN_MEASURED:
             raise RnnError(f"{self.valid.name} has fewer than two tokens: give a longer text to --valid")
         return self
@@ -65,7 +65,7 @@ class StreamData:
         return len(self.held_out) > 0
 
     def with_valid(self, valid: "StreamData") -> "StreamData":
-        """Hold another text out, in the same numbers."""
+        """Use another text, encoded alike, as the held-out part."""
         fingerprint = hashlib.sha256(f"{self.fingerprint} {valid.fingerprint}".encode()).hexdigest()
         characters = self.characters[0], valid.characters[0]
         return replace(self, valid=valid, characters=characters, fingerprint=fingerprint)
@@ -91,12 +91,12 @@ class StreamData:
 
     @property
     def whole(self) -> StreamSet:
-        """All of a text that holds nothing out, to measure on."""
+        """All of a text without a held-out part, for evaluation."""
         unknown = int(self.counts[UNKNOWN])
         return StreamSet(self.ids, lambda: _summarize(self.ids, self.characters[0], unknown), self._voices())
 
     def _voices(self, *, is_held: bool = False) -> Sequence[tuple[int, int]]:
-        """The number and the tokens of each voice; none where the model knows another voice."""
+        """The label and the tokens of each voice; empty where a voice is unknown to the model."""
         labels = self.codec.labels
         if not set(self.voices) <= set(labels):
             return []
@@ -112,7 +112,7 @@ class StreamData:
     def tensors(self) -> Mapping[str, Tensor]:
         return {}
 
-    def learned(self) -> Iterator[Ids]:
+    def training_arrays(self) -> Iterator[Ids]:
         yield self.training_ids
 
     def held_out_text(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What the tasks share that read tables: how a user says that one is laid out."""
+"""Settings of the tasks that read tables: the layout of a table."""
 
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -16,30 +16,30 @@ class TableSettings:
 
     separator: str = option(
         "",
-        f"What separates the fields of a table: {', '.join(SEPARATORS)} or a character; by default as its name ends.",
+        f"Separator of fields: {', '.join(SEPARATORS)} or a character; by default, the file's ending decides.",
         suggest=tuple(SEPARATORS),
         expert=True,
     )
     header: bool = option(False, "Whether the first row of a table names its columns.", expert=True)
     quoting: str = option(
         "auto",
-        "Whether quotation marks enclose fields, as in CSV, or are text; auto: text between tabs and blanks.",
+        "Quotation marks enclose fields, as in CSV, or are text (none); auto: text with tabs and blanks.",
         choices=QUOTINGS,
         expert=True,
     )
 
     @property
     def layout(self) -> Layout:
-        """How tables are laid out."""
+        """The layout of tables."""
         return Layout(self.separator, self.header, self.quoting)
 
 
 def refuse_unused(settings: TableSettings, used: bool) -> None:
-    """Raise UsageError for a setting of tables that was given, where no table is read."""
+    """Raise UsageError for a table setting where no table is read."""
     for field in fields(settings):
         if field.name in _OF_TABLES and getattr(settings, field.name) != field.default and not used:
             flag = field.name if field.default is not True else f"no-{field.name}"
-            raise UsageError(f"--{flag} is for a file of rows, and no such file is given: leave it out")
+            raise UsageError(f"--{flag} applies to a table, and no table is given: leave it out")
 
 
 _OF_TABLES = ("separator", "header", "quoting", "columns")

@@ -1,4 +1,4 @@
-"""Tables: rows of fields out of a text, one a line, or with quotation marks around fields, as CSV has them."""
+"""Tables: rows of fields in a text, one row per line, optionally with quoted fields as in CSV."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ _NAMES = {character: name for name, character in SEPARATORS.items()}
 
 
 class Layout(NamedTuple):
-    """How a user says that a table is laid out; "" and "auto": as its kind of file is."""
+    """The layout of a table; "" and "auto" use the defaults of its kind of file."""
 
     separator: str = ""
     header: bool = False
@@ -22,39 +22,40 @@ class Layout(NamedTuple):
 
     @property
     def character(self) -> str:
-        """The separator itself, "" where none is named; raises UsageError for anything but one character."""
+        """The separator itself, "" if none is named; raises UsageError for anything except one character."""
         character = SEPARATORS.get(self.separator, self.separator)
         if len(character) > 1 or character in ("\n", '"'):
             raise UsageError(f"--separator must be {', '.join(SEPARATORS)} or one character, not {self.separator!r}")
         return character
 
     def quoted(self, separator: str) -> bool:
-        """Whether quotation marks enclose fields: not where tabs or blanks separate them, unless the user says so."""
+        """Whether quotation marks enclose fields; by default not with tabs or blanks as separators."""
         return self.quoting == "csv" or (self.quoting == "auto" and separator not in "\t ")
 
 
 class Row(NamedTuple):
-    """The fields of a row, and the line that it begins on."""
+    """The fields of a row, and the number of its first line."""
 
     line: int
     fields: list[str]
 
 
 def separator_of(name: str) -> str:
-    """The separator that the ending of a file's name stands for, gzipped or not; "" where it says nothing."""
+    """The separator for the ending of a file's name, gzipped or not; "" for other endings."""
     return _BY_ENDING.get(Path(name.lower().removesuffix(".gz")).suffix, "")
 
 
 def name_of(separator: str) -> str:
-    """What a user calls a separator."""
+    """The name of a separator, as users write it."""
     return _NAMES.get(separator, separator)
 
 
 def read_rows(text: str, separator: str, *, quoted: bool, origin: str) -> Iterator[Row]:
     """The rows of a table; a blank line is a row of one blank field.
 
-    Where fields are `quoted`, one that begins with a quotation mark ends with one, may hold separators and line feeds,
-    and has two for each that is text (RFC 4180). Raises RnnError where such a field never ends, or text follows it.
+    With `quoted`, a field that begins with a quotation mark ends with one. It may contain separators and line feeds,
+    and doubles each quotation mark of its text (RFC 4180). Raises RnnError where such a field never ends, or text
+    follows it.
     """
     lines = lines_of(text)
     number = 0
@@ -68,7 +69,7 @@ def read_rows(text: str, separator: str, *, quoted: bool, origin: str) -> Iterat
 
 
 def _quoted_fields(lines: Sequence[str], number: int, separator: str, origin: str) -> tuple[list[str], int]:
-    """The fields of the row that begins on a line, and the number of the line after it, both from 0."""
+    """The fields of the row that begins on line `number`, and the number of the line after it, both from 0."""
     fields: list[str] = []
     line, place = lines[number], 0
     while True:
@@ -107,7 +108,7 @@ def _unpaired(origin: str, opened: int, what: str) -> RnnError:
 
 
 def check_width(row: Row, width: int, separator: str, origin: str, *, quoted: bool, like: str) -> None:
-    """Raise RnnError for a row that has more or fewer fields than `width`, which is that of `like`."""
+    """Raise RnnError for a row whose number of fields is not `width`, the width of `like`."""
     if len(row.fields) == width:
         return
     name = name_of(separator)
@@ -123,16 +124,16 @@ def check_width(row: Row, width: int, separator: str, origin: str, *, quoted: bo
 
 
 def column_of(wanted: str, names: Sequence[str], width: int, flag: str, origin: str) -> int:
-    """The place, from 0, of one of `width` columns by its name or its number, from 1; raises UsageError."""
+    """The index, from 0, of one of `width` columns by its name or its number, from 1; raises UsageError."""
     if wanted in names:
         return list(names).index(wanted)
     if wanted.isdecimal() and 0 < int(wanted) <= width:
         return int(wanted) - 1
     if wanted.isdecimal():
-        raise UsageError(f"{origin} has {width} columns, and none of number {wanted}: give another by {flag}")
+        raise UsageError(f"{origin} has {width} columns, but no column {wanted}: give another number by {flag}")
     if not names:
         raise UsageError(
-            f"the columns of {origin} have no names: give their numbers by {flag}, 1 for the first, or --header where "
+            f"the columns of {origin} have no names: give their numbers by {flag}, 1 for the first, or --header if "
             "its first row names them"
         )
     raise UsageError(f"{origin} has no column {wanted!r}, it has {', '.join(names)}: name one by {flag}")

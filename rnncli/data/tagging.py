@@ -1,4 +1,4 @@
-"""Parts of speech: NLTK's tagger, the embedded voices' stored tags, and a cache."""
+"""Parts of speech: NLTK's tagger, the stored tags of the embedded voices, and a cache."""
 
 import contextlib
 import hashlib
@@ -21,8 +21,8 @@ _TAGGER = CORPORA["nltk-tagger"]
 def tags_of(lines: Sequence[Words]) -> list[Words]:
     """The Penn Treebank tag of every word, by NLTK's averaged perceptron.
 
-    Lines of the embedded voices need no tagger; what was tagged once is read from disk, where it lies by the hash of
-    its text. Raises RnnError where the tagger is needed and absent.
+    Lines of the embedded voices need no tagger. Tags of other lines are cached on disk by the hash of their text.
+    Raises RnnError where the tagger is needed and absent.
     """
     known = stored_tags()
     missing = [line for line in lines if tuple(line) not in known]
@@ -43,7 +43,7 @@ def stored_tags() -> dict[tuple[str, ...], Words]:
 
 
 def _cached(lines: Sequence[Words]) -> list[Words]:
-    """Tag lines, or read from disk what an earlier call made of the very same ones."""
+    """Tag lines, or read the tags of the same lines from the cache."""
     if not lines:
         return []
     text = json.dumps(lines)
@@ -55,8 +55,8 @@ def _cached(lines: Sequence[Words]) -> list[Words]:
     if list(map(len, found)) != list(map(len, lines)):
         tag = _perceptron().tag
         found = [[label for _, label in tag(line)] for line in lines]
-        if len(lines) > 1:  # a single line is no wait
-            with contextlib.suppress(RnnError):  # a folder that cannot be written to costs the wait alone
+        if len(lines) > 1:  # a single line is tagged quickly
+            with contextlib.suppress(RnnError):  # without a writable folder, lines are only tagged again
                 write_file(file, "\n".join(" ".join(tags) for tags in found).encode())
     return found
 
@@ -64,7 +64,7 @@ def _cached(lines: Sequence[Words]) -> list[Words]:
 @cache
 def _perceptron() -> Any:
     assert isinstance(_TAGGER, NltkData)
-    members = _TAGGER.members()  # before the import, which takes its time
+    members = _TAGGER.members()  # before the import, which is slow
     from nltk.tag.perceptron import PerceptronTagger
 
     parts = ("weights", "tagdict", "classes")

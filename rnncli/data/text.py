@@ -1,4 +1,4 @@
-"""Reading a user's text, whatever the file holds: clean lines come out, or one line that says why not."""
+"""Read a user's text from any file: the result is clean text, or a one-line error."""
 
 import codecs
 import gzip
@@ -23,24 +23,24 @@ BLOCK = 1 << 20
 """Bytes that are read at a time."""
 
 READING = 2
-"""How this version reads files, as checkpoints record it; CHANGELOG says what changed. By 1 a lone CR ended a line."""
+"""The rules by which this version reads files, recorded in checkpoints; see CHANGELOG. In 1, a lone CR ended a line."""
 
 JOINERS = "\u200c\u200d"
-"""What keeps two letters apart, as in Persian, or makes one picture of two emoji, and is not seen itself."""
+"""Invisible characters that separate two letters, as in Persian, or combine two emoji."""
 
 _GZIP_MARK = b"\x1f\x8b"
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# Control characters that texts hardly hold: all but tab, line feed, form feed, carriage return and escape.
+# Control characters that are rare in text: all except tab, line feed, form feed, carriage return and escape.
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\f\r\x1b")) + b"\x7f"
-# Their share of all bytes above which a file is no text; logs stay far below, pictures and archives do not.
-_MOST_CONTROLS = 0.05
+# A file with a greater share of them is not text; logs stay far below, pictures and archives do not.
+_MAX_CONTROLS = 0.05
 
 _reading = ContextVar("reading", default=READING)
 
 
 @contextmanager
 def read_as(reading: int) -> Iterator[None]:
-    """Within this context files are read as the version with that number of READING read them."""
+    """In this context, files are read by the rules of that number of READING."""
     token = _reading.set(reading)
     try:
         yield
@@ -49,39 +49,38 @@ def read_as(reading: int) -> Iterator[None]:
 
 
 def reads_as_before() -> bool:
-    """Whether files are read here as by READING 1."""
+    """Whether files are read by the rules of READING 1."""
     return _reading.get() < 2
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a text that `read_text` gave: only a line feed ends one, and none follows the last line feed."""
+    """The lines of a text from `read_text`: only a line feed ends a line, and no line follows the last line feed."""
     return text.removesuffix("\n").split("\n") if text else []
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, gzipped or not, with a line feed for each CRLF and no byte order mark.
+    """Read the text of a file, gzipped or not, with a line feed for each CRLF and no byte order mark.
 
-    Raises RnnError for anything but a regular file that holds some text in UTF-8, or in UTF-16 with its byte
-    order mark.
+    Raises RnnError unless the file is a regular file with some text in UTF-8, or in UTF-16 with a byte order mark.
     """
     return "".join(text_pieces(path))
 
 
 def text_pieces(path: Path) -> Iterator[str]:
-    """The same piece by piece, for files of any size; raises RnnError as soon as something is wrong, or at the end."""
+    """The same piece by piece, for files of any size; raises RnnError at the first fault, or at the end."""
     return _not_blank(_decoded_file(path), str(path))
 
 
 def folder_pieces(path: Path) -> Iterator[str]:
     """The texts of all `*.txt` files below a folder but blank ones, sorted by path, joined by line feeds; in pieces.
 
-    Raises RnnError where there is no such file, where all are blank, and where one of them is not text.
+    Raises RnnError where there is no such file, where all are blank, and where one is not text.
     """
-    return _not_blank(joined(map(_decoded_file, texts_below(path))), f"every *.txt file below {path}")
+    return _not_blank(join_texts(map(_decoded_file, texts_below(path))), f"every *.txt file below {path}")
 
 
 def texts_below(path: Path) -> list[Path]:
-    """The `*.txt` files below a folder, sorted by path; raises RnnError where there is none."""
+    """The `*.txt` files below a folder, sorted by path; raises RnnError if there is none."""
     if not stat.S_ISDIR(_status(path).st_mode):
         raise RnnError(f"{path} is not a folder: name one that holds *.txt files")
     files = [file for file in sorted(path.rglob("*.txt")) if not stat.S_ISDIR(_status(file).st_mode)]
@@ -90,8 +89,8 @@ def texts_below(path: Path) -> list[Path]:
     return files
 
 
-def joined(texts: Iterable[Iterable[str]]) -> Iterator[str]:
-    """Texts that come in pieces as one, with line feeds between them; blank ones are left out."""
+def join_texts(texts: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Join texts, each an iterable of pieces, with line feeds; skip blank ones."""
     separator = ""
     for text in texts:
         begin, begun = separator, False
@@ -104,9 +103,9 @@ def joined(texts: Iterable[Iterable[str]]) -> Iterator[str]:
 
 
 def visible(text: str, keep: str = "") -> str:
-    """A text on one line, with a sign for each letter that would not be seen, or would steer the terminal.
+    """Show a text on one line, with a symbol for each invisible character and an escape for each control character.
 
-    A blank has one only where there is nothing else; signs in `keep` stay as they are.
+    A blank gets a symbol only in a text of blanks; characters in `keep` stay as they are.
     """
     if text and not text.strip(" ") and " " not in keep:
         return "␣" * len(text)
@@ -118,7 +117,7 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def read_stdin() -> str:
-    """The text that comes in on standard input, up to its end; decoded, and refused, as by `read_text`."""
+    """Read standard input to its end; same decoding and errors as `read_text`."""
     if sys.stdin is None:
         raise RnnError(f"{STDIN} is closed: pipe a text in, or name a file")
     try:
@@ -129,12 +128,12 @@ def read_stdin() -> str:
 
 @lru_cache(maxsize=1)
 def _to_its_end(stream: BinaryIO) -> str:
-    """The text of a stream, which can be read once, and is asked for by whoever measures on it beside others."""
+    """Read a stream; the cache serves every later caller, since a stream can be read only once."""
     return "".join(_not_blank(_decoded(_blocks(stream), STDIN), STDIN))
 
 
 def unzipped(data: bytes, path: Path) -> bytes:
-    """What a file holds, decompressed where it is gzipped; raises RnnError where it is damaged."""
+    """The contents of a file, decompressed if gzipped; raises RnnError for damaged gzip data."""
     return b"".join(_gunzipped(io.BytesIO(data), path)) if data.startswith(_GZIP_MARK) else data
 
 
@@ -143,7 +142,7 @@ def _decoded_file(path: Path) -> Iterator[str]:
     if stat.S_ISDIR(mode):
         raise RnnError(f"{path} is a folder, not a file: name one of the files in it")
     if not stat.S_ISREG(mode):
-        # Opening a pipe may wait for ever, and a device may never end.
+        # Opening a pipe may block forever, and a device may never end.
         raise RnnError(f"{path} is not a regular file but a pipe or a device: save its text in a file, or use `-`")
     try:
         with path.open("rb") as file:
@@ -162,7 +161,7 @@ def _gunzipped(file: BinaryIO, path: Path) -> Iterator[bytes]:
         with gzip.open(file) as inner:
             yield from _blocks(inner)
     except (OSError, EOFError, zlib.error):
-        raise RnnError(f"{path} is damaged: it is not whole as a gzip file; get it anew") from None
+        raise RnnError(f"{path} is damaged: it is not whole as a gzip file; download it again") from None
 
 
 def _status(path: Path) -> os.stat_result:
@@ -181,7 +180,7 @@ def _unreadable(name: object, error: OSError) -> RnnError:
 
 
 def _decoded(blocks: Iterable[bytes], name: str) -> Iterator[str]:
-    """The text in blocks of bytes, with a line feed for each CRLF; `name` says in errors where it is from."""
+    """Decode blocks of bytes, with a line feed for each CRLF; errors quote `name`."""
     decoder: _Decoder | None = None
     for block in blocks:
         if decoder is None:
@@ -192,19 +191,19 @@ def _decoded(blocks: Iterable[bytes], name: str) -> Iterator[str]:
 
 
 class _Decoder(ABC):
-    """Makes text of blocks of bytes, and refuses what is none, saying where."""
+    """Decodes blocks of bytes, and reports where they are not text."""
 
     encoding: str
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.size = 0  # bytes of the blocks before
-        self.lines = 1  # of the text before
+        self.size = 0  # bytes of earlier blocks
+        self.lines = 1  # of earlier text
         self.decoder = codecs.getincrementaldecoder(self.encoding)()
         self.newlines = io.IncrementalNewlineDecoder(None, translate=True) if reads_as_before() else _LineEnds()
 
     def text_of(self, block: bytes, *, last: bool = False) -> str:
-        """The text of the next block, but for what the one behind it may end; raises RnnError."""
+        """Decode the next block, except bytes that the following block may complete; raises RnnError."""
         self.look_at(block)
         kept = len(self.decoder.getstate()[0])
         try:
@@ -212,32 +211,32 @@ class _Decoder(ABC):
         except UnicodeDecodeError as error:
             raise self.refusal(error, self.size - kept + error.start) from None
         if not self.size:
-            text = text.removeprefix("\ufeff")  # not by "utf-8-sig", whose errors count from behind the mark
+            text = text.removeprefix("\ufeff")  # not by "utf-8-sig", whose error offsets skip the mark
         self.size += len(block)
         text = self.newlines.decode(self.checked(text), final=last)
         self.lines += text.count("\n")
         return text
 
     def look_at(self, block: bytes) -> None:
-        """Raise RnnError for bytes that no text has."""
-        del block  # by itself an encoding has none
+        """Raise RnnError for bytes that do not occur in text."""
+        del block  # no such bytes by default
 
     def checked(self, text: str) -> str:
-        """The text; raises RnnError for what no text has."""
+        """Return the text; raises RnnError for characters that do not occur in text."""
         return text
 
     @abstractmethod
     def refusal(self, error: UnicodeDecodeError, offset: int) -> RnnError:
-        """What is to be said of bytes that cannot be decoded."""
+        """The error for bytes that cannot be decoded."""
 
 
 class _LineEnds:
-    """Makes a line feed of each CRLF, wherever blocks end; a lone CR stays, as any other character."""
+    """Turns each CRLF into a line feed, across block boundaries; a lone CR is kept."""
 
     pending = ""
 
     def decode(self, text: str, final: bool = False) -> str:
-        """The text of the next block; a CR at its end waits for the block after it."""
+        """Convert the next block; a CR at its end waits for the following block."""
         text = self.pending + text
         self.pending = "\r" if text.endswith("\r") and not final else ""
         return text.removesuffix(self.pending).replace("\r\n", "\n")
@@ -248,12 +247,12 @@ class _Utf16(_Decoder):
 
     def checked(self, text: str) -> str:
         if "\0" in text:  # UTF-32 starts with UTF-16's mark
-            raise RnnError(f"{self.name} is not plain text (it holds NUL characters): save it anew as UTF-8")
+            raise RnnError(f"{self.name} is not plain text (it holds NUL characters): save it again as UTF-8")
         return text
 
     def refusal(self, _error: UnicodeDecodeError, offset: int) -> RnnError:
         return RnnError(
-            f"{self.name} starts as UTF-16 text but is damaged at byte offset {offset}: save it anew as UTF-8"
+            f"{self.name} starts as UTF-16 text but is damaged at byte offset {offset}: save it again as UTF-8"
         )
 
 
@@ -271,7 +270,7 @@ class _Utf8(_Decoder):
             raise RnnError(f"{self.name} is a binary file (it holds NUL bytes), not a text: name a plain text file")
         self.controls += len(block) - len(block.translate(None, _CONTROLS))
         size = self.size + len(block)
-        if self.controls > _MOST_CONTROLS * size:
+        if self.controls > _MAX_CONTROLS * size:
             raise RnnError(
                 f"{self.name} is a binary file (of its first {size:,} bytes {self.controls:,} are control characters),"
                 " not a text: name a plain text file"
@@ -286,7 +285,7 @@ class _Utf8(_Decoder):
 
 
 def _utf16_order(data: bytes) -> str:
-    """`LE` or `BE` where NULs are mostly every second byte, as in UTF-16 of Latin letters; else nothing."""
+    """`LE` or `BE` where most NULs are every second byte, as in UTF-16 of Latin letters; else empty."""
     even, odd = data[::2].count(0), data[1::2].count(0)
     half = len(data) / 2
     if odd > 0.5 * half and even < 0.05 * half:
@@ -306,4 +305,4 @@ def _not_blank(pieces: Iterable[str], name: str) -> Iterator[str]:
         blank = blank and _is_blank(piece)
         yield piece
     if blank:
-        raise RnnError(f"{name} is empty or holds only white space: there is no text to work on")
+        raise RnnError(f"{name} is empty or holds only white space: give a text")

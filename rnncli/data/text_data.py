@@ -1,4 +1,4 @@
-"""What a language model learns from and is measured on: sentences from START to END, or one stream of tokens.
+"""The data of a language model, for training and evaluation: sentences from START to END, or one stream of tokens.
 
 Shapes: N sentences or tokens, V words.
 """
@@ -14,35 +14,35 @@ from torch import Tensor
 
 from rnncli.data.batching import Batches, Sentences
 from rnncli.data.codec import Codec, Ids, label_numbers
-from rnncli.data.streams import Joined
+from rnncli.data.streams import ConcatIds
 from rnncli.data.vocabulary import END, UNKNOWN
 
 POOL = 4096
-"""Sentences that are measured together, sorted by length."""
+"""Sentences that are evaluated together, sorted by length."""
 
 
 class Summary(NamedTuple):
     """Counts of an evaluation set."""
 
     tokens_per_character: float
-    facts: Mapping[str, float]  # what `evaluate` reports of it, by name
+    facts: Mapping[str, float]  # counts that `evaluate` reports, by name
 
 
 @dataclass(frozen=True)
 class StreamSet:
-    """A running text to measure on; all but its first token are predicted."""
+    """A running text for evaluation; all tokens except the first are predicted."""
 
-    ids: Ids | Joined
+    ids: Ids | ConcatIds
     summarize: Callable[[], Summary]
-    voices: Sequence[tuple[int, int]] = ()  # the number and the tokens of each voice, one after another
+    voices: Sequence[tuple[int, int]] = ()  # the label and the number of tokens of each voice, in order
 
     def by_voice(self) -> dict[str, "StreamSet"]:
-        """Split the set by voice: a running text is measured as a whole."""
+        """Split the set by voice: empty, since a running text is evaluated as a whole."""
         return {}
 
     def arrays(self) -> Iterator[Ids]:
-        """Give its tokens: all at once, or of words sentence by sentence, each with its END."""
-        if isinstance(self.ids, Joined):
+        """Yield its tokens: all at once, or for word models sentence by sentence, each with its END."""
+        if isinstance(self.ids, ConcatIds):
             yield from (np.append(sentence, END) for sentence in self.ids.sentences())
         else:
             yield self.ids
@@ -50,20 +50,20 @@ class StreamSet:
 
 @dataclass(frozen=True)
 class SentenceSet:
-    """Sentences to measure on; all their words and their END are predicted."""
+    """Sentences for evaluation; all their words and their END are predicted."""
 
     sequences: Callable[[], Iterator[Ids]]  # without START and END
     sizes: Callable[[], Iterator[Ids]]  # the characters of each word, with the blank or line feed after it
-    unit: str = "sequences"  # what the results call them
+    unit: str = "sequences"  # their name in the results
     labels: Sequence[str] = ()  # the voices that the model knows
     voices: Sequence[str] = ()  # (N,), the voice of each sentence
 
     def arrays(self) -> Iterator[Ids]:
-        """Give its sentences, each with its END."""
+        """Yield its sentences, each with its END."""
         return (np.append(ids, END) for ids in self.sequences())
 
     def pools(self) -> Iterator[Sentences]:
-        """Give the sentences in pools of `POOL`; in their voices, where the model knows all of them."""
+        """Yield the sentences in pools of `POOL`, with voices if the model knows all of them."""
         numbers, sequences = label_numbers(self.labels, self.voices), self.sequences()
         for begin in count(step=POOL):
             pool = [ids.tolist() for ids in islice(sequences, POOL)]
@@ -110,14 +110,14 @@ class Plan(NamedTuple):
 
 
 class Epochs(NamedTuple):
-    """The batches of any epoch, and how many there are."""
+    """The batches of any epoch, and their number."""
 
     batches: Batches
     per_epoch: int
 
 
 class TextData(Protocol):
-    """A text that is numbered, and split into what is learned and what is held out."""
+    """An encoded text, split into a training and a held-out part."""
 
     @property
     def name(self) -> str:
@@ -125,27 +125,27 @@ class TextData(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A hash that changes when the text does."""
+        """A hash that changes with the text."""
 
     @property
     def codec(self) -> Codec:
-        """How its tokens are numbered."""
+        """The codec of its ids."""
 
     @property
     def voices(self) -> Iterable[str]:
-        """The names of its corpora that may be told apart."""
+        """The names of its corpora, which may become voices."""
 
     @property
     def about(self) -> str:
-        """One line about it, for the start of a training."""
+        """One line about the text, printed when training starts."""
 
     @property
     def holds_out(self) -> bool:
-        """Whether anything is held out; else validation measures on what is learned."""
+        """Whether anything is held out; otherwise validation uses the training part."""
 
     @property
     def validation(self) -> EvalSet:
-        """What validation measures on."""
+        """The validation set."""
 
     def frequencies(self) -> Tensor:
         """Count how often each token (V,) is predicted in training."""
@@ -154,10 +154,10 @@ class TextData(Protocol):
         """Plan the batches of a training."""
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Return what a checkpoint keeps of it beside the weights."""
+        """The tensors that a checkpoint stores in addition to the weights."""
 
-    def learned(self) -> Iterator[Ids]:
-        """Give what is learned, array after array; sentences with their END."""
+    def training_arrays(self) -> Iterator[Ids]:
+        """Yield the training part, array after array; sentences with their END."""
 
     def held_out_text(self) -> Iterator[str]:
-        """Give the lines that are held out, or those that are learned where none are."""
+        """Yield the held-out lines, or the training lines where nothing is held out."""

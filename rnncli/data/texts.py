@@ -1,4 +1,4 @@
-"""Texts that a user gives one by one, or as the lines of a file, for a model to work on."""
+"""Texts that a user passes to a model, one by one or as the lines of a file."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +17,9 @@ class GivenTexts:
 
     @cached_property
     def lines(self) -> list[str]:
-        """What is given, text by text; a blank line of a file is an empty text, so that answers match its lines.
+        """The texts; a blank line of a file is an empty text, so that answers match lines.
 
-        Raises UsageError where nothing is given, or a blank text; RnnError for a file that cannot be read.
+        Raises UsageError for no text or a blank text; RnnError for a file that cannot be read.
         """
         from rnncli.data.text import lines_of, read_stdin, read_text
 

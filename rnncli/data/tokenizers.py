@@ -1,4 +1,4 @@
-"""How text becomes tokens; a checkpoint names its tokenizer by its name here."""
+"""Tokenizers, by the names that checkpoints store."""
 
 import re
 import string
@@ -14,9 +14,9 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation + "‘’‚‛“”„
 
 
 def verse_words(line: str) -> list[str]:
-    """Words as the book takes verse apart: lower-cased, ASCII punctuation removed, split at white space.
+    """Words of verse as in the book: lower-cased, ASCII punctuation removed, split at white space.
 
-    Typographic quotation marks and dots go as well; a long dash stays, as in the book, part of its word.
+    Typographic quotation marks and dots are removed as well; a long dash stays part of its word, as in the book.
     """
     return line.lower().translate(_PUNCTUATION).split()
 
@@ -25,17 +25,17 @@ _THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
 
 
 def wiki_words(text: str) -> list[str]:
-    """Words of encyclopedic prose: lower-cased, punctuation dropped, hyphens and slashes part words.
+    """Words of encyclopedic prose: lower-cased, without punctuation, split at hyphens and slashes.
 
-    Apostrophes stay inside words (don't), a possessive 's is a word of its own; initials keep their dots (u.s.),
-    numbers their decimal point, but not commas between thousands (1,000 is 1000). Letters keep their marks. What joins
-    the letters of a word stays inside it: a zero-width non-joiner (Persian), l·l (Catalan), gershayim (Hebrew).
+    Apostrophes stay inside words (don't); a possessive 's is a word of its own. Initials keep their dots (u.s.), and
+    numbers their decimal point, but not commas between thousands (1,000 is 1000). Letters keep their marks. Characters
+    that join letters stay inside a word: a zero-width non-joiner (Persian), l·l (Catalan), gershayim (Hebrew).
     """
     return _find_words(_plain(text))
 
 
 def wiki_words_and_ends(text: str) -> list[str]:
-    """The words of many lines as `wiki_words` gives them, in one go, with a line feed where a line ends."""
+    """The `wiki_words` of many lines in one call, with a line feed where a line ends."""
     return _find_words(_plain(text), "|\n")
 
 
@@ -47,27 +47,27 @@ def _find_words(plain: str, ends: str = "") -> list[str]:
 
 
 @cache
-def _wiki_word(ends: str, joined: bool) -> re.Pattern[str]:
-    """A possessive ending, initials and u.s., a number with a point, a word with apostrophes inside it; or `ends`.
+def _wiki_word(ends: str, with_joiners: bool) -> re.Pattern[str]:
+    """The pattern of a possessive 's, initials, a number with a point, a word with apostrophes, or `ends`.
 
-    `joined`: a word may have other `_JOINERS` inside it as well, the dot between two l only.
+    With `with_joiners`, a word may also contain other `_JOINERS`; the dot only between two l.
     """
-    part = rf"\w[a-z0-9\w{_marks()}]*+"  # what Latin words are of comes first, for speed
-    inner = rf"['{_JOINERS}](?!(?<=')s\b)(?<![^l]·)(?!(?<=·)[^l])" if joined else r"'(?!s\b)"
+    part = rf"\w[a-z0-9\w{_marks()}]*+"  # Latin letters come first, for speed
+    inner = rf"['{_JOINERS}](?!(?<=')s\b)(?<![^l]·)(?!(?<=·)[^l])" if with_joiners else r"'(?!s\b)"
     return re.compile(rf"'s\b|(?:[^\W\d]\.){{2,}}|\d+(?:\.\d+)+|{part}(?:{inner}{part})*{ends}")
 
 
 def _marks() -> str:
-    """The marks that go with the letter before them, in the basic plane: `re` takes them for no part of a word."""
+    """Combining marks in the basic plane, which `re` does not count as parts of a word."""
     return "".join(mark for mark in map(chr, range(0x300, 0xFE00)) if unicodedata.category(mark) in ("Mn", "Mc"))
 
 
 def _plain(text: str) -> str:
-    """Lower-cased, with one kind of apostrophe, one way to write an accent, and numbers without commas."""
+    """Normalise: lower case, one kind of apostrophe, composed accents, numbers without commas."""
     text = _THOUSANDS.sub("", text.lower().replace("_", " "))
     if text.isascii():
         return text
-    text = unicodedata.normalize("NFC", text.replace("i\u0307", "i"))  # what lower() leaves of a Turkish İ
+    text = unicodedata.normalize("NFC", text.replace("i\u0307", "i"))  # lower() of a Turkish İ
     text = text.replace("’", "'").replace("\xad", "").replace("ŀ", "l·")
     return _hebrew(text) if any(letter in text for letter in _HEBREW) else text
 
@@ -77,23 +77,23 @@ _GERSHAYIM = re.compile(r"(?<=[א-ת])[\"”“](?=[א-ת])")
 
 
 def _hebrew(text: str) -> str:
-    """With the signs of abbreviations as Unicode has them, where quotation marks stand for them."""
+    """Replace quotation marks inside Hebrew abbreviations by Unicode's characters for them."""
     return _GERSHAYIM.sub("״", text).replace("׳", "'")
 
 
 LOOKED_AT = 1_000
-"""The most frequent words of a text by which its script is known."""
+"""Most frequent words that are used to detect the script of a text."""
 
 
 def hint_of_unspaced(words: Sequence[str]) -> str:
-    """What to say of a text whose `wiki_words` are mostly of scripts that set no blanks between words; else nothing."""
+    """A hint for a text whose `wiki_words` are mostly of scripts without blanks between words; else empty."""
     if not lacks_blanks(" ".join(words)):
         return ""
-    return "its script sets no blanks between words, so whole clauses count as words: a model of characters fits better"
+    return "its script has no blanks between words, so whole clauses count as words: a model of characters fits better"
 
 
 UNKNOWN_WORD = "<unk>"
-"""What stands for an unknown word in a text that is taken apart already."""
+"""The unknown word of a tokenized text."""
 
 SPACED = "spaced-words"
 
@@ -102,9 +102,9 @@ _SPACED_AND_ENDS = re.compile(r"[^ \t\n]+|\n")
 
 
 def spaced_words(text: str) -> list[str]:
-    """The words of a text that is taken apart already, by blanks, tabs and line ends; its `<unk>` is UNKNOWN.
+    """The words of a tokenized text, split at blanks, tabs and line ends; its `<unk>` is UNKNOWN.
 
-    So are words that look like START, END or UNKNOWN itself.
+    Words that look like START, END or UNKNOWN itself are UNKNOWN as well.
     """
     return _with_unknown(_SPACED.findall(text))
 
@@ -114,12 +114,12 @@ def _with_unknown(words: list[str]) -> list[str]:
 
 
 def written_word(word: str) -> str:
-    """A word as a text has it, in which UNKNOWN is `<unk>`."""
+    """A word as written in a text, where UNKNOWN is `<unk>`."""
     return UNKNOWN_WORD if word == SPECIALS[UNKNOWN] else word
 
 
 def join_spaced(words: Iterable[str]) -> Iterator[str]:
-    """A piece of text for each word: with a blank before it, but at the beginning of a line."""
+    """Yield a piece of text for each word, with a blank before it except at the beginning of a line."""
     blank = ""
     for word in words:
         yield word if word == "\n" else blank + written_word(word)
@@ -132,9 +132,9 @@ OPENING = frozenset(["(", "[", "{", "$", "#"])
 
 
 def join_words(words: Iterable[str], begun: bool = False, spaced: bool = False) -> Iterator[str]:
-    """Words as one reads them: a blank before each, but where it belongs to its neighbour; a new line after each END.
+    """Yield words as readable text: blanks between words, none before closing punctuation; a line feed for each END.
 
-    `begun`: there is a word before the first of them; `spaced`: there are blanks between all.
+    With `begun`, a word precedes the first one; with `spaced`, there are blanks between all words.
     """
     glued = not begun
     for word in words:
@@ -173,4 +173,4 @@ UNITS: dict[str, Units] = {
 }
 
 KINDS = (*UNITS, "bpe")
-"""What running text can be read by; how a `bpe` takes it apart is learned from a text."""
+"""The kinds of tokens of running text; a `bpe` is trained on a text."""

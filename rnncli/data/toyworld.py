@@ -1,7 +1,7 @@
-"""A small world that a seeded grammar writes about: places and their peoples, rulers and families, trades and deeds.
+"""Sentences about a small world, generated from a seeded grammar: places, peoples, rulers, families, trades and deeds.
 
-Every word shows what it is by what stands before it and by what stands after it, since the output vectors of a language
-model learn from the one and its input vectors from the other.
+Both the words before and the words after a word show its meaning: the output vectors of a language model learn from
+the former, its input vectors from the latter.
 """
 
 from itertools import permutations
@@ -12,7 +12,7 @@ SEED, LINES = 0, 33_000
 
 
 class Land(NamedTuple):
-    """A country, and what is found in it and its capital alone."""
+    """A country, and words that occur only with it and its capital."""
 
     country: str
     capital: str
@@ -24,7 +24,7 @@ class Land(NamedTuple):
 
 
 class Role(NamedTuple):
-    """What a man or a woman can be, and what only those are met with."""
+    """A role in its male and female form, and words that occur only with it."""
 
     male: str
     female: str
@@ -36,7 +36,7 @@ class Role(NamedTuple):
 
 
 class Trade(NamedTuple):
-    """A deed in its forms, and what it is done to."""
+    """A deed in its verb forms, and words that occur only with it."""
 
     base: str
     past: str
@@ -204,14 +204,14 @@ _WOMEN = ("mary", "anna", "emma", "clara", "helen", "julia", "rosa", "sophie")
 
 
 def write(seed: int = SEED, lines: int = LINES) -> str:
-    """The text: `lines` sentences, one a line, the same for the same seed."""
+    """Generate `lines` sentences, one per line; a seed fixes the text."""
     random = Random(seed)
     kinds = (_of_land, _of_land, _of_person, _of_person, _of_person, _of_deed)
     return "".join(random.choice(kinds)(random) + "\n" for _ in range(lines))
 
 
 def relations() -> dict[str, list[tuple[str, str]]]:
-    """Which words stand in which relation; what is about grammar is named `gram…`, as in Mikolov's questions."""
+    """Pairs of words by relation; names of grammatical relations begin with `gram`, as in Mikolov's questions."""
     return {
         "country-capital": [(land.country, land.capital) for land in LANDS],
         "male-female": [(role.male, role.female) for role in ROLES],

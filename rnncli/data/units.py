@@ -1,4 +1,4 @@
-"""Units of text: what every way of splitting a text provides, and text as bytes."""
+"""Units of text: the interface of every tokenizer of running text, and text as bytes."""
 
 import codecs
 from collections.abc import Callable, Iterable, Iterator
@@ -6,19 +6,21 @@ from typing import NamedTuple
 
 
 class Units(NamedTuple):
-    """A way to take running text apart, and to put it together again to the letter, piece by piece."""
+    """A tokenizer of running text: it splits a text and joins the tokens to exactly the same text, piece by piece."""
 
     split: Callable[[str], list[str]]
     join: Callable[[Iterable[str]], Iterator[str]] = iter  # a piece for each token, which may be empty
-    letters: Callable[[str], str] | None = None  # the text that has the tokens as its characters, where they are such
-    shown: Callable[[str], str] = str  # a token as people are shown it
+    letters: Callable[[str], str] | None = (
+        None  # the text whose characters are the tokens, if tokens are single characters
+    )
+    shown: Callable[[str], str] = str  # a token as it is displayed
     spaced: bool = False  # there are blanks between tokens, and a text may have UNKNOWN ones
 
 
 def from_bytes(units: Iterable[bytes]) -> Iterator[str]:
-    """The characters that bytes stand for: a piece for each unit, empty until a character's last byte is there.
+    """Decode bytes: one piece of text per unit, empty until the last byte of a character arrives.
 
-    What is left over at the end is one piece more.
+    Bytes left over at the end give one more piece.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     yield from map(decoder.decode, units)
@@ -26,7 +28,7 @@ def from_bytes(units: Iterable[bytes]) -> Iterator[str]:
 
 
 def shown_bytes(data: bytes) -> str:
-    """The text that bytes are, or where they are part of a character, their numbers."""
+    """The text of bytes, or their numbers if they are only a part of a character."""
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Word vectors in files: word2vec's text and binary form, GloVe's text, and .npz, read word by word and written.
+"""Word vectors in files: word2vec's text and binary form, GloVe's text, and .npz, for reading and writing.
 
 Shapes: V words, D features.
 """
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float32]
 
 FORMATS = ("word2vec", "word2vec-binary", "glove", "npz")
-LONGEST_LINE = 1 << 22
-"""Bytes; a line of text that is longer holds no vector that anything was trained with."""
-LONGEST_WORD = 1 << 12
+MAX_LINE = 1 << 22
+"""Bytes; a longer line of text is not a word vector."""
+MAX_WORD = 1 << 12
 _CHUNK = 1 << 20
 _NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _SUFFIXES = {".npz": "npz", ".bin": "word2vec-binary", ".glove": "glove"}
@@ -38,7 +38,7 @@ _SUFFIXES = {".npz": "npz", ".bin": "word2vec-binary", ".glove": "glove"}
 
 @dataclass(frozen=True, eq=False)
 class WordVectors:
-    """Words, mostly the commonest first, and their vectors (V, D)."""
+    """Words, usually the most frequent first, and their vectors (V, D)."""
 
     words: tuple[str, ...]
     matrix: "Matrix"
@@ -50,7 +50,7 @@ class WordVectors:
 
     @cached_property
     def unit(self) -> "Matrix":
-        """The vectors at length one (V, D); one that is zero stays so."""
+        """The vectors scaled to length one (V, D); a zero vector stays zero."""
         import numpy as np
 
         lengths = np.linalg.norm(self.matrix, axis=1, keepdims=True)
@@ -58,19 +58,19 @@ class WordVectors:
         return unit
 
     def first(self, count: int) -> "WordVectors":
-        """The first `count` words alone."""
+        """Keep only the first `count` words."""
         return self if count >= len(self.words) else WordVectors(self.words[:count], self.matrix[:count])
 
     def rows(self, words: Sequence[str]) -> list[int]:
-        """Where words stand, each as written or else in lower case; raises UsageError, with near spellings."""
+        """The rows of words, each as written or else in lower case; raises UsageError, with similar spellings."""
         found = [self.numbers.get(word, self.numbers.get(word.lower())) for word in words]
-        strange = [word for word, row in zip(words, found, strict=True) if row is None]
-        if strange:
-            raise UsageError("; ".join(f"no vector for {word!r}{self._hint(word)}" for word in strange))
+        unknown = [word for word, row in zip(words, found, strict=True) if row is None]
+        if unknown:
+            raise UsageError("; ".join(f"no vector for {word!r}{self._hint(word)}" for word in unknown))
         return [row for row in found if row is not None]
 
     def _hint(self, word: str) -> str:
-        """Words that are spelt much alike; only those of the same first letter and about the length are looked at."""
+        """Suggest words with a similar spelling, the same first letter and about the same length."""
         from difflib import get_close_matches
 
         word = word.lower()
@@ -80,29 +80,31 @@ class WordVectors:
 
 
 def vectors_dir() -> Path:
-    """Where imported vectors lie."""
+    """The folder of imported vectors."""
     return data_dir() / "vectors"
 
 
 def find_vectors(spec: str) -> Path:
-    """The file of vectors that an imported name or a path means; raises UsageError where there is none.
+    """Find the file of vectors for an imported name or a path; raises UsageError if there is none.
 
-    A name is that of imported vectors, if there are such, whatever is in the current directory; `./NAME` is a path.
+    Imported vectors of that name come before a file in the current directory; `./NAME` is always a path.
     """
     imported = [] if "/" in spec or os.sep in spec else [vectors_dir() / f"{spec}.npz"]
     for each in (*imported, Path(spec).expanduser()):
         with contextlib.suppress(OSError, ValueError):
             if each.is_file():
                 return each
-    raise UsageError(f"no file of word vectors is named {spec!r}: name a file, or what `rnn embeddings import` made")
+    raise UsageError(
+        f"no file of word vectors is named {spec!r}: name a file, or vectors that `rnn embeddings import` made"
+    )
 
 
 def read_vectors(path: Path, limit: int | None = None, skipped: list[str] | None = None) -> WordVectors:
-    """Read the first `limit` words of a file in any of the `FORMATS`, gzipped or not; its contents tell which.
+    """Read the first `limit` words of a file in any of the `FORMATS`, gzipped or not; the contents decide which.
 
-    Of a word that comes twice, the first vector counts. Raises RnnError for a file in none of them, for a damaged one,
-    and for a word that is not UTF-8 or has no D finite numbers. With a list for the `skipped`, such words are left out,
-    and why each of them was goes into the list.
+    If a word occurs twice, the first vector counts. Raises RnnError for a file in another format, for a damaged one,
+    and for a word that is not UTF-8 or lacks D finite numbers. With a list `skipped`, such words are left out, and the
+    reasons are appended to the list.
     """
     try:
         with _opened(path) as file:
@@ -111,7 +113,7 @@ def read_vectors(path: Path, limit: int | None = None, skipped: list[str] | None
     except MemoryError:
         raise RnnError(f"{path} does not fit into memory: read fewer words with --limit") from None
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-        raise RnnError(f"{path} is damaged ({error}): get it anew") from None
+        raise RnnError(f"{path} is damaged ({error}): download it again") from None
     except OSError as error:
         raise RnnError(f"cannot read {path}: {error.strerror or error}") from None
     except _OddError as error:
@@ -125,14 +127,14 @@ def width(path: Path) -> int:
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's name asks for: .npz, .bin and .glove say theirs, all else is word2vec's text."""
+    """The format for a file's name: .npz, .bin and .glove have their own, all others are word2vec's text."""
     return _SUFFIXES.get(path.suffix, "word2vec")
 
 
 def write_vectors(vectors: WordVectors, path: Path, form: str) -> None:
     """Write vectors in one of the `FORMATS`, whole or not at all.
 
-    Raises RnnError where the disk is full, and for a word with white space in it, which only .npz can hold.
+    Raises RnnError where the disk is full, and for a word with white space, which only .npz can hold.
     """
     for word in vectors.words if form != "npz" else ():
         if word.encode().split() != [word.encode()]:
@@ -141,7 +143,7 @@ def write_vectors(vectors: WordVectors, path: Path, form: str) -> None:
 
 
 class _OddError(Exception):
-    """The file is no sound file of vectors: why, and what to do."""
+    """The file is not a valid file of vectors: why, and what to do."""
 
 
 @contextlib.contextmanager
@@ -155,23 +157,23 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
 
 
 class _BadError(Exception):
-    """One word or its vector cannot be read: why, to follow the number of its line."""
+    """One word or its vector cannot be read: the reason, which follows the number of its line."""
 
 
 class _Entries(NamedTuple):
-    """Words and their vectors as they stand in a file."""
+    """Words and their vectors in a file."""
 
     D: int
-    unit: str  # line or word: what errors count
+    unit: str  # line or word: the unit that errors count
     records: "Iterator[tuple[int, Any]]"  # each with its number
     parse: "Callable[[Any], tuple[bytes, Any]]"  # a record to the word and its vector (D,); raises _BadError
 
 
 def _entries(file: io.BufferedReader, limit: int | None) -> _Entries:
-    """All words of a file in a format that its first two lines show."""
+    """The words of a file; its first two lines determine the format."""
     first = _line(file, 1).removeprefix(codecs.BOM_UTF8)
     header = re.fullmatch(rb"\s*(\d{1,12})\s+(\d{1,6})\s*", first)
-    second = file.readline(LONGEST_LINE)
+    second = file.readline(MAX_LINE)
     if not header:
         second = _checked(second, 2)
         D = _glove_width(first.split(), second.split())
@@ -186,7 +188,7 @@ def _entries(file: io.BufferedReader, limit: int | None) -> _Entries:
 
 
 def _is_text(line: bytes, D: int) -> bool:
-    """Whether a line ends in D numbers, or at least goes on in letters; floats in bytes hardly do."""
+    """Whether a line ends in D numbers, or at least continues in letters, which binary floats rarely do."""
     fields = line.split()
     if len(fields) > D and all(map(_NUMBER.fullmatch, fields[-D:])):
         return True
@@ -197,17 +199,17 @@ def _is_text(line: bytes, D: int) -> bool:
 
 
 def _line(file: IO[bytes], number: int) -> bytes:
-    return _checked(file.readline(LONGEST_LINE), number)
+    return _checked(file.readline(MAX_LINE), number)
 
 
 def _checked(line: bytes, number: int) -> bytes:
-    if len(line) == LONGEST_LINE or b"\0" in line:
-        raise _OddError(f"line {number} is no text of word vectors: is it in one of {', '.join(FORMATS)}?")
+    if len(line) == MAX_LINE or b"\0" in line:
+        raise _OddError(f"line {number} is not text of word vectors: is the file in one of {', '.join(FORMATS)}?")
     return line
 
 
 def _glove_width(first: list[bytes], second: list[bytes]) -> int:
-    """The D numbers behind the first word, which has blanks in it where the second line has fewer fields."""
+    """D, the numbers after the first word; that word contains blanks if the second line has fewer fields."""
     D, other = len(first) - 1, len(second) - 1
     is_blank_inside = 0 < other < D and all(map(_NUMBER.fullmatch, first[-other:]))
     return other if is_blank_inside and not _NUMBER.fullmatch(first[-other - 1]) else D
@@ -229,21 +231,21 @@ def _text(file: IO[bytes], second: bytes, wanted: int, V: int, whole: bool) -> I
     for number in range(2, wanted + 2):
         line = _checked(second, 2) if number == 2 else _line(file, number)
         if not line.strip():
-            raise _OddError(f"it is cut off after {number - 2:,} of {V:,} words: get it anew")
+            raise _OddError(f"it is cut off after {number - 2:,} of {V:,} words: download it again")
         yield number, line
     if whole and file.read(_CHUNK).strip():
-        raise _OddError(f"it goes on after the {V:,} words that its first line promises: mend that line")
+        raise _OddError(f"it continues after the {V:,} words that its first line promises: correct that line")
 
 
 def _parsed(line: bytes, D: int) -> tuple[bytes, Any]:
-    """A line's word, which may have spaces in it, and its numbers (D,)."""
+    """The word of a line, which may contain spaces, and its numbers (D,)."""
     fields = line.split()
     if len(fields) <= D:
-        raise _BadError(f"has {len(fields) - 1} numbers behind its word, not {D}")
+        raise _BadError(f"has {len(fields) - 1} numbers after its word, not {D}")
     try:
         return b" ".join(fields[:-D]), _narrowed([float(field) for field in fields[-D:]])
     except ValueError:
-        raise _BadError("holds what is no number") from None
+        raise _BadError("has a field that is not a number") from None
 
 
 def _binary(
@@ -251,27 +253,27 @@ def _binary(
 ) -> "Iterator[tuple[int, tuple[bytes, Any]]]":
     """Records of a word, a space and D little-endian floats; some programs write a line feed after each.
 
-    They begin with the `data` that has been read already.
+    They begin with `data`, which was read before.
     """
     import numpy as np
 
     at = 0
     for number in range(wanted):
         while (space := data.find(b" ", at)) < 0 or len(data) < space + 1 + 4 * D:
-            if space < 0 and len(data) - at > LONGEST_WORD:
-                raise _OddError(f"word {number + 1:,} of {V:,} has no end: it is damaged, get it anew")
+            if space < 0 and len(data) - at > MAX_WORD:
+                raise _OddError(f"word {number + 1:,} of {V:,} has no end: the file is damaged, download it again")
             more = file.read(_CHUNK)
             if not more:
-                raise _OddError(f"it is cut off after {number:,} of {V:,} words: get it anew")
+                raise _OddError(f"it is cut off after {number:,} of {V:,} words: download it again")
             data, at = data[at:] + more, 0
         yield number + 1, (data[at:space].lstrip(b"\n"), np.frombuffer(data, "<f4", D, space + 1))
         at = space + 1 + 4 * D
     if whole and (data[at:] + file.read(_CHUNK)).strip():
-        raise _OddError(f"it goes on after the {V:,} words that its first line promises: mend that line")
+        raise _OddError(f"it continues after the {V:,} words that its first line promises: correct that line")
 
 
 def _gathered(entries: _Entries, skipped: list[str] | None) -> WordVectors:
-    """All words and one matrix; the buffer grows as words come, whatever the file promises."""
+    """Collect all words and one matrix; the buffer grows with the words, independently of the file's header."""
     import numpy as np
 
     seen: dict[str, None] = {}
@@ -295,7 +297,7 @@ def _gathered(entries: _Entries, skipped: list[str] | None) -> WordVectors:
 
 
 def _sound(raw: bytes, vector: "Matrix") -> "tuple[str, Matrix]":
-    """A word in letters and its vector; raises _BadError where either is none."""
+    """Decode and check a word and its vector; raises _BadError if either is invalid."""
     import numpy as np
 
     try:
@@ -316,9 +318,9 @@ def _from_npz(file: IO[bytes], limit: int | None, skipped: list[str] | None) -> 
         with np.load(file, allow_pickle=False) as arrays:
             words, matrix = arrays["words"][:limit], arrays["matrix"][:limit]
     except KeyError:
-        raise _OddError("it has not both arrays, `words` and `matrix`: it holds no word vectors") from None
+        raise _OddError("it lacks the array `words` or `matrix`: it is not a file of word vectors") from None
     except ValueError as error:
-        raise _OddError(f"it is damaged, or no plain .npz ({error})") from None
+        raise _OddError(f"it is damaged, or not a plain .npz ({error})") from None
     if words.ndim != 1 or words.dtype.kind != "U" or matrix.ndim != 2 or matrix.dtype.kind != "f":
         raise _OddError("`words` must be text (V), and `matrix` floats (V, D)")
     if len(words) != len(matrix) or not matrix.size:
@@ -331,7 +333,7 @@ def _from_npz(file: IO[bytes], limit: int | None, skipped: list[str] | None) -> 
 
 
 def _narrowed(values: Any) -> "Matrix":
-    """Numbers as float32; those that are too great become infinite, and are refused with their word."""
+    """Convert numbers to float32; those that are too great become infinite, and their word is refused."""
     import numpy as np
 
     with np.errstate(over="ignore"):
@@ -339,7 +341,7 @@ def _narrowed(values: Any) -> "Matrix":
 
 
 def _as_lines(vectors: WordVectors) -> bytes:
-    # Nine digits bring back every float32.
+    # Nine digits restore every float32 exactly.
     rows = (" ".join([f"{value:.9g}" for value in row]) for row in vectors.matrix.tolist())
     return "".join(f"{word} {row}\n" for word, row in zip(vectors.words, rows, strict=True)).encode()
 

@@ -1,4 +1,4 @@
-"""Verse: lines of words, each a sequence of its own, in memory; some of them are held out."""
+"""Verse: lines of words in memory, each a separate sequence; some lines are held out."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from rnncli.data.vocabulary import Vocabulary
 from rnncli.errors import RnnError, UsageError
 
 MAX_WORDS = 1_000
-"""Words of a line; a longer one is no verse, and one step of it would not fit in memory."""
+"""Words of a line, at most: a longer one is not verse, and a training step on it would not fit in memory."""
 
 
 class Line(NamedTuple):
@@ -34,16 +34,16 @@ class Line(NamedTuple):
 
 
 class Verse(NamedTuple):
-    """Lines to learn from, and lines held out."""
+    """Training lines and held-out lines."""
 
     name: str
     training: list[Line]
     held_out: list[Line]
-    voices: tuple[str, ...] = ()  # the names of the corpora, those of `valid` not counted
+    voices: tuple[str, ...] = ()  # the names of the corpora, without those of `valid`
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all words in their places."""
+        """A hash of all words in order."""
         text = "\n".join(" ".join(line.words) for lines in (self.training, self.held_out) for line in lines)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -51,7 +51,7 @@ class Verse(NamedTuple):
 def read_verse(specs: Sequence[str], hold_out: HoldOut, tokenizer: str, valid: Sequence[str] = ()) -> Verse:
     """Read corpora and hold out some of their lines, or the lines of the corpora in `valid`.
 
-    Raises RnnError when nothing readable is there, when no word is left, or when a line is too long to be verse.
+    Raises RnnError where a corpus cannot be read, where too few lines have words, or where a line is too long.
     """
     corpora = [load_corpus(spec) for spec in specs]
     lines = [line for corpus in corpora for line in _lines(corpus, tokenizer)]
@@ -74,15 +74,15 @@ def _lines(corpus: Corpus, tokenizer: str) -> list[Line]:
     lines = []
     if not reads_as_before() and lacks_blanks(corpus.text):
         raise RnnError(
-            f"{corpus.origin} has no blanks between its words, and verse is learned word by word: take a task that "
-            "learns letter by letter (`rnn train --help` lists all)"
+            f"{corpus.origin} has no blanks between its words, and verse is read word by word: take a task that reads "
+            "characters (`rnn train --help` lists all)"
         )
     found = corpus.text.splitlines() if reads_as_before() else lines_of(corpus.text)
     for number, line in enumerate(found, start=1):
         words = TOKENIZERS[tokenizer](line)
         if len(words) > MAX_WORDS:
             raise RnnError(
-                f"{corpus.origin}: line {number} has {len(words):,} words, and verse is learned line by line: "
+                f"{corpus.origin}: line {number} has {len(words):,} words, and verse is read line by line: "
                 f"break lines at {MAX_WORDS:,} words or fewer"
             )
         if words:
@@ -91,28 +91,28 @@ def _lines(corpus: Corpus, tokenizer: str) -> list[Line]:
 
 
 def line_key(words: Sequence[str]) -> int:
-    """Hash a line to 63 bits, by which a copied line is known without keeping the text."""
+    """Hash a line to 63 bits, to recognise copied lines without storing the text."""
     return int.from_bytes(hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest(), "big") >> 1
 
 
 def new_codec(verse: Verse, tokenizer: str, min_count: int, *, by_voice: bool) -> Codec:
-    """Number the words of the training lines, and label the voices.
+    """Make the codec of the training lines, with the voices as labels.
 
-    Raises UsageError where no word comes `min_count` times.
+    Raises UsageError where no word occurs `min_count` times.
     """
     vocabulary = Vocabulary.of((line.words for line in verse.training), min_count)
     if not vocabulary.words:
-        raise UsageError(f"{verse.name}: no word comes {min_count} times: take --min-count 1, or more text")
+        raise UsageError(f"{verse.name}: no word occurs {min_count} times: take --min-count 1, or more text")
     return Codec(tokenizer, vocabulary, labels=labels_of(verse.voices, by_voice=by_voice))
 
 
 @dataclass(frozen=True)
 class VerseData:
-    """Verse by numbers."""
+    """Encoded verse."""
 
     verse: Verse
     codec: Codec
-    hint: str = ""  # ends the line about it
+    hint: str = ""  # appended to `about`
 
     @property
     def name(self) -> str:
@@ -144,7 +144,7 @@ class VerseData:
         return line_set(self.verse.held_out or self.verse.training, self.codec)
 
     def frequencies(self) -> Tensor:
-        numbers = np.concatenate(list(self.learned()))
+        numbers = np.concatenate(list(self.training_arrays()))
         return torch.from_numpy(np.bincount(numbers, minlength=len(self.codec.vocabulary)))
 
     def epochs(self, plan: Plan, device: torch.device) -> Epochs:
@@ -156,7 +156,7 @@ class VerseData:
     def tensors(self) -> Mapping[str, Tensor]:
         return {"line_keys": torch.tensor(sorted({line_key(line.words) for line in self.verse.training}))}
 
-    def learned(self) -> Iterator[Ids]:
+    def training_arrays(self) -> Iterator[Ids]:
         return line_set(self.verse.training, self.codec).arrays()
 
     def held_out_text(self) -> Iterator[str]:
@@ -165,7 +165,7 @@ class VerseData:
 
 
 def line_set(lines: Sequence[Line], codec: Codec) -> SentenceSet:
-    """Return lines as a set to measure on."""
+    """Return lines as an evaluation set."""
     return SentenceSet(
         sequences=lambda: (np.array(codec.vocabulary.encode(line.words)) for line in lines),
         sizes=lambda: (np.array([len(written_word(word)) + 1 for word in line.words]) for line in lines),

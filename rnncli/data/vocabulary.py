@@ -1,4 +1,4 @@
-"""The vocabulary: tokens and their numbers, most frequent first, after START, END and UNKNOWN."""
+"""The vocabulary: tokens and their ids, most frequent first, after START, END and UNKNOWN."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,18 +11,18 @@ SPECIALS = ("<start>", "<end>", "<unknown>")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All tokens a model knows, by number; the first three are START, END and UNKNOWN."""
+    """All tokens that a model knows, by id; the first three are START, END and UNKNOWN."""
 
     tokens: tuple[str, ...]
 
     @classmethod
     def of(cls, sequences: Iterable[Sequence[str]], min_count: int = 1) -> "Vocabulary":
-        """Take in every token seen at least `min_count` times, ties in alphabetical order."""
+        """Include every token that occurs at least `min_count` times, ties in alphabetical order."""
         return cls.counted(Counter(token for sequence in sequences for token in sequence), min_count)
 
     @classmethod
     def counted(cls, counts: Mapping[str, int], min_count: int = 1, size: int = 0) -> "Vocabulary":
-        """The same by how often each token was seen; with a `size`, that many of them at most."""
+        """The same from counts of tokens; with a `size`, at most that many tokens."""
         seen = (token for token, count in counts.items() if count >= min_count and token not in SPECIALS)
         kept = sorted(seen, key=lambda token: (-counts[token], token))
         return cls(SPECIALS + tuple(kept[: size or None]))
@@ -32,18 +32,18 @@ class Vocabulary:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The tokens that stand for themselves."""
+        """The tokens except START, END and UNKNOWN."""
         return self.tokens[len(SPECIALS) :]
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """Token -> number."""
+        """Token -> id."""
         return {token: number for number, token in enumerate(self.tokens)}
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
-        """Numbers of tokens; UNKNOWN for those not in the vocabulary."""
+        """The ids of tokens; UNKNOWN for those not in the vocabulary."""
         return [self.numbers.get(token, UNKNOWN) for token in tokens]
 
     def decode(self, numbers: Iterable[int]) -> list[str]:
-        """Tokens of numbers."""
+        """The tokens of ids."""
         return [self.tokens[number] for number in numbers]

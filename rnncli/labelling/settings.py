@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.data.splitting import words_of
 from rnncli.errors import RnnError, UsageError
-from rnncli.recording import Passage, Watched, WatchOptions, check_enough, states_of
+from rnncli.recording import ActivationOptions, HeldOutText, Recording, check_enough, states_of
 from rnncli.settings import option, retuned
 from rnncli.task import Trained
 from rnncli.training.settings import RecurrentSettings
@@ -83,7 +83,7 @@ def lexicon_of(
     from rnncli.data.features import Lexicon
 
     longest = config.char_ngrams if "chars" in config.features else 0
-    lexicon = Lexicon.of(lines, tags, min_count=config.min_count, longest=longest)
+    lexicon = Lexicon.of(lines, tags, min_count=config.min_count, max_length=longest)
     words = lexicon.words if "words" in config.features else ()
     return {"tags": list(lexicon.tags), "words": list(words), "grams": list(lexicon.grams), "longest": longest}
 
@@ -120,11 +120,11 @@ def as_written(text: str, words: Sequence[str]) -> list[str]:
 
 def watch_words(
     trained: Trained,
-    options: WatchOptions,
+    options: ActivationOptions,
     net: Any,
-    passage: Passage,
+    passage: HeldOutText,
     split: Callable[[str], list[str]] = words_of,
-) -> Watched:
+) -> Recording:
     """Have a net that reads words read a text line by line; raises as `words_of_all`, and for less than two words."""
     import torch
 
@@ -150,7 +150,7 @@ def watch_words(
     with torch.inference_mode():
         read = [net.reader(features.tokens(torch.tensor([row])).to(trained.device)) for row in range(len(words))]
     numbers = {word: number for number, word in enumerate(dict.fromkeys(word for line in shown for word in line))}
-    return Watched(
+    return Recording(
         pieces, [numbers[word] for line in shown for word in line], list(numbers), states_of(net.stack, read)
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rnncli.data.units import Units
 from rnncli.data.vocabulary import END, SPECIALS
 from rnncli.language.voices import label_number
-from rnncli.recording import EXAMPLE, Passage, Watched, WatchOptions, check_enough, states_of
+from rnncli.recording import EXAMPLE, ActivationOptions, HeldOutText, Recording, check_enough, states_of
 from rnncli.settings import option
 from rnncli.task import Action, Trained
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VoicedWatchOptions(WatchOptions):
+class VoicedActivationOptions(ActivationOptions):
     """What a language model is watched on."""
 
     label: str | None = option(None, "Read it in this voice, of a model that learned several.")
 
 
-def watcher(passage: Passage) -> Action:
+def watcher(passage: HeldOutText) -> Action:
     """The action `activations` of a language model; `passage` gives the lines that it did not learn from."""
-    return Action(VoicedWatchOptions, partial(watch, passage), EXAMPLE)
+    return Action(VoicedActivationOptions, partial(watch, passage), EXAMPLE)
 
 
-def watch(passage: Passage, trained: Trained, options: VoicedWatchOptions) -> Watched:
+def watch(passage: HeldOutText, trained: Trained, options: VoicedActivationOptions) -> Recording:
     """Have a language model read a text, and keep all its states; raises UsageError for one without a token."""
     import torch
 
@@ -51,7 +51,7 @@ def watch(passage: Passage, trained: Trained, options: VoicedWatchOptions) -> Wa
         traced = [model.voiced(model.read(column), voice) for column in columns]
     numbers = [number for sequence in sequences for number in sequence[1:]]
     states = states_of(model.stack, traced, opened=True)
-    return Watched(pieces, numbers, codec.vocabulary.tokens, states, decoded=[token.added for token in read])
+    return Recording(pieces, numbers, codec.vocabulary.tokens, states, decoded=[token.added for token in read])
 
 
 class _Token(NamedTuple):

@@ -22,7 +22,10 @@ class NGrams:
     discounts: bool = False
 
     def measured(self, text: TokenAccess, trained: Trained, options: Any) -> Rows:
-        """Fit them on what a model learned from, and measure them on what it is; raises as `TokenAccess.learned`."""
+        """Fit them on a model's training text, and measure them on its evaluation text.
+
+        Raises as `TokenAccess.training_arrays`.
+        """
         from rnncli.language.ngrams import DISCOUNTS, KneserNey, best_discount
 
         training, held_out = _fitting(text, trained), list(text.measured_arrays(trained, options))
@@ -43,7 +46,7 @@ class NGrams:
 def _fitting(text: TokenAccess, trained: Trained) -> list[Any]:
     """What a model learned from, by its own numbers: all of it, or the tokens that fit in memory."""
     found, left = [], MOST_TOKENS
-    for ids in text.learned(trained, "leave --baselines out"):
+    for ids in text.training_arrays(trained, "leave --baselines out"):
         found.append(ids[:left])
         left -= len(found[-1])
         if not left:

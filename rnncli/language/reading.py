@@ -70,9 +70,9 @@ class TextAgain:
         trained.check_unchanged(data.name, data.fingerprint, instead)
         return data
 
-    def learned(self, trained: Trained, instead: str) -> "Iterator[Ids]":
+    def training_arrays(self, trained: Trained, instead: str) -> "Iterator[Ids]":
         """Give the tokens that a model learned from, array after array; raises as `data`."""
-        return self.data(trained, instead).learned()
+        return self.data(trained, instead).training_arrays()
 
     def measured(self, trained: Trained, options: Any) -> "EvalSet":
         """Return what `evaluate` measures on: another text, or what training held out.

@@ -70,15 +70,15 @@ def settle(config: CharConfig) -> CharConfig:
 
 
 def read(config: CharConfig, known: "Known") -> "StreamData":
-    """Read the corpora as one stream, the end of each held out; raises as `read_running` and `StreamData.check`."""
+    """Read the corpora as one stream, the end of each held out; raises as `read_token_text` and `StreamData.check`."""
     from rnncli.data.codec import Known
-    from rnncli.data.running import TextSpec, read_running
+    from rnncli.data.token_text import TextSpec, read_token_text
 
     if not (known.grows or known.only_held_out or config.init_from):
         known = Known()  # a text on disk is found by its settings, where training left it
     by_voice = config.voices and len(config.corpus) > 1
     spec = TextSpec(config.corpus, config.tokens, config.vocab_size, config.min_count, config.held_out)
-    data = read_running(spec._replace(**known._asdict(), by_voice=by_voice, valid=config.valid))
+    data = read_token_text(spec._replace(**known._asdict(), by_voice=by_voice, valid=config.valid))
     if not data.codec.vocabulary.words:
         raise UsageError(f"{data.name}: no token comes {config.min_count} times: take a smaller --min-count")
     return data if known.only_held_out else data.check(MIN_TOKENS)
@@ -93,11 +93,11 @@ class EvaluateOptions(TextOptions):
 
 def read_other(trained: Trained, options: EvaluateOptions) -> "StreamSet":
     """Read the corpus to evaluate on, in the model's voices where they have their names."""
-    from rnncli.data.running import TextSpec, read_running
     from rnncli.data.stream_data import MIN_MEASURED
+    from rnncli.data.token_text import TextSpec, read_token_text
 
     spec = TextSpec(options.corpus, codec=trained.codec, by_voice=bool(trained.codec.labels))
-    return read_running(spec).check(MIN_MEASURED, "measure on").whole
+    return read_token_text(spec).check(MIN_MEASURED, "measure on").whole
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.errors import UsageError
 from rnncli.panels import Panel, confusion
-from rnncli.recording import EXAMPLE, Watched, WatchOptions, check_enough, states_of
+from rnncli.recording import EXAMPLE, ActivationOptions, Recording, check_enough, states_of
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Task, Trained
 from rnncli.tasks import OUTLINES
@@ -292,7 +292,7 @@ def passage(_: Trained) -> Iterator[str]:
         yield "".join(dice.choices("01", k=50))
 
 
-def watch(trained: Trained, options: WatchOptions) -> Watched:
+def watch(trained: Trained, options: ActivationOptions) -> Recording:
     """The states after every bit of some strings, a string a line; raises UsageError for anything but bits."""
     import torch
 
@@ -307,7 +307,7 @@ def watch(trained: Trained, options: WatchOptions) -> Watched:
     lines = [torch.tensor([[int(bit) for bit in line]]) for line in "".join(pieces).split()]
     batches = [sequences(line.to(trained.device), trained.config.zero) for line in lines]
     model: Any = trained.model
-    return Watched(
+    return Recording(
         pieces,
         torch.cat(lines, dim=1)[0].tolist(),
         ("0", "1"),
@@ -351,7 +351,7 @@ TASK = Task(
     panels={"Confusion": confusion_of},
     presets={"book": BOOK, "foil": FOIL},
     notes={"book": BOOK_NOTE},
-    uses={"activations": Action(WatchOptions, watch, EXAMPLE)},
+    uses={"activations": Action(ActivationOptions, watch, EXAMPLE)},
     last_step=last_step,
     implied_preset=lambda flags: "foil" if flags.get("model") == "mlp" else None,
     example="rnn train parity --cell lstm --bits 20",

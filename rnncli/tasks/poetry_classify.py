@@ -24,7 +24,7 @@ from rnncli.labelling.settings import (
     words_of_all,
 )
 from rnncli.panels import Panel, confusion
-from rnncli.recording import EXAMPLE, Watched, WatchOptions
+from rnncli.recording import EXAMPLE, ActivationOptions, Recording
 from rnncli.results import Classified, Moved
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Rows, Task, Trained
@@ -491,7 +491,7 @@ def passage(trained: Trained) -> Iterator[str]:
     yield from data.texts[:: max(1, len(data.texts) // 100)]
 
 
-def watch(trained: Trained, options: WatchOptions) -> Watched:
+def watch(trained: Trained, options: ActivationOptions) -> Recording:
     """The states of the first net, which learned from all texts, after every word; raises as `watch_words`."""
     model: Any = trained.model
     return watch_words(trained, options, model.members[0], passage)
@@ -516,7 +516,7 @@ TASK = Task(
     panels={"Confusion": confusion_of},
     uses={
         "classify": Action(GivenTexts, classify, 'rnn classify "the gate stood open and the field was white"'),
-        "activations": Action(WatchOptions, watch, EXAMPLE),
+        "activations": Action(ActivationOptions, watch, EXAMPLE),
     },
     presets={"book": BOOK, "tags": TAGS},
     implied_preset=lambda flags: "tags" if flags.get("features") == ("tags",) else None,

@@ -23,7 +23,7 @@ from rnncli.labelling.settings import (
     words_of_all,
 )
 from rnncli.panels import Panel, confusion
-from rnncli.recording import EXAMPLE, Watched, WatchOptions
+from rnncli.recording import EXAMPLE, ActivationOptions, Recording
 from rnncli.results import Tagged
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Rows, Task, Trained
@@ -352,7 +352,7 @@ def passage(trained: Trained) -> Iterator[str]:
         yield " ".join(words)
 
 
-def watch(trained: Trained, options: WatchOptions) -> Watched:
+def watch(trained: Trained, options: ActivationOptions) -> Recording:
     """The states of a tagger after every word; raises as `watch_words`."""
     return watch_words(trained, options, trained.model, passage, splitter(trained))
 
@@ -377,7 +377,7 @@ TASK = Task(
     implied_preset=implied_preset,
     uses={
         "tag": Action(TagOptions, tag, 'rnn tag "the gate stood open and the field was white"'),
-        "activations": Action(WatchOptions, watch, EXAMPLE),
+        "activations": Action(ActivationOptions, watch, EXAMPLE),
     },
     example="rnn train tag --corpus sentences.conll",
 )

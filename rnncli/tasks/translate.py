@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rnncli.data.codec import Codec
-    from rnncli.data.pairs import Given, Lines, Paired, SentencePairs
+    from rnncli.data.pairs import Lines, Paired, PairSpec, SentencePairs
     from rnncli.training.experiment import Experiment, Metrics
 
 ATTENTIONS = ("none", "additive", "dot", "general")
@@ -94,12 +94,12 @@ class TranslateConfig(TableSettings, LanguageSettings):
         return not (self.corpus or self.source or self.target)
 
     @property
-    def given(self) -> "Given":
+    def given(self) -> "PairSpec":
         """What to learn from."""
-        from rnncli.data.pairs import Given
+        from rnncli.data.pairs import PairSpec
 
         files = self.source, self.target, self.valid_source, self.valid_target
-        return Given(self.corpus, self.pair, *files, self.columns, self.layout)
+        return PairSpec(self.corpus, self.pair, *files, self.columns, self.layout)
 
 
 def settle(config: TranslateConfig) -> TranslateConfig:
@@ -318,11 +318,11 @@ class EvaluateOptions(SearchOptions):
 
 def asked(trained: Trained, options: EvaluateOptions) -> "Lines":
     """The pairs to measure on; raises UsageError where there are none, or where what was learned from has changed."""
-    from rnncli.data.pairs import Given, read_paired, read_pairs
+    from rnncli.data.pairs import PairSpec, read_paired, read_pairs
 
     config: TranslateConfig = trained.config
     files = options.source, options.target, None, None
-    given = Given(options.corpus, config.pair, *files, config.columns, config.layout)
+    given = PairSpec(options.corpus, config.pair, *files, config.columns, config.layout)
     is_given = bool(given.corpus or given.source or given.target)
     known = (given if is_given else config.given).divided
     if known and options.split in known.more_tests:
@@ -361,10 +361,10 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     """What `evaluate` measures on, in words."""
     if options.source:
         return Path(options.source).name
-    from rnncli.data.pairs import Given
+    from rnncli.data.pairs import PairSpec
 
     corpus = " + ".join(options.corpus)
-    if corpus and not Given(options.corpus).divided:
+    if corpus and not PairSpec(options.corpus).divided:
         return corpus
     return f"{corpus or trained.payload['corpus']}, {options.split}"
 

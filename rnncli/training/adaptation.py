@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rnncli.data.batching import Batch, LazyBatch, Sentences, built
-from rnncli.data.streams import Ids, Joined, RunningText
+from rnncli.data.streams import ConcatIds, Ids, RunningText
 from rnncli.models.stack import States, detach
 from rnncli.terminal import progress_bar
 from rnncli.training.experiment import Metrics
@@ -40,7 +40,7 @@ class Adaptation:
 
 
 def running_metrics_as(
-    model: nn.Module, ids: Ids | Joined, how: Adaptation | None, voices: Sequence[tuple[int, int]] = ()
+    model: nn.Module, ids: Ids | ConcatIds, how: Adaptation | None, voices: Sequence[tuple[int, int]] = ()
 ) -> Metrics:
     """The same as `running_metrics`; a model that adapts reads the running text (N,) from start to end in one row."""
     if how is None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rnncli.data.batching import Batch, LazyBatch
-from rnncli.data.streams import Ids, Joined, RunningText
+from rnncli.data.streams import ConcatIds, Ids, RunningText
 from rnncli.models.stack import States
 from rnncli.training.distributed import share, totals
 from rnncli.training.experiment import Metrics
@@ -48,13 +48,13 @@ def prediction_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch]) -
     return {"loss": loss, "accuracy": correct / count, "perplexity": perplexity(loss)}
 
 
-def running_metrics(model: nn.Module, ids: Ids | Joined, voices: Sequence[tuple[int, int]] = ()) -> Metrics:
+def running_metrics(model: nn.Module, ids: Ids | ConcatIds, voices: Sequence[tuple[int, int]] = ()) -> Metrics:
     """The same over a running text (N,), read from start to end with carried state: all but its first token are asked.
 
     Rows side by side do it, each of which first reads some tokens before its own; `voices` as `RunningText` has them.
     """
     text = RunningText(ids, ROWS, WARM_UP, voices)
-    return prediction_metrics(model, text.judged(next(model.parameters()).device, WARM_UP))
+    return prediction_metrics(model, text.eval_batches(next(model.parameters()).device, WARM_UP))
 
 
 class Confusion(NamedTuple):

@@ -1,4 +1,4 @@
-"""Reading bz2 in stretches: where its streams begin, and what they hold, up to where one is damaged."""
+"""Read bz2 files in ranges of whole streams: find where streams begin, and decode them up to any damage."""
 
 import bz2
 import re
@@ -8,32 +8,32 @@ from pathlib import Path
 from typing import BinaryIO
 
 STRETCH = 1 << 20
-"""Compressed bytes that one worker takes at a time, at least: streams are not divided."""
-LONGEST = 4 << 20
-"""A stream longer than this is decoded as it is read, not by a worker."""
+"""Compressed bytes per worker and range, at least: streams are not split."""
+MAX_STREAM = 4 << 20
+"""A longer stream is decoded while it is read, not by a worker."""
 CHUNK = 1 << 20
-"""Decoded bytes at a time: a block of bz2 is shorter, so that at most one chunk comes from a damaged one."""
+"""Decoded bytes per chunk: a bz2 block is shorter, so at most one chunk comes from a damaged block."""
 
 _PIECE = 1 << 18  # compressed bytes read at a time
 _STREAM = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")  # a header, then a first block or the end of an empty stream
-_MARK = 10  # bytes of it
+_MARK = 10  # its length in bytes
 
 
 @dataclass
 class Damage:
-    """Where a stream stopped making sense."""
+    """A damaged part of a stream."""
 
-    place: int  # of the file's bytes
-    lost: int  # bytes that were not read
+    place: int  # byte offset in the file
+    lost: int  # bytes that could not be read
     what: str
 
 
 def stretches(path: Path) -> Iterator[tuple[int, int]]:
-    """Ranges of bytes that hold whole streams; one longer than `LONGEST` is a range up to the end of the file."""
+    """Byte ranges of whole streams; a stream longer than `MAX_STREAM` begins a range up to the end of the file."""
     begin, size = 0, path.stat().st_size
     last = 0
     for start in _starts(path):
-        if start - last > LONGEST:
+        if start - last > MAX_STREAM:
             break
         if start - begin >= STRETCH:
             yield begin, start
@@ -41,7 +41,7 @@ def stretches(path: Path) -> Iterator[tuple[int, int]]:
         last = start
     else:
         start = size
-    if start - last <= LONGEST:
+    if start - last <= MAX_STREAM:
         yield begin, size
         return
     if last > begin:
@@ -50,7 +50,7 @@ def stretches(path: Path) -> Iterator[tuple[int, int]]:
 
 
 def _starts(path: Path) -> Iterator[int]:
-    """Where streams may begin; stops early, with a place of no meaning, once `LONGEST` bytes hold no beginning."""
+    """Possible beginnings of streams; after `MAX_STREAM` bytes without one, yields an arbitrary place and stops."""
     at, last, kept = 0, 0, b""
     with path.open("rb") as file:
         while data := file.read(STRETCH):
@@ -61,15 +61,15 @@ def _starts(path: Path) -> Iterator[int]:
                 yield last
             at += len(data)
             kept = window[-(_MARK - 1) :]
-            if at - last > LONGEST:
+            if at - last > MAX_STREAM:
                 yield at
                 return
 
 
 def decode(path: Path, begin: int, end: int) -> Iterator[bytes | Damage | None]:
-    """What the streams from `begin` to `end` hold, then None, then what follows them for as long as it is asked for.
+    """Decode the streams from `begin` to `end`, then yield None, then decode what follows as long as it is consumed.
 
-    A damaged stream ends with a `Damage`; the next one that can be found goes on.
+    A damaged stream ends with a `Damage`; decoding continues at the next stream that can be found.
     """
     with path.open("rb") as file:
         yield from _decode(file, begin, end)
@@ -103,7 +103,7 @@ def _next_start(file: BinaryIO, at: int, end: int) -> int:
 
 
 class _Stream:
-    """One stream, read in pieces; `end` says where it ended, or `damage` why and `sound` about where it ended early."""
+    """One stream, read in pieces: `end` is its end; after damage, `damage` has the reason, `sound` about the place."""
 
     def __init__(self, file: BinaryIO, begin: int, limit: int) -> None:
         self.file, self.at, self.limit = file, begin, limit
@@ -111,7 +111,7 @@ class _Stream:
         self.damage: str | None = None
 
     def chunks(self) -> Iterator[bytes]:
-        """Decoded chunks, each given once the next one is known to be sound."""
+        """Decoded chunks; each is yielded only when the next one is decoded without error."""
         decoder = bz2.BZ2Decompressor()
         held = b""
         while not decoder.eof:

@@ -1,4 +1,4 @@
-"""What a file to prepare holds, and the units in it that can be read apart, each by a process of its own."""
+"""Detect the kind of a file to prepare, and split it into units that separate processes can read."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -11,9 +11,9 @@ from rnncli.wikipedia import bzip2
 from rnncli.wikipedia.bzip2 import Damage
 
 UNIT = 4 << 20
-"""Bytes of text or XML that one worker takes at a time."""
-LONGEST_PAGE = 64 << 20
-"""Bytes; what goes on longer without an end is no page."""
+"""Bytes of text or XML per unit."""
+MAX_PAGE = 64 << 20
+"""Bytes; longer text without an end is not a page."""
 _HEAD_SIZE = 1 << 16
 
 _REFUSED = (
@@ -29,12 +29,12 @@ _DECLARATION = re.compile(rb"<!(doctype|entity)\b", re.IGNORECASE)
 _NAMESPACE = re.compile(rb'<namespace key="(?:-1|-2|4|6|8|10|14|828)"[^>]*>([^<]+)</namespace>')
 _RECORD = re.compile(rb'\{\s*"[^"\n]*"\s*:')
 TITLE_LINE = r"\[\[(?!(?:File|Image|Category):)([^\[\]|\n]+)\]\][ \t\r]*\n(?=[ \t\r]*\n)"
-"""How wp2txt begins an article."""
+"""The beginning of an article in wp2txt's output."""
 _WP2TXT = re.compile(rf"\s*{TITLE_LINE}".encode())
 
 
 class Article(NamedTuple):
-    """One article: clean text, a paragraph a line."""
+    """One article: clean text, one paragraph per line."""
 
     id: str
     title: str
@@ -42,39 +42,39 @@ class Article(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file to read, and what it holds: `bz2`, `xml`, or one of the kinds of text."""
+class DumpFile:
+    """A file to read, and its kind: `bz2`, `xml`, or one of the kinds of text."""
 
     path: Path
     kind: str
     size: int
-    namespaces: tuple[str, ...] = ()  # what the wiki calls those of files, categories and others that are no prose
+    namespaces: tuple[str, ...] = ()  # the wiki's names of namespaces without prose: files, categories, …
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A part of a source that can be read without the others."""
+    """A part of a file that can be read without the others."""
 
     path: Path
     kind: str
     begin: int
     end: int
     last: bool
-    data: bytes | None = None  # decoded already, where that cannot be done in parts
-    damage: tuple[Damage, ...] = ()  # met while decoding it
-    namespaces: tuple[str, ...] = ()  # the source's
+    data: bytes | None = None  # decoded data, if the stream cannot be decoded in parts
+    damage: tuple[Damage, ...] = ()  # found while decoding it
+    namespaces: tuple[str, ...] = ()  # of the file
 
     @property
     def first(self) -> bool:
         return self.begin == 0
 
     @property
-    def goes_on(self) -> bool:
-        """Whether what it ends with goes on in the next unit: a plain text is one article, in parts."""
+    def continues(self) -> bool:
+        """Whether its last article continues in the next unit: a plain text is one article in parts."""
         return self.kind == "text" and not self.last
 
     def read(self) -> bytes:
-        """Its bytes of the file."""
+        """Read its bytes from the file."""
         with self.path.open("rb") as file:
             file.seek(self.begin)
             return file.read(self.end - self.begin)
@@ -82,14 +82,14 @@ class Unit:
 
 @dataclass
 class Report:
-    """What was found in a unit, beside its articles, and what was lost of it."""
+    """Counts of a unit in addition to its articles: skipped pages, and losses."""
 
     redirects: int = 0
     others: int = 0  # pages outside the main namespace
     lost_pages: int = 0
     lost_bytes: int = 0  # of a compressed file
     first_loss: str = ""
-    title: str = field(default="", repr=False)  # of the last whole page
+    title: str = field(default="", repr=False)  # of the last complete page
 
     def page_lost(self, what: str, title: str = "") -> None:
         """Count a page that cannot be used."""
@@ -105,17 +105,17 @@ class Report:
         self.first_loss = self.first_loss or what
 
 
-def find_sources(names: list[str], most: int | None = None, besides: Iterable[Path] = ()) -> list[Source]:
-    """The files that are meant, those of folders in the order of their paths, but `besides`; the first `most` of them.
+def find_dump_files(names: list[str], max_files: int | None = None, exclude: Iterable[Path] = ()) -> list[DumpFile]:
+    """List the first `max_files` files to read, without those below `exclude`; files of a folder come sorted by path.
 
     Raises UsageError for what is not there, RnnError for a file that is neither a dump nor text.
     """
     files: list[Path] = []
-    besides = [folder.resolve() for folder in besides]
+    exclude = [folder.resolve() for folder in exclude]
     for name in names:
         path = Path(name)
         if path.is_dir():
-            found = [file for file in sorted(path.rglob("*")) if _is_meant(file, path) and not _lies_in(file, besides)]
+            found = [file for file in sorted(path.rglob("*")) if _is_meant(file, path) and not _lies_in(file, exclude)]
             if not found:
                 raise UsageError(f"no file to read lies in or below the folder {path}: name one with dumps or texts")
             files.extend(found)
@@ -123,11 +123,11 @@ def find_sources(names: list[str], most: int | None = None, besides: Iterable[Pa
             files.append(path)
         else:
             raise UsageError(f"{path} is neither a file nor a folder: name a dump, a text, or a folder of them")
-    return [_source(file) for file in files[:most]]
+    return [_dump_file(file) for file in files[:max_files]]
 
 
 def _is_meant(file: Path, root: Path) -> bool:
-    """Whether a file below a folder may be a text: not empty, hidden or half-made, nor the index of `--text`."""
+    """Whether a file below a folder may be a text: not empty, hidden or unfinished, nor the index of `--text`."""
     return (
         file.is_file()
         and file.stat().st_size > 0
@@ -141,7 +141,7 @@ def _lies_in(file: Path, folders: list[Path]) -> bool:
     return bool(folders) and any(map(file.resolve().is_relative_to, folders))
 
 
-def _source(path: Path) -> Source:
+def _dump_file(path: Path) -> DumpFile:
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_SIZE)
@@ -154,13 +154,13 @@ def _source(path: Path) -> Source:
         inside = next(bzip2.decode(path, 0, path.stat().st_size))
         head = inside[:_HEAD_SIZE] if isinstance(inside, bytes) else b""
         if head and _kind(path, head) != "xml":
-            raise RnnError(f"{path} holds no dump of a wiki: decompress it first, if it is a text")
+            raise RnnError(f"{path} is not a dump of a wiki: if it is a text, decompress it first")
     namespaces = tuple(name.decode("utf-8", "replace") for name in _NAMESPACE.findall(head))
-    return Source(path, kind, path.stat().st_size, namespaces)
+    return DumpFile(path, kind, path.stat().st_size, namespaces)
 
 
 def _kind(path: Path, head: bytes) -> str:
-    """What a file is by its first bytes; raises RnnError for what is neither XML of a wiki nor text."""
+    """Detect a file's kind by its first bytes; raises RnnError for files that are neither a wiki's XML nor text."""
     for mark, what in _REFUSED:
         if head.startswith(mark):
             raise RnnError(f"{path} {what}")
@@ -170,9 +170,9 @@ def _kind(path: Path, head: bytes) -> str:
     body = head.lstrip()
     if body.startswith((b"<?xml", b"<mediawiki", b"<!")):
         if _DECLARATION.search(head):
-            raise RnnError(f"{path} declares a DOCTYPE or entities, as no dump does: it is not read")
+            raise RnnError(f"{path} declares a DOCTYPE or entities, so it is not a dump: download the dump itself")
         if b"<mediawiki" not in head:
-            raise RnnError(f"{path} is XML, but not a dump of a wiki: no <mediawiki> begins in it")
+            raise RnnError(f"{path} is XML, but not a dump of a wiki: it has no <mediawiki>")
         return "xml"
     if b"\0" in head:
         raise RnnError(f"{path} is a binary file (it holds NUL bytes): name a dump or a text")
@@ -189,30 +189,30 @@ _UNIT_STARTS = {
     "json": re.compile(rb"(?<=\n)"),
     "wp2txt": re.compile(rf"(?<=\n){TITLE_LINE}".encode()),
 }
-_LONGEST_START = 1 << 10
+_MAX_START = 1 << 10
 _LINE_START, *_IN_LINE = map(re.compile, (rb"(?<=\n)|(?<=\r)(?!\n)", rb"(?<=[ \t])", rb"(?=[^\x80-\xbf])"))
-_LONGEST_LINE = 1 << 20
-"""A longer line of a plain text may be parted, at a blank or, without one, at any letter."""
+_MAX_LINE = 1 << 20
+"""A longer line of a plain text may be split at a blank or, without one, at any letter."""
 
 
-def units(source: Source) -> Iterator[Unit]:
-    """The source in parts, always the same ones, each read from the file only when it is its turn."""
+def units(source: DumpFile) -> Iterator[Unit]:
+    """Split a file into units; the split is deterministic and lazy."""
     for unit in _units(source):
         yield replace(unit, namespaces=source.namespaces)
 
 
-def _units(source: Source) -> Iterator[Unit]:
+def _units(source: DumpFile) -> Iterator[Unit]:
     if source.kind != "bz2":
         yield from _slices(source)
         return
     for begin, end in bzip2.stretches(source.path):
-        if end - begin > bzip2.LONGEST + bzip2.STRETCH:
+        if end - begin > bzip2.MAX_STREAM + bzip2.STRETCH:
             yield from _decoded(source, begin)
         else:
             yield Unit(source.path, "bz2", begin, end, end == source.size)
 
 
-def _slices(source: Source) -> Iterator[Unit]:
+def _slices(source: DumpFile) -> Iterator[Unit]:
     start = _UNIT_STARTS.get(source.kind)
     begin = 0
     with source.path.open("rb") as file:
@@ -225,31 +225,31 @@ def _slices(source: Source) -> Iterator[Unit]:
 
 
 def _find(file: BinaryIO, start: re.Pattern[bytes]) -> int | None:
-    """How many bytes further on a unit can start, None where the file ends first.
+    """The distance in bytes to the next possible start of a unit; None where the file ends first.
 
-    Where no start comes in `LONGEST_PAGE` bytes, it is at any letter: a unit has to fit in memory.
+    After `MAX_PAGE` bytes without a start, any letter is one: a unit must fit in memory.
     """
     window, dropped = b"", 0
     while data := file.read(_HEAD_SIZE):
         window += data
         if found := start.search(window):
             return dropped + found.start()
-        if dropped > LONGEST_PAGE and (letter := _IN_LINE[-1].search(window)):
+        if dropped > MAX_PAGE and (letter := _IN_LINE[-1].search(window)):
             return dropped + letter.start()
-        dropped += max(0, len(window) - _LONGEST_START)
-        window = window[-_LONGEST_START:]
+        dropped += max(0, len(window) - _MAX_START)
+        window = window[-_MAX_START:]
     return None
 
 
 def _line_start(file: BinaryIO) -> int | None:
-    """As `_find`, in a plain text."""
-    window = file.read(_LONGEST_LINE)
-    starts = [_LINE_START, *(_IN_LINE if len(window) == _LONGEST_LINE else ())]
+    """The same as `_find` for a plain text."""
+    window = file.read(_MAX_LINE)
+    starts = [_LINE_START, *(_IN_LINE if len(window) == _MAX_LINE else ())]
     return next((found.start() for start in starts if (found := start.search(window))), None)
 
 
-def _decoded(source: Source, begin: int) -> Iterator[Unit]:
-    """A long stream, decoded here and now, in parts that end where a page ends."""
+def _decoded(source: DumpFile, begin: int) -> Iterator[Unit]:
+    """Decode a long stream in this process, in units that end where a page ends."""
     data, place = b"", begin
     damage: list[Damage] = []
     for chunk in bzip2.decode(source.path, begin, source.size):
@@ -264,10 +264,10 @@ def _decoded(source: Source, begin: int) -> Iterator[Unit]:
         if len(data) >= UNIT and end > len(b"</page>"):
             yield Unit(source.path, "decoded", place, place + end, False, data[:end], tuple(damage))
             data, place, damage = data[end:], place + end, []
-        elif len(data) > LONGEST_PAGE:
+        elif len(data) > MAX_PAGE:
             data = data[-UNIT:]
     yield Unit(source.path, "decoded", place, place + len(data), True, data, tuple(damage))
 
 
 CUT = b"<cut/>"
-"""Stands in decoded data where some of it was lost."""
+"""Marks lost parts in decoded data."""

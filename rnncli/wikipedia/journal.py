@@ -1,4 +1,4 @@
-"""What an interrupted prepare leaves behind for the next one: a line of JSON for every unit that is done."""
+"""The journal of an unfinished prepare, from which the next call continues: one line of JSON per finished unit."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ _FILE = "journal.jsonl"
 
 
 class Journal:
-    """The units that are done, in a folder that also holds their results, for one plan: the same input and settings."""
+    """The finished units of one plan (input and settings), in the folder that also has their results."""
 
     def __init__(self, folder: Path, plan: Record) -> None:
         self.folder = folder
@@ -25,18 +25,18 @@ class Journal:
         else:
             _empty(folder)
         kept = ({"plan": plan}, *self.done.values())
-        write_file(folder / _FILE, "".join(json.dumps(line) + "\n" for line in kept).encode())  # without a cut line
+        write_file(folder / _FILE, "".join(json.dumps(line) + "\n" for line in kept).encode())  # complete lines only
         self.file: TextIO = (folder / _FILE).open("a", encoding="utf-8")
 
     def add(self, record: Record) -> None:
-        """Note that a unit is done."""
+        """Record a finished unit."""
         self.done[record["unit"]] = record
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
 
     def _lines(self) -> list[Record]:
         lines: list[Record] = []
-        with contextlib.suppress(OSError, ValueError):  # a last line that was cut is no line
+        with contextlib.suppress(OSError, ValueError):  # ignores an incomplete last line
             for line in (self.folder / _FILE).read_text("utf-8").splitlines():
                 lines.append(json.loads(line))
         return lines

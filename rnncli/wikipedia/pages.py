@@ -1,4 +1,4 @@
-"""The pages of a dump's XML, and the articles that they hold: without an XML parser, each proven by its checksum."""
+"""Extract pages and articles from a dump's XML, without an XML parser; checksums verify each text."""
 
 import hashlib
 import re
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from rnncli.wikipedia import bzip2
 from rnncli.wikipedia.bzip2 import Damage
-from rnncli.wikipedia.dump import CUT, LONGEST_PAGE, UNIT, Article, Report, Unit
+from rnncli.wikipedia.dump import CUT, MAX_PAGE, UNIT, Article, Report, Unit
 from rnncli.wikipedia.wikitext import clean
 
 _OUTSIDE = re.compile(
     rb"(?:\s++|</mediawiki>|<\?xml[^>]*+>|<mediawiki\b[^>]*+>|<siteinfo\b(?:[^<]++|<(?!/siteinfo>))*+</siteinfo>)*+"
 )
-"""All that stands in a dump beside its pages."""
+"""Everything in a dump outside of its pages."""
 _FOOTER = b"</mediawiki>"
 _PAGE = re.compile(
     rb"<page>\s*<title>([^<]*)</title>\s*(?:<ns>(-?\d+)</ns>\s*)?<id>(\d+)</id>\s*(<redirect\b[^>]*>)?.*?<revision\b",
@@ -26,7 +26,7 @@ _FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def articles(unit: Unit, report: Report) -> Iterator[Article]:
-    """The articles of a unit of a dump, cleaned; what cannot be read is counted and named in the report."""
+    """The cleaned articles of a unit of a dump; the report counts unreadable pages and names the first."""
     for page in pages(_xml(unit, report), unit, report):
         article = _article(page, unit.namespaces, report)
         if article is not None:
@@ -34,7 +34,7 @@ def articles(unit: Unit, report: Report) -> Iterator[Article]:
 
 
 def _xml(unit: Unit, report: Report) -> Iterator[bytes | None]:
-    """The XML of a unit in chunks, then None, then what follows it; a lost stretch leaves `CUT`."""
+    """The XML of a unit in chunks, then None, then what follows it; `CUT` marks lost parts."""
     if unit.data is not None:
         for damage in unit.damage:
             report.bytes_lost(damage)
@@ -56,7 +56,7 @@ def _xml(unit: Unit, report: Report) -> Iterator[bytes | None]:
 
 
 def pages(chunks: Iterator[bytes | None], unit: Unit, report: Report) -> Iterator[bytes]:
-    """The pages that begin in a unit, from `<page>` to `</page>`; the last may end beyond it."""
+    """The pages that begin in a unit, from `<page>` to `</page>`; the last may end in the next unit."""
     buffer, own, whole = b"", None, unit.first or unit.kind != "bz2"
     for chunk in chunks:
         if chunk is None:
@@ -76,8 +76,8 @@ def pages(chunks: Iterator[bytes | None], unit: Unit, report: Report) -> Iterato
         own = None if own is None else own - at
         if own is not None and not _page_open(buffer, own):
             break
-        if len(buffer) > LONGEST_PAGE:
-            report.page_lost(f"{LONGEST_PAGE >> 20} MB without the end of a page")
+        if len(buffer) > MAX_PAGE:
+            report.page_lost(f"{MAX_PAGE >> 20} MB without the end of a page")
             buffer, whole = buffer[-UNIT:], False
     rest = buffer if own is None else buffer[: max(own, 0)]
     if b"<page>" in rest:
@@ -87,7 +87,7 @@ def pages(chunks: Iterator[bytes | None], unit: Unit, report: Report) -> Iterato
 
 
 def _page_open(buffer: bytes, own: int) -> bool:
-    """Whether a page begins in the first `own` bytes, which may hold but a part of its tag."""
+    """Whether a page begins in the first `own` bytes, even if they contain only a part of its tag."""
     return own > 0 and (buffer.find(b"<page>", 0, own + 5) >= 0 or (len(buffer) == own and _half_tag(buffer)))
 
 
@@ -97,7 +97,7 @@ def _half_tag(buffer: bytes) -> bool:
 
 def _one_page(page: bytes, report: Report) -> Iterator[bytes]:
     inner = page.rfind(b"<page>")
-    if inner > 0:  # one whose end is missing came before
+    if inner > 0:  # the end of the previous page is missing
         report.page_lost("no end")
         page = page[inner:]
     if CUT in page:
@@ -107,17 +107,17 @@ def _one_page(page: bytes, report: Report) -> Iterator[bytes]:
 
 
 def _check_outside(between: bytes, report: Report, *, within: bool) -> None:
-    """Count what does not belong beside pages; `within` says that the end of a page may come first."""
+    """Count unexpected data between pages; with `within`, the end of a page may come first."""
     if within:
         between = between.partition(b"</page>")[2]
     if CUT not in between and not _OUTSIDE.fullmatch(between):
-        report.page_lost("what stands there is no page")
+        report.page_lost("unexpected data")
 
 
 def _check_rest(rest: bytes, unit: Unit, report: Report, *, within: bool) -> None:
-    """What is left when no more pages begin, which may be cut anywhere where streams of bz2 are.
+    """Check the data after the last page, which a bz2 stream may cut anywhere.
 
-    `within` says that none has begun in this unit: it may lie in the middle of one.
+    With `within`, no page has begun in this unit, so it may be in the middle of one.
     """
     if unit.last:
         if _FOOTER in rest:
@@ -127,7 +127,7 @@ def _check_rest(rest: bytes, unit: Unit, report: Report, *, within: bool) -> Non
         return
     cut_header = unit.first and rest.startswith((b"<mediawiki", b"<?xml"))
     if not (within or cut_header or _FOOTER.startswith(rest) or _OUTSIDE.fullmatch(rest) or _half_tag(rest)):
-        report.page_lost("what stands there is no page")
+        report.page_lost("unexpected data")
 
 
 def _title(page: bytes) -> str:
@@ -136,7 +136,7 @@ def _title(page: bytes) -> str:
 
 
 def _article(page: bytes, namespaces: tuple[str, ...], report: Report) -> Article | None:
-    """The article of a page, or None for a redirect, another namespace, and what is damaged."""
+    """The article of a page; None for redirects, other namespaces and damaged pages."""
     head = _PAGE.match(page)
     text = _TEXT.search(page, head.end()) if head else None
     if head is None or text is None:
@@ -162,14 +162,14 @@ def _article(page: bytes, namespaces: tuple[str, ...], report: Report) -> Articl
 
 
 def _source_text(page: bytes, tag: re.Match[bytes]) -> str | None:
-    """A page's wikitext, proven by its SHA-1 where it has one; None where it is damaged."""
+    """A page's wikitext, verified by its SHA-1 if it has one; None if it is damaged."""
     if tag[2]:
         return ""
     end = page.rfind(b"</text>")
     if end < 0:
         return None
     begin = tag.end()
-    if page.find(b"<revision", begin, end) >= 0:  # with all its history: the last revision counts
+    if page.find(b"<revision", begin, end) >= 0:  # a dump with history: the last revision counts
         tag = list(_TEXT.finditer(page, begin, end))[-1]
         begin = tag.end()
     data = _unescaped(page[begin:end])

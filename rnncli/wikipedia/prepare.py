@@ -1,4 +1,4 @@
-"""From dumps and texts to clean text and shards of token ids: in parts, side by side, resumed where it stopped."""
+"""Turn dumps and texts into clean text and shards of token ids: in parallel units, and resumable."""
 
 import contextlib
 import hashlib
@@ -18,22 +18,22 @@ from rnncli.files import check_name, locked
 from rnncli.home import data_dir
 from rnncli.version import __version__
 from rnncli.wikipedia import pages, texts
-from rnncli.wikipedia.dump import Report, Source, Unit, units
+from rnncli.wikipedia.dump import DumpFile, Report, Unit, units
 from rnncli.wikipedia.journal import Journal, Record
 from rnncli.wikipedia.results import put, stem_of, write_shards, write_text
 from rnncli.wikipedia.sentences import one_a_line
-from rnncli.wikipedia.workers import each
+from rnncli.wikipedia.workers import run_jobs
 
 TOKENIZER = "wiki-words"
-_OTHERS = {"analogies", "nltk_data", "tags", "vectors"}  # folders beside the shards
+_OTHERS = {"analogies", "nltk_data", "tags", "vectors"}  # other folders below `data/`
 MAX_WORDS = 1_000_000
-_READ_WHOLE = 64 << 20  # bytes; the fingerprint of a larger file
-_BLOCK, _BLOCKS = 1 << 16, 16  # is of so many blocks, spread evenly, and of when it was changed
+_READ_WHOLE = 64 << 20  # bytes up to which a fingerprint covers the whole file
+_BLOCK, _BLOCKS = 1 << 16, 16  # bytes and number of evenly spread blocks for larger files
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the result, beside the input."""
+    """Settings that, with the input, determine the result."""
 
     by_paragraph: bool = False
     max_articles: int | None = None
@@ -42,13 +42,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is to be made, and the folders that it is made in; each takes its place when it is whole."""
+    """The outputs and their folders; each folder appears only when it is complete."""
 
     shards: Path | None
     text: Path | None
 
     def missing(self, plan: Record) -> "Outputs":
-        """Those that are not there yet; raises UsageError where something else is."""
+        """The outputs that do not exist yet; raises UsageError where their folder holds something else."""
         return Outputs(_unless_there(self.shards, plan), _unless_there(self.text, plan))
 
     @property
@@ -57,18 +57,18 @@ class Outputs:
 
 
 class Hooks:
-    """What is called while the work goes on; by themselves they do nothing."""
+    """Callbacks during the work; the defaults do nothing."""
 
     def progress(self, size: int, articles: int) -> None:
-        """So many bytes of the sources and so many articles more are done."""
+        """Called with the bytes and articles that were finished since the last call."""
 
     def check(self) -> None:
-        """May raise, to stop."""
+        """Called between units; raises to stop the work."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """A unit, and what to make of it."""
+class Job:
+    """A unit to read, and the outputs to write."""
 
     number: int
     unit: Unit
@@ -78,19 +78,19 @@ class Task:
 
 
 def shards_folder(name: str) -> Path:
-    """Where the shards of that name go; raises UsageError for what cannot be a folder's name, or is taken."""
+    """The folder of shards with that name; raises UsageError for an invalid name, or one that is taken."""
     check_name(name)
     if name.startswith((".", "-")) or name.endswith(".part") or "=" in name:
         raise UsageError(f"--name {name!r} cannot be a folder's name: take letters, digits, - and _")
     if name in CORPORA:
-        raise UsageError(f"--name {name} is that of a registered corpus: take another name")
+        raise UsageError(f"--name {name} is a registered corpus: take another name")
     if name in _OTHERS:
-        raise UsageError(f"--name {name} is that of a folder which rnn keeps other things in: take another name")
+        raise UsageError(f"--name {name} is a folder that rnn uses for other data: take another name")
     return data_dir() / name
 
 
 def prepare(
-    sources: list[Source],
+    sources: list[DumpFile],
     outputs: Outputs,
     settings: Settings,
     *,
@@ -98,10 +98,10 @@ def prepare(
     keep_going: bool = False,
     hooks: Hooks | None = None,
 ) -> Record:
-    """Make what is missing of the outputs; the facts about all of them, with `status`, and the folders `made` now.
+    """Make the missing outputs; return the facts about all outputs, with `status` and the folders just `made`.
 
-    Raises RnnError when something of the input is lost and `keep_going` does not accept that, UsageError where an
-    output's folder holds something else, and what the hooks raise; what was done by then is kept for the next call.
+    Raises RnnError when a part of the input is lost and `keep_going` is off, UsageError where an output's folder holds
+    something else, and any error of the hooks. Finished units are kept for the next call.
     """
     hooks = hooks or Hooks()
     _refuse_entangled(outputs)
@@ -114,16 +114,16 @@ def prepare(
         for folder in outputs.missing(plan).folders:
             busy = f"{folder} is being prepared by another process: wait for it, or take another name"
             held.enter_context(locked(folder, busy))
-        missing = outputs.missing(plan)  # another process may have made them just before they were locked
+        missing = outputs.missing(plan)  # another process may have made them before they were locked
         if missing.folders:
             parts = Outputs(*(folder and _part(folder) for folder in (missing.shards, missing.text)))
             with _working_in(parts):
-                job = _Job(sources, parts, settings, plan, workers, hooks)
-                with contextlib.closing(job.journal):
-                    job.run()
-                    _refuse_loss(job.facts, keep_going)
-                    job.finish(missing)
-        for folder in outputs.folders:  # where the work was done, if a kill came just before it was removed
+                preparation = _Preparation(sources, parts, settings, plan, workers, hooks)
+                with contextlib.closing(preparation.journal):
+                    preparation.run()
+                    _refuse_loss(preparation.facts, keep_going)
+                    preparation.finish(missing)
+        for folder in outputs.folders:  # left over if an earlier call was killed before it removed them
             shutil.rmtree(_part_of(folder), ignore_errors=True)
     facts = {key: value for folder in outputs.folders for key, value in _index(folder).items()}
     _refuse_loss(facts, keep_going)
@@ -132,19 +132,19 @@ def prepare(
 
 
 def _refuse_entangled(outputs: Outputs) -> None:
-    """Raise UsageError where one output, or the work on it, would lie in the other's folder."""
+    """Raise UsageError where one output, or its working folder, would be inside the other."""
     places = [place.resolve() for folder in outputs.folders for place in (folder, _part_of(folder))]
     if any(one.is_relative_to(other) for one, other in itertools.permutations(places, 2)):
-        raise UsageError(f"{outputs.text} and {outputs.shards} are in each other's way: give --text another folder")
+        raise UsageError(f"{outputs.text} and {outputs.shards} overlap: give --text another folder")
 
 
 def _part_of(folder: Path) -> Path:
-    """The folder beside it that holds the work."""
+    """The working folder next to an output's folder."""
     return folder.absolute().with_name(f"{folder.name}.part")
 
 
 def _part(folder: Path) -> Path:
-    """Make the folder for the work."""
+    """Make the working folder."""
     part = _part_of(folder)
     try:
         part.mkdir(parents=True, exist_ok=True)
@@ -155,13 +155,13 @@ def _part(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _working_in(parts: Outputs) -> Iterator[None]:
-    """Raises RnnError, which names the folders of the work, where the disk fails."""
+    """Turn disk errors into an RnnError that names the working folders."""
     try:
         yield
     except OSError as error:
         where = error.filename or " and ".join(map(str, parts.folders))
         raise RnnError(
-            f"cannot work in {where}: {error.strerror or error}; mend that and run the same command again, it goes on"
+            f"cannot work in {where}: {error.strerror or error}; fix this and run the same command again to continue"
         ) from None
 
 
@@ -169,31 +169,31 @@ Item = TypeVar("Item")
 
 
 def _read(path: Path, items: Iterator[Item]) -> Iterator[Item]:
-    """What is read from a file; raises RnnError, which names that, where it cannot be."""
+    """Pass on items that are read from a file; raises RnnError, which names the file, for read errors."""
     try:
         yield from items
     except OSError as error:
         raise RnnError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-class _Job:
-    """One prepare, from the units that are left to the files in their places."""
+class _Preparation:
+    """One call of `prepare`, from reading the remaining units to the finished folders."""
 
     def __init__(
-        self, sources: list[Source], parts: Outputs, settings: Settings, plan: Record, workers: int, hooks: Hooks
+        self, sources: list[DumpFile], parts: Outputs, settings: Settings, plan: Record, workers: int, hooks: Hooks
     ) -> None:
         self.sources, self.parts, self.settings, self.plan, self.hooks = sources, parts, settings, plan, hooks
         self.workers = workers
-        self.journal = Journal(parts.folders[0], plan | {"version": __version__})  # another version may clean otherwise
-        self.records: list[Record] = []  # of the units that count, in their order
+        self.journal = Journal(parts.folders[0], plan | {"version": __version__})  # versions may clean differently
+        self.records: list[Record] = []  # of the units that count, in order
 
     def run(self) -> None:
-        """Read every unit that is not done yet."""
+        """Read every unit that is not finished yet."""
         done = self.journal.done
         for number in [number for number, record in done.items() if not self._usable(record)]:
             del done[number]
         self.hooks.progress(sum(record["size"] for record in done.values()), self._articles())
-        for _, record in each(self._tasks(), work, self.workers, self.hooks.check):
+        for _, record in run_jobs(self._jobs(), work, self.workers, self.hooks.check):
             self.journal.add(record)
             self.hooks.progress(record["size"], record["articles"])
         self.records = [done[number] for number in range(len(done)) if number in done]
@@ -201,7 +201,7 @@ class _Job:
             self._cut(self.settings.max_articles)
 
     def _usable(self, record: Record) -> bool:
-        """Whether a unit was read without loss, for these outputs, and its files are there."""
+        """Whether a unit was read without loss, for these outputs, and its files exist."""
         from rnncli.wikipedia.counting import segment_files
 
         if record["lost"] or record["limit"]:
@@ -218,39 +218,39 @@ class _Job:
         return all(size is not None and _has_size(file, size) for file, size in files)
 
     def _articles(self) -> int:
-        """Articles of the units that are done from the first one on without a gap."""
+        """The number of articles in the finished units before the first unfinished one."""
         done = (self.journal.done.get(number) for number in itertools.count())
         return sum(record["articles"] for record in itertools.takewhile(bool, done) if record)
 
-    def _tasks(self) -> Iterator[Task]:
-        most = self.settings.max_articles
+    def _jobs(self) -> Iterator[Job]:
+        max_articles = self.settings.max_articles
         for number, unit in enumerate(self._units()):
-            if most is not None and self._articles() >= most:
+            if max_articles is not None and self._articles() >= max_articles:
                 return
             if number not in self.journal.done:
-                yield self._task(number, unit)
+                yield self._job(number, unit)
 
     def _units(self) -> Iterator[Unit]:
         return itertools.chain.from_iterable(_read(source.path, units(source)) for source in self.sources)
 
-    def _task(self, number: int, unit: Unit) -> Task:
-        return Task(number, unit, self.parts, self.settings.by_paragraph)
+    def _job(self, number: int, unit: Unit) -> Job:
+        return Job(number, unit, self.parts, self.settings.by_paragraph)
 
-    def _cut(self, most: int) -> None:
-        """Leave the first `most` articles only: a unit with more of them is read again, up to there."""
+    def _cut(self, max_articles: int) -> None:
+        """Keep only the first `max_articles` articles: the unit that exceeds them is read again up to there."""
         for place, record in enumerate(self.records):
-            if record["articles"] >= most:
+            if record["articles"] >= max_articles:
                 del self.records[place + 1 :]
-                if record["articles"] > most:
+                if record["articles"] > max_articles:
                     unit = next(itertools.islice(self._units(), record["unit"], None))
-                    self.records[place] = work(replace(self._task(record["unit"], unit), limit=most))
+                    self.records[place] = work(replace(self._job(record["unit"], unit), limit=max_articles))
                     self.journal.add(self.records[place])
                 return
-            most -= record["articles"]
+            max_articles -= record["articles"]
 
     @property
     def facts(self) -> Record:
-        """What the indexes of all outputs say."""
+        """The facts in the indexes of all outputs."""
         lost = [record["lost"] for record in self.records if record["lost"]]
         return {
             "sources": [
@@ -269,7 +269,7 @@ class _Job:
         }
 
     def finish(self, missing: Outputs) -> None:
-        """Put what was made in its place; raises RnnError where there is nothing to put."""
+        """Move the finished folders into place; raises RnnError where no word was found."""
         self._refuse_empty()
         ready = []
         if self.parts.text is not None and missing.text is not None:
@@ -281,51 +281,51 @@ class _Job:
             put(folder, place)
 
     def _refuse_empty(self) -> None:
-        """Raise RnnError where no word was found, and leave nothing behind: there is nothing to go on with."""
+        """Raise RnnError where no word was found, and remove the working folders: there is nothing to resume."""
         if any(record["segments" if self.parts.shards else "text"] for record in self.records):
             return
         for part in self.parts.folders:
             shutil.rmtree(part, ignore_errors=True)
         articles, source = self.facts["articles"], self.sources[0].path
         if articles:
-            raise RnnError(f"no word is in the {counted(articles, 'article')} of {source}: name a text with words")
-        raise RnnError(f"no article is in {source}: name a dump of articles, or a text")
+            raise RnnError(f"{source} has {counted(articles, 'article')} without words: name a text with words")
+        raise RnnError(f"{source} has no articles: name a dump of articles, or a text")
 
 
-def work(task: Task) -> Record:
-    """Read a unit and write what is asked for; what the journal notes of it. Raises RnnError where a disk fails."""
-    with _working_in(task.parts):
-        return _work(task)
+def work(job: Job) -> Record:
+    """Read a unit and write its outputs; returns its journal record. Raises RnnError for disk errors."""
+    with _working_in(job.parts):
+        return _work(job)
 
 
-def _work(task: Task) -> Record:
+def _work(job: Job) -> Record:
     from rnncli.wikipedia.counting import Segments
 
-    report, count, stem = Report(), 0, stem_of(task.number)
-    unit, parts = task.unit, task.parts
+    report, count, stem = Report(), 0, stem_of(job.number)
+    unit, parts = job.unit, job.parts
     segments = None if parts.shards is None else Segments(parts.shards, stem)
     file = None if parts.text is None else parts.text / f"{stem}.jsonl"
     with contextlib.ExitStack() as stack:
         text = stack.enter_context(file.open("w", encoding="utf-8", newline="\n")) if file else None
         reader = texts if unit.kind in texts.KINDS else pages
         for article in _read(unit.path, reader.articles(unit, report)):
-            count += not unit.goes_on
+            count += not unit.continues
             if text is not None:
                 text.write(json.dumps(article._asdict(), ensure_ascii=False) + "\n")
             if segments is not None and article.text:
-                segments.add(article.text if task.by_paragraph else one_a_line(article.text))
-            if count == task.limit:
+                segments.add(article.text if job.by_paragraph else one_a_line(article.text))
+            if count == job.limit:
                 break
         if segments is not None:
             segments.close()
     return {
-        "unit": task.number,
+        "unit": job.number,
         "size": 0 if unit.kind == "decoded" else unit.end - unit.begin,
         "articles": count,
         "redirects": report.redirects,
         "others": report.others,
         "lost": _lost(report, unit.path),
-        "limit": task.limit,
+        "limit": job.limit,
         "text": file and file.stat().st_size,
         "segments": None if segments is None else segments.sizes,
     }
@@ -341,11 +341,11 @@ def _refuse_loss(facts: Record, keep_going: bool) -> None:
     lost = facts["lost"]
     if lost["first"] is None or keep_going:
         return
-    raise RnnError(f"damaged: {said_of(lost)}; get a sound copy, or take the rest with --keep-going")
+    raise RnnError(f"damaged: {loss_summary(lost)}; get an intact copy, or use the rest with --keep-going")
 
 
-def said_of(lost: Record) -> str:
-    """What was lost, in words."""
+def loss_summary(lost: Record) -> str:
+    """Describe what was lost."""
     pages = counted(lost["pages"], "page")
     unread = f" and {lost['bytes']:,} compressed bytes" if lost["bytes"] else ""
     return f"{pages}{unread} lost, the first at {lost['first']}"
@@ -357,7 +357,7 @@ def counted(number: int, what: str) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """Tells a file from others: its SHA-256, or, where that takes long, that of its size, time of change and blocks."""
+    """A file's SHA-256, or, for a large file, the SHA-256 of its size, modification time and some blocks."""
     stat = path.stat()
     if stat.st_size <= _READ_WHOLE:
         return file_sha256(path)
@@ -370,7 +370,7 @@ def fingerprint(path: Path) -> str:
 
 
 def _unless_there(folder: Path | None, plan: Record) -> Path | None:
-    """The folder, unless it holds what is planned already; raises UsageError where it holds something else."""
+    """The folder, or None if it already holds the planned output; raises UsageError for other contents."""
     if folder is None or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return folder
     try:
@@ -378,9 +378,7 @@ def _unless_there(folder: Path | None, plan: Record) -> Path | None:
         sources = [{key: source[key] for key in ("size", "fingerprint")} for source in found["sources"]]
         planned = {"sources": sources, "settings": found["settings"], "schema": found["schema"]}
     except (RnnError, KeyError, TypeError):
-        raise UsageError(
-            f"{folder} is there already and was not made by `rnn data prepare`: take another name"
-        ) from None
+        raise UsageError(f"{folder} exists already and was not made by `rnn data prepare`: take another name") from None
     if planned != plan:
         raise UsageError(
             f"{folder} was prepared from other sources or with other settings: take another name, or delete it"

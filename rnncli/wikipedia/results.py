@@ -1,4 +1,4 @@
-"""What the units left behind, gathered: folders of text or shards, with their index, that take their places whole."""
+"""Gather the results of all units into complete folders of text or shards, with their index."""
 
 import contextlib
 import hashlib
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def stem_of(number: int) -> str:
-    """How the names of a unit's files begin."""
+    """The beginning of the names of a unit's files."""
     return f"unit-{number:06}"
 
 
@@ -37,7 +37,7 @@ def write_text(part: Path, records: list[Record], facts: Record) -> Path:
 
 
 def write_shards(part: Path, records: list[Record], facts: Record, check: Callable[[], None]) -> Path:
-    """Number the words of all segments alike, and write shards, vocabulary and index into one folder."""
+    """Encode all segments with one vocabulary, and write shards, vocabulary and index into one folder."""
     from rnncli.wikipedia.counting import ranked_ids, segment_files
 
     segments = [
@@ -72,16 +72,16 @@ def write_shards(part: Path, records: list[Record], facts: Record, check: Callab
 
 
 def _vocabulary(
-    part: Path, ready: Path, segments: "list[Segment]", most: int, check: Callable[[], None]
+    part: Path, ready: Path, segments: "list[Segment]", max_words: int, check: Callable[[], None]
 ) -> tuple[dict[str, int], int, Record]:
-    """Write the most frequent words: their ids, how often they are there together, and what the index says of them."""
+    """Write the most frequent words; returns their ids, their total count, and their entry in the index."""
     from rnncli.wikipedia.counting import FIRST_RANK, Counts, read_words
 
     counts = Counts(_fresh(part / "counts"))
     for segment in segments:
         check()
         counts.add(read_words(segment))
-    words, different = counts.most_frequent(most)
+    words, different = counts.most_frequent(max_words)
     data = "".join(f"{word}\t{count}\n" for word, count in words).encode()
     write_file(ready / VOCABULARY, data)
     ranks = {word: FIRST_RANK + rank for rank, (word, _) in enumerate(words)}
@@ -102,7 +102,7 @@ def _fresh(folder: Path) -> Path:
 
 
 def _link(file: Path, name: Path) -> None:
-    """Give a file a second name, for good; the first stays, in case that the rest is interrupted."""
+    """Hard-link a file durably; the first name stays, in case the rest is interrupted."""
     try:
         name.hardlink_to(file)
     except OSError:  # a file system without links
@@ -111,7 +111,7 @@ def _link(file: Path, name: Path) -> None:
 
 
 def put(folder: Path, place: Path) -> None:
-    """Rename a whole folder to its place; raises RnnError where that cannot be."""
+    """Rename a complete folder to its place; raises RnnError where that fails."""
     place = place.absolute()
     with contextlib.suppress(OSError):
         place.rmdir()  # an empty one may be there

@@ -1,8 +1,8 @@
-"""Where a paragraph's sentences end."""
+"""Split a paragraph into sentences."""
 
 import re
 
-# Not after an initial (J. Smith, U.S. Army), nor after words that are written short before a name or a number.
+# No end after an initial (J. Smith, U.S. Army), nor after an abbreviation before a name or a number.
 _SHORT = (
     "Mr Mrs Ms Dr Prof St Sr Jr Gen Col Maj Capt Lt Sgt Rev Hon Gov Sen Rep Pres No Nos Vol Vols Fig Figs vs cf ca c fl"
     " al etc approx Mt Ft Bros Inc Ltd Co Corp pp ed eds trans"
@@ -20,13 +20,13 @@ _END = re.compile(
     + "".join(rf"(?<!\b{word}\.)" for word in _SHORT.split())
     + rf"(?:[{_CLOSING}]*+) ++(?=[{_OPENING}]*+[{_BEGINNING}])"
 )
-# Signs that end a sentence whatever letter is next; some scripts have no blank behind them.
+# Marks that end a sentence before any letter; some scripts have no blank after them.
 _SIGNS = "。！？｡؟۔։।॥።။។"
 _SIGN_END = re.compile(rf"[{_SIGNS}]++(?<![(（].)[{_CLOSING}]*+ *+(?=[^\s{_CLOSING}])")
 
 
 def one_a_line(text: str) -> str:
-    """The same text with a line feed after every sentence."""
+    """Put a line feed after every sentence."""
     text = _END.sub(_break, text)
     if not text.isascii() and any(sign in text for sign in _SIGNS):
         text = _SIGN_END.sub(_break, text)

@@ -1,4 +1,4 @@
-"""The templates that carry text, by name, and what each leaves of its arguments; all others leave nothing."""
+"""The templates that produce text, by name, and the text of each; all others produce none."""
 
 import re
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from functools import partial
 
 
 class Arguments(list[str]):
-    """The arguments of a template that have no name, or a number as their name; the others by name in `named`."""
+    """The unnamed and numbered arguments of a template; the others are in `named`."""
 
     def __init__(self, name: str, arguments: list[str]) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Arguments(list[str]):
 Template = Callable[[Arguments], str]
 Function = Callable[[list[str]], str]
 
-# In one string they read better than twelve times in quotes.
+# One string is easier to read than twelve.
 _MONTHS = (
     "January February March April May June July August September October November December".split()  # noqa: SIM905  # shorter than a list
 )
@@ -37,13 +37,13 @@ _RANGES = {
 _AMOUNT = re.compile(r"[-−+]?\d[\d.,/+⁄]*(?:e[-+]?\d+)?")
 _UNITS = {"C": "°C", "F": "°F"}
 _ISO_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
-_LONGEST_PADDING = 500
+_MAX_PADDING = 500
 
 
 def text_of(inside: str) -> str:
-    """What a template leaves in the text, given all that stands between its braces, other templates resolved.
+    """The text of a template, given the source between its braces with inner templates resolved.
 
-    A function has its first argument behind a colon, as in `formatnum:1000`.
+    A function has its first argument after a colon, as in `formatnum:1000`.
     """
     name, *arguments = _split(inside)
     template = find_template(name)
@@ -54,24 +54,24 @@ def text_of(inside: str) -> str:
 
 
 def carries_text(name: str) -> bool:
-    """Whether a template, or a function with the beginning of its argument, leaves anything in the text."""
+    """Whether a template, or a function with the beginning of its argument, produces text."""
     return bool(find_template(name) or find_function(name))
 
 
 def find_template(name: str) -> Template | None:
-    """The template of that name, if it is one that carries text."""
+    """The template of that name, if it produces text."""
     name = name.strip().lower().replace("_", " ")
     return TEMPLATES.get(name) or (_first if name.startswith("lang-") else None)
 
 
 def find_function(name: str) -> Function | None:
-    """The function whose name stands before the colon, if there is a colon."""
+    """The function whose name precedes the colon, if there is a colon."""
     name, colon, _ = name.partition(":")
     return FUNCTIONS.get(name.strip().lower()) if colon else None
 
 
 def _split(inside: str) -> list[str]:
-    """Split at bars, but not at those inside links."""
+    """Split at bars outside of links."""
     if "[[" not in inside:
         return inside.split("|")
     parts, begin, links = [], 0, 0
@@ -99,7 +99,7 @@ def _all(arguments: Arguments) -> str:
     return " ".join(arguments)
 
 
-def _joined(arguments: Arguments) -> str:
+def _concatenated(arguments: Arguments) -> str:
     return "".join(arguments)
 
 
@@ -138,13 +138,13 @@ def _after(word: str) -> Template:
 
 
 def _span(word: str, each: bool = False) -> Template:
-    """`1850|1900` is c. 1850 – c. 1900, or with the word only once fl. 1850–1900."""
+    """`1850|1900` is c. 1850 – c. 1900 with `each`, otherwise fl. 1850–1900."""
     between = f" – {word} " if each else "–"
     return lambda arguments: f"{word} {between.join(filter(None, arguments[:2]))}".rstrip()
 
 
 def _as_of(arguments: Arguments) -> str:
-    """`2015|6|1` is as of 1 June 2015; As of, where the template is written so and has no `lc=`."""
+    """`2015|6|1` is as of 1 June 2015; with a capital As if the template's name has one and there is no `lc=`."""
     named = arguments.named
     if named.get("alt"):
         return named["alt"]
@@ -188,7 +188,7 @@ def _formatnum(arguments: list[str]) -> str:
 def _pad(arguments: list[str], *, left: bool) -> str:
     """`7|3|0` is 007."""
     text, width, sign = [*arguments, "", ""][:3]
-    size = min(int(width), _LONGEST_PADDING) if width.isdecimal() and len(width) < 10 else 0
+    size = min(int(width), _MAX_PADDING) if width.isdecimal() and len(width) < 10 else 0
     return text.rjust(size, (sign or "0")[0]) if left else text.ljust(size, (sign or "0")[0])
 
 
@@ -220,7 +220,7 @@ FUNCTIONS: dict[str, Function] = {
     "#if": _if,
     "#ifeq": _if_equal,
 }
-"""The functions of wikitext that leave text, by name."""
+"""The functions of wikitext that produce text, by name."""
 
 _BY_KIND: dict[Template, str] = {
     _first: "nowrap|nobr|nobreak|small|smaller|big|bigger|larger|large|sc|smallcaps|allcaps|abbr|abbreviation|tooltip"
@@ -232,7 +232,7 @@ _BY_KIND: dict[Template, str] = {
     _second: "lang|wikt-lang|color|font color|colour|iw2|background color|script|audio|resize|section link",
     _last: "transl|transliteration|rtl-lang",
     _all: "sortname|hlist|flatlist",
-    _joined: "gaps|gapnum|chem|chem2|simple chem",
+    _concatenated: "gaps|gapnum|chem|chem2|simple chem",
     _fraction: "frac|fraction|sfrac|tfrac",
     _measure: "convert|cvt|conv",
     _date: "start date|end date|date|film date|launch date",
@@ -243,7 +243,7 @@ _SIGNS = {
     **{"GBP": "£", "EUR": "€", "JPY": "¥", "CNY": "CN¥", "INR": "₹", "KRW": "₩", "RUB": "₽", "TRY": "₺", "PHP": "₱"},
     **{"ILS": "₪", "UAH": "₴", "VND": "₫", "NGN": "₦", "CHF": "CHF "},
 }
-"""What stands before an amount, by the currency's code, which is the name of a template as the sign itself is."""
+"""The sign before an amount, by the currency's code; both the code and the sign are names of templates."""
 
 _SHIPS = "uss|hms|ss|rms|mv|hmas|hmcs|rfa|usns|uscgc|ins|jds"
 

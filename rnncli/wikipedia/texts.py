@@ -1,4 +1,4 @@
-"""Texts that are clean already, as wikiextractor, wp2txt and `rnn data prepare --text` write them, or plain ones."""
+"""Clean texts, as wikiextractor, wp2txt and `rnn data prepare --text` write them, and plain texts."""
 
 import html
 import json
@@ -14,7 +14,7 @@ _WP2TXT = re.compile(rf"^{TITLE_LINE}", re.MULTILINE)
 
 
 def articles(unit: Unit, report: Report) -> Iterator[Article]:
-    """The articles of a unit of text; what cannot be read is counted and named in the report."""
+    """The articles of a unit of text; the report counts unreadable ones and names the first."""
     data = unit.read()
     try:
         text = data.decode("utf-8-sig")
@@ -29,7 +29,7 @@ def articles(unit: Unit, report: Report) -> Iterator[Article]:
 
 
 def _docs(text: str, unit: Unit, report: Report) -> Iterator[Article]:
-    """As wikiextractor writes: `<doc id=… title=…>`, the title, the text, `</doc>`."""
+    """The output of wikiextractor: `<doc id=… title=…>`, the title, the text, `</doc>`."""
     del unit
     end = 0
     for found in _DOC.finditer(text):
@@ -49,31 +49,31 @@ def _docs(text: str, unit: Unit, report: Report) -> Iterator[Article]:
 
 def _check_between(between: str, report: Report) -> None:
     if between.strip():
-        report.page_lost("what stands there is no article")
+        report.page_lost("unexpected text between articles")
 
 
 def _json_lines(text: str, unit: Unit, report: Report) -> Iterator[Article]:
-    """One JSON object a line with `text`, and `title` and `id` where it has them."""
+    """One JSON object per line with `text`, and optionally `title` and `id`."""
     for line in text.split("\n"):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-            fields = (_said(record.get("id")), _said(record.get("title")), record["text"])
+            fields = (_text_of(record.get("id")), _text_of(record.get("title")), record["text"])
             article = Article(*(each.encode("utf-8", "replace").decode() for each in fields))  # lone surrogates
         except (ValueError, KeyError, AttributeError, RecursionError):
-            report.page_lost("a line is no JSON object with a text", "" if report.title else unit.path.name)
+            report.page_lost("a line is not a JSON object with a text", "" if report.title else unit.path.name)
             continue
         report.title = article.title
         yield article
 
 
-def _said(value: object) -> str:
+def _text_of(value: object) -> str:
     return "" if value is None else str(value)
 
 
 def _titled(text: str, unit: Unit, report: Report) -> Iterator[Article]:
-    """As wp2txt writes: `[[Title]]` on a line, a blank one, then the text."""
+    """The output of wp2txt: `[[Title]]` on a line, a blank line, then the text."""
     del unit
     before, *parts = _WP2TXT.split(text)
     _check_between(before, report)

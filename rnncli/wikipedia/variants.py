@@ -1,24 +1,24 @@
-"""Words that a wiki shows in one of several scripts, such as -{zh-hans:计算机; zh-hant:電腦}-: which of them stays."""
+"""Choose one variant of words that a wiki shows in one of several scripts, such as -{zh-hans:计算机; zh-hant:電腦}-."""
 
 import re
 
 _PREFERRED = ("zh-hans", "zh-cn", "zh-sg", "zh-my", "zh")
-"""Simplified characters first; a text without them, such as one in Serbian, keeps its first alternative."""
+"""Simplified characters are preferred; a text without them, such as one in Serbian, keeps its first variant."""
 
 _INNERMOST = re.compile(r"-\{(?!\{)([^{}]*+)\}-")
-_DEEPEST = 5
+_MAX_DEPTH = 5
 _CODE = re.compile(
     r"\s*(?:[^:=>;]*+=>\s*)?((?:zh|gan|wuu|sr|sh|kk|ku|uz|crh|tg|iu|shi|ban|tly|mni)(?:-[a-z]{2,6})*)\s*:(.*)",
     re.DOTALL,
 )
 _FLAGS = re.compile(r"\s*([A-Z-](?:\s*;\s*[A-Z-])*|[a-z]{2,3}(?:-[a-z]+)*(?:\s*;\s*[a-z]{2,3}(?:-[a-z]+)*)*)?\s*\|")
 _HIDING = frozenset("THDN-")
-"""Flags of rules that are for the title, for the rest of the page, or described; nothing of them stays in the text."""
+"""Flags of rules that apply to the title or the rest of the page, or are only described; they produce no text."""
 
 
 def choose_variants(source: str) -> str:
-    """A text with one alternative in the place of each -{…}-, and all of one that has no alternatives."""
-    for _ in range(_DEEPEST):
+    """Replace each -{…}- by one variant, or by its whole text if it has no variants."""
+    for _ in range(_MAX_DEPTH):
         chosen = _INNERMOST.sub(lambda found: _chosen(found[1]), source)
         if chosen == source:
             break
@@ -40,6 +40,6 @@ def _chosen(inside: str) -> str:
             part = begun[2]
         elif not alternatives:
             return inside.strip()
-        parts.append(part)  # another one of the same alternative: the semicolon stands in the text itself
+        parts.append(part)  # a part of the same variant: the semicolon belongs to the text
     preferred = next((each for each in _PREFERRED if each in alternatives), next(iter(alternatives)))
     return ";".join(alternatives[preferred]).strip(" \t\n;")

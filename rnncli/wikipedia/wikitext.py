@@ -1,4 +1,4 @@
-"""Wikitext to plain text: one article's source in, its paragraphs out, a line each."""
+"""Convert wikitext to plain text: the source of one article to its paragraphs, one per line."""
 
 import re
 from functools import cache
@@ -7,12 +7,12 @@ from html import unescape
 from rnncli.wikipedia.templates import carries_text, text_of
 from rnncli.wikipedia.variants import choose_variants
 
-_DEEPEST = 12
-"""Templates inside one another that are followed; deeper ones leave nothing."""
-_MOST_UNCLOSED = 20
-"""Braces left open that cost an article one line each; after so many, all lines with braces go."""
+_MAX_DEPTH = 12
+"""Depth of nested templates that are resolved; deeper ones produce no text."""
+_MAX_UNCLOSED = 20
+"""Each unclosed brace drops one line of an article; after this many, all lines with braces are dropped."""
 
-# Quantifiers are possessive and bodies stop at the next tag of their own name: no source makes these slow.
+# Possessive quantifiers, and bodies that stop at the next tag of the same name, keep these fast for any source.
 _HIDDEN = re.compile(
     r"<!--.*?(?:-->|\Z)"
     r"|<(ref|references|math|chem|ce|gallery|timeline|syntaxhighlight|source|score|imagemap|hiero|graph|mapframe|maplink"
@@ -54,12 +54,12 @@ _SPACES = re.compile(r"  +")
 
 
 def clean(source: str, namespaces: tuple[str, ...] = ()) -> str:
-    """The prose of an article: one line a paragraph, without what the book leaves out.
+    """The prose of an article, one paragraph per line, without the parts that the book leaves out.
 
-    Headings, lists, tables, templates, references, files, categories and comments go; the text of links, words, names
-    and numbers stay, as do templates and functions that carry text (`TEMPLATES`, `FUNCTIONS`), and one alternative of
-    words that the wiki shows in several scripts. The namespaces of files, categories and the like
-    may have names of the wiki's language beside the English ones.
+    Removes headings, lists, tables, templates, references, files, categories and comments. Keeps the text of links,
+    words, names and numbers, the text of templates and functions (`TEMPLATES`, `FUNCTIONS`), and one variant of words
+    that the wiki shows in several scripts. `namespaces` adds the wiki's names of namespaces such as files and
+    categories to the English ones.
     """
     if "<" in source:
         source = _LITERAL.sub(lambda literal: _MARKUP.sub(" ", literal[1]), source)
@@ -80,7 +80,7 @@ def clean(source: str, namespaces: tuple[str, ...] = ()) -> str:
 
 @cache
 def _file(namespaces: tuple[str, ...]) -> re.Pattern[str]:
-    """A link that shows a picture or files the page, as no link in prose does."""
+    """The pattern of links to files and categories, which are not prose."""
     names = "|".join((_NAMESPACES, *map(re.escape, namespaces)))
     return re.compile(
         rf"\[\[\s*+(?:{names})\s*+:"
@@ -90,12 +90,12 @@ def _file(namespaces: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def drop_lines(text: str) -> str:
-    """Without blank lines and those that begin with a mark of wikitext: headings, lists, tables."""
+    """Drop blank lines and lines that begin with wikitext markup: headings, lists, tables."""
     return _DROPPED_LINE.sub("", text)
 
 
 def _tidy(text: str) -> str:
-    """Text whose brackets are resolved, without emphasis, entities, addresses, and what emptied brackets leave."""
+    """Remove emphasis, addresses and emptied brackets, and decode entities, after all links are resolved."""
     if "''" in text:
         text = _EMPHASIS.sub("", _POSSESSIVE.sub("'s", text))
     if "__" in text:
@@ -106,7 +106,7 @@ def _tidy(text: str) -> str:
         text = unescape(unescape(text))
     text = _INDENT.sub("", drop_lines(text))
     for mark in _LEFT_OVER:
-        if mark in text:  # replacing one after another is four times as fast as one pattern for all
+        if mark in text:  # separate replacements are four times as fast as one pattern
             text = text.replace(mark, " ")
     if "(" in text:
         text = _BRACKET_START.sub("(", _EMPTY_BRACKETS.sub("", text))
@@ -114,20 +114,20 @@ def _tidy(text: str) -> str:
 
 
 def resolve(source: str) -> str:
-    """Put the text of templates in their place, and take tables out."""
+    """Replace templates by their text, and remove tables."""
     kept = []
-    for _ in range(_MOST_UNCLOSED):
+    for _ in range(_MAX_UNCLOSED):
         text, rest = _resolve(source, 0)
         kept.append(text)
         if not rest:
             return "".join(kept)
-        source = "".join(rest.partition("\n")[1:])  # opened and never closed: the rest of this line is lost
+        source = "".join(rest.partition("\n")[1:])  # never closed: drops the rest of this line
     kept.append("\n".join(line for line in source.split("\n") if "{" not in line))
     return "".join(kept)
 
 
 def _resolve(source: str, depth: int) -> tuple[str, str]:
-    """Resolved text, and what follows from the first brace on that nothing closes."""
+    """Resolved text, and the rest from the first unclosed brace on."""
     kept: list[str] = []
     opened: list[str] = []
     templates = begin = at = 0
@@ -142,7 +142,7 @@ def _resolve(source: str, depth: int) -> tuple[str, str]:
             closes = "{{" if kind == "}}" else "{|"
             if opened[-1] != closes and (closes == "{|" or not templates):
                 continue
-            while opened.pop() != closes:  # tables without an end inside a template end with it
+            while opened.pop() != closes:  # an unclosed table inside a template ends with the template
                 pass
             templates -= closes == "{{"
             if not opened:
@@ -158,7 +158,7 @@ def _resolve(source: str, depth: int) -> tuple[str, str]:
 
 
 def _template(inside: str, depth: int) -> str:
-    if depth == _DEEPEST or not carries_text(inside.partition("|")[0]):
+    if depth == _MAX_DEPTH or not carries_text(inside.partition("|")[0]):
         return ""
     if "{" in inside:
         inside, lost = _resolve(inside, depth + 1)

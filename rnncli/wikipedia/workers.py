@@ -1,4 +1,4 @@
-"""A few processes that work tasks off, each with a pipe of its own; they end when the one that started them does."""
+"""Worker processes that run jobs, each with its own pipe; they end with the process that started them."""
 
 import contextlib
 import multiprocessing
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     Pipe = Connection[Any, Any]
 
-Task = TypeVar("Task")
+Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _POLL = 0.2
-"""Seconds after which a wait looks whether to stop."""
+"""Seconds between checks whether to stop."""
 
-_MOST = 60
-"""Workers at most: Windows waits for no more than 63 pipes."""
+_MAX_WORKERS = 60
+"""The most workers: Windows waits for at most 63 pipes."""
 
 
 def default_workers() -> int:
@@ -35,33 +35,33 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def each(
-    tasks: Iterator[Task], work: Callable[[Task], Result], workers: int, check: Callable[[], None]
-) -> Iterator[tuple[Task, Result]]:
-    """Do every task, in as many processes, giving each with its result as it is done; `check` may raise in between.
+def run_jobs(
+    jobs: Iterator[Job], work: Callable[[Job], Result], workers: int, check: Callable[[], None]
+) -> Iterator[tuple[Job, Result]]:
+    """Run jobs in `workers` processes; yields each job with its result when it finishes; `check` may raise in between.
 
-    A task is taken from the iterator when a worker is free for it, and one ahead. With one worker, all is done in this
-    process. Raises what the work raises as RnnError, and RnnError when a worker dies.
+    Takes one job ahead of those that are running. With one worker, jobs run in this process. Raises errors of the work
+    as RnnError, and RnnError when a worker dies.
     """
     if workers == 1:
-        for task in tasks:
+        for job in jobs:
             check()
-            yield task, work(task)
+            yield job, work(job)
         return
     pool = _Pool(workers, work)
     try:
-        yield from pool.run(tasks, check)
+        yield from pool.run(jobs, check)
     finally:
         pool.close()
 
 
 class _Pool:
     def __init__(self, workers: int, work: Callable[[Any], Any]) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would take over locks of threads that it has not
+        context = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads that it lacks
         self.idle: list[Pipe] = []
         self.busy: dict[Pipe, Any] = {}
         self.processes: dict[Pipe, SpawnProcess] = {}
-        for _ in range(min(workers, _MOST)):
+        for _ in range(min(workers, _MAX_WORKERS)):
             mine, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, work), daemon=True)
             process.start()
@@ -69,18 +69,18 @@ class _Pool:
             self.processes[mine] = process
             self.idle.append(mine)
 
-    def run(self, tasks: Iterator[Any], check: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
-        ahead = list(_take(tasks))
+    def run(self, jobs: Iterator[Any], check: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
+        ahead = list(_take(jobs))
         while ahead or self.busy:
             check()
             while self.idle and ahead:
                 worker = self.idle.pop()
                 self.busy[worker] = ahead[0]
-                with contextlib.suppress(OSError):  # it has died: reading from it says so
+                with contextlib.suppress(OSError):  # if the worker has died, reading from it reports that
                     worker.send(ahead[0])
-                ahead = list(_take(tasks))
+                ahead = list(_take(jobs))
             ready: list[Any] = wait(list(self.busy), timeout=_POLL)
-            # Windows keeps the pipe of a worker that dies while it starts open: nothing ever comes from it
+            # On Windows, the pipe of a worker that dies during its start stays open without data
             dead = [worker for worker in self.busy if not self.processes[worker].is_alive()] if not ready else []
             for worker in ready or dead:
                 yield self._receive(worker)
@@ -91,7 +91,7 @@ class _Pool:
                 raise EOFError
             result, error = worker.recv()
         except (EOFError, OSError):
-            raise RnnError("a worker process was killed (memory?): run the same command again, it goes on") from None
+            raise RnnError("a worker process was killed (memory?): run the same command again to continue") from None
         if error is not None:
             raise RnnError(error)
         self.idle.append(worker)
@@ -101,31 +101,31 @@ class _Pool:
         for connection in (*self.idle, *self.busy):
             connection.close()
         for process in self.processes.values():
-            process.kill()  # what it was writing counts only once this process has noted it
+            process.kill()  # unfinished files do not count: only this process records results
         for process in self.processes.values():
             process.join()
             process.close()
 
 
-def _take(tasks: Iterator[Any]) -> Iterator[Any]:
-    for task in tasks:
-        yield task
+def _take(jobs: Iterator[Any]) -> Iterator[Any]:
+    for job in jobs:
+        yield job
         return
 
 
 def _serve(connection: "Pipe", work: Callable[[Any], Any]) -> None:
-    for number in ending_signals():  # they go to all processes; the first of them decides
+    for number in ending_signals():  # all processes get them; the parent decides
         signal.signal(number, signal.SIG_IGN)
     while True:
         try:
-            task = connection.recv()
+            job = connection.recv()
         except (EOFError, OSError):
             return
         try:
-            answer: tuple[Any, str | None] = (work(task), None)
+            answer: tuple[Any, str | None] = (work(job), None)
         except RnnError as error:
             answer = (None, str(error))
         except Exception as error:
-            answer = (None, f"{type(error).__name__}: {error} (a fault of rnn itself)")
+            answer = (None, f"{type(error).__name__}: {error} (this is a bug in rnn)")
         with contextlib.suppress(OSError):
             connection.send(answer)

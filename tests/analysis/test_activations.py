@@ -1,4 +1,4 @@
-"""What units follow, against numpy; and all states in files, read back."""
+"""Units that track features, against numpy; and files of states, read back."""
 
 from pathlib import Path
 
@@ -9,23 +9,23 @@ import pytest
 from rnncli.analysis.activations import features_of, rank
 from rnncli.analysis.states import states_writer
 from rnncli.errors import UsageError
-from rnncli.recording import Watched
+from rnncli.recording import Recording
 
 TEXT = 'He said "go (on)" twice.\n  And SHE did not.\n\n' * 4
 
 
-def watched(text: str = TEXT) -> Watched:
-    dice = np.random.default_rng(0)
-    states = {"h1": dice.normal(size=(len(text), 3)), "c1": dice.normal(size=(len(text), 3))}
-    quoted = np.array(features_of(Watched(list(text), [], (), {}))["inside quotes"])
+def recorded(text: str = TEXT) -> Recording:
+    generator = np.random.default_rng(0)
+    states = {"h1": generator.normal(size=(len(text), 3)), "c1": generator.normal(size=(len(text), 3))}
+    quoted = np.array(features_of(Recording(list(text), [], (), {}))["inside quotes"])
     states["c1"][:, 1] = 0.5 - 3 * quoted
     names = sorted(set(text))
     numbers = [names.index(letter) for letter in text]
-    return Watched(list(text), numbers, names, {name: each.astype(np.float32) for name, each in states.items()})
+    return Recording(list(text), numbers, names, {name: each.astype(np.float32) for name, each in states.items()})
 
 
-def test_features_are_what_is_seen_of_each_character() -> None:
-    found = features_of(watched())
+def test_features_of_each_character() -> None:
+    found = features_of(recorded())
     first = TEXT[: TEXT.index("\n\n") + 2]
     marked = {name: "".join(first[at] for at in range(len(first)) if column[at]) for name, column in found.items()}
     assert marked["inside quotes"] == '"go (on)'
@@ -38,9 +38,9 @@ def test_features_are_what_is_seen_of_each_character() -> None:
     assert found["place in the word"][first.index("wice")] == 2
 
 
-def test_correlations_are_numpys_and_the_closest_unit_comes_first() -> None:
-    ranking = rank(watched())
-    known = features_of(ranking.watched)
+def test_correlations_match_numpy_and_the_closest_unit_comes_first() -> None:
+    ranking = rank(recorded())
+    known = features_of(ranking.recording)
     for column, feature in enumerate(ranking.features):
         for row, name in enumerate(ranking.names):
             values = ranking.values[:, ranking.names.index(name)]
@@ -53,13 +53,13 @@ def test_correlations_are_numpys_and_the_closest_unit_comes_first() -> None:
         ranking.unit("h9:1")
 
 
-def test_what_a_text_hardly_has_is_not_asked_for() -> None:
-    assert "inside quotes" not in rank(watched("plain words, no more of them " * 3)).features
+def test_rare_features_are_left_out() -> None:
+    assert "inside quotes" not in rank(recorded("plain words, no more of them " * 3)).features
 
 
-def test_words_are_seen_at_their_last_letter() -> None:
+def test_word_tokens_have_the_features_of_their_last_letter() -> None:
     pieces = ["The", " gate", " stood\n", "open\n"]
-    found = features_of(Watched(pieces, [], (), {}))
+    found = features_of(Recording(pieces, [], (), {}))
     assert found["length of the token"] == [3, 4, 5, 4]
     assert found["place in the line"] == [3, 8, 14, 4]
     assert found["a capital begins it"] == [True, False, False, False]
@@ -71,15 +71,15 @@ CYRILLIC = "Да 12! (ещё)\n"
 @pytest.mark.parametrize(
     ("pieces", "decoded"),
     [
-        ([f"\\x{byte:02x}" for byte in CYRILLIC.encode()], None),  # as a model of bytes reads it
+        ([f"\\x{byte:02x}" for byte in CYRILLIC.encode()], None),  # as a byte model reads it
         (["\\xd0", "\\x94а", " 12", "! (", "е\\xd1", "\\x89", "ё)\n"], ["", "Да", " 12", "! (", "е", "щ", "ё)\n"]),
     ],
 )
-def test_parts_of_a_character_are_seen_as_that_character(pieces: list[str], decoded: list[str] | None) -> None:
+def test_partial_characters_have_the_features_of_the_character(pieces: list[str], decoded: list[str] | None) -> None:
     added = decoded or [part for sign in CYRILLIC for part in [*[""] * (len(sign.encode()) - 1), sign]]
-    seen = Watched(pieces, [], (), {}, decoded=added)
+    seen = Recording(pieces, [], (), {}, decoded=added)
     found = features_of(seen)
-    letters = features_of(Watched(list(CYRILLIC), [], (), {}))
+    letters = features_of(Recording(list(CYRILLIC), [], (), {}))
     assert seen.text == CYRILLIC
     ends, at = [], 0
     for part in added:
@@ -92,15 +92,15 @@ def test_parts_of_a_character_are_seen_as_that_character(pieces: list[str], deco
 
 
 def test_states_are_read_back_by_numpy(tmp_path: Path) -> None:
-    seen, file = watched(), tmp_path / "states.npz"
+    seen, file = recorded(), tmp_path / "states.npz"
     assert states_writer(file)(seen, "mine") == [file]
     with np.load(file) as found:
         np.testing.assert_array_equal(found["c1"], seen.states["c1"])
         assert "".join(found["vocabulary"][found["ids"]]) == "".join(found["pieces"]) == TEXT
 
 
-def test_states_are_laid_out_as_lstmvis_wants_them(tmp_path: Path) -> None:
-    seen = watched()
+def test_states_have_the_layout_of_lstmvis(tmp_path: Path) -> None:
+    seen = recorded()
     written = states_writer(tmp_path / "states.h5")(seen, 'mine: "a"')
     assert {file.name for file in written} == {"states.h5", "train.hdf5", "words.dict", "lstm.yml"}
     words = dict(reversed(line.split()) for line in (tmp_path / "words.dict").read_text().splitlines())

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnncli.analysis.analogies import METRICS, Category, evaluate, judge, parse, questions_of, solve
+from rnncli.analysis.analogies import METRICS, Category, check_answers, evaluate, parse, questions_of, solve
 from rnncli.data.vectors import WordVectors
 from rnncli.errors import RnnError, UsageError
 
@@ -13,7 +13,7 @@ KeyedVectors = pytest.importorskip("gensim.models", reason="waits for gensim, wh
 
 generator = np.random.default_rng(2)
 STEMS = [f"word{number}" for number in range(60)]
-# Parallelograms with noise, so that some questions come out right and some do not; and spellings that differ in case.
+# Noisy parallelograms, so that some answers are right and some wrong; and spellings that differ in case.
 _stems, _ends = generator.normal(size=(60, 10)), generator.normal(size=(3, 10))
 WORDS = (*(stem + end for stem in STEMS for end in ("", "s", "ed")), "Word0", "WORD1s", "Word2", "word2S")
 MATRIX = np.concatenate([(_stems[:, None] + _ends).reshape(-1, 10), _stems[:1], _stems[1:2] + _ends[1], _stems[2:4]])
@@ -43,7 +43,7 @@ def theirs_by_category(gensim: KeyedVectors, file: Path, **how: object) -> dict[
 @pytest.mark.parametrize("fold_case", [True, False])
 @pytest.mark.parametrize("restrict", [300_000, 80])
 @pytest.mark.parametrize("at_once", [1 << 25, 1_000])
-def test_every_verdict_is_gensim_s(
+def test_every_answer_matches_gensim(
     gensim: KeyedVectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fold_case: bool, restrict: int, at_once: int
 ) -> None:
     monkeypatch.setattr("rnncli.analysis.analogies._SCORES_AT_ONCE", at_once)
@@ -52,7 +52,7 @@ def test_every_verdict_is_gensim_s(
     categories = parse(TEXT, "here")
     rights = 0
     for category in categories:
-        verdicts = judge(VECTORS, category, "cosine", restrict, fold_case)
+        verdicts = check_answers(VECTORS, category, "cosine", restrict, fold_case)
         for verdict, kind in ((True, "correct"), (False, "incorrect")):
             ours = [
                 tuple(word.upper() if fold_case else word for word in question)
@@ -80,7 +80,7 @@ def test_the_totals_add_up() -> None:
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated `init_sims`")  # gensim's own
 @pytest.mark.parametrize(("metric", "method"), [("cosine", "most_similar"), ("3cosmul", "most_similar_cosmul")])
-def test_answers_and_scores_are_gensim_s(gensim: KeyedVectors, metric: str, method: str) -> None:
+def test_answers_and_scores_match_gensim(gensim: KeyedVectors, metric: str, method: str) -> None:
     for a, b, c in (generator.choice(WORDS, 3, replace=False).tolist() for _ in range(60)):
         ours = solve(VECTORS, a, b, c, metric, 10)
         theirs = getattr(gensim, method)(positive=[a, c], negative=[b], topn=10)
@@ -88,7 +88,7 @@ def test_answers_and_scores_are_gensim_s(gensim: KeyedVectors, metric: str, meth
         np.testing.assert_allclose([near.score for near in ours], [score for _, score in theirs], rtol=1e-4)
 
 
-def test_euclidean_is_the_distance_by_hand() -> None:
+def test_euclidean_matches_a_distance_by_hand() -> None:
     for a, b, c in (generator.choice(len(WORDS), 3, replace=False) for _ in range(60)):
         target = VECTORS.matrix[a].astype(float) - VECTORS.matrix[b] + VECTORS.matrix[c]
         distances = np.linalg.norm(VECTORS.matrix - target, axis=1)
@@ -99,7 +99,7 @@ def test_euclidean_is_the_distance_by_hand() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_perfect_parallelogram_is_solved_and_the_words_asked_are_left_out(metric: str) -> None:
+def test_perfect_parallelogram_is_solved_without_the_words_of_the_question(metric: str) -> None:
     vectors = WordVectors(
         ("man", "woman", "king", "queen", "bread"),
         np.array([[1, 0, 0], [1, 1, 0], [1, 0, 1], [1, 1, 1], [1, -1, -1]], "f4"),
@@ -122,20 +122,20 @@ def test_nothing_covered_has_no_accuracy() -> None:
 
 def test_two_words_in_all_leave_no_answer() -> None:
     vectors = WordVectors(("a", "b"), np.eye(2, dtype="f4"))
-    with pytest.raises(UsageError, match="there is no word but those asked about"):
+    with pytest.raises(UsageError, match="there are no words except those of the question"):
         solve(vectors, "a", "b", "a", "cosine", 5)
-    assert judge(vectors, Category("x", [("a", "b", "a", "b")]), "cosine") == [False]
+    assert check_answers(vectors, Category("x", [("a", "b", "a", "b")]), "cosine") == [False]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (": family\nking queen man\n", "line 2 has 3 words, and a question has four"),
-        (": family\n\n", "holds no question"),
+        (": family\n\n", "has no questions"),
         ("hello\n", "line 1 has 1 words"),
     ],
 )
-def test_what_is_no_file_of_questions(text: str, message: str, tmp_path: Path) -> None:
+def test_invalid_files_of_questions_are_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "questions.txt").write_text(text)
     with pytest.raises(RnnError, match=message):
         questions_of(str(tmp_path / "questions.txt"))

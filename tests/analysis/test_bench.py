@@ -1,4 +1,4 @@
-"""The bench: contenders take turns, medians are taken, every row can run, peaks and growth are measured."""
+"""The bench: turns of the contenders, medians, every row, peak memory and growth."""
 
 import sys
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def test_contenders_take_turns_and_medians_count(monkeypatch: pytest.MonkeyPatch
     assert found.ratio == 21 / 17
 
 
-def test_a_row_of_one_thread_has_one_and_leaves_the_rest() -> None:
+def test_one_thread_rows_run_on_one_thread_and_restore_the_rest() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -62,7 +62,7 @@ def test_every_compiled_cell_runs(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", bench_cells.WANTED)
 def test_jax_computes_the_same_equations(kind: str) -> None:
-    pytest.importorskip("jax", reason="waits for JAX, a rival in the bench alone")
+    pytest.importorskip("jax", reason="waits for JAX, which only the bench uses")
     bench_cells.of_jax(kind, SMALL)()
 
 
@@ -76,9 +76,9 @@ def test_costs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [size for size, _ in by_T] == [2, 4]
     assert [size for size, _ in by_B] == [1, 2]
     ((_, ours, theirs),) = bench_costs.memory("lstm:none")
-    least = 40 * 64 * 128 * 4 * 5  # bytes of the gates and of h, at the very least
-    assert ours > least
-    assert theirs > least
+    min_bytes = 40 * 64 * 128 * 4 * 5  # bytes of the gates and of h, at min_bytes
+    assert ours > min_bytes
+    assert theirs > min_bytes
 
 
 def test_the_ratio_is_to_the_first_rival() -> None:

@@ -1,4 +1,4 @@
-"""What is worked out for a comparison, against numpy and by hand."""
+"""The statistics of a comparison, against numpy and by hand."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from rnncli.errors import UsageError
 
 
 def outcome(cell: str, values: list[float], metric: str = "accuracy", every: int = 10) -> Outcome:
-    """What came of a run that was validated at every so many steps, a second each."""
+    """The result of a run that is validated every `every` steps, one second each."""
     curve = [Point(every * place, every * place / 1.0, value) for place, value in enumerate(values, 1)]
     best = max(values) if metric == "accuracy" else min(values)
     return Outcome(
@@ -40,7 +40,7 @@ def test_the_nearest_size_is_found(wanted: int) -> None:
     assert nearest(count, wanted) == best
 
 
-def test_of_an_accuracy_more_is_better() -> None:
+def test_greater_accuracy_is_better() -> None:
     runs = [outcome("gru", [0.2, 0.9, 0.8]), outcome("gru", [0.3, 0.4, 0.7]), outcome("lstm", [0.6, 0.5])]
     target = default_target(runs)
     assert target == 0.6
@@ -57,27 +57,27 @@ def test_of_an_accuracy_more_is_better() -> None:
     assert (gru.reached, gru.seconds_to_target, lstm.reached, lstm.seconds_to_target) == (1, 20.0, 0, None)
 
 
-def test_of_a_perplexity_less_is_better() -> None:
+def test_smaller_perplexity_is_better() -> None:
     runs = [outcome("gru", [90, 40, 50], "perplexity"), outcome("gru", [80, 60], "perplexity")]
     assert default_target(runs) == 60
     (row,) = rows(runs, 60)
     assert (row.mean, row.reached, row.steps_to_target) == (50, 2, 20)
 
 
-def test_bands_hold_every_run_and_stay_where_one_has_ended() -> None:
+def test_bands_cover_every_run_and_extend_finished_ones() -> None:
     runs = [outcome("gru", [0.0, 1.0]), outcome("gru", [0.5, 0.1, 0.2, 0.4]), outcome("lstm", [0.3], every=7)]
     gru, lstm = bands(runs, "step")
     assert gru.at == [10, 20, 30, 40]
-    assert gru.least == [0.0, 0.1, 0.2, 0.4]
-    assert gru.most == [0.5, 1.0, 1.0, 1.0]
+    assert gru.low == [0.0, 0.1, 0.2, 0.4]
+    assert gru.high == [0.5, 1.0, 1.0, 1.0]
     assert gru.mean == pytest.approx([0.25, 0.55, 0.6, 0.7])
     assert (lstm.at, lstm.mean) == ([7], [0.3])
-    apart = bands([outcome("gru", [0.0, 1.0]), outcome("gru", [4.0], every=15)], "seconds")[0]
-    assert (apart.at, apart.mean) == ([15, 20], [pytest.approx(2.25), pytest.approx(2.5)])
+    separate = bands([outcome("gru", [0.0, 1.0]), outcome("gru", [4.0], every=15)], "seconds")[0]
+    assert (separate.at, separate.mean) == ([15, 20], [pytest.approx(2.25), pytest.approx(2.5)])
 
 
 def test_runs_of_different_texts_are_not_compared() -> None:
     first = outcome("gru", [0.5])
     check_alike([first, first])
-    with pytest.raises(UsageError, match="runs gru and lstm learned from different texts"):
+    with pytest.raises(UsageError, match="runs gru and lstm were trained on different texts"):
         check_alike([first, replace(outcome("lstm", [0.5]), fingerprint="g")])

@@ -1,4 +1,4 @@
-"""Connections to the live page by real sockets: limited in number and in time, each refusal an answer of one line."""
+"""Connections to the live page by real sockets: limits on number and time, each refusal in one line."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ async def slow(_: Request) -> Response:
 
 @contextmanager
 def serving(said: list[str] | None = None) -> Iterator[tuple[int, connections.Server]]:
-    """Serve a small application meanwhile, at the port that this gives."""
+    """Serve a small application in this context; yields its port."""
     routes = [Route("/", short), Route("/echo", echo, methods=["POST"]), Route("/large", large), Route("/slow", slow)]
     server = connections.Server(Starlette(routes=routes), (said if said is not None else []).append)
     with live.bound(0) as door:
@@ -61,7 +61,7 @@ def serving(said: list[str] | None = None) -> Iterator[tuple[int, connections.Se
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All limits of time short."""
+    """Short time limits."""
     for name, seconds in (("IDLE", 0.2), ("REQUEST", 0.4), ("READ", 0.3), ("LINGER", 0.2)):
         monkeypatch.setattr(connections, f"{name}_SECONDS", seconds)
 
@@ -73,12 +73,12 @@ def client(port: int, sent: bytes = b"") -> socket.socket:
 
 
 def answer(connection: socket.socket) -> bytes:
-    """All that comes until the server closes."""
+    """All data until the server closes."""
     return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
 def got_here(connection: socket.socket) -> bool:
-    """Whether the short answer comes."""
+    """Whether the short answer arrives."""
     came = b""
     while not came.endswith(b"here"):
         part = connection.recv(65_536)
@@ -106,7 +106,7 @@ def wait_for(condition: Any) -> None:
     ("sent", "answered"),
     [(b"", None), (b"GET / HTTP/1.1\r\nHos", 408), (POST, 408), (POST + b"ab", 408), (b"no http\r\n\r\n", 400)],
 )
-def test_a_request_that_does_not_come_whole_is_closed(sent: bytes, answered: int | None) -> None:
+def test_incomplete_request_is_closed(sent: bytes, answered: int | None) -> None:
     with serving() as (port, server), client(port, sent) as connection:
         came = answer(connection)
         wait_for(lambda: not server.server_state.connections)
@@ -115,8 +115,8 @@ def test_a_request_that_does_not_come_whole_is_closed(sent: bytes, answered: int
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_request_that_drips_is_closed_in_time() -> None:
-    """Each byte is early enough, and yet the whole is not."""
+def test_slow_request_is_closed_in_time() -> None:
+    """Each byte arrives in time, but the whole request does not."""
     with serving() as (port, server), client(port) as connection:
         began = time.monotonic()
         while not server.server_state.connections:
@@ -131,7 +131,7 @@ def test_a_request_that_drips_is_closed_in_time() -> None:
 @pytest.mark.usefixtures("hasty")
 def test_an_idle_connection_is_closed_and_a_used_one_is_not() -> None:
     with serving() as (port, _), client(port) as connection:
-        for _ in range(6):  # longer in all than a request may take
+        for _ in range(6):  # longer in total than a request may take
             connection.sendall(GET)
             assert got_here(connection)
             time.sleep(0.1)
@@ -145,20 +145,20 @@ def test_an_answer_may_take_longer_than_a_request() -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_client_that_reads_nothing_is_left() -> None:
+def test_client_that_reads_nothing_is_dropped() -> None:
     with serving() as (port, server), client(port, GET.replace(b"/ ", b"/large ")):
         wait_for(lambda: server.server_state.connections)
         wait_for(lambda: not server.server_state.connections)
 
 
-def test_a_client_that_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_reader_gets_the_whole_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "IDLE_SECONDS", 0.2)
     with serving() as (port, _), client(port, GET.replace(b"/ ", b"/large ")) as connection:
         time.sleep(0.2)
         assert answer(connection).endswith(LARGE.encode()[-100_000:])
 
 
-def test_beyond_the_limit_a_connection_is_refused_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_beyond_the_limit_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 10)
     with serving() as (port, server), ExitStack() as opened:
         held = [opened.enter_context(client(port)) for _ in range(10)]
@@ -175,7 +175,7 @@ def test_beyond_the_limit_a_connection_is_refused_in_a_line(monkeypatch: pytest.
             assert got_here(connection)
 
 
-def test_a_crowd_is_cut_off_and_others_are_served_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crowd_is_refused_and_later_clients_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 10)
     monkeypatch.setattr(connections, "LINGER_SECONDS", 0.2)
     with serving() as (port, server):
@@ -190,7 +190,7 @@ def test_a_crowd_is_cut_off_and_others_are_served_after_it(monkeypatch: pytest.M
 
 @contextmanager
 def files_left(count: int) -> Iterator[None]:
-    """Let this process open so many more files."""
+    """Limit the number of further files that this process can open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as restored, ExitStack() as opened:
         restored.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
@@ -214,7 +214,7 @@ def test_fewer_files_allow_fewer_connections() -> None:
         connections.affordable()
 
 
-def test_where_no_file_can_be_opened_it_says_so_once_and_rests() -> None:
+def test_exhausted_files_are_warned_about_once() -> None:
     said: list[str] = []
     with serving(said) as (port, server), ExitStack() as opened:
         with client(port, GET) as connection:

@@ -1,4 +1,4 @@
-"""How far back a loss is felt: against a closed form, against finite differences, and where numbers end."""
+"""Gradient flow: against a closed form, against finite differences, and at overflow."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from rnncli.errors import RnnError, UsageError
 
 
 @pytest.mark.parametrize("radius", [0.5, 1.0, 1.5])
-def test_a_linear_chain_decays_as_its_radius_to_the_lag(radius: float) -> None:
+def test_linear_chain_decays_by_its_radius_per_step(radius: float) -> None:
     # without inputs an Elman net stays at h = 0, where tanh is the identity, and its Wh is orthogonal times the radius
     (flow,) = of_fresh_cells(["elman"], [radius], hidden=8, length=20, inputs=0.0)
     assert flow.norms == pytest.approx([radius**lag for lag in range(20)], rel=1e-9)
@@ -24,8 +24,8 @@ def test_a_linear_chain_decays_as_its_radius_to_the_lag(radius: float) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_norms_are_those_of_finite_differences(kind: str) -> None:
-    """Every state is shifted by hand, and the loss of what follows is computed anew."""
+def test_norms_match_finite_differences(kind: str) -> None:
+    """Every state is shifted, and the loss of the following steps is computed again."""
     T, M = 5, 3
     torch.manual_seed(1)
     cell = make_cell(kind, 2, M).double()
@@ -50,7 +50,7 @@ def test_norms_are_those_of_finite_differences(kind: str) -> None:
             assert flow.norms[T - 1 - t] == pytest.approx(float(torch.tensor(slopes).norm()) / 2e-6, rel=1e-4)
 
 
-def test_memory_of_the_last_step_reaches_the_loss_by_its_output_gate() -> None:
+def test_last_memory_reaches_the_loss_through_the_output_gate() -> None:
     cell = make_cell("lstm:none", 2, 3).double()
     x = torch.randn(1, 1, 2, dtype=torch.float64)
     _, memory = through([cell], x, lambda h: h.sum(), "lstm", 0.0)
@@ -60,7 +60,7 @@ def test_memory_of_the_last_step_reaches_the_loss_by_its_output_gate() -> None:
     assert memory.norms == pytest.approx([float((o * (1 - c.tanh() ** 2)).norm())])
 
 
-def test_layers_are_felt_through_the_layer_above() -> None:
+def test_gradient_of_a_layer_passes_through_the_layer_above() -> None:
     torch.manual_seed(0)
     below, above = make_cell("elman", 2, 3).double(), make_cell("elman", 3, 3).double()
     x = torch.zeros(4, 1, 2, dtype=torch.float64)
@@ -72,7 +72,7 @@ def test_layers_are_felt_through_the_layer_above() -> None:
     assert second.norms[3] == pytest.approx(float(direction.norm()))
 
 
-def test_clipping_scales_and_moves_no_horizon() -> None:
+def test_clipping_scales_norms_and_keeps_the_horizon() -> None:
     (free,) = of_fresh_cells(["elman"], [1.4], length=60, clip=0.0)
     (clipped,) = of_fresh_cells(["elman"], [1.4], length=60, clip=0.5)
     assert free.clipped_norm == free.weight_norm == clipped.weight_norm > 0.5
@@ -81,7 +81,7 @@ def test_clipping_scales_and_moves_no_horizon() -> None:
     assert clipped.clipped[0] == pytest.approx(clipped.norms[0] * 0.5 / clipped.weight_norm)
 
 
-def test_a_step_multiplies_by_the_radius_even_where_nothing_is_left_in_the_end() -> None:
+def test_factor_is_the_radius_even_if_the_norm_vanishes() -> None:
     (flow,) = of_fresh_cells(["elman"], [0.5], hidden=4, length=2_000, inputs=0.0)
     assert flow.norms[-1] == 0
     assert flow.factor == pytest.approx(0.5, rel=1e-3)
@@ -93,19 +93,19 @@ def test_a_net_that_is_named_twice_is_shown_once(rnn) -> None:
     assert told["of"].startswith("fresh cells of 1 unit,")
 
 
-def test_a_radius_is_that_of_every_gate() -> None:
+def test_radius_applies_to_every_gate() -> None:
     cell = make_cell("gru", 4, 6)
     scale_to_radius(cell, 0.7)
     radii = [float(torch.linalg.eigvals(block).abs().max()) for block in cell.weight_h.detach().chunk(3)]
     assert radii == pytest.approx([0.7] * 3, rel=1e-5)
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_invalid_gradient_options_are_refused() -> None:
     with pytest.raises(UsageError, match="--radius must lie above 0"):
         of_fresh_cells(["elman"], [-1.0])
     with pytest.raises(UsageError, match="--length must lie between 1"):
         of_fresh_cells(["elman"], length=0)
-    with pytest.raises(RnnError, match="beyond all numbers"):
+    with pytest.raises(RnnError, match="the gradient overflows"):
         of_fresh_cells(["elman"], [50.0], hidden=4, length=1000, inputs=0.0)
 
 

@@ -1,4 +1,4 @@
-"""The live page: the text of `rnn generate` token by token, one line for what is refused, many clients at once."""
+"""The live page: the text of `rnn generate` token by token, one line per refusal, many clients at once."""
 
 import asyncio
 import json
@@ -44,15 +44,15 @@ def port(letters: Model) -> Iterator[int]:
 
 @pytest.mark.parametrize(("task", "more"), [*((task, {}) for task in WRITERS), ("char-lm", {"tokens": "bytes"})])
 @pytest.mark.parametrize("prime", ["", "the dog"])
-def test_its_text_is_that_of_generate(task: str, more: dict[str, Any], prime: str, tmp_path: Any) -> None:
-    """To the letter, whole and token by token; verse comes line by line, all lines of which grow side by side."""
+def test_live_text_matches_rnn_generate(task: str, more: dict[str, Any], prime: str, tmp_path: Any) -> None:
+    """Exactly equal, as a whole and token by token; the lines of verse grow in parallel."""
     trained = trained_on(task, tmp_path, **more)
-    asked = {"prime": prime, "length": 40, "seed": 5, "temperature": 0.9, "top_k": 20}
+    options = {"prime": prime, "length": 40, "seed": 5, "temperature": 0.9, "top_k": 20}
     with served(trained) as port:
-        answers = [ask(port, asked) for _ in range(2)]
+        answers = [ask(port, options) for _ in range(2)]
     assert answers[0] == answers[1]
     *tokens, end = answers[0].events
-    written = trained.generate(**asked)
+    written = trained.generate(**options)
     assert (end["text"], end["seed"], end["unknown"]) == (written.texts[0], 5, written.unknown)
     lines = [""] * (1 + max(each["line"] for each in tokens))
     for each in tokens:
@@ -68,16 +68,16 @@ def test_its_text_is_that_of_generate(task: str, more: dict[str, Any], prime: st
         assert sum(shares) <= 1 + 1e-5
 
 
-def test_probabilities_are_those_of_the_model(letters: Model, port: int) -> None:
-    """By the scores of texts: what stands in a line is what `rnn score` says of the same token."""
+def test_probabilities_match_the_model(letters: Model, port: int) -> None:
+    """The same probabilities as `rnn score` for the same tokens."""
     *tokens, end = ask(port, {"length": 12, "seed": 2, "temperature": 1.0}).events
     (scored,) = letters.score(end["text"])
-    barred = 1 - sum(_first_shares(letters)[:3])
-    assert tokens[0]["probability"] == pytest.approx(2 ** -scored.tokens[0].bits / barred, abs=1e-5)
+    allowed = 1 - sum(_first_shares(letters)[:3])
+    assert tokens[0]["probability"] == pytest.approx(2 ** -scored.tokens[0].bits / allowed, abs=1e-5)
 
 
 def _first_shares(letters: Model) -> list[float]:
-    """What the model gives each token after a line feed; those never written come first."""
+    """The probability of each token after a line feed; tokens that are never written come first."""
     import torch
 
     net: Any = letters.model
@@ -103,14 +103,14 @@ BAD: list[tuple[Any, int, str]] = [
     ({"temperature": True}, 400, "temperature must be a number, not True"),
     ({"length": 1.5}, 400, "length must be a whole number, not 1.5"),
     ({"length": 0}, 400, "length must be at least 1, not 0"),
-    ({"length": 5_001}, 400, "5,001 tokens are too many at once: 5,000 are the most"),
+    ({"length": 5_001}, 400, "5,001 tokens are too many at once: ask for at most 5,000"),
     ({"seed": -1}, 400, "seed must be at least 0, not -1"),
     ({"seed": 2**63}, 400, "seed must be at most"),
     ({"prime": 7}, 400, "prime must be text, not 7"),
     ({"prime": "\ud800"}, 400, "is no text that can be printed"),
     ({"prime": {}, "length": 1}, 400, "prime must be text"),
     ({"label": "frost"}, 400, "learned no voices apart"),
-    ({"beam": 3}, 400, "there is no option 'beam': there are prime, "),
+    ({"beam": 3}, 400, "there is no option 'beam': the options are prime, "),
     ({"novelty": True}, 400, "there is no option 'novelty'"),
     ({"listen": "x"}, 400, "there is no option 'listen'"),
     ({"prime": "x" * 66_000}, 413, "a request has 65,536 bytes at most"),
@@ -142,19 +142,19 @@ def check_refused(answer: Answer, status: int, complaint: str) -> None:
         ("OPTIONS", "/write", {"Origin": "http://else.example"}, 405, "/write takes no OPTIONS"),
         ("POST", "/write", {}, 415, "Content-Type must be application/json"),
         ("POST", "/write", {"Content-Type": "text/plain"}, 415, "Content-Type must be application/json"),
-        ("POST", "/write", {**JSON, "Host": "else.example"}, 403, "127.0.0.1 and localhost alone"),
-        ("GET", "/", {"Host": "else.example:80"}, 403, "127.0.0.1 and localhost alone"),
-        ("GET", "/", {"Host": "localhost.else.example"}, 403, "127.0.0.1 and localhost alone"),
-        ("GET", "/", {"Host": ""}, 403, "127.0.0.1 and localhost alone"),
+        ("POST", "/write", {**JSON, "Host": "else.example"}, 403, "only to 127.0.0.1 and localhost"),
+        ("GET", "/", {"Host": "else.example:80"}, 403, "only to 127.0.0.1 and localhost"),
+        ("GET", "/", {"Host": "localhost.else.example"}, 403, "only to 127.0.0.1 and localhost"),
+        ("GET", "/", {"Host": ""}, 403, "only to 127.0.0.1 and localhost"),
     ],
 )
-def test_other_ways_and_names_are_refused(
+def test_other_methods_paths_and_hosts_are_refused(
     method: str, path: str, headers: dict[str, str], status: int, complaint: str, port: int
 ) -> None:
     check_refused(ask(port, {}, method, path, headers), status, complaint)
 
 
-def test_the_page_is_there_under_each_name_of_this_machine(port: int) -> None:
+def test_page_is_served_under_each_name_of_this_machine(port: int) -> None:
     for name in ("127.0.0.1", "localhost", "LOCALHOST:8000", f"127.0.0.1:{port}", "[::1]:80"):
         answer = ask(port, b"", "GET", "/", {"Host": name})
         assert answer == (200, "text/html; charset=utf-8", "the page")
@@ -181,17 +181,17 @@ def test_a_prime_is_never_a_file(letters: Model, port: int) -> None:
         assert "@" in end["unknown"]
 
 
-def test_a_fault_of_the_model_is_one_line(letters: Model, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_error_is_one_line(letters: Model, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("by hand")
 
     monkeypatch.setattr(decoding, "draw", fail)
-    check_refused(ask(port, {"length": 3}), 500, "ZeroDivisionError: by hand (a fault of rnn itself)")
+    check_refused(ask(port, {"length": 3}), 500, "ZeroDivisionError: by hand (this is a bug in rnn)")
     monkeypatch.undo()
     assert ask(port, {"length": 3}).status == 200
 
 
-def test_whoever_is_gone_is_written_for_no_more(letters: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disconnected_client_stops_generation(letters: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     gone, drawn, draw = threading.Event(), [], decoding.draw
 
     def counted(*given: Any) -> Any:
@@ -208,15 +208,15 @@ def test_whoever_is_gone_is_written_for_no_more(letters: Model, monkeypatch: pyt
         assert ["token" in event for event in await anext(events)] == [True]
         await events.aclose()
         gone.set()
-        written = [event async for told in writer.write(live.options_of(letters, {"length": 4})) for event in told]
+        written = [event async for batch in writer.write(live.options_of(letters, {"length": 4})) for event in batch]
         assert len(written) == 5
 
     asyncio.run(leave())
-    assert len(drawn) == 2 + 4  # the one that was under way when the first was left
+    assert len(drawn) == 2 + 4  # one was in progress when the first client left
 
 
 def test_a_thousand_requests_from_twenty_clients_at_once(letters: Model, port: int) -> None:
-    """Each has the answer that it has alone."""
+    """Each answer is the same as without other clients."""
     wanted = {seed: letters.generate(length=4, seed=seed).texts[0] for seed in range(10)}
 
     def client(number: int) -> list[bool]:
@@ -228,7 +228,7 @@ def test_a_thousand_requests_from_twenty_clients_at_once(letters: Model, port: i
     assert (len(right), all(right)) == (1_000, True)
 
 
-def test_a_page_to_write_on_offers_what_a_request_may_set(tmp_path: Any) -> None:
+def test_page_offers_the_options_that_a_request_may_set(tmp_path: Any) -> None:
     trained = trained_on("poetry-lm", tmp_path)
     panel = live.write_panel(trained)
     assert [each["name"] for each in panel["fields"]] == [name for name in live.OFFERED if name != "label"]

@@ -1,4 +1,4 @@
-"""What a text shares with another, against brute force; and the text a model learned from, read again."""
+"""The overlap of two texts, against brute force; and training texts that are read again."""
 
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from rnncli.task import Trained
 from rnncli.tasks import TASKS
 
 
-def brute_force(text: list[int], learned: list[int]) -> tuple[int, list[bool]]:
-    """The longest stretch of a text that is in another, and which of its 8-grams are."""
+def brute_force(text: list[int], training: list[int]) -> tuple[int, list[bool]]:
+    """The longest stretch of a text that occurs in another, and which of its 8-grams do."""
 
     def spelled(tokens: list[int]) -> str:
         return "".join(map(chr, np.array(tokens) + 100))
 
-    other, N = spelled(learned), len(text)
+    other, N = spelled(training), len(text)
     longest = max(
         (end - begin for begin in range(N) for end in range(begin, N + 1) if spelled(text[begin:end]) in other),
         default=0,
@@ -31,25 +31,25 @@ def brute_force(text: list[int], learned: list[int]) -> tuple[int, list[bool]]:
 
 @pytest.mark.parametrize("chunk", [10, 64, 1 << 20])
 @pytest.mark.parametrize("V", [2, 3, 30])
-def test_equals_brute_force(chunk: int, V: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overlap_equals_brute_force(chunk: int, V: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", chunk)
-    dice = np.random.default_rng(V)
+    generator = np.random.default_rng(V)
     for length in (1, 2, 5, 8, 9, 23, 40):
         for copied in (0, 7, 20, 60):
-            learned = dice.integers(V, size=200)
-            text = np.concatenate([dice.integers(V, size=length), learned[100 : 100 + copied], [-1], [-2]])
-            parts = np.split(learned, [13, 13, 90])
+            training = generator.integers(V, size=200)
+            text = np.concatenate([generator.integers(V, size=length), training[100 : 100 + copied], [-1], [-2]])
+            parts = np.split(training, [13, 13, 90])
             found = overlap(text, parts)
-            longest, seen = brute_force(text.tolist(), learned.tolist())
+            longest, seen = brute_force(text.tolist(), training.tolist())
             assert found.longest == longest
             assert found.seen.tolist() == seen
             stretch = text[found.begin : found.begin + longest]
-            assert longest == 0 or any((learned[at : at + longest] == stretch).all() for at in range(200))
+            assert longest == 0 or any((training[at : at + longest] == stretch).all() for at in range(200))
 
 
-def test_what_is_copied_whole_is_found_whole() -> None:
-    learned = np.arange(5000) % 997
-    assert overlap(learned[1200:4000], [learned]).longest == 2800
+def test_complete_copy_is_found() -> None:
+    training = np.arange(5000) % 997
+    assert overlap(training[1200:4000], [training]).longest == 2800
     assert overlap(np.arange(3), []).longest == 0
 
 
@@ -68,8 +68,8 @@ def verse(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("task", ["char-lm", "wiki-lm", "poetry-lm"])
-def test_a_copy_is_found_in_what_a_model_learned_from(task: str, home: Path, verse: Path) -> None:
-    """A short text, one of whose last token the model knows nothing, and the same backwards."""
+def test_copy_is_found_in_the_training_text(task: str, home: Path, verse: Path) -> None:
+    """A short text, a text whose last token is unknown, and the same text reversed."""
     trained = train(task, corpus=(str(verse),), **({} if task == "wiki-lm" else {"min_count": 1}))
     copied = "of the t\nthe a of the u\nthe " if task == "char-lm" else "the a of the t"
     tokens = list(copied) if task == "char-lm" else copied.split()
@@ -83,12 +83,12 @@ def test_a_copy_is_found_in_what_a_model_learned_from(task: str, home: Path, ver
 
 
 @pytest.mark.parametrize(("task", "longest"), [("char-lm", 29), ("wiki-lm", 6), ("poetry-lm", 6)])
-def test_what_is_evaluated_is_looked_up_too(task: str, longest: int, home: Path, verse: Path, tmp_path: Path) -> None:
-    """A line that was learned from, again and again, and one whose words come in no such order."""
+def test_evaluation_text_is_searched_too(task: str, longest: int, home: Path, verse: Path, tmp_path: Path) -> None:
+    """A training line, repeated, and a line whose words occur in no such order."""
     trained = train(task, corpus=(str(verse),), **({} if task == "wiki-lm" else {"min_count": 1}))
-    access, asked = TASKS[task].token_access, tmp_path / "asked.txt"
+    access, corpus = TASKS[task].token_access, tmp_path / "corpus.txt"
     assert access is not None
     for text, expected in (("the a of the t\n", longest), ("t a t a\n", 3 if task == "char-lm" else 1)):
-        asked.write_text(text * 40)
-        found = novelty(trained, access.measured_arrays(trained, TASKS[task].evaluate.Options(corpus=(str(asked),))))
+        corpus.write_text(text * 40)
+        found = novelty(trained, access.measured_arrays(trained, TASKS[task].evaluate.Options(corpus=(str(corpus),))))
         assert found.longest == expected

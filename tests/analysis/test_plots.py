@@ -1,4 +1,4 @@
-"""Pictures: drawn without a warning, however long the history and whatever the title."""
+"""Pictures: no warnings for any length of history and any title."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_curves_of_any_length(length: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tokens", [["漢", "字", "<end>"], ["ein"] * 400 + ["<end>"]], ids=["no glyph", "long"])
 def test_attention_of_any_letters_and_length_fits_a_picture(tokens: list[str], tmp_path: Path) -> None:
-    """The size of a PNG stands in its first chunk."""
+    """The size of a PNG, from its first chunk."""
     drawn = draw_attention(tokens, tokens[-3:], [[1 / len(tokens)] * len(tokens)] * 3, tmp_path / "a.png")
     data = drawn.path.read_bytes()
     width, height = (int.from_bytes(data[begin : begin + 4], "big") for begin in (16, 20))
@@ -37,7 +37,7 @@ def test_attention_of_any_letters_and_length_fits_a_picture(tokens: list[str], t
 
 
 def test_letters_are_drawn_in_fonts_that_have_them_and_the_others_are_named(tmp_path: Path) -> None:
-    """DejaVu Sans, the default, has no U+2322; STIXGeneral, which comes with matplotlib as well, has it."""
+    """DejaVu Sans, the default, lacks U+2322; STIXGeneral, also part of matplotlib, has it."""
     drawn = draw_words(["a⌢b", "b\U000f1234"], [(0, 0), (1, 1)], tmp_path / "w.png", title="⌢")
     assert drawn.missing == "\U000f1234"  # for private use
     families, missing = fonts_for(["a⌢b", "naïve \u200d☀\ufe0f"])

@@ -26,7 +26,7 @@ def gensim() -> KeyedVectors:
     return theirs
 
 
-def test_neighbors_are_gensim_s(gensim: KeyedVectors) -> None:
+def test_neighbors_match_gensim(gensim: KeyedVectors) -> None:
     for word in WORDS[:50]:
         ours, theirs = neighbors(VECTORS, word, 10), gensim.most_similar(word, topn=10)
         assert [near.word for near in ours] == [word for word, _ in theirs]
@@ -37,7 +37,7 @@ def test_no_more_neighbors_than_there_are() -> None:
     assert len(neighbors(VECTORS, "word0", 10_000)) == 299
 
 
-def test_the_odd_one_out_is_gensim_s(gensim: KeyedVectors) -> None:
+def test_odd_one_out_matches_gensim(gensim: KeyedVectors) -> None:
     for _ in range(50):
         words = generator.choice(WORDS, 5, replace=False).tolist()
         ranked = gensim.rank_by_centrality(words)
@@ -48,12 +48,12 @@ def test_the_odd_one_out_is_gensim_s(gensim: KeyedVectors) -> None:
 
 
 def test_two_words_have_no_odd_one() -> None:
-    with pytest.raises(UsageError, match="of 2 words none is the odd one out"):
+    with pytest.raises(UsageError, match="2 words have no odd one out"):
         odd_one_out(VECTORS, ["word0", "word1"])
 
 
 @pytest.mark.parametrize("count", [3, 5, 300])
-def test_pca_is_scikit_learn_s(count: int) -> None:
+def test_pca_matches_scikit_learn(count: int) -> None:
     matrix = VECTORS.matrix[:count]
     ours, theirs = project(matrix, "pca"), PCA(2).fit_transform(matrix.astype(float))
     np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-6)
@@ -64,7 +64,7 @@ def test_pca_of_one_feature_lies_on_a_line() -> None:
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])
-def test_groups_lie_apart_in_the_plane(method: str) -> None:
+def test_groups_are_separate_in_the_plane(method: str) -> None:
     centres = np.eye(3, 12) * 20
     matrix = np.concatenate([centre + generator.normal(size=(15, 12)) for centre in centres]).astype("f4")
     flat = project(matrix, method, seed=3)
@@ -74,7 +74,7 @@ def test_groups_lie_apart_in_the_plane(method: str) -> None:
     assert nearest.tolist() == [0] * 15 + [1] * 15 + [2] * 15
 
 
-def test_what_makes_no_picture() -> None:
+def test_too_few_words_make_no_picture() -> None:
     with pytest.raises(UsageError, match="2 words make no picture"):
         project(VECTORS.matrix[:2], "pca")
     with pytest.raises(UsageError, match="--method must be one of pca, tsne, not 'umap'"):
@@ -88,7 +88,7 @@ def test_without_scikit_learn_tsne_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_labels_do_not_cover_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forty words on twenty points, so that every point has two labels to keep apart."""
+    """Forty words on twenty points, so that every point has two labels to separate."""
     from matplotlib.figure import Figure
 
     drawn: list[Figure] = []
@@ -103,7 +103,7 @@ def test_labels_do_not_cover_each_other(tmp_path: Path, monkeypatch: pytest.Monk
     assert overlapping <= 2
 
 
-def test_a_picture_is_whole_or_one_line_says_why_not(tmp_path: Path) -> None:
+def test_picture_is_saved_whole_or_refused_in_one_line(tmp_path: Path) -> None:
     points = [[0.0, 0.0], [1.0, 1.0], [2.0, 0.0]]
     for name in ("a.png", "absent/a", "b.PNG"):
         file = draw_words(["a", "b", "c"], points, tmp_path / name, title="a").path

@@ -12,7 +12,7 @@ import pytest
 from support.pages import data_of
 
 import rnncli
-from rnncli.analysis.baselines import beside
+from rnncli.analysis.baselines import measure_baselines
 from rnncli.api import Model, Training
 from rnncli.cli import SUMMARIES
 from rnncli.cli.options import union_of
@@ -89,7 +89,9 @@ def test_what_a_task_declares_is_on_its_page_and_beside_its_figures(
     assert told["panels"] == ["curves", "facts", "samples"]
     assert data_of(tmp_path / "page.html")["panels"][-1]["samples"] == [["a", "b"]]
     model = rnncli.load("letters/mine")
-    assert beside(model, model.action("evaluate").Options(bits=5), {}) == {"a coin": {"accuracy": 0.5, "bits": 5}}
+    assert measure_baselines(model, model.action("evaluate").Options(bits=5), {}) == {
+        "a coin": {"accuracy": 0.5, "bits": 5}
+    }
 
 
 def test_the_model_has_a_method_for_every_verb_of_every_task() -> None:

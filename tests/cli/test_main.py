@@ -149,7 +149,7 @@ def test_version(rnn) -> None:
         ("train parity --resume --preset book", 2, "leave --preset and --config out"),
         ("train parity --name a/b", 2, "--name 'a/b' cannot be a folder's name"),
         ("train poetry-lm --corpus froast", 2, "frost"),
-        ("train poetry-lm --corpus frost", 1, "frost is not here: run `rnn data get frost`"),
+        ("train poetry-lm --corpus frost", 1, "frost is not downloaded: run `rnn data get frost`"),
         ("train poetry-lm --corpus ./absent.txt", 1, "absent.txt"),
         ("generate poetry", 2, "there is no model of poetry-lm yet: run `rnn train poetry-lm` first"),
         ("generate poetry --lines 0", 2, "--lines must be at least 1, not 0"),

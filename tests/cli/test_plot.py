@@ -42,4 +42,4 @@ def test_bad_input_is_one_line(two, rnn) -> None:
     empty = rnn("plot two")
     assert (empty.code, "has no record yet" in empty.err) == (1, True)
     find_run("two").metrics.write_text("{\n")
-    assert "line 1: no record of a validation" in rnn("plot two").err
+    assert "line 1: this is not a record of a validation" in rnn("plot two").err

@@ -84,7 +84,7 @@ def test_a_busy_port_is_one_line(rnn) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         ran = rnn(f"serve --port {port}")
-    said = f"port {port}: Address already in use: take another --port, or 0 for any that is free"
+    said = f"port {port}: Address already in use: take another --port, or 0 for any free one"
     assert ran == (1, "", f"rnn: error: {said}\n")
 
 

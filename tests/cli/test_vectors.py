@@ -114,7 +114,7 @@ def test_the_questions_are_the_model_s_own_or_mikolov_s(
     assert json.loads(rnn(f"evaluate analogies --vectors {world} --json").out)["questions"] == "toyworld"
     monkeypatch.setattr("rnncli.cli.evaluate.available", lambda name: name == "questions-words")
     missing = rnn(f"evaluate analogies --vectors {world}")
-    assert "questions-words is not here: run `rnn data get questions-words`" in missing.err
+    assert "questions-words is not downloaded: run `rnn data get questions-words`" in missing.err
     asked = rnn(f"evaluate analogies --vectors {world} --questions toyworld --metric euclidean --json")
     assert json.loads(asked.out)["metrics"]["covered"] == 8
 
@@ -186,7 +186,7 @@ def read_vectors_of(rnn, folder: Path, name: str) -> WordVectors:
         ("analogy king man woman --from poet --layer middle", 2, "--layer must be one of input, output, not 'middle'"),
         ("evaluate analogies --vectors WORLD --metric taxi", 2, "--metric must be one of"),
         ("evaluate analogies --vectors WORLD --questions qustions", 2, "no corpus, file or folder is named 'qustions'"),
-        ("embeddings odd-one-out king man --vectors WORLD", 2, "of 2 words none is the odd one out"),
+        ("embeddings odd-one-out king man --vectors WORLD", 2, "2 words have no odd one out"),
         ("embeddings plot king man --vectors WORLD", 2, "2 words make no picture"),
         ("embeddings plot --vectors WORLD --out a.nothing", 1, "cannot draw a.nothing"),
         ("embeddings export out.txt --format csv --vectors WORLD", 2, "--format must be one of word2vec"),

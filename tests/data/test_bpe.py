@@ -1,4 +1,4 @@
-"""Byte-pair encoding: pairs that are most frequent, texts put together as they were, a library that may be absent."""
+"""Byte-pair encoding: merges of the most frequent pairs, exact decoding, and a missing library."""
 
 import sys
 
@@ -19,22 +19,22 @@ def test_the_most_frequent_pairs_are_joined_first() -> None:
     assert list(map(whole.shown, whole.split(" newest low"))) == [" newest", " low"]
 
 
-def test_any_text_is_put_together_as_it_was() -> None:
+def test_any_text_survives_encoding_and_decoding() -> None:
     units = bpe_units(learn_bpe(["the cat sat, früh\n\n am Tag. " * 9], 280))
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for limit in (0x80, 0x800, 0x10000, 0x110000):
-        codes = [code for code in dice.integers(0, limit, 500).tolist() if not 0xD800 <= code < 0xE000]
+        codes = [code for code in generator.integers(0, limit, 500).tolist() if not 0xD800 <= code < 0xE000]
         text = "".join(map(chr, codes)) + "\n the\tcat \r\n"
         assert "".join(units.join(units.split(text))) == text
     assert units.split("") == []
 
 
-def test_the_same_text_in_other_pieces_gives_the_same() -> None:
+def test_pieces_of_a_text_do_not_change_the_result() -> None:
     text = "one and two and three and four\n" * 20
     assert learn_bpe([text], 270) == learn_bpe([line + "\n" for line in text.splitlines()], 270)
 
 
-def test_what_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_vocabulary_size_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="--vocab-size 256: bpe starts from 256 bytes and adds to them"):
         learn_bpe(["text"], 256)
     monkeypatch.setitem(sys.modules, "tokenizers", None)

@@ -30,7 +30,7 @@ PUBLISHED = {
     ("tag", "expected"),
     [("NN", "NOUN"), ("NN-TL-HL", "NOUN"), ("PPS+BEZ", "PRT"), ("*", "ADV"), ("--", "."), ("FW-NN", "X"), ("??x", ".")],
 )
-def test_single_tags(tag: str, expected: str) -> None:
+def test_brown_tags_map_to_universal_tags(tag: str, expected: str) -> None:
     assert universal(tag) == expected
 
 
@@ -45,7 +45,7 @@ def test_the_universal_tags_have_their_published_counts(real_corpora: Path, monk
     assert lines[0].split() == [word for word, _ in sentences[0]]
 
 
-def test_sentences_are_those_of_nltks_reader(real_corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sentences_match_nltks_reader(real_corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nltk.corpus.reader import TaggedCorpusReader
     from nltk.data import ZipFilePathPointer
     from nltk.tokenize import LineTokenizer

@@ -1,4 +1,4 @@
-"""Column files: every CoNLL format by what it looks like, comments, and files that are none."""
+"""Column files: detection of every CoNLL format, comments, and files without columns."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def ud(*rows: str) -> str:
     return "".join("{0}\t{1}\t_\t{2}\tX{2}\t_\t0\troot\t_\tSpaceAfter=No\n".format(*row.split("|")) for row in rows)
 
 
-def test_conll_u_is_form_and_upos_of_its_words(read) -> None:
+def test_conll_u_gives_form_and_upos(read) -> None:
     text = "# sent_id = 1\n# text = l'eau #1\n" + ud("1-2|l'eau|_", "1|l'|DET", "2|eau|NOUN", "2.1|est|VERB", "3|#|SYM")
     found = read(text + "\n# a\ttab in a comment\n" + ud("1|10 000|NUM") + "\n")
     assert found.words == [["l'", "eau", "#"], ["10 000"]]
@@ -45,7 +45,7 @@ def test_conll_u_plus_names_its_columns(read) -> None:
     assert read(text, "form,mwe").labels == [["1", "1"]]
 
 
-def test_conll_2003_is_words_and_their_entities(read) -> None:
+def test_conll_2003_gives_words_and_entities(read) -> None:
     begin = "-DOCSTART- -X- -X- O\n\n"
     text = f"{begin}EU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\n{begin}Peter NNP B-NP B-PER\n"
     found = read(text)
@@ -54,7 +54,7 @@ def test_conll_2003_is_words_and_their_entities(read) -> None:
     assert read(text, "word,pos").labels == [["NNP", "VBZ"], ["NNP"]]
 
 
-def test_conll_2012_has_its_words_in_the_fourth_column_and_brackets(read) -> None:
+def test_conll_2012_gives_words_of_the_fourth_column_and_reads_brackets(read) -> None:
     def row(number: int, word: str, pos: str, entity: str, *arguments: str) -> str:
         return f"bc/cctv/00 0 {number} {word} {pos} (TOP* - - - spk {entity} {' '.join(arguments)} -\n"
 
@@ -68,8 +68,8 @@ def test_conll_2012_has_its_words_in_the_fourth_column_and_brackets(read) -> Non
 
 
 @pytest.mark.parametrize("tab", [" ", "\t"])
-def test_comments_are_no_words_and_the_word_is_no_comment(read, tab: str) -> None:
-    """Whatever separates columns; a # with a label that others have, or inside a sentence, is a word."""
+def test_comments_are_left_out_but_a_hash_sign_is_a_word(read, tab: str) -> None:
+    """For every separator: a # with a label that others have, or inside a sentence, is a word."""
     sentence = "the DET\n# SYM\n#goal NOUN\n".replace(" ", tab)
     comments = "# sent_id = s1\n# newdoc\n#one two three\n"
     text = comments + sentence + "\n" + comments + "#tag NOUN\n".replace(" ", tab) + sentence
@@ -79,7 +79,7 @@ def test_comments_are_no_words_and_the_word_is_no_comment(read, tab: str) -> Non
     assert found.note == "6 comments left out"
 
 
-def test_comments_as_wide_as_rows_are_known_by_their_many_labels(read) -> None:
+def test_comments_as_wide_as_rows_are_detected_by_their_labels(read) -> None:
     assert read("# s1\nthe DET\n\n# s2\ncat NOUN\n").words == [["the"], ["cat"]]
 
 
@@ -89,7 +89,7 @@ def test_a_no_break_space_is_a_letter(read) -> None:
         assert found.words == [["10\xa0000", "\xa0", "\x85x"]]
 
 
-def test_columns_by_name_of_a_header_and_by_number(read) -> None:
+def test_columns_are_chosen_by_header_name_or_number(read) -> None:
     text = "token,lemma,tag\nthe,the,DET\n\nran,run,VERB\n"
     assert read(text, "token,tag", separator="comma").labels == [["DET"], ["VERB"]]
     assert read(text, "1,3", name="c.csv", header=True).words == [["the"], ["ran"]]
@@ -99,11 +99,11 @@ def test_columns_by_name_of_a_header_and_by_number(read) -> None:
     for columns, complaint in (
         ("1", "--columns takes two"),
         ("word,tag", "have no names"),
-        ("1,9", "none of number 9"),
+        ("1,9", "but no column 9"),
     ):
         with pytest.raises(UsageError, match=complaint):
             read(uneven, columns)
-    with pytest.raises(RnnError, match="line 2: '2 cat NOUN' is no word with its label beside it"):
+    with pytest.raises(RnnError, match="line 2: '2 cat NOUN' is not a word and its label"):
         read(uneven, "2,4")
 
 
@@ -111,7 +111,10 @@ def test_columns_by_name_of_a_header_and_by_number(read) -> None:
     ("text", "complaint"),
     [
         ("whose woods these are\ni think i know\nhis house is in the village\n", "line 3: 6 columns, and line 1 has 4"),
-        ("".join(f"verse {n}\n" for n in range(20)), "has 20 labels for 20 words: its last column is no label"),
+        (
+            "".join(f"verse {n}\n" for n in range(20)),
+            "has 20 labels for 20 words: its last column does not look like labels",
+        ),
         ("".join(f"{n}\tw\tX\n" for n in range(20)), "has numbers in its first column"),
         ("a\tX\nb\tY\tZ\n", "line 2: 3 fields, and line 1 has 2"),
     ],

@@ -1,4 +1,4 @@
-"""The registry of corpora, and what `load_corpus` makes of each way of naming one."""
+"""The registry of corpora, and `load_corpus` with every way to name one."""
 
 import gzip
 import hashlib
@@ -25,7 +25,7 @@ TEXTS = [name for name in REMOTE if name != "nltk-tagger"]
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current directory that is the home of rnn too."""
+    """An empty current directory that is also the home of rnn."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RNN_HOME", raising=False)
     monkeypatch.delenv("NLTK_DATA", raising=False)
@@ -34,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def downloaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of a `frost` that is a line long, in place."""
+    """The file of a `frost` with one line."""
     text = b"A line of frost\n"
     frost = CORPORA["frost"]
     assert isinstance(frost, Remote)
@@ -47,7 +47,7 @@ def downloaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_address_is_pinned() -> None:
-    """A branch moves on: only a commit, by its 40 digits, has the same file forever. NLTK names no commits."""
+    """A branch changes: only a commit, by its 40 digits, has the same file forever. NLTK names no commits."""
     addresses = [file.url for source in CORPORA.values() if not isinstance(source, Builtin) for file in source.files]
     assert len(addresses) > 15
     for address in addresses:
@@ -56,12 +56,12 @@ def test_every_address_is_pinned() -> None:
 
 
 def lines_of(corpus: Corpus) -> list[str]:
-    """The lines that hold something."""
+    """The non-blank lines."""
     return [line for line in corpus.text.split("\n") if line.strip()]
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-def test_embedded_corpora_need_nothing(name: str) -> None:
+def test_embedded_corpora_load_without_download(name: str) -> None:
     assert available(name)
     corpus = load_corpus(name)
     assert (corpus.name, corpus.origin) == (name, "embedded")
@@ -75,9 +75,9 @@ def test_the_sample_voices_share_no_line() -> None:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_remote_corpus_that_is_not_here_says_how_to_get_it(name: str) -> None:
+def test_missing_corpus_says_how_to_download_it(name: str) -> None:
     assert not available(name)
-    with pytest.raises(RnnError, match=f"^{name} is not here: run `rnn data get {name}`$"):
+    with pytest.raises(RnnError, match=f"^{name} is not downloaded: run `rnn data get {name}`$"):
         load_corpus(name)
 
 
@@ -111,11 +111,11 @@ def test_the_real_files_load(home: Path, real_corpora: Path, name: str, lines: i
     assert CORPORA[name].fetch() == "already there"
 
 
-def test_ptb_has_its_own_text_to_validate_on(home: Path, real_corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ptb_has_its_own_validation_text(home: Path, real_corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "data").symlink_to(real_corpora)
     corpus = load_corpus("ptb")
     tokens, held_out = ([*map(spaced_words, text.splitlines())] for text in (corpus.text, corpus.held_out))
-    assert sum(len(line) + 1 for line in tokens) == 929_589  # Mikolov's counts, an end of sentence a line
+    assert sum(len(line) + 1 for line in tokens) == 929_589  # Mikolov's counts, with an end of sentence per line
     assert sum(len(line) + 1 for line in held_out) == 73_760
     assert len({word for line in tokens for word in line}) + 1 == 10_000  # and that end
 
@@ -129,7 +129,7 @@ def test_a_corpus_in_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         learn, validate, test = (registered("mini", f"mini/{n}", f"{address}/{n}", text) for n, text in texts.items())
         mini = Split(**vars(learn), held_out=validate, test=test, tokenizer="spaced-words")
         monkeypatch.setitem(CORPORA, "mini", mini)
-        with pytest.raises(RnnError, match="mini is not here: run `rnn data get mini`"):
+        with pytest.raises(RnnError, match="mini is not downloaded: run `rnn data get mini`"):
             load_corpus("mini")
         assert mini.fetch() == "downloaded"
         corpus = load_corpus("mini")
@@ -138,9 +138,9 @@ def test_a_corpus_in_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         tested = load_test("named=mini")
         assert tested is not None
         assert (tested.text, tested.tokenizer) == ("a line to test on\n", "spaced-words")
-        (tmp_path / "data/mini/test").unlink()  # a folder from before there was one
+        (tmp_path / "data/mini/test").unlink()  # as in a folder of an older version
         assert (available("mini"), mini.complete(), load_corpus("mini")) == (True, False, corpus)
-        with pytest.raises(RnnError, match="the text to test on of mini is not here: `rnn data get mini` downloads it"):
+        with pytest.raises(RnnError, match="the test text of mini is not downloaded: `rnn data get mini` downloads it"):
             load_test("mini")
         assert mini.fetch() == "downloaded"
         assert load_test("mini") == replace(tested, name="mini")
@@ -165,7 +165,7 @@ def test_a_downloaded_corpus(downloaded: Path) -> None:
     assert load_corpus("frost") == Corpus("frost", "A line of frost\n", origin)
 
 
-def test_the_home_of_rnn_may_be_elsewhere(
+def test_rnn_home_moves_the_data_folder(
     downloaded: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
@@ -175,7 +175,7 @@ def test_the_home_of_rnn_may_be_elsewhere(
 
 
 @pytest.mark.parametrize("text", [b"A line", b"a LINE of frost\n"], ids=["size", "hash"])
-def test_a_downloaded_corpus_that_is_another_text_is_damaged(downloaded: Path, text: bytes) -> None:
+def test_changed_download_is_reported_as_damaged(downloaded: Path, text: bytes) -> None:
     size = downloaded.stat().st_size
     downloaded.write_bytes(text)
     assert available("frost") == (len(text) == size)
@@ -184,29 +184,31 @@ def test_a_downloaded_corpus_that_is_another_text_is_damaged(downloaded: Path, t
 
 
 @pytest.mark.parametrize("text", [b"A line", b"a LINE of frost\n"], ids=["size", "hash"])
-def test_getting_a_damaged_corpus_replaces_it(downloaded: Path, monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
+def test_downloading_a_damaged_corpus_replaces_it(
+    downloaded: Path, monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
     whole = downloaded.read_bytes()
     downloaded.write_bytes(text)
-    asked = []
+    requests = []
 
     def download(url: str, target: Path, *, size: int, sha256: str) -> None:
-        asked.append((url, size, sha256))
+        requests.append((url, size, sha256))
         target.write_bytes(whole)
 
     monkeypatch.setattr("rnncli.data.sources.download", download)
     source = CORPORA["frost"]
     assert isinstance(source, Remote)
     assert source.fetch() == "downloaded"
-    assert asked == [(source.url, source.size, source.sha256)]
+    assert requests == [(source.url, source.size, source.sha256)]
     assert source.fetch() == "already there"
 
 
-def test_a_file_goes_by_its_stem(home: Path) -> None:
+def test_file_corpus_is_named_by_its_stem(home: Path) -> None:
     (home / "my.poems.txt").write_text("a\r\nb\n", newline="")
     assert load_corpus("my.poems.txt") == Corpus("my.poems", "a\nb\n", "my.poems.txt")
 
 
-def test_a_folder_goes_by_its_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_corpus_is_named_by_the_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "verse").mkdir()
     (home / "verse" / "a.txt").write_text("a")
     assert load_corpus("verse/") == Corpus("verse", "a", "verse")
@@ -227,7 +229,7 @@ def test_a_label_names_any_corpus(home: Path) -> None:
     assert load_corpus("mine=hillside") == replace(load_corpus("hillside"), name="mine")
 
 
-def test_a_label_may_go_before_the_home_directory(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_label_works_before_a_tilde_path(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(home))
     (home / "poem.txt").write_text("text")
     assert load_corpus("mine=~/poem.txt").text == "text"
@@ -246,7 +248,7 @@ def test_a_registered_name_wins_over_a_file_unless_written_as_a_path(home: Path)
 
 
 @pytest.mark.parametrize("spec", ["frots", "Frost", "FROST"])
-def test_an_unknown_name_gets_the_nearest_and_all(spec: str) -> None:
+def test_unknown_name_suggests_the_nearest_and_lists_all(spec: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_corpus(spec)
     assert str(caught.value) == (
@@ -255,7 +257,7 @@ def test_an_unknown_name_gets_the_nearest_and_all(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", ["xyzzy", "poem.txt", "", "x" * 5000, "a\0b", "two\nlines"])
-def test_an_unknown_name_that_is_near_none(spec: str) -> None:
+def test_unknown_name_without_a_near_one_lists_all(spec: str) -> None:
     with pytest.raises(UsageError, match="registered corpora are hillside") as caught:
         load_corpus(spec)
     assert "did you mean" not in str(caught.value)
@@ -263,7 +265,7 @@ def test_an_unknown_name_that_is_near_none(spec: str) -> None:
     assert not available(spec)
 
 
-def test_a_path_that_leads_nowhere() -> None:
+def test_missing_path_is_one_line() -> None:
     with pytest.raises(RnnError, match=r"^absent/frost does not exist"):
         load_corpus("absent/frost")
 

@@ -1,4 +1,4 @@
-"""The corpus of dates: every day is parsed back, by datetime, from what people write."""
+"""The corpus of dates: datetime parses every written date back."""
 
 import re
 from datetime import date, datetime
@@ -16,7 +16,7 @@ AS_DATETIME = (
 
 
 def parsed(text: str) -> date:
-    """The day that a text means, its words replaced by digits."""
+    """The date of a text, after its words are replaced by digits."""
     text = text.replace(" day of ", " of ")
     for words, value in sorted(YEARS.items(), key=lambda item: -len(item[0])):
         text = re.sub(rf"\b{words}$", str(value), text)
@@ -31,7 +31,7 @@ def parsed(text: str) -> date:
     raise AssertionError(text)
 
 
-def test_every_line_is_a_day_of_its_own_and_means_it() -> None:
+def test_every_line_is_a_distinct_date_with_the_right_iso_form() -> None:
     lines = [line.split("\t") for line in write().splitlines()]
     assert len(lines) == len({iso for _, iso in lines}) == LINES
     for written, iso in lines[:3_000]:
@@ -39,11 +39,11 @@ def test_every_line_is_a_day_of_its_own_and_means_it() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_tells_all_months_and_days_apart(form) -> None:
+def test_every_form_distinguishes_all_months_and_days(form) -> None:
     days = [date(year, month, day) for year in (1905, 2000, 2031) for month in range(1, 13) for day in (1, 12, 22)]
     assert [parsed(form(day)) for day in days] == days
     assert len(MONTHS) == 12
 
 
-def test_a_seed_is_a_text() -> None:
+def test_a_seed_fixes_the_text() -> None:
     assert write(seed=1, lines=5) == write(seed=1, lines=5) != write(seed=2, lines=5)

@@ -1,4 +1,4 @@
-"""Downloading from a server on this machine that fails in every way a real one may."""
+"""Downloads from a local server that fails in every way a real one may."""
 
 import hashlib
 import re
@@ -24,7 +24,7 @@ SHA256 = hashlib.sha256(BODY).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers each request as the next answer of the server's script says."""
+    """Answers each request by the next entry of the server's script."""
 
     server: "Server"
 
@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(HTTPServer):
-    """A server with a script of answers; it notes the Range of each request, and a client that hangs up."""
+    """A server with a script of answers; it records the Range of each request, and clients that hang up."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -96,7 +96,7 @@ def another_range(handler: Handler) -> None:
 
 def endless(handler: Handler) -> None:
     handler.start(200)
-    for _ in range(1_000):  # 64 MB, were it let
+    for _ in range(1_000):  # 64 MB if nobody stops it
         handler.wfile.write(b"x" * 65_536)
 
 
@@ -130,7 +130,7 @@ def target(tmp_path: Path) -> Path:
 
 
 def part_of(target: Path, data: bytes = b"") -> Path:
-    """The part file of `target`, which gets `data` where there is some."""
+    """The part file of `target`, filled with `data` if there is any."""
     part = target.with_name("corpus.txt.part")
     if data:
         part.parent.mkdir(exist_ok=True)
@@ -144,11 +144,11 @@ def get(server: Server, target: Path, *script: Answer) -> None:
 
 
 def refusal(server: Server, target: Path, *script: Answer) -> str:
-    """The one line with which the download fails; nothing stands at the target then."""
+    """The one-line error of a failed download, which leaves no target file."""
     with pytest.raises(RnnError) as caught:
         get(server, target, *script)
     assert not target.exists()
-    assert not server.script, "an answer was not asked for"
+    assert not server.script, "an answer was not requested"
     line = str(caught.value)
     assert "\n" not in line
     return line
@@ -157,7 +157,7 @@ def refusal(server: Server, target: Path, *script: Answer) -> str:
 def assert_done(server: Server, target: Path) -> None:
     assert target.read_bytes() == BODY
     assert [path.name for path in target.parent.iterdir()] == [target.name]
-    assert not server.script, "an answer was not asked for"
+    assert not server.script, "an answer was not requested"
 
 
 def test_a_whole_text(server: Server, target: Path) -> None:
@@ -174,13 +174,13 @@ def test_an_older_file_is_replaced(server: Server, target: Path) -> None:
 
 
 @pytest.mark.parametrize("first", [cut, cut_without_a_length])
-def test_a_cut_connection_goes_on_where_it_stopped(server: Server, target: Path, first: Answer) -> None:
+def test_broken_connection_resumes_where_it_stopped(server: Server, target: Path, first: Answer) -> None:
     get(server, target, first, rest)
     assert_done(server, target)
     assert server.ranges == [None, f"bytes={HALF}-"]
 
 
-def test_a_silent_connection_counts_as_cut(server: Server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_connection_counts_as_broken(server: Server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnncli.data.download._TIMEOUT", 0.1)
     get(server, target, stall, status(503), rest)
     assert_done(server, target)
@@ -191,19 +191,19 @@ def test_a_silent_connection_counts_as_cut(server: Server, target: Path, monkeyp
     [[whole], [status(416), whole], [another_range, whole]],
     ids=["ignores", "416", "another range"],
 )
-def test_a_server_that_cannot_go_on_starts_anew(server: Server, target: Path, answers: list[Answer]) -> None:
+def test_server_without_ranges_starts_from_the_beginning(server: Server, target: Path, answers: list[Answer]) -> None:
     part_of(target, BODY[:1000])
     get(server, target, *answers)
     assert_done(server, target)
     assert server.ranges == ["bytes=1000-", None][: len(answers)]
 
 
-def test_failures_of_the_server_that_pass(server: Server, target: Path) -> None:
+def test_temporary_server_errors_are_retried(server: Server, target: Path) -> None:
     get(server, target, status(500), status(503), status(429), whole)
     assert_done(server, target)
 
 
-def test_failures_of_the_server_that_last(server: Server, target: Path) -> None:
+def test_lasting_server_errors_are_reported(server: Server, target: Path) -> None:
     line = refusal(server, target, *[status(503)] * 4)
     assert "the server answers 503 Service Unavailable; check the network and run the same command" in line
     assert not part_of(target).exists()
@@ -217,13 +217,13 @@ def test_connections_that_keep_breaking_leave_the_part_to_the_next_call(server: 
     assert_done(server, target)
 
 
-def test_a_part_that_only_lacks_its_name_needs_no_server(server: Server, target: Path) -> None:
+def test_complete_part_is_renamed_without_a_request(server: Server, target: Path) -> None:
     part_of(target, BODY)
     get(server, target)
     assert_done(server, target)
 
 
-def test_a_part_longer_than_the_text_starts_anew(server: Server, target: Path) -> None:
+def test_part_longer_than_the_text_is_discarded(server: Server, target: Path) -> None:
     part_of(target, BODY + b"more")
     get(server, target, whole)
     assert_done(server, target)
@@ -253,11 +253,11 @@ def test_a_wrong_size_names_both(server: Server, target: Path) -> None:
 def test_an_endless_text_is_cut_off(server: Server, target: Path) -> None:
     assert f"expected {len(BODY):,} bytes, found more" in refusal(server, target, endless)
     assert not part_of(target).exists()
-    server.shutdown()  # returns when the answer under way has ended
+    server.shutdown()  # returns when the current answer has ended
     assert server.dropped
 
 
-def test_an_absent_text_is_asked_for_once(server: Server, target: Path) -> None:
+def test_missing_text_is_requested_only_once(server: Server, target: Path) -> None:
     assert "the server answers 404 Not Found; check the address" in refusal(server, target, status(404))
     assert list(target.parent.iterdir()) == []
 
@@ -265,7 +265,7 @@ def test_an_absent_text_is_asked_for_once(server: Server, target: Path) -> None:
 @pytest.mark.usefixtures("server")
 def test_a_refused_connection(target: Path) -> None:
     with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # held, but not listened to
+        nobody.bind(("127.0.0.1", 0))  # reserved, but not listening
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
         with pytest.raises(RnnError, match="Connection refused; check the network and run the same command again"):
             download(url, target, size=1, sha256=SHA256)
@@ -280,7 +280,7 @@ def test_only_http_addresses(target: Path, url: str) -> None:
 
 @pytest.mark.usefixtures("server")
 @pytest.mark.parametrize("url", ["http://", "http://[", "http://a..b/", "http://127.0.0.1/a b"])
-def test_addresses_that_are_none(target: Path, url: str) -> None:
+def test_invalid_addresses_are_refused(target: Path, url: str) -> None:
     with pytest.raises(RnnError, match=re.escape(f"cannot download {url}: ")):
         download(url, target, size=1, sha256=SHA256)
 
@@ -314,7 +314,9 @@ def test_a_folder_that_cannot_be_made(server: Server, tmp_path: Path) -> None:
     assert "make the folder one that you can write to" in refusal(server, tmp_path / "data" / "corpus.txt")
 
 
-def test_the_bar_goes_to_standard_error_alone(server: Server, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_bar_goes_only_to_standard_error(
+    server: Server, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.script = [cut, whole]
     download(server.url, target, size=len(BODY), sha256=SHA256)
     out, err = capsys.readouterr()
@@ -326,7 +328,7 @@ def test_the_bar_goes_to_standard_error_alone(server: Server, target: Path, caps
 
 @pytest.fixture
 def secure(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The server speaks TLS, by a certificate of an authority that nobody knows; the file of that authority's own."""
+    """A TLS server with a certificate of an unknown authority; returns the file of the authority's certificate."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -344,14 +346,14 @@ def fetch_securely(server: Server, target: Path) -> None:
 
 
 def test_a_certificate_that_is_not_trusted_is_one_line(secure: Path, server: Server, tmp_path: Path) -> None:
-    """It is no better the next time: no other attempt is made, and nothing stays."""
+    """Another attempt would not help: there is none, and no file remains."""
     with pytest.raises(RnnError, match=r"does not trust the server's certificate \(.+\); check the clock, or name"):
         fetch_securely(server, tmp_path / "corpus.txt")
     assert server.ranges == []
     assert [each.name for each in tmp_path.iterdir()] == ["authority.pem"]
 
 
-def test_certificates_that_the_variable_names(
+def test_certificates_named_by_the_variable_are_trusted(
     secure: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(secure))
@@ -361,10 +363,10 @@ def test_certificates_that_the_variable_names(
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="a test must not add to the certificates of the system")
-def test_certificates_of_the_system_where_python_finds_none(
+def test_system_certificates_are_used_where_python_finds_none(
     secure: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Pythons of python.org on macOS: OpenSSL was built for a folder that is not there, but the system has some."""
+    """As with python.org's Python on macOS: OpenSSL's folder does not exist, but the system has certificates."""
     monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda *_: None)
     monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", lambda *_: None)
     found = ssl.get_default_verify_paths()._replace(cafile=None, capath=None)

@@ -1,4 +1,4 @@
-"""One corpus downloaded by several processes at once, from a server that sends half and then takes its time."""
+"""Several processes download one corpus at once, from a server that sends half and then pauses."""
 
 import hashlib
 import signal
@@ -17,7 +17,7 @@ from support.processes import heed_interrupts
 pytestmark = pytest.mark.posix("signals to other processes")
 
 TEXT = b"A line of a corpus that many want.\n" * 2_000
-HALF = 1 << 15  # whole reads of the download, so that it has all that was sent
+HALF = 1 << 15  # a multiple of the download's reads, so that all sent data is on disk
 PROGRAM = """
 import sys
 from rnncli.data.sources import Remote
@@ -27,7 +27,7 @@ print(Remote("mini", "made up", "mini.txt", url, size, sha256).fetch())
 
 
 class Slow(ThreadingHTTPServer):
-    """Sends half of the text and no more, and the rest to whoever asks for that."""
+    """Sends only half of the text; sends the rest to requests for it."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -39,14 +39,14 @@ class Handler(BaseHTTPRequestHandler):
     server: Slow
 
     def do_GET(self) -> None:
-        asked = self.headers["Range"]
-        self.server.ranges.append(asked)
-        self.send_response(206 if asked else 200)
-        self.send_header("Content-Length", str(len(TEXT) - (HALF if asked else 0)))
+        range_header = self.headers["Range"]
+        self.server.ranges.append(range_header)
+        self.send_response(206 if range_header else 200)
+        self.send_header("Content-Length", str(len(TEXT) - (HALF if range_header else 0)))
         self.send_header("Content-Range", f"bytes {HALF}-{len(TEXT) - 1}/{len(TEXT)}")
         self.end_headers()
-        self.wfile.write(TEXT[HALF:] if asked else TEXT[:HALF])
-        if not asked:
+        self.wfile.write(TEXT[HALF:] if range_header else TEXT[:HALF])
+        if not range_header:
             self.wfile.flush()
             self.server.go.wait(60)
 
@@ -68,7 +68,7 @@ Start = Callable[[], "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start(server: Slow, home: Path) -> Iterator[Start]:
-    """Starts what `rnn data get mini` does in a process of its own, which ends with the test."""
+    """Starts the work of `rnn data get mini` in a process that ends with the test."""
     url = f"http://127.0.0.1:{server.server_port}/mini.txt"
     command = [sys.executable, "-c", PROGRAM, url, str(len(TEXT)), hashlib.sha256(TEXT).hexdigest()]
     with ExitStack() as started:
@@ -85,7 +85,7 @@ def start(server: Slow, home: Path) -> Iterator[Start]:
 
 
 def test_one_downloads_while_the_others_wait(server: Slow, start: Start, home: Path) -> None:
-    """One of them is stopped by Ctrl-C; when the first is killed, another one downloads the rest for all."""
+    """One is stopped by Ctrl-C; when the first is killed, another one downloads the rest for all."""
     first, part, deadline = start(), home / "data/mini.txt.part", time.monotonic() + 60
     while not (part.exists() and part.stat().st_size == HALF):
         assert time.monotonic() < deadline

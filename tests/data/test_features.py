@@ -1,4 +1,4 @@
-"""Words by number, and their batches, against plain loops."""
+"""Encoded words and their batches, against plain loops."""
 
 import random
 
@@ -14,23 +14,23 @@ TAGS = [["DT", "NNS", "DT", "NNS"], ["UH"], ["RB", "DT", "NN"]]
 
 @pytest.fixture
 def lexicon() -> Lexicon:
-    return Lexicon.of(LINES, TAGS, min_count=2, longest=3)
+    return Lexicon.of(LINES, TAGS, min_count=2, max_length=3)
 
 
-def test_a_spelling_is_all_its_ngrams_and_the_whole() -> None:
+def test_spelling_has_all_ngrams_and_the_whole_word() -> None:
     assert sorted(spelling("cab", 3)) == sorted(["c", "a", "b", "<c", "ca", "ab", "b>", "<ca", "cab", "ab>", "<cab>"])
     assert spelling("I", 5).count("<I>") == 1
 
 
-def test_words_and_ngrams_are_kept_from_a_count_on(lexicon: Lexicon) -> None:
+def test_words_and_ngrams_need_a_minimum_count(lexicon: Lexicon) -> None:
     assert lexicon.words == ("bells", "the")
     assert lexicon.tags == ("DT", "NN", "NNS", "RB", "UH")
     assert "he>" in lexicon.grams  # The, the, the
-    assert "<be" not in lexicon.grams  # once: BELLS is spelled otherwise
+    assert "<be" not in lexicon.grams  # only once: BELLS has other letters
     assert "ve" in lexicon.grams  # never, raven
 
 
-def test_a_batch_holds_what_a_loop_finds(lexicon: Lexicon) -> None:
+def test_batch_matches_a_plain_loop(lexicon: Lexicon) -> None:
     features = lexicon.encode(LINES, TAGS)
     rows = torch.tensor([2, 0])
     tokens = features.tokens(rows)
@@ -46,22 +46,22 @@ def test_a_batch_holds_what_a_loop_finds(lexicon: Lexicon) -> None:
     assert len(tokens.grams.lengths) == 6  # distinct spellings of the two rows
 
 
-def test_counts_are_those_of_the_rows_asked_for(lexicon: Lexicon) -> None:
+def test_counts_cover_only_the_selected_rows(lexicon: Lexicon) -> None:
     counts = lexicon.encode(LINES, TAGS).counts(torch.tensor([0, 1]))
     assert counts.words.tolist()[1:] == [2, 2]
     for number, gram in enumerate(lexicon.grams, start=1):
         assert counts.grams[number] == sum(spelling(word, 3).count(gram) for line in LINES[:2] for word in line)
 
 
-def test_without_tags_or_ngrams_nothing_is_read_of_them() -> None:
-    lexicon = Lexicon.of(LINES, [], min_count=1, longest=0)
+def test_unused_tags_and_ngrams_are_not_read() -> None:
+    lexicon = Lexicon.of(LINES, [], min_count=1, max_length=0)
     features = lexicon.encode(LINES)
     assert lexicon.grams == lexicon.tags == ()
     assert features.tags.tolist() == [0] * 8
     assert features.grams.lengths.tolist() == [0] * 7
 
 
-def test_labels_a_word_stand_beside_their_words(lexicon: Lexicon) -> None:
+def test_word_labels_align_with_their_words(lexicon: Lexicon) -> None:
     data = Labelled(lexicon.encode(LINES), torch.arange(8), by_word=True)
     batch = data.rows(torch.tensor([1, 2, 0]))
     assert batch.targets.T.tolist() == [[4] + [IGNORED] * 3, [5, 6, 7, IGNORED], [0, 1, 2, 3]]
@@ -70,22 +70,22 @@ def test_labels_a_word_stand_beside_their_words(lexicon: Lexicon) -> None:
     assert batch.predictions == 8
 
 
-def test_every_sequence_comes_once_an_epoch(lexicon: Lexicon) -> None:
-    dice = random.Random(1)
-    lines = [["the"] * dice.randint(1, 9) for _ in range(50)]
+def test_every_sequence_occurs_once_per_epoch(lexicon: Lexicon) -> None:
+    generator = random.Random(1)
+    lines = [["the"] * generator.randint(1, 9) for _ in range(50)]
     data = Labelled(lexicon.encode(lines), torch.arange(50), by_word=False)
     for batches in map(built, (data.shuffled(8, 0, 0), data.in_order(8))):
         assert sorted(torch.cat([batch.targets for batch in batches]).tolist()) == list(range(50))
 
 
-def test_columns_are_filled_up() -> None:
+def test_columns_are_padded() -> None:
     assert padded(torch.tensor([1, 2, 3, 4]), torch.tensor([1, 3]), -1).tolist() == [[1, 2], [-1, 3], [-1, 4]]
 
 
-def test_spellings_keep_the_ngrams_that_words_share() -> None:
+def test_spellings_keep_only_shared_ngrams() -> None:
     words = ["", "walk", "walks", "walked", "walking", "walker", "oak"]
     values, lengths = shared_spellings(words, 3)
-    # five of the words share <wa, wal, alk, their pieces, and a, k; l k alone is shared with oak as well
+    # five of the words share <wa, wal, alk, their pieces, and a, k; of these, only l k is shared with oak as well
     shared = {gram for gram in spelling("walk", 3) if sum(gram in spelling(word, 3) for word in words) >= 5}
     assert lengths.tolist() == [sum(gram in shared for gram in set(spelling(word, 3))) for word in words]
     assert values.unique().tolist() == list(range(len(shared)))

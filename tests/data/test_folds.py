@@ -1,4 +1,4 @@
-"""Folds: nothing that belongs together is parted, and labels are spread evenly."""
+"""Folds: related items stay together, and labels are spread evenly."""
 
 import random
 from collections import Counter
@@ -9,7 +9,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from rnncli.data.folds import clusters, stratified_folds
 
 
-def test_what_shares_any_key_is_one_cluster() -> None:
+def test_items_that_share_a_key_form_one_cluster() -> None:
     numbers = clusters(["a", "b", "a", "c", "d", "e"], [1, 2, 3, 2, 4, 5], ["x", "y", "z", "w", "v", "v"])
     together = [[item for item, each in enumerate(numbers) if each == number] for number in dict.fromkeys(numbers)]
     assert together == [[0, 2], [1, 3], [4, 5]]
@@ -20,10 +20,10 @@ def test_a_chain_of_keys_is_one_cluster() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_clusters_stay_whole_and_labels_are_as_even_as_scikit_learn_makes_them(seed: int) -> None:
-    dice = random.Random(seed)
-    belonging = [dice.randrange(60) for _ in range(400)]
-    labels = [dice.choice("aaab") for _ in belonging]
+def test_clusters_stay_whole_and_labels_are_as_even_as_scikit_learns(seed: int) -> None:
+    generator = random.Random(seed)
+    belonging = [generator.randrange(60) for _ in range(400)]
+    labels = [generator.choice("aaab") for _ in belonging]
     folds = stratified_folds(labels, belonging, 5, seed)
     assert len({(cluster, fold) for cluster, fold in zip(belonging, folds, strict=True)}) == len(set(belonging))
 
@@ -39,7 +39,7 @@ def test_clusters_stay_whole_and_labels_are_as_even_as_scikit_learn_makes_them(s
     assert unevenness(folds) <= unevenness(theirs) + 0.01
 
 
-def test_single_items_are_dealt_to_within_one() -> None:
+def test_fold_sizes_differ_by_at_most_one() -> None:
     labels = ["a"] * 103 + ["b"] * 21
     folds = stratified_folds(labels, range(124), 5, 0)
     for label in "ab":

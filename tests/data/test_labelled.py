@@ -1,4 +1,4 @@
-"""Labelled texts and sentences: every way to give them, and what is said of those that are none."""
+"""Labelled texts and sentences: every way to give them, and errors for invalid ones."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def here(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_corpora_are_labels_and_lines_are_texts(here: Path) -> None:
+def test_corpora_give_labels_and_lines_give_texts(here: Path) -> None:
     (here / "a.txt").write_text("one line\n\n  two lines \nthree\n")
     (here / "b.txt").write_text("vier\nfuenf\n")
     found = read_labelled(["a.txt", "Beta=b.txt"])
@@ -26,7 +26,7 @@ def test_corpora_are_labels_and_lines_are_texts(here: Path) -> None:
     assert found.classes == ["a", "Beta"]
 
 
-def test_the_same_words_are_one_text_whatever_their_case_and_marks(here: Path) -> None:
+def test_case_and_punctuation_do_not_distinguish_texts(here: Path) -> None:
     (here / "a.txt").write_text("The wall, again!\nthe wall again\n...\n!!!\nother\n")
     (here / "b.txt").write_text("x\ny\n")
     found = read_labelled(["a.txt", "b.txt"])
@@ -35,7 +35,7 @@ def test_the_same_words_are_one_text_whatever_their_case_and_marks(here: Path) -
     assert found.fingerprint != found.distinct().fingerprint
 
 
-def test_a_table_has_its_labels_in_a_column(here: Path) -> None:
+def test_table_has_labels_in_a_column(here: Path) -> None:
     (here / "t.csv").write_text('label,text\ngood,"fine, truly\nfine"\nbad,awful\ngood,\nbad,poor\ngood,nice\n')
     found = read_labelled(["t.csv"])
     assert list(zip(found.labels, found.texts, strict=True)) == [
@@ -51,15 +51,15 @@ def test_a_table_has_its_labels_in_a_column(here: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "specs", "words"),
     [
-        ({"a.txt": "one\ntwo\n"}, ["a.txt"], "a has one label alone, 'a': give --corpus twice"),
-        ({"a.txt": "one\ntwo\n", "b.txt": "one"}, ["a.txt", "b.txt"], "has one text alone with the label 'b'"),
+        ({"a.txt": "one\ntwo\n"}, ["a.txt"], "a has only one label, 'a': give --corpus twice"),
+        ({"a.txt": "one\ntwo\n", "b.txt": "one"}, ["a.txt", "b.txt"], "has only one text with the label 'b'"),
         ({"t.csv": "a,b\n1,2\n"}, ["t.csv"], r"t.csv has no column 'text', it has a, b: name one by --text-column"),
         ({"t.csv": "text,label\n"}, ["t.csv"], "t has no rows with a text in them"),
-        ({"t.csv": "text,label\nfine,\n"}, ["t.csv"], r"t.csv, line 2: there is no label in this row"),
+        ({"t.csv": "text,label\nfine,\n"}, ["t.csv"], r"t.csv, line 2: this row has no label"),
         ({"t.csv": "text,label\nx,y\n", "b.txt": "b"}, ["t.csv", "b.txt"], "has its labels in a column"),
     ],
 )
-def test_what_cannot_be_told_apart_is_refused(here: Path, files: dict[str, str], specs: list[str], words: str) -> None:
+def test_data_without_two_labels_is_refused(here: Path, files: dict[str, str], specs: list[str], words: str) -> None:
     for name, text in files.items():
         (here / name).write_text(text)
     with pytest.raises(RnnError, match=words):
@@ -77,13 +77,13 @@ def test_columns_of_words_and_labels(here: Path, mark: str) -> None:
 
 def test_a_line_without_a_label_is_named(here: Path) -> None:
     (here / "c.conll").write_text("the DET\n\ncat\n")
-    with pytest.raises(RnnError, match=r"^c.conll, line 3: 'cat' is no word with its label beside it$"):
+    with pytest.raises(RnnError, match=r"^c.conll, line 3: 'cat' is not a word and its label$"):
         read_tagged(["c.conll"])
 
 
 def test_columns_without_a_word_are_refused(here: Path) -> None:
     (here / "c.conll").write_text("-DOCSTART- -X-\n\n")
-    with pytest.raises(RnnError, match=r"^c.conll has no word with a label beside it$"):
+    with pytest.raises(RnnError, match=r"^c.conll has no word with a label$"):
         read_tagged(["c.conll"])
 
 
@@ -91,10 +91,10 @@ def test_a_corpus_without_labels_is_refused(home: Path, monkeypatch: pytest.Monk
     monkeypatch.delenv("NLTK_DATA", raising=False)
     monkeypatch.setenv("HOME", str(home))
     with pytest.raises(
-        UsageError, match=r"shakespeare has no label beside its words: take hillside, nocturne, .*brown, or a file"
+        UsageError, match=r"shakespeare has no labels for its words: take hillside, nocturne, .*brown, or a file"
     ):
         read_tagged(["shakespeare"])
-    with pytest.raises(RnnError, match=r"^brown is not here: run `rnn data get brown`$"):
+    with pytest.raises(RnnError, match=r"^brown is not downloaded: run `rnn data get brown`$"):
         read_tagged(["brown"])
 
 

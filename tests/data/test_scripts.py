@@ -1,4 +1,4 @@
-"""Scripts without blanks between words, and texts in them that have some all the same."""
+"""Scripts without blanks between words, and texts in them that have blanks."""
 
 import pytest
 
@@ -18,7 +18,7 @@ from rnncli.data.scripts import lacks_blanks, letters_of
         ("1 2 3\n", False),
     ],
 )
-def test_which_texts_lack_blanks(text: str, lacks: bool) -> None:
+def test_texts_without_blanks_are_detected(text: str, lacks: bool) -> None:
     assert lacks_blanks(text) is lacks
 
 

@@ -1,4 +1,4 @@
-"""NLTK's data: fetched as a zip, proven by its members, found where NLTK has it already; pairs in gzipped files."""
+"""NLTK's data: downloaded as a zip, verified by its members, found in NLTK's folders; pairs in gzipped files."""
 
 import gzip
 import hashlib
@@ -30,7 +30,7 @@ def served(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def package(served: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> NltkData:
-    """A package that is served, and not here yet."""
+    """A package on the server that is not downloaded yet."""
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("NLTK_DATA", raising=False)
     (served / "mini.zip").write_bytes(zipped(MEMBERS | {"README": b"not counted"}))
@@ -47,9 +47,9 @@ def zipped(members: dict[str, bytes]) -> bytes:
     return archive.getvalue()
 
 
-def test_it_is_fetched_proven_and_read(package: NltkData, home: Path) -> None:
+def test_nltk_package_is_downloaded_verified_and_read(package: NltkData, home: Path) -> None:
     assert not package.here()
-    with pytest.raises(RnnError, match=r"^mini is not here: run `rnn data get mini`$"):
+    with pytest.raises(RnnError, match=r"^mini is not downloaded: run `rnn data get mini`$"):
         package.load()
     assert package.fetch() == "downloaded"
     assert package.path == home / "data/nltk_data/corpora/mini.zip"
@@ -59,14 +59,14 @@ def test_it_is_fetched_proven_and_read(package: NltkData, home: Path) -> None:
     assert package.fetch() == "already there"
 
 
-def test_an_archive_made_anew_is_the_same(package: NltkData, served: Path) -> None:
+def test_repacked_archive_is_accepted(package: NltkData, served: Path) -> None:
     (served / "mini.zip").write_bytes(zipped(dict(reversed(MEMBERS.items()))))
     assert package.fetch() == "downloaded"
     assert package.members() == MEMBERS
 
 
 @pytest.mark.parametrize("body", [zipped({"a01": b"one two\n", "a02": b"threE\n"}), b"<html>no zip</html>", b""])
-def test_what_is_not_the_package_is_not_kept(package: NltkData, served: Path, home: Path, body: bytes) -> None:
+def test_wrong_package_is_discarded(package: NltkData, served: Path, home: Path, body: bytes) -> None:
     (served / "mini.zip").write_bytes(body)
     with pytest.raises(RnnError, match=r"is not the one expected \(expected SHA-256 .*it was removed"):
         package.fetch()
@@ -78,13 +78,13 @@ def test_what_is_not_the_package_is_not_kept(package: NltkData, served: Path, ho
 def test_a_damaged_package_is_named(package: NltkData, cut: slice) -> None:
     package.fetch()
     package.path.write_bytes(package.path.read_bytes()[cut])
-    with pytest.raises(RnnError, match=r"mini is damaged: .*mini.zip does not hold what it should; remove it"):
+    with pytest.raises(RnnError, match=r"mini is damaged: .*mini.zip has other contents; remove it"):
         package.members()
     assert package.fetch() == "downloaded"
     assert package.members() == MEMBERS
 
 
-def test_what_nltk_has_is_used_as_it_lies(
+def test_existing_nltk_data_is_used_in_place(
     package: NltkData, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "nltk/corpora/mini"
@@ -98,8 +98,8 @@ def test_what_nltk_has_is_used_as_it_lies(
     assert not (home / "data").exists()
 
 
-def test_a_package_may_be_no_text(package: NltkData) -> None:
-    with pytest.raises(UsageError, match="mini is no text to learn from: two files"):
+def test_package_without_text_is_refused_as_corpus(package: NltkData) -> None:
+    with pytest.raises(UsageError, match="mini is not a text: two files"):
         replace(package, text=None).load()
 
 
@@ -113,7 +113,7 @@ LINES = {
 
 @pytest.fixture
 def captions(served: Path, home: Path) -> Parallel:
-    """Gzipped files of one part and another test, which are served, and not here yet."""
+    """Gzipped files of the parts and another test, on the server and not downloaded yet."""
     address = (served / "address").read_text()
     files = []
     for name, text in LINES.items():
@@ -122,9 +122,9 @@ def captions(served: Path, home: Path) -> Parallel:
     return Parallel("mini", "captions", ("de", "en"), ("train",), tuple(files), {"test-new": "new"})
 
 
-def test_gzipped_pairs_are_fetched_proven_and_read(captions: Parallel, home: Path) -> None:
+def test_gzipped_pairs_are_downloaded_verified_and_read(captions: Parallel, home: Path) -> None:
     assert not captions.here()
-    with pytest.raises(RnnError, match=r"^mini is not here: run `rnn data get mini`$"):
+    with pytest.raises(RnnError, match=r"^mini is not downloaded: run `rnn data get mini`$"):
         list(captions.pairs("de-en"))
     assert captions.fetch() == "downloaded"
     assert sorted(path.name for path in (home / "data/mini").iterdir()) == sorted(f"{name}.gz" for name in LINES)
@@ -133,13 +133,13 @@ def test_gzipped_pairs_are_fetched_proven_and_read(captions: Parallel, home: Pat
     assert captions.fetch() == "already there"
 
 
-def test_a_folder_from_before_there_were_more_tests(captions: Parallel, home: Path) -> None:
+def test_folder_without_the_new_test_files_says_how_to_get_them(captions: Parallel, home: Path) -> None:
     captions.fetch()
     assert captions.test_pairs("test-new", "de-en") == [("ein pferd", "a horse")]
     (home / "data/mini/new.de.gz").unlink()
     assert (captions.here(), captions.complete()) == (True, False)
     assert list(captions.pairs("en-de")) == [[("a dog", "ein hund"), ("a cat", "eine katze")]]
-    with pytest.raises(RnnError, match=r"^test-new of mini is not here: `rnn data get mini` downloads it$"):
+    with pytest.raises(RnnError, match=r"^test-new of mini is not downloaded: `rnn data get mini` downloads it$"):
         captions.test_pairs("test-new", "de-en")
     assert captions.fetch() == "downloaded"
     assert captions.test_pairs("test-new", "en-de") == [("a horse", "ein pferd")]
@@ -152,7 +152,7 @@ def test_source_and_licence(package: NltkData, captions: Parallel) -> None:
     assert captions.licence == "see source"
 
 
-def test_a_gzip_made_anew_is_the_same(captions: Parallel, served: Path) -> None:
+def test_recompressed_gzip_is_accepted(captions: Parallel, served: Path) -> None:
     (served / "train.en.gz").write_bytes(gzip.compress(LINES["train.en"], compresslevel=1, mtime=1))
     assert captions.fetch() == "downloaded"
 
@@ -162,7 +162,7 @@ def test_a_gzip_made_anew_is_the_same(captions: Parallel, served: Path) -> None:
     [gzip.compress(b"a dog\na cow\n"), gzip.compress(b"a dog\n")[:-9], b"<html>", b""],
     ids=["another text", "cut", "a page", "empty"],
 )
-def test_a_gzip_of_something_else_is_not_kept(captions: Parallel, served: Path, home: Path, body: bytes) -> None:
+def test_gzip_with_other_contents_is_discarded(captions: Parallel, served: Path, home: Path, body: bytes) -> None:
     (served / "train.en.gz").write_bytes(body)
     with pytest.raises(RnnError, match=r"is not the one expected \(expected SHA-256 .*it was removed"):
         captions.fetch()

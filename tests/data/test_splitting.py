@@ -1,4 +1,4 @@
-"""Sentences become words as a training file has them, even those that NLTK splits."""
+"""Sentences are split into words as in a training file, even words that NLTK splits."""
 
 import pytest
 
@@ -8,7 +8,7 @@ TWEETS = [["i", "cannot", "see", "#goal", "@name", "."], ["AT&T", "can't", "go",
 TREEBANK = [["I", "ca", "n't", "pay", "50", "%", "of", "US$", "5"], ["#", "5", "can", "not", "do", "."]]
 
 
-def test_words_that_nltk_splits_are_kept_as_the_file_has_them() -> None:
+def test_words_that_nltk_splits_stay_as_in_the_training_file() -> None:
     assert kept_whole(TWEETS) == ["#a", ":)", "@a", "a&a", "a'a", "cannot"]
     assert kept_whole(TREEBANK) == ["a$"]
     assert kept_whole([words_of("it's 5% (or so), \"cannot\" she said; #1 won't.")]) == []
@@ -23,7 +23,7 @@ def test_words_that_nltk_splits_are_kept_as_the_file_has_them() -> None:
         ("", []),
     ],
 )
-def test_a_text_is_split_like_the_file(text: str, words: list[str]) -> None:
+def test_text_is_split_like_the_training_file(text: str, words: list[str]) -> None:
     assert split_like(text, kept_whole(TWEETS)) == words
     assert split_like(text, []) == words_of(text)
 
@@ -33,12 +33,12 @@ def test_a_long_text_without_blanks_is_split_in_time_that_grows_with_its_length(
     assert split_like(text, kept_whole(TWEETS)) == ["a", ","] * 5_000
 
 
-def test_the_more_frequent_way_counts() -> None:
-    """A form that is whole once and in NLTK's parts twice is split; twice and once, it is whole."""
+def test_more_frequent_way_of_splitting_wins() -> None:
+    """A form that is whole once and split twice is split; whole twice and split once, it stays whole."""
     once, twice = [["#one"]], [["#", "two"], ["#", "three"]]
     assert kept_whole(once + twice) == []
     assert kept_whole([*once, ["#four"], twice[0]]) == ["#a"]
 
 
-def test_words_as_given_are_separated_by_blanks_and_tabs_only() -> None:
+def test_tokenized_words_are_separated_only_by_blanks_and_tabs() -> None:
     assert split_at_blanks("  can't\t#go 10\xa0000 end. ") == ["can't", "#go", "10\xa0000", "end."]

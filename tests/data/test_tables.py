@@ -1,4 +1,4 @@
-"""Tables: what a row is, with quotation marks and without, and which files are refused, at which line."""
+"""Tables: rows with and without quotation marks, and refused files with the line of the fault."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_quoted_fields_hold_separators_line_feeds_and_quotation_marks() -> None:
         ('a,b\n"x" y,z\n', "line 2: .* is closed on line 2, where text follows"),
     ],
 )
-def test_a_quotation_mark_without_its_second_is_refused_where_it_opens(text: str, complaint: str) -> None:
+def test_unclosed_quotation_mark_is_refused_at_its_line(text: str, complaint: str) -> None:
     with pytest.raises(RnnError, match=f"^t.csv, {complaint}.*--quoting none"):
         rows(text)
 
@@ -54,7 +54,7 @@ BODY = "".join(f"good day {n}{{0}}pos\na dull film {n}{{0}}neg\n" for n in range
 
 
 def test_quotation_marks_of_a_tab_file_are_text(here: Path) -> None:
-    """One lone mark, one closing one: in CSV they would swallow all rows between them."""
+    """Two single marks: in CSV they would enclose all rows between them."""
     text = "text\tlabel\n" + '"great start\tpos\n' + BODY.format("\t") + 'a so-called "gem"\tneg\n'
     texts, labels, count = labelled(here, "t.tsv", text)
     assert (texts[0], texts[-1], count) == ('"great start', 'a so-called "gem"', 8)
@@ -78,7 +78,7 @@ def test_a_row_of_another_width_is_refused_with_its_line(here: Path, text: str, 
         labelled(here, "t.csv", text)
 
 
-def test_a_user_says_how_a_table_is_laid_out(here: Path) -> None:
+def test_layout_flags_decide_how_a_table_is_read(here: Path) -> None:
     expected = ["good day 0", "a dull film 0"]
     bare = Layout("semicolon")
     assert labelled(here, "a.txt", BODY.format(";"), bare)[0][:2] == expected
@@ -91,11 +91,11 @@ def test_a_user_says_how_a_table_is_laid_out(here: Path) -> None:
     assert plain[0] == ['"x', "y", '"z"', "u"]
 
 
-def test_what_a_user_cannot_say_is_refused(here: Path) -> None:
+def test_invalid_layouts_are_refused(here: Path) -> None:
     (here / "t.csv").write_text("text,label\nx,pos\n")
     for layout, columns, complaint in (
         (Layout("ab"), {}, "--separator must be comma, tab, semicolon, pipe, blank or one character, not 'ab'"),
-        (Layout(header=True), {"text_column": "3"}, "t.csv has 2 columns, and none of number 3"),
+        (Layout(header=True), {"text_column": "3"}, "t.csv has 2 columns, but no column 3"),
         (Layout(), {"text_column": "title"}, "the columns of t.csv have no names: give their numbers by --text-column"),
     ):
         with pytest.raises(UsageError, match=complaint):

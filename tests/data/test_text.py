@@ -1,4 +1,4 @@
-"""Reading a text, whatever the file holds."""
+"""Reading of texts from every kind of file."""
 
 import codecs
 import gzip
@@ -24,7 +24,7 @@ def written(folder: Path, data: bytes, name: str = "poem.txt") -> Path:
 
 
 def refusal(path: Path) -> str:
-    """The one line with which `path` is refused; it names the path."""
+    """The one-line error for `path`; it names the path."""
     with pytest.raises(RnnError) as caught:
         read_text(path)
     line = str(caught.value)
@@ -49,7 +49,7 @@ def test_every_encoding_and_line_end_gives_the_same_text(tmp_path: Path, data: b
     assert read_text(written(tmp_path, data)) == TEXT
 
 
-def test_what_a_text_may_hold_is_left_as_it_is(tmp_path: Path) -> None:
+def test_valid_characters_are_kept(tmp_path: Path) -> None:
     text = "no line end at the end, a tab\t, \x1b[1mbold\x1b[0m, \x0c a page, 日本語 🌒, a mark \ufeff inside"
     assert read_text(written(tmp_path, text.encode())) == text
 
@@ -89,7 +89,7 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise PermissionError(13, "Permission denied")
 
     path = written(tmp_path, TEXT.encode())
-    monkeypatch.setattr(Path, "open", forbid)  # a real mode would not stop the superuser
+    monkeypatch.setattr(Path, "open", forbid)  # file permissions do not stop the superuser
     assert "may not be read by you" in refusal(path)
 
 
@@ -153,7 +153,7 @@ def test_an_endless_device_is_refused() -> None:
 
 
 @pytest.mark.parametrize("block", [2, 3, 7])
-def test_where_blocks_end_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+def test_block_boundaries_do_not_change_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     monkeypatch.setattr(text, "BLOCK", block)
     ends = TEXT.replace("\n", "\r\n") + "\r\r\n\n🌒"
     for data in (ends.encode(), codecs.BOM_UTF16_LE + ends.encode("utf-16-le"), gzip.compress(ends.encode())):
@@ -170,7 +170,7 @@ def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
 def test_standard_input_is_decoded_as_a_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
     feed(monkeypatch, codecs.BOM_UTF16_BE + TEXT.replace("\n", "\r\n").encode("utf-16-be"))
     assert read_stdin() == TEXT
-    assert read_stdin() == TEXT  # for whoever else works on it
+    assert read_stdin() == TEXT  # for later callers
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"\xff", b"none of it \0"])
@@ -198,7 +198,7 @@ def test_a_folder_gives_its_texts_in_sorted_order(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_texts(tmp_path: Path) -> None:
-    written(tmp_path, b"not asked for", "notes.md")
+    written(tmp_path, b"not requested", "notes.md")
     with pytest.raises(RnnError, match=r"no \*\.txt file lies in or below the folder"):
         "".join(folder_pieces(tmp_path))
 
@@ -229,5 +229,5 @@ def test_a_gzipped_text(tmp_path: Path) -> None:
     file.write_bytes(gzip.compress("Grüße\n".encode()))
     assert read_text(file) == "Grüße\n"
     file.write_bytes(file.read_bytes()[:-9])
-    with pytest.raises(RnnError, match=r"text\.gz is damaged: it is not whole as a gzip file; get it anew"):
+    with pytest.raises(RnnError, match=r"text\.gz is damaged: it is not whole as a gzip file; download it again"):
         read_text(file)

@@ -1,4 +1,4 @@
-"""The small world: the same at every writing, and its relations can be read off its text by counting alone."""
+"""The small world: its text is deterministic, and counting is enough to find its relations."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ TEXT = toyworld.write()
 LINES = [line.split() for line in TEXT.splitlines()]
 
 
-def test_it_is_the_same_at_every_writing_and_plain_words() -> None:
+def test_text_is_deterministic_and_has_plain_words() -> None:
     assert toyworld.write() == TEXT != toyworld.write(seed=1)
     assert load_corpus("toyworld").text == TEXT
     assert CORPORA["toyworld"].size == len(TEXT)
@@ -25,7 +25,7 @@ def test_it_is_the_same_at_every_writing_and_plain_words() -> None:
     assert f"{toyworld.LINES:,} sentences" in CORPORA["toyworld"].what
 
 
-def test_every_word_of_a_relation_is_met_often_and_is_one_word_only() -> None:
+def test_every_word_of_a_relation_is_frequent_and_unique() -> None:
     counts = Counter(word for line in LINES for word in line)
     for pairs in toyworld.relations().values():
         assert len({word for pair in pairs for word in pair}) == 2 * len(pairs)
@@ -36,7 +36,7 @@ def test_the_questions_ask_every_pair_of_pairs_in_both_directions() -> None:
     questions = {category.name: category.questions for category in questions_of("toyworld")}
     for name, pairs in toyworld.relations().items():
         assert len(set(questions[name])) == 2 * len(pairs) * (len(pairs) - 1)
-    assert ("man", "king", "woman", "queen") not in questions["male-female"]  # the same as the next one, turned
+    assert ("man", "king", "woman", "queen") not in questions["male-female"]  # equivalent to the next one
     assert ("man", "woman", "king", "queen") in questions["male-female"]
     assert ("paris", "france", "london", "england") in questions["country-capital"]
 

@@ -1,4 +1,4 @@
-"""Files of word vectors: every format there and back, gensim on both ends, and whatever else a file may hold."""
+"""Files of word vectors: round trips of every format, exchange with gensim, and invalid files."""
 
 import gzip
 import os
@@ -27,7 +27,7 @@ def same(one: WordVectors, other: WordVectors) -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("packed", [False, True])
-def test_there_and_back_to_the_bit(form: str, packed: bool, tmp_path: Path) -> None:
+def test_every_format_round_trips_exactly(form: str, packed: bool, tmp_path: Path) -> None:
     file = tmp_path / "vectors"
     write_vectors(KNOWN, file, form)
     if packed:
@@ -50,7 +50,7 @@ def test_any_size_and_a_single_word(form: str, D: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("form", "how"), [("word2vec", {}), ("word2vec-binary", {"binary": True}), ("glove", {"no_header": True})]
 )
-def test_gensim_reads_ours(form: str, how: dict[str, bool], tmp_path: Path) -> None:
+def test_gensim_reads_our_files(form: str, how: dict[str, bool], tmp_path: Path) -> None:
     write_vectors(KNOWN, tmp_path / "ours", form)
     theirs = KeyedVectors.load_word2vec_format(str(tmp_path / "ours"), **how)
     assert tuple(theirs.index_to_key) == KNOWN.words
@@ -59,7 +59,7 @@ def test_gensim_reads_ours(form: str, how: dict[str, bool], tmp_path: Path) -> N
 
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("header", [False, True])
-def test_we_read_gensim_s(binary: bool, header: bool, tmp_path: Path) -> None:
+def test_we_read_gensims_files(binary: bool, header: bool, tmp_path: Path) -> None:
     theirs = KeyedVectors(7)
     theirs.add_vectors(list(KNOWN.words), KNOWN.matrix)
     if binary and not header:
@@ -68,7 +68,7 @@ def test_we_read_gensim_s(binary: bool, header: bool, tmp_path: Path) -> None:
     same(read_vectors(tmp_path / "theirs"), KNOWN)
 
 
-def test_the_c_program_s_trailing_blanks_and_glove_s_words_with_spaces(tmp_path: Path) -> None:
+def test_trailing_blanks_and_words_with_spaces_are_read(tmp_path: Path) -> None:
     file = tmp_path / "vectors.txt"
     file.write_bytes(b"2 2\nthe 0.5 -1e-3 \nof .25 4 \n\n")
     same(read_vectors(file), WordVectors(("the", "of"), np.array([[0.5, -1e-3], [0.25, 4]], "f4")))
@@ -98,32 +98,32 @@ def npz(tmp_path: Path, **arrays: object) -> bytes:
 ODD = {
     "empty": (b"", "it is empty"),
     "one word": (b"hello\n", "line 1 is not a word and its numbers"),
-    "prose": (b"a line of text\nand another, longer one\n", "line 1 holds what is no number"),
-    "ragged": (b"2 2\na 1 2\nb 1\n", "line 3 has 1 numbers behind its word, not 2"),
-    "no number": (b"3 2\na 1 2\nb 1 x\nc 1 2\n", "line 3 holds what is no number"),
+    "prose": (b"a line of text\nand another, longer one\n", "line 1 has a field that is not a number"),
+    "ragged": (b"2 2\na 1 2\nb 1\n", "line 3 has 1 numbers after its word, not 2"),
+    "no number": (b"3 2\na 1 2\nb 1 x\nc 1 2\n", "line 3 has a field that is not a number"),
     "cut text": (b"3 2\na 1 2\nb 1 2\n", "it is cut off after 2 of 3 words"),
-    "more text": (b"1 2\na 1 2\nb 1 2\n", "it goes on after the 1 words that its first line promises"),
+    "more text": (b"1 2\na 1 2\nb 1 2\n", "it continues after the 1 words that its first line promises"),
     "not finite": (b"a 1 2\nb nan 2\n", "line 2 ('b') has a vector that is not finite"),
     "infinite": (b"1 2\na 1e99 2\n", "line 2 ('a') has a vector that is not finite"),
     "latin": (b"1 2\ncaf\xe9 1 2\n", "line 2 is not UTF-8"),
-    "no number behind a header": (b"1 2\na 1 x\n", "line 2 holds what is no number"),
-    "a word behind a header": (b"2 2\na x 1\nb 1 1\n", "line 2 holds what is no number"),
+    "no number behind a header": (b"1 2\na 1 x\n", "line 2 has a field that is not a number"),
+    "a word behind a header": (b"2 2\na x 1\nb 1 1\n", "line 2 has a field that is not a number"),
     "a header alone": (b"3 2\n", "it is cut off after 0 of 3 words"),
     "nothing promised": (b"0 5\n", "its first line promises 0 vectors of size 5"),
-    "huge promise": (b"999999999999 300\na 1 2 3\n", "numbers behind its word"),
+    "huge promise": (b"999999999999 300\na 1 2 3\n", "numbers after its word"),
     "huge binary promise": (binary(10**11, 2, record(b"a", 1, 2)), "it is cut off after 1 of 100,000,000,000 words"),
     "cut binary": (binary(2, 2, record(b"a", 1, 2), record(b"b", 1, 2)[:-1]), "it is cut off after 1 of 2 words"),
-    "more binary": (binary(1, 2, record(b"a", 1, 2), record(b"b", 1, 2)), "it goes on after the 1 words"),
+    "more binary": (binary(1, 2, record(b"a", 1, 2), record(b"b", 1, 2)), "it continues after the 1 words"),
     "binary without an end": (binary(2, 2, record(b"a", 1, 2), b"\xff" * 9_000), "word 2 of 2 has no end"),
-    "zeros": (bytes(9_000), "line 1 is no text of word vectors"),
-    "a long line": (b"x" * (1 << 22) + b"yz", "line 1 is no text of word vectors"),
+    "zeros": (bytes(9_000), "line 1 is not text of word vectors"),
+    "a long line": (b"x" * (1 << 22) + b"yz", "line 1 is not text of word vectors"),
     "cut gzip": (gzip.compress(b"a 1 2\n" * 99)[:-9], "is damaged"),
     "cut zip": (b"PK\x03\x04 and then nothing", "is damaged"),
 }
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_odd_files_are_one_line(kind: str, tmp_path: Path) -> None:
+def test_invalid_files_are_one_line(kind: str, tmp_path: Path) -> None:
     data, message = ODD[kind]
     (tmp_path / "odd").write_bytes(data)
     with pytest.raises(RnnError) as caught:
@@ -136,15 +136,15 @@ def test_odd_files_are_one_line(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"matrix": np.ones((2, 2), "f4")}, "has not both arrays"),
+        ({"matrix": np.ones((2, 2), "f4")}, "it lacks the array"),
         ({"words": np.array(["a"]), "matrix": np.ones((2, 2), "f4")}, "1 words and 2 vectors"),
         ({"words": np.array([1, 2]), "matrix": np.ones((2, 2), "f4")}, "`words` must be text"),
         ({"words": np.array(["a", "b"]), "matrix": np.ones(2, "f4")}, "`matrix` floats"),
-        ({"words": np.array(["a", None]), "matrix": np.ones((2, 2), "f4")}, "no plain .npz"),
+        ({"words": np.array(["a", None]), "matrix": np.ones((2, 2), "f4")}, "not a plain .npz"),
         ({"words": np.array(["a", "b"]), "matrix": np.array([[1.0], [np.inf]])}, "word 2 ('b') has a vector"),
     ],
 )
-def test_odd_arrays_are_one_line(arrays: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_invalid_arrays_are_one_line(arrays: dict[str, object], message: str, tmp_path: Path) -> None:
     file = tmp_path / "odd.npz"
     file.write_bytes(npz(tmp_path, **arrays))
     with pytest.raises(RnnError, match=re.escape(message)):
@@ -201,7 +201,7 @@ FIRST_LINES = {
 
 
 @pytest.mark.parametrize("kind", FIRST_LINES)
-def test_the_first_lines_of_text_are_read_as_they_are(kind: str, tmp_path: Path) -> None:
+def test_first_lines_of_text_are_recognised_as_text(kind: str, tmp_path: Path) -> None:
     text = FIRST_LINES[kind]
     (tmp_path / "vectors.txt").write_text(text, encoding="utf-8")
     first = text.removeprefix("\ufeff").removeprefix("2 3\n").partition(" 1 2 3")[0]
@@ -217,18 +217,18 @@ def test_a_byte_order_mark_before_a_binary_file_is_no_text(tmp_path: Path) -> No
 
 def test_a_first_line_without_numbers_is_not_taken_for_floats(tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_text("2 4\nновый город раз два три четыре\nof 4 5 6 7\n", encoding="utf-8")
-    with pytest.raises(RnnError, match="line 2 holds what is no number"):
+    with pytest.raises(RnnError, match="line 2 has a field that is not a number"):
         read_vectors(tmp_path / "v.txt", 1)
 
 
-def test_bad_words_are_skipped_and_counted_where_that_is_wanted(tmp_path: Path) -> None:
+def test_bad_words_are_skipped_and_listed_on_request(tmp_path: Path) -> None:
     skipped: list[str] = []
     (tmp_path / "v.txt").write_bytes(b"5 2\na 1 2\ncaf\xe9 1 2\nb 1\nc inf 2\nd 3 4\n")
     read = read_vectors(tmp_path / "v.txt", skipped=skipped)
     same(read, WordVectors(("a", "d"), np.array([[1, 2], [3, 4]], "f4")))
     assert [each.partition(" (")[0] for each in skipped] == [
         "line 3 is not UTF-8",
-        "line 4 has 1 numbers behind its word, not 2",
+        "line 4 has 1 numbers after its word, not 2",
         "line 5",
     ]
     (tmp_path / "v.bin").write_bytes(binary(2, 2, record(b"\xff", 1, 2), record(b"b", 3, 4)))
@@ -242,14 +242,14 @@ def test_bad_words_are_skipped_and_counted_where_that_is_wanted(tmp_path: Path) 
 def test_values_of_all_kinds_in_a_binary_file(tmp_path: Path) -> None:
     own = np.random.default_rng(0)
     for number in range(200):
-        D = 20 + number % 5  # of a few bytes, all may be printable by chance: a text to any reader
+        D = 20 + number % 5  # a few random bytes may all be printable, which any reader takes for text
         values = np.frombuffer(own.bytes(8 * D), "<f4").reshape(2, D).copy()
         values[~np.isfinite(values)] = 10.0
         write_vectors(WordVectors(("first", "b"), values), tmp_path / "any.bin", "word2vec-binary")
         same(read_vectors(tmp_path / "any.bin"), WordVectors(("first", "b"), values))
 
 
-def test_formats_go_by_the_name() -> None:
+def test_file_name_determines_the_format() -> None:
     names = {"a.npz": "npz", "a.bin": "word2vec-binary", "a.glove": "glove", "a.txt": "word2vec", "a": "word2vec"}
     assert {name: format_of(Path(name)) for name in names} == names
 
@@ -267,6 +267,6 @@ def test_zero_vectors_have_no_direction() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists() or os.name != "posix", reason="needs a POSIX system")
-def test_what_cannot_be_written_is_one_line() -> None:
+def test_write_errors_are_one_line() -> None:
     with pytest.raises(RnnError, match="cannot save"):
         write_vectors(KNOWN, Path("/dev/full/vectors.txt"), "glove")

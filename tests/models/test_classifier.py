@@ -14,7 +14,7 @@ ROWS = torch.tensor([0, 1, 2])
 
 
 def make(kind: str = "lstm:none", *, bidirectional: bool = True) -> tuple[Classifier, Features]:
-    lexicon = Lexicon.of(LINES, [], min_count=1, longest=3)
+    lexicon = Lexicon.of(LINES, [], min_count=1, max_length=3)
     reader = TokenReader(lexicon, ReaderShape(("words", "chars"), 5, 4))
     net = Classifier(reader, 2, StackShape(kind, (4, 3), bidirectional=bidirectional), dropout=0.5)
     return net.double(), lexicon.encode(LINES)

@@ -13,7 +13,7 @@ ROWS = torch.tensor([0, 1])
 
 @pytest.fixture
 def lexicon() -> Lexicon:
-    return Lexicon.of(LINES, TAGS, min_count=1, longest=3)
+    return Lexicon.of(LINES, TAGS, min_count=1, max_length=3)
 
 
 def test_features_stand_side_by_side(lexicon: Lexicon) -> None:

@@ -37,16 +37,16 @@ class NameSettings(StartedSettings):
 
 def read(settings: NameSettings, known: "Known") -> "StreamData":
     from rnncli.data.holding_out import HoldOut
-    from rnncli.data.running import TextSpec, read_running
+    from rnncli.data.token_text import TextSpec, read_token_text
 
     spec = TextSpec(settings.corpus, "char", hold_out=HoldOut(settings.hold_out), valid=settings.valid)
-    return read_running(spec._replace(**known._asdict()))
+    return read_token_text(spec._replace(**known._asdict()))
 
 
 def read_other(trained: Trained, options: TextOptions) -> "StreamSet":
-    from rnncli.data.running import TextSpec, read_running
+    from rnncli.data.token_text import TextSpec, read_token_text
 
-    return read_running(TextSpec(options.corpus, codec=trained.codec)).whole
+    return read_token_text(TextSpec(options.corpus, codec=trained.codec)).whole
 
 
 TASK = language_task(

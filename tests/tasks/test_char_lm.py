@@ -15,7 +15,7 @@ from rnncli.data.tokenizers import KINDS
 from rnncli.data.units import Units
 from rnncli.data.vocabulary import SPECIALS, Vocabulary
 from rnncli.errors import RnnError, UsageError
-from rnncli.language.activations import VoicedWatchOptions
+from rnncli.language.activations import VoicedActivationOptions
 from rnncli.language.generate import write_stream as write
 from rnncli.presets import resolve
 from rnncli.task import Trained
@@ -155,12 +155,12 @@ def test_units_are_judged_by_the_text_and_not_by_its_bytes(home: Path, file: Pat
     vocab_size = {"vocab_size": 262} if tokens == "bpe" else {}
     trained = train(file, tokens=tokens, **vocab_size)
     text = "ééé 7 früh.\n" * 3
-    watched = TASK.uses["activations"].run(trained, VoicedWatchOptions(text=text))
+    watched = TASK.uses["activations"].run(trained, VoicedActivationOptions(text=text))
     digits = features_of(watched)["digit"]
     assert any("\\x" in piece for piece in watched.pieces)
     assert (watched.text, len(watched.parts), sum(digits)) == (text, len(watched.pieces), 3)
     assert "length of the token" not in features_of(watched) or tokens == "bpe"
-    cut = TASK.uses["activations"].run(trained, VoicedWatchOptions(text="é" * 9, max_tokens=3))
+    cut = TASK.uses["activations"].run(trained, VoicedActivationOptions(text="é" * 9, max_tokens=3))
     assert cut.text == ("é\ufffd" if tokens == "bytes" else cut.text)
 
 
@@ -185,7 +185,7 @@ def test_words_that_are_split_already_are_taken_as_they_are(home: Path, file: Pa
     written = write(trained, GenerateOptions(prime="the <unk>", length=300, temperature=9.0, seed=1)).texts[0]
     assert written == "\n".join(" ".join(line.split(" ")) for line in written.split("\n"))
     assert set(written.replace("\n", " ").split(" ")) - {""} <= set(words)
-    watched = TASK.uses["activations"].run(trained, VoicedWatchOptions(text="the <unk>\ncat , sat"))
+    watched = TASK.uses["activations"].run(trained, VoicedActivationOptions(text="the <unk>\ncat , sat"))
     assert "".join(watched.pieces) == watched.text == "the <unk>\ncat , sat"
     valid.write_text("the cat .\n" * 9)
     with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from rnncli.analysis.baselines import beside
+from rnncli.analysis.baselines import measure_baselines
 from rnncli.api import Model, Training, load
 from rnncli.data.vocabulary import END, Vocabulary
 from rnncli.errors import UsageError
@@ -79,7 +79,7 @@ def test_n_grams_of_prose_learn_what_the_model_did(running: bool, text: Path) ->
     model = train("wiki-lm", text, running=running)
     metrics = model.evaluate()
     action = model.action("evaluate")
-    rows = beside(model, action.Options(), metrics)
+    rows = measure_baselines(model, action.Options(), metrics)
     vocabulary = Vocabulary(tuple(model.payload["vocabulary"]))
     lines = [[*vocabulary.encode(line.split()), END] for line in LINES]
     held_out = [place for place in range(60) if (place >= 55 if running else place % 10 == 9)]
@@ -99,10 +99,12 @@ def test_n_grams_of_letters_learn_what_the_model_did(text: Path) -> None:
     whole = text.read_text(encoding="utf-8")
     numbers = vocabulary.encode(whole)
     cut = len(whole) - int(0.1 * len(whole))
-    rows = beside(model, model.action("evaluate").Options(), model.evaluate())
+    rows = measure_baselines(model, model.action("evaluate").Options(), model.evaluate())
     assert list(rows) == ["unigram", *(f"modified Kneser-Ney {order}-gram" for order in (3, 5, 7))]
     wanted = KneserNey([numbers[:cut]], 5, len(vocabulary)).metrics([numbers[cut:]])
     assert rows["modified Kneser-Ney 5-gram"]["loss"] == pytest.approx(wanted["loss"])
-    elsewhere = beside(model, model.action("evaluate").Options(corpus=(str(text),)), model.evaluate(corpus=text))
+    elsewhere = measure_baselines(
+        model, model.action("evaluate").Options(corpus=(str(text),)), model.evaluate(corpus=text)
+    )
     wanted = KneserNey([numbers[:cut]], 5, len(vocabulary)).metrics([numbers])
     assert elsewhere["modified Kneser-Ney 5-gram"]["loss"] == pytest.approx(wanted["loss"])

@@ -157,13 +157,13 @@ def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
     trained = load(train(settings(files, epochs=60, lr=0.02)).run.folder / "best.safetensors")
     (found,) = classify(trained, GivenTexts(texts=("the birch number 3 is green",)))
     assert found.label == "be"
-    assert found.probability == max(found.shares.values()) > 0.8
-    assert sum(found.shares.values()) == pytest.approx(1)
+    assert found.probability == max(found.probs.values()) > 0.8
+    assert sum(found.probs.values()) == pytest.approx(1)
     assert [word for word, _ in found.words] == ["the", "birch", "number", "3", "is", "green"]
     assert max(found.words, key=lambda moved: moved.by).word == "birch"
 
     def odds(text: str) -> float:
-        share = classify(trained, GivenTexts(texts=(text,)))[0].shares["be"]
+        share = classify(trained, GivenTexts(texts=(text,)))[0].probs["be"]
         return float(torch.logit(torch.tensor(share, dtype=torch.double)))
 
     wanted = odds("the birch number 3 is green") - odds("the number 3 is green")
@@ -181,7 +181,7 @@ def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
         ({"folds": 0, "hold_out_count": 40}, "leaves nothing to learn of 40 texts"),
         ({"group": "verse"}, "--group must be line, stanza, or a number of lines, not 'verse'"),
         ({"features": ("words", "sound")}, "--features must be of tags, words, chars, not 'sound'"),
-        ({"features": ("tags",)}, "nltk-tagger is not here: run `rnn data get nltk-tagger`"),
+        ({"features": ("tags",)}, "nltk-tagger is not downloaded: run `rnn data get nltk-tagger`"),
     ],
 )
 def test_what_cannot_be_is_refused(

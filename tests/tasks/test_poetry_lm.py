@@ -66,7 +66,7 @@ def test_frost_has_the_sizes_that_were_published(real_corpora: Path) -> None:
         (b"...\n!!!\n", "fewer than two lines with words in them"),
         (
             b"good\n" + b"word " * 2_000_000 + b"\nmore\n",
-            "line 2 has 2,000,000 words, and verse is learned line by line",
+            "line 2 has 2,000,000 words, and verse is read line by line",
         ),
     ],
 )
@@ -170,7 +170,7 @@ def test_rare_words_are_unknown() -> None:
 def test_a_text_without_a_word_twice_is_refused(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "rare.txt"
     file.write_text("one two\nthree four\nfive six\n")
-    with pytest.raises(UsageError, match="no word comes 2 times: take --min-count 1, or more text"):
+    with pytest.raises(UsageError, match="no word occurs 2 times: take --min-count 1, or more text"):
         train(home, corpus=(str(file),))
 
 

@@ -11,7 +11,7 @@ from support.downloads import registered, serving
 
 from rnncli.api import Training, load
 from rnncli.data.corpora import CORPORA, load_corpus
-from rnncli.data.pairs import Given, paired_files, read_paired, read_pairs
+from rnncli.data.pairs import PairSpec, paired_files, read_paired, read_pairs
 from rnncli.data.sources import Parallel
 from rnncli.data.tables import Layout
 from rnncli.errors import RnnError, UsageError
@@ -110,7 +110,7 @@ def test_each_test_of_captions(files: Path, home: Path, rnn, monkeypatch: pytest
     refused = rnn("evaluate translate --split test-2017")
     assert (refused.code, refused.err.splitlines()[-1]) == (
         1,
-        "rnn: error: test-2017 of multi30k is not here: `rnn data get multi30k` downloads it",
+        "rnn: error: test-2017 of multi30k is not downloaded: `rnn data get multi30k` downloads it",
     )
     refused = rnn(f"evaluate translate --corpus {files}/pairs.tsv --split test-2017")
     assert refused.code == 2
@@ -148,7 +148,7 @@ def test_a_lone_carriage_return_ends_no_line(tmp_path: Path) -> None:
 
 def table(path: Path, text: str, **given: object) -> tuple[list[tuple[str, str]], str]:
     path.write_text(text, encoding="utf-8", newline="")
-    found = read_pairs(Given((str(path),), **given))
+    found = read_pairs(PairSpec((str(path),), **given))
     return found.training, found.note
 
 
@@ -170,7 +170,7 @@ def test_pairs_of_other_tables(tmp_path: Path) -> None:
     )
     for text, complaint in (
         ("a,b\nc, d,e\n", "line 2: 3 fields, and line 1 has 2"),
-        ("a\n", "line 1: a line is a sentence, a comma, and its translation"),
+        ("a\n", "line 1: a line needs a sentence, a comma, and its translation"),
         ("a,\n", "line 1 is empty"),
     ):
         with pytest.raises(RnnError, match=complaint):
@@ -216,16 +216,16 @@ def test_an_unknown_word_is_copied_from_where_the_decoder_looked(interpreter, mo
         ("--source {0}/gap --target {0}/short", "gap, line 2 is empty"),
         ("--source {0}/latin --target {0}/short", "is not UTF-8 text"),
         ("--source {0}/de --target {0}/nowhere", "nowhere does not exist"),
-        ("--corpus {0}/both.txt", "both.txt, line 1: a line is a sentence, a tab, and its"),
+        ("--corpus {0}/both.txt", "both.txt, line 1: a line needs a sentence, a tab, and its"),
         ("--corpus dates --corpus hillside", "pairs come from one --corpus"),
         ("--corpus dates --source {0}/de --target {0}/de", "give --corpus, or --source and --target, not both"),
         ("--corpus multi30k --pair de-xx", "--pair 'de-xx': multi30k has en, de, fr"),
         ("--pair fr-en", "--pair fr-en names languages of multi30k: give --corpus multi30k"),
         ("--corpus dates --pair fr-en", "--pair fr-en names languages of multi30k"),
-        ("--corpus multi30k --valid-source {0}/de --valid-target {0}/de", "multi30k has pairs to validate on"),
-        ("--corpus multi30k", "multi30k is not here: run `rnn data get multi30k`"),
+        ("--corpus multi30k --valid-source {0}/de --valid-target {0}/de", "multi30k has validation pairs of its own"),
+        ("--corpus multi30k", "multi30k is not downloaded: run `rnn data get multi30k`"),
         ("--source {0}/de --target {0}/de --valid-source {0}/de", "--valid-source and --valid-target belong together"),
-        ("--corpus dates --separator comma", "--separator is for a file of rows, and no such file is given"),
+        ("--corpus dates --separator comma", "--separator applies to a table, and no table is given"),
         ("--corpus dates --attention soft", "--attention must be one of"),
     ],
 )
@@ -272,7 +272,7 @@ def test_every_attention_trains_and_translates(attention: str, home: Path, files
 
 def test_multi30k_has_three_parts(home: Path, real_corpora: Path) -> None:
     (home / "data").symlink_to(real_corpora)
-    data = read_paired(Given(("multi30k",), "de-en"), 0.1)
+    data = read_paired(PairSpec(("multi30k",), "de-en"), 0.1)
     assert [len(part) for part in data[1:4]] == [29_000, 1_014, 1_000]
     assert resolve(TASKS["translate"], {}).__dict__["tokens"] == "bpe"
     with pytest.raises(UsageError, match="pairs of sentences, not a text"):
@@ -284,4 +284,4 @@ def test_a_model_of_files_is_measured_on_multi30k(interpreter, home: Path, real_
     for split in ("test", "validation"):
         options = translate.EvaluateOptions(corpus=("multi30k",), split=split)
         pairs = translate.asked(load("mine"), options)
-        assert pairs == getattr(read_paired(Given(("multi30k",), "de-en"), 0.1), split)
+        assert pairs == getattr(read_paired(PairSpec(("multi30k",), "de-en"), 0.1), split)

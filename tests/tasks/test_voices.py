@@ -122,7 +122,7 @@ def test_of_each_voice_the_end_is_held_out(corpora: tuple[str, ...], home: Path)
 def test_a_running_text_says_whose_each_token_is() -> None:
     text = RunningText(np.arange(100), 1, 30, voices=[(1, 40), (0, 25), (2, 35)])
     wanted = np.repeat([1, 0, 2], [40, 25, 35])
-    for batches in map(built, (text.batches(torch.device("cpu")), text.judged(torch.device("cpu"), 5))):
+    for batches in map(built, (text.batches(torch.device("cpu")), text.eval_batches(torch.device("cpu"), 5))):
         for batch in batches:
             assert batch.labels is not None
             assert batch.labels.tolist() == wanted[batch.inputs.clamp(max=99).numpy()].tolist()

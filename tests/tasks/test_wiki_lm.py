@@ -124,7 +124,7 @@ def test_the_text_that_papers_report(
     refused = rnn("evaluate wiki-lm --split test")
     assert (refused.code, refused.err.splitlines()[-1]) == (
         1,
-        "rnn: error: the text to test on of mini is not here: `rnn data get mini` downloads it",
+        "rnn: error: the test text of mini is not downloaded: `rnn data get mini` downloads it",
     )
 
 
@@ -133,13 +133,13 @@ def test_a_text_of_one_s_own_has_none_to_test_on(text: Path, rnn) -> None:
     refused = rnn("evaluate wiki-lm --split test")
     assert refused.code == 2
     assert refused.err.splitlines()[-1] == (
-        f"rnn: error: {text} has no text of its own to test on: leave --split out, or give the text by --corpus"
+        f"rnn: error: {text} has no test text of its own: leave --split out, or give the text by --corpus"
     )
 
 
 def test_too_little_is_refused(text: Path) -> None:
     text.write_text("one line\n", encoding="utf-8")
-    with pytest.raises(RnnError, match="mine has 1 sequences: 20 are the least to learn from"):
+    with pytest.raises(RnnError, match="mine has 1 sequences: training needs at least 20"):
         train(corpus=(str(text),))
 
 
@@ -264,13 +264,13 @@ def test_a_corpus_with_its_own_text_to_validate_on(home: Path, monkeypatch: pyte
 
 def test_what_is_half_made_says_how_to_finish_it(home: Path) -> None:
     (home / "data" / "half.part").mkdir(parents=True)
-    with pytest.raises(RnnError, match="shards half are half-made: run the same `rnn data prepare` again"):
+    with pytest.raises(RnnError, match="shards half are unfinished: run the same `rnn data prepare` again"):
         train(corpus=("half",))
 
 
 def test_sequences_that_would_go_unread_are_refused(text: Path) -> None:
     text.write_text("\n".join(["word " * 30] * 40), encoding="utf-8")
-    with pytest.raises(RnnError, match=r"mine have 31 words on the average, of which --longest 20 would leave most"):
+    with pytest.raises(RnnError, match=r"mine have 31 words on average, and --longest 20 would skip most"):
         train(corpus=(str(text),), longest=20)
     assert train(corpus=(str(text),), longest=31).trainer.progress.finished
 
@@ -320,7 +320,7 @@ def test_running_text_may_lie_in_one_line(text: Path) -> None:
     text.write_text("so it goes on and on " * 50, encoding="utf-8")
     assert train(corpus=(str(text),), running=True).trainer.progress.finished
     text.write_text("so it goes on and on " * 10, encoding="utf-8")
-    with pytest.raises(RnnError, match="mine has 61 tokens: 200 are the least to learn from"):
+    with pytest.raises(RnnError, match="mine has 61 tokens: training needs at least 200"):
         train(corpus=(str(text),), running=True)
 
 
@@ -330,7 +330,7 @@ def test_rare_words_are_unknown(text: Path, home: Path, rnn, count: int, words: 
     for spec in (str(text), "shards"):
         prose = read(resolve(TASK, {"corpus": (spec,), "min_count": count}), Known())
         assert len(prose.codec.vocabulary.words) == words
-        with pytest.raises(UsageError, match="no word comes 41 times: take a smaller --min-count"):
+        with pytest.raises(UsageError, match="no word occurs 41 times: take a smaller --min-count"):
             read(resolve(TASK, {"corpus": (spec,), "min_count": 41}), Known())
 
 
@@ -339,7 +339,7 @@ def test_ptb_has_the_tokens_that_everyone_counts(
 ) -> None:
     (home / "data").symlink_to(real_corpora)
     stream = read(resolve(TASK, {"corpus": ("ptb",)}), Known()).stream
-    learned, held_out = stream.running()
+    learned, held_out = stream.running_text()
     assert (len(learned) - 1, len(held_out) - 1) == (929_589, 73_760)  # Mikolov's counts, an end a line among them
     assert int(learned.frequencies(10_001)[UNKNOWN]) == 45_020  # as `grep -o '<unk>'` counts them
 
@@ -398,7 +398,7 @@ def test_a_bare_file_is_measured_as_the_text_of_a_corpus_to_validate_on(
 
 def test_what_cannot_be_read_as_split_words_is_refused(text: Path, rnn) -> None:
     assert rnn(f"data prepare {text} --name shards").code == 0
-    with pytest.raises(UsageError, match="shards was prepared by other words than --tokens spaced: give a text"):
+    with pytest.raises(UsageError, match="shards was prepared with another tokenizer than --tokens spaced"):
         train(corpus=("shards",), tokens="spaced")
     with pytest.raises(UsageError, match="shards is prepared: give it as the only --corpus"):
         train(corpus=(str(text),), valid=("shards",))

@@ -24,7 +24,7 @@ def test_a_small_net_has_one_thread() -> None:
 
 
 def test_a_committee_counts_as_one_member_and_lookups_do_not_count() -> None:
-    lexicon = Lexicon.of([["the", "bells"]], [], min_count=1, longest=5)
+    lexicon = Lexicon.of([["the", "bells"]], [], min_count=1, max_length=5)
     nets = [
         Classifier(TokenReader(lexicon, ReaderShape(("words",), 3, 3)), 2, StackShape("elman", (4,), learn_h0=False))
         for _ in range(5)

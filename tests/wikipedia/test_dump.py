@@ -1,4 +1,4 @@
-"""Reading dumps in every form, whole and damaged, with bz2 and xml.etree as judges."""
+"""Dumps in every form, intact and damaged, against bz2 and xml.etree."""
 
 import bz2
 import random
@@ -12,7 +12,7 @@ from support.dumps import FOOTER, HEADER, Page, cut_streams, dump_xml, multistre
 
 from rnncli.errors import RnnError, UsageError
 from rnncli.wikipedia import bzip2, dump, pages, texts
-from rnncli.wikipedia.dump import Report, find_sources, units
+from rnncli.wikipedia.dump import Report, find_dump_files, units
 
 PAGES = [
     Page("Alpha", "Alpha is the '''first''' letter & a word: \"alpha\" < beta."),
@@ -26,16 +26,16 @@ PAGES = [
 
 
 def read(path: Path) -> tuple[list[tuple[str, str, str]], list[Report]]:
-    """All articles of a file and what was said of its units."""
+    """All articles of a file, and the reports of its units."""
     found, reports = [], []
-    for unit in units(find_sources([str(path)])[0]):
+    for unit in units(find_dump_files([str(path)])[0]):
         reports.append(Report())
         found += [tuple(article) for article in pages.articles(unit, reports[-1])]
     return found, reports
 
 
-def judged(xml: str) -> list[tuple[str, str]]:
-    """Ids and titles of the articles, by a true XML parser."""
+def parsed(xml: str) -> list[tuple[str, str]]:
+    """Ids and titles of the articles, by a full XML parser."""
     space = re.search('xmlns="([^"]+)"', xml)[1]
     found = []
     for page in ElementTree.fromstring(xml).iter(f"{{{space}}}page"):
@@ -61,7 +61,7 @@ FORMS: dict[str, Callable[[], bytes]] = {
 
 @pytest.fixture(params=[1 << 30, 1000, 60])
 def small_units(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Units of whole files, of a few pages, and of hardly one."""
+    """Units of whole files, of a few pages, and of less than one."""
     monkeypatch.setattr(dump, "UNIT", request.param)
     monkeypatch.setattr(bzip2, "STRETCH", request.param)
 
@@ -73,7 +73,7 @@ def test_every_form_gives_every_article_once(form: str, tmp_path: Path, small_un
     found, reports = read(path)
     whole = (bz2.decompress(path.read_bytes()) if form != "plain" else path.read_bytes()).decode()
     parts = [HEADER + part.split("</siteinfo>\n")[1] + FOOTER for part in whole.split(FOOTER)[:-1]]
-    assert [(number, title) for number, title, _ in found] == [each for part in parts for each in judged(part)]
+    assert [(number, title) for number, title, _ in found] == [each for part in parts for each in parsed(part)]
     assert not any(report.first_loss for report in reports)
     texts = {title: text for _, title, text in found}
     assert texts["Alpha"] == 'Alpha is the first letter & a word: "alpha" < beta.'
@@ -85,7 +85,7 @@ def test_every_form_gives_every_article_once(form: str, tmp_path: Path, small_un
 
 
 def test_a_long_stream_is_decoded_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bzip2, "LONGEST", 300)
+    monkeypatch.setattr(bzip2, "MAX_STREAM", 300)
     monkeypatch.setattr(bzip2, "STRETCH", 100)
     monkeypatch.setattr(bzip2, "CHUNK", 500)
     monkeypatch.setattr(dump, "UNIT", 1000)
@@ -94,7 +94,7 @@ def test_a_long_stream_is_decoded_in_parts(tmp_path: Path, monkeypatch: pytest.M
     for data in (bz2.compress((HEADER + rest).encode()), bz2.compress(HEADER.encode()) + bz2.compress(rest.encode())):
         path.write_bytes(data)
         found, reports = read(path)
-        assert [(number, title) for number, title, _ in found] == judged(dump_xml(PAGES))
+        assert [(number, title) for number, title, _ in found] == parsed(dump_xml(PAGES))
         assert len(reports) > 3
         assert not any(report.first_loss for report in reports)
 
@@ -111,8 +111,8 @@ def test_stretches_begin_where_streams_do(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("form", ["plain", "one stream", "multistream", "streams of 777 bytes"])
-def test_no_cut_goes_unnoticed(form: str, tmp_path: Path) -> None:
-    """Wherever the file is cut, what was lost is named, and what was read is right."""
+def test_every_truncation_is_detected(form: str, tmp_path: Path) -> None:
+    """Wherever the file is cut, the loss is reported, and the articles are right."""
     data, path = FORMS[form](), tmp_path / "dump"
     expected = {title: text for _, title, text in read_bytes(data, path)[0]}
     for size in random.Random(1).sample(range(300, len(data) - len(FOOTER)), 60):
@@ -122,15 +122,15 @@ def test_no_cut_goes_unnoticed(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["plain", "one stream", "multistream"])
-def test_no_flipped_bit_goes_unnoticed(form: str, tmp_path: Path) -> None:
-    """In text every bit counts; in the rest of the XML, what is read is right or said to be lost."""
+def test_every_flipped_bit_is_detected(form: str, tmp_path: Path) -> None:
+    """Every bit of the text counts; in the rest of the XML, each article is right or reported as lost."""
     data, path = FORMS[form](), tmp_path / "dump"
     expected = {text for _, _, text in read_bytes(data, path)[0]}
-    chance = random.Random(2)
+    generator = random.Random(2)
     for _ in range(60):
-        place = chance.randrange(300, len(data))
+        place = generator.randrange(300, len(data))
         damaged = bytearray(data)
-        damaged[place] ^= 1 << chance.randrange(8)
+        damaged[place] ^= 1 << generator.randrange(8)
         found, reports = read_bytes(bytes(damaged), path)
         assert {text for _, _, text in found} <= expected
         if len(found) < len(expected):
@@ -150,7 +150,7 @@ def test_a_damaged_stream_costs_its_own_pages_only(tmp_path: Path) -> None:
     data[starts[3] + 60] ^= 1
     found, (report,) = read_bytes(bytes(data), path)
     titles = [title for _, title, _ in found]
-    assert titles == [title for _, title in judged(dump_xml(PAGES))][: 3 + 6] + [f"Page {n}" for n in range(12, 30)]
+    assert titles == [title for _, title in parsed(dump_xml(PAGES))][: 3 + 6] + [f"Page {n}" for n in range(12, 30)]
     assert report.lost_bytes == starts[4] - starts[3]
     assert report.first_loss == f"byte {starts[3]:,}: damaged bz2 data"
 
@@ -158,7 +158,7 @@ def test_a_damaged_stream_costs_its_own_pages_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ("<page>\n    <title>Page 7", "<pbge>\n    <title>Page 7", "what stands there is no page after page 'Page 6'"),
+        ("<page>\n    <title>Page 7", "<pbge>\n    <title>Page 7", "unexpected data after page 'Page 6'"),
         ("</page>\n  <page>\n    <title>Page 8", "<page>\n    <title>Page 8", "no end after page 'Page 6'"),
         ("<title>Page 7<", "<tile>Page 7<", "its parts are damaged after page 'Page 6'"),
         ("Text number 7.", "Text nunber 7.", "page 'Page 7': its text is damaged"),
@@ -170,7 +170,7 @@ def test_damaged_pages_are_named(old: str, new: str, what: str, tmp_path: Path) 
     assert old in xml
     found, (report,) = read_bytes(xml.replace(old, new, 1).encode(), tmp_path / "dump.xml")
     assert "Page 7" not in [title for _, title, _ in found]
-    assert len(found) == len(judged(xml)) - 1
+    assert len(found) == len(parsed(xml)) - 1
     assert (report.lost_pages, report.first_loss) == (1, what)
 
 
@@ -178,7 +178,7 @@ def test_damaged_pages_are_named(old: str, new: str, what: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("<page>\n    <title>Alpha<", "<pagd>\n    <title>Alpha<"),  # behind the header
+        ("<page>\n    <title>Alpha<", "<pagd>\n    <title>Alpha<"),  # after the header
         ("<page>\n    <title>Page 29<", "<pagd>\n    <title>Page 29<"),  # before the footer
         (FOOTER, "<p>words</p>\n" + FOOTER),
     ],
@@ -193,7 +193,7 @@ def test_no_page_is_lost_at_either_end(form: str, old: str, new: str, tmp_path: 
         damaged = bz2.compress(damaged) if form == "one stream" else cut_streams(damaged.decode(), 777)
     _, (report,) = read_bytes(damaged, tmp_path / "dump")
     assert report.lost_pages == 1
-    assert report.first_loss.startswith("what stands there is no page after page ")
+    assert report.first_loss.startswith("unexpected data after page ")
 
 
 def test_control_characters_and_bad_bytes_without_a_checksum(tmp_path: Path) -> None:
@@ -240,27 +240,27 @@ BOMB = '<?xml version="1.0"?>\n<!DOCTYPE x [<!ENTITY a "aa"><!ENTITY b "&a;&a;">
         (b"\xff\xfea\0b\0", "is UTF-16 text"),
         (b"ab\0cd", "is a binary file"),
         (b"", "is empty"),
-        (bz2.compress(b"only a text"), "holds no dump of a wiki"),
+        (bz2.compress(b"only a text"), "is not a dump of a wiki"),
         (bz2.compress(b"<html>no</html>"), "is a web page"),
     ],
 )
-def test_what_is_no_dump_is_refused(data: bytes, what: str, tmp_path: Path) -> None:
+def test_files_that_are_not_dumps_are_refused(data: bytes, what: str, tmp_path: Path) -> None:
     path = tmp_path / "dump"
     path.write_bytes(data)
     with pytest.raises(RnnError, match=f"^{re.escape(str(path))} {what}"):
-        find_sources([str(path)])
+        find_dump_files([str(path)])
 
 
-def test_what_is_no_text_in_a_folder_is_passed_over(tmp_path: Path) -> None:
+def test_files_in_a_folder_that_are_not_texts_are_skipped(tmp_path: Path) -> None:
     out, half = tmp_path / "out", tmp_path / "texts/x.part"
     for folder in (out, half):
         folder.mkdir(parents=True)
         (folder / "made.txt").write_text("Made.\n")
     (tmp_path / "texts/empty.txt").touch()
     (tmp_path / "texts/full.txt").write_text("Text.\n")
-    assert [source.path.name for source in find_sources([str(tmp_path)], besides=[out])] == ["full.txt"]
+    assert [source.path.name for source in find_dump_files([str(tmp_path)], exclude=[out])] == ["full.txt"]
     with pytest.raises(UsageError, match="no file to read lies in or below"):
-        find_sources([str(out)], besides=[out])
+        find_dump_files([str(out)], exclude=[out])
 
 
 @pytest.mark.parametrize(
@@ -276,20 +276,20 @@ def test_what_is_no_text_in_a_folder_is_passed_over(tmp_path: Path) -> None:
         ("[[File:A.jpg]]\n\nText.\n", "text"),
     ],
 )
-def test_what_texts_are_told_by(head: str, kind: str, tmp_path: Path) -> None:
+def test_kinds_of_texts_are_detected(head: str, kind: str, tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(head.encode())
-    assert find_sources([str(path)])[0].kind == kind
+    assert find_dump_files([str(path)])[0].kind == kind
 
 
-def test_a_long_line_is_parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At line feeds as long as there are any, then at blanks, then anywhere but inside a letter."""
+def test_long_line_is_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At line feeds if there are any, then at blanks, then anywhere except inside a letter."""
     monkeypatch.setattr(dump, "UNIT", 100)
-    monkeypatch.setattr(dump, "_LONGEST_LINE", 50)
+    monkeypatch.setattr(dump, "_MAX_LINE", 50)
     text = "Eine Zeile mit Wörtern.\n" * 20 + "und lange mehr " * 100 + "ä" * 1000 + "\nEnde"
     path = tmp_path / "text"
     path.write_text(text, "utf-8")
-    parts = [unit.read() for unit in units(find_sources([str(path)])[0])]
+    parts = [unit.read() for unit in units(find_dump_files([str(path)])[0])]
     assert b"".join(parts).decode() == text
     assert max(map(len, parts)) <= 150
     assert [part.decode()[-1] for part in parts[:3]] == ["\n"] * 3
@@ -306,13 +306,13 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-def test_what_has_no_end_is_read_in_parts_and_named(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_data_is_read_in_parts_and_reported(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such a file may be larger than the memory."""
-    for name, size in {"UNIT": 500, "LONGEST_PAGE": 5_000, "_HEAD_SIZE": 1_000}.items():
+    for name, size in {"UNIT": 500, "MAX_PAGE": 5_000, "_HEAD_SIZE": 1_000}.items():
         monkeypatch.setattr(dump, name, size)
     beginning, more = ENDLESS[kind]
     (tmp_path / "endless").write_text(beginning + more * 10_000, encoding="utf-8")
-    source = find_sources([str(tmp_path / "endless")])[0]
+    source = find_dump_files([str(tmp_path / "endless")])[0]
     assert source.kind == kind
     parts = list(units(source))
     assert [part.end for part in parts] == [*(part.begin for part in parts[1:]), source.size]
@@ -331,10 +331,10 @@ def test_sources_are_files_and_folders_in_order(tmp_path: Path) -> None:
     for name in ("b/wiki_01", "b/wiki_00", "a.txt", "b/.hidden"):
         (tmp_path / name).write_text("Text.\n")
     names = [str(tmp_path / "b"), str(tmp_path / "a.txt")]
-    assert [source.path.name for source in find_sources(names)] == ["wiki_00", "wiki_01", "a.txt"]
-    assert len(find_sources(names, 1)) == 1
+    assert [source.path.name for source in find_dump_files(names)] == ["wiki_00", "wiki_01", "a.txt"]
+    assert len(find_dump_files(names, 1)) == 1
     with pytest.raises(UsageError, match="is neither a file nor a folder"):
-        find_sources([str(tmp_path / "none")])
+        find_dump_files([str(tmp_path / "none")])
     (tmp_path / "bare").mkdir()
     with pytest.raises(UsageError, match="no file to read lies in or below"):
-        find_sources([str(tmp_path / "bare")])
+        find_dump_files([str(tmp_path / "bare")])

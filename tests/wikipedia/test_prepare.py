@@ -1,4 +1,4 @@
-"""From dumps to shards and text: against counting by hand, interrupted, resumed, damaged, and in bounded memory."""
+"""From dumps to shards and text: against counts by hand, interrupted, resumed, damaged, and in bounded memory."""
 
 import bz2
 import errno
@@ -29,7 +29,7 @@ from rnncli.data.tokenizers import wiki_words
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import locked
 from rnncli.wikipedia import bzip2, counting, dump
-from rnncli.wikipedia.dump import find_sources
+from rnncli.wikipedia.dump import find_dump_files
 from rnncli.wikipedia.prepare import Hooks, Outputs, Settings, fingerprint, prepare, shards_folder
 
 WORDS = ("the", "of", "king", "queen", "Rome", "it's", "1,000", "naïve")
@@ -41,7 +41,7 @@ PAGES = [
 
 @pytest.fixture
 def dump_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A dump of 40 articles that is read in many units."""
+    """A dump of 40 articles in many units."""
     monkeypatch.setattr(bzip2, "STRETCH", 500)
     monkeypatch.setattr(dump, "UNIT", 2000)
     path = tmp_path / "dump.xml.bz2"
@@ -54,7 +54,7 @@ def run(
 ) -> dict[str, Any]:
     workers, keep_going = options.pop("workers", 1), options.pop("keep_going", False)
     outputs = Outputs(None if name is None else shards_folder(name), text)
-    sources = find_sources([str(path) for path in paths])
+    sources = find_dump_files([str(path) for path in paths])
     return prepare(sources, outputs, Settings(**options), workers=workers, keep_going=keep_going, hooks=hooks)
 
 
@@ -122,7 +122,7 @@ def test_more_words_than_16_bits_hold(home: Path, tmp_path: Path) -> None:
     assert Shards.open("fewer").memmaps()[0].max() == 65_535
 
 
-def test_text_is_an_article_a_record(home: Path, dump_file: Path, tmp_path: Path) -> None:
+def test_text_output_has_one_article_per_record(home: Path, dump_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "text"
     facts = run(dump_file, name=None, text=out)
     files = sorted(out.glob("articles-*.jsonl"))
@@ -136,7 +136,7 @@ def test_text_is_an_article_a_record(home: Path, dump_file: Path, tmp_path: Path
         for file in files
     ]
     assert run(dump_file, name=None, text=out)["status"] == "already there"
-    assert run(out)["articles"] == len(PAGES)  # what it writes it reads
+    assert run(out)["articles"] == len(PAGES)  # it reads its own output
     assert decoded(Shards.open("mini")) == sentences(PAGES)
 
 
@@ -186,8 +186,8 @@ def test_titles_and_texts(data: str, found: list[tuple[str, str]], home: Path, t
     [
         ('<doc title="A">\nA\n\nOne.\n</doc>\nTwo.\n<doc title="B">\nB\n</doc>\n', "no article after page 'A'"),
         ('<doc title="A">\nA\n\nOne.\n</doc>\nTwo.\n', "no article after page 'A'"),
-        ('{"text": "One."}\n{"title": "A", "text": null}\n', "no JSON object with a text"),
-        ('{"text": "One."}\n' + "[" * 200_000 + "\n", "no JSON object with a text"),
+        ('{"text": "One."}\n{"title": "A", "text": null}\n', "not a JSON object with a text"),
+        ('{"text": "One."}\n' + "[" * 200_000 + "\n", "not a JSON object with a text"),
     ],
 )
 def test_damage_in_texts_is_named(data: str, lost: str, home: Path, tmp_path: Path) -> None:
@@ -201,13 +201,13 @@ def test_a_plain_text_is_one_article_however_long(home: Path, tmp_path: Path, mo
     for number in range(3):
         (tmp_path / f"{number}.txt").write_text("".join(f"Line {number} {n}.\n" for n in range(20)))
     files = [tmp_path / f"{number}.txt" for number in range(3)]
-    for most in (1, 2, 3, None):
-        facts = run(*files, name=f"first-{most}", text=tmp_path / f"first-{most}", max_articles=most)
-        assert facts["articles"] == (most or 3) == sum(file["articles"] for file in facts["files"])
-        expected = [["line", str(number), str(n)] for number in range(most or 3) for n in range(20)]
-        assert decoded(Shards.open(f"first-{most}")) == expected
-        run(tmp_path / f"first-{most}", name=f"again-{most}")
-        assert decoded(Shards.open(f"again-{most}")) == expected
+    for limit in (1, 2, 3, None):
+        facts = run(*files, name=f"first-{limit}", text=tmp_path / f"first-{limit}", max_articles=limit)
+        assert facts["articles"] == (limit or 3) == sum(file["articles"] for file in facts["files"])
+        expected = [["line", str(number), str(n)] for number in range(limit or 3) for n in range(20)]
+        assert decoded(Shards.open(f"first-{limit}")) == expected
+        run(tmp_path / f"first-{limit}", name=f"again-{limit}")
+        assert decoded(Shards.open(f"again-{limit}")) == expected
 
 
 def test_a_long_text_is_read_in_parts(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,15 +218,15 @@ def test_a_long_text_is_read_in_parts(home: Path, tmp_path: Path, monkeypatch: p
     assert decoded(Shards.open("mini")) == [["line", "number", str(n), "is", "här"] for n in range(99)]
 
 
-@pytest.mark.parametrize("most", [1, 7, 8, 39, 40, 99])
-def test_max_articles(home: Path, dump_file: Path, tmp_path: Path, most: int) -> None:
-    facts = run(dump_file, text=tmp_path / "text", max_articles=most)
-    assert decoded(Shards.open("mini")) == sentences(PAGES[:most])
-    assert facts["articles"] == min(most, 40) == sum(each["articles"] for each in facts["files"])
+@pytest.mark.parametrize("limit", [1, 7, 8, 39, 40, 99])
+def test_max_articles(home: Path, dump_file: Path, tmp_path: Path, limit: int) -> None:
+    facts = run(dump_file, text=tmp_path / "text", max_articles=limit)
+    assert decoded(Shards.open("mini")) == sentences(PAGES[:limit])
+    assert facts["articles"] == min(limit, 40) == sum(each["articles"] for each in facts["files"])
 
 
 class Stop(Hooks):
-    """Stops after so many units."""
+    """Stops after a number of units."""
 
     def __init__(self, units: int) -> None:
         self.left = units
@@ -239,26 +239,26 @@ class Stop(Hooks):
             raise KeyboardInterrupt
 
 
-def test_an_interrupted_prepare_goes_on(home: Path, dump_file: Path, tmp_path: Path) -> None:
+def test_interrupted_prepare_resumes(home: Path, dump_file: Path, tmp_path: Path) -> None:
     run(dump_file, name="whole", text=tmp_path / "whole")
     for units in (1, 3, 5):
         with pytest.raises(KeyboardInterrupt):
             run(dump_file, text=tmp_path / "text", hooks=Stop(units))
-        with pytest.raises(RnnError, match="shards mini are half-made: run the same `rnn data prepare` again"):
+        with pytest.raises(RnnError, match="shards mini are unfinished: run the same `rnn data prepare` again"):
             Shards.open("mini")
         assert not (tmp_path / "text").exists()
     journal = home / "data/mini.part/journal.jsonl"
     before = len(journal.read_text().splitlines())
     assert before > 5
     with journal.open("a") as file:
-        file.write('{"unit": 99, "art')  # killed while it was written
+        file.write('{"unit": 99, "art')  # as if killed while writing
     run(dump_file, text=tmp_path / "text", workers=2)
     assert {**contents(home / "data/mini"), "index.json": b""} == {**contents(home / "data/whole"), "index.json": b""}
     assert contents(tmp_path / "text") == contents(tmp_path / "whole")
     assert not (home / "data/mini.part").exists()
 
 
-def test_another_input_does_not_go_on_from_there(home: Path, dump_file: Path) -> None:
+def test_another_input_does_not_resume(home: Path, dump_file: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(dump_file, hooks=Stop(3))
     dump_file.write_bytes(multistream(PAGES[5:]))
@@ -266,7 +266,7 @@ def test_another_input_does_not_go_on_from_there(home: Path, dump_file: Path) ->
     assert decoded(Shards.open("mini")) == sentences(PAGES[5:])
 
 
-def test_an_input_that_changed_anywhere_is_another_one(home: Path, tmp_path: Path) -> None:
+def test_any_change_makes_another_input(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "big.txt"
     path.write_bytes(b"word " * 800_000)
     run(path)
@@ -277,7 +277,7 @@ def test_an_input_that_changed_anywhere_is_another_one(home: Path, tmp_path: Pat
         run(path)
 
 
-def test_a_large_input_that_changed_later_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_later_change_makes_another_large_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnncli.wikipedia.prepare._READ_WHOLE", 1 << 20)
     path = tmp_path / "big.txt"
     path.write_bytes(b"word " * 800_000)
@@ -299,15 +299,15 @@ def test_a_segment_without_its_words_is_read_again(home: Path, dump_file: Path) 
 
 
 @pytest.mark.posix("limits on the size of files")
-@pytest.mark.parametrize("most", [100, 900, 5_000])
-def test_a_full_disk_is_named_and_the_source_is_not(home: Path, tmp_path: Path, most: int) -> None:
-    """Journal, units, or what is made of them: whatever comes first."""
+@pytest.mark.parametrize("limit", [100, 900, 5_000])
+def test_a_full_disk_is_named_and_the_source_is_not(home: Path, tmp_path: Path, limit: int) -> None:
+    """While writing the journal, the units or the outputs."""
     path = tmp_path / "text"
     path.write_text("".join(f"These are words and more words x{number}.\n" for number in range(700)))
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with pytest.raises(RnnError, match=r"^cannot (work in|save) .*mini\.part.*: File too large") as raised:
             run(path)
@@ -327,14 +327,14 @@ def test_a_source_that_cannot_be_read_is_named(home: Path, tmp_path: Path, monke
         run(tmp_path / "text")
 
 
-def test_outputs_must_not_lie_in_each_other(home: Path, dump_file: Path) -> None:
+def test_nested_outputs_are_refused(home: Path, dump_file: Path) -> None:
     for text in ("mini", "mini/text", "mini.part", "../data"):
-        with pytest.raises(UsageError, match="are in each other's way"):
+        with pytest.raises(UsageError, match=r"overlap: give --text"):
             run(dump_file, text=home / "data" / text)
     assert not (home / "data").exists()
 
 
-def test_outputs_are_no_sources(rnn: Callable[[str], Any], home: Path, tmp_path: Path) -> None:
+def test_outputs_are_not_read_as_sources(rnn: Callable[[str], Any], home: Path, tmp_path: Path) -> None:
     texts = tmp_path / "texts"
     texts.mkdir()
     (texts / "a.txt").write_text("Words.\n")
@@ -356,7 +356,7 @@ def test_a_name_that_is_taken_is_refused(home: Path, dump_file: Path, tmp_path: 
     (tmp_path / "mine/notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="was not made by `rnn data prepare`"):
         run(dump_file, name=None, text=tmp_path / "mine")
-    with pytest.raises(UsageError, match="--name frost is that of a registered corpus"):
+    with pytest.raises(UsageError, match="--name frost is a registered corpus"):
         run(dump_file, name="frost")
     others = {source.file.split("/")[0] for source in CORPORA.values() if type(source) is Remote and "/" in source.file}
     for name in (*others, "vectors", "nltk_data", "tags"):
@@ -385,8 +385,8 @@ def test_damage_is_refused_unless_accepted(home: Path, dump_file: Path) -> None:
     assert run(dump_file, keep_going=True)["status"] == "already there"
 
 
-def test_damage_that_was_mended_is_read_again(home: Path, dump_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where the fingerprint cannot tell."""
+def test_repaired_units_are_read_again(home: Path, dump_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the fingerprint does not change."""
     monkeypatch.setattr("rnncli.wikipedia.prepare.fingerprint", lambda path: "same")
     whole = dump_file.read_bytes()
     dump_file.write_bytes(whole[: len(whole) // 2] + b"\0" * 9 + whole[len(whole) // 2 + 9 :])
@@ -400,10 +400,10 @@ def test_damage_that_was_mended_is_read_again(home: Path, dump_file: Path, monke
 def test_nothing_to_prepare(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "dump.xml"
     path.write_text(dump_xml([Page("Old", "#REDIRECT [[x]]", redirect=True)]))
-    with pytest.raises(RnnError, match="no article is in"):
+    with pytest.raises(RnnError, match="has no articles: name"):
         run(path)
     path.write_text(dump_xml([Page("Empty", "{{x}}")]))
-    with pytest.raises(RnnError, match=f"no word is in the 1 article of {path}"):
+    with pytest.raises(RnnError, match=f"{path} has 1 article without words"):
         run(path)
     assert not any((home / "data").iterdir())
 
@@ -416,7 +416,7 @@ def test_damaged_shards_are_named(home: Path, dump_file: Path) -> None:
     data[7] ^= 1
     tokens.write_bytes(data)
     Shards.open(folder)  # the size is right
-    with pytest.raises(RnnError, match=r"tokens-00000\.bin is missing or not as it was made; delete the folder"):
+    with pytest.raises(RnnError, match=r"tokens-00000\.bin is missing or has changed; delete the folder"):
         Shards.open("mini", verify=True)
     tokens.write_bytes(data[:-2])
     with pytest.raises(RnnError, match="shards mini are damaged"):
@@ -447,9 +447,9 @@ def test_memmaps_cannot_be_written_and_shards_are_limited(
 
 
 def test_counts_in_little_memory_are_those_of_a_counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ever new words: the more there are, the more lies on disk, in files that are merged in turn."""
+    """Only new words: most counts go to files on disk, which are merged in turn."""
     words = [(f"w{number * number % 7919}", number % 5 + 1) for number in range(30_000)]
-    monkeypatch.setattr(counting, "_MOST_COUNTED", 50)
+    monkeypatch.setattr(counting, "_MAX_COUNTED", 50)
     counts = counting.Counts(tmp_path)
     for begin in range(0, len(words), 40):
         counts.add(words[begin : begin + 40])
@@ -459,15 +459,15 @@ def test_counts_in_little_memory_are_those_of_a_counter(tmp_path: Path, monkeypa
     assert dict(counts.sorted()) == expected
     assert len(list(tmp_path.iterdir())) < counting._FAN_IN + 1
     ranked = sorted(expected.items(), key=lambda item: (-item[1], item[0]))
-    for most in (1, 100, 1000, 10**6):
-        assert counts.most_frequent(most) == (ranked[:most], len(expected))
+    for limit in (1, 100, 1000, 10**6):
+        assert counts.most_frequent(limit) == (ranked[:limit], len(expected))
 
 
 def test_memory_does_not_grow_with_new_words(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dump that brings new words all the time, and one four times as long: far from four times the memory."""
+    """A dump with new words throughout, and one four times as long that needs far less than four times the memory."""
     monkeypatch.setattr(dump, "UNIT", 25_000)
-    monkeypatch.setattr(counting, "_MOST_WORDS", 500)
-    monkeypatch.setattr(counting, "_MOST_COUNTED", 2_000)
+    monkeypatch.setattr(counting, "_MAX_WORDS", 500)
+    monkeypatch.setattr(counting, "_MAX_COUNTED", 2_000)
     monkeypatch.setattr(counting, "_FAN_IN", 4)
     peaks = []
     for size in (25, 100):
@@ -483,7 +483,7 @@ def test_memory_does_not_grow_with_new_words(home: Path, tmp_path: Path, monkeyp
 
 @pytest.fixture(scope="module")
 def big_dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dump that takes a second or two, in many units."""
+    """A dump in many units that takes a second or two."""
     text = ". ".join(" ".join(f"word{(n * 7) % 997} [[link|{n}]]" for n in range(k, k + 20)) for k in range(500))
     pages = [Page(f"Page {number}", f"{number} {text}") for number in range(80)]
     path = tmp_path_factory.mktemp("big") / "dump.xml"
@@ -493,7 +493,7 @@ def big_dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(big_dump: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What comes of it in one go."""
+    """Its result without interruption."""
     home = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RNN_HOME", str(home))
@@ -538,7 +538,7 @@ def test_stopped_by_a_signal_it_goes_on_to_the_same_bytes(
         assert "Traceback" not in err
     assert not (home / "data/mini").exists()
     deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):  # they end by themselves
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):  # they end on their own
         assert time.monotonic() < deadline
         time.sleep(0.01)
     done: list[int] = []
@@ -566,7 +566,7 @@ def test_a_worker_that_dies_is_one_line(home: Path, big_dump: Path) -> None:
     assert err.splitlines()[-1].startswith("rnn: error: a worker process was killed")
 
 
-def test_two_at_a_time_are_refused(home: Path, dump_file: Path) -> None:
+def test_concurrent_prepare_is_refused(home: Path, dump_file: Path) -> None:
     class Another(Hooks):
         def check(self) -> None:
             run(dump_file)
@@ -575,10 +575,10 @@ def test_two_at_a_time_are_refused(home: Path, dump_file: Path) -> None:
         run(dump_file, hooks=Another())
 
 
-def test_what_another_has_just_prepared_is_not_prepared_again(
+def test_shards_that_another_process_just_prepared_are_reused(
     home: Path, dump_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other one is done after this one had looked, and before it holds the lock."""
+    """The other process finishes after this one looked and before it holds the lock."""
 
     @contextmanager
     def late(folder: Path, busy: str) -> Iterator[None]:
@@ -598,7 +598,7 @@ MARKUP = ("[[", "]]", "{{", "}}", "{|", "|}", "<ref", "</", "&nbsp;", "&lt;", "&
 
 
 def test_the_sample_is_as_clean_as_it_was(home: Path, real_corpora: Path, tmp_path: Path) -> None:
-    """Beside wikiextractor 3.1.0 --no-templates: 415,423 words, headings aside, and 52 marks per million characters."""
+    """Baseline: wikiextractor 3.1.0 --no-templates: 415,423 words (no headings), 52 marks per million characters."""
     facts = run(real_corpora / SAMPLE, text=tmp_path / "text")
     assert FROZEN.items() <= facts.items()
     lines = [line for file in tmp_path.glob("text/*.jsonl") for line in file.read_text("utf-8").splitlines()]
@@ -614,7 +614,7 @@ def test_the_sample_is_as_clean_as_it_was(home: Path, real_corpora: Path, tmp_pa
 
 
 def articles_of(xml: str) -> Iterator[tuple[str, str]]:
-    """Titles and wikitext of the articles, by a true XML parser."""
+    """Titles and wikitext of the articles, by a full XML parser."""
     from xml.etree import ElementTree
 
     space = "{http://www.mediawiki.org/xml/export-0.10/}"

@@ -1,4 +1,4 @@
-"""Cleaning wikitext: what goes, what stays, and how long the worst of it takes."""
+"""Cleaning of wikitext: removed and kept parts, and the time for the worst sources."""
 
 import time
 
@@ -58,11 +58,11 @@ from rnncli.wikipedia.wikitext import clean
         ("", ""),
     ],
 )  # fmt: skip
-def test_what_goes_and_what_stays(source: str, text: str) -> None:
+def test_wikitext_is_reduced_to_prose(source: str, text: str) -> None:
     assert [line.strip() for line in clean(source).splitlines()] == text.splitlines()
 
 
-def test_files_and_categories_by_the_names_of_another_language() -> None:
+def test_file_and_category_names_of_other_languages_are_removed() -> None:
     source = "Vor [[Datei:Foo.jpg|mini|Ein [[Bild]] davon]]nach.\n[[Kategorie:Stadt]]\n[[datei:a.jpg]]"
     assert clean(source, ("Datei", "Kategorie")) == "Vor nach.\n"
 
@@ -93,8 +93,8 @@ WORST = {
 
 
 @pytest.mark.parametrize("name", WORST)
-def test_no_source_takes_long(name: str) -> None:
-    """What takes time in the square of the length takes minutes with ten times this."""
+def test_cleaning_time_is_linear(name: str) -> None:
+    """With quadratic time, ten times this length would take minutes."""
     began = time.process_time()
     text = clean(WORST[name] + " " + "plain words " * 1000)
     wiki_words_and_ends(one_a_line(WORST[name] + text))
@@ -121,7 +121,7 @@ def test_words(line: str, words: str) -> None:
     assert TOKENIZERS["wiki-words"](line) == words.split()
 
 
-def test_words_of_many_lines_are_those_of_each() -> None:
+def test_words_of_many_lines_match_single_lines() -> None:
     lines = ["First of all, it's.", "", "U.S.", "1,000 or 2.5", "'s"]
     expected = [word for line in lines for word in [*wiki_words(line), "\n"]]
     assert wiki_words_and_ends("\n".join(lines) + "\n") == expected
@@ -149,8 +149,8 @@ def test_sentences(text: str, count: int) -> None:
     assert "".join(one_a_line(text).split()) == "".join(text.split())
 
 
-def test_words_of_scripts_without_blanks_are_told_of() -> None:
-    """A hint where most words are of such a script: one in Chinese, Japanese or Thai, but not one with a few names."""
+def test_scripts_without_blanks_get_a_hint() -> None:
+    """A hint if most words are in Chinese, Japanese or Thai, but not for a few names."""
     for text in ("今天很好。 我们走吧！ ok", "東京は大きいまちです", "สวัสดีครับ วันนี้อากาศดีมากนะ"):
         assert "a model of characters fits better" in hint_of_unspaced(wiki_words(text))
     for text in ("A town named 東京 is large.", "나는 간다", "यह घर है", "今天 很 好 。"):

@@ -1,4 +1,4 @@
-"""Running text by numbers: in memory and on disk the same, in bounded memory, and nothing left of what failed."""
+"""Encoded running text: equal in memory and on disk, bounded memory, and no leftovers of failures."""
 
 import gzip
 import json
@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnncli.data import made_once, running
+from rnncli.data import cached_folder, token_text
 from rnncli.data.codec import Codec
 from rnncli.data.holding_out import HoldOut
-from rnncli.data.running import Text, TextSpec, read_running
 from rnncli.data.stream_data import StreamData
+from rnncli.data.token_text import Text, TextSpec, read_token_text
 from rnncli.data.tokenizers import KINDS, UNITS
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
 from rnncli.errors import RnnError
@@ -29,7 +29,7 @@ LINES = "".join(f"Zeile {number % 17} geht – früh oder spät – zu Ende.\r\n
 
 @pytest.fixture
 def file(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(running, "PIECE", 1 << 12)
+    monkeypatch.setattr(token_text, "PIECE", 1 << 12)
     path = tmp_path / "mine.txt"
     path.write_bytes(LINES.encode())
     return path
@@ -37,8 +37,8 @@ def file(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def on_disk(monkeypatch: pytest.MonkeyPatch, spec: TextSpec) -> StreamData:
     with monkeypatch.context() as patched:
-        patched.setattr(running, "LARGE", 10_000)
-        return read_running(spec)
+        patched.setattr(token_text, "LARGE", 10_000)
+        return read_token_text(spec)
 
 
 def spelled(corpus: StreamData, ids: Any) -> str:
@@ -48,7 +48,7 @@ def spelled(corpus: StreamData, ids: Any) -> str:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_large_text_has_the_numbers_of_a_small_one(file: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     spec = TextSpec([str(file)], kind, 270 if kind == "bpe" else 0, hold_out=HoldOut(0.25))
-    small, large = read_running(spec), on_disk(monkeypatch, spec)
+    small, large = read_token_text(spec), on_disk(monkeypatch, spec)
     text = LINES.replace("\r\n", "\n")
     cut = len(text) - int(0.25 * len(text))
     assert isinstance(large.ids, np.memmap)
@@ -69,7 +69,7 @@ def test_a_large_text_has_the_numbers_of_a_small_one(file: Path, monkeypatch: py
 def test_every_nth_line_is_held_out_of_small_and_large_texts(file: Path, monkeypatch, every: int) -> None:
     spec = TextSpec([str(file)], hold_out=HoldOut(every=every))
     lines = LINES.replace("\r\n", "\n").splitlines(keepends=True)
-    for corpus in (read_running(spec), on_disk(monkeypatch, spec)):
+    for corpus in (read_token_text(spec), on_disk(monkeypatch, spec)):
         assert spelled(corpus, corpus.held_out) == "".join(lines[every - 1 :: every])
         kept = (line for number, line in enumerate(lines, 1) if number % every)
         assert spelled(corpus, corpus.training_ids) == "".join(kept)
@@ -79,7 +79,7 @@ def test_a_large_text_is_numbered_once_until_it_changes(file: Path, monkeypatch:
     spec = TextSpec([str(file)], hold_out=HoldOut(0.1))
     first = on_disk(monkeypatch, spec)
     with monkeypatch.context() as patched:
-        patched.setattr(running, "_write", pytest.fail)
+        patched.setattr(token_text, "_write", pytest.fail)
         assert on_disk(monkeypatch, spec).folder == first.folder
     assert on_disk(monkeypatch, spec._replace(min_count=2)).folder != first.folder
     assert first.folder is not None
@@ -94,11 +94,11 @@ def test_a_large_text_is_numbered_once_until_it_changes(file: Path, monkeypatch:
 def test_a_large_text_keeps_the_voices_that_a_model_knows(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = file.with_name("other.txt")
     other.write_text("früh oder spät\n" * 900, encoding="utf-8")
-    known = read_running(TextSpec([str(other), str(file)], by_voice=True)).codec
+    known = read_token_text(TextSpec([str(other), str(file)], by_voice=True)).codec
     assert known.labels == ("other", "mine")
     both = TextSpec([str(file), str(other)], codec=known, by_voice=True, hold_out=0.1)
     for spec in (both, both._replace(corpus=[str(file)])):
-        small, large = read_running(spec), on_disk(monkeypatch, spec)
+        small, large = read_token_text(spec), on_disk(monkeypatch, spec)
         assert large.codec.labels == known.labels
         assert np.array_equal(small.ids, large.ids)
         assert [number for number, _ in large.whole.voices] == [1, 0][: len(spec.corpus)]
@@ -127,8 +127,8 @@ def test_folders_and_gzipped_files_may_be_large(file: Path, monkeypatch: pytest.
 
 
 def test_memory_is_bounded_whatever_the_size(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "LARGE", 1_000_000)
-    monkeypatch.setattr(running, "_shown", lambda pieces, *_: pieces)
+    monkeypatch.setattr(token_text, "LARGE", 1_000_000)
+    monkeypatch.setattr(token_text, "_shown", lambda pieces, *_: pieces)
     peaks = []
     for size in (10, 30):
         file = tmp_path / f"{size}.txt"
@@ -136,7 +136,7 @@ def test_memory_is_bounded_whatever_the_size(tmp_path: Path, home: Path, monkeyp
             for number in range(size):
                 written.write((f"line {number} of it goes on\n" * 50_000)[:1_000_000])
         tracemalloc.start()
-        corpus = read_running(TextSpec([str(file)], hold_out=HoldOut(0.1)))
+        corpus = read_token_text(TextSpec([str(file)], hold_out=HoldOut(0.1)))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert len(corpus.ids) == size * 1_000_000
@@ -144,7 +144,7 @@ def test_memory_is_bounded_whatever_the_size(tmp_path: Path, home: Path, monkeyp
 
 
 @pytest.mark.parametrize("bad", [b"\xff", b"\0"])
-def test_nothing_is_written_of_a_text_that_is_bad_in_its_middle(
+def test_text_with_a_fault_in_its_middle_leaves_nothing(
     file: Path, home: Path, monkeypatch: pytest.MonkeyPatch, bad: bytes
 ) -> None:
     data = LINES.encode()
@@ -154,15 +154,15 @@ def test_nothing_is_written_of_a_text_that_is_bad_in_its_middle(
     assert not (home / "data").exists()
 
 
-def test_a_text_that_changes_meanwhile_is_seen(file: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = running._count
+def test_text_that_changes_during_reading_is_detected(file: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = token_text._count
 
     def count(*given: Any) -> Any:
         found = counted(*given)
         file.write_bytes(LINES.replace("geht", "ging").encode())
         return found
 
-    monkeypatch.setattr(running, "_count", count)
+    monkeypatch.setattr(token_text, "_count", count)
     with pytest.raises(RnnError, match="mine changed while it was read: try again when nothing writes to it"):
         on_disk(monkeypatch, TextSpec([str(file)]))
     assert list((home / "data" / "running").iterdir()) == []
@@ -172,40 +172,40 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(file: Path, home: Path, monk
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(running, "write_file", full)
+    monkeypatch.setattr(token_text, "write_file", full)
     with pytest.raises(RnnError, match=r"cannot write .*\.part: No space left on device; make room"):
         on_disk(monkeypatch, TextSpec([str(file)]))
     assert list((home / "data" / "running").iterdir()) == []
 
 
-def test_of_two_that_ask_at_once_one_writes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "LARGE", 10_000)
-    written, write, begun = [], running._write, threading.Event()
+def test_one_of_two_threads_writes_while_the_other_waits(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_text, "LARGE", 10_000)
+    written, write, begun = [], token_text._write, threading.Event()
 
     def slowly(*given: Any) -> None:
         begun.set()
         written.append(given)
-        other.join(0.2)  # it waits meanwhile
+        other.join(0.2)  # the other thread waits
         write(*given)
 
-    monkeypatch.setattr(running, "_write", slowly)
+    monkeypatch.setattr(token_text, "_write", slowly)
     found: list[StreamData] = []
 
     def read_too() -> None:
         begun.wait()
-        found.append(read_running(TextSpec([str(file)])))
+        found.append(read_token_text(TextSpec([str(file)])))
 
     other = threading.Thread(target=read_too)
     other.start()
-    mine = read_running(TextSpec([str(file)]))
+    mine = read_token_text(TextSpec([str(file)]))
     other.join()
     assert found[0].folder == mine.folder
     assert len(written) == 1
 
 
-def test_what_another_has_just_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other one is done after this one had looked, and before it holds the lock."""
-    folder, lock = tmp_path / "made", made_once.locked
+def test_folder_that_another_process_just_made_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process finishes after this one looked and before it holds the lock."""
+    folder, lock = tmp_path / "made", cached_folder.locked
 
     @contextmanager
     def locked(place: Path, busy: str, *, wait: bool) -> Iterator[None]:
@@ -213,20 +213,20 @@ def test_what_another_has_just_made_is_not_made_again(tmp_path: Path, monkeypatc
         with lock(place, busy, wait=wait):
             yield
 
-    monkeypatch.setattr(made_once, "locked", locked)
-    assert made_once.made_once(folder, lambda at: at.exists() or None, lambda _: pytest.fail("made twice"))
+    monkeypatch.setattr(cached_folder, "locked", locked)
+    assert cached_folder.cached_folder(folder, lambda at: at.exists() or None, lambda _: pytest.fail("made twice"))
     assert [each.name for each in tmp_path.iterdir()] == ["made"]
 
 
-def test_of_two_processes_one_makes_it(tmp_path: Path) -> None:
+def test_one_of_two_processes_makes_the_folder(tmp_path: Path) -> None:
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom rnncli.data.made_once import made_once\n"
+        "import sys, time\nfrom pathlib import Path\nfrom rnncli.data.cached_folder import cached_folder\n"
         "place = Path(sys.argv[1])\n"
         "def make(part):\n"
         "    print('making', flush=True)\n"
         "    while not (place / 'go').exists(): time.sleep(0.01)\n"
         "    (part / 'whole').touch()\n"
-        "made_once(place / 'folder', lambda at: (at / 'whole').exists() or None, make)\n"
+        "cached_folder(place / 'folder', lambda at: (at / 'whole').exists() or None, make)\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
@@ -242,27 +242,27 @@ def test_of_two_processes_one_makes_it(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "go"]
 
 
-def test_tokens_seen_least_are_forgotten_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "MOST_COUNTED", 50)
+def test_least_frequent_tokens_are_dropped_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_text, "MAX_COUNTED", 50)
     pieces = ["".join(f"rare{piece}x{number} often\n" for number in range(20)) for piece in range(20)]
-    counts = running._count(pieces, UNITS["word"])
+    counts = token_text._count(pieces, UNITS["word"])
     assert (counts[" often"], counts["\n"]) == (400, 400)
     assert len(counts) <= 60
 
 
 def test_known_codec_may_grow(file: Path) -> None:
     known = Codec("char", Vocabulary((*SPECIALS, "e", "Q")))
-    kept = read_running(TextSpec([str(file)], codec=known))
+    kept = read_token_text(TextSpec([str(file)], codec=known))
     assert kept.codec == known
     assert int(kept.counts[UNKNOWN]) == len(kept.ids) - LINES.count("e")
-    grown = read_running(TextSpec([str(file)], codec=known, grows=True))
+    grown = read_token_text(TextSpec([str(file)], codec=known, grows=True))
     assert grown.codec.vocabulary.tokens[:5] == known.vocabulary.tokens
     assert set(grown.codec.vocabulary.tokens[5:]) == set(LINES) - {"e", "\r"}
     assert spelled(grown, grown.ids) == LINES.replace("\r\n", "\n")
 
 
-def test_one_long_line_is_cut_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "PIECE", 100)
+def test_one_long_line_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_text, "PIECE", 100)
 
     def read() -> Iterator[str]:
         yield "word " * 1_000
@@ -272,7 +272,7 @@ def test_one_long_line_is_cut_somewhere(monkeypatch: pytest.MonkeyPatch) -> None
     assert max(len(piece) for _, piece in pieces) <= 400
 
 
-def test_the_index_names_what_the_numbers_stand_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_index_stores_the_vocabulary(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = on_disk(monkeypatch, TextSpec([str(file)], "word"))
     assert corpus.folder is not None
     index = json.loads((corpus.folder / "index.json").read_text())
@@ -280,11 +280,11 @@ def test_the_index_names_what_the_numbers_stand_for(file: Path, monkeypatch: pyt
     assert index["tokens"] == len(corpus.ids)
 
 
-def test_the_numbers_of_voices_are_those_of_what_each_learns_from(file: Path) -> None:
-    """A short last voice once lay whole in the end that is held out of all texts together, its letters unknown."""
+def test_codec_of_voices_covers_each_training_part(file: Path) -> None:
+    """Regression: a short last voice was inside the held-out end of the joined texts, so its letters were unknown."""
     short = file.with_name("short.txt")
     short.write_text("αβγδ\n" * 40 + "ω\n" * 5)
-    corpus = read_running(TextSpec([str(file), str(short)], "char", hold_out=HoldOut(0.1), by_voice=True))
+    corpus = read_token_text(TextSpec([str(file), str(short)], "char", hold_out=HoldOut(0.1), by_voice=True))
     known = set(corpus.codec.vocabulary.words)
     assert set("αβγδ") <= known
-    assert "ω" not in known  # it is in what is held out alone
+    assert "ω" not in known  # it occurs only in the held-out part

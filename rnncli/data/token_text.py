@@ -1,4 +1,4 @@
-"""Running text by numbers: a small one in memory, a large one in a file below `data/` that is never loaded.
+"""Running text as token ids: a small text in memory, a large one in a memory-mapped file below `data/`.
 
 Shapes: N tokens, V words.
 """
@@ -22,9 +22,8 @@ from rnncli.data.bpe import DEFAULT_SIZE, bpe_tokens, learn_bpe
 from rnncli.data.codec import Codec, Ids, codes, labels_of
 from rnncli.data.corpora import PiecewiseText, open_corpus
 from rnncli.data.holding_out import HoldOut
-from rnncli.data.made_once import made_once
 from rnncli.data.stream_data import StreamData
-from rnncli.data.text import joined
+from rnncli.data.text import join_texts
 from rnncli.data.units import Units
 from rnncli.data.vocabulary import SPECIALS, Vocabulary
 from rnncli.errors import RnnError, UsageError
@@ -33,19 +32,19 @@ from rnncli.home import data_dir
 from rnncli.terminal import progress_bar
 
 LARGE = 64_000_000
-"""Bytes of text from which its numbers are kept on disk."""
+"""Bytes of text from which its ids are stored on disk."""
 
 PIECE = 1 << 20
-"""Characters that are taken apart at a time."""
+"""Characters that are tokenized at a time."""
 
-MOST_COUNTED = 2_000_000
-"""Different tokens that are counted at a time; beyond that, those seen least are forgotten."""
+MAX_COUNTED = 2_000_000
+"""Distinct tokens in a count; beyond that, the least frequent are dropped."""
 
-LEARNED_FROM = 64_000_000
-"""Characters that a `bpe` is learned from at most."""
+MAX_BPE_TEXT = 64_000_000
+"""Characters that a `bpe` is trained on, at most."""
 
-MOST_HELD_OUT = 1_000_000
-"""Characters that are held out at most."""
+MAX_HELD_OUT = 1_000_000
+"""Characters that are held out, at most."""
 
 SCHEMA = 1
 INDEX, IDS = "index.json", "ids.bin"
@@ -60,14 +59,14 @@ class TextSpec(NamedTuple):
     min_count: int = 1
     hold_out: HoldOut = HoldOut()
     codec: Codec | None = None  # of a checkpoint, used instead of a new one
-    grows: bool = False  # that codec takes in the tokens that it lacks
-    only_held_out: bool = False  # leave out what is to learn from; needs a codec
-    by_voice: bool = False  # each corpus by its name is a voice, with an end of its own held out
-    valid: Sequence[str] = ()  # corpora that are held out in place of an end
+    grows: bool = False  # that codec adds tokens that it lacks
+    only_held_out: bool = False  # leave out the training part; needs a codec
+    by_voice: bool = False  # each corpus is a voice, and its own end is held out
+    valid: Sequence[str] = ()  # corpora that are held out instead of an end
 
 
 class Text(NamedTuple):
-    """A text that is read more than once, piece by piece, and cut in two after so many characters."""
+    """A text that is read more than once, piece by piece, and split in two after `cut` characters."""
 
     name: str
     read: Callable[[], Iterator[str]]
@@ -76,12 +75,12 @@ class Text(NamedTuple):
     fingerprint: str  # SHA-256 of it in UTF-8
 
     def pieces(self) -> Iterator[tuple[bool, str]]:
-        """All of it, with whether it is held out; where a piece ends, a token ends."""
+        """All pieces, each with whether it is held out; pieces end where a token ends."""
         for is_held, parts in groupby(self._cut(), key=lambda part: part[0]):
             yield from ((is_held, piece) for piece in _whole_lines(part for _, part in parts))
 
     def training(self) -> Iterator[str]:
-        """The pieces to learn from."""
+        """The training pieces."""
         return (piece for is_held, piece in self.pieces() if not is_held)
 
     def _cut(self) -> Iterator[tuple[bool, str]]:
@@ -94,32 +93,32 @@ class Text(NamedTuple):
                 place += len(part)
 
 
-def read_running(spec: TextSpec) -> StreamData:
-    """Read a text by numbers, from where they lie if it has been read before; raises RnnError as `load_corpus`.
+def read_token_text(spec: TextSpec) -> StreamData:
+    """Read a text as token ids; a large text that was read before comes from its file.
 
-    And where a large text changes meanwhile, or its numbers cannot be written.
+    Raises RnnError as `load_corpus`, and where a large text changes meanwhile or its ids cannot be written.
     """
     if spec.valid:
-        learned = read_running(spec._replace(valid=(), hold_out=HoldOut()))
-        return learned.with_valid(read_running(TextSpec(spec.valid, codec=learned.codec, by_voice=spec.by_voice)))
+        learned = read_token_text(spec._replace(valid=(), hold_out=HoldOut()))
+        return learned.with_valid(read_token_text(TextSpec(spec.valid, codec=learned.codec, by_voice=spec.by_voice)))
     corpora = [open_corpus(name) for name in spec.corpus]
     if not spec.by_voice:
         return _read(corpora, spec)
     voices = {name: [corpus for corpus in corpora if corpus.name == name] for name in (each.name for each in corpora)}
-    texts = [_looked_at(name, partial(_joined, parts), spec.hold_out) for name, parts in voices.items()]
+    texts = [_looked_at(name, partial(_join_corpora, parts), spec.hold_out) for name, parts in voices.items()]
     codec = _number(lambda: chain.from_iterable(text.training() for text in texts), spec)
     alike = spec._replace(codec=codec, grows=False)
     return _side_by_side(_read(corpora, alike), {name: _read(parts, alike) for name, parts in voices.items()})
 
 
-def _joined(corpora: Sequence[PiecewiseText]) -> Iterator[str]:
-    return joined(corpus.read() for corpus in corpora)
+def _join_corpora(corpora: Sequence[PiecewiseText]) -> Iterator[str]:
+    return join_texts(corpus.read() for corpus in corpora)
 
 
 def _read(corpora: Sequence[PiecewiseText], spec: TextSpec) -> StreamData:
-    """Corpora as one text."""
+    """Read corpora as one text."""
     name = " + ".join(corpus.name for corpus in corpora)
-    read = partial(_joined, corpora)
+    read = partial(_join_corpora, corpora)
     size = sum(corpus.size for corpus in corpora)
     if size <= LARGE:
         kept = list(read())
@@ -129,7 +128,7 @@ def _read(corpora: Sequence[PiecewiseText], spec: TextSpec) -> StreamData:
 
 
 def _side_by_side(whole: StreamData, parts: Mapping[str, StreamData]) -> StreamData:
-    """Voices by the numbers of the text that they are together, in memory: what is to learn from, then what is not."""
+    """Combine the voices of a text in memory: first all training parts, then all held-out parts."""
     each = parts.values()
     labels = whole.codec.labels or labels_of(parts, by_voice=True)
     return replace(
@@ -153,7 +152,7 @@ def _looked_at(name: str, read: Callable[[], Iterator[str]], hold_out: HoldOut, 
     for piece in _shown(read(), f"looking at {name}", None) if shown else read():
         characters += len(piece)
         digest.update(piece.encode())
-    held = hold_out.number or min(int(hold_out.share * characters), MOST_HELD_OUT)
+    held = hold_out.number or min(int(hold_out.share * characters), MAX_HELD_OUT)
     if hold_out.every:
         held = sum(map(len, last()))
     if held and held >= characters:
@@ -185,9 +184,9 @@ def _in_memory(text: Text, spec: TextSpec) -> StreamData:
     for is_held, piece in text.pieces():
         if is_held or not spec.only_held_out:
             parts[is_held].append(codec.encode(piece))
-    learned = np.concatenate(parts[0]) if parts[0] else np.array([], dtype=codec.dtype)
-    counts = np.bincount(learned, minlength=len(codec.vocabulary))
-    return _corpus(text, codec, np.concatenate([learned, *parts[1]]), len(learned), counts)
+    training = np.concatenate(parts[0]) if parts[0] else np.array([], dtype=codec.dtype)
+    counts = np.bincount(training, minlength=len(codec.vocabulary))
+    return _corpus(text, codec, np.concatenate([training, *parts[1]]), len(training), counts)
 
 
 def _corpus(text: Text, codec: Codec, ids: Ids, cut: int, counts: Ids, folder: Path | None = None) -> StreamData:
@@ -196,24 +195,24 @@ def _corpus(text: Text, codec: Codec, ids: Ids, cut: int, counts: Ids, folder: P
 
 
 def _number(training: Callable[[], Iterator[str]], spec: TextSpec) -> Codec:
-    """The codec that is given, or a new one of what is to learn from."""
+    """The codec of the spec, or a new one for the training part."""
     known = spec.codec
     if known is not None and not spec.grows:
         return known
     if known is None:
         size = spec.vocab_size or DEFAULT_SIZE
-        bpe = learn_bpe(_first(training(), LEARNED_FROM), size) if spec.tokenizer == "bpe" else ""
+        bpe = learn_bpe(_first(training(), MAX_BPE_TEXT), size) if spec.tokenizer == "bpe" else ""
         known = Codec(spec.tokenizer, Vocabulary(SPECIALS), bpe)
-    if known.bpe:  # all of its tokens, so that no text has UNKNOWN ones
+    if known.bpe:  # with all of its tokens, so that no text has UNKNOWN ones
         return known.grown(bpe_tokens(known.bpe))
     counts = _count(training(), known.units)
     return known.grown(Vocabulary.counted(counts, spec.min_count, spec.vocab_size).words)
 
 
 def _count(pieces: Iterable[str], units: Units) -> Mapping[str, int]:
-    """How often each token is there; of too many different ones, those seen least are forgotten on the way.
+    """Count the tokens; of too many distinct ones, the least frequent are dropped on the way.
 
-    As word2vec does it (Mikolov et al. 2013): each time there are too many, the bar rises by one.
+    As in word2vec (Mikolov et al. 2013): each time there are too many, the threshold rises by one.
     """
     if units.letters is not None:
         table = np.zeros(sys.maxunicode + 1, dtype=np.int64)
@@ -223,7 +222,7 @@ def _count(pieces: Iterable[str], units: Units) -> Mapping[str, int]:
     counts, bar = Counter[str](), 0
     for piece in pieces:
         counts.update(units.split(piece))
-        if len(counts) > MOST_COUNTED:
+        if len(counts) > MAX_COUNTED:
             bar += 1
             counts = Counter({token: count for token, count in counts.items() if count > bar})
     return counts
@@ -238,7 +237,7 @@ def _first(pieces: Iterable[str], characters: int) -> Iterator[str]:
 
 
 def _whole_lines(pieces: Iterable[str]) -> Iterator[str]:
-    """The same text in pieces that end with a line, but where one is very long; there no token but a line ends."""
+    """Regroup pieces so that each ends with a line; a very long line is cut at any character."""
     rest = ""
     for piece in pieces:
         rest += piece
@@ -257,7 +256,7 @@ def _from_disk(text: Text, spec: TextSpec) -> StreamData:
     given = spec.codec.numbering if spec.codec else spec[1:4]
     what = [SCHEMA, text.fingerprint, text.cut, given]
     key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
-    return made_once(data_dir() / "running" / key, partial(_opened, text, spec.codec), partial(_write, text, spec))
+    return cached_folder(data_dir() / "running" / key, partial(_opened, text, spec.codec), partial(_write, text, spec))
 
 
 def _opened(text: Text, known: Codec | None, folder: Path) -> StreamData | None:
@@ -274,7 +273,7 @@ def _opened(text: Text, known: Codec | None, folder: Path) -> StreamData | None:
 
 
 def _write(text: Text, spec: TextSpec, folder: Path) -> None:
-    """Number a text, and write its numbers; raises RnnError where it is no longer what it was."""
+    """Encode a text and write its ids; raises RnnError if the text has changed since it was hashed."""
     shown = text._replace(read=lambda: _shown(text.read(), f"counting {text.name}", text.characters))
     codec = _number(shown.training, spec)
     counts = np.zeros(len(codec.vocabulary), dtype=np.int64)
@@ -301,7 +300,7 @@ def _write(text: Text, spec: TextSpec, folder: Path) -> None:
 
 
 def _shown(pieces: Iterator[str], what: str, characters: int | None) -> Iterator[str]:
-    """The same pieces, with a bar on standard error."""
+    """Pass pieces through, with a progress bar on standard error."""
     with progress_bar(characters, "char", what, scaled=True, delay=1.0, leave=False) as bar:
         for piece in pieces:
             yield piece

@@ -1,4 +1,4 @@
-"""Folders below `data/` that are made once, whole or not at all, and found again from then on."""
+"""Folders below `data/` that are built once, atomically, and reused from then on."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ from rnncli.launch import LAUNCHED
 Found = TypeVar("Found")
 
 
-def made_once(folder: Path, open_it: Callable[[Path], Found | None], make: Callable[[Path], None]) -> Found:
-    """What `open_it` finds in a folder; where that is nothing, `make` fills it first.
+def cached_folder(folder: Path, open_it: Callable[[Path], Found | None], make: Callable[[Path], None]) -> Found:
+    """Return what `open_it` finds in a folder; where it finds None, `make` fills the folder first.
 
-    It is filled beside its place, as NAME.part, and renamed when that is done; nothing stays of one that failed. Of
-    several processes one makes it, and the others wait. Raises RnnError where the disk is full or forbids it, and
-    whatever `make` raises.
+    The folder is filled as NAME.part next to its place and then renamed; a failure leaves nothing behind. One of
+    several processes fills it while the others wait. Raises RnnError where the disk is full or not writable, and any
+    error of `make`.
     """
-    # Those that torchrun started together wait for each other silently.
+    # Processes that torchrun started together wait silently.
     busy = "" if LAUNCHED in os.environ else f"waiting for another process, which is preparing {folder}"
     while (found := open_it(folder)) is None:
         with locked(folder, busy, wait=True):
