@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.data.bpe import DEFAULT_SIZE, bpe_tokens, learn_bpe
+from rnncli.data.cached_folder import cached_folder
 from rnncli.data.codec import Codec, Ids, codes, labels_of
 from rnncli.data.corpora import PiecewiseText, open_corpus
 from rnncli.data.holding_out import HoldOut

@@ -15,8 +15,8 @@ WATCHED = [task.name for task in TASKS.values() if "activations" in task.uses]
 
 
 @pytest.mark.parametrize("task", WATCHED)
-def test_every_task_shows_its_units(task: str, rnn) -> None:
-    assert rnn(f"train {task} --name mine --seed 1 {SMALL.get(task, '--hidden 4 --epochs 1')}").code == 0
+def test_every_task_shows_its_units(task: str, rnn, trained) -> None:
+    assert trained(f"train {task} --name mine --seed 1 {SMALL.get(task, '--hidden 4 --epochs 1')}").code == 0
     told = json.loads(rnn("activations mine --max-tokens 90 --json").out)
     assert (told["task"], told["tokens"], len(told["text"])) == (task, 90, 90)
     assert [len(values) for values in told["values"].values()] == [90]

@@ -30,11 +30,11 @@ PANELS = {"parity": {"curves", "facts", "horizon", "units", "confusion"}} | {
     "task",
     [pytest.param(task, marks=pytest.mark.slow) if task in ("wiki-lm", "poetry-classify") else task for task in TASKS],
 )
-def test_every_task_has_its_page(task: str, rnn, home: Path, tmp_path: Path) -> None:
+def test_every_task_has_its_page(task: str, rnn, trained, home: Path, tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text("".join(f"{n} and {n}\t{n}+{n}\n" for n in range(40)))
     corpus = f"--corpus {tmp_path}/pairs.tsv" if task == "translate" else ""
     words = SMALL.get(task, "--hidden 4 --epochs 1")
-    assert rnn(f"train {task} --name mine --seed 1 {words} {corpus}").code == 0
+    assert trained(f"train {task} --name mine --seed 1 {words} {corpus}".strip()).code == 0
     told = json.loads(rnn("report mine --json").out)
     file = home / f"checkpoints/{task}/mine/report.html"
     assert told["file"] == str(file)

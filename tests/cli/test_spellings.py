@@ -6,7 +6,7 @@ import pytest
 
 from rnncli.cli import VERBS
 from rnncli.errors import RnnWarning, UsageError
-from rnncli.recording import WatchOptions
+from rnncli.recording import ActivationOptions
 from rnncli.settings import respelled
 
 pytestmark = pytest.mark.no_backend
@@ -56,6 +56,6 @@ def test_kind_of_attention_and_of_token_keep_their_flags() -> None:
 
 def test_options_and_settings_by_old_names() -> None:
     with pytest.warns(RnnWarning, match="^tokens is now called max_tokens$"):
-        assert respelled(WatchOptions, {"tokens": 9}) == {"max_tokens": 9}
+        assert respelled(ActivationOptions, {"tokens": 9}) == {"max_tokens": 9}
     with pytest.raises(UsageError, match="tokens is now called max_tokens: give it once"):
-        respelled(WatchOptions, {"tokens": 9, "max_tokens": 9})
+        respelled(ActivationOptions, {"tokens": 9, "max_tokens": 9})

@@ -8,7 +8,7 @@ import torch
 
 from rnncli.analysis.activations import features_of
 from rnncli.api import Training, load
-from rnncli.data import running
+from rnncli.data import token_text
 from rnncli.data.bpe import learn_bpe
 from rnncli.data.codec import Codec, Known
 from rnncli.data.tokenizers import KINDS
@@ -119,14 +119,14 @@ def test_too_little_is_refused(home: Path, file: Path) -> None:
 
 
 def test_a_large_text_is_numbered_once_and_found_again(home: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "LARGE", 100)
+    monkeypatch.setattr(token_text, "LARGE", 100)
     trained = train(file)
     (folder,) = (home / "data" / "running").iterdir()
     access = TASK.token_access
     assert access is not None
     with monkeypatch.context() as patched:
-        patched.setattr(running, "_write", pytest.fail)
-        patched.setattr(running, "_count", pytest.fail)
+        patched.setattr(token_text, "_write", pytest.fail)
+        patched.setattr(token_text, "_count", pytest.fail)
         (ids,) = access.learned(trained, "")
         settings = resolve(TASK, {"corpus": (str(file),)})
         assert read(TASK.settle(settings), Known(grows=True)).folder == folder  # as a fresh training reads it

@@ -63,6 +63,7 @@ def new_store() -> Any:
     return stores.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
+@pytest.mark.slow
 def test_processes_of_agents_with_other_counts_meet_and_go_on(tmp_path: Path) -> None:
     """Once, a restart of one agent left two processes waiting for each other, and a change of machines began a new run.
 
