@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rnncli.tasks.base import resolve
+from rnncli.presets import resolve
 
 from rnncli.data.corpora import load_corpus
 from rnncli.tasks import TASKS
