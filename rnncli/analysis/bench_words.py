@@ -21,7 +21,7 @@ from rnncli.models.stack import StackShape
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Trainer
 from rnncli.training.losses import language_loss
-from rnncli.training.machine import keep_freed_memory, suited_products
+from rnncli.training.machine import keep_freed_memory, matmul_policy
 from rnncli.training.settings import TrainingSettings
 
 T, B, M, V, LAYERS = 35, 20, 200, 10_000, 2
@@ -57,7 +57,7 @@ def our_step(tied: bool, precision: str) -> Step:
     trainer = Trainer(experiment, TrainingSettings(precision=precision))
 
     def step() -> None:
-        with suited_products(model, precision):
+        with matmul_policy(model, precision):
             trainer.take_step(batch)
 
     return step

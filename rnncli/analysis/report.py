@@ -23,7 +23,7 @@ from rnncli.recording import Watched
 from rnncli.records import json_line
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.training.machine import suited_products
+from rnncli.training.machine import matmul_policy
 from rnncli.training.metrics import shown_metric
 from rnncli.training.runs import Run
 
@@ -88,7 +88,7 @@ def panels(trained: Trained) -> list[Panel]:
 
 def _suited(maker: Callable[[Trained], Iterable[Panel]], trained: Trained) -> list[Panel]:
     """The panels that a task declares, made by the threads and products that suit the net."""
-    with suited_products(trained.model):
+    with matmul_policy(trained.model):
         return list(maker(trained))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.errors import UsageError
-from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
+from rnncli.kernels.forms import FusedForm, TorchForm, TritonForm
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
@@ -103,7 +103,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
     def step(self, projected: Tensor, state: StateT) -> StateT:
         """Advance one step from the projected input (B, G*M) and the state of (B, M) tensors."""
 
-    def vendor_form(self) -> VendorForm | None:
+    def torch_form(self) -> TorchForm | None:
         """The cell in the terms of torch's own layers, or None where their equations differ."""
         return None
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
-from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
+from rnncli.kernels.forms import FusedForm, TorchForm, TritonForm
 
 
 class LSTMState(NamedTuple):
@@ -67,10 +67,10 @@ class LSTM(Cell[LSTMState]):
             return F.linear(c, weight)
         return c.repeat(1, gates) * weight
 
-    def vendor_form(self) -> VendorForm | None:
+    def torch_form(self) -> TorchForm | None:
         if self.variant != "none":
             return None
-        return VendorForm(torch.lstm, [self.weight_x, self.weight_h, self.bias, self.bias.new_zeros(len(self.bias))])
+        return TorchForm(torch.lstm, [self.weight_x, self.weight_h, self.bias, self.bias.new_zeros(len(self.bias))])
 
     def fused_form(self) -> FusedForm:
         from rnncli.kernels.fused.lstm import FullLSTMKernel, LSTMKernel

@@ -46,7 +46,7 @@ class Row(NamedTuple):
 ROWS = (
     Row(
         "cpu",
-        ("library", "fused", "reference"),
+        ("torch", "fused", "reference"),
         "oneDNN's LSTM is as fast as ours at B 64 and faster at B 20 (two EPYCs, T35 to T100, M 200 to 650)",
         kind="lstm:none",
         precision="float*",
@@ -54,23 +54,23 @@ ROWS = (
     ),
     Row(
         "cpu",
-        ("library", "reference"),
-        "vectors of so few units are half empty: T12 B1024 M4, Elman 2.3 ms fused and 1.2 library, LSTM full 9.4 and "
+        ("torch", "reference"),
+        "vectors of so few units are half empty: T12 B1024 M4, Elman 2.3 ms fused and 1.2 torch, LSTM full 9.4 and "
         "6.5 reference",
         units=(1, 15),
         sequences=(512, math.inf),
     ),
-    Row("cpu", ("fused", "library", "reference"), "1.3 to 10 times as fast as torch's layers (docs/speed.md)"),
+    Row("cpu", ("fused", "torch", "reference"), "1.3 to 10 times as fast as torch's layers (docs/speed.md)"),
     Row(
         "cuda",
-        ("triton", "library", "reference"),
+        ("triton", "torch", "reference"),
         "cuDNN's persistent kernel leaves bfloat16: T1024 B16 M64, 256, 768 36 to 44 ms, ours 2.3 to 11 (Elman), "
         "3.8 to 23 (GRU reset-before), 4.3 to 24 (LSTM none)",
         precision="bfloat16",
     ),
     Row(
         "cuda",
-        ("triton", "library", "reference"),
+        ("triton", "torch", "reference"),
         "float32: T100 B64 M512 2.6 ms against cuDNN's 5.0, T1024 B16 M768 21 against 31; below M 512 cuDNN wins: "
         "M64 3.0 against 1.6, M256 11 against 4.4",
         kind="elman",
@@ -79,12 +79,12 @@ ROWS = (
     ),
     Row(
         "cuda",
-        ("library", "triton", "reference"),
+        ("torch", "triton", "reference"),
         "float32 LSTM none: T100 B64 M512 5.2 ms against cuDNN's 5.3, T1024 B16 M64 7.4 against 1.8, M768 51 against "
         "42 (M256 23 against 35, the one point that ours won); float16: cuDNN's persistent kernel, M768 7.1 ms. Cells "
         "that torch lacks fall through to triton: T100 B64 M512 LSTM full 8.5 ms, 106 by the reference",
     ),
-    Row("*", ("library", "reference"), "no measurement"),
+    Row("*", ("torch", "reference"), "no measurement"),
 )
 """The first row that fits a case decides. CUDA: one H100 80GB, torch 2.11, triton 3.6, forward and backward, ms."""
 

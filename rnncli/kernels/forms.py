@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rnncli.kernels.fused.scan import Kernel
 
 
-class VendorForm(NamedTuple):
+class TorchForm(NamedTuple):
     """A cell in torch's terms: its function, and weights in its layout and gate order."""
 
     function: Callable[..., Any]  # torch.rnn_tanh, torch.rnn_relu, torch.gru or torch.lstm

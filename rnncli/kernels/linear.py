@@ -12,19 +12,19 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from rnncli.kernels.products import may_round
+from rnncli.kernels.matmul import may_round
 
 BLOCK = 8_000_000
 """Scores that are held at once: 32 MB of float32 stay in a large cache, and the C library hands them out again where
 it would fetch a larger block from the kernel, page by page, at every step."""
 
-FEWEST = 1_000_000
+MIN_SCORES = 1_000_000
 """Scores (N times V) from which on this is faster than torch's own operations, one after the other."""
 
-ROUNDED_FROM = 256
+MIN_ROUNDED = 256
 """Predictions from which on bfloat16 is faster; with fewer, rounding the weights takes longer than it saves."""
 
-FAINT = 1e-30
+MIN_PROB = 1e-30
 """Probabilities; a smaller one may have been rounded, down to 0."""
 
 Layer = tuple[Tensor, Tensor, Tensor]
@@ -46,10 +46,10 @@ def linear_cross_entropy(
     share of each target is spread over all words. On a CPU the gradients are found beside the loss, some rows at a
     time: nothing V wide outlives the call but those of weight and bias. They serve one backward pass.
     """
-    if len(targets) * len(weight) >= FEWEST and _fits(hidden, weight, bias):
-        hidden, targets = _asked(hidden, targets, ignore_index)
+    if len(targets) * len(weight) >= MIN_SCORES and _fits(hidden, weight, bias):
+        hidden, targets = _targeted(hidden, targets, ignore_index)
         if len(targets):
-            rounded = len(hidden) >= ROUNDED_FROM and may_round(hidden)
+            rounded = len(hidden) >= MIN_ROUNDED and may_round(hidden)
             apply: Callable[..., Tensor] = _LinearCrossEntropy.apply
             return apply(hidden, weight, bias, targets, smoothing, torch.is_grad_enabled(), rounded)
     scores = F.linear(hidden, weight, bias)
@@ -57,11 +57,11 @@ def linear_cross_entropy(
 
 
 @torch.no_grad()
-def linear_judge(
+def linear_score(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, ignore_index: int = -100
 ) -> tuple[Tensor, Tensor]:
     """The loss as above, never rounded, and how many targets have the greatest score; nothing V wide is kept."""
-    hidden, targets = _asked(hidden, targets, ignore_index)
+    hidden, targets = _targeted(hidden, targets, ignore_index)
     loss, hits = hidden.new_zeros(()), targets.new_zeros(())
     for part, scores in _scores(hidden, weight, bias):
         hits += (scores.argmax(-1) == targets[part]).sum()
@@ -90,11 +90,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         bias: Tensor,
         targets: Tensor,
         smoothing: float,
-        learning: bool,
+        differentiable: bool,
         rounded: bool,
     ) -> Tensor:
         inputs = (hidden, weight, bias)
-        wanted = [learning and needed for needed in ctx.needs_input_grad[:3]]
+        wanted = [differentiable and needed for needed in ctx.needs_input_grad[:3]]
         gradients = [torch.empty_like(each) if want else None for each, want in zip(inputs, wanted, strict=True)]
         dX, dW, db = gradients
         if rounded:
@@ -106,9 +106,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 _into_gradient(scores, targets[part], smoothing)
             before = int(part.start > 0)
             if dX is not None:
-                _product(dX[part], scores, weight, 0)
+                _matmul_into(dX[part], scores, weight, 0)
             if dW is not None:
-                _product(dW, scores.t(), hidden[part], before)
+                _matmul_into(dW, scores.t(), hidden[part], before)
             if db is not None:
                 torch.add(scores.sum(0), db if before else 0.0, out=db)
         ctx.gradients = gradients
@@ -129,7 +129,7 @@ def _fits(*tensors: Tensor) -> bool:
     return kinds in ({("cpu", torch.float32)}, {("cpu", torch.float64)})
 
 
-def _asked(hidden: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+def _targeted(hidden: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     """The rows that something is asked of."""
     rows = (targets != ignore_index).nonzero().flatten()
     return (hidden, targets) if len(rows) == len(targets) else (hidden.index_select(0, rows), targets[rows])
@@ -148,24 +148,24 @@ def _costs(scores: Tensor, layer: Layer, targets: Tensor, smoothing: float) -> T
     at = targets[:, None]
     spread = smoothing * (scores.gather(1, at)[:, 0] - scores.mean(-1)).double() if smoothing else 0.0
     _softmax_(scores)
-    share = scores.gather(1, at)[:, 0].double()
-    cost = -share.log()
-    faint = (share < FAINT).nonzero().flatten()
+    prob = scores.gather(1, at)[:, 0].double()
+    cost = -prob.log()
+    faint = (prob < MIN_PROB).nonzero().flatten()
     if len(faint):  # too faint to have a logarithm: from the scores, which are no longer there
         hidden, weight, bias = layer
         cost[faint] = F.cross_entropy(F.linear(hidden[faint], weight, bias).double(), targets[faint], reduction="none")
     return cost + spread
 
 
-def _into_gradient(shares: Tensor, targets: Tensor, smoothing: float) -> None:
+def _into_gradient(probs: Tensor, targets: Tensor, smoothing: float) -> None:
     """Put the scores' gradient, p minus what was asked for, in the place of the probabilities (n, V)."""
     if smoothing:
-        shares.sub_(smoothing / shares.shape[-1])
+        probs.sub_(smoothing / probs.shape[-1])
     at = targets[:, None]
-    shares.scatter_add_(1, at, shares.new_full(at.shape, smoothing - 1.0))
+    probs.scatter_add_(1, at, probs.new_full(at.shape, smoothing - 1.0))
 
 
-def _product(out: Tensor, a: Tensor, b: Tensor, before: int) -> None:
+def _matmul_into(out: Tensor, a: Tensor, b: Tensor, before: int) -> None:
     """Write a b into `out`, or add it to what was there before."""
     if out.dtype == a.dtype:
         out.addmm_(a, b, beta=before)

@@ -15,7 +15,7 @@ PAGE = 2 << 20
 """Bytes of a huge page."""
 
 
-def room(like: Tensor, *shape: int) -> Tensor:
+def empty_huge(like: Tensor, *shape: int) -> Tensor:
     """An uninitialised tensor, of `like`'s type and device; a large one on huge pages where the system has them.
 
     On common pages of 4 kB, first touches cost several times what a product's result costs to write.

@@ -24,10 +24,10 @@ _precision: ContextVar[str] = ContextVar("precision", default="float32")
 
 @contextmanager
 def using(precision: str | None) -> Iterator[None]:
-    """While inside, nets learn in this precision; None leaves that of the context around.
+    """Train in this precision while inside; None keeps the precision of the surrounding context.
 
-    CUDA's float32 products are exact inside, and so are those of cuDNN's layers, whose default is TF32: only `learning`
-    lets them round. Products of the smaller types are summed in float32, which is not torch's default either.
+    CUDA's float32 matmuls and cuDNN's layers, whose default is TF32, are exact inside: only `training_precision` lets
+    them round. Matmuls of the smaller types are summed in float32, which is not torch's default either.
     """
     token = _precision.set(_precision.get() if precision is None else precision)
     try:
@@ -42,7 +42,7 @@ def in_use() -> str:
     return _precision.get()
 
 
-def learning() -> AbstractContextManager[None]:
+def training_precision() -> AbstractContextManager[None]:
     """The forward and the backward passes of a training step: TF32 is allowed where it is the precision in use."""
     return setting(*_float32("tf32")) if in_use() == "tf32" else nullcontext()
 
@@ -103,9 +103,9 @@ def trouble(precision: str, device: str) -> str:
         return "" if has_bfloat16() else "this processor has no instructions for it"
     if device != "cuda":
         return f"it is not for {device} yet"
-    least = CAPABILITIES[precision]
-    if torch.cuda.get_device_capability() < least:
-        return f"it needs a CUDA device of compute capability {'.'.join(map(str, least))}"
+    minimum = CAPABILITIES[precision]
+    if torch.cuda.get_device_capability() < minimum:
+        return f"it needs a CUDA device of compute capability {'.'.join(map(str, minimum))}"
     return ""
 
 

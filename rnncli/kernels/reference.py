@@ -8,7 +8,7 @@ from torch import Tensor
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 
-class Steps(Protocol[StateT]):
+class SteppedCell(Protocol[StateT]):
     """What a scan needs of a cell: the projection of all steps at once, and one step."""
 
     def project(self, x: Tensor) -> Tensor: ...
@@ -16,7 +16,7 @@ class Steps(Protocol[StateT]):
 
 
 def scan_reference(
-    cell: Steps[StateT], x: Tensor, state: StateT, lengths: Tensor | None = None
+    cell: SteppedCell[StateT], x: Tensor, state: StateT, lengths: Tensor | None = None
 ) -> tuple[Tensor, StateT]:
     """Unroll a cell step by step.
 

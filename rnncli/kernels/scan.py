@@ -11,23 +11,23 @@ from rnncli.errors import UsageError
 from rnncli.kernels import ACTIVATIONS, BACKENDS, triton
 from rnncli.kernels import precision as precisions
 from rnncli.kernels.chooser import Case, preferred
-from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
+from rnncli.kernels.forms import FusedForm, TorchForm, TritonForm
 from rnncli.kernels.fused import scan_fused, trouble
-from rnncli.kernels.library import scan_library
-from rnncli.kernels.products import may_round
-from rnncli.kernels.reference import Steps, scan_reference
+from rnncli.kernels.matmul import may_round
+from rnncli.kernels.reference import SteppedCell, scan_reference
+from rnncli.kernels.torch_layers import scan_torch
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 
-class Recurrence(Steps[StateT], Protocol[StateT]):
+class Recurrence(SteppedCell[StateT], Protocol[StateT]):
     """A cell as the scan sees it: its steps, and what other backends need to know of it."""
 
     hidden_size: int
 
     @property
     def kind(self) -> str: ...
-    def vendor_form(self) -> VendorForm | None: ...
+    def torch_form(self) -> TorchForm | None: ...
     def fused_form(self) -> FusedForm | None: ...
     def triton_form(self) -> TritonForm | None: ...
 
@@ -88,9 +88,9 @@ def _of_its_step(cell_class: type, form: str) -> bool:
 _STEP = ("step", "project")
 
 
-def _library_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> VendorForm | str:
+def _torch_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> TorchForm | str:
     del device, dtype
-    form = cell.vendor_form() if _of_its_step(type(cell), "vendor_form") else None
+    form = cell.torch_form() if _of_its_step(type(cell), "torch_form") else None
     return form or f"torch has no layer with the equations of {cell.kind}"
 
 
@@ -117,12 +117,12 @@ def _triton_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtyp
 _FORMS: dict[str, Callable[[Any, str | None, torch.dtype], Any]] = {
     "reference": lambda _cell, _device, _dtype: None,
     "fused": _fused_form,
-    "library": _library_form,
+    "torch": _torch_form,
     "triton": _triton_form,
 }
 """What a backend needs of a cell, or a text that says why it cannot run it."""
 
-_SCANS: dict[str, Callable[..., Any]] = {"fused": scan_fused, "library": scan_library, "triton": triton.scan_triton}
+_SCANS: dict[str, Callable[..., Any]] = {"fused": scan_fused, "torch": scan_torch, "triton": triton.scan_triton}
 
 
 def scan(

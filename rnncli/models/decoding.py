@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from rnncli.errors import RnnError
-from rnncli.kernels.products import small_products
+from rnncli.kernels.matmul import small_matmul
 from rnncli.models.sampling import Past, Sampling, draw, token_probabilities
 from rnncli.models.stack import States
 
@@ -67,7 +67,7 @@ def read(model: Any, tokens: Sequence[int], label: int | None = None) -> Opening
     step, states = model.eval().stepper(label), model.initial_states(1)
     device = next(model.parameters()).device
     if len(tokens) <= SHORT:
-        with small_products():
+        with small_matmul():
             for token in tokens:
                 logits, states = step(torch.tensor([token], device=device), states)
     else:
@@ -108,7 +108,7 @@ def draw_streams(
     for begin in range(0, count, MANY):
         streams = list(range(begin, min(begin + MANY, count)))
         pasts = [begun.copy() for _ in streams] if sampling.looks_back else None
-        with small_products() if len(streams) <= FEW else nullcontext():
+        with small_matmul() if len(streams) <= FEW else nullcontext():
             yield from _draw(opening, streams, pasts, sampling, barred, barred_at_first, generator, goes_on, listen)
 
 

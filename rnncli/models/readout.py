@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from rnncli.data.batching import IGNORED
 from rnncli.errors import UsageError
-from rnncli.kernels.linear import BLOCK, linear_cross_entropy, linear_judge, linear_surprisals
+from rnncli.kernels.linear import BLOCK, linear_cross_entropy, linear_score, linear_surprisals
 
 DRAWN = 2_000
 """Words that a sampled softmax draws for each batch."""
@@ -39,7 +39,7 @@ class FullSoftmax:
 
     def judge(self, h: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and how many targets are the likeliest word."""
-        return linear_judge(h, self.weight, self.bias, targets, ignore_index=IGNORED)
+        return linear_score(h, self.weight, self.bias, targets, ignore_index=IGNORED)
 
     def surprisals(self, h: Tensor, targets: Tensor) -> Tensor:
         """-log p (N,) of each of targets (N,) after features (N, M)."""

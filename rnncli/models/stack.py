@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rnncli.cells import make_cell
 from rnncli.kernels import precision as precisions
-from rnncli.kernels.products import may_round
+from rnncli.kernels.matmul import may_round
 from rnncli.kernels.scan import choose_backend, reverse_valid, scan
 from rnncli.models.dropout import LockedDropout
 

@@ -10,7 +10,7 @@ import torch
 from rnncli.kernels.compiling import COMPILATION
 from rnncli.training.distributed import greatest
 from rnncli.training.loop import Trainer
-from rnncli.training.machine import suited_products
+from rnncli.training.machine import matmul_policy
 from rnncli.training.randomness import cuda_devices
 
 WARM_UP, STEPS = 2, 20
@@ -23,7 +23,7 @@ def seconds_a_step(trainer: Trainer) -> float:
     It times 20 steps, or half a second of them, after two that warm up; steps in which kernels are compiled do not
     count. Where no step is left to time, the last one that did not compile stands for all.
     """
-    with torch.random.fork_rng(cuda_devices()), suited_products(trainer.model, trainer.settings.precision):
+    with torch.random.fork_rng(cuda_devices()), matmul_policy(trainer.model, trainer.settings.precision):
         experiment = replace(trainer.experiment, model=copy.deepcopy(trainer.model))
         shadow = Trainer(experiment, trainer.settings)
         shadow.progress.step, shadow.progress.epoch = trainer.progress.step, trainer.progress.epoch

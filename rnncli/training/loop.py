@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rnncli.data.batching import Batch, LazyBatch
 from rnncli.errors import RnnError
-from rnncli.kernels.precision import forward_pass, learning
+from rnncli.kernels.precision import forward_pass, training_precision
 from rnncli.models.outline import check_alike, check_finite, check_weights
 from rnncli.models.stack import States, detach, join_rows, rows_of
 from rnncli.training import distributed
@@ -206,7 +206,7 @@ class Trainer:
         distributed.draw_apart(self.settings.seed, progress.step)
         if batch.continues and self.carried is not None and self.rows != batch.rows:
             raise RnnError(f"the run was saved with {self.rows} sequences a batch, not {batch.rows}: start a new run")
-        with learning():
+        with training_precision():
             gathered, states = self._backward(batch)
         value, count, skipped = self._clip(gathered)
         at = Position(progress.step, progress.epoch, self.planned_steps, progress.drops)

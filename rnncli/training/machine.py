@@ -12,7 +12,7 @@ from torch import nn
 
 from rnncli.errors import UsageError
 from rnncli.kernels import precision as precisions
-from rnncli.kernels.products import fast_products, small_products
+from rnncli.kernels.matmul import fast_matmul, small_matmul
 from rnncli.models.feedforward import FeedForward
 from rnncli.training.settings import TrainingSettings
 
@@ -24,12 +24,12 @@ SMALL = 100_000
 
 
 @contextmanager
-def suited_products(model: nn.Module, precision: str = "float32") -> Iterator[None]:
+def matmul_policy(model: nn.Module, precision: str = "float32") -> Iterator[None]:
     """While inside, a small net has one thread; a larger net has all threads of torch and the fastest products.
 
     Training steps round their products to the precision; everything else inside is exact to float32.
     """
-    with small_products() if is_small(model) else fast_products(precision):
+    with small_matmul() if is_small(model) else fast_matmul(precision):
         yield
 
 

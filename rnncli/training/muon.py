@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnncli.kernels.products import fast_products
+from rnncli.kernels.matmul import fast_matmul
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """a, b and c of the odd polynomial a s + b s^3 + c s^5, which takes all singular values s near to 1."""
@@ -89,7 +89,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.t()
     wide = wide / (wide.norm() + 1e-12)
     a, b, c = COEFFICIENTS
-    with fast_products("float32"):
+    with fast_matmul("float32"):
         gram = wide @ wide.t()
         total: Tensor | None = None
         for step in range(STEPS):

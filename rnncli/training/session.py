@@ -12,7 +12,7 @@ from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint, to_bytes
 from rnncli.training.interrupts import noted_interrupts
 from rnncli.training.loop import Event, NotFinite, Stepped, Trainer, Validated
-from rnncli.training.machine import is_out_of_memory, keep_freed_memory, suited_products
+from rnncli.training.machine import is_out_of_memory, keep_freed_memory, matmul_policy
 from rnncli.training.runs import Run
 
 State = tuple[dict[str, Any], dict[str, Tensor]]
@@ -47,7 +47,7 @@ class Session:
         """
         self._warn = warn
         keep_freed_memory()
-        suited = suited_products(self.trainer.model, self.trainer.settings.precision)
+        suited = matmul_policy(self.trainer.model, self.trainer.settings.precision)
         with suited, noted_interrupts() as interrupts:
             self.trainer.tell = lambda: (interrupts.received, time.monotonic() - self._saved_at)
             try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.cells import CELLS
 from rnncli.errors import UsageError
-from rnncli.kernels import ACTIVATIONS, BACKENDS, PRECISIONS
+from rnncli.kernels import ACTIVATIONS, BACKENDS, FORMER_BACKENDS, PRECISIONS
 from rnncli.settings import flag_of, option
 from rnncli.training.optimizers import OPTIMIZERS
 from rnncli.training.schedules import SCHEDULES
@@ -110,7 +110,7 @@ class RecurrentSettings(TrainingSettings):
         choices=INITS,
     )
     layer_dropout: float = option(0.0, "Dropout between layers.", least=0, most=0.99)
-    backend: str = option("auto", "How cells are unrolled.", choices=BACKENDS, resumable=True)
+    backend: str = option("auto", "How cells are unrolled.", choices=BACKENDS, renamed=FORMER_BACKENDS, resumable=True)
 
     @property
     def needs_corpus(self) -> bool:

@@ -75,7 +75,7 @@ def test_it_is_compared_with_others(rnn) -> None:
     assert [net["cell"] for net in json.loads(ran.out)["nets"]] == [NAME, "elman"]
 
 
-@pytest.mark.parametrize("backend", ["fused", "library", "triton"])
+@pytest.mark.parametrize("backend", ["fused", "torch", "triton"])
 def test_a_backend_that_lacks_it_is_one_line(rnn, home: Path, backend: str) -> None:
     ran = rnn(f"train parity --cell {NAME} --backend {backend}")
     assert (ran.code, ran.err.count("\n")) == (2, 1)

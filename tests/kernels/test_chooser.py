@@ -22,22 +22,22 @@ LACKED = {"rated", "gru:reset-before", "lstm:diagonal", "lstm:full"}
 @pytest.mark.parametrize(
     ("case", "row", "first"),
     [
-        (Case("cpu", "lstm:none", 200), 0, "library"),
-        (Case("cpu", "lstm:none", 8, sequences=512), 0, "library"),
+        (Case("cpu", "lstm:none", 200), 0, "torch"),
+        (Case("cpu", "lstm:none", 8, sequences=512), 0, "torch"),
         (Case("cpu", "lstm:none", 200, packed=True), 2, "fused"),
         (Case("cpu", "lstm:none", 200, "bfloat16"), 2, "fused"),
-        (Case("cpu", "elman", 15, sequences=512), 1, "library"),
-        (Case("cpu", "lstm:full", 15, packed=True, sequences=512), 1, "library"),
+        (Case("cpu", "elman", 15, sequences=512), 1, "torch"),
+        (Case("cpu", "lstm:full", 15, packed=True, sequences=512), 1, "torch"),
         (Case("cpu", "elman", 16, sequences=512), 2, "fused"),
         (Case("cpu", "elman", 15, sequences=511), 2, "fused"),
         (Case("cuda", "lstm:none", 64, "bfloat16", packed=True), 3, "triton"),
         (Case("cuda", "elman", 512), 4, "triton"),
-        (Case("cuda", "elman", 511), 5, "library"),
-        (Case("cuda", "elman", 512, "float16"), 5, "library"),
-        (Case("cuda", "elman", 512, "tf32"), 5, "library"),
-        (Case("cuda", "lstm:none", 650), 5, "library"),
-        (Case("cuda", "rated", 64), 5, "library"),
-        (Case("mps", "elman", 64), 6, "library"),
+        (Case("cuda", "elman", 511), 5, "torch"),
+        (Case("cuda", "elman", 512, "float16"), 5, "torch"),
+        (Case("cuda", "elman", 512, "tf32"), 5, "torch"),
+        (Case("cuda", "lstm:none", 650), 5, "torch"),
+        (Case("cuda", "rated", 64), 5, "torch"),
+        (Case("mps", "elman", 64), 6, "torch"),
     ],
 )
 def test_the_first_row_that_fits_decides(case: Case, row: int, first: str) -> None:
@@ -76,7 +76,7 @@ def test_a_cell_without_forms_runs_by_the_reference_everywhere(kind: str, card: 
     cell: Any = make_cell(kind, 3, 64)
     for device in ("cpu", "cuda", "mps"):
         assert choose_backend(cell, device=device) == "reference"
-    for backend, said in (("fused", "the fused backend (has no loops|needs numba)"), ("library", "torch has no layer")):
+    for backend, said in (("fused", "the fused backend (has no loops|needs numba)"), ("torch", "torch has no layer")):
         with pytest.raises(UsageError, match=f"{said}.*; use --backend reference or auto"):
             choose_backend(cell, backend)
     with pytest.raises(UsageError, match=f"the triton backend has no kernels for {kind}; use --backend reference"):
@@ -87,10 +87,10 @@ def test_a_cell_without_forms_runs_by_the_reference_everywhere(kind: str, card: 
 def test_auto_on_cuda_takes_triton_for_what_torch_lacks(kind: str, card: None) -> None:
     pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
     cell: Any = make_cell(kind, 3, 64)
-    assert choose_backend(cell, device="cuda") == ("triton" if kind in LACKED else "library")
-    assert choose_backend(cell, device="cuda", packed=True) == ("triton" if kind in LACKED else "library")
+    assert choose_backend(cell, device="cuda") == ("triton" if kind in LACKED else "torch")
+    assert choose_backend(cell, device="cuda", packed=True) == ("triton" if kind in LACKED else "torch")
     assert choose_backend(cell, device="cuda", dtype=torch.bfloat16) == "triton"
-    assert choose_backend(cell, device="cuda", dtype=torch.float64) == ("reference" if kind in LACKED else "library")
+    assert choose_backend(cell, device="cuda", dtype=torch.float64) == ("reference" if kind in LACKED else "torch")
 
 
 def test_auto_on_cuda_goes_by_size_and_precision(card: None) -> None:
@@ -98,7 +98,7 @@ def test_auto_on_cuda_goes_by_size_and_precision(card: None) -> None:
     cell: Any = make_cell("elman", 3, 512)
     assert choose_backend(cell, device="cuda") == "triton"
     with using("tf32"):
-        assert choose_backend(cell, device="cuda") == "library"
+        assert choose_backend(cell, device="cuda") == "torch"
         with torch.no_grad():  # validated in float32
             assert choose_backend(cell, device="cuda") == "triton"
     sigmoid: Any = make_cell("elman", 3, 64, activation="sigmoid")
@@ -112,7 +112,7 @@ def test_without_a_triton_that_works_auto_does_without(card: None, monkeypatch: 
     cells: list[Any] = [make_cell(kind, 3, 64) for kind in ("rated", "lstm:none")]
     monkeypatch.setattr(triton, "_trial", lambda: "the triton backend cannot run on this CUDA device (no compiler)")
     for broken in ("no compiler", r"pip install 'rnncli\[triton\]'"):
-        assert [choose_backend(cell, device="cuda", dtype=torch.bfloat16) for cell in cells] == ["reference", "library"]
+        assert [choose_backend(cell, device="cuda", dtype=torch.bfloat16) for cell in cells] == ["reference", "torch"]
         with pytest.raises(UsageError, match=broken):
             choose_backend(cells[0], "triton", "cuda")
         monkeypatch.setitem(sys.modules, "triton", None)

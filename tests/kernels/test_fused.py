@@ -15,11 +15,11 @@ from support.kinds import FUSED, with_activations
 from rnncli.cells import make_cell
 from rnncli.cells.elman import Elman
 from rnncli.errors import RnnError, UsageError
-from rnncli.kernels import fused, memory, precision, products
+from rnncli.kernels import fused, matmul, memory, precision
 from rnncli.kernels.fused import arithmetic
 from rnncli.kernels.fused import scan as fused_scan
-from rnncli.kernels.fused import steps as fused_steps
-from rnncli.kernels.products import fast_products
+from rnncli.kernels.fused import time_loop as fused_loop
+from rnncli.kernels.matmul import fast_matmul
 from rnncli.kernels.scan import choose_backend, scan
 from rnncli.models.stack import Stack, StackShape
 
@@ -33,9 +33,9 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     for limit in ("SMALL", "SMALL_AND_SHORT"):
         monkeypatch.setattr(fused_scan, limit, math.inf if request.param == "whole" else 0)
     if request.param == "packed":
-        monkeypatch.setattr(fused_steps, "ONEDNN", 0)
-        for limit in ("FEW", "FEW_STRAIGHT"):
-            monkeypatch.setattr(products, limit, 0)
+        monkeypatch.setattr(fused_loop, "ONEDNN", 0)
+        for limit in ("MIN_REPEATS", "MIN_REPEATS_CONTIGUOUS"):
+            monkeypatch.setattr(matmul, limit, 0)
     return request.param
 
 
@@ -92,10 +92,10 @@ def test_gradients_are_as_accurate_as_float32_allows(kind: str) -> None:
 def rounding(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every product of a step that may be rounded is, on any processor."""
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(products, "ROUNDED", 0)
-    monkeypatch.setattr(fused_steps, "ROUNDED", 0)
+    monkeypatch.setattr(matmul, "ROUND_FROM", 0)
+    monkeypatch.setattr(fused_loop, "ROUND_FROM", 0)
     monkeypatch.setattr(fused_scan, "SMALL", 0)
-    with fast_products("bfloat16"):
+    with fast_matmul("bfloat16"):
         yield
 
 
@@ -143,7 +143,7 @@ def test_rounding_is_to_the_nearest_and_to_the_even_one() -> None:
     values = torch.cat([bits.int().view(torch.float32), torch.tensor([math.inf, -math.inf, -0.0, 3.4e38])])[None]
     values = torch.cat([values, -values])
     near = torch.empty(values.shape, dtype=torch.bfloat16)
-    arithmetic.narrow(values.numpy(), near.view(torch.uint16).numpy())
+    arithmetic.to_bf16(values.numpy(), near.view(torch.uint16).numpy())
     torch.testing.assert_close(near, values.bfloat16(), rtol=0, atol=0, equal_nan=True)
 
 
@@ -255,7 +255,7 @@ def test_without_numba_another_backend_is_taken(monkeypatch: pytest.MonkeyPatch)
     try:
         assert "needs numba" in fused.trouble()
         assert choose_backend(make_cell("gru", 3, 4)) == "reference"
-        assert choose_backend(make_cell("elman", 3, 4)) == "library"
+        assert choose_backend(make_cell("elman", 3, 4)) == "torch"
         with pytest.raises(UsageError, match="the fused backend needs numba"):
             choose_backend(make_cell("gru", 3, 4), "fused")
     finally:
@@ -312,7 +312,7 @@ def test_a_cell_without_loops_of_its_own_has_the_reference() -> None:
 
 def test_large_room_is_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "LARGE", 0)
-    found = memory.room(torch.empty(0, dtype=torch.float64), 3, 700, 5)
+    found = memory.empty_huge(torch.empty(0, dtype=torch.float64), 3, 700, 5)
     assert (found.shape, found.dtype, found.is_contiguous()) == ((3, 700, 5), torch.float64, True)
     assert found.data_ptr() % memory.PAGE == 0
     found.fill_(2.5)

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rnncli.kernels import linear
-from rnncli.kernels.linear import linear_cross_entropy, linear_judge
+from rnncli.kernels.linear import linear_cross_entropy, linear_score
+from rnncli.kernels.matmul import fast_matmul
 from rnncli.kernels.precision import has_bfloat16
-from rnncli.kernels.products import fast_products
 
 IGNORED = -100
 
@@ -19,10 +19,10 @@ IGNORED = -100
 @pytest.fixture(autouse=True)
 def _fused_at_any_size(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Three rows a block, so that every test crosses from one to the next; and one value serves all sizes."""
-    monkeypatch.setattr(linear, "FEWEST", 1)
+    monkeypatch.setattr(linear, "MIN_SCORES", 1)
     monkeypatch.setattr(linear, "BLOCK", 3 * 40)
-    monkeypatch.setattr(linear, "ROUNDED_FROM", 1)
-    with fast_products("float32"):
+    monkeypatch.setattr(linear, "MIN_ROUNDED", 1)
+    with fast_matmul("float32"):
         yield
 
 
@@ -86,7 +86,7 @@ def test_where_nothing_is_asked_the_loss_and_its_gradients_are_zero() -> None:
     case = a_case()
     case.targets.fill_(IGNORED)
     assert not any(each.any() for each in found(linear_cross_entropy(*case), case))
-    assert [float(each) for each in linear_judge(*case)] == [0.0, 0.0]
+    assert [float(each) for each in linear_score(*case)] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("scale", [300.0, 1e5])
@@ -105,7 +105,7 @@ def test_a_target_without_a_chance_costs_what_it_costs() -> None:
     exact = case.double()
     for mine, wanted in zip(found(linear_cross_entropy(*case), case), found(plain(exact), exact), strict=True):
         torch.testing.assert_close(mine.double(), wanted, rtol=1e-5, atol=1e-5)
-    assert float(linear_judge(*case)[0]) == pytest.approx(plain(exact).item(), rel=1e-6)
+    assert float(linear_score(*case)[0]) == pytest.approx(plain(exact).item(), rel=1e-6)
 
 
 def test_only_what_is_learned_has_a_gradient() -> None:
@@ -145,7 +145,7 @@ def test_the_judge_counts_what_is_likeliest() -> None:
     case.targets[:4] = IGNORED
     scores = F.linear(case.hidden, case.weight, case.bias).detach()
     case.targets[4:9] = scores[4:9].argmax(-1)
-    loss, hits = linear_judge(*case)
+    loss, hits = linear_score(*case)
     torch.testing.assert_close(loss, plain(case).detach())
     assert int(hits) == int((scores.argmax(-1) == case.targets).sum()) >= 5
 
@@ -163,12 +163,12 @@ def test_bfloat16_rounds_by_so_much_and_only_where_it_is_asked_for() -> None:
     case = a_case(250, 64, 300, torch.float32)
     exact = case.double()
     wanted = found(plain(exact), exact)
-    with fast_products("bfloat16"):
+    with fast_matmul("bfloat16"):
         rounded = found(linear_cross_entropy(*case), case)
-        judged, _ = linear_judge(*case)
-        with fast_products():
+        judged, _ = linear_score(*case)
+        with fast_matmul():
             again = found(linear_cross_entropy(*case), case)
-        with fast_products("float32"):
+        with fast_matmul("float32"):
             precise = found(linear_cross_entropy(*case), case)
     for mine, same, good, true in zip(rounded, again, precise, wanted, strict=True):
         assert 1e-5 < (mine - true).norm() / true.norm() < 3e-2  # scores of 20 are rounded, too
@@ -192,4 +192,4 @@ def test_cuda_gives_the_same() -> None:
         found(linear_cross_entropy(*there), there), found(linear_cross_entropy(*case), case), strict=True
     ):
         torch.testing.assert_close(mine.cpu(), wanted, rtol=1e-4, atol=1e-4)
-    assert int(linear_judge(*there)[1]) == int(linear_judge(*case)[1])
+    assert int(linear_score(*there)[1]) == int(linear_score(*case)[1])

@@ -94,17 +94,17 @@ def test_reversal_keeps_the_padding_behind() -> None:
 
 
 def test_the_chooser_names_what_it_takes() -> None:
-    assert choose_backend(a_cell("lstm:none")) == "library"
+    assert choose_backend(a_cell("lstm:none")) == "torch"
     assert choose_backend(a_cell("lstm:none"), packed=True) == "fused"
     assert choose_backend(a_cell("lstm:none"), precision="bfloat16") == "fused"
     assert choose_backend(a_cell("gru:reset-after")) == "fused"
-    assert choose_backend(a_cell("gru:reset-after"), device="cuda") == "library"
+    assert choose_backend(a_cell("gru:reset-after"), device="cuda") == "torch"
     assert choose_backend(a_cell("lstm")) == "fused"
     assert choose_backend(a_cell("lstm"), sequences=512) == "reference"
-    assert choose_backend(a_cell("elman"), sequences=512) == "library"
+    assert choose_backend(a_cell("elman"), sequences=512) == "torch"
     assert choose_backend(a_cell("lstm:none"), "reference") == "reference"
     with pytest.raises(UsageError, match="torch has no layer with the equations of"):
-        choose_backend(a_cell("rated"), "library")
+        choose_backend(a_cell("rated"), "torch")
     with pytest.raises(UsageError, match="unknown backend 'warp'"):
         choose_backend(a_cell("rated"), "warp")
 

@@ -29,7 +29,7 @@ from rnncli.kernels.triton.scan import (
     OnChip,
     Stepwise,
     choose_tier,
-    joined,
+    concat_weights,
     on_chip_bytes,
     shared_memory,
     unroll,
@@ -111,7 +111,7 @@ def test_compiled_kernels_equal_the_reference(kind: str, T: int, B: int, D: int,
     lengths = torch.randint(1, T + 1, (B,))
     wanted = results(a_cell(kind, D, M).double(), x.double(), lengths)
     ours = cell.to(dtype)
-    chosen = choose_tier(RECIPES[kind], joined(ours.triton_form(), dtype)[0])
+    chosen = choose_tier(RECIPES[kind], concat_weights(ours.triton_form(), dtype)[0])
     assert_equal(results(ours, x.to(dtype), lengths, chosen), wanted, 1e-5 if dtype == torch.float32 else 0.05)
 
 
@@ -165,7 +165,7 @@ def test_a_replayed_graph_equals_single_launches(kind: str, monkeypatch: pytest.
         x = torch.randn(3, 3, 3)
         assert_equal(results(cell, x, LENGTHS, Stepwise), results(cell, x, LENGTHS), 1e-5)
     assert len(recorded) == 2  # forward and backward
-    monkeypatch.setattr(graphs, "MOST", 2)
+    monkeypatch.setattr(graphs, "MAX_GRAPHS", 2)
     results(cell, torch.randn(1, 1, 3), None, Stepwise)
     assert len(recorded) == len(graphs._seen) == 2
 

@@ -26,7 +26,7 @@ FUSED = [kind for kind in KINDS if CLASSES[kind].fused_form is not Cell.fused_fo
 TRITON = [kind for kind in KINDS if CLASSES[kind].triton_form is not Cell.triton_form]
 """The kinds that the backend has; whether torch has a layer depends on the activation too: `backends_of`."""
 
-CPU_BACKENDS = ("reference", *([] if trouble() else ["fused"]), "library")
+CPU_BACKENDS = ("reference", *([] if trouble() else ["fused"]), "torch")
 """Without numba there is no `fused`."""
 
 

@@ -13,7 +13,7 @@ from rnncli.data import dates
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
 from rnncli.errors import UsageError
-from rnncli.kernels import fused, precision, products, triton
+from rnncli.kernels import fused, matmul, precision, triton
 from rnncli.kernels.scan import choose_backend
 from rnncli.models.feedforward import FeedForward
 from rnncli.presets import resolve
@@ -45,11 +45,11 @@ class RoundingProcessor(TorchDispatchMode):
 def processor(monkeypatch: pytest.MonkeyPatch) -> RoundingProcessor:
     """Any net counts as large there, and every product as worth rounding."""
     monkeypatch.setitem(CORPORA, "dates", Generated("dates", "some days", lambda: dates.write(lines=400)))
-    monkeypatch.setattr(products, "_onednn_is_exact", lambda: False)
+    monkeypatch.setattr(matmul, "_onednn_is_exact", lambda: False)
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(products, "ROUNDED", 0)
+    monkeypatch.setattr(matmul, "ROUND_FROM", 0)
     if not fused.trouble():  # the rest of the processor is there without numba, too
-        monkeypatch.setattr("rnncli.kernels.fused.steps.ROUNDED", 0)
+        monkeypatch.setattr("rnncli.kernels.fused.time_loop.ROUND_FROM", 0)
         monkeypatch.setattr("rnncli.kernels.fused.scan.SMALL", 0)
     monkeypatch.setattr(machine, "SMALL", 0)
     return RoundingProcessor()
@@ -57,7 +57,7 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> RoundingProcessor:
 
 def test_the_stand_in_rounds_where_the_switch_allows_it(processor: RoundingProcessor) -> None:
     a, b = torch.rand(3, 4), torch.rand(4, 5)
-    with processor, products.switched("bf16"):
+    with processor, matmul.switched("bf16"):
         rounded = a @ b
     assert processor.switches == ["bf16"]
     assert 1e-5 < (rounded - a @ b).norm() < 1e-1
@@ -98,7 +98,7 @@ def test_no_default_and_no_preset_is_refused(
     large = torch.nn.Linear(1000, 1000)
     assert pick_precision(config, device, large, given=True) == "float32"
     cell: Any = make_cell(config.cell, 8, config.sizes[0], activation=config.activation)
-    assert choose_backend(cell, config.backend, device) in ("fused", "library", "reference", "triton")
+    assert choose_backend(cell, config.backend, device) in ("fused", "torch", "reference", "triton")
 
 
 def taken_by_itself(task: str, preset: str | None) -> list[str]:

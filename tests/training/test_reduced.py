@@ -19,10 +19,10 @@ from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
 from rnncli.errors import UsageError
 from rnncli.kernels import precision
-from rnncli.kernels.library import VendorForm
-from rnncli.kernels.precision import forward_pass, learning, type_of_factors, using
-from rnncli.kernels.products import fast_products, small_products
+from rnncli.kernels.matmul import fast_matmul, small_matmul
+from rnncli.kernels.precision import forward_pass, training_precision, type_of_factors, using
 from rnncli.kernels.scan import scan
+from rnncli.kernels.torch_layers import TorchForm
 from rnncli.models.stack import Stack, StackShape
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
@@ -33,7 +33,7 @@ T, B, D, M = 12, 16, 24, 32
 ERRORS = {"float32": 1e-5, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}
 """Norm-wise, of gradients against float64; a factor is off by up to 2^-24, 2^-11, 2^-11 and 2^-8."""
 
-OF_TORCH = [k for k in KINDS if CLASSES[k].vendor_form is not Cell.vendor_form and make_cell(k, 1, 1).vendor_form()]
+OF_TORCH = [k for k in KINDS if CLASSES[k].torch_form is not Cell.torch_form and make_cell(k, 1, 1).torch_form()]
 
 
 def gradients(kind: str, backend: str, device: str, inside: Callable[[], AbstractContextManager[Any]]) -> list[Any]:
@@ -46,7 +46,7 @@ def gradients(kind: str, backend: str, device: str, inside: Callable[[], Abstrac
             parameter.normal_(0, 0.7 / M**0.5)
     dtype = torch.float64 if backend == "exact" else torch.float32
     cell, x = cell.to(device, dtype), x.to(device, dtype).requires_grad_()
-    with learning():
+    with training_precision():
         with inside():
             outputs, last = scan(
                 cell, x, cell.initial_state(B), torch.arange(B) % T + 1, "reference" if backend == "exact" else backend
@@ -85,19 +85,19 @@ def test_triton_under_autocast_rounds_as_the_reference(kind: str) -> None:
 def test_torch_s_layers_are_in_the_type_of_autocast(kind: str) -> None:
     """Torch's own autocast makes cuDNN's layers float16 where bfloat16 is in use, whose range a loss may need."""
     cell: Any = make_cell(kind, D, M)
-    form, seen = cell.vendor_form(), []
+    form, seen = cell.torch_form(), []
 
     def function(*values: Any) -> Any:
         seen.extend(each.dtype for each in tree_leaves(values) if torch.is_tensor(each) and each.is_floating_point())
         seen.append(torch.is_autocast_enabled("cpu"))
         return form.function(*values)
 
-    cell.vendor_form = lambda: VendorForm(function, form.weights)
+    cell.torch_form = lambda: TorchForm(function, form.weights)
     x, lengths = torch.randn(T, B, D), torch.arange(B) % T + 1
     for ends in (None, lengths):
         for given in (x, x.bfloat16()):
             with torch.autocast("cpu", torch.bfloat16):
-                outputs, last = scan(cell, given, cell.initial_state(B), ends, "library")
+                outputs, last = scan(cell, given, cell.initial_state(B), ends, "torch")
             assert {each.dtype for each in (outputs, *last)} == {torch.float32}
     assert set(seen) == {torch.bfloat16, False}
 
@@ -106,7 +106,7 @@ def test_torch_s_layers_are_in_the_type_of_autocast(kind: str) -> None:
 @pytest.mark.parametrize("name", ERRORS)
 @pytest.mark.parametrize(
     ("kind", "backend"),
-    [*product(KINDS, ("reference",)), *product(TRITON, ("triton",)), *product(OF_TORCH, ("library",))],
+    [*product(KINDS, ("reference",)), *product(TRITON, ("triton",)), *product(OF_TORCH, ("torch",))],
 )
 def test_cuda_is_off_by_its_rounding(kind: str, backend: str, name: str) -> None:
     if precision.trouble(name, "cuda"):
@@ -127,14 +127,14 @@ def test_the_switch_is_one_and_is_put_back() -> None:
     before = switches()
     exact = ["ieee", "ieee", False, False]
     for name in ("float32", "tf32", "bfloat16", "float16"):
-        with fast_products(name):
+        with fast_matmul(name):
             assert switches() == exact  # what does not learn is exact
-            with learning():
+            with training_precision():
                 assert switches() == (["tf32", "tf32", False, False] if name == "tf32" else exact)
-                with small_products(), learning():
+                with small_matmul(), training_precision():
                     assert (precision.in_use(), switches()) == ("float32", exact)
                 assert precision.in_use() == name
-    with pytest.raises(ZeroDivisionError), fast_products("tf32"), learning():
+    with pytest.raises(ZeroDivisionError), fast_matmul("tf32"), training_precision():
         _ = 1 / 0
     assert (precision.in_use(), switches()) == ("float32", before)
     assert before[2:] == [True, True]  # torch's defaults, which would round sums
@@ -156,7 +156,7 @@ def test_the_chooser_sees_the_type_of_products() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert type_of_factors(x) == torch.bfloat16
         assert type_of_factors(x.double()) == torch.float64
-        assert stack.backend_in_use == "library"
+        assert stack.backend_in_use == "torch"
         assert stack(torch.randn(2, 3, 3))[0].dtype == torch.float32
     assert type_of_factors(x) == torch.float32
 

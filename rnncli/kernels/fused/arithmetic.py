@@ -128,7 +128,7 @@ def activate(f: int, a: Any) -> None:
 
 
 @compiled
-def deactivate(f: int, y: Any, d: Any) -> None:
+def activate_backward(f: int, y: Any, d: Any) -> None:
     """Replace y = f(a), (N,), by the gradient of a, given that of y, d (N,)."""
     one, zero = y.dtype.type(1), y.dtype.type(0)
     if f == TANH:
@@ -161,13 +161,13 @@ def multiply(a: Any, weight: Any, out: Any) -> None:
                 row[n] += factor * column[n]
 
 
-def wide(value: Any) -> Any:
+def to_float(value: Any) -> Any:
     """What a product gave, for it comes as it is or as the bits of a bfloat16."""
     raise NotImplementedError  # it exists in compiled code alone
 
 
-@overload(wide)
-def _wide_of(value: Any) -> Callable[[Any], Any]:
+@overload(to_float)
+def _to_float_of(value: Any) -> Callable[[Any], Any]:
     def of_bits(value: Any) -> Any:
         return np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
 
@@ -178,7 +178,7 @@ def _wide_of(value: Any) -> Callable[[Any], Any]:
 
 
 @compiled
-def narrow(a: Any, out: Any) -> None:
+def to_bf16(a: Any, out: Any) -> None:
     """Round float32 a (B, K) to bfloat16, to the nearest, of two the even one: their bits go to out (B, K)."""
     half, last, nan = np.uint32(0x7FFF), np.uint32(1), np.uint32(0x7FC0)
     for b in range(a.shape[0]):
@@ -190,7 +190,7 @@ def narrow(a: Any, out: Any) -> None:
 
 
 @compiled
-def turned(weight: Any) -> Any:
+def transposed(weight: Any) -> Any:
     """A weight (N, K) as rows are multiplied by it, (K, N)."""
     out = np.empty((weight.shape[1], weight.shape[0]), weight.dtype)
     for n in range(weight.shape[0]):
@@ -209,7 +209,7 @@ def added(a: Any, b: Any) -> Any:
 
 
 @compiled
-def begin(first: Any, T: int) -> Any:
+def state_buffer(first: Any, T: int) -> Any:
     """Room for a state's field before and after T steps, (T+1, B, M), of which only the first (B, M) is known."""
     values = np.empty((T + 1, first.shape[0], first.shape[1]), first.dtype)
     values[0] = first
@@ -219,13 +219,13 @@ def begin(first: Any, T: int) -> Any:
 @compiled
 def project(x: Any, weight: Any, out: Any) -> None:
     """Set out (T, B, G) to the product of x (T, B, D) and weight (G, D), turned."""
-    columns = turned(weight)
+    columns = transposed(weight)
     for t in range(len(x)):
         multiply(x[t], columns, out[t])
 
 
 @compiled
-def gather(d: Any, x: Any) -> Any:
+def weight_gradient(d: Any, x: Any) -> Any:
     """The gradient (G, D) of a weight that took x (T, B, D) to what has the gradient d (T, B, G)."""
     out = np.zeros((d.shape[2], x.shape[2]), d.dtype)
     for t in range(d.shape[0]):
@@ -256,7 +256,7 @@ def input_gradients(d: Any, x: Any, weight: Any) -> Any:
     d_x = np.empty_like(x)
     for t in range(len(x)):
         multiply(d[t], weight, d_x[t])
-    return d_x, gather(d, x), total(d)
+    return d_x, weight_gradient(d, x), total(d)
 
 
 def check() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 Launch = Callable[[list[Tensor]], None]
 
-MOST = 8
+MAX_GRAPHS = 8
 """How many graphs are kept, the latest used; each holds tensors of its own, as large as a scan's."""
 
 
@@ -36,7 +36,7 @@ def run(key: Hashable, launch: Launch, tensors: list[Tensor], written: range) ->
     if key not in _seen:
         launch(tensors)
         _seen[key] = None
-        if len(_seen) > MOST:
+        if len(_seen) > MAX_GRAPHS:
             _seen.popitem(last=False)
         return
     _seen.move_to_end(key)

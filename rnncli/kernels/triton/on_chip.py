@@ -21,12 +21,12 @@ from rnncli.kernels.triton.tiles import (
 
 
 @triton.jit
-def load_weights(dense, vectors, CELL: tl.constexpr, M: tl.constexpr, P: tl.constexpr, TURNED: tl.constexpr):
+def load_weights(dense, vectors, CELL: tl.constexpr, M: tl.constexpr, P: tl.constexpr, TRANSPOSED: tl.constexpr):
     """All weights, in the order of the cell's terms: (P, P) from input to output, or back if TURNED, and (P,)."""
     columns = tl.arange(0, P)
     lines = columns[:, None]
     inside = (lines < M) & (columns[None, :] < M)
-    where = lines * M + columns[None, :] if TURNED else columns[None, :] * M + lines
+    where = lines * M + columns[None, :] if TRANSPOSED else columns[None, :] * M + lines
     out = ()
     for j in tl.static_range(len(CELL.terms)):
         if CELL.terms[j].dense:
@@ -54,7 +54,7 @@ def step(a, state, weights, F: tl.constexpr, CELL: tl.constexpr, PRECISION: tl.c
 
 
 @triton.jit
-def step_back(d, values, weights, F: tl.constexpr, CELL: tl.constexpr, PRECISION: tl.constexpr):
+def step_backward(d, values, weights, F: tl.constexpr, CELL: tl.constexpr, PRECISION: tl.constexpr):
     """Gradients of all pre-activations of a step, and of the old state without what reaches it through products."""
     da = repeated(tl.zeros_like(d[0]), len(CELL.blocks))
     for k in tl.static_range(len(CELL.stages) - 1, -1, -1):
@@ -141,7 +141,7 @@ def backward(
         values = load_values(tape, t, rows, columns, inside, B, CELL, M, len(CELL.values), True)
         d_output = tl.load(d_outputs + place(t, rows, columns, B, M), inside, other=0.0).to(tl.float32)
         d = replaced(carried, 0, carried[0] + d_output)
-        found, passed = step_back(d, values, weights, F, CELL, PRECISION)
+        found, passed = step_backward(d, values, weights, F, CELL, PRECISION)
         da = ()
         for k in tl.static_range(len(CELL.blocks)):
             da = da + (tl.where(alive, found[k], 0.0),)

@@ -57,7 +57,7 @@ def elman(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def elman_back(d, p, v, F: tl.constexpr):
+def elman_backward(d, p, v, F: tl.constexpr):
     return (d[0] * slope(v[1], F),), (tl.zeros_like(d[0]),)
 
 
@@ -68,7 +68,7 @@ def blend(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def blend_back(d, p, v, F: tl.constexpr):
+def blend_backward(d, p, v, F: tl.constexpr):
     old, _, candidate, z = v
     return (d[0] * z * slope(candidate, F), d[0] * (candidate - old) * z * (1.0 - z)), (d[0] * (1.0 - z),)
 
@@ -80,7 +80,7 @@ def reset_before(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def reset_before_back(d, p, v, F: tl.constexpr):
+def reset_before_backward(d, p, v, F: tl.constexpr):
     old, r, z, _, candidate, _ = v
     return (p * old * r * (1.0 - r), d[0] * (candidate - old) * z * (1.0 - z)), (d[0] * (1.0 - z) + p * r,)
 
@@ -92,7 +92,7 @@ def candidate_after_reset(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def candidate_after_reset_back(d, p, v, F: tl.constexpr):
+def candidate_after_reset_backward(d, p, v, F: tl.constexpr):
     return (d[0] * v[2] * slope(v[4], F),), d
 
 
@@ -104,7 +104,7 @@ def reset_after(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def reset_after_back(d, p, v, F: tl.constexpr):
+def reset_after_backward(d, p, v, F: tl.constexpr):
     old, _, r, z, candidate, seen = v
     inner = d[0] * z * slope(candidate, F)
     dz = d[0] * (candidate - old) * z * (1.0 - z)
@@ -118,7 +118,7 @@ def memory(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def memory_back(d, p, v, F: tl.constexpr):
+def memory_backward(d, p, v, F: tl.constexpr):
     _, old, _, i, f, g, _, _ = v
     dc = d[1] + p
     gates = (dc * g * i * (1.0 - i), dc * old * f * (1.0 - f), dc * i * (1.0 - g * g))
@@ -132,7 +132,7 @@ def output(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def output_back(d, p, v, F: tl.constexpr):
+def output_backward(d, p, v, F: tl.constexpr):
     o, squashed = v[6], tanh(v[2])
     dc = d[1] + d[0] * o * (1.0 - squashed * squashed)
     return (d[0] * squashed * o * (1.0 - o),), (d[0], dc)
@@ -257,18 +257,18 @@ class Recipe:
         return tuple(Launch(start, stop, self._multiplies(start, stop)) for start, stop in spans)
 
 
-_LSTM = (Stage(memory, memory_back, "i f g", "c i f g"), Stage(output, output_back, "o", "o h"))
+_LSTM = (Stage(memory, memory_backward, "i f g", "c i f g"), Stage(output, output_backward, "o", "o h"))
 _ALL = [
-    Recipe("elman", "h", "h", 1, (Stage(elman, elman_back, "h", "h"),), (("h'", "h"),)),
-    Recipe("rated", "h", "n z", 2, (Stage(blend, blend_back, "n z", "h n z"),), (("h'", "n z"),)),
+    Recipe("elman", "h", "h", 1, (Stage(elman, elman_backward, "h", "h"),), (("h'", "h"),)),
+    Recipe("rated", "h", "n z", 2, (Stage(blend, blend_backward, "n z", "h n z"),), (("h'", "n z"),)),
     Recipe(
         "gru:reset-before",
         "h",
         "r z n",
         3,
         (
-            Stage(reset_before, reset_before_back, "r z", "r z s"),
-            Stage(candidate_after_reset, candidate_after_reset_back, "n", "n h"),
+            Stage(reset_before, reset_before_backward, "r z", "r z s"),
+            Stage(candidate_after_reset, candidate_after_reset_backward, "n", "n h"),
         ),
         (("h'", "r z"), ("s", "n")),
     ),
@@ -277,7 +277,7 @@ _ALL = [
         "h",
         "r z n q",
         3,
-        (Stage(reset_after, reset_after_back, "r z n q", "h r z n q"),),
+        (Stage(reset_after, reset_after_backward, "r z n q", "h r z n q"),),
         (("h'", "r z q"),),
         (("1", "q"),),
     ),

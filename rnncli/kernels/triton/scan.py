@@ -32,7 +32,7 @@ def unroll(
 ) -> tuple[Tensor, StateT]:
     """As `scan_triton`; the tier is chosen where it is not given."""
     projected = F.linear(x, *form.weights[:2])
-    dense, vectors = joined(form, projected.dtype)
+    dense, vectors = concat_weights(form, projected.dtype)
     recipe = RECIPES[form.recipe]
     tier = tier or choose_tier(recipe, dense)
     ends = torch.full((x.shape[1],), x.shape[0], device=x.device) if lengths is None else lengths
@@ -44,7 +44,7 @@ def unroll(
     return outputs, type(state)(outputs[-1], *last)
 
 
-def joined(form: TritonForm, dtype: torch.dtype) -> Weights:
+def concat_weights(form: TritonForm, dtype: torch.dtype) -> Weights:
     """All matrices of a form in one tensor, all vectors in another."""
     weights = [weight.to(dtype) for weight in form.weights[2:]]
     dense = torch.cat([weight for weight in weights if weight.dim() == 2])
@@ -95,24 +95,24 @@ class Loop(ABC):
     lengths: Tensor  # (B,) int32
 
     @abstractmethod
-    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **told: Any) -> None:
-        """Launch what computes all steps; `told` is known at compile time."""
+    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **constants: Any) -> None:
+        """Launch what computes all steps; `constants` is known at compile time."""
 
     def forward(self, projected: Tensor, tape: tuple[Tensor, ...], weights: Weights, keep: bool) -> None:
         """Fill the tape from projected (T, B, G*M) and the first state in its slot 0."""
         T, B, _ = projected.shape
         tensors = (projected, tape, *weights, self.lengths)
-        self.run(False, tensors, T, B, weights[0].shape[1], KEEP=keep, **self.told)
+        self.run(False, tensors, T, B, weights[0].shape[1], KEEP=keep, **self.constants)
 
     def backward(
         self, d_outputs: Tensor, d_state: tuple[Tensor, ...], d_blocks: Tensor, tape: list[Tensor], weights: Weights
     ) -> None:
         """Fill d_blocks (T + 1, B, N*M), zeros at T; d_state, of the last state, becomes that of the first."""
         tensors = (d_outputs, d_state, d_blocks, tuple(tape), *weights, self.lengths)
-        self.run(True, tensors, *d_outputs.shape, **self.told)
+        self.run(True, tensors, *d_outputs.shape, **self.constants)
 
     @property
-    def told(self) -> dict[str, Any]:
+    def constants(self) -> dict[str, Any]:
         """What all kernels are told at compile time."""
         cell = {"F": self.activation, "CELL": self.recipe, "ROWS": ROWS, "PRECISION": precision()}
         return cell | {"enable_fp_fusion": True}
@@ -134,28 +134,28 @@ class Loop(ABC):
 class OnChip(Loop):
     """One launch: a program takes its sequences through all steps, and holds the weights on chip."""
 
-    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **told: Any) -> None:
+    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **constants: Any) -> None:
         kernel = on_chip.backward if backward else on_chip.forward
         warps = 8 if M > 32 else 4
-        kernel[(triton.cdiv(B, ROWS),)](*tensors, T, B, M=M, P=padded(M), num_warps=warps, **told)
+        kernel[(triton.cdiv(B, ROWS),)](*tensors, T, B, M=M, P=padded(M), num_warps=warps, **constants)
 
 
 class Stepwise(Loop):
     """A launch a step, or two, under a CUDA graph; a program computes a tile of rows and columns."""
 
-    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **told: Any) -> None:
+    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **constants: Any) -> None:
         kernel = stepwise.backward if backward else stepwise.forward
         grid = triton.cdiv(B, ROWS), triton.cdiv(M, COLUMNS)
         launches = [(t, which) for t in range(T) for which in range(len(self.recipe.launches))]
-        told |= {"M": M, "COLUMNS": COLUMNS, "DEPTH": min(64, padded(M))}
+        constants |= {"M": M, "COLUMNS": COLUMNS, "DEPTH": min(64, padded(M))}
 
         def launch(flat: list[Tensor]) -> None:
             grouped = regrouped(flat, tensors)
             for t, which in reversed(launches) if backward else launches:
-                kernel[grid](*grouped, t, B, WHICH=which, **told)
+                kernel[grid](*grouped, t, B, WHICH=which, **constants)
 
         flat = [tensor for group in tensors for tensor in (group if isinstance(group, tuple) else (group,))]
-        key = (backward, T, B, str(told), tuple((tensor.dtype, tensor.device) for tensor in flat))
+        key = (backward, T, B, str(constants), tuple((tensor.dtype, tensor.device) for tensor in flat))
         graphs.run(key, launch, flat, written=range(1, 2 + len(tensors[1]) - (not backward)))
 
     def backward(
@@ -167,8 +167,8 @@ class Stepwise(Loop):
         for term in self.recipe.terms:  # what the next step's launch does, where there is no next step
             if 0 <= term.operand < len(d_state):
                 d = d_blocks[0, :, term.block * M : (term.block + 1) * M]
-                through = d @ dense[term.tile * M : (term.tile + 1) * M] if term.dense else d * vectors[term.tile]
-                d_state[term.operand].add_(through)
+                d_h_matmul = d @ dense[term.tile * M : (term.tile + 1) * M] if term.dense else d * vectors[term.tile]
+                d_state[term.operand].add_(d_h_matmul)
 
 
 def regrouped(flat: list[Tensor], like: tuple[Any, ...]) -> tuple[Any, ...]:

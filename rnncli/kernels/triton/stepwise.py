@@ -20,7 +20,7 @@ from rnncli.kernels.triton.tiles import (
 
 
 @triton.jit
-def add_products(
+def add_matmuls(
     a,
     pointer,
     seen: tl.constexpr,
@@ -54,7 +54,7 @@ def add_products(
 
 
 @triton.jit
-def add_products_back(
+def add_matmuls_backward(
     total,
     d_blocks,
     seen: tl.constexpr,
@@ -85,7 +85,7 @@ def add_products_back(
 
 
 @triton.jit
-def add_vectors_back(total, da, seen: tl.constexpr, weights, CELL: tl.constexpr):
+def add_vectors_backward(total, da, seen: tl.constexpr, weights, CELL: tl.constexpr):
     """Add to the gradient of one value what comes from the blocks that see it through vectors."""
     for j in tl.static_range(len(CELL.terms)):
         if CELL.terms[j].operand == seen and not CELL.terms[j].dense:
@@ -140,7 +140,7 @@ def forward(
                 pointer = tape[CELL.new[seen] - len(CELL.new)] + t * B * M
             else:
                 pointer = tape[seen - len(CELL.new)] + slot(t, seen, CELL, KEEP) * B * M
-            a = add_products(a, pointer, seen, dense, rows, columns, B, CELL, M, DEPTH, WHICH, PRECISION)
+            a = add_matmuls(a, pointer, seen, dense, rows, columns, B, CELL, M, DEPTH, WHICH, PRECISION)
     START: tl.constexpr = CELL.launches[WHICH].start
     STOP: tl.constexpr = CELL.launches[WHICH].stop
     values = load_values(tape, t, rows, columns, inside, B, CELL, M, CELL.spans[START][0], KEEP)
@@ -199,9 +199,9 @@ def backward(
     if len(CELL.stages) == STOP:
         later = load_blocks(d_blocks, t + 1, rows, columns, inside, B, N, M, N)
         for field in tl.static_range(len(CELL.new)):
-            sum = add_vectors_back(total[field], later, field, weights, CELL)
+            sum = add_vectors_backward(total[field], later, field, weights, CELL)
             there = d_blocks + (t + 1) * B * (N * M)
-            sum = add_products_back(sum, there, field, dense, rows, columns, B, CELL, M, DEPTH, PRECISION)
+            sum = add_matmuls_backward(sum, there, field, dense, rows, columns, B, CELL, M, DEPTH, PRECISION)
             total = replaced(total, field, sum)
         d_output = tl.load(d_outputs + place(t, rows, columns, B, M), inside, other=0.0).to(tl.float32)
         total = replaced(total, 0, total[0] + d_output)
@@ -211,9 +211,9 @@ def backward(
         p = tl.zeros_like(d[0])
         for seen in tl.static_range(len(CELL.new), len(CELL.values)):
             if seen >= CELL.spans[k][0] and seen < CELL.spans[k][1]:
-                p = add_vectors_back(p, da, seen, weights, CELL)
+                p = add_vectors_backward(p, da, seen, weights, CELL)
                 there = d_blocks + t * B * (N * M)
-                p = add_products_back(p, there, seen, dense, rows, columns, B, CELL, M, DEPTH, PRECISION)
+                p = add_matmuls_backward(p, there, seen, dense, rows, columns, B, CELL, M, DEPTH, PRECISION)
         found, d = CELL.stages[k].backward(d, p, values, F)
         for n in tl.static_range(len(found)):
             block = tl.where(alive, found[n], 0.0)

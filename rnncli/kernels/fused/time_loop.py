@@ -10,30 +10,30 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rnncli.kernels.fused.arithmetic import narrow
-from rnncli.kernels.products import ROUNDED, fast_products, product, repeated
+from rnncli.kernels.fused.arithmetic import to_bf16
+from rnncli.kernels.matmul import ROUND_FROM, fast_matmul, matmul, repeated_matmul
 
-TURNED = 4
+TRANSPOSE_FROM = 4
 """Steps from which on it pays to lay a weight out anew for its product."""
 
 ONEDNN = 1_000_000
 """Multiplications of a product: below it oneDNN's call costs more than its speed gains."""
 
 
-class Stage(NamedTuple):
+class LoopStage(NamedTuple):
     """A part of a step: a product of source (T or 1, B, K) and weight (K, N), and pointwise work."""
 
-    step: Callable[..., None]  # (t, ends, *buffers, product): takes what the product before it gave, (B, N)
+    pointwise: Callable[..., None]  # (t, ends, *buffers, product): takes what the product before it gave, (B, N)
     buffers: tuple[Tensor | int, ...]
     source: Tensor
     weight: Tensor
 
 
-Product = Callable[[int], Any]
+Matmul = Callable[[int], Any]
 """Makes the product of a stage at step t, (B, N); what it gives may be overwritten by the next one."""
 
 
-class Steps(NamedTuple):
+class TimeLoop(NamedTuple):
     """A walk through T steps: where each sequence ends (B,), the activation f by its number, and how exact it is."""
 
     T: int
@@ -41,78 +41,78 @@ class Steps(NamedTuple):
     f: int
     rounded: bool = False  # whether large products may go by way of bfloat16
 
-    def forward(self, *stages: Stage) -> None:
+    def forward(self, *stages: LoopStage) -> None:
         """At each step the product of each stage, then its pointwise work."""
-        with _products(stages):
-            prepared = [(self._product(each), each.step, arrays(each.buffers)) for each in stages]
+        with _policy(stages):
+            prepared = [(self._matmul(stage), stage.pointwise, arrays(stage.buffers)) for stage in stages]
             for t in range(self.T):
-                for multiply, step, views in prepared:
-                    step(t, self.ends, *views, multiply(t))
+                for multiply, pointwise, views in prepared:
+                    pointwise(t, self.ends, *views, multiply(t))
 
-    def backward(self, *stages: Stage) -> Tensor:
+    def backward(self, *stages: LoopStage) -> Tensor:
         """From the last step to the first: the pointwise work of each stage, then its product; returns the last one.
 
         Each stage takes what the one before it gave: the first one what the last one gave a step later, or zeros.
         """
-        with _products(stages):
-            prepared = [(self._product(each), each.step, arrays(each.buffers)) for each in stages]
+        with _policy(stages):
+            prepared = [(self._matmul(stage), stage.pointwise, arrays(stage.buffers)) for stage in stages]
             last = stages[-1]
             nothing = last.source.new_zeros(last.source.shape[1], last.weight.shape[1])
             found = (nothing.bfloat16().view(torch.uint16) if self._rounds(last) else nothing).numpy()
             for t in range(self.T - 1, -1, -1):
-                for multiply, step, views in prepared:
-                    step(t, self.ends, *views, found)
+                for multiply, pointwise, views in prepared:
+                    pointwise(t, self.ends, *views, found)
                     found = multiply(t)
         result = torch.from_numpy(found)
         return result.view(torch.bfloat16).float() if self._rounds(last) else result
 
     def weight_gradient(self, d: Tensor, x: Tensor) -> Tensor:
         """The gradient (N, K) of a weight that took x (T, B, K) to what has the gradient d (T, B, N)."""
-        return product(rows(d).t(), rows(x), rounded=self.rounded)
+        return matmul(rows(d).t(), rows(x), rounded=self.rounded)
 
-    def _rounds(self, stage: Stage) -> bool:
-        return self.rounded and _work(stage) >= ROUNDED
+    def _rounds(self, stage: LoopStage) -> bool:
+        return self.rounded and _work(stage) >= ROUND_FROM
 
-    def _product(self, stage: Stage) -> Product:
+    def _matmul(self, stage: LoopStage) -> Matmul:
         """How the product of a stage is made, with all done that need not be done at each step."""
         if self._rounds(stage):
-            return self._rounded_product(stage)
+            return self._rounded_matmul(stage)
         _, _, source, weight = stage
         sources = source.unbind(0) * (self.T // len(source))
         if _work(stage) >= ONEDNN:
-            multiply = repeated(weight, source.shape[1], self.T)
+            multiply = repeated_matmul(weight, source.shape[1], self.T)
             return lambda t: multiply(sources[t]).numpy()
-        weight = weight.contiguous() if self.T >= TURNED else weight
+        weight = weight.contiguous() if self.T >= TRANSPOSE_FROM else weight
         out = source.new_empty(source.shape[1], weight.shape[1])
         found = out.numpy()
 
-        def product(t: int) -> Any:
+        def run(t: int) -> Any:
             torch.mm(sources[t], weight, out=out)
             return found
 
-        return product
+        return run
 
-    def _rounded_product(self, stage: Stage) -> Product:
+    def _rounded_matmul(self, stage: LoopStage) -> Matmul:
         """The same by way of bfloat16, whose bits it gives."""
-        multiply = repeated(stage.weight.bfloat16(), stage.source.shape[1], self.T)
+        multiply = repeated_matmul(stage.weight.bfloat16(), stage.source.shape[1], self.T)
         near = torch.empty(stage.source.shape[1:], dtype=torch.bfloat16)
         values, bits, moving = stage.source.numpy(), near.view(torch.uint16).numpy(), len(stage.source) > 1
 
-        def product(t: int) -> Any:
-            narrow(values[t if moving else 0], bits)
+        def run(t: int) -> Any:
+            to_bf16(values[t if moving else 0], bits)
             return multiply(near).view(torch.uint16).numpy()
 
-        return product
+        return run
 
 
-def _work(stage: Stage) -> int:
+def _work(stage: LoopStage) -> int:
     """Multiplications of a stage's product."""
     return stage.source.shape[1] * stage.weight.numel()
 
 
-def _products(stages: Sequence[Stage]) -> Any:
+def _policy(stages: Sequence[LoopStage]) -> Any:
     """Where the products of a step are best done."""
-    return fast_products() if max(map(_work, stages)) >= ONEDNN else nullcontext()
+    return fast_matmul() if max(map(_work, stages)) >= ONEDNN else nullcontext()
 
 
 def rows(value: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ from rnncli.kernels import precision as precisions
 _SETTINGS: Any = getattr(torch.backends.mkldnn, "matmul", None)
 """Where torch keeps the switch `fp32_precision`; a build without it stays as it is."""
 
-ROUNDED = 1_000_000
+ROUND_FROM = 1_000_000
 """Multiplications of a product; below this, rounding the operands to bfloat16 costs more than their product gains."""
 
-FEW, FEW_STRAIGHT = 4, 64
+MIN_REPEATS, MIN_REPEATS_CONTIGUOUS = 4, 64
 """Below so many products a weight (K, N) keeps its layout: where it is a transposed (N, K), and elsewhere."""
 
 BLOCK = 1_000_000
@@ -24,7 +24,7 @@ BLOCK = 1_000_000
 
 
 @contextmanager
-def fast_products(precision: str | None = None) -> Iterator[None]:
+def fast_matmul(precision: str | None = None) -> Iterator[None]:
     """While inside, float32 products on the CPU go to oneDNN where that is as accurate; it may be nested.
 
     torch's own choice, MKL, is 2 to 3 times slower on AMD's processors. The switch to oneDNN also allows rounding to
@@ -38,7 +38,7 @@ def fast_products(precision: str | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def small_products() -> Iterator[None]:
+def small_matmul() -> Iterator[None]:
     """While inside, products run on one thread in the library that torch chooses, and are never rounded.
 
     oneDNN needs 15 us to begin a product: with one to three rows, or in nets of a few thousand weights, MKL is up to 8
@@ -63,13 +63,13 @@ def may_round(x: Tensor) -> bool:
     return wanted and x.device.type == "cpu" and x.dtype == torch.float32 and precisions.has_bfloat16()
 
 
-def product(a: Tensor, b: Tensor, out: Tensor | None = None, *, rounded: bool = False) -> Tensor:
+def matmul(a: Tensor, b: Tensor, out: Tensor | None = None, *, rounded: bool = False) -> Tensor:
     """Multiply a (I, K) by b (K, J) in the fastest library; a large product that may be `rounded`, in bfloat16.
 
     Operands and result are then rounded, the sums are not; the result has a's own type.
     """
-    if not (rounded and len(a) * b.numel() >= ROUNDED):
-        with fast_products():
+    if not (rounded and len(a) * b.numel() >= ROUND_FROM):
+        with fast_matmul():
             return torch.mm(a, b, out=out)
     a, b = a.bfloat16(), b.bfloat16()
     if out is None:
@@ -80,13 +80,13 @@ def product(a: Tensor, b: Tensor, out: Tensor | None = None, *, rounded: bool = 
     return out
 
 
-Product = Callable[[Tensor], Tensor]
+Matmul = Callable[[Tensor], Tensor]
 """Multiplies x (B, K) by a fixed weight (K, N)."""
 
 
-def repeated(weight: Tensor, B: int, times: int) -> Product:
+def repeated_matmul(weight: Tensor, B: int, times: int) -> Matmul:
     """A function that multiplies x (B, K) by a weight (K, N), `times` times: the weight is packed where that pays."""
-    if times < (FEW if weight.t().is_contiguous() else FEW_STRAIGHT):
+    if times < (MIN_REPEATS if weight.t().is_contiguous() else MIN_REPEATS_CONTIGUOUS):
         return lambda x: torch.mm(x, weight)
     if _packs(weight.dtype) and (weight.dtype == torch.bfloat16 or _onednn_is_exact()):
         ready = _PACK(weight.t(), B)
