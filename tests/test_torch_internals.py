@@ -125,7 +125,7 @@ def test_the_end_of_another_process_is_known_by_its_text(
         monkeypatch.setenv(name, value)
     left = []
     monkeypatch.setattr(distributed, "meet", lambda note: "1")
-    monkeypatch.setattr(distributed, "room", lambda name: None)
+    monkeypatch.setattr(distributed, "store_part", lambda name: None)
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(distributed.signal, "signal", lambda *_: None)
     monkeypatch.setattr(distributed, "_leave", lambda: left.append(True))

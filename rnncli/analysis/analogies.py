@@ -179,9 +179,9 @@ def _scores(vectors: WordVectors, asked: "NDArray[np.int64]", metric: str) -> "N
     return scores
 
 
-def _best(scores: "NDArray[np.float32]", barred: "NDArray[np.int64]", top: int) -> "NDArray[np.int64]":
+def _best(scores: "NDArray[np.float32]", banned: "NDArray[np.int64]", top: int) -> "NDArray[np.int64]":
     """The places of the greatest scores (N, top), greatest first; the barred ones (N, 3) are made -inf."""
-    np.put_along_axis(scores, barred, -np.inf, 1)
+    np.put_along_axis(scores, banned, -np.inf, 1)
     top = min(top, scores.shape[1])
     places = np.argpartition(-scores, top - 1, 1)[:, :top]
     order = np.argsort(-np.take_along_axis(scores, places, 1), 1, kind="stable")

@@ -109,8 +109,8 @@ def a_batch() -> tuple[Tensor, Tensor]:
 def our_stream() -> Step:
     """What `rnn generate` does: one line, character by character, that no END ends."""
     model = LanguageModel(STREAM_V, STREAM_M, StackShape("lstm:none", (STREAM_M,)))
-    draw: Callable[..., object] = partial(draw_lines, model, 1, Sampling(), start=0, end=1, barred=(0, 1, 2))
-    return lambda: draw(generator=torch.Generator(), longest=STREAM)
+    draw: Callable[..., object] = partial(draw_lines, model, 1, Sampling(), start=0, end=1, banned=(0, 1, 2))
+    return lambda: draw(generator=torch.Generator(), max_length=STREAM)
 
 
 def their_stream() -> Step:

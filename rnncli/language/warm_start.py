@@ -85,15 +85,15 @@ def check_voices(config: StartedSettings, known: "Codec", labels: tuple[str, ...
 
 
 def start_from_model(config: StartedSettings, model: Any, payload: Mapping[str, Any]) -> str:
-    """Give a model the weights that it is to start from, and say what it knows by them; raises as `take_over`."""
+    """Give a model the weights that it is to start from, and say what it knows by them; raises as `copy_weights`."""
     if config.init_from is None:
         return ""
-    from rnncli.models.taking_over import take_over
+    from rnncli.models.warm_start import copy_weights
     from rnncli.training.loop import below
 
     found, file, _ = _open(config.init_from, type(config))
     _last_read.clear()  # the weights are needed for the last time
-    take_over(model, below("model", found.tensors))
+    copy_weights(model, below("model", found.tensors))
     known = len(found.header["payload"]["vocabulary"])
     said = f"starts from {file}: {known:,} tokens known"
     new = payload["vocabulary"][known:]

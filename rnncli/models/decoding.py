@@ -20,16 +20,16 @@ from rnncli.models.stack import States
 MAX_LENGTH = 200
 """A line that no END ended is cut here."""
 
-FEW = 3
+MAX_SMALL = 3
 """Streams; the products of so few rows are small."""
 
-MANY = 1024
+MAX_STREAMS = 1024
 """Streams; more of them are drawn one such batch after the other, so that memory is bounded."""
 
-SHORT = 256
+WINDOW = 256
 """Tokens; so few are read step by step, before a scan's loops are loaded. More are read by scans of this length."""
 
-Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
+DecodeStep = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """The tokens (B,) and the states before them -> the logits (B, V) of what follows, and the states after them."""
 
 
@@ -53,7 +53,7 @@ Listener = Callable[[Choice], None]
 class Opening(NamedTuple):
     """One stream of a model that has read something, and how it goes on."""
 
-    step: Step
+    step: DecodeStep
     logits: Tensor  # (1, V)
     states: States
 
@@ -66,13 +66,13 @@ def read(model: Any, tokens: Sequence[int], label: int | None = None) -> Opening
     """
     step, states = model.eval().stepper(label), model.initial_states(1)
     device = next(model.parameters()).device
-    if len(tokens) <= SHORT:
+    if len(tokens) <= WINDOW:
         with small_matmul():
             for token in tokens:
                 logits, states = step(torch.tensor([token], device=device), states)
     else:
-        for begin in range(0, len(tokens), SHORT):
-            window = torch.tensor(tokens[begin : begin + SHORT], device=device)[:, None]
+        for begin in range(0, len(tokens), WINDOW):
+            window = torch.tensor(tokens[begin : begin + WINDOW], device=device)[:, None]
             labels = None if label is None else torch.full_like(window, label)
             h, states = model.features(window, states, labels=labels)
         logits = model.readout.logits(h[-1])
@@ -91,25 +91,25 @@ def draw_streams(
     count: int,
     sampling: Sampling,
     *,
-    barred: Sequence[int],
+    banned: Sequence[int],
     generator: torch.Generator,
-    goes_on: Callable[[list[int]], bool],
-    barred_at_first: Sequence[int] = (),
+    unfinished: Callable[[list[int]], bool],
+    banned_first: Sequence[int] = (),
     past: Sequence[int] = (),
     listen: Listener | None = None,
 ) -> Iterator[list[tuple[int, int]]]:
-    """Draw tokens for `count` streams side by side, all from one opening, as long as `goes_on` says so of each.
+    """Draw tokens for `count` streams side by side, all from one opening, as long as `unfinished` says so of each.
 
     Gives, step by step, the numbers of the streams that go on and the token of each. `past` is what a repetition guard
-    takes to have been there before; `barred_at_first` are tokens that no stream begins with. The generator lives on
+    takes to have been there before; `banned_first` are tokens that no stream begins with. The generator lives on
     the model's device.
     """
     begun = sampling.past(past)
-    for begin in range(0, count, MANY):
-        streams = list(range(begin, min(begin + MANY, count)))
+    for begin in range(0, count, MAX_STREAMS):
+        streams = list(range(begin, min(begin + MAX_STREAMS, count)))
         pasts = [begun.copy() for _ in streams] if sampling.looks_back else None
-        with small_matmul() if len(streams) <= FEW else nullcontext():
-            yield from _draw(opening, streams, pasts, sampling, barred, barred_at_first, generator, goes_on, listen)
+        with small_matmul() if len(streams) <= MAX_SMALL else nullcontext():
+            yield from _draw(opening, streams, pasts, sampling, banned, banned_first, generator, unfinished, listen)
 
 
 @torch.inference_mode()
@@ -118,29 +118,29 @@ def _draw(
     streams: list[int],
     pasts: list[Past] | None,
     sampling: Sampling,
-    barred: Sequence[int],
-    barred_at_first: Sequence[int],
+    banned: Sequence[int],
+    banned_first: Sequence[int],
     generator: torch.Generator,
-    goes_on: Callable[[list[int]], bool],
+    unfinished: Callable[[list[int]], bool],
     listen: Listener | None,
 ) -> Iterator[list[tuple[int, int]]]:
     device = opening.logits.device
-    never = torch.tensor([*barred, *barred_at_first], dtype=torch.long, device=device)
+    never = torch.tensor([*banned, *banned_first], dtype=torch.long, device=device)
     same = torch.zeros(len(streams), dtype=torch.long, device=device)
     logits, states = opening.logits[same], _rows(opening.states, same)
     written = [list[int]() for _ in streams]
     while streams:
-        shares = token_probabilities(logits, sampling, never, pasts or ())
-        drawn = draw(shares, generator)
+        probs = token_probabilities(logits, sampling, never, pasts or ())
+        drawn = draw(probs, generator)
         tokens = drawn.tolist()
         if listen is not None:
-            _tell(listen, streams, drawn, shares)
+            _notify(listen, streams, drawn, probs)
         for place, token in enumerate(tokens):
             written[place].append(token)
             if pasts is not None:
                 pasts[place].add(token)
         yield list(zip(streams, tokens, strict=True))
-        going = [place for place, text in enumerate(written) if goes_on(text)]
+        going = [place for place, text in enumerate(written) if unfinished(text)]
         if len(going) < len(streams):
             rows = torch.tensor(going, dtype=torch.long, device=device)
             drawn, states = drawn[rows], _rows(states, rows)
@@ -148,14 +148,14 @@ def _draw(
             pasts = pasts and [pasts[place] for place in going]
         if streams:
             logits, states = opening.step(drawn, states)
-            never = never[: len(barred)]
+            never = never[: len(banned)]
 
 
-def _tell(listen: Listener, streams: list[int], drawn: Tensor, shares: Tensor) -> None:
+def _notify(listen: Listener, streams: list[int], drawn: Tensor, probs: Tensor) -> None:
     """Tell a listener what was drawn (B,) from which shares (B, V)."""
-    best = shares.topk(min(LIKELIEST, shares.shape[-1]))
-    chances = shares.gather(-1, drawn[:, None])[:, 0]
-    told = zip(streams, drawn.tolist(), chances.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+    best = probs.topk(min(LIKELIEST, probs.shape[-1]))
+    noise_probs = probs.gather(-1, drawn[:, None])[:, 0]
+    told = zip(streams, drawn.tolist(), noise_probs.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
     for stream, token, probability, others, theirs in told:
         likeliest = [(other, share) for other, share in zip(others, theirs, strict=True) if share > 0]
         listen(Choice(stream, token, probability, likeliest))
@@ -168,16 +168,16 @@ def draw_lines(
     *,
     start: int,
     end: int,
-    barred: Sequence[int],
+    banned: Sequence[int],
     generator: torch.Generator,
     prime: Sequence[int] = (),
-    longest: int = MAX_LENGTH,
+    max_length: int = MAX_LENGTH,
     label: int | None = None,
     listen: Listener | None = None,
 ) -> list[list[int]]:
-    """Draw `count` lines from a language model, each from START to END; the tokens of `prime` begin every one.
+    """Draw `count` lines from a language model, each from START to END; all begin with the tokens of `prime`.
 
-    A line that no END ended is cut after the `longest` tokens drawn; without a prime, none is empty. Raises as `read`.
+    A line without END is cut after `max_length` drawn tokens. Without a prime, no line is empty. Raises as `read`.
     """
     if not count:
         return []
@@ -185,10 +185,10 @@ def draw_lines(
         read(model, (start, *prime), label),
         count,
         sampling,
-        barred=barred,
-        barred_at_first=() if prime else (end,),
+        banned=banned,
+        banned_first=() if prime else (end,),
         generator=generator,
-        goes_on=lambda line: line[-1] != end and len(line) < longest,
+        unfinished=lambda line: line[-1] != end and len(line) < max_length,
         past=prime,
         listen=listen,
     )
@@ -205,7 +205,7 @@ class Length(NamedTuple):
     tokens: Tensor  # (B, 1)
 
 
-def restarting(step: Step, first: States, start: int, end: int) -> Step:
+def restarting(step: DecodeStep, first: States, start: int, end: int) -> DecodeStep:
     """Make the steps of a model that knows single sentences: after an END a stream restarts from `first` and START.
 
     END does not follow it there, so that no sentence is empty.
@@ -226,7 +226,7 @@ def restarting(step: Step, first: States, start: int, end: int) -> Step:
     return go
 
 
-def limited(step: Step, end: int, length: int) -> Step:
+def limited(step: DecodeStep, end: int, length: int) -> DecodeStep:
     """Make END follow in every stream whose sentence has so many tokens; a `Length` comes first in the states."""
 
     def go(tokens: Tensor, states: States) -> tuple[Tensor, States]:
@@ -251,9 +251,9 @@ class Hypothesis(NamedTuple):
 class Beam:
     """The hypotheses of one search: the open ones, in the order of their rows, and those that are done."""
 
-    def __init__(self, past: Past, width: int, longest: int, length_power: float) -> None:
+    def __init__(self, past: Past, width: int, max_length: int, length_power: float) -> None:
         self.open, self.done = [past], list[Hypothesis]()
-        self.skipped, self.width, self.longest, self.length_power = len(past.tokens), width, longest, length_power
+        self.skipped, self.width, self.max_length, self.length_power = len(past.tokens), width, max_length, length_power
 
     def grow(
         self, continuations: Iterable[tuple[float, int]], V: int, end: int | None
@@ -269,7 +269,7 @@ class Beam:
             place, token = divmod(cell, V)
             past = before[place].grown(token)
             length = len(past.tokens) - self.skipped
-            if token == end or length == self.longest:
+            if token == end or length == self.max_length:
                 tokens = past.tokens[self.skipped :][: -1 if token == end else None]
                 score = log_probability / length**self.length_power
                 self.done.append(Hypothesis(tokens, log_probability, score, token == end))
@@ -280,39 +280,39 @@ class Beam:
 
 @torch.inference_mode()
 def beam_search(
-    step: Step,
+    step: DecodeStep,
     states: Any,
     *,
     start: int,
     end: int | None,
     width: int,
-    longest: Sequence[int],
+    max_length: Sequence[int],
     length_power: float = 1.0,
-    barred: Sequence[int] = (),
-    barred_at_first: Sequence[int] = (),
+    banned: Sequence[int] = (),
+    banned_first: Sequence[int] = (),
     sampling: Sampling | None = None,
     past: Sequence[int] = (),
 ) -> list[list[Hypothesis]]:
-    """The likeliest sequences that follow START, best score first, of as many searches as the states have rows.
+    """Find the likeliest sequences that follow START, best score first, in one search per row of the states.
 
-    All go on side by side; each finds at most `width` of them, of its own `longest` tokens. The `states` are a list of
-    named tuples of tensors (B, ...), one row a hypothesis: what a source said is among them. At every step the
-    likeliest continuations stay; one that takes END gives up its place to nobody (Sutskever et al. 2014,
-    arXiv:1409.3215), so that width 1 takes the likeliest token each time. A score is log p / length ** length_power: 1
-    is the mean of a prediction, 0 the sum. Log-probabilities are the model's own, or what those options of `sampling`
-    make of them that serve beam search; `barred` tokens are passed over; `barred_at_first` are tokens that no sequence
-    begins with. Raises as `read`.
+    All searches run side by side; each finds at most `width` sequences of at most its own `max_length` tokens. `states`
+    is a list of named tuples of tensors (B, ...), one row per hypothesis; it includes what an encoder found in the
+    source. At every step the likeliest continuations stay. One that takes END gives its place to no other (Sutskever et
+    al. 2014, arXiv:1409.3215), so that width 1 takes the likeliest token each time. A score is log p / length **
+    length_power: 1 gives the mean per prediction, 0 the sum. Log-probabilities are the model's own, changed by the
+    options of `sampling` that serve beam search. `banned` tokens are skipped; no sequence begins with one of
+    `banned_first`. Raises as `read`.
     """
     device = states[0][0].device
-    never = torch.tensor([*barred, *barred_at_first], dtype=torch.long, device=device)
+    never = torch.tensor([*banned, *banned_first], dtype=torch.long, device=device)
     sampling = sampling or Sampling()
-    beams = going = [Beam(sampling.past(past), width, most, length_power) for most in longest]
+    beams = going = [Beam(sampling.past(past), width, limit, length_power) for limit in max_length]
     tokens, sums = torch.full((len(beams),), start, device=device), torch.zeros(len(beams), device=device)
     while going:
         logits, states = step(tokens, states)
         scores = _checked(logits).log_softmax(-1).index_fill(-1, never, -torch.inf)
         scores = sums[:, None] + sampling.searched(scores, [past for beam in going for past in beam.open])
-        never = never[: len(barred)]
+        never = never[: len(banned)]
         V, rows = scores.shape[-1], [len(beam.open) for beam in going]
         padded = pad_sequence(scores.split(rows), batch_first=True, padding_value=-torch.inf).flatten(1)
         best, cells = padded.topk(min(width, padded.shape[1]))

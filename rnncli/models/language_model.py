@@ -10,7 +10,7 @@ from rnncli.data.features import Ragged
 from rnncli.errors import UsageError
 from rnncli.models.dropout import LockedDropout, WordDropout
 from rnncli.models.embedding import SpelledEmbedding
-from rnncli.models.readout import AdaptiveSoftmax, FullSoftmax, SampledSoftmax, chances_by_rank
+from rnncli.models.readout import AdaptiveSoftmax, FullSoftmax, SampledSoftmax, zipf_probs
 from rnncli.models.stack import Stack, StackShape, States
 from rnncli.models.stepper import Stepper
 from rnncli.models.voices import Voices
@@ -38,7 +38,7 @@ class LanguageModel(nn.Module):
     what an adaptive softmax cannot be.
     """
 
-    chances: Tensor | None
+    noise_probs: Tensor | None
 
     def __init__(
         self,
@@ -65,11 +65,11 @@ class LanguageModel(nn.Module):
         nn.init.normal_(self.embedding.weight, std=0.1)
         self.embedding.weight.requires_grad_(not frozen)
         self.voices = Voices(labels, embedding_size) if labels else None
-        self.forgetful = nn.Sequential(WordDropout(dropouts.word), LockedDropout(dropouts.embedding))
+        self.input_dropout = nn.Sequential(WordDropout(dropouts.word), LockedDropout(dropouts.embedding))
         self.stack = Stack(embedding_size, shape, backend)
         self.dropout = LockedDropout(dropouts.output)
         M = self.stack.output_size
-        self.bridge = nn.Linear(M, embedding_size, bias=False) if tied and embedding_size != M else nn.Identity()
+        self.projection = nn.Linear(M, embedding_size, bias=False) if tied and embedding_size != M else nn.Identity()
         if softmax == "adaptive" and tied:
             raise UsageError("an adaptive softmax scores words from features of several sizes: it cannot be tied")
         if softmax == "adaptive":
@@ -77,21 +77,21 @@ class LanguageModel(nn.Module):
         else:
             self.output = None if tied else nn.Linear(M, vocabulary_size, bias=False)
             self.bias = nn.Parameter(self.embedding.weight.new_zeros(vocabulary_size))
-        chances = chances_by_rank(vocabulary_size) if softmax == "sampled" else None
-        self.register_buffer("chances", chances, persistent=False)
+        noise_probs = zipf_probs(vocabulary_size) if softmax == "sampled" else None
+        self.register_buffer("chances", noise_probs, persistent=False)
 
     @property
     def readout(self) -> FullSoftmax | AdaptiveSoftmax:
         """What scores words by the features: their logits, their loss, how good they are."""
         if isinstance(self.output, AdaptiveSoftmax):
             return self.output
-        if self.chances is not None and self.training:
-            return SampledSoftmax(self.word_vectors("output"), self.bias, self.chances)
+        if self.noise_probs is not None and self.training:
+            return SampledSoftmax(self.word_vectors("output"), self.bias, self.noise_probs)
         return FullSoftmax(self.word_vectors("output"), self.bias)
 
-    def expect(self, counts: Tensor) -> None:
+    def init_bias(self, counts: Tensor) -> None:
         """Start out from how often each token is met, counts (V,): the output's bias becomes its log frequency."""
-        self.readout.expect((counts + 0.5) / (counts + 0.5).sum())
+        self.readout.init_bias((counts + 0.5) / (counts + 0.5).sum())
 
     @torch.no_grad()
     def scale_vectors(self) -> None:
@@ -152,7 +152,7 @@ class LanguageModel(nn.Module):
     ) -> tuple[Tensor, States]:
         """What the `readout` scores words by, (T, B, M), or (T, B, D) where tied; and the last states."""
         h, states = self.outputs(tokens, states, lengths, labels)
-        return self.bridge(self.dropout(h)), states
+        return self.projection(self.dropout(h)), states
 
     def outputs(
         self,
@@ -166,7 +166,7 @@ class LanguageModel(nn.Module):
         The labels, (T, B) as the tokens, say whose voice each is in; without, it is in nobody's.
         """
         h: Tensor
-        h, states = self.stack(self.voiced(self.forgetful(self.read(tokens)), labels), states, lengths)
+        h, states = self.stack(self.add_label(self.input_dropout(self.read(tokens)), labels), states, lengths)
         return h, states
 
     def read(self, tokens: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ class LanguageModel(nn.Module):
         x: Tensor = self.embedding(tokens)
         return F.normalize(x, dim=-1) if self.unit_vectors == "row" else x
 
-    def voiced(self, x: Tensor, labels: Tensor | None) -> Tensor:
+    def add_label(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """The vectors x (..., D) of tokens with those of their labels (...) added, of which nothing is dropped out."""
         return x if labels is None or self.voices is None else x + self.voices(labels)
 

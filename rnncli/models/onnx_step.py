@@ -22,14 +22,14 @@ from rnncli.models.stepper import advance
 STEPS, STREAMS = 5, (1, 3)
 """What an exported graph is tried on: so many steps of so many streams."""
 
-CLOSE = 1e-5
+TOLERANCE = 1e-5
 """The greatest difference that is allowed, absolute or relative to the model's own number."""
 
-LARGEST = (1 << 31) - 1
+MAX_BYTES = (1 << 31) - 1
 """Bytes that an ONNX file can have."""
 
 
-class Step(nn.Module):
+class OnnxStep(nn.Module):
     """tokens (B,) and the fields of all states, (B, M) each, to logits (B, V) and the fields after the step."""
 
     def __init__(self, model: LanguageModel, label: int | None = None) -> None:
@@ -37,7 +37,7 @@ class Step(nn.Module):
         words = model.embedding.weight
         voice = None if label is None else torch.tensor(label, device=words.device)
         tokens = torch.arange(len(words), device=words.device)
-        vectors = model.voiced(model.read(tokens), voice).detach()  # with all that spelling and voices add to them
+        vectors = model.add_label(model.read(tokens), voice).detach()  # with all that spelling and voices add to them
         self.model, self.vectors = model, nn.Embedding.from_pretrained(vectors)
 
     def forward(self, tokens: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
@@ -45,7 +45,7 @@ class Step(nn.Module):
         rest = iter(fields)
         states = [cell.State(*(next(rest) for _ in cell.state_fields)) for cell in cells]
         after = advance(cells, cells[0].project(self.vectors(tokens)), states)
-        return (self.model.readout.logits(self.model.bridge(after[-1][0])), *flat(after))
+        return (self.model.readout.logits(self.model.projection(after[-1][0])), *flat(after))
 
 
 def flat(states: States) -> list[Tensor]:
@@ -73,7 +73,7 @@ def export_step(model: LanguageModel, facts: Mapping[str, Any], label: int | Non
     libraries, for a model that is too large for one file, and where the graph does not do what the model does.
     """
     check_onnx()
-    step = Step(model.eval(), label).eval()
+    step = OnnxStep(model.eval(), label).eval()
     names = state_names(model)
     first = [field.clone() for field in flat(model.initial_states(2))]  # of one stream it would be exported for one
     batch = torch.export.Dim("B")
@@ -88,7 +88,7 @@ def export_step(model: LanguageModel, facts: Mapping[str, Any], label: int | Non
             verbose=False,
         )
     proto = program.model_proto
-    if proto.ByteSize() > LARGEST:
+    if proto.ByteSize() > MAX_BYTES:
         raise RnnError("the model is larger than 2 GB, which is the most that an ONNX file holds")
     initial = {name: field[0].tolist() for name, field in zip(names, first, strict=True)}
     for name, value in {**facts, "initial": initial}.items():
@@ -97,27 +97,29 @@ def export_step(model: LanguageModel, facts: Mapping[str, Any], label: int | Non
     return written, _difference(step, written, names)
 
 
-def _difference(step: Step, written: bytes, names: list[str]) -> float:
+def _difference(step: OnnxStep, written: bytes, names: list[str]) -> float:
     """The greatest difference from what the file gives; raises RnnError where it is no rounding."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
-    dice, greatest = torch.Generator().manual_seed(0), 0.0
+    generator, greatest = torch.Generator().manual_seed(0), 0.0
     words = step.vectors.num_embeddings
     for streams in STREAMS:
         ours = flat(step.model.initial_states(streams))
         theirs = ours
         for _ in range(STEPS):
-            tokens = torch.randint(words, (streams,), generator=dice)
+            tokens = torch.randint(words, (streams,), generator=generator)
             wanted = step(tokens, *ours)
             given = [tokens, *theirs]
             inputs = {name: value.numpy() for name, value in zip(("tokens", *names), given, strict=True)}
             found = [torch.from_numpy(value) for value in session.run(None, inputs)]
             for ours_one, theirs_one in zip(wanted, found, strict=True):
-                apart = (ours_one - theirs_one).abs()
-                if not bool((apart <= CLOSE + CLOSE * ours_one.abs()).all()):
-                    raise RnnError(f"onnxruntime gives other numbers, {float(apart.max()):.2g} apart: nothing exported")
-                greatest = max(greatest, float(apart.max()))
+                difference = (ours_one - theirs_one).abs()
+                if not bool((difference <= TOLERANCE + TOLERANCE * ours_one.abs()).all()):
+                    raise RnnError(
+                        f"onnxruntime gives other numbers (difference {float(difference.max()):.2g}): nothing was exported"
+                    )
+                greatest = max(greatest, float(difference.max()))
             ours, theirs = list(wanted[1:]), found[1:]
     return greatest
 

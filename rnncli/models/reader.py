@@ -47,7 +47,7 @@ class TokenReader(nn.Module):
         self.register_buffer("known_tags", torch.ones(self.tags, dtype=torch.bool))
         self.register_buffer("known_words", torch.ones(words, dtype=torch.bool))
         self.register_buffer("known_grams", torch.ones(grams, dtype=torch.bool))
-        self.forgetful = nn.Sequential(WordDropout(shape.word_dropout), LockedDropout(shape.input_dropout))
+        self.input_dropout = nn.Sequential(WordDropout(shape.word_dropout), LockedDropout(shape.input_dropout))
         sizes = {"tags": self.tags, "words": shape.word_size, "chars": shape.char_size}
         self.output_size = sum(sizes[name] for name in shape.features)
 
@@ -67,7 +67,7 @@ class TokenReader(nn.Module):
             parts.append(self.words(tokens.words.where(self.known_words[tokens.words], ABSENT)))
         if self.grams is not None:
             parts.append(self._spelled(tokens.grams, self.grams)[tokens.forms])
-        out: Tensor = self.forgetful(torch.cat(parts, dim=-1))
+        out: Tensor = self.input_dropout(torch.cat(parts, dim=-1))
         return out
 
     def _spelled(self, grams: Ragged, vectors: nn.Embedding) -> Tensor:

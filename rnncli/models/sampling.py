@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-COLDEST, HOTTEST = 1e-6, 1e6
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
 """Below the one temperature only the likeliest token is left, as at 0; above the other all are alike."""
 
 
@@ -114,10 +114,10 @@ class Sampling:
         """The distribution (B, V) that the processors make of logits (B, V)."""
         for process in self._of_logits:
             logits = process(logits, self, pasts)
-        shares = logits.softmax(-1)
+        probs = logits.softmax(-1)
         for process in self._of_probabilities:
-            shares = process(shares, self, pasts)
-        return shares
+            probs = process(probs, self, pasts)
+        return probs
 
     def searched(self, scores: "Tensor", pasts: Sequence[Past]) -> "Tensor":
         """Log-probabilities (B, V) after the processors that serve beam search."""
@@ -126,7 +126,7 @@ class Sampling:
         return scores
 
 
-def token_probabilities(logits: "Tensor", sampling: Sampling, barred: "Tensor", pasts: Sequence[Past] = ()) -> "Tensor":
+def token_probabilities(logits: "Tensor", sampling: Sampling, banned: "Tensor", pasts: Sequence[Past] = ()) -> "Tensor":
     """The distribution (B, V) that the next token is drawn from, given logits (B, V) and the tokens (N,) never to draw.
 
     The options act in the order that `Sampling` has; each cuts what the one before has left, and one token at least
@@ -134,17 +134,17 @@ def token_probabilities(logits: "Tensor", sampling: Sampling, barred: "Tensor", 
     others, END too: words nearer to a line's end are rarer, and of measured ways this one comes closest to the length
     of real lines.
     """
-    return sampling.probabilities(logits.index_fill(-1, barred, -float("inf")), pasts)
+    return sampling.probabilities(logits.index_fill(-1, banned, -float("inf")), pasts)
 
 
-def draw(shares: "Tensor", generator: "torch.Generator") -> "Tensor":
+def draw(probs: "Tensor", generator: "torch.Generator") -> "Tensor":
     """Draw from each row of shares (B, V) what `torch.multinomial` draws, in half its time: nothing is checked.
 
     The first of exponential clocks that run as fast as the shares are large (Gumbel 1954) strikes.
     """
     import torch
 
-    return (shares / torch.empty_like(shares).exponential_(generator=generator)).argmax(-1)
+    return (probs / torch.empty_like(probs).exponential_(generator=generator)).argmax(-1)
 
 
 def _penalized(logits: "Tensor", sampling: Sampling, pasts: Sequence[Past]) -> "Tensor":
@@ -181,10 +181,10 @@ def _without_repeats(scores: "Tensor", _: Sampling, pasts: Sequence[Past]) -> "T
 def _tempered(logits: "Tensor", sampling: Sampling, _: Sequence[Past]) -> "Tensor":
     """Logits over the temperature, at most 0, so that no temperature overflows; at 0 only the likeliest is left."""
     temperature: float = sampling["temperature"]
-    if temperature < COLDEST:
+    if temperature < MIN_TEMPERATURE:
         best = logits.argmax(-1, keepdim=True)
         return logits.new_full(logits.shape, -float("inf")).scatter_(-1, best, 0.0)
-    return (logits - logits.amax(-1, keepdim=True)) / min(temperature, HOTTEST)
+    return (logits - logits.amax(-1, keepdim=True)) / min(temperature, MAX_TEMPERATURE)
 
 
 def _top(logits: "Tensor", sampling: Sampling, _: Sequence[Past]) -> "Tensor":
@@ -192,11 +192,11 @@ def _top(logits: "Tensor", sampling: Sampling, _: Sequence[Past]) -> "Tensor":
     k = sampling["top_k"]
     if k >= logits.shape[-1]:
         return logits
-    least = logits.topk(k, dim=-1).values[:, -1:]
-    return logits.masked_fill(logits < least, -float("inf"))
+    smallest = logits.topk(k, dim=-1).values[:, -1:]
+    return logits.masked_fill(logits < smallest, -float("inf"))
 
 
-def _nucleus(shares: "Tensor", sampling: Sampling, _: Sequence[Past]) -> "Tensor":
+def _nucleus(probs: "Tensor", sampling: Sampling, _: Sequence[Past]) -> "Tensor":
     """Leave the likeliest words of each row that together reach p, and share it all among them.
 
     Holtzman et al. 2020, arXiv:1904.09751.
@@ -205,21 +205,21 @@ def _nucleus(shares: "Tensor", sampling: Sampling, _: Sequence[Past]) -> "Tensor
 
     p = sampling["top_p"]
     if p >= 1:
-        return shares
-    ordered, places = shares.sort(dim=-1, descending=True)
+        return probs
+    ordered, places = probs.sort(dim=-1, descending=True)
     beyond = ordered.cumsum(-1) - ordered >= p
     beyond[:, 0] = False
     ordered = ordered.masked_fill(beyond, 0.0)
-    kept = torch.zeros_like(shares).scatter_(-1, places, ordered)
+    kept = torch.zeros_like(probs).scatter_(-1, places, ordered)
     return kept / kept.sum(-1, keepdim=True)
 
 
-def _likely(shares: "Tensor", sampling: Sampling, _: Sequence[Past]) -> "Tensor":
+def _likely(probs: "Tensor", sampling: Sampling, _: Sequence[Past]) -> "Tensor":
     """Leave the words of each row that have at least p times the share of the likeliest one.
 
     Nguyen et al. 2024, arXiv:2407.01082.
     """
-    kept = shares.masked_fill(shares < sampling["min_p"] * shares.amax(-1, keepdim=True), 0.0)
+    kept = probs.masked_fill(probs < sampling["min_p"] * probs.amax(-1, keepdim=True), 0.0)
     return kept / kept.sum(-1, keepdim=True)
 
 

@@ -50,12 +50,12 @@ def _together(model: Any, sequences: Sequence[Sequence[int]], label: int | None)
     for begin in range(0, len(costs), WINDOW):
         rows = int((lengths > begin).sum())
         window = tokens[begin : begin + WINDOW + 1, :rows].to(device)
-        asked = torch.arange(begin, begin + len(window) - 1)[:, None] < lengths[:rows]
+        target_mask = torch.arange(begin, begin + len(window) - 1)[:, None] < lengths[:rows]
         states = [type(state)(*(part[:rows] for part in state)) for state in states]
         read = window[:-1].contiguous()
         labels = None if label is None else torch.full_like(read, label)
         h, states = model.features(read, states, labels=labels)
-        there = asked.to(device)
-        costs[begin : begin + WINDOW, :rows][asked] = model.readout.surprisals(h[there], window[1:][there]).cpu()
+        there = target_mask.to(device)
+        costs[begin : begin + WINDOW, :rows][target_mask] = model.readout.surprisals(h[there], window[1:][there]).cpu()
     for row, length in enumerate(lengths.tolist()):
         yield costs[:length, row].numpy().copy()

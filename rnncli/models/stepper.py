@@ -32,11 +32,11 @@ class ReadsAndScores(Protocol):
     @property
     def stack(self) -> nn.Module: ...
     @property
-    def bridge(self) -> nn.Module: ...
+    def projection(self) -> nn.Module: ...
     @property
     def readout(self) -> Any: ...
     def read(self, tokens: Tensor) -> Tensor: ...
-    def voiced(self, x: Tensor, labels: Tensor | None) -> Tensor: ...
+    def add_label(self, x: Tensor, labels: Tensor | None) -> Tensor: ...
 
 
 class Stepper:
@@ -58,9 +58,9 @@ class Stepper:
         """Score what follows the tokens (B,): logits (B, V), and the states after them."""
         x = self._project(tokens) if self.projected is None else self.projected.index_select(0, tokens)
         after = advance(self.cells, x, states)
-        return self.readout.logits(self.model.bridge(after[-1][0])), after
+        return self.readout.logits(self.model.projection(after[-1][0])), after
 
     def _project(self, tokens: Tensor) -> Tensor:
         """What the tokens (B,) are to the first cell, (B, G*M)."""
-        projected: Tensor = self.cells[0].project(self.model.voiced(self.model.read(tokens), self.label))
+        projected: Tensor = self.cells[0].project(self.model.add_label(self.model.read(tokens), self.label))
         return projected

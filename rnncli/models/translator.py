@@ -53,7 +53,7 @@ class Translator(nn.Module):
         dropouts = dropouts or Dropouts()
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
-        self.forgetful = nn.Sequential(WordDropout(dropouts.word), LockedDropout(dropouts.embedding))
+        self.input_dropout = nn.Sequential(WordDropout(dropouts.word), LockedDropout(dropouts.embedding))
         self.encoder = Stack(embedding_size, replace(shape, bidirectional=bidirectional), backend)
         self.decoder = Stack(embedding_size, replace(shape, learn_h0=False), backend)
         M, E = self.decoder.output_size, self.encoder.output_size
@@ -63,7 +63,7 @@ class Translator(nn.Module):
         )
         self.joint = nn.Linear(M + E if self.attention else M, embedding_size, bias=False)
         self.dropout = LockedDropout(dropouts.output)
-        self.bridge = nn.Identity()
+        self.projection = nn.Identity()
         self.weight = None if tied else nn.Parameter(torch.empty(vocabulary_size, embedding_size).normal_(std=0.1))
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
 
@@ -83,7 +83,7 @@ class Translator(nn.Module):
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Encoded, States]:
         """Read sources (S, B) of those lengths (B,), which lie on the CPU; the states are the decoder's first."""
-        memory, last = self.encoder(self.forgetful(self.embedding(source)), None, lengths)
+        memory, last = self.encoder(self.input_dropout(self.embedding(source)), None, lengths)
         memory = memory.transpose(0, 1)
         padding = padding_mask(len(source), lengths).t().to(memory.device)
         keys = self.attention.keys(memory) if self.attention else memory
@@ -131,7 +131,7 @@ class Translator(nn.Module):
     def _read(self, pair: Pair) -> tuple[Tensor, Tensor | None]:
         """h~ (B, T, D) of every target step, and the weights of the attention."""
         encoded, first = self.encode(pair.source, pair.lengths)
-        h, _ = self.decoder(self.forgetful(self.embedding(pair.target)), first)
+        h, _ = self.decoder(self.input_dropout(self.embedding(pair.target)), first)
         return self._joined(h.transpose(0, 1), encoded)
 
     def _joined(self, h: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
@@ -141,9 +141,9 @@ class Translator(nn.Module):
         context, weights = self.attention(h, encoded.keys, encoded.memory, encoded.padding)
         return torch.tanh(self.joint(torch.cat([context, h], dim=-1))), weights
 
-    def expect(self, counts: Tensor) -> None:
+    def init_bias(self, counts: Tensor) -> None:
         """Start out from how often each token is met in targets, counts (V,)."""
-        self.readout.expect((counts + 0.5) / (counts + 0.5).sum())
+        self.readout.init_bias((counts + 0.5) / (counts + 0.5).sum())
 
     def initial_states(self, batch: int) -> States:
         """The states that a decoder without a source would start from."""

@@ -72,9 +72,9 @@ def adaptive_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch], how
             with torch.set_grad_enabled(how.dynamic > 0):
                 h, states = language.features(window.inputs, states if window.continues else None, labels=window.labels)
                 h, targets = h.flatten(0, 1), window.targets.flatten()
-                shares = cache.mixed(language.readout, h.detach(), targets)
-            loss_sum -= float(shares.gather(1, targets[:, None]).log().sum())
-            hits += int((shares.argmax(-1) == targets).sum())
+                probs = cache.mixed(language.readout, h.detach(), targets)
+            loss_sum -= float(probs.gather(1, targets[:, None]).log().sum())
+            hits += int((probs.argmax(-1) == targets).sum())
             count += len(targets)
             states = detach(states)
             if how.dynamic:
@@ -98,8 +98,8 @@ def _rule(model: nn.Module, rate: float) -> torch.optim.Optimizer:
 
     The mean is over the gradients met so far, not over those of the training text, which need not be there any more.
     """
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.Adam(learned, rate, betas=(0.0, 0.999), eps=FLOOR)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.Adam(trainable, rate, betas=(0.0, 0.999), eps=FLOOR)
 
 
 class Cache:
@@ -117,9 +117,9 @@ class Cache:
     @torch.no_grad()
     def mixed(self, readout: Any, h: Tensor, targets: Tensor) -> Tensor:
         """The probabilities (T, V) after features (T, M), of which the targets (T,) are remembered step by step."""
-        shares: Tensor = readout.logits(h).double().softmax(-1)
+        probs: Tensor = readout.logits(h).double().softmax(-1)
         if not self.how.cache:
-            return shares
+            return probs
         before = 0 if self.features is None else len(self.features)
         features = h if self.features is None else torch.cat([self.features, h])
         words = targets if self.words is None else torch.cat([self.words, targets])
@@ -129,4 +129,4 @@ class Cache:
         weights = nearness.softmax(-1).nan_to_num(0.0) * self.how.share  # nothing is remembered at the first step
         kept = 1.0 - weights.sum(-1, keepdim=True)
         self.features, self.words = features[-self.how.cache :], words[-self.how.cache :]
-        return (kept * shares).scatter_add_(1, words.expand_as(weights), weights)
+        return (kept * probs).scatter_add_(1, words.expand_as(weights), weights)

@@ -33,15 +33,15 @@ class MovingAverage:
         finally:
             self._swap()
 
-    def restore(self, learned: Sequence[Tensor]) -> None:
+    def restore(self, unaveraged: Sequence[Tensor]) -> None:
         """Take the parameters as averages, and give them the values that go on learning.
 
         Raises ValueError for values of other shapes or types.
         """
-        for place, (parameter, value) in enumerate(zip(self.parameters, learned, strict=True)):
+        for place, (parameter, value) in enumerate(zip(self.parameters, unaveraged, strict=True)):
             check_alike(f"learned.{place}", value, parameter)
         self._swap()
-        for parameter, value in zip(self.parameters, learned, strict=True):
+        for parameter, value in zip(self.parameters, unaveraged, strict=True):
             parameter.data = value.to(parameter.device, copy=True)
 
     def _swap(self) -> None:
@@ -55,5 +55,5 @@ def averaged(average: MovingAverage | None) -> Iterator[list[Tensor]]:
     if average is None:
         yield []
         return
-    with average.in_place() as learned:
-        yield learned
+    with average.in_place() as unaveraged:
+        yield unaveraged

@@ -23,6 +23,9 @@ from rnncli.errors import RnnError
 SCHEMA = 1
 """The version of the header's layout that this program writes, and the newest that it reads."""
 
+RENAMED = {"model.bridge.weight": "model.projection.weight"}
+"""Tensors that older programs wrote under other names, and their names of today."""
+
 _BLANK = "0" * 64
 _MARK = b'"sha256":"'
 
@@ -61,7 +64,8 @@ def from_bytes(data: bytes, source: Path) -> Checkpoint:
         raise CheckpointError(f"{source} is damaged: its contents do not match its SHA-256")
     header = _header(data, source)
     try:
-        return Checkpoint(header, safetensors.torch.load(data), digest)
+        tensors = {RENAMED.get(name, name): value for name, value in safetensors.torch.load(data).items()}
+        return Checkpoint(header, tensors, digest)
     except (safetensors.SafetensorError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{source} is damaged: its tensors cannot be read ({error})") from None
 

@@ -23,7 +23,7 @@ from rnncli.errors import RnnError
 from rnncli.launch import LAUNCHED
 from rnncli.models.stack import States, rows_of
 from rnncli.training.experiment import Outcome
-from rnncli.training.meeting import PATIENCE, known_run, meet, remember_run, room
+from rnncli.training.meeting import PATIENCE, known_run, meet, remember_run, store_part
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def together(note: Callable[[str], None] = lambda _: None) -> Iterator[None]:
         with _ended_by_interrupts():
             attempt, count = meet(note), int(os.environ["WORLD_SIZE"])
             if count > 1:
-                place = room(f"{attempt}/group{_number}")
+                place = store_part(f"{attempt}/group{_number}")
                 rank = int(os.environ["RANK"])
                 dist.init_process_group(backend, store=place, rank=rank, world_size=count, timeout=PATIENCE)
         yield
@@ -160,7 +160,7 @@ def totals(*values: float) -> list[float]:
     return _reduced(values, "SUM")
 
 
-def greatest(*values: float) -> list[float]:
+def maxima(*values: float) -> list[float]:
     """The greatest of all processes': what one of them wants, all do."""
     return _reduced(values, "MAX")
 
@@ -174,7 +174,7 @@ def _reduced(values: tuple[float, ...], how: str) -> list[float]:
     return result
 
 
-def share(batch: Batch | LazyBatch) -> Batch:
+def our_part(batch: Batch | LazyBatch) -> Batch:
     """Our sequences of a batch. Where there are too few for all, some take one of which nothing is asked."""
     return take(batch, our_rows(batch.rows))
 
@@ -200,17 +200,17 @@ def our_pieces(rows: int, count: int) -> list[slice]:
     return [slice(*pair) for pair in pairwise(ends) if pair[0] < pair[1]] or [ours]
 
 
-def share_states(whole: States) -> States:
+def our_states(whole: States) -> States:
     """Our rows of states (B, ...)."""
     ours = our_rows(len(whole[0][0]))
     return rows_of(whole, ours if ours.start < ours.stop else slice(0, 1))
 
 
-def whole_states(shares: States, rows: int) -> States:
+def whole_states(probs: States, rows: int) -> States:
     """The states (B, ...) of all rows, put together from everybody's."""
     if world() == 1:
-        return shares
-    return [type(state)(*(_whole(value, rows) for value in state)) for state in shares]
+        return probs
+    return [type(state)(*(_whole(value, rows) for value in state)) for state in probs]
 
 
 def _whole(part: Tensor, rows: int) -> Tensor:
@@ -227,7 +227,7 @@ def same_weights(model: nn.Module) -> None:
             dist.broadcast(value, src=0)
 
 
-def draw_apart(seed: int, step: int) -> None:
+def seed_by_rank(seed: int, step: int) -> None:
     """Let each process drop out other units: but for the first, by chance that seed, step and rank alone decide.
 
     Nothing of it need be saved: only the first one's generators are.
@@ -247,7 +247,7 @@ class _LossOf(nn.Module):
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
         super().__init__()
-        self.learned = nn.ParameterList(model.parameters())
+        self.trainable = nn.ParameterList(model.parameters())
         self.loss = partial(loss, model)
 
     def forward(self, batch: Batch, states: States | None) -> Outcome:

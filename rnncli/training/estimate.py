@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 
 from rnncli.kernels.compiling import COMPILATION
-from rnncli.training.distributed import greatest
+from rnncli.training.distributed import maxima
 from rnncli.training.loop import Trainer
 from rnncli.training.machine import matmul_policy
 from rnncli.training.randomness import cuda_devices
@@ -36,6 +36,6 @@ def seconds_a_step(trainer: Trainer) -> float:
             last = time.perf_counter() - began - compiling
             if place >= WARM_UP and not compiling:
                 timed.append(last)
-            if greatest(sum(timed))[0] > SECONDS:
+            if maxima(sum(timed))[0] > SECONDS:
                 break
         return sum(timed) / len(timed) if timed else last

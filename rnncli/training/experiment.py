@@ -48,7 +48,7 @@ class Experiment:
     validate: Callable[[nn.Module], Metrics]
     uses_all: bool = False  # every batch reaches every parameter: processes need not look for those that it does not
     after_step: Callable[[Any], None] = lambda _: None  # holds the model's weights where they belong
-    apart: Callable[[Any], Iterable[nn.Module]] = lambda model: (model,)  # parts that learn nothing of each other
+    independent_parts: Callable[[Any], Iterable[nn.Module]] = lambda model: (model,)  # parts that share no gradient
     about: str = ""  # what the data is, in one line
     monitor: str = "loss"  # the validation metric that tells the best model
     newest_is_best: bool = False  # nothing is chosen by validation: it is to say how good the method is

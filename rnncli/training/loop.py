@@ -23,7 +23,7 @@ from rnncli.training.randomness import random_state, restore_random_state
 from rnncli.training.schedules import Position, learning_rate
 from rnncli.training.settings import TrainingSettings
 
-LEAST_SCALE, LARGEST_SCALE = 1.0, 2.0**127
+MIN_SCALE, MAX_SCALE = 1.0, 2.0**127
 """Scale of the loss: a gradient that is not finite by the least or less is no fault of float16, and the scale itself
 is a float32."""
 
@@ -138,18 +138,18 @@ class Trainer:
 
     def __init__(self, experiment: Experiment, settings: TrainingSettings) -> None:
         self.experiment, self.settings, self.model = experiment, settings, experiment.model
-        self.learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.parts = [list(part.parameters()) for part in experiment.apart(self.model)]
+        self.trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.parts = [list(part.parameters()) for part in experiment.independent_parts(self.model)]
         self.optimizer = make_optimizer(self.model, settings)
-        self.average = MovingAverage(self.learned, settings.average) if settings.average else None
+        self.average = MovingAverage(self.trainable, settings.average) if settings.average else None
         self.progress = Progress()
         self.carried: States | None = None
         self.rows = 0  # of the last batch, all processes' together
         self.whole = True  # weights, optimizer and progress belong together; not so while the optimizer steps
         uses_all = experiment.uses_all and not settings.bptt  # a first state is used by the first window only
         self.loss = distributed.parallel(self.model, experiment.loss, uses_all=uses_all)
-        self.tell: Callable[[], tuple[float, ...]] = tuple  # what other processes should know at each step
-        self.told: list[float] = []  # the greatest values of all; empty where there are no others
+        self.shared_values: Callable[[], tuple[float, ...]] = tuple  # what other processes should know at each step
+        self.shared_maxima: list[float] = []  # the greatest values of all; empty where there are no others
         self.clock = 0.0  # seconds that all agree on, where there are others
         self.device = next(self.model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(self.device) if settings.precision == "float16" else None
@@ -203,7 +203,7 @@ class Trainer:
         began, progress = time.perf_counter(), self.progress
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        distributed.draw_apart(self.settings.seed, progress.step)
+        distributed.seed_by_rank(self.settings.seed, progress.step)
         if batch.continues and self.carried is not None and self.rows != batch.rows:
             raise RnnError(f"the run was saved with {self.rows} sequences a batch, not {batch.rows}: start a new run")
         with training_precision():
@@ -322,17 +322,17 @@ class Trainer:
 
     def _agree(self, sums: list[float], counts: list[float]) -> tuple[list[float], list[float]]:
         """The sums and counts of all processes together; the one message of a step beside the gradients."""
-        told = distributed.gather(*sums, *counts, self.progress.seconds, *self.tell())
-        totals = [sum(each) for each in zip(*told, strict=True)]
-        if len(told) > 1:
-            self.clock, *self.told = [max(each) for each in zip(*told, strict=True)][2 * len(sums) :]
+        shared_maxima = distributed.gather(*sums, *counts, self.progress.seconds, *self.shared_values())
+        totals = [sum(each) for each in zip(*shared_maxima, strict=True)]
+        if len(shared_maxima) > 1:
+            self.clock, *self.shared_maxima = [max(each) for each in zip(*shared_maxima, strict=True)][2 * len(sums) :]
         return totals[: len(sums)], totals[len(sums) : 2 * len(sums)]
 
     def _check(self, value: float, sizes: list[float]) -> bool:
         """Whether the step is to be skipped, for a scaled gradient beyond float16; raises NotFinite."""
         bad = next((size for size in sizes if not math.isfinite(size)), 0.0)
         finite = math.isfinite(value) and math.isfinite(bad)
-        if math.isfinite(value) and not finite and self.scaler and self.scaler.get_scale() > LEAST_SCALE:
+        if math.isfinite(value) and not finite and self.scaler and self.scaler.get_scale() > MIN_SCALE:
             return True
         if not finite:
             if self.scaler:
@@ -423,9 +423,9 @@ class Trainer:
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """All of the run: plain values, and tensors by name; where weights are averaged, the model has the averages."""
-        with averaged(self.average) as learned:
+        with averaged(self.average) as trainable:
             tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-            tensors |= {f"learned.{place}": value for place, value in enumerate(learned)}
+            tensors |= {f"learned.{place}": value for place, value in enumerate(trainable)}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
         tensors |= {f"random.{name}": value for name, value in random_state().items()}
         for place, state in enumerate(distributed.whole_states(self.carried or [], self.rows)):
@@ -446,8 +446,8 @@ class Trainer:
         check_weights(self.model, weights)
         self.model.load_state_dict(weights)
         if self.average:
-            learned = below("learned", tensors)
-            self.average.restore([learned[str(place)] for place in range(len(learned))])
+            trainable = below("learned", tensors)
+            self.average.restore([trainable[str(place)] for place in range(len(trainable))])
         self.progress = Progress.of(values["progress"])
         self.clock = self.progress.seconds
         if self.progress.history:
@@ -462,7 +462,7 @@ class Trainer:
         if not tensors:
             return None
         model: Any = self.model
-        device = self.learned[0].device
+        device = self.trainable[0].device
         self.rows = next(map(len, tensors.values()))
         firsts = model.initial_states(self.rows)
         for place, first in enumerate(firsts):
@@ -472,13 +472,13 @@ class Trainer:
             type(first)(*(tensors[f"{place}.{part}"].to(device) for part in range(len(first))))
             for place, first in enumerate(firsts)
         ]
-        return distributed.share_states(whole)
+        return distributed.our_states(whole)
 
 
 def _scale_of(stored: Mapping[str, Any]) -> dict[str, Any]:
     """The scale of a stored scaler and how long it has held; raises ValueError where it cannot be one."""
     scale, held = stored["scale"], stored["_growth_tracker"]
-    if not (_is_number(scale) and 0.0 < scale < LARGEST_SCALE and type(held) is int and 0 <= held < 2**31):
+    if not (_is_number(scale) and 0.0 < scale < MAX_SCALE and type(held) is int and 0 <= held < 2**31):
         raise ValueError(f"scaler is {dict(stored)!r}")
     return {"scale": float(scale), "_growth_tracker": held}
 

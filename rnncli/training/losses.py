@@ -49,14 +49,14 @@ def language_loss(
     language: Any = model
     h, states = language.outputs(batch.inputs, states, batch.lengths, batch.labels)
     kept = language.dropout(h)
-    loss = language.readout.loss(language.bridge(kept).flatten(0, 1), batch.targets.flatten(), smoothing)
+    loss = language.readout.loss(language.projection(kept).flatten(0, 1), batch.targets.flatten(), smoothing)
     if not (activation or change):
         return Outcome(loss, states)
-    asked = (batch.targets != IGNORED).to(h.dtype)
-    penalty = activation * (kept.square().mean(-1) * asked).sum()
+    target_mask = (batch.targets != IGNORED).to(h.dtype)
+    penalty = activation * (kept.square().mean(-1) * target_mask).sum()
     if len(h) > 1:
-        later = asked[1:]
-        weights = later * (asked.sum(0) / later.sum(0).clamp(min=1))
+        later = target_mask[1:]
+        weights = later * (target_mask.sum(0) / later.sum(0).clamp(min=1))
         penalty = penalty + change * ((h[1:] - h[:-1]).square().mean(-1) * weights).sum()
     return Outcome(loss, states, penalty)
 

@@ -110,7 +110,7 @@ def store() -> Any:
     return _connect(MEETING, hosts=os.environ["RANK"] == "0" and not is_torchruns)
 
 
-def room(name: str) -> Any:
+def store_part(name: str) -> Any:
     """A part of the store that has its own keys."""
     return _stores.PrefixStore(f"rnn/{name}", store())
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rnncli.data.batching import Batch, LazyBatch
 from rnncli.data.streams import Ids, Joined, RunningText
 from rnncli.models.stack import States
-from rnncli.training.distributed import share, totals
+from rnncli.training.distributed import our_part, totals
 from rnncli.training.experiment import Metrics
 
 ROWS = 16
@@ -49,9 +49,9 @@ def prediction_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch]) -
     loss_sum, correct, count = 0.0, 0.0, 0.0
     states: States | None = None
     with torch.inference_mode():
-        for batch in map(share, batches):
+        for batch in map(our_part, batches):
             h, states = language.features(batch.inputs, states if batch.continues else None, labels=batch.labels)
-            nats, hits = language.readout.judge(h.flatten(0, 1), batch.targets.flatten())
+            nats, hits = language.readout.score(h.flatten(0, 1), batch.targets.flatten())
             loss_sum, correct, count = loss_sum + float(nats), correct + int(hits), count + batch.predictions
     loss_sum, correct, count = totals(loss_sum, correct, count)
     loss = loss_sum / count
@@ -82,8 +82,8 @@ class Confusion(NamedTuple):
     @property
     def balanced_accuracy(self) -> float:
         """The mean over the labels that there are of the share of each that is right."""
-        asked = self.counts.sum(1)
-        return float((self.counts.diagonal()[asked > 0] / asked[asked > 0]).mean())
+        right_counts = self.counts.sum(1)
+        return float((self.counts.diagonal()[right_counts > 0] / right_counts[right_counts > 0]).mean())
 
     @property
     def plain(self) -> dict[str, dict[str, int]]:

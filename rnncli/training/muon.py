@@ -45,10 +45,10 @@ class Muon(torch.optim.AdamW):
         for group in self.param_groups:
             if group.get("orthogonal"):
                 for parameter in group["params"]:
-                    self._turn(parameter, group)
+                    self._orthogonal_step(parameter, group)
         return super().step(closure)
 
-    def _turn(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _orthogonal_step(self, parameter: Tensor, group: dict[str, Any]) -> None:
         gradient, parameter.grad = parameter.grad, None  # what has no gradient AdamW passes over
         if gradient is None:
             return
@@ -57,13 +57,13 @@ class Muon(torch.optim.AdamW):
             state.update(momentum=torch.zeros_like(parameter), step=torch.zeros(()))
         momentum = state["momentum"]
         momentum.lerp_(gradient, 1 - self.momentum)
-        update = self._even(orthogonal(gradient.lerp(momentum, self.momentum)), state)
+        update = self._scaled(orthogonal(gradient.lerp(momentum, self.momentum)), state)
         parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * RMS)
 
-    def _even(self, turned: Tensor, state: dict[str, Any]) -> Tensor:
+    def _scaled(self, update: Tensor, state: dict[str, Any]) -> Tensor:
         """An orthogonal matrix (R, C) with values of about 1."""
         del state
-        return turned * math.sqrt(max(turned.shape))
+        return update * math.sqrt(max(update.shape))
 
 
 class NorMuon(Muon):
@@ -73,11 +73,11 @@ class NorMuon(Muon):
     W = W - lr (RMS sqrt(R C) N / |N| + weight_decay W), N = O / sqrt(v) row by row.
     """
 
-    def _even(self, turned: Tensor, state: dict[str, Any]) -> Tensor:
-        squares: Tensor = torch.linalg.vector_norm(turned, dim=1, keepdim=True).square() / turned.shape[1]
+    def _scaled(self, update: Tensor, state: dict[str, Any]) -> Tensor:
+        squares: Tensor = torch.linalg.vector_norm(update, dim=1, keepdim=True).square() / update.shape[1]
         mean: Tensor = state.setdefault("squares", torch.zeros_like(squares)).lerp_(squares, 1 - DECAY)
         rows = (mean.sqrt() + 1e-8).reciprocal()
-        return turned * rows.mul((squares * rows.square()).mean().add(1e-24).rsqrt())
+        return update * rows.mul((squares * rows.square()).mean().add(1e-24).rsqrt())
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
@@ -86,11 +86,11 @@ def orthogonal(matrix: Tensor) -> Tensor:
     Newton-Schulz: X = P X with P = a + b A + c A^2 and A = X X' (S, S). All P are polynomials of the first A, so that
     they are multiplied up where they are small, and the matrix is touched once at the end.
     """
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.t()
-    wide = wide / (wide.norm() + 1e-12)
+    x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.t()
+    x = x / (x.norm() + 1e-12)
     a, b, c = COEFFICIENTS
     with fast_matmul("float32"):
-        gram = wide @ wide.t()
+        gram = x @ x.t()
         total: Tensor | None = None
         for step in range(STEPS):
             p = torch.addmm(gram, gram, gram, beta=b, alpha=c)
@@ -99,5 +99,5 @@ def orthogonal(matrix: Tensor) -> Tensor:
             if step < STEPS - 1:
                 gram = p @ gram @ p
         assert total is not None
-        turned: Tensor = total @ wide
-    return turned if matrix.shape[0] <= matrix.shape[1] else turned.t()
+        update: Tensor = total @ x
+    return update if matrix.shape[0] <= matrix.shape[1] else update.t()

@@ -49,14 +49,14 @@ class Session:
         keep_freed_memory()
         suited = matmul_policy(self.trainer.model, self.trainer.settings.precision)
         with suited, noted_interrupts() as interrupts:
-            self.trainer.tell = lambda: (interrupts.received, time.monotonic() - self._saved_at)
+            self.trainer.shared_values = lambda: (interrupts.received, time.monotonic() - self._saved_at)
             try:
                 for event in self.trainer.events():
                     listen(event)
                     if isinstance(event, Validated):
                         self._note(event)
                     elif isinstance(event, Stepped):
-                        number, waited = self.trainer.told or self.trainer.tell()
+                        number, waited = self.trainer.shared_maxima or self.trainer.shared_values()
                         if number:
                             self._stop(int(number))
                         if waited >= self.trainer.settings.save_every:
@@ -99,7 +99,7 @@ class Session:
     def _save_for_good(self) -> None:
         """Save, and wait until that is done: where one process of several ends, the others are ended too."""
         self.save()
-        distributed.greatest(0)
+        distributed.maxima(0)
 
     def _note(self, event: Validated) -> None:
         if event.improved:

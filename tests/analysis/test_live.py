@@ -72,8 +72,8 @@ def test_probabilities_are_those_of_the_model(letters: Model, port: int) -> None
     """By the scores of texts: what stands in a line is what `rnn score` says of the same token."""
     *tokens, end = ask(port, {"length": 12, "seed": 2, "temperature": 1.0}).events
     (scored,) = letters.score(end["text"])
-    barred = 1 - sum(_first_shares(letters)[:3])
-    assert tokens[0]["probability"] == pytest.approx(2 ** -scored.tokens[0].bits / barred, abs=1e-5)
+    banned = 1 - sum(_first_shares(letters)[:3])
+    assert tokens[0]["probability"] == pytest.approx(2 ** -scored.tokens[0].bits / banned, abs=1e-5)
 
 
 def _first_shares(letters: Model) -> list[float]:

@@ -47,7 +47,7 @@ def draw(count: int, seed: int = 0, **options: Any) -> list[list[int]]:
         Sampling(**options),
         start=START,
         end=END,
-        barred=(START, UNKNOWN),
+        banned=(START, UNKNOWN),
         generator=generator,
         prime=prime,
     )
@@ -61,8 +61,8 @@ def test_lines_follow_the_model_s_distribution() -> None:
         for before, after in zip([START, *line], [*line, END], strict=True):
             pairs[before, after] += 1
     for before in (START, 3, 4):
-        barred = torch.tensor([START, UNKNOWN, END] if before == START else [START, UNKNOWN])
-        wanted = token_probabilities(table[before].log()[None], Sampling(), barred)[0]
+        banned = torch.tensor([START, UNKNOWN, END] if before == START else [START, UNKNOWN])
+        wanted = token_probabilities(table[before].log()[None], Sampling(), banned)[0]
         torch.testing.assert_close(pairs[before] / pairs[before].sum(), wanted, rtol=0, atol=0.01)
     assert not pairs[:, [START, UNKNOWN]].any()
 
@@ -70,9 +70,9 @@ def test_lines_follow_the_model_s_distribution() -> None:
 def test_scores_that_are_no_numbers_are_refused() -> None:
     net = Chain(torch.full((6, 6), torch.nan))
     with pytest.raises(RnnError, match="not numbers"):
-        draw_lines(net, 1, Sampling(), start=START, end=END, barred=(), generator=torch.Generator())
+        draw_lines(net, 1, Sampling(), start=START, end=END, banned=(), generator=torch.Generator())
     with pytest.raises(RnnError, match="not numbers"):
-        beam_search(net.stepper(), net.initial_states(1), start=START, end=END, width=2, longest=[3])
+        beam_search(net.stepper(), net.initial_states(1), start=START, end=END, width=2, max_length=[3])
 
 
 def test_the_same_seed_gives_the_same_lines() -> None:
@@ -93,14 +93,14 @@ def test_a_line_without_end_is_cut(count: int) -> None:
     table = torch.zeros(6, 6) + 1e-12
     table[:, 3] = 1.0
     threads = torch.get_num_threads()
-    for options, length in (({}, MAX_LENGTH), ({"longest": 7}, 7)):
+    for options, length in (({}, MAX_LENGTH), ({"max_length": 7}, 7)):
         lines = draw_lines(
             Chain(table),
             count,
             Sampling(),
             start=START,
             end=END,
-            barred=(START, UNKNOWN),
+            banned=(START, UNKNOWN),
             generator=torch.Generator().manual_seed(0),
             **options,
         )
@@ -124,7 +124,7 @@ def test_a_prime_is_read_by_the_scan_as_by_single_steps(
 ) -> None:
     model, tokens = tiny_model(kind, labels=2), [3, 4, 0, 2, 2, 1, 3]
     stepped = read(model, tokens, label)
-    monkeypatch.setattr(decoding, "SHORT", 3)
+    monkeypatch.setattr(decoding, "WINDOW", 3)
     scanned = read(model, tokens, label)
     torch.testing.assert_close(scanned.logits, stepped.logits, rtol=0, atol=1e-12)
     for state, wanted in zip(scanned.states, stepped.states, strict=True):
@@ -134,15 +134,15 @@ def test_a_prime_is_read_by_the_scan_as_by_single_steps(
 
 
 def test_streams_end_each_by_itself_and_go_by_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "MANY", 4)
+    monkeypatch.setattr(decoding, "MAX_STREAMS", 4)
     texts: dict[int, list[int]] = {number: [] for number in range(10)}
     steps = draw_streams(
         read(chain(), [START]),
         10,
         Sampling(),
-        barred=(START, UNKNOWN),
+        banned=(START, UNKNOWN),
         generator=torch.Generator().manual_seed(0),
-        goes_on=lambda text: text[-1] != 4 and len(text) < 6,
+        unfinished=lambda text: text[-1] != 4 and len(text) < 6,
     )
     for step in steps:
         assert 0 < len(step) <= 4
@@ -160,9 +160,9 @@ def test_a_repetition_guard_looks_at_each_stream_alone_and_at_what_was_read() ->
         read(chain(), prime),
         30,
         Sampling(no_repeat=2),
-        barred=(START, END, UNKNOWN),
+        banned=(START, END, UNKNOWN),
         generator=torch.Generator().manual_seed(0),
-        goes_on=lambda text: len(text) < 5,
+        unfinished=lambda text: len(text) < 5,
         past=prime,
     )
     for step in steps:
@@ -196,16 +196,16 @@ def test_a_model_of_sentences_begins_each_anew() -> None:
     torch.testing.assert_close(torch.stack(found)[:, 1], other[:, 0])
 
 
-def every_sequence(model: Any, longest: int, barred: tuple[int, ...], power: float) -> list[tuple[float, list[int]]]:
+def every_sequence(model: Any, max_length: int, banned: tuple[int, ...], power: float) -> list[tuple[float, list[int]]]:
     """All sequences that END ends or the length, scored one by one by the scan, the best first."""
     found = []
     V = len(model.embedding.weight)
-    for length in range(longest + 1):
-        for tokens in product([t for t in range(V) if t not in (END, *barred)], repeat=length):
-            whole = [*tokens, END] if length < longest else list(tokens)
+    for length in range(max_length + 1):
+        for tokens in product([t for t in range(V) if t not in (END, *banned)], repeat=length):
+            whole = [*tokens, END] if length < max_length else list(tokens)
             with torch.no_grad():
-                shares = model(torch.tensor([START, *whole[:-1]])[:, None])[0][:, 0].log_softmax(-1)
-            total = sum(float(shares[place, token]) for place, token in enumerate(whole))
+                probs = model(torch.tensor([START, *whole[:-1]])[:, None])[0][:, 0].log_softmax(-1)
+            total = sum(float(probs[place, token]) for place, token in enumerate(whole))
             found.append((total / len(whole) ** power, list(tokens)))
     return sorted(found, key=lambda each: -each[0])
 
@@ -221,9 +221,9 @@ def test_a_beam_as_wide_as_all_there_is_finds_the_best_of_all(power: float) -> N
             start=START,
             end=END,
             width=1000,
-            longest=[4],
+            max_length=[4],
             length_power=power,
-            barred=(START, UNKNOWN),
+            banned=(START, UNKNOWN),
         )
     assert len(found) == len(wanted) == 1 + 2 + 4 + 8 + 16
     assert [each.tokens for each in found] == [tokens for _, tokens in wanted]
@@ -233,10 +233,10 @@ def test_a_beam_as_wide_as_all_there_is_finds_the_best_of_all(power: float) -> N
 
 def test_no_sequence_of_a_beam_begins_with_what_is_barred_at_first() -> None:
     """All others are found as before: END is barred at the first step alone."""
-    model, options = tiny_model(), {"start": START, "end": END, "width": 1000, "longest": [4]}
+    model, options = tiny_model(), {"start": START, "end": END, "width": 1000, "max_length": [4]}
     with torch.no_grad():
         (free,), (guarded,) = (
-            beam_search(model.stepper(), model.initial_states(1), **options, barred_at_first=first)
+            beam_search(model.stepper(), model.initial_states(1), **options, banned_first=first)
             for first in ((), (END, 3))
         )
     assert [each.tokens for each in guarded] == [e.tokens for e in free if e.tokens and e.tokens[0] != 3]
@@ -250,14 +250,14 @@ def test_a_narrow_beam_keeps_the_likeliest_at_every_step(width: int) -> None:
     for _ in range(6):
         grown = []
         for total, tokens in open_:
-            shares = model(torch.tensor(tokens)[:, None])[0][-1, 0].log_softmax(-1).tolist()
-            grown += [(total + share, [*tokens, token]) for token, share in enumerate(shares)]
+            probs = model(torch.tensor(tokens)[:, None])[0][-1, 0].log_softmax(-1).tolist()
+            grown += [(total + share, [*tokens, token]) for token, share in enumerate(probs)]
         best = sorted(grown, reverse=True)[:places]
         done += [(total / (len(tokens) - 1), tokens[1:-1]) for total, tokens in best if tokens[-1] == END]
         open_ = [each for each in best if each[1][-1] != END]
         places = width - len(done)
     done += [(total / (len(tokens) - 1), tokens[1:]) for total, tokens in open_]
-    (found,) = beam_search(model.stepper(), model.initial_states(1), start=START, end=END, width=width, longest=[6])
+    (found,) = beam_search(model.stepper(), model.initial_states(1), start=START, end=END, width=width, max_length=[6])
     assert [(pytest.approx(each.score), each.tokens) for each in found] == sorted(done, reverse=True)
 
 
@@ -269,7 +269,7 @@ def test_a_beam_without_end_goes_on_to_the_longest_and_repeats_nothing_it_must_n
         start=3,
         end=None,
         width=4,
-        longest=[9],
+        max_length=[9],
         sampling=Sampling(no_repeat=2),
         past=[3],
     )

@@ -45,7 +45,7 @@ def test_embedding_and_output_layer() -> None:
     V, D, M = 400, 100, 200
     torch.manual_seed(1)
     model: Any = LanguageModel(V, D, StackShape("lstm", (M,)))
-    model.expect(torch.arange(V))
+    model.init_bias(torch.arange(V))
     draw_book_weights(model)
     check_normal(model.embedding.weight, V + D)
     check_normal(model.output.weight, M + V)

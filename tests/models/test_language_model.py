@@ -34,7 +34,7 @@ def test_equals_its_equation(tied: bool, hidden: int) -> None:
     elif hidden == 6:
         weight = model.embedding.weight
     else:
-        weight = model.embedding.weight @ model.bridge.weight
+        weight = model.embedding.weight @ model.projection.weight
     torch.testing.assert_close(logits, h @ weight.T + model.bias, rtol=0, atol=1e-12)
 
 
@@ -126,7 +126,7 @@ def test_starts_from_given_vectors_and_keeps_them_where_frozen() -> None:
 def test_starts_from_the_frequencies_it_is_told() -> None:
     model = LanguageModel(4, 3, StackShape("elman", (2,)))
     counts = torch.tensor([0, 10, 30, 60])
-    model.expect(counts)
+    model.init_bias(counts)
     torch.testing.assert_close(model.bias.softmax(0), (counts + 0.5) / 102)
 
 

@@ -45,10 +45,10 @@ def dynamic_by_hand(model: LanguageModel, text: torch.Tensor, rate: float, steps
     states, squares, nats, hits, times = None, {}, 0.0, 0, 0
     for inputs, targets in segments(text, steps):
         logits, states = learner(inputs[:, None], states)
-        shares = logits[:, 0].log_softmax(-1)
-        costs = -shares[torch.arange(len(targets)), targets]
+        probs = logits[:, 0].log_softmax(-1)
+        costs = -probs[torch.arange(len(targets)), targets]
         nats += costs.sum().item()
-        hits += int((shares.argmax(-1) == targets).sum())
+        hits += int((probs.argmax(-1) == targets).sum())
         states, times = detach(states), times + 1
         learner.zero_grad()
         costs.mean().backward()
@@ -68,15 +68,15 @@ def cached_by_hand(model: LanguageModel, text: torch.Tensor, how: Adaptation) ->
     for token, target in pairwise(text):
         h, states = model.features(token.view(1, 1), states)
         h = h[0, 0]
-        shares = model.readout.logits(h).softmax(-1)
+        probs = model.readout.logits(h).softmax(-1)
         if remembered:
             weights = [math.exp(how.theta * float(h @ past)) for past, _ in remembered]
             cached = torch.zeros(V, dtype=torch.double)
             for weight, (_, word) in zip(weights, remembered, strict=True):
                 cached[word] += weight / sum(weights)
-            shares = (1 - how.share) * shares + how.share * cached
-        nats -= math.log(shares[target])
-        hits += int(shares.argmax() == target)
+            probs = (1 - how.share) * probs + how.share * cached
+        nats -= math.log(probs[target])
+        hits += int(probs.argmax() == target)
         remembered = [*remembered, (h, int(target))][-how.cache :]
     return nats / (len(text) - 1), hits / (len(text) - 1)
 

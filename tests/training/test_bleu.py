@@ -7,7 +7,7 @@ import sacrebleu
 
 from rnncli.errors import RnnError
 from rnncli.training import bleu
-from rnncli.training.bleu import judge, tokenizer_of
+from rnncli.training.bleu import score_translations, tokenizer_of
 
 CHINESE = ["我喜欢北京的秋天。", "他昨天去了学校。"]
 THAI = ["ฉันไปโรงเรียนเมื่อวานนี้"]
@@ -26,7 +26,7 @@ JAPANESE = ["私は昨日学校に行きました。"]
 )
 def test_the_tokenizer_is_that_of_the_script(references: list[str], tokenizer: str) -> None:
     assert tokenizer_of(references) == tokenizer
-    found = judge(references, references)
+    found = score_translations(references, references)
     assert found.scores == pytest.approx({"bleu": 100, "chrf": 100})
     assert f"tok:{tokenizer}|" in found.signatures["bleu"]
 
@@ -40,12 +40,12 @@ def test_mecab_is_taken_where_it_is_installed(
     if not there:
         monkeypatch.setitem(sys.modules, "MeCab", None)
         with pytest.raises(RnnError, match=r"--bleu-tokenize ja-mecab needs MeCab, .*: pip install 'sacrebleu\[ja\]'"):
-            judge(JAPANESE, JAPANESE, "ja-mecab")
+            score_translations(JAPANESE, JAPANESE, "ja-mecab")
 
 
 def test_scores_are_those_of_sacrebleu() -> None:
     found = ["我喜欢上海的春天。", "他昨天去学校了。"]
     expected = sacrebleu.corpus_bleu(found, [CHINESE], tokenize="zh").score
-    assert judge(found, CHINESE).scores["bleu"] == pytest.approx(expected)
+    assert score_translations(found, CHINESE).scores["bleu"] == pytest.approx(expected)
     assert 0 < expected < 100
-    assert judge(CHINESE, CHINESE, "13a").scores["bleu"] == sacrebleu.corpus_bleu(CHINESE, [CHINESE]).score
+    assert score_translations(CHINESE, CHINESE, "13a").scores["bleu"] == sacrebleu.corpus_bleu(CHINESE, [CHINESE]).score

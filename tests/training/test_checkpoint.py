@@ -42,6 +42,12 @@ def test_reads_back_what_was_written(path: Path) -> None:
     assert len(found.sha256) == 64
 
 
+def test_former_tensor_names_are_read_as_those_of_today(tmp_path: Path) -> None:
+    data = to_bytes(HEADER, {"model.bridge.weight": torch.eye(2)})
+    found = checkpoint.from_bytes(data, tmp_path / "old.safetensors")
+    assert found.tensors.keys() == {"model.projection.weight"}
+
+
 def test_any_flipped_bit_is_noticed_and_named(path: Path) -> None:
     whole = path.read_bytes()
     for place in range(len(whole)):

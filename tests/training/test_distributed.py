@@ -229,7 +229,7 @@ def test_alone_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     with distributed.together():
         assert distributed.world() == 1
         assert distributed.is_first()
-        assert distributed.share(batch) is batch
+        assert distributed.our_part(batch) is batch
         assert distributed.begun() is None
         assert distributed.from_first(lambda: 5) == 5
 
@@ -242,7 +242,7 @@ def test_each_takes_its_part_and_nothing_is_left(rows: int, world: int, monkeypa
     shares = []
     for rank in range(world):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        shares.append(distributed.share(batch))
+        shares.append(distributed.our_part(batch))
     asked = [each for each in shares if each.predictions]
     for columns, whole in (("inputs", -targets), ("targets", targets), ("labels", targets + 1)):
         torch.testing.assert_close(torch.cat([getattr(each, columns) for each in asked], 1), whole)
@@ -256,7 +256,7 @@ def test_each_takes_its_part_and_nothing_is_left(rows: int, world: int, monkeypa
     lazy = LazyBatch(rows, lambda part: asked_of.append(part) or batch.part(part))  # type: ignore[func-returns-value]
     for rank in range(world):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        torch.testing.assert_close(distributed.share(lazy).targets, shares[rank].targets)
+        torch.testing.assert_close(distributed.our_part(lazy).targets, shares[rank].targets)
     assert [part.stop - part.start for part in asked_of] == sizes  # nobody builds what is another's
 
 

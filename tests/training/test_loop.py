@@ -171,9 +171,9 @@ def test_clipping_bounds_the_step() -> None:
     lengths = []
     for clip in (0.0, 1e-3):
         trainer = make_trainer(optimizer="sgd", momentum=0.0, lr=1.0, clip=clip)
-        before = torch.cat([parameter.detach().flatten().clone() for parameter in trainer.learned])
+        before = torch.cat([parameter.detach().flatten().clone() for parameter in trainer.trainable])
         train(trainer, steps=1)
-        after = torch.cat([parameter.detach().flatten() for parameter in trainer.learned])
+        after = torch.cat([parameter.detach().flatten() for parameter in trainer.trainable])
         lengths.append(float((after - before).norm()))
     assert lengths[0] > 0.01
     assert lengths[1] == pytest.approx(1e-3, rel=1e-3)
@@ -193,7 +193,7 @@ def test_truncation_cuts_the_gradient_but_carries_the_state() -> None:
     event = trainer.take_step(batch)
     whole.take_step(batch)
     differs = False
-    for ours, theirs, untruncated in zip(trainer.learned, model.parameters(), whole.learned, strict=True):
+    for ours, theirs, untruncated in zip(trainer.trainable, model.parameters(), whole.trainable, strict=True):
         torch.testing.assert_close(ours, theirs - theirs.grad, rtol=1e-5, atol=1e-7)
         differs = differs or not torch.allclose(ours, untruncated, rtol=1e-5, atol=1e-7)
     assert differs
@@ -227,11 +227,11 @@ def test_a_value_that_is_not_finite_stops_before_the_step(poison: str) -> None:
 
     trainer = Trainer(replace(trainer.experiment, loss=ill), trainer.settings)
     train(trainer, steps=2)
-    before = [parameter.detach().clone() for parameter in trainer.learned]
+    before = [parameter.detach().clone() for parameter in trainer.trainable]
     with pytest.raises(RnnError, match=r"at batch 3 of epoch 1 \(step 3\): training stopped before that step"):
         train(trainer)
     assert trainer.progress.step == 2
-    for ours, earlier in zip(trainer.learned, before, strict=True):
+    for ours, earlier in zip(trainer.trainable, before, strict=True):
         assert torch.equal(ours, earlier)
 
 
@@ -277,7 +277,7 @@ def test_parts_that_learn_apart_end_as_if_each_were_alone(clip: float) -> None:
     torch.manual_seed(5)
     nets = [FeedForward(3, 2, [4]).double() for _ in range(2)]
     alone = copy.deepcopy(nets)
-    both = trained(Pair(*nets), [Batch(x[i], y[i]) for i in range(5)], apart=lambda pair: pair.nets)
+    both = trained(Pair(*nets), [Batch(x[i], y[i]) for i in range(5)], independent_parts=lambda pair: pair.nets)
     ones = [
         trained(net, [Batch(x[i, :, p : p + 1], y[i, :, p : p + 1]) for i in range(5)]) for p, net in enumerate(alone)
     ]

@@ -1,5 +1,6 @@
 """The table of optimizers and schedules: what each is built with, whose defaults hold, and what changes nothing."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,3 +125,13 @@ def test_old_checkpoints_keep_their_betas() -> None:
 def test_help_gives_no_default_that_never_holds() -> None:
     owners = {name: default_owner(TASKS["tag"].Config, name) for name in ("lr", "momentum", "beta1", "decay", "warmup")}
     assert owners == {"lr": "", "momentum": "optimizer", "beta1": "", "decay": "schedule", "warmup": ""}
+
+
+def test_the_former_name_of_the_torch_backend_is_understood(tmp_path: Path) -> None:
+    """`library` in flags, TOML files and old checkpoints."""
+    file = tmp_path / "old.toml"
+    file.write_text('backend = "library"\n')
+    task = TASKS["parity"]
+    settings = [resolve(task, {"backend": "library"}), resolve(task, {}, file=file)]
+    assert {each.backend for each in settings} == {"torch"}
+    assert from_plain(task.Config, {**plain(settings[0]), "backend": "library"}).backend == "torch"

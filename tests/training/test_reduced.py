@@ -27,7 +27,7 @@ from rnncli.models.stack import Stack, StackShape
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.training import loop, machine
-from rnncli.training.loop import LEAST_SCALE, NotFinite
+from rnncli.training.loop import MIN_SCALE, NotFinite
 
 T, B, D, M = 12, 16, 24, 32
 ERRORS = {"float32": 1e-5, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}
@@ -186,12 +186,12 @@ def start(task: str, name: str, **flags: Any) -> Training:
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 def test_every_task_learns_under_autocast(task: str, name: str, home: Path, halves: None) -> None:
     training = start(task, "mine", precision=name)
-    before = [each.detach().clone() for each in training.trainer.learned]
+    before = [each.detach().clone() for each in training.trainer.trainable]
     training.train(lambda _: None, pytest.fail)
     trainer = training.trainer
     assert trainer.settings.precision == name
     assert trainer.progress.step > trainer.progress.skipped
-    assert not all(map(torch.equal, before, trainer.learned))
+    assert not all(map(torch.equal, before, trainer.trainable))
     kept = [each for name, each in trainer.snapshot()[1].items() if not name.startswith("random.")]
     assert {each.dtype for each in kept if each.is_floating_point()} == {torch.float32}
 
@@ -200,21 +200,21 @@ def test_a_gradient_beyond_float16_is_skipped_and_the_scale_halved(home: Path, h
     trainer = start("poetry-lm", "mine", precision="float16", corpus=("hillside",), average=0.9).trainer
     batch = next(iter(trainer.experiment.batches(0, 0)))
     trainer.take_step(batch)
-    scale, weights = trainer.scaler.get_scale(), [each.detach().clone() for each in trainer.learned]
+    scale, weights = trainer.scaler.get_scale(), [each.detach().clone() for each in trainer.trainable]
     averages = trainer.snapshot()[1]
-    hook = trainer.learned[-1].register_hook(lambda gradient: gradient * torch.inf)
+    hook = trainer.trainable[-1].register_hook(lambda gradient: gradient * torch.inf)
     trainer.take_step(batch)
     assert (trainer.progress.step, trainer.progress.skipped, trainer.scaler.get_scale()) == (2, 1, scale / 2)
-    assert all(map(torch.equal, weights, trainer.learned))
+    assert all(map(torch.equal, weights, trainer.trainable))
     after = trainer.snapshot()[1]
     assert all(torch.equal(after[name], averages[name]) for name in after if name.startswith(("model.", "optimizer.")))
-    trainer.scaler.update(LEAST_SCALE)
+    trainer.scaler.update(MIN_SCALE)
     with pytest.raises(NotFinite, match="the gradient's norm is"):
         trainer.take_step(batch)
-    assert (trainer.progress.step, trainer.scaler.get_scale()) == (2, LEAST_SCALE)
+    assert (trainer.progress.step, trainer.scaler.get_scale()) == (2, MIN_SCALE)
     hook.remove()
     trainer.take_step(batch)
-    assert not all(map(torch.equal, weights, trainer.learned))
+    assert not all(map(torch.equal, weights, trainer.trainable))
 
 
 def test_the_scale_is_kept_in_the_checkpoint(home: Path, halves: None) -> None:
@@ -235,7 +235,7 @@ def test_the_scale_is_kept_in_the_checkpoint(home: Path, halves: None) -> None:
     for each in (trainer, resumed.trainer):
         torch.manual_seed(5)
         each.take_step(batch)
-    assert all(map(torch.equal, trainer.learned, resumed.trainer.learned))
+    assert all(map(torch.equal, trainer.trainable, resumed.trainer.trainable))
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_half_a_step_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     before = weights(toy.run)
 
     def half() -> None:
-        toy.trainer.learned[0].data.zero_()
+        toy.trainer.trainable[0].data.zero_()
         ask_for_too_much(device=False)
 
     monkeypatch.setattr(toy.trainer.optimizer, "step", half)
@@ -133,7 +133,7 @@ def test_the_best_model_is_kept_when_its_weights_are_given_up(tmp_path: Path) ->
         return {"loss": float(len(seen))}
 
     def reset() -> None:
-        for parameter in toy.trainer.learned:
+        for parameter in toy.trainer.trainable:
             parameter.data.zero_()
 
     hopeful = replace(toy.trainer.experiment, validate=validate, hopeless=lambda _, steps: steps >= 7, reset=reset)

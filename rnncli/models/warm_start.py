@@ -17,7 +17,7 @@ BY_TOKEN = ("embedding.weight", "output.weight", "bias")
 
 
 @torch.no_grad()
-def take_over(model: LanguageModel, weights: Mapping[str, Tensor]) -> None:
+def copy_weights(model: LanguageModel, weights: Mapping[str, Tensor]) -> None:
     """Give a model the weights of one that knows the first of its tokens, and no others.
 
     All others are scored as the mean of those (Hewitt 2021: what a net says of known ones hardly changes then); they
@@ -25,9 +25,9 @@ def take_over(model: LanguageModel, weights: Mapping[str, Tensor]) -> None:
     where anything else is of another shape.
     """
     own = model.state_dict()
-    strange = sorted(own.keys() ^ weights.keys())
-    if strange:
-        raise UsageError(f"one model has {strange[0]}, and the other has not: their shapes differ")
+    unknown = sorted(own.keys() ^ weights.keys())
+    if unknown:
+        raise UsageError(f"one model has {unknown[0]}, and the other has not: their shapes differ")
     for name, mine in own.items():
         known = weights[name].to(mine)
         grows = name in BY_TOKEN and len(known) < len(mine) and known.shape[1:] == mine.shape[1:]
