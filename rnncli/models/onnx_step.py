@@ -117,7 +117,7 @@ def _difference(step: OnnxStep, written: bytes, names: list[str]) -> float:
                 difference = (ours_one - theirs_one).abs()
                 if not bool((difference <= TOLERANCE + TOLERANCE * ours_one.abs()).all()):
                     raise RnnError(
-                        f"onnxruntime gives other numbers (difference {float(difference.max()):.2g}): nothing was exported"
+                        f"onnxruntime gives other numbers (off by {float(difference.max()):.2g}): nothing exported"
                     )
                 greatest = max(greatest, float(difference.max()))
             ours, theirs = list(wanted[1:]), found[1:]
