@@ -1,4 +1,4 @@
-"""The gated recurrent unit, in its original form and in the one that vendor kernels compute."""
+"""The gated recurrent unit, in its original form and in the form of vendor kernels."""
 
 import torch
 from torch import Tensor, nn

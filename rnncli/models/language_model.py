@@ -78,7 +78,7 @@ class LanguageModel(nn.Module):
             self.output = None if tied else nn.Linear(M, vocabulary_size, bias=False)
             self.bias = nn.Parameter(self.embedding.weight.new_zeros(vocabulary_size))
         noise_probs = zipf_probs(vocabulary_size) if softmax == "sampled" else None
-        self.register_buffer("chances", noise_probs, persistent=False)
+        self.register_buffer("noise_probs", noise_probs, persistent=False)
 
     @property
     def readout(self) -> FullSoftmax | AdaptiveSoftmax:

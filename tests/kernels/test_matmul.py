@@ -1,4 +1,4 @@
-"""Products on the fast path are as accurate as torch's own, and the switch is put back."""
+"""Fast matmuls are as accurate as torch's own, and the switch is restored."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from rnncli.kernels.matmul import fast_matmul, may_round, repeated_matmul, small
 
 
 @pytest.mark.parametrize(("B", "D", "M"), [(1, 4, 4), (20, 200, 800), (64, 512, 512), (700, 200, 3000)])
-def test_products_keep_the_accuracy_of_float32(B: int, D: int, M: int) -> None:
+def test_fast_matmuls_keep_float32_accuracy(B: int, D: int, M: int) -> None:
     torch.manual_seed(0)
     x, weight, bias = torch.randn(B, D), torch.randn(M, D), torch.randn(M)
     with fast_matmul():
@@ -19,7 +19,7 @@ def test_products_keep_the_accuracy_of_float32(B: int, D: int, M: int) -> None:
         assert (ours - wanted).norm() < 1e-6 * wanted.norm()
 
 
-def test_the_switch_is_put_back_even_after_an_error() -> None:
+def test_switch_is_restored_even_after_an_error() -> None:
     before = torch.backends.mkldnn.matmul.fp32_precision
     with pytest.raises(ZeroDivisionError), fast_matmul(), fast_matmul():
         raise ZeroDivisionError
@@ -27,14 +27,14 @@ def test_the_switch_is_put_back_even_after_an_error() -> None:
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_where_the_switch_rounds_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_switch_stays_off_where_it_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matmul, "_onednn_is_exact", lambda: False)
     before = torch.backends.mkldnn.matmul.fp32_precision
     with fast_matmul():
         assert torch.backends.mkldnn.matmul.fp32_precision == before
 
 
-def test_the_innermost_precision_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_innermost_precision_applies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     monkeypatch.setattr(matmul, "_onednn_is_exact", lambda: False)
     x, settings = torch.zeros(1), torch.backends.mkldnn.matmul
@@ -56,7 +56,7 @@ def test_the_innermost_precision_holds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("rounded", [False, True])
-def test_a_large_product_may_be_rounded_part_by_part(monkeypatch: pytest.MonkeyPatch, rounded: bool) -> None:
+def test_large_matmul_is_rounded_block_by_block(monkeypatch: pytest.MonkeyPatch, rounded: bool) -> None:
     monkeypatch.setattr(matmul, "ROUND_FROM", 90 * 30 * 40)
     monkeypatch.setattr(matmul, "BLOCK", 1000)
     torch.manual_seed(0)
@@ -72,9 +72,7 @@ def test_a_large_product_may_be_rounded_part_by_part(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("way", ["packed", "laid out", "too few"])
-def test_a_weight_that_is_used_again_gives_what_it_gives_once(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, way: str
-) -> None:
+def test_repeated_matmul_equals_a_single_one(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, way: str) -> None:
     if way == "laid out":
         monkeypatch.setattr(matmul, "_packs", lambda dtype: False)
     torch.manual_seed(0)
@@ -86,7 +84,7 @@ def test_a_weight_that_is_used_again_gives_what_it_gives_once(
         assert (found - exact).norm() < (1e-6 if dtype == torch.float32 else 5e-3) * exact.norm()
 
 
-def test_where_packing_fails_or_errs_it_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_or_wrong_packing_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("no such operation")
 
@@ -97,7 +95,7 @@ def test_where_packing_fails_or_errs_it_is_not_used(monkeypatch: pytest.MonkeyPa
     matmul._packs.cache_clear()
 
 
-def test_small_matmul_have_one_thread() -> None:
+def test_small_matmul_uses_one_thread() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

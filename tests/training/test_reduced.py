@@ -255,5 +255,5 @@ def test_a_scale_that_cannot_be_is_refused(broken: dict[str, Any], home: Path, h
 
 def test_what_a_cpu_cannot_multiply_in_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tf32", "float16"):
-        with pytest.raises(UsageError, match=f"^--precision {name}: CPUs round to bfloat16 or not at all"):
+        with pytest.raises(UsageError, match=f"^--precision {name}: CPUs support bfloat16 and float32"):
             start("parity", name, precision=name)

@@ -1,4 +1,4 @@
-"""Elman's unit, fused: nothing is kept of a step but h, for the slope of f is known from it."""
+"""Elman's unit, fused: only h is kept of each step, since it determines the slope of f."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ from rnncli.kernels.memory import empty_huge
 
 @compiled
 def step_forward(t: int, ends: Any, f: int, h: Any, bias: Any, h_matmul: Any) -> None:
-    """Turn the projected input that lies at h[t + 1] into the state after step t."""
+    """Replace the projected input at h[t + 1] by the state after step t."""
     for b in range(ends.size):
         new = h[t + 1, b]
         if t >= ends[b]:
@@ -41,7 +41,7 @@ def step_forward(t: int, ends: Any, f: int, h: Any, bias: Any, h_matmul: Any) ->
 def step_backward(
     t: int, ends: Any, f: int, h: Any, d_outputs: Any, d_gates: Any, d_h_carry: Any, d_h_matmul: Any
 ) -> None:
-    """The gradient of what f was applied to at step t, from the output's own and that of the steps after it."""
+    """Compute the gradient of f's argument at step t, from the output's gradient and that of later steps."""
     for b in range(ends.size):
         d, past, sent = d_gates[t, b], d_h_carry[b], d_h_matmul[b]
         for m in range(d.size):
@@ -56,7 +56,7 @@ def step_backward(
 
 @compiled
 def compiled_forward(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any, weight: Any) -> Any:
-    """All of the way forward."""
+    """Run all steps forward."""
     h = state_buffer(h0, len(x))
     project(x, weight_x, h[1:])
     columns, h_matmul = transposed(weight), np.empty_like(h0)
@@ -70,7 +70,7 @@ def compiled_forward(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: An
 def compiled_backward(
     ends: Any, f: int, x: Any, weight_x: Any, weight: Any, h: Any, d_outputs: Any, d_h_carry: Any
 ) -> Any:
-    """All of the way back."""
+    """Run all steps backward."""
     d_gates, d_h_matmul = np.empty_like(d_outputs), np.zeros_like(d_h_carry)
     for t in range(len(x) - 1, -1, -1):
         step_backward(t, ends, f, h, d_outputs, d_gates, d_h_carry, d_h_matmul)

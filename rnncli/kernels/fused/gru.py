@@ -1,7 +1,7 @@
-"""Both forms of the GRU, fused: of each step the three gates are kept.
+"""Both forms of the GRU, fused: the three gates of each step are kept.
 
-Reset-before has two products a step, for the second takes what the first lets through. Reset-after has one; what it
-gives the candidate, with its bias, is kept too, for r's gradient.
+Reset-before has two matmuls per step: the second multiplies r * h. Reset-after has one; the part of it that enters the
+candidate is kept too, with its bias, for r's gradient.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from rnncli.kernels.memory import empty_huge
 
 @compiled
 def reset(t: int, ends: Any, gates: Any, h: Any, bias: Any, reset_h: Any, h_matmul: Any) -> None:
-    """Both gates from their product, and what r lets through of h, (B, M)."""
+    """Compute both gates from their matmul, and r * h, (B, M)."""
     M = h.shape[2]
     for b in range(ends.size):
         if t >= ends[b]:
@@ -49,7 +49,7 @@ def reset(t: int, ends: Any, gates: Any, h: Any, bias: Any, reset_h: Any, h_matm
 
 @compiled
 def blend(t: int, ends: Any, f: int, gates: Any, h: Any, bias: Any, inner: Any) -> None:
-    """The candidate from its product, blended with the old h."""
+    """Compute the candidate from its matmul, and blend it with the old h."""
     M = h.shape[2]
     for b in range(ends.size):
         old, new = h[t, b], h[t + 1, b]
@@ -68,7 +68,7 @@ def blend(t: int, ends: Any, f: int, gates: Any, h: Any, bias: Any, inner: Any) 
 def blend_backward(
     t: int, ends: Any, f: int, gates: Any, h: Any, d_outputs: Any, sums: Any, d_h_carry: Any, d_h_matmul: Any
 ) -> None:
-    """Turn z and the candidate into their gradients, the latter's copied to `sums` (B, M) for its product."""
+    """Replace z and the candidate by their gradients; copy the candidate's to `sums` (B, M) too, for its matmul."""
     M = h.shape[2]
     for b in range(ends.size):
         past, sent = d_h_carry[b], sums[b]
@@ -112,7 +112,7 @@ def reset_backward(
 
 @compiled
 def before_forward(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any, weight: Any) -> Any:
-    """All of the way forward."""
+    """Run all steps forward."""
     (T, B, _), M = x.shape, h0.shape[1]
     h, gates = state_buffer(h0, T), np.empty((T, B, 3 * M), x.dtype)
     project(x, weight_x, gates)
@@ -130,7 +130,7 @@ def before_forward(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any,
 def before_backward(
     ends: Any, f: int, x: Any, weight_x: Any, weight: Any, h: Any, gates: Any, d_outputs: Any, d_h_carry: Any
 ) -> Any:
-    """All of the way back."""
+    """Run all steps backward."""
     T, B, M = d_outputs.shape
     gates, reset_h, d_h_matmul = gates.copy(), np.empty_like(d_outputs), np.zeros_like(d_h_carry)
     both, sums, d_reset_h = np.empty((B, 2 * M), x.dtype), np.empty_like(d_h_carry), np.empty_like(d_h_carry)
@@ -182,7 +182,7 @@ class ResetBeforeKernel(Kernel):
 def after_step(
     t: int, ends: Any, f: int, gates: Any, h: Any, inner: Any, bias: Any, bias_hh: Any, h_matmul: Any
 ) -> None:
-    """All of a step from its one product; `inner` (T, B, M) is what it gives the candidate."""
+    """Compute a whole step from its only matmul; `inner` (T, B, M) is the part that enters the candidate."""
     M = h.shape[2]
     for b in range(ends.size):
         old, new, given = h[t, b], h[t + 1, b], inner[t, b]
@@ -215,7 +215,7 @@ def after_step_backward(
     d_h_carry: Any,
     d_h_matmul: Any,
 ) -> None:
-    """Turn the gates and `inner` into their gradients; those of the product are copied to `sums` (B, 3 M)."""
+    """Replace the gates and `inner` by their gradients; those of the matmul are copied to `sums` (B, 3 M)."""
     M = h.shape[2]
     for b in range(ends.size):
         past, sent, given = d_h_carry[b], sums[b, :M], inner[t, b]
@@ -243,7 +243,7 @@ def after_step_backward(
 
 @compiled
 def after_forward(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any, weight: Any, bias_hh: Any) -> Any:
-    """All of the way forward."""
+    """Run all steps forward."""
     (T, B, _), M = x.shape, h0.shape[1]
     h, gates, inner = state_buffer(h0, T), np.empty((T, B, 3 * M), x.dtype), np.empty((T, B, M), x.dtype)
     project(x, weight_x, gates)
@@ -268,7 +268,7 @@ def after_backward(
     d_outputs: Any,
     d_h_carry: Any,
 ) -> Any:
-    """All of the way back."""
+    """Run all steps backward."""
     T, B, M = d_outputs.shape
     gates, inner, d_h_matmul = gates.copy(), inner.copy(), np.zeros_like(d_h_carry)
     sums, d_weight = np.empty((B, 3 * M), x.dtype), np.empty_like(weight)

@@ -1,7 +1,7 @@
-"""The LSTM with each kind of peepholes, fused: of each step i, f, the new content g and o are kept, and c.
+"""The LSTM with each kind of peepholes, fused: i, f, the new content g, o and c of each step are kept.
 
-Full peepholes have two products a step: what the new c gives o is had in one with what it gives the next i and f.
-`peep` (B, 3 M) is what the new c gives i and f of the next step, and o of this one; `d_peep` the gradients of these.
+Full peepholes have two matmuls per step: one computes what the new c adds to o and to the next i and f. `peep` (B, 3 M)
+holds what the new c adds to i and f of the next step and to o of this one; `d_peep` holds their gradients.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from rnncli.kernels.fused.time_loop import LoopStage, TimeLoop
 
 @compiled
 def remember(a: Any, old: Any, new: Any) -> None:
-    """The gates i and f and the new content, (3 M,) in place, and from them the new c."""
+    """Compute the gates i and f and the new content, (3 M,) in place, and from them the new c."""
     M = new.size
     sigmoid(a[: 2 * M])
     tanh(a[2 * M :])
@@ -40,7 +40,7 @@ def remember(a: Any, old: Any, new: Any) -> None:
 
 @compiled
 def emit(o: Any, c: Any, h: Any) -> None:
-    """The gate o, in place, and h."""
+    """Compute the gate o, in place, and h."""
     sigmoid(o)
     h[:] = c
     tanh(h)
@@ -50,7 +50,7 @@ def emit(o: Any, c: Any, h: Any) -> None:
 
 @compiled
 def emit_backward(o: Any, c: Any, d_h: Any, d_c: Any, y: Any) -> None:
-    """Turn o into its gradient, given that of h, and add c's share; y (M,) is used for tanh(c)."""
+    """Replace o by its gradient, given h's, and add to c's; y (M,) is scratch space for tanh(c)."""
     one = c.dtype.type(1)
     y[:] = c
     tanh(y)
@@ -61,7 +61,7 @@ def emit_backward(o: Any, c: Any, d_h: Any, d_c: Any, y: Any) -> None:
 
 @compiled
 def remember_backward(a: Any, old: Any, d_c: Any) -> None:
-    """Turn i, f and the new content, (3 M,), into their gradients, given that of c, which becomes that of the old c."""
+    """Replace i, f and the new content, (3 M,), by their gradients, and c's gradient by the old c's."""
     M = old.size
     one = old.dtype.type(1)
     for m in range(M):
@@ -76,7 +76,7 @@ def remember_backward(a: Any, old: Any, d_c: Any) -> None:
 def step_forward(
     t: int, ends: Any, gates: Any, h: Any, c: Any, bias: Any, inner: Any, outer: Any, h_matmul: Any
 ) -> None:
-    """All of a step from its one product; `inner` (2 M,) and `outer` (M,) are diagonal peepholes, or empty."""
+    """Compute a whole step from its only matmul; `inner` (2 M,) and `outer` (M,) are diagonal peepholes, or empty."""
     M = h.shape[2]
     for b in range(ends.size):
         old, new = c[t, b], c[t + 1, b]
@@ -110,7 +110,7 @@ def step_backward(
     d_c: Any,
     d_h_matmul: Any,
 ) -> None:
-    """Turn the gates into their gradients, and that of the new c, `d_c`, into that of the old one; `spare` (M,)."""
+    """Replace the gates by their gradients, and the new c's gradient `d_c` by the old c's; `spare` (M,) is scratch."""
     M = c.shape[2]
     for b in range(ends.size):
         past, memory, a = d_h_carry[b], d_c[b], gates[t, b]
@@ -132,7 +132,7 @@ def step_backward(
 def compiled_forward(
     ends: Any, _f: int, x: Any, weight_x: Any, bias: Any, h0: Any, c0: Any, weight: Any, inner: Any, outer: Any
 ) -> Any:
-    """All of the way forward."""
+    """Run all steps forward."""
     T, B, _ = x.shape
     h, c, gates = state_buffer(h0, T), state_buffer(c0, T), np.empty((T, B, bias.size), x.dtype)
     project(x, weight_x, gates)
@@ -159,7 +159,7 @@ def compiled_backward(
     d_h_carry: Any,
     d_c: Any,
 ) -> Any:
-    """All of the way back."""
+    """Run all steps backward."""
     M = h.shape[2]
     gates, d_h_matmul, spare = gates.copy(), np.zeros_like(d_h_carry), np.empty_like(d_h_carry[0])
     for t in range(len(x) - 1, -1, -1):
@@ -177,7 +177,7 @@ def compiled_backward(
 
 
 class LSTMKernel(Kernel):
-    """Gates (i, f, c, o); weights: Wh (4 M, M), the diagonals Wci and Wcf (2 M,), Wco (M,), or empty ones."""
+    """Gates (i, f, c, o); weights: Wh (4 M, M), then the diagonals Wci and Wcf (2 M,) and Wco (M,), or empty ones."""
 
     fields = 2
     compiled_forward = compiled_forward
@@ -204,7 +204,7 @@ class LSTMKernel(Kernel):
 
 @compiled
 def full_remember(t: int, ends: Any, gates: Any, c: Any, bias: Any, h_matmul: Any) -> None:
-    """The new c, from the product of h."""
+    """Compute the new c from the matmul of h."""
     M = c.shape[2]
     for b in range(ends.size):
         if t >= ends[b]:
@@ -218,7 +218,7 @@ def full_remember(t: int, ends: Any, gates: Any, c: Any, bias: Any, h_matmul: An
 
 @compiled
 def full_emit(t: int, ends: Any, gates: Any, h: Any, c: Any, peep: Any) -> None:
-    """The new h, from the product of the new c, which gives the next i and f their share, too."""
+    """Compute the new h from the matmul of the new c, which also adds to the next i and f."""
     M = c.shape[2]
     for b in range(ends.size):
         if t + 1 < len(gates):
@@ -247,7 +247,7 @@ def full_emit_backward(
     d_c: Any,
     d_h_matmul: Any,
 ) -> None:
-    """Turn o into its gradient, which goes back to the new c beside those of the next i and f."""
+    """Replace o by its gradient, which flows back to the new c together with those of the next i and f."""
     M = c.shape[2]
     for b in range(ends.size):
         past, o = d_h_carry[b], gates[t, b, 3 * M :]
@@ -263,7 +263,7 @@ def full_emit_backward(
 
 @compiled
 def full_remember_backward(t: int, ends: Any, gates: Any, c: Any, d_peep: Any, d_c: Any, from_peep: Any) -> None:
-    """Turn the other three into their gradients, and that of the new c, `d_c`, into that of the old one."""
+    """Replace the other three gates by their gradients, and the new c's gradient `d_c` by the old c's."""
     M = c.shape[2]
     for b in range(ends.size):
         memory, a = d_c[b], gates[t, b, : 3 * M]
@@ -280,7 +280,7 @@ def full_remember_backward(t: int, ends: Any, gates: Any, c: Any, d_peep: Any, d
 def full_forward(
     ends: Any, _f: int, x: Any, weight_x: Any, bias: Any, h0: Any, c0: Any, weight: Any, inner: Any, outer: Any
 ) -> Any:
-    """All of the way forward."""
+    """Run all steps forward."""
     (T, B, _), M = x.shape, h0.shape[1]
     h, c, gates = state_buffer(h0, T), state_buffer(c0, T), np.empty((T, B, 4 * M), x.dtype)
     project(x, weight_x, gates)
@@ -312,7 +312,7 @@ def full_backward(
     d_h_carry: Any,
     d_c: Any,
 ) -> Any:
-    """All of the way back."""
+    """Run all steps backward."""
     T, B, M = d_outputs.shape
     gates, peep_weight = gates.copy(), np.concatenate((inner, outer))
     d_h_matmul, d_peep, from_peep = np.zeros_like(d_h_carry), np.zeros((B, 3 * M), x.dtype), np.empty_like(d_h_carry)
@@ -323,7 +323,7 @@ def full_backward(
         full_remember_backward(t, ends, gates, c, d_peep, d_c, from_peep)
         multiply(gates[t], weight, d_h_matmul)
     d_peep[:, 2 * M :] = 0
-    multiply(d_peep, peep_weight, from_peep)  # what c0 gave the first i and f
+    multiply(d_peep, peep_weight, from_peep)  # what c0 added to the first i and f
     d_inner, d_outer = weight_gradient(gates[:, :, : 2 * M], c), weight_gradient(gates[:, :, 3 * M :], c[1:])
     d_inputs = input_gradients(gates, x, weight_x)
     return (*d_inputs, added(d_h_matmul, d_h_carry), added(d_c, from_peep), weight_gradient(gates, h), d_inner, d_outer)
@@ -356,7 +356,7 @@ class FullLSTMKernel(Kernel):
             LoopStage(full_emit_backward, first, d_peep[None], torch.cat([inner, outer])),
             LoopStage(full_remember_backward, (gates, c, d_peep, d_c), gates, weight),
         )
-        d_c = torch.addmm(d_c, d_peep[:, : 2 * M], inner)  # what c0 gave the first i and f
+        d_c = torch.addmm(d_c, d_peep[:, : 2 * M], inner)  # what c0 added to the first i and f
         d_inner, d_outer = (
             loop.weight_gradient(gates[:, :, : 2 * M], c[:-1]),
             loop.weight_gradient(gates[:, :, 3 * M :], c[1:]),

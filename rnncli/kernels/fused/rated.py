@@ -1,4 +1,4 @@
-"""The rated unit, fused: of each step the candidate and the rate are kept."""
+"""The rated unit, fused: the candidate and the rate of each step are kept."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -72,7 +72,7 @@ def step_backward(
 
 @compiled
 def compiled_forward(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: Any, weight: Any) -> Any:
-    """All of the way forward."""
+    """Run all steps forward."""
     T, B, _ = x.shape
     h, gates = state_buffer(h0, T), np.empty((T, B, bias.size), x.dtype)
     project(x, weight_x, gates)
@@ -87,7 +87,7 @@ def compiled_forward(ends: Any, f: int, x: Any, weight_x: Any, bias: Any, h0: An
 def compiled_backward(
     ends: Any, f: int, x: Any, weight_x: Any, weight: Any, h: Any, gates: Any, d_outputs: Any, d_h_carry: Any
 ) -> Any:
-    """All of the way back."""
+    """Run all steps backward."""
     gates, d_h_matmul, spare = gates.copy(), np.zeros_like(d_h_carry), np.empty_like(d_h_carry[0])
     for t in range(len(x) - 1, -1, -1):
         step_backward(t, ends, f, gates, h, d_outputs, spare, d_h_carry, d_h_matmul)

@@ -1,4 +1,4 @@
-"""The fused scan: what the loops of all cells share, and the function that autograd sees.
+"""The fused scan: the parts that all cells' loops share, and the autograd function.
 
 Shapes: T steps, B batch, D input, M hidden, G gates, K and N rows and columns of a weight.
 """
@@ -22,27 +22,27 @@ from rnncli.kernels.memory import empty_huge
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 SMALL = 250_000
-"""Multiplications a step: below it one compiled loop is faster than torch's products with their calls."""
+"""Multiplications per step. Below this, one compiled loop is faster than torch's matmuls with their calls."""
 
 SMALL_AND_SHORT = SMALL // 10
-"""The same where there are fewer steps: compiled loops lay every weight out anew."""
+"""The same limit for fewer steps, since compiled loops transpose every weight."""
 
 
 class Tape(NamedTuple):
-    """What the way forward works on and leaves behind, and the way back uses up."""
+    """What the forward pass works on and leaves for the backward pass, which overwrites it."""
 
     gates: Tensor  # (T, B, G*M): the projected inputs, then the gates, then the gradients of the projected inputs
-    states: Sequence[Tensor]  # (T+1, B, M) a field, the first of them what the scan starts from
+    states: Sequence[Tensor]  # (T+1, B, M) per field, the first of them the state that the scan starts from
     bias: Tensor
     weights: Sequence[Tensor]
-    kept: Sequence[Tensor] = ()  # (T, B, ...): what else the way back needs
+    kept: Sequence[Tensor] = ()  # (T, B, ...): what else the backward pass needs
 
 
 class Gradients(NamedTuple):
-    """What the way back comes to."""
+    """The results of the backward pass."""
 
     gates: Tensor  # of the projected inputs, (T, B, G*M)
-    first: Sequence[Tensor]  # of the first state, (B, M) a field
+    first: Sequence[Tensor]  # of the first state, (B, M) per field
     weights: Sequence[Tensor]
 
 
@@ -56,23 +56,23 @@ class Kernel(ABC):
     """
 
     fields: ClassVar[int] = 1  # of the state
-    in_place: ClassVar[bool] = False  # whether inputs are projected to where each step will put its h
+    in_place: ClassVar[bool] = False  # whether the inputs are projected into the place of each step's h
     compiled_forward: ClassVar[Callable[..., Any]]
     compiled_backward: ClassVar[Callable[..., Any]]
 
     @staticmethod
     @abstractmethod
     def forward(loop: TimeLoop, tape: Tape) -> tuple[Tensor, ...]:
-        """Go through time, filling the states; returns what else is to be kept."""
+        """Run through time and fill the states; return what else must be kept."""
 
     @staticmethod
     @abstractmethod
     def backward(loop: TimeLoop, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
-        """Go back from the gradients of all h, (T, B, M), and of the last state, (B, M) a field, used up here."""
+        """Run back from the gradients of all h, (T, B, M), and the last state, (B, M) per field; overwrite both."""
 
 
 def unroll(form: FusedForm, x: Tensor, state: StateT, lengths: Tensor | None) -> tuple[Tensor, StateT]:
-    """What `scan_fused` calls."""
+    """Do the work of `scan_fused`."""
     T, B, _ = x.shape
     ends = _equal_ends(B, T) if lengths is None else lengths.to(torch.int64).contiguous().numpy()
     weight_x, bias, *weights = form.weights
@@ -83,7 +83,7 @@ def unroll(form: FusedForm, x: Tensor, state: StateT, lengths: Tensor | None) ->
 
 
 class FusedScan(torch.autograd.Function):
-    """A cell over time as one function with a gradient of its own."""
+    """A cell over time as one function with a hand-written gradient."""
 
     @staticmethod
     def forward(
@@ -98,7 +98,7 @@ class FusedScan(torch.autograd.Function):
             made = kernel.compiled_forward(loop.ends, loop.f, *given)
             ctx.arrays = *given[:2], *given[3 + kernel.fields :], *made
             states = [torch.from_numpy(value) for value in made[: kernel.fields]]
-            ctx.save_for_backward(x, weight_x, *weights, *states)  # so that autograd sees whether one is changed
+            ctx.save_for_backward(x, weight_x, *weights, *states)  # so that autograd notices if one is changed
         else:
             states = [_state_buffer(value, T) for value in first]
             gates = states[0][1:] if kernel.in_place else empty_huge(x, T, B, len(bias))
@@ -110,7 +110,7 @@ class FusedScan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor, *d_last: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
-            raise RnnError("the fused backend gives no gradients of gradients: take backend reference for them")
+            raise RnnError("the fused backend has no second derivatives: use --backend reference")
         kernel: type[Kernel] = ctx.kernel
         loop: TimeLoop = ctx.loop
         saved = ctx.saved_tensors
@@ -134,7 +134,7 @@ class FusedScan(torch.autograd.Function):
 
 
 def bias_gradient(d: Tensor) -> Tensor:
-    """The sum (G,) of d (T, B, G) over time and batch: the gradient of a bias."""
+    """Return the sum (G,) of d (T, B, G) over time and batch: the gradient of a bias."""
     return rows(d).sum(0)
 
 
@@ -144,16 +144,16 @@ def _equal_ends(B: int, T: int) -> Any:
 
 
 def _state_buffer(first: Tensor, T: int) -> Tensor:
-    """Room for a state's field before and after T steps, (T+1, B, M), of which only the first is known."""
+    """Allocate a state's field for all T steps, (T+1, B, M); only its first value is filled in."""
     values = empty_huge(first, T + 1, *first.shape)
     values[0] = first
     return values
 
 
 def _graph_is_kept() -> bool:
-    """Whether the way back may be gone once more, with `retain_graph`; where torch does not tell, it may.
+    """Tell whether the backward pass may run again (`retain_graph`); assume so where torch does not tell.
 
-    Torch has no public way to ask; the copies that a "yes" costs are all that is lost by it.
+    Torch has no public way to ask. A wrong yes only costs the copies.
     """
     autograd: Any = getattr(getattr(torch, "_C", None), "_autograd", None)
     tell = getattr(autograd, "_get_current_graph_task_keep_graph", None)

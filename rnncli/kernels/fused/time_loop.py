@@ -1,4 +1,4 @@
-"""A walk through time: at each step products of torch, by the way that is fastest at their size, and pointwise work.
+"""The loop over time: at each step, torch matmuls by the method that is fastest at their size, and pointwise work.
 
 Shapes: T steps, B batch, K and N rows and columns of a weight.
 """
@@ -14,35 +14,35 @@ from rnncli.kernels.fused.arithmetic import to_bf16
 from rnncli.kernels.matmul import ROUND_FROM, fast_matmul, matmul, repeated_matmul
 
 TRANSPOSE_FROM = 4
-"""Steps from which on it pays to lay a weight out anew for its product."""
+"""Steps. From this number on, copying a weight into the matmul's layout pays."""
 
 ONEDNN = 1_000_000
-"""Multiplications of a product: below it oneDNN's call costs more than its speed gains."""
+"""Multiplications of a matmul. Below this, oneDNN's call costs more than its speed gains."""
 
 
 class LoopStage(NamedTuple):
-    """A part of a step: a product of source (T or 1, B, K) and weight (K, N), and pointwise work."""
+    """A part of a step: a matmul of source (T or 1, B, K) and weight (K, N), and pointwise work."""
 
-    pointwise: Callable[..., None]  # (t, ends, *buffers, product): takes what the product before it gave, (B, N)
+    pointwise: Callable[..., None]  # (t, ends, *buffers, result): takes the result (B, N) of the matmul before it
     buffers: tuple[Tensor | int, ...]
     source: Tensor
     weight: Tensor
 
 
 Matmul = Callable[[int], Any]
-"""Makes the product of a stage at step t, (B, N); what it gives may be overwritten by the next one."""
+"""Computes a stage's matmul at step t, (B, N); the next call may overwrite its result."""
 
 
 class TimeLoop(NamedTuple):
-    """A walk through T steps: where each sequence ends (B,), the activation f by its number, and how exact it is."""
+    """A loop over T steps: where each sequence ends (B,), the number of the activation f, and the precision."""
 
     T: int
     ends: Any
     f: int
-    rounded: bool = False  # whether large products may go by way of bfloat16
+    rounded: bool = False  # whether large matmuls may round to bfloat16
 
     def forward(self, *stages: LoopStage) -> None:
-        """At each step the product of each stage, then its pointwise work."""
+        """Compute at each step the matmul of each stage, then its pointwise work."""
         with _policy(stages):
             prepared = [(self._matmul(stage), stage.pointwise, arrays(stage.buffers)) for stage in stages]
             for t in range(self.T):
@@ -50,9 +50,10 @@ class TimeLoop(NamedTuple):
                     pointwise(t, self.ends, *views, multiply(t))
 
     def backward(self, *stages: LoopStage) -> Tensor:
-        """From the last step to the first: the pointwise work of each stage, then its product; returns the last one.
+        """Run from the last step to the first: each stage's pointwise work, then its matmul. Return the last result.
 
-        Each stage takes what the one before it gave: the first one what the last one gave a step later, or zeros.
+        Each stage takes the result of the stage before it; the first one takes the last one's result of the later step,
+        or zeros.
         """
         with _policy(stages):
             prepared = [(self._matmul(stage), stage.pointwise, arrays(stage.buffers)) for stage in stages]
@@ -67,14 +68,14 @@ class TimeLoop(NamedTuple):
         return result.view(torch.bfloat16).float() if self._rounds(last) else result
 
     def weight_gradient(self, d: Tensor, x: Tensor) -> Tensor:
-        """The gradient (N, K) of a weight that took x (T, B, K) to what has the gradient d (T, B, N)."""
+        """Return the gradient (N, K) of a weight that maps x (T, B, K) to values whose gradient is d (T, B, N)."""
         return matmul(rows(d).t(), rows(x), rounded=self.rounded)
 
     def _rounds(self, stage: LoopStage) -> bool:
         return self.rounded and _work(stage) >= ROUND_FROM
 
     def _matmul(self, stage: LoopStage) -> Matmul:
-        """How the product of a stage is made, with all done that need not be done at each step."""
+        """Prepare a stage's matmul: everything that need not be done at each step is done here."""
         if self._rounds(stage):
             return self._rounded_matmul(stage)
         _, _, source, weight = stage
@@ -93,7 +94,7 @@ class TimeLoop(NamedTuple):
         return run
 
     def _rounded_matmul(self, stage: LoopStage) -> Matmul:
-        """The same by way of bfloat16, whose bits it gives."""
+        """Prepare the same in bfloat16; its results are the bits."""
         multiply = repeated_matmul(stage.weight.bfloat16(), stage.source.shape[1], self.T)
         near = torch.empty(stage.source.shape[1:], dtype=torch.bfloat16)
         values, bits, moving = stage.source.numpy(), near.view(torch.uint16).numpy(), len(stage.source) > 1
@@ -106,20 +107,20 @@ class TimeLoop(NamedTuple):
 
 
 def _work(stage: LoopStage) -> int:
-    """Multiplications of a stage's product."""
+    """Return the number of multiplications in a stage's matmul."""
     return stage.source.shape[1] * stage.weight.numel()
 
 
 def _policy(stages: Sequence[LoopStage]) -> Any:
-    """Where the products of a step are best done."""
+    """Choose where the matmuls of a step run."""
     return fast_matmul() if max(map(_work, stages)) >= ONEDNN else nullcontext()
 
 
 def rows(value: Tensor) -> Tensor:
-    """All but the last dimension as one."""
+    """View all but the last dimension as one."""
     return value.reshape(-1, value.shape[-1])
 
 
 def arrays(values: Iterable[Tensor | int]) -> list[Any]:
-    """The tensors as numpy sees them; numbers stay as they are."""
+    """View the tensors as numpy arrays; numbers stay as they are."""
     return [value if isinstance(value, int) else value.detach().numpy() for value in values]

@@ -1,7 +1,7 @@
-"""The tier for larger M: products and pointwise work of a step in one launch, or two.
+"""The tier for larger M: a step's matmuls and pointwise work in one launch, or two.
 
-Two where one stage sees through a matrix what the other gives. A program has a tile of the rows and columns of all
-blocks. Shapes as in `tiles`.
+There are two where one stage sees the other's result through a matrix. A program has a tile of the rows and columns of
+all blocks. Shapes as in `tiles`.
 """
 
 import triton
@@ -34,7 +34,7 @@ def add_matmuls(
     WHICH: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Add to the pre-activations a that a launch reads what they see of one value (B, M) in memory."""
+    """Add to the pre-activations a, those that a launch reads, the matmuls with one value (B, M) in memory."""
     START: tl.constexpr = CELL.launches[WHICH].start
     STOP: tl.constexpr = CELL.launches[WHICH].stop
     for k in range(0, M, DEPTH):
@@ -67,7 +67,7 @@ def add_matmuls_backward(
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Add to the gradient of one value what comes from the blocks (B, N*M) that see it through matrices."""
+    """Add to the gradient of one value what the blocks (B, N*M) that see it through matrices contribute."""
     if CELL.multiplies[seen]:
         for k in range(0, M, DEPTH):
             inner = k + tl.arange(0, DEPTH)
@@ -86,7 +86,7 @@ def add_matmuls_backward(
 
 @triton.jit
 def add_vectors_backward(total, da, seen: tl.constexpr, weights, CELL: tl.constexpr):
-    """Add to the gradient of one value what comes from the blocks that see it through vectors."""
+    """Add to the gradient of one value what the blocks that see it through vectors contribute."""
     for j in tl.static_range(len(CELL.terms)):
         if CELL.terms[j].operand == seen and not CELL.terms[j].dense:
             total += da[CELL.terms[j].block] * weights[j][None, :]
@@ -95,7 +95,7 @@ def add_vectors_backward(total, da, seen: tl.constexpr, weights, CELL: tl.conste
 
 @triton.jit
 def load_vectors(vectors, columns, CELL: tl.constexpr, M: tl.constexpr):
-    """The vectors, in the place of the cell's terms that they belong to; 0 in those of matrices."""
+    """Load the vectors into the positions of their terms; matrices get 0."""
     out = ()
     for j in tl.static_range(len(CELL.terms)):
         if CELL.terms[j].dense:
@@ -125,8 +125,8 @@ def forward(
     PRECISION: tl.constexpr,
     WHICH: tl.constexpr,
 ):
-    """The stages of launch WHICH of step t."""
-    B = B.to(tl.int64)  # and with it all places in memory
+    """Compute the stages of launch WHICH of step t."""
+    B = B.to(tl.int64)  # and with it all addresses
     rows = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = (rows < B)[:, None] & (columns < M)[None, :]
@@ -177,12 +177,12 @@ def backward(
     PRECISION: tl.constexpr,
     WHICH: tl.constexpr,
 ):
-    """The stages of launch WHICH of step t, backward.
+    """Compute the stages of launch WHICH of step t, backward.
 
-    d_state, (B, M) a field, goes from launch to launch; what reaches the state of a step through products of the next
-    is added by the first launch of that step.
+    d_state, (B, M) per field, goes from launch to launch. The first launch of a step adds what reaches its state
+    through matmuls of the next step.
     """
-    B = B.to(tl.int64)  # and with it all places in memory
+    B = B.to(tl.int64)  # and with it all addresses
     rows = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = (rows < B)[:, None] & (columns < M)[None, :]
@@ -205,7 +205,7 @@ def backward(
             total = replaced(total, field, sum)
         d_output = tl.load(d_outputs + place(t, rows, columns, B, M), inside, other=0.0).to(tl.float32)
         total = replaced(total, 0, total[0] + d_output)
-    da = load_blocks(d_blocks, t, rows, columns, inside, B, N, M, N)  # what earlier launches have found
+    da = load_blocks(d_blocks, t, rows, columns, inside, B, N, M, N)  # results of earlier launches
     d = total
     for k in tl.static_range(STOP - 1, START - 1, -1):
         p = tl.zeros_like(d[0])
