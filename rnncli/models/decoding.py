@@ -1,4 +1,4 @@
-"""Text out of a model that scores next tokens: streams and lines that are drawn, and the likeliest ones by beam search.
+"""Decoding of a model that scores next tokens: sampled streams and lines, and beam search.
 
 Shapes: T steps, B streams, V words.
 """
@@ -18,27 +18,27 @@ from rnncli.models.sampling import Past, Sampling, draw, token_probabilities
 from rnncli.models.stack import States
 
 MAX_LENGTH = 200
-"""A line that no END ended is cut here."""
+"""Tokens after which a line without END is cut."""
 
 MAX_SMALL = 3
-"""Streams; the products of so few rows are small."""
+"""Streams. Up to this number, matmuls have few rows and use `small_matmul`."""
 
 MAX_STREAMS = 1024
-"""Streams; more of them are drawn one such batch after the other, so that memory is bounded."""
+"""Streams drawn side by side. More are drawn in batches of this size, which bounds the memory."""
 
 WINDOW = 256
-"""Tokens; so few are read step by step, before a scan's loops are loaded. More are read by scans of this length."""
+"""Tokens. Up to this many are read step by step, which needs no scan; more are read by scans of this length."""
 
 DecodeStep = Callable[[Tensor, Any], tuple[Tensor, Any]]
-"""The tokens (B,) and the states before them -> the logits (B, V) of what follows, and the states after them."""
+"""The tokens (B,) and the states before them -> the logits (B, V) of the next tokens, and the states after them."""
 
 
 LIKELIEST = 5
-"""Of the tokens that could have been drawn, those that a listener is told of."""
+"""The number of likeliest tokens that a listener receives."""
 
 
 class Choice(NamedTuple):
-    """A token that was drawn, and what else could have been: the likeliest, each with its probability."""
+    """A drawn token, and its alternatives: the likeliest tokens, each with its probability."""
 
     stream: int
     token: int
@@ -47,11 +47,11 @@ class Choice(NamedTuple):
 
 
 Listener = Callable[[Choice], None]
-"""Is told of each token as soon as it is drawn; what it raises ends the drawing."""
+"""Receives each token as soon as it is drawn; an exception that it raises ends the drawing."""
 
 
 class Opening(NamedTuple):
-    """One stream of a model that has read something, and how it goes on."""
+    """A stream of a model that has read something, ready to continue."""
 
     step: DecodeStep
     logits: Tensor  # (1, V)
@@ -60,9 +60,9 @@ class Opening(NamedTuple):
 
 @torch.inference_mode()
 def read(model: Any, tokens: Sequence[int], label: int | None = None) -> Opening:
-    """Have a language model read tokens, one at least, from its first states on, in the voice of a label or nobody's.
+    """Let a language model read one token or more from its first states, in the voice of a label or of nobody.
 
-    Raises RnnError where its scores are no numbers.
+    Raises RnnError where its scores are not numbers.
     """
     step, states = model.eval().stepper(label), model.initial_states(1)
     device = next(model.parameters()).device
@@ -80,9 +80,9 @@ def read(model: Any, tokens: Sequence[int], label: int | None = None) -> Opening
 
 
 def _checked(logits: Tensor) -> Tensor:
-    """The scores; raises RnnError where one is not a number, or infinite, by which no other has a probability."""
+    """Return the scores; raise RnnError where one is NaN or plus infinity, which leaves no other a probability."""
     if logits.isnan().any() or logits.isposinf().any():
-        raise RnnError("the model's scores are not numbers: nothing can be drawn from them")
+        raise RnnError("the model's scores are not numbers: no token can be chosen")
     return logits
 
 
@@ -98,11 +98,10 @@ def draw_streams(
     past: Sequence[int] = (),
     listen: Listener | None = None,
 ) -> Iterator[list[tuple[int, int]]]:
-    """Draw tokens for `count` streams side by side, all from one opening, as long as `unfinished` says so of each.
+    """Draw tokens for `count` streams side by side, all from one opening, each as long as `unfinished` is true of it.
 
-    Gives, step by step, the numbers of the streams that go on and the token of each. `past` is what a repetition guard
-    takes to have been there before; `banned_first` are tokens that no stream begins with. The generator lives on
-    the model's device.
+    Yields, step by step, the number of each running stream with its token. A repetition guard treats `past` as already
+    written. No stream begins with one of `banned_first`. The generator must be on the model's device.
     """
     begun = sampling.past(past)
     for begin in range(0, count, MAX_STREAMS):
@@ -152,7 +151,7 @@ def _draw(
 
 
 def _notify(listen: Listener, streams: list[int], drawn: Tensor, probs: Tensor) -> None:
-    """Tell a listener what was drawn (B,) from which shares (B, V)."""
+    """Send a listener what was drawn (B,) from the distributions `probs` (B, V)."""
     best = probs.topk(min(LIKELIEST, probs.shape[-1]))
     noise_probs = probs.gather(-1, drawn[:, None])[:, 0]
     told = zip(streams, drawn.tolist(), noise_probs.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
@@ -200,15 +199,15 @@ def draw_lines(
 
 
 class Length(NamedTuple):
-    """The tokens of each stream since its sentence began, as a part of the states."""
+    """The number of tokens in each stream's current sentence, as a part of the states."""
 
     tokens: Tensor  # (B, 1)
 
 
 def restarting(step: DecodeStep, first: States, start: int, end: int) -> DecodeStep:
-    """Make the steps of a model that knows single sentences: after an END a stream restarts from `first` and START.
+    """Wrap the steps of a model of single sentences: after an END, a stream restarts from `first` and START.
 
-    END does not follow it there, so that no sentence is empty.
+    END does not follow immediately, so that no sentence is empty.
     """
 
     def go(tokens: Tensor, states: States) -> tuple[Tensor, States]:
@@ -227,7 +226,7 @@ def restarting(step: DecodeStep, first: States, start: int, end: int) -> DecodeS
 
 
 def limited(step: DecodeStep, end: int, length: int) -> DecodeStep:
-    """Make END follow in every stream whose sentence has so many tokens; a `Length` comes first in the states."""
+    """Force END in every stream whose sentence has `length` tokens; a `Length` comes first in the states."""
 
     def go(tokens: Tensor, states: States) -> tuple[Tensor, States]:
         (before,) = states[0]
@@ -240,16 +239,16 @@ def limited(step: DecodeStep, end: int, length: int) -> DecodeStep:
 
 
 class Hypothesis(NamedTuple):
-    """A sequence that beam search found."""
+    """A sequence found by beam search."""
 
     tokens: list[int]  # without END
-    log_probability: float  # nats, that of END included
-    score: float  # the same by the length, END counted, to the power that was asked for
-    ended: bool  # by END; others were cut at the longest
+    log_probability: float  # nats, including END's
+    score: float  # log_probability / length ** length_power, counting END
+    ended: bool  # by END; other sequences were cut at the maximum length
 
 
 class Beam:
-    """The hypotheses of one search: the open ones, in the order of their rows, and those that are done."""
+    """The hypotheses of one search: the open ones, in the order of their rows, and the finished ones."""
 
     def __init__(self, past: Past, width: int, max_length: int, length_power: float) -> None:
         self.open, self.done = [past], list[Hypothesis]()
@@ -258,9 +257,9 @@ class Beam:
     def grow(
         self, continuations: Iterable[tuple[float, int]], V: int, end: int | None
     ) -> Iterator[tuple[float, int, int]]:
-        """Go one token on by the likeliest continuations, each by log p and its cell in the scores of the open (·, V).
+        """Extend by one token along the likeliest continuations: each is log p and its index in the open scores (·, V).
 
-        Gives those that stay open: log p, which open one it goes on from, and the token.
+        Yields those that stay open: log p, the number of the open hypothesis it extends, and the token.
         """
         before, self.open = self.open, []
         for log_probability, cell in islice(continuations, self.width - len(self.done)):
@@ -331,5 +330,5 @@ def beam_search(
 
 
 def _rows(states: States, rows: Tensor) -> States:
-    """Some rows of the states, by number."""
+    """Select rows of the states by number."""
     return [type(state)(*(part.index_select(0, rows) for part in state)) for state in states]

@@ -1,4 +1,4 @@
-"""One step of a language model with its state as an ONNX graph, for programs that have no torch.
+"""One step of a language model, with its state, as an ONNX graph for programs without torch.
 
 Shapes: B streams, D input, M hidden, V words.
 """
@@ -20,24 +20,24 @@ from rnncli.models.stack import States
 from rnncli.models.stepper import advance
 
 STEPS, STREAMS = 5, (1, 3)
-"""What an exported graph is tried on: so many steps of so many streams."""
+"""An exported graph is tested on this many steps of these numbers of streams."""
 
 TOLERANCE = 1e-5
-"""The greatest difference that is allowed, absolute or relative to the model's own number."""
+"""The greatest difference allowed, absolute or relative to the model's own number."""
 
 MAX_BYTES = (1 << 31) - 1
-"""Bytes that an ONNX file can have."""
+"""The greatest size of an ONNX file."""
 
 
 class OnnxStep(nn.Module):
-    """tokens (B,) and the fields of all states, (B, M) each, to logits (B, V) and the fields after the step."""
+    """Maps tokens (B,) and the fields of all states, (B, M) each, to logits (B, V) and the fields after the step."""
 
     def __init__(self, model: LanguageModel, label: int | None = None) -> None:
         super().__init__()
         words = model.embedding.weight
         voice = None if label is None else torch.tensor(label, device=words.device)
         tokens = torch.arange(len(words), device=words.device)
-        vectors = model.add_label(model.read(tokens), voice).detach()  # with all that spelling and voices add to them
+        vectors = model.add_label(model.read(tokens), voice).detach()  # including what spelling and voices add
         self.model, self.vectors = model, nn.Embedding.from_pretrained(vectors)
 
     def forward(self, tokens: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
@@ -49,12 +49,12 @@ class OnnxStep(nn.Module):
 
 
 def flat(states: States) -> list[Tensor]:
-    """The fields of all states, layer by layer."""
+    """List the fields of all states, layer by layer."""
     return [field for state in states for field in state]
 
 
 def state_names(model: LanguageModel) -> list[str]:
-    """The names of the same: `state.LAYER.FIELD`."""
+    """List the names of these fields: `state.LAYER.FIELD`."""
     cells: Any = model.stack.cells
     return [f"state.{layer}.{field}" for layer, cell in enumerate(cells) for field in cell.state_fields]
 
@@ -66,16 +66,19 @@ def check_onnx() -> None:
 
 @torch.no_grad()
 def export_step(model: LanguageModel, facts: Mapping[str, Any], label: int | None = None) -> tuple[bytes, float]:
-    """A model's step as an ONNX file, checked by onnxruntime; and the greatest difference between the two.
+    """Export a model's step as an ONNX file, checked by onnxruntime; return it with the greatest difference.
 
-    Inputs `tokens` (B,) and `state.LAYER.FIELD` (B, M), outputs `logits` (B, V) and `next.LAYER.FIELD`. The metadata
-    have `initial`, the states before the first step by name, and `facts`, each as JSON. Raises RnnError without the
-    libraries, for a model that is too large for one file, and where the graph does not do what the model does.
+    Inputs are `tokens` (B,) and `state.LAYER.FIELD` (B, M), outputs `logits` (B, V) and `next.LAYER.FIELD`. The
+    metadata hold `initial`, the states before the first step by name, and `facts`, each as JSON. Raises RnnError
+    without the libraries, for a model too large for one file, and where the graph does not compute what the model
+    computes.
     """
     check_onnx()
     step = OnnxStep(model.eval(), label).eval()
     names = state_names(model)
-    first = [field.clone() for field in flat(model.initial_states(2))]  # of one stream it would be exported for one
+    first = [
+        field.clone() for field in flat(model.initial_states(2))
+    ]  # exported with one stream, the graph would only accept one
     batch = torch.export.Dim("B")
     with _quietly():
         program = cast(Any, torch.onnx.export)(
@@ -89,7 +92,7 @@ def export_step(model: LanguageModel, facts: Mapping[str, Any], label: int | Non
         )
     proto = program.model_proto
     if proto.ByteSize() > MAX_BYTES:
-        raise RnnError("the model is larger than 2 GB, which is the most that an ONNX file holds")
+        raise RnnError("the model is larger than 2 GB, the limit of an ONNX file")
     initial = {name: field[0].tolist() for name, field in zip(names, first, strict=True)}
     for name, value in {**facts, "initial": initial}.items():
         proto.metadata_props.add(key=name, value=json.dumps(value, ensure_ascii=False))
@@ -98,7 +101,7 @@ def export_step(model: LanguageModel, facts: Mapping[str, Any], label: int | Non
 
 
 def _difference(step: OnnxStep, written: bytes, names: list[str]) -> float:
-    """The greatest difference from what the file gives; raises RnnError where it is no rounding."""
+    """Return the greatest difference from the file's results; raise RnnError where it exceeds rounding."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
@@ -126,7 +129,7 @@ def _difference(step: OnnxStep, written: bytes, names: list[str]) -> float:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what torch's exporter says of itself."""
+    """Silence torch's exporter while inside."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""How surprising each token of a text is to a language model, many texts at a time.
+"""The surprisal of each token of a text under a language model, for many texts at a time.
 
 Shapes: T steps, B sequences.
 """
@@ -13,19 +13,20 @@ from rnncli.data.vocabulary import END
 from rnncli.models.stack import States
 
 ROWS = 64
-"""Sequences that are read side by side."""
+"""Sequences read side by side."""
 
 WINDOW = 256
-"""Steps that are read at a time, so that a text of any length fits in memory."""
+"""Steps read at a time, so that a text of any length fits in memory."""
 
 Costs = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def surprisals(model: Any, sequences: Sequence[Sequence[int]], label: int | None = None) -> list[Costs]:
-    """-log p in nats of every token but the first of each sequence, given all before it from the initial state on.
+    """Return -log p in nats of every token except the first of each sequence, given all tokens before it.
 
-    In the voice of a label, or in nobody's. Neighbours in length are read side by side, and none is asked for padding:
-    each sequence gets what it would get by itself, to float32's rounding.
+    Each sequence starts from the initial state, in the voice of a label or of nobody. Sequences of similar length are
+    read side by side, and padding is never scored: each gets its result as if read by itself, within float32's
+    rounding.
     """
     order = sorted(range(len(sequences)), key=lambda place: -len(sequences[place]))
     found: list[Costs] = [np.zeros(0)] * len(sequences)
@@ -38,7 +39,7 @@ def surprisals(model: Any, sequences: Sequence[Sequence[int]], label: int | None
 
 @torch.inference_mode()
 def _together(model: Any, sequences: Sequence[Sequence[int]], label: int | None) -> Iterator[Costs]:
-    """The same for a few sequences, the longest first: a row ends where its sequence does."""
+    """Do the same for a few sequences, longest first: a row ends where its sequence does."""
     model.eval()
     device = next(model.parameters()).device
     lengths = torch.tensor([len(sequence) - 1 for sequence in sequences])

@@ -1,4 +1,4 @@
-"""Drawing streams and lines: END and UNKNOWN as promised, primes of any length; beam search against brute force."""
+"""Sampled streams and lines: END, UNKNOWN, primes of any length; beam search against brute force."""
 
 from itertools import pairwise, product
 from typing import Any
@@ -19,7 +19,7 @@ START, END, UNKNOWN = 0, 1, 2
 
 
 class Chain(torch.nn.Module):
-    """A Markov chain that passes for a language model; its state counts the steps."""
+    """A Markov chain with a language model's interface; its state counts the steps."""
 
     def __init__(self, table: torch.Tensor) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def draw(count: int, seed: int = 0, **options: Any) -> list[list[int]]:
     )
 
 
-def test_lines_follow_the_model_s_distribution() -> None:
+def test_lines_follow_the_models_distribution() -> None:
     table = chain().table.exp().detach()
     lines = draw(20_000)
     pairs = torch.zeros(6, 6)
@@ -67,7 +67,7 @@ def test_lines_follow_the_model_s_distribution() -> None:
     assert not pairs[:, [START, UNKNOWN]].any()
 
 
-def test_scores_that_are_no_numbers_are_refused() -> None:
+def test_nan_scores_are_refused() -> None:
     net = Chain(torch.full((6, 6), torch.nan))
     with pytest.raises(RnnError, match="not numbers"):
         draw_lines(net, 1, Sampling(), start=START, end=END, banned=(), generator=torch.Generator())
@@ -75,13 +75,13 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
         beam_search(net.stepper(), net.initial_states(1), start=START, end=END, width=2, max_length=[3])
 
 
-def test_the_same_seed_gives_the_same_lines() -> None:
+def test_same_seed_gives_the_same_lines() -> None:
     assert draw(5, seed=3) == draw(5, seed=3)
     assert draw(5, seed=3) != draw(5, seed=4)
     assert draw(0) == []
 
 
-def test_the_prime_is_consumed_and_kept() -> None:
+def test_prime_is_read_and_kept() -> None:
     lines = draw(50, prime=[5, 4])
     assert all(line[:2] == [5, 4] for line in lines)
     following = [line[2] if len(line) > 2 else END for line in lines]
@@ -89,7 +89,7 @@ def test_the_prime_is_consumed_and_kept() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_a_line_without_end_is_cut(count: int) -> None:
+def test_line_without_end_is_cut(count: int) -> None:
     table = torch.zeros(6, 6) + 1e-12
     table[:, 3] = 1.0
     threads = torch.get_num_threads()
@@ -119,7 +119,7 @@ def tiny_model(cell: str = "gru", V: int = 5, labels: int = 0) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("label", [None, 1])
-def test_a_prime_is_read_by_the_scan_as_by_single_steps(
+def test_prime_is_read_by_the_scan_as_by_single_steps(
     kind: str, label: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, tokens = tiny_model(kind, labels=2), [3, 4, 0, 2, 2, 1, 3]
@@ -133,7 +133,7 @@ def test_a_prime_is_read_by_the_scan_as_by_single_steps(
     assert not torch.allclose(stepped.logits, read(model, tokens, 0).logits)
 
 
-def test_streams_end_each_by_itself_and_go_by_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_end_independently_and_run_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "MAX_STREAMS", 4)
     texts: dict[int, list[int]] = {number: [] for number in range(10)}
     steps = draw_streams(
@@ -153,7 +153,7 @@ def test_streams_end_each_by_itself_and_go_by_in_batches(monkeypatch: pytest.Mon
         assert text[-1] == 4 or len(text) == 6
 
 
-def test_a_repetition_guard_looks_at_each_stream_alone_and_at_what_was_read() -> None:
+def test_repetition_guard_uses_each_streams_own_past() -> None:
     texts: list[list[int]] = [[] for _ in range(30)]
     prime = [3, 4, 3, 5]
     steps = draw_streams(
@@ -176,7 +176,7 @@ def test_a_repetition_guard_looks_at_each_stream_alone_and_at_what_was_read() ->
     assert len({tuple(text) for text in texts}) > 1
 
 
-def test_a_model_of_sentences_begins_each_anew() -> None:
+def test_sentence_model_restarts_after_end() -> None:
     model = tiny_model()
     step, first = model.stepper(), model.initial_states(1)
     tokens = [START, 3, END, 4, 2]
@@ -211,7 +211,7 @@ def every_sequence(model: Any, max_length: int, banned: tuple[int, ...], power: 
 
 
 @pytest.mark.parametrize("power", [0.0, 0.7, 1.0])
-def test_a_beam_as_wide_as_all_there_is_finds_the_best_of_all(power: float) -> None:
+def test_exhaustive_beam_finds_the_best_sequence(power: float) -> None:
     model = tiny_model()
     wanted = every_sequence(model, 4, (START, UNKNOWN), power)
     with torch.no_grad():
@@ -231,8 +231,8 @@ def test_a_beam_as_wide_as_all_there_is_finds_the_best_of_all(power: float) -> N
     assert all(each.ended == (len(each.tokens) < 4) for each in found)
 
 
-def test_no_sequence_of_a_beam_begins_with_what_is_barred_at_first() -> None:
-    """All others are found as before: END is barred at the first step alone."""
+def test_no_sequence_begins_with_a_token_banned_first() -> None:
+    """All others are found as before: END is banned only at the first step."""
     model, options = tiny_model(), {"start": START, "end": END, "width": 1000, "max_length": [4]}
     with torch.no_grad():
         (free,), (guarded,) = (
@@ -244,7 +244,7 @@ def test_no_sequence_of_a_beam_begins_with_what_is_barred_at_first() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 2, 3])
-def test_a_narrow_beam_keeps_the_likeliest_at_every_step(width: int) -> None:
+def test_narrow_beam_keeps_the_likeliest_at_every_step(width: int) -> None:
     """Against a loop over whole sequences, each scored from its start."""
     model, places, open_, done = tiny_model(), width, [(0.0, [START])], []
     for _ in range(6):
@@ -261,7 +261,7 @@ def test_a_narrow_beam_keeps_the_likeliest_at_every_step(width: int) -> None:
     assert [(pytest.approx(each.score), each.tokens) for each in found] == sorted(done, reverse=True)
 
 
-def test_a_beam_without_end_goes_on_to_the_longest_and_repeats_nothing_it_must_not() -> None:
+def test_beam_without_end_reaches_max_length_without_banned_repeats() -> None:
     model = tiny_model()
     (found,) = beam_search(
         model.stepper(),

@@ -1,4 +1,4 @@
-"""The book's first weights: the spread of every matrix, and zeros everywhere else."""
+"""The book's initial weights: the spread of every matrix, and zeros everywhere else."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def check_normal(weight: Tensor, ends: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_gate_of_a_cell_is_a_matrix_of_its_own(kind: str) -> None:
+def test_each_gate_of_a_cell_is_a_separate_matrix(kind: str) -> None:
     D, M = 150, 250
     torch.manual_seed(0)
     cell: Any = make_cell(kind, D, M)
@@ -41,7 +41,7 @@ def test_each_gate_of_a_cell_is_a_matrix_of_its_own(kind: str) -> None:
             assert not parameter.any(), name  # every bias, the LSTM's forget gate included, and h0, c0
 
 
-def test_embedding_and_output_layer() -> None:
+def test_embedding_and_output_layer_have_their_spread() -> None:
     V, D, M = 400, 100, 200
     torch.manual_seed(1)
     model: Any = LanguageModel(V, D, StackShape("lstm", (M,)))
@@ -52,7 +52,7 @@ def test_embedding_and_output_layer() -> None:
     assert not model.bias.any()  # the words' frequencies are gone
 
 
-def test_attention_and_what_is_between_encoder_and_decoder() -> None:
+def test_attention_and_bridge_layers_have_their_spread() -> None:
     torch.manual_seed(2)
     model: Any = Translator(50, 60, StackShape("gru", (80,)), attention="additive")
     draw_book_weights(model)

@@ -1,4 +1,4 @@
-"""An exported step against the model unrolled over time by the scan, for every cell; and what a file says of itself."""
+"""An exported step against the model's scan, for every cell; and the file's metadata."""
 
 import json
 import sys
@@ -59,7 +59,7 @@ def check(model: LanguageModel, label: int | None = None) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_cell_is_exported(kind: str) -> None:
+def test_exported_cell_equals_the_model(kind: str) -> None:
     check(LanguageModel(V, 4, StackShape(kind, (5, 3))))
 
 
@@ -72,12 +72,12 @@ def spellings() -> Ragged:
     [("relu", {"tied": True, "labels": 2, "spellings": spellings()}), ("sigmoid", {"softmax": "adaptive"})],
     ids=["tied", "adaptive"],
 )
-def test_every_kind_of_model_is_exported(activation: str, options: dict[str, Any]) -> None:
+def test_exported_kind_of_model_equals_the_model(activation: str, options: dict[str, Any]) -> None:
     shape = StackShape("elman", (16,), activation)
     check(LanguageModel(V, 4, shape, unit_vectors="row", **options), 1 if "labels" in options else None)
 
 
-def test_what_is_no_file_of_the_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_or_too_large_export_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = LanguageModel(V, 4, StackShape("elman", (3,)))
     monkeypatch.setattr(onnx_step, "CLOSE", -1.0)
     with pytest.raises(RnnError, match=r"onnxruntime gives other numbers .*: nothing exported"):
@@ -88,7 +88,7 @@ def test_what_is_no_file_of_the_model_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("library", ["onnx", "onnxruntime", "onnxscript"])
-def test_without_the_libraries_it_is_one_line(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+def test_missing_library_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(RnnError, match=r"pip install 'rnncli\[onnx\]'"):
         export_step(LanguageModel(V, 4, StackShape("elman", (3,))), {})

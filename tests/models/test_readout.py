@@ -1,4 +1,4 @@
-"""Readouts: what each word costs is what its probability says, however the softmax is made."""
+"""Readouts: the loss of each word matches its probability, for every kind of softmax."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def readout(kind: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["full", "adaptive"])
-def test_loss_and_judgement_are_those_of_the_logits(kind: str) -> None:
+def test_loss_and_score_match_the_logits(kind: str) -> None:
     head = readout(kind)
     h, targets = torch.randn(N, M, dtype=torch.float64), torch.randint(V, (N,))
     targets[::4] = IGNORED
@@ -39,7 +39,7 @@ def test_loss_and_judgement_are_those_of_the_logits(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["full", "adaptive"])
-def test_where_nothing_is_asked_nothing_is_learned(kind: str) -> None:
+def test_no_targets_give_no_gradient(kind: str) -> None:
     h = torch.randn(2, M, dtype=torch.float64, requires_grad=True)
     loss = readout(kind).loss(h, torch.full((2,), IGNORED))
     loss.backward()
@@ -47,7 +47,7 @@ def test_where_nothing_is_asked_nothing_is_learned(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["full", "adaptive"])
-def test_words_are_as_likely_as_expected_where_features_say_nothing(kind: str) -> None:
+def test_init_bias_sets_the_probabilities(kind: str) -> None:
     head = readout(kind)
     probs = torch.arange(V, 0, -1, dtype=torch.float64) / (V * (V + 1) / 2)
     head.init_bias(probs)
@@ -57,17 +57,17 @@ def test_words_are_as_likely_as_expected_where_features_say_nothing(kind: str) -
     torch.testing.assert_close(found[5:20].sum(), probs[5:20].sum())  # words of a class share what it has
 
 
-def test_an_adaptive_softmax_is_smaller_and_needs_enough() -> None:
+def test_adaptive_softmax_is_smaller_and_needs_enough_words() -> None:
     assert sum(each.numel() for each in AdaptiveSoftmax(64, 1000).parameters()) < 1000 * 64 / 3
     with pytest.raises(UsageError, match="needs 10 words or more, not 9"):
         AdaptiveSoftmax(M, 9)
     with pytest.raises(UsageError, match="needs 16 units or more, not 15"):
         AdaptiveSoftmax(15, V)
-    with pytest.raises(ValueError, match="smoothes no labels"):
+    with pytest.raises(ValueError, match="supports no label smoothing"):
         AdaptiveSoftmax(M, V).loss(torch.zeros(1, M), torch.zeros(1, dtype=torch.long), 0.1)
 
 
-def test_a_sample_of_all_words_is_the_full_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_of_all_words_equals_the_full_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     words, h = 30, torch.randn(8, 6, dtype=torch.float64)
     weight, bias = torch.randn(words, 6, dtype=torch.float64), torch.randn(words, dtype=torch.float64)
@@ -77,11 +77,11 @@ def test_a_sample_of_all_words_is_the_full_softmax(monkeypatch: pytest.MonkeyPat
     sampled, full = SampledSoftmax(weight, bias, noise_probs), FullSoftmax(weight, bias)
     torch.testing.assert_close(sampled.loss(h, targets), full.loss(h, targets), rtol=0, atol=1e-6)  # 2,000 of 30 drawn
     torch.testing.assert_close(sampled.score(h, targets), full.score(h, targets))
-    with pytest.raises(ValueError, match="smoothes no labels"):
+    with pytest.raises(ValueError, match="supports no label smoothing"):
         sampled.loss(h, targets, 0.1)
 
 
-def test_a_few_words_stand_for_all_on_the_average(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampled_softmax_is_unbiased(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "NOISE_WORDS", 20)
     torch.manual_seed(0)
     words = 60

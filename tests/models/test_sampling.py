@@ -1,4 +1,4 @@
-"""The distribution that is drawn from: each way to cut it, all together against float64 by hand, and the dice."""
+"""The sampling distribution: each option, all together against float64 by hand, and the generator."""
 
 import math
 from itertools import product
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rnncli.models.sampling import Past, Sampling, token_probabilities
-from rnncli.models.sampling import draw as dice
+from rnncli.models.sampling import draw as rng
 
 START, END, UNKNOWN = 0, 1, 2
 LOGITS = torch.tensor([[0.3, 1.0, 2.0, 3.0, 1.5, 0.5, -1.0]])
@@ -19,19 +19,19 @@ def probabilities(**options: Any) -> torch.Tensor:
     return token_probabilities(LOGITS, Sampling(**options), torch.tensor([START, UNKNOWN]))[0]
 
 
-def test_barred_tokens_are_never_drawn_and_the_others_keep_their_odds() -> None:
+def test_banned_tokens_are_never_drawn_and_others_keep_their_odds() -> None:
     probs = probabilities()
     assert probs[[START, UNKNOWN]].tolist() == [0, 0]
     torch.testing.assert_close(probs[3:] / probs[END], P[3:] / P[END])
     assert probs.sum().item() == pytest.approx(1)
 
 
-def test_temperature_sharpens() -> None:
+def test_low_temperature_sharpens() -> None:
     probs = probabilities(temperature=0.5)
     torch.testing.assert_close(probs[3:] / probs[3], (P[3:] / P[3]) ** 2)
 
 
-def test_top_k_and_top_p_leave_the_likeliest() -> None:
+def test_top_k_and_top_p_keep_the_likeliest() -> None:
     assert (probabilities(top_k=2) > 0).tolist() == [False, False, False, True, True, False, False]
     kept = P[[3, 4, 1]] / P[[3, 4, 1, 5, 6]].sum()
     assert kept[:2].sum() < 0.9 < kept.sum()
@@ -46,14 +46,14 @@ def test_temperature_zero_takes_the_likeliest() -> None:
     assert probabilities(temperature=0).tolist() == [0, 0, 0, 1, 0, 0, 0]
 
 
-def test_the_dice_are_those_of_torch() -> None:
+def test_draws_follow_the_distribution_like_torch() -> None:
     probs = torch.rand(400, 7).softmax(-1).index_fill(1, torch.tensor([2]), 0.0)
     ours, theirs = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
     wanted = torch.multinomial(probs, 1, generator=theirs).flatten()
-    assert torch.equal(dice(probs, ours), wanted)
+    assert torch.equal(rng(probs, ours), wanted)
 
 
-def test_min_p_leaves_what_is_near_the_likeliest() -> None:
+def test_min_p_keeps_tokens_near_the_likeliest() -> None:
     probs = probabilities(min_p=0.2)  # e ** -1.5 is above it, e ** -2 below
     assert (probs > 0).tolist() == [False, False, False, True, True, False, False]
     torch.testing.assert_close(probs[3] / probs[4], P[3] / P[4])
@@ -94,7 +94,7 @@ def by_hand(logits: list[float], sampling: Sampling, banned: set[int], past: lis
 CUTS = product((0.0, 0.7, 1.0, 2.5), (0, 1, 4), (0.0, 0.3, 0.9), (0.0, 0.05, 0.6), (1.0, 1.4), (0, 1, 2, 3))
 
 
-def test_all_ways_together_equal_the_distribution_by_hand() -> None:
+def test_all_options_together_equal_the_distribution_by_hand() -> None:
     """Two streams with pasts of their own; every row sums to 1, so that none is empty."""
     generator = torch.Generator().manual_seed(5)
     banned = (START, UNKNOWN)
@@ -117,13 +117,13 @@ def test_all_ways_together_equal_the_distribution_by_hand() -> None:
             assert float(row.sum()) == pytest.approx(1)
 
 
-def test_where_nothing_new_is_left_repeating_is_allowed() -> None:
+def test_repeats_are_allowed_where_nothing_else_is_left() -> None:
     past = Past(1, range(7))
     probs = token_probabilities(LOGITS, Sampling(no_repeat=1), torch.tensor([START, UNKNOWN]), [past])[0]
     torch.testing.assert_close(probs, probabilities())
 
 
-def test_a_past_that_grew_is_another_one() -> None:
+def test_grown_past_is_a_copy() -> None:
     past = Past(2, [1, 2, 1])
     grown = past.grown(3)
     assert (past.tokens, past.repeats) == ([1, 2, 1], {2})

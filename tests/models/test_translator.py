@@ -1,4 +1,4 @@
-"""Attention against a loop of its formulas; padding changes nothing; steps are the scan; beams against brute force."""
+"""Attention against a loop of its formulas; padding has no effect; steps equal the scan; beams against brute force."""
 
 from functools import partial
 from itertools import product
@@ -45,7 +45,7 @@ def score_by_hand(attention: Attention, h: torch.Tensor, memory: torch.Tensor) -
 
 
 @pytest.mark.parametrize("kind", ATTENTIONS[1:])
-def test_attention_is_the_loop_of_its_formulas(kind: str) -> None:
+def test_attention_equals_a_loop_of_its_formulas(kind: str) -> None:
     torch.manual_seed(0)
     attention = Attention(kind, 3, 6, 2).double()
     h, memory = torch.randn(2, 4, 3).double(), torch.randn(2, 5, 6).double()
@@ -61,7 +61,7 @@ def test_attention_is_the_loop_of_its_formulas(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ATTENTIONS[1:])
-def test_the_gradients_of_attention(kind: str) -> None:
+def test_gradients_of_attention_are_correct(kind: str) -> None:
     torch.manual_seed(0)
     attention = Attention(kind, 3, 6, 2).double()
     h, memory = (torch.randn(2, n, m, dtype=torch.float64, requires_grad=True) for n, m in ((2, 3), (4, 6)))
@@ -91,7 +91,7 @@ def test_padding_changes_no_score_and_no_gradient(attention: str, bidirectional:
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
-def test_steps_are_the_scan(attention: str, cell: str) -> None:
+def test_steps_equal_the_scan(attention: str, cell: str) -> None:
     model = translator(attention, cell)
     batch = batch_of([1])
     encoded, states = model.encode(batch.inputs.source, batch.inputs.lengths)
@@ -110,8 +110,8 @@ def copy_weights(layer: nn.LSTM, ending: str, cell: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
-def test_it_is_torchs_layers_put_together(bidirectional: bool) -> None:
-    """Encoder, first states of every layer, decoder, attention by a loop, and output layer, of one unpadded pair."""
+def test_equals_torchs_layers_combined(bidirectional: bool) -> None:
+    """Encoder, first states of every layer, decoder, attention by a loop, and output layer, for one unpadded pair."""
     model = translator(bidirectional=bidirectional)
     pair, both = batch_of([1]).inputs, 1 + bidirectional
     encoder = nn.ModuleList(
@@ -168,8 +168,8 @@ def greedy(model: Translator, source: torch.Tensor, max_length: int) -> list[int
 
 @torch.no_grad()
 @pytest.mark.parametrize("attention", ["none", "general"])
-def test_beams_side_by_side_against_brute_force_and_one_is_greedy(attention: str) -> None:
-    """Sources of unequal length, each with a longest of its own."""
+def test_batched_beams_equal_brute_force_and_width_one_is_greedy(attention: str) -> None:
+    """Sources of unequal length, each with its own maximum length."""
     model, sources, max_length = translator(attention), [[3, 4, 6, 5], [5], [4, 3]], [2, 3, 1]
     pair = side_by_side([(source, ()) for source in sources])
     encoded, states = model.encode(pair.source, pair.lengths)
@@ -187,8 +187,8 @@ def test_beams_side_by_side_against_brute_force_and_one_is_greedy(attention: str
 
 @torch.no_grad()
 @pytest.mark.parametrize("width", [1, 2, 5])
-def test_a_search_finds_the_same_whoever_is_beside_it(width: int) -> None:
-    """Searches end each at its own time, and have a different number of hypotheses open."""
+def test_search_does_not_depend_on_the_others_in_the_batch(width: int) -> None:
+    """Searches end at different times and have different numbers of open hypotheses."""
     model, sources = translator(), [[3, 4, 6, 5, 5, 6], [5], [4, 3], [6, 6, 3], [3]]
     options = {"start": START, "end": END, "width": width, "barred": (START,)}
     rows = []
