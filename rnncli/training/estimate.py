@@ -1,4 +1,4 @@
-"""How long a training will take: a few steps are timed on a copy that leaves no trace."""
+"""An estimate of a training's duration: a few steps are timed on a copy that leaves no trace."""
 
 import copy
 import time
@@ -18,10 +18,10 @@ SECONDS = 0.5
 
 
 def seconds_a_step(trainer: Trainer) -> float:
-    """The mean seconds of a training step; weights and random generators stay as they are.
+    """Return the mean seconds per training step; weights and random generators do not change.
 
-    It times 20 steps, or half a second of them, after two that warm up; steps in which kernels are compiled do not
-    count. Where no step is left to time, the last one that did not compile stands for all.
+    It times 20 steps, or half a second of them, after two warm-up steps. Steps that compile kernels do not count. If no
+    step is left to time, the last one stands for all, without its compilation.
     """
     with torch.random.fork_rng(cuda_devices()), matmul_policy(trainer.model, trainer.settings.precision):
         experiment = replace(trainer.experiment, model=copy.deepcopy(trainer.model))

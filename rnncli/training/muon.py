@@ -1,4 +1,4 @@
-"""Muon and NorMuon: matrices learn by orthogonalised momentum, all else by AdamW.
+"""Muon and NorMuon: matrices follow orthogonalised momentum, everything else AdamW.
 
 Shapes: a matrix is (R, C); S is the smaller of R and C.
 """
@@ -12,26 +12,26 @@ from torch import Tensor
 from rnncli.kernels.matmul import fast_matmul
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""a, b and c of the odd polynomial a s + b s^3 + c s^5, which takes all singular values s near to 1."""
+"""a, b and c of the odd polynomial a s + b s^3 + c s^5, which moves all singular values s close to 1."""
 
 STEPS = 5
-"""Times that the polynomial is applied."""
+"""How often the polynomial is applied."""
 
 MOMENTUM = 0.95
-"""Of the matrices, where nothing else is given."""
+"""The matrices' default momentum."""
 
 DECAY = 0.95
 """Of NorMuon's mean squares."""
 
 RMS = 0.2
-"""Root mean square of an update of learning rate 1: about that of AdamW's, so that one rate serves both."""
+"""Root mean square of an update at learning rate 1: about that of AdamW's, so that one rate serves both."""
 
 
 class Muon(torch.optim.AdamW):
-    """Groups that say `orthogonal` step along their orthogonalised momentum, the others as AdamW.
+    """Groups with `orthogonal` step along their orthogonalised momentum, the others as AdamW.
 
-    M = mu M + (1 - mu) G;  W = W - lr (RMS sqrt(max(R, C)) orthogonal(mu M + (1 - mu) G) + weight_decay W), with mu
-    the `momentum` (Jordan et al. 2024, kellerjordan.github.io/posts/muon; the size of a step as Liu et al. 2025,
+    M = mu M + (1 - mu) G;  W = W - lr (RMS sqrt(max(R, C)) orthogonal(mu M + (1 - mu) G) + weight_decay W), with mu the
+    `momentum` (Jordan et al. 2024, kellerjordan.github.io/posts/muon; the size of a step as Liu et al. 2025,
     arXiv:2502.16982).
     """
 
@@ -41,7 +41,7 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Take a step; the gradients of orthogonal groups are used up."""
+        """Take a step; the gradients of orthogonal groups are consumed."""
         for group in self.param_groups:
             if group.get("orthogonal"):
                 for parameter in group["params"]:
@@ -49,11 +49,11 @@ class Muon(torch.optim.AdamW):
         return super().step(closure)
 
     def _orthogonal_step(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        gradient, parameter.grad = parameter.grad, None  # what has no gradient AdamW passes over
+        gradient, parameter.grad = parameter.grad, None  # AdamW skips what has no gradient
         if gradient is None:
             return
         state = self.state[parameter]
-        if not state:  # AdamW looks for a step in every state when it is loaded
+        if not state:  # when it is loaded, AdamW expects a step in every state
             state.update(momentum=torch.zeros_like(parameter), step=torch.zeros(()))
         momentum = state["momentum"]
         momentum.lerp_(gradient, 1 - self.momentum)
@@ -61,16 +61,16 @@ class Muon(torch.optim.AdamW):
         parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * RMS)
 
     def _scaled(self, update: Tensor, state: dict[str, Any]) -> Tensor:
-        """An orthogonal matrix (R, C) with values of about 1."""
+        """Scale an orthogonal matrix (R, C) to values of about 1."""
         del state
         return update * math.sqrt(max(update.shape))
 
 
 class NorMuon(Muon):
-    """Muon whose rows, each the weights of one unit's gate, step equally far (Li et al. 2025, arXiv:2510.05491).
+    """Muon with equal steps for all rows, each the weights of one unit's gate (Li et al. 2025, arXiv:2510.05491).
 
-    v = rho v + (1 - rho) the mean square of each row of O, the orthogonalised momentum, rho 0.95;
-    W = W - lr (RMS sqrt(R C) N / |N| + weight_decay W), N = O / sqrt(v) row by row.
+    v = rho v + (1 - rho) the mean square of each row of O, the orthogonalised momentum, rho 0.95; W = W - lr (RMS
+    sqrt(R C) N / |N| + weight_decay W), N = O / sqrt(v) row by row.
     """
 
     def _scaled(self, update: Tensor, state: dict[str, Any]) -> Tensor:
@@ -81,10 +81,10 @@ class NorMuon(Muon):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """U V' of a matrix U S V', (R, C), nearly: singular values come to lie between 0.7 and 1.2.
+    """Return about U V' of a matrix U S V', (R, C): its singular values lie between 0.7 and 1.2.
 
     Newton-Schulz: X = P X with P = a + b A + c A^2 and A = X X' (S, S). All P are polynomials of the first A, so that
-    they are multiplied up where they are small, and the matrix is touched once at the end.
+    they are multiplied together while small, and the matrix is used once at the end.
     """
     x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.t()
     x = x / (x.norm() + 1e-12)

@@ -49,7 +49,7 @@ def a_cell(kind: str, D: int, M: int, activation: str | None = None, dtype: torc
 
 
 def results(cell: Any, x: torch.Tensor, lengths: torch.Tensor | None, backend: str) -> list[torch.Tensor]:
-    """Return outputs, last state, and the gradients of input, first state and weights, for an unequally weighted loss."""
+    """Return outputs, last state, and the gradients of input, first state and weights, for a weighted loss."""
     cell.zero_grad()
     x = x.detach().requires_grad_()
     outputs, state = scan(cell, x, cell.initial_state(x.shape[1]), lengths, backend)

@@ -50,7 +50,7 @@ def ended(started: Training, steps: int = 12) -> tuple[list[float], dict[str, Te
 
 
 @pytest.mark.parametrize("task", [*TASKS, "running"])
-def test_accumulated_steps_are_those_of_the_larger_batch(
+def test_accumulated_steps_equal_those_of_the_larger_batch(
     task: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SGD, so that a gradient of another size could not hide; sequences that no N divides are read as well."""
@@ -89,7 +89,7 @@ def doubles(**settings: Any) -> Trainer:
     [{"clip": 0.01, "optimizer": "sgd"}, {"streams": True, "clip": 0.0}, {"bptt": 2, "average": 0.9, "streams": True}],
     ids=["clipped", "carried", "windows"],
 )
-def test_in_double_precision_the_curve_is_the_same_to_the_last_digits(settings: dict[str, Any], N: int) -> None:
+def test_curve_in_double_precision_is_the_same_to_the_last_digits(settings: dict[str, Any], N: int) -> None:
     """Rows that N does not divide, and more parts than rows; states carried over; the average; clipping once a step."""
     one, many = doubles(**settings), doubles(**settings, accumulate=N)
     losses = [[event.loss for event in train(each, 16) if isinstance(event, Stepped)] for each in (one, many)]
@@ -100,7 +100,7 @@ def test_in_double_precision_the_curve_is_the_same_to_the_last_digits(settings: 
         torch.testing.assert_close(states[1][name], value, rtol=1e-10, atol=1e-12, msg=name)
 
 
-def test_a_part_is_no_larger_than_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accumulated_part_is_no_larger_than_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer(accumulate=2)
     seen: list[int] = []
     loss = trainer.loss
@@ -114,7 +114,7 @@ def test_a_part_is_no_larger_than_a_batch(monkeypatch: pytest.MonkeyPatch) -> No
     assert seen == [2, 2]
 
 
-def test_interrupted_it_goes_on_to_the_same_end(home: Path) -> None:
+def test_interrupted_run_ends_bitwise_equal(home: Path) -> None:
     """To the bit, in mid-epoch, with carried states and dropout."""
     settings = resolve(
         TASKS["char-lm"],
@@ -137,7 +137,7 @@ def test_interrupted_it_goes_on_to_the_same_end(home: Path) -> None:
     assert resumed.trainer.rows == 9
 
 
-def test_float16_scales_sums_as_it_scales_means(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float16_scales_sums_like_means(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss is divided before the backward pass by what is near the count: the scale need not fall."""
     trainer = make_trainer(accumulate=2)
     divisors: list[list[float]] = []

@@ -1,4 +1,4 @@
-"""BLEU by sacrebleu: which tokenizer suits which script, and what a perfect translation gets."""
+"""BLEU by sacrebleu: the tokenizer of each script, and the scores of a perfect translation."""
 
 import sys
 
@@ -24,7 +24,7 @@ JAPANESE = ["私は昨日学校に行きました。"]
         (["1987-03-03"], "13a"),
     ],
 )
-def test_the_tokenizer_is_that_of_the_script(references: list[str], tokenizer: str) -> None:
+def test_tokenizer_follows_the_script(references: list[str], tokenizer: str) -> None:
     assert tokenizer_of(references) == tokenizer
     found = score_translations(references, references)
     assert found.scores == pytest.approx({"bleu": 100, "chrf": 100})
@@ -32,9 +32,7 @@ def test_the_tokenizer_is_that_of_the_script(references: list[str], tokenizer: s
 
 
 @pytest.mark.parametrize(("there", "tokenizers"), [(True, ["ja-mecab", "ko-mecab"]), (False, ["char", "13a"])])
-def test_mecab_is_taken_where_it_is_installed(
-    monkeypatch: pytest.MonkeyPatch, there: bool, tokenizers: list[str]
-) -> None:
+def test_mecab_is_used_where_installed(monkeypatch: pytest.MonkeyPatch, there: bool, tokenizers: list[str]) -> None:
     monkeypatch.setattr(bleu, "installed", lambda *_modules: there)
     assert [tokenizer_of(JAPANESE), tokenizer_of(["나는 어제 학교에 갔습니다"])] == tokenizers
     if not there:
@@ -43,7 +41,7 @@ def test_mecab_is_taken_where_it_is_installed(
             score_translations(JAPANESE, JAPANESE, "ja-mecab")
 
 
-def test_scores_are_those_of_sacrebleu() -> None:
+def test_scores_equal_sacrebleu() -> None:
     found = ["我喜欢上海的春天。", "他昨天去学校了。"]
     expected = sacrebleu.corpus_bleu(found, [CHINESE], tokenize="zh").score
     assert score_translations(found, CHINESE).scores["bleu"] == pytest.approx(expected)

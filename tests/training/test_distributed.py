@@ -1,4 +1,4 @@
-"""Two processes under torchrun train as one: the same curve, weights and files; killed or interrupted, they go on."""
+"""Two processes under torchrun train as one: the same curve, weights and files; stopped or killed, they continue."""
 
 import os
 import shlex
@@ -49,7 +49,7 @@ DROPPED = f"{CHARS} --output-dropout 0.5 --epochs 3 --save-every 0.05"
 
 
 class Launch:
-    """Processes of one agent of torchrun that run command lines one after another; none of them outlives the block."""
+    """Processes of one torchrun agent that run command lines one after another; none of them outlives the block."""
 
     def __init__(
         self, home: Path, *words: str, options: str = "--standalone --nproc-per-node 2", dies: str = "", name: str = ""
@@ -121,7 +121,7 @@ def leave_half(name: str, steps: int) -> None:
 
 
 class Trained(NamedTuple):
-    """What two processes have left, beside the same by one process."""
+    """What two processes left, next to the same from one process."""
 
     home: Path
     out: str
@@ -156,7 +156,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
 
 @pytest.mark.parametrize("task", ALIKE)
 def test_two_processes_take_the_steps_of_one(task: str, trained: Trained) -> None:
-    """Metrics, weights, the optimizer's averages, carried states, generators: all that a checkpoint holds."""
+    """Metrics, weights, the optimizer's averages, carried states, generators: everything in a checkpoint."""
     one, two = (last(trained.home, task, name) for name in ("one", "two"))
     histories = [found.header["progress"]["history"] for found in (one, two)]
     assert len(histories[0]) == len(histories[1]) > 0
@@ -166,7 +166,7 @@ def test_two_processes_take_the_steps_of_one(task: str, trained: Trained) -> Non
     assert one.header["config"] == two.header["config"]
 
 
-def test_one_of_them_writes_and_speaks(trained: Trained) -> None:
+def test_only_one_process_writes_and_prints(trained: Trained) -> None:
     objects = [line for line in trained.out.splitlines() if line.startswith("{")]
     assert len(objects) == len(ALIKE)
     for task in ALIKE:
@@ -179,18 +179,18 @@ def test_one_of_them_writes_and_speaks(trained: Trained) -> None:
     assert "Warning" not in trained.err
 
 
-def test_what_one_process_began_two_go_on_with(trained: Trained) -> None:
+def test_two_processes_continue_a_run_of_one(trained: Trained) -> None:
     """In mid-epoch, with carried states."""
     whole, resumed = (last(trained.home, "char-lm", name) for name in ("one", "half"))
     assert resumed.header["progress"]["step"] == whole.header["progress"]["step"]
     assert max(differences(whole.tensors, resumed.tensors).values(), default=0) < 1e-4
 
 
-def test_interrupted_they_save_once_and_one_goes_on(trained: Trained) -> None:
+def test_interrupted_processes_save_once_and_one_continues(trained: Trained) -> None:
     progress = last(trained.home, "char-lm", "stopped").header["progress"]
     assert ours(trained.err) == [
         f"rnn: stopped and saved at step {progress['step']}: "
-        "`rnn train char-lm --resume --name stopped` goes on from here"
+        "`rnn train char-lm --resume --name stopped` continues from here"
     ]
     epochs = f"--epochs {progress['epoch'] + 1}"
     assert run(shlex.split(f"train char-lm --resume --name stopped {epochs}")) == 0
@@ -200,7 +200,7 @@ def test_interrupted_they_save_once_and_one_goes_on(trained: Trained) -> None:
     assert max(differences(whole.tensors, resumed.tensors).values(), default=0) < 1e-3
 
 
-def test_killed_and_started_anew_they_end_as_if_nothing_had_been(trained: Trained) -> None:
+def test_killed_and_restarted_processes_end_bitwise_equal(trained: Trained) -> None:
     """To the bit, dropout and all, by two agents, of which one may count the restart and the other not.
 
     The first process is killed, which speaks for all: the other speaks.
@@ -215,7 +215,7 @@ def test_killed_and_started_anew_they_end_as_if_nothing_had_been(trained: Traine
     ):
         assert [each.process.wait(timeout=120) for each in (one, two)] == [0, 0], one.err + two.err
     (line,) = ours(one.err + two.err)
-    assert line.startswith("rnn: error: another process of this training has ended, and so it ends: --resume goes on")
+    assert line.startswith("rnn: error: another process of this training has ended, so this one ends too: --resume")
     assert "run killed, resumed" in one.err + two.err
     whole, resumed = (last(trained.home, "char-lm", name) for name in ("dropped", "killed"))
     assert differences(whole.tensors, resumed.tensors) == {}
@@ -223,7 +223,7 @@ def test_killed_and_started_anew_they_end_as_if_nothing_had_been(trained: Traine
     assert steps[0] == steps[1]
 
 
-def test_alone_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_process_keeps_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(distributed.LAUNCHED, raising=False)
     batch = Batch(torch.zeros(3, 2), torch.zeros(3, 2))
     with distributed.together():
@@ -235,7 +235,7 @@ def test_alone_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("rows", "world"), [(7, 2), (8, 3), (2, 3), (1, 2), (64, 4)])
-def test_each_takes_its_part_and_nothing_is_left(rows: int, world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_all_processes_cover_the_batch(rows: int, world: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "world", lambda: world)
     targets = torch.arange(3 * rows).view(3, rows)
     batch = Batch(-targets, targets, lengths=torch.arange(rows) + 1, continues=True, labels=targets + 1)
@@ -260,8 +260,8 @@ def test_each_takes_its_part_and_nothing_is_left(rows: int, world: int, monkeypa
     assert [part.stop - part.start for part in asked_of] == sizes  # nobody builds what is another's
 
 
-def test_the_parts_of_a_committees_batch_add_up() -> None:
-    """Each member's sum is over what only it is asked, in all parts together."""
+def test_parts_of_a_committee_batch_add_up() -> None:
+    """Each member's sum covers its own targets, over all parts together."""
     torch.manual_seed(1)
     scores = torch.randn(5, 3, 2, dtype=torch.float64)
     targets = torch.tensor([[0, 1, IGNORED], [1, 1, 0], [IGNORED, 0, 1], [1, IGNORED, 0], [0, 0, IGNORED]])
@@ -282,8 +282,8 @@ def test_the_parts_of_a_committees_batch_add_up() -> None:
     torch.testing.assert_close(whole / batch.counts, torch.stack(means))
 
 
-def test_an_interrupt_ends_a_process_that_waits_for_the_others() -> None:
-    """The others may have ended by the same one, while they were starting."""
+def test_interrupt_ends_a_process_that_waits_for_others() -> None:
+    """The same interrupt may have ended the others while they were starting."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     alone = {LAUNCHED: "1", "RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
     program = "from rnncli.training.distributed import together\nwith together():\n    pass"

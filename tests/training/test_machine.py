@@ -1,4 +1,4 @@
-"""The machine: one thread for a small net, all and the fast products for any other, and afterwards as before."""
+"""The machine: one thread for a small net, all threads and fast matmuls for any other, restored afterwards."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ from rnncli.models.stack import StackShape
 from rnncli.training.machine import SMALL, matmul_policy, multiplied_weights
 
 
-def test_a_small_net_has_one_thread() -> None:
+def test_small_net_gets_one_thread() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -23,7 +23,7 @@ def test_a_small_net_has_one_thread() -> None:
         torch.set_num_threads(before)
 
 
-def test_a_committee_counts_as_one_member_and_lookups_do_not_count() -> None:
+def test_committee_counts_as_one_member_without_lookup_tables() -> None:
     lexicon = Lexicon.of([["the", "bells"]], [], min_count=1, longest=5)
     nets = [
         Classifier(TokenReader(lexicon, ReaderShape(("words",), 3, 3)), 2, StackShape("elman", (4,), learn_h0=False))

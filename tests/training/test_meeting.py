@@ -1,4 +1,4 @@
-"""Processes that torchrun starts together meet, whatever each agent has counted, and know what was begun before."""
+"""Processes started together by torchrun meet, whatever each agent has counted, and know earlier runs."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def new_store() -> Any:
     return stores.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
-def test_processes_of_agents_with_other_counts_meet_and_go_on(tmp_path: Path) -> None:
+def test_processes_of_agents_with_different_counts_meet(tmp_path: Path) -> None:
     """Once, a restart of one agent left two processes waiting for each other, and a change of machines began a new run.
 
     The second time another machine comes first, with a store of its own: only the second agent knows of the run.
@@ -76,7 +76,7 @@ def test_processes_of_agents_with_other_counts_meet_and_go_on(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("rank", "whom"), [(0, "process 1, 2 of 0 to 2"), (1, "process 0")])
-def test_who_does_not_come_is_named(rank: int, whom: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_process_is_named(rank: int, whom: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter(range(0, 1000, 20))
     monkeypatch.setattr(meeting, "time", SimpleNamespace(monotonic=lambda: next(seconds), sleep=lambda _: None))
     monkeypatch.setattr(meeting, "_attempt", "")
@@ -86,6 +86,6 @@ def test_who_does_not_come_is_named(rank: int, whom: str, monkeypatch: pytest.Mo
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("WORLD_SIZE", "3")
     notes: list[str] = []
-    with pytest.raises(RnnError, match=f"^{whom} has not come within 320 s: see what torchrun says on its machine"):
+    with pytest.raises(RnnError, match=f"^{whom} did not start within 320 s: check torchrun's output on its machine"):
         meeting.meet(notes.append)
     assert notes == [f"waiting for {whom}"]

@@ -1,4 +1,4 @@
-"""Reduced precision: types, errors of gradients and the scale of the loss, with autocast on the CPU for CUDA's."""
+"""Reduced precision: types, gradient errors and the loss scale, with CPU autocast in place of CUDA's."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -64,7 +64,7 @@ def error(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> float:
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_autocast_rounds_products_and_nothing_else(kind: str, name: str) -> None:
+def test_autocast_rounds_only_matmuls(kind: str, name: str) -> None:
     """On the CPU in the place of CUDA: the same types go through the same scan."""
     wanted = gradients(kind, "exact", "cpu", lambda: torch.autocast("cpu", enabled=False))
     found = gradients(kind, "reference", "cpu", lambda: torch.autocast("cpu", precision.HALVES[name]))
@@ -72,7 +72,7 @@ def test_autocast_rounds_products_and_nothing_else(kind: str, name: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["gru:reset-before", "lstm:full"])
-def test_triton_under_autocast_rounds_as_the_reference(kind: str) -> None:
+def test_triton_under_autocast_rounds_like_the_reference(kind: str) -> None:
     pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
     if torch.cuda.is_available():
         pytest.skip("kernels are compiled for the card: the test marked cuda is of them")
@@ -82,8 +82,8 @@ def test_triton_under_autocast_rounds_as_the_reference(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", OF_TORCH)
-def test_torch_s_layers_are_in_the_type_of_autocast(kind: str) -> None:
-    """Torch's own autocast makes cuDNN's layers float16 where bfloat16 is in use, whose range a loss may need."""
+def test_torch_layers_follow_autocast(kind: str) -> None:
+    """torch's autocast makes cuDNN's layers float16 where bfloat16 is in use, whose range a loss may need."""
     cell: Any = make_cell(kind, D, M)
     form, seen = cell.torch_form(), []
 
@@ -108,7 +108,7 @@ def test_torch_s_layers_are_in_the_type_of_autocast(kind: str) -> None:
     ("kind", "backend"),
     [*product(KINDS, ("reference",)), *product(TRITON, ("triton",)), *product(OF_TORCH, ("torch",))],
 )
-def test_cuda_is_off_by_its_rounding(kind: str, backend: str, name: str) -> None:
+def test_cuda_errs_by_its_rounding(kind: str, backend: str, name: str) -> None:
     if precision.trouble(name, "cuda"):
         pytest.skip(precision.trouble(name, "cuda"))
     wanted = gradients(kind, "exact", "cpu", lambda: forward_pass("cpu"))
@@ -123,7 +123,7 @@ def switches() -> list[Any]:
     return [matmul.fp32_precision, layers.fp32_precision, *sums]
 
 
-def test_the_switch_is_one_and_is_put_back() -> None:
+def test_switch_is_set_and_restored() -> None:
     before = switches()
     exact = ["ieee", "ieee", False, False]
     for name in ("float32", "tf32", "bfloat16", "float16"):
@@ -140,7 +140,7 @@ def test_the_switch_is_one_and_is_put_back() -> None:
     assert before[2:] == [True, True]  # torch's defaults, which would round sums
 
 
-def test_autocast_is_entered_for_halves_on_cuda_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_autocast_is_used_only_for_halves_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     entered = []
     monkeypatch.setattr(torch, "autocast", lambda *what: entered.append(what))
     for name in ("float32", "tf32", "bfloat16", "float16"):
@@ -150,7 +150,7 @@ def test_autocast_is_entered_for_halves_on_cuda_only(monkeypatch: pytest.MonkeyP
     assert entered == [("cuda", torch.bfloat16), ("cuda", torch.float16)]
 
 
-def test_the_chooser_sees_the_type_of_products() -> None:
+def test_chooser_sees_the_precision_of_matmuls() -> None:
     stack = Stack(3, StackShape("lstm:none", (4,)))
     x = torch.zeros(1)
     with torch.autocast("cpu", torch.bfloat16):
@@ -184,7 +184,7 @@ def start(task: str, name: str, **flags: Any) -> Training:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
-def test_every_task_learns_under_autocast(task: str, name: str, home: Path, halves: None) -> None:
+def test_every_task_trains_under_autocast(task: str, name: str, home: Path, halves: None) -> None:
     training = start(task, "mine", precision=name)
     before = [each.detach().clone() for each in training.trainer.trainable]
     training.train(lambda _: None, pytest.fail)
@@ -196,7 +196,7 @@ def test_every_task_learns_under_autocast(task: str, name: str, home: Path, halv
     assert {each.dtype for each in kept if each.is_floating_point()} == {torch.float32}
 
 
-def test_a_gradient_beyond_float16_is_skipped_and_the_scale_halved(home: Path, halves: None) -> None:
+def test_gradient_beyond_float16_is_skipped_and_halves_the_scale(home: Path, halves: None) -> None:
     trainer = start("poetry-lm", "mine", precision="float16", corpus=("hillside",), average=0.9).trainer
     batch = next(iter(trainer.experiment.batches(0, 0)))
     trainer.take_step(batch)
@@ -217,7 +217,7 @@ def test_a_gradient_beyond_float16_is_skipped_and_the_scale_halved(home: Path, h
     assert not all(map(torch.equal, weights, trainer.trainable))
 
 
-def test_the_scale_is_kept_in_the_checkpoint(home: Path, halves: None) -> None:
+def test_scale_is_saved_in_the_checkpoint(home: Path, halves: None) -> None:
     training = start("poetry-lm", "mine", precision="float16", corpus=("hillside",))
     trainer = training.trainer
     assert trainer.scaler is not None
@@ -242,7 +242,7 @@ def test_the_scale_is_kept_in_the_checkpoint(home: Path, halves: None) -> None:
     "broken",
     [*({"scale": value} for value in (0.0, float("nan"), 1e39, "1", True)), {"_growth_tracker": -1}],
 )
-def test_a_scale_that_cannot_be_is_refused(broken: dict[str, Any], home: Path, halves: None) -> None:
+def test_impossible_scale_is_refused(broken: dict[str, Any], home: Path, halves: None) -> None:
     trainer = start("poetry-lm", "mine", precision="float16", corpus=("hillside",)).trainer
     assert trainer.scaler is not None
     trainer.take_step(next(iter(trainer.experiment.batches(0, 0))))
@@ -253,7 +253,7 @@ def test_a_scale_that_cannot_be_is_refused(broken: dict[str, Any], home: Path, h
     assert trainer.scaler.get_growth_factor() == 2.0
 
 
-def test_what_a_cpu_cannot_multiply_in_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_that_a_cpu_lacks_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tf32", "float16"):
         with pytest.raises(UsageError, match=f"^--precision {name}: CPUs support bfloat16 and float32"):
             start("parity", name, precision=name)
