@@ -83,7 +83,7 @@ def test_triton_under_autocast_rounds_like_the_reference(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", OF_TORCH)
 def test_torch_layers_follow_autocast(kind: str) -> None:
-    """torch's autocast makes cuDNN's layers float16 where bfloat16 is in use, whose range a loss may need."""
+    """By itself, torch's autocast makes cuDNN's layers float16 in bfloat16 too, whose range a loss may need."""
     cell: Any = make_cell(kind, D, M)
     form, seen = cell.torch_form(), []
 

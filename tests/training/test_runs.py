@@ -226,7 +226,7 @@ def test_names_never_leave_the_folder(home: Path) -> None:
 
 
 def test_no_temporary_file_remains_where_two_names_are_one_file(home: Path) -> None:
-    """A process killed between the two renames leaves `last` and `previous` as one file; the next save once left a tmp."""
+    """A process killed between the two renames leaves `last` and `previous` as one file; a later save left a tmp."""
     run = make_run(home, "toy", "mine", best=False)
     (run.folder / "previous.safetensors").unlink()
     (run.folder / "previous.safetensors").hardlink_to(run.folder / "last.safetensors")
@@ -270,7 +270,7 @@ def test_deleting_a_linked_run_removes_only_the_link(home: Path) -> None:
 
 
 def test_file_in_place_of_the_runs_folder_is_refused_in_one_line(home: Path) -> None:
-    """This was once retried forever."""
+    """Making the folder was once retried forever."""
     (home / "checkpoints").mkdir()
     (home / "checkpoints" / "toy").write_text("a file")
     with pytest.raises(RnnError, match="cannot make a folder for the run"):
