@@ -68,9 +68,7 @@ class SampledSoftmax(FullSoftmax):
         targeted = (targets != IGNORED).nonzero().flatten()
         others = torch.multinomial(self.noise_probs, NOISE_WORDS, replacement=True)
         words, places = torch.cat([targets[targeted], others]).unique(return_inverse=True)
-        drawn = -torch.expm1(
-            NOISE_WORDS * torch.log1p(-self.noise_probs[words])
-        )  # the probability to be drawn at least once
+        drawn = -torch.expm1(NOISE_WORDS * torch.log1p(-self.noise_probs[words]))  # p of at least one draw
         scores = F.linear(h.index_select(0, targeted), self.weight[words], self.bias[words] - drawn.log())
         return F.cross_entropy(scores, places[: len(targeted)], reduction="sum")
 

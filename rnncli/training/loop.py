@@ -91,8 +91,8 @@ def _is_number(value: Any) -> bool:
 
 def measured(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metrics of a validation's record, without its time and the state of training."""
-    beside = ("step", "epoch", "seconds", "train_loss", "lr")
-    return {name: value for name, value in record.items() if name not in beside}
+    others = ("step", "epoch", "seconds", "train_loss", "lr")
+    return {name: value for name, value in record.items() if name not in others}
 
 
 class NotFinite(RnnError):

@@ -85,7 +85,7 @@ def test_prime_is_read_and_kept() -> None:
     lines = draw(50, prime=[5, 4])
     assert all(line[:2] == [5, 4] for line in lines)
     following = [line[2] if len(line) > 2 else END for line in lines]
-    assert following.count(3) > following.count(4) + following.count(5)  # what 4 is followed by
+    assert following.count(3) > following.count(4) + following.count(5)  # 4's most frequent successor
 
 
 @pytest.mark.parametrize("count", [1, 5])
@@ -171,7 +171,7 @@ def test_repetition_guard_uses_each_streams_own_past() -> None:
     for text in texts:
         pairs = list(pairwise([*prime, *text]))
         for place in range(len(prime) - 1, len(pairs)):
-            if pairs[place] in pairs[:place]:  # then nothing else was left
+            if pairs[place] in pairs[:place]:  # only where nothing else was left
                 assert {(pairs[place][0], token) for token in (3, 4, 5)} <= set(pairs[:place])
     assert len({tuple(text) for text in texts}) > 1
 
@@ -183,7 +183,7 @@ def test_sentence_model_restarts_after_end() -> None:
     states, found = model.initial_states(2), []
     go = restarting(step, first, START, END)
     with torch.no_grad():
-        for token in tokens:  # the second stream does not end where the first does
+        for token in tokens:  # the second stream ends elsewhere
             logits, states = go(torch.tensor([token, 3]), states)
             found.append(logits)
         whole, _ = model(torch.tensor([[START, 3], [3, 3]]))
@@ -197,7 +197,7 @@ def test_sentence_model_restarts_after_end() -> None:
 
 
 def every_sequence(model: Any, max_length: int, banned: tuple[int, ...], power: float) -> list[tuple[float, list[int]]]:
-    """All sequences that END ends or the length, scored one by one by the scan, the best first."""
+    """Return all sequences up to END or the maximum length, each scored by the scan, best first."""
     found = []
     V = len(model.embedding.weight)
     for length in range(max_length + 1):

@@ -18,7 +18,7 @@ WITHIN_ONE = 0.6827
 
 
 def check_normal(weight: Tensor, ends: int) -> None:
-    """Hold values against N(0, 1 / ends): five standard errors of each statistic."""
+    """Compare values with N(0, 1 / ends), within five standard errors of each statistic."""
     count, scaled = weight.numel(), weight.detach().flatten() * ends**0.5
     assert abs(float(scaled.mean())) < 5 / count**0.5
     assert abs(float(scaled.std()) - 1) < 5 / (2 * count) ** 0.5
@@ -49,7 +49,7 @@ def test_embedding_and_output_layer_have_their_spread() -> None:
     draw_book_weights(model)
     check_normal(model.embedding.weight, V + D)
     check_normal(model.output.weight, M + V)
-    assert not model.bias.any()  # the words' frequencies are gone
+    assert not model.bias.any()  # word frequencies are overwritten
 
 
 def test_attention_and_bridge_layers_have_their_spread() -> None:

@@ -24,7 +24,7 @@ V, T = 21, 6
 
 
 def unrolled(written: bytes, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The logits (T, B, V) that onnxruntime alone gives for tokens (T, B), by what the file says."""
+    """Return onnxruntime's logits (T, B, V) for tokens (T, B), from the file's contents only."""
     session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
     initial = json.loads(session.get_modelmeta().custom_metadata_map["initial"])
     states = {name: np.tile(np.float32(value), (tokens.shape[1], 1)) for name, value in initial.items()}
@@ -40,7 +40,7 @@ def unrolled(written: bytes, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, An
 def check(model: LanguageModel, label: int | None = None) -> bytes:
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)  # biases and first states are zero else
+            parameter.add_(torch.randn_like(parameter) * 0.3)  # otherwise biases and first states are zero
     written, difference = export_step(model, {}, label)
     onnx.checker.check_model(onnx.load_from_string(written))
     assert difference < 1e-5

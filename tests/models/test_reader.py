@@ -33,7 +33,7 @@ def test_features_are_concatenated(lexicon: Lexicon) -> None:
 
 
 def test_unseen_words_and_ngrams_are_unknown(lexicon: Lexicon) -> None:
-    """The words and n-grams that only the second line has are as good as absent."""
+    """Words and n-grams that occur only in the second line count as absent."""
     reader = TokenReader(lexicon, ReaderShape(("words", "chars"), 5, 4)).eval()
     features = lexicon.encode(LINES)
     reader.learn(features.counts(torch.tensor([0])), min_count=2)

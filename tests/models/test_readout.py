@@ -54,7 +54,7 @@ def test_init_bias_sets_the_probabilities(kind: str) -> None:
     found = head.logits(torch.zeros(1, M, dtype=torch.float64))[0].softmax(-1)
     torch.testing.assert_close(found[:5], probs[:5])
     assert found.sum().item() == pytest.approx(1)
-    torch.testing.assert_close(found[5:20].sum(), probs[5:20].sum())  # words of a class share what it has
+    torch.testing.assert_close(found[5:20].sum(), probs[5:20].sum())  # the words of a class share its probability
 
 
 def test_adaptive_softmax_is_smaller_and_needs_enough_words() -> None:
@@ -88,8 +88,8 @@ def test_sampled_softmax_is_unbiased(monkeypatch: pytest.MonkeyPatch) -> None:
     h, weight, bias = torch.randn(1, 6), torch.randn(words, 6), torch.zeros(words)
     targets = torch.tensor([5])
     sampled, full = SampledSoftmax(weight, bias, zipf_probs(words)), FullSoftmax(weight, bias)
-    # -log p of the target among the drawn: e to the loss is the estimate of sum exp(s) / exp(s of the target), up to
-    # the target's own correction, which is the same in all draws
+    # The loss is -log p of the target among the drawn: exp(loss) estimates sum exp(s) / exp(s of the target), up to
+    # the target's own correction, which is the same in all draws.
     q = -torch.expm1(20 * torch.log1p(-sampled.noise_probs[5]))
     estimates = torch.stack([sampled.loss(h, targets).exp() for _ in range(4000)]) / q
     share = (-full.loss(h, targets)).exp()

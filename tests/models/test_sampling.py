@@ -61,7 +61,7 @@ def test_min_p_keeps_tokens_near_the_likeliest() -> None:
 
 
 def by_hand(logits: list[float], sampling: Sampling, banned: set[int], past: list[int]) -> list[float]:
-    """The distribution in Python's floats, step by step as the documentation has it."""
+    """Compute the distribution in Python floats, step by step as documented."""
     scores = {token: score for token, score in enumerate(logits) if token not in banned}
     for token in set(past[-sampling["repetition_window"] :]) & scores.keys():
         score, penalty = scores[token], sampling["repetition_penalty"]
@@ -95,7 +95,7 @@ CUTS = product((0.0, 0.7, 1.0, 2.5), (0, 1, 4), (0.0, 0.3, 0.9), (0.0, 0.05, 0.6
 
 
 def test_all_options_together_equal_the_distribution_by_hand() -> None:
-    """Two streams with pasts of their own; every row sums to 1, so that none is empty."""
+    """Two streams with separate pasts; every row sums to 1, so that none is empty."""
     generator = torch.Generator().manual_seed(5)
     banned = (START, UNKNOWN)
     for temperature, top_k, top_p, min_p, penalty, no_repeat in CUTS:

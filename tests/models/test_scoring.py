@@ -23,14 +23,14 @@ def a_model(softmax: str = "full", cell: str = "gru:reset-after") -> LanguageMod
 
 
 def some_texts() -> list[list[int]]:
-    """Sequences of 1 to 400 tokens after the first, in no order."""
+    """Return sequences of 1 to 400 tokens after the first, in random order."""
     rng = random.Random(3)
     return [[rng.randrange(V) for _ in range(length + 1)] for length in [5, 1, 400, 37, 5, 300, 2, *range(1, 90)]]
 
 
 @torch.inference_mode()
 def by_a_loop(model: LanguageModel, sequence: list[int]) -> list[float]:
-    """Token by token, the readout's logits one at a time."""
+    """Score token by token, from the logits of one step at a time."""
     states, costs = model.initial_states(1), []
     for token, following in pairwise(sequence):
         logits, states = model(torch.tensor([[token]]), states)
@@ -49,7 +49,7 @@ def test_surprisals_equal_a_loop(softmax: str) -> None:
 def test_batched_scores_equal_single_ones(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "ROWS", 8)
     monkeypatch.setattr(scoring, "WINDOW", 32)
-    texts, model = some_texts(), a_model(cell=cell).double()  # a net of such weights magnifies the error of float32
+    texts, model = some_texts(), a_model(cell=cell).double()  # with these weights a net magnifies float32's error
     together = surprisals(model, texts)
     for text, found in zip(texts, together, strict=True):
         (alone,) = surprisals(model, [text])

@@ -102,7 +102,7 @@ def test_steps_equal_the_scan(attention: str, cell: str) -> None:
 
 
 def copy_weights(layer: nn.LSTM, ending: str, cell: nn.Module) -> None:
-    """Give one direction of torch's layer the weights of a cell."""
+    """Copy a cell's weights to one direction of torch's layer."""
     with torch.no_grad():
         for name, wanted in (("weight_ih", cell.weight_x), ("weight_hh", cell.weight_h), ("bias_ih", cell.bias)):
             getattr(layer, f"{name}_l0{ending}").copy_(wanted)
@@ -143,7 +143,7 @@ def test_equals_torchs_layers_combined(bidirectional: bool) -> None:
 
 
 def every_translation(model: Translator, source: torch.Tensor, max_length: int) -> list[tuple[float, tuple[int, ...]]]:
-    """All targets of a source (S, 1) that END ends or the length, scored one by one by the scan, the best first."""
+    """Return all targets of a source (S, 1) up to END or the length, each scored by the scan, best first."""
     found = []
     for length in range(max_length + 1):
         for words in product([token for token in range(V) if token not in (START, END)], repeat=length):
@@ -155,7 +155,7 @@ def every_translation(model: Translator, source: torch.Tensor, max_length: int) 
 
 
 def greedy(model: Translator, source: torch.Tensor, max_length: int) -> list[int]:
-    """The likeliest token after each, by the scan over all before it."""
+    """Return the likeliest token after each one, by the scan over all before it."""
     words: list[int] = []
     while len(words) < max_length:
         logits = model(Pair(source, torch.tensor([len(source)]), torch.tensor([START, *words])[:, None]))[-1, 0]

@@ -28,7 +28,7 @@ def a_model(softmax: str = "full", tied: bool = False) -> LanguageModel:
 
 
 def a_text(tokens: int) -> torch.Tensor:
-    """Numbers that repeat themselves, so that there is something to learn from what came before."""
+    """Return numbers that repeat, so that earlier text helps to predict later text."""
     generator = torch.Generator().manual_seed(1)
     return torch.cat([torch.randint(3, V, (7,), generator=generator)] * (tokens // 7 + 1))[:tokens]
 
@@ -40,7 +40,7 @@ def segments(text: torch.Tensor, steps: int) -> Iterator[tuple[torch.Tensor, tor
 
 
 def dynamic_by_hand(model: LanguageModel, text: torch.Tensor, rate: float, steps: int) -> tuple[float, float]:
-    """Score a segment; then step down its gradient by the root of the mean of all squares so far, latest most."""
+    """Score a segment, then step down its gradient over the root of the running mean of squares."""
     learner = copy.deepcopy(model)
     states, squares, nats, hits, times = None, {}, 0.0, 0, 0
     for inputs, targets in segments(text, steps):
@@ -54,7 +54,7 @@ def dynamic_by_hand(model: LanguageModel, text: torch.Tensor, rate: float, steps
         costs.mean().backward()
         with torch.no_grad():
             for name, parameter in learner.named_parameters():
-                if parameter.grad is None:  # the first states have one in the first segment alone
+                if parameter.grad is None:  # the first states only have one in the first segment
                     continue
                 squares[name] = 0.999 * squares.get(name, 0.0) + 0.001 * parameter.grad**2
                 parameter -= rate * parameter.grad / ((squares[name] / (1 - 0.999**times)).sqrt() + adaptation.FLOOR)
@@ -63,7 +63,7 @@ def dynamic_by_hand(model: LanguageModel, text: torch.Tensor, rate: float, steps
 
 @torch.no_grad()
 def cached_by_hand(model: LanguageModel, text: torch.Tensor, how: Adaptation) -> tuple[float, float]:
-    """Token by token: every remembered place one by one."""
+    """Loop over tokens, and over every remembered step."""
     states, remembered, nats, hits = None, [], 0.0, 0
     for token, target in pairwise(text):
         h, states = model.features(token.view(1, 1), states)
@@ -133,7 +133,7 @@ def test_no_target_is_seen_before_it_is_scored(how: Adaptation) -> None:
         changed = text.clone()
         changed[cut] = 3 + (text[cut] - 2) % (V - 3)
         other_last = found(model, changed[: cut + 1], how)[0] * cut - each_step[0]
-        assert last != other_last  # the last target alone differs, and nothing before it
+        assert last != other_last  # only the last target differs
 
 
 def test_sentences_are_adapted_to_in_order() -> None:

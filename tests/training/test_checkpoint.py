@@ -158,7 +158,7 @@ def test_full_disk_leaves_the_files_unchanged(path: Path) -> None:
 
 
 def test_header_length_is_never_mistaken_for_a_pickle(tmp_path: Path) -> None:
-    """A safetensors file begins with its header's length: 0x80 there once passed for a pickle's first byte."""
+    """A safetensors file begins with its header's length: 0x80 there was once mistaken for a pickle's first byte."""
     for extra in range(256):
         write_file(tmp_path / "each", to_bytes({"extra": "x" * extra}, TENSORS))
         assert checkpoint.read(tmp_path / "each").header["extra"] == "x" * extra
@@ -166,7 +166,7 @@ def test_header_length_is_never_mistaken_for_a_pickle(tmp_path: Path) -> None:
 
 SAVER = """
 import os, sys
-import filelock  # which every child would import before its first save
+import filelock  # else every child imports it before its first save
 import torch
 from pathlib import Path
 from rnncli.training.checkpoint import to_bytes
@@ -206,7 +206,7 @@ def test_kill_9_always_leaves_a_sound_checkpoint(tmp_path: Path) -> None:
             saver.stdin.write(f"{first}\n")
             saver.stdin.flush()
             child = int(saver.stdout.readline())
-            wanted = first + rng.randrange(4)  # saves that are whole before the kill
+            wanted = first + rng.randrange(4)  # complete saves before the kill
             while wanted > first and checkpoint.read(run.folder / "last.safetensors").header["number"] < wanted:
                 time.sleep(0.001)
             time.sleep(rng.uniform(0, 4) * a_save)
@@ -221,7 +221,7 @@ def test_kill_9_always_leaves_a_sound_checkpoint(tmp_path: Path) -> None:
             assert (run.folder / "last.safetensors").exists()
         saver.stdin.close()
     assert max(number % 1_000 for number in numbers) > 1  # the children did save
-    assert strays > 0  # and some were caught in the act
+    assert strays > 0  # and some were killed during a save
     with run.locked():
         assert not list(run.folder.glob("*.tmp"))
 

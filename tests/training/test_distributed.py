@@ -84,7 +84,7 @@ class Launch:
 
 
 def ours(err: str) -> list[str]:
-    """The lines on the screen by which `rnn` says how it ended."""
+    """Return the lines in which `rnn` says how it ended."""
     return [line for line in err.splitlines() if line.startswith("rnn: ")]
 
 
@@ -93,7 +93,7 @@ def last(home: Path, task: str, name: str) -> checkpoint.Checkpoint:
 
 
 def differences(one: dict[str, Tensor], two: dict[str, Tensor]) -> dict[str, float]:
-    """The greatest difference of each tensor that differs; names and shapes must be the same.
+    """Return the greatest difference of each tensor that differs; names and shapes must be equal.
 
     Python's and numpy's generators are left out: what is imported on the way may draw from them, and training does not.
     """
@@ -107,7 +107,7 @@ def differences(one: dict[str, Tensor], two: dict[str, Tensor]) -> dict[str, flo
 
 
 def leave_half(name: str, steps: int) -> None:
-    """Interrupt the training of char-lm by one process after so many steps."""
+    """Interrupt the single-process training of char-lm after `steps` steps."""
     training = Training.start(
         "char-lm", resolve(TASKS["char-lm"], {**STREAM, "output_dropout": 0.0, "epochs": 2}), name
     )
@@ -130,7 +130,7 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    """All trainings in one launch, the last of which never ends and is interrupted."""
+    """Run all trainings in one launch; the last one never ends and is interrupted."""
     home = tmp_path_factory.mktemp("home")
     commands = [
         *(f"train {words} --json --name two" for words in ALIKE.values()),
@@ -149,7 +149,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
                 assert launch.process.poll() is None, launch.err
                 assert time.monotonic() < deadline, launch.err
                 time.sleep(0.02)
-            os.killpg(launch.process.pid, signal.SIGINT)  # as a terminal does: to torchrun, which passes it on, and all
+            os.killpg(
+                launch.process.pid, signal.SIGINT
+            )  # as a terminal does: to all, and to torchrun, which forwards it
             assert launch.process.wait(timeout=60) != 0
         yield Trained(home, launch.out, launch.err)
 
@@ -201,7 +203,7 @@ def test_interrupted_processes_save_once_and_one_continues(trained: Trained) -> 
 
 
 def test_killed_and_restarted_processes_end_bitwise_equal(trained: Trained) -> None:
-    """To the bit, dropout and all, by two agents, of which one may count the restart and the other not.
+    """Bitwise, dropout included, by two agents, of which only one may count the restart.
 
     The first process is killed, which speaks for all: the other speaks.
     """
@@ -248,7 +250,7 @@ def test_parts_of_all_processes_cover_the_batch(rows: int, world: int, monkeypat
         torch.testing.assert_close(torch.cat([getattr(each, columns) for each in asked], 1), whole)
     assert torch.cat([each.lengths for each in asked]).tolist() == [*range(1, rows + 1)]
     sizes = [each.rows for each in shares]
-    assert min(sizes) >= 1  # one that has nothing to learn from takes part all the same
+    assert min(sizes) >= 1  # a process without targets takes part too
     assert max(sizes) - min(sizes) <= 1
     assert sum(each.predictions for each in shares) == batch.predictions
     assert all(each.continues for each in shares)
@@ -257,7 +259,7 @@ def test_parts_of_all_processes_cover_the_batch(rows: int, world: int, monkeypat
     for rank in range(world):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         torch.testing.assert_close(distributed.our_part(lazy).targets, shares[rank].targets)
-    assert [part.stop - part.start for part in asked_of] == sizes  # nobody builds what is another's
+    assert [part.stop - part.start for part in asked_of] == sizes  # no process builds another's rows
 
 
 def test_parts_of_a_committee_batch_add_up() -> None:

@@ -20,7 +20,7 @@ def test_equals_the_published_figures_of_conlleval() -> None:
     [
         ("B-X I-X O B-X", [(0, 2, "X"), (3, 4, "X")]),
         ("I-X I-X O I-Y", [(0, 2, "X"), (3, 4, "Y")]),  # IOB1: I begins after O
-        ("I-X B-X I-X", [(0, 1, "X"), (1, 3, "X")]),  # and B parts neighbours of a kind
+        ("I-X B-X I-X", [(0, 1, "X"), (1, 3, "X")]),  # and B separates neighbours of a kind
         ("B-X I-Y I-Y", [(0, 1, "X"), (1, 3, "Y")]),  # another kind begins another entity
         ("I-Y B-X", [(0, 1, "Y"), (1, 2, "X")]),
         ("B-X E-X S-X B-Y I-Y E-Y", [(0, 2, "X"), (2, 3, "X"), (3, 6, "Y")]),  # IOBES
@@ -36,7 +36,7 @@ def test_entities_begin_and_end_at_the_right_words(labels: str, expected: list[t
 
 
 def test_only_whole_entities_of_the_right_kind_count() -> None:
-    """By hand: of PER 2 of 2 are found, of ORG neither, one of them by a kind and one by an end."""
+    """By hand: both PER are found; neither ORG is, one for its kind and one for its end."""
     right = ["B-PER I-PER O B-ORG", "B-PER B-ORG I-ORG"]
     given = ["B-PER I-PER O B-LOC", "B-PER B-ORG O"]
     found = entity_metrics(*([line.split() for line in lines] for lines in (right, given)))

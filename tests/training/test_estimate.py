@@ -30,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def slowed(trainer: Any, clock: Clock, seconds: list[float], *, compiles: bool) -> Any:
-    """A trainer whose loss takes these seconds at its first calls, by compiling or otherwise, and then none."""
+    """Build a trainer whose loss takes these seconds in its first calls, compiling or not, and then none."""
     loss, calls = trainer.experiment.loss, iter(seconds)
 
     def slow_loss(*arguments: Any) -> Any:

@@ -134,7 +134,7 @@ def test_hopeless_run_restarts_with_new_averages() -> None:
     events = train(trainer)
     assert all(averages is not trainer.optimizer.state for averages in drawn)
     assert sum(isinstance(event, Restarted) for event in events) == len(drawn) == trainer.progress.restarts == 2
-    assert trainer.progress.restarted == 2 * BATCHES  # and not at the end, where nothing would be learned any more
+    assert trainer.progress.restarted == 2 * BATCHES  # and not at the end, after which nothing is trained
 
 
 def test_solved_run_is_not_restarted() -> None:
@@ -180,7 +180,7 @@ def test_clipping_bounds_the_step() -> None:
 
 
 def test_truncation_cuts_the_gradient_but_carries_the_state() -> None:
-    """Against a loop by hand: two windows, the second from the first's detached state, one mean over both."""
+    """Against a hand-written loop: two windows, the second from the first's detached state, one mean over both."""
     trainer = without_dropout(make_trainer(optimizer="sgd", momentum=0.0, lr=1.0, clip=0.0, bptt=3))
     whole = without_dropout(make_trainer(optimizer="sgd", momentum=0.0, lr=1.0, clip=0.0))
     model: Any = copy.deepcopy(trainer.model)

@@ -30,7 +30,7 @@ with distributed.together():
 
 
 def met(store: Any, counts: Sequence[int], agents: Sequence[Path]) -> list[Any]:
-    """What each of the processes has found, which agents with these restart counts have started."""
+    """Return what each process found, started by agents with these restart counts."""
     processes = []
     for rank, (count, agent) in enumerate(zip(counts, agents, strict=True)):
         variables = {

@@ -11,7 +11,7 @@ from rnncli.training.settings import TrainingSettings
 
 
 def plain(matrix: Tensor) -> Tensor:
-    """The iteration as its inventors write it, in float64."""
+    """Run the iteration as its inventors write it, in float64."""
     a, b, c = COEFFICIENTS
     x = matrix.double() if matrix.shape[0] <= matrix.shape[1] else matrix.double().t()
     x = x / x.norm()
@@ -46,7 +46,7 @@ def test_steps_equal_torchs_muon() -> None:
         first.step()
         second.step()
         moved = (ours - before).norm()
-        assert (ours - theirs).norm() < 0.05 * moved  # theirs rounds to bfloat16 on the way
+        assert (ours - theirs).norm() < 0.05 * moved  # torch's rounds to bfloat16 internally
 
 
 def test_normuon_equals_its_papers_algorithm() -> None:

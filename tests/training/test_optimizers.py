@@ -28,7 +28,7 @@ OTHERS = {"lr": 0.25, "momentum": 0.5, "beta1": 0.625, "beta2": 0.5, "weight_dec
 
 
 def in_use(optimizer: Any) -> dict[str, float]:
-    """What torch's optimizer holds of the settings, under their names here."""
+    """Return the settings that torch's optimizer holds, by their names here."""
     group = optimizer.param_groups[0]
     beta1, beta2 = group.get("betas", (None, None))
     momentum = getattr(optimizer, "momentum", group.get("momentum"))
@@ -107,7 +107,7 @@ def test_setting_without_effect_is_refused(name: str) -> None:
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_presets_name_no_setting_without_effect(task: Any) -> None:
     for preset, values in task.presets.items():
-        if preset != "book":  # which says what the book says
+        if preset != "book":  # which repeats the book
             resolve(task, values)
 
 

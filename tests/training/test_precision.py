@@ -43,12 +43,12 @@ class RoundingProcessor(TorchDispatchMode):
 
 @pytest.fixture
 def processor(monkeypatch: pytest.MonkeyPatch) -> RoundingProcessor:
-    """Any net counts as large there, and every product as worth rounding."""
+    """Treat any net as large, and every matmul as worth rounding."""
     monkeypatch.setitem(CORPORA, "dates", Generated("dates", "some days", lambda: dates.write(lines=400)))
     monkeypatch.setattr(matmul, "_onednn_is_exact", lambda: False)
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     monkeypatch.setattr(matmul, "ROUND_FROM", 0)
-    if not fused.trouble():  # the rest of the processor is there without numba, too
+    if not fused.trouble():  # the rest works without numba too
         monkeypatch.setattr("rnncli.kernels.fused.time_loop.ROUND_FROM", 0)
         monkeypatch.setattr("rnncli.kernels.fused.scan.SMALL", 0)
     monkeypatch.setattr(machine, "SMALL", 0)
@@ -102,7 +102,7 @@ def test_no_default_and_no_preset_is_refused(
 
 
 def taken_by_itself(task: str, preset: str | None) -> list[str]:
-    """What `rnn train` takes on this machine, in the terms of the table: device, backend and precision."""
+    """Return device, backend and precision of `rnn train` on this machine, in the table's words."""
     config = resolve(TASKS[task], {}, preset)
     device = pick_device(config.device, max(config.sizes), config.batch_size)
     fed_forward = getattr(config, "model", "rnn") == "mlp"

@@ -37,7 +37,7 @@ OF_TORCH = [k for k in KINDS if CLASSES[k].torch_form is not Cell.torch_form and
 
 
 def gradients(kind: str, backend: str, device: str, inside: Callable[[], AbstractContextManager[Any]]) -> list[Any]:
-    """Outputs, last state and the gradients of a layer and its inputs, in float32 all of them."""
+    """Return outputs, last state and the gradients of a layer and its inputs, all in float32."""
     torch.manual_seed(3)
     cell: Any = make_cell(kind, D, M)
     x = torch.randn(T, B, D)
@@ -65,7 +65,7 @@ def error(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> float:
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_autocast_rounds_only_matmuls(kind: str, name: str) -> None:
-    """On the CPU in the place of CUDA: the same types go through the same scan."""
+    """On the CPU in place of CUDA: the same types go through the same scan."""
     wanted = gradients(kind, "exact", "cpu", lambda: torch.autocast("cpu", enabled=False))
     found = gradients(kind, "reference", "cpu", lambda: torch.autocast("cpu", precision.HALVES[name]))
     assert 1e-5 < error(found, wanted) < ERRORS[name]
@@ -128,7 +128,7 @@ def test_switch_is_set_and_restored() -> None:
     exact = ["ieee", "ieee", False, False]
     for name in ("float32", "tf32", "bfloat16", "float16"):
         with fast_matmul(name):
-            assert switches() == exact  # what does not learn is exact
+            assert switches() == exact  # nothing is rounded outside training
             with training_precision():
                 assert switches() == (["tf32", "tf32", False, False] if name == "tf32" else exact)
                 with small_matmul(), training_precision():
@@ -163,7 +163,7 @@ def test_chooser_sees_the_precision_of_matmuls() -> None:
 
 @pytest.fixture
 def halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The CPU as a device that multiplies in all precisions, by autocast; no net is too small for them."""
+    """Let the CPU multiply in all precisions, by autocast, in nets of any size."""
     monkeypatch.setitem(CORPORA, "dates", Generated("dates", "some days", lambda: dates.write(lines=400)))
     monkeypatch.setattr(precision, "trouble", lambda *_: "")
     monkeypatch.setattr(machine, "SMALL", 0)

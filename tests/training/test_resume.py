@@ -23,7 +23,7 @@ SETTINGS = [
 
 
 def digest(trainer: Trainer) -> str:
-    """SHA-256 over everything a snapshot holds, but for the seconds spent."""
+    """Return the SHA-256 of everything in a snapshot except the seconds spent."""
     values, tensors = trainer.snapshot()
     progress = values["progress"]
     progress["seconds"] = progress["stepping"] = 0
@@ -36,7 +36,7 @@ def digest(trainer: Trainer) -> str:
 
 
 def save_and_load(trainer: Trainer, path: Path, drop: str = "", **settings) -> Trainer:
-    """Through a file, into a fresh trainer, in a process whose chance went elsewhere meanwhile."""
+    """Pass a run through a file into a new trainer, with other random states in between."""
     values, tensors = trainer.snapshot()
     write_file(path, to_bytes(values, {k: v for k, v in tensors.items() if not (drop and k.startswith(drop))}))
     resumed = make_trainer(**settings)

@@ -65,7 +65,7 @@ def test_impossible_folder_names_are_refused(name: str, home: Path) -> None:
 
 
 def test_finding_a_run_does_not_read_the_others(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a shared file system every look is a call over the network; only `rnn runs` looks at all."""
+    """On a shared file system every look is a network call; only `rnn runs` looks at all runs."""
     for number in range(20):
         make_run(home, "toy", f"run-{number}", best=False)
     seen: list[str] = []
@@ -117,7 +117,7 @@ def test_damaged_last_is_reported_and_previous_used(home: Path) -> None:
     damage(run.folder / "last.safetensors")
     with pytest.warns(RnnWarning, match=r"last\.safetensors is damaged.*: using previous\.safetensors$") as told:
         assert read_for_resume(run)[0].header["number"] == 0
-    assert told[0].filename == __file__  # where the package was called, not a line inside of it
+    assert told[0].filename == __file__  # the caller's line, not one inside the package
     damage(run.folder / "previous.safetensors")
     with pytest.raises(CheckpointError, match=r"last\.safetensors is damaged.*previous\.safetensors is damaged"):
         read_for_resume(run)
@@ -136,7 +136,7 @@ def test_model_is_found_by_file_folder_name_or_as_the_newest(home: Path) -> None
 
 @pytest.fixture
 def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory, where other files and folders than runs are."""
+    """Return the current directory, which holds files and folders other than runs."""
     (home / "here").mkdir()
     monkeypatch.chdir(home / "here")
     return home / "here"
@@ -243,7 +243,7 @@ def test_files_of_a_killed_process_are_removed(home: Path) -> None:
 
 def test_deleting_removes_the_folder(home: Path) -> None:
     run = make_run(home, "toy", "mine", finished="")
-    (home / "checkpoints/toy/.mine.lock").touch()  # left by a process that was killed
+    (home / "checkpoints/toy/.mine.lock").touch()  # left by a killed process
     assert (all_runs(), run.is_trained, newest_unfinished("toy")) == ([run], False, run)
     delete_run(run)
     assert not (home / "checkpoints/toy").exists()

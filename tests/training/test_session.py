@@ -28,7 +28,7 @@ def session(folder: Path, **settings: Any) -> Session:
 
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A listener that has a signal come after so many steps."""
+    """Return a listener that sends a signal after `steps` steps."""
     taken = []
 
     def listen(event: object) -> None:
@@ -66,7 +66,7 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
 
 
 def ask_for_too_much(device: bool) -> None:
-    """Fail as torch does for want of memory: for that of a device, which may not be here, by its name for it."""
+    """Fail as torch does without memory; for a device, which may be absent here, by its error class."""
     if device:
         raise torch.OutOfMemoryError("CUDA out of memory")
     torch.empty(1 << 50)
@@ -199,7 +199,7 @@ def test_failed_intermediate_save_is_a_warning(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(Run, "save", sometimes)
     toy.train(lambda _: None, warnings.append)
-    assert warnings == ["cannot save: the disk is full; training continues"]  # once, not at every try
+    assert warnings == ["cannot save: the disk is full; training continues"]  # once, not at every attempt
     assert checkpoint.read(tmp_path / "last.safetensors").header["progress"]["finished"] == "done"
 
 
@@ -233,7 +233,7 @@ def test_unwritable_metrics_do_not_end_a_run(tmp_path: Path, monkeypatch: pytest
     toy, warnings = session(tmp_path), []
     toy.run.metrics.mkdir()
     toy.train(lambda _: None, warnings.append)
-    assert len(warnings) == 2  # the line that is not added, the file that is not written again
+    assert len(warnings) == 2  # for the missing line, and for the file that is not rewritten
     assert checkpoint.read(tmp_path / "last.safetensors").header["progress"]["finished"] == "done"
 
 
