@@ -413,12 +413,12 @@ def steps_of(case: Steps, precision: str, device: str, end: float) -> str:
 
 def measured_steps(case: Steps, precision: str, device: str, end: float) -> str:
     """The cells of a row after its task."""
-    from rnncli.kernels.precision import learning, using
+    from rnncli.kernels.precision import training_precision, using
 
     training, ours = trained_steps(case, precision, device)
     plain = case.plain(training.config, training.experiment)
     taken = training.trainer.settings.precision
-    with using(taken), learning():
+    with using(taken), training_precision():
         theirs = timed_plain(plain, device)
         captured = guarded(lambda: f"{timed_captured(plain):.2f}", end) if device == "cuda" else "skipped"
     how = f"{taken}, {training.backend}"
@@ -664,10 +664,10 @@ def measured(
 def tier(cell: Any, dtype: torch.dtype) -> str:
     """How the kernels take the cell: on chip, or a launch a step."""
     from rnncli.kernels.triton.recipes import RECIPES
-    from rnncli.kernels.triton.scan import choose_tier, joined
+    from rnncli.kernels.triton.scan import choose_tier, concat_weights
 
     form = cell.triton_form()
-    return choose_tier(RECIPES[form.recipe], joined(form, dtype)[0]).__name__
+    return choose_tier(RECIPES[form.recipe], concat_weights(form, dtype)[0]).__name__
 
 
 def both_ways(run: Callable[[], Tensor], x: Tensor, module: nn.Module, device: str) -> list[float]:

@@ -17,9 +17,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rnncli.presets import resolve
-
 from rnncli.data.corpora import load_corpus
+from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 
 WARM_UP = 10
@@ -54,14 +53,14 @@ def train(case: Case) -> None:
     from rnncli.api import Training
     from rnncli.training.distributed import is_first, together
     from rnncli.training.loop import Stepped
-    from rnncli.training.machine import keep_freed_memory, suited_products
+    from rnncli.training.machine import keep_freed_memory, matmul_policy
 
     flags = {**case.flags, "corpus": (os.environ["CORPUS"],)} if case.task == "char-lm" else case.flags
     with together():
         trainer = Training.start(case.task, resolve(TASKS[case.task], {**flags, "epochs": 1_000})).trainer
         keep_freed_memory()
         seconds, predictions, loss, began = [], 0, 0.0, time.perf_counter()
-        with suited_products(trainer.model, trainer.settings.precision):
+        with matmul_policy(trainer.model, trainer.settings.precision):
             for event in trainer.events():
                 if isinstance(event, Stepped):
                     seconds.append(time.perf_counter() - began)

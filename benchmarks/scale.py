@@ -20,7 +20,7 @@ from rnncli.models.stack import StackShape
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Trainer
 from rnncli.training.losses import language_loss
-from rnncli.training.machine import suited_products
+from rnncli.training.machine import matmul_policy
 from rnncli.training.settings import TrainingSettings
 
 T, B, D, M = 20, 64, 256, 256
@@ -59,7 +59,7 @@ def step_time(V: int, softmax: str) -> tuple[int, float]:
     batch = Batch(words[:-1], words[1:])
     trainer = Trainer(Experiment(model, lambda *_: [batch], 1, language_loss, lambda _: {}), TrainingSettings())
     times = []
-    with suited_products(model):
+    with matmul_policy(model):
         for _ in range(STEPS):
             began = time.perf_counter()
             trainer.take_step(batch)

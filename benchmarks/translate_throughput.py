@@ -23,7 +23,7 @@ from rnncli.data.batching import IGNORED, Batch, built
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.training.loop import Trainer
-from rnncli.training.machine import keep_freed_memory, suited_products
+from rnncli.training.machine import keep_freed_memory, matmul_policy
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def ours(experiment: Any, settings: Any) -> Callable[[Batch], Any]:
     trainer.begin_average()
 
     def take(batch: Batch) -> None:
-        with suited_products(experiment.model, settings.precision):
+        with matmul_policy(experiment.model, settings.precision):
             trainer.take_step(batch)
 
     return take

@@ -14,14 +14,14 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
 from rnncli.kernels.precision import forward_pass
 from rnncli.restoring import rebuild, usable
-from rnncli.settings import DEVICES, check_limits, plain, respelled
+from rnncli.settings import DEVICES, canonical, check_limits, plain, respelled
 from rnncli.task import Action, Task, Trained
 from rnncli.tasks import TASKS, task_of
 from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
-from rnncli.training.machine import pick_precision, suited_products
+from rnncli.training.machine import matmul_policy, pick_precision
 from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import (
     Run,
@@ -338,7 +338,7 @@ class Training:
             before, _ = rebuild(task, found, file)
             if task.name != run.task:
                 raise UsageError(f"{file} is a model of {task.name}, not of {run.task}")
-            changes = respelled(type(before), changes)
+            changes = respelled(type(before), canonical(task.Config, changes))
             check_limits(replace(before, **_allowed(before, changes)))
             training = _as_it_was(run.name, found.header, lambda: cls(task, replace(before, **changes), file, changes))
             training._held = held.pop_all()
@@ -352,7 +352,7 @@ class Training:
     def backend(self) -> str:
         """The backend that unrolls the cells in a training step; empty for a feed-forward net."""
         stack: Any = getattr(self.experiment.model, "stack", None)
-        with suited_products(self.experiment.model, self.trainer.settings.precision), forward_pass(self.device):
+        with matmul_policy(self.experiment.model, self.trainer.settings.precision), forward_pass(self.device):
             return stack.backend_in_use if stack else ""
 
     def train(self, listen: Callable[[Event], None], warn: Callable[[str], None]) -> None:

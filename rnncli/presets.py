@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rnncli.errors import UsageError
-from rnncli.settings import as_kind, check_limits, laid_over, respelled, unswitched
+from rnncli.settings import as_kind, canonical, check_limits, laid_over, respelled
 from rnncli.task import Task
 from rnncli.training.settings import RecurrentSettings, check_used, untuned, with_own_defaults
 
@@ -22,7 +22,7 @@ def resolve(
     Raises UsageError for a preset, a key or a value that does not exist, and for a setting given that changes nothing.
     """
     listed = {} if file is None else _read_toml(file, task.Config)
-    given = laid_over(task.Config, listed, respelled(task.Config, unswitched(task.Config, flags)))
+    given = laid_over(task.Config, listed, respelled(task.Config, canonical(task.Config, flags)))
     preset = preset or task.implied_preset(given)
     if preset is not None and preset not in task.presets:
         known = ", ".join(task.presets) or "none"
@@ -71,7 +71,7 @@ def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
         key = keys.get(name, name)
         if name not in {each.name for each in dataclasses.fields(Config)}:
             raise UsageError(f"--config {file}: there is no setting {key!r}")
-        value = unswitched(Config, {name: value})[name]
+        value = canonical(Config, {name: value})[name]
         size = kinds[name] is str and type(value) is int
         values[name] = as_kind(str(value) if size else value, kinds[name], f"--config {file}: {key}")
     return values

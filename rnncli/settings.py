@@ -24,7 +24,8 @@ def option(default: Any, help: str, **limits: Any) -> Any:
     `unsaid` is what a checkpoint means that was written before the field was there, where that is not the default;
     `expert=True` folds the flag away in help, until `--help-all`;
     `formerly` holds the field's earlier names, and `whole` names the field that a whole number is meant for: both still
-    work (`respelled`); `instead_of` holds fields of which one is set (`laid_over`).
+    work (`respelled`); `instead_of` holds fields of which one is set (`laid_over`); `renamed` maps former names of
+    choices to those of today.
     """
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 
@@ -123,13 +124,19 @@ def plain(settings: Any) -> dict[str, Any]:
     }
 
 
-def unswitched(Config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values in which true and false stand for the choices of a setting that is a switch as well."""
-    switches = {each.name: each.metadata["switch"] for each in dataclasses.fields(Config) if "switch" in each.metadata}
-    return {
-        name: switches[name][value] if name in switches and isinstance(value, bool) else value
-        for name, value in values.items()
-    }
+def canonical(Config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the names of today: a `switch` given as true or false, and a `renamed` choice, become the choice."""
+    limits = {each.name: each.metadata for each in dataclasses.fields(Config)}
+    switches = {name: each["switch"] for name, each in limits.items() if "switch" in each}
+    renamed = {name: each["renamed"] for name, each in limits.items() if "renamed" in each}
+    found = {}
+    for name, value in values.items():
+        if name in switches and isinstance(value, bool):
+            value = switches[name][value]
+        elif name in renamed and isinstance(value, str):
+            value = renamed[name].get(value, value)
+        found[name] = value
+    return found
 
 
 def from_plain(Config: type[Any], values: Mapping[str, Any]) -> Any:
@@ -140,7 +147,7 @@ def from_plain(Config: type[Any], values: Mapping[str, Any]) -> Any:
     fields = dataclasses.fields(Config)
     unsaid = {each.name: each.metadata["unsaid"] for each in fields if "unsaid" in each.metadata}
     kinds, names = get_type_hints(Config), {each.name for each in fields}
-    known = unswitched(Config, {name: value for name, value in values.items() if name in names})
+    known = canonical(Config, {name: value for name, value in values.items() if name in names})
     stored = {name: as_kind(value, kinds[name], f"setting {name}") for name, value in known.items()}
     for name, meant, number in list(_whole_numbers(Config, stored)):
         stored |= {name: 0.0, meant: number}

@@ -83,9 +83,9 @@ class Action:
 
     def run(self, trained: Trained, options: Any) -> Any:
         """Do it, by the threads and products that suit the net."""
-        from rnncli.training.machine import suited_products
+        from rnncli.training.machine import matmul_policy
 
-        with suited_products(trained.model):
+        with matmul_policy(trained.model):
             return self.do(trained, options)
 
 

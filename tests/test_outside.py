@@ -155,7 +155,9 @@ def test_a_decoding_option_serves_drawing_and_search(visiting) -> None:
     torch.manual_seed(1)
     model = LanguageModel(7, 3, StackShape("elman", (4,))).eval()
     states = model.initial_states(1)
-    (found,) = beam_search(model.stepper(), states, start=3, end=None, width=1, longest=[4], sampling=Sampling(rank=2))
+    (found,) = beam_search(
+        model.stepper(), states, start=3, end=None, width=1, max_length=[4], sampling=Sampling(rank=2)
+    )
     token, wanted = torch.tensor([3]), []
     with torch.inference_mode():
         for _ in range(4):

@@ -14,11 +14,11 @@ from torch import nn
 import rnncli
 from rnncli.cells import make_cell
 from rnncli.errors import RnnError
-from rnncli.kernels import fused, products
-from rnncli.kernels.products import fast_products, repeated, small_products
+from rnncli.kernels import fused, matmul
+from rnncli.kernels.matmul import fast_matmul, repeated_matmul, small_matmul
 from rnncli.kernels.scan import scan
 from rnncli.training import distributed, machine
-from rnncli.training.machine import is_out_of_memory, suited_products
+from rnncli.training.machine import is_out_of_memory, matmul_policy
 
 OWN = {"_asdict", "_replace", "_fields", "_exit"}
 """Public names of the standard library that begin with an underscore."""
@@ -48,29 +48,29 @@ def test_missing_switch_leaves_products_unchanged(monkeypatch: pytest.MonkeyPatc
     torch.manual_seed(0)
     a, b = torch.randn(20, 30), torch.randn(30, 40)
     for settings in (None, SimpleNamespace()):
-        monkeypatch.setattr(products, "_SETTINGS", settings)
-        products._onednn_is_exact.cache_clear()
-        for suited in (fast_products, small_products, lambda: suited_products(nn.Linear(2, 2), "float32")):
+        monkeypatch.setattr(matmul, "_SETTINGS", settings)
+        matmul._onednn_is_exact.cache_clear()
+        for suited in (fast_matmul, small_matmul, lambda: matmul_policy(nn.Linear(2, 2), "float32")):
             with suited():
                 torch.testing.assert_close((a @ b).double(), a.double() @ b.double(), rtol=1e-5, atol=1e-5)
-    products._onednn_is_exact.cache_clear()
+    matmul._onednn_is_exact.cache_clear()
 
 
 def test_cudnn_without_its_own_switch_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     without = SimpleNamespace()
     for layers in (without, None):
         monkeypatch.setattr(torch.backends.cudnn, "rnn", layers)
-        with suited_products(nn.Linear(2, 2)):
+        with matmul_policy(nn.Linear(2, 2)):
             assert torch.backends.cudnn.rnn is layers
     assert vars(without) == {}
 
 
 def test_plain_product_is_used_without_packed_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_PACK", None)
-    products._packs.cache_clear()
+    monkeypatch.setattr(matmul, "_PACK", None)
+    matmul._packs.cache_clear()
     x, weight = torch.randn(7, 30), torch.randn(30, 40)
-    torch.testing.assert_close(repeated(weight, 7, 100)(x), x @ weight)
-    products._packs.cache_clear()
+    torch.testing.assert_close(repeated_matmul(weight, 7, 100)(x), x @ weight)
+    matmul._packs.cache_clear()
 
 
 @pytest.mark.skipif(bool(fused.trouble()), reason="waits for numba")
@@ -125,7 +125,7 @@ def test_end_of_another_process_is_recognised_by_its_message(
         monkeypatch.setenv(name, value)
     left = []
     monkeypatch.setattr(distributed, "meet", lambda note: "1")
-    monkeypatch.setattr(distributed, "room", lambda name: None)
+    monkeypatch.setattr(distributed, "store_part", lambda name: None)
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(distributed.signal, "signal", lambda *_: None)
     monkeypatch.setattr(distributed, "_leave", lambda: left.append(True))

@@ -181,7 +181,7 @@ def test_wrong_state_of_training_is_one_line_about_the_file(name: str, change) -
 
 def test_carried_states_of_other_rows_are_one_line(change) -> None:
     training = Training.resume(Run(change("chars-averaged", same, carried__0__0=torch.zeros(5, 14)).parent), {})
-    with pytest.raises(RnnError, match="the run was saved with 5 sequences a batch, not 8: start a new run"):
+    with pytest.raises(RnnError, match="the run was saved with 5 sequences per batch, not 8: start a new run"):
         training.train(lambda _: None, pytest.fail)
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import UsageError
+from rnncli.kernels.matmul import fast_matmul
 from rnncli.kernels.precision import has_bfloat16
-from rnncli.kernels.products import fast_products
 
 Step = Callable[[], object]
 """The timed work: one training step, one generated token, …"""
@@ -133,7 +133,7 @@ def product_rates() -> dict[str, float]:
     a, b = torch.randn(700, 650), torch.randn(650, 2600)
 
     def fast() -> Tensor:
-        with fast_products("float32"):
+        with fast_matmul("float32"):
             return torch.mm(a, b)
 
     ways: dict[str, Contender] = {"float32, torch's choice": lambda: lambda: torch.mm(a, b), "float32": lambda: fast}

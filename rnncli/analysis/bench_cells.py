@@ -17,8 +17,8 @@ from rnncli.cells import CELLS, make_cell
 from rnncli.extras import installed
 from rnncli.kernels import ACTIVATIONS
 from rnncli.kernels.fused import trouble
+from rnncli.kernels.matmul import fast_matmul, switched
 from rnncli.kernels.precision import has_bfloat16
-from rnncli.kernels.products import fast_products, switched
 from rnncli.kernels.scan import choose_backend, scan
 
 
@@ -99,7 +99,7 @@ def _rounded_contenders(kind: str, shape: Shape) -> dict[str, Contender]:
 
 def _rounded(step: Step) -> Step:
     def run() -> object:
-        with fast_products("bfloat16"):
+        with fast_matmul("bfloat16"):
             return step()
 
     return run

@@ -23,7 +23,7 @@ from rnncli.models.stack import StackShape
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Trainer
 from rnncli.training.losses import language_loss
-from rnncli.training.machine import keep_freed_memory, suited_products
+from rnncli.training.machine import keep_freed_memory, matmul_policy
 from rnncli.training.settings import TrainingSettings
 
 T, B, M, V, LAYERS = 35, 20, 200, 10_000, 2
@@ -61,7 +61,7 @@ def our_step(tied: bool, precision: str) -> Step:
     trainer = Trainer(experiment, TrainingSettings(precision=precision))
 
     def step() -> None:
-        with suited_products(model, precision):
+        with matmul_policy(model, precision):
             trainer.take_step(batch)
 
     return step
@@ -116,7 +116,7 @@ def our_stream() -> Step:
 
     def step() -> list[Any]:
         last = repeat(False, STREAM - 1)
-        draw = partial(draw_streams, barred=SPECIALS, generator=torch.Generator())
+        draw = partial(draw_streams, banned=SPECIALS, generator=torch.Generator())
         return list(draw(read(model, SPECIALS[:1]), 1, Sampling(), ending=lambda: lambda _: next(last, True)))
 
     return step

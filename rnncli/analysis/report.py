@@ -23,7 +23,7 @@ from rnncli.recording import Recording
 from rnncli.records import json_line
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
-from rnncli.training.machine import suited_products
+from rnncli.training.machine import matmul_policy
 from rnncli.training.monitoring import shown_metric
 from rnncli.training.runs import Run
 
@@ -88,7 +88,7 @@ def panels(trained: Trained) -> list[Panel]:
 
 def _declared(maker: Callable[[Trained], Iterable[Panel]], trained: Trained) -> list[Panel]:
     """Make the panels that a task declares, with the thread and precision settings that suit the net."""
-    with suited_products(trained.model):
+    with matmul_policy(trained.model):
         return list(maker(trained))
 
 

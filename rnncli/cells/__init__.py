@@ -1,4 +1,4 @@
-"""The recurrent cells, one a file; `CELLS` is where a new one is registered.
+"""The recurrent cells, one per file; `CELLS` is where a new one is registered.
 
 Shapes: T steps, B batch, D input, M hidden. A cell is named `NAME` or `NAME:VARIANT`.
 """
@@ -11,7 +11,7 @@ from rnncli.errors import UsageError
 if TYPE_CHECKING:
     from rnncli.cells.base import Cell
 
-# name -> module:class, imported when first asked for, so that listing the names needs no torch
+# name -> module:class, imported on first use, so that listing the names needs no torch
 CELLS = {
     "elman": "rnncli.cells.elman:Elman",
     "rated": "rnncli.cells.rated:Rated",
@@ -21,7 +21,7 @@ CELLS = {
 
 
 def cell_class(name: str) -> "type[Cell[Any]]":
-    """Look a cell up by its registered name; raises UsageError for an unknown one."""
+    """Look up a cell's class by its registered name; raises UsageError for an unknown one."""
     if name not in CELLS:
         raise UsageError(f"unknown cell {name!r}: choose one of {', '.join(CELLS)}")
     module, _, attribute = CELLS[name].partition(":")

@@ -1,6 +1,6 @@
-"""What every recurrent cell shares: its two methods, the learned first state, parameters and their first values.
+"""The base of every recurrent cell: its two methods, the trainable first state, parameters and their initial values.
 
-Shapes: T steps, B batch, D input, M hidden, G gates. Weights lie as torch's layers have them, (G*M, D), gate by gate.
+Shapes: T steps, B batch, D input, M hidden, G gates. Weights have the layout of torch's layers, (G*M, D), gate by gate.
 """
 
 from abc import ABC, abstractmethod
@@ -13,25 +13,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.errors import UsageError
-from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
+from rnncli.kernels.forms import FusedForm, TorchForm, TritonForm
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 
 class Hidden(NamedTuple):
-    """The state of a cell that remembers nothing but its hidden layer, (B, M)."""
+    """The state of a cell whose only memory is its hidden layer, (B, M)."""
 
     h: Tensor
 
 
 class Cell(nn.Module, ABC, Generic[StateT]):
-    """One step of a recurrent net; unrolling it over time is the scan's work.
+    """One step of a recurrent net; the scan unrolls it over time.
 
-    A subclass has a `name` and writes `step`. Where they differ from those here, it names its `State` (h first), the
-    number of `gates` in its projection, its `variants` and free `activations` (the first of each is the default;
-    functions of torch or of torch.nn.functional). A form lets a backend run it that is faster than its step.
-    The first state (h0, c0, …) is learned, one vector a field, unless `learn_h0` is false: then it stays zero. Raises
-    UsageError for a variant or an activation the cell does not have.
+    A subclass has a `name` and implements `step`. Where they differ from the defaults here, it also names its `State`
+    (h first), the number of `gates` in its projection, its `variants` and its `activations` (functions of torch or of
+    torch.nn.functional); the first of each is the default. A form lets a faster backend run the cell instead of its
+    step. The first state (h0, c0, …) is trainable, one vector per field; with `learn_h0` false it stays zero. Raises
+    UsageError for a variant or an activation that the cell lacks.
     """
 
     name: ClassVar[str]
@@ -39,7 +39,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
     variants: ClassVar[tuple[str, ...]] = ("",)
     activations: ClassVar[tuple[str, ...]] = ("tanh",)
     State: ClassVar[Any] = Hidden  # the NamedTuple that StateT stands for
-    weight_h: Tensor  # a parameter, or what weight drop leaves of it
+    weight_h: Tensor  # a parameter, or the part that weight drop leaves
 
     def __init__(
         self,
@@ -65,11 +65,11 @@ class Cell(nn.Module, ABC, Generic[StateT]):
 
     @property
     def state_fields(self) -> tuple[str, ...]:
-        """Names of the state's tensors, h first."""
+        """The names of the state's tensors, h first."""
         return cast(tuple[str, ...], self.State._fields)
 
     def add_parameters(self) -> None:
-        """Create what the cell has beside Wx, Wh, b and its first state, filled here or in `reset_parameters`."""
+        """Create parameters other than Wx, Wh, b and the first state; fill them here or in `reset_parameters`."""
 
     def reset_parameters(self) -> None:
         """Fill Wx gate by gate with Glorot-uniform values, Wh with orthogonal ones, biases and first state with 0."""
@@ -82,14 +82,15 @@ class Cell(nn.Module, ABC, Generic[StateT]):
             nn.init.zeros_(getattr(self, f"{field}0"))
 
     def initial_state(self, batch: int) -> StateT:
-        """The state before the first step, (B, M) a field."""
+        """Return the state before the first step, (B, M) per field."""
         fields = (getattr(self, f"{field}0").expand(batch, -1) for field in self.state_fields)
         return cast(StateT, self.State(*fields))
 
     def with_weight_drop(self, share: float) -> "Cell[StateT]":
-        """The cell with that share of Wh at zero and the rest scaled by 1 / (1 - share): DropConnect (Wan et al. 2013).
+        """Return the cell with that share of Wh at 0 and the rest times 1 / (1 - share): DropConnect (Wan et al. 2013).
 
-        For one sequence (Merity et al. 2018, arXiv:1708.02182); all other parameters are the cell's own.
+        The mask serves one sequence (Merity et al. 2018, arXiv:1708.02182); all other parameters are shared with the
+        cell.
         """
         view = copy(self)
         vars(view)["weight_h"] = F.dropout(self.weight_h, share)  # Python finds it before the parameter of that name
@@ -103,16 +104,16 @@ class Cell(nn.Module, ABC, Generic[StateT]):
     def step(self, projected: Tensor, state: StateT) -> StateT:
         """Advance one step from the projected input (B, G*M) and the state of (B, M) tensors."""
 
-    def vendor_form(self) -> VendorForm | None:
-        """The cell in the terms of torch's own layers, or None where their equations differ."""
+    def torch_form(self) -> TorchForm | None:
+        """Return the cell as one of torch's own layers, or None where their equations differ."""
         return None
 
     def triton_form(self) -> TritonForm | None:
-        """The cell in the terms of the triton backend, or None where that has no recipe for it."""
+        """Return the cell for the triton backend, or None where that has no recipe for it."""
         return None
 
     def fused_form(self) -> FusedForm | None:
-        """The cell in the terms of the fused backend, or None where no loops are written for it; imports numba."""
+        """Return the cell for the fused backend, or None where no loops are written for it; imports numba."""
         return None
 
     @property
@@ -123,10 +124,10 @@ class Cell(nn.Module, ABC, Generic[StateT]):
     def extra_repr(self) -> str:
         return f"{self.kind}, D={self.input_size}, M={self.hidden_size}, {self.activation}"
 
-    def _choice(self, what: str, asked: str | None, known: tuple[str, ...]) -> str:
-        if asked is None:
+    def _choice(self, what: str, wanted: str | None, known: tuple[str, ...]) -> str:
+        if wanted is None:
             return known[0]
-        if asked not in known:
+        if wanted not in known:
             names = ", ".join(name for name in known if name) or "none"
-            raise UsageError(f"cell {self.name} has no {what} {asked!r}: it has {names}")
-        return asked
+            raise UsageError(f"cell {self.name} has no {what} {wanted!r}: it has {names}")
+        return wanted

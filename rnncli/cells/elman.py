@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
 from rnncli.kernels import ACTIVATIONS
-from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
+from rnncli.kernels.forms import FusedForm, TorchForm, TritonForm
 
 
 class Elman(Cell[Hidden]):
@@ -22,12 +22,12 @@ class Elman(Cell[Hidden]):
     def step(self, projected: Tensor, state: Hidden) -> Hidden:
         return Hidden(self.f(projected + F.linear(state.h, self.weight_h)))
 
-    def vendor_form(self) -> VendorForm | None:
+    def torch_form(self) -> TorchForm | None:
         functions = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}
         if self.activation not in functions:
             return None
         weights = [self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias)]
-        return VendorForm(functions[self.activation], weights)
+        return TorchForm(functions[self.activation], weights)
 
     def fused_form(self) -> FusedForm:
         from rnncli.kernels.fused.elman import ElmanKernel

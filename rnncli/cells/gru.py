@@ -1,4 +1,4 @@
-"""The gated recurrent unit, in its original form and in the one that vendor kernels compute."""
+"""The gated recurrent unit, in its original form and in the form of vendor kernels."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
 from rnncli.kernels import ACTIVATIONS
-from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
+from rnncli.kernels.forms import FusedForm, TorchForm, TritonForm
 
 
 class GRU(Cell[Hidden]):
@@ -39,7 +39,7 @@ class GRU(Cell[Hidden]):
             inner = F.linear(gates[:, :M] * h, self.weight_h[2 * M :])
         return Hidden(torch.lerp(h, self.f(projected[:, 2 * M :] + inner), gates[:, M:]))
 
-    def vendor_form(self) -> VendorForm | None:
+    def torch_form(self) -> TorchForm | None:
         if self.variant != "reset-after" or self.activation != "tanh":
             return None
         M = self.hidden_size
@@ -47,7 +47,7 @@ class GRU(Cell[Hidden]):
         sign[M : 2 * M] = -1.0  # sigmoid(-a) = 1 - sigmoid(a) turns our z into torch's
         bias_h = torch.cat([torch.zeros_like(self.bias[: 2 * M]), self.bias_hh])
         weights = [self.weight_x * sign[:, None], self.weight_h * sign[:, None], self.bias * sign, bias_h]
-        return VendorForm(torch.gru, weights)
+        return TorchForm(torch.gru, weights)
 
     def fused_form(self) -> FusedForm:
         from rnncli.kernels.fused.gru import ResetAfterKernel, ResetBeforeKernel

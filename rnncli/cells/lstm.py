@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
-from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
+from rnncli.kernels.forms import FusedForm, TorchForm, TritonForm
 
 
 class LSTMState(NamedTuple):
@@ -37,8 +37,8 @@ class LSTM(Cell[LSTMState]):
         M = self.hidden_size
         if self.variant != "none":
             columns = (M,) if self.variant == "full" else ()
-            self.weight_c = nn.Parameter(torch.empty(2 * M, *columns))  # i and f: they see the old c
-            self.weight_co = nn.Parameter(torch.empty(M, *columns))  # o: it sees the new c
+            self.weight_c = nn.Parameter(torch.empty(2 * M, *columns))  # of i and f, which see the old c
+            self.weight_co = nn.Parameter(torch.empty(M, *columns))  # of o, which sees the new c
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -62,15 +62,15 @@ class LSTM(Cell[LSTMState]):
         return LSTMState(torch.sigmoid(output) * torch.tanh(c), c)
 
     def _peep(self, c: Tensor, weight: Tensor, gates: int) -> Tensor:
-        """What `gates` gates see of the memory cell c (B, M): (B, gates*M)."""
+        """Return what the memory cell c (B, M) adds to `gates` gates: (B, gates*M)."""
         if self.variant == "full":
             return F.linear(c, weight)
         return c.repeat(1, gates) * weight
 
-    def vendor_form(self) -> VendorForm | None:
+    def torch_form(self) -> TorchForm | None:
         if self.variant != "none":
             return None
-        return VendorForm(torch.lstm, [self.weight_x, self.weight_h, self.bias, self.bias.new_zeros(len(self.bias))])
+        return TorchForm(torch.lstm, [self.weight_x, self.weight_h, self.bias, self.bias.new_zeros(len(self.bias))])
 
     def fused_form(self) -> FusedForm:
         from rnncli.kernels.fused.lstm import FullLSTMKernel, LSTMKernel

@@ -177,7 +177,7 @@ def best_record(training: "Training") -> dict[str, float]:
 def _what_is_trained(training: "Training") -> str:
     from rnncli.training.distributed import world
 
-    count = sum(parameter.numel() for parameter in training.trainer.learned)
+    count = sum(parameter.numel() for parameter in training.trainer.trainable)
     if training.backend:
         stack: Any = training.experiment.model.stack
         sizes = "-".join(map(str, stack.shape.hidden))

@@ -14,15 +14,15 @@ class Case(NamedTuple):
     device: str
     kind: str  # of the cell, as `Cell.kind`
     units: int  # M
-    precision: str = "float32"  # of its products
-    packed: bool = False  # the sequences have several lengths
-    sequences: int | None = None  # B; None: not known yet
+    precision: str = "float32"  # of its matmuls
+    packed: bool = False  # the sequences differ in length
+    sequences: int | None = None  # B; None: unknown so far
 
 
 class Row(NamedTuple):
-    """A rule: the cases that it covers, and their backends, fastest first; `auto` takes the first that can run."""
+    """A rule: the cases it covers and their backends, fastest first. `auto` takes the first backend that can run."""
 
-    device: str  # a pattern, as kind and precision
+    device: str  # a pattern, as are kind and precision
     backends: tuple[str, ...]
     because: str
     kind: str = "*"
@@ -32,7 +32,7 @@ class Row(NamedTuple):
     packed: bool | None = None  # None: either
 
     def fits(self, case: Case) -> bool:
-        """Whether the rule covers a case; an unknown number of sequences counts as 0."""
+        """Tell whether the rule covers a case; an unknown number of sequences counts as 0."""
         return (
             fnmatch(case.device, self.device)
             and fnmatch(case.kind, self.kind)
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 ROWS = (
     Row(
         "cpu",
-        ("library", "fused", "reference"),
+        ("torch", "fused", "reference"),
         "oneDNN's LSTM is as fast as ours at B 64 and faster at B 20 (two EPYCs, T35 to T100, M 200 to 650)",
         kind="lstm:none",
         precision="float*",
@@ -54,23 +54,23 @@ ROWS = (
     ),
     Row(
         "cpu",
-        ("library", "reference"),
-        "vectors of so few units are half empty: T12 B1024 M4, Elman 2.3 ms fused and 1.2 library, LSTM full 9.4 and "
+        ("torch", "reference"),
+        "vectors of this few units are half empty: T12 B1024 M4, Elman 2.3 ms fused and 1.2 torch, LSTM full 9.4 and "
         "6.5 reference",
         units=(1, 15),
         sequences=(512, math.inf),
     ),
-    Row("cpu", ("fused", "library", "reference"), "1.3 to 10 times as fast as torch's layers (docs/speed.md)"),
+    Row("cpu", ("fused", "torch", "reference"), "1.3 to 10 times as fast as torch's layers (docs/speed.md)"),
     Row(
         "cuda",
-        ("triton", "library", "reference"),
-        "cuDNN's persistent kernel leaves bfloat16: T1024 B16 M64, 256, 768 36 to 44 ms, ours 2.3 to 11 (Elman), "
+        ("triton", "torch", "reference"),
+        "cuDNN's persistent kernel lacks bfloat16: T1024 B16 M64, 256, 768 36 to 44 ms, ours 2.3 to 11 (Elman), "
         "3.8 to 23 (GRU reset-before), 4.3 to 24 (LSTM none)",
         precision="bfloat16",
     ),
     Row(
         "cuda",
-        ("triton", "library", "reference"),
+        ("triton", "torch", "reference"),
         "float32: T100 B64 M512 2.6 ms against cuDNN's 5.0, T1024 B16 M768 21 against 31; below M 512 cuDNN wins: "
         "M64 3.0 against 1.6, M256 11 against 4.4",
         kind="elman",
@@ -79,35 +79,36 @@ ROWS = (
     ),
     Row(
         "cuda",
-        ("library", "triton", "reference"),
+        ("torch", "triton", "reference"),
         "float32 LSTM none: T100 B64 M512 5.2 ms against cuDNN's 5.3, T1024 B16 M64 7.4 against 1.8, M768 51 against "
-        "42 (M256 23 against 35, the one point that ours won); float16: cuDNN's persistent kernel, M768 7.1 ms. Cells "
+        "42 (M256 23 against 35, the only point that ours won); float16: cuDNN's persistent kernel, M768 7.1 ms. Cells "
         "that torch lacks fall through to triton: T100 B64 M512 LSTM full 8.5 ms, 106 by the reference",
     ),
-    Row("*", ("library", "reference"), "no measurement"),
+    Row("*", ("torch", "reference"), "no measurement"),
 )
 """The first row that fits a case decides. CUDA: one H100 80GB, torch 2.11, triton 3.6, forward and backward, ms."""
 
 
 def preferred(case: Case) -> tuple[str, ...]:
-    """The backends that `auto` tries for a case, fastest first."""
+    """List the backends that `auto` tries for a case, fastest first."""
     return next(row.backends for row in ROWS if row.fits(case))
 
 
 class Tiny(NamedTuple):
-    """Nets that a CPU computes faster than a CUDA device."""
+    """Limits of the nets that a CPU computes faster than a CUDA device."""
 
-    units: int  # M of the widest layer, at most
-    sequences: int  # B, at most
+    units: int  # greatest M of any layer
+    sequences: int  # greatest B
 
 
 TINY = Tiny(units=30, sequences=1)
 """Forward and backward on a CPU: Elman T12 B1 M4 0.17 to 0.18 ms, GRU reset-before T20 B1 M30 0.23 to 0.27.
 
-On an H100 a launch takes 5 us, and each step of the loop needs at least one in each direction; the smallest model
-measured there took 4.4 ms for a training step. Larger batches are unmeasured and run on CUDA."""
+On an H100 a launch takes 5 us, and each step of the loop needs at least one launch in each direction. The smallest
+model measured there took 4.4 ms for a training step. Larger batches are unmeasured and run on CUDA.
+"""
 
 
 def faster_on_cpu(units: int, sequences: int = 1) -> bool:
-    """Whether `--device auto` takes the CPU for layers of up to `units` and batches of up to `sequences`."""
+    """Tell whether `--device auto` takes the CPU for layers of up to `units` and batches of up to `sequences`."""
     return units <= TINY.units and sequences <= TINY.sequences

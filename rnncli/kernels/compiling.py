@@ -1,4 +1,4 @@
-"""Compilation of kernels, once per machine: an announcement when it begins, and the seconds that it took so far."""
+"""Compilation of kernels, which a machine does once: an announcement at its start, and the seconds spent so far."""
 
 import time
 from collections.abc import Callable
@@ -8,13 +8,13 @@ class Compilation:
     """The compilations of this process; nested ones count once."""
 
     def __init__(self) -> None:
-        self.announce: Callable[[], None] = lambda: None  # called once, when the first one begins
+        self.announce: Callable[[], None] = lambda: None  # called once, when the first compilation begins
         self.seconds = 0.0
         self._announced = False
         self._depth = 0
 
     def begin(self) -> None:
-        """Note that a compilation begins."""
+        """Record that a compilation begins."""
         if not self._announced:
             self._announced = True
             self.announce()
@@ -23,7 +23,7 @@ class Compilation:
         self._depth += 1
 
     def end(self) -> None:
-        """Note that the innermost compilation ends."""
+        """Record that the innermost compilation ends."""
         self._depth -= 1
         if not self._depth:
             self.seconds += time.perf_counter() - self._began

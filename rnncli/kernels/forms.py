@@ -1,4 +1,4 @@
-"""A cell in the terms of each backend. Shapes: T steps, B batch, D input, M hidden, G gates."""
+"""The form of a cell that each backend takes. Shapes: T steps, B batch, D input, M hidden, G gates."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,23 +9,23 @@ if TYPE_CHECKING:
     from rnncli.kernels.fused.scan import Kernel
 
 
-class VendorForm(NamedTuple):
-    """A cell in torch's terms: its function, and weights in its layout and gate order."""
+class TorchForm(NamedTuple):
+    """A cell as torch's own layer: its function, and the weights in that layer's layout and gate order."""
 
     function: Callable[..., Any]  # torch.rnn_tanh, torch.rnn_relu, torch.gru or torch.lstm
     weights: list[Tensor]  # (G*M, D), (G*M, M), (G*M,), (G*M,)
 
 
 class FusedForm(NamedTuple):
-    """A cell in the fused backend's terms: the loops of its equations, its activation, and the weights they take."""
+    """A cell as the fused backend takes it: the kernel of its equations, its activation, and the weights."""
 
     kernel: "type[Kernel]"
     activation: str
-    weights: tuple[Tensor, ...]  # Wx (G*M, D), b (G*M,), then what the kernel names
+    weights: tuple[Tensor, ...]  # Wx (G*M, D), b (G*M,), then those that the kernel's docstring lists
 
 
 class TritonForm(NamedTuple):
-    """A cell in the triton backend's terms: the name of its recipe, its activation, and its weights."""
+    """A cell as the triton backend takes it: the name of its recipe, its activation, and the weights."""
 
     recipe: str
     activation: str

@@ -1,4 +1,4 @@
-"""Room for large tensors that is quickly had."""
+"""Fast allocation of large tensors."""
 
 import contextlib
 import math
@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 LARGE = 8 << 20
-"""Bytes; smaller room the C library keeps and gives again, larger room it may return to the system in between."""
+"""Bytes. The C library keeps smaller blocks for reuse; it may return larger ones to the system in between."""
 
 PAGE = 2 << 20
 """Bytes of a huge page."""
 
 
-def room(like: Tensor, *shape: int) -> Tensor:
-    """An uninitialised tensor, of `like`'s type and device; a large one on huge pages where the system has them.
+def empty_huge(like: Tensor, *shape: int) -> Tensor:
+    """Allocate an uninitialised tensor of `like`'s type and device; large ones on huge pages where the system has them.
 
-    On common pages of 4 kB, first touches cost several times what a product's result costs to write.
+    With common pages of 4 kB, the first touch costs several times as much as writing a matmul's result.
     """
     count = math.prod(shape)
     size = count * like.element_size()
@@ -31,7 +31,7 @@ def room(like: Tensor, *shape: int) -> Tensor:
 
 
 def _huge_pages(size: int) -> mmap.mmap | None:
-    """So many bytes on huge pages; None where the system has none."""
+    """Map `size` bytes on huge pages; None where the system has none."""
     if sys.platform != "win32" and hasattr(mmap, "MADV_HUGEPAGE"):
         memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         with contextlib.suppress(OSError):  # a kernel without them

@@ -1,4 +1,4 @@
-"""The reference backend: a plain loop over the steps under autograd; what every other backend is held against."""
+"""The reference backend: a plain loop over the steps under autograd, which every other backend is tested against."""
 
 from typing import Protocol, TypeVar
 
@@ -8,7 +8,7 @@ from torch import Tensor
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 
-class Steps(Protocol[StateT]):
+class SteppedCell(Protocol[StateT]):
     """What a scan needs of a cell: the projection of all steps at once, and one step."""
 
     def project(self, x: Tensor) -> Tensor: ...
@@ -16,16 +16,16 @@ class Steps(Protocol[StateT]):
 
 
 def scan_reference(
-    cell: Steps[StateT], x: Tensor, state: StateT, lengths: Tensor | None = None
+    cell: SteppedCell[StateT], x: Tensor, state: StateT, lengths: Tensor | None = None
 ) -> tuple[Tensor, StateT]:
     """Unroll a cell step by step.
 
-    x (T, B, D), state of (B, M) tensors whose first is h, lengths (B,) on the CPU; returns h of every step
-    (T, B, M) and the last state. Past a sequence's end its state stands still.
+    x (T, B, D), state of (B, M) tensors whose first is h, lengths (B,) on the CPU. Returns h of every step (T, B, M)
+    and the last state. Beyond the end of a sequence its state stays constant.
     """
     outputs = []
     ends = None if lengths is None else lengths.to(x.device)[:, None]
-    # products alone are in autocast's type: what is added to this one is not
+    # only matmuls are in autocast's type; what is added to this one is not
     for t, projected in enumerate(cell.project(x).to(state[0].dtype).unbind(0)):
         after = cell.step(projected, state)
         if ends is not None:

@@ -1,4 +1,4 @@
-"""The scan: a cell unrolled over T steps, by the backend asked for or the best that fits."""
+"""The scan: a cell unrolled over T steps, by the chosen backend or the best that fits."""
 
 from collections.abc import Callable
 from functools import cache
@@ -11,23 +11,23 @@ from rnncli.errors import UsageError
 from rnncli.kernels import ACTIVATIONS, BACKENDS, triton
 from rnncli.kernels import precision as precisions
 from rnncli.kernels.chooser import Case, preferred
-from rnncli.kernels.forms import FusedForm, TritonForm, VendorForm
+from rnncli.kernels.forms import FusedForm, TorchForm, TritonForm
 from rnncli.kernels.fused import scan_fused, trouble
-from rnncli.kernels.library import scan_library
-from rnncli.kernels.products import may_round
-from rnncli.kernels.reference import Steps, scan_reference
+from rnncli.kernels.matmul import may_round
+from rnncli.kernels.reference import SteppedCell, scan_reference
+from rnncli.kernels.torch_layers import scan_torch
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 
-class Recurrence(Steps[StateT], Protocol[StateT]):
-    """A cell as the scan sees it: its steps, and what other backends need to know of it."""
+class Recurrence(SteppedCell[StateT], Protocol[StateT]):
+    """A cell as the scan sees it: its steps, and what the other backends need to know."""
 
     hidden_size: int
 
     @property
     def kind(self) -> str: ...
-    def vendor_form(self) -> VendorForm | None: ...
+    def torch_form(self) -> TorchForm | None: ...
     def fused_form(self) -> FusedForm | None: ...
     def triton_form(self) -> TritonForm | None: ...
 
@@ -44,9 +44,8 @@ def choose_backend(
 ) -> str:
     """Name the backend that will unroll `cell` over sequences of one length, or of several (`packed`).
 
-    `dtype` is that of what goes in, `precision` that of the products, where it differs; `sequences` are side by side.
-
-    `auto` takes the fastest that can; a device that is None is not known yet. Raises UsageError for an unknown
+    `dtype` is that of the input, `precision` that of the matmuls where it differs, `sequences` the batch size. `auto`
+    takes the fastest backend that can run; a device of None is unknown so far. Raises UsageError for an unknown
     backend, or for one that cannot compute this cell, on this device or in this precision.
     """
     case = Case(device or "cpu", cell.kind, cell.hidden_size, precision or name_of(dtype), packed, sequences)
@@ -54,7 +53,7 @@ def choose_backend(
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """The precision of products of a type; float32's may be another on CUDA while a net learns."""
+    """Name the precision of matmuls of a type; float32's may be TF32 on CUDA in training."""
     name = str(dtype).removeprefix("torch.")
     return "tf32" if name == "float32" and precisions.in_use() == "tf32" and torch.is_grad_enabled() else name
 
@@ -62,7 +61,7 @@ def name_of(dtype: torch.dtype) -> str:
 def _choose(
     cell: Recurrence[StateT], backend: str, device: str | None, dtype: torch.dtype, case: Case
 ) -> tuple[str, Any]:
-    """The backend, and the cell in its terms; raises as `choose_backend`."""
+    """Return the backend and the cell's form for it; raises as `choose_backend`."""
     if backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
     if backend != "auto":
@@ -74,12 +73,12 @@ def _choose(
         form = _FORMS[name](cell, device, dtype)
         if not isinstance(form, str):
             return name, form
-    raise AssertionError("the reference takes every cell")
+    raise AssertionError("the reference backend takes every cell")
 
 
 @cache
 def _of_its_step(cell_class: type, form: str) -> bool:
-    """Whether a form was written for the cell's step: a subclass with a step of its own inherits no form."""
+    """Tell whether a form belongs to the cell's step: a subclass with its own step inherits no form."""
     line = cell_class.__mro__
     first = {name: next(place for place, each in enumerate(line) if name in vars(each)) for name in (form, *_STEP)}
     return first[form] <= min(first[name] for name in _STEP)
@@ -88,17 +87,17 @@ def _of_its_step(cell_class: type, form: str) -> bool:
 _STEP = ("step", "project")
 
 
-def _library_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> VendorForm | str:
+def _torch_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> TorchForm | str:
     del device, dtype
-    form = cell.vendor_form() if _of_its_step(type(cell), "vendor_form") else None
+    form = cell.torch_form() if _of_its_step(type(cell), "torch_form") else None
     return form or f"torch has no layer with the equations of {cell.kind}"
 
 
 def _fused_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> FusedForm | str:
     if device not in ("cpu", None):
-        return "the fused backend runs on CPUs alone"
+        return "the fused backend runs only on CPUs"
     if dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
-        return "the fused backend computes in float32 and float64 alone"
+        return "the fused backend computes only in float32 and float64"
     if reason := trouble():
         return reason
     form = cell.fused_form() if _of_its_step(type(cell), "fused_form") else None
@@ -117,12 +116,12 @@ def _triton_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtyp
 _FORMS: dict[str, Callable[[Any, str | None, torch.dtype], Any]] = {
     "reference": lambda _cell, _device, _dtype: None,
     "fused": _fused_form,
-    "library": _library_form,
+    "torch": _torch_form,
     "triton": _triton_form,
 }
-"""What a backend needs of a cell, or a text that says why it cannot run it."""
+"""The form of a cell for each backend, or a text that says why the backend cannot run it."""
 
-_SCANS: dict[str, Callable[..., Any]] = {"fused": scan_fused, "library": scan_library, "triton": triton.scan_triton}
+_SCANS: dict[str, Callable[..., Any]] = {"fused": scan_fused, "torch": scan_torch, "triton": triton.scan_triton}
 
 
 def scan(
@@ -132,10 +131,10 @@ def scan(
     lengths: Tensor | None = None,
     backend: str = "auto",
 ) -> tuple[Tensor, StateT]:
-    """Unroll `cell` over x (T, B, D) from `state`; returns h of every step (T, B, M) and the last state.
+    """Unroll `cell` over x (T, B, D) from `state`; return h of every step (T, B, M) and the last state.
 
-    lengths (B,), on the CPU, each from 1 to T: past its end a sequence's state stands still and its padding is
-    never looked at. Both are of the first state's type: under autocast only products are in a smaller one. Raises
+    lengths (B,), on the CPU, each from 1 to T. Beyond the end of a sequence its state stays constant, and its padding
+    is never read. Both results are of the first state's type: under autocast only matmuls are in a smaller one. Raises
     ValueError for lengths out of range, UsageError as `choose_backend`.
     """
     if lengths is not None:
@@ -151,7 +150,7 @@ def scan(
 
 
 def blank_padding(x: Tensor, lengths: Tensor) -> Tensor:
-    """Zero x (T, B, D) past each sequence's end, so that not even a NaN there reaches a value or a gradient."""
+    """Set x (T, B, D) to zero beyond each sequence's end, so that no NaN there reaches a value or a gradient."""
     T = x.shape[0]
     if lengths.min() < 1 or lengths.max() > T:
         raise ValueError(f"lengths must lie between 1 and {T}, not {lengths.min()} to {lengths.max()}")
@@ -159,13 +158,13 @@ def blank_padding(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def padding_mask(T: int, lengths: Tensor) -> Tensor:
-    """True (T, B) where a step lies past its sequence's end."""
+    """Return a mask (T, B), True where a step lies beyond its sequence's end."""
     steps = lengths.new_ones(T).cumsum(0) - 1
     return steps[:, None] >= lengths
 
 
 def reverse_valid(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Reverse x (T, B, D) in time, each sequence within its own length; the padding stays behind."""
+    """Reverse x (T, B, D) in time, each sequence within its own length; the padding stays at the end."""
     if lengths is None:
         return x.flip(0)
     T = x.shape[0]

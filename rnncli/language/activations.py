@@ -48,7 +48,7 @@ def watch(passage: HeldOutText, trained: Trained, options: VoicedActivationOptio
     voice = None if label is None else torch.tensor(label, device=place)
     with torch.inference_mode():
         columns = [torch.tensor(numbers, device=place)[:, None] for numbers in sequences]
-        traced = [model.voiced(model.read(column), voice) for column in columns]
+        traced = [model.add_label(model.read(column), voice) for column in columns]
     numbers = [number for sequence in sequences for number in sequence[1:]]
     states = states_of(model.stack, traced, opened=True)
     return Recording(pieces, numbers, codec.vocabulary.tokens, states, decoded=[token.added for token in read])

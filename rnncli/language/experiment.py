@@ -28,7 +28,7 @@ def build(read: Read, config: StartedSettings, device: str) -> "Experiment":
         start.check_voices(labels_of(data.voices, by_voice=getattr(config, "voices", False)))
     payload = {"corpus": data.name, "fingerprint": data.fingerprint, **data.codec.payload}
     model: Any = build_model(config, payload).to(device)
-    model.expect(data.frequencies().to(device))
+    model.init_bias(data.frequencies().to(device))
     begun = start.give_weights(model, data.codec.vocabulary.tokens) if start else ""
     place = torch.device(device)
     epochs = data.epochs(Plan(config.step_size, config.bptt, config.seed), place)

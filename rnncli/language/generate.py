@@ -192,8 +192,8 @@ class Writing:
     """How a text goes on, as its task has it."""
 
     join: Join
-    barred: Sequence[int]  # tokens that are never written
-    barred_at_first: Sequence[int] = ()
+    banned: Sequence[int]  # tokens that are never written
+    banned_first: Sequence[int] = ()
     end: int | None = None  # ends a text of beam search
     shown: str = ""  # what every text begins with
     restarts: bool = False  # the state begins afresh after each END
@@ -234,8 +234,8 @@ def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], wr
         opening,
         options.count,
         options.sampling,
-        barred=writing.barred,
-        barred_at_first=writing.barred_at_first,
+        banned=writing.banned,
+        banned_first=writing.banned_first,
         generator=options.dice(next(model.parameters()).device),
         ending=lambda: writing.ending(options.length, options.stop),
         past=prime,
@@ -270,7 +270,7 @@ def write_stream(trained: Trained, options: WritingOptions) -> Written:
     numbers = codec.vocabulary.encode(tokens)
     if kept_whole and not codec.units.spaced:
         numbers = [number for number in numbers if number != UNKNOWN]
-    written = write_on(trained, options, numbers or [codec.opening], Writing(codec.join, barred=codec.unwritten))
+    written = write_on(trained, options, numbers or [codec.opening], Writing(codec.join, banned=codec.unwritten))
     written.unknown = codec.unknown(tokens)
     return written
 
@@ -294,8 +294,8 @@ def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str]
     join = partial(codec.join, begun=bool(opened))
     writing = Writing(
         join=(lambda numbers: _between_lines(join(numbers))) if count else join,
-        barred=codec.unwritten,
-        barred_at_first=() if opened else (END,),
+        banned=codec.unwritten,
+        banned_first=() if opened else (END,),
         end=END,
         shown="".join(codec.units.join(lines[-1])),
         restarts=codec.by_sentence,
@@ -358,9 +358,9 @@ def _searched(trained: Trained, options: WritingOptions, prime: Sequence[int], w
         start=last,
         end=writing.end,
         width=options.beam,
-        longest=[options.length],
-        barred=writing.barred,
-        barred_at_first=writing.barred_at_first,
+        max_length=[options.length],
+        banned=writing.banned,
+        banned_first=writing.banned_first,
         sampling=options.sampling,
         past=prime,
     )

@@ -23,4 +23,6 @@ def last_step(trained: Trained, text: str | None, length: int) -> LastStep:
     like = model.stack.cells[0].bias
     read = like.new_tensor(ids[:-1]).long()[:, None]
     answer = like.new_tensor(ids[-1:]).long()
-    return LastStep(model.read(read).detach(), lambda h: F.cross_entropy(model.readout.logits(model.bridge(h)), answer))
+    return LastStep(
+        model.read(read).detach(), lambda h: F.cross_entropy(model.readout.logits(model.projection(h)), answer)
+    )

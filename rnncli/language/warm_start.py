@@ -92,11 +92,11 @@ class Start(NamedTuple):
             raise UsageError(f"{self.file} knows other voices: go on with {wanted}")
 
     def give_weights(self, model: Any, tokens: Sequence[str]) -> str:
-        """Give its weights to a model over its own tokens and new ones; say what it knows. Raises as `take_over`."""
-        from rnncli.models.taking_over import take_over
+        """Give its weights to a model over its own tokens and new ones; say what it knows. Raises as `copy_weights`."""
+        from rnncli.models.warm_start import copy_weights
         from rnncli.training.loop import below
 
-        take_over(model, below("model", self.found.tensors))
+        copy_weights(model, below("model", self.found.tensors))
         known = len(self.payload["vocabulary"])
         said = f"starts from {self.file}: {known:,} tokens known"
         if not self.config.grows:

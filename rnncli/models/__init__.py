@@ -1,1 +1,1 @@
-"""Networks built of cells: stacks, and one module for each of the three ways of predicting."""
+"""Networks built of cells: stacks, and one module for each of the three kinds of prediction."""

@@ -1,4 +1,4 @@
-"""One label a sequence: a reader, a stack of cells, and a linear layer over where the stack ends.
+"""One label per sequence: a reader, a stack of cells, and a linear layer over the stack's last state.
 
 Shapes: T steps, B batch, K classes, R members of a committee.
 """
@@ -18,8 +18,8 @@ from rnncli.models.stack import Stack, StackShape
 class Classifier(nn.Module):
     """Labels a whole sequence with one of K classes: softmax(h_T Wo + bo), T its last valid step.
 
-    In both directions the backward stack's last state, that at the first step, stands beside the forward one's; with a
-    `bag`, so does the sum of all that was read over the square root of T. Raises UsageError as `Stack`.
+    In both directions, the backward stack's last state, at the first step, is appended to the forward one's. With
+    `bag`, the sum of all that was read, over the square root of T, is appended too. Raises UsageError as `Stack`.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         self.output = nn.Linear(self.stack.output_size + bag * reader.output_size, classes)
 
     def forward(self, tokens: Tokens, states: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
-        """Score sequences of those lengths: logits (B, K); there is no state to go on from, and None in its place."""
+        """Score sequences of the given lengths: logits (B, K), and None in place of a state to continue from."""
         x = self.reader(tokens)
         _, last = self.stack(x, lengths=lengths)
         parts = [state[0] for state in last[-self.stack.directions :]]
@@ -51,7 +51,7 @@ class Classifier(nn.Module):
 
 
 class Committee(nn.Module):
-    """Nets of one kind that read the same batches and know nothing of each other: folds, or voices of a vote."""
+    """Nets of one kind that read the same batches and share nothing else: folds, or members of an ensemble."""
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -59,11 +59,11 @@ class Committee(nn.Module):
 
     @property
     def stack(self) -> Stack:
-        """The cells of one member: all have the same."""
+        """The cells of one member; all members have the same kind."""
         first: Any = self.members[0]
         stack: Stack = first.stack
         return stack
 
     def forward(self, tokens: Tokens, states: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
-        """The members' logits, side by side: (B, R, K), and None for the states that are not there."""
+        """Return the members' logits, side by side: (B, R, K), and None in place of states."""
         return torch.stack([member(tokens, None, lengths)[0] for member in self.members], dim=1), states

@@ -13,29 +13,29 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from rnncli.errors import RnnError
-from rnncli.kernels.products import small_products
+from rnncli.kernels.matmul import small_matmul
 from rnncli.models.sampling import Past, Sampling, draw, token_probabilities
 from rnncli.models.stack import States
 
-FEW = 3
-"""Streams; the products of so few rows are small."""
+MAX_SMALL = 3
+"""Streams. Up to this number, matmuls have few rows and use `small_matmul`."""
 
-MANY = 1024
-"""Streams; more of them are drawn one such batch after the other, so that memory is bounded."""
+MAX_STREAMS = 1024
+"""Streams drawn side by side. More are drawn in batches of this size, which bounds the memory."""
 
-SHORT = 256
-"""Tokens; so few are read step by step, before a scan's loops are loaded. More are read by scans of this length."""
+WINDOW = 256
+"""Tokens. Up to this many are read step by step, which needs no scan; more are read by scans of this length."""
 
-Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
-"""The tokens (B,) and the states before them -> the logits (B, V) of what follows, and the states after them."""
+DecodeStep = Callable[[Tensor, Any], tuple[Tensor, Any]]
+"""The tokens (B,) and the states before them -> the logits (B, V) of the next tokens, and the states after them."""
 
 
 LIKELIEST = 5
-"""Of the tokens that could have been drawn, those that a listener is told of."""
+"""The number of likeliest tokens that a listener receives."""
 
 
 class Choice(NamedTuple):
-    """A token that was drawn, and what else could have been: the likeliest, each with its probability."""
+    """A drawn token, and its alternatives: the likeliest tokens, each with its probability."""
 
     stream: int
     token: int
@@ -47,32 +47,32 @@ Ending = Callable[[int], bool]
 """Takes each token of one stream as it is drawn; returns whether the stream ends with it."""
 
 Listener = Callable[[Choice], None]
-"""Is told of each token as soon as it is drawn; what it raises ends the drawing."""
+"""Receives each token as soon as it is drawn; an exception that it raises ends the drawing."""
 
 
 class Opening(NamedTuple):
-    """One stream of a model that has read something, and how it goes on."""
+    """A stream of a model that has read something, ready to continue."""
 
-    step: Step
+    step: DecodeStep
     logits: Tensor  # (1, V)
     states: States
 
 
 @torch.inference_mode()
 def read(model: Any, tokens: Sequence[int], label: int | None = None) -> Opening:
-    """Have a language model read tokens, one at least, from its first states on, in the voice of a label or nobody's.
+    """Let a language model read one token or more from its first states, in the voice of a label or of nobody.
 
-    Raises RnnError where its scores are no numbers.
+    Raises RnnError where its scores are not numbers.
     """
     step, states = model.eval().stepper(label), model.initial_states(1)
     device = next(model.parameters()).device
-    if len(tokens) <= SHORT:
-        with small_products():
+    if len(tokens) <= WINDOW:
+        with small_matmul():
             for token in tokens:
                 logits, states = step(torch.tensor([token], device=device), states)
     else:
-        for begin in range(0, len(tokens), SHORT):
-            window = torch.tensor(tokens[begin : begin + SHORT], device=device)[:, None]
+        for begin in range(0, len(tokens), WINDOW):
+            window = torch.tensor(tokens[begin : begin + WINDOW], device=device)[:, None]
             labels = None if label is None else torch.full_like(window, label)
             h, states = model.features(window, states, labels=labels)
         logits = model.readout.logits(h[-1])
@@ -80,9 +80,9 @@ def read(model: Any, tokens: Sequence[int], label: int | None = None) -> Opening
 
 
 def _checked(logits: Tensor) -> Tensor:
-    """The scores; raises RnnError where one is not a number, or infinite, by which no other has a probability."""
+    """Return the scores; raise RnnError where one is NaN or plus infinity, which leaves no other a probability."""
     if logits.isnan().any() or logits.isposinf().any():
-        raise RnnError("the model's scores are not numbers: nothing can be drawn from them")
+        raise RnnError("the model's scores are not numbers: no token can be chosen")
     return logits
 
 
@@ -91,25 +91,24 @@ def draw_streams(
     count: int,
     sampling: Sampling,
     *,
-    barred: Sequence[int],
+    banned: Sequence[int],
     generator: torch.Generator,
     ending: Callable[[], Ending],
-    barred_at_first: Sequence[int] = (),
+    banned_first: Sequence[int] = (),
     past: Sequence[int] = (),
     listen: Listener | None = None,
 ) -> Iterator[list[tuple[int, int]]]:
     """Draw tokens for `count` streams side by side, all from one opening, each until its own `ending()` returns true.
 
-    Gives, step by step, the numbers of the streams that go on and the token of each. `past` is what a repetition guard
-    takes to have been there before; `barred_at_first` are tokens that no stream begins with. The generator lives on
-    the model's device.
+    Yields, step by step, the number of each running stream with its token. A repetition guard treats `past` as already
+    written. No stream begins with one of `banned_first`. The generator must be on the model's device.
     """
     begun = sampling.past(past)
-    for begin in range(0, count, MANY):
-        streams = list(range(begin, min(begin + MANY, count)))
+    for begin in range(0, count, MAX_STREAMS):
+        streams = list(range(begin, min(begin + MAX_STREAMS, count)))
         pasts = [begun.copy() for _ in streams] if sampling.looks_back else None
-        with small_products() if len(streams) <= FEW else nullcontext():
-            yield from _draw(opening, streams, pasts, sampling, barred, barred_at_first, generator, ending, listen)
+        with small_matmul() if len(streams) <= MAX_SMALL else nullcontext():
+            yield from _draw(opening, streams, pasts, sampling, banned, banned_first, generator, ending, listen)
 
 
 @torch.inference_mode()
@@ -118,23 +117,23 @@ def _draw(
     streams: list[int],
     pasts: list[Past] | None,
     sampling: Sampling,
-    barred: Sequence[int],
-    barred_at_first: Sequence[int],
+    banned: Sequence[int],
+    banned_first: Sequence[int],
     generator: torch.Generator,
     ending: Callable[[], Ending],
     listen: Listener | None,
 ) -> Iterator[list[tuple[int, int]]]:
     device = opening.logits.device
-    never = torch.tensor([*barred, *barred_at_first], dtype=torch.long, device=device)
+    never = torch.tensor([*banned, *banned_first], dtype=torch.long, device=device)
     same = torch.zeros(len(streams), dtype=torch.long, device=device)
     logits, states = opening.logits[same], _rows(opening.states, same)
     endings = [ending() for _ in streams]
     while streams:
-        shares = token_probabilities(logits, sampling, never, pasts or ())
-        drawn = draw(shares, generator)
+        probs = token_probabilities(logits, sampling, never, pasts or ())
+        drawn = draw(probs, generator)
         tokens = drawn.tolist()
         if listen is not None:
-            _tell(listen, streams, drawn, shares)
+            _notify(listen, streams, drawn, probs)
         for past, token in zip(pasts or (), tokens, strict=False):
             past.add(token)
         yield list(zip(streams, tokens, strict=True))
@@ -146,29 +145,29 @@ def _draw(
             pasts = pasts and [pasts[place] for place in going]
         if streams:
             logits, states = opening.step(drawn, states)
-            never = never[: len(barred)]
+            never = never[: len(banned)]
 
 
-def _tell(listen: Listener, streams: list[int], drawn: Tensor, shares: Tensor) -> None:
-    """Tell a listener what was drawn (B,) from which shares (B, V)."""
-    best = shares.topk(min(LIKELIEST, shares.shape[-1]))
-    chances = shares.gather(-1, drawn[:, None])[:, 0]
-    told = zip(streams, drawn.tolist(), chances.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+def _notify(listen: Listener, streams: list[int], drawn: Tensor, probs: Tensor) -> None:
+    """Send a listener what was drawn (B,) from the distributions `probs` (B, V)."""
+    best = probs.topk(min(LIKELIEST, probs.shape[-1]))
+    noise_probs = probs.gather(-1, drawn[:, None])[:, 0]
+    told = zip(streams, drawn.tolist(), noise_probs.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
     for stream, token, probability, others, theirs in told:
         likeliest = [(other, share) for other, share in zip(others, theirs, strict=True) if share > 0]
         listen(Choice(stream, token, probability, likeliest))
 
 
 class Length(NamedTuple):
-    """The tokens of each stream since its sentence began, as a part of the states."""
+    """The number of tokens in each stream's current sentence, as a part of the states."""
 
     tokens: Tensor  # (B, 1)
 
 
-def restarting(step: Step, first: States, start: int, end: int) -> Step:
-    """Make the steps of a model that knows single sentences: after an END a stream restarts from `first` and START.
+def restarting(step: DecodeStep, first: States, start: int, end: int) -> DecodeStep:
+    """Wrap the steps of a model of single sentences: after an END, a stream restarts from `first` and START.
 
-    END does not follow it there, so that no sentence is empty.
+    END does not follow immediately, so that no sentence is empty.
     """
 
     def go(tokens: Tensor, states: States) -> tuple[Tensor, States]:
@@ -186,8 +185,8 @@ def restarting(step: Step, first: States, start: int, end: int) -> Step:
     return go
 
 
-def limited(step: Step, end: int, length: int) -> Step:
-    """Make END follow in every stream whose sentence has so many tokens; a `Length` comes first in the states."""
+def limited(step: DecodeStep, end: int, length: int) -> DecodeStep:
+    """Force END in every stream whose sentence has `length` tokens; a `Length` comes first in the states."""
 
     def go(tokens: Tensor, states: States) -> tuple[Tensor, States]:
         (before,) = states[0]
@@ -200,27 +199,27 @@ def limited(step: Step, end: int, length: int) -> Step:
 
 
 class Hypothesis(NamedTuple):
-    """A sequence that beam search found."""
+    """A sequence found by beam search."""
 
     tokens: list[int]  # without END
-    log_probability: float  # nats, that of END included
-    score: float  # the same by the length, END counted, to the power that was asked for
-    ended: bool  # by END; others were cut at the longest
+    log_probability: float  # nats, including END's
+    score: float  # log_probability / length ** length_power, counting END
+    ended: bool  # by END; other sequences were cut at the maximum length
 
 
 class Beam:
-    """The hypotheses of one search: the open ones, in the order of their rows, and those that are done."""
+    """The hypotheses of one search: the open ones, in the order of their rows, and the finished ones."""
 
-    def __init__(self, past: Past, width: int, longest: int, length_power: float) -> None:
+    def __init__(self, past: Past, width: int, max_length: int, length_power: float) -> None:
         self.open, self.done = [past], list[Hypothesis]()
-        self.skipped, self.width, self.longest, self.length_power = len(past.tokens), width, longest, length_power
+        self.skipped, self.width, self.max_length, self.length_power = len(past.tokens), width, max_length, length_power
 
     def grow(
         self, continuations: Iterable[tuple[float, int]], V: int, end: int | None
     ) -> Iterator[tuple[float, int, int]]:
-        """Go one token on by the likeliest continuations, each by log p and its cell in the scores of the open (·, V).
+        """Extend by one token along the likeliest continuations: each is log p and its index in the open scores (·, V).
 
-        Gives those that stay open: log p, which open one it goes on from, and the token.
+        Yields those that stay open: log p, the number of the open hypothesis it extends, and the token.
         """
         before, self.open = self.open, []
         for log_probability, cell in islice(continuations, self.width - len(self.done)):
@@ -229,7 +228,7 @@ class Beam:
             place, token = divmod(cell, V)
             past = before[place].grown(token)
             length = len(past.tokens) - self.skipped
-            if token == end or length == self.longest:
+            if token == end or length == self.max_length:
                 tokens = past.tokens[self.skipped :][: -1 if token == end else None]
                 score = log_probability / length**self.length_power
                 self.done.append(Hypothesis(tokens, log_probability, score, token == end))
@@ -240,39 +239,39 @@ class Beam:
 
 @torch.inference_mode()
 def beam_search(
-    step: Step,
+    step: DecodeStep,
     states: Any,
     *,
     start: int,
     end: int | None,
     width: int,
-    longest: Sequence[int],
+    max_length: Sequence[int],
     length_power: float = 1.0,
-    barred: Sequence[int] = (),
-    barred_at_first: Sequence[int] = (),
+    banned: Sequence[int] = (),
+    banned_first: Sequence[int] = (),
     sampling: Sampling | None = None,
     past: Sequence[int] = (),
 ) -> list[list[Hypothesis]]:
-    """The likeliest sequences that follow START, best score first, of as many searches as the states have rows.
+    """Find the likeliest sequences that follow START, best score first, in one search per row of the states.
 
-    All go on side by side; each finds at most `width` of them, of its own `longest` tokens. The `states` are a list of
-    named tuples of tensors (B, ...), one row a hypothesis: what a source said is among them. At every step the
-    likeliest continuations stay; one that takes END gives up its place to nobody (Sutskever et al. 2014,
-    arXiv:1409.3215), so that width 1 takes the likeliest token each time. A score is log p / length ** length_power: 1
-    is the mean of a prediction, 0 the sum. Log-probabilities are the model's own, or what those options of `sampling`
-    make of them that serve beam search; `barred` tokens are passed over; `barred_at_first` are tokens that no sequence
-    begins with. Raises as `read`.
+    All searches run side by side; each finds at most `width` sequences of at most its own `max_length` tokens. `states`
+    is a list of named tuples of tensors (B, ...), one row per hypothesis; it includes what an encoder found in the
+    source. At every step the likeliest continuations stay. One that takes END gives its place to no other (Sutskever et
+    al. 2014, arXiv:1409.3215), so that width 1 takes the likeliest token each time. A score is log p / length **
+    length_power: 1 gives the mean per prediction, 0 the sum. Log-probabilities are the model's own, changed by the
+    options of `sampling` that serve beam search. `banned` tokens are skipped; no sequence begins with one of
+    `banned_first`. Raises as `read`.
     """
     device = states[0][0].device
-    never = torch.tensor([*barred, *barred_at_first], dtype=torch.long, device=device)
+    never = torch.tensor([*banned, *banned_first], dtype=torch.long, device=device)
     sampling = sampling or Sampling()
-    beams = going = [Beam(sampling.past(past), width, most, length_power) for most in longest]
+    beams = going = [Beam(sampling.past(past), width, limit, length_power) for limit in max_length]
     tokens, sums = torch.full((len(beams),), start, device=device), torch.zeros(len(beams), device=device)
     while going:
         logits, states = step(tokens, states)
         scores = _checked(logits).log_softmax(-1).index_fill(-1, never, -torch.inf)
         scores = sums[:, None] + sampling.searched(scores, [past for beam in going for past in beam.open])
-        never = never[: len(barred)]
+        never = never[: len(banned)]
         V, rows = scores.shape[-1], [len(beam.open) for beam in going]
         padded = pad_sequence(scores.split(rows), batch_first=True, padding_value=-torch.inf).flatten(1)
         best, cells = padded.topk(min(width, padded.shape[1]))
@@ -291,5 +290,5 @@ def beam_search(
 
 
 def _rows(states: States, rows: Tensor) -> States:
-    """Some rows of the states, by number."""
+    """Select rows of the states by number."""
     return [type(state)(*(part.index_select(0, rows) for part in state)) for state in states]

@@ -1,10 +1,10 @@
-"""Dropout for sequences, x (T, B, D); as any dropout, it does nothing outside of training."""
+"""Dropout for sequences, x (T, B, D); like any dropout, it is inactive outside training."""
 
 from torch import Tensor, nn
 
 
 class LockedDropout(nn.Dropout):
-    """Zeroes a share p of each sequence's features, the same ones at every step, and scales the rest by 1 / (1 - p).
+    """Zeroes a share p of each sequence's features, the same at every step, and scales the rest by 1 / (1 - p).
 
     Gal and Ghahramani 2016, arXiv:1512.05287.
     """
@@ -16,7 +16,7 @@ class LockedDropout(nn.Dropout):
 
 
 class WordDropout(nn.Dropout):
-    """Zeroes the whole vector of a share p of the words, each on its own (Iyyer et al. 2015)."""
+    """Zeroes the whole vectors of a share p of the words, independently (Iyyer et al. 2015)."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.p:

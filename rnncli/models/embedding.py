@@ -1,4 +1,4 @@
-"""Vectors of words that also come of their spelling: a word's own, and those of its character n-grams.
+"""Word vectors that also depend on spelling: a word's own vector, and those of its character n-grams.
 
 Shapes: V words, G n-grams, D features.
 """
@@ -11,10 +11,11 @@ from rnncli.data.features import Ragged
 
 
 class SpelledEmbedding(nn.Embedding):
-    """The vector of a word: its own, plus the sum of its n-grams' over the square root of their number.
+    """The vector of a word: its own, plus the sum of its n-grams' vectors over the square root of their number.
 
-    As Bojanowski et al. 2017 (arXiv:1607.04606), for a recurrent net to read by (Kim et al. 2016, arXiv:1508.06615,
-    take a convolution of the characters). `spellings` holds the n-grams, 0 to G - 1, of each of V words.
+    As Bojanowski et al. 2017 (arXiv:1607.04606), here as the input of a recurrent net (Kim et al. 2016,
+    arXiv:1508.06615, take a convolution of the characters). `spellings` holds the n-grams, 0 to G - 1, of each of V
+    words.
     """
 
     values: Tensor
@@ -28,12 +29,12 @@ class SpelledEmbedding(nn.Embedding):
         self.register_buffer("lengths", spellings.lengths, persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Vectors (..., D) of tokens (...); each distinct one is put together once."""
+        """Return the vectors (..., D) of tokens (...); each distinct one is computed once."""
         present, places = tokens.unique(return_inverse=True)
         return F.embedding(places, self.vectors(present))
 
     def vectors(self, words: Tensor) -> Tensor:
-        """Vectors (N, D) of N words."""
+        """Return the vectors (N, D) of N words."""
         values, lengths = Ragged(self.values, self.lengths).only(words)
         starts = lengths.cumsum(0) - lengths
         spelled = F.embedding_bag(values, self.grams, starts, mode="sum")

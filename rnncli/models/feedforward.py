@@ -1,4 +1,4 @@
-"""A feed-forward net that sees a whole sequence at once: the foil of the recurrent ones."""
+"""A feed-forward net that sees a whole sequence at once, as a contrast to recurrent nets."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class FeedForward(nn.Module):
-    """Layers of rectified units (Glorot et al. 2011) over n inputs, and one of K classes as the answer."""
+    """Layers of rectified units (Glorot et al. 2011) over n inputs, and scores of K classes."""
 
     def __init__(self, inputs: int, classes: int, hidden: Sequence[int]) -> None:
         super().__init__()
@@ -17,6 +17,6 @@ class FeedForward(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(inputs, classes))
 
     def forward(self, x: Tensor, states: None = None, lengths: None = None) -> tuple[Tensor, None]:
-        """Score x (..., n): logits (..., K); there is no state, and None stands in its place."""
-        del lengths  # all inputs are there, always
+        """Score x (..., n): logits (..., K), and None in place of a state."""
+        del lengths  # all inputs are always present
         return self.layers(x), states

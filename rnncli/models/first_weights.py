@@ -1,4 +1,4 @@
-"""First weights that do not depend on a layer's own choice: those of the book."""
+"""Initial weights that replace a layer's own initialisation: those of the book."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ def draw_book_weights(model: nn.Module) -> None:
     """Draw every matrix from N(0, 1 / (inputs + outputs)), and set biases and first states to 0.
 
     As `init_weight` of LazyProgrammer 2016, Deep Learning: Recurrent Neural Networks in Python: a standard normal draw
-    divided by sqrt(inputs + outputs). Each gate of a cell is a matrix of its own, (M, D) or (M, M); diagonal peepholes
+    divided by sqrt(inputs + outputs). Each gate of a cell is a separate matrix, (M, D) or (M, M); diagonal peepholes
     are the diagonal of such a matrix; an embedding has V inputs and D outputs; a vector of weights has one output.
     """
     with torch.no_grad():
@@ -24,7 +24,7 @@ def draw_book_weights(model: nn.Module) -> None:
 
 
 def _ends(module: nn.Module, weight: nn.Parameter) -> int:
-    """The inputs and outputs of a matrix, or of each of a cell's stacked ones."""
+    """Return the inputs plus outputs of a matrix, or of each of a cell's stacked ones."""
     rows, columns = len(weight), weight.numel() // len(weight)
     if not isinstance(module, Cell) or rows % module.hidden_size:
         return rows + columns

@@ -1,4 +1,4 @@
-"""One step of a language model with its state as an ONNX graph, for programs that have no torch.
+"""One step of a language model, with its state, as an ONNX graph for programs without torch.
 
 Shapes: B streams, D input, M hidden, V words.
 """
@@ -20,24 +20,24 @@ from rnncli.models.stack import States
 from rnncli.models.stepper import advance
 
 STEPS, STREAMS = 5, (1, 3)
-"""What an exported graph is tried on: so many steps of so many streams."""
+"""An exported graph is tested on this many steps of these numbers of streams."""
 
-CLOSE = 1e-5
-"""The greatest difference that is allowed, absolute or relative to the model's own number."""
+TOLERANCE = 1e-5
+"""The greatest difference allowed, absolute or relative to the model's own number."""
 
-LARGEST = (1 << 31) - 1
-"""Bytes that an ONNX file can have."""
+MAX_BYTES = (1 << 31) - 1
+"""The greatest size of an ONNX file."""
 
 
-class Step(nn.Module):
-    """tokens (B,) and the fields of all states, (B, M) each, to logits (B, V) and the fields after the step."""
+class OnnxStep(nn.Module):
+    """Maps tokens (B,) and the fields of all states, (B, M) each, to logits (B, V) and the fields after the step."""
 
     def __init__(self, model: LanguageModel, label: int | None = None) -> None:
         super().__init__()
         words = model.embedding.weight
         voice = None if label is None else torch.tensor(label, device=words.device)
         tokens = torch.arange(len(words), device=words.device)
-        vectors = model.voiced(model.read(tokens), voice).detach()  # with all that spelling and voices add to them
+        vectors = model.add_label(model.read(tokens), voice).detach()  # including what spelling and voices add
         self.model, self.vectors = model, nn.Embedding.from_pretrained(vectors)
 
     def forward(self, tokens: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
@@ -45,16 +45,16 @@ class Step(nn.Module):
         rest = iter(fields)
         states = [cell.State(*(next(rest) for _ in cell.state_fields)) for cell in cells]
         after = advance(cells, cells[0].project(self.vectors(tokens)), states)
-        return (self.model.readout.logits(self.model.bridge(after[-1][0])), *flat(after))
+        return (self.model.readout.logits(self.model.projection(after[-1][0])), *flat(after))
 
 
 def flat(states: States) -> list[Tensor]:
-    """The fields of all states, layer by layer."""
+    """List the fields of all states, layer by layer."""
     return [field for state in states for field in state]
 
 
 def state_names(model: LanguageModel) -> list[str]:
-    """The names of the same: `state.LAYER.FIELD`."""
+    """List the names of these fields: `state.LAYER.FIELD`."""
     cells: Any = model.stack.cells
     return [f"state.{layer}.{field}" for layer, cell in enumerate(cells) for field in cell.state_fields]
 
@@ -66,16 +66,19 @@ def check_onnx() -> None:
 
 @torch.no_grad()
 def export_step(model: LanguageModel, facts: Mapping[str, Any], label: int | None = None) -> tuple[bytes, float]:
-    """A model's step as an ONNX file, checked by onnxruntime; and the greatest difference between the two.
+    """Export a model's step as an ONNX file, checked by onnxruntime; return it with the greatest difference.
 
-    Inputs `tokens` (B,) and `state.LAYER.FIELD` (B, M), outputs `logits` (B, V) and `next.LAYER.FIELD`. The metadata
-    have `initial`, the states before the first step by name, and `facts`, each as JSON. Raises RnnError without the
-    libraries, for a model that is too large for one file, and where the graph does not do what the model does.
+    Inputs are `tokens` (B,) and `state.LAYER.FIELD` (B, M), outputs `logits` (B, V) and `next.LAYER.FIELD`. The
+    metadata hold `initial`, the states before the first step by name, and `facts`, each as JSON. Raises RnnError
+    without the libraries, for a model too large for one file, and where the graph does not compute what the model
+    computes.
     """
     check_onnx()
-    step = Step(model.eval(), label).eval()
+    step = OnnxStep(model.eval(), label).eval()
     names = state_names(model)
-    first = [field.clone() for field in flat(model.initial_states(2))]  # of one stream it would be exported for one
+    first = [
+        field.clone() for field in flat(model.initial_states(2))
+    ]  # exported with one stream, the graph would only accept one
     batch = torch.export.Dim("B")
     with _quietly():
         program = cast(Any, torch.onnx.export)(
@@ -88,8 +91,8 @@ def export_step(model: LanguageModel, facts: Mapping[str, Any], label: int | Non
             verbose=False,
         )
     proto = program.model_proto
-    if proto.ByteSize() > LARGEST:
-        raise RnnError("the model is larger than 2 GB, which is the most that an ONNX file holds")
+    if proto.ByteSize() > MAX_BYTES:
+        raise RnnError("the model is larger than 2 GB, the limit of an ONNX file")
     initial = {name: field[0].tolist() for name, field in zip(names, first, strict=True)}
     for name, value in {**facts, "initial": initial}.items():
         proto.metadata_props.add(key=name, value=json.dumps(value, ensure_ascii=False))
@@ -97,34 +100,36 @@ def export_step(model: LanguageModel, facts: Mapping[str, Any], label: int | Non
     return written, _difference(step, written, names)
 
 
-def _difference(step: Step, written: bytes, names: list[str]) -> float:
-    """The greatest difference from what the file gives; raises RnnError where it is no rounding."""
+def _difference(step: OnnxStep, written: bytes, names: list[str]) -> float:
+    """Return the greatest difference from the file's results; raise RnnError where it exceeds rounding."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
-    dice, greatest = torch.Generator().manual_seed(0), 0.0
+    generator, greatest = torch.Generator().manual_seed(0), 0.0
     words = step.vectors.num_embeddings
     for streams in STREAMS:
         ours = flat(step.model.initial_states(streams))
         theirs = ours
         for _ in range(STEPS):
-            tokens = torch.randint(words, (streams,), generator=dice)
+            tokens = torch.randint(words, (streams,), generator=generator)
             wanted = step(tokens, *ours)
             given = [tokens, *theirs]
             inputs = {name: value.numpy() for name, value in zip(("tokens", *names), given, strict=True)}
             found = [torch.from_numpy(value) for value in session.run(None, inputs)]
             for ours_one, theirs_one in zip(wanted, found, strict=True):
-                apart = (ours_one - theirs_one).abs()
-                if not bool((apart <= CLOSE + CLOSE * ours_one.abs()).all()):
-                    raise RnnError(f"onnxruntime gives other numbers, {float(apart.max()):.2g} apart: nothing exported")
-                greatest = max(greatest, float(apart.max()))
+                difference = (ours_one - theirs_one).abs()
+                if not bool((difference <= TOLERANCE + TOLERANCE * ours_one.abs()).all()):
+                    raise RnnError(
+                        f"onnxruntime gives other numbers (off by {float(difference.max()):.2g}): nothing exported"
+                    )
+                greatest = max(greatest, float(difference.max()))
             ours, theirs = list(wanted[1:]), found[1:]
     return greatest
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what torch's exporter says of itself."""
+    """Silence torch's exporter while inside."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""A model without values: its names and shapes cost no memory, and weights are compared with them."""
+"""A model without values: its names and shapes cost no memory, and weights are checked against them."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -13,11 +13,11 @@ from torch.overrides import TorchFunctionMode
 Model = TypeVar("Model", bound=nn.Module)
 
 DRAWING: set[Any] = {torch.Tensor.normal_, torch.Tensor.uniform_, nn.init.normal_, nn.init.uniform_}
-"""The functions that draw first weights."""
+"""The functions that draw initial weights."""
 
 
 class _Undrawn(TorchFunctionMode):
-    """Draws nothing for tensors that hold no values: torch would do so, after a second of imports."""
+    """Skips drawing for tensors without values; torch would import for a second to do it."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -30,7 +30,7 @@ class _Undrawn(TorchFunctionMode):
 
 @contextmanager
 def _at_most(parameters: int) -> Iterator[None]:
-    """Raise ValueError where this thread registers more parameters; other threads build what they like."""
+    """Raise ValueError where this thread registers more parameters; other threads are not affected."""
     ours, count = threading.get_ident(), 0
 
     def note(*_: Any) -> None:
@@ -76,7 +76,7 @@ def check_alike(name: str, given: Tensor, wanted: Tensor) -> None:
 
 
 def check_finite(name: str, given: Tensor) -> None:
-    """Raise ValueError where a tensor holds an infinite value or no number."""
+    """Raise ValueError where a tensor holds an infinite value or a NaN."""
     if not given.isfinite().all():
         raise ValueError(f"{name} is not finite")
 
@@ -88,7 +88,7 @@ def take_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def sizes(weight: Tensor) -> str:
-    """The shape of a tensor, in words."""
+    """Return the shape of a tensor, in words."""
     return " x ".join(map(str, weight.shape)) or "one number"
 
 

@@ -1,4 +1,4 @@
-"""How words enter a net: their tag, a vector of their own, the sum of their character n-grams, side by side.
+"""Words as the input of a net: their tag, their own vector, the sum of their character n-grams, side by side.
 
 Shapes: T steps, B batch, D features of a step, U distinct spellings.
 """
@@ -16,21 +16,21 @@ from rnncli.models.dropout import LockedDropout, WordDropout
 
 @dataclass(frozen=True)
 class ReaderShape:
-    """What is read of a word, how wide, and how much of it is forgotten on purpose while training."""
+    """The features read of a word, their sizes, and their dropout in training."""
 
     features: Sequence[str]  # of tags, words, chars
     word_size: int = 32
     char_size: int = 32
-    word_dropout: float = 0.0  # of the words, with all their features
+    word_dropout: float = 0.0  # of words, with all their features
     char_dropout: float = 0.0  # of the n-grams
-    input_dropout: float = 0.0  # of the features, the same ones at every step
+    input_dropout: float = 0.0  # of features, the same at every step
 
 
 class TokenReader(nn.Module):
-    """Turns words into vectors: a tag as one of so many (no embedding), a word's embedding, its spelling's.
+    """Turns words into vectors: a one-hot tag (no embedding), a word's embedding, its spelling's embedding.
 
     The spelling of a word is the sum of its n-grams' embeddings over the square root of their number. Embeddings start
-    at N(0, 0.1). What `learn` was not shown is read as unknown.
+    at N(0, 0.1). Whatever `learn` did not see is read as unknown.
     """
 
     known_tags: Tensor
@@ -47,18 +47,18 @@ class TokenReader(nn.Module):
         self.register_buffer("known_tags", torch.ones(self.tags, dtype=torch.bool))
         self.register_buffer("known_words", torch.ones(words, dtype=torch.bool))
         self.register_buffer("known_grams", torch.ones(grams, dtype=torch.bool))
-        self.forgetful = nn.Sequential(WordDropout(shape.word_dropout), LockedDropout(shape.input_dropout))
+        self.input_dropout = nn.Sequential(WordDropout(shape.word_dropout), LockedDropout(shape.input_dropout))
         sizes = {"tags": self.tags, "words": shape.word_size, "chars": shape.char_size}
         self.output_size = sum(sizes[name] for name in shape.features)
 
     def learn(self, counts: Counts, min_count: int) -> None:
-        """Know the words and n-grams that are met so often, and tags met at all; take all others for unknown."""
+        """Know the words and n-grams that occur at least `min_count` times, and all tags met; others are unknown."""
         self.known_tags.copy_(counts.tags > 0)
         self.known_words.copy_(counts.words >= min_count)
         self.known_grams.copy_(counts.grams >= min_count)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        """The features (T, B, D) of a batch of words."""
+        """Return the features (T, B, D) of a batch of words."""
         parts = []
         if "tags" in self.shape.features:
             known = tokens.tags.where(self.known_tags[tokens.tags], ABSENT)
@@ -67,11 +67,11 @@ class TokenReader(nn.Module):
             parts.append(self.words(tokens.words.where(self.known_words[tokens.words], ABSENT)))
         if self.grams is not None:
             parts.append(self._spelled(tokens.grams, self.grams)[tokens.forms])
-        out: Tensor = self.forgetful(torch.cat(parts, dim=-1))
+        out: Tensor = self.input_dropout(torch.cat(parts, dim=-1))
         return out
 
     def _spelled(self, grams: Ragged, vectors: nn.Embedding) -> Tensor:
-        """A vector (U, C) for each spelling."""
+        """Return a vector (U, C) for each spelling."""
         numbers, lengths = grams
         rows = torch.arange(len(lengths), device=numbers.device).repeat_interleave(lengths)
         weights = self.known_grams[numbers].to(vectors.weight.dtype)

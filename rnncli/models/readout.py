@@ -1,4 +1,4 @@
-"""How features become a distribution over the words: over all of them alike, in classes, or a few at a time.
+"""From features to a distribution over words: over all words, in classes, or over a sample.
 
 Shapes: N predictions, M features, V words.
 """
@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from rnncli.data.batching import IGNORED
 from rnncli.errors import UsageError
-from rnncli.kernels.linear import BLOCK, linear_cross_entropy, linear_judge, linear_surprisals
+from rnncli.kernels.linear import BLOCK, linear_cross_entropy, linear_score, linear_surprisals
 
-DRAWN = 2_000
+NOISE_WORDS = 2_000
 """Words that a sampled softmax draws for each batch."""
 
-FEWEST_WORDS, FEWEST_FEATURES = 10, 16
-"""What an adaptive softmax needs for its classes, and for the features that the rarest words are scored from."""
+MIN_WORDS, MIN_FEATURES = 10, 16
+"""What an adaptive softmax needs for its classes, and for the features that score the rarest words."""
 
 
 @dataclass(frozen=True)
@@ -34,83 +34,83 @@ class FullSoftmax:
         return F.linear(h, self.weight, self.bias)
 
     def loss(self, h: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-        """The sum of -log p of targets (N,) after features (N, M); smoothing as `cross_entropy_sum` has it."""
+        """Sum -log p of targets (N,) given features (N, M); smoothing as in `cross_entropy_sum`."""
         return linear_cross_entropy(h, self.weight, self.bias, targets, smoothing=smoothing, ignore_index=IGNORED)
 
-    def judge(self, h: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, and how many targets are the likeliest word."""
-        return linear_judge(h, self.weight, self.bias, targets, ignore_index=IGNORED)
+    def score(self, h: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss, and how many targets are the likeliest word."""
+        return linear_score(h, self.weight, self.bias, targets, ignore_index=IGNORED)
 
     def surprisals(self, h: Tensor, targets: Tensor) -> Tensor:
-        """-log p (N,) of each of targets (N,) after features (N, M)."""
+        """Return -log p (N,) of each target (N,) given features (N, M)."""
         return linear_surprisals(h, self.weight, self.bias, targets)
 
-    def expect(self, shares: Tensor) -> None:
-        """Make words as likely as shares (V,) say, before anything is known of the features."""
+    def init_bias(self, probs: Tensor) -> None:
+        """Make each word as likely as `probs` (V,) say, before the features carry information."""
         with torch.no_grad():
-            self.bias.copy_(shares.log())
+            self.bias.copy_(probs.log())
 
 
 @dataclass(frozen=True)
 class SampledSoftmax(FullSoftmax):
-    """The full softmax, learned from a few words at a time: the targets of a batch, and `chances` (V,) of all others.
+    """A full softmax trained on a few words at a time: the targets of a batch, and words drawn by `noise_probs` (V,).
 
-    As Jean et al. 2015 (arXiv:1412.2007): each score has the logarithm of its word's chance to be drawn taken off, so
-    that on the average the gradient is that of all words.
+    As Jean et al. 2015 (arXiv:1412.2007): the log-probability that a word is drawn is subtracted from its score, so
+    that the expected gradient is that of all words.
     """
 
-    chances: Tensor
+    noise_probs: Tensor
 
     def loss(self, h: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-        """The sum of -log p of targets (N,) among the words drawn; raises ValueError for smoothing."""
+        """Sum -log p of targets (N,) among the words drawn; raises ValueError for smoothing."""
         if smoothing:
-            raise ValueError("the sampled softmax smoothes no labels")
-        asked = (targets != IGNORED).nonzero().flatten()
-        others = torch.multinomial(self.chances, DRAWN, replacement=True)
-        words, places = torch.cat([targets[asked], others]).unique(return_inverse=True)
-        drawn = -torch.expm1(DRAWN * torch.log1p(-self.chances[words]))  # the chance to be among so many
-        scores = F.linear(h.index_select(0, asked), self.weight[words], self.bias[words] - drawn.log())
-        return F.cross_entropy(scores, places[: len(asked)], reduction="sum")
+            raise ValueError("the sampled softmax supports no label smoothing")
+        targeted = (targets != IGNORED).nonzero().flatten()
+        others = torch.multinomial(self.noise_probs, NOISE_WORDS, replacement=True)
+        words, places = torch.cat([targets[targeted], others]).unique(return_inverse=True)
+        drawn = -torch.expm1(NOISE_WORDS * torch.log1p(-self.noise_probs[words]))  # p of at least one draw
+        scores = F.linear(h.index_select(0, targeted), self.weight[words], self.bias[words] - drawn.log())
+        return F.cross_entropy(scores, places[: len(targeted)], reduction="sum")
 
 
-def chances_by_rank(words: int) -> Tensor:
-    """How often each of V words is met where frequencies follow Zipf's law, for words numbered by frequency: (V,)."""
-    ranks = torch.arange(1, words + 1, dtype=torch.get_default_dtype(), device="cpu")  # in an outline as well
+def zipf_probs(words: int) -> Tensor:
+    """Return the frequency of each of V words by Zipf's law, for words numbered by frequency: (V,)."""
+    ranks = torch.arange(1, words + 1, dtype=torch.get_default_dtype(), device="cpu")  # on the CPU even in an outline
     return torch.log1p(1 / ranks) / math.log(words + 1)
 
 
 class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
     """The adaptive softmax (Grave et al. 2017, arXiv:1609.04309), for words numbered by frequency.
 
-    The tenth of the words that is most frequent is scored at once, the next three tenths and the rest as two classes,
-    whose words are scored from M / 4 and M / 16 features, and only where they are asked for. Raises UsageError for
-    fewer than 10 words or 16 features.
+    The most frequent tenth of the words is scored directly. The next three tenths and the rest form two classes, whose
+    words are scored from M / 4 and M / 16 features, and only where a target needs them. Raises UsageError for fewer
+    than 10 words or 16 features.
     """
 
     def __init__(self, features: int, words: int) -> None:
-        for what, count, fewest in (("words", words, FEWEST_WORDS), ("units", features, FEWEST_FEATURES)):
-            if count < fewest:
-                raise UsageError(f"an adaptive softmax needs {fewest} {what} or more, not {count}")
+        for what, count, minimum in (("words", words, MIN_WORDS), ("units", features, MIN_FEATURES)):
+            if count < minimum:
+                raise UsageError(f"an adaptive softmax needs {minimum} {what} or more, not {count}")
         super().__init__(features, words, [words // 10, words * 4 // 10], head_bias=True)
 
     def logits(self, h: Tensor) -> Tensor:
-        """Log-probabilities of all words: features (..., M) to (..., V)."""
-        shares: Tensor = self.log_prob(h.flatten(0, -2))
-        return shares.view(*h.shape[:-1], -1)
+        """Return log-probabilities of all words: features (..., M) to (..., V)."""
+        probs: Tensor = self.log_prob(h.flatten(0, -2))
+        return probs.view(*h.shape[:-1], -1)
 
     def loss(self, h: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-        """The sum of -log p of targets (N,) after features (N, M); raises ValueError for smoothing."""
+        """Sum -log p of targets (N,) given features (N, M); raises ValueError for smoothing."""
         if smoothing:
-            raise ValueError("the adaptive softmax smoothes no labels")
-        asked = (targets != IGNORED).nonzero().flatten()
-        if not len(asked):
+            raise ValueError("the adaptive softmax supports no label smoothing")
+        targeted = (targets != IGNORED).nonzero().flatten()
+        if not len(targeted):
             return h.sum() * 0.0
-        shares: Tensor = self(h.index_select(0, asked), targets[asked]).output
-        return -shares.sum()
+        probs: Tensor = self(h.index_select(0, targeted), targets[targeted]).output
+        return -probs.sum()
 
     @torch.no_grad()
-    def judge(self, h: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, and how many targets are the likeliest word."""
+    def score(self, h: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss, and how many targets are the likeliest word."""
         rows = max(1, BLOCK // self.n_classes)
         hits = [
             (self.predict(some) == these).sum() for some, these in zip(h.split(rows), targets.split(rows), strict=True)
@@ -119,13 +119,13 @@ class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
 
     @torch.no_grad()
     def surprisals(self, h: Tensor, targets: Tensor) -> Tensor:
-        """-log p (N,) of each of targets (N,) after features (N, M)."""
-        shares: Tensor = self(h, targets).output if len(targets) else h.new_zeros(0)
-        return -shares.double()
+        """Return -log p (N,) of each target (N,) given features (N, M)."""
+        probs: Tensor = self(h, targets).output if len(targets) else h.new_zeros(0)
+        return -probs.double()
 
     @torch.no_grad()
-    def expect(self, shares: Tensor) -> None:
-        """Make words as likely as shares (V,) say, before anything is known of the features; in classes, all alike."""
+    def init_bias(self, probs: Tensor) -> None:
+        """Make words as likely as `probs` (V,) say, before the features carry information; equally within a class."""
         ends = [0, *self.cutoffs]
-        classes = [shares[begin:end].sum() for begin, end in pairwise(ends[1:])]
-        self.head.bias.copy_(torch.cat([shares[: ends[1]], torch.stack(classes)]).log())
+        classes = [probs[begin:end].sum() for begin, end in pairwise(ends[1:])]
+        self.head.bias.copy_(torch.cat([probs[: ends[1]], torch.stack(classes)]).log())

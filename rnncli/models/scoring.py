@@ -1,4 +1,4 @@
-"""How surprising each token of a text is to a language model, many texts at a time.
+"""The surprisal of each token of a text under a language model, for many texts at a time.
 
 Shapes: T steps, B sequences.
 """
@@ -13,19 +13,20 @@ from rnncli.data.vocabulary import END
 from rnncli.models.stack import States
 
 ROWS = 64
-"""Sequences that are read side by side."""
+"""Sequences read side by side."""
 
 WINDOW = 256
-"""Steps that are read at a time, so that a text of any length fits in memory."""
+"""Steps read at a time, so that a text of any length fits in memory."""
 
 Costs = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def surprisals(model: Any, sequences: Sequence[Sequence[int]], label: int | None = None) -> list[Costs]:
-    """-log p in nats of every token but the first of each sequence, given all before it from the initial state on.
+    """Return -log p in nats of every token except the first of each sequence, given all tokens before it.
 
-    In the voice of a label, or in nobody's. Neighbours in length are read side by side, and none is asked for padding:
-    each sequence gets what it would get by itself, to float32's rounding.
+    Each sequence starts from the initial state, in the voice of a label or of nobody. Sequences of similar length are
+    read side by side, and padding is never scored: each gets its result as if read by itself, within float32's
+    rounding.
     """
     order = sorted(range(len(sequences)), key=lambda place: -len(sequences[place]))
     found: list[Costs] = [np.zeros(0)] * len(sequences)
@@ -38,7 +39,7 @@ def surprisals(model: Any, sequences: Sequence[Sequence[int]], label: int | None
 
 @torch.inference_mode()
 def _together(model: Any, sequences: Sequence[Sequence[int]], label: int | None) -> Iterator[Costs]:
-    """The same for a few sequences, the longest first: a row ends where its sequence does."""
+    """Do the same for a few sequences, longest first: a row ends where its sequence does."""
     model.eval()
     device = next(model.parameters()).device
     lengths = torch.tensor([len(sequence) - 1 for sequence in sequences])
@@ -50,12 +51,12 @@ def _together(model: Any, sequences: Sequence[Sequence[int]], label: int | None)
     for begin in range(0, len(costs), WINDOW):
         rows = int((lengths > begin).sum())
         window = tokens[begin : begin + WINDOW + 1, :rows].to(device)
-        asked = torch.arange(begin, begin + len(window) - 1)[:, None] < lengths[:rows]
+        target_mask = torch.arange(begin, begin + len(window) - 1)[:, None] < lengths[:rows]
         states = [type(state)(*(part[:rows] for part in state)) for state in states]
         read = window[:-1].contiguous()
         labels = None if label is None else torch.full_like(read, label)
         h, states = model.features(read, states, labels=labels)
-        there = asked.to(device)
-        costs[begin : begin + WINDOW, :rows][asked] = model.readout.surprisals(h[there], window[1:][there]).cpu()
+        there = target_mask.to(device)
+        costs[begin : begin + WINDOW, :rows][target_mask] = model.readout.surprisals(h[there], window[1:][there]).cpu()
     for row, length in enumerate(lengths.tolist()):
         yield costs[:length, row].numpy().copy()

@@ -1,4 +1,4 @@
-"""Layers of cells, one above the other, in one direction or in both.
+"""Layers of cells, stacked, in one direction or both.
 
 Shapes: T steps, B batch, D input, M hidden.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rnncli.cells import make_cell
 from rnncli.kernels import precision as precisions
-from rnncli.kernels.products import may_round
+from rnncli.kernels.matmul import may_round
 from rnncli.kernels.scan import choose_backend, reverse_valid, scan
 from rnncli.models.dropout import LockedDropout
 
@@ -22,7 +22,7 @@ States = list[tuple[Tensor, ...]]
 
 @dataclass(frozen=True)
 class StackShape:
-    """What a stack is made of: its cell, its layers' sizes, and how they are joined."""
+    """The structure of a stack: its cell, the sizes of its layers, and their connection."""
 
     cell: str = "elman"  # as `make_cell` takes it
     hidden: tuple[int, ...] = (64,)  # M of each layer, first layer first
@@ -30,13 +30,13 @@ class StackShape:
     learn_h0: bool = True
     dropout: float = 0.0  # between layers, one mask for all steps
     bidirectional: bool = False
-    weight_drop: float = 0.0  # of the recurrent weights, one mask a sequence
+    weight_drop: float = 0.0  # of the recurrent weights, one mask per sequence
 
 
 class Stack(nn.Module):
     """A cell scanned over time, layer upon layer, with dropout between the layers.
 
-    Raises UsageError for a cell, a variant, an activation or a backend that does not exist.
+    Raises UsageError for an unknown cell, variant, activation or backend.
     """
 
     def __init__(self, input_size: int, shape: StackShape, backend: str = "auto") -> None:
@@ -53,13 +53,13 @@ class Stack(nn.Module):
             input_size = size * self.directions
         self.output_size = input_size
         cell: Any = self.cells[0]
-        choose_backend(cell, backend, device=None)  # what cannot be is refused here, not in mid-training
+        choose_backend(cell, backend, device=None)  # refuses the impossible here, not during training
 
     def forward(self, x: Tensor, states: States | None = None, lengths: Tensor | None = None) -> tuple[Tensor, States]:
-        """Run all layers over x (T, B, D) from `states`, or from the learned first ones.
+        """Run all layers over x (T, B, D) from `states`, or from the trainable first ones.
 
-        lengths as `scan` takes them. Returns the top layer's outputs, (T, B, M) or (T, B, 2 M) for both directions,
-        and the last states.
+        lengths as `scan` takes them. Returns the top layer's outputs, (T, B, M) or (T, B, 2 M) for both directions, and
+        the last states.
         """
         states = self.initial_states(x.shape[1]) if states is None else states
         last: States = []
@@ -81,7 +81,7 @@ class Stack(nn.Module):
 
     @property
     def backend_in_use(self) -> str:
-        """The backend that will unroll the cells where they are now; for unequal lengths it may be another."""
+        """The backend that will unroll the cells on their current device; unequal lengths may use another."""
         cell: Any = self.cells[0]
         where = cell.bias.device.type, precisions.type_of_factors(cell.bias)
         rounded = "bfloat16" if may_round(cell.bias) else None
@@ -91,23 +91,23 @@ class Stack(nn.Module):
         return equal if equal == unequal else f"{equal} (unequal lengths: {unequal})"
 
     def initial_states(self, batch: int) -> States:
-        """The learned states before the first step, for a batch of that size."""
+        """Return the trainable states before the first step, for a batch of that size."""
         cells: Any = self.cells
         return [cell.initial_state(batch) for cell in cells]
 
 
 def rows_of(states: States, rows: slice) -> States:
-    """The states (B, ...) of some rows."""
+    """Return the states (B, ...) of some rows."""
     return [type(state)(*(value[rows] for value in state)) for state in states]
 
 
 def join_rows(parts: Sequence[States]) -> States:
-    """States of some rows and of those after them as the states of all."""
+    """Join the states of consecutive rows into the states of all."""
     if len(parts) == 1:
         return parts[0]
     return [type(state[0])(*map(torch.cat, zip(*state, strict=True))) for state in zip(*parts, strict=True)]
 
 
 def detach(states: States) -> States:
-    """Cut the states off the past, as truncated backpropagation through time does."""
+    """Detach the states from their past, for truncated backpropagation through time."""
     return [type(state)(*(value.detach() for value in state)) for state in states]

@@ -1,4 +1,4 @@
-"""A language model at work one step at a time, as decoding asks for it.
+"""A language model one step at a time, for decoding.
 
 Shapes: B streams, V words.
 """
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from rnncli.models.stack import States
 
 TABLE = 1 << 20
-"""Numbers; a larger table of projected words would take longer to fill than a few lines take to write."""
+"""Numbers. A larger table of projected words takes longer to fill than a few lines take to write."""
 
 
 def advance(cells: Sequence[Any], projected: Tensor, states: States) -> States:
-    """The states of layers of cells one step on, from what the tokens are to the first cell, (B, G*M)."""
+    """Advance the states of all layers by one step, from the projected input of the first cell, (B, G*M)."""
     after: States = []
     for cell, state in zip(cells, states, strict=True):
         projected = cell.project(after[-1][0]) if after else projected
@@ -32,18 +32,18 @@ class ReadsAndScores(Protocol):
     @property
     def stack(self) -> nn.Module: ...
     @property
-    def bridge(self) -> nn.Module: ...
+    def projection(self) -> nn.Module: ...
     @property
     def readout(self) -> Any: ...
     def read(self, tokens: Tensor) -> Tensor: ...
-    def voiced(self, x: Tensor, labels: Tensor | None) -> Tensor: ...
+    def add_label(self, x: Tensor, labels: Tensor | None) -> Tensor: ...
 
 
 class Stepper:
-    """Steps of a language model, for any number of streams and any cells: what hangs on no state is found beforehand.
+    """Steps of a language model, for any number of streams and any cells; work that needs no state is done once.
 
-    The weights must stay as they are meanwhile, and nothing is dropped out. A step is the cell's own: what the scan's
-    backends gain, they gain over many. All streams have the one label, or none.
+    The weights must not change meanwhile, and dropout is off. A step is the cell's own: the scan's backends only gain
+    over many steps. All streams have the same label, or none.
     """
 
     def __init__(self, model: ReadsAndScores, label: int | None = None) -> None:
@@ -55,12 +55,12 @@ class Stepper:
         self.projected = self._project(torch.arange(len(words), device=words.device)) if fits else None
 
     def __call__(self, tokens: Tensor, states: States) -> tuple[Tensor, States]:
-        """Score what follows the tokens (B,): logits (B, V), and the states after them."""
+        """Score the token after each of the tokens (B,): logits (B, V), and the states after them."""
         x = self._project(tokens) if self.projected is None else self.projected.index_select(0, tokens)
         after = advance(self.cells, x, states)
-        return self.readout.logits(self.model.bridge(after[-1][0])), after
+        return self.readout.logits(self.model.projection(after[-1][0])), after
 
     def _project(self, tokens: Tensor) -> Tensor:
-        """What the tokens (B,) are to the first cell, (B, G*M)."""
-        projected: Tensor = self.cells[0].project(self.model.voiced(self.model.read(tokens), self.label))
+        """Return the projected input (B, G*M) of the first cell for tokens (B,)."""
+        projected: Tensor = self.cells[0].project(self.model.add_label(self.model.read(tokens), self.label))
         return projected

@@ -10,7 +10,7 @@ from rnncli.models.stack import Stack, StackShape, States
 class Tagger(nn.Module):
     """Labels every step of a sequence with one of K classes: softmax(h_t Wo + bo).
 
-    It reads vectors (T, B, D), or what a `reader` makes vectors of. Raises UsageError as `Stack`.
+    It reads vectors (T, B, D), or the output of a `reader`. Raises UsageError as `Stack`.
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class Tagger(nn.Module):
         self.output = nn.Linear(self.stack.output_size, classes)
 
     def forward(self, x: object, states: States | None = None, lengths: Tensor | None = None) -> tuple[Tensor, States]:
-        """Score x: logits (T, B, K), and the last states, to go on from."""
+        """Score x: logits (T, B, K), and the last states to continue from."""
         h, states = self.stack(self.reader(x), states, lengths)
         return self.output(self.dropout(h)), states
 
     def initial_states(self, batch: int) -> States:
-        """The learned states before the first step, for a batch of that size."""
+        """Return the trainable states before the first step, for a batch of that size."""
         return self.stack.initial_states(batch)

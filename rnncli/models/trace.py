@@ -1,4 +1,4 @@
-"""The state of a stack of cells after every step, not only its last: what one looks at to see how a net works.
+"""The states of a stack of cells after every step, for inspection.
 
 Shapes: T steps, B batch, D input, M hidden.
 """
@@ -16,10 +16,10 @@ WINDOW = 1024
 
 @torch.inference_mode()
 def trace(stack: Stack, x: Tensor) -> States:
-    """Run a stack over x (T, B, D) from its first states, and keep the state after each step, (T, B, M) a field.
+    """Run a stack over x (T, B, D) from its first states; return the state after each step, (T, B, M) per field.
 
-    Layer by layer, within a layer forward before backward, each as its cell's `State`; both directions stand at the
-    step that was read. Nothing is dropped out. It is the cells' own `step` that runs: the scans keep h alone.
+    The order is layer by layer, within a layer forward before backward, each as its cell's `State`. Both directions are
+    indexed by the step that was read. Dropout is off. The cells' own `step` runs, since the scans only keep h.
     """
     cells: Any = stack.cells
     traced: States = []
@@ -33,7 +33,7 @@ def trace(stack: Stack, x: Tensor) -> States:
 
 
 def _unrolled(cell: Any, x: Tensor) -> Any:
-    """The states of one cell, as its `State` of (T, B, M) fields."""
+    """Return the states of one cell, as its `State` of (T, B, M) fields."""
     state, states = cell.initial_state(x.shape[1]), []
     for window in x.split(WINDOW):
         for projected in cell.project(window):

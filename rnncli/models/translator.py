@@ -1,4 +1,4 @@
-"""From one sequence to another: an encoder, a decoder that starts from its last states, and attention between them.
+"""Sequence to sequence: an encoder, a decoder that starts from its last states, and attention between them.
 
 Shapes: S source steps, T target steps, B batch, D embedding, M hidden, E features of a source step, V vocabulary.
 """
@@ -20,21 +20,21 @@ from rnncli.models.stepper import advance
 
 
 class Encoded(NamedTuple):
-    """What attention sees of sources: every step of them, batch first."""
+    """What attention sees of sources: every step, batch first."""
 
     memory: Tensor  # (B, S, E)
     keys: Tensor  # (B, S, A)
-    padding: Tensor  # (B, S), True past a source's end
+    padding: Tensor  # (B, S), True beyond a source's end
 
 
 class Translator(nn.Module):
-    """Predicts a target token by token from all of a source (Sutskever et al. 2014; Luong et al. 2015).
+    """Predicts a target token by token from a whole source (Sutskever et al. 2014; Luong et al. 2015).
 
     Encoder: m_s = [forward_s; backward_s] of its top layer. Decoder: every layer's first state is tanh(W s + b) of the
-    last states s, both directions', of the encoder's layer; h_t is its top output, c_t what `Attention` sees for it;
+    last states s, in both directions, of the encoder's layer; h_t is its top output, c_t what `Attention` sees for it;
     h~_t = tanh(Wc [c_t; h_t]), without attention tanh(Wc h_t); p(y_t) = softmax(h~_t Wo' + bo). The context is not fed
-    into the cell, so that the decoder is one scan. One embedding serves source and target; `tied`, Wo too (Press and
-    Wolf 2017). Raises UsageError as `Stack`.
+    into the cell, so that the decoder is one scan. Source and target share one embedding; `tied` shares it with Wo too
+    (Press and Wolf 2017). Raises UsageError as `Stack`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Translator(nn.Module):
         dropouts = dropouts or Dropouts()
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
-        self.forgetful = nn.Sequential(WordDropout(dropouts.word), LockedDropout(dropouts.embedding))
+        self.input_dropout = nn.Sequential(WordDropout(dropouts.word), LockedDropout(dropouts.embedding))
         self.encoder = Stack(embedding_size, replace(shape, bidirectional=bidirectional), backend)
         self.decoder = Stack(embedding_size, replace(shape, learn_h0=False), backend)
         M, E = self.decoder.output_size, self.encoder.output_size
@@ -63,7 +63,7 @@ class Translator(nn.Module):
         )
         self.joint = nn.Linear(M + E if self.attention else M, embedding_size, bias=False)
         self.dropout = LockedDropout(dropouts.output)
-        self.bridge = nn.Identity()
+        self.projection = nn.Identity()
         self.weight = None if tied else nn.Parameter(torch.empty(vocabulary_size, embedding_size).normal_(std=0.1))
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
 
@@ -78,12 +78,12 @@ class Translator(nn.Module):
 
     @property
     def readout(self) -> FullSoftmax:
-        """What scores words by the features: their logits, their loss, how good they are."""
+        """The part that scores words from features: logits, loss, accuracy."""
         return FullSoftmax(self.embedding.weight if self.weight is None else self.weight, self.bias)
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Encoded, States]:
-        """Read sources (S, B) of those lengths (B,), which lie on the CPU; the states are the decoder's first."""
-        memory, last = self.encoder(self.forgetful(self.embedding(source)), None, lengths)
+        """Read sources (S, B) of those lengths (B,), which are on the CPU; the states are the decoder's first."""
+        memory, last = self.encoder(self.input_dropout(self.embedding(source)), None, lengths)
         memory = memory.transpose(0, 1)
         padding = padding_mask(len(source), lengths).t().to(memory.device)
         keys = self.attention.keys(memory) if self.attention else memory
@@ -97,29 +97,29 @@ class Translator(nn.Module):
     def outputs(
         self, pair: Pair, states: None = None, lengths: None = None, labels: None = None
     ) -> tuple[Tensor, None]:
-        """h~ (T, B, D) of every target step, before dropout; nothing is carried over to another batch."""
+        """Return h~ (T, B, D) of every target step, before dropout; no state continues into another batch."""
         del states, lengths, labels
         return self._read(pair)[0].transpose(0, 1), None
 
     def features(
         self, pair: Pair, states: None = None, lengths: None = None, labels: None = None
     ) -> tuple[Tensor, None]:
-        """What the `readout` scores words by, (T, B, D)."""
+        """Return the features (T, B, D) that `readout` scores words from."""
         h, _ = self.outputs(pair, states, lengths, labels)
         return self.dropout(h), None
 
     def forward(self, pair: Pair) -> Tensor:
-        """Score what follows each of the target's tokens (T, B): logits (T, B, V)."""
+        """Score the token after each of the target's tokens (T, B): logits (T, B, V)."""
         return self.readout.logits(self.features(pair)[0])
 
     def weights(self, pair: Pair) -> Tensor | None:
-        """How much each target step looks at each source step, (B, T, S); None without attention."""
+        """Return how much each target step looks at each source step, (B, T, S); None without attention."""
         return self._read(pair)[1]
 
     def step(self, tokens: Tensor, states: States) -> tuple[Tensor, States]:
-        """Score what follows the tokens (B,): logits (B, V), and the states after.
+        """Score the token after each of the tokens (B,): logits (B, V), and the states after.
 
-        The first of the `states` is the `Encoded`, a row a token; the decoder's are behind it.
+        The first of the `states` is the `Encoded`, one row per token; the decoder's states follow.
         """
         (memory, keys, padding), *before = states
         cells: Any = list(self.decoder.cells)
@@ -129,22 +129,22 @@ class Translator(nn.Module):
         return self.readout.logits(h[:, 0]), [encoded, *after]
 
     def _read(self, pair: Pair) -> tuple[Tensor, Tensor | None]:
-        """h~ (B, T, D) of every target step, and the weights of the attention."""
+        """Return h~ (B, T, D) of every target step, and the attention weights."""
         encoded, first = self.encode(pair.source, pair.lengths)
-        h, _ = self.decoder(self.forgetful(self.embedding(pair.target)), first)
+        h, _ = self.decoder(self.input_dropout(self.embedding(pair.target)), first)
         return self._joined(h.transpose(0, 1), encoded)
 
     def _joined(self, h: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
-        """h~ (B, T, D) of h (B, T, M), and the weights of the attention."""
+        """Return h~ (B, T, D) of h (B, T, M), and the attention weights."""
         if self.attention is None:
             return torch.tanh(self.joint(h)), None
         context, weights = self.attention(h, encoded.keys, encoded.memory, encoded.padding)
         return torch.tanh(self.joint(torch.cat([context, h], dim=-1))), weights
 
-    def expect(self, counts: Tensor) -> None:
-        """Start out from how often each token is met in targets, counts (V,)."""
-        self.readout.expect((counts + 0.5) / (counts + 0.5).sum())
+    def init_bias(self, counts: Tensor) -> None:
+        """Start from the frequency of each token in targets, counts (V,)."""
+        self.readout.init_bias((counts + 0.5) / (counts + 0.5).sum())
 
     def initial_states(self, batch: int) -> States:
-        """The states that a decoder without a source would start from."""
+        """Return the states from which a decoder without a source would start."""
         return self.decoder.initial_states(batch)

@@ -257,7 +257,7 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
         loss=partial(committee_loss, smoothing=config.label_smoothing, weights=weights),
         validate=lambda model: measure(_scores(model, features, config), divided),
         uses_all=True,
-        apart=lambda committee: committee.members,
+        independent_parts=lambda committee: committee.members,
         monitor="accuracy",
         newest_is_best=True,
         payload=payload,

@@ -19,7 +19,7 @@ from rnncli.settings import option, retuned
 from rnncli.task import Action, Task, Trained
 from rnncli.tasks import OUTLINES
 from rnncli.training.bleu import TOKENIZERS as BLEU_TOKENIZERS
-from rnncli.training.bleu import judge
+from rnncli.training.bleu import score_translations
 from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def build(config: TranslateConfig, device: str) -> "Experiment":
     model: Any = build_model(config, payload).to(device)
     counts = torch.zeros(len(payload["vocabulary"]), device=device)
     counts[: len(training.counts)] += training.counts
-    model.expect(counts)
+    model.init_bias(counts)
     return Experiment(
         model=model,
         batches=lambda epoch, begin=0: training.shuffled(config.step_size, config.seed, epoch, begin),
@@ -280,9 +280,9 @@ def _translated(
             start=START,
             end=END,
             width=options.beam,
-            longest=(2 * asked.lengths + 20).tolist(),
+            max_length=(2 * asked.lengths + 20).tolist(),
             length_power=options.length_power,
-            barred=(START,) if trained.config.attention != "none" else (START, UNKNOWN),
+            banned=(START,) if trained.config.attention != "none" else (START, UNKNOWN),
         )
         found = [(place, each) for place, some in enumerate(best) for each in some[:nbest]]
         weights = model.weights(side_by_side([(numbers[place], each.tokens) for place, each in found], trained.device))
@@ -351,7 +351,7 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
     metrics: Metrics = prediction_metrics(trained.model, data.in_order(256))
     found = [best.text for (best,) in best_translations(trained, [source for source, _ in pairs], options)]
     right = [prepared(trained.config, target).strip() for _, target in pairs]
-    judged = judge(found, right, options.bleu_tokenize)
+    judged = score_translations(found, right, options.bleu_tokenize)
     exact = sum(one == other for one, other in zip(found, right, strict=True)) / len(pairs)
     counted = {"exact_match": exact, "sentences": len(pairs), "signatures": judged.signatures}
     return {**metrics, **judged.scores, **counted}

@@ -1,1 +1,1 @@
-"""One trainer for every task: the loop, what it optimizes with, and the files that keep a run."""
+"""One trainer for every task: the loop, its optimizers, and the files of a run."""

@@ -1,6 +1,6 @@
-"""Measuring a model that goes on learning from what it was asked: dynamic evaluation, and the neural cache.
+"""Evaluation of a model that adapts to the text it reads: dynamic evaluation, and the neural cache.
 
-Shapes: T steps of one sequence, M features, V words, N steps that are remembered.
+Shapes: T steps of one sequence, M features, V words, N remembered steps.
 """
 
 import copy
@@ -20,29 +20,29 @@ from rnncli.training.experiment import Metrics
 from rnncli.training.metrics import perplexity, prediction_metrics, running_metrics
 
 SEGMENT = 20
-"""Steps that are scored, and then learned from, at a time."""
+"""Steps that are scored, and then trained on, at a time."""
 
 ROWS = 64
-"""Sentences that are measured side by side where nothing is learned from them."""
+"""Sentences measured side by side without adaptation."""
 
 FLOOR = 1e-4
-"""What is added to the root of the gradients' mean square."""
+"""Added to the root of the gradients' mean square."""
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """How a model goes on learning while it is measured; 0 is not at all."""
+    """How a model adapts while it is measured; 0 turns a method off."""
 
     dynamic: float = 0.0  # the learning rate of dynamic evaluation
     cache: int = 0  # steps that the neural cache remembers, N
-    theta: float = 0.3  # how much nearer features weigh more
-    share: float = 0.1  # of the probability that is the cache's (lambda)
+    theta: float = 0.3  # how strongly the weight grows with similarity
+    share: float = 0.1  # of the probability that comes from the cache (lambda)
 
 
 def running_metrics_as(
     model: nn.Module, ids: Ids | ConcatIds, how: Adaptation | None, voices: Sequence[tuple[int, int]] = ()
 ) -> Metrics:
-    """The same as `running_metrics`; a model that adapts reads the running text (N,) from start to end in one row."""
+    """Measure as `running_metrics`; an adapting model reads the running text (N,) from start to end in one row."""
     if how is None:
         return running_metrics(model, ids, voices)
     text = RunningText(ids, rows=1, steps=SEGMENT, voices=voices)
@@ -50,18 +50,18 @@ def running_metrics_as(
 
 
 def sentence_metrics_as(model: nn.Module, pools: Iterable[Sentences], how: Adaptation | None) -> Metrics:
-    """The same as `prediction_metrics` of sentences; a model that adapts reads them one by one."""
+    """Measure sentences as `prediction_metrics`; an adapting model reads them one by one."""
     if how is None:
         return prediction_metrics(model, chain.from_iterable(some.in_order(ROWS) for some in pools))
     return adaptive_metrics(model, chain.from_iterable(some.each() for some in pools), how)
 
 
 def adaptive_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch], how: Adaptation) -> Metrics:
-    """Loss in nats, accuracy and perplexity of a language model that adapts to what it reads, one sequence a batch.
+    """Measure loss in nats, accuracy and perplexity of a model that adapts while reading, one sequence per batch.
 
-    Dynamic evaluation (Krause et al. 2018, arXiv:1709.07432): each segment is scored, and then learned from. Batches
-    that do not continue the one before are read from the first states on, by all that was learned so far. The model
-    itself stays as it is.
+    Dynamic evaluation (Krause et al. 2018, arXiv:1709.07432): each segment is scored, and then trained on. A batch that
+    does not continue the previous one starts from the first states, with everything learned so far. The model itself
+    does not change.
     """
     language: Any = copy.deepcopy(model).eval() if how.dynamic else model.eval()
     cache, rule = Cache(how), _rule(language, how.dynamic)
@@ -72,9 +72,9 @@ def adaptive_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch], how
             with torch.set_grad_enabled(how.dynamic > 0):
                 h, states = language.features(window.inputs, states if window.continues else None, labels=window.labels)
                 h, targets = h.flatten(0, 1), window.targets.flatten()
-                shares = cache.mixed(language.readout, h.detach(), targets)
-            loss_sum -= float(shares.gather(1, targets[:, None]).log().sum())
-            hits += int((shares.argmax(-1) == targets).sum())
+                probs = cache.mixed(language.readout, h.detach(), targets)
+            loss_sum -= float(probs.gather(1, targets[:, None]).log().sum())
+            hits += int((probs.argmax(-1) == targets).sum())
             count += len(targets)
             states = detach(states)
             if how.dynamic:
@@ -86,7 +86,7 @@ def adaptive_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch], how
 
 
 def _shown(batches: Iterable[LazyBatch], total: int) -> Iterator[LazyBatch]:
-    """The same batches, with a bar on standard error where it takes long."""
+    """Yield the same batches, with a progress bar on standard error where it takes long."""
     with progress_bar(total, "segment", delay=2.0, leave=False) as bar:
         for batch in batches:
             yield batch
@@ -94,19 +94,19 @@ def _shown(batches: Iterable[LazyBatch], total: int) -> Iterator[LazyBatch]:
 
 
 def _rule(model: nn.Module, rate: float) -> torch.optim.Optimizer:
-    """A step down the gradient over the root of its mean square, Krause's RMS rule.
+    """Build Krause's RMS rule: a step down the gradient over the root of its mean square.
 
-    The mean is over the gradients met so far, not over those of the training text, which need not be there any more.
+    The mean covers the gradients met so far, not those of the training text, which may be unavailable.
     """
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.Adam(learned, rate, betas=(0.0, 0.999), eps=FLOOR)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.Adam(trainable, rate, betas=(0.0, 0.999), eps=FLOOR)
 
 
 class Cache:
     """The neural cache (Grave et al. 2017, arXiv:1612.04426): words that followed features like the present ones.
 
-    p(w) = (1 - share) p_model(w) + share p_cache(w), p_cache(w) ~ sum of exp(theta h' h_i) over the N steps i before
-    that w came after. Until there is one, p is the model's.
+    p(w) = (1 - share) p_model(w) + share p_cache(w), p_cache(w) ~ sum of exp(theta h' h_i) over those of the last N
+    steps i that w followed. While the cache is empty, p is the model's.
     """
 
     def __init__(self, how: Adaptation) -> None:
@@ -116,17 +116,17 @@ class Cache:
 
     @torch.no_grad()
     def mixed(self, readout: Any, h: Tensor, targets: Tensor) -> Tensor:
-        """The probabilities (T, V) after features (T, M), of which the targets (T,) are remembered step by step."""
-        shares: Tensor = readout.logits(h).double().softmax(-1)
+        """Return the probabilities (T, V) after features (T, M), and remember the targets (T,) step by step."""
+        probs: Tensor = readout.logits(h).double().softmax(-1)
         if not self.how.cache:
-            return shares
+            return probs
         before = 0 if self.features is None else len(self.features)
         features = h if self.features is None else torch.cat([self.features, h])
         words = targets if self.words is None else torch.cat([self.words, targets])
         steps, places = torch.arange(before, before + len(h))[:, None], torch.arange(len(words))
         there = ((places < steps) & (places >= steps - self.how.cache)).to(h.device)
         nearness = (self.how.theta * h @ features.T).double().masked_fill(~there, -torch.inf)
-        weights = nearness.softmax(-1).nan_to_num(0.0) * self.how.share  # nothing is remembered at the first step
+        weights = nearness.softmax(-1).nan_to_num(0.0) * self.how.share  # the cache is empty at the first step
         kept = 1.0 - weights.sum(-1, keepdim=True)
         self.features, self.words = features[-self.how.cache :], words[-self.how.cache :]
-        return (kept * shares).scatter_add_(1, words.expand_as(weights), weights)
+        return (kept * probs).scatter_add_(1, words.expand_as(weights), weights)

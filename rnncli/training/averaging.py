@@ -1,4 +1,4 @@
-"""Averages of weights along a training, which predict better than the weights of its last step."""
+"""Averages of weights over a training, which predict better than the last step's weights."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from rnncli.models.outline import check_alike
 
 
 class MovingAverage:
-    """An exponential moving average of parameters (Polyak and Juditsky 1992): a = decay a + (1 - decay) w a step.
+    """An exponential moving average of parameters (Polyak and Juditsky 1992): a = decay a + (1 - decay) w per step.
 
-    The first steps decay faster, by (1 + n) / (10 + n) after n of them, so that the first weights are soon forgotten.
+    After n steps the decay is at most (1 + n) / (10 + n), so that the first weights are soon forgotten.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
@@ -20,28 +20,28 @@ class MovingAverage:
         self.values = [parameter.detach().clone() for parameter in parameters]
 
     def update(self, steps: int) -> None:
-        """Take in the parameters as they are after so many steps."""
+        """Include the parameters as they are after `steps` steps."""
         decay = min(self.decay, (1 + steps) / (10 + steps)) if steps > 1 else 0.0
         get_ema_multi_avg_fn(decay)(self.values, [parameter.detach() for parameter in self.parameters], steps)
 
     @contextmanager
     def in_place(self) -> Iterator[list[Tensor]]:
-        """While inside, the parameters are their averages; gives what they were."""
+        """Replace the parameters by their averages while inside; yield the replaced values."""
         self._swap()
         try:
             yield self.values
         finally:
             self._swap()
 
-    def restore(self, learned: Sequence[Tensor]) -> None:
-        """Take the parameters as averages, and give them the values that go on learning.
+    def restore(self, unaveraged: Sequence[Tensor]) -> None:
+        """Take the parameters as averages, and give them the values that training continues from.
 
         Raises ValueError for values of other shapes or types.
         """
-        for place, (parameter, value) in enumerate(zip(self.parameters, learned, strict=True)):
+        for place, (parameter, value) in enumerate(zip(self.parameters, unaveraged, strict=True)):
             check_alike(f"learned.{place}", value, parameter)
         self._swap()
-        for parameter, value in zip(self.parameters, learned, strict=True):
+        for parameter, value in zip(self.parameters, unaveraged, strict=True):
             parameter.data = value.to(parameter.device, copy=True)
 
     def _swap(self) -> None:
@@ -51,9 +51,9 @@ class MovingAverage:
 
 @contextmanager
 def averaged(average: MovingAverage | None) -> Iterator[list[Tensor]]:
-    """As `MovingAverage.in_place`; without an average nothing changes, and there is nothing beside the parameters."""
+    """Do as `MovingAverage.in_place`; without an average nothing changes, and the list is empty."""
     if average is None:
         yield []
         return
-    with average.in_place() as learned:
-        yield learned
+    with average.in_place() as unaveraged:
+        yield unaveraged

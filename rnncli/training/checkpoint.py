@@ -1,4 +1,4 @@
-"""The checkpoint file: tensors and a readable header in one safetensors file, checksummed, written atomically.
+"""The checkpoint file: tensors and a readable header in one checksummed safetensors file, written atomically.
 
 Layout: a safetensors file whose metadata holds `header` (JSON) and `sha256`, the hash of the whole file with 64 zeros
 in the hash's own place. Every bit is covered, and nothing in it can be executed. A header is read without torch.
@@ -22,17 +22,20 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """The version of the header's layout that this program writes, and the newest that it reads."""
 
+RENAMED = {"model.bridge.weight": "model.projection.weight"}
+"""Tensors that older programs wrote under other names, and their current names."""
+
 _BLANK = "0" * 64
 _MARK = b'"sha256":"'
 
 
 class CheckpointError(RnnError):
-    """A file is no checkpoint, is damaged, or comes from a newer program."""
+    """A file is not a checkpoint, is damaged, or comes from a newer program."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What one file holds: a JSON header and named tensors."""
+    """The contents of one file: a JSON header and named tensors."""
 
     header: dict[str, Any]
     tensors: "dict[str, Tensor]" = field(repr=False)
@@ -65,18 +68,19 @@ def from_bytes(data: bytes, source: Path) -> Checkpoint:
         raise CheckpointError(f"{source} is damaged: its contents do not match its SHA-256")
     header = _header(data, source)
     try:
-        return Checkpoint(header, load(data), digest)
+        tensors = {RENAMED.get(name, name): value for name, value in load(data).items()}
+        return Checkpoint(header, tensors, digest)
     except (SafetensorError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{source} is damaged: its tensors cannot be read ({error})") from None
 
 
 def read(path: Path) -> Checkpoint:
-    """Read and verify a checkpoint file; raises CheckpointError for whatever is not a sound one."""
+    """Read and verify a checkpoint file; raises CheckpointError for anything but a sound one."""
     return from_bytes(_read_file(path), path)
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's header alone, unverified: enough to list runs by; raises CheckpointError."""
+    """Read only a checkpoint's header, unverified, such as for a list of runs; raises CheckpointError."""
     return _header(_read_file(path, header_only=True), path)
 
 
@@ -97,7 +101,7 @@ def _read_file(path: Path, *, header_only: bool = False) -> bytes:
 
 
 def _metadata(data: bytes, source: Path) -> dict[str, str]:
-    """The metadata of a safetensors file; whatever cannot be one is refused by name."""
+    """Return the metadata of a safetensors file; raise CheckpointError with the reason for any other file."""
     try:
         size = struct.unpack("<Q", data[:8])[0]
         head = json.loads(data[8 : 8 + size]) if size <= len(data) - 8 else None
@@ -133,7 +137,7 @@ MAX_DEPTH = 16
 
 
 def _is_shallow(value: Any) -> bool:
-    """Whether lists and objects are nested no deeper than `MAX_DEPTH`: printing them is recursive."""
+    """Tell whether lists and objects are nested no deeper than `MAX_DEPTH`: printing them is recursive."""
     level = [value]
     for _ in range(MAX_DEPTH):
         inner = (each.values() if isinstance(each, dict) else each for each in level)

@@ -1,6 +1,6 @@
-"""One training by several processes, as torchrun starts them: who we are, what each takes, what all agree on.
+"""One training by several processes, as torchrun starts them: rank, division of batches, agreement.
 
-Alone, everything here hands back what it is given. What is agreed on goes by the CPU; gradients by torch's own
+In a single process, everything here returns its argument. Agreement uses the CPU; gradients use torch's
 DistributedDataParallel (Li et al. 2020, arXiv:2006.15704), over gloo on CPUs and nccl on CUDA.
 """
 
@@ -23,35 +23,34 @@ from rnncli.errors import RnnError
 from rnncli.launch import LAUNCHED
 from rnncli.models.stack import States, rows_of
 from rnncli.training.experiment import Outcome
-from rnncli.training.meeting import PATIENCE, known_run, meet, remember_run, room
+from rnncli.training.meeting import PATIENCE, known_run, meet, remember_run, store_part
 
 T = TypeVar("T")
 
-_number = 0  # of this training, among those of the process
+_number = 0  # of this training within the process
 _reduced_losses: WeakSet[Any] = WeakSet()
 
 
 def world() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them we are, from 0 on."""
+    """Return which of them this is, from 0 on."""
     return dist.get_rank() if world() > 1 else 0
 
 
 def is_first() -> bool:
-    """Whether we are the one that writes and speaks for all."""
+    """Tell whether this is the process that writes files and prints."""
     return rank() == 0
 
 
 @contextmanager
 def together(note: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """While inside, the processes that torchrun has started with us are one group; alone, nothing happens.
+    """Join the processes that torchrun started into one group while inside; a single process does nothing.
 
-    `note` is given a line where the others are long in coming. Raises RnnError where one does not come, or ends before
-    its time.
+    `note` receives a line where the others take long. Raises RnnError where one does not come, or ends early.
     """
     global _number
     _number += 1
@@ -63,16 +62,16 @@ def together(note: Callable[[str], None] = lambda _: None) -> Iterator[None]:
         with _ended_by_interrupts():
             attempt, count = meet(note), int(os.environ["WORLD_SIZE"])
             if count > 1:
-                place = room(f"{attempt}/group{_number}")
+                place = store_part(f"{attempt}/group{_number}")
                 rank = int(os.environ["RANK"])
                 dist.init_process_group(backend, store=place, rank=rank, world_size=count, timeout=PATIENCE)
         yield
     except RuntimeError as error:
         if not _is_of_others(error):
             raise
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun is about to send it, and we are about to say why
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun is about to send it; the reason comes first
         raise RnnError(
-            "another process of this training has ended, and so it ends: --resume goes on from the last save"
+            "another process of this training has ended, so this one ends too: --resume continues from the last save"
         ) from None
     finally:
         _leave()
@@ -80,7 +79,7 @@ def together(note: Callable[[str], None] = lambda _: None) -> Iterator[None]:
 
 @contextmanager
 def _ended_by_interrupts() -> Iterator[None]:
-    """While inside, Ctrl-C ends the process at once: torch waits for the others without running Python's handlers."""
+    """Let Ctrl-C end the process at once while inside: torch waits for others without running Python's handlers."""
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
         yield
@@ -93,10 +92,10 @@ def _ended_by_interrupts() -> Iterator[None]:
 
 
 def _leave() -> None:
-    """Take the group apart, its reducers first: the last reference to a group must not be theirs.
+    """Destroy the group after its reducers: the last reference to a group must not be theirs.
 
-    They would let go of it with Python's lock held, for which threads may wait that it must wait for. The names are
-    torch's own and without a promise: where they are gone, nothing is let go of early.
+    They would release it while holding Python's lock, which the threads it waits for may need. The names are internal
+    to torch; where they are missing, nothing is released early.
     """
     for each in _reduced_losses:
         for name in ("reducer", "logger"):
@@ -107,26 +106,26 @@ def _leave() -> None:
 
 
 LOST = ("gloo", "connection closed", "connection reset", "connection refused", "broken pipe")
-"""What a RuntimeError says of a process that is gone, in any case of its letters: torch has no kind for that."""
+"""Texts, in any case, of a RuntimeError about a process that is gone: torch has no class for it."""
 
 
 def _is_of_others(error: RuntimeError) -> bool:
-    """Whether an error says that another process cannot be reached: of torch's own kinds, or by its text.
+    """Tell whether an error means that another process cannot be reached: by torch's own classes, or by its text.
 
-    One that says it otherwise is shown as it is; the group is left all the same.
+    Any other error is shown as it is; the group is left anyway.
     """
     kind = getattr(dist, "DistError", ())
     return isinstance(error, kind) or any(words in str(error).lower() for words in LOST)
 
 
 def remember(run: str) -> None:
-    """Leave word of the run, for the processes that torchrun starts after a failure or a change of machines."""
+    """Record the run for the processes that torchrun starts after a failure or a change of machines."""
     if LAUNCHED in os.environ:
         remember_run(_number, run)
 
 
 def begun() -> str | None:
-    """The run that an earlier attempt of this launch has begun, if any of the processes knows of one."""
+    """Return the run that an earlier attempt of this launch began, if any of the processes knows it."""
     if LAUNCHED not in os.environ:
         return None
     known: list[Any] = [known_run(_number)] * world()
@@ -136,7 +135,7 @@ def begun() -> str | None:
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What the first process makes, for all of them."""
+    """Return to all processes what the first one makes."""
     if world() == 1:
         return make()
     made: list[Any] = [make() if is_first() else None]
@@ -146,7 +145,7 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def gather(*values: float) -> list[list[float]]:
-    """What each process has, in their order."""
+    """Return each process's values, in their order."""
     if world() == 1:
         return [list(values)]
     own = torch.tensor(values, dtype=torch.float64)
@@ -156,12 +155,12 @@ def gather(*values: float) -> list[list[float]]:
 
 
 def totals(*values: float) -> list[float]:
-    """The sums over all processes."""
+    """Return the sums over all processes."""
     return _reduced(values, "SUM")
 
 
-def greatest(*values: float) -> list[float]:
-    """The greatest of all processes': what one of them wants, all do."""
+def maxima(*values: float) -> list[float]:
+    """Return the maxima over all processes: if one of them wants something, all do it."""
     return _reduced(values, "MAX")
 
 
@@ -174,13 +173,13 @@ def _reduced(values: tuple[float, ...], how: str) -> list[float]:
     return result
 
 
-def share(batch: Batch | LazyBatch) -> Batch:
-    """Our sequences of a batch. Where there are too few for all, some take one of which nothing is asked."""
+def our_part(batch: Batch | LazyBatch) -> Batch:
+    """Return our sequences of a batch; with too few for all, some processes take one without targets."""
     return take(batch, our_rows(batch.rows))
 
 
 def take(batch: Batch | LazyBatch, rows: slice) -> Batch:
-    """Some sequences of a batch; instead of none, one of which nothing is asked."""
+    """Return some sequences of a batch; for an empty slice, one sequence without targets."""
     if rows.start < rows.stop:
         return batch.part(rows)
     idle = batch.part(slice(0, 1))
@@ -188,29 +187,29 @@ def take(batch: Batch | LazyBatch, rows: slice) -> Batch:
 
 
 def our_rows(rows: int) -> slice:
-    """Which of a batch's sequences are ours."""
+    """Return which of a batch's sequences are ours."""
     return slice(rank() * rows // world(), (rank() + 1) * rows // world())
 
 
 def our_pieces(rows: int, count: int) -> list[slice]:
-    """Our sequences of a batch in that many pieces, fewer where they are too few; a single empty one where none is."""
+    """Split our sequences of a batch into `count` pieces, fewer where they are too few; one empty piece for none."""
     ours = our_rows(rows)
     size = ours.stop - ours.start
     ends = [ours.start + place * size // count for place in range(count + 1)]
     return [slice(*pair) for pair in pairwise(ends) if pair[0] < pair[1]] or [ours]
 
 
-def share_states(whole: States) -> States:
-    """Our rows of states (B, ...)."""
+def our_states(whole: States) -> States:
+    """Return our rows of states (B, ...)."""
     ours = our_rows(len(whole[0][0]))
     return rows_of(whole, ours if ours.start < ours.stop else slice(0, 1))
 
 
-def whole_states(shares: States, rows: int) -> States:
-    """The states (B, ...) of all rows, put together from everybody's."""
+def whole_states(probs: States, rows: int) -> States:
+    """Join everyone's states (B, ...) into those of all rows."""
     if world() == 1:
-        return shares
-    return [type(state)(*(_whole(value, rows) for value in state)) for state in shares]
+        return probs
+    return [type(state)(*(_whole(value, rows) for value in state)) for state in probs]
 
 
 def _whole(part: Tensor, rows: int) -> Tensor:
@@ -221,16 +220,16 @@ def _whole(part: Tensor, rows: int) -> Tensor:
 
 
 def same_weights(model: nn.Module) -> None:
-    """Give everybody the first one's weights."""
+    """Give all processes the first one's weights."""
     if world() > 1:
         for value in model.state_dict().values():
             dist.broadcast(value, src=0)
 
 
-def draw_apart(seed: int, step: int) -> None:
-    """Let each process drop out other units: but for the first, by chance that seed, step and rank alone decide.
+def seed_by_rank(seed: int, step: int) -> None:
+    """Let each process except the first drop out other units, drawn from seed, step and rank only.
 
-    Nothing of it need be saved: only the first one's generators are.
+    None of it need be saved: only the first process's generators are.
     """
     if rank():
         torch.manual_seed((seed * 1_000_003 + step * 1_009 + rank()) % 2**63)
@@ -240,14 +239,14 @@ Loss = Callable[[nn.Module, Batch, States | None], Outcome]
 
 
 class _LossOf(nn.Module):
-    """A loss as a module: DistributedDataParallel watches the parameters of one, and what goes through its `forward`.
+    """A loss as a module: DistributedDataParallel watches a module's parameters and the calls of its `forward`.
 
-    Its parameters are the model's; the buffers, which never change while training, stay out of it.
+    Its parameters are the model's. The buffers, which never change in training, stay out of it.
     """
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
         super().__init__()
-        self.learned = nn.ParameterList(model.parameters())
+        self.trainable = nn.ParameterList(model.parameters())
         self.loss = partial(loss, model)
 
     def forward(self, batch: Batch, states: States | None) -> Outcome:
@@ -255,10 +254,10 @@ class _LossOf(nn.Module):
 
 
 def parallel(model: nn.Module, loss: Loss, *, uses_all: bool) -> Callable[[Batch, States | None], Outcome]:
-    """The loss of a model on our share, whose gradients are the means over all processes.
+    """Return the loss of a model on our part, with gradients averaged over all processes.
 
-    A learned first state has no gradient where states are carried over, nor a class of words where none is asked for:
-    unless a step `uses_all` parameters, torch looks for those that it does not use, and all agree on them.
+    A trainable first state gets no gradient where states are carried over, nor does a class of words without targets.
+    Unless a step `uses_all` parameters, torch looks for unused ones, and all processes agree on them.
     """
     if world() == 1:
         return partial(loss, model)
@@ -269,6 +268,6 @@ def parallel(model: nn.Module, loss: Loss, *, uses_all: bool) -> Callable[[Batch
 
 
 def reducing(loss: Any, *, now: bool) -> AbstractContextManager[None]:
-    """While inside, gradients are added up in this process; `now`, with those of before, over all processes."""
+    """Add gradients up within this process while inside; with `now`, reduce all of them over the processes."""
     kept_back: AbstractContextManager[None] = nullcontext() if now or world() == 1 else loss.no_sync()
     return kept_back

@@ -1,4 +1,4 @@
-"""Entities that labels in IOB mark, such as B-PER I-PER O: found ones held against right ones, as conlleval does."""
+"""Entities marked by IOB labels, such as B-PER I-PER O: predicted ones compared with gold ones, as conlleval does."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ _IOB = re.compile(r"O|[BIESLU](-.+)?")
 
 
 class Entity(NamedTuple):
-    """Words that belong together, by number from `begin` to before `end`, and of what kind they are."""
+    """Words that belong together, by number from `begin` to before `end`, and the kind of entity."""
 
     begin: int
     end: int
@@ -17,7 +17,7 @@ class Entity(NamedTuple):
 
 
 def is_iob(labels: Iterable[str]) -> bool:
-    """Whether labels are of IOB (1 or 2), IOBES or BILOU: all fit, and some have a kind or O stands beside them."""
+    """Tell whether labels are IOB (1 or 2), IOBES or BILOU: all fit, and some have a kind or appear with O."""
     known = set(labels)
     marks = {label[:1] for label in known}
     fits = all(map(_IOB.fullmatch, known)) and bool(marks & {"B", "I"})
@@ -25,10 +25,11 @@ def is_iob(labels: Iterable[str]) -> bool:
 
 
 def entities(labels: Sequence[str]) -> set[Entity]:
-    """The entities of a sentence.
+    """Find the entities of a sentence.
 
-    One begins with B, S or U, and where I, E or L follows an O, another kind, or an entity's end (E, L, S, U). So IOB1,
-    where B only parts neighbours of a kind, is read rightly, too (Tjong Kim Sang and Buchholz 2000, conlleval).
+    An entity begins with B, S or U, and where I, E or L follows an O, another kind, or an entity's end (E, L, S, U). So
+    IOB1, where B only separates neighbours of a kind, is read correctly too (Tjong Kim Sang and Buchholz 2000,
+    conlleval).
     """
     found = set[Entity]()
     begin, mark_before, kind_before = 0, "O", ""
@@ -44,7 +45,7 @@ def entities(labels: Sequence[str]) -> set[Entity]:
 
 
 class Tally(NamedTuple):
-    """How many entities are right, how many were found, and how many of those are right in extent and kind."""
+    """Counts of gold entities, of predicted ones, and of those that match in extent and kind."""
 
     right: int
     found: int
@@ -52,7 +53,7 @@ class Tally(NamedTuple):
 
     @property
     def figures(self) -> dict[str, float]:
-        """Precision, recall and their harmonic mean F1; 0 where nothing is there to divide by."""
+        """Precision, recall and their harmonic mean F1; 0 for a division by zero."""
         return {
             "precision": self.both / self.found if self.found else 0.0,
             "recall": self.both / self.right if self.right else 0.0,
@@ -61,7 +62,7 @@ class Tally(NamedTuple):
 
 
 def entity_metrics(right: Sequence[Sequence[str]], given: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Precision, recall and F1 of all entities, and `entities`: the same by kind, with how many are right and found.
+    """Compute precision, recall and F1 of all entities, and the same by kind with counts as `entities`.
 
     `right` and `given` are the labels of the same sentences.
     """

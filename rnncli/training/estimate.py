@@ -1,4 +1,4 @@
-"""How long a training will take: a few steps are timed on a copy that leaves no trace."""
+"""An estimate of a training's duration: a few steps are timed on a copy that leaves no trace."""
 
 import copy
 import time
@@ -8,9 +8,9 @@ from itertools import islice
 import torch
 
 from rnncli.kernels.compiling import COMPILATION
-from rnncli.training.distributed import greatest
+from rnncli.training.distributed import maxima
 from rnncli.training.loop import Trainer
-from rnncli.training.machine import suited_products
+from rnncli.training.machine import matmul_policy
 from rnncli.training.randomness import cuda_devices
 
 WARM_UP, STEPS = 2, 20
@@ -18,12 +18,12 @@ SECONDS = 0.5
 
 
 def seconds_a_step(trainer: Trainer) -> float:
-    """The mean seconds of a training step; weights and random generators stay as they are.
+    """Return the mean seconds per training step; weights and random generators do not change.
 
-    It times 20 steps, or half a second of them, after two that warm up; steps in which kernels are compiled do not
-    count. Where no step is left to time, the last one that did not compile stands for all.
+    It times 20 steps, or half a second of them, after two warm-up steps. Steps that compile kernels do not count. If no
+    step is left to time, the last one stands for all, without its compilation.
     """
-    with torch.random.fork_rng(cuda_devices()), suited_products(trainer.model, trainer.settings.precision):
+    with torch.random.fork_rng(cuda_devices()), matmul_policy(trainer.model, trainer.settings.precision):
         experiment = replace(trainer.experiment, model=copy.deepcopy(trainer.model))
         shadow = Trainer(experiment, trainer.settings)
         shadow.progress.step, shadow.progress.epoch = trainer.progress.step, trainer.progress.epoch
@@ -36,6 +36,6 @@ def seconds_a_step(trainer: Trainer) -> float:
             last = time.perf_counter() - began - compiling
             if place >= WARM_UP and not compiling:
                 timed.append(last)
-            if greatest(sum(timed))[0] > SECONDS:
+            if maxima(sum(timed))[0] > SECONDS:
                 break
         return sum(timed) / len(timed) if timed else last

@@ -1,4 +1,4 @@
-"""What a task hands to the trainer: a model, batches, a loss and its validation, all as plain callables.
+"""What a task passes to the trainer: a model, batches, a loss and a validation, all as plain callables.
 
 Shapes: T steps, B batch, D input, K classes (or V words).
 """
@@ -14,11 +14,11 @@ from rnncli.models.stack import States
 
 
 class Outcome(NamedTuple):
-    """What a batch cost: a sum in nats over all that was asked, the states it ended in, and what is to be kept small.
+    """The cost of a batch: a sum in nats over all targets, the last states, and a penalty to keep small.
 
-    The penalty is added to the sum for its gradient alone; no figure that people are shown holds it. Both are sums over
-    the batch's own sequences: of the parts of a batch, which several processes take, they add up to that of the whole.
-    Of R nets that learn apart the sum is one for each, of the shape of `Batch.counts`.
+    The penalty is added to the sum only for its gradient; no displayed figure includes it. Both are sums over the
+    batch's own sequences, so that the parts of a batch, which several processes take, add up to the whole. For R
+    independent nets the sum has one entry per net, like `Batch.counts`.
     """
 
     loss_sum: Tensor  # () or (R,)
@@ -30,7 +30,7 @@ Metrics = dict[str, float]
 
 
 def never_solved(_: Metrics) -> bool:
-    """Of a task in which something is always left to learn."""
+    """Tell that a task always has something left to learn."""
     return False
 
 
@@ -38,7 +38,7 @@ def never_solved(_: Metrics) -> bool:
 class Experiment:
     """Data, model, loss and metrics of one training.
 
-    A resumed run asks again for the batches of its epoch, and goes on from where it stood.
+    A resumed run requests the batches of its epoch again and continues where it stopped.
     """
 
     model: nn.Module
@@ -46,15 +46,15 @@ class Experiment:
     batches_per_epoch: int
     loss: Callable[[nn.Module, Batch, States | None], Outcome]
     validate: Callable[[nn.Module], Metrics]
-    uses_all: bool = False  # every batch reaches every parameter: processes need not look for those that it does not
-    after_step: Callable[[Any], None] = lambda _: None  # holds the model's weights where they belong
-    apart: Callable[[Any], Iterable[nn.Module]] = lambda model: (model,)  # parts that learn nothing of each other
-    about: str = ""  # what the data is, in one line
-    monitor: str = "loss"  # the validation metric that tells the best model
-    newest_is_best: bool = False  # nothing is chosen by validation: it is to say how good the method is
+    uses_all: bool = False  # every batch reaches every parameter: processes need not look for unused ones
+    after_step: Callable[[Any], None] = lambda _: None  # keeps the model's weights in their range
+    independent_parts: Callable[[Any], Iterable[nn.Module]] = lambda model: (model,)  # parts that share no gradient
+    about: str = ""  # describes the data in one line
+    monitor: str = "loss"  # the validation metric that selects the best model
+    newest_is_best: bool = False  # validation selects nothing: it measures the method
     solved: Callable[[Metrics], bool] = never_solved  # nothing is left to learn: stop
-    hopeless: Callable[[Metrics, int], bool] = lambda _, __: False  # begin again with new weights
-    begin: Callable[[], str] = lambda: ""  # where a new run's weights come from, if not from chance; says it
+    hopeless: Callable[[Metrics, int], bool] = lambda _, __: False  # restart with new weights
+    begin: Callable[[], str] = lambda: ""  # loads a new run's weights if they are not random; describes them
     reset: Callable[[], None] = lambda: None  # draws the new weights
-    payload: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint keeps beside the weights
+    payload: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint keeps besides the weights
     tensors: Mapping[str, Tensor] = field(default_factory=dict)  # the same, as tensors

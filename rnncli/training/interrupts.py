@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a closed terminal while training: the first asks for a tidy end, a second one ends at once."""
+"""Ctrl-C, SIGTERM and a closed terminal during training: the first requests a clean end, a second ends at once."""
 
 import os
 import signal
@@ -11,17 +11,17 @@ from types import FrameType
 from rnncli.errors import ending_signals
 
 REPEATED = 0.5
-"""Seconds within which the same signal counts once: a wrapper may pass on what the terminal has sent as well."""
+"""Seconds within which a repeated signal counts once: a wrapper may forward the signal that the terminal also sent."""
 
 
 class Interrupts:
-    """Notes the first signal that came."""
+    """Records the first signal."""
 
     received: int = 0
     at: float = 0.0
 
     def note(self, number: int, _frame: FrameType | None) -> None:
-        """Signal handler: remember the first signal, obey a second one on the spot."""
+        """Handle a signal: record the first one, obey a second one at once."""
         if number == self.received and time.monotonic() - self.at < REPEATED:
             return
         if self.received:
@@ -31,9 +31,9 @@ class Interrupts:
 
 @contextmanager
 def noted_interrupts() -> Iterator[Interrupts]:
-    """While inside, ending signals are noted instead of obeyed; those that the process ignores (nohup) it still does.
+    """Record ending signals instead of obeying them while inside; signals that are ignored (nohup) stay ignored.
 
-    Signals reach the main thread alone: elsewhere none can come.
+    Signals only reach the main thread: elsewhere none can arrive.
     """
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""The training loop: one for every task. It yields what happened; whoever drives it logs, draws and saves."""
+"""The training loop of every task. It yields events; the caller logs, draws and saves."""
 
 import math
 import time
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rnncli.data.batching import Batch, LazyBatch
 from rnncli.errors import RnnError
-from rnncli.kernels.precision import forward_pass, learning
+from rnncli.kernels.precision import forward_pass, training_precision
 from rnncli.models.outline import check_alike, check_finite, check_weights
 from rnncli.models.stack import States, detach, join_rows, rows_of
 from rnncli.training import distributed
@@ -23,14 +23,14 @@ from rnncli.training.randomness import random_state, restore_random_state
 from rnncli.training.schedules import Position, learning_rate
 from rnncli.training.settings import TrainingSettings
 
-LEAST_SCALE, LARGEST_SCALE = 1.0, 2.0**127
-"""Scale of the loss: a gradient that is not finite by the least or less is no fault of float16, and the scale itself
-is a float32."""
+MIN_SCALE, MAX_SCALE = 1.0, 2.0**127
+"""Limits of the loss scale: at the minimum or below, a gradient that is not finite is not float16's fault; the scale
+itself is a float32."""
 
 
 @dataclass
 class Progress:
-    """Where a run stands: all of it that is neither weights, nor optimizer, nor chance."""
+    """Where a run stands: everything except weights, optimizer and random generators."""
 
     epoch: int = 0
     index: int = 0  # batches of this epoch that are done
@@ -43,18 +43,18 @@ class Progress:
     restarts: int = 0
     restarted: int = 0  # the step of the last restart
     seconds: float = 0.0
-    stepping: float = 0.0  # seconds of them in steps, not in validations
-    skipped: int = 0  # steps of them that changed nothing: a scaled gradient was beyond float16
-    predictions: int = 0  # asked in all steps
+    stepping: float = 0.0  # of these seconds, those in steps and not in validations
+    skipped: int = 0  # steps without effect: a scaled gradient exceeded float16
+    predictions: int = 0  # targets of all steps
     lr: float = 0.0  # of the last step
     loss_sum: float = 0.0  # of the training steps since the last validation
     count: int = 0
     finished: str = ""  # why the run ended; empty while it has not
-    history: list[dict[str, Any]] = field(default_factory=list)  # a record a validation, as in metrics.jsonl
+    history: list[dict[str, Any]] = field(default_factory=list)  # a record per validation, as in metrics.jsonl
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Progress":
-        """Read it back from a checkpoint; raises ValueError where a part is missing, unknown or of the wrong type."""
+        """Read it from a checkpoint; raises ValueError where a part is missing, unknown or of the wrong type."""
         kinds = {each.name: each.type for each in fields(cls)}
         for name in (kinds.keys() ^ stored.keys()) - {"stepping", "skipped"}:  # which older checkpoints lack
             raise ValueError(f"{name} is {'missing' if name in kinds else 'unknown'}")
@@ -65,7 +65,7 @@ class Progress:
 
 
 def _is_progress(value: Any, kind: Any) -> bool:
-    """Whether a value of JSON can be a part of `Progress` of that type."""
+    """Tell whether a JSON value can be a part of `Progress` of that type."""
     if kind is int:
         return type(value) is int and 0 <= value < 2**63
     if kind is float:
@@ -78,7 +78,7 @@ def _is_progress(value: Any, kind: Any) -> bool:
 
 
 def _is_record(value: Any) -> bool:
-    """Whether a value of JSON can be a validation's record: numbers by name, some of which JSON may lack."""
+    """Tell whether a JSON value can be a validation's record: numbers by name, some of them null."""
     if not isinstance(value, dict) or not all(_is_number(each) or each is None for each in value.values()):
         return False
     when = [value.get(name) for name in ("step", "epoch", "seconds")]
@@ -90,31 +90,31 @@ def _is_number(value: Any) -> bool:
 
 
 def measured(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics of a validation's record, without what stands beside them: when it was, and how training went."""
-    beside = ("step", "epoch", "seconds", "train_loss", "lr")
-    return {name: value for name, value in record.items() if name not in beside}
+    """Return the metrics of a validation's record, without its time and the state of training."""
+    others = ("step", "epoch", "seconds", "train_loss", "lr")
+    return {name: value for name, value in record.items() if name not in others}
 
 
 class NotFinite(RnnError):
-    """A loss or a gradient is infinite or no number; the trainer stands as before that step."""
+    """A loss or a gradient is infinite or NaN; the trainer is in the state before that step."""
 
 
 class Stepped(NamedTuple):
     """A training step was taken."""
 
-    loss: float  # nats a prediction
-    predictions: int  # asked in the batch
+    loss: float  # nats per prediction
+    predictions: int  # targets of the batch
 
 
 class Validated(NamedTuple):
-    """The model was validated; it is the best so far, or not."""
+    """The model was validated, and is the best so far or not."""
 
     record: dict[str, Any]
     improved: bool
 
 
 class Restarted(NamedTuple):
-    """The experiment gave its weights up and drew new ones."""
+    """The experiment discarded its weights and drew new ones."""
 
     times: int
 
@@ -123,49 +123,50 @@ Event = Stepped | Validated | Restarted
 
 
 class Gathered(NamedTuple):
-    """What the forward and backward passes of a step have come to in this process, for each part that learns apart.
+    """The results of a step's forward and backward passes in this process, for each independent part.
 
-    The gradients are those of the loss sums over `divisors`, which are the counts only where those are known before.
+    The gradients are those of the loss sums over `divisors`, which equal the counts only where those are known in
+    advance.
     """
 
-    sums: list[Tensor]  # nats, () each; a single one where the parts' losses are a single sum
-    counts: list[float]  # predictions asked, as many
-    divisors: list[float]  # as many
+    sums: list[Tensor]  # nats, () each; a single one where the parts share one loss sum
+    counts: list[float]  # targets, one entry per sum
+    divisors: list[float]  # one entry per sum
 
 
 class Trainer:
-    """Trains an experiment step by step; between any two events it can be saved, and later restored to the bit."""
+    """Trains an experiment step by step; between any two events it can be saved, and later restored bit for bit."""
 
     def __init__(self, experiment: Experiment, settings: TrainingSettings) -> None:
         self.experiment, self.settings, self.model = experiment, settings, experiment.model
-        self.learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.parts = [list(part.parameters()) for part in experiment.apart(self.model)]
+        self.trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.parts = [list(part.parameters()) for part in experiment.independent_parts(self.model)]
         self.optimizer = make_optimizer(self.model, settings)
-        self.average = MovingAverage(self.learned, settings.average) if settings.average else None
+        self.average = MovingAverage(self.trainable, settings.average) if settings.average else None
         self.progress = Progress()
         self.carried: States | None = None
-        self.rows = 0  # of the last batch, all processes' together
-        self.whole = True  # weights, optimizer and progress belong together; not so while the optimizer steps
-        uses_all = experiment.uses_all and not settings.bptt  # a first state is used by the first window only
+        self.rows = 0  # of the last batch, over all processes
+        self.whole = True  # weights, optimizer and progress are consistent; false during an optimizer step
+        uses_all = experiment.uses_all and not settings.bptt  # only the first window uses a first state
         self.loss = distributed.parallel(self.model, experiment.loss, uses_all=uses_all)
-        self.tell: Callable[[], tuple[float, ...]] = tuple  # what other processes should know at each step
-        self.told: list[float] = []  # the greatest values of all; empty where there are no others
-        self.clock = 0.0  # seconds that all agree on, where there are others
+        self.shared_values: Callable[[], tuple[float, ...]] = tuple  # sent to other processes at each step
+        self.shared_maxima: list[float] = []  # maxima over all processes; empty for a single one
+        self.clock = 0.0  # seconds that several processes agree on
         self.device = next(self.model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(self.device) if settings.precision == "float16" else None
 
     def begin_average(self) -> None:
-        """Let the average of the weights start from what they are now, where weights are averaged."""
+        """Start the average of the weights from their current values, where weights are averaged."""
         if self.average:
             self.average.update(0)
 
     @property
     def planned_steps(self) -> int:
-        """Steps that all epochs take; where time alone ends the training, how many it has room for so far."""
+        """The steps of all epochs; where only time ends the training, the number that fits, by the speed so far."""
         if self.settings.epochs:
             return self.settings.epochs * self.experiment.batches_per_epoch
         if not self.progress.seconds:
-            return self.experiment.batches_per_epoch  # nobody knows yet
+            return self.experiment.batches_per_epoch  # unknown so far
         return round(self.progress.step * max(1.0, self.settings.max_time / self.progress.seconds))
 
     @property
@@ -175,7 +176,7 @@ class Trainer:
         return bool(patient) or self.experiment.solved is not never_solved
 
     def events(self) -> Iterator[Event]:
-        """Train until there is a reason to stop, yielding every event; `progress.finished` then says the reason."""
+        """Train until there is a reason to stop, and yield every event; then `progress.finished` holds the reason."""
         progress = self.progress
         batches = self._rest_of_epoch()
         while True:
@@ -196,17 +197,17 @@ class Trainer:
         return iter(self.experiment.batches(self.progress.epoch, self.progress.index))
 
     def take_step(self, batch: Batch | LazyBatch) -> Stepped:
-        """One step of the optimizer; nothing is changed when the loss or its gradient is not finite.
+        """Take one optimizer step; nothing changes when the loss or its gradient is not finite.
 
-        Where the loss is scaled, a gradient that is not finite is skipped with its batch, and the scale halved.
+        Where the loss is scaled, a gradient that is not finite is skipped with its batch, and the scale is halved.
         """
         began, progress = time.perf_counter(), self.progress
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        distributed.draw_apart(self.settings.seed, progress.step)
+        distributed.seed_by_rank(self.settings.seed, progress.step)
         if batch.continues and self.carried is not None and self.rows != batch.rows:
-            raise RnnError(f"the run was saved with {self.rows} sequences a batch, not {batch.rows}: start a new run")
-        with learning():
+            raise RnnError(f"the run was saved with {self.rows} sequences per batch, not {batch.rows}: start a new run")
+        with training_precision():
             gathered, states = self._backward(batch)
         value, count, skipped = self._clip(gathered)
         at = Position(progress.step, progress.epoch, self.planned_steps, progress.drops)
@@ -235,9 +236,9 @@ class Trainer:
         return Stepped(value, count)
 
     def _backward(self, batch: Batch | LazyBatch) -> tuple[Gathered, States | None]:
-        """Add up the gradients of the batch's loss: of our sequences piece by piece, of each window by window.
+        """Accumulate the gradients of the batch's loss, piece by piece of our sequences, each window by window.
 
-        Returns the last states of our sequences as well. Processes agree on the gradients once, at the last window.
+        Returns the last states of our sequences too. Processes reduce the gradients once, at the last window.
         """
         pieces = distributed.our_pieces(batch.rows, self.settings.accumulate)
         known = len(pieces) == 1 and distributed.world() == 1
@@ -264,7 +265,7 @@ class Trainer:
         return Gathered(list(sums.reshape(-1)), flat, divisors), join_rows(whole) if whole else None
 
     def _window(self, window: Batch, states: States | None, divisors: list[float]) -> tuple[Tensor, States | None]:
-        """Add up the gradient of a window; returns its loss sums and the states that it ends in."""
+        """Accumulate the gradient of a window; return its loss sums and its last states."""
         with forward_pass(self.device):
             outcome = self.loss(window, states)
         sums = outcome.loss_sum.reshape(-1)
@@ -276,10 +277,10 @@ class Trainer:
         return outcome.loss_sum.detach(), None if outcome.states is None else detach(outcome.states)
 
     def _divisors(self, counts: Tensor, rows: int, *, known: bool) -> list[float]:
-        """What the loss sums are divided by before the backward pass: the counts, where they are known.
+        """Return the divisors of the loss sums before the backward pass: the counts, where they are known.
 
-        Else it is a power of two, the same in all processes and near the counts of other steps, which does no more to
-        gradients than to keep them in range. Where parts with one loss learn apart, each has its share of the count.
+        Otherwise a power of two near the usual counts, the same in all processes, which only keeps gradients in range.
+        Where independent parts share one loss, each gets its part of the count.
         """
         parts = 1 if counts.dim() else len(self.parts)
         if known:
@@ -289,16 +290,16 @@ class Trainer:
         return [2.0 ** round(math.log2(max(1.0, usual / len(self.parts))))] * counts.numel()
 
     def _carried(self, piece: slice, start: int) -> States | None:
-        """The states that some of our sequences, which begin with number `start` of the batch, go on from."""
+        """Return the states from which some of our sequences continue; ours begin with number `start` of the batch."""
         if self.carried is None or piece.start == piece.stop:
             return self.carried
         return rows_of(self.carried, slice(piece.start - start, piece.stop - start))
 
     def _clip(self, gathered: Gathered) -> tuple[float, int, bool]:
-        """Make each part's gradient that of its mean loss, scaled to the allowed norm (Pascanu et al. 2013).
+        """Make each part's gradient that of its mean loss, and clip it to the allowed norm (Pascanu et al. 2013).
 
-        Returns the loss of all as a number, how many predictions were asked, and whether the step is to be skipped.
-        Raises NotFinite.
+        Returns the loss of all as a number, the number of targets, and whether the step must be skipped. Raises
+        NotFinite.
         """
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
@@ -321,22 +322,22 @@ class Trainer:
         return value, round(sum(counts)), skipped
 
     def _agree(self, sums: list[float], counts: list[float]) -> tuple[list[float], list[float]]:
-        """The sums and counts of all processes together; the one message of a step beside the gradients."""
-        told = distributed.gather(*sums, *counts, self.progress.seconds, *self.tell())
-        totals = [sum(each) for each in zip(*told, strict=True)]
-        if len(told) > 1:
-            self.clock, *self.told = [max(each) for each in zip(*told, strict=True)][2 * len(sums) :]
+        """Add up the sums and counts of all processes: a step's only message besides the gradients."""
+        shared_maxima = distributed.gather(*sums, *counts, self.progress.seconds, *self.shared_values())
+        totals = [sum(each) for each in zip(*shared_maxima, strict=True)]
+        if len(shared_maxima) > 1:
+            self.clock, *self.shared_maxima = [max(each) for each in zip(*shared_maxima, strict=True)][2 * len(sums) :]
         return totals[: len(sums)], totals[len(sums) : 2 * len(sums)]
 
     def _check(self, value: float, sizes: list[float]) -> bool:
-        """Whether the step is to be skipped, for a scaled gradient beyond float16; raises NotFinite."""
+        """Tell whether the step must be skipped, since a scaled gradient exceeds float16; raises NotFinite."""
         bad = next((size for size in sizes if not math.isfinite(size)), 0.0)
         finite = math.isfinite(value) and math.isfinite(bad)
-        if math.isfinite(value) and not finite and self.scaler and self.scaler.get_scale() > LEAST_SCALE:
+        if math.isfinite(value) and not finite and self.scaler and self.scaler.get_scale() > MIN_SCALE:
             return True
         if not finite:
             if self.scaler:
-                self.scaler.update(self.scaler.get_scale())  # it forgets the step, and stays as it was
+                self.scaler.update(self.scaler.get_scale())  # forgets the step, keeps the scale
             progress = self.progress
             what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient's norm is {bad}"
             raise NotFinite(
@@ -364,12 +365,12 @@ class Trainer:
         return due or bool(self._reason_to_stop())
 
     def _validate(self) -> Validated:
-        """Measure the model, note whether it is the best so far, and let a plateau lower the learning rate."""
+        """Measure the model, record whether it is the best so far, and let a plateau lower the learning rate."""
         began, progress = time.perf_counter(), self.progress
         self.model.eval()
         with torch.no_grad(), averaged(self.average):
             measured: Metrics = self.experiment.validate(self.model)
-        metrics = distributed.from_first(lambda: measured)  # so that all decide alike
+        metrics = distributed.from_first(lambda: measured)  # so that all processes decide alike
         value = metrics[self.experiment.monitor]
         gain = value if less_is_better(self.experiment.monitor) else -value
         better = math.isfinite(gain) and (progress.best is None or gain < progress.best)
@@ -411,7 +412,7 @@ class Trainer:
         return self.experiment.hopeless(progress.history[-1], progress.step - progress.restarted)
 
     def _restart(self) -> Restarted:
-        """Draw new weights and forget the optimizer's averages; the steps and seconds spent still count."""
+        """Draw new weights and reset the optimizer's averages; the steps and seconds spent still count."""
         progress = self.progress
         self.experiment.reset()
         distributed.same_weights(self.model)
@@ -422,10 +423,10 @@ class Trainer:
         return Restarted(progress.restarts)
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """All of the run: plain values, and tensors by name; where weights are averaged, the model has the averages."""
-        with averaged(self.average) as learned:
+        """Return the whole run as plain values and named tensors; averaged weights are stored as the model's."""
+        with averaged(self.average) as trainable:
             tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-            tensors |= {f"learned.{place}": value for place, value in enumerate(learned)}
+            tensors |= {f"learned.{place}": value for place, value in enumerate(trainable)}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
         tensors |= {f"random.{name}": value for name, value in random_state().items()}
         for place, state in enumerate(distributed.whole_states(self.carried or [], self.rows)):
@@ -434,10 +435,10 @@ class Trainer:
         return {"progress": asdict(self.progress), **scale}, tensors
 
     def restore(self, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Put a snapshot back.
+        """Restore a snapshot.
 
-        Raises ValueError, KeyError or another error of Python for one that is not of this training; then part of it
-        may be in place.
+        Raises ValueError, KeyError or another Python error for one that is not of this training; part of it may then be
+        restored.
         """
         for name, value in tensors.items():
             if not name.startswith(("random.", "task.")):
@@ -446,13 +447,13 @@ class Trainer:
         check_weights(self.model, weights)
         self.model.load_state_dict(weights)
         if self.average:
-            learned = below("learned", tensors)
-            self.average.restore([learned[str(place)] for place in range(len(learned))])
+            trainable = below("learned", tensors)
+            self.average.restore([trainable[str(place)] for place in range(len(trainable))])
         self.progress = Progress.of(values["progress"])
         self.clock = self.progress.seconds
         if self.progress.history:
-            self.experiment.solved(self.progress.history[-1])  # has the metrics that it looks at
-        if self.scaler and "scaler" in values:  # not where another precision was taken up to here
+            self.experiment.solved(self.progress.history[-1])  # checks that the metrics it reads exist
+        if self.scaler and "scaler" in values:  # absent if the run used another precision so far
             self.scaler.load_state_dict(self.scaler.state_dict() | _scale_of(values["scaler"]))
         restore_optimizer(self.optimizer, self.settings, below("optimizer", tensors))
         restore_random_state(below("random", tensors))
@@ -462,7 +463,7 @@ class Trainer:
         if not tensors:
             return None
         model: Any = self.model
-        device = self.learned[0].device
+        device = self.trainable[0].device
         self.rows = next(map(len, tensors.values()))
         firsts = model.initial_states(self.rows)
         for place, first in enumerate(firsts):
@@ -472,17 +473,17 @@ class Trainer:
             type(first)(*(tensors[f"{place}.{part}"].to(device) for part in range(len(first))))
             for place, first in enumerate(firsts)
         ]
-        return distributed.share_states(whole)
+        return distributed.our_states(whole)
 
 
 def _scale_of(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The scale of a stored scaler and how long it has held; raises ValueError where it cannot be one."""
+    """Return the scale of a stored scaler and how long it has held; raises ValueError for an impossible one."""
     scale, held = stored["scale"], stored["_growth_tracker"]
-    if not (_is_number(scale) and 0.0 < scale < LARGEST_SCALE and type(held) is int and 0 <= held < 2**31):
+    if not (_is_number(scale) and 0.0 < scale < MAX_SCALE and type(held) is int and 0 <= held < 2**31):
         raise ValueError(f"scaler is {dict(stored)!r}")
     return {"scale": float(scale), "_growth_tracker": held}
 
 
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix.`, without it."""
+    """Return the tensors whose names begin with `prefix.`, without the prefix."""
     return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}

@@ -1,4 +1,4 @@
-"""The loss of the three ways of predicting: cross-entropy, summed in nats and counted."""
+"""The loss of the three kinds of prediction: cross-entropy, summed in nats."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from rnncli.training.experiment import Outcome
 
 
 def cross_entropy_sum(logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
-    """Sum -log p(target) over all targets that are asked: logits (..., K), targets (...).
+    """Sum -log p(target) over all targets except ignored ones: logits (..., K), targets (...).
 
-    With `smoothing`, that share of each target is spread over all classes (Szegedy et al. 2016); `weights` (K,) are
-    those of the classes.
+    `smoothing` spreads that share of each target over all classes (Szegedy et al. 2016); `weights` (K,) are class
+    weights.
     """
     return F.cross_entropy(
         logits.flatten(0, -2),
@@ -27,7 +27,7 @@ def cross_entropy_sum(logits: Tensor, targets: Tensor, smoothing: float = 0.0, w
 
 
 def prediction_loss(model: nn.Module, batch: Batch, states: States | None, smoothing: float = 0.0) -> Outcome:
-    """The loss of a model that scores steps, or whole sequences, and hands back its states."""
+    """Compute the loss of a model that scores steps, or whole sequences, and returns its states."""
     logits, states = model(batch.inputs, states, batch.lengths)
     return Outcome(cross_entropy_sum(logits, batch.targets, smoothing), states)
 
@@ -40,23 +40,23 @@ def language_loss(
     activation: float = 0.0,
     change: float = 0.0,
 ) -> Outcome:
-    """The same for a language model, whose readout turns features into a loss without keeping what it scored.
+    """Compute the same for a language model, whose readout turns features into a loss without keeping the scores.
 
-    With `activation` and `change` the penalty of a prediction is activation mean(h^2) over what dropout leaves of the
-    top layer's outputs, and change mean((h_t - h_{t-1})^2) (Merity et al. 2017, arXiv:1708.01009), the latter over the
-    steps of its sequence that have one before them. Steps of which nothing is asked, such as padding, cost nothing.
+    With `activation` and `change` the penalty per prediction is activation mean(h^2) over the top layer's outputs after
+    dropout, and change mean((h_t - h_{t-1})^2) (Merity et al. 2017, arXiv:1708.01009), the latter over the steps that
+    have a predecessor in their sequence. Steps without a target, such as padding, cost nothing.
     """
     language: Any = model
     h, states = language.outputs(batch.inputs, states, batch.lengths, batch.labels)
     kept = language.dropout(h)
-    loss = language.readout.loss(language.bridge(kept).flatten(0, 1), batch.targets.flatten(), smoothing)
+    loss = language.readout.loss(language.projection(kept).flatten(0, 1), batch.targets.flatten(), smoothing)
     if not (activation or change):
         return Outcome(loss, states)
-    asked = (batch.targets != IGNORED).to(h.dtype)
-    penalty = activation * (kept.square().mean(-1) * asked).sum()
+    target_mask = (batch.targets != IGNORED).to(h.dtype)
+    penalty = activation * (kept.square().mean(-1) * target_mask).sum()
     if len(h) > 1:
-        later = asked[1:]
-        weights = later * (asked.sum(0) / later.sum(0).clamp(min=1))
+        later = target_mask[1:]
+        weights = later * (target_mask.sum(0) / later.sum(0).clamp(min=1))
         penalty = penalty + change * ((h[1:] - h[:-1]).square().mean(-1) * weights).sum()
     return Outcome(loss, states, penalty)
 
@@ -64,9 +64,9 @@ def language_loss(
 def committee_loss(
     model: nn.Module, batch: Batch, states: States | None, smoothing: float = 0.0, weights: Tensor | None = None
 ) -> Outcome:
-    """The loss of R members that learn apart, a sum (R,) of each over what only it is asked: targets (B, R).
+    """Compute the loss of R independent members, a sum (R,) over each one's own targets (B, R).
 
-    `weights` (R, K) are those of the classes, for each member its own.
+    `weights` (R, K) are each member's class weights.
     """
     logits, states = model(batch.inputs, states, batch.lengths)
     targets = batch.targets

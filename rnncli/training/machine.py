@@ -1,4 +1,4 @@
-"""What suits a net on this machine: precision, threads and library of its products, and memory."""
+"""Settings that suit a net on this machine: precision, threads and library of its matmuls, and memory."""
 
 import ctypes
 import re
@@ -12,7 +12,7 @@ from torch import nn
 
 from rnncli.errors import UsageError
 from rnncli.kernels import precision as precisions
-from rnncli.kernels.products import fast_products, small_products
+from rnncli.kernels.matmul import fast_matmul, small_matmul
 from rnncli.models.feedforward import FeedForward
 from rnncli.training.settings import TrainingSettings
 
@@ -20,36 +20,36 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt, from malloc.h."""
 
 SMALL = 100_000
-"""Weights; a smaller net gains nothing from several threads, and loses much when other programs use the cores."""
+"""Weights. A smaller net gains nothing from several threads, and loses much when other programs use the cores."""
 
 
 @contextmanager
-def suited_products(model: nn.Module, precision: str = "float32") -> Iterator[None]:
-    """While inside, a small net has one thread; a larger net has all threads of torch and the fastest products.
+def matmul_policy(model: nn.Module, precision: str = "float32") -> Iterator[None]:
+    """Give a small net one thread while inside; a larger net gets all threads of torch and the fastest matmuls.
 
-    Training steps round their products to the precision; everything else inside is exact to float32.
+    Training steps round their matmuls to the precision; everything else inside is exact to float32.
     """
-    with small_products() if is_small(model) else fast_products(precision):
+    with small_matmul() if is_small(model) else fast_matmul(precision):
         yield
 
 
 def is_small(model: nn.Module) -> bool:
-    """Whether a net runs on one thread, and never in a reduced precision."""
+    """Tell whether a net runs on one thread, and never in a reduced precision."""
     return multiplied_weights(model) < SMALL
 
 
 def pick_precision(settings: TrainingSettings, device: str, model: nn.Module, *, given: bool) -> str:
-    """The precision to train a net in: that of the settings, or for `auto` the fastest that keeps the task's loss.
+    """Choose the training precision: that of the settings, or for `auto` the fastest that keeps the task's loss.
 
-    A reduced precision that cannot take effect becomes float32. Raises UsageError where the user has `given` it.
+    A reduced precision without effect becomes float32. Raises UsageError where the user has `given` it.
     """
     auto = settings.precision == "auto"
     wanted = settings.fast_precision.get(device, "float32") if auto else settings.precision
     reason = precisions.trouble(wanted, device)
     if wanted != "float32" and not reason and is_small(model):
-        reason = f"a net of {multiplied_weights(model):,} weights is no faster by it"
+        reason = f"it does not speed up a net of {multiplied_weights(model):,} weights"
     if wanted != "float32" and not reason and device == "cpu" and isinstance(model, FeedForward):
-        reason = "no product of a feed-forward net is rounded on a CPU"
+        reason = "matmuls of a feed-forward net are not rounded on a CPU"
     if reason and given and not auto:
         raise UsageError(f"--precision {wanted}: {reason}; leave --precision out")
     return "float32" if reason else wanted
@@ -59,7 +59,7 @@ def keep_freed_memory() -> None:
     """Let glibc keep up to 512 MB of freed memory for the next step, until the process ends.
 
     By default it returns the end of its heap and fetches it again page by page: up to 14,000 pages per step of a word
-    model. Other C libraries stay as they are.
+    model. Other C libraries are not affected.
     """
     with suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -68,10 +68,10 @@ def keep_freed_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that a device or the machine has no memory left.
+    """Tell whether an error means that a device or the machine has no memory left.
 
-    torch has no error of its own for the machine: the text of its CPU allocator tells, compared with the known text and
-    with the one that it gives here.
+    torch has no class for the machine's case: the text of its CPU allocator is compared with the known text and with
+    the one it gives here.
     """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
@@ -80,7 +80,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @cache
 def _allocator_says() -> tuple[str, ...]:
-    """The text, without numbers, of torch's error for more memory than any machine has; nothing for another error."""
+    """Return torch's text, without numbers, for more memory than any machine has; empty for another error."""
     try:
         torch.empty(2**62, dtype=torch.uint8)
     except RuntimeError as error:
@@ -93,6 +93,6 @@ def _without_numbers(error: BaseException) -> str:
 
 
 def multiplied_weights(model: nn.Module) -> int:
-    """The weights of a net without a reader's lookup tables; of a committee, those of one member."""
+    """Count the weights of a net without a reader's lookup tables; of a committee, those of one member."""
     members: Any = getattr(model, "members", [model])
     return sum(each.numel() for name, each in members[0].named_parameters() if not name.startswith("reader."))

@@ -1,7 +1,7 @@
-"""How the processes of one launch of torchrun meet: they agree through its store on which attempt they are of.
+"""How the processes of one launch of torchrun meet: they agree through its store on the number of the attempt.
 
-Each machine's agent of torchrun counts only its own restarts, and a change of machines counts as none. Processes that
-belong together may therefore have different counts, and the store holds what those of earlier attempts left there.
+Each machine's torchrun agent counts only its own restarts, and a change of machines does not count. Processes that
+belong together may therefore have different counts, and the store still holds what earlier attempts left.
 """
 
 import os
@@ -20,13 +20,13 @@ from rnncli.errors import RnnError
 from rnncli.files import write_file
 
 PATIENCE = timedelta(minutes=30)
-"""How long a process waits for the others once they have met: one may read a corpus, or write a checkpoint."""
+"""How long a process waits for the others after the meeting: one may be reading a corpus or writing a checkpoint."""
 
 MEETING = timedelta(minutes=5)
-"""How long a process waits until all have met: as long as one may need to import torch from a slow file system."""
+"""How long a process waits for the meeting: long enough to import torch from a slow file system."""
 
 NOTED = 30.0
-"""Seconds after which it says that it waits."""
+"""Seconds after which it reports that it waits."""
 
 POLL = 0.05
 """Seconds between two looks at the store."""
@@ -34,17 +34,17 @@ POLL = 0.05
 Note = Callable[[str], None]
 
 _stores: Any = dist
-"""torch.distributed, which names its stores to people only, not to mypy."""
+"""torch.distributed, whose stores are not declared to mypy."""
 
-_attempt = ""  # that these processes have agreed on
+_attempt = ""  # agreed on by these processes
 
 
 def meet(note: Note) -> str:
-    """Agree with the others on the number of this attempt, once a process.
+    """Agree with the others on the number of this attempt, once per process.
 
-    The first process draws it. Each other one leaves a token that no process had before, and takes the number that the
-    first one answers that token with; so neither is taken in by what dead processes left. `note` is given a line when
-    this takes long. Raises RnnError where a process does not come.
+    The first process draws it. Each other process leaves a new unique token, and takes the number with which the first
+    one answers that token; so nothing that dead processes left can mislead them. `note` receives a line when this takes
+    long. Raises RnnError where a process does not come.
     """
     global _attempt
     if not _attempt:
@@ -64,7 +64,7 @@ def _answer_all(world: int, note: Note) -> str:
                 missing.remove(rank)
             elif shared.check([f"rnn/token/{rank}"]):
                 token = shared.get(f"rnn/token/{rank}")
-                if token != answered.get(rank):  # the last one may be that of a process which has ended since
+                if token != answered.get(rank):  # the last token may belong to a process that has ended
                     shared.set(f"rnn/answer/{token.decode()}", attempt)
                     answered[rank] = token
         if missing:
@@ -84,17 +84,17 @@ def _ask(rank: int, note: Note) -> str:
 
 
 class _Waiting:
-    """Waits a moment at a time, says so after a while, and ends in RnnError."""
+    """Waits a moment at a time, reports it after a while, and ends in RnnError."""
 
     def __init__(self, note: Note) -> None:
         self.began, self.note, self.noted = time.monotonic(), note, False
 
     def look(self, whom: str) -> None:
-        """Wait until it is time to look again whether someone has come."""
+        """Wait until it is time to look again."""
         waited = time.monotonic() - self.began
         if waited > MEETING.total_seconds():
             raise RnnError(
-                f"{whom} has not come within {waited:.0f} s: see what torchrun says on its machine, and that all "
+                f"{whom} did not start within {waited:.0f} s: check torchrun's output on its machine, and that all "
                 "machines name the same --rdzv-endpoint"
             )
         if waited > NOTED and not self.noted:
@@ -105,13 +105,13 @@ class _Waiting:
 
 @cache
 def store() -> Any:
-    """The store of this launch: torchrun's own, which outlives the processes; without one, the first process has it."""
+    """Return the store of this launch: torchrun's own, which outlives the processes, or else the first process's."""
     is_torchruns = os.environ.get("TORCHELASTIC_USE_AGENT_STORE", "True") == "True"
     return _connect(MEETING, hosts=os.environ["RANK"] == "0" and not is_torchruns)
 
 
-def room(name: str) -> Any:
-    """A part of the store that has its own keys."""
+def store_part(name: str) -> Any:
+    """Return a part of the store with its own keys."""
     return _stores.PrefixStore(f"rnn/{name}", store())
 
 
@@ -121,23 +121,23 @@ def _connect(timeout: timedelta, *, hosts: bool = False) -> Any:
 
 
 def speaks() -> bool:
-    """Whether nobody of this attempt has said yet why it ends: the first to ask says it."""
+    """Tell whether nobody of this attempt has reported its end yet: the first to ask reports it."""
     attempt = _attempt or f"start{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    with suppress(RuntimeError, KeyError, ValueError):  # torchrun, or the machine that it runs on, is gone
+    with suppress(RuntimeError, KeyError, ValueError):  # torchrun, or its machine, is gone
         return int(_connect(timedelta(seconds=5)).add(f"rnn/{attempt}/said", 1)) == 1
     return True
 
 
 def remember_run(number: int, run: str) -> None:
-    """Leave word of a run for later attempts: in the store, and with this machine's agent, whichever lives on."""
+    """Record a run for later attempts, in the store and with this machine's agent, whichever survives."""
     store().set(_key(number), run)
     if (file := _agent_file(number)) is not None:
-        with suppress(RnnError):  # the store has it as well
+        with suppress(RnnError):  # the store has it too
             write_file(file, run.encode())
 
 
 def known_run(number: int) -> str | None:
-    """The run that earlier processes of this launch have begun, as the store or this machine's agent knows it."""
+    """Return the run that earlier processes of this launch began, from the store or this machine's agent."""
     shared = store()
     if shared.check([_key(number)]):
         return str(shared.get(_key(number)).decode())
@@ -152,7 +152,7 @@ def _key(number: int) -> str:
 
 
 def _agent_file(number: int) -> Path | None:
-    """Where the agent keeps what its processes leave: FOLDER, of FOLDER/attempt_0/0/error.json, is its own."""
+    """Return where the agent keeps its processes' files: FOLDER, of FOLDER/attempt_0/0/error.json, belongs to it."""
     error_file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     folders = Path(error_file).parents if error_file else ()
     return folders[2] / f"rnn-run{number}" if len(folders) > 3 and folders[1].name.startswith("attempt_") else None

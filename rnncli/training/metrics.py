@@ -1,4 +1,4 @@
-"""What is measured of predictions: sums are gathered over batches and divided once."""
+"""Metrics of predictions: sums are gathered over batches and divided once."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,38 +10,38 @@ from torch import Tensor, nn
 from rnncli.data.batching import Batch, LazyBatch
 from rnncli.data.streams import ConcatIds, Ids, RunningText
 from rnncli.models.stack import States
-from rnncli.training.distributed import share, totals
+from rnncli.training.distributed import our_part, totals
 from rnncli.training.experiment import Metrics
 
 ROWS = 16
-"""Rows that a running text is measured in."""
+"""Rows in which a running text is measured."""
 
 WARM_UP = 256
-"""Tokens that a net has read before those that it is measured on."""
+"""Tokens that a net reads before those that it is measured on."""
 
 
 def perplexity(loss: float) -> float:
-    """Exp of a loss in nats a token; infinite where that overflows."""
+    """Return exp of a loss in nats per token; infinite where that overflows."""
     return math.exp(loss) if loss < 700 else math.inf
 
 
 def bits_per_character(loss: float, tokens_a_character: float) -> float:
-    """A loss in nats a token as bits a character of the text that the tokens were made of."""
+    """Convert a loss in nats per token to bits per character of the text."""
     return loss / math.log(2) * tokens_a_character
 
 
 def prediction_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch]) -> Metrics:
-    """Loss in nats, accuracy and perplexity of a language model over all that batches ask; they may continue.
+    """Measure loss in nats, accuracy and perplexity of a language model over all targets of batches.
 
-    Several processes share the batches, and all get the same.
+    Batches may continue each other. Several processes share the batches, and all get the same result.
     """
     language: Any = model.eval()
     loss_sum, correct, count = 0.0, 0.0, 0.0
     states: States | None = None
     with torch.inference_mode():
-        for batch in map(share, batches):
+        for batch in map(our_part, batches):
             h, states = language.features(batch.inputs, states if batch.continues else None, labels=batch.labels)
-            nats, hits = language.readout.judge(h.flatten(0, 1), batch.targets.flatten())
+            nats, hits = language.readout.score(h.flatten(0, 1), batch.targets.flatten())
             loss_sum, correct, count = loss_sum + float(nats), correct + int(hits), count + batch.predictions
     loss_sum, correct, count = totals(loss_sum, correct, count)
     loss = loss_sum / count
@@ -51,39 +51,39 @@ def prediction_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch]) -
 def running_metrics(model: nn.Module, ids: Ids | ConcatIds, voices: Sequence[tuple[int, int]] = ()) -> Metrics:
     """The same over a running text (N,), read from start to end with carried state: all but its first token are asked.
 
-    Rows side by side do it, each of which first reads some tokens before its own; `voices` as `RunningText` has them.
+    Rows read it side by side, each with some tokens before its own to warm up; `voices` as `RunningText` has them.
     """
     text = RunningText(ids, ROWS, WARM_UP, voices)
     return prediction_metrics(model, text.eval_batches(next(model.parameters()).device, WARM_UP))
 
 
 class Confusion(NamedTuple):
-    """How often which label was given to what: counts (K, K), a row for each right label."""
+    """How often each label was predicted for each right label: counts (K, K), one row per right label."""
 
     labels: Sequence[str]
     counts: Tensor
 
     @classmethod
     def of(cls, labels: Sequence[str], answers: Tensor, given: Tensor) -> "Confusion":
-        """Count N right answers and N given ones, both by number."""
+        """Count N right answers and N predictions, both by number."""
         K = len(labels)
         return cls(labels, (answers * K + given).bincount(minlength=K * K).view(K, K))
 
     @property
     def balanced_accuracy(self) -> float:
-        """The mean over the labels that there are of the share of each that is right."""
-        asked = self.counts.sum(1)
-        return float((self.counts.diagonal()[asked > 0] / asked[asked > 0]).mean())
+        """The mean recall over the labels that occur."""
+        right_counts = self.counts.sum(1)
+        return float((self.counts.diagonal()[right_counts > 0] / right_counts[right_counts > 0]).mean())
 
     @property
     def plain(self) -> dict[str, dict[str, int]]:
-        """Right label -> given label -> count."""
+        """Right label -> predicted label -> count."""
         rows = (dict(zip(self.labels, row, strict=True)) for row in self.counts.tolist())
         return dict(zip(self.labels, rows, strict=True))
 
 
 def label_metrics(scores: Tensor, answers: Tensor) -> Metrics:
-    """Accuracy, and balanced accuracy over the labels, of scores (N, K) for N answers."""
+    """Measure accuracy, and balanced accuracy over the labels, of scores (N, K) for N answers."""
     given = scores.argmax(-1)
     confusion = Confusion.of([""] * scores.shape[-1], answers, given)
     return {"accuracy": float((given == answers).double().mean()), "balanced_accuracy": confusion.balanced_accuracy}

@@ -1,4 +1,4 @@
-"""Optimizers by name: how each is built, the settings it uses; and their state as named tensors."""
+"""Optimizers by name: how each is built, the settings it uses, and their state as named tensors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Rates(Protocol):
 
 
 Groups = list[dict[str, Any]]
-"""Parameters as torch's optimizers take them: each group with the weight decay of its own."""
+"""Parameters as torch's optimizers take them: each group with its own weight decay."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class OptimizerKind:
 
 
 def make_optimizer(model: "nn.Module", settings: Rates) -> "Optimizer":
-    """Build the optimizer that the settings name over the trainable parameters; only matrices decay, if it decays."""
+    """Build the optimizer that the settings name over the trainable parameters; weight decay only affects matrices."""
     from rnncli.cells.base import Cell
 
     kind = OPTIMIZERS[settings.optimizer]
@@ -100,7 +100,7 @@ def _normuon(groups: Groups, settings: Rates) -> "Optimizer":
 
 
 def _betas(groups: Groups, settings: Rates) -> dict[str, Any]:
-    """The arguments of Adam's family; torch has no fused kernel of it for Apple's GPUs."""
+    """Return the arguments of Adam's family; torch has no fused kernel of it for Apple's GPUs."""
     device = groups[0]["params"][0].device.type
     return {"betas": (settings.beta1, settings.beta2), "fused": device != "mps"}
 
@@ -118,14 +118,14 @@ _KINDS = {
 }
 
 OPTIMIZERS: Registry[OptimizerKind] = Registry("rnncli.optimizers", OptimizerKind, _KINDS)
-"""A default that a task or preset tuned belongs to the optimizer it was tuned for; any other starts from these.
+"""A default tuned by a task or preset belongs to the optimizer it was tuned for; any other starts from these.
 
 SGD, RMSprop and Adam add weight decay to the gradient (L2); AdamW and both Muons shrink the weights by it.
 """
 
 
 def optimizer_tensors(optimizer: "Optimizer") -> "dict[str, Tensor]":
-    """What the optimizer keeps of each parameter, as `<parameter>.<name>` -> tensor; a number becomes one, too.
+    """Return the optimizer's state of each parameter as `<parameter>.<name>` -> tensor; numbers become tensors too.
 
     Raises RnnError for anything else: a run could not be resumed without it.
     """
@@ -145,7 +145,7 @@ def optimizer_tensors(optimizer: "Optimizer") -> "dict[str, Tensor]":
 
 
 def restore_optimizer(optimizer: "Optimizer", rates: Rates, tensors: "Mapping[str, Tensor]") -> None:
-    """Put back what `optimizer_tensors` gave; the groups' settings stay those it was built with.
+    """Restore the state from `optimizer_tensors`; the groups keep the settings they were built with.
 
     Raises ValueError for tensors that such an optimizer does not keep of these parameters.
     """
@@ -175,7 +175,7 @@ NEVER_NEGATIVE = ("step", "exp_avg_sq", "square_avg", "squares")
 
 
 def _kept_of_small(optimizer: "Optimizer", rates: Rates) -> "list[dict[str, Tensor | float]]":
-    """What an optimizer keeps of each parameter, found by a step with small ones: matrices (2, 3), vectors (2,)."""
+    """Find what an optimizer keeps of each parameter, by a step with small ones: matrices (2, 3), vectors (2,)."""
     import torch
     from torch import nn
 
@@ -196,6 +196,6 @@ def _kept_of_small(optimizer: "Optimizer", rates: Rates) -> "list[dict[str, Tens
 
 
 def _shape_of(kept: Sequence[int], parameter: Sequence[int]) -> tuple[int, ...]:
-    """The shape of what is kept of a parameter, by that of a small one, (2, 3): (2, 1) stands for a value a row."""
+    """Return the shape of a kept tensor from that of a small parameter's, (2, 3): (2, 1) means one value per row."""
     sizes = dict(enumerate(parameter, start=2))
     return tuple(sizes.get(small, small) for small in kept)

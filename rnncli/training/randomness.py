@@ -1,4 +1,4 @@
-"""Every source of chance in a process: seeding it, and keeping its state as tensors."""
+"""Every random generator of a process: seeding, and the state as tensors."""
 
 import math
 import random
@@ -11,26 +11,26 @@ from torch import Tensor
 from rnncli.models.outline import check_alike
 
 NEEDED = ("torch", "python", "numpy", "numpy_rest")
-"""States of one shape; the others are there or not."""
+"""States of a fixed shape; the others may be absent."""
 
 MT19937_WORDS = 624
-"""Words of the state of numpy's generator."""
+"""Words in the state of numpy's generator."""
 
 
 def seed_everything(seed: int) -> None:
-    """Seed torch (all devices), numpy and Python alike."""
+    """Seed torch (all devices), numpy and Python."""
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
 
 
 def cuda_devices() -> range:
-    """The CUDA devices in use; none where nothing has touched CUDA, so that training on a CPU leaves it alone."""
+    """Return the CUDA devices in use; none before CUDA is initialised, so that training on a CPU leaves it alone."""
     return range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
 
 
 def random_state() -> dict[str, Tensor]:
-    """The state of every generator, as tensors by name."""
+    """Return the state of every generator, as tensors by name."""
     version, words, gauss = random.getstate()
     assert version == 3
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
@@ -48,9 +48,9 @@ def random_state() -> dict[str, Tensor]:
 
 
 def restore_random_state(state: Mapping[str, Tensor]) -> None:
-    """Put every generator back; those of CUDA devices that this machine lacks are passed over.
+    """Restore every generator; CUDA devices that this machine lacks are skipped.
 
-    Raises ValueError, RuntimeError or ArithmeticError for a state that no generator has, KeyError where one is missing.
+    Raises ValueError, RuntimeError or ArithmeticError for an impossible state, KeyError where one is missing.
     """
     for name, own in random_state().items():
         if name in NEEDED:

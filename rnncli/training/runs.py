@@ -1,4 +1,4 @@
-"""The folders that keep runs: `checkpoints/<task>/<run>/{last,previous,best}.safetensors` and `metrics.jsonl`."""
+"""The folders of runs: `checkpoints/<task>/<run>/{last,previous,best}.safetensors` and `metrics.jsonl`."""
 
 import contextlib
 import datetime
@@ -49,13 +49,13 @@ class Run:
 
     @property
     def summary(self) -> "Summary | None":
-        """How it stands; None where no header can be read."""
+        """The state of the run; None where no header can be read."""
         return self.read(Summary.of)
 
     def read(self, of: Callable[[Mapping[str, Any]], T]) -> T | None:
-        """What is read off its newest header, unverified; None where none can be read.
+        """Apply `of` to the newest readable header, unverified; return None where there is none.
 
-        A header that `of` raises RnnError, KeyError, TypeError, ValueError or AttributeError for is passed over as
+        A header for which `of` raises RnnError, KeyError, TypeError, ValueError or AttributeError is skipped as
         damaged.
         """
         for name in (LAST, PREVIOUS, BEST):
@@ -65,7 +65,7 @@ class Run:
 
     @property
     def is_trained(self) -> bool:
-        """Whether some process is training it right now."""
+        """Whether a process is training it right now."""
         return is_locked(self.folder)
 
     @contextlib.contextmanager
@@ -77,7 +77,7 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run to write to it, and clear the files that a killed process left; raises as `held`."""
+        """Hold the run to write to it, and remove the files that a killed process left; raises as `held`."""
         with self.held():
             make_folder(self.folder)
             for stray in self.folder.glob("*.tmp"):
@@ -94,7 +94,7 @@ class Run:
         write_file(self.folder / BEST, data)
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Write metrics.jsonl anew: one JSON object a validation."""
+        """Rewrite metrics.jsonl: one JSON object per validation."""
         lines = "".join(json_line(record) + "\n" for record in history)
         write_file(self.metrics, lines.encode())
 
@@ -108,7 +108,7 @@ class Run:
 
 
 class RunElsewhere(Run):
-    """A run that another process of the same training writes; here nothing is."""
+    """A run that another process of the same training writes; this process writes nothing."""
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -129,16 +129,16 @@ class RunElsewhere(Run):
 
 
 class Summary(NamedTuple):
-    """How a run stands, in the words of a table."""
+    """The state of a run, in the words of a table."""
 
-    finished: str  # why it ended; empty while it has not
+    finished: str  # why the run ended; empty before its end
     metric: str | None
     best: float | None
     steps: int
 
     @classmethod
     def of(cls, header: Mapping[str, Any]) -> "Summary":
-        """Read it off a checkpoint's header; raises KeyError, TypeError or AttributeError where that is damaged."""
+        """Read it from a checkpoint's header; raises KeyError, TypeError or AttributeError where that is damaged."""
         progress, metric = header["progress"], header["monitor"]
         best: dict[str, Any] = next(
             (record for record in progress["history"] if record["step"] == progress["best_step"]), {}
@@ -153,7 +153,7 @@ class Summary(NamedTuple):
 def new_run(task: str, label: str, name: str | None) -> Run:
     """Make a new run's folder: `name`, or the date, the time and the label; never one that holds checkpoints.
 
-    Raises UsageError for a name that is taken or cannot be a folder's, RnnError where no folder can be made.
+    Raises UsageError for a name that is taken or impossible for a folder, RnnError where no folder can be made.
     """
     folder = checkpoints_dir() / task
     try:
@@ -169,7 +169,7 @@ def new_run(task: str, label: str, name: str | None) -> Run:
 
 
 def check_new(task: str, name: str) -> None:
-    """Raise UsageError for the name of a new run that cannot be a folder's, or that a run of the task has."""
+    """Raise UsageError for a new run's name that is impossible for a folder, or taken by a run of the task."""
     check_name(name)
     if _holds_checkpoint(checkpoints_dir() / task / name):
         raise UsageError(
@@ -186,7 +186,7 @@ def _named_run(folder: Path, name: str) -> Run:
 
 
 def all_runs(task: str | None = None) -> list[Run]:
-    """Every run on disk, of one task or of all, newest first."""
+    """List every run on disk, of one task or of all, newest first."""
     runs = [Run(folder) for each in _tasks(task) for folder in _folders(each) if _holds_checkpoint(folder)]
     return sorted(runs, key=lambda run: (run.folder.stat().st_mtime, run.name), reverse=True)
 
@@ -195,7 +195,7 @@ def _tasks(task: str | None) -> list[Path]:
     return sorted(_folders(checkpoints_dir())) if task is None else [checkpoints_dir() / task]
 
 
-# The entries of a listing know their kind: on a shared file system every other question is a call over the network.
+# The entries of a listing know their kind: on a shared file system any other query is a network call.
 def _folders(folder: Path) -> list[Path]:
     return [folder / entry.name for entry in _entries(folder) if entry.is_dir()]
 
@@ -224,7 +224,7 @@ def _entries(folder: Path) -> "list[os.DirEntry[str]]":
 
 
 def find_run(name: str, task: str | None = None) -> Run:
-    """Find a run by its name or `task/name`; raises UsageError when there is none, or more than one."""
+    """Find a run by its name or `task/name`; raises UsageError for none or several."""
     found = _runs_named(name, task)
     if not found:
         last = name.rpartition("/")[2]
@@ -238,7 +238,7 @@ def find_run(name: str, task: str | None = None) -> Run:
 
 
 def tasks_of(name: str) -> list[str]:
-    """The tasks that have a run of this name."""
+    """List the tasks that have a run of this name."""
     return [run.task for run in _runs_named(name, None)]
 
 
@@ -249,7 +249,7 @@ def _runs_named(name: str, task: str | None) -> list[Run]:
 
 
 def newest_unfinished(task: str) -> Run:
-    """The task's newest run that can be taken up again; raises UsageError when there is none."""
+    """Return the task's newest run that can be resumed; raises UsageError when there is none."""
     for run in all_runs(task):
         summary = run.summary
         if summary is not None and not summary.finished and not run.is_trained:
@@ -258,10 +258,10 @@ def newest_unfinished(task: str) -> Run:
 
 
 def delete_run(run: Run) -> None:
-    """Remove a run with all its files, or the link that it is; raises RnnError while it is being trained."""
+    """Remove a run with all its files, or only the link to it; raises RnnError while it is being trained."""
     with run.held():
         if run.folder.is_symlink():
-            run.folder.unlink()  # what it points to lies elsewhere, and stays
+            run.folder.unlink()  # its target is elsewhere and stays
         else:
             shutil.rmtree(run.folder)
     with contextlib.suppress(OSError):
@@ -269,16 +269,16 @@ def delete_run(run: Run) -> None:
 
 
 def read_for_resume(run: Run) -> tuple[Checkpoint, Path]:
-    """The checkpoint to resume from, and its file: `last`, or with an RnnWarning `previous` when `last` is damaged."""
+    """Read the checkpoint to resume from: `last`, or with an RnnWarning `previous` when `last` is damaged."""
     return _first_sound(run, (LAST, PREVIOUS))
 
 
 def read_model(source: str | None, task: str | None) -> tuple[Checkpoint, Path]:
     """Find a trained model of a task, or of any: by run name, folder or file, or else the task's newest run.
 
-    Returns its best checkpoint (or `last`, where there is no best yet) and its file. Damaged files, and a run's name
-    that is that of a file or a folder as well, are an RnnWarning.
-    Raises UsageError when there is none, or when it is a model of another task.
+    Returns its best checkpoint (or `last`, where there is no best yet) and its file. A damaged file, and a run's name
+    that is also the name of a file or folder here, are RnnWarnings. Raises UsageError when there is none, or for
+    another task's model.
     """
     place = _place_of(source, task)
     if place.is_dir():
@@ -302,7 +302,7 @@ def read_task(source: str) -> str:
 
 
 def run_of(source: str) -> Run:
-    """The run of a name or a folder, with the warning of `read_model`; raises UsageError where there is none."""
+    """Return the run of a name or a folder, with the warning of `read_model`; raises UsageError where there is none."""
     place = _place_of(source, None)
     if not place.is_dir():
         raise UsageError(f"{source} is a file: name a run, or its folder")
@@ -310,10 +310,10 @@ def run_of(source: str) -> Run:
 
 
 def _place_of(source: str | None, task: str | None) -> Path:
-    """The file or folder that a run's name or a path means, or the task's newest run.
+    """Return the file or folder that a run's name or a path means, or the task's newest run.
 
-    A name is a run's, if there is such a run, whatever is in the current directory; `./NAME` is a path.
-    Raises UsageError where there is none.
+    If there is a run of that name it wins over anything in the current directory; `./NAME` is a path. Raises UsageError
+    where there is none.
     """
     if source is None:
         runs = all_runs(task)
@@ -337,13 +337,13 @@ def _place_of(source: str | None, task: str | None) -> Path:
 
 
 def _written_as_path(source: str) -> bool:
-    """Whether a source is a path whatever runs there are: it has a separator, and is not TASK/RUN."""
+    """Tell whether a source is a path regardless of runs: it has a separator and is not TASK/RUN."""
     *folders, _ = source.replace(os.sep, "/").split("/")
     return Path(source).is_absolute() or len(folders) > 1 or folders in (["."], [".."])
 
 
 def _first_sound(run: Run, names: Sequence[str]) -> tuple[Checkpoint, Path]:
-    """The first of the run's files that verifies, and its path; an RnnWarning names the damaged ones before it."""
+    """Return the first of the run's files that verifies, and its path; an RnnWarning names damaged ones before it."""
     damage = ""
     for name in names:
         path = run.folder / name

@@ -1,4 +1,4 @@
-"""Learning-rate schedules by name: pure functions of where a run stands, so a resumed run restores nothing for them."""
+"""Learning-rate schedules by name: pure functions of a run's position, so that resuming restores nothing for them."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -24,8 +24,8 @@ class Position(NamedTuple):
 
     step: int  # from 0
     epoch: int  # from 0
-    steps: int  # planned in all
-    drops: int = 0  # times that a plateau was reached
+    steps: int  # planned in total
+    drops: int = 0  # plateaus reached so far
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ScheduleKind:
 
 
 def learning_rate(settings: Pace, at: Position) -> float:
-    """The learning rate of one step."""
+    """Return the learning rate of one step."""
     return settings.lr * SCHEDULES[settings.schedule].factor(settings, at)
 
 

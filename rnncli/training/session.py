@@ -12,57 +12,57 @@ from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint, to_bytes
 from rnncli.training.interrupts import noted_interrupts
 from rnncli.training.loop import Event, NotFinite, Stepped, Trainer, Validated
-from rnncli.training.machine import is_out_of_memory, keep_freed_memory, suited_products
+from rnncli.training.machine import is_out_of_memory, keep_freed_memory, matmul_policy
 from rnncli.training.runs import Run
 
 State = tuple[dict[str, Any], dict[str, Tensor]]
-"""What a checkpoint is made of: its header, and its tensors by name."""
+"""The contents of a checkpoint: its header, and its tensors by name."""
 
 
 class Session:
-    """One sitting of a run: from its start, or from where a checkpoint left it, to its end or an interruption.
+    """One session of a run: from its start, or from a checkpoint, to its end or an interruption.
 
-    `identity` goes into every checkpoint beside the trainer's own state: task, config, and what the task keeps.
+    `identity` goes into every checkpoint besides the trainer's own state: task, config, and what the task keeps.
     """
 
     def __init__(self, trainer: Trainer, run: Run, identity: Mapping[str, Any]) -> None:
         self.trainer, self.run, self.identity = trainer, run, identity
-        self._pending_best: State | None = None  # serialized only when it is written
+        self._pending_best: State | None = None  # serialized when it is written
         self._saved_at = time.monotonic()
         self._warn: Callable[[str], None] = lambda _: None
         self._warned: set[str] = set()
-        self._metrics_whole = True  # else the file is written again at the next save
+        self._metrics_whole = True  # if false, the next save rewrites the file
 
     def resume(self, found: Checkpoint) -> None:
-        """Go on from a checkpoint of this run, to the bit; what the metrics file says beyond it is forgotten."""
+        """Continue from a checkpoint of this run, bit for bit; later lines of the metrics file are discarded."""
         self.trainer.restore(found.header, found.tensors)
         self.trainer.progress.finished = ""
         self.run.write_metrics(self.trainer.progress.history)
 
     def train(self, listen: Callable[[Event], None], warn: Callable[[str], None]) -> None:
-        """Train to the end, telling `listen` every event; a save that fails on the way is told to `warn`.
+        """Train to the end and pass every event to `listen`; a failed intermediate save goes to `warn`.
 
-        Raises Interrupted after a signal (everything saved, the text says how to resume), and RnnError when the loss
-        is not finite, memory runs out (the state before that step saved) or the last save fails.
+        Raises Interrupted after a signal (everything is saved; the text says how to resume), and RnnError when the loss
+        is not finite, memory runs out (the state before that step is saved) or the last save fails.
         """
         self._warn = warn
         keep_freed_memory()
-        suited = suited_products(self.trainer.model, self.trainer.settings.precision)
+        suited = matmul_policy(self.trainer.model, self.trainer.settings.precision)
         with suited, noted_interrupts() as interrupts:
-            self.trainer.tell = lambda: (interrupts.received, time.monotonic() - self._saved_at)
+            self.trainer.shared_values = lambda: (interrupts.received, time.monotonic() - self._saved_at)
             try:
                 for event in self.trainer.events():
                     listen(event)
                     if isinstance(event, Validated):
                         self._note(event)
                     elif isinstance(event, Stepped):
-                        number, waited = self.trainer.told or self.trainer.tell()
+                        number, waited = self.trainer.shared_maxima or self.trainer.shared_values()
                         if number:
                             self._stop(int(number))
                         if waited >= self.trainer.settings.save_every:
                             self._save()
             except NotFinite:
-                self._save_for_good()  # the state before that step is sound
+                self._save_for_good()  # the state before that step is valid
                 raise
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -74,10 +74,10 @@ class Session:
             self.save()
 
     def save(self) -> None:
-        """Write the newest state, and the best one where it is not on disk yet; of several processes, all take part."""
+        """Write the newest state, and the best one where it is not on disk yet; all processes take part."""
         newest, progress = to_bytes(*self._state()), self.trainer.progress
-        # The best one first: killed in between, a resumed run finds it again. At the best step the newest state has the
-        # same weights, and knows how the run ended.
+        # The best one first: if killed in between, a resumed run finds it. At the best step the newest state has the
+        # same weights, and also records how the run ended.
         self._save_best(newest if progress.best_step == progress.step != progress.restarted else None)
         self.run.save(newest)
         self._saved_at = time.monotonic()
@@ -97,9 +97,9 @@ class Session:
             self._warn(text)
 
     def _save_for_good(self) -> None:
-        """Save, and wait until that is done: where one process of several ends, the others are ended too."""
+        """Save, and wait until all have saved: when one process of several ends, the others are ended too."""
         self.save()
-        distributed.greatest(0)
+        distributed.maxima(0)
 
     def _note(self, event: Validated) -> None:
         if event.improved:
@@ -108,15 +108,15 @@ class Session:
         if self._metrics_whole:
             try:
                 self.run.append_metrics(event.record)
-            except RnnError as error:  # half a line may be there
+            except RnnError as error:  # half a line may have been written
                 self._metrics_whole = False
-                self._warn_once(f"{error}; training goes on, and a later save writes the file again")
+                self._warn_once(f"{error}; training continues, and a later save rewrites the file")
 
     def _save(self) -> None:
         try:
             self.save()
         except RnnError as error:
-            self._warn_once(f"{error}; training goes on")
+            self._warn_once(f"{error}; training continues")
             self._saved_at = time.monotonic()
 
     def _save_best(self, serialized: bytes | None = None) -> None:
@@ -130,24 +130,24 @@ class Session:
 
     @property
     def _saved(self) -> str:
-        """What was saved, and how to go on."""
+        """Text: what was saved, and how to continue."""
         again = f"rnn train {self.run.task} --resume --name {shlex.quote(self.run.name)}"
-        return f"saved at step {self.trainer.progress.step}: `{again}` goes on from here"
+        return f"saved at step {self.trainer.progress.step}: `{again}` continues from here"
 
     def _saved_whole(self) -> str:
-        """Save what can be saved where a step or a validation broke off, and say what that is.
+        """Save what can be saved after a step or a validation failed, and return a text that says what.
 
-        Several processes save together, and the others know of nothing: there the saves of before stand.
+        Several processes save together, and the others do not know of the failure: there, the previous saves remain.
         """
         try:
             if self.trainer.whole and distributed.world() == 1:
                 self.save()
                 return self._saved
             self._save_best()
-        except (RuntimeError, MemoryError) as error:  # a save takes memory, too
+        except (RuntimeError, MemoryError) as error:  # a save takes memory too
             if not is_out_of_memory(error):
                 raise
-        return "the run stands as it was saved last, and --resume goes on from there"
+        return "the last save remains, and --resume continues from there"
 
     def _state(self) -> State:
         values, tensors = self.trainer.snapshot()

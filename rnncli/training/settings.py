@@ -1,4 +1,4 @@
-"""What a user can set of any training, and of a recurrent net; no torch is needed to read it."""
+"""The user's settings of any training and of a recurrent net; reading them needs no torch."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.cells import CELLS
 from rnncli.errors import UsageError
-from rnncli.kernels import ACTIVATIONS, BACKENDS, PRECISIONS
+from rnncli.kernels import ACTIVATIONS, BACKENDS, FORMER_BACKENDS, PRECISIONS
 from rnncli.settings import DEVICES, flag_of, option
 from rnncli.training.optimizers import OPTIMIZERS
 from rnncli.training.schedules import SCHEDULES
@@ -22,16 +22,16 @@ INITS = ("default", "book")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How to train: steps, optimizer, schedule, limits, and where."""
+    """How to train: steps, optimizer, schedule, limits, and device."""
 
     panel: ClassVar[str] = "Training"
-    fast_precision: ClassVar[Mapping[str, str]] = {}  # by device: what `--precision auto` takes; elsewhere float32
+    fast_precision: ClassVar[Mapping[str, str]] = {}  # `--precision auto` by device; elsewhere float32
 
     epochs: int = option(10, "Passes over the data; 0: until --max-time.", least=0, most=10**9, resumable=True)
     batch_size: int = option(32, "Sequences that are read at once.", least=1, most=2**31)
     accumulate: int = option(
         1,
-        "Batches whose gradients are added up to one step: the same steps as --batch-size times N, in the memory of 1.",
+        "Batches per step: the same steps as N times --batch-size, in the memory of one batch.",
         least=1,
         most=2**31,
         expert=True,
@@ -65,7 +65,7 @@ class TrainingSettings:
     seed: int = option(0, "Seed of everything random.", least=0, most=2**63 - 1)
     precision: str = option(
         "auto",
-        "What the products of a large net round their factors to; auto: the fastest that keeps the task's loss.",
+        "Precision of a large net's matrix products; auto: the fastest that keeps the task's loss.",
         choices=PRECISIONS,
         resumable=True,
         unsaid="float32",
@@ -75,14 +75,14 @@ class TrainingSettings:
 
     @property
     def step_size(self) -> int:
-        """Sequences of a step."""
+        """Sequences per step."""
         return self.batch_size * self.accumulate
 
     @classmethod
     def upgrade(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings from a checkpoint in this version's terms.
+        """Convert settings from a checkpoint to this version's terms.
 
-        Before there was `beta1`, `momentum` was the first beta as well, and Muon's matrices had one of their own.
+        Before `beta1` existed, `momentum` was also the first beta, and Muon's matrices had a fixed momentum.
         """
         if "beta1" in stored or "momentum" not in stored:
             return dict(stored)
@@ -93,10 +93,10 @@ class TrainingSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentSettings(TrainingSettings):
-    """What a user can set of a recurrent net and its training."""
+    """The user's settings of a recurrent net and its training."""
 
     panel: ClassVar[str] = "Model"
-    truncates: ClassVar[bool] = True  # whether backpropagation through its sequences can be cut by --bptt
+    truncates: ClassVar[bool] = True  # whether --bptt can truncate backpropagation through its sequences
 
     cell: str = option(
         "elman",
@@ -114,26 +114,28 @@ class RecurrentSettings(TrainingSettings):
     learn_h0: bool = option(True, "Learn the first state, or keep it at zero.", shape=True, expert=True)
     init: str = option(
         "default",
-        "First weights: of the task's recipe, or the book's (normal / sqrt(inputs + outputs), biases and states 0)",
+        "Initial weights: the task's own, or the book's (normal / sqrt(inputs + outputs), biases and states 0)",
         choices=INITS,
         expert=True,
     )
     layer_dropout: float = option(0.0, "Dropout between layers.", least=0, most=0.99, expert=True)
-    backend: str = option("auto", "How cells are unrolled.", choices=BACKENDS, resumable=True, expert=True)
+    backend: str = option(
+        "auto", "How to unroll the cells.", choices=BACKENDS, renamed=FORMER_BACKENDS, resumable=True, expert=True
+    )
 
     @property
     def needs_corpus(self) -> bool:
-        """Whether nothing is named to learn from, so that the task's own corpus is."""
+        """Whether no text is named to train on, so that the task's own corpus is used."""
         return not getattr(self, "corpus", True)
 
     @property
     def label(self) -> str:
-        """What kind of net it is, in a word."""
+        """The kind of net, in a word."""
         return self.cell
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Hidden units of each layer; raises UsageError for what is no list of sizes."""
+        """Hidden units of each layer; raises UsageError for anything but a list of sizes."""
         parts = self.hidden.split(",")
         if not all(part.strip().isdecimal() and 0 < int(part) <= 1_000_000 for part in parts):
             raise UsageError(f"--hidden must be sizes such as 64 or 64,32, not {self.hidden!r}")
@@ -147,7 +149,7 @@ class RecurrentSettings(TrainingSettings):
         return StackShape(self.cell, self.sizes, self.activation, self.learn_h0, self.layer_dropout)
 
     def draw_first_weights(self, model: "nn.Module") -> None:
-        """Draw a fresh net's weights again, where `--init` names others than those that it was built with."""
+        """Draw a new net's weights again, where `--init` names others than those it was built with."""
         if self.init == "book":
             from rnncli.models.first_weights import draw_book_weights
 
@@ -169,15 +171,15 @@ BOOK_TRAINING = {
     "patience": 0,
     "validate_every": 0,
 }
-"""How the book trains in all of its chapters: SGD with momentum, one whole sequence a step, nothing regularized."""
+"""How the book trains in all chapters: SGD with momentum, one whole sequence per step, no regularization."""
 
 
 KINDS: Mapping[str, Mapping[str, Any]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
-"""The settings that name a kind, with the table of what each kind uses."""
+"""The settings that name a kind, with the table of the settings that each kind uses."""
 
 
 def with_own_defaults(values: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay settings over others; an optimizer or a schedule that was another one before brings its own defaults."""
+    """Override settings by others; an optimizer or schedule that differs from before brings its own defaults."""
     changed = dict(values)
     for setting, kinds in KINDS.items():
         kind = kinds.get(layer.get(setting, values[setting]))
@@ -187,7 +189,7 @@ def with_own_defaults(values: Mapping[str, Any], layer: Mapping[str, Any]) -> di
 
 
 def check_used(settings: TrainingSettings, given: Iterable[str]) -> None:
-    """Raise UsageError for a setting that was given, and that the optimizer or the schedule makes no use of."""
+    """Raise UsageError for a setting that was given but that the optimizer or the schedule does not use."""
     for setting, kinds in KINDS.items():
         name = getattr(settings, setting)
         dependent = {each for kind in kinds.values() for each in kind.settings}
@@ -200,7 +202,7 @@ def check_used(settings: TrainingSettings, given: Iterable[str]) -> None:
 
 
 def default_owner(Settings: type, name: str) -> str:
-    """The setting, `optimizer` or `schedule`, whose kinds have a setting's defaults: the tuned kind does not use it."""
+    """Return `optimizer` or `schedule`, where its kinds define a setting's default, since the tuned kind lacks it."""
     defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
     for setting, kinds in KINDS.items():
         users = [each for each, kind in kinds.items() if name in kind.settings]
@@ -210,12 +212,12 @@ def default_owner(Settings: type, name: str) -> str:
 
 
 def untuned(settings: TrainingSettings, tuned: Mapping[str, Any]) -> str:
-    """Say which optimizer or schedule is not the tuned one, and the values it has; empty where both are."""
+    """Say which optimizer or schedule is not the tuned one, and its values; empty where both are tuned."""
     said = []
     for setting, kinds in KINDS.items():
         name = getattr(settings, setting)
         if name != tuned[setting]:
             values = ", ".join(f"{flag_of(each)} {getattr(settings, each):g}" for each in kinds[name].settings)
-            told = f" with {values}" if values else ""
-            said.append(f"{setting} {name}{told}: the task's own defaults are for {tuned[setting]}")
+            used = f" with {values}" if values else ""
+            said.append(f"{setting} {name}{used}: the task's own defaults are for {tuned[setting]}")
     return "; ".join(said)

@@ -1,4 +1,4 @@
-"""What must hold of every cell in the registry, present and to come."""
+"""Requirements on every registered cell, present and future."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from rnncli.kernels.scan import scan
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_has_its_own_test_against_its_equations(name: str) -> None:
+def test_every_cell_has_a_test_of_its_equations(name: str) -> None:
     text = (Path(__file__).parent / f"test_{name}.py").read_text()
     assert "check_cell(" in text
     assert cell_class(name).name == name
@@ -39,7 +39,7 @@ def test_gradients_agree_with_finite_differences(kind: str, activation: str) -> 
 
 
 class Unrolled(torch.nn.Module):
-    """A cell scanned from its own first state, so that the first state's gradient is checked as well."""
+    """A cell scanned from its own first state, so that the first state's gradient is tested too."""
 
     def __init__(self, cell: Any) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Unrolled(torch.nn.Module):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_first_state_is_learned_or_stays_zero(kind: str) -> None:
+def test_first_state_is_trainable_or_stays_zero(kind: str) -> None:
     for learn in (True, False):
         cell: Any = make_cell(kind, 2, 3, learn_h0=learn)
         outputs, _ = scan(cell, torch.randn(4, 2, 2), cell.initial_state(2))
@@ -63,7 +63,7 @@ def test_first_state_is_learned_or_stays_zero(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_state_is_named_and_shaped(kind: str) -> None:
+def test_state_has_its_names_and_shapes(kind: str) -> None:
     cell: Any = make_cell(kind, 2, 3)
     state = cell.step(cell.project(torch.randn(5, 2)), cell.initial_state(5))
     assert type(state) is cell.State
@@ -72,7 +72,7 @@ def test_state_is_named_and_shaped(kind: str) -> None:
     assert cell.kind == kind
 
 
-def test_unknown_names_are_refused_with_the_known_ones() -> None:
+def test_unknown_names_are_refused_with_a_list_of_the_known() -> None:
     with pytest.raises(UsageError, match="unknown cell 'grue': choose one of elman, rated, gru, lstm"):
         make_cell("grue", 2, 3)
     with pytest.raises(UsageError, match="cell gru has no variant 'sideways': it has reset-before, reset-after"):

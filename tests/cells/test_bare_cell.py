@@ -1,4 +1,4 @@
-"""A cell that has only its `step` is trained, resumed, written with, looked at and measured like any other."""
+"""A cell with only a `step` is trained, resumed, used, inspected and measured like any other."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ def test_equals_its_equation() -> None:
     check_cell(NAME, step)
 
 
-def test_a_resumed_run_equals_one_that_was_not_stopped(home: Path) -> None:
+def test_resumed_run_equals_an_uninterrupted_one(home: Path) -> None:
     def start(name: str, epochs: int) -> Training:
         flags = {"cell": NAME, "bits": 3, "hidden": "3", "seed": 1, "epochs": epochs}
         return Training.start("parity", resolve(TASKS["parity"], flags), name)
@@ -48,7 +48,7 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(home: Path) -> None:
     assert model.stack.backend_in_use == "reference"
 
 
-def test_every_verb_of_a_language_model_takes_it(rnn, tmp_path: Path) -> None:
+def test_every_language_model_verb_accepts_it(rnn, tmp_path: Path) -> None:
     train = f"train char-lm --cell {NAME} --hidden 4,3 --embedding 4 --epochs 1 --corpus hillside --name mine"
     assert rnn(train).code == 0
     told = {
@@ -75,15 +75,15 @@ def test_it_is_compared_with_others(rnn) -> None:
     assert [net["cell"] for net in json.loads(ran.out)["nets"]] == [NAME, "elman"]
 
 
-@pytest.mark.parametrize("backend", ["fused", "library", "triton"])
-def test_a_backend_that_lacks_it_is_one_line(rnn, home: Path, backend: str) -> None:
+@pytest.mark.parametrize("backend", ["fused", "torch", "triton"])
+def test_backend_without_the_cell_is_refused_in_one_line(rnn, home: Path, backend: str) -> None:
     ran = rnn(f"train parity --cell {NAME} --backend {backend}")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert ran.err.endswith("; use --backend reference or auto\n")
     assert not (home / "checkpoints").exists()
 
 
-def test_the_bench_measures_it(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_measures_it(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (bench_cells, bench_costs):
         monkeypatch.setattr(module, "SHAPES", (bench_cells.Shape(3, 2, 4, 4),) * 3)
     monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)

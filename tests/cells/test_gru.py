@@ -1,4 +1,4 @@
-"""Both forms of the GRU against numpy loops, the reset-after one against torch.nn.GRU too."""
+"""Both forms of the GRU against numpy loops; reset-after against torch.nn.GRU too."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_equals_its_equations(variant: str, activation: str) -> None:
     check_cell(f"gru:{variant}", step, activation)
 
 
-def test_reset_after_equals_torch_with_its_z_turned_round() -> None:
+def test_reset_after_equals_torch_with_z_inverted() -> None:
     M = 5
     sign = torch.ones(3 * M, dtype=torch.float64)
     sign[M : 2 * M] = -1

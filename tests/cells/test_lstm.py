@@ -1,4 +1,4 @@
-"""The LSTM's three peepholes against numpy loops, the one without any against torch.nn.LSTM too."""
+"""The LSTM with each kind of peepholes against numpy loops; without peepholes against torch.nn.LSTM too."""
 
 import numpy as np
 import pytest

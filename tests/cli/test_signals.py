@@ -67,7 +67,8 @@ def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, code: int,
     assert process.returncode == code
     last_line = err.splitlines()[-1]
     stopped = re.fullmatch(
-        r"rnn: stopped and saved at step (\d+): `rnn train poetry-lm --resume --name mine` goes on from here", last_line
+        r"rnn: stopped and saved at step (\d+): `rnn train poetry-lm --resume --name mine` continues from here",
+        last_line,
     )
     assert stopped, err
     assert "Traceback" not in err

@@ -25,7 +25,7 @@ def test_train_says_what_it_does_and_leaves_a_whole_run(trained, home: Path) -> 
     ran = trained("train parity --seed 1 --name mine")
     assert ran.code == 0
     assert "parity on all 4,096 strings of 12 bits" in ran.err
-    backend = "library" if fused.trouble() else "fused"
+    backend = "torch" if fused.trouble() else "fused"
     assert f"elman 4: 38 parameters, on cpu, {backend} backend" in ran.err
     assert "parity: solved" in ran.out
     assert "mine/best.safetensors" in ran.out

@@ -1,4 +1,4 @@
-"""The chooser's tables, row by row, on a CPU and on a pretended CUDA device."""
+"""The chooser's tables, row by row, on a CPU and on a simulated CUDA device."""
 
 import sys
 from typing import Any
@@ -22,33 +22,33 @@ LACKED = {"rated", "gru:reset-before", "lstm:diagonal", "lstm:full"}
 @pytest.mark.parametrize(
     ("case", "row", "first"),
     [
-        (Case("cpu", "lstm:none", 200), 0, "library"),
-        (Case("cpu", "lstm:none", 8, sequences=512), 0, "library"),
+        (Case("cpu", "lstm:none", 200), 0, "torch"),
+        (Case("cpu", "lstm:none", 8, sequences=512), 0, "torch"),
         (Case("cpu", "lstm:none", 200, packed=True), 2, "fused"),
         (Case("cpu", "lstm:none", 200, "bfloat16"), 2, "fused"),
-        (Case("cpu", "elman", 15, sequences=512), 1, "library"),
-        (Case("cpu", "lstm:full", 15, packed=True, sequences=512), 1, "library"),
+        (Case("cpu", "elman", 15, sequences=512), 1, "torch"),
+        (Case("cpu", "lstm:full", 15, packed=True, sequences=512), 1, "torch"),
         (Case("cpu", "elman", 16, sequences=512), 2, "fused"),
         (Case("cpu", "elman", 15, sequences=511), 2, "fused"),
         (Case("cuda", "lstm:none", 64, "bfloat16", packed=True), 3, "triton"),
         (Case("cuda", "elman", 512), 4, "triton"),
-        (Case("cuda", "elman", 511), 5, "library"),
-        (Case("cuda", "elman", 512, "float16"), 5, "library"),
-        (Case("cuda", "elman", 512, "tf32"), 5, "library"),
-        (Case("cuda", "lstm:none", 650), 5, "library"),
-        (Case("cuda", "rated", 64), 5, "library"),
-        (Case("mps", "elman", 64), 6, "library"),
+        (Case("cuda", "elman", 511), 5, "torch"),
+        (Case("cuda", "elman", 512, "float16"), 5, "torch"),
+        (Case("cuda", "elman", 512, "tf32"), 5, "torch"),
+        (Case("cuda", "lstm:none", 650), 5, "torch"),
+        (Case("cuda", "rated", 64), 5, "torch"),
+        (Case("mps", "elman", 64), 6, "torch"),
     ],
 )
-def test_the_first_row_that_fits_decides(case: Case, row: int, first: str) -> None:
+def test_first_matching_row_decides(case: Case, row: int, first: str) -> None:
     assert next(place for place, each in enumerate(ROWS) if each.fits(case)) == row
     assert preferred(case) == ROWS[row].backends
     assert preferred(case)[0] == first
     assert preferred(case)[-1] == "reference"  # which takes every cell
 
 
-def test_every_row_is_of_use_and_says_why() -> None:
-    """No row is hidden by one above it, so that all of the table is read."""
+def test_every_row_is_used_and_has_a_reason() -> None:
+    """No row is hidden by one above it: every row decides some case."""
     cases = [
         Case(device, kind, units, name, packed, sequences)
         for device in ("cpu", "cuda", "mps")
@@ -65,18 +65,18 @@ def test_every_row_is_of_use_and_says_why() -> None:
 
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CUDA device that triton works on, as far as the chooser can see."""
+    """Simulate a CUDA device on which triton works, as far as the chooser can see."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
     monkeypatch.setattr(triton, "_trial", lambda: "")
 
 
 @pytest.mark.parametrize("kind", [BARE])
-def test_a_cell_without_forms_runs_by_the_reference_everywhere(kind: str, card: None) -> None:
+def test_cell_without_forms_runs_on_the_reference_everywhere(kind: str, card: None) -> None:
     cell: Any = make_cell(kind, 3, 64)
     for device in ("cpu", "cuda", "mps"):
         assert choose_backend(cell, device=device) == "reference"
-    for backend, said in (("fused", "the fused backend (has no loops|needs numba)"), ("library", "torch has no layer")):
+    for backend, said in (("fused", "the fused backend (has no loops|needs numba)"), ("torch", "torch has no layer")):
         with pytest.raises(UsageError, match=f"{said}.*; use --backend reference or auto"):
             choose_backend(cell, backend)
     with pytest.raises(UsageError, match=f"the triton backend has no kernels for {kind}; use --backend reference"):
@@ -84,41 +84,41 @@ def test_a_cell_without_forms_runs_by_the_reference_everywhere(kind: str, card: 
 
 
 @pytest.mark.parametrize("kind", TRITON)
-def test_auto_on_cuda_takes_triton_for_what_torch_lacks(kind: str, card: None) -> None:
+def test_auto_on_cuda_takes_triton_for_cells_that_torch_lacks(kind: str, card: None) -> None:
     pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
     cell: Any = make_cell(kind, 3, 64)
-    assert choose_backend(cell, device="cuda") == ("triton" if kind in LACKED else "library")
-    assert choose_backend(cell, device="cuda", packed=True) == ("triton" if kind in LACKED else "library")
+    assert choose_backend(cell, device="cuda") == ("triton" if kind in LACKED else "torch")
+    assert choose_backend(cell, device="cuda", packed=True) == ("triton" if kind in LACKED else "torch")
     assert choose_backend(cell, device="cuda", dtype=torch.bfloat16) == "triton"
-    assert choose_backend(cell, device="cuda", dtype=torch.float64) == ("reference" if kind in LACKED else "library")
+    assert choose_backend(cell, device="cuda", dtype=torch.float64) == ("reference" if kind in LACKED else "torch")
 
 
-def test_auto_on_cuda_goes_by_size_and_precision(card: None) -> None:
+def test_auto_on_cuda_depends_on_size_and_precision(card: None) -> None:
     pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
     cell: Any = make_cell("elman", 3, 512)
     assert choose_backend(cell, device="cuda") == "triton"
     with using("tf32"):
-        assert choose_backend(cell, device="cuda") == "library"
+        assert choose_backend(cell, device="cuda") == "torch"
         with torch.no_grad():  # validated in float32
             assert choose_backend(cell, device="cuda") == "triton"
     sigmoid: Any = make_cell("elman", 3, 64, activation="sigmoid")
     assert choose_backend(sigmoid, device="cuda") == "triton"  # cuDNN has tanh and relu
 
 
-def test_without_a_triton_that_works_auto_does_without(card: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Absent, broken, or without a C compiler: the reason is one line, and by name it is an error."""
+def test_auto_skips_a_triton_that_does_not_work(card: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absent, broken, or without a C compiler: the reason is one line, and naming the backend is an error."""
     pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     cells: list[Any] = [make_cell(kind, 3, 64) for kind in ("rated", "lstm:none")]
     monkeypatch.setattr(triton, "_trial", lambda: "the triton backend cannot run on this CUDA device (no compiler)")
     for broken in ("no compiler", r"pip install 'rnncli\[triton\]'"):
-        assert [choose_backend(cell, device="cuda", dtype=torch.bfloat16) for cell in cells] == ["reference", "library"]
+        assert [choose_backend(cell, device="cuda", dtype=torch.bfloat16) for cell in cells] == ["reference", "torch"]
         with pytest.raises(UsageError, match=broken):
             choose_backend(cells[0], "triton", "cuda")
         monkeypatch.setitem(sys.modules, "triton", None)
 
 
-def test_a_kernel_that_fails_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_trial_kernel_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = pytest.importorskip("rnncli.kernels.triton.trial")
 
     def fail() -> bool:
@@ -133,12 +133,12 @@ def test_a_kernel_that_fails_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> Non
         assert triton._trial.__wrapped__() == reason
 
 
-def test_the_trial_kernel_doubles() -> None:
+def test_trial_kernel_doubles_values() -> None:
     trial = pytest.importorskip("rnncli.kernels.triton.trial")
     assert trial.comes_out_right("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_auto_takes_cuda_but_for_tiny_nets(card: None) -> None:
+def test_auto_takes_cuda_except_for_tiny_nets(card: None) -> None:
     assert pick_device("auto") == pick_device("auto", TINY.units + 1) == "cuda"
     assert pick_device("auto", TINY.units, TINY.sequences) == "cpu"
     assert pick_device("auto", TINY.units, TINY.sequences + 1) == "cuda"
@@ -151,10 +151,10 @@ def test_auto_takes_cuda_but_for_tiny_nets(card: None) -> None:
     ("name", "device", "capability", "reason"),
     [
         ("float32", "mps", None, ""),
-        ("tf32", "cpu", None, "CPUs round to bfloat16 or not at all, and have no tf32"),
-        ("float16", "cpu", None, "CPUs round to bfloat16 or not at all, and have no float16"),
+        ("tf32", "cpu", None, "CPUs support bfloat16 and float32, not tf32"),
+        ("float16", "cpu", None, "CPUs support bfloat16 and float32, not float16"),
         ("bfloat16", "cpu", None, "this processor has no instructions for it"),
-        ("bfloat16", "mps", None, "it is not for mps yet"),
+        ("bfloat16", "mps", None, "it is not supported on mps yet"),
         ("tf32", "cuda", (7, 5), "it needs a CUDA device of compute capability 8.0"),
         ("bfloat16", "cuda", (7, 5), "it needs a CUDA device of compute capability 8.0"),
         ("float16", "cuda", (7, 5), ""),
@@ -163,7 +163,7 @@ def test_auto_takes_cuda_but_for_tiny_nets(card: None) -> None:
         ("bfloat16", "cuda", (12, 0), ""),
     ],
 )
-def test_a_device_says_what_it_does_not_multiply_in(
+def test_unsupported_precision_gives_a_reason(
     name: str, device: str, capability: Any, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)

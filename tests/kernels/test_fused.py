@@ -1,4 +1,4 @@
-"""The fused backend against the reference over every cell, length, size and precision; its arithmetic against numpy."""
+"""The fused backend against the reference over every cell, length, size and precision; arithmetic against numpy."""
 
 import math
 import subprocess
@@ -16,11 +16,11 @@ from support.kinds import FUSED, with_activations
 from rnncli.cells import make_cell
 from rnncli.cells.elman import Elman
 from rnncli.errors import RnnError, UsageError
-from rnncli.kernels import fused, memory, precision, products
+from rnncli.kernels import fused, matmul, memory, precision
 from rnncli.kernels.fused import arithmetic
 from rnncli.kernels.fused import scan as fused_scan
-from rnncli.kernels.fused import steps as fused_steps
-from rnncli.kernels.products import fast_products
+from rnncli.kernels.fused import time_loop as fused_loop
+from rnncli.kernels.matmul import fast_matmul
 from rnncli.kernels.scan import choose_backend, scan
 from rnncli.models.stack import Stack, StackShape
 
@@ -31,13 +31,13 @@ WAYS = ["whole", "step by step", "packed"]
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """All ways of the backend: small nets in compiled code alone, others with torch's products, packed weights."""
+    """Each path of the backend: small nets in compiled code only, others with torch's matmuls, packed weights."""
     for limit in ("SMALL", "SMALL_AND_SHORT"):
         monkeypatch.setattr(fused_scan, limit, math.inf if request.param == "whole" else 0)
     if request.param == "packed":
-        monkeypatch.setattr(fused_steps, "ONEDNN", 0)
-        for limit in ("FEW", "FEW_STRAIGHT"):
-            monkeypatch.setattr(products, limit, 0)
+        monkeypatch.setattr(fused_loop, "ONEDNN", 0)
+        for limit in ("MIN_REPEATS", "MIN_REPEATS_CONTIGUOUS"):
+            monkeypatch.setattr(matmul, limit, 0)
     return request.param
 
 
@@ -51,7 +51,7 @@ def a_cell(kind: str, D: int, M: int, activation: str | None = None, dtype: torc
 
 
 def results(cell: Any, x: torch.Tensor, lengths: torch.Tensor | None, backend: str) -> list[torch.Tensor]:
-    """Outputs, last state, and the gradients of input, first state and weights, for a loss that weighs all unlike."""
+    """Return outputs, last state, and the gradients of input, first state and weights, for a weighted loss."""
     cell.zero_grad()
     x = x.detach().requires_grad_()
     outputs, state = scan(cell, x, cell.initial_state(x.shape[1]), lengths, backend)
@@ -81,7 +81,7 @@ def test_equals_the_reference(cell_of: tuple[str, str], way: str, shape: Any, dt
 
 @pytest.mark.parametrize("kind", FUSED)
 def test_gradients_are_as_accurate_as_float32_allows(kind: str) -> None:
-    """Norm-wise relative error of each gradient below 1e-5 against float64 on the reference, at a size of real work."""
+    """At a realistic size, the norm-wise error of each gradient stays below 1e-5 of float64 on the reference."""
     T, B, D, M = 35, 20, 96, 128
     torch.manual_seed(0)
     exact: Any = make_cell(kind, D, M).double()
@@ -96,19 +96,19 @@ def test_gradients_are_as_accurate_as_float32_allows(kind: str) -> None:
 
 @pytest.fixture
 def rounding(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every product of a step that may be rounded is, on any processor."""
+    """Round every matmul of a step that may be rounded, on any processor."""
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(products, "ROUNDED", 0)
-    monkeypatch.setattr(fused_steps, "ROUNDED", 0)
+    monkeypatch.setattr(matmul, "ROUND_FROM", 0)
+    monkeypatch.setattr(fused_loop, "ROUND_FROM", 0)
     monkeypatch.setattr(fused_scan, "SMALL", 0)
-    with fast_products("bfloat16"):
+    with fast_matmul("bfloat16"):
         yield
 
 
 @pytest.mark.parametrize("kind", FUSED)
 @pytest.mark.parametrize("padded", [False, True])
-def test_rounded_products_are_off_by_their_rounding(kind: str, padded: bool, rounding: None) -> None:
-    """Norm-wise errors of values and gradients, first states' too, against float64: 1e-4 to 1e-2."""
+def test_rounded_matmuls_err_by_their_rounding(kind: str, padded: bool, rounding: None) -> None:
+    """Norm-wise errors of values and gradients, the first states' too, against float64: 1e-4 to 1e-2."""
     T, B, D, M = 35, 20, 48, 64
     torch.manual_seed(0)
     single: Any = make_cell(kind, D, M)
@@ -122,7 +122,7 @@ def test_rounded_products_are_off_by_their_rounding(kind: str, padded: bool, rou
 
 
 @pytest.mark.parametrize("kind", FUSED)
-def test_layers_in_both_directions_may_be_rounded(kind: str, rounding: None) -> None:
+def test_bidirectional_layers_may_be_rounded(kind: str, rounding: None) -> None:
     torch.manual_seed(0)
     shape = StackShape(kind, (64, 48), bidirectional=True)
     single, exact = Stack(32, shape), Stack(32, shape, "reference").double()
@@ -134,7 +134,7 @@ def test_layers_in_both_directions_may_be_rounded(kind: str, rounding: None) -> 
         assert 1e-4 * theirs.grad.norm() < (ours.grad - theirs.grad).norm() < 2e-2 * theirs.grad.norm()
 
 
-def test_what_does_not_learn_is_not_rounded(rounding: None) -> None:
+def test_nothing_is_rounded_without_gradients(rounding: None) -> None:
     torch.manual_seed(0)
     cell: Any = make_cell("lstm", 48, 64)
     x = torch.randn(9, 20, 48)
@@ -144,17 +144,17 @@ def test_what_does_not_learn_is_not_rounded(rounding: None) -> None:
     assert (found - wanted).norm() < 1e-6 * wanted.norm()
 
 
-def test_rounding_is_to_the_nearest_and_to_the_even_one() -> None:
+def test_rounds_to_nearest_with_ties_to_even() -> None:
     bits = torch.cat([torch.arange(0x3F800000, 0x3F840000), torch.randint(0, 2**31 - 1, (9999,))])
     values = torch.cat([bits.int().view(torch.float32), torch.tensor([math.inf, -math.inf, -0.0, 3.4e38])])[None]
     values = torch.cat([values, -values])
     near = torch.empty(values.shape, dtype=torch.bfloat16)
-    arithmetic.narrow(values.numpy(), near.view(torch.uint16).numpy())
+    arithmetic.to_bf16(values.numpy(), near.view(torch.uint16).numpy())
     torch.testing.assert_close(near, values.bfloat16(), rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("kind", FUSED)
-def test_inputs_may_lie_anyhow_and_need_no_gradient(kind: str, way: str) -> None:
+def test_inputs_may_be_non_contiguous_and_need_no_gradient(kind: str, way: str) -> None:
     cell = a_cell(kind, 3, 4)
     x = torch.randn(5, 3, 2, dtype=torch.float64).permute(2, 0, 1)[:, ::2]  # (T, B, D) = (2, 3, 3)
     outputs, _ = scan(cell, x, cell.initial_state(3), backend="fused")
@@ -169,7 +169,7 @@ def test_inputs_may_lie_anyhow_and_need_no_gradient(kind: str, way: str) -> None
 
 @pytest.mark.parametrize("kind", FUSED)
 @pytest.mark.parametrize("used", ["outputs", "state"])
-def test_some_of_the_results_may_go_unused_and_others_be_used_twice(kind: str, used: str, way: str) -> None:
+def test_results_may_be_unused_or_used_twice(kind: str, used: str, way: str) -> None:
     found = []
     for backend in ("fused", "reference"):
         cell = a_cell(kind, 3, 4)
@@ -184,7 +184,7 @@ def test_some_of_the_results_may_go_unused_and_others_be_used_twice(kind: str, u
 
 
 @pytest.mark.parametrize("kind", FUSED)
-def test_a_kept_graph_gives_the_same_again(kind: str, way: str) -> None:
+def test_retained_graph_gives_the_same_gradients_again(kind: str, way: str) -> None:
     cell = a_cell(kind, 3, 4)
     outputs, _ = scan(cell, torch.ones(3, 2, 3, dtype=torch.float64), cell.initial_state(2), backend="fused")
     once = torch.autograd.grad(outputs.sum(), [cell.weight_h], retain_graph=True)
@@ -194,11 +194,11 @@ def test_a_kept_graph_gives_the_same_again(kind: str, way: str) -> None:
         outputs.sum().backward()
 
 
-def test_what_autograd_cannot_know_is_refused(way: str) -> None:
+def test_second_derivatives_and_changed_inputs_are_refused(way: str) -> None:
     cell = a_cell("lstm", 3, 4)
     x = torch.ones(3, 2, 3, dtype=torch.float64, requires_grad=True)
     outputs, _ = scan(cell, x, cell.initial_state(2), backend="fused")
-    with pytest.raises(RnnError, match="gives no gradients of gradients: take backend reference"):
+    with pytest.raises(RnnError, match="has no second derivatives: use --backend reference"):
         torch.autograd.grad(outputs.sum(), x, create_graph=True)
     outputs, _ = scan(cell, x, cell.initial_state(2), backend="fused")
     with torch.no_grad():
@@ -208,7 +208,7 @@ def test_what_autograd_cannot_know_is_refused(way: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FUSED)
-def test_nothing_is_kept_where_no_gradient_is_asked_for(kind: str, way: str) -> None:
+def test_nothing_is_kept_without_gradients(kind: str, way: str) -> None:
     cell = a_cell(kind, 3, 4)
     x = torch.randn(3, 2, 3, dtype=torch.float64)
     wanted, _ = scan(cell, x, cell.initial_state(2), backend="fused")
@@ -221,7 +221,7 @@ def test_nothing_is_kept_where_no_gradient_is_asked_for(kind: str, way: str) -> 
 
 
 @pytest.mark.parametrize("kind", FUSED)
-def test_two_runs_are_equal_to_the_bit(kind: str, way: str) -> None:
+def test_two_runs_are_bitwise_equal(kind: str, way: str) -> None:
     x = torch.randn(7, 4, 3)
     runs = [results(a_cell(kind, 3, 5, dtype=torch.float32), x, None, "fused") for _ in range(2)]
     assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
@@ -255,20 +255,20 @@ def test_activations_at_the_ends_of_the_range(dtype: Any) -> None:
     np.testing.assert_allclose(found, np.array([1, 0, np.nan, 0.5, 1, 0], dtype=dtype), rtol=0, atol=1e-37)
 
 
-def test_without_numba_another_backend_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_numba_auto_takes_another_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rnncli.kernels.fused.arithmetic", None)
     fused.trouble.cache_clear()
     try:
         assert "needs numba" in fused.trouble()
         assert choose_backend(make_cell("gru", 3, 4)) == "reference"
-        assert choose_backend(make_cell("elman", 3, 4)) == "library"
+        assert choose_backend(make_cell("elman", 3, 4)) == "torch"
         with pytest.raises(UsageError, match="the fused backend needs numba"):
             choose_backend(make_cell("gru", 3, 4), "fused")
     finally:
         fused.trouble.cache_clear()
 
 
-def test_where_the_compiler_fails_another_backend_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_compiler_makes_auto_take_another_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     def check() -> None:
         raise KeyError("any error of a compiler")
 
@@ -281,7 +281,7 @@ def test_where_the_compiler_fails_another_backend_is_taken(monkeypatch: pytest.M
         fused.trouble.cache_clear()
 
 
-def test_where_no_cache_can_be_written_code_is_compiled_for_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_cache_compiles_for_this_process_only(monkeypatch: pytest.MonkeyPatch) -> None:
     def njit(**options: Any) -> Any:
         if options.pop("cache", False):
             raise RuntimeError("cannot cache function: no locator available")
@@ -292,21 +292,21 @@ def test_where_no_cache_can_be_written_code_is_compiled_for_the_process(monkeypa
     assert (function, options["error_model"]) == (len, "numpy")
 
 
-def test_what_it_cannot_do_it_is_not_given() -> None:
+def test_unsupported_device_type_and_cell_are_refused() -> None:
     cell = make_cell("gru", 3, 4)
     assert choose_backend(cell, device="cuda") != "fused"
     assert choose_backend(cell, dtype=torch.bfloat16) == "reference"
     with torch.autocast("cpu", torch.bfloat16):
         assert choose_backend(cell) == "reference"
-    with pytest.raises(UsageError, match="CPUs alone"):
+    with pytest.raises(UsageError, match="runs only on CPUs"):
         choose_backend(cell, "fused", "cuda")
-    with pytest.raises(UsageError, match="float32 and float64 alone"):
+    with pytest.raises(UsageError, match="only in float32 and float64"):
         choose_backend(cell, "fused", dtype=torch.float16)
 
 
-def test_a_cell_without_loops_of_its_own_has_the_reference() -> None:
+def test_cell_without_its_own_loops_runs_on_the_reference() -> None:
     class Mine(Elman):
-        """A user's cell: it inherits all of another's but the step, so that the other's forms are none of its own."""
+        """A user's cell: it inherits everything but the step, so that the inherited forms do not describe it."""
 
         def step(self, projected: torch.Tensor, state: Any) -> Any:
             return type(state)(torch.sin(projected + state.h))
@@ -316,15 +316,15 @@ def test_a_cell_without_loops_of_its_own_has_the_reference() -> None:
         choose_backend(Mine(3, 4), "fused")
 
 
-def test_large_room_is_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_huge_page_tensor_behaves_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "LARGE", 0)
-    found = memory.room(torch.empty(0, dtype=torch.float64), 3, 700, 5)
+    found = memory.empty_huge(torch.empty(0, dtype=torch.float64), 3, 700, 5)
     assert (found.shape, found.dtype, found.is_contiguous()) == ((3, 700, 5), torch.float64, True)
     assert found.data_ptr() % memory.PAGE == 0
     found.fill_(2.5)
     assert found.sum() == 2.5 * found.numel()
 
 
-def test_numba_is_imported_only_where_it_is_used() -> None:
+def test_numba_is_imported_only_when_used() -> None:
     program = "import sys, rnncli.models.stack; sys.exit('numba' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,4 +1,4 @@
-"""The output layer and its loss in one, against F.linear and F.cross_entropy: values, gradients, and the odd cases."""
+"""The output layer fused with its loss, against F.linear and F.cross_entropy: values, gradients and edge cases."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -9,20 +9,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rnncli.kernels import linear
-from rnncli.kernels.linear import linear_cross_entropy, linear_judge
+from rnncli.kernels.linear import linear_cross_entropy, linear_score
+from rnncli.kernels.matmul import fast_matmul
 from rnncli.kernels.precision import has_bfloat16
-from rnncli.kernels.products import fast_products
 
 IGNORED = -100
 
 
 @pytest.fixture(autouse=True)
 def _fused_at_any_size(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Three rows a block, so that every test crosses from one to the next; and one value serves all sizes."""
-    monkeypatch.setattr(linear, "FEWEST", 1)
+    """Use blocks of three rows, so that every test crosses block boundaries, at all sizes."""
+    monkeypatch.setattr(linear, "MIN_SCORES", 1)
     monkeypatch.setattr(linear, "BLOCK", 3 * 40)
-    monkeypatch.setattr(linear, "ROUNDED_FROM", 1)
-    with fast_products("float32"):
+    monkeypatch.setattr(linear, "MIN_ROUNDED", 1)
+    with fast_matmul("float32"):
         yield
 
 
@@ -33,18 +33,18 @@ class Case(NamedTuple):
     targets: Tensor
 
     @property
-    def learned(self) -> tuple[Tensor, Tensor, Tensor]:
+    def trainable(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.hidden, self.weight, self.bias
 
     def double(self) -> "Case":
-        return Case(*(each.detach().double().requires_grad_() for each in self.learned), self.targets)
+        return Case(*(each.detach().double().requires_grad_() for each in self.trainable), self.targets)
 
 
 def a_case(N: int = 17, M: int = 6, V: int = 40, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Case:
     torch.manual_seed(N + M + V)
     hidden, weight = torch.randn(N, M, dtype=dtype) * scale, torch.randn(V, M, dtype=dtype)
     case = Case(hidden, weight, torch.randn(V, dtype=dtype), torch.randint(V, (N,)))
-    for each in case.learned:
+    for each in case.trainable:
         each.requires_grad_()
     return case
 
@@ -55,14 +55,14 @@ def plain(case: Case, smoothing: float = 0.0) -> Tensor:
 
 
 def found(loss: Tensor, case: Case) -> list[Tensor]:
-    """The loss, and the gradients of 0.37 of it."""
-    return [loss.detach(), *torch.autograd.grad(0.37 * loss, case.learned)]
+    """Return the loss, and the gradients of 0.37 times the loss."""
+    return [loss.detach(), *torch.autograd.grad(0.37 * loss, case.trainable)]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize(("N", "M", "V"), [(17, 6, 40), (1, 5, 9), (3, 1, 2), (64, 30, 300)])
-def test_values_and_gradients_are_those_of_torch(
+def test_values_and_gradients_equal_torch(
     dtype: torch.dtype, tolerance: float, smoothing: float, N: int, M: int, V: int
 ) -> None:
     case = a_case(N, M, V, dtype)
@@ -74,7 +74,7 @@ def test_values_and_gradients_are_those_of_torch(
         assert mine.dtype == dtype
 
 
-def test_gradients_of_a_word_model_keep_the_accuracy_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_of_a_word_model_keep_float32_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "BLOCK", 100 * 3000)
     case = a_case(250, 64, 3000, torch.float32)
     exact = case.double()
@@ -82,22 +82,22 @@ def test_gradients_of_a_word_model_keep_the_accuracy_of_float32(monkeypatch: pyt
         assert (mine - wanted).norm() < 1e-6 * wanted.norm()
 
 
-def test_where_nothing_is_asked_the_loss_and_its_gradients_are_zero() -> None:
+def test_no_targets_give_zero_loss_and_gradients() -> None:
     case = a_case()
     case.targets.fill_(IGNORED)
     assert not any(each.any() for each in found(linear_cross_entropy(*case), case))
-    assert [float(each) for each in linear_judge(*case)] == [0.0, 0.0]
+    assert [float(each) for each in linear_score(*case)] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("scale", [300.0, 1e5])
-def test_huge_scores_overflow_nothing(scale: float) -> None:
+def test_huge_scores_do_not_overflow(scale: float) -> None:
     case = a_case(dtype=torch.float32, scale=scale)
     exact = case.double()
     for mine, wanted in zip(found(linear_cross_entropy(*case), case), found(plain(exact), exact), strict=True):
         torch.testing.assert_close(mine.double(), wanted, rtol=1e-5, atol=1e-3 * scale / 300)
 
 
-def test_a_target_without_a_chance_costs_what_it_costs() -> None:
+def test_very_unlikely_target_has_a_finite_correct_loss() -> None:
     case = a_case(dtype=torch.float32)
     with torch.no_grad():
         case.bias[7] -= 500.0
@@ -105,10 +105,10 @@ def test_a_target_without_a_chance_costs_what_it_costs() -> None:
     exact = case.double()
     for mine, wanted in zip(found(linear_cross_entropy(*case), case), found(plain(exact), exact), strict=True):
         torch.testing.assert_close(mine.double(), wanted, rtol=1e-5, atol=1e-5)
-    assert float(linear_judge(*case)[0]) == pytest.approx(plain(exact).item(), rel=1e-6)
+    assert float(linear_score(*case)[0]) == pytest.approx(plain(exact).item(), rel=1e-6)
 
 
-def test_only_what_is_learned_has_a_gradient() -> None:
+def test_only_trainable_tensors_get_gradients() -> None:
     case = a_case()
     frozen = case._replace(weight=case.weight.detach())
     loss = linear_cross_entropy(*frozen)
@@ -122,7 +122,7 @@ def test_only_what_is_learned_has_a_gradient() -> None:
         torch.testing.assert_close(linear_cross_entropy(*case), loss.detach())
 
 
-def test_tied_weights_gather_both_gradients() -> None:
+def test_tied_weights_add_both_gradients() -> None:
     case = a_case(V=40)
     words = torch.randint(40, (17,))
     losses: list[Any] = [linear_cross_entropy, lambda h, w, b, t: plain(Case(h, w, b, t))]
@@ -132,7 +132,7 @@ def test_tied_weights_gather_both_gradients() -> None:
     torch.testing.assert_close(ours, wanted)
 
 
-def test_the_gradients_serve_one_backward_pass() -> None:
+def test_second_backward_pass_is_refused() -> None:
     case = a_case()
     loss = linear_cross_entropy(*case)
     loss.backward(retain_graph=True)
@@ -140,17 +140,17 @@ def test_the_gradients_serve_one_backward_pass() -> None:
         loss.backward()
 
 
-def test_the_judge_counts_what_is_likeliest() -> None:
+def test_score_counts_the_likeliest_targets() -> None:
     case = a_case(dtype=torch.float32)
     case.targets[:4] = IGNORED
     scores = F.linear(case.hidden, case.weight, case.bias).detach()
     case.targets[4:9] = scores[4:9].argmax(-1)
-    loss, hits = linear_judge(*case)
+    loss, hits = linear_score(*case)
     torch.testing.assert_close(loss, plain(case).detach())
     assert int(hits) == int((scores.argmax(-1) == case.targets).sum()) >= 5
 
 
-def test_a_softmax_that_may_not_overwrite_its_scores_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_softmax_out_of_place_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     case = a_case(dtype=torch.float32)
     there = found(linear_cross_entropy(*case), case)
     monkeypatch.setattr(linear, "_softmax_is_sound_in_place", lambda *_: False)
@@ -159,16 +159,16 @@ def test_a_softmax_that_may_not_overwrite_its_scores_gives_the_same(monkeypatch:
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="waits for a processor that multiplies bfloat16")
-def test_bfloat16_rounds_by_so_much_and_only_where_it_is_asked_for() -> None:
+def test_bfloat16_rounds_only_where_requested() -> None:
     case = a_case(250, 64, 300, torch.float32)
     exact = case.double()
     wanted = found(plain(exact), exact)
-    with fast_products("bfloat16"):
+    with fast_matmul("bfloat16"):
         rounded = found(linear_cross_entropy(*case), case)
-        judged, _ = linear_judge(*case)
-        with fast_products():
+        judged, _ = linear_score(*case)
+        with fast_matmul():
             again = found(linear_cross_entropy(*case), case)
-        with fast_products("float32"):
+        with fast_matmul("float32"):
             precise = found(linear_cross_entropy(*case), case)
     for mine, same, good, true in zip(rounded, again, precise, wanted, strict=True):
         assert 1e-5 < (mine - true).norm() / true.norm() < 3e-2  # scores of 20 are rounded, too
@@ -177,19 +177,19 @@ def test_bfloat16_rounds_by_so_much_and_only_where_it_is_asked_for() -> None:
     torch.testing.assert_close(judged.double(), wanted[0], rtol=1e-6, atol=0)
 
 
-def test_other_devices_and_dtypes_take_torch_s_own_way() -> None:
+def test_other_devices_and_dtypes_use_torch() -> None:
     case = a_case()
-    half = Case(*(each.detach().bfloat16().requires_grad_() for each in case.learned), case.targets)
+    half = Case(*(each.detach().bfloat16().requires_grad_() for each in case.trainable), case.targets)
     for mine, wanted in zip(found(linear_cross_entropy(*half), half), found(plain(half), half), strict=True):
         assert torch.equal(mine, wanted)
 
 
 @pytest.mark.cuda
-def test_cuda_gives_the_same() -> None:
+def test_cuda_equals_the_cpu() -> None:
     case = a_case(dtype=torch.float32)
-    there = Case(*(each.detach().cuda().requires_grad_() for each in case.learned), case.targets.cuda())
+    there = Case(*(each.detach().cuda().requires_grad_() for each in case.trainable), case.targets.cuda())
     for mine, wanted in zip(
         found(linear_cross_entropy(*there), there), found(linear_cross_entropy(*case), case), strict=True
     ):
         torch.testing.assert_close(mine.cpu(), wanted, rtol=1e-4, atol=1e-4)
-    assert int(linear_judge(*there)[1]) == int(linear_judge(*case)[1])
+    assert int(linear_score(*there)[1]) == int(linear_score(*case)[1])

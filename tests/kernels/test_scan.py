@@ -1,4 +1,4 @@
-"""The scan: padding never matters, backends agree, directions mirror each other, and the chooser says the truth."""
+"""The scan: padding never matters, backends agree, directions mirror each other, and the chooser names what runs."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_padding_changes_no_bit_of_values_or_gradients(kind: str, filler: float)
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
-def test_a_padded_sequence_equals_itself_alone(kind: str, dtype: torch.dtype, tolerance: float) -> None:
+def test_padded_sequence_equals_itself_without_padding(kind: str, dtype: torch.dtype, tolerance: float) -> None:
     cell = a_cell(kind, dtype)
     x = torch.randn(T, B, D, dtype=dtype)
     for backend in backends_of(cell):
@@ -73,7 +73,7 @@ def test_backends_agree_on_values_and_gradients(kind: str, lengths: torch.Tensor
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_going_on_from_a_state_equals_going_through(kind: str) -> None:
+def test_continuing_from_a_state_equals_one_pass(kind: str) -> None:
     cell = a_cell(kind)
     x = torch.randn(T, B, D, dtype=torch.float64)
     whole, last = scan(cell, x, cell.initial_state(B))
@@ -84,32 +84,32 @@ def test_going_on_from_a_state_equals_going_through(kind: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-def test_reversal_keeps_the_padding_behind() -> None:
+def test_reversal_keeps_the_padding_at_the_end() -> None:
     x = torch.arange(T * B, dtype=torch.float64).reshape(T, B, 1)
-    turned = reverse_valid(x, LENGTHS)
+    found = reverse_valid(x, LENGTHS)
     for row, length in enumerate(LENGTHS.tolist()):
-        assert turned[:length, row, 0].tolist() == x[:length, row, 0].tolist()[::-1]
-        assert turned[length:, row, 0].tolist() == x[length:, row, 0].tolist()
+        assert found[:length, row, 0].tolist() == x[:length, row, 0].tolist()[::-1]
+        assert found[length:, row, 0].tolist() == x[length:, row, 0].tolist()
     assert torch.equal(reverse_valid(x, None), x.flip(0))
 
 
-def test_the_chooser_names_what_it_takes() -> None:
-    assert choose_backend(a_cell("lstm:none")) == "library"
+def test_chooser_names_the_backend_that_runs() -> None:
+    assert choose_backend(a_cell("lstm:none")) == "torch"
     assert choose_backend(a_cell("lstm:none"), packed=True) == "fused"
     assert choose_backend(a_cell("lstm:none"), precision="bfloat16") == "fused"
     assert choose_backend(a_cell("gru:reset-after")) == "fused"
-    assert choose_backend(a_cell("gru:reset-after"), device="cuda") == "library"
+    assert choose_backend(a_cell("gru:reset-after"), device="cuda") == "torch"
     assert choose_backend(a_cell("lstm")) == "fused"
     assert choose_backend(a_cell("lstm"), sequences=512) == "reference"
-    assert choose_backend(a_cell("elman"), sequences=512) == "library"
+    assert choose_backend(a_cell("elman"), sequences=512) == "torch"
     assert choose_backend(a_cell("lstm:none"), "reference") == "reference"
     with pytest.raises(UsageError, match="torch has no layer with the equations of"):
-        choose_backend(a_cell("rated"), "library")
+        choose_backend(a_cell("rated"), "torch")
     with pytest.raises(UsageError, match="unknown backend 'warp'"):
         choose_backend(a_cell("rated"), "warp")
 
 
-def test_many_sequences_through_a_narrow_cell_are_not_for_the_fused_backend() -> None:
+def test_auto_avoids_fused_for_many_sequences_and_few_units() -> None:
     cell = a_cell("lstm")
     for batch, fused in ((511, True), (512, False)):
         outputs, _ = scan(cell, torch.randn(2, batch, D, dtype=torch.float64), cell.initial_state(batch))

@@ -1,4 +1,4 @@
-"""The triton backend against the reference: compiled where there is a CUDA device, else interpreted on the CPU."""
+"""The triton backend against the reference: compiled on a CUDA device, else interpreted on the CPU."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ from rnncli.kernels.triton.scan import (
     OnChip,
     Stepwise,
     choose_tier,
-    joined,
+    concat_weights,
     on_chip_bytes,
     shared_memory,
     unroll,
@@ -52,7 +52,7 @@ def a_cell(kind: str, D: int, M: int, activation: str | None = None) -> Any:
 def results(
     cell: Any, x: torch.Tensor, lengths: torch.Tensor | None = None, tier: type[Loop] | None = None
 ) -> list[torch.Tensor]:
-    """Outputs, last state and all gradients, by a tier of the backend or by the reference."""
+    """Return outputs, last state and all gradients, from a tier of the backend or from the reference."""
     cell.zero_grad()
     x = x.to(DEVICE, copy=True).requires_grad_()
     state = cell.initial_state(x.shape[1])
@@ -105,19 +105,19 @@ def test_equals_the_reference_in_every_shape(kind: str, tier: type[Loop], T: int
 )
 @pytest.mark.parametrize("kind", TRITON)
 def test_compiled_kernels_equal_the_reference(kind: str, T: int, B: int, D: int, M: int, dtype: torch.dtype) -> None:
-    """In the tier that is chosen, against float64; half precision by the size of its rounding."""
+    """In the chosen tier, against float64; half precision within its rounding."""
     cell = a_cell(kind, D, M)
     x = torch.randn(T, B, D)
     lengths = torch.randint(1, T + 1, (B,))
     wanted = results(a_cell(kind, D, M).double(), x.double(), lengths)
     ours = cell.to(dtype)
-    chosen = choose_tier(RECIPES[kind], joined(ours.triton_form(), dtype)[0])
+    chosen = choose_tier(RECIPES[kind], concat_weights(ours.triton_form(), dtype)[0])
     assert_equal(results(ours, x.to(dtype), lengths, chosen), wanted, 1e-5 if dtype == torch.float32 else 0.05)
 
 
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("kind", TRITON)
-def test_half_precision_is_off_by_its_rounding(kind: str, tier: type[Loop]) -> None:
+def test_half_precision_errs_by_its_rounding(kind: str, tier: type[Loop]) -> None:
     cell = a_cell(kind, 3, 5)
     x = torch.randn(3, 3, 3)
     wanted = results(cell, x, LENGTHS)
@@ -126,9 +126,7 @@ def test_half_precision_is_off_by_its_rounding(kind: str, tier: type[Loop]) -> N
 
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("kind", TRITON)
-def test_nothing_is_kept_where_nothing_goes_backward(
-    kind: str, tier: type[Loop], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_kept_without_a_backward_pass(kind: str, tier: type[Loop], monkeypatch: pytest.MonkeyPatch) -> None:
     cell = a_cell(kind, 3, 5)
     x = torch.randn(3, 3, 3, device=DEVICE)
     tapes = []
@@ -144,7 +142,7 @@ def test_nothing_is_kept_where_nothing_goes_backward(
 
 
 @pytest.mark.parametrize(("kind", "activation"), with_activations(TRITON))
-def test_neither_overflows_nor_hides_a_nan(kind: str, activation: str) -> None:
+def test_extreme_inputs_do_not_overflow_or_hide_a_nan(kind: str, activation: str) -> None:
     cell = a_cell(kind, 1, 2, activation)
     x = torch.tensor([[[-3e4]], [[3e4]], [[float("nan")]]])
     ours = results(cell, x, None, OnChip)
@@ -154,8 +152,8 @@ def test_neither_overflows_nor_hides_a_nan(kind: str, activation: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gru:reset-before", "lstm:diagonal"])
-def test_a_replayed_graph_equals_single_launches(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no CUDA, what would be recorded is done again: copies, keys and room are the same."""
+def test_replayed_graph_equals_single_launches(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without CUDA, the launches run again instead of a recording: copies, keys and buffers are the same."""
     recorded, record = [], graphs.record if DEVICE == "cuda" else lambda launches: launches
     monkeypatch.setattr(graphs, "_seen", OrderedDict())
     monkeypatch.setattr(graphs, "recordable", lambda tensors: True)
@@ -165,19 +163,19 @@ def test_a_replayed_graph_equals_single_launches(kind: str, monkeypatch: pytest.
         x = torch.randn(3, 3, 3)
         assert_equal(results(cell, x, LENGTHS, Stepwise), results(cell, x, LENGTHS), 1e-5)
     assert len(recorded) == 2  # forward and backward
-    monkeypatch.setattr(graphs, "MOST", 2)
+    monkeypatch.setattr(graphs, "MAX_GRAPHS", 2)
     results(cell, torch.randn(1, 1, 3), None, Stepwise)
     assert len(recorded) == len(graphs._seen) == 2
 
 
-def test_a_second_derivative_is_refused() -> None:
+def test_second_derivative_is_refused() -> None:
     cell = a_cell("elman", 1, 2)
     outputs, _ = unroll(cell.triton_form(), torch.ones(1, 1, 1, device=DEVICE), cell.initial_state(1))
-    with pytest.raises(RnnError, match="the triton backend can be differentiated once"):
+    with pytest.raises(RnnError, match="the triton backend has no second derivatives"):
         torch.autograd.grad(outputs.sum(), cell.weight_h, create_graph=True)
 
 
-def test_small_cells_are_held_on_chip() -> None:
+def test_small_cells_run_on_chip() -> None:
     def tier(kind: str, M: int, dtype: torch.dtype) -> type[Loop]:
         matrices = torch.empty(sum(term.dense for term in RECIPES[kind].terms) * M, M, dtype=dtype)
         return choose_tier(RECIPES[kind], matrices)
@@ -187,17 +185,17 @@ def test_small_cells_are_held_on_chip() -> None:
 
 
 @pytest.mark.parametrize("kind", TRITON)
-def test_what_does_not_fit_on_chip_is_never_launched_there(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a card with one byte less than the tier needs, another one is chosen; with as much, that one is."""
+def test_tier_on_chip_is_taken_only_where_it_fits(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card with one byte less than the tier needs gets the other tier; with exactly as much, this one."""
     matrices = torch.empty(sum(term.dense for term in RECIPES[kind].terms) * 70, 70)
     needed = on_chip_bytes(RECIPES[kind], 70, torch.float32)
-    assert needed > matrices.numel() * 2 * 4  # a float32 takes the place of two of TF32
+    assert needed > matrices.numel() * 2 * 4  # a float32 is stored as two of TF32
     for there, tier in ((needed - 1, Stepwise), (needed, OnChip)):
         monkeypatch.setattr(triton_scan, "shared_memory", lambda _, there=there: there)
         assert choose_tier(RECIPES[kind], matrices) is tier
 
 
-def test_refuses_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_cases_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = a_cell("rated", 3, 5)
     assert choose_backend(cell, "triton", DEVICE) == "triton"
     with pytest.raises(UsageError, match="computes in float32, float16 and bfloat16, not float64; use --backend"):
@@ -211,7 +209,7 @@ def test_refuses_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_backend(cell, "triton", DEVICE)
 
 
-def test_a_step_of_its_own_inherits_no_recipe() -> None:
+def test_overridden_step_inherits_no_recipe() -> None:
     class Doubled(Elman):
         def step(self, projected: torch.Tensor, state: Hidden) -> Hidden:
             return super().step(2 * projected, state)
@@ -220,7 +218,7 @@ def test_a_step_of_its_own_inherits_no_recipe() -> None:
         choose_backend(Doubled(3, 5), "triton", DEVICE)
 
 
-def test_without_a_device_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_cuda_device_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     cell: Any = make_cell("elman", 3, 5)
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     with pytest.raises(UsageError, match="the triton backend needs a CUDA device; use --backend"):
@@ -229,10 +227,10 @@ def test_without_a_device_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="the triton backend needs a CUDA device; use --backend"):
         choose_backend(cell, "triton", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_backend(cell, "triton", None) == "triton"  # a model is made before it is moved
+    assert choose_backend(cell, "triton", None) == "triton"  # a model is built before it moves to a device
 
 
-def test_a_model_trained_by_it_is_used_without_it(rnn: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_trained_with_triton_runs_without_it(rnn: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
     command = "train parity --name chip --bits 3 --hidden 2 --epochs 1"
     ran = rnn(f"{command} --backend triton")
@@ -250,8 +248,8 @@ def test_kernels_are_legal_for_the_compiler(pytestconfig: pytest.Config, tmp_pat
     """Down to machine code for a card that need not be there; two cells that need every branch of the kernels."""
     folder = Path(__file__).parents[2]
     command = [sys.executable, "benchmarks/triton_kernels.py", "--width", "16", "--types", "bfloat16"]
-    kept = getattr(pytestconfig, "cache", None)  # pytest's own; `-p no:cacheprovider` takes it away
-    cache = kept.mkdir("triton") if kept else tmp_path  # what is compiled once need not be again
+    kept = getattr(pytestconfig, "cache", None)  # pytest's own; absent with `-p no:cacheprovider`
+    cache = kept.mkdir("triton") if kept else tmp_path  # compiled kernels are reused
     environment = os.environ | {"TRITON_CACHE_DIR": str(cache), "PYTHONPATH": str(folder), "TRITON_INTERPRET": "0"}
     ran = subprocess.run(
         [*command, "--kinds", "gru:reset-before,gru:reset-after,lstm:diagonal"],

@@ -1,4 +1,4 @@
-"""One label a sequence: read off where the stack ends, whatever stands behind; members that share nothing."""
+"""One label per sequence, from the stack's last valid state; members that share nothing."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_padding_changes_nothing(kind: str, bidirectional: bool) -> None:
         torch.testing.assert_close(together[row], alone[0], rtol=0, atol=1e-12)
 
 
-def test_the_label_is_read_off_the_last_valid_step() -> None:
+def test_label_comes_from_the_last_valid_step() -> None:
     net, features = make(bidirectional=False)
     net.eval()
     logits, _ = net(features.tokens(ROWS), None, features.lengths)
@@ -41,7 +41,7 @@ def test_the_label_is_read_off_the_last_valid_step() -> None:
     torch.testing.assert_close(logits, net.output(ends), rtol=0, atol=1e-12)
 
 
-def test_members_learn_nothing_of_each_other() -> None:
+def test_members_train_independently() -> None:
     nets = [make()[0] for _ in range(3)]
     committee, features = Committee(nets), make()[1]
     logits, _ = committee(features.tokens(ROWS), None, features.lengths)

@@ -1,4 +1,4 @@
-"""Drawing streams and lines: END and UNKNOWN as promised, primes of any length; beam search against brute force."""
+"""Sampled streams and lines: END, UNKNOWN, primes of any length; beam search against brute force."""
 
 from collections.abc import Sequence
 from itertools import pairwise, product
@@ -20,7 +20,7 @@ START, END, UNKNOWN = 0, 1, 2
 
 
 class Chain(torch.nn.Module):
-    """A Markov chain that passes for a language model; its state counts the steps."""
+    """A Markov chain with a language model's interface; its state counts the steps."""
 
     def __init__(self, table: torch.Tensor) -> None:
         super().__init__()
@@ -53,8 +53,8 @@ def draw(
         read(net or chain(), (START, *prime)),
         count,
         Sampling(**options),
-        barred=(START, UNKNOWN),
-        barred_at_first=() if prime else (END,),
+        banned=(START, UNKNOWN),
+        banned_first=() if prime else (END,),
         generator=torch.Generator().manual_seed(seed),
         ending=lambda: ending(length, END),
         past=prime,
@@ -65,7 +65,7 @@ def draw(
     return lines
 
 
-def test_lines_follow_the_model_s_distribution() -> None:
+def test_lines_follow_the_models_distribution() -> None:
     table = chain().table.exp().detach()
     lines = draw(20_000)
     pairs = torch.zeros(6, 6)
@@ -73,35 +73,35 @@ def test_lines_follow_the_model_s_distribution() -> None:
         for before, after in zip([START, *line], [*line, END], strict=True):
             pairs[before, after] += 1
     for before in (START, 3, 4):
-        barred = torch.tensor([START, UNKNOWN, END] if before == START else [START, UNKNOWN])
-        wanted = token_probabilities(table[before].log()[None], Sampling(), barred)[0]
+        banned = torch.tensor([START, UNKNOWN, END] if before == START else [START, UNKNOWN])
+        wanted = token_probabilities(table[before].log()[None], Sampling(), banned)[0]
         torch.testing.assert_close(pairs[before] / pairs[before].sum(), wanted, rtol=0, atol=0.01)
     assert not pairs[:, [START, UNKNOWN]].any()
 
 
-def test_scores_that_are_no_numbers_are_refused() -> None:
+def test_nan_scores_are_refused() -> None:
     net = Chain(torch.full((6, 6), torch.nan))
     with pytest.raises(RnnError, match="not numbers"):
         draw(1, net=net)
     with pytest.raises(RnnError, match="not numbers"):
-        beam_search(net.stepper(), net.initial_states(1), start=START, end=END, width=2, longest=[3])
+        beam_search(net.stepper(), net.initial_states(1), start=START, end=END, width=2, max_length=[3])
 
 
-def test_the_same_seed_gives_the_same_lines() -> None:
+def test_same_seed_gives_the_same_lines() -> None:
     assert draw(5, seed=3) == draw(5, seed=3)
     assert draw(5, seed=3) != draw(5, seed=4)
     assert draw(0) == []
 
 
-def test_the_prime_is_consumed_and_kept() -> None:
+def test_prime_is_read_and_kept() -> None:
     lines = draw(50, prime=[5, 4])
     assert all(line[:2] == [5, 4] for line in lines)
     following = [line[2] if len(line) > 2 else END for line in lines]
-    assert following.count(3) > following.count(4) + following.count(5)  # what 4 is followed by
+    assert following.count(3) > following.count(4) + following.count(5)  # 4's most frequent successor
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_a_line_without_end_is_cut(count: int) -> None:
+def test_line_without_end_is_cut(count: int) -> None:
     table = torch.zeros(6, 6) + 1e-12
     table[:, 3] = 1.0
     threads = torch.get_num_threads()
@@ -120,12 +120,12 @@ def tiny_model(cell: str = "gru", V: int = 5, labels: int = 0) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("label", [None, 1])
-def test_a_prime_is_read_by_the_scan_as_by_single_steps(
+def test_prime_is_read_by_the_scan_as_by_single_steps(
     kind: str, label: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, tokens = tiny_model(kind, labels=2), [3, 4, 0, 2, 2, 1, 3]
     stepped = read(model, tokens, label)
-    monkeypatch.setattr(decoding, "SHORT", 3)
+    monkeypatch.setattr(decoding, "WINDOW", 3)
     scanned = read(model, tokens, label)
     torch.testing.assert_close(scanned.logits, stepped.logits, rtol=0, atol=1e-12)
     for state, wanted in zip(scanned.states, stepped.states, strict=True):
@@ -134,14 +134,14 @@ def test_a_prime_is_read_by_the_scan_as_by_single_steps(
     assert not torch.allclose(stepped.logits, read(model, tokens, 0).logits)
 
 
-def test_streams_end_each_by_itself_and_go_by_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "MANY", 4)
+def test_streams_end_independently_and_run_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MAX_STREAMS", 4)
     texts: dict[int, list[int]] = {number: [] for number in range(10)}
     steps = draw_streams(
         read(chain(), [START]),
         10,
         Sampling(),
-        barred=(START, UNKNOWN),
+        banned=(START, UNKNOWN),
         generator=torch.Generator().manual_seed(0),
         ending=lambda: ending(6, 4),
     )
@@ -154,14 +154,14 @@ def test_streams_end_each_by_itself_and_go_by_in_batches(monkeypatch: pytest.Mon
         assert text[-1] == 4 or len(text) == 6
 
 
-def test_a_repetition_guard_looks_at_each_stream_alone_and_at_what_was_read() -> None:
+def test_repetition_guard_uses_each_streams_own_past() -> None:
     texts: list[list[int]] = [[] for _ in range(30)]
     prime = [3, 4, 3, 5]
     steps = draw_streams(
         read(chain(), prime),
         30,
         Sampling(no_repeat=2),
-        barred=(START, END, UNKNOWN),
+        banned=(START, END, UNKNOWN),
         generator=torch.Generator().manual_seed(0),
         ending=lambda: ending(5),
         past=prime,
@@ -172,19 +172,19 @@ def test_a_repetition_guard_looks_at_each_stream_alone_and_at_what_was_read() ->
     for text in texts:
         pairs = list(pairwise([*prime, *text]))
         for place in range(len(prime) - 1, len(pairs)):
-            if pairs[place] in pairs[:place]:  # then nothing else was left
+            if pairs[place] in pairs[:place]:  # only where nothing else was left
                 assert {(pairs[place][0], token) for token in (3, 4, 5)} <= set(pairs[:place])
     assert len({tuple(text) for text in texts}) > 1
 
 
-def test_a_model_of_sentences_begins_each_anew() -> None:
+def test_sentence_model_restarts_after_end() -> None:
     model = tiny_model()
     step, first = model.stepper(), model.initial_states(1)
     tokens = [START, 3, END, 4, 2]
     states, found = model.initial_states(2), []
     go = restarting(step, first, START, END)
     with torch.no_grad():
-        for token in tokens:  # the second stream does not end where the first does
+        for token in tokens:  # the second stream ends elsewhere
             logits, states = go(torch.tensor([token, 3]), states)
             found.append(logits)
         whole, _ = model(torch.tensor([[START, 3], [3, 3]]))
@@ -197,22 +197,22 @@ def test_a_model_of_sentences_begins_each_anew() -> None:
     torch.testing.assert_close(torch.stack(found)[:, 1], other[:, 0])
 
 
-def every_sequence(model: Any, longest: int, barred: tuple[int, ...], power: float) -> list[tuple[float, list[int]]]:
-    """All sequences that END ends or the length, scored one by one by the scan, the best first."""
+def every_sequence(model: Any, max_length: int, banned: tuple[int, ...], power: float) -> list[tuple[float, list[int]]]:
+    """Return all sequences up to END or the maximum length, each scored by the scan, best first."""
     found = []
     V = len(model.embedding.weight)
-    for length in range(longest + 1):
-        for tokens in product([t for t in range(V) if t not in (END, *barred)], repeat=length):
-            whole = [*tokens, END] if length < longest else list(tokens)
+    for length in range(max_length + 1):
+        for tokens in product([t for t in range(V) if t not in (END, *banned)], repeat=length):
+            whole = [*tokens, END] if length < max_length else list(tokens)
             with torch.no_grad():
-                shares = model(torch.tensor([START, *whole[:-1]])[:, None])[0][:, 0].log_softmax(-1)
-            total = sum(float(shares[place, token]) for place, token in enumerate(whole))
+                probs = model(torch.tensor([START, *whole[:-1]])[:, None])[0][:, 0].log_softmax(-1)
+            total = sum(float(probs[place, token]) for place, token in enumerate(whole))
             found.append((total / len(whole) ** power, list(tokens)))
     return sorted(found, key=lambda each: -each[0])
 
 
 @pytest.mark.parametrize("power", [0.0, 0.7, 1.0])
-def test_a_beam_as_wide_as_all_there_is_finds_the_best_of_all(power: float) -> None:
+def test_exhaustive_beam_finds_the_best_sequence(power: float) -> None:
     model = tiny_model()
     wanted = every_sequence(model, 4, (START, UNKNOWN), power)
     with torch.no_grad():
@@ -222,9 +222,9 @@ def test_a_beam_as_wide_as_all_there_is_finds_the_best_of_all(power: float) -> N
             start=START,
             end=END,
             width=1000,
-            longest=[4],
+            max_length=[4],
             length_power=power,
-            barred=(START, UNKNOWN),
+            banned=(START, UNKNOWN),
         )
     assert len(found) == len(wanted) == 1 + 2 + 4 + 8 + 16
     assert [each.tokens for each in found] == [tokens for _, tokens in wanted]
@@ -232,12 +232,12 @@ def test_a_beam_as_wide_as_all_there_is_finds_the_best_of_all(power: float) -> N
     assert all(each.ended == (len(each.tokens) < 4) for each in found)
 
 
-def test_no_sequence_of_a_beam_begins_with_what_is_barred_at_first() -> None:
-    """All others are found as before: END is barred at the first step alone."""
-    model, options = tiny_model(), {"start": START, "end": END, "width": 1000, "longest": [4]}
+def test_no_sequence_begins_with_a_token_banned_first() -> None:
+    """All others are found as before: END is banned only at the first step."""
+    model, options = tiny_model(), {"start": START, "end": END, "width": 1000, "max_length": [4]}
     with torch.no_grad():
         (free,), (guarded,) = (
-            beam_search(model.stepper(), model.initial_states(1), **options, barred_at_first=first)
+            beam_search(model.stepper(), model.initial_states(1), **options, banned_first=first)
             for first in ((), (END, 3))
         )
     assert [each.tokens for each in guarded] == [e.tokens for e in free if e.tokens and e.tokens[0] != 3]
@@ -245,24 +245,24 @@ def test_no_sequence_of_a_beam_begins_with_what_is_barred_at_first() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 2, 3])
-def test_a_narrow_beam_keeps_the_likeliest_at_every_step(width: int) -> None:
+def test_narrow_beam_keeps_the_likeliest_at_every_step(width: int) -> None:
     """Against a loop over whole sequences, each scored from its start."""
     model, places, open_, done = tiny_model(), width, [(0.0, [START])], []
     for _ in range(6):
         grown = []
         for total, tokens in open_:
-            shares = model(torch.tensor(tokens)[:, None])[0][-1, 0].log_softmax(-1).tolist()
-            grown += [(total + share, [*tokens, token]) for token, share in enumerate(shares)]
+            probs = model(torch.tensor(tokens)[:, None])[0][-1, 0].log_softmax(-1).tolist()
+            grown += [(total + share, [*tokens, token]) for token, share in enumerate(probs)]
         best = sorted(grown, reverse=True)[:places]
         done += [(total / (len(tokens) - 1), tokens[1:-1]) for total, tokens in best if tokens[-1] == END]
         open_ = [each for each in best if each[1][-1] != END]
         places = width - len(done)
     done += [(total / (len(tokens) - 1), tokens[1:]) for total, tokens in open_]
-    (found,) = beam_search(model.stepper(), model.initial_states(1), start=START, end=END, width=width, longest=[6])
+    (found,) = beam_search(model.stepper(), model.initial_states(1), start=START, end=END, width=width, max_length=[6])
     assert [(pytest.approx(each.score), each.tokens) for each in found] == sorted(done, reverse=True)
 
 
-def test_a_beam_without_end_goes_on_to_the_longest_and_repeats_nothing_it_must_not() -> None:
+def test_beam_without_end_reaches_max_length_without_banned_repeats() -> None:
     model = tiny_model()
     (found,) = beam_search(
         model.stepper(),
@@ -270,7 +270,7 @@ def test_a_beam_without_end_goes_on_to_the_longest_and_repeats_nothing_it_must_n
         start=3,
         end=None,
         width=4,
-        longest=[9],
+        max_length=[9],
         sampling=Sampling(no_repeat=2),
         past=[3],
     )

@@ -1,4 +1,4 @@
-"""The book's first weights: the spread of every matrix, and zeros everywhere else."""
+"""The book's initial weights: the spread of every matrix, and zeros everywhere else."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ WITHIN_ONE = 0.6827
 
 
 def check_normal(weight: Tensor, ends: int) -> None:
-    """Hold values against N(0, 1 / ends): five standard errors of each statistic."""
+    """Compare values with N(0, 1 / ends), within five standard errors of each statistic."""
     count, scaled = weight.numel(), weight.detach().flatten() * ends**0.5
     assert abs(float(scaled.mean())) < 5 / count**0.5
     assert abs(float(scaled.std()) - 1) < 5 / (2 * count) ** 0.5
@@ -27,7 +27,7 @@ def check_normal(weight: Tensor, ends: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_gate_of_a_cell_is_a_matrix_of_its_own(kind: str) -> None:
+def test_each_gate_of_a_cell_is_a_separate_matrix(kind: str) -> None:
     D, M = 150, 250
     torch.manual_seed(0)
     cell: Any = make_cell(kind, D, M)
@@ -41,18 +41,18 @@ def test_each_gate_of_a_cell_is_a_matrix_of_its_own(kind: str) -> None:
             assert not parameter.any(), name  # every bias, the LSTM's forget gate included, and h0, c0
 
 
-def test_embedding_and_output_layer() -> None:
+def test_embedding_and_output_layer_have_their_spread() -> None:
     V, D, M = 400, 100, 200
     torch.manual_seed(1)
     model: Any = LanguageModel(V, D, StackShape("lstm", (M,)))
-    model.expect(torch.arange(V))
+    model.init_bias(torch.arange(V))
     draw_book_weights(model)
     check_normal(model.embedding.weight, V + D)
     check_normal(model.output.weight, M + V)
-    assert not model.bias.any()  # the words' frequencies are gone
+    assert not model.bias.any()  # word frequencies are overwritten
 
 
-def test_attention_and_what_is_between_encoder_and_decoder() -> None:
+def test_attention_and_bridge_layers_have_their_spread() -> None:
     torch.manual_seed(2)
     model: Any = Translator(50, 60, StackShape("gru", (80,)), attention="additive")
     draw_book_weights(model)

@@ -1,4 +1,4 @@
-"""The language model and the tagger against their equations; the foil against torch's own layers."""
+"""The language model and the tagger against their equations; the feed-forward net against torch's layers."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def test_equals_its_equation(tied: bool, hidden: int) -> None:
     elif hidden == 6:
         weight = model.embedding.weight
     else:
-        weight = model.embedding.weight @ model.bridge.weight
+        weight = model.embedding.weight @ model.projection.weight
     torch.testing.assert_close(logits, h @ weight.T + model.bias, rtol=0, atol=1e-12)
 
 
@@ -43,7 +43,7 @@ def test_tied_weights_are_one_tensor() -> None:
     assert sum(p.numel() for p in free.parameters()) - sum(p.numel() for p in tied.parameters()) == V * 6
 
 
-def test_the_loss_of_a_batch_is_that_of_its_logits() -> None:
+def test_loss_of_a_batch_equals_that_of_its_logits() -> None:
     model: Any = LanguageModel(V, 6, StackShape("gru", (7,)), tied=True).double()
     batch = Batch(torch.randint(V, (T, B)), torch.randint(V, (T, B)))
     losses = []
@@ -59,7 +59,7 @@ def test_the_loss_of_a_batch_is_that_of_its_logits() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("table", [0, 1 << 20])
 @pytest.mark.parametrize("options", [{"tied": True}, {"unit_vectors": "row"}, {"softmax": "adaptive"}])
-def test_step_by_step_it_says_the_same(
+def test_stepper_equals_the_scan(
     kind: str, table: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stepper, "TABLE", table)
@@ -78,24 +78,24 @@ def test_step_by_step_it_says_the_same(
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-def test_an_adaptive_softmax_is_tied_to_nothing_and_has_no_output_vectors() -> None:
-    with pytest.raises(UsageError, match="it cannot be tied"):
+def test_adaptive_softmax_refuses_tying_and_output_vectors() -> None:
+    with pytest.raises(UsageError, match="leave --tied out"):
         LanguageModel(V, 6, StackShape("gru", (6,)), softmax="adaptive", tied=True)
     model = LanguageModel(V, 6, StackShape("gru", (16,)), softmax="adaptive")
     assert model.vector_layers == ("input",)
     assert model.word_vectors("input") is model.embedding.weight
-    with pytest.raises(UsageError, match="no output vectors of one size for all words: take --layer input"):
+    with pytest.raises(UsageError, match="output vectors of several sizes: use --layer input"):
         model.word_vectors("output")
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_word_vectors_are_what_words_are_read_and_scored_by(tied: bool) -> None:
+def test_word_vectors_are_those_of_input_and_output(tied: bool) -> None:
     model: Any = LanguageModel(V, 6, StackShape("gru", (6,)), tied=tied)
     assert model.word_vectors("input") is model.embedding.weight
     assert model.word_vectors("output") is (model.embedding.weight if tied else model.output.weight)
 
 
-def test_spelling_has_its_part_in_what_words_are_read_by() -> None:
+def test_spelling_contributes_to_input_vectors() -> None:
     spellings = [[], [], [], [0, 2, 1], [1], [], [2, 2], [0], [], [3, 0], [1, 2]]
     model: Any = LanguageModel(V, 6, StackShape("gru", (6,)), spellings=Ragged.of(spellings)).double().eval()
     own, grams = model.embedding.weight, model.embedding.grams
@@ -112,7 +112,7 @@ def test_spelling_has_its_part_in_what_words_are_read_by() -> None:
     assert grams.grad.abs().sum(1).nonzero().flatten().tolist() == [1]
 
 
-def test_starts_from_given_vectors_and_keeps_them_where_frozen() -> None:
+def test_given_vectors_are_taken_and_stay_frozen() -> None:
     model: Any = LanguageModel(V, 6, StackShape("gru", (6,)), frozen=True)
     before, given = model.embedding.weight.clone(), torch.randn(2, 6)
     model.start_from(torch.tensor([3, 7]), given)
@@ -123,10 +123,10 @@ def test_starts_from_given_vectors_and_keeps_them_where_frozen() -> None:
     assert model.output.weight.grad is not None
 
 
-def test_starts_from_the_frequencies_it_is_told() -> None:
+def test_init_bias_gives_the_token_frequencies() -> None:
     model = LanguageModel(4, 3, StackShape("elman", (2,)))
     counts = torch.tensor([0, 10, 30, 60])
-    model.expect(counts)
+    model.init_bias(counts)
     torch.testing.assert_close(model.bias.softmax(0), (counts + 0.5) / 102)
 
 
@@ -153,7 +153,7 @@ def test_tagger_scores_every_step() -> None:
     torch.testing.assert_close(model(x)[0], h @ model.output.weight.T + model.output.bias)
 
 
-def test_the_foil_equals_torch_s_own_layers() -> None:
+def test_feed_forward_net_equals_torchs_layers() -> None:
     model = FeedForward(4, 2, (5, 3))
     same = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 2))
     same.load_state_dict({name.removeprefix("layers."): value for name, value in model.state_dict().items()})
@@ -161,7 +161,7 @@ def test_the_foil_equals_torch_s_own_layers() -> None:
     assert torch.equal(model(x)[0], same(x))
 
 
-def test_penalties_are_those_of_the_top_layer() -> None:
+def test_penalties_are_computed_from_the_top_layer() -> None:
     torch.manual_seed(0)
     model = LanguageModel(7, 4, StackShape("gru", (5, 6), weight_drop=0.3), dropouts=Dropouts(output=0.5))
     tokens = torch.randint(7, (5, 3))

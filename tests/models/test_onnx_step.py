@@ -1,4 +1,4 @@
-"""An exported step against the model unrolled over time by the scan, for every cell; and what a file says of itself."""
+"""An exported step against the model's scan, for every cell; and the file's metadata."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ V, T = 21, 6
 
 
 def unrolled(written: bytes, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The logits (T, B, V) that onnxruntime alone gives for tokens (T, B), by what the file says."""
+    """Return onnxruntime's logits (T, B, V) for tokens (T, B), from the file's contents only."""
     session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
     initial = json.loads(session.get_modelmeta().custom_metadata_map["initial"])
     states = {name: np.tile(np.float32(value), (tokens.shape[1], 1)) for name, value in initial.items()}
@@ -40,7 +40,7 @@ def unrolled(written: bytes, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, An
 def check(model: LanguageModel, label: int | None = None) -> bytes:
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)  # biases and first states are zero else
+            parameter.add_(torch.randn_like(parameter) * 0.3)  # otherwise biases and first states are zero
     written, difference = export_step(model, {}, label)
     onnx.checker.check_model(onnx.load_from_string(written))
     assert difference < 1e-5
@@ -74,23 +74,23 @@ def spellings() -> Ragged:
     [("relu", {"tied": True, "labels": 2, "spellings": spellings()}), ("sigmoid", {"softmax": "adaptive"})],
     ids=["tied", "adaptive"],
 )
-def test_every_kind_of_model_is_exported(activation: str, options: dict[str, Any]) -> None:
+def test_exported_kind_of_model_equals_the_model(activation: str, options: dict[str, Any]) -> None:
     shape = StackShape("elman", (16,), activation)
     check(LanguageModel(V, 4, shape, unit_vectors="row", **options), 1 if "labels" in options else None)
 
 
-def test_what_is_no_file_of_the_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_or_too_large_export_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = LanguageModel(V, 4, StackShape("elman", (3,)))
     monkeypatch.setattr(onnx_step, "CLOSE", -1.0)
-    with pytest.raises(RnnError, match=r"onnxruntime gives other numbers, .* apart"):
+    with pytest.raises(RnnError, match=r"onnxruntime gives other numbers .*: nothing exported"):
         export_step(model, {})
-    monkeypatch.setattr(onnx_step, "LARGEST", 100)
+    monkeypatch.setattr(onnx_step, "MAX_BYTES", 100)
     with pytest.raises(RnnError, match="larger than 2 GB"):
         export_step(model, {})
 
 
 @pytest.mark.parametrize("library", ["onnx", "onnxruntime", "onnxscript"])
-def test_without_the_libraries_it_is_one_line(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+def test_missing_library_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(RnnError, match=r"pip install 'rnncli\[onnx\]'"):
         export_step(LanguageModel(V, 4, StackShape("elman", (3,))), {})

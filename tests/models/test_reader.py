@@ -1,4 +1,4 @@
-"""What a reader makes of words, against the same by hand."""
+"""A reader's features of words, against the same by hand."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def lexicon() -> Lexicon:
     return Lexicon.of(LINES, TAGS, min_count=1, max_length=3)
 
 
-def test_features_stand_side_by_side(lexicon: Lexicon) -> None:
+def test_features_are_concatenated(lexicon: Lexicon) -> None:
     reader = TokenReader(lexicon, ReaderShape(("tags", "words", "chars"), 5, 4)).eval()
     x = reader(lexicon.encode(LINES, TAGS).tokens(ROWS))
     assert x.shape == (4, 2, reader.output_size) == (4, 2, 4 + 5 + 4)
@@ -32,8 +32,8 @@ def test_features_stand_side_by_side(lexicon: Lexicon) -> None:
             torch.testing.assert_close(char_part, by_hand)
 
 
-def test_what_was_not_learned_is_unknown(lexicon: Lexicon) -> None:
-    """The words and n-grams that only the second line has are as good as absent."""
+def test_unseen_words_and_ngrams_are_unknown(lexicon: Lexicon) -> None:
+    """Words and n-grams that occur only in the second line count as absent."""
     reader = TokenReader(lexicon, ReaderShape(("words", "chars"), 5, 4)).eval()
     features = lexicon.encode(LINES)
     reader.learn(features.counts(torch.tensor([0])), min_count=2)
@@ -47,7 +47,7 @@ def test_what_was_not_learned_is_unknown(lexicon: Lexicon) -> None:
     torch.testing.assert_close(x[0, 0, 5:], reader.grams.weight[known].sum(0) / len(known) ** 0.5)
 
 
-def test_dropout_of_ngrams_keeps_the_mean(lexicon: Lexicon) -> None:
+def test_ngram_dropout_keeps_the_mean(lexicon: Lexicon) -> None:
     torch.manual_seed(0)
     reader = TokenReader(lexicon, ReaderShape(("chars",), 5, 4, char_dropout=0.5))
     tokens = lexicon.encode(LINES).tokens(ROWS)

@@ -1,4 +1,4 @@
-"""Scores of many texts at once are those of each by itself, and those of a plain loop in float64."""
+"""Scores of many texts at once equal those of each by itself, and those of a plain float64 loop."""
 
 import random
 from itertools import pairwise
@@ -23,14 +23,14 @@ def a_model(softmax: str = "full", cell: str = "gru:reset-after") -> LanguageMod
 
 
 def some_texts() -> list[list[int]]:
-    """Sequences of 1 to 400 tokens after the first, in no order."""
-    dice = random.Random(3)
-    return [[dice.randrange(V) for _ in range(length + 1)] for length in [5, 1, 400, 37, 5, 300, 2, *range(1, 90)]]
+    """Return sequences of 1 to 400 tokens after the first, in random order."""
+    rng = random.Random(3)
+    return [[rng.randrange(V) for _ in range(length + 1)] for length in [5, 1, 400, 37, 5, 300, 2, *range(1, 90)]]
 
 
 @torch.inference_mode()
 def by_a_loop(model: LanguageModel, sequence: list[int]) -> list[float]:
-    """Token by token, the readout's logits one at a time."""
+    """Score token by token, from the logits of one step at a time."""
     states, costs = model.initial_states(1), []
     for token, following in pairwise(sequence):
         logits, states = model(torch.tensor([[token]]), states)
@@ -39,17 +39,17 @@ def by_a_loop(model: LanguageModel, sequence: list[int]) -> list[float]:
 
 
 @pytest.mark.parametrize("softmax", ["full", "adaptive"])
-def test_each_token_costs_what_a_loop_says(softmax: str) -> None:
+def test_surprisals_equal_a_loop(softmax: str) -> None:
     texts, model = some_texts()[:12], a_model(softmax).double()
     for found, text in zip(surprisals(model, texts), texts, strict=True):
         assert found.tolist() == pytest.approx(by_a_loop(model, text), rel=1e-9)
 
 
 @pytest.mark.parametrize("cell", ["gru:reset-after", "lstm", "elman"])
-def test_many_at_once_get_what_each_gets_by_itself(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batched_scores_equal_single_ones(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "ROWS", 8)
     monkeypatch.setattr(scoring, "WINDOW", 32)
-    texts, model = some_texts(), a_model(cell=cell).double()  # a net of such weights magnifies the error of float32
+    texts, model = some_texts(), a_model(cell=cell).double()  # with these weights a net magnifies float32's error
     together = surprisals(model, texts)
     for text, found in zip(texts, together, strict=True):
         (alone,) = surprisals(model, [text])
@@ -57,5 +57,5 @@ def test_many_at_once_get_what_each_gets_by_itself(cell: str, monkeypatch: pytes
         assert found.tolist() == pytest.approx(alone.tolist(), rel=1e-6, abs=1e-6)
 
 
-def test_of_nothing_nothing_is_scored() -> None:
+def test_no_sequences_give_no_scores() -> None:
     assert surprisals(a_model(), []) == []

@@ -1,4 +1,4 @@
-"""Stacks: layers of unequal size, both directions against torch's bidirectional layers, states that go on."""
+"""Stacks: layers of unequal size, both directions against torch's bidirectional layers, carried states."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ LENGTHS = torch.tensor([6, 2, 5])
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_layers_of_unequal_size(kind: str, bidirectional: bool) -> None:
+def test_layers_may_differ_in_size(kind: str, bidirectional: bool) -> None:
     stack = Stack(D, StackShape(kind, (5, 3), bidirectional=bidirectional))
     outputs, states = stack(torch.randn(T, B, D), lengths=LENGTHS)
     directions = 2 if bidirectional else 1
@@ -49,7 +49,7 @@ def test_both_directions_equal_torch(kind: str, Layer: Any, backend: str) -> Non
         torch.testing.assert_close(state[0], last_h[place], rtol=0, atol=1e-12)
 
 
-def test_states_go_on_where_they_stopped() -> None:
+def test_states_continue_where_they_stopped() -> None:
     stack = Stack(D, StackShape("lstm", (5, 3))).double()
     x = torch.randn(T, B, D, dtype=torch.float64)
     whole, _ = stack(x)
@@ -58,7 +58,7 @@ def test_states_go_on_where_they_stopped() -> None:
     torch.testing.assert_close(torch.cat([first, second]), whole, rtol=0, atol=1e-12)
 
 
-def test_detached_states_keep_their_names_and_lose_their_past() -> None:
+def test_detached_states_keep_names_and_drop_the_graph() -> None:
     stack = Stack(D, StackShape("lstm", (5,)))
     _, states = stack(torch.randn(T, B, D))
     assert states[0][0].requires_grad

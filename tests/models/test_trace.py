@@ -1,4 +1,4 @@
-"""States after every step, against torch's own layer taken one step at a time."""
+"""The states after every step, against torch's own layer run one step at a time."""
 
 import torch
 from support.torch_layers import NAMES
@@ -7,7 +7,7 @@ from rnncli.models.stack import Stack, StackShape
 from rnncli.models.trace import WINDOW, trace
 
 
-def test_states_are_those_of_torchs_layers_step_by_step() -> None:
+def test_states_equal_torchs_layers_step_by_step() -> None:
     torch.manual_seed(1)
     stack = Stack(3, StackShape("lstm:none", (5, 4))).double()
     x = torch.randn(WINDOW + 7, 2, 3, dtype=torch.float64)
@@ -26,7 +26,7 @@ def test_states_are_those_of_torchs_layers_step_by_step() -> None:
             read = states.h
 
 
-def test_both_directions_stand_at_the_step_that_was_read() -> None:
+def test_both_directions_are_indexed_by_the_read_step() -> None:
     torch.manual_seed(2)
     stack = Stack(3, StackShape("gru", (4, 2), bidirectional=True)).double()
     x = torch.randn(9, 2, 3, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Attention against a loop of its formulas; padding changes nothing; steps are the scan; beams against brute force."""
+"""Attention against a loop of its formulas; padding has no effect; steps equal the scan; beams against brute force."""
 
 from functools import partial
 from itertools import product
@@ -45,7 +45,7 @@ def score_by_hand(attention: Attention, h: torch.Tensor, memory: torch.Tensor) -
 
 
 @pytest.mark.parametrize("kind", ATTENTIONS[1:])
-def test_attention_is_the_loop_of_its_formulas(kind: str) -> None:
+def test_attention_equals_a_loop_of_its_formulas(kind: str) -> None:
     torch.manual_seed(0)
     attention = Attention(kind, 3, 6, 2).double()
     h, memory = torch.randn(2, 4, 3).double(), torch.randn(2, 5, 6).double()
@@ -54,14 +54,14 @@ def test_attention_is_the_loop_of_its_formulas(kind: str) -> None:
     context, weights = attention(h, attention.keys(memory), memory, padding)
     for b, t in product(range(2), range(4)):
         scores = torch.stack([score_by_hand(attention, h[b, t], memory[b, s]) for s in range(lengths[b])])
-        shares = scores.exp() / scores.exp().sum()
-        torch.testing.assert_close(weights[b, t, : lengths[b]], shares)
+        probs = scores.exp() / scores.exp().sum()
+        torch.testing.assert_close(weights[b, t, : lengths[b]], probs)
         assert not weights[b, t, lengths[b] :].any()
-        torch.testing.assert_close(context[b, t], (shares[:, None] * memory[b, : lengths[b]]).sum(0))
+        torch.testing.assert_close(context[b, t], (probs[:, None] * memory[b, : lengths[b]]).sum(0))
 
 
 @pytest.mark.parametrize("kind", ATTENTIONS[1:])
-def test_the_gradients_of_attention(kind: str) -> None:
+def test_gradients_of_attention_are_correct(kind: str) -> None:
     torch.manual_seed(0)
     attention = Attention(kind, 3, 6, 2).double()
     h, memory = (torch.randn(2, n, m, dtype=torch.float64, requires_grad=True) for n, m in ((2, 3), (4, 6)))
@@ -91,7 +91,7 @@ def test_padding_changes_no_score_and_no_gradient(attention: str, bidirectional:
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
-def test_steps_are_the_scan(attention: str, cell: str) -> None:
+def test_steps_equal_the_scan(attention: str, cell: str) -> None:
     model = translator(attention, cell)
     batch = batch_of([1])
     encoded, states = model.encode(batch.inputs.source, batch.inputs.lengths)
@@ -101,8 +101,8 @@ def test_steps_are_the_scan(attention: str, cell: str) -> None:
         torch.testing.assert_close(found, logits)
 
 
-def take_over(layer: nn.LSTM, ending: str, cell: nn.Module) -> None:
-    """Give one direction of torch's layer the weights of a cell."""
+def copy_weights(layer: nn.LSTM, ending: str, cell: nn.Module) -> None:
+    """Copy a cell's weights to one direction of torch's layer."""
     with torch.no_grad():
         for name, wanted in (("weight_ih", cell.weight_x), ("weight_hh", cell.weight_h), ("bias_ih", cell.bias)):
             getattr(layer, f"{name}_l0{ending}").copy_(wanted)
@@ -110,8 +110,8 @@ def take_over(layer: nn.LSTM, ending: str, cell: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
-def test_it_is_torchs_layers_put_together(bidirectional: bool) -> None:
-    """Encoder, first states of every layer, decoder, attention by a loop, and output layer, of one unpadded pair."""
+def test_equals_torchs_layers_combined(bidirectional: bool) -> None:
+    """Encoder, first states of every layer, decoder, attention by a loop, and output layer, for one unpadded pair."""
     model = translator(bidirectional=bidirectional)
     pair, both = batch_of([1]).inputs, 1 + bidirectional
     encoder = nn.ModuleList(
@@ -121,7 +121,7 @@ def test_it_is_torchs_layers_put_together(bidirectional: bool) -> None:
     x, last = model.embedding(pair.source), []
     for layer, theirs in enumerate(encoder):
         for direction, ending in enumerate(("", "_reverse")[:both]):
-            take_over(theirs, ending, model.encoder.cells[layer * both + direction])
+            copy_weights(theirs, ending, model.encoder.cells[layer * both + direction])
         first = [
             torch.stack([cell.initial_state(1)[field] for cell in model.encoder.cells[layer * both :][:both]])
             for field in (0, 1)
@@ -132,7 +132,7 @@ def test_it_is_torchs_layers_put_together(bidirectional: bool) -> None:
     starts = iter(model.starts)
     for layer, size in enumerate((3, 5)):
         theirs = nn.LSTM(h.shape[-1], size).double()
-        take_over(theirs, "", model.decoder.cells[layer])
+        copy_weights(theirs, "", model.decoder.cells[layer])
         first = [torch.tanh(next(starts)(state.transpose(0, 1).flatten(1)))[None] for state in last[layer]]
         h, _ = theirs(h, first)
     for t, logits in enumerate(model(pair)[:, 0]):
@@ -142,22 +142,22 @@ def test_it_is_torchs_layers_put_together(bidirectional: bool) -> None:
         torch.testing.assert_close(logits, wanted)
 
 
-def every_translation(model: Translator, source: torch.Tensor, longest: int) -> list[tuple[float, tuple[int, ...]]]:
-    """All targets of a source (S, 1) that END ends or the length, scored one by one by the scan, the best first."""
+def every_translation(model: Translator, source: torch.Tensor, max_length: int) -> list[tuple[float, tuple[int, ...]]]:
+    """Return all targets of a source (S, 1) up to END or the length, each scored by the scan, best first."""
     found = []
-    for length in range(longest + 1):
+    for length in range(max_length + 1):
         for words in product([token for token in range(V) if token not in (START, END)], repeat=length):
             target = torch.tensor([START, *words])[:, None]
-            shares = model(Pair(source, torch.tensor([len(source)]), target))[:, 0].log_softmax(-1)
-            asked = [*words, END] if length < longest else words
-            found.append((sum(float(shares[place, token]) for place, token in enumerate(asked)) / len(asked), words))
+            probs = model(Pair(source, torch.tensor([len(source)]), target))[:, 0].log_softmax(-1)
+            asked = [*words, END] if length < max_length else words
+            found.append((sum(float(probs[place, token]) for place, token in enumerate(asked)) / len(asked), words))
     return sorted(found, reverse=True)
 
 
-def greedy(model: Translator, source: torch.Tensor, longest: int) -> list[int]:
-    """The likeliest token after each, by the scan over all before it."""
+def greedy(model: Translator, source: torch.Tensor, max_length: int) -> list[int]:
+    """Return the likeliest token after each one, by the scan over all before it."""
     words: list[int] = []
-    while len(words) < longest:
+    while len(words) < max_length:
         logits = model(Pair(source, torch.tensor([len(source)]), torch.tensor([START, *words])[:, None]))[-1, 0]
         logits[START] = -torch.inf
         if (token := int(logits.argmax())) == END:
@@ -168,34 +168,34 @@ def greedy(model: Translator, source: torch.Tensor, longest: int) -> list[int]:
 
 @torch.no_grad()
 @pytest.mark.parametrize("attention", ["none", "general"])
-def test_beams_side_by_side_against_brute_force_and_one_is_greedy(attention: str) -> None:
-    """Sources of unequal length, each with a longest of its own."""
-    model, sources, longest = translator(attention), [[3, 4, 6, 5], [5], [4, 3]], [2, 3, 1]
+def test_batched_beams_equal_brute_force_and_width_one_is_greedy(attention: str) -> None:
+    """Sources of unequal length, each with its own maximum length."""
+    model, sources, max_length = translator(attention), [[3, 4, 6, 5], [5], [4, 3]], [2, 3, 1]
     pair = side_by_side([(source, ()) for source in sources])
     encoded, states = model.encode(pair.source, pair.lengths)
     search = partial(
-        beam_search, model.step, [encoded, *states], start=START, end=END, longest=longest, barred=(START,)
+        beam_search, model.step, [encoded, *states], start=START, end=END, max_length=max_length, banned=(START,)
     )
     alone = [torch.tensor([*source, END])[:, None] for source in sources]
-    for found, source, most in zip(search(width=2_000), alone, longest, strict=True):
+    for found, source, most in zip(search(width=2_000), alone, max_length, strict=True):
         wanted = every_translation(model, source, most)
         assert [tuple(each.tokens) for each in found] == [words for _, words in wanted]
         assert [each.score for each in found] == pytest.approx([score for score, _ in wanted])
-    for (best,), source, most in zip(search(width=1), alone, longest, strict=True):
+    for (best,), source, most in zip(search(width=1), alone, max_length, strict=True):
         assert best.tokens == greedy(model, source, most)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("width", [1, 2, 5])
-def test_a_search_finds_the_same_whoever_is_beside_it(width: int) -> None:
-    """Searches end each at its own time, and have a different number of hypotheses open."""
+def test_search_does_not_depend_on_the_others_in_the_batch(width: int) -> None:
+    """Searches end at different times and have different numbers of open hypotheses."""
     model, sources = translator(), [[3, 4, 6, 5, 5, 6], [5], [4, 3], [6, 6, 3], [3]]
     options = {"start": START, "end": END, "width": width, "barred": (START,)}
     rows = []
     for some in (sources, *([source] for source in sources)):
         pair = side_by_side([(source, ()) for source in some])
         encoded, states = model.encode(pair.source, pair.lengths)
-        rows.append(beam_search(model.step, [encoded, *states], longest=[9 - len(s) for s in some], **options))
+        rows.append(beam_search(model.step, [encoded, *states], max_length=[9 - len(s) for s in some], **options))
     together, *alone = rows
     for found, (wanted,) in zip(together, alone, strict=True):
         assert [each[:1] + each[3:] for each in found] == [each[:1] + each[3:] for each in wanted]

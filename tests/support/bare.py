@@ -1,4 +1,4 @@
-"""A cell that has only its `step`, as a newcomer's first one: no package file knows it, tests register it."""
+"""A cell with only a `step`, like a newcomer's first: no module of the package knows it; tests register it."""
 
 import torch
 from torch import Tensor

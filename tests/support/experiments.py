@@ -1,4 +1,4 @@
-"""A small experiment with all that a resumed run must get right: dropout, batches in shuffled order, carried states."""
+"""A small experiment with everything that a resumed run must restore: dropout, shuffled batches, carried states."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,7 @@ BATCHES = 7
 
 
 def make_trainer(*, cell: str = "lstm", streams: bool = False, **settings: Any) -> Trainer:
-    """A trainer of a two-layer tagger with dropout, on fixed random data; with `streams`, states are carried over."""
+    """Build a trainer of a two-layer tagger with dropout, on fixed random data; `streams` carries states over."""
     seed_everything(settings.get("seed", 0))
     data = torch.Generator().manual_seed(99)
     inputs = torch.randn(BATCHES, T, B, D, generator=data)
@@ -42,7 +42,7 @@ def make_trainer(*, cell: str = "lstm", streams: bool = False, **settings: Any) 
 
 
 def train(trainer: Trainer, steps: int | None = None) -> list[Event]:
-    """Take events until the end, or until so many steps are done."""
+    """Take events until the end, or until `steps` steps are done."""
     events = []
     for event in trainer.events():
         events.append(event)

@@ -1,6 +1,6 @@
-"""Every cell with every variant and activation, which backends each has, and those that this CPU has.
+"""Every cell with every variant and activation, the backends of each, and those that work on this CPU.
 
-All but one are the registry's; the last is the bare cell, which `conftest` registers for tests of that `kind`.
+All are in the registry except the bare cell at the end, which `conftest` registers for tests of that `kind`.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ KINDS_WITH_ACTIVATIONS = [(kind, activation) for kind in KINDS for activation in
 
 FUSED = [kind for kind in KINDS if CLASSES[kind].fused_form is not Cell.fused_form]
 TRITON = [kind for kind in KINDS if CLASSES[kind].triton_form is not Cell.triton_form]
-"""The kinds that the backend has; whether torch has a layer depends on the activation too: `backends_of`."""
+"""The kinds that the backend supports; whether torch has a layer depends on the activation too: `backends_of`."""
 
-CPU_BACKENDS = ("reference", *([] if trouble() else ["fused"]), "library")
+CPU_BACKENDS = ("reference", *([] if trouble() else ["fused"]), "torch")
 """Without numba there is no `fused`."""
 
 
 def backends_of(cell: Any, device: str = "cpu") -> list[str]:
-    """Every backend that can run the cell, the reference first."""
+    """List every backend that can run the cell, the reference first."""
     found = []
     for backend in BACKENDS[1:]:
         with contextlib.suppress(UsageError):
@@ -42,5 +42,5 @@ def backends_of(cell: Any, device: str = "cpu") -> list[str]:
 
 
 def with_activations(kinds: list[str]) -> list[tuple[str, str]]:
-    """These kinds, with every activation of each."""
+    """Pair these kinds with every activation of each."""
     return [(kind, activation) for kind, activation in KINDS_WITH_ACTIVATIONS if kind in kinds]

@@ -1,4 +1,4 @@
-"""An independent judge of cells: a plain float64 numpy loop over the equations of their docstrings."""
+"""An independent reference for cells: a plain float64 numpy loop over the equations in their docstrings."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,12 +22,12 @@ sigmoid = ACTIVATIONS["sigmoid"]
 
 
 def block(weight: np.ndarray, gate: int, gates: int) -> np.ndarray:
-    """One gate's rows of a stacked weight, transposed for row vectors: (D, M); of a bias: (M,)."""
+    """Return one gate's rows of a stacked weight, transposed for row vectors: (D, M); of a bias: (M,)."""
     return np.split(weight, gates)[gate].T
 
 
 def check_cell(kind: str, step: Step, activation: str | None = None) -> None:
-    """Hold a cell, unrolled by the reference backend, against `step` in a loop: every output and the last state."""
+    """Compare a cell, unrolled by the reference backend, with `step` in a loop: every output and the last state."""
     T, B, D, M = 6, 3, 4, 5
     torch.manual_seed(7)
     cell: Any = make_cell(kind, D, M, activation=activation).double()

@@ -1,4 +1,4 @@
-"""A second judge of cells: torch's own layers with the same weights, values and gradients."""
+"""A second reference for cells: torch's own layers with the same weights, compared in values and gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,11 @@ from rnncli.kernels.scan import scan
 from support.kinds import CPU_BACKENDS
 
 NAMES = {"weight_x": "weight_ih_l0", "weight_h": "weight_hh_l0", "bias": "bias_ih_l0"}
-"""A cell's parameters, and torch's names for the same."""
+"""A cell's parameters, and torch's names for them."""
 
 
 def copy_weights(cell: Any, layer: Any) -> None:
-    """Give the layer the cell's weights as they are."""
+    """Copy the cell's weights to the layer unchanged."""
     for ours, theirs in NAMES.items():
         getattr(layer, theirs).copy_(getattr(cell, ours))
     layer.bias_hh_l0.zero_()
@@ -29,10 +29,10 @@ def check_against_torch(
     activation: str | None = None,
     sign: Tensor | None = None,
 ) -> None:
-    """Hold every backend of a cell against `layer`, which `fill` gives the cell's weights.
+    """Compare every backend of a cell with `layer`, which `fill` gives the cell's weights.
 
-    `sign` (G*M,) turns the layer's gradients back where `fill`
-    turned weights round. Compared are outputs, last states, and the gradients of input, first state and weights.
+    `sign` (G*M,) undoes in the layer's gradients the signs that `fill` inverted in its weights. The comparison covers
+    outputs, last states, and the gradients of input, first state and weights.
     """
     torch.manual_seed(3)
     layer = layer.double()

@@ -33,7 +33,7 @@ MORE: dict[str, dict[str, Any]] = {
 
 
 def training(task: str, name: str, **flags: Any) -> Training:
-    """A training of a task without dropout."""
+    """Build a task's training without dropout."""
     extra = MORE.get("running" if flags.get("running") else task, {})
     kinds = TASKS[task].Config.__dataclass_fields__
     plain = {each: 0.0 for each in PLAIN if each in kinds}
@@ -42,7 +42,7 @@ def training(task: str, name: str, **flags: Any) -> Training:
 
 
 def ended(started: Training, steps: int = 12) -> tuple[list[float], dict[str, Tensor]]:
-    """The losses of its first steps, and the weights after them."""
+    """Return the losses of the first steps, and the weights after them."""
     trainer = started.trainer
     losses = [event.loss for event in train(trainer, steps) if isinstance(event, Stepped)]
     assert trainer.progress.step > 2
@@ -50,10 +50,10 @@ def ended(started: Training, steps: int = 12) -> tuple[list[float], dict[str, Te
 
 
 @pytest.mark.parametrize("task", [*TASKS, "running"])
-def test_accumulated_steps_are_those_of_the_larger_batch(
+def test_accumulated_steps_equal_those_of_the_larger_batch(
     task: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SGD, so that a gradient of another size could not hide; sequences that no N divides are read as well."""
+    """SGD, which would reveal a gradient of another size; the number of sequences is no multiple of N."""
     monkeypatch.setitem(CORPORA, "dates", Generated("dates", "some days", lambda: dates.write(lines=100)))
     flags: dict[str, Any] = {
         "optimizer": "sgd",
@@ -71,7 +71,7 @@ def test_accumulated_steps_are_those_of_the_larger_batch(
 
 
 def doubles(**settings: Any) -> Trainer:
-    """A trainer in float64 of batches of four rows, without dropout."""
+    """Build a float64 trainer on batches of four rows, without dropout."""
     trainer = make_trainer(**settings)
     model: Any = trainer.model.double()
     model.stack.dropout.p = 0.0
@@ -89,8 +89,8 @@ def doubles(**settings: Any) -> Trainer:
     [{"clip": 0.01, "optimizer": "sgd"}, {"streams": True, "clip": 0.0}, {"bptt": 2, "average": 0.9, "streams": True}],
     ids=["clipped", "carried", "windows"],
 )
-def test_in_double_precision_the_curve_is_the_same_to_the_last_digits(settings: dict[str, Any], N: int) -> None:
-    """Rows that N does not divide, and more parts than rows; states carried over; the average; clipping once a step."""
+def test_curve_in_double_precision_is_the_same_to_the_last_digits(settings: dict[str, Any], N: int) -> None:
+    """Rows not divisible by N, more parts than rows, carried states, the average, clipping once per step."""
     one, many = doubles(**settings), doubles(**settings, accumulate=N)
     losses = [[event.loss for event in train(each, 16) if isinstance(event, Stepped)] for each in (one, many)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-12)
@@ -100,7 +100,7 @@ def test_in_double_precision_the_curve_is_the_same_to_the_last_digits(settings: 
         torch.testing.assert_close(states[1][name], value, rtol=1e-10, atol=1e-12, msg=name)
 
 
-def test_a_part_is_no_larger_than_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accumulated_part_is_no_larger_than_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer(accumulate=2)
     seen: list[int] = []
     loss = trainer.loss
@@ -114,8 +114,8 @@ def test_a_part_is_no_larger_than_a_batch(monkeypatch: pytest.MonkeyPatch) -> No
     assert seen == [2, 2]
 
 
-def test_interrupted_it_goes_on_to_the_same_end(home: Path) -> None:
-    """To the bit, in mid-epoch, with carried states and dropout."""
+def test_interrupted_run_ends_bitwise_equal(home: Path) -> None:
+    """Bitwise, in mid-epoch, with carried states and dropout."""
     settings = resolve(
         TASKS["char-lm"],
         {"hidden": "3", "epochs": 1, "batch_size": 3, "accumulate": 3, "bptt": 40, "corpus": ("hillside",)},
@@ -137,8 +137,8 @@ def test_interrupted_it_goes_on_to_the_same_end(home: Path) -> None:
     assert resumed.trainer.rows == 9
 
 
-def test_float16_scales_sums_as_it_scales_means(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loss is divided before the backward pass by what is near the count: the scale need not fall."""
+def test_float16_scales_sums_like_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss is divided by about the count before the backward pass, so that the scale need not fall."""
     trainer = make_trainer(accumulate=2)
     divisors: list[list[float]] = []
     window = Trainer._window
@@ -149,4 +149,4 @@ def test_float16_scales_sums_as_it_scales_means(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(Trainer, "_window", watched)
     train(trainer, 3)
-    assert divisors == [[4.0]] * 2 + [[16.0]] * 4  # 4 rows; then 20 predictions a step
+    assert divisors == [[4.0]] * 2 + [[16.0]] * 4  # 4 rows; then 20 predictions per step

@@ -1,4 +1,4 @@
-"""Dynamic evaluation and the neural cache against plain loops in float64, written by their papers."""
+"""Dynamic evaluation and the neural cache against plain float64 loops, written from their papers."""
 
 import copy
 import math
@@ -28,7 +28,7 @@ def a_model(softmax: str = "full", tied: bool = False) -> LanguageModel:
 
 
 def a_text(tokens: int) -> torch.Tensor:
-    """Numbers that repeat themselves, so that there is something to learn from what came before."""
+    """Return numbers that repeat, so that earlier text helps to predict later text."""
     generator = torch.Generator().manual_seed(1)
     return torch.cat([torch.randint(3, V, (7,), generator=generator)] * (tokens // 7 + 1))[:tokens]
 
@@ -40,21 +40,21 @@ def segments(text: torch.Tensor, steps: int) -> Iterator[tuple[torch.Tensor, tor
 
 
 def dynamic_by_hand(model: LanguageModel, text: torch.Tensor, rate: float, steps: int) -> tuple[float, float]:
-    """Score a segment; then step down its gradient by the root of the mean of all squares so far, latest most."""
+    """Score a segment, then step down its gradient over the root of the running mean of squares."""
     learner = copy.deepcopy(model)
     states, squares, nats, hits, times = None, {}, 0.0, 0, 0
     for inputs, targets in segments(text, steps):
         logits, states = learner(inputs[:, None], states)
-        shares = logits[:, 0].log_softmax(-1)
-        costs = -shares[torch.arange(len(targets)), targets]
+        probs = logits[:, 0].log_softmax(-1)
+        costs = -probs[torch.arange(len(targets)), targets]
         nats += costs.sum().item()
-        hits += int((shares.argmax(-1) == targets).sum())
+        hits += int((probs.argmax(-1) == targets).sum())
         states, times = detach(states), times + 1
         learner.zero_grad()
         costs.mean().backward()
         with torch.no_grad():
             for name, parameter in learner.named_parameters():
-                if parameter.grad is None:  # the first states have one in the first segment alone
+                if parameter.grad is None:  # the first states only have one in the first segment
                     continue
                 squares[name] = 0.999 * squares.get(name, 0.0) + 0.001 * parameter.grad**2
                 parameter -= rate * parameter.grad / ((squares[name] / (1 - 0.999**times)).sqrt() + adaptation.FLOOR)
@@ -63,20 +63,20 @@ def dynamic_by_hand(model: LanguageModel, text: torch.Tensor, rate: float, steps
 
 @torch.no_grad()
 def cached_by_hand(model: LanguageModel, text: torch.Tensor, how: Adaptation) -> tuple[float, float]:
-    """Token by token: every remembered place one by one."""
+    """Loop over tokens, and over every remembered step."""
     states, remembered, nats, hits = None, [], 0.0, 0
     for token, target in pairwise(text):
         h, states = model.features(token.view(1, 1), states)
         h = h[0, 0]
-        shares = model.readout.logits(h).softmax(-1)
+        probs = model.readout.logits(h).softmax(-1)
         if remembered:
             weights = [math.exp(how.theta * float(h @ past)) for past, _ in remembered]
             cached = torch.zeros(V, dtype=torch.double)
             for weight, (_, word) in zip(weights, remembered, strict=True):
                 cached[word] += weight / sum(weights)
-            shares = (1 - how.share) * shares + how.share * cached
-        nats -= math.log(shares[target])
-        hits += int(shares.argmax() == target)
+            probs = (1 - how.share) * probs + how.share * cached
+        nats -= math.log(probs[target])
+        hits += int(probs.argmax() == target)
         remembered = [*remembered, (h, int(target))][-how.cache :]
     return nats / (len(text) - 1), hits / (len(text) - 1)
 
@@ -89,7 +89,7 @@ def found(model: LanguageModel, text: torch.Tensor, how: Adaptation) -> tuple[fl
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("rate", [1e-3, 3e-2])
-def test_dynamic_evaluation_is_what_a_loop_says(rate: float, tied: bool) -> None:
+def test_dynamic_evaluation_equals_a_loop(rate: float, tied: bool) -> None:
     model, text = a_model(tied=tied), a_text(107)
     before = copy.deepcopy(model.state_dict())
     wanted = dynamic_by_hand(model, text, rate, adaptation.SEGMENT)
@@ -101,14 +101,14 @@ def test_dynamic_evaluation_is_what_a_loop_says(rate: float, tied: bool) -> None
 @pytest.mark.parametrize(
     ("remembered", "theta", "share"), [(1, 0.5, 0.3), (7, 2.0, 0.1), (30, 0.0, 0.9), (500, 1.0, 0.2)]
 )
-def test_the_cache_is_what_a_loop_says(remembered: int, theta: float, share: float) -> None:
+def test_cache_equals_a_loop(remembered: int, theta: float, share: float) -> None:
     model, text = a_model(), a_text(90)
     how = Adaptation(cache=remembered, theta=theta, share=share)
     assert found(model, text, how) == pytest.approx(cached_by_hand(model, text, how), rel=1e-9)
 
 
 @pytest.mark.parametrize("softmax", ["full", "adaptive"])
-def test_a_model_that_adapts_little_is_what_it_was(softmax: str) -> None:
+def test_tiny_adaptation_changes_nothing(softmax: str) -> None:
     model, text = a_model(softmax), a_text(60)
     static = prediction_metrics(model, RunningText(text.numpy(), 1, 20).batches(torch.device("cpu")))
     for how in (Adaptation(dynamic=1e-12), Adaptation(cache=10, share=0.0)):
@@ -121,7 +121,7 @@ def test_a_model_that_adapts_little_is_what_it_was(softmax: str) -> None:
     "how", [Adaptation(dynamic=0.05), Adaptation(cache=40, share=0.5), Adaptation(dynamic=0.05, cache=9)]
 )
 def test_no_target_is_seen_before_it_is_scored(how: Adaptation) -> None:
-    """What comes later changes nothing of what was scored before it."""
+    """Later text does not change earlier scores."""
     model, text = a_model(), a_text(61)
     for cut in (20, 33, 47):
         other = text.clone()
@@ -133,11 +133,11 @@ def test_no_target_is_seen_before_it_is_scored(how: Adaptation) -> None:
         changed = text.clone()
         changed[cut] = 3 + (text[cut] - 2) % (V - 3)
         other_last = found(model, changed[: cut + 1], how)[0] * cut - each_step[0]
-        assert last != other_last  # the last target alone differs, and nothing before it
+        assert last != other_last  # only the last target differs
 
 
-def test_sentences_are_learned_from_in_their_order() -> None:
-    """Each begins with the first states, and with all that was learned so far."""
+def test_sentences_are_adapted_to_in_order() -> None:
+    """Each starts from the first states, with everything learned so far."""
     model = a_model()
     lines = [a_text(length).tolist() for length in (5, 30, 2, 9)]
     sentences = Sentences.of(lines)
@@ -150,7 +150,7 @@ def test_sentences_are_learned_from_in_their_order() -> None:
     assert [batch.continues for batch in batches] == [False] * 4
 
 
-def test_a_voice_is_heard() -> None:
+def test_voice_changes_the_metrics() -> None:
     torch.manual_seed(0)
     model = LanguageModel(V, 6, StackShape("elman", (8,)), labels=2).double()
     text = a_text(30)

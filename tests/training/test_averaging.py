@@ -1,4 +1,4 @@
-"""The moving average of weights against a loop of its own, in the trainer and alone."""
+"""The moving average of weights against a loop, in the trainer and by itself."""
 
 import copy
 
@@ -9,7 +9,7 @@ from support.experiments import make_trainer, train
 from rnncli.training.averaging import MovingAverage
 
 
-def test_is_the_average_by_hand() -> None:
+def test_equals_an_average_by_hand() -> None:
     torch.manual_seed(0)
     weight = torch.nn.Parameter(torch.randn(3, dtype=torch.float64))
     average, wanted = MovingAverage([weight], 0.9), weight.detach().clone()
@@ -25,7 +25,7 @@ def test_is_the_average_by_hand() -> None:
     assert torch.equal(weight, learned)
 
 
-def test_the_average_is_what_is_validated_and_kept() -> None:
+def test_average_is_validated_and_saved() -> None:
     trainer = make_trainer(average=0.8, epochs=2)
     train(trainer)
     values, tensors = trainer.snapshot()

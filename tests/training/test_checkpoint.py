@@ -1,4 +1,4 @@
-"""Checkpoint files: whole or refused by name, never executed, never half-written, whatever happens."""
+"""Checkpoint files are whole or refused by name, never executed, never half-written."""
 
 import json
 import os
@@ -42,7 +42,13 @@ def test_reads_back_what_was_written(path: Path) -> None:
     assert len(found.sha256) == 64
 
 
-def test_any_flipped_bit_is_noticed_and_named(path: Path) -> None:
+def test_former_tensor_names_are_read_as_those_of_today(tmp_path: Path) -> None:
+    data = to_bytes(HEADER, {"model.bridge.weight": torch.eye(2)})
+    found = checkpoint.from_bytes(data, tmp_path / "old.safetensors")
+    assert found.tensors.keys() == {"model.projection.weight"}
+
+
+def test_any_flipped_bit_is_reported(path: Path) -> None:
     whole = path.read_bytes()
     for place in range(len(whole)):
         for bit in (0, 5):
@@ -53,7 +59,7 @@ def test_any_flipped_bit_is_noticed_and_named(path: Path) -> None:
                 checkpoint.read(path)
 
 
-def test_any_truncation_is_noticed_and_named(path: Path) -> None:
+def test_any_truncation_is_reported(path: Path) -> None:
     whole = path.read_bytes()
     for length in [*range(0, len(whole), 7), len(whole) - 1]:
         path.write_bytes(whole[:length])
@@ -69,7 +75,7 @@ class Bomb:
         return os.mkdir, ("executed",)
 
 
-def test_a_pickle_is_refused_and_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickle_is_refused_and_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for protocol in (2, 5):
         Path("evil.safetensors").write_bytes(pickle.dumps(Bomb(), protocol))
@@ -81,22 +87,22 @@ def test_a_pickle_is_refused_and_not_executed(tmp_path: Path, monkeypatch: pytes
     assert not Path("executed").exists()
 
 
-def test_strangers_are_refused_by_name(tmp_path: Path) -> None:
-    strange = tmp_path / "strange"
+def test_other_files_are_refused_with_a_reason(tmp_path: Path) -> None:
+    unknown = tmp_path / "strange"
     for content in (b"", b"hello", b"\xff" * 100, struct.pack("<Q", 2**60) + b"{}", struct.pack("<Q", 4) + b"null"):
-        strange.write_bytes(content)
+        unknown.write_bytes(content)
         with pytest.raises(CheckpointError, match="strange is not a checkpoint of rnn"):
-            checkpoint.read(strange)
-    save_file({"w": torch.zeros(2)}, strange, {"format": "pt"})
+            checkpoint.read(unknown)
+    save_file({"w": torch.zeros(2)}, unknown, {"format": "pt"})
     with pytest.raises(CheckpointError, match="strange is a safetensors file, but not a checkpoint of rnn"):
-        checkpoint.read(strange)
+        checkpoint.read(unknown)
     with pytest.raises(CheckpointError, match="absent is not there"):
         checkpoint.read(tmp_path / "absent")
     with pytest.raises(CheckpointError, match="is not a file"):
         checkpoint.read(tmp_path)
 
 
-def test_a_newer_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newer_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as later:
         later.setattr(checkpoint, "SCHEMA", SCHEMA + 1)
         newer = to_bytes(HEADER, TENSORS)
@@ -105,7 +111,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         checkpoint.read(tmp_path / "newer")
 
 
-def test_keeps_the_one_before(tmp_path: Path) -> None:
+def test_previous_checkpoint_is_kept(tmp_path: Path) -> None:
     run = Run(tmp_path)
     for number in range(3):
         run.save(to_bytes({"number": number}, TENSORS))
@@ -114,12 +120,12 @@ def test_keeps_the_one_before(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["last.safetensors", "previous.safetensors"]
 
 
-def test_keeps_the_one_before_where_the_disk_has_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_previous_checkpoint_is_kept_on_a_disk_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError("no links here")
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    test_keeps_the_one_before(tmp_path)
+    test_previous_checkpoint_is_kept(tmp_path)
 
 
 FULL_DISK = """
@@ -141,8 +147,8 @@ except RnnError as error:
 
 
 @pytest.mark.posix("limits on the size of files")
-def test_a_full_disk_leaves_all_as_it_was(path: Path) -> None:
-    """The child may write no file above 4 kB, as if the disk ended there."""
+def test_full_disk_leaves_the_files_unchanged(path: Path) -> None:
+    """The child may write no file above 4 kB, as if the disk were full."""
     before = path.read_bytes()
     child = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True)
     assert child.stdout.startswith(f"cannot save {path}: ")
@@ -151,8 +157,8 @@ def test_a_full_disk_leaves_all_as_it_was(path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_no_length_of_the_header_is_taken_for_a_pickle(tmp_path: Path) -> None:
-    """A safetensors file begins with its header's length: 0x80 there once passed for a pickle's first byte."""
+def test_header_length_is_never_mistaken_for_a_pickle(tmp_path: Path) -> None:
+    """A safetensors file begins with its header's length: 0x80 there was once mistaken for a pickle's first byte."""
     for extra in range(256):
         write_file(tmp_path / "each", to_bytes({"extra": "x" * extra}, TENSORS))
         assert checkpoint.read(tmp_path / "each").header["extra"] == "x" * extra
@@ -160,7 +166,7 @@ def test_no_length_of_the_header_is_taken_for_a_pickle(tmp_path: Path) -> None:
 
 SAVER = """
 import os, sys
-import filelock  # which every child would import before its first save
+import filelock  # else every child imports it before its first save
 import torch
 from pathlib import Path
 from rnncli.training.checkpoint import to_bytes
@@ -182,8 +188,8 @@ for first in sys.stdin:
 
 
 @pytest.mark.posix("forks")
-def test_kill_9_at_fifty_random_moments_always_leaves_a_sound_checkpoint(tmp_path: Path) -> None:
-    run, dice = Run(tmp_path / "run"), random.Random(4)
+def test_kill_9_always_leaves_a_sound_checkpoint(tmp_path: Path) -> None:
+    run, rng = Run(tmp_path / "run"), random.Random(4)
     run.folder.mkdir()
     began = time.perf_counter()
     for _ in range(5):
@@ -200,10 +206,10 @@ def test_kill_9_at_fifty_random_moments_always_leaves_a_sound_checkpoint(tmp_pat
             saver.stdin.write(f"{first}\n")
             saver.stdin.flush()
             child = int(saver.stdout.readline())
-            wanted = first + dice.randrange(4)  # saves that are whole before the kill
+            wanted = first + rng.randrange(4)  # complete saves before the kill
             while wanted > first and checkpoint.read(run.folder / "last.safetensors").header["number"] < wanted:
                 time.sleep(0.001)
-            time.sleep(dice.uniform(0, 4) * a_save)
+            time.sleep(rng.uniform(0, 4) * a_save)
             os.kill(child, signal.SIGKILL)
             while _is_running(child):
                 time.sleep(0.001)
@@ -215,7 +221,7 @@ def test_kill_9_at_fifty_random_moments_always_leaves_a_sound_checkpoint(tmp_pat
             assert (run.folder / "last.safetensors").exists()
         saver.stdin.close()
     assert max(number % 1_000 for number in numbers) > 1  # the children did save
-    assert strays > 0  # and some were caught in the act
+    assert strays > 0  # and some were killed during a save
     with run.locked():
         assert not list(run.folder.glob("*.tmp"))
 
@@ -228,7 +234,7 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-def test_the_header_is_plain_json_in_a_plain_safetensors_file(path: Path) -> None:
+def test_header_is_json_in_a_plain_safetensors_file(path: Path) -> None:
     data = path.read_bytes()
     size = struct.unpack("<Q", data[:8])[0]
     metadata = json.loads(data[8 : 8 + size])["__metadata__"]

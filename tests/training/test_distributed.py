@@ -1,4 +1,4 @@
-"""Two processes under torchrun train as one: the same curve, weights and files; killed or interrupted, they go on."""
+"""Two processes under torchrun train as one: the same curve, weights and files; stopped or killed, they continue."""
 
 import os
 import shlex
@@ -49,7 +49,7 @@ DROPPED = f"{CHARS} --output-dropout 0.5 --epochs 3 --save-every 0.05"
 
 
 class Launch:
-    """Processes of one agent of torchrun that run command lines one after another; none of them outlives the block."""
+    """Processes of one torchrun agent that run command lines one after another; none of them outlives the block."""
 
     def __init__(
         self, home: Path, *words: str, options: str = "--standalone --nproc-per-node 2", dies: str = "", name: str = ""
@@ -84,7 +84,7 @@ class Launch:
 
 
 def ours(err: str) -> list[str]:
-    """The lines on the screen by which `rnn` says how it ended."""
+    """Return the lines in which `rnn` says how it ended."""
     return [line for line in err.splitlines() if line.startswith("rnn: ")]
 
 
@@ -93,7 +93,7 @@ def last(home: Path, task: str, name: str) -> checkpoint.Checkpoint:
 
 
 def differences(one: dict[str, Tensor], two: dict[str, Tensor]) -> dict[str, float]:
-    """The greatest difference of each tensor that differs; names and shapes must be the same.
+    """Return the greatest difference of each tensor that differs; names and shapes must be equal.
 
     Python's and numpy's generators are left out: what is imported on the way may draw from them, and training does not.
     """
@@ -107,7 +107,7 @@ def differences(one: dict[str, Tensor], two: dict[str, Tensor]) -> dict[str, flo
 
 
 def leave_half(name: str, steps: int) -> None:
-    """Interrupt the training of char-lm by one process after so many steps."""
+    """Interrupt the single-process training of char-lm after `steps` steps."""
     training = Training.start(
         "char-lm", resolve(TASKS["char-lm"], {**STREAM, "output_dropout": 0.0, "epochs": 2}), name
     )
@@ -121,7 +121,7 @@ def leave_half(name: str, steps: int) -> None:
 
 
 class Trained(NamedTuple):
-    """What two processes have left, beside the same by one process."""
+    """What two processes left, next to the same from one process."""
 
     home: Path
     out: str
@@ -130,7 +130,7 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    """All trainings in one launch, the last of which never ends and is interrupted."""
+    """Run all trainings in one launch; the last one never ends and is interrupted."""
     home = tmp_path_factory.mktemp("home")
     commands = [
         *(f"train {words} --json --name two" for words in ALIKE.values()),
@@ -149,14 +149,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
                 assert launch.process.poll() is None, launch.err
                 assert time.monotonic() < deadline, launch.err
                 time.sleep(0.02)
-            os.killpg(launch.process.pid, signal.SIGINT)  # as a terminal does: to torchrun, which passes it on, and all
+            os.killpg(
+                launch.process.pid, signal.SIGINT
+            )  # as a terminal does: to all, and to torchrun, which forwards it
             assert launch.process.wait(timeout=60) != 0
         yield Trained(home, launch.out, launch.err)
 
 
 @pytest.mark.parametrize("task", ALIKE)
 def test_two_processes_take_the_steps_of_one(task: str, trained: Trained) -> None:
-    """Metrics, weights, the optimizer's averages, carried states, generators: all that a checkpoint holds."""
+    """Metrics, weights, the optimizer's averages, carried states, generators: everything in a checkpoint."""
     one, two = (last(trained.home, task, name) for name in ("one", "two"))
     histories = [found.header["progress"]["history"] for found in (one, two)]
     assert len(histories[0]) == len(histories[1]) > 0
@@ -166,7 +168,7 @@ def test_two_processes_take_the_steps_of_one(task: str, trained: Trained) -> Non
     assert one.header["config"] == two.header["config"]
 
 
-def test_one_of_them_writes_and_speaks(trained: Trained) -> None:
+def test_only_one_process_writes_and_prints(trained: Trained) -> None:
     objects = [line for line in trained.out.splitlines() if line.startswith("{")]
     assert len(objects) == len(ALIKE)
     for task in ALIKE:
@@ -179,18 +181,18 @@ def test_one_of_them_writes_and_speaks(trained: Trained) -> None:
     assert "Warning" not in trained.err
 
 
-def test_what_one_process_began_two_go_on_with(trained: Trained) -> None:
+def test_two_processes_continue_a_run_of_one(trained: Trained) -> None:
     """In mid-epoch, with carried states."""
     whole, resumed = (last(trained.home, "char-lm", name) for name in ("one", "half"))
     assert resumed.header["progress"]["step"] == whole.header["progress"]["step"]
     assert max(differences(whole.tensors, resumed.tensors).values(), default=0) < 1e-4
 
 
-def test_interrupted_they_save_once_and_one_goes_on(trained: Trained) -> None:
+def test_interrupted_processes_save_once_and_one_continues(trained: Trained) -> None:
     progress = last(trained.home, "char-lm", "stopped").header["progress"]
     assert ours(trained.err) == [
         f"rnn: stopped and saved at step {progress['step']}: "
-        "`rnn train char-lm --resume --name stopped` goes on from here"
+        "`rnn train char-lm --resume --name stopped` continues from here"
     ]
     epochs = f"--epochs {progress['epoch'] + 1}"
     assert run(shlex.split(f"train char-lm --resume --name stopped {epochs}")) == 0
@@ -216,7 +218,7 @@ def test_killed_and_started_anew_they_end_as_if_nothing_had_been(trained: Traine
     ):
         assert [each.process.wait(timeout=120) for each in (one, two)] == [0, 0], one.err + two.err
     (line,) = ours(one.err + two.err)
-    assert line.startswith("rnn: error: another process of this training has ended, and so it ends: --resume goes on")
+    assert line.startswith("rnn: error: another process of this training has ended, so this one ends too: --resume")
     assert "run killed, resumed" in one.err + two.err
     whole, resumed = (last(trained.home, "char-lm", name) for name in ("dropped", "killed"))
     assert differences(whole.tensors, resumed.tensors) == {}
@@ -224,32 +226,32 @@ def test_killed_and_started_anew_they_end_as_if_nothing_had_been(trained: Traine
     assert steps[0] == steps[1]
 
 
-def test_alone_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_process_keeps_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(distributed.LAUNCHED, raising=False)
     batch = Batch(torch.zeros(3, 2), torch.zeros(3, 2))
     with distributed.together():
         assert distributed.world() == 1
         assert distributed.is_first()
-        assert distributed.share(batch) is batch
+        assert distributed.our_part(batch) is batch
         assert distributed.begun() is None
         assert distributed.from_first(lambda: 5) == 5
 
 
 @pytest.mark.parametrize(("rows", "world"), [(7, 2), (8, 3), (2, 3), (1, 2), (64, 4)])
-def test_each_takes_its_part_and_nothing_is_left(rows: int, world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_all_processes_cover_the_batch(rows: int, world: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "world", lambda: world)
     targets = torch.arange(3 * rows).view(3, rows)
     batch = Batch(-targets, targets, lengths=torch.arange(rows) + 1, continues=True, labels=targets + 1)
     shares = []
     for rank in range(world):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        shares.append(distributed.share(batch))
+        shares.append(distributed.our_part(batch))
     asked = [each for each in shares if each.predictions]
     for columns, whole in (("inputs", -targets), ("targets", targets), ("labels", targets + 1)):
         torch.testing.assert_close(torch.cat([getattr(each, columns) for each in asked], 1), whole)
     assert torch.cat([each.lengths for each in asked]).tolist() == [*range(1, rows + 1)]
     sizes = [each.rows for each in shares]
-    assert min(sizes) >= 1  # one that has nothing to learn from takes part all the same
+    assert min(sizes) >= 1  # a process without targets takes part too
     assert max(sizes) - min(sizes) <= 1
     assert sum(each.predictions for each in shares) == batch.predictions
     assert all(each.continues for each in shares)
@@ -257,12 +259,12 @@ def test_each_takes_its_part_and_nothing_is_left(rows: int, world: int, monkeypa
     lazy = LazyBatch(rows, lambda part: asked_of.append(part) or batch.part(part))  # type: ignore[func-returns-value]
     for rank in range(world):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        torch.testing.assert_close(distributed.share(lazy).targets, shares[rank].targets)
-    assert [part.stop - part.start for part in asked_of] == sizes  # nobody builds what is another's
+        torch.testing.assert_close(distributed.our_part(lazy).targets, shares[rank].targets)
+    assert [part.stop - part.start for part in asked_of] == sizes  # no process builds another's rows
 
 
-def test_the_parts_of_a_committees_batch_add_up() -> None:
-    """Each member's sum is over what only it is asked, in all parts together."""
+def test_parts_of_a_committee_batch_add_up() -> None:
+    """Each member's sum covers its own targets, over all parts together."""
     torch.manual_seed(1)
     scores = torch.randn(5, 3, 2, dtype=torch.float64)
     targets = torch.tensor([[0, 1, IGNORED], [1, 1, 0], [IGNORED, 0, 1], [1, IGNORED, 0], [0, 0, IGNORED]])
@@ -283,8 +285,8 @@ def test_the_parts_of_a_committees_batch_add_up() -> None:
     torch.testing.assert_close(whole / batch.counts, torch.stack(means))
 
 
-def test_an_interrupt_ends_a_process_that_waits_for_the_others() -> None:
-    """The others may have ended by the same one, while they were starting."""
+def test_interrupt_ends_a_process_that_waits_for_others() -> None:
+    """The same interrupt may have ended the others while they were starting."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     alone = {LAUNCHED: "1", "RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
     program = "from rnncli.training.distributed import together\nwith together():\n    pass"

@@ -1,4 +1,4 @@
-"""The estimate of a training: what kernels take to compile does not count, and the text says what bounds it."""
+"""The estimate of a training: compilation does not count, and it is announced once."""
 
 from dataclasses import replace
 from typing import Any
@@ -30,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def slowed(trainer: Any, clock: Clock, seconds: list[float], *, compiles: bool) -> Any:
-    """A trainer whose loss takes these seconds at its first calls, by compiling or otherwise, and then none."""
+    """Build a trainer whose loss takes these seconds in its first calls, compiling or not, and then none."""
     loss, calls = trainer.experiment.loss, iter(seconds)
 
     def slow_loss(*arguments: Any) -> Any:
@@ -45,16 +45,16 @@ def slowed(trainer: Any, clock: Clock, seconds: list[float], *, compiles: bool) 
     return trainer
 
 
-def test_compilation_is_no_step_time(clock: Clock) -> None:
+def test_compilation_is_not_step_time(clock: Clock) -> None:
     assert seconds_a_step(slowed(make_trainer(), clock, [0.1] * 5, compiles=True)) == pytest.approx(0, abs=1e-9)
 
 
-def test_warming_up_is_no_step_time_and_slow_steps_are(clock: Clock) -> None:
+def test_warm_up_is_not_step_time_but_slow_steps_are(clock: Clock) -> None:
     assert seconds_a_step(slowed(make_trainer(), clock, [0.2, 0.2], compiles=False)) == 0
     assert seconds_a_step(slowed(make_trainer(), clock, [0.02] * 9, compiles=False)) == pytest.approx(0.02)
 
 
-def test_compilations_inside_of_one_are_counted_and_announced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nested_compilations_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([10.0, 13.0, 20.0, 21.0])
     monkeypatch.setattr(compiling.time, "perf_counter", lambda: next(now))
     compilation, told = compiling.Compilation(), []
@@ -67,7 +67,7 @@ def test_compilations_inside_of_one_are_counted_and_announced_once(monkeypatch: 
     assert (told, compilation.seconds) == (["compiling"], 4.0)
 
 
-def test_numba_tells_when_it_compiles() -> None:
+def test_numba_reports_compilation() -> None:
     import numpy as np
 
     njit = pytest.importorskip("numba", reason="waits for numba", exc_type=ImportError).njit

@@ -1,4 +1,4 @@
-"""The loop: what it yields, when it stops, what it does to weights; torch and hand-made loops are the judges."""
+"""The loop: its events, when it stops, its effect on weights; compared with torch and hand-written loops."""
 
 import copy
 import itertools
@@ -47,7 +47,7 @@ def test_equals_a_plain_torch_loop() -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_learns(optimizer: str) -> None:
+def test_every_optimizer_lowers_the_loss(optimizer: str) -> None:
     trainer = make_trainer(
         optimizer=optimizer, epochs=15, lr={"sgd": 0.05, "muon": 0.03, "normuon": 0.03}.get(optimizer, 0.01)
     )
@@ -56,7 +56,7 @@ def test_every_optimizer_learns(optimizer: str) -> None:
     assert records[-1]["loss"] < 0.8 * records[0]["loss"]
 
 
-def test_without_epochs_time_alone_ends_it_and_the_schedule_goes_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_epochs_time_ends_training_and_drives_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = itertools.count()
     monkeypatch.setattr("rnncli.training.loop.time", SimpleNamespace(perf_counter=lambda: next(ticks) / 2))
     trainer = make_trainer(epochs=0, max_time=12.0, schedule="cosine", lr=1.0)  # a step, a validation: half a second
@@ -71,7 +71,7 @@ def test_without_epochs_time_alone_ends_it_and_the_schedule_goes_by_time(monkeyp
     assert trainer.progress.predictions == sum(batch.predictions for batch in trainer.experiment.batches(0)) * 3
 
 
-def test_yields_steps_and_a_validation_an_epoch() -> None:
+def test_yields_steps_and_a_validation_per_epoch() -> None:
     trainer = make_trainer(epochs=2)
     events = train(trainer)
     assert [type(event) for event in events] == ([Stepped] * BATCHES + [Validated]) * 2
@@ -81,13 +81,13 @@ def test_yields_steps_and_a_validation_an_epoch() -> None:
     assert trainer.progress.history[0]["train_loss"] == pytest.approx(sum(losses[:BATCHES]) / BATCHES)
 
 
-def test_validates_every_so_many_steps_and_at_the_end() -> None:
+def test_validates_every_n_steps_and_at_the_end() -> None:
     trainer = make_trainer(epochs=1, validate_every=3)
     train(trainer)
     assert [record["step"] for record in trainer.progress.history] == [3, 6, 7]
 
 
-def test_stops_for_want_of_gain() -> None:
+def test_stops_without_improvement() -> None:
     trainer = make_trainer(epochs=50, lr=1e-12, optimizer="sgd", patience=2, validate_every=1)
     values = iter([3.0, 2.0, 2.5, 2.1, 1.0])
     trainer.experiment = replace(trainer.experiment, validate=lambda _: {"loss": next(values)})
@@ -96,7 +96,7 @@ def test_stops_for_want_of_gain() -> None:
     assert trainer.progress.best_step == 2
 
 
-def test_a_plateau_lowers_the_learning_rate() -> None:
+def test_plateau_lowers_the_learning_rate() -> None:
     trainer = make_trainer(epochs=1, lr=0.1, schedule="plateau", decay=0.5, patience=1, validate_every=1)
     trainer.experiment = replace(trainer.experiment, validate=lambda _: {"loss": 1.0})
     train(trainer)
@@ -116,14 +116,14 @@ def test_stops_when_solved_and_calls_that_model_the_best() -> None:
     assert events[-1].improved
 
 
-def test_stops_when_its_time_is_over() -> None:
+def test_stops_at_its_time_limit() -> None:
     trainer = make_trainer(epochs=10**6, max_time=0.05)
     train(trainer)
     assert trainer.progress.finished == "0.05 s are over"
     assert trainer.progress.history[-1]["step"] == trainer.progress.step
 
 
-def test_restarts_a_hopeless_run_with_fresh_averages() -> None:
+def test_hopeless_run_restarts_with_new_averages() -> None:
     trainer = make_trainer(epochs=3)
     drawn = []
 
@@ -134,11 +134,11 @@ def test_restarts_a_hopeless_run_with_fresh_averages() -> None:
     events = train(trainer)
     assert all(averages is not trainer.optimizer.state for averages in drawn)
     assert sum(isinstance(event, Restarted) for event in events) == len(drawn) == trainer.progress.restarts == 2
-    assert trainer.progress.restarted == 2 * BATCHES  # and not at the end, where nothing would be learned any more
+    assert trainer.progress.restarted == 2 * BATCHES  # and not at the end, after which nothing is trained
 
 
-def test_what_is_solved_is_not_given_up_at_the_same_step() -> None:
-    """A run once drew new weights in the very validation that called it solved."""
+def test_solved_run_is_not_restarted() -> None:
+    """A run once drew new weights in the very validation that found it solved."""
     trainer = make_trainer(epochs=2)
     trainer.experiment = replace(
         trainer.experiment, hopeless=lambda _, steps: steps >= BATCHES, solved=lambda _: True, reset=pytest.fail
@@ -148,14 +148,14 @@ def test_what_is_solved_is_not_given_up_at_the_same_step() -> None:
     assert trainer.progress.restarts == 0
 
 
-def test_a_validation_that_is_no_number_is_never_the_best() -> None:
+def test_nan_validation_is_never_the_best() -> None:
     trainer = make_trainer(epochs=3)
     values = iter([math.nan, 2.0, 3.0])
     trainer.experiment = replace(trainer.experiment, validate=lambda _: {"loss": next(values)})
     assert [event.improved for event in train(trainer) if isinstance(event, Validated)] == [False, True, False]
 
 
-def test_the_estimate_leaves_no_trace() -> None:
+def test_estimate_leaves_no_trace() -> None:
     trainer = make_trainer(streams=True)
     train(trainer, steps=3)
     before, _ = trainer.snapshot()
@@ -171,16 +171,16 @@ def test_clipping_bounds_the_step() -> None:
     lengths = []
     for clip in (0.0, 1e-3):
         trainer = make_trainer(optimizer="sgd", momentum=0.0, lr=1.0, clip=clip)
-        before = torch.cat([parameter.detach().flatten().clone() for parameter in trainer.learned])
+        before = torch.cat([parameter.detach().flatten().clone() for parameter in trainer.trainable])
         train(trainer, steps=1)
-        after = torch.cat([parameter.detach().flatten() for parameter in trainer.learned])
+        after = torch.cat([parameter.detach().flatten() for parameter in trainer.trainable])
         lengths.append(float((after - before).norm()))
     assert lengths[0] > 0.01
     assert lengths[1] == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_truncation_cuts_the_gradient_but_carries_the_state() -> None:
-    """Against a loop by hand: two windows, the second from the first's detached state, one mean over both."""
+    """Against a hand-written loop: two windows, the second from the first's detached state, one mean over both."""
     trainer = without_dropout(make_trainer(optimizer="sgd", momentum=0.0, lr=1.0, clip=0.0, bptt=3))
     whole = without_dropout(make_trainer(optimizer="sgd", momentum=0.0, lr=1.0, clip=0.0))
     model: Any = copy.deepcopy(trainer.model)
@@ -193,14 +193,14 @@ def test_truncation_cuts_the_gradient_but_carries_the_state() -> None:
     event = trainer.take_step(batch)
     whole.take_step(batch)
     differs = False
-    for ours, theirs, untruncated in zip(trainer.learned, model.parameters(), whole.learned, strict=True):
+    for ours, theirs, untruncated in zip(trainer.trainable, model.parameters(), whole.trainable, strict=True):
         torch.testing.assert_close(ours, theirs - theirs.grad, rtol=1e-5, atol=1e-7)
         differs = differs or not torch.allclose(ours, untruncated, rtol=1e-5, atol=1e-7)
     assert differs
     assert event.loss == pytest.approx(loss.item(), rel=1e-5)
 
 
-def test_streams_go_on_from_the_state_before() -> None:
+def test_streams_continue_from_the_carried_state() -> None:
     trainer = without_dropout(make_trainer(streams=True, lr=1e-12, optimizer="sgd"))
     batches = list(trainer.experiment.batches(0))
     model: Any = copy.deepcopy(trainer.model).train()
@@ -212,7 +212,7 @@ def test_streams_go_on_from_the_state_before() -> None:
 
 
 @pytest.mark.parametrize("poison", ["loss", "gradient"])
-def test_a_value_that_is_not_finite_stops_before_the_step(poison: str) -> None:
+def test_non_finite_value_stops_before_the_step(poison: str) -> None:
     trainer = make_trainer()
     loss = trainer.experiment.loss
 
@@ -227,11 +227,11 @@ def test_a_value_that_is_not_finite_stops_before_the_step(poison: str) -> None:
 
     trainer = Trainer(replace(trainer.experiment, loss=ill), trainer.settings)
     train(trainer, steps=2)
-    before = [parameter.detach().clone() for parameter in trainer.learned]
+    before = [parameter.detach().clone() for parameter in trainer.trainable]
     with pytest.raises(RnnError, match=r"at batch 3 of epoch 1 \(step 3\): training stopped before that step"):
         train(trainer)
     assert trainer.progress.step == 2
-    for ours, earlier in zip(trainer.learned, before, strict=True):
+    for ours, earlier in zip(trainer.trainable, before, strict=True):
         assert torch.equal(ours, earlier)
 
 
@@ -249,7 +249,7 @@ def test_trains_on_cuda_and_resumes_on_cpu() -> None:
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.05])
-def test_parts_that_learn_apart_end_as_if_each_were_alone(clip: float) -> None:
+def test_independent_parts_train_as_if_separately(clip: float) -> None:
     """Two nets in one training, each with its own data, against two trainings: no gradient norm is shared."""
 
     class Pair(nn.Module):
@@ -277,7 +277,7 @@ def test_parts_that_learn_apart_end_as_if_each_were_alone(clip: float) -> None:
     torch.manual_seed(5)
     nets = [FeedForward(3, 2, [4]).double() for _ in range(2)]
     alone = copy.deepcopy(nets)
-    both = trained(Pair(*nets), [Batch(x[i], y[i]) for i in range(5)], apart=lambda pair: pair.nets)
+    both = trained(Pair(*nets), [Batch(x[i], y[i]) for i in range(5)], independent_parts=lambda pair: pair.nets)
     ones = [
         trained(net, [Batch(x[i, :, p : p + 1], y[i, :, p : p + 1]) for i in range(5)]) for p, net in enumerate(alone)
     ]
@@ -288,7 +288,7 @@ def test_parts_that_learn_apart_end_as_if_each_were_alone(clip: float) -> None:
     assert losses[0] == pytest.approx((losses[1] + losses[2]) / 2)
 
 
-def test_where_nothing_is_chosen_the_newest_model_is_the_best() -> None:
+def test_newest_is_best_keeps_the_newest_model() -> None:
     losses = iter([1.0, 3.0, 2.0])
     trainer = make_trainer(epochs=3)
     experiment = replace(trainer.experiment, validate=lambda _: {"loss": next(losses)}, newest_is_best=True)

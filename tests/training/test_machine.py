@@ -1,4 +1,4 @@
-"""The machine: one thread for a small net, all and the fast products for any other, and afterwards as before."""
+"""The machine: one thread for a small net, all threads and fast matmuls for any other, restored afterwards."""
 
 import torch
 from torch import nn
@@ -7,16 +7,16 @@ from rnncli.data.features import Lexicon
 from rnncli.models.classifier import Classifier, Committee
 from rnncli.models.reader import ReaderShape, TokenReader
 from rnncli.models.stack import StackShape
-from rnncli.training.machine import SMALL, multiplied_weights, suited_products
+from rnncli.training.machine import SMALL, matmul_policy, multiplied_weights
 
 
-def test_a_small_net_has_one_thread() -> None:
+def test_small_net_gets_one_thread() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with suited_products(nn.Linear(4, 4)):
+        with matmul_policy(nn.Linear(4, 4)):
             assert torch.get_num_threads() == 1
-        with suited_products(nn.Linear(SMALL, 1)):
+        with matmul_policy(nn.Linear(SMALL, 1)):
             assert torch.get_num_threads() == 2
         assert torch.get_num_threads() == 2
     finally:

@@ -1,4 +1,4 @@
-"""Processes that torchrun starts together meet, whatever each agent has counted, and know what was begun before."""
+"""Processes started together by torchrun meet, whatever each agent has counted, and know earlier runs."""
 
 import json
 import os
@@ -30,7 +30,7 @@ with distributed.together():
 
 
 def met(store: Any, counts: Sequence[int], agents: Sequence[Path]) -> list[Any]:
-    """What each of the processes has found, which agents with these restart counts have started."""
+    """Return what each process found, started by agents with these restart counts."""
     processes = []
     for rank, (count, agent) in enumerate(zip(counts, agents, strict=True)):
         variables = {
@@ -77,7 +77,7 @@ def test_processes_of_agents_with_other_counts_meet_and_go_on(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("rank", "whom"), [(0, "process 1, 2 of 0 to 2"), (1, "process 0")])
-def test_who_does_not_come_is_named(rank: int, whom: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_process_is_named(rank: int, whom: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter(range(0, 1000, 20))
     monkeypatch.setattr(meeting, "time", SimpleNamespace(monotonic=lambda: next(seconds), sleep=lambda _: None))
     monkeypatch.setattr(meeting, "_attempt", "")
@@ -87,6 +87,6 @@ def test_who_does_not_come_is_named(rank: int, whom: str, monkeypatch: pytest.Mo
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("WORLD_SIZE", "3")
     notes: list[str] = []
-    with pytest.raises(RnnError, match=f"^{whom} has not come within 320 s: see what torchrun says on its machine"):
+    with pytest.raises(RnnError, match=f"^{whom} did not start within 320 s: check torchrun's output on its machine"):
         meeting.meet(notes.append)
     assert notes == [f"waiting for {whom}"]

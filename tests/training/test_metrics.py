@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 from rnncli.training.metrics import Confusion, label_metrics
 
 
-def test_labels_are_measured_as_scikit_learn_does() -> None:
+def test_label_metrics_equal_scikit_learn() -> None:
     data = torch.Generator().manual_seed(1)
     scores = torch.randn(200, 4, generator=data)
     answers = torch.randint(3, (200,), generator=data)  # one label is never right

@@ -1,4 +1,4 @@
-"""Muon against torch's own, NorMuon against its paper's algorithm in float64; and what they orthogonalise."""
+"""Muon against torch's own, NorMuon against its paper's algorithm in float64; which matrices they orthogonalise."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from rnncli.training.settings import TrainingSettings
 
 
 def plain(matrix: Tensor) -> Tensor:
-    """The iteration as its inventors write it, in float64."""
+    """Run the iteration as its inventors write it, in float64."""
     a, b, c = COEFFICIENTS
     x = matrix.double() if matrix.shape[0] <= matrix.shape[1] else matrix.double().t()
     x = x / x.norm()
@@ -30,11 +30,11 @@ def test_equals_the_plain_iteration(shape: tuple[int, int]) -> None:
     assert torch.linalg.svdvals(orthogonal(torch.randn(shape))).min() > 0.6
 
 
-def test_no_gradient_is_no_step() -> None:
+def test_no_gradient_means_no_step() -> None:
     assert torch.equal(orthogonal(torch.zeros(4, 3)), torch.zeros(4, 3))
 
 
-def test_steps_as_torchs_own_does() -> None:
+def test_steps_equal_torchs_muon() -> None:
     torch.manual_seed(1)
     ours, theirs = (torch.nn.Parameter(value) for value in torch.randn(24, 8).repeat(2, 1, 1))
     first = Muon([{"params": [ours], "orthogonal": True, "weight_decay": 0.1}], lr=0.01)
@@ -46,10 +46,10 @@ def test_steps_as_torchs_own_does() -> None:
         first.step()
         second.step()
         moved = (ours - before).norm()
-        assert (ours - theirs).norm() < 0.05 * moved  # theirs rounds to bfloat16 on the way
+        assert (ours - theirs).norm() < 0.05 * moved  # torch's rounds to bfloat16 internally
 
 
-def test_normuon_steps_as_its_paper_says() -> None:
+def test_normuon_equals_its_papers_algorithm() -> None:
     """Algorithm 1 of Li et al. 2025, with the decoupled decay and Nesterov's momentum that Muon has."""
     torch.manual_seed(2)
     ours = torch.nn.Parameter(torch.randn(24, 8))
@@ -69,7 +69,7 @@ def test_normuon_steps_as_its_paper_says() -> None:
 
 
 @pytest.mark.parametrize("name", ["muon", "normuon"])
-def test_turns_the_matrices_of_cells_alone(name: str) -> None:
+def test_only_matrices_of_cells_are_orthogonalised(name: str) -> None:
     model = torch.nn.ModuleDict({"cell": make_cell("lstm", 3, 4), "output": torch.nn.Linear(4, 5)})
     optimizer = make_optimizer(model, TrainingSettings(optimizer=name, lr=0.1, weight_decay=0.01))
     turned, matrices, vectors = optimizer.param_groups

@@ -1,5 +1,6 @@
-"""The table of optimizers and schedules: what each is built with, whose defaults hold, and what changes nothing."""
+"""The table of optimizers and schedules: their arguments, their defaults, and settings without effect."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ OTHERS = {"lr": 0.25, "momentum": 0.5, "beta1": 0.625, "beta2": 0.5, "weight_dec
 
 
 def in_use(optimizer: Any) -> dict[str, float]:
-    """What torch's optimizer holds of the settings, under their names here."""
+    """Return the settings that torch's optimizer holds, by their names here."""
     group = optimizer.param_groups[0]
     beta1, beta2 = group.get("betas", (None, None))
     momentum = getattr(optimizer, "momentum", group.get("momentum"))
@@ -36,13 +37,13 @@ def in_use(optimizer: Any) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_each_uses_the_settings_it_names_and_no_others(name: str) -> None:
+def test_optimizer_uses_exactly_the_settings_it_names(name: str) -> None:
     optimizer = make_optimizer(torch.nn.Linear(2, 2), TrainingSettings(optimizer=name, **GIVEN))
     assert type(optimizer) is CLASSES.get(name, type(optimizer))
     assert in_use(optimizer) == {each: GIVEN[each] for each in OPTIMIZERS[name].settings}
 
 
-def test_every_schedule_uses_the_settings_it_names_and_no_others() -> None:
+def test_schedules_use_exactly_the_settings_they_name() -> None:
     from rnncli.training.schedules import Position, learning_rate
 
     for name, kind in SCHEDULES.items():
@@ -55,7 +56,7 @@ def test_every_schedule_uses_the_settings_it_names_and_no_others() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-def test_defaults_belong_to_what_they_were_tuned_for(task: Any) -> None:
+def test_tuned_defaults_belong_to_the_tuned_optimizer(task: Any) -> None:
     for preset in (None, *task.presets):
         tuned = resolve(task, {}, preset)
         assert remarks_on(task, tuned, preset) == [note for name, note in task.notes.items() if name == preset]
@@ -68,15 +69,15 @@ def test_defaults_belong_to_what_they_were_tuned_for(task: Any) -> None:
                 assert f"optimizer {name} with --lr {kind.settings['lr']:g}" in remarks_on(task, found, preset)[-1]
 
 
-def test_recipes_of_muon_have_the_momentum_they_were_measured_with() -> None:
-    """Muon's matrices had 0.95, whatever --momentum said, until that setting reached them."""
+def test_muon_recipes_keep_their_momentum() -> None:
+    """Muon's matrices had 0.95 regardless of --momentum, until that setting applied to them."""
     recipes = [resolve(task, {}, preset) for task in TASKS.values() for preset in (None, *task.presets)]
     orthogonal = [each for each in recipes if OPTIMIZERS[each.optimizer].orthogonal]
     assert len(orthogonal) == 5  # char-lm and its best, wiki-lm running, translate and its sentences
     assert {each.momentum for each in orthogonal} == {0.95}
 
 
-def test_settings_that_are_given_hold_for_any_optimizer() -> None:
+def test_given_settings_apply_to_any_optimizer() -> None:
     found = resolve(TASKS["char-lm"], {"optimizer": "adam", "weight_decay": 0.125, "schedule": "exponential"})
     assert (found.weight_decay, found.lr, found.beta2, found.decay) == (0.125, 1e-3, 0.999, 0.95)
     assert remarks_on(TASKS["char-lm"], found, None) == [
@@ -87,7 +88,7 @@ def test_settings_that_are_given_hold_for_any_optimizer() -> None:
 
 
 @pytest.mark.parametrize("name", [*OPTIMIZERS, *SCHEDULES])
-def test_a_setting_that_changes_nothing_is_refused(name: str) -> None:
+def test_setting_without_effect_is_refused(name: str) -> None:
     setting, kinds = ("optimizer", OPTIMIZERS) if name in OPTIMIZERS else ("schedule", SCHEDULES)
     known = {each for kind in kinds.values() for each in kind.settings}
     patience = {"patience": 1} if name == "plateau" else {}
@@ -104,14 +105,14 @@ def test_a_setting_that_changes_nothing_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-def test_presets_name_nothing_that_changes_nothing(task: Any) -> None:
+def test_presets_name_no_setting_without_effect(task: Any) -> None:
     for preset, values in task.presets.items():
-        if preset != "book":  # which says what the book says
+        if preset != "book":  # which repeats the book
             resolve(task, values)
 
 
 def test_old_checkpoints_keep_their_betas() -> None:
-    """Until there was beta1, momentum was the first beta as well, and Muon's matrices had 0.95 whatever was given."""
+    """Before beta1 existed, momentum was also the first beta, and Muon's matrices always had 0.95."""
     for optimizer, momentum in (("muon", 0.95), ("adam", 0.8), ("sgd", 0.8)):
         stored = plain(TrainingSettings(optimizer=optimizer, momentum=0.8))
         del stored["beta1"]
@@ -121,6 +122,16 @@ def test_old_checkpoints_keep_their_betas() -> None:
     assert from_plain(TrainingSettings, stored) == TrainingSettings(optimizer="muon", momentum=0.8, beta1=0.5)
 
 
-def test_help_gives_no_default_that_never_holds() -> None:
+def test_help_shows_no_default_that_never_applies() -> None:
     owners = {name: default_owner(TASKS["tag"].Config, name) for name in ("lr", "momentum", "beta1", "decay", "warmup")}
     assert owners == {"lr": "", "momentum": "optimizer", "beta1": "", "decay": "schedule", "warmup": ""}
+
+
+def test_the_former_name_of_the_torch_backend_is_understood(tmp_path: Path) -> None:
+    """`library` in flags, TOML files and old checkpoints."""
+    file = tmp_path / "old.toml"
+    file.write_text('backend = "library"\n')
+    task = TASKS["parity"]
+    settings = [resolve(task, {"backend": "library"}), resolve(task, {}, file=file)]
+    assert {each.backend for each in settings} == {"torch"}
+    assert from_plain(task.Config, {**plain(settings[0]), "backend": "library"}).backend == "torch"

@@ -1,4 +1,4 @@
-"""What does not learn is exact to float32 on every processor, those included whose fast products round."""
+"""Everything but training is exact to float32 on every processor, including those whose fast matmuls round."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rnncli.data import dates
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
 from rnncli.errors import UsageError
-from rnncli.kernels import fused, precision, products, triton
+from rnncli.kernels import fused, matmul, precision, triton
 from rnncli.kernels.scan import choose_backend
 from rnncli.models.feedforward import FeedForward
 from rnncli.presets import resolve
@@ -26,7 +26,7 @@ EXACT = {"none", "ieee"}
 
 
 class RoundingProcessor(TorchDispatchMode):
-    """Stands in for a processor with AMX: float32 products round their factors wherever torch's switch allows it."""
+    """Simulates a processor with AMX: float32 matmuls round their factors wherever torch's switch allows it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,28 +43,28 @@ class RoundingProcessor(TorchDispatchMode):
 
 @pytest.fixture
 def processor(monkeypatch: pytest.MonkeyPatch) -> RoundingProcessor:
-    """Any net counts as large there, and every product as worth rounding."""
+    """Treat any net as large, and every matmul as worth rounding."""
     monkeypatch.setitem(CORPORA, "dates", Generated("dates", "some days", lambda: dates.write(lines=400)))
-    monkeypatch.setattr(products, "_onednn_is_exact", lambda: False)
+    monkeypatch.setattr(matmul, "_onednn_is_exact", lambda: False)
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(products, "ROUNDED", 0)
-    if not fused.trouble():  # the rest of the processor is there without numba, too
-        monkeypatch.setattr("rnncli.kernels.fused.steps.ROUNDED", 0)
+    monkeypatch.setattr(matmul, "ROUND_FROM", 0)
+    if not fused.trouble():  # the rest works without numba too
+        monkeypatch.setattr("rnncli.kernels.fused.time_loop.ROUND_FROM", 0)
         monkeypatch.setattr("rnncli.kernels.fused.scan.SMALL", 0)
     monkeypatch.setattr(machine, "SMALL", 0)
     return RoundingProcessor()
 
 
-def test_the_stand_in_rounds_where_the_switch_allows_it(processor: RoundingProcessor) -> None:
+def test_simulated_processor_rounds_where_the_switch_allows_it(processor: RoundingProcessor) -> None:
     a, b = torch.rand(3, 4), torch.rand(4, 5)
-    with processor, products.switched("bf16"):
+    with processor, matmul.switched("bf16"):
         rounded = a @ b
     assert processor.switches == ["bf16"]
     assert 1e-5 < (rounded - a @ b).norm() < 1e-1
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_validation_is_exact_where_training_rounds(task: str, home: Path, processor: RoundingProcessor) -> None:
+def test_validation_is_exact_while_training_rounds(task: str, home: Path, processor: RoundingProcessor) -> None:
     flags: dict[str, Any] = {"hidden": "24", "max_time": 1e-6, "precision": "bfloat16"}
     if task == "poetry-classify":
         flags |= {"folds": 0, "ensemble": 1}
@@ -89,7 +89,7 @@ PRESETS = [(task, preset) for task in TASKS for preset in (None, *TASKS[task].pr
 def test_no_default_and_no_preset_is_refused(
     task: str, preset: str | None, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither on a pretended CUDA device that is old, nor on a processor without bfloat16."""
+    """Neither on a simulated old CUDA device, nor on a processor without bfloat16."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
     monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
@@ -98,11 +98,11 @@ def test_no_default_and_no_preset_is_refused(
     large = torch.nn.Linear(1000, 1000)
     assert pick_precision(config, device, large, given=True) == "float32"
     cell: Any = make_cell(config.cell, 8, config.sizes[0], activation=config.activation)
-    assert choose_backend(cell, config.backend, device) in ("fused", "library", "reference", "triton")
+    assert choose_backend(cell, config.backend, device) in ("fused", "torch", "reference", "triton")
 
 
 def taken_by_itself(task: str, preset: str | None) -> list[str]:
-    """What `rnn train` takes on this machine, in the terms of the table: device, backend and precision."""
+    """Return device, backend and precision of `rnn train` on this machine, in the table's words."""
     config = resolve(TASKS[task], {}, preset)
     device = pick_device(config.device, max(config.sizes), config.batch_size)
     fed_forward = getattr(config, "model", "rnn") == "mlp"
@@ -118,8 +118,8 @@ def taken_by_itself(task: str, preset: str | None) -> list[str]:
 
 
 @pytest.mark.parametrize(("task", "preset"), PRESETS)
-def test_the_table_of_what_train_takes_is_true(task: str, preset: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """docs/speed.md, row by row, on a CPU with and without bfloat16 and on a pretended H100."""
+def test_documented_table_of_backends_is_true(task: str, preset: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/speed.md, row by row, on a CPU with and without bfloat16 and on a simulated H100."""
     if fused.trouble():
         pytest.skip("waits for numba")
     text = (Path(__file__).parents[2] / "docs" / "speed.md").read_text("utf-8")
@@ -138,8 +138,8 @@ def test_the_table_of_what_train_takes_is_true(task: str, preset: str | None, mo
     assert row[4] == " ".join(taken_by_itself(task, preset))
 
 
-def test_bfloat16_is_refused_where_it_was_given_and_cannot_be(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resumed run may have moved to such a processor: it learns in float32 there, unless it is given again."""
+def test_unsupported_bfloat16_is_refused_where_given(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run may have moved to such a processor: it trains in float32 there, unless bfloat16 is given again."""
 
     def start(name: str) -> Training:
         flags = {"hidden": "4", "epochs": 1, "corpus": ("hillside",), "precision": "bfloat16"}
@@ -160,7 +160,7 @@ def test_bfloat16_is_refused_where_it_was_given_and_cannot_be(home: Path, monkey
 
 
 @pytest.mark.parametrize(("has", "taken"), [(True, "bfloat16"), (False, "float32")])
-def test_auto_is_the_fastest_that_the_task_allows(has: bool, taken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_the_fastest_precision_of_the_task(has: bool, taken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_bfloat16", lambda: has)
     large, small = torch.nn.Linear(1000, 1000), torch.nn.Linear(4, 4)
     char, poetry = resolve(TASKS["char-lm"], {}), resolve(TASKS["poetry-lm"], {})
@@ -169,10 +169,10 @@ def test_auto_is_the_fastest_that_the_task_allows(has: bool, taken: str, monkeyp
     assert pick_precision(poetry, "cpu", large, given=True) == "float32"
 
 
-def test_a_feed_forward_net_refuses_what_would_round_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feed_forward_net_refuses_a_precision_without_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     config = resolve(TASKS["parity"], {"model": "mlp", "precision": "bfloat16"})
     with pytest.raises(
-        UsageError, match=r"^--precision bfloat16: no product of a feed-forward net is rounded on a CPU"
+        UsageError, match=r"^--precision bfloat16: matmuls of a feed-forward net are not rounded on a CPU"
     ):
         pick_precision(config, "cpu", FeedForward(600, 2, (600,)), given=True)

@@ -1,4 +1,4 @@
-"""Reduced precision: types, errors of gradients and the scale of the loss, with autocast on the CPU for CUDA's."""
+"""Reduced precision: types, gradient errors and the loss scale, with CPU autocast in place of CUDA's."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,25 +19,25 @@ from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
 from rnncli.errors import UsageError
 from rnncli.kernels import precision
-from rnncli.kernels.library import VendorForm
-from rnncli.kernels.precision import forward_pass, learning, type_of_factors, using
-from rnncli.kernels.products import fast_products, small_products
+from rnncli.kernels.matmul import fast_matmul, small_matmul
+from rnncli.kernels.precision import forward_pass, training_precision, type_of_factors, using
 from rnncli.kernels.scan import scan
+from rnncli.kernels.torch_layers import TorchForm
 from rnncli.models.stack import Stack, StackShape
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.training import loop, machine
-from rnncli.training.loop import LEAST_SCALE, NotFinite
+from rnncli.training.loop import MIN_SCALE, NotFinite
 
 T, B, D, M = 12, 16, 24, 32
 ERRORS = {"float32": 1e-5, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}
 """Norm-wise, of gradients against float64; a factor is off by up to 2^-24, 2^-11, 2^-11 and 2^-8."""
 
-OF_TORCH = [k for k in KINDS if CLASSES[k].vendor_form is not Cell.vendor_form and make_cell(k, 1, 1).vendor_form()]
+OF_TORCH = [k for k in KINDS if CLASSES[k].torch_form is not Cell.torch_form and make_cell(k, 1, 1).torch_form()]
 
 
 def gradients(kind: str, backend: str, device: str, inside: Callable[[], AbstractContextManager[Any]]) -> list[Any]:
-    """Outputs, last state and the gradients of a layer and its inputs, in float32 all of them."""
+    """Return outputs, last state and the gradients of a layer and its inputs, all in float32."""
     torch.manual_seed(3)
     cell: Any = make_cell(kind, D, M)
     x = torch.randn(T, B, D)
@@ -46,7 +46,7 @@ def gradients(kind: str, backend: str, device: str, inside: Callable[[], Abstrac
             parameter.normal_(0, 0.7 / M**0.5)
     dtype = torch.float64 if backend == "exact" else torch.float32
     cell, x = cell.to(device, dtype), x.to(device, dtype).requires_grad_()
-    with learning():
+    with training_precision():
         with inside():
             outputs, last = scan(
                 cell, x, cell.initial_state(B), torch.arange(B) % T + 1, "reference" if backend == "exact" else backend
@@ -64,15 +64,15 @@ def error(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> float:
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_autocast_rounds_products_and_nothing_else(kind: str, name: str) -> None:
-    """On the CPU in the place of CUDA: the same types go through the same scan."""
+def test_autocast_rounds_only_matmuls(kind: str, name: str) -> None:
+    """On the CPU in place of CUDA: the same types go through the same scan."""
     wanted = gradients(kind, "exact", "cpu", lambda: torch.autocast("cpu", enabled=False))
     found = gradients(kind, "reference", "cpu", lambda: torch.autocast("cpu", precision.HALVES[name]))
     assert 1e-5 < error(found, wanted) < ERRORS[name]
 
 
 @pytest.mark.parametrize("kind", ["gru:reset-before", "lstm:full"])
-def test_triton_under_autocast_rounds_as_the_reference(kind: str) -> None:
+def test_triton_under_autocast_rounds_like_the_reference(kind: str) -> None:
     pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
     if torch.cuda.is_available():
         pytest.skip("kernels are compiled for the card: the test marked cuda is of them")
@@ -82,22 +82,22 @@ def test_triton_under_autocast_rounds_as_the_reference(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", OF_TORCH)
-def test_torch_s_layers_are_in_the_type_of_autocast(kind: str) -> None:
-    """Torch's own autocast makes cuDNN's layers float16 where bfloat16 is in use, whose range a loss may need."""
+def test_torch_layers_follow_autocast(kind: str) -> None:
+    """By itself, torch's autocast makes cuDNN's layers float16 in bfloat16 too, whose range a loss may need."""
     cell: Any = make_cell(kind, D, M)
-    form, seen = cell.vendor_form(), []
+    form, seen = cell.torch_form(), []
 
     def function(*values: Any) -> Any:
         seen.extend(each.dtype for each in tree_leaves(values) if torch.is_tensor(each) and each.is_floating_point())
         seen.append(torch.is_autocast_enabled("cpu"))
         return form.function(*values)
 
-    cell.vendor_form = lambda: VendorForm(function, form.weights)
+    cell.torch_form = lambda: TorchForm(function, form.weights)
     x, lengths = torch.randn(T, B, D), torch.arange(B) % T + 1
     for ends in (None, lengths):
         for given in (x, x.bfloat16()):
             with torch.autocast("cpu", torch.bfloat16):
-                outputs, last = scan(cell, given, cell.initial_state(B), ends, "library")
+                outputs, last = scan(cell, given, cell.initial_state(B), ends, "torch")
             assert {each.dtype for each in (outputs, *last)} == {torch.float32}
     assert set(seen) == {torch.bfloat16, False}
 
@@ -106,9 +106,9 @@ def test_torch_s_layers_are_in_the_type_of_autocast(kind: str) -> None:
 @pytest.mark.parametrize("name", ERRORS)
 @pytest.mark.parametrize(
     ("kind", "backend"),
-    [*product(KINDS, ("reference",)), *product(TRITON, ("triton",)), *product(OF_TORCH, ("library",))],
+    [*product(KINDS, ("reference",)), *product(TRITON, ("triton",)), *product(OF_TORCH, ("torch",))],
 )
-def test_cuda_is_off_by_its_rounding(kind: str, backend: str, name: str) -> None:
+def test_cuda_errs_by_its_rounding(kind: str, backend: str, name: str) -> None:
     if precision.trouble(name, "cuda"):
         pytest.skip(precision.trouble(name, "cuda"))
     wanted = gradients(kind, "exact", "cpu", lambda: forward_pass("cpu"))
@@ -123,24 +123,24 @@ def switches() -> list[Any]:
     return [matmul.fp32_precision, layers.fp32_precision, *sums]
 
 
-def test_the_switch_is_one_and_is_put_back() -> None:
+def test_switch_is_set_and_restored() -> None:
     before = switches()
     exact = ["ieee", "ieee", False, False]
     for name in ("float32", "tf32", "bfloat16", "float16"):
-        with fast_products(name):
-            assert switches() == exact  # what does not learn is exact
-            with learning():
+        with fast_matmul(name):
+            assert switches() == exact  # nothing is rounded outside training
+            with training_precision():
                 assert switches() == (["tf32", "tf32", False, False] if name == "tf32" else exact)
-                with small_products(), learning():
+                with small_matmul(), training_precision():
                     assert (precision.in_use(), switches()) == ("float32", exact)
                 assert precision.in_use() == name
-    with pytest.raises(ZeroDivisionError), fast_products("tf32"), learning():
+    with pytest.raises(ZeroDivisionError), fast_matmul("tf32"), training_precision():
         _ = 1 / 0
     assert (precision.in_use(), switches()) == ("float32", before)
     assert before[2:] == [True, True]  # torch's defaults, which would round sums
 
 
-def test_autocast_is_entered_for_halves_on_cuda_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_autocast_is_used_only_for_halves_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     entered = []
     monkeypatch.setattr(torch, "autocast", lambda *what: entered.append(what))
     for name in ("float32", "tf32", "bfloat16", "float16"):
@@ -150,20 +150,20 @@ def test_autocast_is_entered_for_halves_on_cuda_only(monkeypatch: pytest.MonkeyP
     assert entered == [("cuda", torch.bfloat16), ("cuda", torch.float16)]
 
 
-def test_the_chooser_sees_the_type_of_products() -> None:
+def test_chooser_sees_the_precision_of_matmuls() -> None:
     stack = Stack(3, StackShape("lstm:none", (4,)))
     x = torch.zeros(1)
     with torch.autocast("cpu", torch.bfloat16):
         assert type_of_factors(x) == torch.bfloat16
         assert type_of_factors(x.double()) == torch.float64
-        assert stack.backend_in_use == "library"
+        assert stack.backend_in_use == "torch"
         assert stack(torch.randn(2, 3, 3))[0].dtype == torch.float32
     assert type_of_factors(x) == torch.float32
 
 
 @pytest.fixture
 def halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The CPU as a device that multiplies in all precisions, by autocast; no net is too small for them."""
+    """Let the CPU multiply in all precisions, by autocast, in nets of any size."""
     monkeypatch.setitem(CORPORA, "dates", Generated("dates", "some days", lambda: dates.write(lines=400)))
     monkeypatch.setattr(precision, "trouble", lambda *_: "")
     monkeypatch.setattr(machine, "SMALL", 0)
@@ -184,40 +184,40 @@ def start(task: str, name: str, **flags: Any) -> Training:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
-def test_every_task_learns_under_autocast(task: str, name: str, home: Path, halves: None) -> None:
+def test_every_task_trains_under_autocast(task: str, name: str, home: Path, halves: None) -> None:
     training = start(task, "mine", precision=name)
-    before = [each.detach().clone() for each in training.trainer.learned]
+    before = [each.detach().clone() for each in training.trainer.trainable]
     training.train(lambda _: None, pytest.fail)
     trainer = training.trainer
     assert trainer.settings.precision == name
     assert trainer.progress.step > trainer.progress.skipped
-    assert not all(map(torch.equal, before, trainer.learned))
+    assert not all(map(torch.equal, before, trainer.trainable))
     kept = [each for name, each in trainer.snapshot()[1].items() if not name.startswith("random.")]
     assert {each.dtype for each in kept if each.is_floating_point()} == {torch.float32}
 
 
-def test_a_gradient_beyond_float16_is_skipped_and_the_scale_halved(home: Path, halves: None) -> None:
+def test_gradient_beyond_float16_is_skipped_and_halves_the_scale(home: Path, halves: None) -> None:
     trainer = start("poetry-lm", "mine", precision="float16", corpus=("hillside",), average=0.9).trainer
     batch = next(iter(trainer.experiment.batches(0, 0)))
     trainer.take_step(batch)
-    scale, weights = trainer.scaler.get_scale(), [each.detach().clone() for each in trainer.learned]
+    scale, weights = trainer.scaler.get_scale(), [each.detach().clone() for each in trainer.trainable]
     averages = trainer.snapshot()[1]
-    hook = trainer.learned[-1].register_hook(lambda gradient: gradient * torch.inf)
+    hook = trainer.trainable[-1].register_hook(lambda gradient: gradient * torch.inf)
     trainer.take_step(batch)
     assert (trainer.progress.step, trainer.progress.skipped, trainer.scaler.get_scale()) == (2, 1, scale / 2)
-    assert all(map(torch.equal, weights, trainer.learned))
+    assert all(map(torch.equal, weights, trainer.trainable))
     after = trainer.snapshot()[1]
     assert all(torch.equal(after[name], averages[name]) for name in after if name.startswith(("model.", "optimizer.")))
-    trainer.scaler.update(LEAST_SCALE)
+    trainer.scaler.update(MIN_SCALE)
     with pytest.raises(NotFinite, match="the gradient's norm is"):
         trainer.take_step(batch)
-    assert (trainer.progress.step, trainer.scaler.get_scale()) == (2, LEAST_SCALE)
+    assert (trainer.progress.step, trainer.scaler.get_scale()) == (2, MIN_SCALE)
     hook.remove()
     trainer.take_step(batch)
-    assert not all(map(torch.equal, weights, trainer.learned))
+    assert not all(map(torch.equal, weights, trainer.trainable))
 
 
-def test_the_scale_is_kept_in_the_checkpoint(home: Path, halves: None) -> None:
+def test_scale_is_saved_in_the_checkpoint(home: Path, halves: None) -> None:
     training = start("poetry-lm", "mine", precision="float16", corpus=("hillside",))
     trainer = training.trainer
     assert trainer.scaler is not None
@@ -235,14 +235,14 @@ def test_the_scale_is_kept_in_the_checkpoint(home: Path, halves: None) -> None:
     for each in (trainer, resumed.trainer):
         torch.manual_seed(5)
         each.take_step(batch)
-    assert all(map(torch.equal, trainer.learned, resumed.trainer.learned))
+    assert all(map(torch.equal, trainer.trainable, resumed.trainer.trainable))
 
 
 @pytest.mark.parametrize(
     "broken",
     [*({"scale": value} for value in (0.0, float("nan"), 1e39, "1", True)), {"_growth_tracker": -1}],
 )
-def test_a_scale_that_cannot_be_is_refused(broken: dict[str, Any], home: Path, halves: None) -> None:
+def test_impossible_scale_is_refused(broken: dict[str, Any], home: Path, halves: None) -> None:
     trainer = start("poetry-lm", "mine", precision="float16", corpus=("hillside",)).trainer
     assert trainer.scaler is not None
     trainer.take_step(next(iter(trainer.experiment.batches(0, 0))))
@@ -253,7 +253,7 @@ def test_a_scale_that_cannot_be_is_refused(broken: dict[str, Any], home: Path, h
     assert trainer.scaler.get_growth_factor() == 2.0
 
 
-def test_what_a_cpu_cannot_multiply_in_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_that_a_cpu_lacks_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tf32", "float16"):
-        with pytest.raises(UsageError, match=f"^--precision {name}: CPUs round to bfloat16 or not at all"):
+        with pytest.raises(UsageError, match=f"^--precision {name}: CPUs support bfloat16 and float32"):
             start("parity", name, precision=name)

@@ -1,4 +1,4 @@
-"""Resuming is exact: SHA-256 of weights, optimizer, chance and order equal those of a run never interrupted."""
+"""Resuming is exact: hashes of weights, optimizer, random state and order equal those of an uninterrupted run."""
 
 import hashlib
 from pathlib import Path
@@ -23,7 +23,7 @@ SETTINGS = [
 
 
 def digest(trainer: Trainer) -> str:
-    """SHA-256 over everything a snapshot holds, but for the seconds spent."""
+    """Return the SHA-256 of everything in a snapshot except the seconds spent."""
     values, tensors = trainer.snapshot()
     progress = values["progress"]
     progress["seconds"] = progress["stepping"] = 0
@@ -36,7 +36,7 @@ def digest(trainer: Trainer) -> str:
 
 
 def save_and_load(trainer: Trainer, path: Path, drop: str = "", **settings) -> Trainer:
-    """Through a file, into a fresh trainer, in a process whose chance went elsewhere meanwhile."""
+    """Pass a run through a file into a new trainer, with other random states in between."""
     values, tensors = trainer.snapshot()
     write_file(path, to_bytes(values, {k: v for k, v in tensors.items() if not (drop and k.startswith(drop))}))
     resumed = make_trainer(**settings)
@@ -49,7 +49,7 @@ def save_and_load(trainer: Trainer, path: Path, drop: str = "", **settings) -> T
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings["optimizer"])
 @pytest.mark.parametrize("steps", [1, 7, 10])
-def test_resumed_equals_uninterrupted_to_the_bit(settings: dict, steps: int, tmp_path: Path) -> None:
+def test_resumed_run_is_bitwise_equal_to_an_uninterrupted_one(settings: dict, steps: int, tmp_path: Path) -> None:
     whole = make_trainer(**settings)
     losses = [event.loss for event in train(whole) if isinstance(event, Stepped)]
     part = make_trainer(**settings)
@@ -61,7 +61,7 @@ def test_resumed_equals_uninterrupted_to_the_bit(settings: dict, steps: int, tmp
 
 
 @pytest.mark.parametrize("drop", ["random", "optimizer", "carried"])
-def test_the_comparison_notices_what_is_dropped(drop: str, tmp_path: Path) -> None:
+def test_comparison_notices_any_dropped_state(drop: str, tmp_path: Path) -> None:
     whole = make_trainer(streams=True)
     train(whole)
     part = make_trainer(streams=True)

@@ -52,20 +52,20 @@ def damage(file: Path) -> None:
     file.write_bytes(bytes(content))
 
 
-def test_names_tell_time_and_cell_and_never_collide(home: Path) -> None:
+def test_default_names_hold_time_and_cell_and_never_collide(home: Path) -> None:
     runs = [new_run("toy", "lstm:none", None) for _ in range(5)]
     assert len({run.name for run in runs}) == 5
     assert all("-lstm-none" in run.name and run.folder.is_dir() for run in runs)
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", "x" * 201, "é" * 101, " "])
-def test_names_that_are_no_folder_s_are_refused(name: str, home: Path) -> None:
+def test_impossible_folder_names_are_refused(name: str, home: Path) -> None:
     with pytest.raises(UsageError, match="cannot be a folder's name"):
         new_run("toy", "elman", name)
 
 
-def test_a_run_is_found_without_a_look_at_the_others(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a shared file system every look is a call over the network; only `rnn runs` looks at all."""
+def test_finding_a_run_does_not_read_the_others(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a shared file system every look is a network call; only `rnn runs` looks at all runs."""
     for number in range(20):
         make_run(home, "toy", f"run-{number}", best=False)
     seen: list[str] = []
@@ -85,7 +85,7 @@ def noting(action: Callable[..., Any], seen: list[str]) -> Callable[..., Any]:
     return noted
 
 
-def test_a_name_that_is_taken_is_refused(home: Path) -> None:
+def test_taken_name_is_refused(home: Path) -> None:
     make_run(home, "toy", "mine")
     with pytest.raises(UsageError, match="run 'mine' of toy is already there: take another --name, or --resume --name"):
         new_run("toy", "elman", "mine")
@@ -103,7 +103,7 @@ def test_runs_are_found_by_name_and_by_task(home: Path) -> None:
         find_run("two")
 
 
-def test_the_newest_unfinished_run_is_taken_up(home: Path) -> None:
+def test_newest_unfinished_run_is_resumed(home: Path) -> None:
     with pytest.raises(UsageError, match="no run of toy is unfinished: `rnn train toy` starts a new one"):
         newest_unfinished("toy")
     make_run(home, "toy", "stopped", finished="")
@@ -111,19 +111,19 @@ def test_the_newest_unfinished_run_is_taken_up(home: Path) -> None:
     assert newest_unfinished("toy").name == "stopped"
 
 
-def test_a_damaged_last_is_named_and_previous_used(home: Path) -> None:
+def test_damaged_last_is_reported_and_previous_used(home: Path) -> None:
     run = make_run(home, "toy", "mine", best=False)
     assert read_for_resume(run)[0].header["number"] == 1
     damage(run.folder / "last.safetensors")
     with pytest.warns(RnnWarning, match=r"last\.safetensors is damaged.*: using previous\.safetensors$") as told:
         assert read_for_resume(run)[0].header["number"] == 0
-    assert told[0].filename == __file__  # where the package was called, not a line inside of it
+    assert told[0].filename == __file__  # the caller's line, not one inside the package
     damage(run.folder / "previous.safetensors")
     with pytest.raises(CheckpointError, match=r"last\.safetensors is damaged.*previous\.safetensors is damaged"):
         read_for_resume(run)
 
 
-def test_a_model_is_found_by_file_folder_name_or_as_the_newest(home: Path) -> None:
+def test_model_is_found_by_file_folder_name_or_as_the_newest(home: Path) -> None:
     run = make_run(home, "toy", "mine")
     for source in (None, "mine", "toy/mine", str(run.folder), str(run.folder / "best.safetensors")):
         assert read_model(source, "toy")[0].header["number"] == "best"
@@ -136,7 +136,7 @@ def test_a_model_is_found_by_file_folder_name_or_as_the_newest(home: Path) -> No
 
 @pytest.fixture
 def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory, where other files and folders than runs are."""
+    """Return the current directory, which holds files and folders other than runs."""
     (home / "here").mkdir()
     monkeypatch.chdir(home / "here")
     return home / "here"
@@ -144,7 +144,7 @@ def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("kind", ["folder", "file", "dangling link"])
 @pytest.mark.parametrize("name", ["mine", "toy/mine"])
-def test_a_run_goes_before_what_has_its_name_here(name: str, kind: str, home: Path, here: Path) -> None:
+def test_run_wins_over_a_file_of_its_name(name: str, kind: str, home: Path, here: Path) -> None:
     run = make_run(home, "toy", "mine")
     (here / name).parent.mkdir(exist_ok=True)
     if kind == "folder":
@@ -164,7 +164,7 @@ def test_a_run_goes_before_what_has_its_name_here(name: str, kind: str, home: Pa
         read_model(f"./{name}", "toy")
 
 
-def test_what_is_written_as_a_path_is_never_a_run(home: Path, here: Path) -> None:
+def test_path_is_never_a_run(home: Path, here: Path) -> None:
     run = make_run(home, "toy", "mine")
     for source in ("./mine", "../mine", "./toy/mine", "x/toy/mine", f"{here}/mine"):
         with pytest.raises(UsageError, match=r"there is no .*mine: name a run, its folder or a checkpoint file"):
@@ -173,7 +173,7 @@ def test_what_is_written_as_a_path_is_never_a_run(home: Path, here: Path) -> Non
         assert read_model(source, "toy")[0].header["number"] == "best"
 
 
-def test_a_path_without_a_run_of_its_name_is_taken(home: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_without_a_run_of_its_name_is_used(home: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(home, "toy", "mine")
     make_run(home, "other", "copy")
     (here / "copy").symlink_to(run.folder)
@@ -184,7 +184,7 @@ def test_a_path_without_a_run_of_its_name_is_taken(home: Path, here: Path, monke
     assert read_model("toy/mine", None)[1].parent.samefile(run.folder)  # both are the same folder: no warning
 
 
-def test_one_process_at_a_time(home: Path) -> None:
+def test_only_one_process_holds_a_run(home: Path) -> None:
     run = make_run(home, "toy", "mine")
     program = (
         "import sys, pathlib; from rnncli.training.runs import Run; from rnncli.errors import RnnError\n"
@@ -197,7 +197,7 @@ def test_one_process_at_a_time(home: Path) -> None:
     assert free.stdout == ""
 
 
-def test_a_run_in_training_is_not_taken_up(home: Path) -> None:
+def test_run_in_training_is_not_resumed(home: Path) -> None:
     run = make_run(home, "toy", "busy", finished="")
     with run.locked():
         assert run.is_trained
@@ -206,7 +206,7 @@ def test_a_run_in_training_is_not_taken_up(home: Path) -> None:
     assert newest_unfinished("toy") == run
 
 
-def test_a_damaged_header_is_unreadable_and_hides_no_other_run(home: Path) -> None:
+def test_damaged_header_hides_no_other_run(home: Path) -> None:
     good, bad = make_run(home, "toy", "good", finished=""), make_run(home, "toy", "bad", finished="", best=False)
     for file in bad.folder.glob("*.safetensors"):
         file.write_bytes(file.read_bytes().replace(b"progress", b"prowress"))
@@ -215,7 +215,7 @@ def test_a_damaged_header_is_unreadable_and_hides_no_other_run(home: Path) -> No
     assert newest_unfinished("toy") == good
 
 
-def test_names_never_reach_out_of_the_folder(home: Path) -> None:
+def test_names_never_leave_the_folder(home: Path) -> None:
     outside = home / "elsewhere" / "mine"
     outside.mkdir(parents=True)
     (outside / "model.safetensors").write_bytes(b"not ours")
@@ -225,8 +225,8 @@ def test_names_never_reach_out_of_the_folder(home: Path) -> None:
             find_run(name)
 
 
-def test_no_stray_is_left_where_two_names_mean_one_file(home: Path) -> None:
-    """A process killed between the two renames leaves `last` and `previous` as one; the next save once left a tmp."""
+def test_no_temporary_file_remains_where_two_names_are_one_file(home: Path) -> None:
+    """A process killed between the two renames leaves `last` and `previous` as one file; a later save left a tmp."""
     run = make_run(home, "toy", "mine", best=False)
     (run.folder / "previous.safetensors").unlink()
     (run.folder / "previous.safetensors").hardlink_to(run.folder / "last.safetensors")
@@ -234,7 +234,7 @@ def test_no_stray_is_left_where_two_names_mean_one_file(home: Path) -> None:
     assert not list(run.folder.glob("*.tmp"))
 
 
-def test_what_a_killed_process_left_is_cleared(home: Path) -> None:
+def test_files_of_a_killed_process_are_removed(home: Path) -> None:
     run = make_run(home, "toy", "mine")
     (run.folder / "last.safetensors.tmp").write_bytes(b"half")
     with run.locked():
@@ -243,13 +243,13 @@ def test_what_a_killed_process_left_is_cleared(home: Path) -> None:
 
 def test_deleting_removes_the_folder(home: Path) -> None:
     run = make_run(home, "toy", "mine", finished="")
-    (home / "checkpoints/toy/.mine.lock").touch()  # left by a process that was killed
+    (home / "checkpoints/toy/.mine.lock").touch()  # left by a killed process
     assert (all_runs(), run.is_trained, newest_unfinished("toy")) == ([run], False, run)
     delete_run(run)
     assert not (home / "checkpoints/toy").exists()
 
 
-def test_a_folder_whose_name_ends_in_tmp_is_left_alone_until_the_run_is_deleted(home: Path) -> None:
+def test_folder_named_tmp_stays_until_the_run_is_deleted(home: Path) -> None:
     run = make_run(home, "toy", "mine")
     (run.folder / "x.tmp").mkdir()
     with run.locked():
@@ -258,7 +258,7 @@ def test_a_folder_whose_name_ends_in_tmp_is_left_alone_until_the_run_is_deleted(
     assert not run.folder.exists()
 
 
-def test_deleting_a_linked_run_removes_the_link_alone(home: Path) -> None:
+def test_deleting_a_linked_run_removes_only_the_link(home: Path) -> None:
     target = make_run(home / "elsewhere", "toy", "real").folder
     (target / "notes.tmp").write_text("keep me")
     before = sorted(target.iterdir())
@@ -269,22 +269,22 @@ def test_deleting_a_linked_run_removes_the_link_alone(home: Path) -> None:
     assert sorted(target.iterdir()) == before
 
 
-def test_a_file_where_runs_should_lie_is_one_line(home: Path) -> None:
-    """It once was tried again for ever."""
+def test_file_in_place_of_the_runs_folder_is_refused_in_one_line(home: Path) -> None:
+    """Making the folder was once retried forever."""
     (home / "checkpoints").mkdir()
     (home / "checkpoints" / "toy").write_text("a file")
     with pytest.raises(RnnError, match="cannot make a folder for the run"):
         new_run("toy", "elman", None)
 
 
-def test_metrics_are_json_lines_without_odd_numbers(home: Path) -> None:
+def test_metrics_are_json_lines_without_nan(home: Path) -> None:
     run = make_run(home, "toy", "mine")
     run.write_metrics([{"loss": float("inf")}])
     run.append_metrics({"loss": 1.5})
     assert run.metrics.read_text() == '{"loss": null}\n{"loss": 1.5}\n'
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(home: Path) -> None:
+def test_unwritable_folder_is_refused_in_one_line(home: Path) -> None:
     (home / "checkpoints").write_text("a file stands here")
     with pytest.raises(RnnError, match=r"cannot save .*; what was saved before is untouched"):
         write_file(home / "checkpoints/toy/mine/last.safetensors", b"")

@@ -7,12 +7,12 @@ from rnncli.training.schedules import Position, learning_rate
 from rnncli.training.settings import TrainingSettings
 
 
-def test_constant() -> None:
+def test_constant_keeps_the_rate() -> None:
     settings = TrainingSettings(lr=0.3)
     assert {learning_rate(settings, Position(step, step // 5, 100, 0)) for step in range(100)} == {0.3}
 
 
-def test_exponential_is_the_book_s() -> None:
+def test_exponential_equals_the_book() -> None:
     settings = TrainingSettings(lr=1e-6, schedule="exponential", decay=0.9999)
     rate = 1e-6
     for epoch in range(1000):
@@ -20,7 +20,7 @@ def test_exponential_is_the_book_s() -> None:
         rate *= 0.9999
 
 
-def test_cosine_equals_torch_after_its_warm_up() -> None:
+def test_cosine_equals_torch_after_warm_up() -> None:
     settings = TrainingSettings(lr=0.2, schedule="cosine", warmup=0.1)
     warm = [learning_rate(settings, Position(step, 0, 100, 0)) for step in range(10)]
     assert warm == pytest.approx([0.2 * (step + 1) / 11 for step in range(10)])

@@ -1,4 +1,4 @@
-"""A session on disk: what it writes, that it goes on exactly, and that trouble with the disk does not end it."""
+"""A session on disk: what it writes, that it continues exactly, and that disk errors do not end it."""
 
 import json
 from dataclasses import replace
@@ -28,7 +28,7 @@ def session(folder: Path, **settings: Any) -> Session:
 
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A listener that has a signal come after so many steps."""
+    """Return a listener that sends a signal after `steps` steps."""
     taken = []
 
     def listen(event: object) -> None:
@@ -40,12 +40,16 @@ def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Any:
     return listen
 
 
-def test_an_interrupted_run_resumed_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = session(tmp_path / "whole")
     whole.train(lambda _: None, pytest.fail)
     with monkeypatch.context() as patched:
         part = session(tmp_path / "part")
-        with pytest.raises(Interrupted, match=r"saved at step 9: `rnn train .* --resume --name part` goes on") as stop:
+        with pytest.raises(
+            Interrupted, match=r"saved at step 9: `rnn train .* --resume --name part` continues"
+        ) as stop:
             part.train(stop_after(9, patched), pytest.fail)
     assert stop.value.exit_code == 130
     again = session(tmp_path / "part")
@@ -62,14 +66,14 @@ def test_an_interrupted_run_resumed_ends_as_one_that_was_not(tmp_path: Path, mon
 
 
 def ask_for_too_much(device: bool) -> None:
-    """Fail as torch does for want of memory: for that of a device, which may not be here, by its name for it."""
+    """Fail as torch does without memory; for a device, which may be absent here, by its error class."""
     if device:
         raise torch.OutOfMemoryError("CUDA out of memory")
     torch.empty(1 << 50)
 
 
 @pytest.mark.parametrize("device", [False, True])
-def test_where_memory_runs_out_the_state_before_that_step_is_saved(tmp_path: Path, device: bool) -> None:
+def test_out_of_memory_saves_the_state_before_the_step(tmp_path: Path, device: bool) -> None:
     toy, before = session(tmp_path / "greedy"), dict[str, torch.Tensor]()
     loss = toy.trainer.loss
 
@@ -89,9 +93,7 @@ def test_where_memory_runs_out_the_state_before_that_step_is_saved(tmp_path: Pat
     assert all(torch.equal(saved[name], before[name]) for name in before)
 
 
-def test_a_save_that_finds_no_memory_either_leaves_what_was_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_save_without_memory_keeps_the_previous_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = session(tmp_path)
     toy.save()
     before = (tmp_path / "last.safetensors").read_bytes()
@@ -102,13 +104,13 @@ def test_a_save_that_finds_no_memory_either_leaves_what_was_saved(
     assert (tmp_path / "last.safetensors").read_bytes() == before
 
 
-def test_half_a_step_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_finished_step_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = session(tmp_path)
     toy.save()
     before = weights(toy.run)
 
     def half() -> None:
-        toy.trainer.learned[0].data.zero_()
+        toy.trainer.trainable[0].data.zero_()
         ask_for_too_much(device=False)
 
     monkeypatch.setattr(toy.trainer.optimizer, "step", half)
@@ -118,13 +120,13 @@ def test_half_a_step_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-def test_the_best_model_knows_how_the_run_ended_where_it_is_the_last(tmp_path: Path) -> None:
+def test_best_model_at_the_last_step_records_how_the_run_ended(tmp_path: Path) -> None:
     toy = session(tmp_path, epochs=1)
     toy.train(lambda _: None, pytest.fail)
     assert checkpoint.read(tmp_path / "best.safetensors").header["progress"]["finished"] == "done"
 
 
-def test_the_best_model_is_kept_when_its_weights_are_given_up(tmp_path: Path) -> None:
+def test_best_model_is_kept_when_its_weights_are_discarded(tmp_path: Path) -> None:
     toy = session(tmp_path, epochs=2)
     seen: list[dict[str, torch.Tensor]] = []
 
@@ -133,7 +135,7 @@ def test_the_best_model_is_kept_when_its_weights_are_given_up(tmp_path: Path) ->
         return {"loss": float(len(seen))}
 
     def reset() -> None:
-        for parameter in toy.trainer.learned:
+        for parameter in toy.trainer.trainable:
             parameter.data.zero_()
 
     hopeful = replace(toy.trainer.experiment, validate=validate, hopeless=lambda _, steps: steps >= 7, reset=reset)
@@ -148,8 +150,8 @@ def test_the_best_model_is_kept_when_its_weights_are_given_up(tmp_path: Path) ->
     assert all(torch.equal(best[name], seen[0][name]) for name in seen[0])
 
 
-def test_a_best_model_that_could_not_be_saved_is_not_overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is kept for a later try is the state of the best step, not of the step at which the disk has room again."""
+def test_unsaved_best_model_is_not_replaced_by_a_later_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state kept for a later try is that of the best step, not of the step at which the disk has room again."""
     toy, seen = session(tmp_path, epochs=2), []
     save_best, failures = Run.save_best, iter([True])
 
@@ -177,7 +179,7 @@ def test_a_best_model_that_could_not_be_saved_is_not_overtaken(tmp_path: Path, m
     assert not all(torch.equal(best[name], seen[1][name]) for name in seen[1])
 
 
-def test_metrics_beyond_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
+def test_metrics_after_the_checkpoint_are_discarded(tmp_path: Path) -> None:
     first = session(tmp_path, epochs=2)
     first.train(lambda _: None, pytest.fail)
     first.run.append_metrics({"step": 10**6})
@@ -186,7 +188,7 @@ def test_metrics_beyond_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
     assert len(first.run.metrics.read_text().splitlines()) == 2
 
 
-def test_a_failed_save_on_the_way_is_told_and_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_intermediate_save_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy, warnings = session(tmp_path, save_every=0.0), []
     save, failures = Run.save, iter([True, True])
 
@@ -197,11 +199,11 @@ def test_a_failed_save_on_the_way_is_told_and_survived(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Run, "save", sometimes)
     toy.train(lambda _: None, warnings.append)
-    assert warnings == ["cannot save: the disk is full; training goes on"]  # once, not at every try
+    assert warnings == ["cannot save: the disk is full; training continues"]  # once, not at every attempt
     assert checkpoint.read(tmp_path / "last.safetensors").header["progress"]["finished"] == "done"
 
 
-def test_metrics_cut_short_by_a_full_disk_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_cut_short_by_a_full_disk_are_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy, warnings = session(tmp_path, epochs=6), []
     append, full = Run.append_metrics, iter([False, True, True])
 
@@ -223,19 +225,19 @@ def test_metrics_cut_short_by_a_full_disk_are_written_again(tmp_path: Path, monk
     assert [json.loads(line) for line in toy.run.metrics.read_text().splitlines()] == history
     assert len(history) == 6
     assert warnings == [
-        f"cannot write {toy.run.metrics}: no room; training goes on, and a later save writes the file again"
+        f"cannot write {toy.run.metrics}: no room; training continues, and a later save rewrites the file"
     ]
 
 
-def test_metrics_that_cannot_be_written_do_not_end_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_metrics_do_not_end_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy, warnings = session(tmp_path), []
     toy.run.metrics.mkdir()
     toy.train(lambda _: None, warnings.append)
-    assert len(warnings) == 2  # the line that is not added, the file that is not written again
+    assert len(warnings) == 2  # for the missing line, and for the file that is not rewritten
     assert checkpoint.read(tmp_path / "last.safetensors").header["progress"]["finished"] == "done"
 
 
-def test_an_ill_model_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+def test_diverged_model_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     toy = session(tmp_path)
     loss, calls = toy.trainer.loss, []
 

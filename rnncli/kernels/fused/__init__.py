@@ -1,4 +1,4 @@
-"""The fused backend for CPUs: forward and backward written by hand, products hoisted, pointwise work compiled by numba.
+"""The fused backend for CPUs: hand-written forward and backward, hoisted matmuls, pointwise work compiled by numba.
 
 Shapes: T steps, B batch, D input, M hidden, G gates. Numba is imported only when a cell gives its form.
 """
@@ -14,7 +14,7 @@ StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 
 def scan_fused(form: FusedForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:
-    """Unroll a cell by its fused form; arguments and results as `scan_reference`. It can be differentiated once."""
+    """Unroll a cell by its fused form; arguments and results as `scan_reference`. It is differentiable once."""
     from rnncli.kernels.fused.scan import unroll
 
     return unroll(form, x, state, lengths)
@@ -22,13 +22,13 @@ def scan_fused(form: FusedForm, x: Tensor, state: StateT, lengths: Tensor | None
 
 @cache
 def trouble() -> str:
-    """Why the backend cannot work on this machine, in a few words; empty where it can."""
+    """Say in a few words why the backend cannot work on this machine; empty where it can."""
     try:
         from rnncli.kernels.fused.arithmetic import check
     except ImportError as error:
         return f"the fused backend needs numba: {error}".splitlines()[0]
     try:
         check()
-    except Exception as error:  # whatever a compiler may raise
+    except Exception as error:  # a compiler may raise anything
         return f"numba fails here: {type(error).__name__}"
     return ""

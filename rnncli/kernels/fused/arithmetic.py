@@ -1,4 +1,4 @@
-"""What compiled loops are made of: exact and vectorisable activations, and products of small matrices.
+"""Building blocks of compiled loops: exact and vectorisable activations, and matmuls of small matrices.
 
 Everything works on arrays of float32 or float64, each in its own precision.
 """
@@ -21,7 +21,7 @@ TANH, SIGMOID = ACTIVATIONS.index("tanh"), ACTIVATIONS.index("sigmoid")
 
 
 class _Listener(event.Listener):
-    """Passes on that numba compiles, which it does not where it finds the code in its cache."""
+    """Reports when numba compiles; numba is silent where it finds the code in its cache."""
 
     def on_start(self, event: Any) -> None:
         del event
@@ -37,24 +37,24 @@ _register("numba:compile", _Listener())
 
 
 def compiled(function: Function) -> Function:
-    """Compile a function for each kind of its arguments, once a machine: the code is kept beside it or in a cache.
+    """Compile a function for each kind of arguments, once per machine: numba caches the code on disk.
 
-    A division by zero gives inf or nan as everywhere in numpy, for a check would keep loops from being vectorised.
+    A division by zero gives inf or nan, as everywhere in numpy: a check would prevent vectorisation.
     """
     options: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
     made: Function
     try:
         made = njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder that can be written to
+    except RuntimeError:  # no folder is writable
         made = njit(**options)(function)
     return made
 
 
-# e^x = 2^n e^r with |r| <= ln(2)/2: adding MAGIC leaves n in a number's lowest bits, from where it becomes the exponent
-# of 2^n; ln(2) is taken off in two parts, the first with so few bits that n times it is exact. Taylor does the rest.
+# e^x = 2^n e^r with |r| <= ln(2)/2. Adding MAGIC leaves n in a number's lowest bits, which then become the exponent
+# of 2^n. ln(2) is subtracted in two parts; the first has few enough bits for an exact product with n. Taylor follows.
 _LN2_HIGH_32, _LN2_LOW_32 = np.float32(0.693359375), np.float32(math.log(2) - 0.693359375)
 _LN2_HIGH_64 = float.fromhex("0x1.62e42fee00000p-1")
-_LN2_LOW_64 = float.fromhex("0x1.a39ef35793c76p-33")  # the bits of ln(2) that a float64 has no room for
+_LN2_LOW_64 = float.fromhex("0x1.a39ef35793c76p-33")  # the bits of ln(2) beyond a float64
 _PER_LN2_32, _PER_LN2_64 = np.float32(1 / math.log(2)), 1 / math.log(2)
 _MAGIC_32, _MAGIC_64 = np.float32(1.5 * 2**23), 1.5 * 2**52
 _BIAS_32, _BIAS_64 = np.int32(127 << 23), np.int64(1023 << 52)
@@ -65,14 +65,14 @@ _C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9, _C10, _C11, _C12, _C13 = (1 / math.facto
 
 
 def _exponential(x: Any) -> Any:
-    """Split e^x = s + s p, where s is a power of 2, so that e^x - 1 can be had without cancellation."""
-    raise NotImplementedError  # it exists in compiled code alone
+    """Split e^x into s + s p, where s is a power of 2, so that e^x - 1 has no cancellation."""
+    raise NotImplementedError  # compiled code replaces it
 
 
 @overload(_exponential)
 def _exponential_of(x: Any) -> Callable[[Any], Any]:
     def single(x: Any) -> Any:
-        x = -_LIMIT_32 if x < -_LIMIT_32 else x  # in this order a NaN stays one
+        x = -_LIMIT_32 if x < -_LIMIT_32 else x  # comparisons in this order keep a NaN
         x = _LIMIT_32 if x > _LIMIT_32 else x
         shifted = np.float32(x * _PER_LN2_32 + _MAGIC_32)
         n = shifted - _MAGIC_32
@@ -116,7 +116,7 @@ def tanh(a: Any) -> None:
 
 @compiled
 def activate(f: int, a: Any) -> None:
-    """Replace each of a (N,) by what f makes of it."""
+    """Replace each value of a (N,) by f of it."""
     if f == TANH:
         tanh(a)
     elif f == SIGMOID:
@@ -128,8 +128,8 @@ def activate(f: int, a: Any) -> None:
 
 
 @compiled
-def deactivate(f: int, y: Any, d: Any) -> None:
-    """Replace y = f(a), (N,), by the gradient of a, given that of y, d (N,)."""
+def activate_backward(f: int, y: Any, d: Any) -> None:
+    """Replace y = f(a), (N,), by the gradient of a, given the gradient d (N,) of y."""
     one, zero = y.dtype.type(1), y.dtype.type(0)
     if f == TANH:
         for n in range(y.size):
@@ -144,13 +144,13 @@ def deactivate(f: int, y: Any, d: Any) -> None:
 
 @compiled
 def multiply(a: Any, weight: Any, out: Any) -> None:
-    """Set out (B, N) to the product of a (B, K) and weight (K, N)."""
+    """Set out (B, N) to a (B, K) times weight (K, N)."""
     K = a.shape[1]
     whole = K - K % 4
     for b in range(a.shape[0]):
         row = out[b]
         row[:] = 0
-        for k in range(0, whole, 4):  # four at a time, so that the row is read and written a quarter as often
+        for k in range(0, whole, 4):  # four at a time: the row is read and written a quarter as often
             a0, a1, a2, a3 = a[b, k], a[b, k + 1], a[b, k + 2], a[b, k + 3]
             w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
             for n in range(row.size):
@@ -161,13 +161,13 @@ def multiply(a: Any, weight: Any, out: Any) -> None:
                 row[n] += factor * column[n]
 
 
-def wide(value: Any) -> Any:
-    """What a product gave, for it comes as it is or as the bits of a bfloat16."""
-    raise NotImplementedError  # it exists in compiled code alone
+def to_float(value: Any) -> Any:
+    """Convert a matmul's result to float32: it is either that already, or the bits of a bfloat16."""
+    raise NotImplementedError  # compiled code replaces it
 
 
-@overload(wide)
-def _wide_of(value: Any) -> Callable[[Any], Any]:
+@overload(to_float)
+def _to_float_of(value: Any) -> Callable[[Any], Any]:
     def of_bits(value: Any) -> Any:
         return np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
 
@@ -178,8 +178,8 @@ def _wide_of(value: Any) -> Callable[[Any], Any]:
 
 
 @compiled
-def narrow(a: Any, out: Any) -> None:
-    """Round float32 a (B, K) to bfloat16, to the nearest, of two the even one: their bits go to out (B, K)."""
+def to_bf16(a: Any, out: Any) -> None:
+    """Round float32 a (B, K) to the nearest bfloat16, ties to even; their bits go to out (B, K)."""
     half, last, nan = np.uint32(0x7FFF), np.uint32(1), np.uint32(0x7FC0)
     for b in range(a.shape[0]):
         row, bits = a[b].view(np.uint32), out[b]
@@ -190,8 +190,8 @@ def narrow(a: Any, out: Any) -> None:
 
 
 @compiled
-def turned(weight: Any) -> Any:
-    """A weight (N, K) as rows are multiplied by it, (K, N)."""
+def transposed(weight: Any) -> Any:
+    """Return a weight (N, K) as (K, N), the layout that `multiply` takes."""
     out = np.empty((weight.shape[1], weight.shape[0]), weight.dtype)
     for n in range(weight.shape[0]):
         for k in range(weight.shape[1]):
@@ -201,7 +201,7 @@ def turned(weight: Any) -> Any:
 
 @compiled
 def added(a: Any, b: Any) -> Any:
-    """The sum of a and b, both (B, M), in the place of a."""
+    """Add b to a, both (B, M), in place; return a."""
     for row in range(a.shape[0]):
         for m in range(a.shape[1]):
             a[row, m] += b[row, m]
@@ -209,8 +209,8 @@ def added(a: Any, b: Any) -> Any:
 
 
 @compiled
-def begin(first: Any, T: int) -> Any:
-    """Room for a state's field before and after T steps, (T+1, B, M), of which only the first (B, M) is known."""
+def state_buffer(first: Any, T: int) -> Any:
+    """Allocate a state's field for all T steps, (T+1, B, M); only its first value (B, M) is filled in."""
     values = np.empty((T + 1, first.shape[0], first.shape[1]), first.dtype)
     values[0] = first
     return values
@@ -218,15 +218,15 @@ def begin(first: Any, T: int) -> Any:
 
 @compiled
 def project(x: Any, weight: Any, out: Any) -> None:
-    """Set out (T, B, G) to the product of x (T, B, D) and weight (G, D), turned."""
-    columns = turned(weight)
+    """Set out (T, B, G) to x (T, B, D) times the transpose of weight (G, D)."""
+    columns = transposed(weight)
     for t in range(len(x)):
         multiply(x[t], columns, out[t])
 
 
 @compiled
-def gather(d: Any, x: Any) -> Any:
-    """The gradient (G, D) of a weight that took x (T, B, D) to what has the gradient d (T, B, G)."""
+def weight_gradient(d: Any, x: Any) -> Any:
+    """Return the gradient (G, D) of a weight that maps x (T, B, D) to values whose gradient is d (T, B, G)."""
     out = np.zeros((d.shape[2], x.shape[2]), d.dtype)
     for t in range(d.shape[0]):
         for b in range(d.shape[1]):
@@ -240,7 +240,7 @@ def gather(d: Any, x: Any) -> Any:
 
 @compiled
 def total(d: Any) -> Any:
-    """The sum (G,) of d (T, B, G) over time and batch."""
+    """Return the sum (G,) of d (T, B, G) over time and batch."""
     out = np.zeros(d.shape[2], d.dtype)
     for t in range(d.shape[0]):
         for b in range(d.shape[1]):
@@ -252,15 +252,15 @@ def total(d: Any) -> Any:
 
 @compiled
 def input_gradients(d: Any, x: Any, weight: Any) -> Any:
-    """The gradients of x (T, B, D), of its weight (G, D) and of the bias, from d (T, B, G) of the projected inputs."""
+    """Return the gradients of x (T, B, D), its weight (G, D) and the bias, from d (T, B, G) of the projected inputs."""
     d_x = np.empty_like(x)
     for t in range(len(x)):
         multiply(d[t], weight, d_x[t])
-    return d_x, gather(d, x), total(d)
+    return d_x, weight_gradient(d, x), total(d)
 
 
 def check() -> None:
-    """Compile and try what all loops stand on; raises whatever the compiler raises."""
+    """Compile and try the parts that all loops depend on; raises whatever the compiler raises."""
     a = np.zeros(1, dtype=np.float32)
     sigmoid(a)
     assert a[0] == np.float32(0.5)

@@ -1,7 +1,7 @@
-"""The LSTM with each kind of peepholes, fused: of each step i, f, the new content g and o are kept, and c.
+"""The LSTM with each kind of peepholes, fused: i, f, the new content g, o and c of each step are kept.
 
-Full peepholes have two products a step: what the new c gives o is had in one with what it gives the next i and f.
-`peep` (B, 3 M) is what the new c gives i and f of the next step, and o of this one; `d_peep` the gradients of these.
+Full peepholes have two matmuls per step: one computes what the new c adds to o and to the next i and f. `peep` (B, 3 M)
+holds what the new c adds to i and f of the next step and to o of this one; `d_peep` holds their gradients.
 """
 
 from collections.abc import Sequence
@@ -13,24 +13,24 @@ from torch import Tensor
 
 from rnncli.kernels.fused.arithmetic import (
     added,
-    begin,
     compiled,
-    gather,
     input_gradients,
     multiply,
     project,
     sigmoid,
+    state_buffer,
     tanh,
-    turned,
-    wide,
+    to_float,
+    transposed,
+    weight_gradient,
 )
 from rnncli.kernels.fused.scan import Gradients, Kernel, Tape, bias_gradient
-from rnncli.kernels.fused.steps import Stage, Steps
+from rnncli.kernels.fused.time_loop import LoopStage, TimeLoop
 
 
 @compiled
 def remember(a: Any, old: Any, new: Any) -> None:
-    """The gates i and f and the new content, (3 M,) in place, and from them the new c."""
+    """Compute the gates i and f and the new content, (3 M,) in place, and from them the new c."""
     M = new.size
     sigmoid(a[: 2 * M])
     tanh(a[2 * M :])
@@ -40,7 +40,7 @@ def remember(a: Any, old: Any, new: Any) -> None:
 
 @compiled
 def emit(o: Any, c: Any, h: Any) -> None:
-    """The gate o, in place, and h."""
+    """Compute the gate o, in place, and h."""
     sigmoid(o)
     h[:] = c
     tanh(h)
@@ -49,8 +49,8 @@ def emit(o: Any, c: Any, h: Any) -> None:
 
 
 @compiled
-def unemit(o: Any, c: Any, d_h: Any, d_c: Any, y: Any) -> None:
-    """Turn o into its gradient, given that of h, and add c's share; y (M,) is used for tanh(c)."""
+def emit_backward(o: Any, c: Any, d_h: Any, d_c: Any, y: Any) -> None:
+    """Replace o by its gradient, given h's, and add to c's; y (M,) is scratch space for tanh(c)."""
     one = c.dtype.type(1)
     y[:] = c
     tanh(y)
@@ -60,8 +60,8 @@ def unemit(o: Any, c: Any, d_h: Any, d_c: Any, y: Any) -> None:
 
 
 @compiled
-def forget(a: Any, old: Any, d_c: Any) -> None:
-    """Turn i, f and the new content, (3 M,), into their gradients, given that of c, which becomes that of the old c."""
+def remember_backward(a: Any, old: Any, d_c: Any) -> None:
+    """Replace i, f and the new content, (3 M,), by their gradients, and c's gradient by the old c's."""
     M = old.size
     one = old.dtype.type(1)
     for m in range(M):
@@ -73,8 +73,10 @@ def forget(a: Any, old: Any, d_c: Any) -> None:
 
 
 @compiled
-def ahead(t: int, ends: Any, gates: Any, h: Any, c: Any, bias: Any, inner: Any, outer: Any, product: Any) -> None:
-    """All of a step from its one product; `inner` (2 M,) and `outer` (M,) are diagonal peepholes, or empty."""
+def step_forward(
+    t: int, ends: Any, gates: Any, h: Any, c: Any, bias: Any, inner: Any, outer: Any, h_matmul: Any
+) -> None:
+    """Compute a whole step from its only matmul; `inner` (2 M,) and `outer` (M,) are diagonal peepholes, or empty."""
     M = h.shape[2]
     for b in range(ends.size):
         old, new = c[t, b], c[t + 1, b]
@@ -84,7 +86,7 @@ def ahead(t: int, ends: Any, gates: Any, h: Any, c: Any, bias: Any, inner: Any, 
             continue
         a = gates[t, b]
         for m in range(4 * M):
-            a[m] += bias[m] + wide(product[b, m])
+            a[m] += bias[m] + to_float(h_matmul[b, m])
         for m in range(outer.size):
             a[m] += inner[m] * old[m]
             a[M + m] += inner[M + m] * old[m]
@@ -95,7 +97,7 @@ def ahead(t: int, ends: Any, gates: Any, h: Any, c: Any, bias: Any, inner: Any, 
 
 
 @compiled
-def back(
+def step_backward(
     t: int,
     ends: Any,
     gates: Any,
@@ -104,45 +106,45 @@ def back(
     outer: Any,
     d_outputs: Any,
     spare: Any,
-    beside: Any,
+    d_h_carry: Any,
     d_c: Any,
-    through: Any,
+    d_h_matmul: Any,
 ) -> None:
-    """Turn the gates into their gradients, and that of the new c, `d_c`, into that of the old one; `spare` (M,)."""
+    """Replace the gates by their gradients, and the new c's gradient `d_c` by the old c's; `spare` (M,) is scratch."""
     M = c.shape[2]
     for b in range(ends.size):
-        past, memory, a = beside[b], d_c[b], gates[t, b]
+        past, memory, a = d_h_carry[b], d_c[b], gates[t, b]
         for m in range(M):
-            past[m] += d_outputs[t, b, m] + wide(through[b, m])
+            past[m] += d_outputs[t, b, m] + to_float(d_h_matmul[b, m])
         if t >= ends[b]:
             a[:] = 0
             continue
-        unemit(a[3 * M :], c[t + 1, b], past, memory, spare)
+        emit_backward(a[3 * M :], c[t + 1, b], past, memory, spare)
         past[:] = 0
         for m in range(outer.size):
             memory[m] += a[3 * M + m] * outer[m]
-        forget(a[: 3 * M], c[t, b], memory)
+        remember_backward(a[: 3 * M], c[t, b], memory)
         for m in range(outer.size):
             memory[m] += a[m] * inner[m] + a[M + m] * inner[M + m]
 
 
 @compiled
-def whole_ahead(
+def compiled_forward(
     ends: Any, _f: int, x: Any, weight_x: Any, bias: Any, h0: Any, c0: Any, weight: Any, inner: Any, outer: Any
 ) -> Any:
-    """All of the way forward."""
+    """Run all steps forward."""
     T, B, _ = x.shape
-    h, c, gates = begin(h0, T), begin(c0, T), np.empty((T, B, bias.size), x.dtype)
+    h, c, gates = state_buffer(h0, T), state_buffer(c0, T), np.empty((T, B, bias.size), x.dtype)
     project(x, weight_x, gates)
-    columns, product = turned(weight), np.empty((B, bias.size), x.dtype)
+    columns, h_matmul = transposed(weight), np.empty((B, bias.size), x.dtype)
     for t in range(T):
-        multiply(h[t], columns, product)
-        ahead(t, ends, gates, h, c, bias, inner, outer, product)
+        multiply(h[t], columns, h_matmul)
+        step_forward(t, ends, gates, h, c, bias, inner, outer, h_matmul)
     return h, c, gates
 
 
 @compiled
-def whole_back(
+def compiled_backward(
     ends: Any,
     _f: int,
     x: Any,
@@ -154,15 +156,15 @@ def whole_back(
     c: Any,
     gates: Any,
     d_outputs: Any,
-    beside: Any,
+    d_h_carry: Any,
     d_c: Any,
 ) -> Any:
-    """All of the way back."""
+    """Run all steps backward."""
     M = h.shape[2]
-    gates, through, spare = gates.copy(), np.zeros_like(beside), np.empty_like(beside[0])
+    gates, d_h_matmul, spare = gates.copy(), np.zeros_like(d_h_carry), np.empty_like(d_h_carry[0])
     for t in range(len(x) - 1, -1, -1):
-        back(t, ends, gates, c, inner, outer, d_outputs, spare, beside, d_c, through)
-        multiply(gates[t], weight, through)
+        step_backward(t, ends, gates, c, inner, outer, d_outputs, spare, d_h_carry, d_c, d_h_matmul)
+        multiply(gates[t], weight, d_h_matmul)
     d_inner, d_outer = np.zeros_like(inner), np.zeros_like(outer)
     for t in range(len(x)):
         for b in range(ends.size):
@@ -171,38 +173,38 @@ def whole_back(
                 d_inner[M + m] += gates[t, b, M + m] * c[t, b, m]
                 d_outer[m] += gates[t, b, 3 * M + m] * c[t + 1, b, m]
     d_inputs = input_gradients(gates, x, weight_x)
-    return (*d_inputs, added(through, beside), d_c, gather(gates, h), d_inner, d_outer)
+    return (*d_inputs, added(d_h_matmul, d_h_carry), d_c, weight_gradient(gates, h), d_inner, d_outer)
 
 
 class LSTMKernel(Kernel):
-    """Gates (i, f, c, o); weights: Wh (4 M, M), the diagonals Wci and Wcf (2 M,), Wco (M,), or empty ones."""
+    """Gates (i, f, c, o); weights: Wh (4 M, M), then the diagonals Wci and Wcf (2 M,) and Wco (M,), or empty ones."""
 
     fields = 2
-    whole_ahead = whole_ahead
-    whole_back = whole_back
+    compiled_forward = compiled_forward
+    compiled_backward = compiled_backward
 
     @staticmethod
-    def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
+    def forward(loop: TimeLoop, tape: Tape) -> tuple[Tensor, ...]:
         gates, (h, c), (weight, inner, outer) = tape.gates, tape.states, tape.weights
-        steps.forward(Stage(ahead, (gates, h, c, tape.bias, inner, outer), h[:-1], weight.t()))
+        loop.forward(LoopStage(step_forward, (gates, h, c, tape.bias, inner, outer), h[:-1], weight.t()))
         return ()
 
     @staticmethod
-    def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
-        gates, (h, c), (weight, inner, outer), (beside, d_c) = tape.gates, tape.states, tape.weights, d_last
-        buffers = gates, c, inner, outer, d_outputs, torch.empty_like(beside[0]), beside, d_c
-        through = steps.backward(Stage(back, buffers, gates, weight))
+    def backward(loop: TimeLoop, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
+        gates, (h, c), (weight, inner, outer), (d_h_carry, d_c) = tape.gates, tape.states, tape.weights, d_last
+        buffers = gates, c, inner, outer, d_outputs, torch.empty_like(d_h_carry[0]), d_h_carry, d_c
+        d_h_matmul = loop.backward(LoopStage(step_backward, buffers, gates, weight))
         d_peepholes = [torch.empty_like(inner), torch.empty_like(outer)]
         if len(outer):
             i, f, _, o = gates.chunk(4, dim=-1)
             d_inner = torch.cat([bias_gradient(i * c[:-1]), bias_gradient(f * c[:-1])])
             d_peepholes = [d_inner, bias_gradient(o * c[1:])]
-        return Gradients(gates, (through + beside, d_c), (steps.weight_gradient(gates, h[:-1]), *d_peepholes))
+        return Gradients(gates, (d_h_matmul + d_h_carry, d_c), (loop.weight_gradient(gates, h[:-1]), *d_peepholes))
 
 
 @compiled
-def full_remember(t: int, ends: Any, gates: Any, c: Any, bias: Any, product: Any) -> None:
-    """The new c, from the product of h."""
+def full_remember(t: int, ends: Any, gates: Any, c: Any, bias: Any, h_matmul: Any) -> None:
+    """Compute the new c from the matmul of h."""
     M = c.shape[2]
     for b in range(ends.size):
         if t >= ends[b]:
@@ -210,83 +212,92 @@ def full_remember(t: int, ends: Any, gates: Any, c: Any, bias: Any, product: Any
             continue
         a = gates[t, b]
         for m in range(4 * M):
-            a[m] += bias[m] + wide(product[b, m])
+            a[m] += bias[m] + to_float(h_matmul[b, m])
         remember(a[: 3 * M], c[t, b], c[t + 1, b])
 
 
 @compiled
 def full_emit(t: int, ends: Any, gates: Any, h: Any, c: Any, peep: Any) -> None:
-    """The new h, from the product of the new c, which gives the next i and f their share, too."""
+    """Compute the new h from the matmul of the new c, which also adds to the next i and f."""
     M = c.shape[2]
     for b in range(ends.size):
         if t + 1 < len(gates):
             following = gates[t + 1, b]
             for m in range(2 * M):
-                following[m] += wide(peep[b, m])
+                following[m] += to_float(peep[b, m])
         if t >= ends[b]:
             h[t + 1, b] = h[t, b]
             continue
         o = gates[t, b, 3 * M :]
         for m in range(M):
-            o[m] += wide(peep[b, 2 * M + m])
+            o[m] += to_float(peep[b, 2 * M + m])
         emit(o, c[t + 1, b], h[t + 1, b])
 
 
 @compiled
-def full_unemit(
-    t: int, ends: Any, gates: Any, c: Any, d_outputs: Any, d_peep: Any, spare: Any, beside: Any, d_c: Any, through: Any
+def full_emit_backward(
+    t: int,
+    ends: Any,
+    gates: Any,
+    c: Any,
+    d_outputs: Any,
+    d_peep: Any,
+    spare: Any,
+    d_h_carry: Any,
+    d_c: Any,
+    d_h_matmul: Any,
 ) -> None:
-    """Turn o into its gradient, which goes back to the new c beside those of the next i and f."""
+    """Replace o by its gradient, which flows back to the new c together with those of the next i and f."""
     M = c.shape[2]
     for b in range(ends.size):
-        past, o = beside[b], gates[t, b, 3 * M :]
+        past, o = d_h_carry[b], gates[t, b, 3 * M :]
         for m in range(M):
-            past[m] += d_outputs[t, b, m] + wide(through[b, m])
+            past[m] += d_outputs[t, b, m] + to_float(d_h_matmul[b, m])
         if t >= ends[b]:
             o[:] = 0
         else:
-            unemit(o, c[t + 1, b], past, d_c[b], spare)
+            emit_backward(o, c[t + 1, b], past, d_c[b], spare)
             past[:] = 0
         d_peep[b, 2 * M :] = o
 
 
 @compiled
-def full_forget(t: int, ends: Any, gates: Any, c: Any, d_peep: Any, d_c: Any, from_peep: Any) -> None:
-    """Turn the other three into their gradients, and that of the new c, `d_c`, into that of the old one."""
+def full_remember_backward(t: int, ends: Any, gates: Any, c: Any, d_peep: Any, d_c: Any, from_peep: Any) -> None:
+    """Replace the other three gates by their gradients, and the new c's gradient `d_c` by the old c's."""
     M = c.shape[2]
     for b in range(ends.size):
         memory, a = d_c[b], gates[t, b, : 3 * M]
         for m in range(M):
-            memory[m] += wide(from_peep[b, m])
+            memory[m] += to_float(from_peep[b, m])
         if t >= ends[b]:
             a[:] = 0
         else:
-            forget(a, c[t, b], memory)
+            remember_backward(a, c[t, b], memory)
         d_peep[b, : 2 * M] = a[: 2 * M]
 
 
 @compiled
-def full_ahead(
+def full_forward(
     ends: Any, _f: int, x: Any, weight_x: Any, bias: Any, h0: Any, c0: Any, weight: Any, inner: Any, outer: Any
 ) -> Any:
-    """All of the way forward."""
+    """Run all steps forward."""
     (T, B, _), M = x.shape, h0.shape[1]
-    h, c, gates = begin(h0, T), begin(c0, T), np.empty((T, B, 4 * M), x.dtype)
+    h, c, gates = state_buffer(h0, T), state_buffer(c0, T), np.empty((T, B, 4 * M), x.dtype)
     project(x, weight_x, gates)
-    columns, peep_weight = turned(weight), turned(np.concatenate((inner, outer)))
-    product, peep = np.empty((B, 4 * M), x.dtype), np.empty((B, 3 * M), x.dtype)
+    columns, peep_weight = transposed(weight), transposed(np.concatenate((inner, outer)))
+    h_matmul, peep = np.empty((B, 4 * M), x.dtype), np.empty((B, 3 * M), x.dtype)
     multiply(c0, peep_weight, peep)
     gates[0, :, : 2 * M] += peep[:, : 2 * M]
     for t in range(T):
-        multiply(h[t], columns, product)
-        full_remember(t, ends, gates, c, bias, product)
+        multiply(h[t], columns, h_matmul)
+        full_remember(t, ends, gates, c, bias, h_matmul)
         multiply(c[t + 1], peep_weight, peep)
         full_emit(t, ends, gates, h, c, peep)
     return h, c, gates
 
 
 @compiled
-def full_back(
+def full_backward(
     ends: Any,
     _f: int,
     x: Any,
@@ -298,56 +309,56 @@ def full_back(
     c: Any,
     gates: Any,
     d_outputs: Any,
-    beside: Any,
+    d_h_carry: Any,
     d_c: Any,
 ) -> Any:
-    """All of the way back."""
+    """Run all steps backward."""
     T, B, M = d_outputs.shape
     gates, peep_weight = gates.copy(), np.concatenate((inner, outer))
-    through, d_peep, from_peep = np.zeros_like(beside), np.zeros((B, 3 * M), x.dtype), np.empty_like(beside)
-    spare = np.empty_like(beside[0])
+    d_h_matmul, d_peep, from_peep = np.zeros_like(d_h_carry), np.zeros((B, 3 * M), x.dtype), np.empty_like(d_h_carry)
+    spare = np.empty_like(d_h_carry[0])
     for t in range(T - 1, -1, -1):
-        full_unemit(t, ends, gates, c, d_outputs, d_peep, spare, beside, d_c, through)
+        full_emit_backward(t, ends, gates, c, d_outputs, d_peep, spare, d_h_carry, d_c, d_h_matmul)
         multiply(d_peep, peep_weight, from_peep)
-        full_forget(t, ends, gates, c, d_peep, d_c, from_peep)
-        multiply(gates[t], weight, through)
+        full_remember_backward(t, ends, gates, c, d_peep, d_c, from_peep)
+        multiply(gates[t], weight, d_h_matmul)
     d_peep[:, 2 * M :] = 0
-    multiply(d_peep, peep_weight, from_peep)  # what c0 gave the first i and f
-    d_inner, d_outer = gather(gates[:, :, : 2 * M], c), gather(gates[:, :, 3 * M :], c[1:])
+    multiply(d_peep, peep_weight, from_peep)  # what c0 added to the first i and f
+    d_inner, d_outer = weight_gradient(gates[:, :, : 2 * M], c), weight_gradient(gates[:, :, 3 * M :], c[1:])
     d_inputs = input_gradients(gates, x, weight_x)
-    return (*d_inputs, added(through, beside), added(d_c, from_peep), gather(gates, h), d_inner, d_outer)
+    return (*d_inputs, added(d_h_matmul, d_h_carry), added(d_c, from_peep), weight_gradient(gates, h), d_inner, d_outer)
 
 
 class FullLSTMKernel(Kernel):
     """Gates (i, f, c, o); weights: Wh (4 M, M), Wci and Wcf (2 M, M), Wco (M, M)."""
 
     fields = 2
-    whole_ahead = full_ahead
-    whole_back = full_back
+    compiled_forward = full_forward
+    compiled_backward = full_backward
 
     @staticmethod
-    def forward(steps: Steps, tape: Tape) -> tuple[Tensor, ...]:
+    def forward(loop: TimeLoop, tape: Tape) -> tuple[Tensor, ...]:
         gates, (h, c), (weight, inner, outer) = tape.gates, tape.states, tape.weights
         gates[0, :, : len(inner)].addmm_(c[0], inner.t())
-        steps.forward(
-            Stage(full_remember, (gates, c, tape.bias), h[:-1], weight.t()),
-            Stage(full_emit, (gates, h, c), c[1:], torch.cat([inner, outer]).t()),
+        loop.forward(
+            LoopStage(full_remember, (gates, c, tape.bias), h[:-1], weight.t()),
+            LoopStage(full_emit, (gates, h, c), c[1:], torch.cat([inner, outer]).t()),
         )
         return ()
 
     @staticmethod
-    def backward(steps: Steps, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
-        gates, (h, c), (weight, inner, outer), (beside, d_c) = tape.gates, tape.states, tape.weights, d_last
+    def backward(loop: TimeLoop, tape: Tape, d_outputs: Tensor, d_last: Sequence[Tensor]) -> Gradients:
+        gates, (h, c), (weight, inner, outer), (d_h_carry, d_c) = tape.gates, tape.states, tape.weights, d_last
         M = h.shape[2]
-        d_peep = h.new_zeros(len(beside), 3 * M)
-        first = gates, c, d_outputs, d_peep, torch.empty_like(beside[0]), beside, d_c
-        through = steps.backward(
-            Stage(full_unemit, first, d_peep[None], torch.cat([inner, outer])),
-            Stage(full_forget, (gates, c, d_peep, d_c), gates, weight),
+        d_peep = h.new_zeros(len(d_h_carry), 3 * M)
+        first = gates, c, d_outputs, d_peep, torch.empty_like(d_h_carry[0]), d_h_carry, d_c
+        d_h_matmul = loop.backward(
+            LoopStage(full_emit_backward, first, d_peep[None], torch.cat([inner, outer])),
+            LoopStage(full_remember_backward, (gates, c, d_peep, d_c), gates, weight),
         )
-        d_c = torch.addmm(d_c, d_peep[:, : 2 * M], inner)  # what c0 gave the first i and f
+        d_c = torch.addmm(d_c, d_peep[:, : 2 * M], inner)  # what c0 added to the first i and f
         d_inner, d_outer = (
-            steps.weight_gradient(gates[:, :, : 2 * M], c[:-1]),
-            steps.weight_gradient(gates[:, :, 3 * M :], c[1:]),
+            loop.weight_gradient(gates[:, :, : 2 * M], c[:-1]),
+            loop.weight_gradient(gates[:, :, 3 * M :], c[1:]),
         )
-        return Gradients(gates, (through + beside, d_c), (steps.weight_gradient(gates, h[:-1]), d_inner, d_outer))
+        return Gradients(gates, (d_h_matmul + d_h_carry, d_c), (loop.weight_gradient(gates, h[:-1]), d_inner, d_outer))

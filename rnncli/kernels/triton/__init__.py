@@ -1,6 +1,6 @@
-"""The triton backend for CUDA: kernels that hold a cell's recurrent weights on chip, or take one launch a step.
+"""The triton backend for CUDA: kernels that hold a cell's recurrent weights on chip, or take one launch per step.
 
-Shapes: T steps, B batch, D input, M hidden, G gates. Triton is imported only when the backend is asked for.
+Shapes: T steps, B batch, D input, M hidden, G gates. Triton is imported only when the backend is used.
 """
 
 from functools import cache
@@ -18,19 +18,19 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def scan_triton(form: TritonForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:
-    """Unroll a cell by its recipe; arguments and results as `scan_reference`. It can be differentiated once."""
+    """Unroll a cell by its recipe; arguments and results as `scan_reference`. It is differentiable once."""
     from rnncli.kernels.triton.scan import unroll
 
     return unroll(form, x, state, lengths)
 
 
 def trouble(device: str | None, dtype: torch.dtype) -> str:
-    """Why the backend cannot work on this machine, device or precision, in a few words; empty where it can."""
+    """Say in a few words why the backend cannot work on this machine, device or precision; empty where it can."""
     try:
         import triton
     except ImportError:
         return missing("triton", what="the triton backend", extra="triton")
-    except Exception as error:  # a package for another machine or another torch fails in its own ways
+    except Exception as error:  # a package for another machine or torch may raise anything
         return f"the triton backend cannot load triton ({_first_line(error)})"
     if not triton.knobs.runtime.interpret and (device not in ("cuda", None) or not torch.cuda.is_available()):
         return "the triton backend needs a CUDA device"
@@ -42,12 +42,12 @@ def trouble(device: str | None, dtype: torch.dtype) -> str:
 
 @cache
 def _trial() -> str:
-    """Why not even a small kernel comes out right on this CUDA device, such as for want of a C compiler; or ""."""
+    """Say why a small kernel fails on this CUDA device, such as for lack of a C compiler; empty where it works."""
     from rnncli.kernels.triton.trial import comes_out_right
 
     try:
         return "" if comes_out_right() else "the triton backend computes wrong values on this CUDA device"
-    except Exception as error:  # whatever a compiler, a driver or a loader says
+    except Exception as error:  # a compiler, a driver or a loader may raise anything
         return f"the triton backend cannot run on this CUDA device ({_first_line(error)})"
 
 

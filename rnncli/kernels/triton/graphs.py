@@ -1,4 +1,4 @@
-"""Many small launches as one CUDA graph: recorded when a shape comes for the second time, replayed from then on."""
+"""Many small launches as one CUDA graph: recorded when a shape occurs for the second time, then replayed."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -9,8 +9,8 @@ from torch import Tensor
 
 Launch = Callable[[list[Tensor]], None]
 
-MOST = 8
-"""How many graphs are kept, the latest used; each holds tensors of its own, as large as a scan's."""
+MAX_GRAPHS = 8
+"""The number of graphs kept, most recently used; each holds its own tensors, as large as a scan's."""
 
 
 @dataclass
@@ -25,10 +25,10 @@ _seen: OrderedDict[Hashable, Recorded | None] = OrderedDict()
 
 
 def run(key: Hashable, launch: Launch, tensors: list[Tensor], written: range) -> None:
-    """Do what `launch` does with the tensors, of which it changes those at `written`.
+    """Run `launch` on the tensors; it changes those at `written`.
 
-    The key stands for all that the launches depend on but the tensors' contents. The first run launches one by one,
-    for what is compiled on the way cannot be recorded.
+    The key stands for everything that the launches depend on except the tensors' contents. The first run launches one
+    by one, since compilation on the way cannot be recorded.
     """
     if not recordable(tensors):
         launch(tensors)
@@ -36,7 +36,7 @@ def run(key: Hashable, launch: Launch, tensors: list[Tensor], written: range) ->
     if key not in _seen:
         launch(tensors)
         _seen[key] = None
-        if len(_seen) > MOST:
+        if len(_seen) > MAX_GRAPHS:
             _seen.popitem(last=False)
         return
     _seen.move_to_end(key)
@@ -52,12 +52,12 @@ def run(key: Hashable, launch: Launch, tensors: list[Tensor], written: range) ->
 
 
 def recordable(tensors: list[Tensor]) -> bool:
-    """Whether launches on these tensors can be recorded: on CUDA, where nobody else is recording."""
+    """Tell whether launches on these tensors can be recorded: on CUDA, while no other recording runs."""
     return tensors[0].is_cuda and not torch.cuda.is_current_stream_capturing()
 
 
 def record(launches: Callable[[], None]) -> Callable[[], None]:
-    """A function that does the launches again, with a single one."""
+    """Return a function that repeats the launches with a single one."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         launches()

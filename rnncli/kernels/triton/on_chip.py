@@ -1,6 +1,6 @@
 """The tier for small M: a program takes some rows of the batch through all steps, with the weights held on chip.
 
-Programs do not wait for one another, so that there is no barrier across the grid. Shapes as in `tiles`.
+Programs do not wait for one another, so that no barrier across the grid is needed. Shapes as in `tiles`.
 """
 
 import triton
@@ -21,12 +21,12 @@ from rnncli.kernels.triton.tiles import (
 
 
 @triton.jit
-def load_weights(dense, vectors, CELL: tl.constexpr, M: tl.constexpr, P: tl.constexpr, TURNED: tl.constexpr):
-    """All weights, in the order of the cell's terms: (P, P) from input to output, or back if TURNED, and (P,)."""
+def load_weights(dense, vectors, CELL: tl.constexpr, M: tl.constexpr, P: tl.constexpr, TRANSPOSED: tl.constexpr):
+    """Load all weights in the order of the terms: (P, P) from input to output, or back if TRANSPOSED, and (P,)."""
     columns = tl.arange(0, P)
     lines = columns[:, None]
     inside = (lines < M) & (columns[None, :] < M)
-    where = lines * M + columns[None, :] if TURNED else columns[None, :] * M + lines
+    where = lines * M + columns[None, :] if TRANSPOSED else columns[None, :] * M + lines
     out = ()
     for j in tl.static_range(len(CELL.terms)):
         if CELL.terms[j].dense:
@@ -39,7 +39,7 @@ def load_weights(dense, vectors, CELL: tl.constexpr, M: tl.constexpr, P: tl.cons
 
 @triton.jit
 def step(a, state, weights, F: tl.constexpr, CELL: tl.constexpr, PRECISION: tl.constexpr):
-    """All values of a step from the projections and the old state."""
+    """Compute all values of a step from the projections and the old state."""
     values = state
     for k in tl.static_range(len(CELL.stages)):
         for j in tl.static_range(len(CELL.terms)):
@@ -54,8 +54,8 @@ def step(a, state, weights, F: tl.constexpr, CELL: tl.constexpr, PRECISION: tl.c
 
 
 @triton.jit
-def step_back(d, values, weights, F: tl.constexpr, CELL: tl.constexpr, PRECISION: tl.constexpr):
-    """Gradients of all pre-activations of a step, and of the old state without what reaches it through products."""
+def step_backward(d, values, weights, F: tl.constexpr, CELL: tl.constexpr, PRECISION: tl.constexpr):
+    """Compute the gradients of a step's pre-activations, and of the old state except what flows through matmuls."""
     da = repeated(tl.zeros_like(d[0]), len(CELL.blocks))
     for k in tl.static_range(len(CELL.stages) - 1, -1, -1):
         p = tl.zeros_like(d[0])
@@ -85,14 +85,14 @@ def forward(
     KEEP: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    B = B.to(tl.int64)  # and with it all places in memory
+    B = B.to(tl.int64)  # and with it all addresses
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, P)
     inside = (rows < B)[:, None] & (columns < M)[None, :]
     ends = tl.load(lengths + rows, rows < B, other=0)[:, None]
     weights = load_weights(dense, vectors, CELL, M, P, False)
     state = load_state(tape, 0, rows, columns, inside, B, CELL, M)
-    for t in tl.range(0, T, num_stages=2):  # the next step is fetched meanwhile
+    for t in tl.range(0, T, num_stages=2):  # prefetches the next step
         a = load_blocks(projected, t, rows, columns, inside, B, CELL.projected, M, CELL.projected)
         a = a + repeated(tl.zeros_like(a[0]), len(CELL.blocks) - CELL.projected)
         values = step(a, state, weights, F, CELL, PRECISION)
@@ -124,8 +124,8 @@ def backward(
     ROWS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Fills d_blocks; d_state, (B, M) a field, goes in as the gradient of the last state, comes out as the first's."""
-    B = B.to(tl.int64)  # and with it all places in memory
+    """Fill d_blocks; d_state, (B, M) per field, holds the last state's gradient, and afterwards the first state's."""
+    B = B.to(tl.int64)  # and with it all addresses
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, P)
     inside = (rows < B)[:, None] & (columns < M)[None, :]
@@ -141,7 +141,7 @@ def backward(
         values = load_values(tape, t, rows, columns, inside, B, CELL, M, len(CELL.values), True)
         d_output = tl.load(d_outputs + place(t, rows, columns, B, M), inside, other=0.0).to(tl.float32)
         d = replaced(carried, 0, carried[0] + d_output)
-        found, passed = step_back(d, values, weights, F, CELL, PRECISION)
+        found, passed = step_backward(d, values, weights, F, CELL, PRECISION)
         da = ()
         for k in tl.static_range(len(CELL.blocks)):
             da = da + (tl.where(alive, found[k], 0.0),)

@@ -1,11 +1,11 @@
 """The cells as the kernels see them: what a step multiplies with what, and its pointwise equations both ways.
 
-A step has one or two stages: the second sees through a matrix what the first has computed. A stage is a pair of
-functions on tiles. `forward(a, v, F)` takes the pre-activations a of all blocks, with all products that its stage
-reads added, and the values v so far (the old state, then what earlier stages gave), and returns what it gives.
-`backward(d, p, v, F)` takes the gradients d of the new state's fields, the gradient p of what an earlier stage gave
-and this one's blocks saw through products, and all values v; it returns the gradients of the pre-activations it
-reads, and d for the stage before it: in the end, of the old state, without what reaches it through products.
+A step has one or two stages; the second sees results of the first through a matrix. A stage is a pair of functions on
+tiles. `forward(a, v, F)` takes the pre-activations a of all blocks, with the matmuls that its stage reads already
+added, and the values v so far (the old state, then the results of earlier stages), and returns its results.
+`backward(d, p, v, F)` takes the gradients d of the new state's fields, the gradient p that flows through matmuls from
+this stage's blocks to the earlier stage's results, and all values v. It returns the gradients of the pre-activations it
+reads, and d for the stage before it: in the end, of the old state, without what reaches it through matmuls.
 """
 
 from functools import cached_property
@@ -37,12 +37,12 @@ def activate(x, F: tl.constexpr):
         return sigmoid(x)
     else:
         tl.static_assert(F == "relu")
-        return tl.where(x < 0.0, 0.0, x)  # a NaN stays one
+        return tl.where(x < 0.0, 0.0, x)  # keeps a NaN
 
 
 @triton.jit
 def slope(y, F: tl.constexpr):
-    """The derivative of an activation, from its value."""
+    """Return the derivative of an activation, from its value."""
     if F == "tanh":
         return 1.0 - y * y
     elif F == "sigmoid":
@@ -57,7 +57,7 @@ def elman(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def elman_back(d, p, v, F: tl.constexpr):
+def elman_backward(d, p, v, F: tl.constexpr):
     return (d[0] * slope(v[1], F),), (tl.zeros_like(d[0]),)
 
 
@@ -68,7 +68,7 @@ def blend(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def blend_back(d, p, v, F: tl.constexpr):
+def blend_backward(d, p, v, F: tl.constexpr):
     old, _, candidate, z = v
     return (d[0] * z * slope(candidate, F), d[0] * (candidate - old) * z * (1.0 - z)), (d[0] * (1.0 - z),)
 
@@ -80,7 +80,7 @@ def reset_before(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def reset_before_back(d, p, v, F: tl.constexpr):
+def reset_before_backward(d, p, v, F: tl.constexpr):
     old, r, z, _, candidate, _ = v
     return (p * old * r * (1.0 - r), d[0] * (candidate - old) * z * (1.0 - z)), (d[0] * (1.0 - z) + p * r,)
 
@@ -92,7 +92,7 @@ def candidate_after_reset(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def candidate_after_reset_back(d, p, v, F: tl.constexpr):
+def candidate_after_reset_backward(d, p, v, F: tl.constexpr):
     return (d[0] * v[2] * slope(v[4], F),), d
 
 
@@ -104,7 +104,7 @@ def reset_after(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def reset_after_back(d, p, v, F: tl.constexpr):
+def reset_after_backward(d, p, v, F: tl.constexpr):
     old, _, r, z, candidate, seen = v
     inner = d[0] * z * slope(candidate, F)
     dz = d[0] * (candidate - old) * z * (1.0 - z)
@@ -118,7 +118,7 @@ def memory(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def memory_back(d, p, v, F: tl.constexpr):
+def memory_backward(d, p, v, F: tl.constexpr):
     _, old, _, i, f, g, _, _ = v
     dc = d[1] + p
     gates = (dc * g * i * (1.0 - i), dc * old * f * (1.0 - f), dc * i * (1.0 - g * g))
@@ -132,7 +132,7 @@ def output(a, v, F: tl.constexpr):
 
 
 @triton.jit
-def output_back(d, p, v, F: tl.constexpr):
+def output_backward(d, p, v, F: tl.constexpr):
     o, squashed = v[6], tanh(v[2])
     dc = d[1] + d[0] * o * (1.0 - squashed * squashed)
     return (d[0] * squashed * o * (1.0 - o),), (d[0], dc)
@@ -148,7 +148,7 @@ class Stage(NamedTuple):
 
 
 class Term(NamedTuple):
-    """One product of a step: a block's pre-activation sees a value through a matrix or a vector."""
+    """One matmul of a step: a block's pre-activation sees a value through a matrix or a vector."""
 
     operand: int  # index of the value; -1 is the constant 1
     tile: int  # which of the matrices, or of the vectors
@@ -168,8 +168,8 @@ class Launch(NamedTuple):
 class Recipe:
     """A cell for the kernels. Names are separated by blanks; a prime marks the state before the step.
 
-    `dense` and `vectors` say, in the order of the form's, which value each block sees through a matrix or a vector.
-    The first `projected` blocks receive a projection of the input.
+    `dense` and `vectors` list which value each block sees through a matrix or a vector, in the order of the form's
+    weights. The first `projected` blocks receive a projection of the input.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class Recipe:
 
     @cached_property
     def cache_key(self) -> str:
-        """What a compiled kernel depends on beside its own source; triton's cache on the disk asks for it."""
+        """The dependencies of a compiled kernel besides its own source; triton's disk cache asks for them."""
         sources = [function.cache_key for stage in self.stages for function in (stage.forward, stage.backward)]
         return f"{self.name} {self.terms} {self.spans} {' '.join(sources)}"
 
@@ -203,12 +203,12 @@ class Recipe:
 
     @cached_property
     def new(self) -> tuple[int, ...]:
-        """Where among the values the new state's fields are."""
+        """The indices of the new state's fields among the values."""
         return tuple(self.values.index(field) for field in self.state)
 
     @cached_property
     def spans(self) -> tuple[tuple[int, int], ...]:
-        """Which values each stage gives: from, to."""
+        """The range of values that each stage gives: from, to."""
         ends = [len(self.state)]
         for stage in self.stages:
             ends.append(ends[-1] + len(stage.gives.split()))
@@ -216,12 +216,12 @@ class Recipe:
 
     @cached_property
     def reads(self) -> tuple[tuple[int, ...], ...]:
-        """Which blocks each stage reads."""
+        """The blocks that each stage reads."""
         return tuple(tuple(map(self.blocks.index, stage.reads.split())) for stage in self.stages)
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
-        """All products of a step."""
+        """All matmuls of a step."""
         found = []
         for dense, sees in self.sees.items():
             pairs = [(seen, block) for seen, blocks in sees for block in blocks.split()]
@@ -234,12 +234,12 @@ class Recipe:
 
     @cached_property
     def is_new(self) -> tuple[bool, ...]:
-        """For every value whether it is a field of the new state."""
+        """For every value, whether it is a field of the new state."""
         return tuple(k in self.new for k in range(len(self.values)))
 
     @cached_property
     def multiplies(self) -> tuple[bool, ...]:
-        """For every value whether it is seen through a matrix."""
+        """For every value, whether it is seen through a matrix."""
         return self._multiplies(0, len(self.stages))
 
     def _multiplies(self, start: int, stop: int) -> tuple[bool, ...]:
@@ -248,27 +248,27 @@ class Recipe:
 
     @cached_property
     def launches(self) -> tuple[Launch, ...]:
-        """What one launch after another computes where each program has some of the columns.
+        """The launches of a step, for programs that each hold some of the columns.
 
-        A matrix that shows a stage what another of the same step gave needs all columns of it: a new launch.
+        A matrix that shows a stage the result of another stage of the same step needs all its columns: a new launch.
         """
         across = {term.stage for term in self.terms if term.dense and term.operand >= len(self.state)}
         spans = pairwise([0, *sorted(across), len(self.stages)])
         return tuple(Launch(start, stop, self._multiplies(start, stop)) for start, stop in spans)
 
 
-_LSTM = (Stage(memory, memory_back, "i f g", "c i f g"), Stage(output, output_back, "o", "o h"))
+_LSTM = (Stage(memory, memory_backward, "i f g", "c i f g"), Stage(output, output_backward, "o", "o h"))
 _ALL = [
-    Recipe("elman", "h", "h", 1, (Stage(elman, elman_back, "h", "h"),), (("h'", "h"),)),
-    Recipe("rated", "h", "n z", 2, (Stage(blend, blend_back, "n z", "h n z"),), (("h'", "n z"),)),
+    Recipe("elman", "h", "h", 1, (Stage(elman, elman_backward, "h", "h"),), (("h'", "h"),)),
+    Recipe("rated", "h", "n z", 2, (Stage(blend, blend_backward, "n z", "h n z"),), (("h'", "n z"),)),
     Recipe(
         "gru:reset-before",
         "h",
         "r z n",
         3,
         (
-            Stage(reset_before, reset_before_back, "r z", "r z s"),
-            Stage(candidate_after_reset, candidate_after_reset_back, "n", "n h"),
+            Stage(reset_before, reset_before_backward, "r z", "r z s"),
+            Stage(candidate_after_reset, candidate_after_reset_backward, "n", "n h"),
         ),
         (("h'", "r z"), ("s", "n")),
     ),
@@ -277,7 +277,7 @@ _ALL = [
         "h",
         "r z n q",
         3,
-        (Stage(reset_after, reset_after_back, "r z n q", "h r z n q"),),
+        (Stage(reset_after, reset_after_backward, "r z n q", "h r z n q"),),
         (("h'", "r z q"),),
         (("1", "q"),),
     ),

@@ -1,4 +1,4 @@
-"""The scan by triton's kernels: which tier runs the loop, and the products before and after it.
+"""The scan by triton's kernels: which tier runs the loop, and the matmuls before and after it.
 
 Shapes: T steps, B batch, D input, M hidden, G projected blocks, N blocks of pre-activations.
 """
@@ -22,30 +22,30 @@ StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 Weights = tuple[Tensor, Tensor]  # (n*M, M) matrices, (k, M) vectors
 
 ROWS = 16
-"""Sequences in a program's tile: the least that a product on tensor cores takes."""
+"""Sequences in a program's tile: the minimum for a matmul on tensor cores."""
 COLUMNS = 32
-"""Hidden units in a program's tile, where a launch is a step."""
+"""Hidden units in a program's tile, with one launch per step."""
 
 
 def unroll(
     form: TritonForm, x: Tensor, state: StateT, lengths: Tensor | None = None, tier: "type[Loop] | None" = None
 ) -> tuple[Tensor, StateT]:
-    """As `scan_triton`; the tier is chosen where it is not given."""
+    """Unroll as `scan_triton`; the tier is chosen where none is given."""
     projected = F.linear(x, *form.weights[:2])
-    dense, vectors = joined(form, projected.dtype)
+    dense, vectors = concat_weights(form, projected.dtype)
     recipe = RECIPES[form.recipe]
     tier = tier or choose_tier(recipe, dense)
     ends = torch.full((x.shape[1],), x.shape[0], device=x.device) if lengths is None else lengths
     loop = tier(recipe, form.activation, ends.to(x.device, torch.int32))
-    with torch.cuda.device_of(x):  # where the kernels will be launched
+    with torch.cuda.device_of(x):  # the kernels launch there
         outputs, *last = Unrolled.apply(  # type: ignore[no-untyped-call]  # torch gives it no types
             loop, torch.is_grad_enabled(), projected, dense, vectors, *state
         )
     return outputs, type(state)(outputs[-1], *last)
 
 
-def joined(form: TritonForm, dtype: torch.dtype) -> Weights:
-    """All matrices of a form in one tensor, all vectors in another."""
+def concat_weights(form: TritonForm, dtype: torch.dtype) -> Weights:
+    """Join all matrices of a form into one tensor, all vectors into another."""
     weights = [weight.to(dtype) for weight in form.weights[2:]]
     dense = torch.cat([weight for weight in weights if weight.dim() == 2])
     vectors = torch.cat([dense.new_empty(0), *(weight for weight in weights if weight.dim() == 1)])
@@ -53,13 +53,13 @@ def joined(form: TritonForm, dtype: torch.dtype) -> Weights:
 
 
 def choose_tier(recipe: Recipe, dense: Tensor) -> "type[Loop]":
-    """On chip where that fits, else a launch a step."""
+    """Take the tier on chip where it fits, else a launch per step."""
     fits = on_chip_bytes(recipe, dense.shape[1], dense.dtype) <= shared_memory(dense.device)
     return OnChip if fits else Stepwise
 
 
 def on_chip_bytes(recipe: Recipe, M: int, dtype: torch.dtype) -> int:
-    """Shared memory that a program of the tier on chip needs: all matrices, and the tiles of two steps."""
+    """Return the shared memory that a program of the tier on chip needs: all matrices, and the tiles of two steps."""
     size = dtype.itemsize
     matrices = sum(term.dense for term in recipe.terms)
     parts = 2 if precision() == "tf32x3" and size == 4 else 1  # a float32 is split into two of TF32
@@ -69,18 +69,18 @@ def on_chip_bytes(recipe: Recipe, M: int, dtype: torch.dtype) -> int:
 
 
 def padded(M: int) -> int:
-    """The width of a tile that holds M columns: a power of two, and no less than products ask for."""
+    """Return the width of a tile that holds M columns: a power of two, and no less than matmuls need."""
     return int(max(16, triton.next_power_of_2(M)))
 
 
 def precision() -> str:
-    """How float32 is multiplied: by three tensor-core products, or one where torch is told that TF32 will do."""
+    """Say how float32 is multiplied: in three tensor-core matmuls, or in one where torch allows TF32."""
     allowed: str = torch.backends.cuda.matmul.fp32_precision
     return "tf32" if allowed == "tf32" else "tf32x3"
 
 
 def shared_memory(device: torch.device) -> int:
-    """Bytes of shared memory that a program can have."""
+    """Return the bytes of shared memory that a program can have."""
     if device.type != "cuda":
         return 227 * 1024  # as much as the largest cards have
     return int(getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", 48 * 1024))
@@ -95,30 +95,30 @@ class Loop(ABC):
     lengths: Tensor  # (B,) int32
 
     @abstractmethod
-    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **told: Any) -> None:
-        """Launch what computes all steps; `told` is known at compile time."""
+    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **constants: Any) -> None:
+        """Launch the kernels of all steps; `constants` are known at compile time."""
 
     def forward(self, projected: Tensor, tape: tuple[Tensor, ...], weights: Weights, keep: bool) -> None:
         """Fill the tape from projected (T, B, G*M) and the first state in its slot 0."""
         T, B, _ = projected.shape
         tensors = (projected, tape, *weights, self.lengths)
-        self.run(False, tensors, T, B, weights[0].shape[1], KEEP=keep, **self.told)
+        self.run(False, tensors, T, B, weights[0].shape[1], KEEP=keep, **self.constants)
 
     def backward(
         self, d_outputs: Tensor, d_state: tuple[Tensor, ...], d_blocks: Tensor, tape: list[Tensor], weights: Weights
     ) -> None:
         """Fill d_blocks (T + 1, B, N*M), zeros at T; d_state, of the last state, becomes that of the first."""
         tensors = (d_outputs, d_state, d_blocks, tuple(tape), *weights, self.lengths)
-        self.run(True, tensors, *d_outputs.shape, **self.told)
+        self.run(True, tensors, *d_outputs.shape, **self.constants)
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What all kernels are told at compile time."""
+    def constants(self) -> dict[str, Any]:
+        """The compile-time constants of all kernels."""
         cell = {"F": self.activation, "CELL": self.recipe, "ROWS": ROWS, "PRECISION": precision()}
         return cell | {"enable_fp_fusion": True}
 
     def new_tape(self, projected: Tensor, state: tuple[Tensor, ...], keep: bool) -> tuple[Tensor, ...]:
-        """Room for what the steps give, with the first state in it; all in the inputs' type but c, kept in float32."""
+        """Allocate the values of all steps, fill in the first state; in the inputs' type except c, in float32."""
         T, B, _ = projected.shape
         recipe, found = self.recipe, []
         for name in recipe.values[len(recipe.state) :]:
@@ -132,30 +132,30 @@ class Loop(ABC):
 
 
 class OnChip(Loop):
-    """One launch: a program takes its sequences through all steps, and holds the weights on chip."""
+    """One launch: a program takes its sequences through all steps and holds the weights on chip."""
 
-    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **told: Any) -> None:
+    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **constants: Any) -> None:
         kernel = on_chip.backward if backward else on_chip.forward
         warps = 8 if M > 32 else 4
-        kernel[(triton.cdiv(B, ROWS),)](*tensors, T, B, M=M, P=padded(M), num_warps=warps, **told)
+        kernel[(triton.cdiv(B, ROWS),)](*tensors, T, B, M=M, P=padded(M), num_warps=warps, **constants)
 
 
 class Stepwise(Loop):
-    """A launch a step, or two, under a CUDA graph; a program computes a tile of rows and columns."""
+    """One or two launches per step, under a CUDA graph; a program computes a tile of rows and columns."""
 
-    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **told: Any) -> None:
+    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **constants: Any) -> None:
         kernel = stepwise.backward if backward else stepwise.forward
         grid = triton.cdiv(B, ROWS), triton.cdiv(M, COLUMNS)
         launches = [(t, which) for t in range(T) for which in range(len(self.recipe.launches))]
-        told |= {"M": M, "COLUMNS": COLUMNS, "DEPTH": min(64, padded(M))}
+        constants |= {"M": M, "COLUMNS": COLUMNS, "DEPTH": min(64, padded(M))}
 
         def launch(flat: list[Tensor]) -> None:
             grouped = regrouped(flat, tensors)
             for t, which in reversed(launches) if backward else launches:
-                kernel[grid](*grouped, t, B, WHICH=which, **told)
+                kernel[grid](*grouped, t, B, WHICH=which, **constants)
 
         flat = [tensor for group in tensors for tensor in (group if isinstance(group, tuple) else (group,))]
-        key = (backward, T, B, str(told), tuple((tensor.dtype, tensor.device) for tensor in flat))
+        key = (backward, T, B, str(constants), tuple((tensor.dtype, tensor.device) for tensor in flat))
         graphs.run(key, launch, flat, written=range(1, 2 + len(tensors[1]) - (not backward)))
 
     def backward(
@@ -164,27 +164,27 @@ class Stepwise(Loop):
         super().backward(d_outputs, d_state, d_blocks, tape, weights)
         dense, vectors = weights
         M = dense.shape[1]
-        for term in self.recipe.terms:  # what the next step's launch does, where there is no next step
+        for term in self.recipe.terms:  # the next step's launch would do this, but there is no next step
             if 0 <= term.operand < len(d_state):
                 d = d_blocks[0, :, term.block * M : (term.block + 1) * M]
-                through = d @ dense[term.tile * M : (term.tile + 1) * M] if term.dense else d * vectors[term.tile]
-                d_state[term.operand].add_(through)
+                d_h_matmul = d @ dense[term.tile * M : (term.tile + 1) * M] if term.dense else d * vectors[term.tile]
+                d_state[term.operand].add_(d_h_matmul)
 
 
 def regrouped(flat: list[Tensor], like: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The tensors in the order given, in tuples where `like` has tuples."""
+    """Arrange the tensors in the given order, in tuples where `like` has tuples."""
     rest = iter(flat)
     return tuple(tuple(next(rest) for _ in group) if isinstance(group, tuple) else next(rest) for group in like)
 
 
 class Unrolled(torch.autograd.Function):
-    """The loop under autograd; the products with the inputs are outside of it."""
+    """The loop under autograd; the matmuls with the inputs are outside."""
 
     @staticmethod
     def forward(
         ctx: Any, loop: Loop, keep: bool, projected: Tensor, dense: Tensor, vectors: Tensor, *state: Tensor
     ) -> tuple[Tensor, ...]:
-        """Outputs (T, B, M), then what the last state has beside h."""
+        """Return outputs (T, B, M), then the other fields of the last state."""
         weights = (dense.contiguous(), vectors.contiguous())
         tape = loop.new_tape(projected, state, keep)
         loop.forward(projected.contiguous(), tape, weights, keep)
@@ -197,12 +197,12 @@ class Unrolled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor, *d_last: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # else a second derivative would be nought, in silence
-            raise RnnError("the triton backend can be differentiated once: use --backend reference")
+        if torch.is_grad_enabled():  # else a second derivative would silently be zero
+            raise RnnError("the triton backend has no second derivatives: use --backend reference")
         loop: Loop = ctx.loop
         dense, vectors, *tape = ctx.saved_tensors
         T, B, M = d_outputs.shape
-        d_h = torch.zeros(B, M, dtype=torch.float32, device=d_outputs.device)  # the last of the outputs has it
+        d_h = torch.zeros(B, M, dtype=torch.float32, device=d_outputs.device)  # the last output holds it
         d_state = (d_h, *(value.to(torch.float32, copy=True).contiguous() for value in d_last))
         d_blocks = d_outputs.new_zeros(T + 1, B, len(loop.recipe.blocks) * M)
         loop.backward(d_outputs.contiguous(), d_state, d_blocks, tape, (dense, vectors))
@@ -213,7 +213,7 @@ class Unrolled(torch.autograd.Function):
 
 
 def weight_gradients(recipe: Recipe, tape: list[Tensor], d_blocks: Tensor) -> Weights:
-    """Gradients of the matrices, one product for neighbours that see the same value, and of the vectors."""
+    """Return the gradients of the matrices, one matmul for neighbours that see the same value, and of the vectors."""
     T, B, _ = d_blocks.shape
     M = tape[0].shape[2]
 

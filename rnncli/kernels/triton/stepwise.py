@@ -1,7 +1,7 @@
-"""The tier for larger M: products and pointwise work of a step in one launch, or two.
+"""The tier for larger M: a step's matmuls and pointwise work in one launch, or two.
 
-Two where one stage sees through a matrix what the other gives. A program has a tile of the rows and columns of all
-blocks. Shapes as in `tiles`.
+There are two where one stage sees the other's result through a matrix. A program has a tile of the rows and columns of
+all blocks. Shapes as in `tiles`.
 """
 
 import triton
@@ -20,7 +20,7 @@ from rnncli.kernels.triton.tiles import (
 
 
 @triton.jit
-def add_products(
+def add_matmuls(
     a,
     pointer,
     seen: tl.constexpr,
@@ -34,7 +34,7 @@ def add_products(
     WHICH: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Add to the pre-activations a that a launch reads what they see of one value (B, M) in memory."""
+    """Add to the pre-activations a, those that a launch reads, the matmuls with one value (B, M) in memory."""
     START: tl.constexpr = CELL.launches[WHICH].start
     STOP: tl.constexpr = CELL.launches[WHICH].stop
     for k in range(0, M, DEPTH):
@@ -54,7 +54,7 @@ def add_products(
 
 
 @triton.jit
-def add_products_back(
+def add_matmuls_backward(
     total,
     d_blocks,
     seen: tl.constexpr,
@@ -67,7 +67,7 @@ def add_products_back(
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Add to the gradient of one value what comes from the blocks (B, N*M) that see it through matrices."""
+    """Add to the gradient of one value what the blocks (B, N*M) that see it through matrices contribute."""
     if CELL.multiplies[seen]:
         for k in range(0, M, DEPTH):
             inner = k + tl.arange(0, DEPTH)
@@ -85,8 +85,8 @@ def add_products_back(
 
 
 @triton.jit
-def add_vectors_back(total, da, seen: tl.constexpr, weights, CELL: tl.constexpr):
-    """Add to the gradient of one value what comes from the blocks that see it through vectors."""
+def add_vectors_backward(total, da, seen: tl.constexpr, weights, CELL: tl.constexpr):
+    """Add to the gradient of one value what the blocks that see it through vectors contribute."""
     for j in tl.static_range(len(CELL.terms)):
         if CELL.terms[j].operand == seen and not CELL.terms[j].dense:
             total += da[CELL.terms[j].block] * weights[j][None, :]
@@ -95,7 +95,7 @@ def add_vectors_back(total, da, seen: tl.constexpr, weights, CELL: tl.constexpr)
 
 @triton.jit
 def load_vectors(vectors, columns, CELL: tl.constexpr, M: tl.constexpr):
-    """The vectors, in the place of the cell's terms that they belong to; 0 in those of matrices."""
+    """Load the vectors into the positions of their terms; matrices get 0."""
     out = ()
     for j in tl.static_range(len(CELL.terms)):
         if CELL.terms[j].dense:
@@ -125,8 +125,8 @@ def forward(
     PRECISION: tl.constexpr,
     WHICH: tl.constexpr,
 ):
-    """The stages of launch WHICH of step t."""
-    B = B.to(tl.int64)  # and with it all places in memory
+    """Compute the stages of launch WHICH of step t."""
+    B = B.to(tl.int64)  # and with it all addresses
     rows = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = (rows < B)[:, None] & (columns < M)[None, :]
@@ -140,7 +140,7 @@ def forward(
                 pointer = tape[CELL.new[seen] - len(CELL.new)] + t * B * M
             else:
                 pointer = tape[seen - len(CELL.new)] + slot(t, seen, CELL, KEEP) * B * M
-            a = add_products(a, pointer, seen, dense, rows, columns, B, CELL, M, DEPTH, WHICH, PRECISION)
+            a = add_matmuls(a, pointer, seen, dense, rows, columns, B, CELL, M, DEPTH, WHICH, PRECISION)
     START: tl.constexpr = CELL.launches[WHICH].start
     STOP: tl.constexpr = CELL.launches[WHICH].stop
     values = load_values(tape, t, rows, columns, inside, B, CELL, M, CELL.spans[START][0], KEEP)
@@ -177,12 +177,12 @@ def backward(
     PRECISION: tl.constexpr,
     WHICH: tl.constexpr,
 ):
-    """The stages of launch WHICH of step t, backward.
+    """Compute the stages of launch WHICH of step t, backward.
 
-    d_state, (B, M) a field, goes from launch to launch; what reaches the state of a step through products of the next
-    is added by the first launch of that step.
+    d_state, (B, M) per field, goes from launch to launch. The first launch of a step adds what reaches its state
+    through matmuls of the next step.
     """
-    B = B.to(tl.int64)  # and with it all places in memory
+    B = B.to(tl.int64)  # and with it all addresses
     rows = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = (rows < B)[:, None] & (columns < M)[None, :]
@@ -199,21 +199,21 @@ def backward(
     if len(CELL.stages) == STOP:
         later = load_blocks(d_blocks, t + 1, rows, columns, inside, B, N, M, N)
         for field in tl.static_range(len(CELL.new)):
-            sum = add_vectors_back(total[field], later, field, weights, CELL)
+            sum = add_vectors_backward(total[field], later, field, weights, CELL)
             there = d_blocks + (t + 1) * B * (N * M)
-            sum = add_products_back(sum, there, field, dense, rows, columns, B, CELL, M, DEPTH, PRECISION)
+            sum = add_matmuls_backward(sum, there, field, dense, rows, columns, B, CELL, M, DEPTH, PRECISION)
             total = replaced(total, field, sum)
         d_output = tl.load(d_outputs + place(t, rows, columns, B, M), inside, other=0.0).to(tl.float32)
         total = replaced(total, 0, total[0] + d_output)
-    da = load_blocks(d_blocks, t, rows, columns, inside, B, N, M, N)  # what earlier launches have found
+    da = load_blocks(d_blocks, t, rows, columns, inside, B, N, M, N)  # results of earlier launches
     d = total
     for k in tl.static_range(STOP - 1, START - 1, -1):
         p = tl.zeros_like(d[0])
         for seen in tl.static_range(len(CELL.new), len(CELL.values)):
             if seen >= CELL.spans[k][0] and seen < CELL.spans[k][1]:
-                p = add_vectors_back(p, da, seen, weights, CELL)
+                p = add_vectors_backward(p, da, seen, weights, CELL)
                 there = d_blocks + t * B * (N * M)
-                p = add_products_back(p, there, seen, dense, rows, columns, B, CELL, M, DEPTH, PRECISION)
+                p = add_matmuls_backward(p, there, seen, dense, rows, columns, B, CELL, M, DEPTH, PRECISION)
         found, d = CELL.stages[k].backward(d, p, values, F)
         for n in tl.static_range(len(found)):
             block = tl.where(alive, found[n], 0.0)

@@ -1,9 +1,9 @@
-"""What both tiers do with tiles: places in memory, loads, and the stages of a step, forward and backward.
+"""Operations on tiles that both tiers use: addresses, loads, and the stages of a step, forward and backward.
 
-Shapes: T steps, B batch, M hidden, G projected blocks, N blocks. Pre-activations lie as (T, B, G*M), their gradients
-as (T + 1, B, N*M) with zeros at T. The tape is one tensor (T + 1, B, M) a value that a step gives: slot t + 1 holds
-what step t gave, slot 0 of the new state's fields the first state. Without KEEP (nothing will go backward) the other
-values have one slot.
+Shapes: T steps, B batch, M hidden, G projected blocks, N blocks. Pre-activations are stored as (T, B, G*M), their
+gradients as (T + 1, B, N*M) with zeros at T. The tape is one tensor (T + 1, B, M) per value of a step: slot t + 1 holds
+the result of step t, slot 0 of the new state's fields the first state. Without KEEP (no backward pass follows) the
+other values have one slot.
 """
 
 import triton
@@ -12,7 +12,7 @@ import triton.language as tl
 
 @triton.jit
 def replaced(items, k: tl.constexpr, value):
-    """A tuple with another value at k."""
+    """Return a tuple with another value at k."""
     out = ()
     for j in tl.static_range(len(items)):
         if j == k:
@@ -24,7 +24,7 @@ def replaced(items, k: tl.constexpr, value):
 
 @triton.jit
 def repeated(value, N: tl.constexpr):
-    """A tuple of N times the same value."""
+    """Return a tuple of N times the same value."""
     out = ()
     for _ in tl.static_range(N):
         out = out + (value,)
@@ -33,7 +33,7 @@ def repeated(value, N: tl.constexpr):
 
 @triton.jit
 def load_blocks(pointer, step, rows, columns, inside, B, WIDTH: tl.constexpr, M: tl.constexpr, COUNT: tl.constexpr):
-    """The first COUNT blocks of a step of a tensor (T, B, WIDTH*M), in float32."""
+    """Load the first COUNT blocks of a step of a tensor (T, B, WIDTH*M), in float32."""
     start = (step * B + rows[:, None]) * (WIDTH * M) + columns[None, :]
     out = ()
     for k in tl.static_range(COUNT):
@@ -43,7 +43,7 @@ def load_blocks(pointer, step, rows, columns, inside, B, WIDTH: tl.constexpr, M:
 
 @triton.jit
 def store_blocks(pointer, blocks, step, rows, columns, inside, B, WIDTH: tl.constexpr, M: tl.constexpr):
-    """Store the blocks of a step into a tensor (T, B, WIDTH*M); None stands for a block not to be stored."""
+    """Store the blocks of a step into a tensor (T, B, WIDTH*M); None marks a block that is not stored."""
     start = (step * B + rows[:, None]) * (WIDTH * M) + columns[None, :]
     for k in tl.static_range(len(blocks)):
         if blocks[k] is not None:
@@ -52,13 +52,13 @@ def store_blocks(pointer, blocks, step, rows, columns, inside, B, WIDTH: tl.cons
 
 @triton.jit
 def place(step, rows, columns, B, M: tl.constexpr):
-    """Where a tile of a step lies in a tensor (T, B, M)."""
+    """Return the addresses of a step's tile in a tensor (T, B, M)."""
     return (step * B + rows[:, None]) * M + columns[None, :]
 
 
 @triton.jit
 def slot(t, k: tl.constexpr, CELL: tl.constexpr, KEEP: tl.constexpr):
-    """The slot of the tape in which step t's value k is."""
+    """Return the slot of the tape that holds step t's value k."""
     if KEEP or CELL.is_new[k]:
         return t + 1
     else:
@@ -67,7 +67,7 @@ def slot(t, k: tl.constexpr, CELL: tl.constexpr, KEEP: tl.constexpr):
 
 @triton.jit
 def load_state(tape, t, rows, columns, inside, B, CELL: tl.constexpr, M: tl.constexpr):
-    """The state before step t, in float32."""
+    """Load the state before step t, in float32."""
     out = ()
     for k in tl.static_range(len(CELL.new)):
         pointer = tape[CELL.new[k] - len(CELL.new)]
@@ -79,7 +79,7 @@ def load_state(tape, t, rows, columns, inside, B, CELL: tl.constexpr, M: tl.cons
 def load_values(
     tape, t, rows, columns, inside, B, CELL: tl.constexpr, M: tl.constexpr, STOP: tl.constexpr, KEEP: tl.constexpr
 ):
-    """The values of step t up to STOP: the state before it and what its stages gave."""
+    """Load the values of step t up to STOP: the state before it and the results of its stages."""
     values = load_state(tape, t, rows, columns, inside, B, CELL, M)
     for k in tl.static_range(len(CELL.new), STOP):
         where = place(slot(t, k, CELL, KEEP), rows, columns, B, M)
@@ -91,7 +91,7 @@ def load_values(
 def store_value(
     tape, value, t, k: tl.constexpr, rows, columns, inside, B, CELL: tl.constexpr, M: tl.constexpr, KEEP: tl.constexpr
 ):
-    """Store what step t gave as value k."""
+    """Store value k of step t."""
     pointer = tape[k - len(CELL.new)]
     where = place(slot(t, k, CELL, KEEP), rows, columns, B, M)
     tl.store(pointer + where, value.to(pointer.dtype.element_ty), inside)
@@ -99,7 +99,7 @@ def store_value(
 
 @triton.jit
 def multiply(x, weight, PRECISION: tl.constexpr):
-    """Multiply x with a matrix on chip, or with a vector element by element."""
+    """Multiply x by a matrix on chip, or by a vector element by element."""
     if len(weight.shape) == 2:
         return tl.dot(x.to(weight.dtype), weight, input_precision=PRECISION)
     else:
@@ -108,7 +108,7 @@ def multiply(x, weight, PRECISION: tl.constexpr):
 
 @triton.jit
 def frozen(value, values, alive, k: tl.constexpr, CELL: tl.constexpr):
-    """Value k, or the old state where it would be the new one of a sequence that has ended."""
+    """Return value k, or the old state where k is a field of the new state of a sequence that has ended."""
     for field in tl.static_range(len(CELL.new)):
         if CELL.new[field] == k:
             value = tl.where(alive, value, values[field])

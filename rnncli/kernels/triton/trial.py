@@ -1,4 +1,4 @@
-"""A kernel small enough to find out by whether triton works on this machine at all."""
+"""A small kernel that tests whether triton works on this machine at all."""
 
 import torch
 import triton
@@ -9,13 +9,13 @@ COUNT = 16
 
 @triton.jit
 def doubled(pointer, COUNT: tl.constexpr):
-    """Double so many values where they lie."""
+    """Double COUNT values in place."""
     where = pointer + tl.arange(0, COUNT)
     tl.store(where, 2.0 * tl.load(where))
 
 
 def comes_out_right(device: str = "cuda") -> bool:
-    """Whether the kernel doubles values on a device; raises what triton raises."""
+    """Tell whether the kernel doubles values on a device; raises what triton raises."""
     values = torch.arange(COUNT, dtype=torch.float32, device=device)
     doubled[(1,)](values, COUNT=COUNT)
     return bool((values == 2 * torch.arange(COUNT, device=device)).all())

@@ -1,4 +1,4 @@
-"""Float32 products on the CPU by the fastest library that torch has, no less accurate than by its own choice."""
+"""Float32 matmuls on the CPU by torch's fastest library, no less accurate than by torch's default."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,24 +13,24 @@ from rnncli.kernels import precision as precisions
 _SETTINGS: Any = getattr(torch.backends.mkldnn, "matmul", None)
 """Where torch keeps the switch `fp32_precision`; a build without it stays as it is."""
 
-ROUNDED = 1_000_000
-"""Multiplications of a product; below this, rounding the operands to bfloat16 costs more than their product gains."""
+ROUND_FROM = 1_000_000
+"""Multiplications of a matmul. Below this, rounding the operands to bfloat16 costs more than it gains."""
 
-FEW, FEW_STRAIGHT = 4, 64
-"""Below so many products a weight (K, N) keeps its layout: where it is a transposed (N, K), and elsewhere."""
+MIN_REPEATS, MIN_REPEATS_CONTIGUOUS = 4, 64
+"""Below this many matmuls a weight (K, N) keeps its layout: where it is a transposed (N, K), and elsewhere."""
 
 BLOCK = 1_000_000
-"""Values of a rounded product that are held at once: 2 MB of bfloat16 stay in a cache until they become float32."""
+"""Values of a rounded matmul held at once: 2 MB of bfloat16 stay in a cache until they become float32."""
 
 
 @contextmanager
-def fast_products(precision: str | None = None) -> Iterator[None]:
-    """While inside, float32 products on the CPU go to oneDNN where that is as accurate; it may be nested.
+def fast_matmul(precision: str | None = None) -> Iterator[None]:
+    """Run float32 matmuls on the CPU by oneDNN while inside, where that is as accurate; may be nested.
 
-    torch's own choice, MKL, is 2 to 3 times slower on AMD's processors. The switch to oneDNN also allows rounding to
-    bfloat16, which oneDNN does on processors with AMX. Where a test product comes out rounded, the switch stays off, in
-    every precision. In `bfloat16` the kernels that ask `may_round` round their factors themselves, the same products on
-    all processors. None keeps the precision of the context around; `kernels.precision.using` describes CUDA.
+    Torch's default, MKL, is 2 to 3 times slower on AMD's processors. The switch to oneDNN also allows rounding to
+    bfloat16, which oneDNN does on processors with AMX. If a test matmul comes out rounded, the switch stays off in
+    every precision. In `bfloat16` the kernels that ask `may_round` round their factors themselves, in the same matmuls
+    on all processors. None keeps the precision of the surrounding context; `kernels.precision.using` describes CUDA.
     """
     exact = None if precision is None else "ieee"
     with precisions.using(precision), switched("bf16" if _onednn_is_exact() else exact):
@@ -38,10 +38,10 @@ def fast_products(precision: str | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def small_products() -> Iterator[None]:
-    """While inside, products run on one thread in the library that torch chooses, and are never rounded.
+def small_matmul() -> Iterator[None]:
+    """Run matmuls on one thread in torch's default library while inside; nothing is rounded.
 
-    oneDNN needs 15 us to begin a product: with one to three rows, or in nets of a few thousand weights, MKL is up to 8
+    oneDNN needs 15 us to start a matmul: with one to three rows, or in nets of a few thousand weights, MKL is up to 8
     times faster, and a second thread gains nothing.
     """
     threads = torch.get_num_threads()
@@ -54,22 +54,22 @@ def small_products() -> Iterator[None]:
 
 
 def may_round(x: Tensor) -> bool:
-    """Whether the factors of a product with x may be rounded to bfloat16 on a CPU.
+    """Tell whether the factors of a matmul with x may be rounded to bfloat16 on a CPU.
 
-    The precision in use is bfloat16, the processor has instructions for it, and gradients are recorded: validation and
-    use stay exact.
+    The precision in use must be bfloat16, the processor must have instructions for it, and gradients must be recorded:
+    validation and use stay exact.
     """
     wanted = precisions.in_use() == "bfloat16" and torch.is_grad_enabled()
     return wanted and x.device.type == "cpu" and x.dtype == torch.float32 and precisions.has_bfloat16()
 
 
-def product(a: Tensor, b: Tensor, out: Tensor | None = None, *, rounded: bool = False) -> Tensor:
-    """Multiply a (I, K) by b (K, J) in the fastest library; a large product that may be `rounded`, in bfloat16.
+def matmul(a: Tensor, b: Tensor, out: Tensor | None = None, *, rounded: bool = False) -> Tensor:
+    """Multiply a (I, K) by b (K, J) in the fastest library; a large matmul that may be `rounded` runs in bfloat16.
 
-    Operands and result are then rounded, the sums are not; the result has a's own type.
+    Its operands and result are then rounded, the sums are not; the result has a's type.
     """
-    if not (rounded and len(a) * b.numel() >= ROUNDED):
-        with fast_products():
+    if not (rounded and len(a) * b.numel() >= ROUND_FROM):
+        with fast_matmul():
             return torch.mm(a, b, out=out)
     a, b = a.bfloat16(), b.bfloat16()
     if out is None:
@@ -80,13 +80,13 @@ def product(a: Tensor, b: Tensor, out: Tensor | None = None, *, rounded: bool = 
     return out
 
 
-Product = Callable[[Tensor], Tensor]
+Matmul = Callable[[Tensor], Tensor]
 """Multiplies x (B, K) by a fixed weight (K, N)."""
 
 
-def repeated(weight: Tensor, B: int, times: int) -> Product:
-    """A function that multiplies x (B, K) by a weight (K, N), `times` times: the weight is packed where that pays."""
-    if times < (FEW if weight.t().is_contiguous() else FEW_STRAIGHT):
+def repeated_matmul(weight: Tensor, B: int, times: int) -> Matmul:
+    """Return a function that multiplies x (B, K) by a weight (K, N), `times` times; pack the weight where that pays."""
+    if times < (MIN_REPEATS if weight.t().is_contiguous() else MIN_REPEATS_CONTIGUOUS):
         return lambda x: torch.mm(x, weight)
     if _packs(weight.dtype) and (weight.dtype == torch.bfloat16 or _onednn_is_exact()):
         ready = _PACK(weight.t(), B)
@@ -101,25 +101,25 @@ _PACKED: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 @cache
 def _packs(dtype: torch.dtype) -> bool:
-    """Whether this torch multiplies by packed weights, with a right result."""
+    """Test whether this torch multiplies by packed weights, with a correct result."""
     if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
         return False
     a, b = _probe()
     try:
         found = _PACKED(a.to(dtype), _PACK(b.to(dtype).t(), len(a)), None, "none", [], "")
-    except Exception:  # private operations may be gone, take other arguments, or refuse a processor
+    except Exception:  # private operations may be missing, changed, or refuse a processor
         return False
     return _is_close(found, a, b, 1e-6 if dtype == torch.float32 else 1e-2)
 
 
 def switched(value: str | None) -> AbstractContextManager[None]:
-    """Set torch's switch for float32 products on the CPU while inside; None, or a build without one, leaves it."""
+    """Set torch's switch for float32 matmuls on the CPU while inside; None, or a build without it, changes nothing."""
     return nullcontext() if value is None else precisions.setting((_SETTINGS, "fp32_precision", value))
 
 
 @cache
 def _onednn_is_exact() -> bool:
-    """Whether a product under the switch has the error of float32, not that of bfloat16 (4e-3)."""
+    """Test whether a matmul under the switch has the error of float32, not that of bfloat16 (4e-3)."""
     if not hasattr(_SETTINGS, "fp32_precision") or not torch.backends.mkldnn.is_available():
         return False
     a, b = _probe()
@@ -129,7 +129,7 @@ def _onednn_is_exact() -> bool:
 
 
 def _probe() -> tuple[Tensor, Tensor]:
-    """Two matrices, whose product tests a library."""
+    """Return two matrices whose product tests a library."""
     return (torch.arange(128 * 256) % 251).view(128, 256) / 251, (torch.arange(256 * 128) % 241).view(256, 128) / 241
 
 

@@ -1,4 +1,4 @@
-"""The library backend: torch's own fused layers, for the cells whose equations coincide with theirs."""
+"""The torch backend: torch's own fused layers, for cells whose equations coincide with theirs."""
 
 import warnings
 from typing import Any, TypeVar
@@ -7,22 +7,22 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from rnncli.kernels.forms import VendorForm
+from rnncli.kernels.forms import TorchForm
 from rnncli.kernels.precision import type_of_factors
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 
-def scan_library(form: VendorForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:
+def scan_torch(form: TorchForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:
     """Unroll a cell with torch's layer of the same equations; arguments and results as `scan_reference`.
 
-    Under autocast all of the layer is in the smaller type.
+    Under autocast the whole layer runs in the smaller type.
     """
     dtype = type_of_factors(state[0])
-    if dtype != state[0].dtype:  # by hand: torch's autocast takes float16 for cuDNN's layers, whatever it is told
-        half = VendorForm(form.function, [weight.to(dtype) for weight in form.weights])
+    if dtype != state[0].dtype:  # by hand: torch's autocast always takes float16 for cuDNN's layers
+        half = TorchForm(form.function, [weight.to(dtype) for weight in form.weights])
         with torch.autocast(x.device.type, enabled=False):
-            return scan_library(half, x.to(dtype), type(state)(*(value.to(dtype) for value in state)), lengths)
+            return scan_torch(half, x.to(dtype), type(state)(*(value.to(dtype) for value in state)), lengths)
     if lengths is None:
         outputs, *last = _call(form, x, state)
         return outputs, type(state)(*(value[0] for value in last))
@@ -37,18 +37,18 @@ def scan_library(form: VendorForm, x: Tensor, state: StateT, lengths: Tensor | N
     return outputs, type(state)(*(value[0].index_select(0, packed.unsorted_indices) for value in last))
 
 
-def _call(form: VendorForm, x: Tensor | PackedSequence, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Run one layer in one direction; returns its outputs and each field of the last state."""
+def _call(form: TorchForm, x: Tensor | PackedSequence, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Run one layer in one direction; return its outputs and each field of the last state."""
     start = tuple(value[None].contiguous() for value in state)
     hx = start if len(start) > 1 else start[0]
     if not x.data.is_cuda:
         return tuple(_run(form, x, hx))
-    with warnings.catch_warnings():  # cuDNN copies weights that do not lie in one block, and says so at every call
+    with warnings.catch_warnings():  # cuDNN copies weights outside one block and warns at every call
         warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
         return tuple(_run(form, x, hx))
 
 
-def _run(form: VendorForm, x: Tensor | PackedSequence, hx: Tensor | tuple[Tensor, ...]) -> Any:
+def _run(form: TorchForm, x: Tensor | PackedSequence, hx: Tensor | tuple[Tensor, ...]) -> Any:
     options = (True, 1, 0.0, torch.is_grad_enabled(), False)  # biases, layers, dropout, train, bidirectional
     if isinstance(x, PackedSequence):
         return form.function(x.data, x.batch_sizes, hx, form.weights, *options)

@@ -1,4 +1,4 @@
-"""The weights of one language model given to another of the same shape, which may know more tokens.
+"""A warm start: the weights of one language model copied to another of the same shape, with the same or more tokens.
 
 Shapes: V tokens.
 """
@@ -17,17 +17,17 @@ BY_TOKEN = ("embedding.weight", "output.weight", "bias")
 
 
 @torch.no_grad()
-def take_over(model: LanguageModel, weights: Mapping[str, Tensor]) -> None:
-    """Give a model the weights of one that knows the first of its tokens, and no others.
+def copy_weights(model: LanguageModel, weights: Mapping[str, Tensor]) -> None:
+    """Copy the weights of a model that knows exactly the first of this model's tokens.
 
-    All others are scored as the mean of those (Hewitt 2021: what a net says of known ones hardly changes then); they
-    are read by vectors that are drawn anew, or by what they are scored by where that is the same. Raises UsageError
-    where anything else is of another shape.
+    New tokens are scored as the mean of the known ones (Hewitt 2021: predictions of known tokens hardly change). They
+    keep their newly drawn input vectors; where input and output are tied, these are the mean too. Raises UsageError
+    where any other shape differs.
     """
     own = model.state_dict()
-    strange = sorted(own.keys() ^ weights.keys())
-    if strange:
-        raise UsageError(f"one model has {strange[0]}, and the other has not: their shapes differ")
+    unknown = sorted(own.keys() ^ weights.keys())
+    if unknown:
+        raise UsageError(f"only one of the two models has {unknown[0]}: their shapes differ")
     for name, mine in own.items():
         known = weights[name].to(mine)
         grows = name in BY_TOKEN and len(known) < len(mine) and known.shape[1:] == mine.shape[1:]
