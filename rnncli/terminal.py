@@ -56,7 +56,7 @@ class Screen:
         return sys.stderr is not None and sys.stderr.isatty()
 
     def has_width(self) -> bool:
-        """Whether it is a terminal that reports its width; some, such as those of `script`, report 0."""
+        """Whether it is a terminal that reports its width; pseudo-terminals of scripts may report 0."""
         with suppress(OSError):
             return self.isatty() and os.get_terminal_size(self.fileno()).columns > 0
         return False

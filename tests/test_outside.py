@@ -211,7 +211,7 @@ def test_installed_package_is_found_and_a_broken_one_is_skipped(tmp_path: Path) 
         "rnn: warning: rnncli.optimizers 'none' of package broken is left out: AttributeError: module 'support.visitor'"
         " has no attribute 'NO_SUCH_NAME'",
         "rnn: warning: rnncli.tasks 'odd' of package broken is left out: TypeError: it is a str, not a Task",
-        "rnn: warning: rnncli.tasks 'parity' of package broken is left out: ValueError: this name is taken already",
+        "rnn: warning: rnncli.tasks 'parity' of package broken is left out: ValueError: this name is taken",
         "rnn: warning: rnncli.verbs 'gone' of package broken is left out: ModuleNotFoundError: No module named"
         " 'no_such_module'",
     ]

@@ -19,7 +19,7 @@ ABSENT = 0
 """The number of entries that a lexicon lacks, and of padding."""
 
 SHARED = 5
-"""Words that an n-gram must occur in to be kept; rarer n-grams are most of all, and say little."""
+"""Words that must share an n-gram for it to be kept: most n-grams are rarer, and say little."""
 
 
 def spelling(word: str, max_length: int) -> list[str]:

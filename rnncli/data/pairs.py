@@ -65,7 +65,7 @@ class PairSpec(NamedTuple):
 def read_paired(spec: PairSpec, hold_out: float) -> Paired:
     """Read the pairs; by default, the last share is for testing and the share before it for validation.
 
-    Raises UsageError for flags that exclude each other, RnnError for files that cannot be read, or are not pairs.
+    Raises UsageError for flags that do not fit together, RnnError for files that cannot be read, or are not pairs.
     """
     if bool(spec.valid_source) != bool(spec.valid_target):
         raise UsageError("--valid-source and --valid-target belong together: give both")

@@ -138,7 +138,7 @@ class SentenceStream:
 
     @property
     def stride(self) -> int:
-        """Every `stride`-th sequence of the first part is held out: a tenth at most, about `HELD_OUT` of more."""
+        """One in `stride` sequences of the first part is held out: at most a tenth, and about `HELD_OUT` at most."""
         return max(10, self.parts[0].sequences // HELD_OUT)
 
     def held_out(self) -> Iterator[Ids]:
@@ -163,11 +163,9 @@ class SentenceStream:
         Without a validation part, the end of the text is held out.
         """
         training = self._concat_ids(self.parts)
-        return (
-            (training, self._concat_ids([self.validation_part]))
-            if self.validation_part
-            else training.split(0.1, HELD_OUT_END)
-        )
+        if self.validation_part:
+            return training, self._concat_ids([self.validation_part])
+        return training.split(0.1, HELD_OUT_END)
 
     def running_whole(self) -> ConcatIds:
         """All sequences of the parts as one running text."""
@@ -304,7 +302,7 @@ class RunningText:
     ids: Ids | ConcatIds
     rows: int  # B at most; a short text has fewer, so that each row has several batches
     steps: int  # T of a batch
-    voices: Sequence[tuple[int, int]] = ()  # where there are several: label and tokens of each, in order
+    voices: Sequence[tuple[int, int]] = ()  # where there are several: label number and tokens of each, in order
 
     @property
     def size(self) -> int:
@@ -335,7 +333,7 @@ class RunningText:
         return Batch(tokens[:-1], tokens[1:], continues=number > 0, labels=labels)
 
     def eval_batches(self, device: torch.device, warm_up: int) -> Iterator[LazyBatch]:
-        """Batches for evaluation: each row except the first first reads the `warm_up` tokens before its own.
+        """Batches for evaluation: each row begins with the `warm_up` tokens before its own, except the first row.
 
         These are read without predictions. The result then equals one pass over the text with carried state, except
         for what the net remembers from before the `warm_up`.

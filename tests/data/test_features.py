@@ -85,7 +85,7 @@ def test_columns_are_padded() -> None:
 def test_spellings_keep_only_shared_ngrams() -> None:
     words = ["", "walk", "walks", "walked", "walking", "walker", "oak"]
     values, lengths = shared_spellings(words, 3)
-    # five of the words share <wa, wal, alk, their pieces, and a, k; of these, only l k is shared with oak as well
+    # five of the words share <wa, wal, alk and their parts; oak shares a and k with them as well
     shared = {gram for gram in spelling("walk", 3) if sum(gram in spelling(word, 3) for word in words) >= 5}
     assert lengths.tolist() == [sum(gram in shared for gram in set(spelling(word, 3))) for word in words]
     assert values.unique().tolist() == list(range(len(shared)))

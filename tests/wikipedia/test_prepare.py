@@ -184,8 +184,8 @@ def test_titles_and_texts(data: str, found: list[tuple[str, str]], home: Path, t
 @pytest.mark.parametrize(
     ("data", "lost"),
     [
-        ('<doc title="A">\nA\n\nOne.\n</doc>\nTwo.\n<doc title="B">\nB\n</doc>\n', "no article after page 'A'"),
-        ('<doc title="A">\nA\n\nOne.\n</doc>\nTwo.\n', "no article after page 'A'"),
+        ('<doc title="A">\nA\n\nOne.\n</doc>\nTwo.\n<doc title="B">\nB\n</doc>\n', "between articles after page 'A'"),
+        ('<doc title="A">\nA\n\nOne.\n</doc>\nTwo.\n', "between articles after page 'A'"),
         ('{"text": "One."}\n{"title": "A", "text": null}\n', "not a JSON object with a text"),
         ('{"text": "One."}\n' + "[" * 200_000 + "\n", "not a JSON object with a text"),
     ],
@@ -360,7 +360,7 @@ def test_a_name_that_is_taken_is_refused(home: Path, dump_file: Path, tmp_path: 
         run(dump_file, name="frost")
     others = {source.file.split("/")[0] for source in CORPORA.values() if type(source) is Remote and "/" in source.file}
     for name in (*others, "vectors", "nltk_data", "tags"):
-        with pytest.raises(UsageError, match="is that of a"):
+        with pytest.raises(UsageError, match="is a folder that rnn uses"):
             run(dump_file, name=name)
     for name in ("", ".hidden", "a/b", "x.part", "-x"):
         with pytest.raises(UsageError, match="cannot be a folder's name"):
