@@ -48,7 +48,7 @@ def compiled(kind: str, M: int, dtype: torch.dtype, capability: int) -> Iterator
     from rnncli.cells import make_cell
     from rnncli.kernels.triton import on_chip, stepwise
     from rnncli.kernels.triton.recipes import RECIPES
-    from rnncli.kernels.triton.scan import OnChip, Stepwise, Unrolled, joined
+    from rnncli.kernels.triton.scan import OnChip, Stepwise, Unrolled, concat_weights
 
     class Absent:
         """Stands for the driver of a card that is not there."""
@@ -72,7 +72,7 @@ def compiled(kind: str, M: int, dtype: torch.dtype, capability: int) -> Iterator
         loop = tier(RECIPES[form.recipe], form.activation, torch.ones(1, dtype=torch.int32))
         projected = torch.zeros(1, 1, cell.gates * M, dtype=dtype, requires_grad=True)
         for keep in (False, True):
-            outputs, *_ = Unrolled.apply(loop, keep, projected, *joined(form, dtype), *cell.initial_state(1))
+            outputs, *_ = Unrolled.apply(loop, keep, projected, *concat_weights(form, dtype), *cell.initial_state(1))
         outputs.sum().backward()
     yield from found
 

@@ -124,9 +124,9 @@ def of_compiled(kind: str, shape: Shape) -> Step:
     ends, f = np.full(B, T), ACTIVATIONS.index(form.activation)
 
     def step() -> object:
-        made = form.kernel.whole_ahead(ends, f, x, weight_x, bias, *first, *weights)
+        made = form.kernel.compiled_forward(ends, f, x, weight_x, bias, *first, *weights)
         last = [np.zeros_like(value) for value in first]
-        return form.kernel.whole_back(ends, f, x, weight_x, *weights, *made, weigh, *last)
+        return form.kernel.compiled_backward(ends, f, x, weight_x, *weights, *made, weigh, *last)
 
     return step
 

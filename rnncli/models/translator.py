@@ -125,16 +125,16 @@ class Translator(nn.Module):
         cells: Any = list(self.decoder.cells)
         after = advance(cells, cells[0].project(self.embedding(tokens)), before)
         encoded = Encoded(memory, keys, padding)
-        h, _ = self._joined(after[-1][0][:, None], encoded)
+        h, _ = self._attended(after[-1][0][:, None], encoded)
         return self.readout.logits(h[:, 0]), [encoded, *after]
 
     def _read(self, pair: Pair) -> tuple[Tensor, Tensor | None]:
         """Return h~ (B, T, D) of every target step, and the attention weights."""
         encoded, first = self.encode(pair.source, pair.lengths)
         h, _ = self.decoder(self.input_dropout(self.embedding(pair.target)), first)
-        return self._joined(h.transpose(0, 1), encoded)
+        return self._attended(h.transpose(0, 1), encoded)
 
-    def _joined(self, h: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
+    def _attended(self, h: Tensor, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
         """Return h~ (B, T, D) of h (B, T, M), and the attention weights."""
         if self.attention is None:
             return torch.tanh(self.joint(h)), None

@@ -136,7 +136,7 @@ def test_second_backward_pass_is_refused() -> None:
     case = a_case()
     loss = linear_cross_entropy(*case)
     loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="serve one backward pass"):
+    with pytest.raises(RuntimeError, match="supports one backward pass"):
         loss.backward()
 
 

@@ -81,7 +81,7 @@ def test_exported_kind_of_model_equals_the_model(activation: str, options: dict[
 
 def test_wrong_or_too_large_export_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = LanguageModel(V, 4, StackShape("elman", (3,)))
-    monkeypatch.setattr(onnx_step, "CLOSE", -1.0)
+    monkeypatch.setattr(onnx_step, "TOLERANCE", -1.0)
     with pytest.raises(RnnError, match=r"onnxruntime gives other numbers .*: nothing exported"):
         export_step(model, {})
     monkeypatch.setattr(onnx_step, "MAX_BYTES", 100)

@@ -29,8 +29,8 @@ def test_loss_and_score_match_the_logits(kind: str) -> None:
     targets[::4] = IGNORED
     probs = head.logits(h).log_softmax(-1).detach()
     targets[1] = probs[1].argmax()
-    asked = targets != IGNORED
-    wanted = -probs[asked].gather(1, targets[asked, None]).sum()
+    targeted = targets != IGNORED
+    wanted = -probs[targeted].gather(1, targets[targeted, None]).sum()
     loss, hits = head.score(h, targets)
     torch.testing.assert_close(head.loss(h, targets).detach(), wanted)
     torch.testing.assert_close(loss, wanted)

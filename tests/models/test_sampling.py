@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from rnncli.models.sampling import Past, Sampling, token_probabilities
-from rnncli.models.sampling import draw as rng
+from rnncli.models.sampling import Past, Sampling, draw, token_probabilities
 
 START, END, UNKNOWN = 0, 1, 2
 LOGITS = torch.tensor([[0.3, 1.0, 2.0, 3.0, 1.5, 0.5, -1.0]])
@@ -50,7 +49,7 @@ def test_draws_follow_the_distribution_like_torch() -> None:
     probs = torch.rand(400, 7).softmax(-1).index_fill(1, torch.tensor([2]), 0.0)
     ours, theirs = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
     wanted = torch.multinomial(probs, 1, generator=theirs).flatten()
-    assert torch.equal(rng(probs, ours), wanted)
+    assert torch.equal(draw(probs, ours), wanted)
 
 
 def test_min_p_keeps_tokens_near_the_likeliest() -> None:

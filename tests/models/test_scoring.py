@@ -24,8 +24,8 @@ def a_model(softmax: str = "full", cell: str = "gru:reset-after") -> LanguageMod
 
 def some_texts() -> list[list[int]]:
     """Return sequences of 1 to 400 tokens after the first, in random order."""
-    rng = random.Random(3)
-    return [[rng.randrange(V) for _ in range(length + 1)] for length in [5, 1, 400, 37, 5, 300, 2, *range(1, 90)]]
+    generator = random.Random(3)
+    return [[generator.randrange(V) for _ in range(length + 1)] for length in [5, 1, 400, 37, 5, 300, 2, *range(1, 90)]]
 
 
 @torch.inference_mode()

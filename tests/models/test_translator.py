@@ -149,8 +149,8 @@ def every_translation(model: Translator, source: torch.Tensor, max_length: int) 
         for words in product([token for token in range(V) if token not in (START, END)], repeat=length):
             target = torch.tensor([START, *words])[:, None]
             probs = model(Pair(source, torch.tensor([len(source)]), target))[:, 0].log_softmax(-1)
-            asked = [*words, END] if length < max_length else words
-            found.append((sum(float(probs[place, token]) for place, token in enumerate(asked)) / len(asked), words))
+            scored = [*words, END] if length < max_length else words
+            found.append((sum(float(probs[place, token]) for place, token in enumerate(scored)) / len(scored), words))
     return sorted(found, reverse=True)
 
 
@@ -190,7 +190,7 @@ def test_batched_beams_equal_brute_force_and_width_one_is_greedy(attention: str)
 def test_search_does_not_depend_on_the_others_in_the_batch(width: int) -> None:
     """Searches end at different times and have different numbers of open hypotheses."""
     model, sources = translator(), [[3, 4, 6, 5, 5, 6], [5], [4, 3], [6, 6, 3], [3]]
-    options = {"start": START, "end": END, "width": width, "barred": (START,)}
+    options = {"start": START, "end": END, "width": width, "banned": (START,)}
     rows = []
     for some in (sources, *([source] for source in sources)):
         pair = side_by_side([(source, ()) for source in some])

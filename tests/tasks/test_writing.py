@@ -57,7 +57,7 @@ def test_a_prime_of_thousands_of_tokens_is_read_to_its_end(trained: Trained, mon
     file = trained.source.parent / "prime.txt"
     file.write_text(prime)
     scanned = write(trained, prime=f"@{file}", temperature=0.0)
-    monkeypatch.setattr(decoding, "SHORT", 10**6)
+    monkeypatch.setattr(decoding, "WINDOW", 10**6)
     assert write(trained, prime=prime, temperature=0.0).texts == scanned.texts
     assert write(trained, prime=f"{prime} of", temperature=0.0).texts != scanned.texts
 

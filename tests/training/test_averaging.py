@@ -19,10 +19,10 @@ def test_equals_an_average_by_hand() -> None:
         average.update(steps)
         decay = min(0.9, (1 + steps) / (10 + steps)) if steps > 1 else 0.0
         wanted = decay * wanted + (1 - decay) * weight.detach()
-    learned = weight.detach().clone()
+    unaveraged = weight.detach().clone()
     with average.in_place():
         torch.testing.assert_close(weight.detach(), wanted, rtol=0, atol=1e-12)
-    assert torch.equal(weight, learned)
+    assert torch.equal(weight, unaveraged)
 
 
 def test_average_is_validated_and_saved() -> None:

@@ -88,13 +88,13 @@ def test_pickle_is_refused_and_not_executed(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_other_files_are_refused_with_a_reason(tmp_path: Path) -> None:
-    unknown = tmp_path / "strange"
+    unknown = tmp_path / "other"
     for content in (b"", b"hello", b"\xff" * 100, struct.pack("<Q", 2**60) + b"{}", struct.pack("<Q", 4) + b"null"):
         unknown.write_bytes(content)
-        with pytest.raises(CheckpointError, match="strange is not a checkpoint of rnn"):
+        with pytest.raises(CheckpointError, match="other is not a checkpoint of rnn"):
             checkpoint.read(unknown)
     save_file({"w": torch.zeros(2)}, unknown, {"format": "pt"})
-    with pytest.raises(CheckpointError, match="strange is a safetensors file, but not a checkpoint of rnn"):
+    with pytest.raises(CheckpointError, match="other is a safetensors file, but not a checkpoint of rnn"):
         checkpoint.read(unknown)
     with pytest.raises(CheckpointError, match="absent is not there"):
         checkpoint.read(tmp_path / "absent")
@@ -189,7 +189,7 @@ for first in sys.stdin:
 
 @pytest.mark.posix("forks")
 def test_kill_9_always_leaves_a_sound_checkpoint(tmp_path: Path) -> None:
-    run, rng = Run(tmp_path / "run"), random.Random(4)
+    run, generator = Run(tmp_path / "run"), random.Random(4)
     run.folder.mkdir()
     began = time.perf_counter()
     for _ in range(5):
@@ -206,10 +206,10 @@ def test_kill_9_always_leaves_a_sound_checkpoint(tmp_path: Path) -> None:
             saver.stdin.write(f"{first}\n")
             saver.stdin.flush()
             child = int(saver.stdout.readline())
-            wanted = first + rng.randrange(4)  # complete saves before the kill
+            wanted = first + generator.randrange(4)  # complete saves before the kill
             while wanted > first and checkpoint.read(run.folder / "last.safetensors").header["number"] < wanted:
                 time.sleep(0.001)
-            time.sleep(rng.uniform(0, 4) * a_save)
+            time.sleep(generator.uniform(0, 4) * a_save)
             os.kill(child, signal.SIGKILL)
             while _is_running(child):
                 time.sleep(0.001)

@@ -43,7 +43,7 @@ ALIKE = {
     "poetry-classify": "poetry-classify --corpus hillside --corpus nocturne --hidden 8 --folds 2 --ensemble 1 "
     "--batch-size 33 --epochs 2 --word-dropout 0 --char-dropout 0 --input-dropout 0 --output-dropout 0 --class-weights",
 }
-"""A training of each kind, without dropout: with carried states, windows, no states at all, parts that learn apart."""
+"""A training of each kind, without dropout: with carried states, windows, no states at all, independent parts."""
 
 DROPPED = f"{CHARS} --output-dropout 0.5 --epochs 3 --save-every 0.05"
 
@@ -242,24 +242,24 @@ def test_parts_of_all_processes_cover_the_batch(rows: int, world: int, monkeypat
     monkeypatch.setattr(distributed, "world", lambda: world)
     targets = torch.arange(3 * rows).view(3, rows)
     batch = Batch(-targets, targets, lengths=torch.arange(rows) + 1, continues=True, labels=targets + 1)
-    shares = []
+    parts = []
     for rank in range(world):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        shares.append(distributed.our_part(batch))
-    asked = [each for each in shares if each.predictions]
+        parts.append(distributed.our_part(batch))
+    with_targets = [each for each in parts if each.predictions]
     for columns, whole in (("inputs", -targets), ("targets", targets), ("labels", targets + 1)):
-        torch.testing.assert_close(torch.cat([getattr(each, columns) for each in asked], 1), whole)
-    assert torch.cat([each.lengths for each in asked]).tolist() == [*range(1, rows + 1)]
-    sizes = [each.rows for each in shares]
+        torch.testing.assert_close(torch.cat([getattr(each, columns) for each in with_targets], 1), whole)
+    assert torch.cat([each.lengths for each in with_targets]).tolist() == [*range(1, rows + 1)]
+    sizes = [each.rows for each in parts]
     assert min(sizes) >= 1  # a process without targets takes part too
     assert max(sizes) - min(sizes) <= 1
-    assert sum(each.predictions for each in shares) == batch.predictions
-    assert all(each.continues for each in shares)
+    assert sum(each.predictions for each in parts) == batch.predictions
+    assert all(each.continues for each in parts)
     asked_of: list[slice] = []
     lazy = LazyBatch(rows, lambda part: asked_of.append(part) or batch.part(part))  # type: ignore[func-returns-value]
     for rank in range(world):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        torch.testing.assert_close(distributed.our_part(lazy).targets, shares[rank].targets)
+        torch.testing.assert_close(distributed.our_part(lazy).targets, parts[rank].targets)
     assert [part.stop - part.start for part in asked_of] == sizes  # no process builds another's rows
 
 

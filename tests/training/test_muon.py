@@ -61,9 +61,9 @@ def test_normuon_equals_its_papers_algorithm() -> None:
         before = ours.detach().clone()
         optimizer.step()
         momentum = 0.95 * momentum + 0.05 * gradient.double()
-        turned = plain(0.95 * momentum + 0.05 * gradient.double())
-        squares = 0.95 * squares + 0.05 * turned.square().mean(1)
-        rows = turned / squares.sqrt()[:, None]
+        update = plain(0.95 * momentum + 0.05 * gradient.double())
+        squares = 0.95 * squares + 0.05 * update.square().mean(1)
+        rows = update / squares.sqrt()[:, None]
         theirs = theirs - 0.01 * 0.1 * theirs - 0.01 * 0.2 * (24 * 8) ** 0.5 / rows.norm() * rows
         assert (ours - theirs).norm() < 1e-3 * (ours - before).norm()
 
@@ -72,7 +72,7 @@ def test_normuon_equals_its_papers_algorithm() -> None:
 def test_only_matrices_of_cells_are_orthogonalised(name: str) -> None:
     model = torch.nn.ModuleDict({"cell": make_cell("lstm", 3, 4), "output": torch.nn.Linear(4, 5)})
     optimizer = make_optimizer(model, TrainingSettings(optimizer=name, lr=0.1, weight_decay=0.01))
-    turned, matrices, vectors = optimizer.param_groups
-    shapes = [[tuple(each.shape) for each in group["params"]] for group in (turned, matrices, vectors)]
+    orthogonal, matrices, vectors = optimizer.param_groups
+    shapes = [[tuple(each.shape) for each in group["params"]] for group in (orthogonal, matrices, vectors)]
     assert shapes == [[(16, 3), (16, 4), (8, 4), (4, 4)], [(5, 4)], [(16,), (4,), (4,), (5,)]]
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.01, 0.0]

@@ -99,7 +99,7 @@ def test_save_without_memory_keeps_the_previous_save(tmp_path: Path, monkeypatch
     before = (tmp_path / "last.safetensors").read_bytes()
     toy.trainer.loss = lambda *_: ask_for_too_much(device=False)
     monkeypatch.setattr(toy.trainer, "snapshot", lambda: ask_for_too_much(device=False))
-    with pytest.raises(RnnError, match="memory ran out: the run stands as it was saved last"):
+    with pytest.raises(RnnError, match="memory ran out: the last save remains"):
         toy.train(lambda _: None, pytest.fail)
     assert (tmp_path / "last.safetensors").read_bytes() == before
 
@@ -114,7 +114,7 @@ def test_half_finished_step_is_not_saved(tmp_path: Path, monkeypatch: pytest.Mon
         ask_for_too_much(device=False)
 
     monkeypatch.setattr(toy.trainer.optimizer, "step", half)
-    with pytest.raises(RnnError, match="memory ran out: the run stands as it was saved last"):
+    with pytest.raises(RnnError, match="memory ran out: the last save remains"):
         toy.train(lambda _: None, pytest.fail)
     after = weights(toy.run)
     assert all(torch.equal(after[name], before[name]) for name in before)
