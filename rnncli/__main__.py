@@ -104,7 +104,7 @@ def _reason(error: BaseException) -> str:
         return f"{error.filename or 'standard output'}: {reason(error)}"
     if isinstance(error, ImportError) and not (error.name or "").startswith("rnncli"):
         return f"a library cannot be loaded: {[*_chain(error)][-1]}: install rnn again"
-    return f"{type(error).__name__}: {error} (a fault of rnn itself: --debug shows where)"
+    return f"{type(error).__name__}: {error} (this is a bug in rnn; --debug shows the traceback)"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

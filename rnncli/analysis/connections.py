@@ -1,6 +1,7 @@
 """Connections to the live page: how many at once, how long each may keep others waiting, and the warnings."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -150,7 +151,8 @@ class Connection(H11Protocol):
         )
         if not self.transport.is_closing():
             self.transport.write(head.encode() + body)
-            self.transport.write_eof()
+            with contextlib.suppress(OSError):  # the client has gone
+                self.transport.write_eof()
             self._after("closing", LINGER_SECONDS, self.transport.abort)
 
     def _end(self) -> None:

@@ -143,9 +143,9 @@ def _all_trained(comparison: "Comparison", again: str) -> "list[Outcome]":
             _train(comparison, member)
             outcomes.append(outcome(comparison.task, member))
     except Interrupted as stop:
-        raise Interrupted(f"stopped and saved: `{again}` goes on from here", stop.exit_code - 128) from None
+        raise Interrupted(f"stopped and saved: `{again}` continues from here", stop.exit_code - 128) from None
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped: `{again}` goes on from here", signal.SIGINT) from None
+        raise Interrupted(f"stopped: `{again}` continues from here", signal.SIGINT) from None
     check_alike(outcomes)
     return outcomes
 

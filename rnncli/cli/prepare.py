@@ -112,7 +112,7 @@ def _shown(total: int) -> "Iterator[Hooks]":
 
         def check(self) -> None:
             if interrupts.received:
-                raise Interrupted("stopped: the same command goes on where it was", interrupts.received)
+                raise Interrupted("stopped: the same command continues from here", interrupts.received)
 
     with noted_interrupts() as interrupts:
         shown = Shown()

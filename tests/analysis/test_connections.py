@@ -183,9 +183,12 @@ def test_crowd_is_refused_and_later_clients_are_served(monkeypatch: pytest.Monke
             for _ in range(100):
                 opened.enter_context(client(port))
             assert len(server.server_state.connections) <= 21
-        wait_for(lambda: not server.server_state.connections)
-        with client(port, GET) as connection:
-            assert got_here(connection)
+
+        def is_served() -> bool:
+            with client(port, GET) as connection:
+                return got_here(connection)
+
+        wait_for(is_served)  # the system may still hand over clients of the crowd
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def test_stopped_it_says_how_to_go_on_and_trains_nothing_twice(rnn, monkeypatch:
         patched.setattr(progress.Bar, "listen", stop_in_the_third)
         stopped = rnn(whole.replace("whole", '"it\'s"'))
     assert stopped.code == 130
-    command = re.search(r"rnn: stopped and saved: `rnn (compare .*)` goes on from here\n$", stopped.err)[1]
+    command = re.search(r"rnn: stopped and saved: `rnn (compare .*)` continues from here\n$", stopped.err)[1]
     assert "rnn train" not in stopped.err
     before = {seed: written(f"it's-elman-2-{seed}") for seed in range(2)}
     assert len(records(find_run("it's-lstm-2-0"))) == 1

@@ -216,7 +216,7 @@ def test_a_home_that_is_no_folder_is_one_line(rnn, home: Path, monkeypatch: pyte
         ran = rnn(words)
         assert ran.code in (1, 2)
         assert ran.err.count("\n") == 1
-        assert "fault of rnn" not in ran.err
+        assert "bug in rnn" not in ran.err
 
 
 @pytest.mark.parametrize(
@@ -229,9 +229,9 @@ def test_a_home_that_is_no_folder_is_one_line(rnn, home: Path, monkeypatch: pyte
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "there is not enough memory: "),
         (RuntimeError("std::bad_alloc"), "there is not enough memory: "),
         (ImportError("a.so: undefined symbol: b", name="a"), "a library cannot be loaded: a.so: undefined symbol: b: "),
-        (ImportError("cannot import name", name="rnncli.cli"), "ImportError: cannot import name (a fault of rnn"),
+        (ImportError("cannot import name", name="rnncli.cli"), "ImportError: cannot import name (this is a bug in rnn"),
         (OSError(errno.EIO, "I/O error", "a file"), "a file: I/O error"),
-        (RuntimeError("the memory of a net"), "RuntimeError: the memory of a net (a fault of rnn itself"),
+        (RuntimeError("the memory of a net"), "RuntimeError: the memory of a net (this is a bug in rnn"),
     ],
 )
 def test_what_the_machine_lacks_is_one_line(error: Exception, reason: str, rnn, monkeypatch) -> None:
@@ -271,7 +271,11 @@ def test_a_fault_of_our_own_is_one_line_and_debug_shows_where(rnn, monkeypatch: 
 
     monkeypatch.setattr("rnncli.training.runs.all_runs", fail)
     ran = rnn("runs list")
-    assert ran == (1, "", "rnn: error: ZeroDivisionError: by hand (a fault of rnn itself: --debug shows where)\n")
+    assert ran == (
+        1,
+        "",
+        "rnn: error: ZeroDivisionError: by hand (this is a bug in rnn; --debug shows the traceback)\n",
+    )
     monkeypatch.setenv("RNN_DEBUG", "1")
     assert "Traceback" in rnn("runs list").err
 

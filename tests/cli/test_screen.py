@@ -58,7 +58,7 @@ def test_a_terminal_gets_colours_of_ours_alone(
     with on_a_terminal() as screen:
         rnn(words)
     assert screen.text
-    assert "fault of rnn" not in screen.text
+    assert "bug in rnn" not in screen.text
     assert not ACTING.search(COLOURS.sub("", screen.text))
     assert f"{RED}cd" not in screen.text
     assert f"{RED}\u202e" not in screen.text

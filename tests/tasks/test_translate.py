@@ -252,7 +252,7 @@ def test_what_makes_no_sense_is_refused(interpreter) -> None:
         ran = interpreter(f"translate 'ein hund' {flags}")
         assert ran.code in (1, 2)
         assert complaint in ran.err
-        assert "fault of rnn" not in ran.err
+        assert "bug in rnn" not in ran.err
 
 
 def test_validation_files_leave_nothing_to_test_on(rnn, files: Path) -> None:

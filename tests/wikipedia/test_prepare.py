@@ -534,7 +534,7 @@ def test_stopped_by_a_signal_it_goes_on_to_the_same_bytes(
     _, err = process.communicate(timeout=30)
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     if number != signal.SIGKILL:
-        assert err.splitlines()[-1] == "rnn: stopped: the same command goes on where it was"
+        assert err.splitlines()[-1] == "rnn: stopped: the same command continues from here"
         assert "Traceback" not in err
     assert not (home / "data/mini").exists()
     deadline = time.monotonic() + 30
