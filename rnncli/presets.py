@@ -35,7 +35,7 @@ def resolve(
         inherited = task.inherited(given["init_from"])
         values, given = {**values, **inherited}, given | {"init_from": inherited["init_from"]}
     for layer in (task.presets[preset] if preset else {}, given):
-        values = with_own_defaults(laid_over(task.Config, values, layer), layer)
+        values = laid_over(task.Config, with_own_defaults(values, layer), layer)
     settings = task.Config(**values | ({"init": "default"} if starts else {}))
     check_limits(settings)
     check_used(settings, given)

@@ -186,7 +186,7 @@ def test_version(rnn) -> None:
         ("compare parity --model mlp", 2, "a net of kind mlp has no cell to compare"),
         ("compare parity --target inf", 2, "--target must be a finite number, not inf"),
         ("compare parity --name a/b", 2, "--name 'a/b' cannot be a folder's name"),
-        ("compare poetry-lm --corpus -", 2, "--corpus -: standard input can be read for one run alone"),
+        ("compare poetry-lm --corpus -", 2, "--corpus -: standard input serves only one run"),
         ("runs delete nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
     ],
 )

@@ -96,7 +96,7 @@ def test_a_large_text_keeps_the_voices_that_a_model_knows(file: Path, monkeypatc
     other.write_text("früh oder spät\n" * 900, encoding="utf-8")
     known = read_token_text(TextSpec([str(other), str(file)], by_voice=True)).codec
     assert known.labels == ("other", "mine")
-    both = TextSpec([str(file), str(other)], codec=known, by_voice=True, hold_out=0.1)
+    both = TextSpec([str(file), str(other)], codec=known, by_voice=True, hold_out=HoldOut(0.1))
     for spec in (both, both._replace(corpus=[str(file)])):
         small, large = read_token_text(spec), on_disk(monkeypatch, spec)
         assert large.codec.labels == known.labels

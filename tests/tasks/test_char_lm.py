@@ -127,7 +127,7 @@ def test_a_large_text_is_numbered_once_and_found_again(home: Path, file: Path, m
     with monkeypatch.context() as patched:
         patched.setattr(token_text, "_write", pytest.fail)
         patched.setattr(token_text, "_count", pytest.fail)
-        (ids,) = access.learned(trained, "")
+        (ids,) = access.training_arrays(trained, "")
         settings = resolve(TASK, {"corpus": (str(file),)})
         assert read(TASK.settle(settings), Known(grows=True)).folder == folder  # as a fresh training reads it
     assert "".join(trained.codec.join(ids.tolist())) == TEXT[: len(ids)]

@@ -47,7 +47,7 @@ def test_only_a_line_feed_ends_a_line_of_verse(tmp_path: Path) -> None:
 def test_verse_without_blanks_is_refused_and_char_lm_named(tmp_path: Path) -> None:
     file = tmp_path / "li bai.txt"
     file.write_text("床前明月光，\n疑是地上霜。\n", encoding="utf-8")
-    with pytest.raises(RnnError, match=r"has no blanks between its words.*take a task that learns letter by letter"):
+    with pytest.raises(RnnError, match=r"has no blanks between its words.*take a task that reads characters"):
         read_verse([str(file)], HoldOut(), "verse-words")
     file.write_text("床 前 明月 光 ，\n疑 是 地上 霜 。\n", encoding="utf-8")
     assert read_verse([str(file)], HoldOut(), "verse-words").training[0].words[:3] == ["床", "前", "明月"]

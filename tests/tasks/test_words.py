@@ -111,7 +111,7 @@ def test_an_adaptive_softmax_is_trained_kept_and_used(home: Path) -> None:
     lines = write.run(trained, write.Options(lines=3, seed=1)).lines
     assert all(word in vocabulary for line in lines for word in line.split())
     assert of_model(trained, default_layer(trained)).matrix.shape == (len(vocabulary) - 3, 3)
-    with pytest.raises(UsageError, match="take --layer input"):
+    with pytest.raises(UsageError, match="use --layer input"):
         of_model(trained, "output")
 
 
