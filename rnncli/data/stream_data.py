@@ -20,6 +20,9 @@ from rnncli.errors import RnnError
 MAX_VALIDATION = 1_000_000
 """Training tokens that validation uses where nothing is held out."""
 
+MIN_TOKENS = 200
+"""From fewer tokens nothing can be learned and held out."""
+
 MIN_MEASURED = 2
 """The least number of evaluation tokens: the model reads the first to predict the second."""
 

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from rnncli.data.stream_data import StreamData
     from rnncli.data.text_data import StreamSet
 
-MIN_TOKENS = 200
-"""From fewer tokens nothing can be learned and held out."""
-
 BEST = {"hidden": "384,384", "layer_dropout": 0.3, "output_dropout": 0.3, "epochs": 20}
 """For a megabyte, and half an hour of two cores."""
 
@@ -81,7 +78,7 @@ def read(config: CharConfig, known: "Known") -> "StreamData":
     data = read_token_text(spec._replace(**known._asdict(), by_voice=by_voice, valid=config.valid))
     if not data.codec.vocabulary.words:
         raise UsageError(f"{data.name}: no token comes {config.min_count} times: take a smaller --min-count")
-    return data if known.only_held_out else data.check(MIN_TOKENS)
+    return data if known.only_held_out else data.check()
 
 
 @dataclass(frozen=True, kw_only=True)
