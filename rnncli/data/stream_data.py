@@ -55,7 +55,7 @@ class StreamData:
         """The held-out tokens."""
         return self.valid.ids if self.valid else self.ids[self.cut :]
 
-    def check(self, min_tokens: int, use: str = "learn from") -> "StreamData":
+    def check(self, min_tokens: int = MIN_TOKENS, use: str = "learn from") -> "StreamData":
         """Return it; raises RnnError for fewer than `min_tokens` tokens, or fewer than two to validate on."""
         if len(self.ids) < min_tokens:
             raise RnnError(f"{self.name} has {len(self.ids):,} tokens: {min_tokens} are the least to {use}")
