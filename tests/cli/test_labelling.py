@@ -78,6 +78,7 @@ def test_without_a_model_it_says_what_to_run(rnn, verb: str, task: str) -> None:
 
 
 @pytest.mark.no_backend
+@pytest.mark.slow
 def test_evaluation_has_folds_baselines_and_a_confusion_matrix(judge, home: Path) -> None:
     ran = judge(f"evaluate poetry-classify --baselines --out {home}/c.png")
     assert ran.code == 0

@@ -43,7 +43,14 @@ def digest(training: Training) -> str:
     return hasher.hexdigest()
 
 
-@pytest.mark.parametrize("task", TASKS)
+LONG = ("wiki-lm", "poetry-classify")
+
+
+@pytest.mark.parametrize(
+    "task",
+    # what tests/test_checkpoints.py resumes as well waits for `make test-all`
+    [pytest.param(each, marks=[pytest.mark.slow] * (each in LONG)) for each in TASKS],
+)
 def test_stopped_in_mid_epoch_it_goes_on_to_the_same_end(
     task: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
