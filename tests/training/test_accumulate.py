@@ -19,6 +19,7 @@ from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.training.interrupts import Interrupts
 from rnncli.training.loop import Stepped, Trainer
+from rnncli.training.losses import prediction_loss
 
 PLAIN = ("dropout", "word_dropout", "char_dropout", "input_dropout", "embedding_dropout", "output_dropout")
 MORE: dict[str, dict[str, Any]] = {
@@ -80,7 +81,11 @@ def doubles(**settings: Any) -> Trainer:
     def in_double(epoch: int, begin: int = 0) -> Any:
         return (batch._replace(inputs=batch.inputs.double()) for batch in batches(epoch, begin))
 
-    return Trainer(replace(trainer.experiment, batches=in_double, model=model), trainer.settings)
+    def validate(model: Any) -> dict[str, float]:
+        return {"loss": sum(float(prediction_loss(model, batch, None).loss_sum) for batch in in_double(0))}
+
+    experiment = replace(trainer.experiment, batches=in_double, model=model, validate=validate)
+    return Trainer(experiment, trainer.settings)
 
 
 @pytest.mark.parametrize("N", [2, 3, 9])
