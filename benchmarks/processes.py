@@ -73,7 +73,7 @@ def train(case: Case) -> None:
 
 
 def measured(name: str, processes: int, threads: int, folder: Path) -> dict[str, Any]:
-    """What a training in so many processes of so many threads says of itself."""
+    """Run a training in a number of processes and threads, and return the figures that it prints."""
     own = {"OMP_NUM_THREADS": str(threads), "RNN_HOME": str(folder), "CORPUS": f"{folder}/text.txt"}
     environment = {**os.environ, **own, "TORCH_CPP_LOG_LEVEL": "ERROR"}
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]

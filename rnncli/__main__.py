@@ -174,7 +174,7 @@ def main() -> None:
     """The `rnn` command."""
     code = run()
     if code == 128 + signal.SIGINT:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said, and nothing is left to stop
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the message is printed, and nothing is left to stop
     sys.exit(code)
 
 

@@ -31,7 +31,7 @@ def option(default: Any, help: str, **limits: Any) -> Any:
 
 
 def retuned(Settings: Any, name: str, default: Any) -> Any:
-    """Declare an inherited field anew with another default; its help and limits stay."""
+    """Declare an inherited field with another default; its help and limits stay."""
     inherited = next(field for field in dataclasses.fields(Settings) if field.name == name)
     return dataclasses.field(default=default, metadata=inherited.metadata)
 

@@ -132,7 +132,7 @@ class Task:
     # what the payload of its checkpoints must hold, and the values allowed there where they are few
     keeps: Mapping[str, Collection[str] | None] = field(default_factory=dict)
     keeps_numbers: tuple[str, ...] = ()  # the same of its tensors beside the weights: whole numbers (N,)
-    # what a net that reads forwards makes of a text (or None: of one of the task's own) of at most so many steps
+    # the last step of a text, or of one of the task's own for None, after at most N steps; of nets that read forwards
     last_step: "Callable[[Trained, str | None, int], LastStep] | None" = None
     example: str = ""  # how to train it, where `rnn train NAME` says too little
     short: str = ""  # its name after `rnn generate`, where that is another one

@@ -86,7 +86,7 @@ class Connection(H11Protocol):
         self.refused = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         open_ones = sum(not each.refused for each in self.connections if isinstance(each, Connection))
         if len(self.connections) > 2 * self.max_open:

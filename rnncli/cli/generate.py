@@ -50,7 +50,7 @@ def of_task(task: Task) -> Callable[..., None]:
 
 
 def _write(work: Work, as_json: bool) -> None:
-    """Write by the options of the model's task, and say what is new in it where that is asked for."""
+    """Write with the options of the model's task; with `--novelty`, report how much of the text is new."""
     trained, options = work.trained, work.options
     note(origin(trained))
     novel = getattr(options, "novelty", False)

@@ -24,7 +24,7 @@ def show_help(
         if not isinstance(group, typer.core.TyperGroup):
             raise UsageError(f"{found.command_path} has no commands: leave {name!r} out")
         _, command, _ = group.resolve_command(found, [name])
-        assert command is not None, "only completion goes on without one"
+        assert command is not None, "only completion continues without a command"
         found = command.make_context(name, [], parent=found, resilient_parsing=True)
     print_help(found, folded=not every)
 

@@ -43,7 +43,7 @@ class Helped:
         return self._help_options(ctx)[0]
 
     def get_params(self, ctx: Any) -> list[Any]:
-        params: list[Any] = [*super().get_params(ctx), self._help_options(ctx)[1]]  # type: ignore[misc]
+        params: list[Any] = [*super().get_params(ctx), self._help_options(ctx)[1]]  # type: ignore[misc]  # of a mixin
         for each in params:
             if not each.expose_value and each.default is None and each.is_flag:
                 each.default = False  # for None Typer loads pydantic, which takes longer than all the rest
@@ -57,7 +57,7 @@ class Helped:
     def _help_options(self, ctx: Any) -> tuple[Any, Any]:
         """Both options, always the same objects, as Typer needs them."""
         if self._own is None:
-            short = super().get_help_option(ctx)  # type: ignore[misc]
+            short = super().get_help_option(ctx)  # type: ignore[misc]  # the base class is the other parent
             short.opts, short.help = [*HELP_NAMES], "Print this help."
             full = copy(short)
             full.opts, full.name, full.help = ["--help-all"], "help_all", "Print the help of all flags."

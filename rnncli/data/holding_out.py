@@ -81,6 +81,6 @@ class HoldOutSettings:
 
     @property
     def held_out(self) -> HoldOut:
-        """What is held out; a count or a distance goes before the share."""
+        """The held-out lines; `hold_out_count` and `hold_out_every` take precedence over the share."""
         share = 0.0 if self.hold_out_every or self.hold_out_count else self.hold_out
         return HoldOut(share, self.hold_out_every, self.hold_out_count)

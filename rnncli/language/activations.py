@@ -63,7 +63,7 @@ class _Token(NamedTuple):
 
 
 def _sequences(text: str, codec: "Codec", most: int) -> Iterator[list[_Token]]:
-    """The sequences that a text is read as, of at most so many tokens; those without a token are left out."""
+    """Give the sequences of a text, a stream cut after `most` tokens; lines without a token are skipped."""
     units = codec.units
     if not codec.by_line:
         tokens = codec.split(text)[:most]

@@ -286,7 +286,7 @@ def write_sentences(trained: Trained, options: WritingOptions) -> Written:
 
 
 def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str], count: int = 0) -> Written:
-    """Write after the lines of a prime, the last of which goes on; `count` lines in all, or --length tokens."""
+    """Write after the lines of a prime, and continue the last one: `count` lines in all, or --length tokens."""
     codec = trained.codec
     lines = [printable(codec.split(line)) for line in primes]
     before = [number for words in lines[:-1] if words for number in (*codec.vocabulary.encode(words), END)]

@@ -30,7 +30,7 @@ def corpus_option() -> Any:
 def settle_texts(config: Any) -> Any:
     """Make the paths of texts absolute, as `config.absolute` does.
 
-    Nothing is held out where a text to validate on is named; raises UsageError where both are asked for.
+    A validation text replaces the held-out part; raises UsageError if the settings name both.
     """
     absolute = config.absolute
     config = replace(config, corpus=tuple(map(absolute, config.corpus)), valid=tuple(map(absolute, config.valid)))
