@@ -43,6 +43,12 @@ class Registry(MutableMapping[str, T]):
             thing = self._things[name] = cast("T", getattr(import_module(module), attribute))
         return thing
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a thing of that name; imports none of rnn's own."""
+        if name not in self._things:
+            self._complete_once()
+        return name in self._things
+
     def __setitem__(self, name: str, thing: T) -> None:
         self._things[name] = thing
 
