@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rnncli.cells.outside import kept_of, outside
 from rnncli.data.corpora import from_stdin
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
@@ -39,6 +40,7 @@ from rnncli.training.settings import RecurrentSettings, TrainingSettings
 from rnncli.version import __version__
 
 if TYPE_CHECKING:
+    from rnncli.cells.base import Cell
     from rnncli.data.vectors import WordVectors
     from rnncli.language.score import Scored
     from rnncli.recording import Recording
@@ -168,16 +170,19 @@ def load(
     *,
     suits: Callable[[Task], bool] | None = None,
     device: str = "auto",
+    cell: "str | type[Cell[Any]] | None" = None,
 ) -> Model:
     """Load a trained model: by its file, its run's folder or its run's name.
 
     Without one, the newest model of a task, or of the first task that `suits` and has one. A name that runs of several
     tasks have means the one that suits.
 
-    `device` is where it computes: `auto` (CUDA where there is one, but for tiny nets), `cpu`, `cuda` or `mps`.
+    `device` is where it computes: `auto` (CUDA where there is one, but for tiny nets), `cpu`, `cuda` or `mps`. `cell`
+    names the code of its cell, if that is from outside: its class, or `PATH.py:Class`. No file of a model runs code.
 
     A damaged checkpoint with a sound one next to it is an RnnWarning, a UserWarning. Raises RnnError when nothing
-    sound is there, UsageError when there is no such run, or it is of another task, and for a device that is not there.
+    sound is there, UsageError when there is no such run, or it is of another task, for a device that is not there, and
+    for a cell from outside that is not named again.
     """
     name = None if source is None else str(source)
     if task is None and suits is not None:
@@ -185,7 +190,7 @@ def load(
     elif task is None and name is None:
         raise UsageError("name a model, or a task, whose newest one is taken")
     pick_device(device)  # what is not there is refused before anything is read
-    model = restore(*read_model(name, task), device)
+    model = restore(*read_model(name, task), device, cell)
     _check_finite(model)
     return model
 
@@ -224,10 +229,10 @@ def _check_finite(model: Model) -> None:
         )
 
 
-def restore(found: Checkpoint, source: Path, device: str = "cpu") -> Model:
+def restore(found: Checkpoint, source: Path, device: str = "cpu", cell: "str | type[Cell[Any]] | None" = None) -> Model:
     """Build the model of a checkpoint, with its weights, on a device; raises as `rebuild` and `pick_device`."""
     task = task_of(found.header, source)
-    config, model = rebuild(task, found, source)
+    config, model = rebuild(task, found, source, cell)
     model.to(pick_device(device, max(config.sizes)))
     model.eval()
     return Model(task.name, config, model, found.header, below("task", found.tensors), source)
@@ -327,15 +332,21 @@ class Training:
     def resume(cls, run: Run, changes: dict[str, Any]) -> "Training":
         """Take a run up from its newest sound checkpoint; a damaged one is an RnnWarning.
 
-        `changes` are settings given anew. Raises UsageError for one that would make it another run, and where the
-        text it learned from has changed; RnnError while another process trains it.
+        `changes` are settings given anew; a `cell` from outside among them, a name or a class, names its code again.
+        Raises UsageError for one that would make it another run, and where the text it learned from has changed;
+        RnnError while another process trains it.
         """
         run = _writable(run)
+        cell = changes.get("cell")
+        if isinstance(cell, type) or (cell and outside(cell)):
+            changes = {name: value for name, value in changes.items() if name != "cell"}
+        else:
+            cell = None
         with ExitStack() as held:
             held.enter_context(run.locked())
             found, file = distributed.from_first(lambda: read_for_resume(run))
             task = task_of(found.header, file)
-            before, _ = rebuild(task, found, file)
+            before, _ = rebuild(task, found, file, cell)
             if task.name != run.task:
                 raise UsageError(f"{file} is a model of {task.name}, not of {run.task}")
             changes = respelled(type(before), canonical(task.Config, changes))
@@ -377,6 +388,7 @@ class Training:
             "config": plain(self.config),
             "monitor": self.experiment.monitor,
             "payload": payload,
+            **kept_of(self.experiment.model),
         }
         self.session = Session(self.trainer, run, identity)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from rnncli.cells import use_cell
 from rnncli.errors import UsageError
 from rnncli.settings import as_kind, canonical, check_limits, laid_over, respelled
 from rnncli.task import Task
@@ -22,6 +23,8 @@ def resolve(
     Raises UsageError for a preset, a key or a value that does not exist, and for a setting given that changes nothing.
     """
     listed = {} if file is None else _read_toml(file, task.Config)
+    if flags.get("cell"):  # only here is a cell's code from outside run: no file of settings names it
+        flags = {**flags, "cell": use_cell(flags["cell"])}
     given = laid_over(task.Config, listed, respelled(task.Config, canonical(task.Config, flags)))
     preset = preset or task.implied_preset(given)
     if preset is not None and preset not in task.presets:

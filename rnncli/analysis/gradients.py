@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnncli.cells import make_cell
+from rnncli.cells import label_of, make_cell
 from rnncli.cells.base import Cell, recurrent_blocks
 from rnncli.errors import RnnError, UsageError
 from rnncli.task import Trained
@@ -116,7 +116,7 @@ def of_model(
     last = task.last_step(replace(trained, model=model), text, length)
     stack: Stack = model.stack
     shape = stack.shape
-    name = f"{shape.cell} {','.join(map(str, shape.hidden))}"
+    name = f"{label_of(shape.cell)} {','.join(map(str, shape.hidden))}"
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         fresh = type(stack)(last.inputs.shape[-1], shape).double()

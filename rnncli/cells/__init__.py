@@ -27,9 +27,7 @@ def cell_class(kind: str) -> "type[Cell[Any]]":
     found = outside(kind)
     if found is None:
         hint = f"; name its class too: {kind}:Class" if kind.endswith(".py") else ""
-        raise UsageError(
-            f"unknown cell {kind!r}: choose one of {', '.join(CELLS)}, or your own by PATH.py:Class{hint}"
-        )
+        raise UsageError(f"unknown cell {kind!r}: choose one of {', '.join(CELLS)}, or your own by PATH.py:Class{hint}")
     return loaded(found)
 
 
@@ -43,7 +41,7 @@ def make_cell(
     """
     Class, found = cell_class(kind), outside(kind)
     _, colon, variant = (found.source, found.variant, found.variant) if found else kind.partition(":")
-    own = {"variant": variant if colon else None, "activation": activation, "learn_h0": learn_h0}
+    own: dict[str, Any] = {"variant": variant if colon else None, "activation": activation, "learn_h0": learn_h0}
     if not is_outside(Class):
         return Class(input_size, hidden_size, **own)
     from rnncli.cells.trial import tried_cell

@@ -177,7 +177,9 @@ class Cell(nn.Module, ABC, Generic[StateT]):
         if tuple(sizes) != fields:
             raise UsageError(f"cell {self.name}: state_sizes has {', '.join(sizes)}, its State {', '.join(fields)}")
         if sizes["h"] != self.hidden_size:
-            raise UsageError(f"cell {self.name}: the size of h must be hidden_size, {self.hidden_size}, not {sizes['h']}")
+            raise UsageError(
+                f"cell {self.name}: the size of h must be hidden_size, {self.hidden_size}, not {sizes['h']}"
+            )
 
     def _check_recurrent(self) -> None:
         """Raise UsageError where `recurrent`, unless it is the default, names something else than a parameter."""

@@ -5,12 +5,10 @@ its cell and the SHA-256 of the source, and `cell_again` decides whether the use
 """
 
 import hashlib
-import os
 import shlex
 import sys
 import traceback
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from inspect import isabstract
 from pathlib import Path
@@ -23,6 +21,8 @@ from rnncli.files import reason
 from rnncli.plugins import entries
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from rnncli.cells.base import Cell
 
 
@@ -91,7 +91,7 @@ def use_cell(cell: "str | type[Cell[Any]]") -> str:
     split = outside(cell)
     if split is None:
         return cell
-    found = split._replace(source=os.path.abspath(split.source)) if split.is_file else split
+    found = split._replace(source=str(Path(split.source).absolute())) if split.is_file else split
     module = _run(Path(found.source)) if split.is_file else _import(found.source, cell)
     _LOADED[found.source, found.name] = _class_in(module, found.name, split.source)
     return str(found)
@@ -102,10 +102,12 @@ def _place_of(cell: "type[Cell[Any]]") -> OutsideCell:
     module = sys.modules.get(cell.__module__)
     file = getattr(module, "__file__", None) or ""
     by_path = cell.__module__ in (*_DIGESTS, "__main__") and file.endswith(".py")
-    return OutsideCell(os.path.abspath(file) if by_path else cell.__module__, cell.__name__)
+    return OutsideCell(str(Path(file).absolute()) if by_path else cell.__module__, cell.__name__)
 
 
 def _class_in(module: ModuleType, name: str, source: str) -> "type[Cell[Any]]":
+    from difflib import get_close_matches
+
     from rnncli.cells.base import Cell
 
     own = [
@@ -161,7 +163,7 @@ def _run(path: Path) -> ModuleType:
     sys.modules[name] = module  # under a stable name before it runs: numba and dataclasses look there
     sys.path.append(str(path.parent))
     try:
-        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))  # noqa: S102  # the user named it
+        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))  # the user named it
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _failure(str(path), error) from error
@@ -200,19 +202,19 @@ def digest_of(cell: "type[Cell[Any]]") -> str:
         return ""
 
 
-def kept_of(cells: "list[Cell[Any]]") -> dict[str, Any]:
-    """What a checkpoint keeps of a net's cell, if it is from outside: the name of its class, and its source's digest."""
-    classes = [type(cell) for cell in cells if is_outside(type(cell))]
+def kept_of(model: "nn.Module") -> dict[str, Any]:
+    """What a checkpoint keeps of a cell from outside: the name of its class, and the SHA-256 of its source."""
+    from rnncli.cells.base import Cell
+
+    classes = [type(each) for each in model.modules() if isinstance(each, Cell) and is_outside(type(each))]
     return {"cell": {"class": classes[0].__name__, "sha256": digest_of(classes[0])}} if classes else {}
 
 
-def cell_again(
-    kind: str, header: Mapping[str, Any], given: "str | type[Cell[Any]] | None", checkpoint: object
-) -> str:
+def cell_again(kind: str, header: Mapping[str, Any], given: "str | type[Cell[Any]] | None", checkpoint: object) -> str:
     """The name of a checkpoint's cell, which the user has named in this process, or names by `given`.
 
-    A changed source is an RnnWarning. Raises UsageError where the user has not named the code that it needs, for another
-    class than the checkpoint's, and for a cell given with a checkpoint that needs none.
+    A changed source is an RnnWarning. Raises UsageError where the user has not named the code that it needs, for
+    another class than the checkpoint's, and for a cell given with a checkpoint that needs none.
     """
     found, kept = outside(kind), header.get("cell")
     kept = kept if isinstance(kept, Mapping) else {}
@@ -231,8 +233,8 @@ def cell_again(
 def _already_named(kind: str, found: OutsideCell | None, checkpoint: object) -> str:
     if found is None:
         raise UsageError(
-            f"{checkpoint} was trained with the cell {kind} of a package that is not installed: install it, or name the "
-            "cell's code: --cell PATH.py:Class"
+            f"{checkpoint} was trained with the cell {kind} of a package that is not installed: install it, or name "
+            "the cell's code: --cell PATH.py:Class"
         )
     if any(entry.value == f"{found.source}:{found.name}" for entry in entries("rnncli.cells")):
         use_cell(str(found))

@@ -56,6 +56,7 @@ def activations(
     html: Path | None,
     source: str | None,
     device: str,
+    cell: str | None,
     as_json: bool,
 ) -> None:
     """Show what the units of a net do on a text: those that keep track of lines, words, quotes, … come first."""
@@ -65,7 +66,7 @@ def activations(
     source = named(run, source)
     write = states and states_writer(states)
     check_html("--html", html)
-    work = open_work("activations", flags, source, device)
+    work = open_work("activations", flags, source, device, cell)
     trained = work.trained
     ranking = rank(work.do())
     shown = [ranking.unit(name) for name in unit or ()] or ranking.units[:1]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, print_json, print_table, print_text
+from rnncli.cli.screen import AsJson, CellCode, From, print_json, print_table, print_text
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
 
@@ -18,6 +18,7 @@ def analogy(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many answers to show.")] = 5,
     source: From = None,
+    cell: CellCode = None,
     file: File = None,
     layer: Layer = None,
     as_json: AsJson = False,
@@ -25,7 +26,7 @@ def analogy(
     """Find the words nearest to A - B + C: A is to B as what is to C? A, B and C themselves are left out."""
     from rnncli.analysis.analogies import BOOK, solve
 
-    known = known_vectors(source, file, layer)
+    known = known_vectors(source, file, layer, cell)
     answers = {each: solve(known.vectors, a, b, c, each, top) for each in ([metric] if metric else BOOK)}
     if as_json:
         told = {each: [near._asdict() for near in found] for each, found in answers.items()}
