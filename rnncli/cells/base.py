@@ -100,7 +100,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
     def reset_parameters(self) -> None:
         """Fill every parameter by `init_parameter`; those of modules inside the cell keep their own values."""
         for name, parameter in self.named_parameters(recurse=False):
-            self.init_parameter(name, parameter)
+            self.init_parameter(name, parameter.detach())
 
     def init_parameter(self, name: str, parameter: Tensor) -> None:
         """Fill a recurrent matrix with orthogonal values, any other with Glorot-uniform ones, a vector with 0.
