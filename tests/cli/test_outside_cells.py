@@ -230,7 +230,8 @@ def test_translator_starts_fields_of_two_sizes(rnn, mine: Path) -> None:
 def test_two_classes_of_one_name_are_compared(rnn, mine: Path) -> None:
     other = mine.with_name("other.py")
     other.write_text(mine.read_text("utf-8").replace("torch.lerp(h, candidate, f)", "f * candidate"), "utf-8")
-    words = "compare parity --cell mine.py:MGU --cell other.py:MGU --cell elman,gru --hidden 2 --bits 2 --epochs 1 --seeds 1"
+    cells = "--cell mine.py:MGU --cell other.py:MGU --cell elman,gru"
+    words = f"compare parity {cells} --hidden 2 --bits 2 --epochs 1 --seeds 1"
     nets = json.loads(rnn(f"{words} --json").out)["nets"]
     assert [net["cell"] for net in nets] == [f"{mine}:MGU", f"{other}:MGU", "elman", "gru"]
     assert "it is finished already" in rnn(words).err
