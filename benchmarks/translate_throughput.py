@@ -33,8 +33,8 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_freed_memory()
     task, flags = TASKS["translate"], {"corpus": ("multi30k",), "hidden": arguments.hidden}
-    recipe = task.settled(resolve(task, flags))
-    plain = task.settled(resolve(task, {**flags, "optimizer": "adamw", "average": 0.0}))
+    recipe = task.resolved(resolve(task, flags))
+    plain = task.resolved(resolve(task, {**flags, "optimizer": "adamw", "average": 0.0}))
     experiment = task.build(recipe, "cpu")
     batches = list(islice(built(experiment.batches(0)), arguments.steps))
     V = len(experiment.payload["vocabulary"])

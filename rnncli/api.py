@@ -314,7 +314,7 @@ class Training:
         """
         if name is not None and distributed.is_first():
             check_new(task, name)
-        training = cls(TASKS[task], TASKS[task].settled(config))
+        training = cls(TASKS[task], TASKS[task].resolved(config))
         training.begun = distributed.from_first(training.experiment.begin)
         distributed.same_weights(training.experiment.model)
         training.trainer.begin_average()

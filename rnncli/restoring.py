@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from rnncli.training.checkpoint import Checkpoint
 
 MAX_REASON = 200
-"""Characters of an error that are shown; it may quote the file's contents."""
+"""Maximum number of characters shown of an error, which may quote the file's contents."""
 
 Keeps = Mapping[str, Collection[str] | None]
-"""Parts of a payload by name, with the allowed values, or None for any."""
+"""Parts of a payload by name, each with the allowed values, or None for any."""
 
 LAYOUT = {"rnn": str, "config": dict, "monitor": str, "payload": dict, "progress": dict}
 """The parts of every header and their types, except the schema and the task."""
 
 MAX_GRAM = 20
-"""The most characters of an n-gram that `--char-ngrams` allows."""
+"""The longest n-gram, in characters, that `--char-ngrams` allows."""
 
 
 @contextmanager

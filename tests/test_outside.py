@@ -133,7 +133,7 @@ def test_run_needs_its_packages(visiting, rnn, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delitem(TASKS, "vowels")
     ran = rnn("inspect mine")
     assert ran.code == 2
-    assert "is a model of 'vowels', a task that this version does not have and no installed package brings" in ran.err
+    assert "is a model of 'vowels', a task that neither this version nor an installed package has" in ran.err
 
 
 def test_tagger_trains_on_an_outside_corpus(visiting, rnn) -> None:

@@ -105,9 +105,9 @@ def _trained(
     source: str, text: str | None, length: int, clip: float, seed: int, device: str
 ) -> "tuple[list[Flow], dict[str, Any]]":
     from rnncli.analysis.gradients import of_model
-    from rnncli.recording import given_text
+    from rnncli.recording import text_or_file
 
-    text = None if text is None else given_text(text)
+    text = None if text is None else text_or_file(text)
     trained = rnncli.load(source, suits=lambda task: task.last_step is not None, device=device)
     flows = of_model(trained, text, length=length, clip=clip, seed=seed)
     steps = len(flows[0].norms)

@@ -8,7 +8,7 @@ from typing import Any
 from typer.core import TyperCommand
 from typer.models import OptionInfo
 
-from rnncli.settings import flag_of, tell_renamed
+from rnncli.settings import flag_of, warn_renamed
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _respelled(words: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
     for word in words[:end]:
         flag, equals, value = word.partition("=")
         if flag in renamed:
-            tell_renamed(flag, renamed[flag])
+            warn_renamed(flag, renamed[flag])
             word = f"{renamed[flag]}{equals}{value}"
         present.append(word)
     return [*present, *words[end:]]

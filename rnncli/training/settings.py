@@ -68,7 +68,7 @@ class TrainingSettings:
         "Precision of a large net's matrix products; auto: the fastest that keeps the task's loss.",
         choices=PRECISIONS,
         resumable=True,
-        unsaid="float32",
+        legacy_default="float32",
         expert=True,
     )
     device: str = option("auto", "Where to train.", choices=DEVICES, resumable=True)

@@ -55,7 +55,7 @@ def test_texts_come_from_files_and_errors_are_one_line(rnn, trained, tmp_path: P
     assert "kept track of" not in few
     for words, complaint in (
         ("mine --text absent.txt", "absent.txt does not exist"),
-        ("mine --text 012", "parity reads strings of 0 and 1, a string a line: '2' is neither"),
+        ("mine --text 012", "parity reads strings of 0 and 1, one per line: '2' is neither"),
         ("mine --text 1", "fewer than two tokens"),
         ("mine --text ' '", "--text is blank"),
         ("mine --unit q:1", "there is no unit 'q:1': they are named h1:0 to h1:3"),

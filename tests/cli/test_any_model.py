@@ -134,5 +134,5 @@ def test_flags_of_several_tasks_are_all_there_each_once() -> None:
     found = {name: each.metadata["help"] for name, each in union_of([Bold, Verse]).__dataclass_fields__.items()}
     assert found["lines"] == "Lines to write."
     assert found["temperature"].endswith("always the likeliest token. (default: the task's)")
-    assert found["prime"].startswith("Text to go on from")
+    assert found["prime"].startswith("Text to continue")
     assert "listen" not in found

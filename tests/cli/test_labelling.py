@@ -82,7 +82,13 @@ def test_without_a_model_it_says_what_to_run(rnn, verb: str, task: str) -> None:
 def test_evaluation_has_folds_baselines_and_a_confusion_matrix(judge, home: Path) -> None:
     ran = judge(f"evaluate poetry-classify --baselines --out {home}/c.png")
     assert ran.code == 0
-    for name in ("majority", "naive Bayes, words", "linear SVM", "HMM a label, tags", "logistic regression, tags 1-3"):
+    for name in (
+        "majority",
+        "naive Bayes, words",
+        "linear SVM",
+        "HMM per label, tags",
+        "logistic regression, tags 1-3",
+    ):
         assert name in ran.out
     assert "right label" in ran.out
     assert (home / "c.png").read_bytes().startswith(b"\x89PNG")

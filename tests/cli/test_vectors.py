@@ -153,7 +153,7 @@ def test_export_import_and_start_from(rnn, world: Path, tmp_path: Path, home: Pa
     np.testing.assert_array_equal(vectors.matrix, gensim.vectors[:50])
     assert "mine.npz: 50 words, D 5" in rnn("embeddings neighbors the --vectors mine").err
     again = rnn(f"{QUICK.replace('--embedding 5 ', '')} --embeddings mine --freeze-embeddings --name kept --json")
-    assert re.search(r"vectors for 50 of \d+ words from .*mine.npz, kept as they are", again.err)
+    assert re.search(r"vectors for 50 of \d+ words from .*mine.npz, frozen", again.err)
     kept = read_vectors_of(rnn, tmp_path, "kept")
     np.testing.assert_array_equal(kept.matrix[kept.rows(vectors.words)], vectors.matrix)
     assert rnn(f"{QUICK} --embeddings mine --name tuned").code == 0
@@ -220,8 +220,8 @@ def test_a_resumed_run_needs_its_file_of_vectors_no_more(rnn, world: Path) -> No
 
 def test_the_size_of_the_vectors_goes_over_the_default(world: Path) -> None:
     task = TASKS["poetry-lm"]
-    assert task.settle(resolve(task, {"embeddings": str(world)})).embedding == 5
-    assert task.settle(resolve(task, {"embeddings": str(world), "embedding": 5})).embedding == 5
+    assert task.resolve_defaults(resolve(task, {"embeddings": str(world)})).embedding == 5
+    assert task.resolve_defaults(resolve(task, {"embeddings": str(world), "embedding": 5})).embedding == 5
 
 
 def test_a_name_that_is_taken_stays_with_its_vectors(home: Path, rnn) -> None:

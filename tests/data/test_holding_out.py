@@ -135,7 +135,7 @@ def test_whole_numbers_and_checkpoints_from_before_keep_their_lines(
         assert given == resolve(TASKS[task], {name: number})
         assert from_plain(Config, before).held_out == given.held_out
         with pytest.warns(RnnWarning, match="is now called"):
-            assert getattr(TASKS[task].settled(Config(hold_out=number)), name) == number
+            assert getattr(TASKS[task].resolved(Config(hold_out=number)), name) == number
     if task == "translate":
         return
     stored = {**plain(settings(task, tmp_path)), "hold_out": number}

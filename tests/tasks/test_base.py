@@ -44,7 +44,7 @@ def test_a_feed_forward_net_gets_its_recipe_from_a_file_too(tmp_path: Path) -> N
         ({"lr": -1.0}, "--lr must be above 0, not -1.0"),
         ({"lr": float("nan")}, "--lr must be a finite number, not nan"),
         ({"epochs": -1}, "--epochs must be at least 0, not -1"),
-        ({"epochs": 0}, "--epochs 0 trains until --max-time is over: give it"),
+        ({"epochs": 0}, "--epochs 0 trains until --max-time is over: add --max-time"),
         ({"optimizer": "magic"}, "--optimizer must be one of sgd, rmsprop, adam, adamw, muon, normuon, not 'magic'"),
         ({"momentum": 1.0}, "--momentum must be below 1, not 1.0"),
         ({"seed": 2**63}, f"--seed must be at most {2**63 - 1}, not {2**63}"),

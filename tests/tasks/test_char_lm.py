@@ -15,7 +15,7 @@ from rnncli.data.tokenizers import KINDS
 from rnncli.data.units import Units
 from rnncli.data.vocabulary import SPECIALS, Vocabulary
 from rnncli.errors import RnnError, UsageError
-from rnncli.language.activations import VoicedActivationOptions
+from rnncli.language.activations import LanguageActivationOptions
 from rnncli.language.generate import write_stream as write
 from rnncli.presets import resolve
 from rnncli.task import Trained
@@ -108,7 +108,7 @@ def test_bpe_needs_more_tokens_than_bytes_and_no_others_are_rare(home: Path, fil
 
 def test_the_most_frequent_tokens_are_kept(home: Path, file: Path) -> None:
     assert train(file, vocab_size=3).payload["vocabulary"][3:] == [" ", "a", "t"]
-    with pytest.raises(UsageError, match="mine: no token comes 41 times: take a smaller --min-count"):
+    with pytest.raises(UsageError, match="mine: no token occurs 41 times: take a smaller --min-count"):
         train(file, tokens="word", min_count=41)
 
 
@@ -129,7 +129,7 @@ def test_a_large_text_is_numbered_once_and_found_again(home: Path, file: Path, m
         patched.setattr(token_text, "_count", pytest.fail)
         (ids,) = access.training_arrays(trained, "")
         settings = resolve(TASK, {"corpus": (str(file),)})
-        assert read(TASK.settle(settings), Known(grows=True)).folder == folder  # as a fresh training reads it
+        assert read(TASK.resolve_defaults(settings), Known(grows=True)).folder == folder  # as a fresh training reads it
     assert "".join(trained.codec.join(ids.tolist())) == TEXT[: len(ids)]
 
 
@@ -155,12 +155,12 @@ def test_units_are_judged_by_the_text_and_not_by_its_bytes(home: Path, file: Pat
     vocab_size = {"vocab_size": 262} if tokens == "bpe" else {}
     trained = train(file, tokens=tokens, **vocab_size)
     text = "ééé 7 früh.\n" * 3
-    watched = TASK.uses["activations"].run(trained, VoicedActivationOptions(text=text))
+    watched = TASK.uses["activations"].run(trained, LanguageActivationOptions(text=text))
     digits = features_of(watched)["digit"]
     assert any("\\x" in piece for piece in watched.pieces)
     assert (watched.text, len(watched.parts), sum(digits)) == (text, len(watched.pieces), 3)
     assert "length of the token" not in features_of(watched) or tokens == "bpe"
-    cut = TASK.uses["activations"].run(trained, VoicedActivationOptions(text="é" * 9, max_tokens=3))
+    cut = TASK.uses["activations"].run(trained, LanguageActivationOptions(text="é" * 9, max_tokens=3))
     assert cut.text == ("é\ufffd" if tokens == "bytes" else cut.text)
 
 
@@ -185,7 +185,7 @@ def test_words_that_are_split_already_are_taken_as_they_are(home: Path, file: Pa
     written = write(trained, GenerateOptions(prime="the <unk>", length=300, temperature=9.0, seed=1)).texts[0]
     assert written == "\n".join(" ".join(line.split(" ")) for line in written.split("\n"))
     assert set(written.replace("\n", " ").split(" ")) - {""} <= set(words)
-    watched = TASK.uses["activations"].run(trained, VoicedActivationOptions(text="the <unk>\ncat , sat"))
+    watched = TASK.uses["activations"].run(trained, LanguageActivationOptions(text="the <unk>\ncat , sat"))
     assert "".join(watched.pieces) == watched.text == "the <unk>\ncat , sat"
     valid.write_text("the cat .\n" * 9)
     with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on"):
@@ -197,7 +197,7 @@ def test_a_text_to_validate_on_is_read_in_its_voice_and_nothing_else_is_held_out
     valid.write_text("the cat sat am Tag.\n" * 9)
     other.write_text("früh am Tag sat the cat –\n" * 40)
     settings = resolve(TASK, {"corpus": (str(file), str(other)), "valid": (f"other={valid}",)})
-    corpus = read(TASK.settle(settings), Known())
+    corpus = read(TASK.resolve_defaults(settings), Known())
     assert (corpus.cut, len(corpus.held_out)) == (len(TEXT) + len(other.read_text()), len(valid.read_text()))
     assert corpus.codec.labels == ("mine", "other")
     assert {name: sizes[0] for name, sizes in corpus.voices.items()} == {

@@ -66,7 +66,7 @@ def test_each_adapts_to_what_it_reads_and_is_itself_again(task: str, flags: dict
 
 def test_a_cache_that_is_not_there_has_no_settings(text: Path) -> None:
     model = train("poetry-lm", text)
-    with pytest.raises(UsageError, match="--cache-theta and --cache-share are of a cache: add --cache"):
+    with pytest.raises(UsageError, match="--cache-theta and --cache-share need a cache: add --cache"):
         model.evaluate(corpus=text, cache_share=0.5)
     with pytest.raises(UsageError, match="--dynamic must be at least 0"):
         model.evaluate(corpus=text, dynamic=-1.0)

@@ -24,7 +24,7 @@ def test_labels_are_the_parity_so_far() -> None:
     assert batch.inputs[:, 0, 0].tolist() == [1, -1, 1, 1]
     assert batch.targets.T.tolist() == [[1, 1, 0, 1], [0, 0, 1, 1]]
     assert parity.sequences(torch.tensor([[1, 0, 1, 1]]), 0).inputs.flatten().tolist() == [1, 0, 1, 1]
-    assert parity.wholes(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]]), 0).targets.tolist() == [[1, 1]]
+    assert parity.whole_strings(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]]), 0).targets.tolist() == [[1, 1]]
 
 
 def exact_solver() -> Tagger:

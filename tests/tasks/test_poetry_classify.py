@@ -176,11 +176,11 @@ def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
     [
         ({"folds": 1}, "--folds must be 0 or at least 2"),
         ({"folds": 30}, r"has too few groups of texts \(20\) for 30 folds"),
-        ({"folds": 0, "hold_out_count": 20, "group": "100"}, "a label would be held out whole"),
-        ({"patience": 2}, "nothing is chosen by what is held out"),
+        ({"folds": 0, "hold_out_count": 20, "group": "100"}, "a split would hold out every example of a label"),
+        ({"patience": 2}, "held-out texts only measure the result"),
         ({"folds": 0, "hold_out_count": 40}, "leaves nothing to learn of 40 texts"),
         ({"group": "verse"}, "--group must be line, stanza, or a number of lines, not 'verse'"),
-        ({"features": ("words", "sound")}, "--features must be of tags, words, chars, not 'sound'"),
+        ({"features": ("words", "sound")}, "--features must be among tags, words, chars, not 'sound'"),
         ({"features": ("tags",)}, "nltk-tagger is not downloaded: run `rnn data get nltk-tagger`"),
     ],
 )

@@ -196,8 +196,10 @@ def test_standard_input_is_not_read_again(home: Path, monkeypatch: pytest.Monkey
 def test_a_path_means_the_same_file_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.txt").write_text("text", encoding="utf-8")
-    settled = TASK.settle(resolve(TASKS["poetry-lm"], {"corpus": ("mine.txt", "me=mine.txt", "hillside", "-")}))
-    assert settled.corpus == (str(tmp_path / "mine.txt"), f"me={tmp_path / 'mine.txt'}", "hillside", "-")
+    resolved = TASK.resolve_defaults(
+        resolve(TASKS["poetry-lm"], {"corpus": ("mine.txt", "me=mine.txt", "hillside", "-")})
+    )
+    assert resolved.corpus == (str(tmp_path / "mine.txt"), f"me={tmp_path / 'mine.txt'}", "hillside", "-")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_no_setting_breaks_the_dice(options: dict, home: Path) -> None:
 
 
 def test_a_prime_that_is_no_text_is_refused(home: Path) -> None:
-    with pytest.raises(UsageError, match="is no text that can be printed"):
+    with pytest.raises(UsageError, match="cannot be printed: give another text"):
         write(train(home), GenerateOptions(prime="\udcff"))
 
 

@@ -95,7 +95,7 @@ def test_a_text_is_scored_in_a_voice(task: str, home: Path) -> None:
         logits, _ = model.model(tokens[:-1], labels=torch.ones_like(tokens[:-1]))
     costs = torch.nn.functional.cross_entropy(logits[:, 0].double(), tokens[1:, 0], reduction="sum")
     assert voices[1].log_probability == pytest.approx(-float(costs), rel=1e-5)
-    with pytest.raises(UsageError, match="knows no voice 'shelley': its labels are hillside, nocturne"):
+    with pytest.raises(UsageError, match="has no voice 'shelley': its labels are hillside, nocturne"):
         model.score("the bells", label="shelley")
 
 

@@ -59,7 +59,7 @@ def test_on_the_same_text_it_is_as_good_as_it_was(task: str, text: Path, tied: b
     first = train(task, text, "first", tied=tied, **SMALL)
     again = begun(task, text, "again", init_from="first")
     assert (again.config.cell, again.config.sizes, again.config.embedding) == ("lstm:diagonal", (6, 5), 4)
-    assert "tokens known, none is new" in again.begun
+    assert "known tokens, no new ones" in again.begun
     trained = load(first.run.folder / "best.safetensors")
     evaluate = TASKS[task].evaluate
     assert validated(again) == pytest.approx(evaluate.run(trained, evaluate.Options())["loss"], rel=1e-5)
@@ -74,7 +74,7 @@ def test_new_tokens_leave_what_is_said_of_old_ones(task: str, text: Path, tied: 
     old, new = (each.experiment.payload["vocabulary"] for each in (first, again))
     assert new[: len(old)] == old
     assert len(new) > len(old)
-    assert f"{len(old)} tokens known, {len(new) - len(old)} new, at first as their mean: " in again.begun
+    assert f"{len(old)} known tokens, {len(new) - len(old)} new (initialized to their mean): " in again.begun
     models = first.experiment.model.eval(), again.experiment.model.eval()
     tokens = torch.randint(3, len(old), (7, 2), generator=torch.Generator().manual_seed(0))
     best = load(first.run.folder / "best.safetensors").model
@@ -104,7 +104,7 @@ def test_a_vocabulary_that_cannot_grow_stays(text: Path) -> None:
     more = write(text.with_name("more.txt"), [f"{line} birds" for line in LINES])
     again = begun("wiki-lm", more, "again", init_from="first")
     assert "birds" not in again.experiment.payload["vocabulary"]
-    assert again.begun.endswith("tokens known; no others can be added, new ones are UNKNOWN")
+    assert again.begun.endswith("known tokens; its vocabulary cannot grow, so new tokens are UNKNOWN")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_model_of_another_task_is_refused(text: Path, home: Path) -> None:
 def test_other_voices_are_refused(text: Path) -> None:
     more = write(text.with_name("more.txt"), LINES)
     train("poetry-lm", text, "first", corpus=(str(text), str(more)), **{**SMALL, "epochs": 1})
-    with pytest.raises(UsageError, match="knows other voices: go on with the corpora mine, more"):
+    with pytest.raises(UsageError, match="has other voices: train with the corpora mine, more"):
         begun("poetry-lm", text, "again", init_from="first")
     assert begun("poetry-lm", text, "both", corpus=(str(text), str(more)), init_from="first").begun
 
@@ -163,7 +163,7 @@ def test_model_to_start_from_is_read_once(text: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(checkpoint, "read", counted)
     again = begun("poetry-lm", text, "again", init_from="first")
     assert reads == [first.run.folder / "best.safetensors"]
-    assert "none is new" in again.begun
+    assert "no new ones" in again.begun
     assert not warm_start._last_read  # nothing keeps the weights while the net learns
     again.train(lambda _: None, pytest.fail)
     Training.resume(again.run, {"epochs": 3})

@@ -60,7 +60,7 @@ def test_it_translates_and_is_measured_as_by_sacrebleu(interpreter, files: Path,
     assert interpreter("translate 'kein vogel singt'").out == "no bird sings\n"
     told = json.loads(interpreter("evaluate translate --json").out)["metrics"]
     model = load("mine")
-    pairs = read_paired(model.config.given, model.config.hold_out).test
+    pairs = read_paired(model.config.pair_spec, model.config.hold_out).test
     found = [best.text for (best,) in model.translate([source for source, _ in pairs])]
     several = interpreter(f"evaluate translate --corpus {files}/both.tsv --corpus {files}/de")
     assert "pairs come from one --corpus" in several.err
@@ -242,7 +242,7 @@ def test_what_cannot_be_learned_from_is_one_line(rnn, files: Path, words: str, c
 
 def test_what_makes_no_sense_is_refused(interpreter) -> None:
     model = load("mine")
-    with pytest.raises(UsageError, match="--nbest 3 needs as many hypotheses"):
+    with pytest.raises(UsageError, match="--nbest 3 needs a wider beam"):
         model.translate("ein hund", beam=2, nbest=3)
     for flags, complaint in (
         ("'ein mann' --out a.png", "give one text"),
@@ -283,5 +283,5 @@ def test_a_model_of_files_is_measured_on_multi30k(interpreter, home: Path, real_
     (home / "data").symlink_to(real_corpora)
     for split in ("test", "validation"):
         options = translate.EvaluateOptions(corpus=("multi30k",), split=split)
-        pairs = translate.asked(load("mine"), options)
+        pairs = translate.evaluation_pairs(load("mine"), options)
         assert pairs == getattr(read_paired(PairSpec(("multi30k",), "de-en"), 0.1), split)

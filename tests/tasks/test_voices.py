@@ -55,7 +55,7 @@ def test_each_label_writes_its_own_words(task: str, corpora: tuple[str, ...], ho
     anyone = written(trained, count=40, length=40).split()
     shares = [sum(word in words.split() for word in anyone) / len(anyone) for words in WORDS.values()]
     assert min(shares) > 0.02  # nobody's voice is a mixture
-    with pytest.raises(UsageError, match=r"knows no voice 'poe': its labels are sea, farm"):
+    with pytest.raises(UsageError, match=r"has no voice 'poe': its labels are sea, farm"):
         written(trained, label="poe")
 
 
@@ -80,7 +80,7 @@ def test_without_voices_corpora_are_one_text(task: str, corpora: tuple[str, ...]
     trained = train(task, corpora, voices=False, epochs=1)
     assert "labels" not in trained.payload
     assert trained.model.voices is None
-    with pytest.raises(UsageError, match="learned no voices apart: leave --label out"):
+    with pytest.raises(UsageError, match="has no voices: leave --label out"):
         written(trained, label="sea")
     same = train(task, (f"mine={corpora[0]}", f"mine={corpora[1]}"), epochs=1)
     assert "labels" not in same.payload

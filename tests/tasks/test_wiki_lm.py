@@ -23,7 +23,7 @@ from rnncli.language.score import ScoreOptions
 from rnncli.presets import resolve
 from rnncli.settings import from_plain, plain
 from rnncli.tasks import TASKS
-from rnncli.tasks.wiki_lm import STEPS, EvaluateOptions, GenerateOptions, WikiConfig, read
+from rnncli.tasks.wiki_lm import BPTT, EvaluateOptions, GenerateOptions, WikiConfig, read
 
 TASK = TASKS["wiki-lm"]
 evaluate = TASK.evaluate.run
@@ -150,7 +150,7 @@ def test_prepared_shards_are_what_the_same_text_is(text: Path, home: Path, rnn) 
     assert [ids.tolist() for ids in by_shards.sequences()] == [ids.tolist() for ids in by_text.sequences()]
     assert [ids.tolist() for ids in by_shards.held_out()] == [ids.tolist() for ids in by_text.held_out()]
     shards = str(home / "data" / "shards")
-    assert TASK.settle(WikiConfig(corpus=(shards,))).corpus == (shards,)  # by the path of the folder, too
+    assert TASK.resolve_defaults(WikiConfig(corpus=(shards,))).corpus == (shards,)  # by the path of the folder, too
     assert read_indexed((shards,)).fingerprint == read_indexed(("shards",)).fingerprint
     with pytest.raises(UsageError, match="shards is prepared: give it as the only --corpus"):
         read_indexed(("shards", str(text)))
@@ -226,7 +226,7 @@ def test_unit_vectors_of_old_checkpoints_and_of_no_kind(rnn) -> None:
         ({"unit_vectors": "matrix", "spelling": 3}, "scales free input vectors only: leave --spelling out"),
         ({"end_share": 1.5}, "--end-share must be at most 1, not 1.5"),
         ({"init": "magic"}, "--init must be one of default, book, not 'magic'"),
-        ({"init": "book", "init_from": "some"}, "--init-from and --init both say what the first weights are"),
+        ({"init": "book", "init_from": "some"}, "--init-from and --init both set the initial weights"),
     ],
 )
 def test_what_makes_no_sense_is_refused(flags: dict, message: str, text: Path) -> None:
@@ -292,7 +292,7 @@ def test_a_text_without_words_is_refused(text: Path) -> None:
 
 def test_running_text_is_one_stream_judged_as_one_pass_would(text: Path) -> None:
     training = train(corpus=(str(text),), running=True, batch_size=2)
-    assert (training.config.bptt, Codec.of(training.experiment.payload, is_running=True).opening) == (STEPS, END)
+    assert (training.config.bptt, Codec.of(training.experiment.payload, is_running=True).opening) == (BPTT, END)
     trained = load(training.run.folder / "best.safetensors")
     metrics = evaluate(trained, EvaluateOptions())
     numbers = np.array(trained.payload["vocabulary"])

@@ -42,7 +42,7 @@ def test_words_of_the_file_get_its_vectors_and_all_else_starts_as_ever(home: Pat
     by_chance, tokens = rows(start("chance", embedding=3, tied=tied).experiment)
     training = start("given", embeddings=file, tied=tied)
     begun, _ = rows(training.experiment)
-    assert training.begun == f"vectors for 2 of {len(tokens)} words from {file}, to go on from"
+    assert training.begun == f"vectors for 2 of {len(tokens)} words from {file}, to train further"
     the, wall = tokens.index("the"), tokens.index("wall")
     np.testing.assert_array_equal(begun[[the, wall]].numpy(), GIVEN.matrix[[1, 2]])
     others = [row for row in range(len(tokens)) if row not in (the, wall)]
@@ -96,7 +96,7 @@ def test_spelling_is_read_saved_and_refused_beside_given_vectors(home: Path, fil
     assert default_layer(trained) == "input"
     assert torch.equal(model.word_vectors("input"), training.experiment.model.word_vectors("input"))
     assert not torch.equal(model.word_vectors("input"), model.word_vectors("output"))
-    with pytest.raises(UsageError, match="--embeddings gives words their vectors whole: leave --spelling out"):
+    with pytest.raises(UsageError, match="--embeddings sets whole word vectors: leave --spelling out"):
         start("both", spelling=3, embeddings=file)
 
 

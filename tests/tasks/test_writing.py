@@ -76,7 +76,7 @@ def test_strangers_in_a_prime_are_named_and_never_fatal(trained: Trained) -> Non
         ("@", "--prime @ names no file"),
         ("@nowhere.txt", "nowhere.txt does not exist"),
         ("@.", "is a folder, not a file"),
-        ("\udcff", "is no text that can be printed"),
+        ("\udcff", "cannot be printed: give another text"),
     ],
 )
 def test_a_prime_that_cannot_be_is_one_line(trained: Trained, prime: str, message: str) -> None:
@@ -213,5 +213,5 @@ def test_words_are_joined_as_one_reads_them() -> None:
 def test_words_with_joiners_and_blanks_of_their_own_can_be_printed() -> None:
     words = ["می\u200cخواهم", "10\u00a0km"]
     assert printable(words) == words
-    with pytest.raises(UsageError, match="is no text that can be printed"):
+    with pytest.raises(UsageError, match="cannot be printed: give another text"):
         printable(["a\x1b"])
