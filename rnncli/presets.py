@@ -45,7 +45,7 @@ def resolve(
 
 
 def remarks_on(task: Task, settings: RecurrentSettings, preset: str | None) -> list[str]:
-    """Remarks on settings: the note of a preset that is used unchanged, and which defaults were tuned for others."""
+    """Remarks on settings: what to expect from an unchanged preset, and which settings do not suit the defaults."""
     preset = preset or task.implied_preset(dataclasses.asdict(settings))
     stated = task.presets[preset] if preset else {}
     own = preset and all(getattr(settings, name) == value for name, value in stated.items())

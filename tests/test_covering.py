@@ -1,4 +1,4 @@
-"""Cases that stand for all combinations: any values of any two axes, or three, meet, in few cases."""
+"""Few cases cover all combinations: any values of any two, or three, axes occur together."""
 
 from itertools import combinations, product
 
@@ -7,7 +7,7 @@ from support.covering import covering
 
 
 @pytest.mark.parametrize(("strength", "most"), [(1, 5), (2, 18), (3, 50)])
-def test_any_values_of_a_few_axes_meet(strength: int, most: int) -> None:
+def test_any_values_of_a_few_axes_occur_together(strength: int, most: int) -> None:
     axes = [range(5), "abc", "xy", [True, False], "pqr"]
     cases = covering(*axes, strength=strength)
     assert len(cases) == len(set(cases)) <= most

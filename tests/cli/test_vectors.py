@@ -192,7 +192,7 @@ def read_vectors_of(rnn, folder: Path, name: str) -> WordVectors:
         ("embeddings export out.txt --format csv --vectors WORLD", 2, "--format must be one of word2vec"),
         ("embeddings import absent.txt", 1, "cannot read absent.txt: No such file or directory"),
         ("embeddings import WORLD --name a/b", 2, "--name 'a/b' cannot be a folder's name"),
-        ("train poetry-lm --freeze-embeddings", 2, "--freeze-embeddings needs vectors"),
+        ("train poetry-lm --freeze-embeddings", 2, "--freeze-embeddings needs word vectors"),
         ("train poetry-lm --embeddings nowhere", 2, "no file of word vectors is named 'nowhere'"),
         ("train poetry-lm --embeddings WORLD --embedding 4", 2, "are of size 5; leave --embedding out"),
     ],

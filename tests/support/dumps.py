@@ -54,13 +54,13 @@ def dump_xml(pages: Sequence[Page]) -> str:
 
 
 def multistream(pages: Sequence[Page], pages_a_stream: int = 2) -> bytes:
-    """A dump as Wikimedia compresses it: the header, so many pages, and the footer in bz2 streams of their own."""
+    """A dump as Wikimedia compresses it: bz2 streams of the header, of groups of pages, and of the footer."""
     texts = [page.xml(number) for number, page in enumerate(pages, 1)]
     groups = ["".join(texts[at : at + pages_a_stream]) for at in range(0, len(texts), pages_a_stream)]
     return b"".join(bz2.compress(text.encode()) for text in (HEADER, *groups, FOOTER))
 
 
 def cut_streams(text: str, size: int) -> bytes:
-    """A dump as a parallel compressor leaves it: a stream every so many bytes, wherever that is."""
+    """A dump as a parallel compressor writes it: one stream per `size` bytes, which may cut pages."""
     data = text.encode()
     return b"".join(bz2.compress(data[at : at + size]) for at in range(0, len(data), size))

@@ -1,4 +1,4 @@
-"""The server of a page, in a thread of this process, and how it is asked."""
+"""Run the server of a page in a thread of this process, and send requests to it."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -42,7 +42,7 @@ class Variant(NamedTuple):
 
 
 def variants(found: Checkpoint, count: int, seed: int) -> Iterator[Variant]:
-    """So many changed checkpoints; half of the changes are to the header, half to the tensors."""
+    """`count` changed checkpoints; half of the changes are to the header, half to the tensors."""
     draw = random.Random(seed)
     for place in range(count):
         header, tensors = copy.deepcopy(found.header), dict(found.tensors)
