@@ -22,23 +22,23 @@ def resolve(
     Raises UsageError for an unknown preset, key or value, and for a setting that would have no effect.
     """
     listed = {} if file is None else _read_toml(file, task.Config)
-    given = overlay(task.Config, listed, respelled(task.Config, canonical(task.Config, flags)))
-    preset = preset or task.implied_preset(given)
+    chosen = overlay(task.Config, listed, respelled(task.Config, canonical(task.Config, flags)))
+    preset = preset or task.implied_preset(chosen)
     if preset is not None and preset not in task.presets:
         known = ", ".join(task.presets) or "none"
         raise UsageError(f"{task.name} has no preset {preset!r}: it has {known}")
     values: dict[str, Any] = {each.name: each.default for each in dataclasses.fields(task.Config)}
-    starts = bool(given.get("init_from"))
+    starts = bool(chosen.get("init_from"))
     if starts and task.inherited:
-        if given.get("init", "default") != "default":
+        if chosen.get("init", "default") != "default":
             raise UsageError("--init-from and --init both set the initial weights: leave one of them out")
-        inherited = task.inherited(given["init_from"])
-        values, given = {**values, **inherited}, given | {"init_from": inherited["init_from"]}
-    for layer in (task.presets[preset] if preset else {}, given):
+        inherited = task.inherited(chosen["init_from"])
+        values, chosen = {**values, **inherited}, chosen | {"init_from": inherited["init_from"]}
+    for layer in (task.presets[preset] if preset else {}, chosen):
         values = overlay(task.Config, with_own_defaults(values, layer), layer)
     settings = task.Config(**values | ({"init": "default"} if starts else {}))
     check_limits(settings)
-    check_used(settings, given)
+    check_used(settings, chosen)
     if settings.bptt and not task.Config.truncates:
         raise UsageError(f"{task.name} reads whole sequences: leave --bptt out")
     return settings

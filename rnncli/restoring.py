@@ -162,8 +162,8 @@ def _is_vocabulary(value: Any) -> bool:
 def _is_lexicon(value: Any) -> bool:
     if not isinstance(value, dict) or not all(_are_words(value.get(name)) for name in ("tags", "words", "grams")):
         return False
-    longest = value.get("longest")
-    return type(longest) is int and 0 <= longest <= MAX_GRAM
+    max_length = value.get("longest")
+    return type(max_length) is int and 0 <= max_length <= MAX_GRAM
 
 
 KINDS: Mapping[str, Callable[[Any], bool]] = {

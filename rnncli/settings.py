@@ -45,25 +45,25 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def respelled(Settings: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def respelled(Settings: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A user's settings under their current names; an RnnWarning for each earlier spelling.
 
     Raises UsageError if a field is given under two names.
     """
-    fields, present = dataclasses.fields(Settings), dict(given)
+    fields, current = dataclasses.fields(Settings), dict(values)
     for each in fields:
-        for old in set(each.metadata.get("formerly", ())) & given.keys() - {field.name for field in fields}:
-            if each.name in given:
+        for old in set(each.metadata.get("formerly", ())) & values.keys() - {field.name for field in fields}:
+            if each.name in values:
                 raise UsageError(f"{old} is now called {each.name}: give it once")
             warn_renamed(old, each.name)
-            present[each.name] = present.pop(old)
-    for name, meant, number in _whole_numbers(Settings, present):
+            current[each.name] = current.pop(old)
+    for name, meant, number in _whole_numbers(Settings, current):
         flag, replacing = flag_of(name), flag_of(meant)
-        if given.get(meant) not in (None, 0, number):
+        if values.get(meant) not in (None, 0, number):
             raise UsageError(f"{flag} {number} is now called {replacing} {number}: give one of them")
         warn_renamed(f"{flag} {number}", f"{replacing} {number}")
-        present |= {name: 0.0, meant: number}
-    return present
+        current |= {name: 0.0, meant: number}
+    return current
 
 
 def _whole_numbers(Settings: type[Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
@@ -84,9 +84,9 @@ def overlay(Settings: type[Any], values: Mapping[str, Any], layer: Mapping[str, 
         excluded = set(each.metadata.get("instead_of", ())) - {each.name}
         if each.name not in layer or not excluded:
             continue
-        given = [name for name in (each.name, *sorted(excluded)) if layer.get(name)]
-        if len(given) > 1:
-            raise UsageError(f"{flag_of(given[0])} and {flag_of(given[1])} exclude each other: give one of them")
+        conflicting = [flag_of(name) for name in (each.name, *sorted(excluded)) if layer.get(name)]
+        if len(conflicting) > 1:
+            raise UsageError(f"{conflicting[0]} and {conflicting[1]} exclude each other: give one of them")
         laid |= dict.fromkeys(excluded, 0)
     return laid | dict(layer)
 

@@ -39,7 +39,7 @@ def build(read: Read, config: WarmStartSettings, device: str) -> "Experiment":
         batches_per_epoch=epochs.per_epoch,
         about=data.about,
         loss=config.loss,
-        # a learned first state is only used by the first batch of a stream
+        # only the first batch of a stream uses a trainable first state
         uses_all=getattr(config, "softmax", "full") != "adaptive" and (data.codec.by_sentence or not config.learn_h0),
         after_step=lambda model: model.scale_vectors(),
         validate=validator(data, target),

@@ -389,14 +389,14 @@ def before_stop(pieces: Iterable[str], stop: str | None) -> Iterator[str]:
 
 def _count_shown(tokens: Sequence[int], join: Join, characters: int) -> int:
     """The number of tokens that are complete within the first `characters` of their text."""
-    size, whole, taken = 0, 0, list[int]()
+    size, complete, taken = 0, 0, list[int]()
     for piece in join(_kept(tokens, taken)):
         size += len(piece)
         if size > characters:
-            return whole
+            return complete
         if piece:
-            whole = len(taken)
-    return whole
+            complete = len(taken)
+    return complete
 
 
 def _kept(items: Iterable[T], kept: list[T]) -> Iterator[T]:

@@ -37,9 +37,9 @@ def resolve_texts(config: Any) -> Any:
     held_out = {each.name: each.default for each in fields(config) if each.name in ONE_OF}
     if not config.valid or not held_out:
         return config
-    given = next((name for name, default in held_out.items() if getattr(config, name) not in (0, default)), None)
-    if given:
-        raise UsageError(f"--valid names the text to validate on: leave {flag_of(given)} out")
+    conflicting = next((name for name, default in held_out.items() if getattr(config, name) not in (0, default)), None)
+    if conflicting:
+        raise UsageError(f"--valid names the text to validate on: leave {flag_of(conflicting)} out")
     return replace(config, **dict.fromkeys(held_out, 0))
 
 

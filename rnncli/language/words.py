@@ -50,7 +50,7 @@ class WordSettings(WarmStartSettings):
     freeze_embeddings: bool = option(False, "Keep the initial word vectors.", expert=True)
     softmax: str = option(
         "full",
-        "Score all words, rare words in classes (adaptive), or a sample of the words: faster for many words.",
+        "Train on the scores of all words, of rare words in classes, or of a sample; the latter two are faster.",
         choices=SOFTMAXES,
         shape=True,
         expert=True,

@@ -190,7 +190,7 @@ def build_model(config: ParityConfig, payload: Mapping[str, Any]) -> "nn.Module"
 
 
 def scatter(model: "nn.Module") -> None:
-    """Draw weights far apart: matrices from N(0, 1 / inputs), vectors from N(0, 1).
+    """Draw large weights: matrices from N(0, 1 / inputs), vectors from N(0, 1).
 
     With biases and first states of zero, a net of four units is too symmetric to learn parity from most seeds.
     """

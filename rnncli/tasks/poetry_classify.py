@@ -66,7 +66,7 @@ class ClassifyConfig(TableSettings, HoldOutSettings, LabellingSettings):
         0, "Without folds: hold out N random texts (--seed).", least=0, instead_of=ONE_OF, expert=True
     )
     class_weights: bool = option(False, "Give rare labels more weight.", expert=True)
-    bag: bool = option(True, "Add the sum of the input vectors to the inputs of the output layer.", expert=True)
+    bag: bool = option(True, "Also feed the sum of the input vectors to the output layer.", expert=True)
     ensemble: int = option(3, "Number of nets whose predictions are averaged.", least=1, most=100)
     hidden: str = retuned(RecurrentSettings, "hidden", "64")
     epochs: int = retuned(RecurrentSettings, "epochs", 12)

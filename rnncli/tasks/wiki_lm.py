@@ -52,7 +52,7 @@ class WikiConfig(WordSettings):
     longest: int = option(100, "Cut sentences after N words.", least=1, most=MAX_WORDS, expert=True)
     end_share: float = option(
         1.0,
-        "Share of the sentences, drawn in each epoch, whose END is a target; it always is after a single word.",
+        "Share of the sentences, drawn in each epoch, whose END is a target; one-word sentences always count.",
         least=0,
         most=1,
         expert=True,
