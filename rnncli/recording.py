@@ -20,7 +20,7 @@ EXAMPLE = "rnn activations --text notes.txt --states states.h5"
 
 
 HeldOutText = Callable[[Trained], Iterator[str]]
-"""The held-out lines of a model, or its training lines where nothing is held out."""
+"""The held-out lines of a model, or its training lines if nothing is held out."""
 
 
 @dataclass(frozen=True, kw_only=True)

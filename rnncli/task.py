@@ -121,9 +121,7 @@ class Task:
     build_model: Callable[[Any, Mapping[str, Any]], "nn.Module"]  # settings and payload -> an untrained model
     evaluate: Action
     resolve_defaults: Callable[[Any], Any] = lambda settings: settings  # also checks them, and makes paths absolute
-    corpora: tuple[
-        tuple[str, ...], ...
-    ] = ()  # defaults of --corpus: the first list that is complete here, else the last
+    corpora: tuple[tuple[str, ...], ...] = ()  # defaults of --corpus: the first list that is available, else the last
     uses: Mapping[str, Action] = field(default_factory=dict)  # further verbs of its models, by name
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)  # by preset: what to expect, printed before training

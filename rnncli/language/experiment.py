@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rnncli.language.evaluate import validator
-from rnncli.language.reading import Read
+from rnncli.language.reading import TrainingReader
 from rnncli.language.settings import LanguageSettings
-from rnncli.language.warm_start import WarmStartSettings, start_of
+from rnncli.language.warm_start import WarmStartSettings, start_model
 from rnncli.language.words import start_from_vectors
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rnncli.training.experiment import Experiment
 
 
-def build(read: Read, config: WarmStartSettings, device: str) -> "Experiment":
+def build(read: TrainingReader, config: WarmStartSettings, device: str) -> "Experiment":
     """Read the text, and make a new model over its vocabulary, or over one that extends another model's."""
     import torch
 
@@ -22,7 +22,7 @@ def build(read: Read, config: WarmStartSettings, device: str) -> "Experiment":
     from rnncli.data.text_data import Plan
     from rnncli.training.experiment import Experiment
 
-    start = start_of(config)
+    start = start_model(config)
     data = read(config, Known(start.codec if start else None, grows=config.grows))
     if start:
         start.check_voices(labels_of(data.voices, by_voice=getattr(config, "voices", False)))

@@ -218,7 +218,7 @@ def continue_text(trained: Trained, options: WritingOptions, prime: Sequence[int
     from rnncli.models.decoding import Length, Opening, draw_streams, limited, read, restarting
 
     if options.beam:
-        return Written(_searched(trained, options, prime, writing), None, how=f"beam search of width {options.beam}")
+        return Written(_beam_search(trained, options, prime, writing), None, how=f"beam search of width {options.beam}")
     model: Any = trained.model.eval()
     label, shown = label_number(trained, options.label), [writing.shown] if writing.shown else []
     opening = read(model, prime, label)
@@ -344,7 +344,7 @@ def stream_decoder(join: Join) -> Callable[[int], str]:
     return add
 
 
-def _searched(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> list[Draft]:
+def _beam_search(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> list[Draft]:
     """The n best texts of a beam search, whose first input is the last token of the prime."""
     from rnncli.models.decoding import beam_search, read
 

@@ -34,19 +34,19 @@ class TextOptions(DynamicEvaluationOptions):
         return " + ".join(self.corpus)
 
 
-class Read(Protocol):
+class TrainingReader(Protocol):
     """How a task reads its training text, with new token ids or those of a known codec."""
 
     def __call__(self, config: Any, known: "Known", /) -> "TextData": ...
 
 
-class ReadOther(Protocol):
+class EvaluationReader(Protocol):
     """How a task reads another text to evaluate on."""
 
     def __call__(self, trained: Trained, options: Any, /) -> "EvalSet": ...
 
 
-def measured_name(held_out: str, trained: Trained, options: TextOptions) -> str:
+def evaluation_name(held_out: str, trained: Trained, options: TextOptions) -> str:
     """The name of the text that `evaluate` measures on: another text, or the held-out one."""
     held_out = " + ".join(trained.config.valid) or f"{trained.payload['corpus']}, {held_out}"
     return options.name_of(trained) if options.other else held_out
@@ -55,7 +55,7 @@ def measured_name(held_out: str, trained: Trained, options: TextOptions) -> str:
 class RereadText:
     """The texts of a trained model, which its task's readers read again."""
 
-    def __init__(self, read: Read, read_other: ReadOther) -> None:
+    def __init__(self, read: TrainingReader, read_other: EvaluationReader) -> None:
         self.read, self.read_other = read, read_other
 
     def data(self, trained: Trained, instead: str, *, only_held_out: bool = False) -> "TextData":

@@ -10,7 +10,7 @@ from rnncli.language.baselines import NGrams
 from rnncli.language.experiment import build, build_model
 from rnncli.language.generate import WritingOptions, Written
 from rnncli.language.last_step import last_step
-from rnncli.language.reading import Read, ReadOther, RereadText, TextOptions, measured_name
+from rnncli.language.reading import EvaluationReader, RereadText, TextOptions, TrainingReader, evaluation_name
 from rnncli.language.score import SCORE
 from rnncli.language.settings import resolve_texts
 from rnncli.language.warm_start import KEEPS, WarmStartSettings, resolve_start, shape_of
@@ -28,8 +28,8 @@ def language_task(
     summary: str,
     Config: type[WarmStartSettings],
     *,
-    read: Read,
-    read_other: ReadOther,
+    read: TrainingReader,
+    read_other: EvaluationReader,
     evaluate: tuple[type[TextOptions], str],
     held_out: str,
     generate: tuple[type[WritingOptions], Callable[[Trained, Any], Written], str],
@@ -55,7 +55,7 @@ def language_task(
         build=partial(build, read),
         build_model=build_model,
         keeps={**KEEPS, "tokenizer": TOKENIZERS if issubclass(Config, WordSettings) else KINDS},
-        evaluate=Action(Evaluate, text.evaluate, evaluate_example, corpus=partial(measured_name, held_out)),
+        evaluate=Action(Evaluate, text.evaluate, evaluate_example, corpus=partial(evaluation_name, held_out)),
         uses={
             "generate": Action(Generate, write, generate_example),
             "score": SCORE,

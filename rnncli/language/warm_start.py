@@ -109,7 +109,7 @@ class Start(NamedTuple):
         return f"{note}, {len(new):,} new (initialized to their mean): {names}" if new else f"{note}, no new ones"
 
 
-def start_of(config: WarmStartSettings) -> Start | None:
+def start_model(config: WarmStartSettings) -> Start | None:
     """Return the model that the settings start from, or None, and drop it from the cache; raises as `read_model`."""
     if config.init_from is None:
         return None

@@ -280,7 +280,7 @@ def _answers(trained: Trained, strings: "Tensor") -> tuple["Tensor", "Tensor"]:
     return logits, batch.targets
 
 
-def evaluated(trained: Trained, options: EvaluateOptions) -> str:
+def evaluation_name(trained: Trained, options: EvaluateOptions) -> str:
     """The name of the data that `evaluate` measures on."""
     return f"{options.bits or trained.config.bits} bits"
 
@@ -349,7 +349,7 @@ TASK = Task(
     Config=ParityConfig,
     build=build,
     build_model=build_model,
-    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate parity --bits 1000", corpus=evaluated),
+    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate parity --bits 1000", corpus=evaluation_name),
     panels={"Confusion": confusion_of},
     presets={"book": BOOK, "foil": FOIL},
     notes={"book": BOOK_NOTE},

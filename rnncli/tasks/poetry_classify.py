@@ -440,7 +440,7 @@ def _baseline_metrics(baseline: "Baseline", divided: Divided) -> "Metrics":
     return {name: value for name, value in metrics.items() if name != "loss" or baseline.has_probabilities}
 
 
-def evaluated(trained: Trained, options: LabelledOptions) -> str:
+def evaluation_name(trained: Trained, options: LabelledOptions) -> str:
     """The name of the data that `evaluate` measures on."""
     if options.corpus:
         return " + ".join(options.corpus)
@@ -518,7 +518,7 @@ TASK = Task(
     build=build,
     build_model=build_model,
     keeps={"fingerprint": None, "classes": None, "lexicon": None},
-    evaluate=Action(LabelledOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluated),
+    evaluate=Action(LabelledOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluation_name),
     baselines=baselines,
     panels={"Confusion": confusion_of},
     uses={

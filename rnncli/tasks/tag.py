@@ -306,7 +306,7 @@ def baselines(trained: Trained, options: LabelledOptions) -> Rows:
     return found
 
 
-def evaluated(trained: Trained, options: LabelledOptions) -> str:
+def evaluation_name(trained: Trained, options: LabelledOptions) -> str:
     """The name of the data that `evaluate` measures on."""
     return " + ".join(options.corpus) or f"{trained.payload['corpus']}, {trained.config.held_out.told('sentence')}"
 
@@ -374,7 +374,7 @@ TASK = Task(
     build=build,
     build_model=build_model,
     keeps={"fingerprint": None, "classes": None, "lexicon": None, "known": None},
-    evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),
+    evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluation_name),
     baselines=baselines,
     panels={"Confusion": confusion_of},
     presets={"large": LARGE},

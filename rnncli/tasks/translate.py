@@ -359,7 +359,7 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
     return {**metrics, **scored.scores, **counted}
 
 
-def evaluated(trained: Trained, options: EvaluateOptions) -> str:
+def evaluation_name(trained: Trained, options: EvaluateOptions) -> str:
     """The name of the data that `evaluate` measures on."""
     if options.source:
         return Path(options.source).name
@@ -396,7 +396,7 @@ TASK = Task(
     build=build,
     build_model=build_model,
     keeps={"fingerprint": None, "tokenizer": KINDS, "vocabulary": None},
-    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate translate --beam 5", corpus=evaluated),
+    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate translate --beam 5", corpus=evaluation_name),
     panels={"Translations": translation_panels},
     presets={"sentences": SENTENCES},
     implied_preset=implied_preset,
