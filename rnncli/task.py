@@ -82,7 +82,7 @@ class Action:
     corpus: Callable[[Trained, Any], str] = lambda trained, _: trained.payload["corpus"]  # the name of its data
 
     def run(self, trained: Trained, options: Any) -> Any:
-        """Run it, with the threads and matmul precision that suit the net."""
+        """Run it, with the threads and matmuls that suit the net."""
         from rnncli.training.machine import matmul_policy
 
         with matmul_policy(trained.model):
