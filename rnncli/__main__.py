@@ -1,4 +1,4 @@
-"""The entry point, and the one place where errors become a line and an exit code."""
+"""The entry point, where every error becomes one line and an exit code."""
 
 import errno
 import os
@@ -17,16 +17,16 @@ from rnncli.launch import LAUNCHED
 from rnncli.terminal import write_message
 
 if LAUNCHED in os.environ:  # before torch is imported
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # every process would warn of what is as it should be
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # otherwise every process warns about normal behaviour
 
 _NO_MEMORY = re.compile(
     r"failed to map segment|(cannot|can't|unable to|not enough|out of)\b.{0,20} memory|bad_alloc", re.I
 )
-"""How libraries say that there is no memory left, which have no error of their own for it."""
+"""Messages of libraries that report a lack of memory without an error class for it."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line (the process's own by default); returns its exit code."""
+    """Run a command line, by default that of the process; returns the exit code."""
     _take_all_characters()
     try:
         with _warnings_in_lines():
@@ -38,7 +38,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
         return _unread()
-    except SystemExit as end:  # typer turns a broken pipe into one
+    except SystemExit as end:  # typer converts a broken pipe into this
         if isinstance(end.__context__, BrokenPipeError):
             return _unread()
         raise
@@ -52,7 +52,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str] | None) -> int:
-    """Run a command line by Typer, whose errors become our own; all is loaded here, where an interrupt is one line."""
+    """Run a command line by Typer and convert its errors to ours; imports here, so that an interrupt gives one line."""
     import typer
     from typer.exceptions import TyperException
 
@@ -64,11 +64,11 @@ def _command(arguments: Sequence[str] | None) -> int:
         raise KeyboardInterrupt from None
     except TyperException as error:
         text = error.format_message()
-        if not text:  # a help was printed
+        if not text:  # Typer has printed the help
             return 2
         raise UsageError(text) from None
     if sys.stdout is not None:
-        sys.stdout.flush()  # here, where it is known what to do if nobody reads any more
+        sys.stdout.flush()  # here, where a closed pipe is handled
     if code == 128 + signal.SIGINT:
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
@@ -76,7 +76,7 @@ def _command(arguments: Sequence[str] | None) -> int:
 
 @contextmanager
 def _warnings_in_lines() -> Iterator[None]:
-    """Print each RnnWarning in a line of our own while inside; of several processes the first one does."""
+    """Print each RnnWarning as one line; only the first of several processes prints."""
     with warnings.catch_warnings():
         others = warnings.showwarning
 
@@ -92,12 +92,12 @@ def _warnings_in_lines() -> Iterator[None]:
 
 
 def _is_closed_pipe(error: BaseException) -> bool:
-    """Whether an error says on Windows what a BrokenPipeError says elsewhere."""
+    """Whether an error is the form that a BrokenPipeError has on Windows."""
     return not POSIX and isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None
 
 
 def _reason(error: BaseException) -> str:
-    """Why rnn ends at an error that no code of its own handles, in words."""
+    """The reason for an exit by an error that rnn does not handle, in words."""
     if any(map(_is_of_memory, _chain(error))):
         return "there is not enough memory: free some, raise its limit (`ulimit -v`), or take a smaller model or batch"
     if isinstance(error, OSError):
@@ -108,7 +108,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that it came of."""
+    """An error, and those that caused it."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -123,7 +123,7 @@ def _is_of_memory(error: BaseException) -> bool:
 
 
 def _take_all_characters() -> None:
-    """Let both streams escape the characters that their encoding lacks; pipes and files of Windows become UTF-8."""
+    """Make both streams escape characters that their encoding lacks; on Windows, pipes and files become UTF-8."""
     for stream in (sys.stdout, sys.stderr):
         if not isinstance(stream, TextIOWrapper):
             continue
@@ -134,8 +134,8 @@ def _take_all_characters() -> None:
 
 
 def _unread() -> int:
-    """Whoever read our output has closed it, as `head` does: end quietly, like any program that SIGPIPE kills."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written at the end
+    """End quietly after the reader has closed the pipe, as `head` does: like a program that SIGPIPE kills."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush, at exit
     return 141
 
 
@@ -150,20 +150,20 @@ def _fail(text: str, code: int) -> int:
 
 
 def _say(text: str, *, loaded: bool = True) -> None:
-    """Say why rnn ends; `loaded` is False where an interrupt may have left torch half imported."""
+    """Print why rnn ends; `loaded` is False if an interrupt may have left torch half imported."""
     below_bar = ""
-    with suppress(KeyboardInterrupt):  # it ends already
-        if LAUNCHED in os.environ:  # one of several processes, of which one speaks
+    with suppress(KeyboardInterrupt):  # it is ending anyway
+        if LAUNCHED in os.environ:  # only one of several processes prints
             if not _speaks(loaded):
                 return
-            below_bar = "" if os.environ.get("RANK") == "0" else "\n"  # the bar is that of the first process
+            below_bar = "" if os.environ.get("RANK") == "0" else "\n"  # the first process draws the bar
         write_message(text, before=below_bar)
 
 
 def _speaks(loaded: bool) -> bool:
-    """Whether it is this process that says why all end: the first to say it, or the one of rank 0 without torch."""
+    """Whether this process prints why all end: the first that tries, or, without torch, the process of rank 0."""
     if loaded or "rnncli.training.meeting" in sys.modules:
-        with suppress(Exception):  # torch may be what cannot be loaded
+        with suppress(Exception):  # the missing library may be torch
             from rnncli.training.meeting import speaks
 
             return speaks()
@@ -174,7 +174,7 @@ def main() -> None:
     """The `rnn` command."""
     code = run()
     if code == 128 + signal.SIGINT:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the message is printed, and nothing is left to stop
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the message is printed; nothing is left to interrupt
     sys.exit(code)
 
 
