@@ -36,7 +36,7 @@ WARM, COLD = (214, 96, 36), (38, 108, 196)
 
 
 UnitNames = Annotated[
-    list[str] | None, typer.Option(help="Show this unit, such as h1:5; may be repeated (default: the best unit).")
+    list[str] | None, typer.Option(help="Show this unit, such as h1:5; may be repeated. (default: the best unit)")
 ]
 Top = Annotated[int, typer.Option(min=1, help="Number of units in the table.")]
 States = Annotated[

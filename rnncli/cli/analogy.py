@@ -13,7 +13,7 @@ def analogy(
     a: Annotated[str, typer.Argument(help="The first word: king.")],
     b: Annotated[str, typer.Argument(help="The word to subtract: man.")],
     c: Annotated[str, typer.Argument(help="The word to add: woman.")],
-    metric: Annotated[str | None, typer.Option(help="euclidean, cosine or 3cosmul (default: the first two).")] = None,
+    metric: Annotated[str | None, typer.Option(help="euclidean, cosine or 3cosmul. (default: the first two)")] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of answers.")] = 5,
     source: From = None,
     file: File = None,

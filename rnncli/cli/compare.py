@@ -87,12 +87,12 @@ def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
         return typer.Option(rich_help_panel="Comparison", help=help, **more)
 
     several = (
-        f"A cell, as for rnn train; may be repeated; others are matched to the first (default: {','.join(CELLS)})."
+        f"A cell, as for rnn train; may be repeated; others are matched to the first. (default: {','.join(CELLS)})"
     )
     kinds = option(several, autocompletion=completion(tuple(CELLS)))
-    sizes = option("Hidden units to compare: 32,64; `+` joins the layers of one net: 64+32 (default: the task's).")
+    sizes = option("Hidden units to compare: 32,64; `+` joins the layers of one net: 64+32. (default: the task's)")
     matched = option("What all cells share with the first: hidden (the sizes), params or time.")
-    target = option("Value of the metric that runs are timed to (default: the best of the weakest run).")
+    target = option("Value of the metric that runs are timed to. (default: the best of the weakest run)")
     picture = option("Draw the metric during training to this file (PNG, SVG, PDF).")
     name = option(
         "The comparison's name, and the prefix of its runs; the same name continues it, or adds cells and seeds."

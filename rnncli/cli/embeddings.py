@@ -58,7 +58,7 @@ def show_odd_one_out(
 
 def plot(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="WORD", help="Words (default: the most frequent).")
+        list[str] | None, typer.Argument(metavar="WORD", help="Words. (default: the most frequent)")
     ] = None,
     out: Drawn = Path("words.png"),
     method: Annotated[str, typer.Option(help="pca or tsne.")] = "pca",
@@ -117,7 +117,7 @@ def import_file(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Vectors of word2vec or GloVe, or .npz; gzipped or not.")
     ],
-    name: Annotated[str | None, typer.Option(help="Their name (default: the file's).")] = None,
+    name: Annotated[str | None, typer.Option(help="Their name. (default: the file's)")] = None,
     limit: Limit = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Skip words that are not UTF-8 or lack numbers, and count them.")

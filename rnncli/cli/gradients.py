@@ -25,14 +25,14 @@ def gradients(
     run: Named = None,
     cell: Annotated[
         list[str] | None,
-        typer.Option(help=f"A cell, as for rnn train; may be repeated (default: {','.join(CELLS)})."),
+        typer.Option(help=f"A cell, as for rnn train; may be repeated. (default: {','.join(CELLS)})"),
     ] = None,
     radius: Annotated[
-        str | None, typer.Option(help=f"Spectral radii that Wh is scaled to; unscaled it is 1 (default: {RADII}).")
+        str | None, typer.Option(help=f"Spectral radii that Wh is scaled to; unscaled it is 1. (default: {RADII})")
     ] = None,
-    hidden: Annotated[int | None, typer.Option(help="Units, and size of the inputs (default: 64).")] = None,
+    hidden: Annotated[int | None, typer.Option(help="Units, and size of the inputs. (default: 64)")] = None,
     inputs: Annotated[
-        float | None, typer.Option(help="Standard deviation of the random inputs (default: 0.1).")
+        float | None, typer.Option(help="Standard deviation of the random inputs. (default: 0.1)")
     ] = None,
     length: Annotated[int, typer.Option(help="Number of steps T; of a text, the maximum.")] = 100,
     clip: Annotated[float, typer.Option(min=0, help="Norm that the weights' gradient is clipped to; 0: none.")] = 1.0,

@@ -12,11 +12,11 @@ from rnncli.cli.verb import Verb
 def plot(
     names: Annotated[list[str], typer.Argument(metavar="RUN…", help="Runs' names, TASK/RUN, or folders.")],
     metric: Annotated[
-        list[str] | None, typer.Option(help="A metric to draw; may be repeated (default: losses, and accuracy).")
+        list[str] | None, typer.Option(help="A metric to draw; may be repeated. (default: losses, and accuracy)")
     ] = None,
     against: Annotated[str, typer.Option(help="The x axis: steps, seconds or epochs.")] = "steps",
     out: Annotated[
-        Path | None, typer.Option(help="The picture (PNG, SVG, PDF; default: curves.png in the first run's folder).")
+        Path | None, typer.Option(help="The picture (PNG, SVG, PDF). (default: curves.png in the first run's folder)")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -29,7 +29,7 @@ MaxFiles = Annotated[int | None, typer.Option("--max-files", min=1, help="Only t
 MaxWords = Annotated[
     int, typer.Option("--max-words", min=1, help="Number of most frequent words with an id; others become UNKNOWN.")
 ]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes. (default: one per core)")]
 KeepGoing = Annotated[bool, typer.Option("--keep-going", help="Keep the readable part of a damaged dump.")]
 
 

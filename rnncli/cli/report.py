@@ -24,7 +24,7 @@ from rnncli.files import write_file
 
 def report(
     run: Named = None,
-    out: Annotated[Path | None, typer.Option(help="The .html file (default: next to the checkpoint).")] = None,
+    out: Annotated[Path | None, typer.Option(help="The .html file. (default: next to the checkpoint)")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     source: From = None,
     device: Device = "auto",

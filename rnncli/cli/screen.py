@@ -24,7 +24,7 @@ MAX_MISSING = 30
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 From = Annotated[
     str | None,
-    typer.Option("--from", help="The model: a run's name or folder, or a file (default: the newest of the task)."),
+    typer.Option("--from", help="The model: a run's name or folder, or a file. (default: the newest of the task)"),
 ]
 Device = Annotated[
     str,

@@ -76,7 +76,7 @@ def run_options(task: Task) -> dict[str, tuple[Any, Any]]:
     return {
         "preset": (Annotated[str | None, option(f"A named set of settings: {presets}.")], None),
         "config": (Annotated[Path | None, option("Settings from a TOML file.")], None),
-        "name": (Annotated[str | None, option("The run's name (default: date, time and cell).")], None),
+        "name": (Annotated[str | None, option("The run's name. (default: date, time and cell)")], None),
         "resume": (Annotated[bool, begin], False),
         "tensorboard": (Annotated[bool, curves], False),
         "as_json": (AsJson, False),

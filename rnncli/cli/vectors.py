@@ -17,7 +17,7 @@ File = Annotated[
 Layer = Annotated[
     str | None,
     typer.Option(
-        help="The layer of the vectors: input or output (default: the better one).",
+        help="The layer of the vectors: input or output. (default: the better one)",
         autocompletion=lambda incomplete: [each for each in ("input", "output") if each.startswith(incomplete)],
     ),
 ]
