@@ -112,7 +112,7 @@ def write_report(path: Path, device: str, seconds: float) -> bool:
     end = time.monotonic() + seconds
     path.parent.mkdir(parents=True, exist_ok=True)
     lines, right = heading(device), True
-    for name, share in SHARES.items():
+    for name, share in FRACTIONS.items():
         begun = [*lines, f"The section {name} began and did not end.", ""]
         path.write_text("\n".join(begun), encoding="utf-8")
         began = time.monotonic()
@@ -742,7 +742,7 @@ def run_once(kind: str, dtype: str, shape: tuple[int, int, int], device: str) ->
 Section = Callable[[str, float, Say], bool]
 """Prints its lines for a device until an end; returns whether all went well."""
 
-SHARES = {"checks": 0.4, "steps": 0.4, "cells": 1.0}
+FRACTIONS = {"checks": 0.4, "steps": 0.4, "cells": 1.0}
 """Sections in the order of their importance, and the share of the remaining time that each may take."""
 
 SECTIONS: dict[str, Section] = {

@@ -11,10 +11,10 @@ from support.pages import data_of
 from rnncli.tasks import TASKS
 
 SMALL = {"parity": "--epochs 1 --validate-every 0", "poetry-classify": "--hidden 4 --epochs 1 --folds 0 --ensemble 1"}
-WATCHED = [task.name for task in TASKS.values() if "activations" in task.uses]
+TASKS_WITH_UNITS = [task.name for task in TASKS.values() if "activations" in task.uses]
 
 
-@pytest.mark.parametrize("task", WATCHED)
+@pytest.mark.parametrize("task", TASKS_WITH_UNITS)
 def test_every_task_shows_its_units(task: str, rnn, trained) -> None:
     assert trained(f"train {task} --name mine --seed 1 {SMALL.get(task, '--hidden 4 --epochs 1')}").code == 0
     printed = json.loads(rnn("activations mine --max-tokens 90 --json").out)
