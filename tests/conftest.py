@@ -39,7 +39,7 @@ from rnncli.__main__ import run  # noqa: E402
 from rnncli.cells import CELLS  # noqa: E402
 from rnncli.kernels.compiling import COMPILATION  # noqa: E402
 
-COMPILATION.begin()  # so that no test's output depends on whether this machine has compiled the kernels before
+COMPILATION.begin()  # no test's output may depend on kernels that this machine compiled earlier
 COMPILATION.end()
 if torch.cuda.is_available():
     torch.backends.cudnn.rnn.fp32_precision = "ieee"
@@ -108,15 +108,15 @@ def trained(rnn: Callable[[str], Ran], home: Path, kept_runs: Path) -> Callable[
 
     def train(words: str) -> Ran:
         kept = kept_runs / hashlib.sha256(words.encode()).hexdigest()[:16]
-        told = kept / "told.json"
+        printed = kept / "printed.json"
         with FileLock(f"{kept}.lock"):
-            if not told.exists():
+            if not printed.exists():
                 ran = rnn(words)
                 shutil.copytree(home, kept / "home", dirs_exist_ok=True)
-                told.write_text(json.dumps(ran), "utf-8")
+                printed.write_text(json.dumps(ran), "utf-8")
                 return ran
         shutil.copytree(kept / "home", home, dirs_exist_ok=True)
-        return Ran(*json.loads(told.read_text("utf-8")))
+        return Ran(*json.loads(printed.read_text("utf-8")))
 
     return train
 

@@ -1,4 +1,4 @@
-"""The Python API: a model by name, and the verbs as its methods."""
+"""The Python API: models by name, with the verbs as methods."""
 
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def test_evaluate_of_a_corpus_matches_the_verb(home: Path, tmp_path: Path, rnn) 
 def test_unknown_options_are_refused() -> None:
     assert make_options(ScoreOptions, {"texts": "one"}).texts == ("one",)
     assert make_options(ScoreOptions, {"texts": ["one", "two"]}).texts == ("one", "two")
-    with pytest.raises(UsageError, match="there is no option 'text': there are texts, file, label, by"):
+    with pytest.raises(UsageError, match="there is no option 'text': the options are texts, file, label, by"):
         make_options(ScoreOptions, {"text": "one"})
 
 
@@ -107,6 +107,6 @@ def test_load_returns_a_model() -> None:
 
 def test_max_time_without_epochs_is_refused_for_several_processes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnncli.training.distributed.world", lambda: 2)
-    with pytest.raises(UsageError, match="--epochs 0: a time limit alone ends the training of one process"):
+    with pytest.raises(UsageError, match="--epochs 0: only the training of one process can end by a time limit"):
         Training.start("parity", resolve(TASKS["parity"], {"epochs": 0, "max_time": 1.0}))
     assert not (home / "checkpoints").exists()

@@ -10,7 +10,7 @@ from support.covering import covering
 def test_any_values_of_a_few_axes_occur_together(strength: int, most: int) -> None:
     axes = [range(5), "abc", "xy", [True, False], "pqr"]
     cases = covering(*axes, strength=strength)
-    assert len(cases) == len(set(cases)) <= most
+    assert len(cases) == len(set(cases)) <= max_cases
     for places in combinations(range(len(axes)), strength):
         met = {tuple(case[place] for place in places) for case in cases}
         assert met == set(product(*(axes[place] for place in places)))

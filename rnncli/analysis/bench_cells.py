@@ -3,9 +3,9 @@
 Shapes: T steps, B batch, D input, M hidden.
 """
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,10 +58,10 @@ def rows() -> Iterator[Row]:
     for kind, wanted in WANTED.items():
         for shape, ratio in zip(SHAPES, wanted, strict=True):
             yield Row(kind, str(shape), _contenders(kind, shape), ratio)
-    for kind, shape in product([name for name in CELLS if name not in RIVALS], SHAPES):
+    for kind, shape in itertools.product([name for name in CELLS if name not in RIVALS], SHAPES):
         yield Row(kind, str(shape), {"ours": partial(of_cell, kind, shape), "plain loop": _plain(kind, shape)})
     if has_bfloat16():
-        for kind, shape in (*product(WANTED, SHAPES), ("lstm:none", ROUNDED)):
+        for kind, shape in (*itertools.product(WANTED, SHAPES), ("lstm:none", ROUNDED)):
             yield Row(f"{kind}, bfloat16", str(shape), _rounded_contenders(kind, shape))
     for kind, shape in TINY.items():
         contenders = _contenders(kind, shape)
@@ -155,7 +155,7 @@ def _training(module: nn.Module, run: Any, shape: Shape) -> Step:
 
 
 def at_medium(step: Step) -> Step:
-    """The same step with `torch.set_float32_matmul_precision("medium")`, which allows rounded float32 products."""
+    """The same step with `torch.set_float32_matmul_precision("medium")`, which allows rounded float32 matmuls."""
 
     def relaxed() -> object:
         with switched("bf16"):

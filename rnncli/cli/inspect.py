@@ -1,4 +1,4 @@
-"""`rnn inspect`: what a checkpoint holds."""
+"""`rnn inspect`: the contents of a checkpoint."""
 
 import json
 import re
@@ -66,6 +66,6 @@ def _shown(value: Any) -> str:
 
 
 OTHER_MEMBERS = re.compile(r"members\.[1-9]")
-"""Parameters of a committee's nets but the first: all have the same shapes."""
+"""Parameters of a committee's nets after the first, whose shapes they share."""
 
 VERB = Verb(inspect, "rnn inspect RUN")

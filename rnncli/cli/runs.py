@@ -1,4 +1,4 @@
-"""`rnn runs`: which runs there are, and deleting them."""
+"""`rnn runs`: list runs, and delete them."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,12 +38,12 @@ def list_runs(as_json: AsJson = False) -> None:
 
 def delete_runs(
     names: Annotated[list[str], typer.Argument(metavar="RUN", help="Names from `rnn runs`, or TASK/RUN.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,
 ) -> None:
     """Delete runs with all their files."""
     from rnncli.training.runs import delete_run, find_run
 
-    found = [find_run(name) for name in names]  # all names are checked before anything is deleted
+    found = [find_run(name) for name in names]  # checks all names before it deletes anything
     for run in found:
         if yes or confirm(f"Delete {run.task}/{run.name} ({size(run.size)})?"):
             delete_run(run)

@@ -100,8 +100,8 @@ def read_token_text(spec: TextSpec) -> StreamData:
     Raises RnnError as `load_corpus`, and where a large text changes meanwhile or its ids cannot be written.
     """
     if spec.valid:
-        learned = read_token_text(spec._replace(valid=(), hold_out=HoldOut()))
-        return learned.with_valid(read_token_text(TextSpec(spec.valid, codec=learned.codec, by_voice=spec.by_voice)))
+        training = read_token_text(spec._replace(valid=(), hold_out=HoldOut()))
+        return training.with_valid(read_token_text(TextSpec(spec.valid, codec=training.codec, by_voice=spec.by_voice)))
     corpora = [open_corpus(name) for name in spec.corpus]
     if not spec.by_voice:
         return _read(corpora, spec)

@@ -76,7 +76,7 @@ def test_costs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [size for size, _ in by_T] == [2, 4]
     assert [size for size, _ in by_B] == [1, 2]
     ((_, ours, theirs),) = bench_costs.memory("lstm:none")
-    min_bytes = 40 * 64 * 128 * 4 * 5  # bytes of the gates and of h, at min_bytes
+    min_bytes = 40 * 64 * 128 * 4 * 5  # bytes of the gates and of h, at least
     assert ours > min_bytes
     assert theirs > min_bytes
 

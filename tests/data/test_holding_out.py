@@ -26,7 +26,7 @@ def test_share_of_one_in_n_is_every_nth(total: int) -> None:
     assert HoldOut().rows(total) == []
 
 
-def test_shares_are_exact_and_counts_are_spread_evenly() -> None:
+def test_fractions_are_exact_and_counts_are_spread_evenly() -> None:
     assert len(HoldOut(0.29).rows(100)) == 29  # 0.29 * 100 is 28.999999999999996
     for number in (1, 7, 99):
         rows = HoldOut(number=number).rows(100)
@@ -36,7 +36,7 @@ def test_shares_are_exact_and_counts_are_spread_evenly() -> None:
     assert HoldOut(every=1).rows(3) == [0, 1, 2]
 
 
-def test_groups_are_held_out_whole_and_never_more_than_the_share() -> None:
+def test_whole_groups_are_held_out_up_to_the_share() -> None:
     assert spread([4, 4, 4, 1, 1, 6], Fraction(1, 4)) == [3, 4]  # 4 of 16 would be too many at 12, 1 of 13 is not
     assert spread([2, 2, 2, 2], Fraction(1, 2)) == [1, 3]
 

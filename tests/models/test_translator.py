@@ -137,8 +137,8 @@ def test_equals_torchs_layers_combined(bidirectional: bool) -> None:
         h, _ = theirs(h, first)
     for t, logits in enumerate(model(pair)[:, 0]):
         weights = torch.stack([h[t, 0] @ model.attention.key.weight @ step for step in memory]).softmax(0)
-        joined = torch.tanh(model.joint.weight @ torch.cat([weights @ memory, h[t, 0]]))
-        wanted = (model.embedding.weight if model.weight is None else model.weight) @ joined + model.bias
+        combined = torch.tanh(model.joint.weight @ torch.cat([weights @ memory, h[t, 0]]))
+        wanted = (model.embedding.weight if model.weight is None else model.weight) @ combined + model.bias
         torch.testing.assert_close(logits, wanted)
 
 

@@ -105,7 +105,7 @@ def test_resuming_with_a_changed_text_is_refused(home: Path, tmp_path: Path) -> 
     training = start("poetry-lm", "mine", corpus=(str(file),))
     training.train(lambda _: None, pytest.fail)
     file.write_text(file.read_text() + "\nand one more line of mine\n")
-    with pytest.raises(UsageError, match="the text that run mine learned from has changed: start a new run"):
+    with pytest.raises(UsageError, match="the training text of run mine has changed: start a new run"):
         Training.resume(training.run, {"epochs": 2})
     with training.run.locked():  # the refusal released the lock
         pass

@@ -204,9 +204,9 @@ def test_streams_continue_from_the_carried_state() -> None:
     trainer = without_dropout(make_trainer(streams=True, lr=1e-12, optimizer="sgd"))
     batches = list(trainer.experiment.batches(0))
     model: Any = copy.deepcopy(trainer.model).train()
-    joined = torch.cat([batch.inputs for batch in batches])
+    inputs = torch.cat([batch.inputs for batch in batches])
     targets = torch.cat([batch.targets for batch in batches])
-    wanted = F.cross_entropy(model(joined)[0].reshape(-1, 2), targets.reshape(-1))
+    wanted = F.cross_entropy(model(inputs)[0].reshape(-1, 2), targets.reshape(-1))
     events = [event for event in train(trainer, steps=BATCHES) if isinstance(event, Stepped)]
     assert sum(event.loss for event in events) / BATCHES == pytest.approx(wanted.item(), rel=1e-5)
 
