@@ -53,7 +53,7 @@ def dump_xml(pages: Sequence[Page]) -> str:
     return HEADER + "".join(page.xml(number) for number, page in enumerate(pages, 1)) + FOOTER
 
 
-def multistream(pages: Sequence[Page], pages_a_stream: int = 2) -> bytes:
+def multistream(pages: Sequence[Page], pages_per_stream: int = 2) -> bytes:
     """A dump as Wikimedia compresses it: bz2 streams of the header, of groups of pages, and of the footer."""
     texts = [page.xml(number) for number, page in enumerate(pages, 1)]
     groups = ["".join(texts[at : at + pages_per_stream]) for at in range(0, len(texts), pages_per_stream)]
