@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rnncli.cells.outside import kept_of, outside
 from rnncli.data.corpora import from_stdin
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
@@ -39,6 +40,7 @@ from rnncli.training.settings import RecurrentSettings, TrainingSettings
 from rnncli.version import __version__
 
 if TYPE_CHECKING:
+    from rnncli.cells.base import Cell
     from rnncli.data.vectors import WordVectors
     from rnncli.language.score import Scored
     from rnncli.recording import Recording
@@ -168,16 +170,19 @@ def load(
     *,
     suits: Callable[[Task], bool] | None = None,
     device: str = "auto",
+    cell: "str | type[Cell[Any]] | None" = None,
 ) -> Model:
     """Load a trained model by its file, the folder of its run, or the name of its run.
 
     Without a `source`, load the newest model of `task`, or of the first task that `suits` and has a model. If runs of
     several tasks have the name, the run of the task that suits is loaded.
 
-    The model computes on `device`: `auto` (CUDA if available, except for tiny nets), `cpu`, `cuda` or `mps`.
+    The model computes on `device`: `auto` (CUDA if available, except for tiny nets), `cpu`, `cuda` or `mps`. `cell`
+    names the code of a cell from outside: its class, or `PATH.py:Class`. No model file runs code by itself.
 
     A damaged checkpoint next to a valid one gives an RnnWarning, a UserWarning. Raises RnnError if no checkpoint is
-    valid, and UsageError for an unknown run, a run of another task, and an unavailable device.
+    valid, and UsageError for an unknown run, a run of another task, an unavailable device, and a cell from outside that
+    is not named again.
     """
     name = None if source is None else str(source)
     if task is None and suits is not None:
@@ -185,7 +190,7 @@ def load(
     elif task is None and name is None:
         raise UsageError("name a model, or a task to take its newest model")
     pick_device(device)  # refuses an unavailable device before anything is read
-    model = restore(*read_model(name, task), device)
+    model = restore(*read_model(name, task), device, cell)
     _check_finite(model)
     return model
 
@@ -224,10 +229,10 @@ def _check_finite(model: Model) -> None:
         )
 
 
-def restore(found: Checkpoint, source: Path, device: str = "cpu") -> Model:
+def restore(found: Checkpoint, source: Path, device: str = "cpu", cell: "str | type[Cell[Any]] | None" = None) -> Model:
     """Build the model of a checkpoint with its weights on a device; raises as `rebuild` and `pick_device`."""
     task = task_of(found.header, source)
-    config, model = rebuild(task, found, source)
+    config, model = rebuild(task, found, source, cell)
     model.to(pick_device(device, max(config.sizes)))
     model.eval()
     return Model(task.name, config, model, found.header, below("task", found.tensors), source)
@@ -327,15 +332,21 @@ class Training:
     def resume(cls, run: Run, changes: dict[str, Any]) -> "Training":
         """Continue a run from its newest valid checkpoint; a damaged one gives an RnnWarning.
 
-        `changes` are settings with new values. Raises UsageError for a setting that cannot change within a run, and if
-        the training text has changed; RnnError while another process trains the run.
+        `changes` are settings with new values; a `cell` from outside among them, a name or a class, names its code
+        again. Raises UsageError for a setting that cannot change within a run, and if the training text has changed;
+        RnnError while another process trains the run.
         """
         run = _writable(run)
+        cell = changes.get("cell")
+        if isinstance(cell, type) or (cell and outside(cell)):
+            changes = {name: value for name, value in changes.items() if name != "cell"}
+        else:
+            cell = None
         with ExitStack() as held:
             held.enter_context(run.locked())
             found, file = distributed.from_first(lambda: read_for_resume(run))
             task = task_of(found.header, file)
-            before, _ = rebuild(task, found, file)
+            before, _ = rebuild(task, found, file, cell)
             if task.name != run.task:
                 raise UsageError(f"{file} is a model of {task.name}, not of {run.task}")
             changes = respelled(type(before), canonical(task.Config, changes))
@@ -377,6 +388,7 @@ class Training:
             "config": plain(self.config),
             "monitor": self.experiment.monitor,
             "payload": payload,
+            **kept_of(self.experiment.model),
         }
         self.session = Session(self.trainer, run, identity)
 

@@ -43,6 +43,12 @@ class Registry(MutableMapping[str, T]):
             value = self._objects[name] = cast("T", getattr(import_module(module), attribute))
         return value
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is an object of that name; imports none of rnn's own."""
+        if name not in self._objects:
+            self._complete_once()
+        return name in self._objects
+
     def __setitem__(self, name: str, value: T) -> None:
         self._objects[name] = value
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from rnncli.cells import use_cell
 from rnncli.errors import UsageError
 from rnncli.settings import as_kind, canonical, check_limits, overlay, respelled
 from rnncli.task import Task
@@ -22,6 +23,8 @@ def resolve(
     Raises UsageError for an unknown preset, key or value, and for a setting that would have no effect.
     """
     listed = {} if file is None else _read_toml(file, task.Config)
+    if flags.get("cell"):  # only here is a cell's code from outside run: no file of settings names it
+        flags = {**flags, "cell": use_cell(flags["cell"])}
     chosen = overlay(task.Config, listed, respelled(task.Config, canonical(task.Config, flags)))
     preset = preset or task.implied_preset(chosen)
     if preset is not None and preset not in task.presets:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from rnncli.cells.base import Cell
     from rnncli.training.checkpoint import Checkpoint
 
 MAX_REASON = 200
@@ -59,14 +60,15 @@ class Rebuilt(NamedTuple):
     model: "nn.Module"  # its weights are the checkpoint's tensors
 
 
-def rebuild(task: Task, found: "Checkpoint", source: "Path") -> Rebuilt:
+def rebuild(task: Task, found: "Checkpoint", source: "Path", cell: "str | type[Cell[Any]] | None" = None) -> Rebuilt:
     """Check a task's checkpoint, except its training state, and build its model on the CPU.
 
-    Allocates the model only after names and shapes of the weights agree with the settings. Raises CheckpointError for
-    contents that this version cannot use.
+    Allocates the model only after names and shapes of the weights agree with the settings. `cell` names the code of a
+    cell from outside again. Raises CheckpointError for contents that this version cannot use, and as `cell_again`.
     """
     from dataclasses import replace
 
+    from rnncli.cells.outside import cell_again
     from rnncli.models.outline import outline, take_weights
     from rnncli.training.loop import below
 
@@ -74,6 +76,7 @@ def rebuild(task: Task, found: "Checkpoint", source: "Path") -> Rebuilt:
     config = check_header(task.Config, task.keeps, header, source)
     with usable(source, "contents"):
         _check_numbers(task, below("task", found.tensors))
+    config = replace(config, cell=cell_again(config.cell, header, cell, source))
     weights = below("model", found.tensors)
     with usable(source, "weights"):
         anywhere = replace(config, backend="auto")  # the backend of the training may not work on this machine

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnncli.cells import make_cell
-from rnncli.cells.base import Cell
+from rnncli.cells import label_of, make_cell
+from rnncli.cells.base import Cell, recurrent_blocks
 from rnncli.errors import RnnError, UsageError
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
@@ -75,7 +75,7 @@ def of_fresh_cells(
 ) -> list[Flow]:
     """The flows through initialised cells, for each cell, radius and state tensor (an LSTM's memory has its own).
 
-    A radius scales every gate's block of Wh to that spectral radius; None keeps the initial radius, 1. Inputs x
+    A radius scales every gate's block of the recurrent matrices to it; None keeps the initial radius, 1. Inputs x
     (T, B, M) are drawn from N(0, inputs^2), the same for all; the loss is h_T in a random direction of length 1 (B, M).
     Raises UsageError for unknown cells and invalid sizes, RnnError where gradients overflow.
     """
@@ -116,7 +116,7 @@ def of_model(
     last = task.last_step(replace(trained, model=model), text, length)
     stack: Stack = model.stack
     shape = stack.shape
-    name = f"{shape.cell} {','.join(map(str, shape.hidden))}"
+    name = f"{label_of(shape.cell)} {','.join(map(str, shape.hidden))}"
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         fresh = type(stack)(last.inputs.shape[-1], shape).double()
@@ -129,10 +129,20 @@ def of_model(
 
 
 def scale_to_radius(cell: Cell[Any], radius: float) -> None:
-    """Scale every gate's block of Wh to a spectral radius (the greatest absolute eigenvalue)."""
+    """Scale every gate's block of the recurrent matrices to a spectral radius (the greatest absolute eigenvalue).
+
+    Of a block that is not square, the greatest singular value is scaled. Raises UsageError for a cell without such
+    matrices.
+    """
+    weights = cell.recurrent_weights()
+    if not weights:
+        raise UsageError(f"--radius: cell {cell.kind} declares no recurrent matrices")
     with torch.no_grad():
-        for block in cell.weight_h.chunk(cell.gates):
-            block.mul_(radius / torch.linalg.eigvals(block).abs().max())
+        for weight in weights.values():
+            for block in recurrent_blocks(weight):
+                square = block.shape[0] == block.shape[1]
+                of = torch.linalg.eigvals(block).abs() if square else torch.linalg.svdvals(block)
+                block.mul_(radius / of.max())
 
 
 def flows_of(

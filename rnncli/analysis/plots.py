@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnncli.analysis.fonts import fonts_for
+from rnncli.cells import label_of
 from rnncli.errors import RnnError
 from rnncli.files import write_file
 
@@ -100,7 +101,8 @@ def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str,
         sizes = [each.hidden for each in bands if each.cell == band.cell]  # by position: sizes of matched nets differ
         dashes = ("-", "--", ":", "-.")[sizes.index(band.hidden) % 4]
         color = f"C{cells.index(band.cell) % 10}"
-        axes.plot(band.at, band.mean, color=color, ls=dashes, label=f"{band.cell} {band.hidden.replace(',', '+')}")
+        label = f"{label_of(band.cell)} {band.hidden.replace(',', '+')}"
+        axes.plot(band.at, band.mean, color=color, ls=dashes, label=label)
         axes.fill_between(band.at, band.low, band.high, color=color, alpha=0.12, lw=0)
     name = "loss (nats per prediction)" if metric == "loss" else metric.replace("_", " ")
     axes.set(xlabel="seconds of training" if across == "seconds" else "steps", ylabel=name)

@@ -33,13 +33,16 @@ SUMMARIES = {
     "export": "Write a language model as an ONNX file.",
     "runs": "List trained runs, or delete them.",
     "data": "List, download and prepare corpora.",
+    "check-cell": "Check a cell of your own: shapes, gradients, padding, speed.",
     "bench": "Measure speed on this machine.",
     "help": "Print the help of a verb or a task.",
     "version": "Print the version.",
 }
 """Our own verbs in the order in which a new user needs them, each with its line of `rnn --help`."""
 
-VERBS: Registry[Verb] = Registry("rnncli.verbs", Verb, {name: f"{__name__}.{name}:VERB" for name in SUMMARIES})
+VERBS: Registry[Verb] = Registry(
+    "rnncli.verbs", Verb, {name: f"{__name__}.{name.replace('-', '_')}:VERB" for name in SUMMARIES}
+)
 """All verbs by name, each imported when it is looked up."""
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rnncli
 from rnncli.cli.options import Flags, command_of, union_of, with_stdin
-from rnncli.cli.screen import AsJson, Device, From, Named
+from rnncli.cli.screen import AsJson, CellCode, Device, From, Named
 from rnncli.cli.verb import Later, Verb
 from rnncli.data.texts import GivenTexts
 from rnncli.errors import UsageError
@@ -33,8 +33,8 @@ class Work(NamedTuple):
 def command_for(verb: str, body: Callable[..., None], **common: Any) -> Callable[..., None]:
     """A command that calls `body(work, as_json, **common)`; it has the flags of all tasks with the verb."""
 
-    def command(flags: Flags, source: str | None, device: str, **own: Any) -> None:
-        body(open_work(verb, flags, source, device), **own)
+    def command(flags: Flags, source: str | None, device: str, cell: str | None, **own: Any) -> None:
+        body(open_work(verb, flags, source, device, cell), **own)
 
     command.__doc__ = body.__doc__
     return command_of(all_flags(verb), command, **common, **of_every_model())
@@ -42,7 +42,7 @@ def command_for(verb: str, body: Callable[..., None], **common: Any) -> Callable
 
 def of_every_model() -> dict[str, tuple[Any, Any]]:
     """The flags of every verb that works with a model: annotations for Typer, and defaults."""
-    return {"source": (From, None), "device": (Device, "auto"), "as_json": (AsJson, False)}
+    return {"source": (From, None), "cell": (CellCode, None), "device": (Device, "auto"), "as_json": (AsJson, False)}
 
 
 def of_one_task(Options: type) -> dict[str, tuple[Any, Any]]:
@@ -88,7 +88,9 @@ def tasks_with(verb: str) -> list[Task]:
     return [TASKS[name] for name in TASKS if verb in outline_of(name).verbs]
 
 
-def open_work(verb: str, flags: Flags, source: str | None, device: str, only: Task | None = None) -> Work:
+def open_work(
+    verb: str, flags: Flags, source: str | None, device: str, cell: str | None = None, only: Task | None = None
+) -> Work:
     """Load the model that `--from` names, or the newest model, and make the options of its task.
 
     `only` is the required task of the model; without it `rnncli.load` chooses among the tasks with the verb. If all of
@@ -99,9 +101,9 @@ def open_work(verb: str, flags: Flags, source: str | None, device: str, only: Ta
     kinds = {task.actions[verb].Options for task in ([only] if only else tasks_with(verb))}
     options = _checked(kinds.pop()(**flags)) if len(kinds) == 1 else None
     if only:
-        trained = rnncli.load(source, only.name, device=device)
+        trained = rnncli.load(source, only.name, device=device, cell=cell)
     else:
-        trained = rnncli.load(source, suits=lambda task: verb in task.actions, device=device)
+        trained = rnncli.load(source, suits=lambda task: verb in task.actions, device=device, cell=cell)
     Options = trained.action(verb).Options
     if options is None:
         lacking = set(flags) - {each.name for each in fields(Options)}

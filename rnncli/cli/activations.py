@@ -54,6 +54,7 @@ def activations(
     html: Path | None,
     source: str | None,
     device: str,
+    cell: str | None,
     as_json: bool,
 ) -> None:
     """Show the units of a net on a text: those that track lines, words, quotes, … come first."""
@@ -63,7 +64,7 @@ def activations(
     source = named(run, source)
     write = states and states_writer(states)
     check_html("--html", html)
-    work = open_work("activations", flags, source, device)
+    work = open_work("activations", flags, source, device, cell)
     trained = work.trained
     ranking = rank(work.do())
     shown = [ranking.unit(name) for name in unit or ()] or ranking.units[:1]

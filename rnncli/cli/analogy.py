@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, print_json, print_table, print_text
+from rnncli.cli.screen import AsJson, CellCode, From, print_json, print_table, print_text
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
 
@@ -16,6 +16,7 @@ def analogy(
     metric: Annotated[str | None, typer.Option(help="euclidean, cosine or 3cosmul. (default: the first two)")] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of answers.")] = 5,
     source: From = None,
+    cell: CellCode = None,
     file: File = None,
     layer: Layer = None,
     as_json: AsJson = False,
@@ -23,7 +24,7 @@ def analogy(
     """Find the words nearest to A - B + C: A is to B as what is to C? A, B and C are left out."""
     from rnncli.analysis.analogies import BOOK, solve
 
-    known = known_vectors(source, file, layer)
+    known = known_vectors(source, file, layer, cell)
     answers = {each: solve(known.vectors, a, b, c, each, top) for each in ([metric] if metric else BOOK)}
     if as_json:
         found_words = {each: [near._asdict() for near in found] for each, found in answers.items()}

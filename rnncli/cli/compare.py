@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cells import CELLS
+from rnncli.cells import BUILT_IN, CELLS, label_of, use_cell
 from rnncli.cli.actions import first_task, of_each_task
-from rnncli.cli.options import Flags, command_class, command_of, completion, each_of, words_of
+from rnncli.cli.options import Flags, cells_of, command_class, command_of, completion, words_of
 from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.train import follow, run_options
@@ -55,7 +55,7 @@ def _verb(task: Task) -> Callable[..., None]:
         if target is not None and not math.isfinite(target):
             raise UsageError(f"--target must be a finite number, not {target}")
         settings = resolve(task, flags, preset, config)
-        names = each_of(cell or CELLS)
+        names = tuple(map(use_cell, cells_of(cell or BUILT_IN)))
         comparison = Comparison(task, name, settings, names, _sizes(settings, hidden), seeds, match)
         comparison.check()
         if out:
@@ -87,9 +87,9 @@ def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
         return typer.Option(rich_help_panel="Comparison", help=help, **more)
 
     several = (
-        f"A cell, as for rnn train; may be repeated; others are matched to the first. (default: {','.join(CELLS)})"
+        f"A cell, as for rnn train; may be repeated; others are matched to the first. (default: {','.join(BUILT_IN)})"
     )
-    kinds = option(several, autocompletion=completion(tuple(CELLS)))
+    kinds = option(several, autocompletion=completion(CELLS))
     sizes = option("Hidden units to compare: 32,64; `+` joins the layers of one net: 64+32. (default: the task's)")
     matched = option("What all cells share with the first: hidden (the sizes), params or time.")
     target = option("Value of the metric that runs are timed to. (default: the best of the weakest run)")
@@ -223,14 +223,19 @@ def _print_rows(comparison: "Comparison", found: "list[Row]", metric: str, targe
     table = []
     for row in found:
         spread = "" if row.spread is None else f" ± {figure(row.spread)}"
-        line: list[Any] = [row.cell, row.hidden.replace(",", "+"), row.parameters, f"{figure(row.mean)}{spread}"]
+        line: list[Any] = [
+            label_of(row.cell),
+            row.hidden.replace(",", "+"),
+            row.parameters,
+            f"{figure(row.mean)}{spread}",
+        ]
         line += [_whole(row.steps), row.seconds, _whole(row.tokens_a_second)]
         if "ended" in columns:
             line.append(", ".join(f"{count} {reason}" for reason, count in row.ended.items()) or None)
         if target is not None:
             line += [_whole(row.steps_to_target), row.seconds_to_target, f"{row.reached} of {comparison.seeds}"]
         table.append(line)
-    what = MATCHED[comparison.match].format(first=comparison.cells[0])
+    what = MATCHED[comparison.match].format(first=label_of(comparison.cells[0]))
     print_table(columns, table, title=f"{comparison.task.name}, {what}: {_seeds(comparison.seeds)} of each net")
     print_text(f"means{', ± the standard deviation, over seeds' if several else ' of one seed: no spread'}")
     if target is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, note, print_json, print_table, print_text, warn_missing
+from rnncli.cli.screen import AsJson, CellCode, From, note, print_json, print_table, print_text, warn_missing
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
@@ -22,6 +22,7 @@ def show_neighbors(
     word: Annotated[str, typer.Argument(help="A word.")],
     top: Annotated[int, typer.Option(min=1, help="Number of words to show.")] = 10,
     source: From = None,
+    cell: CellCode = None,
     file: File = None,
     layer: Layer = None,
     as_json: AsJson = False,
@@ -29,7 +30,7 @@ def show_neighbors(
     """Show the words nearest to a word, by cosine similarity."""
     from rnncli.analysis.vectors import neighbors
 
-    known = known_vectors(source, file, layer)
+    known = known_vectors(source, file, layer, cell)
     found = neighbors(known.vectors, word, top)
     if as_json:
         print_json({**known.facts, "word": word, "neighbors": [near._asdict() for near in found]})
@@ -40,6 +41,7 @@ def show_neighbors(
 def show_odd_one_out(
     words: Annotated[list[str], typer.Argument(metavar="WORD", help="Three words or more.")],
     source: From = None,
+    cell: CellCode = None,
     file: File = None,
     layer: Layer = None,
     as_json: AsJson = False,
@@ -47,7 +49,7 @@ def show_odd_one_out(
     """Find the word that fits the others least: the farthest from their mean, by cosine similarity."""
     from rnncli.analysis.vectors import odd_one_out
 
-    known = known_vectors(source, file, layer)
+    known = known_vectors(source, file, layer, cell)
     found = odd_one_out(known.vectors, words)
     if as_json:
         print_json({**known.facts, "odd": found[0].word, "similarities": [near._asdict() for near in found]})
@@ -65,6 +67,7 @@ def plot(
     count: Annotated[int, typer.Option(min=3, help="Number of most frequent words.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Seed of t-SNE.")] = 0,
     source: From = None,
+    cell: CellCode = None,
     file: File = None,
     layer: Layer = None,
     as_json: AsJson = False,
@@ -73,7 +76,7 @@ def plot(
     from rnncli.analysis.plots import draw_words
     from rnncli.analysis.vectors import project
 
-    known = known_vectors(source, file, layer)
+    known = known_vectors(source, file, layer, cell)
     shown = words or list(known.vectors.words[:count])
     points = project(known.vectors.unit[known.vectors.rows(shown)], method, seed)
     drawn = draw_words(
@@ -94,6 +97,7 @@ def export(
     ] = None,
     limit: Limit = None,
     source: From = None,
+    cell: CellCode = None,
     file: File = None,
     layer: Layer = None,
     as_json: AsJson = False,
@@ -104,7 +108,7 @@ def export(
     form = form or format_of(target)
     if form not in FORMATS:
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {form!r}")
-    known = known_vectors(source, file, layer)
+    known = known_vectors(source, file, layer, cell)
     vectors = known.vectors.first(limit) if limit else known.vectors
     write_vectors(vectors, target, form)
     if as_json:

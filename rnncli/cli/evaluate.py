@@ -10,7 +10,18 @@ import typer
 import rnncli
 from rnncli.cli.actions import command_of_run, first_task, of_each_task, of_one_task
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, From, Named, named, note, note_picture, print_json, print_table, print_text
+from rnncli.cli.screen import (
+    AsJson,
+    CellCode,
+    From,
+    Named,
+    named,
+    note,
+    note_picture,
+    print_json,
+    print_table,
+    print_text,
+)
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
 from rnncli.data.corpora import available
@@ -28,6 +39,7 @@ def _verb(task: Task) -> Callable[..., None]:
         flags: Flags,
         source: str | None,
         device: str,
+        cell: str | None,
         as_json: bool,
         baselines: bool = False,
         novelty: bool = False,
@@ -35,7 +47,7 @@ def _verb(task: Task) -> Callable[..., None]:
     ) -> None:
         options = task.evaluate.Options(**flags)
         check_limits(options)
-        trained = rnncli.load(named(run, source), task.name, device=device)
+        trained = rnncli.load(named(run, source), task.name, device=device, cell=cell)
         corpus = task.evaluate.corpus(trained, options)
         note(f"from {trained.source}, on {trained.device}; measured on {corpus}")
         if novelty:
@@ -88,6 +100,7 @@ def analogies(
     restrict: Annotated[int, typer.Option(min=1, help="Search answers among the first N words.")] = 300_000,
     exact_case: Annotated[bool, typer.Option("--exact-case", help="Distinguish upper and lower case.")] = False,
     source: From = None,
+    cell: CellCode = None,
     file: File = None,
     layer: Layer = None,
     as_json: AsJson = False,
@@ -98,7 +111,7 @@ def analogies(
 
     if metric not in METRICS:
         raise UsageError(f"--metric must be one of {', '.join(METRICS)}, not {metric!r}")
-    known = known_vectors(named(run, source), file, layer)
+    known = known_vectors(named(run, source), file, layer, cell)
     own = known.corpus and "toyworld" in known.corpus
     spec = questions or ("questions-words" if not own and available("questions-words") else "toyworld")
     began = time.perf_counter()

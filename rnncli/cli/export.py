@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 import rnncli
-from rnncli.cli.screen import AsJson, From, Named, named, note, print_json, print_text, size
+from rnncli.cli.screen import AsJson, CellCode, From, Named, named, note, print_json, print_text, size
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 
@@ -16,6 +16,7 @@ def export(
     onnx: Annotated[Path | None, typer.Option("--onnx", help="Write an ONNX graph of one step to this file.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="The voice, for a model of several voices.")] = None,
     source: From = None,
+    cell: CellCode = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a language model's step, with its state and its vocabulary, as an ONNX file, checked by onnxruntime."""
@@ -27,13 +28,13 @@ def export(
     from rnncli.models.onnx_step import check_onnx, export_step
 
     check_onnx()
-    trained = rnncli.load(named(run, source), suits=lambda task: task.token_access is not None, device="cpu")
+    trained = rnncli.load(named(run, source), suits=lambda task: task.token_access is not None, device="cpu", cell=cell)
     net: Any = trained.model
     if not isinstance(net, LanguageModel):
         raise UsageError(f"{trained.source} is a model of {trained.task}: --onnx exports language models")
     voice = label_number(trained, label)
     kept = {name: trained.payload[name] for name in ("vocabulary", "tokenizer", "bpe") if name in trained.payload}
-    written, difference = export_step(net, {"task": trained.task, "cell": trained.config.cell, **kept}, voice)
+    written, difference = export_step(net, {"task": trained.task, "cell": trained.config.label, **kept}, voice)
     write_file(onnx, written)
     facts = {"checkpoint": str(trained.source), "file": str(onnx), "bytes": len(written), "difference": difference}
     if as_json:

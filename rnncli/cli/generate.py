@@ -27,12 +27,15 @@ MAX_NAMED = 20
 """The maximum number of unknown tokens of a prime in the message."""
 
 
-def of_any_task(flags: Flags, context: typer.Context, source: str | None, device: str, as_json: bool) -> None:
+def of_any_task(
+    flags: Flags, context: typer.Context, source: str | None, device: str, cell: str | None, as_json: bool
+) -> None:
     """Write new text with the model that --from names, or with the newest model of a task."""
     if context.invoked_subcommand is None:
-        _write(open_work("generate", flags, source, device), as_json)
+        _write(open_work("generate", flags, source, device, cell), as_json)
         return
-    given = [*flags, *(["from"] if source else []), *(["device"] if device != "auto" else []), *["json"] * as_json]
+    own = {"from": source, "cell": cell, "device": device != "auto", "json": as_json}
+    given = [*flags, *(flag for flag, is_given in own.items() if is_given)]
     if given:
         command, flag = f"rnn generate {context.invoked_subcommand}", flag_of(given[0])
         raise UsageError(f"{flag} comes after the task: `{command} {flag}`")
@@ -41,8 +44,10 @@ def of_any_task(flags: Flags, context: typer.Context, source: str | None, device
 def of_task(task: Task) -> Callable[..., None]:
     """The command for the models of one task."""
 
-    def generate(flags: Flags, source: str | None, device: str, as_json: bool, run: str | None = None) -> None:
-        _write(open_work("generate", flags, named(run, source), device, task), as_json)
+    def generate(
+        flags: Flags, source: str | None, device: str, cell: str | None, as_json: bool, run: str | None = None
+    ) -> None:
+        _write(open_work("generate", flags, named(run, source), device, cell, task), as_json)
 
     Options = task.actions["generate"].Options
     generate.__doc__ = f"Write with a model of {task.name}."

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import rnncli
-from rnncli.cells import CELLS
-from rnncli.cli.options import each_of
+from rnncli.cells import BUILT_IN, use_cell
+from rnncli.cells.outside import outside
+from rnncli.cli.options import cells_of
 from rnncli.cli.screen import AsJson, Device, Named, named, note_picture, print_json, print_table, print_text
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.verb import Verb
@@ -25,7 +26,9 @@ def gradients(
     run: Named = None,
     cell: Annotated[
         list[str] | None,
-        typer.Option(help=f"A cell, as for rnn train; may be repeated. (default: {','.join(CELLS)})"),
+        typer.Option(
+            help=f"A cell, as for rnn train; may be repeated. (default: {','.join(BUILT_IN)}) Of RUN: its code again."
+        ),
     ] = None,
     radius: Annotated[
         str | None, typer.Option(help=f"Spectral radii that Wh is scaled to; unscaled it is 1. (default: {RADII})")
@@ -54,7 +57,8 @@ def gradients(
     """Show how the gradient of a loss at step T vanishes or explodes on the way back."""
     source = named(run, source)
     fresh = {"--cell": cell, "--radius": radius, "--hidden": hidden, "--inputs": inputs}
-    given = [name for name, value in fresh.items() if value not in (None, [])]
+    code = cell[0] if source is not None and cell and len(cell) == 1 and outside(cell[0]) else None
+    given = [name for name, value in fresh.items() if value not in (None, []) and not (name == "--cell" and code)]
     if source is not None and given:
         raise UsageError(f"{given[0]} is for fresh cells, and {source} is a trained net: leave {given[0]} out")
     if device == "mps":
@@ -64,7 +68,7 @@ def gradients(
     if source is None:
         flows, about = _fresh(cell, radius, hidden, inputs, length, clip, seed, device)
     else:
-        flows, about = _trained(source, text, length, clip, seed, device)
+        flows, about = _trained(source, code, text, length, clip, seed, device)
     if out:
         from rnncli.analysis.plots import draw_gradients
 
@@ -88,7 +92,7 @@ def _fresh(
     from rnncli.analysis.gradients import of_fresh_cells
     from rnncli.api import pick_device
 
-    kinds = list(dict.fromkeys(each_of(cell or CELLS)))
+    kinds = list(dict.fromkeys(map(use_cell, cells_of(cell or BUILT_IN))))
     try:
         radii = list(dict.fromkeys(float(value) for value in (RADII if radius is None else radius).split(",")))
     except ValueError:
@@ -104,13 +108,13 @@ def _fresh(
 
 
 def _trained(
-    source: str, text: str | None, length: int, clip: float, seed: int, device: str
+    source: str, code: str | None, text: str | None, length: int, clip: float, seed: int, device: str
 ) -> "tuple[list[Flow], dict[str, Any]]":
     from rnncli.analysis.gradients import of_model
     from rnncli.recording import text_or_file
 
     text = None if text is None else text_or_file(text)
-    trained = rnncli.load(source, suits=lambda task: task.last_step is not None, device=device)
+    trained = rnncli.load(source, suits=lambda task: task.last_step is not None, device=device, cell=code)
     flows = of_model(trained, text, length=length, clip=clip, seed=seed)
     steps = len(flows[0].norms)
     what = f"{trained.task}, {steps} {'step' if steps == 1 else 'steps'}"

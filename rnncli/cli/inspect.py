@@ -4,13 +4,14 @@ import json
 import re
 from typing import Any
 
-from rnncli.cli.screen import AsJson, From, Named, figure, named, print_json, print_table, print_text, size
+from rnncli.cli.screen import AsJson, CellCode, From, Named, figure, named, print_json, print_table, print_text, size
 from rnncli.cli.verb import Verb
 
 
 def inspect(
     run: Named = None,
     source: From = None,
+    cell: CellCode = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a checkpoint's settings, sizes, metrics, vocabulary and checksum."""
@@ -18,7 +19,7 @@ def inspect(
     from rnncli.training.runs import read_model
 
     found, place = read_model(named(run, source), None)
-    trained = restore(found, place)
+    trained = restore(found, place, cell=cell)
     model: Any = trained.model
     progress, payload = found.header["progress"], found.header["payload"]
     facts = {

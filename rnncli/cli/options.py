@@ -103,6 +103,11 @@ def each_of(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(part.strip() for value in values for part in value.split(","))
 
 
+def cells_of(values: Iterable[str]) -> tuple[str, ...]:
+    """The cells that a repeated flag names; commas separate them, except in the path of a file."""
+    return tuple(cell for value in values for cell in ([value] if ".py:" in value else each_of([value])))
+
+
 def words_of(flags: Mapping[str, Any]) -> list[str]:
     """Flags by name as the words of a command line."""
     words = []

@@ -8,6 +8,7 @@ import typer
 import rnncli
 from rnncli.cli.screen import (
     AsJson,
+    CellCode,
     Device,
     From,
     Named,
@@ -27,6 +28,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The .html file. (default: next to the checkpoint)")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     source: From = None,
+    cell: CellCode = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -35,7 +37,7 @@ def report(
 
     source = named(run, source)
     check_html("--out", out)
-    trained = rnncli.load(source, suits=lambda _: True, device=device)
+    trained = rnncli.load(source, suits=lambda _: True, device=device, cell=cell)
     html, panels = page(trained)
     file = (out or trained.source.parent / "report.html").absolute()
     data = html.encode()

@@ -35,6 +35,15 @@ Device = Annotated[
 ]
 """The flag of every verb that computes with a trained model."""
 
+CellCode = Annotated[
+    str | None,
+    typer.Option(
+        "--cell",
+        metavar="PATH.py:CLASS",
+        help="The code of the model's cell, where that is from outside: it runs only if you name it.",
+    ),
+]
+
 Named = Annotated[
     str | None, typer.Argument(metavar="RUN", help="The model: a run's name or folder, or a file; the same as --from.")
 ]

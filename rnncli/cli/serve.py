@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import rnncli
-from rnncli.cli.screen import AsJson, Device, From, Named, named, note, origin, print_json, print_text, warn
+from rnncli.cli.screen import AsJson, CellCode, Device, From, Named, named, note, origin, print_json, print_text, warn
 from rnncli.cli.verb import Verb
 from rnncli.extras import need
 
@@ -15,6 +15,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0: any free port.")] = 8000,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     source: From = None,
+    cell: CellCode = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -24,7 +25,7 @@ def serve(
 
     source = named(run, source)
     with live.bound(port) as door:
-        trained = rnncli.load(source, suits=lambda task: "generate" in task.uses, device=device)
+        trained = rnncli.load(source, suits=lambda task: "generate" in task.uses, device=device, cell=cell)
         server = connections.Server(live.application(trained, live.live_page(trained)), warn)
         url = f"http://127.0.0.1:{door.getsockname()[1]}/"
         if as_json:

@@ -20,7 +20,7 @@ def last_step(trained: Trained, text: str | None, length: int) -> LastStep:
     if not tokens:
         raise UsageError("there is no word in --text")
     ids = [codec.opening, *codec.vocabulary.encode(tokens), *codec.closing][: length + 1]
-    like = model.stack.cells[0].bias
+    like = model.stack.cells[0].h0
     read = like.new_tensor(ids[:-1]).long()[:, None]
     answer = like.new_tensor(ids[-1:]).long()
     return LastStep(

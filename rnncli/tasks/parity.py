@@ -62,7 +62,7 @@ class ParityConfig(RecurrentSettings):
 
     @property
     def label(self) -> str:
-        return "mlp" if self.model == "mlp" else self.cell
+        return "mlp" if self.model == "mlp" else super().label
 
 
 BOOK = {

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnncli.cells import CELLS
+from rnncli.cells import BUILT_IN, CELLS, label_of
 from rnncli.errors import UsageError
 from rnncli.kernels import ACTIVATIONS, BACKENDS, FORMER_BACKENDS, PRECISIONS
 from rnncli.settings import DEVICES, flag_of, option
@@ -100,8 +100,8 @@ class RecurrentSettings(TrainingSettings):
 
     cell: str = option(
         "elman",
-        f"Recurrent cell: {', '.join(CELLS)}; a variant after a colon (lstm:none).",
-        suggest=tuple(CELLS),
+        f"Recurrent cell: {', '.join(BUILT_IN)}; a variant after a colon (lstm:none); your own: PATH.py:Class.",
+        suggest=CELLS,
         shape=True,
     )
     hidden: str = option("64", "Hidden units, layer by layer: 64 or 64,32.", shape=True)
@@ -131,7 +131,7 @@ class RecurrentSettings(TrainingSettings):
     @property
     def label(self) -> str:
         """The kind of net, in a word."""
-        return self.cell
+        return label_of(self.cell)
 
     @property
     def sizes(self) -> tuple[int, ...]:
