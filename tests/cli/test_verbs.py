@@ -132,6 +132,19 @@ def test_inspect_shows_what_a_file_holds(poet, home: Path) -> None:
         assert part in out
 
 
+def test_inspect_writes_settings_that_train_takes(poet, home: Path) -> None:
+    ran = poet("inspect poet --config")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("# rnn train poetry-lm --config FILE\nepochs = 2\n")
+    (home / "mine.toml").write_text(ran.out, encoding="utf-8")
+    assert poet(f"train poetry-lm --config {home / 'mine.toml'} --name again").code == 0
+    again, first = (
+        checkpoint.read(home / f"checkpoints/poetry-lm/{name}/last.safetensors") for name in ("again", "poet")
+    )
+    assert again.header["config"] == first.header["config"]
+    assert "give one of them" in poet("inspect poet --config --json").err
+
+
 def test_runs_are_listed_and_deleted(poet, home: Path) -> None:
     assert re.search(r"poetry-lm +poet +hillside +done +perplexity", poet("runs").out)
     assert poet("runs delete poet --yes").code == 0
