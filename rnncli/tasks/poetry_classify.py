@@ -416,7 +416,9 @@ def with_folds(trained: Trained) -> "nn.Module":
             "run: measure the run, or give --corpus"
         )
     if theirs["step"] != ours["step"]:
-        warn(f"the nets of the folds are those of step {theirs['step']:,}, in {file.name}; {BEST} is of {ours['step']:,}")
+        warn(
+            f"the nets of the folds are those of step {theirs['step']:,}, in {file.name}; {BEST} is of {ours['step']:,}"
+        )
     return rebuild(TASK, found, file).model.to(trained.device).eval()
 
 

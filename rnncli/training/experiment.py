@@ -65,4 +65,4 @@ class Experiment:
     reset: Callable[[], None] = lambda: None  # draws the new weights
     payload: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint keeps besides the weights
     tensors: Mapping[str, Tensor] = field(default_factory=dict)  # the same, as tensors
-    best_part: BestPart = BestPart()  # what `best` keeps of the model
+    best_part: BestPart = field(default_factory=BestPart)  # what `best` keeps of the model

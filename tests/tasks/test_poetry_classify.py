@@ -150,7 +150,9 @@ def test_best_without_its_last_is_not_measured_on_folds(files: tuple[str, ...], 
     (folder / file).unlink()
     if other != "none":
         (folder / file).write_bytes((train(settings(files, seed=1), "other").run.folder / file).read_bytes())
-    with pytest.raises(UsageError, match=r"those of the folds are in last\.safetensors of its run: measure the run, or"):
+    with pytest.raises(
+        UsageError, match=r"those of the folds are in last\.safetensors of its run: measure the run, or"
+    ):
         evaluate(load(folder / "best.safetensors"), LabelledOptions())
 
 
