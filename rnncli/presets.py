@@ -1,7 +1,8 @@
 """Combine a task's settings: its defaults, a preset, a TOML file, and the user's flags."""
 
 import dataclasses
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -9,7 +10,7 @@ from rnncli.cells import use_cell
 from rnncli.errors import UsageError
 from rnncli.settings import as_kind, canonical, check_limits, overlay, respelled
 from rnncli.task import Task
-from rnncli.training.settings import RecurrentSettings, check_used, untuned, with_own_defaults
+from rnncli.training.settings import RecurrentSettings, check_used, untuned, unused, with_own_defaults
 
 
 def resolve(
@@ -57,6 +58,34 @@ def remarks_on(task: Task, settings: RecurrentSettings, preset: str | None) -> l
     return [remark for remark in remarks if remark]
 
 
+def to_toml(task: Task, settings: RecurrentSettings) -> str:
+    """Write settings as a file for `--config`, which gives the same settings again.
+
+    It leaves out a device, backend and precision that this machine chose, and what the optimizer and schedule ignore.
+    """
+    ignored = unused(settings)
+    lines = [f"# rnn train {task.name} --config FILE"]
+    for each in dataclasses.fields(settings):
+        value = getattr(settings, each.name)
+        chosen_here = each.name in ("device", "backend", "precision") and value == "auto"
+        if value is not None and not chosen_here and each.name not in ignored:
+            lines.append(f"{each.name.replace('_', '-')} = {_toml_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: str | float | bool | tuple[str, ...]) -> str:
+    """A value in TOML, whose strings and numbers are those of JSON, except that DEL is escaped."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _instead(name: str, known: Iterable[str]) -> str:
+    """What to do instead of naming a setting that does not exist."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "`rnn train TASK --help-all` lists them"
+
+
 def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
     """Settings from a TOML file of `name = value` lines, with dashes or underscores; raises UsageError."""
     import tomllib
@@ -73,7 +102,7 @@ def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
     for name, value in respelled(Config, {name: table[key] for name, key in keys.items()}).items():
         key = keys.get(name, name)
         if name not in {each.name for each in dataclasses.fields(Config)}:
-            raise UsageError(f"--config {file}: there is no setting {key!r}")
+            raise UsageError(f"--config {file}: there is no setting {key!r}: {_instead(name, kinds)}")
         value = canonical(Config, {name: value})[name]
         size = kinds[name] is str and type(value) is int
         values[name] = as_kind(str(value) if size else value, kinds[name], f"--config {file}: {key}")

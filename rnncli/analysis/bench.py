@@ -34,14 +34,12 @@ LONG_ENOUGH = 0.02
 class Row:
     """One row of the table: the work, its shape, and the contenders.
 
-    The first contender is ours; `wanted` is its required speed relative to the second. Rows of tiny calls run on one
-    thread (`one_thread`), as training does.
+    The first contender is ours. Rows of tiny calls run on one thread (`one_thread`), as training does.
     """
 
     name: str  # of the cell or the work, for --cell
     shape: str  # for --shape
     contenders: Mapping[str, Contender]
-    wanted: float | None = None
     one_thread: bool = False
 
 

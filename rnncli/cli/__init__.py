@@ -31,7 +31,7 @@ SUMMARIES = {
     "serve": "Serve a run's page on this machine, where it writes.",
     "inspect": "Show what a checkpoint holds.",
     "export": "Write a language model as an ONNX file.",
-    "runs": "List trained runs, or delete them.",
+    "runs": "List trained runs, delete them, or make them smaller.",
     "data": "List, download and prepare corpora.",
     "check-cell": "Check a cell of your own: shapes, gradients, padding, speed.",
     "bench": "Measure speed on this machine.",

@@ -18,11 +18,15 @@ def cells(
 ) -> None:
     """Time our cells and their rivals in turns: medians in milliseconds, and the first rival's time over ours."""
     from rnncli.analysis.bench import find_rows, machine, matmul_rates, measure
+    from rnncli.analysis.bench_cells import left_out
 
     found = find_rows(cell, shape)
     rates = matmul_rates()
     note(machine())
     note("matmul, GFLOP/s: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
+    missing = list(left_out())
+    for line in missing:
+        note(line)
     measured = []
     for each in measure(found, rounds):
         times = ", ".join(f"{name} {value:.3g} ms" for name, value in each.milliseconds.items())
@@ -34,18 +38,17 @@ def cells(
             "shape": each.row.shape,
             "milliseconds": each.milliseconds,
             "ratio": each.ratio,
-            "wanted": each.row.wanted,
         }
         for each in measured
     ]
     if as_json:
-        print_json({"machine": machine(), "gflops": rates, "rounds": rounds, "rows": facts})
+        print_json({"machine": machine(), "gflops": rates, "rounds": rounds, "left out": missing, "rows": facts})
         return
     names = list(dict.fromkeys(name for each in measured for name in each.milliseconds))
     print_table(
-        ["what", "shape", *(f"{name}, ms" for name in names), "ratio", "wanted"],
+        ["what", "shape", *(f"{name}, ms" for name in names), "ratio"],
         [
-            [row["name"], row["shape"], *(row["milliseconds"].get(name) for name in names), row["ratio"], row["wanted"]]
+            [row["name"], row["shape"], *(row["milliseconds"].get(name) for name in names), row["ratio"]]
             for row in facts
         ],
     )

@@ -12,7 +12,7 @@ from rnncli.data.suggested import corpus_names
 from rnncli.data.table_settings import TableSettings, refuse_unused
 from rnncli.data.tables import separator_of
 from rnncli.data.texts import GivenTexts
-from rnncli.errors import UsageError
+from rnncli.errors import UsageError, warn
 from rnncli.labelling.settings import (
     LabelledOptions,
     LabellingSettings,
@@ -230,7 +230,7 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
     from rnncli.data.batching import IGNORED
     from rnncli.data.features import Labelled
     from rnncli.data.tagging import tags_of
-    from rnncli.training.experiment import Experiment
+    from rnncli.training.experiment import BestPart, Experiment
     from rnncli.training.losses import committee_loss
 
     divided = divide(config)
@@ -265,6 +265,7 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
         monitor="accuracy",
         newest_is_best=True,
         payload=payload,
+        best_part=BestPart(lambda name: int(name.split(".")[1]) < config.ensemble, {"splits": 1}),
     )
 
 
@@ -297,7 +298,7 @@ def _about(config: ClassifyConfig, divided: Divided) -> str:
 
 
 def build_model(config: ClassifyConfig, payload: Mapping[str, Any]) -> "nn.Module":
-    """Untrained nets: an ensemble for all texts, then one per fold for the texts outside of it."""
+    """Untrained nets: an ensemble for all texts, then, if the file has them, one per fold for the other texts."""
     from rnncli.models.classifier import Classifier, Committee
 
     lexicon = lexicon_from(payload)
@@ -311,7 +312,7 @@ def build_model(config: ClassifyConfig, payload: Mapping[str, Any]) -> "nn.Modul
                 dropout=config.output_dropout,
                 backend=config.backend,
             )
-            for _ in range(config.splits * config.ensemble)
+            for _ in range(payload.get("splits", config.splits) * config.ensemble)
         ]
     )
 
@@ -402,12 +403,39 @@ def evaluation(trained: Trained, options: LabelledOptions) -> Divided:
     return training_texts(trained)
 
 
+def with_folds(trained: Trained) -> "nn.Module":
+    """The nets with those of the folds, which a run keeps once: in `last`, not in `best`.
+
+    Raises UsageError for a `best` that has no `last` of the same run next to it. A `last` of a later step is an
+    RnnWarning.
+    """
+    from rnncli.restoring import rebuild
+    from rnncli.training.runs import BEST, LAST, Run, read_for_resume
+
+    if trained.payload.get("splits", trained.config.splits) == trained.config.splits:
+        return trained.model
+    folder, ours = trained.source.parent, trained.header["progress"]
+    found, file = read_for_resume(Run(folder)) if (folder / LAST).exists() else (None, folder / LAST)
+    theirs = found.header["progress"] if found else {}
+    if found is None or theirs["history"][: len(ours["history"])] != ours["history"]:
+        raise UsageError(
+            f"{trained.source} holds the nets that learned from all texts; those of the folds are in {LAST} of its "
+            "run: measure the run, or give --corpus"
+        )
+    if theirs["step"] != ours["step"]:
+        warn(
+            f"the nets of the folds are those of step {theirs['step']:,}, in {file.name}; {BEST} is of {ours['step']:,}"
+        )
+    return rebuild(TASK, found, file).model.to(trained.device).eval()
+
+
 def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
     """Metrics of cross-validation, or on other texts, with the confusion matrix."""
     from rnncli.training.metrics import Confusion
 
     divided = evaluation(trained, options)
-    scores = _scores(trained.model, encode(trained.config, trained.payload, divided.data.texts), trained.config)
+    model = trained.model if options.corpus else with_folds(trained)
+    scores = _scores(model, encode(trained.config, trained.payload, divided.data.texts), trained.config)
     rows, splits = held_out(divided)
     confusion = Confusion.of(divided.classes, divided.answers[rows], scores[rows, splits].argmax(-1))
     return {**measure(scores, divided), "texts": len(rows), "confusion": confusion.plain}

@@ -188,16 +188,24 @@ def with_own_defaults(values: Mapping[str, Any], layer: Mapping[str, Any]) -> di
     return changed | dict(layer)
 
 
+def unused(settings: TrainingSettings) -> dict[str, str]:
+    """Return the settings that the optimizer or the schedule ignores: their name -> `optimizer` or `schedule`."""
+    return {
+        name: setting
+        for setting, kinds in KINDS.items()
+        for kind in kinds.values()
+        for name in set(kind.settings) - set(kinds[getattr(settings, setting)].settings)
+    }
+
+
 def check_used(settings: TrainingSettings, given: Iterable[str]) -> None:
     """Raise UsageError for a setting that was given but that the optimizer or the schedule does not use."""
-    for setting, kinds in KINDS.items():
-        name = getattr(settings, setting)
-        dependent = {each for kind in kinds.values() for each in kind.settings}
-        unused = next((each for each in given if each in dependent - set(kinds[name].settings)), None)
-        if unused:
-            used = ", ".join(map(flag_of, kinds[name].settings))
+    ignored = unused(settings)
+    for each in given:
+        if setting := ignored.get(each):
+            name, flag = getattr(settings, setting), flag_of(each)
+            used = ", ".join(map(flag_of, KINDS[setting][name].settings))
             which = f", which uses {used}" if used else ""
-            flag = flag_of(unused)
             raise UsageError(f"{flag} changes nothing with --{setting} {name}{which}: leave {flag} out")
 
 

@@ -132,11 +132,38 @@ def test_inspect_shows_the_contents_of_a_file(poet, home: Path) -> None:
         assert part in out
 
 
+def test_inspect_writes_settings_that_train_takes(poet, home: Path) -> None:
+    ran = poet("inspect poet --config")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("# rnn train poetry-lm --config FILE\nepochs = 2\n")
+    (home / "mine.toml").write_text(ran.out, encoding="utf-8")
+    assert poet(f"train poetry-lm --config {home / 'mine.toml'} --name again").code == 0
+    again, first = (
+        checkpoint.read(home / f"checkpoints/poetry-lm/{name}/last.safetensors") for name in ("again", "poet")
+    )
+    assert again.header["config"] == first.header["config"]
+    assert "give one of them" in poet("inspect poet --config --json").err
+
+
 def test_runs_are_listed_and_deleted(poet, home: Path) -> None:
-    assert re.search(r"poetry-lm +poet +done +perplexity", poet("runs").out)
+    assert re.search(r"poetry-lm +poet +hillside +done +perplexity", poet("runs").out)
     assert poet("runs delete poet --yes").code == 0
     assert "no runs in" in poet("runs").err
     assert not (home / "checkpoints/poetry-lm/poet").exists()
+
+
+def test_runs_are_pruned(poet, home: Path) -> None:
+    folder = home / "checkpoints/poetry-lm/poet"
+    assert re.search(r"hillside +done +perplexity \S+ +22 +\d{4}-\d\d-\d\d \d\d:\d\d +\d", poet("runs").out)
+    size = (folder / "previous.safetensors").stat().st_size
+    ran = poet("runs prune --yes")
+    assert (ran.code, ran.err) == (0, f"freed {size / 1000:.1f} kB\n")
+    assert not (folder / "previous.safetensors").exists()
+    assert poet("runs prune poet -y").err == "no run has a previous.safetensors: nothing to remove\n"
+    (folder / "last.safetensors").rename(folder / "previous.safetensors")
+    ran = poet("runs prune --yes")
+    assert ran.code == 1
+    assert ran.err.startswith(f"rnn: warning: {folder / 'last.safetensors'} is not there: name a checkpoint: previous.")
 
 
 def test_a_run_continues_with_more_epochs_but_not_with_another_net(poet) -> None:

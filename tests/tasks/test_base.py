@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rnncli.errors import UsageError
-from rnncli.presets import resolve
+from rnncli.presets import resolve, to_toml
 from rnncli.settings import from_plain, plain
 from rnncli.tasks import OUTLINES, TASKS
 
@@ -15,6 +15,33 @@ def test_defaults_and_presets_are_valid_and_survive_a_checkpoint(task) -> None:
     for preset in (None, *task.presets):
         settings = resolve(task, {}, preset)
         assert from_plain(task.Config, plain(settings)) == settings
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_settings_come_back_from_a_file(task, tmp_path: Path) -> None:
+    """Of every preset, with the task's corpus, and with flags given: those of any kind of value."""
+    file = tmp_path / "mine.toml"
+    strings = {"cell": "gru:reset-after", "hidden": "32,16", "precision": "bfloat16", "device": "cpu"}
+    for preset in (None, *task.presets):
+        for flags in ({}, {"lr": 1e-07, "seed": 2**63 - 1, "learn_h0": False, "save_every": 0.0, **strings}):
+            settings = task.settled(resolve(task, flags, preset))
+            file.write_text(to_toml(task, settings), encoding="utf-8")
+            assert task.settled(resolve(task, {}, file=file)) == settings
+
+
+@pytest.mark.parametrize("name", ['of "mine"', "back\\slash", "\ttab\x7f\x1b", "früh 詩 😀"])
+def test_odd_names_of_corpora_come_back_from_a_file(name: str, tmp_path: Path) -> None:
+    task, file = TASKS["poetry-lm"], tmp_path / "mine.toml"
+    settings = resolve(task, {"corpus": (name, "hillside")})
+    file.write_text(to_toml(task, settings), encoding="utf-8")
+    assert resolve(task, {}, file=file) == settings
+
+
+def test_a_file_of_settings_leaves_the_machine_its_choice() -> None:
+    task = TASKS["char-lm"]
+    own, given = (set(to_toml(task, resolve(task, flags)).splitlines()) for flags in ({}, {"backend": "reference"}))
+    assert not [line for line in own if line.startswith(("device", "backend", "precision"))]
+    assert given - own == {'backend = "reference"'}
 
 
 def test_outlines_name_the_verbs_of_their_tasks() -> None:
@@ -67,7 +94,8 @@ def test_invalid_values_are_refused_in_one_line(flags: dict, message: str) -> No
     ("text", "message"),
     [
         ("lr = ", "is not TOML"),
-        ("speed = 3", "there is no setting 'speed'"),
+        ("speed = 3", "there is no setting 'speed': did you mean 'seed'\\?"),
+        ("zzz = 3", "there is no setting 'zzz': `rnn train TASK --help-all` lists them"),
         ("lr = 'fast'", "lr must be a number, not 'fast'"),
         ("epochs = 1.5", "epochs must be a whole number, not 1.5"),
         ("learn-h0 = 1", "learn-h0 must be true or false, not 1"),

@@ -12,7 +12,7 @@ from rnncli.api import Training, load
 from rnncli.data import tagging
 from rnncli.data.batching import built
 from rnncli.data.texts import GivenTexts
-from rnncli.errors import RnnError, UsageError
+from rnncli.errors import RnnError, RnnWarning, UsageError
 from rnncli.labelling.settings import LabelledOptions
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS, poetry_classify
@@ -105,7 +105,7 @@ def test_metrics_equal_a_loop_over_held_out_texts(files: tuple[str, ...]) -> Non
     """The loop classifies one line at a time with the fold's own net."""
     config = settings(files, group="4", ensemble=2)
     training = train(config)
-    trained = load(training.run.folder / "best.safetensors")
+    trained = load(training.run.folder / "last.safetensors")
     model: Any = trained.model
     divided = divide(config)
     hits, loss, sums = 0, 0.0, {}
@@ -129,6 +129,41 @@ def test_metrics_equal_a_loop_over_held_out_texts(files: tuple[str, ...]) -> Non
     assert metrics["group_accuracy"] == pytest.approx(sum(groups) / len(groups))
     right = sum(metrics["confusion"][label][label] for label in divided.classes)
     assert right == hits
+
+
+def test_nets_of_folds_are_stored_once(files: tuple[str, ...]) -> None:
+    """`best` holds the nets that serve; measuring takes the others from `last`, and gives what `last` gives."""
+    folder = train(settings(files, ensemble=2)).run.folder
+    best, last = (load(folder / f"{name}.safetensors") for name in ("best", "last"))
+    assert (len(best.model.members), len(last.model.members)) == (2, 8)
+    serving, others = (dict(each.model.members[:2].state_dict()) for each in (best, last))
+    assert same(serving, others)
+    assert evaluate(best, LabelledOptions()) == evaluate(last, LabelledOptions())
+    assert evaluate(best, LabelledOptions(corpus=files)) == evaluate(last, LabelledOptions(corpus=files))
+    text = GivenTexts(texts=("the birch number 3 is green",))
+    assert classify(best, text) == classify(last, text)
+
+
+@pytest.mark.parametrize("other", ["none", "of another run"])
+def test_best_without_its_last_is_not_measured_on_folds(files: tuple[str, ...], other: str) -> None:
+    folder, file = train(settings(files)).run.folder, "last.safetensors"
+    (folder / file).unlink()
+    if other != "none":
+        (folder / file).write_bytes((train(settings(files, seed=1), "other").run.folder / file).read_bytes())
+    with pytest.raises(
+        UsageError, match=r"those of the folds are in last\.safetensors of its run: measure the run, or"
+    ):
+        evaluate(load(folder / "best.safetensors"), LabelledOptions())
+
+
+def test_folds_of_a_later_step_are_a_warning(files: tuple[str, ...]) -> None:
+    run = train(settings(files)).run
+    before = (run.folder / "best.safetensors").read_bytes()
+    training = Training.resume(run, {"epochs": 3})
+    training.train(lambda _: None, pytest.fail)
+    (run.folder / "best.safetensors").write_bytes(before)
+    with pytest.warns(RnnWarning, match=r"those of step 3, in last\.safetensors; best\.safetensors is of 2$"):
+        evaluate(load(run.folder / "best.safetensors"), LabelledOptions())
 
 
 def test_without_folds_some_are_held_out_or_none(files: tuple[str, ...]) -> None:
