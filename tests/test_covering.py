@@ -6,7 +6,7 @@ import pytest
 from support.covering import covering
 
 
-@pytest.mark.parametrize(("strength", "most"), [(1, 5), (2, 18), (3, 50)])
+@pytest.mark.parametrize(("strength", "max_cases"), [(1, 5), (2, 18), (3, 50)])
 def test_any_values_of_a_few_axes_meet(strength: int, max_cases: int) -> None:
     axes = [range(5), "abc", "xy", [True, False], "pqr"]
     cases = covering(*axes, strength=strength)
