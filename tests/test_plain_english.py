@@ -91,6 +91,7 @@ NAMES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("unknown", _part("strange"), ("strange",)),
     ("banned", _part("barred"), ("barred",)),
     ("probs", _part("shares"), ("shares", "_first_shares")),
+    ("max, min", "most|least", ("most", "least")),
     ("matmul", _part("products"), ("products", "suited_products", "small_products", "fast_products")),
     ("TorchForm, torch_form", _part("vendor") + "|VendorForm", ("vendor_form", "VendorForm")),
     ("independent_parts, validation_part, by_voice", "apart", ("apart",)),
