@@ -43,15 +43,15 @@ def files(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def training_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sentence pairs that all models of this file train on."""
     return write_pairs(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture
-def interpreter(rnn, trained, learned: Path):
+def interpreter(rnn, trained, training_files: Path):
     """The command line, with a small trained model."""
-    ran = trained(f"train translate --source {learned}/de --target {learned}/en.gz {QUICK} --name mine")
+    ran = trained(f"train translate --source {training_files}/de --target {training_files}/en.gz {QUICK} --name mine")
     assert ran.code == 0, ran.err
     return rnn
 

@@ -53,8 +53,8 @@ def test_each_label_writes_its_own_words(task: str, corpora: tuple[str, ...], ho
         assert len(found) > 30
         assert sum(word in words.split() for word in found) > 0.85 * len(found)
     anyone = written(trained, count=40, length=40).split()
-    shares = [sum(word in words.split() for word in anyone) / len(anyone) for words in WORDS.values()]
-    assert min(shares) > 0.02  # without a label, both voices occur
+    fractions = [sum(word in words.split() for word in anyone) / len(anyone) for words in WORDS.values()]
+    assert min(fractions) > 0.02  # without a label, both voices occur
     with pytest.raises(UsageError, match=r"has no voice 'poe': its labels are sea, farm"):
         written(trained, label="poe")
 
