@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from rnncli.training.checkpoint import Checkpoint
 
 MAX_REASON = 200
-"""Characters of an error that are shown; it may quote the file's contents."""
+"""Maximum number of characters shown of an error, which may quote the file's contents."""
 
 Keeps = Mapping[str, Collection[str] | None]
-"""Parts of a payload by name, with the allowed values, or None for any."""
+"""Parts of a payload by name, each with the allowed values, or None for any."""
 
 LAYOUT = {"rnn": str, "config": dict, "monitor": str, "payload": dict, "progress": dict}
 """The parts of every header and their types, except the schema and the task."""
 
 MAX_GRAM = 20
-"""The most characters of an n-gram that `--char-ngrams` allows."""
+"""The longest n-gram, in characters, that `--char-ngrams` allows."""
 
 
 @contextmanager
@@ -165,8 +165,8 @@ def _is_vocabulary(value: Any) -> bool:
 def _is_lexicon(value: Any) -> bool:
     if not isinstance(value, dict) or not all(_are_words(value.get(name)) for name in ("tags", "words", "grams")):
         return False
-    longest = value.get("longest")
-    return type(longest) is int and 0 <= longest <= MAX_GRAM
+    max_length = value.get("longest")
+    return type(max_length) is int and 0 <= max_length <= MAX_GRAM
 
 
 KINDS: Mapping[str, Callable[[Any], bool]] = {

@@ -1,6 +1,6 @@
 """Checks of a cell for its author's tests: `check_cell(MGU)`. `rnn check-cell` prints the same checks as a table.
 
-Shapes: T steps, B batch, D input, M hidden. All is computed in float64, where nothing else is said.
+Shapes: T steps, B batch, D input, M hidden. Computes in float64 unless a check names another type.
 """
 
 import math

@@ -107,7 +107,7 @@ class Comparison:
         if self.match == "time" and cell != self.cells[0]:
             seconds = self._first(size, seed).read(lambda header: float(header["progress"]["seconds"]))
             settings = replace(settings, epochs=0, max_time=_known(seconds))
-        return Member(self.task.settled(settings), self._run(cell, hidden, seed))
+        return Member(self.task.resolved(settings), self._run(cell, hidden, seed))
 
     def _run(self, cell: str, hidden: str, seed: int) -> Run:
         net = f"{self._called(cell).replace(':', '-')}-{hidden.replace(',', '+')}"

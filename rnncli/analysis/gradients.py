@@ -95,7 +95,7 @@ def of_fresh_cells(
                 scale_to_radius(cell, radius)
             cell.to(device)
             name = cell.kind if radius is None else f"{cell.kind}, radius {radius:g}"
-            flows += through([cell], x, lambda h: (h * direction).sum(), name, clip)
+            flows += flows_of([cell], x, lambda h: (h * direction).sum(), name, clip)
     return flows
 
 
@@ -124,8 +124,8 @@ def of_model(
     fresh.to(last.inputs.device)
     cells: list[Any] = list(stack.cells)
     untrained: list[Any] = list(fresh.cells)
-    flows = through(cells, last.inputs, last.loss, f"{name}, trained", clip)
-    return flows + through(untrained, last.inputs, last.loss, f"{name}, fresh", clip)
+    flows = flows_of(cells, last.inputs, last.loss, f"{name}, trained", clip)
+    return flows + flows_of(untrained, last.inputs, last.loss, f"{name}, fresh", clip)
 
 
 def scale_to_radius(cell: Cell[Any], radius: float) -> None:
@@ -145,7 +145,7 @@ def scale_to_radius(cell: Cell[Any], radius: float) -> None:
                 block.mul_(radius / of.max())
 
 
-def through(
+def flows_of(
     cells: Sequence[Cell[Any]], x: Tensor, loss: Callable[[Tensor], Tensor], name: str, clip: float
 ) -> list[Flow]:
     """The flows of a loss of the top layer's h_T (B, M), summed over sequences, through layers that read x (T, B, D).

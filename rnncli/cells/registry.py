@@ -26,7 +26,7 @@ class _Cells(Registry["type[Cell[Any]]"]):
 
         if not (isinstance(thing, type) and issubclass(thing, Cell)):
             raise TypeError("it is not a subclass of rnncli.cells.base.Cell")
-        if name in self._things:
+        if name in self._objects:
             raise ValueError("this name is taken")
 
 

@@ -1,4 +1,4 @@
-"""`rnn export`: a model for programs that do not have rnn."""
+"""`rnn export`: write a model for programs without rnn."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,14 +14,14 @@ from rnncli.errors import UsageError
 def export(
     run: Named = None,
     onnx: Annotated[Path | None, typer.Option("--onnx", help="Write an ONNX graph of one step to this file.")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="In this voice, where the model knows several.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="The voice, for a model of several voices.")] = None,
     source: From = None,
     cell: CellCode = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a language model's step, with its state and its vocabulary, as an ONNX file, checked by onnxruntime."""
     if onnx is None:
-        raise UsageError("say what to make of it: --onnx FILE")
+        raise UsageError("name the file to write: --onnx FILE")
     from rnncli.files import write_file
     from rnncli.language.voices import label_number
     from rnncli.models.language_model import LanguageModel
@@ -41,7 +41,7 @@ def export(
         print_json(facts)
         return
     note(f"from {trained.source} ({trained.payload['corpus']})")
-    print_text(f"{onnx}: {size(len(written))}; onnxruntime gives the same numbers, {difference:.1g} apart at most")
+    print_text(f"{onnx}: {size(len(written))}; onnxruntime gives the same numbers within {difference:.1g}")
 
 
 VERB = Verb(export, "rnn export RUN --onnx model.onnx")

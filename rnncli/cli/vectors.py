@@ -1,4 +1,4 @@
-"""Which word vectors a verb works on: those of a file, or those of a trained model."""
+"""The word vectors that a verb works on: those of a file or of a trained model."""
 
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -12,41 +12,41 @@ if TYPE_CHECKING:
     from rnncli.data.vectors import WordVectors
 
 File = Annotated[
-    str | None, typer.Option("--vectors", help="A file of word vectors, or an imported name, in place of a model.")
+    str | None, typer.Option("--vectors", help="A file of word vectors, or an imported name, instead of a model.")
 ]
 Layer = Annotated[
     str | None,
     typer.Option(
-        help="The vectors that words are read by (input), or scored by (output); without it, those that say most.",
+        help="The layer of the vectors: input or output. (default: the better one)",
         autocompletion=lambda incomplete: [each for each in ("input", "output") if each.startswith(incomplete)],
     ),
 ]
 
 
 class Known(NamedTuple):
-    """Word vectors, and where they are from."""
+    """Word vectors, and their origin."""
 
     vectors: "WordVectors"
     source: str
-    layer: str | None  # of a model; None: they are from a file
+    layer: str | None  # of a model; None for a file
     corpus: str | None
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Where they are from, for JSON."""
+        """Their origin and size, for JSON."""
         V, D = self.vectors.matrix.shape
         return {"vectors": self.source, "layer": self.layer, "corpus": self.corpus, "words": V, "size": D}
 
 
 def known_vectors(model: str | None, file: str | None, layer: str | None, cell: str | None = None) -> Known:
-    """The vectors that `--from`, `--vectors` and `--layer` mean, said on standard error.
+    """The vectors that `--from`, `--vectors` and `--layer` select; prints their origin on standard error.
 
-    Raises UsageError where they contradict each other; as `read_vectors`, `load` and `of_model`.
+    Raises UsageError if the flags contradict each other, and as `read_vectors`, `load` and `of_model`.
     """
     if file is not None:
         if any(each is not None for each in (model, layer, cell)):
             flags = "--from, --layer and --cell"
-            raise UsageError(f"--vectors names a file, {flags} are for models: give the one or the other")
+            raise UsageError(f"--vectors names a file, {flags} select a model: give one or the other")
         known = _of_file(file)
     else:
         known = _of_model(model, layer, cell)

@@ -1,4 +1,4 @@
-"""Signals to a real process: the first saves and says how to go on, a second ends at once, nothing is lost."""
+"""Signals to a real process: the first saves and prints how to continue, a second ends at once, nothing is lost."""
 
 import os
 import re
@@ -21,7 +21,7 @@ TRAIN = "train poetry-lm --corpus hillside --epochs 100000 --hidden 8 --embeddin
 
 
 def start(home: Path, words: str = TRAIN, **options: Any) -> subprocess.Popen[str]:
-    """Start `rnn`, and wait until it has trained for a while."""
+    """Start `rnn`, and wait for its first steps."""
     metrics = home / "checkpoints/poetry-lm/mine/metrics.jsonl"
     before = metrics.stat().st_size if metrics.exists() else 0
     process = subprocess.Popen(
@@ -41,8 +41,8 @@ def start(home: Path, words: str = TRAIN, **options: Any) -> subprocess.Popen[st
 
 
 @pytest.mark.slow
-def test_training_outlives_the_terminal_it_was_started_from(home: Path) -> None:
-    """Nobody reads its progress any more, and then the hang-up comes: it saves as after any signal."""
+def test_training_saves_after_its_terminal_closes(home: Path) -> None:
+    """Its output cannot be written any more when the hang-up comes: it saves as after any signal."""
     process = start(home)
     assert process.stderr is not None
     process.stderr.close()
@@ -60,7 +60,7 @@ def test_training_outlives_the_terminal_it_was_started_from(home: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
-def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, code: int, home: Path) -> None:
+def test_a_signal_saves_and_prints_how_to_continue(number: signal.Signals, code: int, home: Path) -> None:
     process = start(home)
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
@@ -82,7 +82,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, code: int,
 
 
 def test_a_second_signal_ends_at_once(home: Path) -> None:
-    """Both are pending when the process goes on: the second is obeyed in the handler, before the step ends."""
+    """Both are pending when the process continues: the handler obeys the second before the step ends."""
     process = start(home)
     for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
         process.send_signal(number)
@@ -94,7 +94,7 @@ def test_a_second_signal_ends_at_once(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_the_process_ignores_it_goes_on_ignoring(home: Path) -> None:
+def test_an_ignored_signal_stays_ignored(home: Path) -> None:
     """As under nohup."""
     process = start(home, TRAIN, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.send_signal(signal.SIGHUP)
@@ -118,8 +118,8 @@ def test_what_the_process_ignores_it_goes_on_ignoring(home: Path) -> None:
         ),
     ],
 )
-def test_output_that_nobody_reads_ends_it_quietly(words: str, home: Path) -> None:
-    """As under `| head`: no word of it, and the code of a program that SIGPIPE killed."""
+def test_a_closed_pipe_ends_it_quietly(words: str, home: Path) -> None:
+    """As under `| head`: no message, and the exit code of a program that SIGPIPE killed."""
     reader, writer = os.pipe()
     os.close(reader)
     ran = subprocess.run(
@@ -136,7 +136,7 @@ def test_output_that_nobody_reads_ends_it_quietly(words: str, home: Path) -> Non
 
 
 @pytest.mark.slow
-def test_killed_in_its_first_second_a_run_is_there_and_goes_on(home: Path) -> None:
+def test_a_run_killed_in_its_first_second_can_continue(home: Path) -> None:
     process = start(home)
     process.kill()
     process.communicate(timeout=30)
