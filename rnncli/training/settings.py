@@ -52,7 +52,9 @@ class TrainingSettings:
         expert=True,
     )
     schedule: str = option("constant", "How the learning rate moves.", choices=tuple(SCHEDULES), expert=True)
-    decay: float = option(0.9999, "exponential: factor per epoch; plateau: factor per drop.", above=0, most=1, expert=True)
+    decay: float = option(
+        0.9999, "exponential: factor per epoch; plateau: factor per drop.", above=0, most=1, expert=True
+    )
     warmup: float = option(0.0, "cosine: share of the steps that warm up.", least=0, most=1, expert=True)
     clip: float = option(1.0, "Greatest norm of the gradient; 0: no clipping.", least=0, expert=True)
     bptt: int = option(0, "Truncate backpropagation to this many steps; 0: whole sequences.", least=0, expert=True)
