@@ -174,7 +174,7 @@ def _run(path: Path) -> ModuleType:
 
 
 def _failure(source: str, error: BaseException) -> UsageError:
-    """An error of a cell's code as one line: its place in that code, and what it says."""
+    """An error of a cell's code as one line: its place in that code, and its message."""
     return UsageError(f"{place_of_error(source, error)}: {type(error).__name__}: {error}")
 
 
@@ -203,7 +203,7 @@ def digest_of(cell: "type[Cell[Any]]") -> str:
 
 
 def kept_of(model: "nn.Module") -> dict[str, Any]:
-    """What a checkpoint keeps of a cell from outside: the name of its class, and the SHA-256 of its source."""
+    """The data of a cell from outside for a checkpoint: the name of its class, and the SHA-256 of its source."""
     from rnncli.cells.base import Cell
 
     classes = [type(each) for each in model.modules() if isinstance(each, Cell) and is_outside(type(each))]

@@ -102,7 +102,7 @@ class RecurrentSettings(TrainingSettings):
 
     cell: str = option(
         "elman",
-        f"Cell: {', '.join(BUILT_IN)}; a variant: lstm:none; your own: PATH.py:Class.",
+        f"Cell: {', '.join(BUILT_IN)}; variants: lstm:none; your own: PATH.py:Class.",
         suggest=CELLS,
         shape=True,
     )
