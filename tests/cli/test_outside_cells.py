@@ -11,6 +11,7 @@ import torch
 from support import outside as file
 
 import rnncli
+from rnncli.analysis import bench, bench_cells, bench_costs
 from rnncli.api import Training
 from rnncli.cells import use_cell
 from rnncli.errors import RnnWarning, UsageError
@@ -262,6 +263,18 @@ def test_check_cell_prints_checks_times_and_the_backend(rnn, mine: Path) -> None
     assert "WRONG" in failed.out
     assert "rnn: error: cell Counting fails" in failed.err
     assert rnn("check-cell mine.py:Doubled").err.count("\n") == 1
+
+
+def test_bench_measures_it(rnn, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)
+    monkeypatch.setattr(bench_cells, "SHAPES", (bench_cells.Shape(3, 2, 4, 4), bench_cells.Shape(3, 2, 5, 5)))
+    monkeypatch.setattr(bench_costs, "STEPS", (2, 3))
+    monkeypatch.setattr(bench_costs, "BATCHES", (2, 3))
+    rows = json.loads(rnn("bench cells --cell mine.py:MGU --shape M5 --rounds 1 --json").out)["rows"]
+    assert [(row["name"], *row["milliseconds"]) for row in rows] == [("MGU", "ours", "plain loop")]
+    assert rnn("bench growth --cell mine.py:ProjectedLSTM --hidden 4 --rounds 1").out.startswith(
+        "ProjectedLSTM, 4 units"
+    )
 
 
 def test_settings_take_a_class(home: Path) -> None:
