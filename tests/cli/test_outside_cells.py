@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -78,11 +79,12 @@ def test_no_file_runs_unasked_or_before_the_checksum(rnn, mine: Path, home: Path
         "rnn('evaluate parity bits --cell mine.py:CoupledLSTM --json')\n"
         "print('ran', Path('ran').exists())\n",
     )
-    lacking = f"was trained with a cell from outside, whose code runs only if you name it again: --cell {mine}:Coupled"
+    option = f"--cell {shlex.quote(f'{mine}:CoupledLSTM:peephole')}"
+    lacking = f"was trained with a cell from outside, whose code runs only if you name it again: {option}"
     assert lacking in told[0]
     assert lacking in told[2]
     assert "is damaged: its contents do not match its SHA-256" in told[4]
-    assert told[6].endswith("plain/best.safetensors has the cell elman: leave --cell out")
+    assert told[6].endswith("best.safetensors has the cell elman: leave --cell out")
     assert told[8].endswith("was trained with the cell CoupledLSTM, not with elman")
     assert told[10] == "ran False"
     assert [told[place] for place in (1, 3, 5, 7, 9)] == ["2", "2", "1", "2", "2"]
@@ -154,7 +156,7 @@ def test_changed_source_is_a_warning(rnn, mine: Path) -> None:
     with pytest.warns(RnnWarning, match="the source of the cell MGU has changed since .* was written: its results may"):
         rnncli.load("bits", cell="mine.py:MGU")
     moved = mine.rename(mine.with_name("moved.py"))
-    assert "rnn: warning: the source of the cell MGU has changed" in rnn(f"inspect bits --cell {moved}:MGU").err
+    assert "rnn: warning: the source of the cell MGU has changed" in rnn(f"inspect bits --cell {moved.name}:MGU").err
 
 
 @pytest.mark.parametrize(
@@ -165,25 +167,32 @@ def test_changed_source_is_a_warning(rnn, mine: Path) -> None:
             "mine.py",
             "unknown cell 'mine.py': choose one of elman, rated, gru, lstm, or your own by PATH.py:Class; name its",
         ),
-        ("gone.py:MGU", "cannot read the cell's file {folder}/gone.py: No such file or directory"),
+        ("gone.py:MGU", "cannot read the cell's file {folder}gone.py: No such file or directory"),
         ("mine.py:NotACell", "mine.py: NotACell is not a cell: derive it from rnncli.cells.base.Cell"),
         ("mine.py:MGU:odd", "cell MGU has no variant 'odd': it has none"),
         ("mine.py:Doubled", "cell Doubled: step returns a tensor of 2 x 6 as h, not a tensor of 2 x 3"),
-        ("mine.py:Clashing", "cell Clashing fails at {folder}/mine.py:"),
-        ("broken.py:MGU", "{folder}/broken.py:2: SyntaxError: "),
-        ("failing.py:MGU", "{folder}/failing.py:3: ZeroDivisionError: division by zero"),
-        ("leaving.py:MGU", "{folder}/leaving.py:1: SystemExit: 3"),
+        ("mine.py:Clashing", "cell Clashing fails at {folder}mine.py:"),
+        ("broken.py:MGU", "{folder}broken.py:2: SyntaxError: "),
+        ("failing.py:MGU", "{folder}failing.py:3: ZeroDivisionError: division by zero"),
+        ("leaving.py:MGU", "{folder}leaving.py:1: SystemExit: 3"),
         ("no_such.module:MGU", "unknown cell 'no_such.module:MGU': there is no cell and no module no_such.module"),
+        ("outside_failing:MGU", "{folder}outside_failing.py:2: ZeroDivisionError: division by zero"),
+        ("mine:MGU", "there is no cell and no module mine; did you mean mine.py:MGU?"),
         ("json:loads", "json: loads is not a cell"),
     ],
 )
-def test_wrong_cells_are_one_line(rnn, mine: Path, home: Path, words: str, message: str) -> None:
+def test_wrong_cells_are_one_line(
+    rnn, mine: Path, home: Path, monkeypatch: pytest.MonkeyPatch, words: str, message: str
+) -> None:
+    (mine.parent / "outside_failing.py").write_text("x = 1\ny = x / 0\n")
+    if words.startswith("outside_failing"):
+        monkeypatch.syspath_prepend(mine.parent)
     (mine.parent / "broken.py").write_text("x = 1\ndef f(:\n")
     (mine.parent / "failing.py").write_text("def f():\n    pass\nx = 1 / 0\n")
     (mine.parent / "leaving.py").write_text("raise SystemExit(3)\n")
     ran = rnn(f"train parity {SMALL} --cell {words}")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert message.format(folder=mine.parent) in ran.err
+    assert message.format(folder=f"{mine.parent}{os.sep}") in ran.err
     assert not (home / "checkpoints").exists()
 
 
@@ -194,7 +203,7 @@ def test_file_of_settings_runs_no_code(rnn, mine: Path) -> None:
     assert "code from outside, which runs only if you name it: --cell mine.py:MGU" in ran.err
 
 
-def test_fields_of_two_sizes_serve_every_verb_of_a_language_model(rnn, mine: Path, tmp_path: Path) -> None:
+def test_fields_of_two_sizes_serve_every_verb_of_a_language_model(rnn, mine: Path) -> None:
     cell = "--cell mine.py:ProjectedLSTM"
     train = f"train char-lm {cell} --hidden 4,3 --embedding 4 --epochs 1 --corpus hillside --weight-drop 0.1"
     assert rnn(f"{train} --optimizer muon --name text").code == 0
@@ -206,7 +215,7 @@ def test_fields_of_two_sizes_serve_every_verb_of_a_language_model(rnn, mine: Pat
             "score 'the gate' --from text",
             "activations text --text 'the gate is open'",
             "gradients text --text 'the gate'",
-            f"export text --onnx {tmp_path / 'text.onnx'}",
+            "export text --onnx text.onnx",
             "evaluate text",
             "report text",
             "inspect text",
