@@ -13,6 +13,7 @@ from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 from rnncli.files import check_name
+from rnncli.home import data_dir, mark
 
 Drawn = Annotated[Path, typer.Option(help="Draw to this file (PNG, SVG, PDF)."), Formerly(("--picture",))]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first N words.")]
@@ -140,6 +141,7 @@ def import_file(
     skipped: list[str] = []
     vectors = read_vectors(file, limit, skipped if skip_bad else None)
     write_vectors(vectors, target, "npz")
+    mark(data_dir())
     V, D = vectors.matrix.shape
     if as_json:
         print_json({"name": name, "file": str(target), "words": V, "size": D, "skipped": len(skipped)})

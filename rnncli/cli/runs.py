@@ -30,7 +30,7 @@ def list_runs(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"runs": facts})
     elif not facts:
-        note(f"no runs in {checkpoints_dir()} yet: `rnn train {first_task()}` makes one")
+        note(f"no runs in {checkpoints_dir().absolute()} yet: `rnn train {first_task()}` makes one")
     else:
         rows = [_row(each) for each in facts]
         print_table(["task", "run", "corpus", "state", "best", "steps", "date", "size"], rows)

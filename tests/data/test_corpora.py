@@ -77,7 +77,7 @@ def test_the_sample_voices_share_no_line() -> None:
 @pytest.mark.parametrize("name", TEXTS)
 def test_missing_corpus_says_how_to_download_it(name: str) -> None:
     assert not available(name)
-    with pytest.raises(RnnError, match=f"^{name} is not downloaded: run `rnn data get {name}`$"):
+    with pytest.raises(RnnError, match=f"^{name} is not downloaded: run `rnn data get {name}`"):
         load_corpus(name)
 
 
