@@ -96,17 +96,12 @@ def _user() -> Path | None:
 
 def _holds_runs(folder: Path) -> bool:
     """Whether a folder holds `<task>/<run>/` with a checkpoint of rnn's names."""
-    return any(
-        os.path.lexists(os.path.join(run, name))
-        for task in _folders(str(folder))
-        for run in _folders(task)
-        for name in _CHECKPOINTS
-    )
+    return any((run / name).is_file() for task in _folders(folder) for run in _folders(task) for name in _CHECKPOINTS)
 
 
-def _folders(folder: str) -> list[str]:
+def _folders(folder: Path) -> list[Path]:
     """The first folders in a folder; none where it cannot be read."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         first = (entry for entry, _ in zip(entries, range(_MAX_ENTRIES), strict=False))
-        return [entry.path for entry in first if entry.is_dir()]
+        return [folder / entry.name for entry in first if entry.is_dir()]
     return []

@@ -23,7 +23,7 @@ def runs(context: typer.Context, as_json: AsJson = False) -> None:
 
 def list_runs(as_json: AsJson = False) -> None:
     """List every run: task, corpus, state, best metric, steps, date, size."""
-    from rnncli.cli.actions import first_task
+    from rnncli.cli.per_task import first_task
     from rnncli.training.runs import all_runs
 
     facts = [_facts(run) for run in all_runs()]

@@ -281,5 +281,5 @@ def _unknown(kind: str, name: str) -> UsageError:
     near = get_close_matches(name.lower(), CORPORA, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     known = f"{hint}registered corpora are {', '.join(CORPORA)}"
-    place = f" in {os.getcwd()}" if "file" in kind else ""
+    place = f" in {Path.cwd()}" if "file" in kind else ""
     return UsageError(f"no {kind} is named {name!r}{place}: {known}")

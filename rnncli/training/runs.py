@@ -248,7 +248,7 @@ def find_run(name: str, task: str | None = None) -> Run:
         others = [run.task for run in _runs_named(last, None) if run.task != task]
         if task and others:
             raise UsageError(f"{name!r} is a run of {others[0]}, not of {task}")
-        raise UsageError(f"there is no run {name!r} in {_runs_place()}: {_hint(last, task)}`rnn runs` lists them")
+        raise UsageError(f"there is no run {name!r} in {runs_place()}: {_hint(last, task)}`rnn runs` lists them")
     if len(found) > 1:
         raise UsageError(f"{name!r} names runs of {' and '.join(run.task for run in found)}: write TASK/{name}")
     return found[0]
@@ -260,7 +260,7 @@ def _hint(name: str, task: str | None) -> str:
     return f"did you mean {near[0]!r}? " if near else ""
 
 
-def _runs_place() -> Path:
+def runs_place() -> Path:
     """The absolute path of the folder of runs, for messages."""
     return checkpoints_dir().absolute()
 
@@ -282,7 +282,7 @@ def newest_unfinished(task: str) -> Run:
         summary = run.summary
         if summary is not None and not summary.finished and not run.is_trained:
             return run
-    raise UsageError(f"no run of {task} in {_runs_place()} is unfinished: `rnn train {task}` starts a new one")
+    raise UsageError(f"no run of {task} in {runs_place()} is unfinished: `rnn train {task}` starts a new one")
 
 
 def delete_run(run: Run) -> None:
@@ -375,7 +375,7 @@ def _place_of(source: str | None, task: str | None) -> Path:
         runs = all_runs(task)
         if not runs:
             what, name = (f"model of {task}", task) if task else ("run", "TASK")
-            raise NoModelError(f"there is no {what} in {_runs_place()} yet: run `rnn train {name}` first")
+            raise NoModelError(f"there is no {what} in {runs_place()} yet: run `rnn train {name}` first")
         return runs[0].folder
     path = Path(source)
     is_there = source != "" and os.path.lexists(path)

@@ -252,7 +252,8 @@ def test_unknown_name_suggests_the_nearest_and_lists_all(spec: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_corpus(spec)
     assert str(caught.value) == (
-        f"no corpus, file or folder is named '{spec}': did you mean frost? registered corpora are {', '.join(CORPORA)}"
+        f"no corpus, file or folder is named '{spec}' in {Path.cwd()}: did you mean frost? "
+        f"registered corpora are {', '.join(CORPORA)}"
     )
 
 
