@@ -110,6 +110,27 @@ class TokenAccess(Protocol):
         """Yield the tokens that `evaluate` measures on with these options, in arrays."""
 
 
+class Quick(NamedTuple):
+    """A training on embedded data that takes less than a minute."""
+
+    seconds: int  # approximately, on two cores
+    corpus: tuple[str, ...] = ()  # of its settings; empty for a task without a corpus
+
+    def command(self, task: str) -> str:
+        """The command line of this training."""
+        return " ".join([f"rnn train {task}", *(f"--corpus {name}" for name in self.corpus)])
+
+    def has(self, words: Iterable[str]) -> bool:
+        """Whether all words occur in its corpus."""
+        from rnncli.data.corpora import load_corpus
+
+        words = {word.lower() for word in words}
+        if not words:
+            return True
+        known = {word for name in self.corpus for word in load_corpus(name).text.lower().split()}
+        return words <= known
+
+
 @dataclass(frozen=True)
 class Task:
     """A task by its name; its functions import torch only when they are called."""
@@ -136,7 +157,8 @@ class Task:
     last_step: "Callable[[Trained, str | None, int], LastStep] | None" = None
     example: str = ""  # how to train it, if `rnn train NAME` is not a good example
     short: str = ""  # its name after `rnn generate`, if it differs
-    word_vectors: int = 0  # 0: its models have no word vectors; else a greater number takes precedence
+    quick: Quick | None = None  # the training that verbs offer on a terminal where there is no model yet
+    word_vectors: bool = False  # whether its models have vectors of words
     inherited: Callable[[str], Mapping[str, Any]] | None = None  # the shape settings of a model to start from
     implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # the preset that settings call for
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cli.actions import first_task, of_each_task
 from rnncli.cli.options import Flags, command_class, command_of
+from rnncli.cli.per_task import first_task, of_each_task
 from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.verb import Verb
 from rnncli.errors import RnnError, UsageError

@@ -15,7 +15,7 @@ from rnncli.language.task import language_task
 from rnncli.language.voices import voices_option
 from rnncli.language.warm_start import WarmStartSettings
 from rnncli.settings import option, retuned
-from rnncli.task import Trained
+from rnncli.task import Quick, Trained
 from rnncli.tasks import OUTLINES
 from rnncli.training.settings import RecurrentSettings
 
@@ -121,4 +121,5 @@ TASK = language_task(
     corpora=(("shakespeare",), ("hillside", "nocturne")),
     presets={"best": BEST},
     example="rnn train char-lm --corpus mine.txt",
+    quick=Quick(10, ("hillside", "nocturne")),
 )

@@ -12,7 +12,7 @@ from rnncli.language.task import language_task
 from rnncli.language.voices import voices_option
 from rnncli.language.words import BOOK_WORDS, WordSettings, tokenizer_of, tokens_option
 from rnncli.settings import option, retuned
-from rnncli.task import Trained
+from rnncli.task import Quick, Trained
 from rnncli.tasks import OUTLINES
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
@@ -122,6 +122,7 @@ TASK = language_task(
     baselines=NGrams((1, 3), discounts=True),
     corpora=CORPORA,
     presets={"book": BOOK},
-    word_vectors=1,
+    word_vectors=True,
     example="rnn train poetry-lm --corpus my-poems.txt",
+    quick=Quick(3, ("hillside",)),
 )

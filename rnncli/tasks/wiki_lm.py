@@ -13,7 +13,7 @@ from rnncli.language.settings import valid_option
 from rnncli.language.task import language_task
 from rnncli.language.words import BOOK_WORDS, WordSettings, tokenizer_of, tokens_option
 from rnncli.settings import option, retuned
-from rnncli.task import Trained
+from rnncli.task import Quick, Trained
 from rnncli.tasks import OUTLINES
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
@@ -198,6 +198,7 @@ TASK = language_task(
     generate=(GenerateOptions, write_sentences, 'rnn generate wiki --prime "the king of" --length 60'),
     baselines=NGrams(),
     presets={"book": BOOK, "running": RUNNING},
-    word_vectors=2,
+    word_vectors=True,
     example="rnn train wiki-lm --corpus articles.txt",
+    quick=Quick(20, ("toyworld",)),
 )

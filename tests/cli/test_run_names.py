@@ -77,7 +77,7 @@ def test_an_unknown_run_is_one_line(runs: None, rnn) -> None:
         ("generate bits", "bits is a model of parity, which has no generate"),
         (
             "generate poems",
-            "`rnn generate poems`: there is no such command (poetry, wiki, char); there is no run 'poems': `rnn runs` ",
+            "`rnn generate poems`: there is no such command (poetry, wiki, char); there is no run 'poems' in ",
         ),
         ("generate verse --from verse", ""),
         ("inspect verse --from verse", "RUN and --from both name the model: give one of them"),
