@@ -289,7 +289,7 @@ def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str]
     lines = [printable(codec.split(line)) for line in primes]
     before = [number for words in lines[:-1] if words for number in (*codec.vocabulary.encode(words), END)]
     opened = codec.vocabulary.encode(lines[-1])
-    join = partial(codec.join, begun=bool(opened))
+    join = partial(codec.join, after=lines[-1][-1:])
     writing = Writing(
         join=(lambda numbers: _between_lines(join(numbers))) if count else join,
         banned=codec.unwritten,
