@@ -182,6 +182,8 @@ def read_other(trained: Trained, options: EvaluateOptions) -> "EvalSet":
 class GenerateOptions(WritingOptions):
     """How to write prose."""
 
+    sample: ClassVar[Mapping[str, Any]] = {"length": 40}
+
     prime: str = option("", "Words to continue, or @FILE for those in a file; the end of a line ends a sentence.")
     length: int = option(100, "Maximum number of words to write; the END of each sentence counts.", least=1)
 
