@@ -89,7 +89,7 @@ def hint_of_unspaced(words: Sequence[str]) -> str:
     return "its script has no blanks between words, so whole clauses count as words: a model of characters fits better"
 
 
-SPACED = "spaced-words"
+CASED, SPACED = "cased-words", "spaced-words"
 
 _SPACED = re.compile(r"[^ \t\n]+")
 _SPACED_AND_ENDS = re.compile(r"[^ \t\n]+|\n")
@@ -137,7 +137,7 @@ def join_words(words: Iterable[str], spaced: bool = False) -> Iterator[str]:
 
 
 TOKENIZERS: dict[str, Units] = {
-    "cased-words": Units(cased_words, join_cased, shown=shown_cased),
+    CASED: Units(cased_words, join_cased, shown=shown_cased),
     "verse-words": Units(verse_words, join_words, shown=written_word),
     "wiki-words": Units(wiki_words, join_words, shown=written_word),
     SPACED: Units(spaced_words, partial(join_words, spaced=True), shown=written_word),
