@@ -18,7 +18,7 @@ from rnncli.data.scripts import lacks_blanks
 from rnncli.data.sources import Corpus
 from rnncli.data.text import lines_of, reads_as_before
 from rnncli.data.text_data import Epochs, Plan, SentenceSet
-from rnncli.data.tokenizers import TOKENIZERS
+from rnncli.data.tokenizers import CASED, TOKENIZERS
 from rnncli.data.vocabulary import Vocabulary
 from rnncli.errors import RnnError, UsageError
 
@@ -85,7 +85,7 @@ def _lines(corpus: Corpus, tokenizer: str) -> list[Line]:
                 f"{corpus.origin}: line {number} has {len(words):,} words, and verse is read line by line: "
                 f"break lines at {MAX_WORDS:,} words or fewer"
             )
-        if words:
+        if words and (tokenizer != CASED or any(map(str.isalnum, line))):
             lines.append(Line(words, corpus.name))
     return lines
 
