@@ -1,7 +1,7 @@
 """Curves of runs from metrics.jsonl: one value per validation."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rnncli.errors import RnnError, UsageError
@@ -23,6 +23,11 @@ class Curve(NamedTuple):
     def panel(self) -> str:
         """The metric whose panel it is drawn in."""
         return "loss" if self.metric == "train_loss" else self.metric
+
+
+def loss_unit(record: Mapping[str, Any]) -> str:
+    """What the loss of a record counts: a model that predicts tokens also has their perplexity."""
+    return "nats per token" if "perplexity" in record else "nats per prediction"
 
 
 def read_records(run: Run) -> list[dict[str, Any]]:
