@@ -123,8 +123,8 @@ def _processor() -> str:
     return f"{facts['model name']} (family {facts.get('cpu family')}, model {facts.get('model')})"
 
 
-def product_rates() -> dict[str, float]:
-    """10^9 operations per second of a large matrix product, (700, 650) by (650, 2600).
+def matmul_rates() -> dict[str, float]:
+    """10^9 operations per second of a large matmul, (700, 650) by (650, 2600).
 
     A multiplication with its addition counts as two; `bfloat16` is included if the processor has instructions for it.
     """

@@ -160,7 +160,7 @@ def _training(module: nn.Module, run: Any, shape: Shape) -> Step:
 
 
 def at_medium(step: Step) -> Step:
-    """The same step with `torch.set_float32_matmul_precision("medium")`, which allows rounded float32 products."""
+    """The same step with `torch.set_float32_matmul_precision("medium")`, which allows rounded float32 matmuls."""
 
     def relaxed() -> object:
         with switched("bf16"):

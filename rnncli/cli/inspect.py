@@ -1,4 +1,4 @@
-"""`rnn inspect`: what a checkpoint holds, and its settings as a file for `rnn train --config`."""
+"""`rnn inspect`: the contents of a checkpoint, and its settings as a file for `rnn train --config`."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, Named, figure, named, print_json, print_table, print_text, size
+from rnncli.cli.screen import AsJson, CellCode, From, Named, figure, named, print_json, print_table, print_text, size
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def inspect(
     run: Named = None,
     source: From = None,
+    cell: CellCode = None,
     config: Annotated[bool, typer.Option("--config", help="Print only the settings, as TOML for `rnn train`.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -31,7 +32,7 @@ def inspect(
     if config:
         _print_config(found, place)
         return
-    trained = restore(found, place)
+    trained = restore(found, place, cell=cell)
     model: Any = trained.model
     progress, payload = found.header["progress"], found.header["payload"]
     facts = {
@@ -89,6 +90,6 @@ def _shown(value: Any) -> str:
 
 
 OTHER_MEMBERS = re.compile(r"members\.[1-9]")
-"""Parameters of a committee's nets but the first: all have the same shapes."""
+"""Parameters of a committee's nets after the first, whose shapes they share."""
 
 VERB = Verb(inspect, "rnn inspect RUN")

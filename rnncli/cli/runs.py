@@ -1,4 +1,4 @@
-"""`rnn runs`: which runs there are, deleting them, and making them smaller."""
+"""`rnn runs`: list runs, delete them, and make them smaller."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,12 +38,12 @@ def list_runs(as_json: AsJson = False) -> None:
 
 def delete_runs(
     names: Annotated[list[str], typer.Argument(metavar="RUN", help="Names from `rnn runs`, or TASK/RUN.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,
 ) -> None:
     """Delete runs with all their files."""
     from rnncli.training.runs import delete_run, find_run
 
-    found = [find_run(name) for name in names]  # all names are checked before anything is deleted
+    found = [find_run(name) for name in names]  # checks all names before it deletes anything
     for run in found:
         if yes or confirm(f"Delete {run.task}/{run.name} ({size(run.size)})?"):
             delete_run(run)

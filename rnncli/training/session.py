@@ -20,7 +20,7 @@ State = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 class Session:
-    """One session of a run: from its start, or from a checkpoint, to its end or an interruption.
+    """One session of a run: from its start or a checkpoint until it finishes or is interrupted.
 
     `identity` goes into every checkpoint besides the trainer's own state: task, config, and what the task keeps.
     """

@@ -1,4 +1,4 @@
-"""`rnn bench`: tables for people, one JSON object for programs, a picture where one is asked for."""
+"""`rnn bench`: tables for people, one JSON object for programs, and a picture on request."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from rnncli.analysis import bench, bench_cells, bench_costs
 
 @pytest.fixture
 def quick(rnn, monkeypatch: pytest.MonkeyPatch):
-    """The command line, with shapes that take no time."""
+    """The command line, with tiny shapes."""
     small = bench_cells.Shape(3, 2, 4, 4)
     monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)
     monkeypatch.setattr(bench_cells, "SHAPES", (small,) * 3)
@@ -65,6 +65,6 @@ def test_memory(quick) -> None:
 def test_growth(quick, tmp_path: Path) -> None:
     picture = tmp_path / "growth.png"
     ran = quick(f"bench growth --cell elman --hidden 4 --rounds 1 --out {picture}")
-    assert "ms a sequence" in ran.out
+    assert "ms per sequence" in ran.out
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert json.loads(quick("bench growth --hidden 4 --rounds 1 --json").out)["by T"].keys() == {"2", "4"}
