@@ -178,7 +178,7 @@ def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Pi
     counts = [list(row.values()) for row in confusion.values()]
     fractions = [[count / max(1, sum(row)) for count in row] for row in counts]
     side = 2.5 + 0.55 * len(labels)
-    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    figure, axes = plt.subplots(figsize=(side + 2, side), layout="constrained")
     picture = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="given label", ylabel="right label")
     axes.set_xticks(range(len(labels)), labels, rotation=45 if len(labels) > 4 else 0)
