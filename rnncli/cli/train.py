@@ -145,7 +145,8 @@ def follow(training: "Training", *, resumed: bool, shown: Shown = PLAIN) -> None
             hear.append(Samples(training, shown.sample_every, bar.write).listen)
         training.train(partial(_tell, hear), bar.warn)
     try:
-        picture = draw_curve(trainer.progress.history, run.folder / "curve.png", title=f"{run.task} · {run.name}")
+        title, progress = f"{run.task} · {run.name}", trainer.progress
+        picture = draw_curve(progress.history, run.folder / "curve.png", title=title, best=progress.best_step)
         warn_missing(picture)
     except RnnError as error:
         warn(f"no picture of the curve: {error}")
