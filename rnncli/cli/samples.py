@@ -1,7 +1,7 @@
 """What a language model writes while it trains: a few lines, now and then, above the progress bar."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnncli.task import Trained
 from rnncli.training.averaging import averaged
@@ -45,6 +45,7 @@ class Samples:
             training.run.folder,
         )
         action = training.task.actions["generate"]
-        options = action.Options(**action.Options.sample, seed=trainer.progress.step)
+        Options: Any = action.Options
+        options = Options(**Options.sample, seed=trainer.progress.step)
         with averaged(trainer.average):
             return "\n".join(action.run(trained, options).texts)
