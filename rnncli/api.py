@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rnncli.cells.outside import kept_of, outside
+from rnncli.cells.outside import kept_of, outside_cell
 from rnncli.data.corpora import from_stdin
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
@@ -338,7 +338,7 @@ class Training:
         """
         run = _writable(run)
         cell = changes.get("cell")
-        if isinstance(cell, type) or (cell and outside(cell)):
+        if isinstance(cell, type) or (cell and outside_cell(cell)):
             changes = {name: value for name, value in changes.items() if name != "cell"}
         else:
             cell = None

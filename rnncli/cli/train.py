@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from rnncli.cells.outside import outside_cell
 from rnncli.cli.options import Flags, command_class, command_of
 from rnncli.cli.per_task import first_task, of_each_task
 from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, print_text, warn, warn_missing
@@ -50,7 +51,7 @@ def _verb(task: Task) -> Callable[..., None]:
             before = begun()  # by processes that torchrun restarted with the same command
             if resume or before:
                 run = from_first(lambda: _run_to_resume(task.name, before or name))
-                training = Training.resume(run, flags if resume else {})
+                training = Training.resume(run, flags if resume else _code_in(flags))
             else:
                 settings = resolve(task, flags, preset, config)
                 training = Training.start(task.name, settings, name)
@@ -68,6 +69,11 @@ def _verb(task: Task) -> Callable[..., None]:
 
     train.__doc__ = task.summary
     return command_of(task.Config, train, **run_options(task))
+
+
+def _code_in(flags: Flags) -> Flags:
+    """The flag that names the code of a cell from outside, which a restarted process has to name again."""
+    return {name: value for name, value in flags.items() if name == "cell" and outside_cell(value)}
 
 
 def run_options(task: Task) -> dict[str, tuple[Any, Any]]:
