@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from rnncli.data.vectors import WordVectors, read_vectors, write_vectors
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.training.runs import Run
 
 pytestmark = pytest.mark.no_backend
 
