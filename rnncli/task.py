@@ -1,6 +1,6 @@
 """The declaration of a task: its settings, how its experiment is built, and what its trained models can do."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rnncli.errors import UsageError
 from rnncli.settings import respelled
+from rnncli.sizes import SizeClass
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -141,6 +142,7 @@ class Task:
     build: Callable[[Any, str], "Experiment"]  # settings and device -> what the trainer needs
     build_model: Callable[[Any, Mapping[str, Any]], "nn.Module"]  # settings and payload -> an untrained model
     evaluate: Action
+    by_size: Sequence[SizeClass] = ()  # defaults for small texts, the smallest first
     resolve_defaults: Callable[[Any], Any] = lambda settings: settings  # also checks them, and makes paths absolute
     corpora: tuple[tuple[str, ...], ...] = ()  # defaults of --corpus: the first list that is available, else the last
     uses: Mapping[str, Action] = field(default_factory=dict)  # further verbs of its models, by name
@@ -167,10 +169,15 @@ class Task:
         old = {each.name: getattr(settings, each.name) for each in fields(settings) if "whole" in each.metadata}
         settings = replace(settings, **respelled(self.Config, old))
         if self.corpora and settings.needs_corpus:
-            from rnncli.data.corpora import first_here
-
-            settings = replace(settings, corpus=first_here(self.corpora))
+            settings = replace(settings, corpus=self.default_corpus)
         return self.resolve_defaults(settings)
+
+    @property
+    def default_corpus(self) -> tuple[str, ...]:
+        """The corpora that it learns from by default; only of a task with `corpora`."""
+        from rnncli.data.corpora import first_here
+
+        return first_here(self.corpora)
 
     @property
     def training_example(self) -> str:

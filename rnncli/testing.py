@@ -1,6 +1,6 @@
 """Checks of a cell for its author's tests: `check_cell(MGU)`. `rnn check-cell` prints the same checks as a table.
 
-Shapes: T steps, B batch, D input, M hidden. All is computed in float64, where nothing else is said.
+Shapes: T steps, B batch, D input, M hidden. Computes in float64 unless a check names another type.
 """
 
 import math
@@ -32,7 +32,7 @@ Equations = Callable[[np.ndarray, tuple[np.ndarray, ...], Weights], tuple[np.nda
 
 
 class Check(NamedTuple):
-    """What a check found: `detail` says what was compared, or what is wrong."""
+    """The result of a check: `detail` names the compared values, or the fault."""
 
     name: str
     passed: bool
@@ -93,7 +93,7 @@ def check_cell(
 
 
 def examine(cell: Subject) -> Iterator[Check]:
-    """Do all checks, one after the other."""
+    """Run all checks, one after another."""
     for name, check in CHECKS.items():
         try:
             yield Check(name, True, check(cell))
@@ -104,7 +104,7 @@ def examine(cell: Subject) -> Iterator[Check]:
 
 
 def check_shapes(of: Subject) -> str:
-    """The state has its type and sizes, and `project` treats every step for itself, however many there are."""
+    """The state has its type and sizes, and `project` treats each of any number of steps independently."""
     cell, x = of.cell(), _inputs()
     check_step(cell)
     projected = cell.project(x)
@@ -145,7 +145,7 @@ def check_gradients(of: Subject) -> str:
     x = _inputs()[:4, :2].clone().requires_grad_()
     try:
         torch.autograd.gradcheck(run, (x, *weights))
-    except RuntimeError as error:  # of gradcheck, whose text has many lines
+    except RuntimeError as error:  # gradcheck's message has many lines
         raise AssertionError(f"they differ from finite differences: {str(error).splitlines()[0]}") from None
     return f"{sum(weight.numel() for weight in weights)} weights and the inputs agree with finite differences"
 
@@ -217,7 +217,7 @@ CHECKS: Mapping[str, Callable[[Subject], str]] = {
     "directions": check_directions,
     "backends": check_backends,
 }
-"""Each returns what it found, and raises AssertionError where that is wrong."""
+"""Each returns a description of its result, and raises AssertionError if the result is wrong."""
 
 
 def check_equations(of: Subject, equations: Equations) -> None:

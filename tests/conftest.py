@@ -55,8 +55,13 @@ class Ran(NamedTuple):
     err: str
 
 
+LONGEST = ("test_distributed.py", "test_all_cells.py", "test_signals.py", "test_bench.py", "test_prepare.py")
+"""Files that take longest. Processes of pytest-xdist begin with them, so that none of them runs last on its own."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked `cuda` without a CUDA device, and those marked `posix` on Windows, with the reason."""
+    """Put the longest files first; skip tests marked `cuda` without a CUDA device, those marked `posix` on Windows."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     for item in items:
         if item.get_closest_marker("cuda") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="waits for a CUDA device"))

@@ -1,4 +1,4 @@
-"""`rnn check-cell`: whether a cell computes what a cell must, how fast it is, and on which backend."""
+"""`rnn check-cell`: test a cell for correctness, and measure its speed and backend."""
 
 from typing import Annotated
 
@@ -20,10 +20,10 @@ CellName = Annotated[
 
 def check_cell(
     cell: CellName,
-    activation: Annotated[str | None, typer.Option(help="Nonlinearity, where it is free.")] = None,
+    activation: Annotated[str | None, typer.Option(help="Nonlinearity, for a cell with a choice.")] = None,
     units: Annotated[int, typer.Option(min=1, help="Units M of the checks.")] = 4,
     hidden: Annotated[int, typer.Option(min=1, help="Units M, and inputs D, of the timing.")] = 200,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is timed; medians are shown.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Timings of each; medians are shown.")] = 5,
     as_json: AsJson = False,
 ) -> None:
     """Check a cell: shapes, state, gradients, padding, directions, backends; then time it next to torch's layer."""

@@ -188,7 +188,7 @@ def _show(
     if out:
         from rnncli.analysis.plots import draw_bands
 
-        across = "seconds" if comparison.match == "time" else "step"
+        across = "seconds" if comparison.match == "time" else "steps"
         title = f"{task} · {comparison.name}"
         picture = draw_bands(bands(outcomes, across), out, across=across, metric=metric, title=title)
         warn_missing(picture)

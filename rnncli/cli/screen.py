@@ -47,7 +47,7 @@ CellCode = Annotated[
     typer.Option(
         "--cell",
         metavar="PATH.py:CLASS",
-        help="The code of the model's cell, where that is from outside: it runs only if you name it.",
+        help="The code of the model's cell, if it is from outside: it runs only if you name it.",
     ),
 ]
 

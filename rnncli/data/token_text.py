@@ -157,7 +157,7 @@ def _looked_at(name: str, read: Callable[[], Iterator[str]], hold_out: HoldOut, 
     if hold_out.every:
         held = sum(map(len, last()))
     if held and held >= characters:
-        raise UsageError(f"{hold_out} leaves nothing to learn of {name}, which has {characters:,} characters")
+        raise UsageError(f"{hold_out} leaves nothing to learn from {name}, which has {characters:,} characters")
     cut = characters - held
     return Text(name, read, characters, cut, digest.hexdigest())
 

@@ -175,7 +175,7 @@ def divide(config: ClassifyConfig, *, to_learn: bool = True) -> Divided:
     elif config.held_out:
         rows = _held_out_rows(config, clusters(data.keys, groups))
         if len(rows) == len(data.texts) or config.hold_out_count >= len(data.texts):
-            raise UsageError(f"{config.held_out} leaves nothing to learn of {len(data.texts):,} texts: hold out less")
+            raise UsageError(f"{config.held_out} leaves nothing to learn from {len(data.texts):,} texts: hold out less")
         held[rows, 0] = True
     divided = Divided(data, data.classes, groups, held)
     for split in range(held.shape[1]):

@@ -52,14 +52,16 @@ class TrainingSettings:
         expert=True,
     )
     schedule: str = option("constant", "How the learning rate moves.", choices=tuple(SCHEDULES), expert=True)
-    decay: float = option(0.9999, "exponential: factor an epoch; plateau: factor a drop.", above=0, most=1, expert=True)
+    decay: float = option(
+        0.9999, "exponential: per-epoch factor; plateau: per-drop factor.", above=0, most=1, expert=True
+    )
     warmup: float = option(0.0, "cosine: share of the steps that warm up.", least=0, most=1, expert=True)
     clip: float = option(1.0, "Greatest norm of the gradient; 0: no clipping.", least=0, expert=True)
     bptt: int = option(0, "Truncate backpropagation to this many steps; 0: whole sequences.", least=0, expert=True)
     patience: int = option(
         0, "Validations without gain before stopping (plateau: before a drop); 0: never.", least=0, expert=True
     )
-    validate_every: int = option(0, "Steps between validations; 0: once an epoch.", least=0, expert=True)
+    validate_every: int = option(0, "Steps between validations; 0: once per epoch.", least=0, expert=True)
     max_time: float = option(0.0, "Seconds of training at most; 0: no limit.", least=0, resumable=True)
     save_every: float = option(60.0, "Seconds between saves.", least=0, resumable=True, expert=True)
     seed: int = option(0, "Seed of everything random.", least=0, most=2**63 - 1)
@@ -100,7 +102,7 @@ class RecurrentSettings(TrainingSettings):
 
     cell: str = option(
         "elman",
-        f"Recurrent cell: {', '.join(BUILT_IN)}; a variant after a colon (lstm:none); your own: PATH.py:Class.",
+        f"Cell: {', '.join(BUILT_IN)}; variants: lstm:none; your own: PATH.py:Class.",
         suggest=CELLS,
         shape=True,
     )

@@ -48,14 +48,19 @@ def test_rows_are_found_by_parts_of_their_names(monkeypatch: pytest.MonkeyPatch)
         find_rows("flute")
 
 
-@pytest.mark.parametrize("kind", [*bench_cells.KINDS, "rated"])
+KINDS = [
+    each if each == "elman" else pytest.param(each, marks=pytest.mark.slow) for each in (*bench_cells.KINDS, "rated")
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_contender_of_a_cell_runs(kind: str) -> None:
     bench_cells.of_cell(kind, SMALL)()
     if kind != "rated":
         bench_cells.of_layer(bench_cells.RIVALS[kind.partition(":")[0]], SMALL)()
 
 
-@pytest.mark.parametrize("kind", [*bench_cells.KINDS, "rated"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_compiled_cell_runs(kind: str) -> None:
     bench_cells.of_compiled(kind, SMALL)()
 

@@ -47,6 +47,13 @@ def test_a_run_is_an_argument_of_every_verb_without_another() -> None:
     assert {"score", "classify", "tag", "translate", "analogy", "embeddings plot"} <= found.keys() - with_argument
 
 
+def test_a_cells_code_is_named_wherever_a_model_is() -> None:
+    for words, command in commands():
+        flags = {flag for each in command.params for flag in each.opts}
+        if "--from" in flags:
+            assert "--cell" in flags, words
+
+
 def test_generate_and_evaluate_take_the_task_from_the_run(runs: None, rnn, home: Path) -> None:
     best = home / "checkpoints" / "poetry-lm" / "verse" / "best.safetensors"
     options = "--lines 2 --seed 3 --json"

@@ -164,7 +164,7 @@ def read_vectors_of(rnn, folder: Path, name: str) -> WordVectors:
         (
             "analogy king man woman --vectors WORLD --layer input",
             2,
-            "--vectors names a file, --from and --layer select",
+            "--vectors names a file, --from, --layer and --cell select",
         ),
         ("analogy king man woman --from PARITY", 2, "is a model of parity, which has no word vectors"),
         ("analogy king man woman --from poet --layer middle", 2, "--layer must be one of input, output, not 'middle'"),

@@ -170,8 +170,8 @@ def test_toml_flags_and_presets_replace_each_other(tmp_path: Path) -> None:
         ("char-lm", {"hold_out": 2.0}, "--hold-out must be below 1, not 2.0"),
         ("tag", {"hold_out_count": 25}, "has 25 sentences: with --hold-out-count 25 none is left to learn"),
         ("poetry-lm", {"hold_out_every": 1}, "--hold-out-every 1 leaves no line to train on"),
-        ("poetry-classify", {"hold_out_every": 1}, "--hold-out-every 1 leaves nothing to learn of 25 texts"),
-        ("char-lm", {"hold_out_count": 9999}, "--hold-out-count 9999 leaves nothing to learn of text"),
+        ("poetry-classify", {"hold_out_every": 1}, "--hold-out-every 1 leaves nothing to learn from 25 texts"),
+        ("char-lm", {"hold_out_count": 9999}, "--hold-out-count 9999 leaves nothing to learn from text"),
     ],
 )
 def test_nothing_left_to_learn_is_one_line(task: str, flags: dict, complaint: str, tmp_path: Path) -> None:

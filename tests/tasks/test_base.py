@@ -24,9 +24,9 @@ def test_settings_come_back_from_a_file(task, tmp_path: Path) -> None:
     strings = {"cell": "gru:reset-after", "hidden": "32,16", "precision": "bfloat16", "device": "cpu"}
     for preset in (None, *task.presets):
         for flags in ({}, {"lr": 1e-07, "seed": 2**63 - 1, "learn_h0": False, "save_every": 0.0, **strings}):
-            settings = task.settled(resolve(task, flags, preset))
+            settings = task.resolved(resolve(task, flags, preset))
             file.write_text(to_toml(task, settings), encoding="utf-8")
-            assert task.settled(resolve(task, {}, file=file)) == settings
+            assert task.resolved(resolve(task, {}, file=file)) == settings
 
 
 @pytest.mark.parametrize("name", ['of "mine"', "back\\slash", "\ttab\x7f\x1b", "früh 詩 😀"])

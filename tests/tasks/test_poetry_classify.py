@@ -213,7 +213,7 @@ def test_classify_reports_influential_words(files: tuple[str, ...]) -> None:
         ({"folds": 30}, r"has too few groups of texts \(20\) for 30 folds"),
         ({"folds": 0, "hold_out_count": 20, "group": "100"}, "a split would hold out every example of a label"),
         ({"patience": 2}, "held-out texts only measure the result"),
-        ({"folds": 0, "hold_out_count": 40}, "leaves nothing to learn of 40 texts"),
+        ({"folds": 0, "hold_out_count": 40}, "leaves nothing to learn from 40 texts"),
         ({"group": "verse"}, "--group must be line, stanza, or a number of lines, not 'verse'"),
         ({"features": ("words", "sound")}, "--features must be among tags, words, chars, not 'sound'"),
         ({"features": ("tags",)}, "nltk-tagger is not downloaded: run `rnn data get nltk-tagger`"),

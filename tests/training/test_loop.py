@@ -137,6 +137,17 @@ def test_hopeless_run_restarts_with_new_averages() -> None:
     assert trainer.progress.restarted == 2 * BATCHES  # and not at the end, after which nothing is trained
 
 
+def test_average_starts_again_after_a_restart() -> None:
+    trainer = make_trainer(epochs=2, average=0.9)
+    trainer.experiment = replace(trainer.experiment, hopeless=lambda _, steps: steps >= BATCHES, reset=lambda: None)
+    for event in trainer.events():
+        if isinstance(event, Stepped) and trainer.progress.step in (1, BATCHES + 1):
+            assert trainer.average is not None
+            for value, parameter in zip(trainer.average.values, trainer.average.parameters, strict=True):
+                assert torch.equal(value, parameter)  # the first weights of each start are not averaged
+    assert trainer.progress.restarts == 1
+
+
 def test_solved_run_is_not_restarted() -> None:
     """A run once drew new weights in the very validation that found it solved."""
     trainer = make_trainer(epochs=2)
