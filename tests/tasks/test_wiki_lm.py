@@ -1,6 +1,7 @@
 """wiki-lm: reading corpora, vocabularies, running text and sentences, unit vectors, evaluation."""
 
 import json
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
