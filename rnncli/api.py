@@ -174,8 +174,8 @@ def load(
 ) -> Model:
     """Load a trained model by its file, the folder of its run, or the name of its run.
 
-    Without a `source`, load the newest model of `task`, or of the first task that `suits` and has a model. If runs of
-    several tasks have the name, the run of the task that suits is loaded.
+    Without a `source`, load the newest model of `task`, or of all tasks that `suits`. If runs of several tasks have the
+    name, the run of the task that suits is loaded.
 
     The model computes on `device`: `auto` (CUDA if available, except for tiny nets), `cpu`, `cuda` or `mps`. `cell`
     names the code of a cell from outside: its class, or `PATH.py:Class`. No model file runs code by itself.
@@ -204,14 +204,14 @@ def task_of_model(source: str, suits: Callable[[Task], bool]) -> str:
 
 
 def _task_for(source: str | None, suits: Callable[[Task], bool]) -> str | None:
-    """Choose the task of a model among those that suit, tasks with word vectors first.
+    """Choose the task of a model among those that suit.
 
-    Without a `source` it is the first task with a run. With one, it is the only suitable task that has a run of that
-    name; None if there is no such task, or several.
+    Without a `source` it is the task of the newest run, or else the first one. With one, it is the only suitable task
+    that has a run of that name; None if there is no such task, or several.
     """
-    names = [task.name for task in sorted(filter(suits, TASKS.values()), key=lambda task: -task.word_vectors)]
+    names = [task.name for task in filter(suits, TASKS.values())]
     if source is None:
-        return next(filter(all_runs, names), names[0])
+        return next((run.task for run in all_runs() if run.task in names), names[0])
     owners = [name for name in tasks_of(source) if name in names]
     return owners[0] if len(owners) == 1 else None
 

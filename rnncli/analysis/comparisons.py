@@ -115,10 +115,10 @@ class Comparison:
         return Run(checkpoints_dir() / self.task.name / f"{self.name}-{net}-{seed}")
 
     def _called(self, cell: str) -> str:
-        """The name of a cell in those of its runs: two classes of one name have a number each."""
+        """The name of a cell in those of its runs: further classes of the same name get a number."""
         label = label_of(cell)
-        alike = [each for each in self.cells if label_of(each) == label]
-        return label if len(alike) == 1 else f"{label}.{alike.index(cell) + 1}"
+        number = [each for each in self.cells if label_of(each) == label].index(cell) + 1
+        return label if number == 1 else f"{label}.{number}"
 
     def _first(self, size: str, seed: int) -> Run:
         """The run of the first cell that the others match."""

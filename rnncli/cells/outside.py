@@ -49,13 +49,14 @@ class OutsideCell(NamedTuple):
 
 def outside(kind: str) -> OutsideCell | None:
     """Split the name of a cell from outside into its parts; None for a registered name, and for anything else."""
-    path, is_path, rest = kind.partition(".py:")
-    source, colon, rest = (f"{path}.py", is_path, rest) if is_path else kind.partition(":")
+    path, mark, rest = kind.partition(".py:")
+    source = f"{path}.py"
+    if not (path and mark):
+        source, _, rest = kind.partition(":")
+        if not all(map(str.isidentifier, source.split("."))) or source in CELLS:
+            return None
     name, _, variant = rest.partition(":")
-    named = bool(path) if is_path else all(map(str.isidentifier, source.split(".")))
-    if not (colon and named and name.isidentifier()) or (not is_path and source in CELLS):
-        return None
-    return OutsideCell(source, name, variant)
+    return OutsideCell(source, name, variant) if name.isidentifier() else None
 
 
 def label_of(kind: str) -> str:
@@ -140,10 +141,10 @@ def _import(name: str, cell: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise _failure(name, error) from error
-        raise UsageError(
-            f"unknown cell {cell!r}: there is no cell and no module {name}; the cells are {', '.join(BUILT_IN)}"
-        ) from None
-    except Exception as error:
+        file = Path(f"{name.replace('.', '/')}.py")
+        hint = f"did you mean {file}:{cell.partition(':')[2]}?" if file.is_file() else f"cells: {', '.join(BUILT_IN)}"
+        raise UsageError(f"unknown cell {cell!r}: there is no cell and no module {name}; {hint}") from None
+    except (Exception, SystemExit) as error:
         raise _failure(name, error) from error
 
 
@@ -179,11 +180,12 @@ def _failure(source: str, error: BaseException) -> UsageError:
 
 
 def place_of_error(source: str, error: BaseException) -> str:
-    """The file and the line of a user's code that an error comes from; without one there, the source."""
+    """The file and the line that an error comes from: of the source, if it passed through that."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == source]
-    return f"{source}:{frames[-1].lineno}" if frames else source
+    frames = traceback.extract_tb(error.__traceback__)
+    last = ([each for each in frames if each.filename == source] or frames)[-1]
+    return f"{last.filename}:{last.lineno}"
 
 
 def is_outside(cell: "type[Cell[Any]]") -> bool:

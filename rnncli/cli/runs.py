@@ -23,14 +23,14 @@ def runs(context: typer.Context, as_json: AsJson = False) -> None:
 
 def list_runs(as_json: AsJson = False) -> None:
     """List every run: task, corpus, state, best metric, steps, date, size."""
-    from rnncli.cli.actions import first_task
+    from rnncli.cli.per_task import first_task
     from rnncli.training.runs import all_runs
 
     facts = [_facts(run) for run in all_runs()]
     if as_json:
         print_json({"runs": facts})
     elif not facts:
-        note(f"no runs in {checkpoints_dir()} yet: `rnn train {first_task()}` makes one")
+        note(f"no runs in {checkpoints_dir().absolute()} yet: `rnn train {first_task()}` makes one")
     else:
         rows = [_row(each) for each in facts]
         print_table(["task", "run", "corpus", "state", "best", "steps", "date", "size"], rows)

@@ -1,12 +1,12 @@
 """Generate text with a language model: options, primes, random draws, beam search, and texts that stream."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from unicodedata import category
 
 from rnncli.data.text import JOINERS, read_text
@@ -41,6 +41,8 @@ class DrawnToken(NamedTuple):
 @with_decoding
 class WritingOptions:
     """Options of generation, including the decoding options in `DECODING`."""
+
+    sample: ClassVar[Mapping[str, Any]] = {"length": 200}  # options of a sample during training
 
     prime: str = option("", "Text to continue, or @FILE for the text of a file; all of it is read.")
     length: int = option(500, "Maximum number of tokens to write.", least=1)
@@ -264,11 +266,13 @@ def write_stream(trained: Trained, options: WritingOptions) -> Written:
     options.check()
     codec = trained.codec
     kept_whole = all(getattr(trained.config, name, without) == without for name, without in KEPT_WHOLE.items())
-    tokens = codec.split(options.read_prime())
+    prime = options.read_prime()
+    tokens = codec.split(prime)
     numbers = codec.vocabulary.encode(tokens)
     if kept_whole and not codec.units.spaced:
         numbers = [number for number in numbers if number != UNKNOWN]
-    written = continue_text(trained, options, numbers or [codec.opening], Writing(codec.join, banned=codec.unwritten))
+    writing = Writing(partial(codec.join, after=tokens[-1:]), banned=codec.unwritten, shown=prime)
+    written = continue_text(trained, options, numbers or [codec.opening], writing)
     written.unknown = codec.unknown(tokens)
     return written
 
@@ -289,7 +293,7 @@ def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str]
     lines = [printable(codec.split(line)) for line in primes]
     before = [number for words in lines[:-1] if words for number in (*codec.vocabulary.encode(words), END)]
     opened = codec.vocabulary.encode(lines[-1])
-    join = partial(codec.join, begun=bool(opened))
+    join = partial(codec.join, after=lines[-1][-1:])
     writing = Writing(
         join=(lambda numbers: _between_lines(join(numbers))) if count else join,
         banned=codec.unwritten,

@@ -200,3 +200,14 @@ def test_time_of_a_layer_stands_next_to_torchs_nearest(monkeypatch: pytest.Monke
     names = {use_cell(each): list(milliseconds(use_cell(each), 4, 1)) for each in (file.MGU, file.CoupledLSTM)}
     assert set(map(tuple, names.values())) == {("auto", "step loop", "torch.nn.GRU")}
     assert list(milliseconds("elman", 4, 1))[-1] == "torch.nn.RNN"
+
+
+def test_example_of_the_page_is_the_minimal_gated_unit(tmp_path: Path) -> None:
+    page = (FILE.parents[2] / "docs" / "cells.md").read_text("utf-8").partition("## Your own cell")[2]
+    example = tmp_path / "mine.py"
+    example.write_text(page.partition("```python\n")[2].partition("```")[0], "utf-8")
+    cell: Any = make_cell(use_cell(f"{example}:MGU"), 3, 4)
+    ours: Any = make_cell(use_cell(file.MGU), 3, 4)
+    ours.load_state_dict(cell.state_dict())
+    x = torch.randn(5, 2, 3)
+    assert torch.equal(scan(cell, x, cell.initial_state(2))[0], scan(ours, x, ours.initial_state(2))[0])

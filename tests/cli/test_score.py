@@ -89,7 +89,7 @@ def test_models_of_prose_come_before_verse_and_verse_before_letters(poet) -> Non
         ("'  '", "text 1 is empty: there is no word in it"),
         ("one --by luck", "--by must be one of perplexity, probability, not 'luck'"),
         ("--file nowhere.txt", "nowhere.txt does not exist"),
-        ("one", "there is no model of wiki-lm yet: run `rnn train wiki-lm` first"),
+        ("one", "there is no model of poetry-lm in "),
         ("-", "standard input is empty"),
     ],
 )

@@ -167,7 +167,7 @@ def test_runs_are_pruned(poet, home: Path) -> None:
 
 
 def test_a_run_continues_with_more_epochs_but_not_with_another_net(poet) -> None:
-    assert "no run of poetry-lm is unfinished" in poet("train poetry-lm --resume").err
+    assert " is unfinished: `rnn train poetry-lm` starts" in poet("train poetry-lm --resume").err
     refused = poet("train poetry-lm --resume --name poet --hidden 32")
     assert refused.code == 2
     assert "--hidden cannot change when a run is resumed: it was 16, not 32" in refused.err

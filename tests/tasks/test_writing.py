@@ -206,7 +206,6 @@ def test_words_are_joined_with_usual_punctuation() -> None:
     for text in ("he didn't see (old) john's dog,\n$5 was much!", "one", "so:"):
         words = re.findall(r"n't|'s|\w+?(?=n't|\b)|\n|[^\w\s]", text)
         assert "".join(join_words("<end>" if word == "\n" else word for word in words)) == text
-    assert "".join(join_words(["dog", "<end>", "cat"], begun=True)) == " dog\ncat"
     assert "".join(join_words(["did", "n't", "(", "<unknown>", "<end>", ")"], spaced=True)) == "did n't ( <unk>\n)"
 
 
