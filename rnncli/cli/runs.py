@@ -23,7 +23,7 @@ def runs(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 def list_runs(as_json: AsJson = False) -> None:
-    """List every run: task, corpus, state, best metric, steps, date, size."""
+    """List every run: task, corpus, state, best metric, date, size."""
     from rnncli.cli.per_task import first_task
     from rnncli.training.runs import all_runs
 
@@ -34,7 +34,7 @@ def list_runs(as_json: AsJson = False) -> None:
         note(f"no runs in {checkpoints_dir().absolute()} yet: `rnn train {first_task()}` makes one")
     else:
         rows = [_row(each) for each in facts]
-        print_table(["task", "run", "corpus", "state", "best", "steps", "date", "size"], rows)
+        print_table(["task", "run", "corpus", "state", "best", "date", "size"], rows)
 
 
 def delete_runs(
@@ -83,9 +83,9 @@ def prune_runs(
 
 def _row(facts: dict[str, Any]) -> list[Any]:
     best = f"{facts['metric'].replace('_', ' ')} {figure(facts['best'])}" if facts["metric"] else None
-    date = facts["saved"] and facts["saved"][:16].replace("T", " ")
+    date = facts["saved"] and facts["saved"][:10]
     first = [facts["task"], facts["run"], facts["corpus"], facts["state"]]
-    return [*first, best, facts["steps"], date, size(facts["bytes"])]
+    return [*first, best, date, size(facts["bytes"])]
 
 
 def _facts(run: "Run") -> dict[str, Any]:

@@ -153,7 +153,7 @@ def test_runs_are_listed_and_deleted(poet, home: Path) -> None:
 
 def test_runs_are_pruned(poet, home: Path) -> None:
     folder = home / "checkpoints/poetry-lm/poet"
-    assert re.search(r"hillside +done +perplexity \S+ +22 +\d{4}-\d\d-\d\d \d\d:\d\d +\d", poet("runs").out)
+    assert re.search(r"hillside +done +perplexity \S+ +\d{4}-\d\d-\d\d +\d", poet("runs").out)
     size = (folder / "previous.safetensors").stat().st_size
     ran = poet("runs prune --yes")
     assert (ran.code, ran.err) == (0, f"freed {size / 1000:.1f} kB\n")
