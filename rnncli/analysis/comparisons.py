@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, NamedTuple
 
+from rnncli.analysis.curves import ACROSS
 from rnncli.cells import label_of
 from rnncli.data.corpora import from_stdin
 from rnncli.errors import RnnError, UsageError
@@ -322,7 +323,7 @@ class Band(NamedTuple):
 
 
 def bands(outcomes: Sequence[Outcome], across: str) -> list[Band]:
-    """One band per net over `step` or `seconds`; runs are interpolated linearly and extended with their last value."""
+    """One band per net over `steps` or `seconds`; runs are interpolated linearly and extended with their last value."""
     import numpy as np
 
     nets: dict[tuple[str, str], list[list[Point]]] = {}
@@ -331,7 +332,7 @@ def bands(outcomes: Sequence[Outcome], across: str) -> list[Band]:
             nets.setdefault((each.cell, each.hidden), []).append(each.curve)
     found = []
     for net, curves in nets.items():
-        places = [[float(getattr(point, across)) for point in curve] for curve in curves]
+        places = [[float(getattr(point, ACROSS[across])) for point in curve] for curve in curves]
         begin = max(place[0] for place in places)
         at = sorted({each for place in places for each in place if each >= begin})
         values = np.array(

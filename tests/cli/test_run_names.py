@@ -65,6 +65,9 @@ def test_generate_and_evaluate_take_the_task_from_the_run(runs: None, rnn, home:
             f"poetry-lm/verse {options}",
             f"poetry verse {options}",
             f"poetry --from verse {options}",
+            f"{options} verse",
+            "--seed 3 poetry-lm/verse --lines 2 --json",
+            f"{options} poetry --from verse",
         )
     ]
     assert json.loads(written[0])["task"] == "poetry-lm"
@@ -77,7 +80,7 @@ def test_an_unknown_run_is_one_line(runs: None, rnn) -> None:
         ("generate bits", "bits is a model of parity, which has no generate"),
         (
             "generate poems",
-            "`rnn generate poems`: there is no such command (poetry, wiki, char); there is no run 'poems': `rnn runs` ",
+            "`rnn generate poems`: there is no such command (poetry, wiki, char); there is no run 'poems' in ",
         ),
         ("generate verse --from verse", ""),
         ("inspect verse --from verse", "RUN and --from both name the model: give one of them"),

@@ -312,7 +312,7 @@ def test_cell_without_its_own_loops_runs_on_the_reference() -> None:
             return type(state)(torch.sin(projected + state.h))
 
     assert choose_backend(Mine(3, 4)) == "reference"
-    with pytest.raises(UsageError, match="the fused backend has no loops for elman"):
+    with pytest.raises(UsageError, match="the fused backend has no loops for Mine"):
         choose_backend(Mine(3, 4), "fused")
 
 
