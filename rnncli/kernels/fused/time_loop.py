@@ -67,6 +67,10 @@ class TimeLoop(NamedTuple):
         result = torch.from_numpy(found)
         return result.view(torch.bfloat16).float() if self._rounds(last) else result
 
+    def policy(self, sources: Sequence[tuple[Tensor, Tensor]]) -> Any:
+        """Choose where the matmuls of these operands and weights run."""
+        return _policy([LoopStage(_policy, (), *each) for each in sources])
+
     def weight_gradient(self, d: Tensor, x: Tensor) -> Tensor:
         """Return the gradient (N, K) of a weight that maps x (T, B, K) to values whose gradient is d (T, B, N)."""
         return matmul(rows(d).t(), rows(x), rounded=self.rounded)
