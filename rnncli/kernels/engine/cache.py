@@ -6,7 +6,8 @@ def load_compiled(source: Source) -> Any:
     from rnncli.kernels.engine import functions
     from numba import njit
     from rnncli.kernels.fused.arithmetic import compiled
-    names={n:getattr(functions,n) for n in functions.__all__}
+    import numpy as np
+    names={n:getattr(functions,n) for n in functions.__all__}; names['np']=np
     body = source.text.split("import *\n", 1)[1]
     parts=body.split("\n\n\n")
     opts={"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}

@@ -9,9 +9,13 @@ from typing import NamedTuple
 
 from rnncli.kernels.engine.graph import Graph, Place
 from rnncli.kernels.engine.ops import OPS
+from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.engine.plan import Pass, Plan, Stage
+from rnncli.kernels.engine.sequence import Function, Sizes, whole_sequence
 
 HEADER = '''"""Loops that rnn wrote for one step of a cell and its gradient."""
+
+import numpy as np
 
 from rnncli.kernels.engine.functions import *
 '''
@@ -21,37 +25,18 @@ BITS = "yrq"
 """Arrays that hold the bits of a bfloat16 if matmuls are rounded."""
 
 
-class Function(NamedTuple):
-    """A function of the text: its name and the arrays that it takes after (t, ends, sizes)."""
-
-    name: str
-    arrays: tuple[str, ...]
-
-
 class Source(NamedTuple):
     """The text, its functions by direction, and the integers that they read."""
 
     text: str
     forward: tuple[Function, ...]
     backward: tuple[Function, ...]
-    all_forward: tuple[str, ...]  # the arrays of the function `forward`, which runs a whole sequence
-    all_backward: tuple[str, ...]
     sizes: tuple[int, ...]
     spare: int  # length of the rows that loops hand to the next ones
 
 
-class Sizes:
-    """The integers of a plan, each with its place in the array of sizes."""
-
-    def __init__(self) -> None:
-        self.values: dict[tuple[str, int], int] = {}
-
-    def __call__(self, what: str, value: int) -> str:
-        return f"n{self.values.setdefault((what, value), len(self.values))}"
-
-
-def emit(plan: Plan) -> Source:
-    """Write the source of a plan."""
+def emit(plan: Plan, inputs: Inputs) -> Source:
+    """Write the source of a plan whose parameters lie in these inputs."""
     sizes, text = Sizes(), [HEADER]
     functions: list[list[Function]] = []
     spare = 0
@@ -64,14 +49,9 @@ def emit(plan: Plan) -> Source:
             made.append(Function(f"{direction}_{number}", arrays))
             spare = max(spare, writer.spare)
         functions.append(made)
-    drivers = []
-    for is_backward, (found, made) in enumerate(zip((plan.forward, plan.backward), functions, strict=True)):
-        lines, arrays = _driver(plan, found, made, bool(is_backward))
-        text.append("\n".join(lines))
-        drivers.append(arrays)
+    text += whole_sequence(plan, inputs, sizes, functions, spare)
     values = tuple(value for _, value in sizes.values)
-    whole = "\n\n\n".join(text) + "\n"
-    return Source(whole, tuple(functions[0]), tuple(functions[1]), drivers[0], drivers[1], values, spare)
+    return Source("\n\n\n".join(text) + "\n", tuple(functions[0]), tuple(functions[1]), values, spare)
 
 
 def row(array: str) -> str:
@@ -244,35 +224,3 @@ class _StageWriter:
 def _names(line: str) -> set[str]:
     words = line.replace("[", " ").replace(":", " ").replace("]", " ").replace("(", " ").replace(")", " ").split()
     return {word for word in words if word[0] == "n" and word[1:].isdigit()}
-
-
-def _driver(plan: Plan, found: Pass, functions: Sequence[Function], is_backward: bool) -> tuple[list[str], tuple[str, ...]]:
-    """The lines of a function that runs a whole sequence, matmuls included, and the arrays that it takes."""
-    order = "len(s0) - 2, -1, -1" if is_backward else "len(s0) - 1"
-    lines, arrays = [f"    for t in range({order}):"], {array for each in functions for array in each.arrays}
-
-    def multiplied(j: int, out: str) -> str:
-        source = gradient_source(plan, j) if is_backward else operand_source(plan.operands[j])
-        arrays.update(re.findall(r"^\w+", source), (out, f"w{j}"))
-        return f"        multiply({source}, w{j}, {out})"
-
-    for stage, function in zip(found.stages, functions, strict=True):
-        lines += [multiplied(j, f"r{j}" if is_backward else f"y{j}") for j in stage.matmuls]
-        lines.append(f"        {function.name}(t, ends, sizes, {', '.join(function.arrays)})")
-    lines += [multiplied(j, f"q{j}") for j in found.last]
-    taken = tuple(sorted(arrays))
-    name = "backward" if is_backward else "forward"
-    return [f"def {name}(ends, sizes, {', '.join(taken)}):", *lines], taken
-
-
-def operand_source(array: str) -> str:
-    """The operand of a matmul at step t, in a driver."""
-    return f"s{array[1:]}[t + 1]" if array[0] == "n" else f"{array}[t]"
-
-
-def gradient_source(plan: Plan, j: int) -> str:
-    """The gradient of a matmul's result at step t, in a driver."""
-    if plan.d_places[j] is None:
-        return f"d{j}[t]"
-    whole = plan.graph.matmuls[j].N == plan.graph.sizes["projected"]
-    return f"{'projected' if plan.in_place else 'dp'}[t]" if whole else f"e{j}"

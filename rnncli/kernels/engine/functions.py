@@ -10,9 +10,12 @@ from numba.extending import overload
 
 from rnncli.kernels.engine import scalars
 from rnncli.kernels.engine.scalars import *  # noqa: F403
-from rnncli.kernels.fused.arithmetic import _exponential, compiled, multiply, to_float
+from rnncli.kernels.fused.arithmetic import _exponential, added, compiled, multiply, state_buffer, to_float, total, weight_gradient
 
-__all__ = ["add_row", "multiply", "row_max", "row_sum", "to_float", *scalars.__all__]  # noqa: PLE0604
+__all__ = [
+    "add_row", "added", "gather_columns", "gather_rows", "gather_vector", "multiply", "row_max", "row_sum",
+    "scatter_rows", "scatter_vector", "state_buffer", "to_float", "total", "weight_gradient", *scalars.__all__,
+]  # fmt: skip  # noqa: PLE0604
 
 
 def _one(x: Any) -> Any:
@@ -191,3 +194,41 @@ def add_row(a: Any, b: Any) -> None:
     """Add a matmul's result (N,) to b."""
     for n in range(b.size):
         b[n] += to_float(a[n])
+
+
+@compiled
+def gather_columns(weight: Any, source: Any, rows: int, columns: int, K: int, N: int, begin: int) -> None:
+    """Copy (K, N) values of `source`, `rows` and `columns` apart, to the columns of a weight from `begin` on."""
+    for k in range(K):
+        for n in range(N):
+            weight[k, begin + n] = source[k * rows + n * columns]
+
+
+@compiled
+def gather_rows(weight: Any, source: Any, rows: int, columns: int, K: int, N: int, begin: int) -> None:
+    """Copy the transpose of the same values to the rows of a weight from `begin` on."""
+    for n in range(N):
+        for k in range(K):
+            weight[begin + n, k] = source[k * rows + n * columns]
+
+
+@compiled
+def scatter_rows(gradient: Any, target: Any, rows: int, columns: int, K: int, N: int, begin: int) -> None:
+    """Add the rows of a gradient (…, K) from `begin` on to (K, N) values of `target`."""
+    for n in range(N):
+        for k in range(K):
+            target[k * rows + n * columns] += gradient[begin + n, k]
+
+
+@compiled
+def gather_vector(source: Any, target: Any, begin: int, N: int) -> None:
+    """Copy N values to those of `target` from `begin` on."""
+    for n in range(N):
+        target[begin + n] = source[n]
+
+
+@compiled
+def scatter_vector(source: Any, target: Any, begin: int, N: int) -> None:
+    """Add N values of `source` from `begin` on to `target`."""
+    for n in range(N):
+        target[n] += source[begin + n]

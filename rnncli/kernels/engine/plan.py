@@ -55,6 +55,7 @@ class Plan:
     backward: Pass
     operands: list[str]  # of each matmul: the array that holds its operand
     again: set[int]  # matmuls whose operand the backward pass computes again
+    recipes: int  # prepared tensors of the step
     kept: int = 0  # features kept apart from `projected`
     in_place: bool = False  # whether `dp` takes the place of `projected`
     d_places: list[int | None] = field(default_factory=list)  # where in `dp` the gradient of a matmul's result lies
@@ -151,9 +152,9 @@ class _Scheduler:
         return depth
 
 
-def make_plan(graph: Graph, derivative: Derivative, *, owned: bool) -> Plan:
+def make_plan(graph: Graph, derivative: Derivative, recipes: int, *, owned: bool) -> Plan:
     """Plan both directions; `owned` says whether the array `projected` may be overwritten."""
-    return _Planner(graph, derivative, owned).run()
+    return _Planner(graph, derivative, owned).run(recipes)
 
 
 class _Planner:
@@ -162,7 +163,7 @@ class _Planner:
         self.available: dict[int, Place] = {}  # what the backward pass reads from memory
         self.operands = [self.operand(j) for j in range(len(graph.matmuls))]
 
-    def run(self) -> Plan:
+    def run(self, recipes: int) -> Plan:
         graph, derivative = self.graph, self.derivative
         forward = self.schedule_forward()
         kept, again = self.choose_kept()
@@ -170,7 +171,8 @@ class _Planner:
         backward, d_places, sums, copies = self.schedule_backward(again)
         for each in (forward, backward):
             each.scratch = _cross(graph, each)
-        plan = Plan(graph, derivative, forward, backward, self.operands, again, size, d_places=d_places, copies=copies)
+        plan = Plan(graph, derivative, forward, backward, self.operands, again, recipes, size)
+        plan.d_places, plan.copies = d_places, copies
         plan.sums, plan.vectors = sums, self.vectors()
         plan.in_place = self.owned and self.fits_in_place(backward)
         if plan.in_place:

@@ -3,8 +3,8 @@
 Shapes: T steps, B batch, D input, P projected features, S features of a state's field, K and N of a matmul.
 """
 
+import math
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +14,7 @@ from torch import Tensor
 from rnncli.errors import RnnError
 from rnncli.kernels.engine.emit import Function, Source
 from rnncli.kernels.engine.plan import Pass, Plan
-from rnncli.kernels.engine.trace import Call, Leaf, Linear, Recipe, run_recipe
-from rnncli.kernels.fused.arithmetic import weight_gradient
+from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.fused.scan import SMALL, SMALL_AND_SHORT, _equal_ends, _graph_is_kept
 from rnncli.kernels.fused.time_loop import TRANSPOSE_FROM, LoopStage, TimeLoop, rows
 from rnncli.kernels.matmul import matmul, may_round
@@ -25,85 +24,23 @@ from rnncli.kernels.memory import empty_huge
 class Traced:
     """A cell's step, ready to run: its plan, its code, and where its tensors come from."""
 
-    def __init__(self, plan: Plan, source: Source, recipes: Sequence[Recipe], linear: Linear | None, module: Any) -> None:
-        self.plan, self.source, self.linear, self.module = plan, source, linear, module
-        self.recipes = [*recipes, *([linear.weight] if linear else [])]
-        self.leaves = list(dict.fromkeys(leaf for recipe in self.recipes for leaf in [viewed(recipe)] if leaf))
-        self.computed = [k for k, recipe in enumerate(self.recipes) if viewed(recipe) is None]
+    def __init__(self, plan: Plan, source: Source, inputs: Inputs, module: Any) -> None:
+        self.plan, self.source, self.inputs, self.module = plan, source, inputs, module
+        self.is_linear = len(inputs.views) > plan.recipes
         self.sizes = np.array(source.sizes, np.int64)
         graph = plan.graph
         self.fields = [graph.sizes[f"s{n}"] for n in range(len(graph.fields))]
         self.P = graph.sizes["projected"]
         self.work = sum(m.K * m.N for m in graph.matmuls)
+        if self.is_linear:
+            self.work = max(self.work, *(math.prod(inputs.views[-1].shape),))
 
-    def inputs(self, cell: Any) -> list[Tensor]:
-        """The tensors that the autograd function takes: those of the cell, and those computed from them."""
-        found = {leaf: held(cell, leaf) for leaf in self.leaves}
-        return [*found.values(), *(run_recipe(self.recipes[k], lambda leaf: held(cell, leaf)) for k in self.computed)]
-
-    def prepared(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Every prepared tensor, from those inputs."""
-        leaves = dict(zip(self.leaves, inputs, strict=False))
-        computed = dict(zip(self.computed, inputs[len(leaves) :], strict=True))
-        return [
-            computed[k] if k in computed else run_recipe(recipe, leaves.__getitem__)
-            for k, recipe in enumerate(self.recipes)
-        ]
-
-    def spread(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """The gradients of the inputs, from those of the prepared tensors."""
-        found: list[Tensor | None] = []
-        for leaf, value in zip(self.leaves, inputs, strict=False):
-            mine = [(r, d) for r, d in zip(self.recipes, gradients, strict=True) if d is not None and viewed(r) == leaf]
-            found.append(_gathered(value, leaf, mine))
-        return found + [gradients[k] for k in self.computed]
-
-    def function(self, name: str) -> Any:
-        """A function of the code, compiled."""
-        return getattr(self.module, name)
-
-    @cached_property
-    def calls(self) -> tuple[list[Any], list[Any]]:
-        """The stages' functions, forward and backward."""
-        return tuple([self.function(each.name) for each in part] for part in (self.source.forward, self.source.backward))
+    def calls(self, functions: Sequence[Function]) -> list[Any]:
+        """The stages' functions."""
+        return [getattr(self.module, each.name) for each in functions]
 
 
-def viewed(recipe: Recipe) -> Leaf | None:
-    """The tensor that a recipe only views, if it does nothing else."""
-    while isinstance(recipe, Call):
-        if str(recipe.function).split(".")[-2:-1] and str(recipe.function).split(".")[1] not in VIEWS:
-            return None
-        recipe = recipe.args[0]
-    return recipe if isinstance(recipe, Leaf) else None
-
-
-VIEWS = frozenset({"t", "transpose", "permute", "slice", "select", "view", "unsqueeze", "squeeze", "split", "alias"})
-
-
-def held(cell: Any, leaf: Leaf) -> Tensor:
-    """A tensor of the cell."""
-    owner = cell.get_submodule(leaf.module) if leaf.module else cell
-    found: Tensor = getattr(owner, leaf.name)
-    return found
-
-
-def _gathered(value: Tensor, leaf: Leaf, parts: Sequence[tuple[Recipe, Tensor]]) -> Tensor | None:
-    """The gradient of a tensor, from those of its views."""
-    if not parts:
-        return None
-    (recipe, d), *others = parts
-    if not others and recipe == leaf:
-        return d.view_as(value)
-    if not others and isinstance(recipe, Call) and recipe.args == (leaf,) and str(recipe.function).startswith("aten.t."):
-        return d.t()
-    found = torch.zeros_like(value, memory_format=torch.contiguous_format)
-    for recipe, d in parts:
-        view = run_recipe(recipe, lambda _: found)
-        view += d.view_as(view) if d.shape != view.shape else d
-    return found
-
-
-class Sequence_(NamedTuple):
+class Run(NamedTuple):
     """What one call runs on."""
 
     T: int
@@ -114,68 +51,89 @@ class Sequence_(NamedTuple):
 
 def unroll(traced: Traced, cell: Any, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
     """Unroll a traced cell; arguments and results as `scan_reference`."""
-    T, B, _ = x.shape
+    T, B, D = x.shape
     ends = _equal_ends(B, T) if lengths is None else lengths.to(torch.int64).contiguous().numpy()
-    run = Sequence_(T, B, ends, may_round(x))
-    apply: Any = TracedScan.apply
-    given = x if traced.linear else cell.project(x)
-    inputs = [value if value.dtype == x.dtype else value.to(x.dtype) for value in traced.inputs(cell)]
-    outputs, *last = apply(traced, run, given, *state, *inputs)
+    given = x if traced.is_linear else cell.project(x)
+    is_small = B * traced.work < (SMALL if T >= TRANSPOSE_FROM else SMALL_AND_SHORT)
+    apply: Any = SmallScan.apply if is_small else LargeScan.apply
+    outputs, *last = apply(traced, Run(T, B, ends, may_round(x)), given, *state, *traced.inputs.of(cell, x.dtype))
     return outputs, type(state)(*last)
 
 
-class TracedScan(torch.autograd.Function):
-    """A traced cell over time, with the gradient that the engine derived."""
+class SmallScan(torch.autograd.Function):
+    """A traced cell over time, entirely in compiled code."""
 
     @staticmethod
-    def forward(ctx: Any, traced: Traced, run: Sequence_, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, traced: Traced, run: Run, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        count = len(traced.fields)
+        given = [value.contiguous().detach().numpy() for value in (x, *rest)]
+        made = traced.module.forward(run.ends, traced.sizes, *given)
+        ctx.traced, ctx.run, ctx.arrays = traced, run, (given[0], *given[1 + count :], *made)
+        states = [torch.from_numpy(value) for value in made[:count]]
+        ctx.save_for_backward(x, *rest[count:], *states)  # so that autograd notices if one is changed
+        return (states[0][1:], *(value[run.T] for value in states))
+
+    @staticmethod
+    def backward(ctx: Any, d_outputs: Tensor, *d_last: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second()
+        traced, run, _ = ctx.traced, ctx.run, ctx.saved_tensors
+        last = [value.numpy().copy() for value in d_last]
+        d = d_outputs.contiguous().numpy()
+        found = traced.module.backward(run.ends, traced.sizes, *ctx.arrays, d, *last)
+        return None, None, *(torch.from_numpy(value) for value in found)
+
+
+class LargeScan(torch.autograd.Function):
+    """A traced cell over time, as compiled stages between torch's matmuls."""
+
+    @staticmethod
+    def forward(ctx: Any, traced: Traced, run: Run, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         count = len(traced.fields)
         x, inputs = x.contiguous(), rest[count:]
-        prepared = traced.prepared(inputs)
-        limit = SMALL if run.T >= TRANSPOSE_FROM else SMALL_AND_SHORT
-        small = run.B * max(traced.work, traced.P * x.shape[2] if traced.linear else 0) < limit
-        memory = Memory(traced, run, x, prepared, small)
+        memory = Memory(traced, run, x, inputs)
         memory.begin(rest[:count])
         memory.forward()
-        ctx.traced, ctx.run, ctx.small = traced, run, small
+        ctx.traced, ctx.run, ctx.count = traced, run, len(inputs)
         ctx.names = [name for name in ("projected", "kept", *memory.states, *memory.operands) if name in memory.tensors]
-        ctx.count = len(inputs)
         ctx.save_for_backward(x, *inputs, *(memory.tensors[name] for name in ctx.names))
         states = [memory.tensors[name] for name in memory.states]
         return (states[0][1:], *(value[run.T] for value in states))
 
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor, *d_last: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RnnError("the fused backend has no second derivatives: use --backend reference")
+        _refuse_second()
         traced: Traced = ctx.traced
         x, *saved = ctx.saved_tensors
-        inputs, tensors = saved[: ctx.count], dict(zip(ctx.names, saved[ctx.count :], strict=True))
-        memory = Memory(traced, ctx.run, x, traced.prepared(inputs), ctx.small)
-        memory.tensors = tensors
+        inputs = saved[: ctx.count]
+        memory = Memory(traced, ctx.run, x, inputs)
+        memory.tensors = dict(zip(ctx.names, saved[ctx.count :], strict=True))
         if traced.plan.in_place and _graph_is_kept():
-            tensors["projected"] = tensors["projected"].clone()
+            memory.tensors["projected"] = memory.tensors["projected"].clone()
         memory.backward(d_outputs, d_last)
         d_x, d_prepared = memory.gradients(ctx.needs_input_grad[2])
         first = [memory.tensors[f"c{n}"] for n in range(len(traced.fields))]
-        return None, None, d_x, *first, *traced.spread(inputs, d_prepared)
+        return None, None, d_x, *first, *traced.inputs.gather(inputs, d_prepared)
+
+
+def _refuse_second() -> None:
+    if torch.is_grad_enabled():
+        raise RnnError("the fused backend has no second derivatives: use --backend reference")
 
 
 class Memory:
     """The arrays of one sequence, by the names of `plan`."""
 
-    def __init__(self, traced: Traced, run: Sequence_, x: Tensor, prepared: Sequence[Tensor], small: bool) -> None:
+    def __init__(self, traced: Traced, run: Run, x: Tensor, inputs: Sequence[Tensor]) -> None:
         self.traced, self.plan, self.graph, self.run, self.x = traced, traced.plan, traced.plan.graph, run, x
-        self.prepared, self.small = prepared, small
+        self.prepared = traced.inputs.prepared(inputs)
         self.tensors: dict[str, Tensor] = {}
         self.states = [f"s{n}" for n in range(len(traced.fields))]
         self.operands = [name for j, name in enumerate(self.plan.operands) if name[0] == "x" and j not in self.plan.again]
         self.loop = TimeLoop(run.T, run.ends, 0, run.rounded)
 
     def empty(self, name: str, *shape: int) -> Tensor:
-        made = self.x.new_empty(shape) if self.small else empty_huge(self.x, *shape)
-        self.tensors[name] = made
-        return made
+        self.tensors[name] = empty_huge(self.x, *shape)
+        return self.tensors[name]
 
     def weight(self, j: int) -> Tensor:
         """The weight (K, N) of a matmul."""
@@ -187,7 +145,7 @@ class Memory:
         (T, B), traced, plan = self.run[:2], self.traced, self.plan
         for name, value in zip(self.states, first, strict=True):
             self.empty(name, T + 1, B, value.shape[1])[0] = value
-        if traced.linear:
+        if traced.is_linear:
             projected = self.empty("projected", T, B, traced.P)
             matmul(rows(self.x), self.prepared[-1], out=rows(projected), rounded=self.run.rounded)
         else:
@@ -208,30 +166,19 @@ class Memory:
         self.empty("spare", self.traced.source.spare)
 
     def forward(self) -> None:
-        graph = self.graph
-        if self.small:
-            for j, m in enumerate(graph.matmuls):
-                self.tensors[f"w{j}"] = self.weight(j).contiguous()
-                self.empty(f"y{j}", self.run.B, m.N)
-            self.call("forward", self.traced.source.all_forward)
-            return
-        sources = [(self.tensors[name] if name[0] == "x" else self.states_of(name), self.weight(j)) for j, name in enumerate(self.plan.operands)]
-        self.steps(self.plan.forward, self.traced.source.forward, self.traced.calls[0], sources, range(self.run.T), "y")
+        own = [self.tensors[name] if name[0] == "x" else self.states_of(name) for name in self.plan.operands]
+        sources = [(source, self.weight(j)) for j, source in enumerate(own)]
+        self.steps(self.plan.forward, self.traced.source.forward, sources, range(self.run.T), "y")
 
     def states_of(self, name: str) -> Tensor:
         """The old or new states of a field, (T, B, S)."""
         whole = self.tensors[f"s{name[1:]}"]
         return whole[:-1] if name[0] == "s" else whole[1:]
 
-    def call(self, name: str, arrays: Sequence[str]) -> None:
-        given = [self.tensors[each].detach().numpy() for each in arrays]
-        self.traced.function(name)(self.run.ends, self.traced.sizes, *given)
-
     def steps(
         self,
         found: Pass,
         functions: Sequence[Function],
-        calls: Sequence[Any],
         sources: Sequence[tuple[Tensor, Tensor]],
         order: range,
         result: str,
@@ -242,7 +189,7 @@ class Memory:
             results[f"q{j}"] = self.zeros(sources[j])
         multiplied = [self.loop._matmul(LoopStage(_nothing, (), *each)) for each in sources]
         plan: list[Any] = []
-        for stage, function, call in zip(found.stages, functions, calls, strict=True):
+        for stage, function, call in zip(found.stages, functions, self.traced.calls(functions), strict=True):
             plan += [(f"{result}{j}", multiplied[j], None, None) for j in stage.matmuls]
             given = [None if name[0] in "yrq" else self.tensors[name].detach().numpy() for name in function.arrays]
             moving = [(place, name) for place, name in enumerate(function.arrays) if name[0] in "yrq"]
@@ -289,21 +236,9 @@ class Memory:
         if plan.vectors:
             self.tensors["acc"] = self.x.new_zeros(B, sum(graph.sizes[name] for name in plan.vectors))
         self.common(plan.backward)
-        if self.small:
-            self.small_backward()
-        else:
-            self.large_backward()
+        self.run_back()
 
-    def small_backward(self) -> None:
-        for j, m in enumerate(self.graph.matmuls):
-            self.tensors[f"w{j}"] = self.weight(j).t().contiguous()
-            name = f"q{j}" if j in self.plan.derivative.carried else f"r{j}"
-            self.tensors[name] = self.x.new_zeros(self.run.B, m.K)
-        self.call("backward", self.traced.source.all_backward)
-        for j in self.plan.derivative.carried:
-            self.tensors[f"c{self.plan.operands[j][1:]}"] += self.tensors[f"q{j}"]
-
-    def large_backward(self) -> None:
+    def run_back(self) -> None:
         plan = self.plan
         sources = []
         for j, (m, begin) in enumerate(zip(self.graph.matmuls, plan.d_places, strict=True)):
@@ -311,7 +246,7 @@ class Memory:
             source = self.tensors[name]
             sources.append((source if source.dim() == 3 else source[None], self.weight(j).t()))
         order = range(self.run.T - 1, -1, -1)
-        results = self.steps(plan.backward, self.traced.source.backward, self.traced.calls[1], sources, order, "r")
+        results = self.steps(plan.backward, self.traced.source.backward, sources, order, "r")
         for j in plan.derivative.carried:
             found = torch.from_numpy(results[f"q{j}"])
             found = found.view(torch.bfloat16).float() if self.rounds(sources[j]) else found
@@ -328,7 +263,7 @@ class Memory:
                 _accumulate(found, k, self.weight_gradient(part, x).t())
         self.vector_gradients(found)
         dp = self.tensors["dp"]
-        if not traced.linear:
+        if not traced.is_linear:
             return dp, found
         d_x = None
         if of_x:
@@ -338,8 +273,6 @@ class Memory:
         return d_x, found
 
     def weight_gradient(self, d: Tensor, x: Tensor) -> Tensor:
-        if self.small:
-            return torch.from_numpy(weight_gradient(d.detach().numpy(), x.detach().numpy()))
         return self.loop.weight_gradient(d, x)
 
     def vector_gradients(self, found: list[Tensor | None]) -> None:
