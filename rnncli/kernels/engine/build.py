@@ -6,11 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
 from torch import Tensor
 
 from rnncli.kernels.engine.check import traced
-from rnncli.kernels.engine.emit import Source, emit
+from rnncli.kernels.engine.emit import IMPORT, emit
 from rnncli.kernels.engine.graph import Untraceable
 from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.engine.plan import make_plan
@@ -34,7 +33,7 @@ def traced_form(cell: Any) -> Traced | str:
     return _KNOWN[key]
 
 
-def build(cell: Any, load: Callable[[Source], Any] | None = None) -> Traced | str:
+def build(cell: Any, load: Callable[[str], Any] | None = None) -> Traced | str:
     """The same for a cell that nobody has seen; `load` turns the source into an object with its functions."""
     from rnncli.kernels.engine.cache import load_compiled
 
@@ -48,7 +47,7 @@ def build(cell: Any, load: Callable[[Source], Any] | None = None) -> Traced | st
     vectors = [int(name[1:]) for name in plan.vectors]
     inputs = Inputs(cell, [*recipes, *([found.linear.weight] if found.linear else [])], vectors)
     source = emit(plan, inputs)
-    return Traced(plan, source, inputs, (load or load_compiled)(source))
+    return Traced(plan, source, inputs, (load or load_compiled)(source.text))
 
 
 def fingerprint(cell: Any) -> Any:
@@ -68,15 +67,14 @@ def _fact(item: tuple[str, Any]) -> Any:
     return (name, id(value)) if callable(value) else (name, repr(value))
 
 
-def load_plain(source: Source) -> Any:
+def load_plain(text: str) -> Any:
     """The functions of a source as plain Python, which runs everywhere, slowly."""
     from rnncli.kernels.engine import functions
 
     names: dict[str, Any] = {name: getattr(functions, name) for name in functions.__all__}
     names = {name: getattr(each, "py_func", each) for name, each in names.items()}
-    names |= {"to_float": lambda value: value, "add_row": _add_row, "np": np}
-    body = source.text.split("import *\n", 1)[1]
-    exec(compile(body, "<generated>", "exec"), names)  # noqa: S102
+    names |= {"to_float": lambda value: value, "add_row": _add_row, "compiled": lambda function: function}
+    exec(compile(text.replace(IMPORT, ""), "<generated>", "exec"), names)  # noqa: S102
     return SimpleNamespace(**names)
 
 

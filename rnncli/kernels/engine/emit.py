@@ -13,11 +13,14 @@ from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.engine.plan import Pass, Plan, Stage
 from rnncli.kernels.engine.sequence import Function, Sizes, whole_sequence
 
-HEADER = '''"""Loops that rnn wrote for one step of a cell and its gradient."""
+IMPORT = "from rnncli.kernels.engine.functions import *"
+"""The line of generated code that brings the functions it calls."""
+
+HEADER = f'''"""Loops that rnn wrote for one step of a cell and its gradient."""
 
 import numpy as np
 
-from rnncli.kernels.engine.functions import *
+{IMPORT}
 '''
 
 TIMED = ("projected", "kept", "dp", "dout")
@@ -51,7 +54,8 @@ def emit(plan: Plan, inputs: Inputs) -> Source:
         functions.append(made)
     text += whole_sequence(plan, inputs, sizes, functions, spare)
     values = tuple(value for _, value in sizes.values)
-    return Source("\n\n\n".join(text) + "\n", tuple(functions[0]), tuple(functions[1]), values, spare)
+    whole = "\n\n\n".join([text[0], *(f"@compiled\n{each}" for each in text[1:])]) + "\n"
+    return Source(whole, tuple(functions[0]), tuple(functions[1]), values, spare)
 
 
 def row(array: str) -> str:

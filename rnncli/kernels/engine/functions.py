@@ -13,7 +13,7 @@ from rnncli.kernels.engine.scalars import *  # noqa: F403
 from rnncli.kernels.fused.arithmetic import _exponential, added, compiled, multiply, state_buffer, to_float, total, weight_gradient
 
 __all__ = [
-    "add_row", "added", "gather_columns", "gather_rows", "gather_vector", "multiply", "row_max", "row_sum",
+    "add_row", "added", "compiled", "gather_columns", "gather_rows", "gather_vector", "multiply", "row_max", "row_sum",
     "scatter_rows", "scatter_vector", "state_buffer", "to_float", "total", "weight_gradient", *scalars.__all__,
 ]  # fmt: skip  # noqa: PLE0604
 
