@@ -20,22 +20,49 @@ class Derivative:
     inputs: dict[str, Packed] = field(default_factory=dict)  # of `projected`, the state and the vectors, by array
     results: list[Packed] = field(default_factory=list)  # of the matmuls
     carried: set[int] = field(default_factory=set)  # matmuls of a whole field: the step before adds their `r` itself
+    joined: dict[int, int] = field(default_factory=dict)
+    """Matmuls of an old field by the matmul of the new one, which computes them a step ahead, and `r` of both."""
     begin: int = 0  # the number of the first piece that is not one of the step
 
 
-def derive(graph: Graph) -> Derivative:
+    def carried_by(self, graph: Graph, number: int) -> list[int]:
+        """The matmuls of a field whose `r` arrives as `q`."""
+        return [j for j in sorted(self.carried - self.joined.keys()) if field_of(graph, j) == number]
+
+
+def derive(graph: Graph, joined: dict[int, int]) -> Derivative:
     """Extend a graph by its gradient."""
-    return _Reverse(graph).run()
+    return _Reverse(graph, joined).run()
+
+
+def field_of(graph: Graph, j: int) -> int | None:
+    """The number of the old state's field that a matmul multiplies, if it is a whole field."""
+    pieces = [graph.pieces[piece] for piece, _ in graph.matmuls[j].operand]
+    if any(piece.op != "load" for piece in pieces):
+        return None
+    array, *others = {piece.extra.array for piece in pieces}
+    places = [place[1:] for _, place in graph.matmuls[j].operand]
+    whole = not others and array[0] == "s" and graph.matmuls[j].K == graph.sizes[array]
+    return int(array[1:]) if whole and [piece.extra[1:] for piece in pieces] == places else None
+
+
+def new_field_of(graph: Graph, j: int) -> int | None:
+    """The number of the new state's field that a matmul multiplies, if it is a whole field."""
+    bare = [(piece, place[1:]) for piece, place in graph.matmuls[j].operand]
+    for number, packed in enumerate(graph.fields):
+        if bare == [(piece, place[1:]) for piece, place in packed]:
+            return number
+    return None
 
 
 class _Reverse:
     """Reverse mode: pieces from last to first, each with the sum of its gradients."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, joined: dict[int, int]) -> None:
         self.graph = graph
         self.sums: dict[int, list[int]] = {}
-        self.found = Derivative(begin=len(graph.pieces))
-        self.found.carried = {j for j in range(len(graph.matmuls)) if self.field_of(j) is not None}
+        self.found = Derivative(begin=len(graph.pieces), joined=joined)
+        self.found.carried = {j for j in range(len(graph.matmuls)) if field_of(graph, j) is not None}
 
     def run(self) -> Derivative:
         graph, found = self.graph, self.found
@@ -60,8 +87,8 @@ class _Reverse:
         """The gradient of part of the new state's field."""
         graph = self.graph
         found = graph.add("copy", (self.load(f"c{number}", place),), place.length)
-        carried = [f"q{j}" for j in sorted(self.found.carried) if self.field_of(j) == f"s{number}"]
-        for array in ([] if number else ["dout"]) + carried:
+        carried = self.found.carried_by(graph, number)
+        for array in ([] if number else ["dout"]) + [f"q{j}" for j in carried]:
             found = graph.point("add", found, self.load(array, place))
         return found
 
@@ -118,14 +145,3 @@ class _Reverse:
 
     def load(self, array: str, place: Place) -> int:
         return self.graph.add("load", (), place.length, place._replace(array=array))
-
-    def field_of(self, j: int) -> str | None:
-        """The field that a matmul multiplies, if it is a whole field."""
-        pieces = [self.graph.pieces[piece] for piece, _ in self.graph.matmuls[j].operand]
-        if any(piece.op != "load" for piece in pieces):
-            return None
-        arrays = {piece.extra.array for piece in pieces}
-        places = [place[1:] for _, place in self.graph.matmuls[j].operand]
-        (array, *others) = arrays
-        whole = not others and array[0] == "s" and self.graph.matmuls[j].K == self.graph.sizes[array]
-        return array if whole and [piece.extra[1:] for piece in pieces] == places else None

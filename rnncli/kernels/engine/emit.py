@@ -126,7 +126,7 @@ class _StageWriter:
         if is_backward and is_first:
             for number in range(len(self.graph.fields)):
                 arriving = ["dout[t, b]"] if number == 0 else []
-                carried = [j for j in sorted(self.plan.derivative.carried) if self.plan.operands[j] == f"s{number}"]
+                carried = self.plan.derivative.carried_by(self.graph, number)
                 lines += [f"c{number}[b] += {each}" for each in arriving]
                 lines += [f"add_row(q{j}[b], c{number}[b])" for j in carried]
         return lines
@@ -145,6 +145,9 @@ class _StageWriter:
         place: Place = graph.pieces[piece].extra
         if place.array[0] == "v":
             return place._replace(array="v", start=place.start + self.plan.vectors[place.array])
+        if place.array[0] == "y" and int(place.array[1:]) in self.plan.derivative.joined:
+            j = self.plan.derivative.joined[int(place.array[1:])]
+            return place._replace(array=f"y{j}", start=place.start + self.graph.matmuls[j].N)
         if place.array[0] == "c" and int(place.array[1:]) in self.plan.copies:
             return place._replace(array=f"b{place.array[1:]}")
         return place

@@ -10,7 +10,7 @@ a matmul, `b<i>` one of `c<i>`, `acc` the sums over time of the vectors' gradien
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rnncli.kernels.engine.derive import Derivative, Packed
+from rnncli.kernels.engine.derive import Derivative, Packed, field_of, new_field_of
 from rnncli.kernels.engine.graph import Graph, Place
 from rnncli.kernels.engine.ops import OPS
 
@@ -63,6 +63,28 @@ class Plan:
     copies: list[int] = field(default_factory=list)  # fields whose arriving gradient is copied first
     vectors: dict[str, int] = field(default_factory=dict)  # where each vector begins in `v` and `acc`
     sums: list[tuple[Place, Place]] = field(default_factory=list)  # parts of `acc`, and what their sums are of
+
+
+    def members(self, j: int) -> list[int]:
+        """A matmul that is run and those that it computes as well, in the order of their columns."""
+        return [j, *(other for other, by in self.derivative.joined.items() if by == j)]
+
+    def width(self, j: int) -> int:
+        """The columns of a matmul that is run."""
+        return sum(self.graph.matmuls[each].N for each in self.members(j))
+
+    def weights(self, j: int) -> list[int]:
+        """The prepared weights of a matmul that is run, next to each other."""
+        return [k for each in self.members(j) for k in self.graph.matmuls[each].weights]
+
+    def has_copy(self, j: int) -> bool:
+        """Whether the gradient of a matmul's result is gathered in `e<j>` for its matmul."""
+        is_part = self.d_places[j] is not None and self.graph.matmuls[j].N < self.graph.sizes["projected"]
+        return is_part or j in self.derivative.joined.values()
+
+    def run_matmuls(self) -> list[int]:
+        """The matmuls that are run; the others are computed by those."""
+        return [j for j in range(len(self.graph.matmuls)) if j not in self.derivative.joined]
 
 
 class _Scheduler:
@@ -152,6 +174,28 @@ class _Scheduler:
         return depth
 
 
+def joined_matmuls(graph: Graph) -> dict[int, int]:
+    """Matmuls of an old field that the matmul of the same new field can compute one step ahead, by that one."""
+    operands = {
+        f"y{j}": [] if field_of(graph, j) is not None else [piece for piece, _ in m.operand]
+        for j, m in enumerate(graph.matmuls)
+    }
+    scheduler, found = _Scheduler(graph, {}, operands), {}
+    for j in range(len(graph.matmuls)):
+        if (number := field_of(graph, j)) is None:
+            continue
+        users = [n for n, piece in enumerate(graph.pieces) if set(graph.inputs.get(f"y{j}", ())) & set(piece.operands)]
+        packed = [piece for packed in (*graph.fields, *(m.operand for m in graph.matmuls)) for piece, _ in packed]
+        for other in range(len(graph.matmuls)):
+            if new_field_of(graph, other) != number or other in found.values():
+                continue
+            is_early = all(scheduler.earliest(each) < scheduler.matmul(f"y{other}") for each in users)
+            if is_early and not set(graph.inputs.get(f"y{j}", ())).intersection(packed):
+                found[j] = other
+                break
+    return found
+
+
 def make_plan(graph: Graph, derivative: Derivative, recipes: int, *, owned: bool) -> Plan:
     """Plan both directions; `owned` says whether the array `projected` may be overwritten."""
     return _Planner(graph, derivative, owned).run(recipes)
@@ -190,15 +234,10 @@ class _Planner:
 
     def operand(self, j: int) -> str:
         """The array of a matmul's operand: a field of the old state or of the new one, or its own."""
-        packed = self.graph.matmuls[j].operand
-        if j in self.derivative.carried:
-            found: str = self.graph.pieces[packed[0][0]].extra.array
-            return found
-        bare = [(piece, place[1:]) for piece, place in packed]
-        for number, other in enumerate(self.graph.fields):
-            if bare == [(piece, place[1:]) for piece, place in other]:
-                return f"n{number}"
-        return f"x{j}"
+        if (number := field_of(self.graph, j)) is not None:
+            return f"s{number}"
+        number = new_field_of(self.graph, j)
+        return f"x{j}" if number is None else f"n{number}"
 
     def schedule_forward(self) -> Pass:
         stores = [pair for number, packed in enumerate(self.graph.fields) for pair in _at(packed, f"n{number}")]
@@ -212,7 +251,12 @@ class _Planner:
         for piece, place in stores:
             if place.array[0] == "n" and place.length == self.graph.pieces[piece].length:
                 self.available.setdefault(piece, place)
-        return _Scheduler(self.graph, {}, operands).run(stores, set())
+        ahead = {load for j in self.derivative.joined for load in self.graph.inputs.get(f"y{j}", ())}
+        pinned = {n for n, piece in enumerate(self.graph.pieces) if ahead.intersection(piece.operands)}
+        found = _Scheduler(self.graph, {}, operands).run(stores, pinned)
+        for stage in found.stages:
+            stage.matmuls = [j for j in stage.matmuls if j not in self.derivative.joined]
+        return found
 
     def choose_kept(self) -> tuple[list[int], set[int]]:
         """The pieces to keep, and the matmuls whose operand the backward pass computes again."""
@@ -311,8 +355,13 @@ class _Planner:
             d_places.append(begin)
             if begin is None:
                 stores += _at(results, f"d{j}")
-            elif graph.matmuls[j].N < graph.sizes["projected"]:
+            is_part = begin is not None and graph.matmuls[j].N < graph.sizes["projected"]
+            if j in derivative.joined.values() or (is_part and j not in derivative.joined):
                 stores += _at(results, f"e{j}")
+        for j, other in derivative.joined.items():
+            shift = graph.matmuls[other].N
+            pairs = _at(derivative.results[j], f"e{other}")
+            stores += [(piece, place._replace(start=place.start + shift)) for piece, place in pairs]
         copies = []
         for array, packed in derivative.inputs.items():
             if array[0] == "s":
@@ -332,7 +381,7 @@ class _Planner:
         arriving |= set(graph.inputs.get("dout", ()))
         pinned = {n for n, piece in enumerate(graph.pieces) if arriving.intersection(piece.operands)}
         found = _Scheduler(graph, self.available, operands).run(stores, pinned)
-        found.last = sorted(derivative.carried)
+        found.last = sorted(derivative.carried - derivative.joined.keys())
         return found, d_places, sums, copies
 
     def vector_stores(self, stores: list[tuple[int, Place]]) -> list[tuple[Place, Place]]:

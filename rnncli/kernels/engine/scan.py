@@ -136,8 +136,8 @@ class Memory:
         return self.tensors[name]
 
     def weight(self, j: int) -> Tensor:
-        """The weight (K, N) of a matmul."""
-        parts = [self.prepared[k] for k in self.graph.matmuls[j].weights]
+        """The weight (K, N) of a matmul that is run."""
+        parts = [self.prepared[k] for k in self.plan.weights(j)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def begin(self, first: Sequence[Tensor]) -> None:
@@ -166,8 +166,7 @@ class Memory:
         self.empty("spare", self.traced.source.spare)
 
     def forward(self) -> None:
-        own = [self.tensors[name] if name[0] == "x" else self.states_of(name) for name in self.plan.operands]
-        sources = [(source, self.weight(j)) for j, source in enumerate(own)]
+        sources = {j: (self.operand(j), self.weight(j)) for j in self.plan.run_matmuls()}
         self.steps(self.plan.forward, self.traced.source.forward, sources, range(self.run.T), "y")
 
     def states_of(self, name: str) -> Tensor:
@@ -179,15 +178,15 @@ class Memory:
         self,
         found: Pass,
         functions: Sequence[Function],
-        sources: Sequence[tuple[Tensor, Tensor]],
+        sources: dict[int, tuple[Tensor, Tensor]],
         order: range,
         result: str,
     ) -> dict[str, Any]:
         """Run the stages and matmuls of all steps; return the last results of the matmuls."""
-        results: dict[str, Any] = {}
-        for j in found.last:
-            results[f"q{j}"] = self.zeros(sources[j])
-        multiplied = [self.loop._matmul(LoopStage(_nothing, (), *each)) for each in sources]
+        results: dict[str, Any] = {f"q{j}": self.zeros(sources[j]) for j in found.last}
+        multiplied = {j: self.loop._matmul(LoopStage(_nothing, (), *each)) for j, each in sources.items()}
+        for j, by in self.plan.derivative.joined.items() if result == "y" else ():
+            results[f"y{by}"] = self.first(self.states_of(self.plan.operands[j])[0], sources[by])
         plan: list[Any] = []
         for stage, function, call in zip(found.stages, functions, self.traced.calls(functions), strict=True):
             plan += [(f"{result}{j}", multiplied[j], None, None) for j in stage.matmuls]
@@ -196,7 +195,7 @@ class Memory:
             plan.append((None, call, given, moving))
         plan += [(f"q{j}", multiplied[j], None, None) for j in found.last]
         ends, sizes = self.run.ends, self.traced.sizes
-        with self.loop.policy(sources):
+        with self.loop.policy(list(sources.values())):
             for t in order:
                 for name, call, given, moving in plan:
                     if name:
@@ -206,6 +205,11 @@ class Memory:
                             given[place] = results[each]
                         call(t, ends, sizes, *given)
         return results
+
+    def first(self, state: Tensor, source: tuple[Tensor, Tensor]) -> Any:
+        """A matmul of the first state, as one that is run at each step."""
+        found = matmul(state, source[1])
+        return (found.bfloat16().view(torch.uint16) if self.rounds(source) else found).numpy()
 
     def zeros(self, source: tuple[Tensor, Tensor]) -> Any:
         found = self.x.new_zeros(self.run.B, source[1].shape[1])
@@ -229,8 +233,8 @@ class Memory:
         for j, (m, begin) in enumerate(zip(graph.matmuls, plan.d_places, strict=True)):
             if begin is None:
                 self.empty(f"d{j}", T, B, m.N)
-            elif m.N < self.traced.P:
-                self.empty(f"e{j}", B, m.N)
+            if plan.has_copy(j) and j not in plan.derivative.joined:
+                self.empty(f"e{j}", B, plan.width(j)).zero_()
             if j in plan.again:
                 self.empty(f"x{j}", T, B, m.K)
         if plan.vectors:
@@ -239,18 +243,20 @@ class Memory:
         self.run_back()
 
     def run_back(self) -> None:
-        plan = self.plan
-        sources = []
-        for j, (m, begin) in enumerate(zip(self.graph.matmuls, plan.d_places, strict=True)):
-            name = f"d{j}" if begin is None else "dp" if m.N == self.traced.P else f"e{j}"
-            source = self.tensors[name]
-            sources.append((source if source.dim() == 3 else source[None], self.weight(j).t()))
+        plan, joined, sources = self.plan, self.plan.derivative.joined, {}
+        for j in plan.run_matmuls():
+            source = self.tensors[f"e{j}" if plan.has_copy(j) else f"d{j}" if plan.d_places[j] is None else "dp"]
+            sources[j] = (source if source.dim() == 3 else source[None], self.weight(j).t())
         order = range(self.run.T - 1, -1, -1)
         results = self.steps(plan.backward, self.traced.source.backward, sources, order, "r")
-        for j in plan.derivative.carried:
+        for j in plan.backward.last:
             found = torch.from_numpy(results[f"q{j}"])
             found = found.view(torch.bfloat16).float() if self.rounds(sources[j]) else found
             self.tensors[f"c{plan.operands[j][1:]}"] += found
+        for j, by in joined.items():
+            d = self.tensors[f"e{by}"][:, self.graph.matmuls[by].N :]
+            weight = sources[by][1][self.graph.matmuls[by].N :]
+            self.tensors[f"c{plan.operands[j][1:]}"] += matmul(d, weight)
 
     def gradients(self, of_x: bool) -> tuple[Tensor | None, list[Tensor | None]]:
         """The gradients of the input and of the prepared tensors."""

@@ -62,10 +62,12 @@ class _Writer:
         plan, graph = self.plan, self.graph
         if plan.kept:
             lines.append(self.array("kept", plan.kept, timed=True))
-        for j, name in enumerate(plan.operands):
-            lines.append(self.array(f"y{j}", graph.matmuls[j].N))
+        for j in plan.run_matmuls():
+            name = plan.operands[j]
+            lines.append(self.array(f"y{j}", plan.width(j)))
             if name[0] == "x":
                 lines.append(self.array(name, graph.matmuls[j].K, timed=True))
+        lines += [f"multiply({plan.operands[j]}[0], w{by}, y{by})" for j, by in plan.derivative.joined.items()]
         lines += self.scratch(plan.forward.scratch)
         lines.append("for t in range(len(x)):")
         for stage, function in zip(plan.forward.stages, functions, strict=True):
@@ -86,10 +88,10 @@ class _Writer:
     def parameters(self, *, is_backward: bool) -> list[str]:
         """Lines that copy weights and vectors from the inputs; backward, weights are transposed."""
         lines = []
-        for j, m in enumerate(self.graph.matmuls):
-            views = [self.inputs.views[k] for k in m.weights]
-            lines.append(f"w{j} = np.empty(({self.n(m.N)}, {self.n(m.K)}), x.dtype)" if is_backward else
-                         f"w{j} = np.empty(({self.n(m.K)}, {self.n(m.N)}), x.dtype)")  # fmt: skip
+        for j in self.plan.run_matmuls():
+            views = [self.inputs.views[k] for k in self.plan.weights(j)]
+            K, N = self.n(self.graph.matmuls[j].K), self.n(self.plan.width(j))
+            lines.append(f"w{j} = np.empty(({f'{N}, {K}' if is_backward else f'{K}, {N}'}), x.dtype)")
             begin = 0
             for view in views:
                 lines.append(self.copied(view, f"w{j}", begin, is_backward))
@@ -145,6 +147,9 @@ class _Writer:
             lines.append(_call(function))
         lines += [f"    multiply({gradient_source(plan, j)}, w{j}, q{j})" for j in plan.backward.last]
         lines += [f"added(c{plan.operands[j][1:]}, q{j})" for j in plan.backward.last]
+        for j, by in plan.derivative.joined.items():
+            lines += [f"e{by}[:, :{self.n(self.graph.matmuls[by].N)}] = 0", f"multiply(e{by}, w{by}, r{by})"]
+            lines.append(f"added(c{plan.operands[j][1:]}, r{by})")
         lines += [f"d_{name} = np.zeros_like({name})" for name in self.given]
         lines += self.weight_gradients()
         lines += self.vector_gradients()
@@ -158,11 +163,12 @@ class _Writer:
             self.array("dp", graph.sizes["projected"], timed=True)
         ]
         for j, (m, begin) in enumerate(zip(graph.matmuls, plan.d_places, strict=True)):
-            lines.append(self.array(f"q{j}" if j in plan.derivative.carried else f"r{j}", m.K, zero=True))
+            if j not in plan.derivative.joined:
+                lines.append(self.array(f"q{j}" if j in plan.derivative.carried else f"r{j}", m.K, zero=True))
+                if plan.has_copy(j):
+                    lines.append(self.array(f"e{j}", plan.width(j), zero=True))
             if begin is None:
                 lines.append(self.array(f"d{j}", m.N, timed=True))
-            elif m.N < graph.sizes["projected"]:
-                lines.append(self.array(f"e{j}", m.N))
             if j in plan.again:
                 lines.append(self.array(f"x{j}", m.K, timed=True))
         lines += [self.array(f"b{n}", graph.sizes[f"s{n}"]) for n in plan.copies]
@@ -237,7 +243,6 @@ def _operand(array: str) -> str:
 
 def gradient_source(plan: Plan, j: int) -> str:
     """The gradient of a matmul's result at step t."""
-    if plan.d_places[j] is None:
-        return f"d{j}[t]"
-    whole = plan.graph.matmuls[j].N == plan.graph.sizes["projected"]
-    return f"{'projected' if plan.in_place else 'dp'}[t]" if whole else f"e{j}"
+    if plan.has_copy(j):
+        return f"e{j}"
+    return f"d{j}[t]" if plan.d_places[j] is None else f"{'projected' if plan.in_place else 'dp'}[t]"

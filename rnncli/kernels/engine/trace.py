@@ -167,9 +167,15 @@ def dispatch_mode() -> Any:
         return None
 
     class Shown(Mode):  # type: ignore[misc]
+        """Hands every operation to the recorder."""
+
         def __init__(self, recorder: "Recorder") -> None:
             super().__init__()
             self.recorder = recorder
+
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            return False  # which would import torch's compiler, a second's work
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             del types
