@@ -113,7 +113,10 @@ def traced(cell: Any, sizes: Sequence[int]) -> Checked:
     derivative = derive(graph, joined_matmuls(graph))
     facts = repr(first), repr(linear), _source(cell)
     if not cache.is_known(*facts):
-        compare(twin, traces[0], graph, derivative, linear, *inputs(3))
+        try:
+            compare(twin, traces[0], graph, derivative, linear, *inputs(3))
+        except RuntimeError as error:  # of autograd
+            raise Untraceable(f"step has no gradients in double precision: {_line(error)}") from None
         cache.note(*facts)
     return Checked(traces[0], graph, derivative, linear)
 

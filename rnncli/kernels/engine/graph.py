@@ -118,7 +118,7 @@ def cut(nodes: Sequence[Node]) -> tuple[Any, list[Any]]:
             _separate_repeated(labels, place, operand)
     while True:
         labels = _refined(labels, uses)
-        runs = _runs(labels)
+        runs = _in_order(_runs(labels), uses)
         if runs.max() == labels.max():
             break
         labels = runs
@@ -189,6 +189,20 @@ def _runs(labels: Any) -> Any:
             distance = step
         runs[place], last = count, place
     return runs
+
+
+def _in_order(labels: Any, uses: Sequence[tuple[slice, Any, bool]]) -> Any:
+    """Separate elements whose operands lie in another order."""
+    labels = labels.copy()
+    for place, operand, is_reduction in uses:
+        mine = labels[place]
+        order = np.argsort(mine, kind="stable")
+        steps, same = np.diff(operand[order]), np.diff(mine[order]) == 0
+        if is_reduction or not ((steps < 0) & same).any():
+            continue
+        turns = np.concatenate(([0], np.cumsum((steps < 0) & same)))
+        labels[place.start + order] += turns * (len(labels) + 1)
+    return _numbered(labels)
 
 
 def build(nodes: Sequence[Node], outputs: Sequence[int], sizes: dict[str, int]) -> Graph:

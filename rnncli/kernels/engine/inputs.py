@@ -22,7 +22,7 @@ class View(NamedTuple):
 
     def of(self, tensor: Tensor) -> Tensor:
         """The part of that input, or of a tensor of its shape."""
-        return tensor.as_strided(self.shape, self.strides, self.offset)
+        return tensor.as_strided(self.shape, self.strides, tensor.storage_offset() + self.offset)
 
 
 class Inputs:

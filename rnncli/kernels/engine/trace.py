@@ -293,7 +293,9 @@ class Recorder:
         result = func(*args, **kwargs)
         tensors = [each for each in _flat((args, tuple(kwargs.values()))) if isinstance(each, Tensor)]
         outs = [result] if isinstance(result, Tensor) else list(result) if isinstance(result, list | tuple) else []
-        if name.endswith("_") and not name.startswith("_"):
+        if name.startswith(("empty", "new_empty")):
+            pass  # of no value so far
+        elif name.endswith("_") and not name.startswith("_"):
             self.change(func, name, args, kwargs)
         elif all(map(self.is_prepared, tensors)) and name not in _SPREADS:
             self.prepared_call(func, args, kwargs, outs, tensors)
@@ -353,8 +355,8 @@ class Recorder:
             for each in self.alive
             if each is not target and each.untyped_storage().data_ptr() == target.untyped_storage().data_ptr()
         ]
-        if shared or self.is_prepared(target):
-            raise Untraceable(f"{name} changes a tensor that the cell or a view holds{self.place()}")
+        if shared or self.is_prepared(target) or any(target is each for each in self.inputs):
+            raise Untraceable(f"{name} changes the state, or a tensor that is in use elsewhere{self.place()}")
         codes = self.apply(name.rstrip("_"), func, args, kwargs)
         self.agree(name, target, codes)
         self.values[id(target)] = Value(codes)
@@ -417,7 +419,7 @@ class Recorder:
             raise Untraceable(f"step reduces over the batch{self.place()}")
         axis, (elements,), shape = self.join([flat])
         rows = elements.reshape(-1, shape[-1])
-        if shape[-1] <= FEW:
+        if shape[-1] <= FEW and shape[-1] < len(rows):
             made = self.folded(op, rows)
         elif len(rows) <= 2 * FEW:
             made = torch.cat([self.node(Node(op, (row,), 1)) for row in rows])

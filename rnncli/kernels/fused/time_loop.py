@@ -117,7 +117,7 @@ def _work(stage: LoopStage) -> int:
 
 def _policy(stages: Sequence[LoopStage]) -> Any:
     """Choose where the matmuls of a step run."""
-    return fast_matmul() if max(map(_work, stages)) >= ONEDNN else nullcontext()
+    return fast_matmul() if max(map(_work, stages), default=0) >= ONEDNN else nullcontext()
 
 
 def rows(value: Tensor) -> Tensor:
