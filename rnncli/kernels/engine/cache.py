@@ -20,8 +20,7 @@ from numba.core import codegen
 
 from rnncli.errors import RnnError
 from rnncli.files import write_file
-from rnncli.kernels.engine import functions, scalars
-from rnncli.kernels.fused import arithmetic
+from rnncli.kernels.engine import arithmetic, functions, scalars
 from rnncli.version import __version__
 
 

@@ -10,7 +10,7 @@ from numba.extending import overload
 
 from rnncli.kernels.engine import scalars
 from rnncli.kernels.engine.scalars import *  # noqa: F403
-from rnncli.kernels.fused.arithmetic import _exponential, added, compiled, multiply, state_buffer, to_float, total, weight_gradient
+from rnncli.kernels.engine.arithmetic import exponential, added, compiled, multiply, state_buffer, to_float, total, weight_gradient
 
 __all__ = [
     "add_row", "added", "compiled", "gather_columns", "gather_rows", "gather_vector", "multiply", "row_max", "row_sum",
@@ -32,7 +32,7 @@ def _sigmoid(x: Any) -> Any:
     one = _one(x)
 
     def compute(x: Any) -> Any:
-        s, p = _exponential(-x)
+        s, p = exponential(-x)
         return one / (one + (s + s * p))
 
     return compute
@@ -43,7 +43,7 @@ def _tanh(x: Any) -> Any:
     one = _one(x)
 
     def compute(x: Any) -> Any:
-        s, p = _exponential(x + x)
+        s, p = exponential(x + x)
         e = (s - one) + s * p
         return e / (e + one + one)
 
@@ -53,7 +53,7 @@ def _tanh(x: Any) -> Any:
 @_numba(scalars.exp)
 def _exp(x: Any) -> Any:
     def compute(x: Any) -> Any:
-        s, p = _exponential(x)
+        s, p = exponential(x)
         return s + s * p
 
     return compute
@@ -64,7 +64,7 @@ def _expm1(x: Any) -> Any:
     one = _one(x)
 
     def compute(x: Any) -> Any:
-        s, p = _exponential(x)
+        s, p = exponential(x)
         return (s - one) + s * p
 
     return compute
@@ -76,7 +76,7 @@ def _softplus(x: Any) -> Any:
     zero = _one(x) - _one(x)
 
     def compute(x: Any) -> Any:
-        s, p = _exponential(-abs(x))
+        s, p = exponential(-abs(x))
         return (zero if x < zero else x) + math.log1p(s + s * p)
 
     return compute

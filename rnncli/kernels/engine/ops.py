@@ -262,10 +262,10 @@ def _gelu(r: Recorder, a: Any, *, approximate: str = "none") -> Value:
 
 @_rule("softplus")
 def _softplus(r: Recorder, a: Any, beta: float = 1.0, threshold: float = 20.0) -> Value:
-    del threshold  # above it the function is the identity, to float error
-    if beta == 1:
-        return r.point("softplus", a)
-    return r.point("mul", r.point("softplus", r.point("mul", a, beta)), 1 / beta)
+    scaled = a if beta == 1 else r.point("mul", a, beta)
+    found = r.point("softplus", scaled)
+    found = found if beta == 1 else r.point("mul", found, 1 / beta)
+    return r.point("select", r.point("gt", scaled, threshold), a, found)
 
 
 @_rule("log_sigmoid_forward")

@@ -5,6 +5,7 @@ Shapes: T steps, B batch, D input, P projected features, S features of a state's
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,13 +13,18 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import RnnError
-from rnncli.kernels.engine.emit import Function, Source
+from rnncli.kernels.engine.emit import BITS, Function, Source
 from rnncli.kernels.engine.plan import Pass, Plan
 from rnncli.kernels.engine.inputs import Inputs
-from rnncli.kernels.fused.scan import SMALL, SMALL_AND_SHORT, _equal_ends, _graph_is_kept
-from rnncli.kernels.fused.time_loop import TRANSPOSE_FROM, LoopStage, TimeLoop, rows
+from rnncli.kernels.engine.matmuls import TRANSPOSE_FROM, StepMatmul, policy, rows, weight_gradient
 from rnncli.kernels.matmul import matmul, may_round
 from rnncli.kernels.memory import empty_huge
+
+SMALL = 250_000
+"""Multiplications per step. Below this, one compiled loop is faster than torch's matmuls with their calls."""
+
+SMALL_AND_SHORT = SMALL // 10
+"""The same limit for fewer steps, since compiled loops copy every weight."""
 
 
 class Traced:
@@ -34,10 +40,6 @@ class Traced:
         self.work = sum(m.K * m.N for m in graph.matmuls)
         if self.is_linear:
             self.work = max(self.work, *(math.prod(inputs.views[-1].shape),))
-
-    def calls(self, functions: Sequence[Function]) -> list[Any]:
-        """The stages' functions."""
-        return [getattr(self.module, each.name) for each in functions]
 
 
 class Run(NamedTuple):
@@ -129,7 +131,6 @@ class Memory:
         self.tensors: dict[str, Tensor] = {}
         self.states = [f"s{n}" for n in range(len(traced.fields))]
         self.operands = [name for j, name in enumerate(self.plan.operands) if name[0] == "x" and j not in self.plan.again]
-        self.loop = TimeLoop(run.T, run.ends, 0, run.rounded)
 
     def empty(self, name: str, *shape: int) -> Tensor:
         self.tensors[name] = empty_huge(self.x, *shape)
@@ -166,8 +167,12 @@ class Memory:
         self.empty("spare", self.traced.source.spare)
 
     def forward(self) -> None:
-        sources = {j: (self.operand(j), self.weight(j)) for j in self.plan.run_matmuls()}
-        self.steps(self.plan.forward, self.traced.source.forward, sources, range(self.run.T), "y")
+        rounded = self.run.rounded
+        matmuls = {j: StepMatmul(self.operand(j), self.weight(j), rounded) for j in self.plan.run_matmuls()}
+        results = {}
+        for j, by in self.plan.derivative.joined.items():
+            results[f"y{by}"] = matmuls[by].bits(matmul(self.operand(j)[0], matmuls[by].weight))
+        self.steps(self.plan.forward, self.traced.source.forward, matmuls, range(self.run.T), "y", results)
 
     def states_of(self, name: str) -> Tensor:
         """The old or new states of a field, (T, B, S)."""
@@ -178,24 +183,22 @@ class Memory:
         self,
         found: Pass,
         functions: Sequence[Function],
-        sources: dict[int, tuple[Tensor, Tensor]],
+        matmuls: dict[int, StepMatmul],
         order: range,
         result: str,
-    ) -> dict[str, Any]:
-        """Run the stages and matmuls of all steps; return the last results of the matmuls."""
-        results: dict[str, Any] = {f"q{j}": self.zeros(sources[j]) for j in found.last}
-        multiplied = {j: self.loop._matmul(LoopStage(_nothing, (), *each)) for j, each in sources.items()}
-        for j, by in self.plan.derivative.joined.items() if result == "y" else ():
-            results[f"y{by}"] = self.first(self.states_of(self.plan.operands[j])[0], sources[by])
+        results: dict[str, Any],
+    ) -> None:
+        """Run the stages and matmuls of all steps; the last results of the matmuls remain in `results`."""
+        multiplied = {j: each.prepare(self.run.T) for j, each in matmuls.items()}
         plan: list[Any] = []
-        for stage, function, call in zip(found.stages, functions, self.traced.calls(functions), strict=True):
+        for stage, function in zip(found.stages, functions, strict=True):
             plan += [(f"{result}{j}", multiplied[j], None, None) for j in stage.matmuls]
-            given = [None if name[0] in "yrq" else self.tensors[name].detach().numpy() for name in function.arrays]
-            moving = [(place, name) for place, name in enumerate(function.arrays) if name[0] in "yrq"]
-            plan.append((None, call, given, moving))
+            moving = [(place, name) for place, name in enumerate(function.arrays) if name[0] in BITS]
+            given = [None if name[0] in BITS else self.tensors[name].detach().numpy() for name in function.arrays]
+            plan.append((None, getattr(self.traced.module, function.name), given, moving))
         plan += [(f"q{j}", multiplied[j], None, None) for j in found.last]
         ends, sizes = self.run.ends, self.traced.sizes
-        with self.loop.policy(list(sources.values())):
+        with policy(matmuls.values()):
             for t in order:
                 for name, call, given, moving in plan:
                     if name:
@@ -204,19 +207,6 @@ class Memory:
                         for place, each in moving:
                             given[place] = results[each]
                         call(t, ends, sizes, *given)
-        return results
-
-    def first(self, state: Tensor, source: tuple[Tensor, Tensor]) -> Any:
-        """A matmul of the first state, as one that is run at each step."""
-        found = matmul(state, source[1])
-        return (found.bfloat16().view(torch.uint16) if self.rounds(source) else found).numpy()
-
-    def zeros(self, source: tuple[Tensor, Tensor]) -> Any:
-        found = self.x.new_zeros(self.run.B, source[1].shape[1])
-        return (found.bfloat16().view(torch.uint16) if self.rounds(source) else found).numpy()
-
-    def rounds(self, source: tuple[Tensor, Tensor]) -> bool:
-        return self.loop._rounds(LoopStage(_nothing, (), *source))
 
     def backward(self, d_outputs: Tensor, d_last: Sequence[Tensor]) -> None:
         """Run back, and leave the gradients of the first state in `c0`, `c1`, …"""
@@ -243,19 +233,20 @@ class Memory:
         self.run_back()
 
     def run_back(self) -> None:
-        plan, joined, sources = self.plan, self.plan.derivative.joined, {}
+        plan, joined, matmuls = self.plan, self.plan.derivative.joined, {}
         for j in plan.run_matmuls():
             source = self.tensors[f"e{j}" if plan.has_copy(j) else f"d{j}" if plan.d_places[j] is None else "dp"]
-            sources[j] = (source if source.dim() == 3 else source[None], self.weight(j).t())
+            source = source if source.dim() == 3 else source[None]
+            matmuls[j] = StepMatmul(source, self.weight(j).t(), self.run.rounded)
+        nothing = {j: self.x.new_zeros(self.run.B, matmuls[j].weight.shape[1]) for j in plan.backward.last}
+        results = {f"q{j}": matmuls[j].bits(value) for j, value in nothing.items()}
         order = range(self.run.T - 1, -1, -1)
-        results = self.steps(plan.backward, self.traced.source.backward, sources, order, "r")
+        self.steps(plan.backward, self.traced.source.backward, matmuls, order, "r", results)
         for j in plan.backward.last:
-            found = torch.from_numpy(results[f"q{j}"])
-            found = found.view(torch.bfloat16).float() if self.rounds(sources[j]) else found
-            self.tensors[f"c{plan.operands[j][1:]}"] += found
+            self.tensors[f"c{plan.operands[j][1:]}"] += matmuls[j].values(results[f"q{j}"])
         for j, by in joined.items():
-            d = self.tensors[f"e{by}"][:, self.graph.matmuls[by].N :]
-            weight = sources[by][1][self.graph.matmuls[by].N :]
+            begin = self.graph.matmuls[by].N
+            d, weight = self.tensors[f"e{by}"][:, begin:], matmuls[by].weight[begin:]
             self.tensors[f"c{plan.operands[j][1:]}"] += matmul(d, weight)
 
     def gradients(self, of_x: bool) -> tuple[Tensor | None, list[Tensor | None]]:
@@ -279,7 +270,7 @@ class Memory:
         return d_x, found
 
     def weight_gradient(self, d: Tensor, x: Tensor) -> Tensor:
-        return self.loop.weight_gradient(d, x)
+        return weight_gradient(d, x, rounded=self.run.rounded)
 
     def vector_gradients(self, found: list[Tensor | None]) -> None:
         plan = self.plan
@@ -310,4 +301,16 @@ def _accumulate(found: list[Tensor | None], k: int, d: Tensor) -> None:
     found[k] = d if known is None else known + d
 
 
-def _nothing(*_: Any) -> None: ...
+@lru_cache
+def _equal_ends(B: int, T: int) -> Any:
+    return np.full(B, T)
+
+
+def _graph_is_kept() -> bool:
+    """Tell whether the backward pass may run again (`retain_graph`); assume so where torch does not tell.
+
+    Torch has no public way to ask. A wrong yes only costs the copies.
+    """
+    autograd: Any = getattr(getattr(torch, "_C", None), "_autograd", None)
+    tell = getattr(autograd, "_get_current_graph_task_keep_graph", None)
+    return tell is None or bool(tell())
