@@ -10,16 +10,16 @@ demo: .venv/installed
 	$(BIN)/rnn generate poetry --lines 8
 
 test: .venv/developing
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-all: test
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "slow and not browser"
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "slow and not browser"
 
 test-browser: .venv/developing
 	$(BIN)/pytest -m browser tests/browser
 
 test-without-numba: .venv/developing
-	OMP_NUM_THREADS=1 RNN_HIDE=numba $(BIN)/pytest --numprocesses 2 --dist loadfile -m "not no_backend and not slow" \
+	OMP_NUM_THREADS=1 RNN_HIDE=numba $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not no_backend and not slow" \
 		tests/cells tests/models tests/training tests/cli
 
 test-avx2: .venv/developing

@@ -1,7 +1,7 @@
-"""How good are the word vectors of a language model of Brown and PTB? Asks Google's questions, and gensim beside it.
+"""How good are the word vectors of a language model of Brown and PTB? Compares them with gensim on Google's questions.
 
 Train the model first: rnn train wiki-lm --corpus brown --corpus ptb … --name RUN (docs/vectors.md has the whole line).
-gensim learns from the same words, those met five times or more, on two threads. Needs brown, ptb and questions-words
+gensim learns from the same words that occur five times or more, on two threads. Needs brown, ptb and questions-words
 (`rnn data get`), and gensim (the extra `dev`).
 Run: python benchmarks/brown_ptb_vectors.py [--from RUN]
 """
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def sentences() -> list[list[str]]:
-    """The words that wiki-lm reads, a list a sentence."""
+    """The words that wiki-lm reads, one list per sentence."""
     source = read_indexed(("brown", "ptb"))
     words = ["<start>", "<end>", "<unknown>", *source.words]
     found: list[list[str]] = [[]]
@@ -60,7 +60,7 @@ def sentences() -> list[list[str]]:
 
 
 def row(name: str, vectors: WordVectors, seconds: float) -> str:
-    """A row of the table: the shares of the covered questions that are right."""
+    """A row of the table: the accuracy over the covered questions."""
     *_, semantic, syntactic, together = evaluate(vectors, questions_of("questions-words"), "cosine")
     cells = [f"{score.right / score.covered:.1%} of {score.covered:,}" for score in (semantic, syntactic, together)]
     return f"| {name} | {seconds:.0f} | {' | '.join(cells)} |"

@@ -1,7 +1,7 @@
-"""How well does `rnn train poetry-classify` tell Frost from Poe, and how well do simpler models on the same folds?
+"""How well does `rnn train poetry-classify` tell Frost from Poe? Compares it with simpler models on the same folds.
 
-Prints a row for each way of dividing the lines and each input: accuracy and balanced accuracy of single lines, and of
-groups where there are any. Needs the corpora and the tagger (rnn data get frost poe nltk-tagger) and the extra
+Prints one row for each division of the lines and each input: accuracy and balanced accuracy of single lines, and of
+groups if there are any. Needs the corpora and the tagger (rnn data get frost poe nltk-tagger) and the extra
 `baselines`. Run: python benchmarks/classify_table.py
 """
 
@@ -40,7 +40,7 @@ def main() -> None:
     print("| lines | model | accuracy | balanced | groups | groups, balanced | seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["RNN_HOME"] = folder  # the runs are thrown away
+        os.environ["RNN_HOME"] = folder  # deletes the runs at the end
         for lines, division in DIVISIONS.items():
             for weighted in (False, True):
                 for name, model in MODELS.items():
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def train(**flags: Any) -> tuple[Trained, float]:
-    """Train with these flags; the model, and the seconds it took."""
+    """Train with these flags; returns the model and the seconds of training."""
     training = Training.start(TASK.name, resolve(TASK, flags))
     training.train(lambda _: None, print)
     return load(training.run.folder / "last.safetensors"), training.trainer.progress.seconds

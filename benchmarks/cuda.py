@@ -1,9 +1,9 @@
-"""One report on a CUDA card: are all cells right there, how long are whole training steps, how fast is each cell.
+"""One report on a CUDA card: whether all cells are right, the time of whole training steps, and the speed of each cell.
 
 Three sections share `--seconds`: the checks (tests marked `cuda`; without pytest, every cell's values and gradients
 against float64), training steps of char-lm, wiki-lm and translate next to a plain `nn.LSTM` model with fused AdamW,
 also captured in one CUDA graph, and cells next to cuDNN with flattened weights. The report is rewritten after each
-section. A section that fails or runs out of time leaves its rows and a line with the reason; the exit status is 1 where
+section. A section that fails or runs out of time leaves its rows and a line with the reason; the exit status is 1 if
 anything failed. Needs torch, numpy and the package's dependencies except nltk and numba; needs no installation.
 Without a card, or with `--device cpu`, every part runs on tiny shapes: a trial of the script, not a measurement.
 Run: python benchmarks/cuda.py [--out cuda-report.md] [--seconds 280] [--device cuda|cpu]
@@ -59,23 +59,23 @@ TEST_FILES = (
 TRITON_TESTS = "tests/kernels/test_triton.py"
 
 RESULT = re.compile(r"^(\S+::.*?) (PASSED|FAILED|ERROR|SKIPPED)", re.MULTILINE)
-"""A line of pytest's: a test, and what came of it."""
+"""A line of pytest's: a test and its result."""
 
 FOUND_WRONG = 3
-"""The exit status of a section that came to its end, with something wrong in its lines."""
+"""The exit status of a section that ran to completion, with something wrong in its lines."""
 
 GRACE = 10.0
 """Seconds that a section may take to write its last lines."""
 
 PRECISIONS = {"cuda": ("auto", "float32", "bfloat16", "float16"), "cpu": ("auto", "float32")}
-"""What whole training steps are timed in; on a card `auto` is TF32 in all tasks that are."""
+"""The precisions of whole training steps; on a card, `auto` is TF32 in all timed tasks."""
 
 SPENT_MS, MOST_RUNS = 120, 20
-"""How long the runs behind one figure may take on a card, after three to warm up, and how many there are at most."""
+"""The maximum seconds and number of the runs behind one figure on a card, after three runs to warm up."""
 
 
 class Job(NamedTuple):
-    """A process of the checks: what it is called, and its command."""
+    """A process of the checks: its name and its command."""
 
     name: str
     command: list[str]
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("cuda-report.md"), help="the report (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=280, help="for everything (default: %(default)s)")
-    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is a card")
+    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda if there is a card")
     parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
     parser.add_argument("--until", type=float, help=argparse.SUPPRESS)  # of a section, by `time.time`
     options = parser.parse_args(arguments)
@@ -108,11 +108,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def write_report(path: Path, device: str, seconds: float) -> bool:
-    """Run all sections in their order, and rewrite the report after each; returns whether all went well."""
+    """Run all sections in order, and rewrite the report after each; returns whether all went well."""
     end = time.monotonic() + seconds
     path.parent.mkdir(parents=True, exist_ok=True)
     lines, right = heading(device), True
-    for name, share in SHARES.items():
+    for name, share in FRACTIONS.items():
         begun = [*lines, f"The section {name} began and did not end.", ""]
         path.write_text("\n".join(begun), encoding="utf-8")
         began = time.monotonic()
@@ -124,7 +124,7 @@ def write_report(path: Path, device: str, seconds: float) -> bool:
 
 
 def heading(device: str) -> list[str]:
-    """What the figures belong to."""
+    """The heading of the report: card, versions, machine."""
     card, driver = card_and_driver() if device == "cuda" else ("no card, tiny shapes on the CPU: a trial", "none")
     packages = [f"{name} {version_of(name)}" for name in ("torch", "triton", "numpy", "numba", "pytest")]
     return [
@@ -137,7 +137,7 @@ def heading(device: str) -> list[str]:
 
 
 def version_of(package: str) -> str:
-    """The version that is installed, or "absent"."""
+    """The installed version, or "absent"."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -145,11 +145,11 @@ def version_of(package: str) -> str:
 
 
 def card_and_driver() -> tuple[str, str]:
-    """The first card's name and its driver's version, by the tool that asks without taking the card."""
+    """The first card's name and its driver's version, from the tool that does not occupy the card."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
-        card, driver = told.split("\n")[0].rsplit(",", 1)
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+        card, driver = output.split("\n")[0].rsplit(",", 1)
     except (OSError, ValueError, subprocess.SubprocessError):
         return torch.cuda.get_device_name(), "unknown"
     return card.strip(), driver.strip()
@@ -174,7 +174,7 @@ def in_process(name: str, end: float) -> tuple[list[str], bool]:
 
 
 def in_child(name: str, seconds: float, device: str = "cuda") -> tuple[list[str], bool]:
-    """The same in a process of its own: a fault of the card may end it, and it is ended when it is late."""
+    """The same in a separate process: a fault of the card may end it, and it is stopped when it is late."""
     command = [sys.executable, str(SCRIPT), "--device", device, *until(name, time.time() + seconds)]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
         code = run_for(seconds + GRACE, command, stdout=out, stderr=err)
@@ -189,12 +189,12 @@ def in_child(name: str, seconds: float, device: str = "cuda") -> tuple[list[str]
 
 
 def until(name: str, end: float) -> list[str]:
-    """Arguments of this script that run a section until a time of day, however long torch takes to be imported."""
+    """Arguments of this script that run a section until a time of day, however long the import of torch takes."""
     return ["--section", name, "--until", f"{end:.1f}"]
 
 
 def run_for(seconds: float, command: list[str], **options: Any) -> int | None:
-    """The exit status of a command; None where it did not end in time, and was killed with all that it had started."""
+    """The exit status of a command; None if it was too late, and was killed with all processes that it started."""
     process = subprocess.Popen(command, start_new_session=True, **options)
     try:
         return process.wait(max(0.0, seconds))
@@ -209,16 +209,16 @@ def run_for(seconds: float, command: list[str], **options: Any) -> int | None:
 
 
 def in_a_line(error: BaseException) -> str:
-    """What an error says first, and of what kind it is; no bar, which would end a table's cell."""
-    told = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {told[0] if told else ''}".replace("|", "/")
+    """The class and the first line of an error, without bars, which would end a table's cell."""
+    output = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {output[0] if output else ''}".replace("|", "/")
 
 
 # The checks
 
 
 def checks(device: str, end: float, say: Say) -> bool:
-    """The tests marked `cuda` where pytest is, else every cell's values and gradients; meanwhile kernels compile."""
+    """The tests marked `cuda`, or without pytest every cell's values and gradients; meanwhile kernels compile."""
     say("## Checks\n")
     if device == "cpu":
         say("The tests marked `cuda` wait for a card; here every cell by its backend on the CPU.\n")
@@ -261,7 +261,7 @@ def run_tests(jobs: list[Job], end: float, say: Say) -> bool:
 
 
 def output_of(command: list[str], end: float) -> tuple[str, str]:
-    """What a process wrote until the end, and a note where it failed or had to be stopped."""
+    """The output of a process until the end, and a note if it failed or was stopped."""
     seconds = end - time.monotonic()
     if seconds <= 0:
         return "", "left out: no time"
@@ -281,7 +281,7 @@ def check_cells(device: str, end: float, say: Say) -> bool:
     limits = ", ".join(f"{LIMITS[name]:g} in {name}" for name in TYPES)
     shapes = "; ".join(" ".join(map(str, shape)) for shape in CHECKED[device])
     say(f"The largest error of values and gradients against the reference in float64, norm-wise; T B M: {shapes}.")
-    say(f"What is beyond {limits} is wrong. By the backend {best_backend(device, 'float32')}.\n")
+    say(f"An error beyond {limits} is wrong. By the backend {best_backend(device, 'float32')}.\n")
     say(f"| cell | {' | '.join(TYPES)} |\n| --- | --- | --- | --- |")
     for kind in KINDS:
         found = [guarded(lambda kind=kind, dtype=dtype: checked(kind, dtype, device), end) for dtype in TYPES]
@@ -332,16 +332,16 @@ def values_and_gradients(cell: Any, x: Tensor, lengths: Tensor, device: str, bac
 
 
 def best_backend(device: str, dtype: str) -> str:
-    """The project's kernels where triton is, compiled on a card, interpreted without one; else what `auto` takes."""
+    """The project's kernels if triton is here, compiled on a card, else interpreted; without triton `auto`'s choice."""
     from rnncli.kernels.triton import trouble
 
     as_type = getattr(torch, dtype)
-    is_interpretable = as_type != torch.bfloat16  # numpy, by which triton interprets, has no such type
+    is_interpretable = as_type != torch.bfloat16  # numpy, which triton interprets with, lacks this type
     return "triton" if not trouble(device, as_type) and (device == "cuda" or is_interpretable) else "auto"
 
 
 FAILED, WRONG, LATE = "failed:", "WRONG", "no time"
-"""What a table says in the place of a figure, or next to it."""
+"""Marks in a table, in place of a figure or next to it."""
 
 
 def guarded(make: Callable[[], str], end: float) -> str:
@@ -355,15 +355,15 @@ def guarded(make: Callable[[], str], end: float) -> str:
 
 
 def went_well(piece: str) -> bool:
-    """Whether a piece of a table has its figure, or was left out for want of time."""
+    """Whether a piece of a table has its figure, or was left out for lack of time."""
     return FAILED not in piece and WRONG not in piece
 
 
 # Whole training steps
 
 
-class Steps(NamedTuple):
-    """A task as it is measured: flags, preset, and the plain model of the same sizes."""
+class StepCase(NamedTuple):
+    """A measured task: its flags, preset, and the plain model of the same sizes."""
 
     task: str
     preset: str | None
@@ -372,29 +372,29 @@ class Steps(NamedTuple):
 
 
 def steps(device: str, end: float, say: Say) -> bool:
-    """Training steps of three tasks, as `rnn train` takes them and in other precisions, and of plain models."""
+    """Training steps of three tasks, in the precision of `rnn train` and in others, and of plain models."""
     say("## Whole training steps\n")
-    say("Median ms a step: `rnn train`, batches included; an `nn.LSTM` model of the same sizes with clipping and fused")
-    say("AdamW on one batch, in the same precision (under autocast torch computes its layers in float16, and the loss")
-    say("is not scaled); the same captured in one CUDA graph. Ratio: plain over ours. First each task's default.")
+    say("Median ms per step: `rnn train`, batches included; an `nn.LSTM` model of the same sizes with clipping and")
+    say("fused AdamW on one batch, in the same precision (under autocast torch computes its layers in float16, and the")
+    say("loss is not scaled); the same captured in one CUDA graph. Ratio: plain over ours. First each task's default.")
     say("" if device == "cuda" else "\nA CUDA graph needs a card: the capture is skipped.\n")
     say("| task | T B | precision, backend | ours | plain | ratio | captured |")
     say("| --- | --- | --- | --- | --- | --- | --- |")
-    longest, right = 0.0, True
+    slowest, right = 0.0, True
     with tempfile.TemporaryDirectory() as folder, home_in(folder):
         cases = [make(Path(folder), device) for make in (char_steps, wiki_steps, translate_steps)]
         for case, precision in [(case, name) for name in PRECISIONS[device] for case in cases]:
             began = time.monotonic()
-            row = steps_of(case, precision, device, end - longest)  # the last one begun comes to its end
+            row = steps_of(case, precision, device, end - slowest)  # the last row that begins runs to completion
             say(row)
-            longest = max(longest, time.monotonic() - began)
+            slowest = max(slowest, time.monotonic() - began)
             right &= went_well(row)
     return right
 
 
 @contextmanager
 def home_in(folder: str) -> Iterator[None]:
-    """While inside, runs go to a folder that is thrown away."""
+    """Inside this context, runs go to a temporary folder."""
     before = os.environ.get("RNN_HOME")
     os.environ["RNN_HOME"] = folder
     try:
@@ -405,13 +405,13 @@ def home_in(folder: str) -> Iterator[None]:
             os.environ["RNN_HOME"] = before
 
 
-def steps_of(case: Steps, precision: str, device: str, end: float) -> str:
+def steps_of(case: StepCase, precision: str, device: str, end: float) -> str:
     """A row of the table, or the reason why there is none."""
     found = guarded(lambda: measured_steps(case, precision, device, end), end)
     return f"| {case.task} | {found} |" if "|" in found else f"| {case.task} | | {precision}: {found} | | | | |"
 
 
-def measured_steps(case: Steps, precision: str, device: str, end: float) -> str:
+def measured_steps(case: StepCase, precision: str, device: str, end: float) -> str:
     """The cells of a row after its task."""
     from rnncli.kernels.precision import training_precision, using
 
@@ -429,8 +429,8 @@ class Enough(Exception):
     """Ends a training whose steps have been timed."""
 
 
-def trained_steps(case: Steps, precision: str, device: str) -> tuple[Any, float]:
-    """A training as it stands after some steps, and the median of their ms; what is between two steps counts."""
+def trained_steps(case: StepCase, precision: str, device: str) -> tuple[Any, float]:
+    """A training after some steps, and the median of their ms; time between two steps counts."""
     from rnncli.api import Training
     from rnncli.presets import resolve
     from rnncli.tasks import TASKS
@@ -459,7 +459,7 @@ def trained_steps(case: Steps, precision: str, device: str) -> tuple[Any, float]
 
 
 class Plain:
-    """A model of torch's own modules on one batch: what a step of it costs, in the precision in use."""
+    """A model of torch's own modules on one batch, whose steps are timed in the precision in use."""
 
     def __init__(self, modules: nn.ModuleDict, loss: Callable[[nn.ModuleDict], Tensor], shape: str) -> None:
         self.modules, self.loss, self.shape = modules, loss, shape
@@ -531,7 +531,7 @@ def plain_translator(config: Any, experiment: Any) -> Plain:
 
 
 def flatten(modules: nn.ModuleDict) -> None:
-    """Lay the weights of recurrent layers out in one block, as cuDNN wants them."""
+    """Store the weights of recurrent layers in one block, as cuDNN requires."""
     for layer in modules.values():
         if isinstance(layer, nn.RNNBase):
             layer.flatten_parameters()
@@ -543,7 +543,7 @@ def timed_plain(plain: Plain, device: str) -> float:
 
 
 def timed_captured(plain: Plain) -> float:
-    """One graph with all of a step; a few steps before it on a stream of their own, as torch wants it."""
+    """One graph of a whole step; a few steps run before on a separate stream, as torch requires."""
     optimizer = plain.optimizer(capturable=True)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -558,7 +558,7 @@ def timed_captured(plain: Plain) -> float:
     return median(graph.replay, "cuda")
 
 
-def char_steps(folder: Path, device: str) -> Steps:
+def char_steps(folder: Path, device: str) -> StepCase:
     """char-lm's recipe on 65 characters, as many as Shakespeare has."""
     small = {"hidden": "4,4", "batch_size": 2, "bptt": 4, "embedding": 4}
     symbols = "".join(map(chr, range(33, 97))) + " "
@@ -568,10 +568,10 @@ def char_steps(folder: Path, device: str) -> Steps:
     text = folder / "characters.txt"
     text.write_text("".join(symbols[number] for number in drawn.tolist()))
     flags = {"corpus": (str(text),), **({} if device == "cuda" else small)}
-    return Steps("char-lm", None, flags, plain_language_model)
+    return StepCase("char-lm", None, flags, plain_language_model)
 
 
-def wiki_steps(folder: Path, device: str) -> Steps:
+def wiki_steps(folder: Path, device: str) -> StepCase:
     """wiki-lm's preset for running text on 10,000 words with Zipf's frequencies, as the Penn Treebank has them."""
     small = {"hidden": "4", "embedding": 4, "batch_size": 2, "bptt": 4}
     V, lines = (10_000, 10_000) if device == "cuda" else (50, 40)
@@ -579,25 +579,25 @@ def wiki_steps(folder: Path, device: str) -> Steps:
     drawn = torch.multinomial(
         1 / words.double(), 20 * lines, replacement=True, generator=torch.Generator().manual_seed(0)
     )
-    drawn[:V] = words - 1  # every word is there
+    drawn[:V] = words - 1  # every word occurs
     text = folder / "words.txt"
     text.write_text(
         "\n".join(" ".join(f"w{letters(number)}" for number in line) for line in drawn.view(lines, 20).tolist())
     )
     flags = {"corpus": (str(text),), **({} if device == "cuda" else small)}
-    return Steps("wiki-lm", "running", flags, plain_language_model)
+    return StepCase("wiki-lm", "running", flags, plain_language_model)
 
 
 def letters(number: int) -> str:
-    """A number as a word that no tokenizer takes for a number."""
+    """A number as a word that no tokenizer recognises as a number."""
     return "".join(chr(97 + int(digit)) for digit in str(number))
 
 
-def translate_steps(folder: Path, device: str) -> Steps:
+def translate_steps(folder: Path, device: str) -> StepCase:
     """The recipe of translate for dates."""
     del folder
     small = {"hidden": "4", "embedding": 4, "batch_size": 2}
-    return Steps("translate", None, {"corpus": ("dates",), **({} if device == "cuda" else small)}, plain_translator)
+    return StepCase("translate", None, {"corpus": ("dates",), **({} if device == "cuda" else small)}, plain_translator)
 
 
 # Cells next to cuDNN
@@ -622,7 +622,7 @@ def cells(device: str, end: float, say: Say) -> bool:
         say(f"| {kind} | {' '.join(map(str, shape))} | {dtype} | {row} |")
         right &= went_well(row)
     if missing:
-        say(f"\nLeft out for want of time: {missing} rows.")
+        say(f"\nLeft out for lack of time: {missing} rows.")
     return right
 
 
@@ -641,7 +641,7 @@ def rows_of(device: str) -> list[tuple[str, str, tuple[int, int, int]]]:
 def measured(
     kind: str, dtype: str, shape: tuple[int, int, int], device: str, rivals: dict[tuple[Any, ...], list[float]]
 ) -> str:
-    """A row of the table; a layer is timed once, for all cells that stand beside it."""
+    """A row of the table; a layer is timed once, for all cells next to it."""
     from rnncli.kernels.scan import choose_backend, scan
 
     T, B, M = shape
@@ -662,7 +662,7 @@ def measured(
 
 
 def tier(cell: Any, dtype: torch.dtype) -> str:
-    """How the kernels take the cell: on chip, or a launch a step."""
+    """How the kernels run the cell: on chip, or with one launch per step."""
     from rnncli.kernels.triton.recipes import RECIPES
     from rnncli.kernels.triton.scan import choose_tier, concat_weights
 
@@ -740,10 +740,10 @@ def run_once(kind: str, dtype: str, shape: tuple[int, int, int], device: str) ->
 
 
 Section = Callable[[str, float, Say], bool]
-"""Says its lines on a device until an end; returns whether all went well."""
+"""Prints its lines for a device until an end; returns whether all went well."""
 
-SHARES = {"checks": 0.4, "steps": 0.4, "cells": 1.0}
-"""Sections in the order of their importance, and what each may take of the time that is left."""
+FRACTIONS = {"checks": 0.4, "steps": 0.4, "cells": 1.0}
+"""Sections in the order of their importance, and the share of the remaining time that each may take."""
 
 SECTIONS: dict[str, Section] = {
     "checks": checks,

@@ -1,7 +1,7 @@
 """How good is `rnn train poetry-lm` on Frost? Trains the default recipe from several seeds and each cell from one.
 
-Prints held-out perplexity and accuracy beside n-grams, the mean length of 1,000 lines written at the defaults, and the
-share that copy the training text. Needs the corpus (rnn data get frost).
+Prints held-out perplexity and accuracy next to n-grams, the mean length of 1,000 lines written at the defaults, and the
+share of lines that copy the training text. Needs the corpus (rnn data get frost).
 Run: python benchmarks/frost_table.py [--seeds 5]
 """
 
@@ -29,12 +29,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--corpus", default="frost")
     arguments = parser.parse_args()
-    print("| model | held-out perplexity | accuracy | seconds | words a line (corpus) | copies |")
+    print("| model | held-out perplexity | accuracy | seconds | words per line (corpus) | copies |")
     print("| --- | --- | --- | --- | --- | --- |")
     origin = load_corpus(arguments.corpus).origin
     corpus = (arguments.corpus if origin == "embedded" else str(Path(origin).absolute()),)
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["RNN_HOME"] = folder  # the runs are thrown away
+        os.environ["RNN_HOME"] = folder  # deletes the runs at the end
         runs = [train(seed=seed, corpus=corpus) for seed in range(arguments.seeds)]
         print(row(f"GRU reset-after (default), {arguments.seeds} seeds", runs), flush=True)
         for cell in OTHERS:
@@ -51,18 +51,18 @@ def train(**flags: Any) -> tuple[Trained, float]:
 
 
 def row(name: str, runs: list[tuple[Trained, float]]) -> str:
-    """A row of the table: means over the runs, and the spread of the perplexity where there are several."""
+    """A row of the table: means over the runs, with the spread of the perplexity if there are several."""
     evaluated = [TASK.evaluate.run(trained, TextOptions()) for trained, _ in runs]
     written = [write(trained, GenerateOptions(lines=1000, seed=0)) for trained, _ in runs]
     words = statistics.mean(len(line.split()) for each in written for line in each.lines)
     copies = statistics.mean(each.facts["copies"] / 1000 for each in written)
-    learned = TASK.token_access.data(runs[0][0], "").verse.training
+    training_lines = TASK.token_access.data(runs[0][0], "").verse.training
     perplexities = [each["perplexity"] for each in evaluated]
     spread = f" ± {statistics.stdev(perplexities):.1f}" if len(runs) > 1 else ""
     return (
         f"| {name} | {statistics.mean(perplexities):.1f}{spread} | "
         f"{statistics.mean(each['accuracy'] for each in evaluated):.3f} | {statistics.mean(s for _, s in runs):.1f} | "
-        f"{words:.2f} ({statistics.mean(len(line.words) for line in learned):.2f}) | {copies:.1%} |"
+        f"{words:.2f} ({statistics.mean(len(line.words) for line in training_lines):.2f}) | {copies:.1%} |"
     )
 
 

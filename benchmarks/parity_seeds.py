@@ -1,4 +1,4 @@
-"""Does `rnn train parity` always solve it? Trains every cell from many seeds, then tests on strings it never saw.
+"""Does `rnn train parity` always solve parity? Trains every cell from many seeds, then tests on unseen strings.
 
 Prints a table: seeds that solve all 4,096 strings of 12 bits, seeds that get 1,000 random strings of 1,000 bits right,
 steps, restarts, seconds. Run: python benchmarks/parity_seeds.py [--seeds 20] [--cells elman,rated,gru,lstm]
@@ -46,7 +46,7 @@ def one_run(cell: str, seed: int) -> tuple[float, float, int, int, float]:
 
 
 def train(**flags: Any) -> tuple[Trained, Progress]:
-    """Train parity with these flags in a home of its own; the best model, and how it went."""
+    """Train parity with these flags in a separate home; the best model, and the progress of its training."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RNN_HOME"] = folder
         training = Training.start("parity", resolve(TASK, flags))
@@ -55,7 +55,7 @@ def train(**flags: Any) -> tuple[Trained, Progress]:
 
 
 def accuracy(trained: Trained, **options: Any) -> float:
-    """The classification rate by the last step, as `rnn evaluate parity` has it."""
+    """The classification rate at the last step, as in `rnn evaluate parity`."""
     rate: float = TASK.evaluate.run(trained, TASK.evaluate.Options(**options))["accuracy"]
     return rate
 

@@ -1,7 +1,7 @@
 """How many hidden units does parity need? Feed-forward nets against Elman's, for strings of 4 to 12 bits.
 
-A width is enough when 3 of 5 seeds solve all strings with it; the smallest power of two that is enough is printed, with
-its parameters. Feed-forward nets have `--model mlp`'s recipe (3,000 full-batch steps), Elman's nets the default one.
+A width suffices if 3 of 5 seeds solve all strings with it. Prints the smallest power of two that suffices, with its
+parameters. Feed-forward nets use the recipe of `--model mlp` (3,000 full-batch steps), Elman's nets the default recipe.
 Run: python benchmarks/parity_width.py [--bits 4,6,8,10,12]
 """
 
@@ -31,18 +31,18 @@ def main() -> None:
 
 
 def smallest(bits: int, flags: Any) -> str:
-    """The smallest width that is enough, as a cell of the table."""
+    """The smallest width that suffices, as a cell of the table."""
     width = 1
     while width <= WIDEST:
         solved, parameters = attempt(bits, flags(width))
         if solved >= ENOUGH:
-            return f"{width} units a layer, {parameters:,} parameters ({solved} of {SEEDS})"
+            return f"{width} units per layer, {parameters:,} parameters ({solved} of {SEEDS})"
         width *= 2
     return f"more than {WIDEST}"
 
 
 def attempt(bits: int, flags: dict[str, Any]) -> tuple[int, int]:
-    """How many of the seeds solve it, and the net's parameters; it gives up when too many have failed."""
+    """The number of seeds that solve it, and the net's parameters; stops after too many failures."""
     solved = parameters = 0
     for seed in range(SEEDS):
         trained, progress = train(bits=bits, seed=seed, **flags)

@@ -1,9 +1,9 @@
-"""Steps a second of one process and of two under torchrun, side by side, with their last losses.
+"""Steps per second of one process and of two under torchrun, next to each other, with their last losses.
 
     python benchmarks/processes.py [--rounds 3] [--case NAME]
 
 Each round runs one process of one thread, one process of two threads, and two processes of one thread each, one after
-another, on two cores that nothing else should use. Figures are those of all rounds' steps but the first ten of each.
+another, on two otherwise idle cores. Figures are over the steps of all rounds, without the first ten of each.
 """
 
 import argparse
@@ -33,7 +33,7 @@ class Case(NamedTuple):
 
 
 PLAIN = {"output_dropout": 0.0, "precision": "float32", "optimizer": "adamw", "lr": 1e-3, "schedule": "constant"}
-"""Muon would make of a difference in the last digit, as of sums in another order, one in the second."""
+"""Muon would enlarge a difference in the last digit, from another order of sums, to one in the second digit."""
 
 CASES = {
     "char-lm, one LSTM of 512, 64 x 100": Case("char-lm", {**PLAIN, "hidden": "512", "bptt": 100}, 30),

@@ -1,7 +1,7 @@
 """What does a vocabulary cost? Times training steps of wiki-lm's model for growing V, with either softmax.
 
-Prints for each V and softmax: weights, milliseconds a step of 64 sentences of 20 words, tokens a second, and the peak
-memory of the process so far (rows grow). Also how fast batches are read from shards on one core.
+Prints for each V and softmax: weights, milliseconds per step of 64 sentences of 20 words, tokens per second, and the
+peak memory of the process so far (it grows from row to row). Also the speed of reading batches from shards on one core.
 Run: python benchmarks/scale.py [--sizes 10000 100000 1000000]
 """
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     sizes = parser.parse_args().sizes
     print(f"reading: {reading_rate():,.0f} tokens/s")
-    print("| V | softmax | weights | ms a step | tokens/s | peak MB |")
+    print("| V | softmax | weights | ms per step | tokens/s | peak MB |")
     print("| --- | --- | --- | --- | --- | --- |")
     for V in sizes:
         for softmax in ("sampled", "adaptive", "full"):
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def reading_rate() -> float:
-    """Tokens a second that come out of shards in batches."""
+    """Tokens per second that are read from shards in batches."""
     ids = np.random.default_rng(0).zipf(1.2, 2_000_000).clip(3, 60_000).astype(np.uint16)
     ids[::20] = END
     stream = SentenceStream([Part(ids, int((ids == END).sum()))], np.arange(65_536), 100)
@@ -52,7 +52,7 @@ def reading_rate() -> float:
 
 
 def step_time(V: int, softmax: str) -> tuple[int, float]:
-    """The weights of a model, and the least seconds of a few training steps of it: clipping and AdamW included."""
+    """The weights of a model, and the seconds of the fastest of a few training steps, with clipping and AdamW."""
     torch.manual_seed(0)
     model = LanguageModel(V, D, StackShape("lstm:none", (M,)), softmax=softmax)
     words = (torch.rand(T + 1, B).pow(4) * V).long()  # frequent ones have the small numbers

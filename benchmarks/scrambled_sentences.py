@@ -1,7 +1,7 @@
-"""Does a language model know that words have an order? Sentences against shuffles of themselves, by their probability.
+"""Does a language model know the order of words? Compares the probability of sentences with that of their shuffles.
 
-Takes sentences of four words or more from the Penn Treebank's validation text, evenly over all of it, and shuffles the
-words of each until they stand otherwise (seeded). Needs ptb: `rnn data get ptb`, or RNN_CORPORA, the folder of real
+Takes sentences of four words or more, evenly from the Penn Treebank's validation text, and shuffles the words of each
+until their order differs (seeded). Needs ptb: `rnn data get ptb`, or RNN_CORPORA, the folder of real
 corpora; and a model: rnn train wiki-lm --corpus ptb --name RUN.
 Run: python benchmarks/scrambled_sentences.py --from RUN [--sentences 200] [--seed 0]
 """
@@ -21,38 +21,38 @@ LENGTHS = ((4, 9), (10, 19), (20, 29), (30, 1_000))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--from", dest="run", help="a run of any language model; else the newest of wiki-lm")
+    parser.add_argument("--from", dest="run", help="a run of any language model (default: the newest of wiki-lm)")
     parser.add_argument("--sentences", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     model = rnncli.load(arguments.run, None if arguments.run else "wiki-lm")
     right = sentences(arguments.sentences)
-    dice = random.Random(arguments.seed)
-    found = model.score([*right, *(shuffled(sentence, dice) for sentence in right)])
+    generator = random.Random(arguments.seed)
+    found = model.score([*right, *(shuffled(sentence, generator) for sentence in right)])
     lengths = [len(sentence.split()) for sentence in right]
     wins = [one.bits < other.bits for one, other in zip(found[: len(right)], found[len(right) :], strict=True)]
     print(f"{model.source}: the right order is the more probable one")
     print("| words | sentences | share |")
     print("| --- | --- | --- |")
-    for least, most in (*LENGTHS, (FEWEST, max(lengths))):
-        those = [win for win, length in zip(wins, lengths, strict=True) if least <= length <= most]
-        print(f"| {least} to {min(most, max(lengths))} | {len(those)} | {sum(those) / max(1, len(those)):.1%} |")
+    for lower, upper in (*LENGTHS, (FEWEST, max(lengths))):
+        those = [win for win, length in zip(wins, lengths, strict=True) if lower <= length <= upper]
+        print(f"| {lower} to {min(upper, max(lengths))} | {len(those)} | {sum(those) / max(1, len(those)):.1%} |")
 
 
 def sentences(count: int) -> list[str]:
-    """Sentences of the validation text, evenly over all of it."""
+    """Sentences taken evenly from the validation text."""
     shared = Path(os.environ.get("RNN_CORPORA", "")) / "ptb/ptb.valid.txt.gz"
     text = read_text(shared) if "RNN_CORPORA" in os.environ else load_corpus("ptb").held_out
     lines = [line.strip() for line in text.split("\n") if len(set(line.split())) >= FEWEST]
     return lines[:: max(1, len(lines) // count)][:count]
 
 
-def shuffled(sentence: str, dice: random.Random) -> str:
+def shuffled(sentence: str, generator: random.Random) -> str:
     """The same words in another order."""
     words = sentence.split()
     other = list(words)
     while other == words:
-        dice.shuffle(other)
+        generator.shuffle(other)
     return " ".join(other)
 
 

@@ -1,7 +1,7 @@
-"""How long until `rnn` answers? Times the help of every verb and task, what reads no model, and `rnn generate poetry`.
+"""How long until `rnn` answers? Times the help of verbs and tasks, verbs without a model, and `rnn generate poetry`.
 
-Each line is a process of its own. A round runs all of them, so that whatever else the machine does slows all alike;
-times are medians over rounds, in seconds of CPU, and ratios are to `python -c "import typer, rich"`.
+Each line is a separate process. A round runs all of them, so that other load of the machine slows all equally. Times
+are medians over rounds, in seconds of CPU, and ratios are to `python -c "import typer, rich"`.
 `--of FOLDER` times another checkout next to this one, in the same rounds.
 Run: python benchmarks/start_up.py [--rounds 9] [--of FOLDER]
 """
@@ -23,7 +23,7 @@ from rnncli.tasks import OUTLINES
 
 HERE = Path(__file__).parents[1]
 LIMIT = 2.5
-"""The greatest ratio that a help may have."""
+"""The maximum ratio of a help."""
 
 BASE = ["-c", "import typer, rich"]
 LINES = [
@@ -57,18 +57,18 @@ def main() -> None:
 
 
 def seconds(line: str, folder: Path) -> float:
-    """CPU seconds, user and system, of a command line by a checkout; of the imports for an empty one."""
+    """CPU seconds, user and system, of a command line in a checkout; of the imports for an empty line."""
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     words = ["-m", "rnncli", *line.split()] if line else BASE
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # an older checkout may lack a verb, which is an error
+    # an older checkout may lack a verb, which gives an error
     subprocess.run([sys.executable, *words], env=environment, cwd=folder, capture_output=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def print_rows(medians: Mapping[Path, Mapping[str, float]]) -> None:
-    """Print a table: a command a row, seconds and ratio of each checkout."""
+    """Print a table: one row per command, with seconds and ratio for each checkout."""
     heads = [f"{folder.name}: seconds | times the imports" for folder in medians]
     print(f"| command | {' | '.join(heads)} |\n|{' --- |' * (1 + 2 * len(heads))}")
     for line in ["", *LINES]:
@@ -80,7 +80,7 @@ def print_rows(medians: Mapping[Path, Mapping[str, float]]) -> None:
 
 
 def print_generation(rounds: int) -> None:
-    """Train a small model, and print how long the first words of it take: a whole process, and after the imports."""
+    """Train a small model, and print the time to its first words: of a whole process, and after the imports."""
     from rnncli.api import Training, load
     from rnncli.presets import resolve
     from rnncli.tasks import TASKS

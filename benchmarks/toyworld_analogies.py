@@ -1,7 +1,7 @@
-"""How well do word vectors know toyworld? Trains language models on its text, and gensim's word2vec beside them.
+"""How well do word vectors know toyworld? Trains language models on its text, and gensim's word2vec for comparison.
 
-Prints the share of toyworld's 3,952 analogies that come out right, by layer and by metric, and the seconds of training;
-"book" counts the book's four questions. Needs gensim (the extra `dev`).
+Prints the accuracy on toyworld's 3,952 analogies, by layer and by metric, and the seconds of training; "book" counts
+the book's four questions. Needs gensim (the extra `dev`).
 Run: python benchmarks/toyworld_analogies.py [--seeds 3]
 """
 
@@ -43,12 +43,12 @@ BOOK = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="of the recipe; the others are trained once")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of the recipe; other models are trained once")
     seeds = parser.parse_args().seeds
     print("| model | layer | seconds | " + " | ".join(METRICS) + " | book |")
     print("| --- | --- | --- |" + " --- |" * (len(METRICS) + 1))
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["RNN_HOME"] = folder  # the runs are thrown away
+        os.environ["RNN_HOME"] = folder  # deletes the runs at the end
         for place, (name, recipe) in enumerate(RECIPES.items()):
             runs = [dict(train({**recipe, "seed": seed})) for seed in range(seeds if place == 0 else 1)]
             for layer in runs[0]:
@@ -75,14 +75,16 @@ def word2vec(how: dict[str, int]) -> tuple[WordVectors, float]:
 
 
 def row(name: str, layer: str, runs: list[tuple[WordVectors, float]]) -> str:
-    """A row of the table: means over the runs, and the least where there are several."""
+    """A row of the table: means over the runs, with the lowest accuracy if there are several."""
     cells = []
     for metric in METRICS:
-        shares = [evaluate(vectors, questions_of("toyworld"), metric)[-1].metrics["accuracy"] for vectors, _ in runs]
-        least = f" (least {min(shares):.1%})" if len(runs) > 1 else ""
-        cells.append(f"{statistics.mean(shares):.1%}{least}")
+        accuracies = [
+            evaluate(vectors, questions_of("toyworld"), metric)[-1].metrics["accuracy"] for vectors, _ in runs
+        ]
+        lowest = f" (lowest {min(accuracies):.1%})" if len(runs) > 1 else ""
+        cells.append(f"{statistics.mean(accuracies):.1%}{lowest}")
     book = [
-        sum(solve(vectors, *asked, metric, 1)[0].word == right for asked, right in BOOK.items())
+        sum(solve(vectors, *question, metric, 1)[0].word == right for question, right in BOOK.items())
         for vectors, _ in runs
         for metric in METRICS[:2]
     ]

@@ -1,8 +1,8 @@
-"""How fast does translate learn? Target tokens a second, beside the same net made of torch's own layers.
+"""How fast does translate learn? Target tokens per second, next to the same net made of torch's own layers.
 
 Both take the same batches of Multi30k (German to English, `--preset sentences`) in turns, whole training steps:
 gradients, clipping, optimizer. Theirs: nn.LSTM both ways, nn.LSTM, Luong's general attention, tied output, label
-smoothing, torch's fused AdamW. Ours: once by AdamW as well, once by the recipe (Muon, averaged weights). Medians.
+smoothing, torch's fused AdamW. Ours: with AdamW, and with the recipe (Muon, averaged weights). Figures are medians.
 Needs multi30k: `rnn data get multi30k`, or RNN_CORPORA, the folder of real corpora; and `rnncli[translate]`.
 Run: python benchmarks/translate_throughput.py [--hidden 320] [--steps 15]
 """
@@ -33,8 +33,8 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_freed_memory()
     task, flags = TASKS["translate"], {"corpus": ("multi30k",), "hidden": arguments.hidden}
-    recipe = task.settled(resolve(task, flags))
-    plain = task.settled(resolve(task, {**flags, "optimizer": "adamw", "average": 0.0}))
+    recipe = task.resolved(resolve(task, flags))
+    plain = task.resolved(resolve(task, {**flags, "optimizer": "adamw", "average": 0.0}))
     experiment = task.build(recipe, "cpu")
     batches = list(islice(built(experiment.batches(0)), arguments.steps))
     V = len(experiment.payload["vocabulary"])
@@ -52,7 +52,7 @@ def main() -> None:
             began = time.perf_counter()
             take(batch)
             spent[name].append((time.perf_counter() - began) / batch.predictions)
-    print("| what | target tokens a second | beside torch's |")
+    print("| net | target tokens per second | relative to torch's |")
     print("| --- | --- | --- |")
     speeds = {name: 1 / statistics.median(each) for name, each in spent.items()}
     for name, speed in speeds.items():
@@ -108,8 +108,8 @@ class Plain(nn.Module):
         scores = h.transpose(0, 1) @ self.key(memory).transpose(1, 2)
         absent = torch.arange(memory.shape[1])[None] >= lengths[:, None]
         context = scores.masked_fill(absent[:, None], -torch.inf).softmax(-1) @ memory
-        joined = torch.tanh(self.joint(torch.cat([context.transpose(0, 1), h], -1)))
-        logits: Tensor = self.output(self.after(joined))
+        combined = torch.tanh(self.joint(torch.cat([context.transpose(0, 1), h], -1)))
+        logits: Tensor = self.output(self.after(combined))
         return logits
 
 

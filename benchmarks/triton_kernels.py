@@ -1,7 +1,7 @@
-"""The kernels of the triton backend compiled for a card that need not be there: what each takes of it.
+"""The resources that each kernel of the triton backend takes on a card, which may be absent.
 
-A row a kernel: its registers, the bytes of stack (what did not fit into registers), and its shared memory. Speed is for
-benchmarks/cuda.py, on a card.
+Prints one row per kernel: its registers, the bytes of stack (values that did not fit into registers), and its shared
+memory. benchmarks/cuda.py measures speed, on a card.
 Run: python benchmarks/triton_kernels.py [--kinds elman,gru:reset-before] [--types float32] [--width 128] [--target 90]
 """
 
@@ -51,7 +51,7 @@ def compiled(kind: str, M: int, dtype: torch.dtype, capability: int) -> Iterator
     from rnncli.kernels.triton.scan import OnChip, Stepwise, Unrolled, concat_weights
 
     class Absent:
-        """Stands for the driver of a card that is not there."""
+        """Replaces the driver of an absent card."""
 
         def get_current_target(self) -> GPUTarget:
             return GPUTarget("cuda", capability, 32)
@@ -78,13 +78,13 @@ def compiled(kind: str, M: int, dtype: torch.dtype, capability: int) -> Iterator
 
 
 def compile_only(kernel: Any, name: str, found: list[tuple[str, Any]]) -> Callable[..., None]:
-    """A kernel's `run` that compiles, as for a launch, and adds what comes out to `found`."""
+    """A kernel's `run` that compiles as for a launch, and adds the result to `found`."""
 
-    def run(*args: Any, grid: Any, warmup: bool, **told: Any) -> None:
-        del warmup  # whatever a launch says
-        which = f" {told['WHICH'] + 1}" if "WHICH" in told else ""
-        kept = "" if told.get("KEEP", True) else ", nothing kept"
-        found.append((name + which + kept, type(kernel).run(kernel, *args, grid=grid, warmup=True, **told)))
+    def run(*args: Any, grid: Any, warmup: bool, **options: Any) -> None:
+        del warmup  # compiles only
+        which = f" {options['WHICH'] + 1}" if "WHICH" in options else ""
+        kept = "" if options.get("KEEP", True) else ", nothing kept"
+        found.append((name + which + kept, type(kernel).run(kernel, *args, grid=grid, warmup=True, **options)))
 
     return run
 
@@ -96,8 +96,8 @@ def resources(kernel: Any) -> str:
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(kernel.asm["cubin"])
-        told = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True)
-    registers, stack = (re.search(rf"{word}:(\d+)", told.stdout).group(1) for word in ("REG", "STACK"))
+        dump = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True)
+    registers, stack = (re.search(rf"{word}:(\d+)", dump.stdout).group(1) for word in ("REG", "STACK"))
     return f"{registers} | {stack} | {kernel.metadata.shared / 1024:.0f}"
 
 

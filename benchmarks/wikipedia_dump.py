@@ -1,9 +1,9 @@
-"""How fast, in how much memory and how cleanly is a dump prepared? Times `rnn data prepare` beside wikiextractor 3.1.0.
+"""How fast, in how much memory and how cleanly is a dump prepared? Times `rnn data prepare` and wikiextractor.
 
-Makes a dump of 20 copies of a sample's pages (multistream bz2, 100 pages a stream) in a temporary folder, and times, in
-turns, decoding it alone on two threads, `prepare --text`, `prepare --name`, and wikiextractor `--no-templates
---processes 2`; the best of the rounds counts. Memory is the peak over all processes of a command (proportional set
-size, sampled). Then the quality of both on the sample itself.
+Makes a dump of 20 copies of a sample's pages (multistream bz2, 100 pages per stream) in a temporary folder. Times, in
+turns, decoding only on two threads, `prepare --text`, `prepare --name`, and wikiextractor 3.1.0 `--no-templates
+--processes 2`; the best round counts. Memory is the peak over all processes of a command (proportional set size,
+sampled). Then compares the quality of both on the sample itself.
 Run: python benchmarks/wikipedia_dump.py SAMPLE.xml.bz2 [--wikiextractor PROGRAM] [--copies 20] [--rounds 3]
 """
 
@@ -26,11 +26,11 @@ from typing import NamedTuple
 
 RNN = [sys.executable, "-m", "rnncli", "data", "prepare"]
 MARKUP = ("[[", "]]", "{{", "}}", "{|", "|}", "<ref", "</", "&nbsp;", "&lt;", "&amp;", "'''", "''", "|", "==", "()")
-"""What stands for markup that was left in a text."""
+"""Signs of markup that was left in a text."""
 
 
 class Cost(NamedTuple):
-    """What a command took."""
+    """The cost of a command."""
 
     seconds: float
     cpu: float  # seconds of all its processes together
@@ -73,7 +73,7 @@ def main() -> None:
                 for out in (folder / "out", folder / "data"):
                     shutil.rmtree(out, ignore_errors=True)
         print("| what | seconds (best) | all rounds | CPU seconds (best) | peak MB |\n| --- | --- | --- | --- | --- |")
-        show("bz2 decoding alone, two threads", decoding)
+        show("bz2 decoding only, two threads", decoding)
         for row, each in costs.items():
             show(row, each)
         if arguments.wikiextractor:
@@ -89,7 +89,7 @@ def show(row: str, costs: list[Cost]) -> None:
 
 
 def make_dump(sample: Path, target: Path, copies: int) -> int:
-    """Write a multistream dump of so many copies of the sample's pages; the bytes of XML in it."""
+    """Write a multistream dump of N copies of the sample's pages; returns the bytes of XML in it."""
     xml = bz2.decompress(sample.read_bytes())
     begin, end = xml.index(b"  <page>"), xml.rindex(b"</mediawiki>")
     pages = re.findall(rb"  <page>.*?</page>\n", xml[begin:end], re.DOTALL)
@@ -103,7 +103,7 @@ def make_dump(sample: Path, target: Path, copies: int) -> int:
 
 
 def decode_on_two_threads(dump: Path) -> Cost:
-    """What decoding every stream takes."""
+    """The cost of decoding every stream."""
     data = dump.read_bytes()
     starts = [found.start() for found in re.finditer(rb"BZh91AY&SY", data)]
     began, cpu = time.perf_counter(), time.process_time()
@@ -120,7 +120,7 @@ def extractor(program: str, dump: Path, out: Path) -> list[str]:
 
 
 def measured(command: list[str]) -> Cost:
-    """Run a command to its end."""
+    """Run a command to completion."""
     began, before = time.perf_counter(), cpu_of_children()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     peak = 0
@@ -151,7 +151,7 @@ def family(pid: int) -> list[int]:
 
 
 def memory(pid: int) -> int:
-    """Bytes of a process, what it shares with others divided among them."""
+    """Bytes of a process; shared memory is divided among its processes."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
             if line.startswith("Pss:"):

@@ -1,4 +1,4 @@
-"""The entry point, and the one place where errors become a line and an exit code."""
+"""The entry point: it turns every error into one line and an exit code."""
 
 import errno
 import os
@@ -17,42 +17,42 @@ from rnncli.launch import LAUNCHED
 from rnncli.terminal import write_message
 
 if LAUNCHED in os.environ:  # before torch is imported
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # every process would warn of what is as it should be
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # otherwise every process prints needless warnings
 
 _NO_MEMORY = re.compile(
     r"failed to map segment|(cannot|can't|unable to|not enough|out of)\b.{0,20} memory|bad_alloc", re.I
 )
-"""How libraries say that there is no memory left, which have no error of their own for it."""
+"""Out-of-memory messages of libraries that raise no error class of their own for it."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line (the process's own by default); returns its exit code."""
-    _take_all_characters()
+    """Run a command line (by default that of the process); returns its exit code."""
+    _escape_unencodable()
     try:
-        with _warnings_in_lines():
+        with _one_line_warnings():
             return _command(arguments)
     except Interrupted as interruption:
-        _say(f"rnn: {interruption}")
+        _print_end(f"rnn: {interruption}")
         return interruption.exit_code
     except RnnError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        return _unread()
+        return _end_quietly()
     except SystemExit as end:  # typer turns a broken pipe into one
         if isinstance(end.__context__, BrokenPipeError):
-            return _unread()
+            return _end_quietly()
         raise
     except (KeyboardInterrupt, Exception) as error:
         if any(isinstance(each, KeyboardInterrupt) for each in _chain(error)):  # a library may hide one
-            _say("rnn: stopped", loaded=False)
+            _print_end("rnn: stopped", loaded=False)
             return 128 + signal.SIGINT
         if _is_closed_pipe(error):
-            return _unread()
+            return _end_quietly()
         return _fail(_reason(error), 1)
 
 
 def _command(arguments: Sequence[str] | None) -> int:
-    """Run a command line by Typer, whose errors become our own; all is loaded here, where an interrupt is one line."""
+    """Run a command line by Typer, and turn its errors into ours; imports happen here, where an interrupt is caught."""
     import typer
     from typer.exceptions import TyperException
 
@@ -64,19 +64,19 @@ def _command(arguments: Sequence[str] | None) -> int:
         raise KeyboardInterrupt from None
     except TyperException as error:
         text = error.format_message()
-        if not text:  # a help was printed
+        if not text:  # Typer printed the help
             return 2
         raise UsageError(text) from None
     if sys.stdout is not None:
-        sys.stdout.flush()  # here, where it is known what to do if nobody reads any more
+        sys.stdout.flush()  # here, where a closed pipe is handled
     if code == 128 + signal.SIGINT:
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
 
 
 @contextmanager
-def _warnings_in_lines() -> Iterator[None]:
-    """Print each RnnWarning in a line of our own while inside; of several processes the first one does."""
+def _one_line_warnings() -> Iterator[None]:
+    """Within this context, print each RnnWarning in one line; of several processes only the first prints."""
     with warnings.catch_warnings():
         others = warnings.showwarning
 
@@ -92,12 +92,12 @@ def _warnings_in_lines() -> Iterator[None]:
 
 
 def _is_closed_pipe(error: BaseException) -> bool:
-    """Whether an error says on Windows what a BrokenPipeError says elsewhere."""
+    """Whether an error is what Windows raises instead of BrokenPipeError."""
     return not POSIX and isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None
 
 
 def _reason(error: BaseException) -> str:
-    """Why rnn ends at an error that no code of its own handles, in words."""
+    """The message for an error that no other code handles."""
     if any(map(_is_of_memory, _chain(error))):
         return "there is not enough memory: free some, raise its limit (`ulimit -v`), or take a smaller model or batch"
     if isinstance(error, OSError):
@@ -108,7 +108,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that it came of."""
+    """An error and the errors that caused it."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -122,8 +122,8 @@ def _is_of_memory(error: BaseException) -> bool:
     )
 
 
-def _take_all_characters() -> None:
-    """Let both streams escape the characters that their encoding lacks; pipes and files of Windows become UTF-8."""
+def _escape_unencodable() -> None:
+    """Make both streams escape characters that their encoding lacks; on Windows, pipes and files become UTF-8."""
     for stream in (sys.stdout, sys.stderr):
         if not isinstance(stream, TextIOWrapper):
             continue
@@ -133,9 +133,9 @@ def _take_all_characters() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _unread() -> int:
-    """Whoever read our output has closed it, as `head` does: end quietly, like any program that SIGPIPE kills."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written at the end
+def _end_quietly() -> int:
+    """End quietly after the reader of our output closed it, as `head` does; the exit code is that of SIGPIPE."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter still flushes at its end
     return 141
 
 
@@ -145,25 +145,25 @@ def _fail(text: str, code: int) -> int:
 
         for line in traceback.format_exc().splitlines():
             write_message(line)
-    _say(f"rnn: error: {' '.join(text.split())}")
+    _print_end(f"rnn: error: {' '.join(text.split())}")
     return code
 
 
-def _say(text: str, *, loaded: bool = True) -> None:
-    """Say why rnn ends; `loaded` is False where an interrupt may have left torch half imported."""
+def _print_end(text: str, *, loaded: bool = True) -> None:
+    """Print why rnn ends; `loaded` is False if an interrupt may have left torch half imported."""
     below_bar = ""
-    with suppress(KeyboardInterrupt):  # it ends already
-        if LAUNCHED in os.environ:  # one of several processes, of which one speaks
-            if not _speaks(loaded):
+    with suppress(KeyboardInterrupt):  # rnn ends anyway
+        if LAUNCHED in os.environ:  # only one of several processes prints
+            if not _reports(loaded):
                 return
-            below_bar = "" if os.environ.get("RANK") == "0" else "\n"  # the bar is that of the first process
+            below_bar = "" if os.environ.get("RANK") == "0" else "\n"  # the progress bar belongs to the first process
         write_message(text, before=below_bar)
 
 
-def _speaks(loaded: bool) -> bool:
-    """Whether it is this process that says why all end: the first to say it, or the one of rank 0 without torch."""
+def _reports(loaded: bool) -> bool:
+    """Whether this process prints why all processes end: the first to fail, or rank 0 if torch is not loaded."""
     if loaded or "rnncli.training.meeting" in sys.modules:
-        with suppress(Exception):  # torch may be what cannot be loaded
+        with suppress(Exception):  # torch itself may fail to load
             from rnncli.training.meeting import speaks
 
             return speaks()
@@ -174,7 +174,7 @@ def main() -> None:
     """The `rnn` command."""
     code = run()
     if code == 128 + signal.SIGINT:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the message is printed, and nothing is left to stop
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the message is printed; another Ctrl-C has nothing to stop
     sys.exit(code)
 
 

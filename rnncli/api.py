@@ -1,4 +1,4 @@
-"""The Python API: train a task, load what was trained, use it. The command line calls these same functions."""
+"""The Python API: train a task, load a trained model, use it. The command line calls the same functions."""
 
 import math
 import os
@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rnncli.cells.outside import kept_of, outside
 from rnncli.data.corpora import from_stdin
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
@@ -39,6 +40,7 @@ from rnncli.training.settings import RecurrentSettings, TrainingSettings
 from rnncli.version import __version__
 
 if TYPE_CHECKING:
+    from rnncli.cells.base import Cell
     from rnncli.data.vectors import WordVectors
     from rnncli.language.score import Scored
     from rnncli.recording import Recording
@@ -48,86 +50,86 @@ Options = TypeVar("Options")
 
 
 class Model(Trained):
-    """A trained model at work: its methods are the verbs of the command line, and take the options of its task.
+    """A trained model; its methods are the verbs of the command line, and take the options of its task.
 
-    `can` says which of them its task has; any other raises UsageError. `model` is the net, a `torch.nn.Module`;
-    `task`, `config`, `payload` (the vocabulary, …) and `source` (its file) say what it is.
+    `can` lists the verbs of its task; any other raises UsageError. `model` is the net, a `torch.nn.Module`;
+    `task`, `config`, `payload` (the vocabulary, …) and `source` (its file) describe it.
     """
 
     @property
     def can(self) -> tuple[str, ...]:
-        """The verbs that it has."""
+        """The verbs that the model has."""
         vectors = ("vectors",) if hasattr(self.model, "word_vectors") else ()
         return (*TASKS[self.task].actions, *vectors)
 
     def generate(self, **options: Any) -> Any:
-        """Write new text; what there is to set, and what comes back, is the task's: see `rnn generate --help`.
+        """Write new text; the options and the result depend on the task: see `rnn generate --help`.
 
-        Raises UsageError for options that make no sense.
+        Raises UsageError for invalid options.
         """
         return self.do("generate", **options)
 
     def score(self, texts: str | Sequence[str], **options: Any) -> "list[Scored]":
-        """How likely texts are, and how surprising each of their tokens is, in the order given, each with its rank.
+        """Score texts: how likely each is, its rank, and how surprising each of its tokens is, in the order given.
 
-        The best is that of the least perplexity, or `by="probability"` the most probable one; a `label` is the voice
-        to score in, of a model that learned several. Raises UsageError for a text without a word.
+        The best text has the lowest perplexity, or, with `by="probability"`, the highest probability. `label` is the
+        voice to score in, for a model of several voices. Raises UsageError for a text without words.
         """
         found: list[Scored] = self.do("score", texts=texts, **options)
         return found
 
     def classify(self, texts: str | Sequence[str], **options: Any) -> "list[Classified]":
-        """The label of each text, how sure it is, and which words moved it; raises RnnError for one without words."""
+        """The label of each text, its probability, and the words that moved it; raises RnnError for an empty text."""
         found: list[Classified] = self.do("classify", texts=texts, **options)
         return found
 
     def tag(self, texts: str | Sequence[str], **options: Any) -> "list[list[Tagged]]":
-        """A label for every word of each text; raises RnnError for one without words.
+        """A label for every word of each text; raises RnnError for a text without words.
 
-        `split_words` is how a text becomes words: as the `training` file has them, only at `blanks`, or as `nltk` does.
+        `split_words` selects how a text is split: as in the `training` file, only at `blanks`, or as `nltk` does.
         """
         found: list[list[Tagged]] = self.do("tag", texts=texts, **options)
         return found
 
     def translate(self, texts: str | Sequence[str], **options: Any) -> "list[list[Translation]]":
-        """The `nbest` best translations of each text; raises UsageError for more of them than `beam` hypotheses."""
+        """The `nbest` best translations of each text; raises UsageError for an `nbest` greater than `beam`."""
         found: list[list[Translation]] = self.do("translate", texts=texts, **options)
         return found
 
     def activations(self, text: str | None = None, **options: Any) -> "Recording":
-        """The state of every unit after every token of a text, or of what training held out.
+        """The state of every unit after every token of a text, or of the held-out text.
 
-        `rnncli.analysis.activations.rank` says what each unit follows. Raises UsageError for a text of less than two
-        tokens, RnnError for what training held out where it cannot be read.
+        `rnncli.analysis.activations.rank` finds the feature that each unit follows. Raises UsageError for a text of
+        fewer than two tokens, RnnError if the held-out text cannot be read.
         """
         found: Recording = self.do("activations", text=text, **options)
         return found
 
     def evaluate(self, **options: Any) -> dict[str, Any]:
-        """Measure it on what training held out, or on a `corpus`; other options as in `rnn evaluate TASK --help`.
+        """Measure the model on the held-out data, or on a `corpus`; for the options see `rnn evaluate TASK --help`.
 
-        Raises RnnError for a text that cannot be read, UsageError where none was held out.
+        Raises RnnError for a text that cannot be read, UsageError if nothing was held out.
         """
         metrics: dict[str, Any] = self.do("evaluate", **options)
         self.check_loss(metrics)
         return metrics
 
     def check_loss(self, metrics: Mapping[str, Any]) -> None:
-        """Raise RnnError where the loss is not a number; other metrics may be shares of nothing, as of no new words."""
+        """Raise RnnError if the loss is not a number; another metric may be one, such as a share of no new words."""
         if math.isnan(metrics.get("loss", 0.0)):
-            raise RnnError(f"{self.source} has no loss here: what it computes is not a number")
+            raise RnnError(f"{self.source} has no loss here: its output is not a number")
 
     def vectors(self, layer: str | None = None) -> "WordVectors":
-        """The vectors that words are read by (`input`) or scored by (`output`); without a layer those that say most.
+        """The word vectors of a layer: `input` or `output`; by default those of the better layer.
 
-        Raises UsageError for a model that has none.
+        Raises UsageError for a model without word vectors.
         """
         from rnncli.analysis.vectors import default_layer, of_model
 
         return of_model(self, layer or default_layer(self))
 
     def action(self, verb: str) -> Action:
-        """What its task does for a verb; raises UsageError, which names what it can do, for one that it has not."""
+        """The action of its task for a verb; raises UsageError, which lists its verbs, if the task lacks the verb."""
         actions = TASKS[self.task].actions
         if verb not in actions:
             raise UsageError(
@@ -136,21 +138,21 @@ class Model(Trained):
         return actions[verb]
 
     def do(self, verb: str, **options: Any) -> Any:
-        """Do what the task has for a verb, also for one that has no method here; raises as `action`, `make_options`."""
+        """Run the action for a verb, also for a verb without a method here; raises as `action` and `make_options`."""
         action = self.action(verb)
         return action.run(self, make_options(action.Options, options))
 
 
 def make_options(Options: type[Options], given: dict[str, Any]) -> Options:
-    """The options of an action as its dataclass, held against their limits; one text, or path, is a list of one.
+    """The options of an action as its dataclass, checked against their limits; one text or path becomes a list of one.
 
-    Raises UsageError for a value beyond its limits, and for an option that there is not.
+    Raises UsageError for a value beyond its limits, and for an unknown option.
     """
     given = respelled(Options, given)
     names = {field.name: field for field in fields(Options)}  # type: ignore[arg-type]  # always a dataclass
-    strange = [name for name in given if name not in names]
-    if strange:
-        raise UsageError(f"there is no option {strange[0]!r}: there are {', '.join(names)}")
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise UsageError(f"there is no option {unknown[0]!r}: the options are {', '.join(names)}")
     values = {
         name: tuple(map(str, [value] if isinstance(value, str | Path) else value))
         if isinstance(names[name].default, tuple)
@@ -168,41 +170,44 @@ def load(
     *,
     suits: Callable[[Task], bool] | None = None,
     device: str = "auto",
+    cell: "str | type[Cell[Any]] | None" = None,
 ) -> Model:
-    """Load a trained model: by its file, its run's folder or its run's name.
+    """Load a trained model by its file, the folder of its run, or the name of its run.
 
-    Without one, the newest model of a task, or of the first task that `suits` and has one. A name that runs of several
-    tasks have means the one that suits.
+    Without a `source`, load the newest model of `task`, or of the first task that `suits` and has a model. If runs of
+    several tasks have the name, the run of the task that suits is loaded.
 
-    `device` is where it computes: `auto` (CUDA where there is one, but for tiny nets), `cpu`, `cuda` or `mps`.
+    The model computes on `device`: `auto` (CUDA if available, except for tiny nets), `cpu`, `cuda` or `mps`. `cell`
+    names the code of a cell from outside: its class, or `PATH.py:Class`. No model file runs code by itself.
 
-    A damaged checkpoint with a sound one next to it is an RnnWarning, a UserWarning. Raises RnnError when nothing
-    sound is there, UsageError when there is no such run, or it is of another task, and for a device that is not there.
+    A damaged checkpoint next to a valid one gives an RnnWarning, a UserWarning. Raises RnnError if no checkpoint is
+    valid, and UsageError for an unknown run, a run of another task, an unavailable device, and a cell from outside that
+    is not named again.
     """
     name = None if source is None else str(source)
     if task is None and suits is not None:
         task = _task_for(name, suits)
     elif task is None and name is None:
-        raise UsageError("name a model, or a task, whose newest one is taken")
-    pick_device(device)  # what is not there is refused before anything is read
-    model = restore(*read_model(name, task), device)
+        raise UsageError("name a model, or a task to take its newest model")
+    pick_device(device)  # refuses an unavailable device before anything is read
+    model = restore(*read_model(name, task), device, cell)
     _check_finite(model)
     return model
 
 
 def task_of_model(source: str, suits: Callable[[Task], bool]) -> str:
-    """The name of the task that a model is of: of those that suit, where a run of that name is unique among them.
+    """The name of a model's task; among the tasks that suit, if only one of them has a run of that name.
 
-    Raises UsageError where there is no such model, and as `load`.
+    Raises UsageError if there is no such model, and as `load`.
     """
     return _task_for(source, suits) or str(read_task(source))
 
 
 def _task_for(source: str | None, suits: Callable[[Task], bool]) -> str | None:
-    """Choose the task that a model is of, among those that suit; those made for words come first.
+    """Choose the task of a model among those that suit, tasks with word vectors first.
 
-    Without a `source` it is the first one with a run. A run's name means one of a task that suits, where only one of
-    those has such a run; None: whatever the name or path means.
+    Without a `source` it is the first task with a run. With one, it is the only suitable task that has a run of that
+    name; None if there is no such task, or several.
     """
     names = [task.name for task in sorted(filter(suits, TASKS.values()), key=lambda task: -task.word_vectors)]
     if source is None:
@@ -212,7 +217,7 @@ def _task_for(source: str | None, suits: Callable[[Task], bool]) -> str | None:
 
 
 def _check_finite(model: Model) -> None:
-    """Raise RnnError for a model whose weights are not all finite numbers: whatever it computes would be none."""
+    """Raise RnnError for a model with a weight that is not a finite number: its output would not be one either."""
     import torch
 
     bad = [name for name, weights in model.model.named_parameters() if not torch.isfinite(weights).all()]
@@ -224,40 +229,40 @@ def _check_finite(model: Model) -> None:
         )
 
 
-def restore(found: Checkpoint, source: Path, device: str = "cpu") -> Model:
-    """Build the model of a checkpoint, with its weights, on a device; raises as `rebuild` and `pick_device`."""
+def restore(found: Checkpoint, source: Path, device: str = "cpu", cell: "str | type[Cell[Any]] | None" = None) -> Model:
+    """Build the model of a checkpoint with its weights on a device; raises as `rebuild` and `pick_device`."""
     task = task_of(found.header, source)
-    config, model = rebuild(task, found, source)
+    config, model = rebuild(task, found, source, cell)
     model.to(pick_device(device, max(config.sizes)))
     model.eval()
     return Model(task.name, config, model, found.header, below("task", found.tensors), source)
 
 
-def pick_device(asked: str, units: int | None = None, sequences: int = 1) -> str:
-    """The device to compute on: as asked, or for `auto` CUDA where there is one.
+def pick_device(requested: str, units: int | None = None, sequences: int = 1) -> str:
+    """The device to compute on: the requested one, or, for `auto`, CUDA if available.
 
-    But layers of so few `units`, and so few `sequences` at once, that a CPU is faster stay there. Raises UsageError
-    for an unknown device and for one that is not here.
+    With `auto`, layers of few `units` that read few `sequences` at once stay on the CPU, which is faster for them.
+    Raises UsageError for an unknown or unavailable device.
     """
     import torch
 
-    if asked not in DEVICES:
-        raise UsageError(f"--device must be one of {', '.join(DEVICES)}, not {asked!r}")
+    if requested not in DEVICES:
+        raise UsageError(f"--device must be one of {', '.join(DEVICES)}, not {requested!r}")
     several = distributed.world() > 1
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     tiny = units is not None and faster_on_cpu(units, sequences)
-    device = ("cuda" if there["cuda"] and not tiny else "cpu") if asked == "auto" else asked
-    if not there[device]:
-        raise UsageError(f"--device {asked}: torch finds no such device here; use --device cpu or auto")
+    device = ("cuda" if available["cuda"] and not tiny else "cpu") if requested == "auto" else requested
+    if not available[device]:
+        raise UsageError(f"--device {requested}: torch finds no such device here; use --device cpu or auto")
     if several and device == "mps":
-        raise UsageError("--device mps is for one process alone; use --device cpu")
+        raise UsageError("--device mps works only with one process; use --device cpu")
     if device == "cuda" and several:
         _take_own_device(torch.cuda.device_count())
     return device
 
 
 def _take_own_device(count: int) -> None:
-    """Let each of this machine's processes work on a CUDA device of its own; raises UsageError for too few."""
+    """Give each process of this machine its own CUDA device; raises UsageError for too few devices."""
     import torch
 
     place, here = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
@@ -267,23 +272,23 @@ def _take_own_device(count: int) -> None:
 
 
 def _check_corpus(config: Any) -> None:
-    """Raise UsageError for standard input, where several processes would read it."""
+    """Raise UsageError if several processes would read standard input."""
     if distributed.world() > 1 and any(map(from_stdin, getattr(config, "corpus", ()))):
-        raise UsageError("--corpus -: standard input serves one process alone; name a file")
+        raise UsageError("--corpus -: standard input serves only one process; name a file")
 
 
 def _check_end(config: TrainingSettings) -> None:
-    """Raise UsageError for several processes, whose clocks differ, where the clock alone says when to end."""
+    """Raise UsageError if only a time limit ends the training of several processes, since their clocks differ."""
     if distributed.world() > 1 and not config.epochs:
-        raise UsageError("--epochs 0: a time limit alone ends the training of one process; give several --epochs")
+        raise UsageError("--epochs 0: only the training of one process can end by a time limit; give several --epochs")
 
 
 class Training:
-    """A training of a task that is ready to go: `train` it.
+    """A prepared training of a task; `train` runs it.
 
-    `Training.start` begins a new run; `Training.resume` takes one up again. Both seed every generator of the process,
-    and hold the run for themselves until `train` returns or the process ends. Inside of
-    `rnncli.training.distributed.together`, several processes train as one.
+    `Training.start` begins a new run; `Training.resume` continues one. Both seed every generator of the process, and
+    lock the run until `train` returns or the process ends. Inside `rnncli.training.distributed.together`, several
+    processes train as one.
     """
 
     def __init__(
@@ -295,26 +300,26 @@ class Training:
         self.device = pick_device(config.device, max(config.sizes), config.batch_size)
         seed_everything(config.seed)
         built = config
-        if resumed and getattr(config, "init_from", None):  # that model may be gone; its vocabulary is the run's own
-            built = replace(config, init_from=str(resumed))  # type: ignore[call-arg]  # where there is one
+        if resumed and getattr(config, "init_from", None):  # that model may be gone; the run has its own vocabulary
+            built = replace(config, init_from=str(resumed))  # type: ignore[call-arg]  # for a task that has it
         self.experiment: Experiment = task.build(built, self.device)
         config.draw_first_weights(self.experiment.model)
-        # a resumed run may have moved to another machine: there its precision is refused only if it was given again
+        # a resumed run may be on another machine now: its precision is refused there only if it was given again
         given = resumed is None or "precision" in changes
         precision = pick_precision(config, self.device, self.experiment.model, given=given)
         self.trainer = Trainer(self.experiment, replace(config, precision=precision))
-        self.begun = ""  # what the weights of a new run start from, in words
+        self.begun = ""  # the origin of a new run's first weights, in words
         self._held = ExitStack()
 
     @classmethod
     def start(cls, task: str, config: RecurrentSettings, name: str | None = None) -> "Training":
-        """Begin a new run, named by `name` or by date, time and cell, and save it as it begins.
+        """Begin a new run, named `name` or by date, time and cell, and save its first state.
 
-        Raises UsageError for a `name` that cannot be a folder's or is taken, before any corpus is read.
+        Raises UsageError, before any corpus is read, for a `name` that exists or cannot name a folder.
         """
         if name is not None and distributed.is_first():
             check_new(task, name)
-        training = cls(TASKS[task], TASKS[task].settled(config))
+        training = cls(TASKS[task], TASKS[task].resolved(config))
         training.begun = distributed.from_first(training.experiment.begin)
         distributed.same_weights(training.experiment.model)
         training.trainer.begin_average()
@@ -325,17 +330,23 @@ class Training:
 
     @classmethod
     def resume(cls, run: Run, changes: dict[str, Any]) -> "Training":
-        """Take a run up from its newest sound checkpoint; a damaged one is an RnnWarning.
+        """Continue a run from its newest valid checkpoint; a damaged one gives an RnnWarning.
 
-        `changes` are settings given anew. Raises UsageError for one that would make it another run, and where the
-        text it learned from has changed; RnnError while another process trains it.
+        `changes` are settings with new values; a `cell` from outside among them, a name or a class, names its code
+        again. Raises UsageError for a setting that cannot change within a run, and if the training text has changed;
+        RnnError while another process trains the run.
         """
         run = _writable(run)
+        cell = changes.get("cell")
+        if isinstance(cell, type) or (cell and outside(cell)):
+            changes = {name: value for name, value in changes.items() if name != "cell"}
+        else:
+            cell = None
         with ExitStack() as held:
             held.enter_context(run.locked())
             found, file = distributed.from_first(lambda: read_for_resume(run))
             task = task_of(found.header, file)
-            before, _ = rebuild(task, found, file)
+            before, _ = rebuild(task, found, file, cell)
             if task.name != run.task:
                 raise UsageError(f"{file} is a model of {task.name}, not of {run.task}")
             changes = respelled(type(before), canonical(task.Config, changes))
@@ -356,7 +367,7 @@ class Training:
             return stack.backend_in_use if stack else ""
 
     def train(self, listen: Callable[[Event], None], warn: Callable[[str], None]) -> None:
-        """Train to the end; events and warnings as `Session.train`, which says what is raised."""
+        """Train until the run is finished; events, warnings and errors as in `Session.train`."""
         with self._held:
             self.session.train(listen, warn)
 
@@ -369,7 +380,7 @@ class Training:
         self.run = run
         payload = dict(self.experiment.payload)
         if payload != distributed.from_first(lambda: payload):
-            raise RnnError("the text that this process reads is not that of the first one: give all the same")
+            raise RnnError("this process reads another text than the first one: give all the same text")
         identity = {
             "task": self.task.name,
             "rnn": __version__,
@@ -377,19 +388,20 @@ class Training:
             "config": plain(self.config),
             "monitor": self.experiment.monitor,
             "payload": payload,
+            **kept_of(self.experiment.model),
         }
         self.session = Session(self.trainer, run, identity)
 
 
 def _as_it_was(name: str, header: Mapping[str, Any], build: Callable[[], Training]) -> Training:
-    """A training built again from the text that its checkpoint's header describes.
+    """Build a training again from the text that its checkpoint's header describes.
 
-    Raises UsageError where that text has changed, or this version reads it differently.
+    Raises UsageError if that text has changed, or if this version reads it differently.
     """
-    refused: RnnError = UsageError(f"the text that run {name} learned from has changed: start a new run")
+    refused: RnnError = UsageError(f"the training text of run {name} has changed: start a new run")
 
     def same(training: Training) -> bool:
-        before = header["payload"]  # that of an old version may lack a part, or keep one that nothing reads any more
+        before = header["payload"]  # an old version may lack a part, or have one that nothing reads any more
         return all(before.get(key, value) == value for key, value in training.experiment.payload.items())
 
     reading = header.get("reading", 1)
@@ -411,12 +423,12 @@ def _as_it_was(name: str, header: Mapping[str, Any], build: Callable[[], Trainin
 
 
 def _writable(run: Run) -> Run:
-    """The run, to be written by the first of several processes alone."""
+    """The run, which only the first of several processes writes."""
     return run if distributed.is_first() else RunElsewhere(run.folder)
 
 
 def _allowed(before: RecurrentSettings, changes: dict[str, Any]) -> dict[str, Any]:
-    """The changes that a resumed run can take; raises UsageError for any other."""
+    """The changes, if a resumed run can take all of them; raises UsageError otherwise."""
     fields = type(before).__dataclass_fields__
     for name, value in changes.items():
         if value != getattr(before, name) and not fields[name].metadata.get("resumable"):

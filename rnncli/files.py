@@ -67,7 +67,7 @@ def sync_file(file: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync a rename in `folder` to disk, where the system can (POSIX; not every file system does)."""
+    """Sync a rename in `folder` to disk, if the system can (POSIX; not every file system does)."""
     if not POSIX:
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -147,7 +147,7 @@ def _open(file: Path, create: int = 0) -> int:
 
 
 def _lock(file: Path, busy: str, wait: bool) -> int | None:
-    """A handle of the locked file; None where it cannot be locked."""
+    """A handle of the locked file; None if it cannot be locked."""
     from filelock import lock_descriptor
 
     with contextlib.suppress(OSError):  # opening the file then fails, too

@@ -1,4 +1,4 @@
-"""Whether torchrun has started this process; known before torch is imported."""
+"""Whether torchrun started this process, which must be known before torch is imported."""
 
 LAUNCHED = "TORCHELASTIC_RUN_ID"
-"""The environment variable that says so."""
+"""The environment variable that torchrun sets."""

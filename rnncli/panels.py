@@ -7,7 +7,7 @@ from rnncli.errors import RnnError
 
 Panel = dict[str, Any]
 
-LABELS = 60
+MAX_LABELS = 60
 """The most labels of a confusion matrix; more are not readable."""
 
 
@@ -29,14 +29,14 @@ def attention(about: str, across: Sequence[str], down: Sequence[str], weights: S
 
 
 def confusion(metrics: Mapping[str, Any]) -> Panel:
-    """The confusion matrix of metrics with a `confusion` entry; raises RnnError for more than `LABELS` labels."""
+    """The confusion matrix of metrics with a `confusion` entry; raises RnnError for more than `MAX_LABELS` labels."""
     counted: dict[str, dict[str, int]] = metrics["confusion"]
-    if len(counted) > LABELS:
-        raise RnnError(f"{len(counted)} labels make no table: `rnn evaluate` draws them by --out")
+    if len(counted) > MAX_LABELS:
+        raise RnnError(f"{len(counted)} labels are too many for a table: draw them with `rnn evaluate --out`")
     return {
         "kind": "confusion",
-        "title": "Which label was given to what",
-        "about": f"a row for each right label; {metrics['accuracy']:.1%} are right",
+        "title": "Predicted labels",
+        "about": f"one row per correct label; {metrics['accuracy']:.1%} of the predictions are correct",
         "across": list(counted),
         "down": list(counted),
         "values": [[[count / max(1, sum(row.values())), count] for count in row.values()] for row in counted.values()],

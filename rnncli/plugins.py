@@ -1,4 +1,4 @@
-"""Registries of named things: those of rnn, and those of other installed packages (entry points)."""
+"""Registries of objects by name: those of rnn, and those of other installed packages (entry points)."""
 
 import os
 import sys
@@ -21,69 +21,75 @@ PREFIX = "rnncli."
 
 
 class Registry(MutableMapping[str, T]):
-    """Things by name: those of rnn, then those of the entry points in a group such as `rnncli.tasks`.
+    """Objects by name: those of rnn, then those of the entry points in a group such as `rnncli.tasks`.
 
     Looking up one of rnn's own names imports no other package. Looking up another name, or listing all names, loads
     the entry points. An entry point that fails, is not of the registry's `kind`, or uses a name that is taken is left
-    out with one warning on standard error. `registry["mine"] = thing` adds a thing in this process only.
+    out with one warning on standard error. `registry["mine"] = value` adds an object in this process only.
     """
 
-    _things: dict[str, T | str]
+    _objects: dict[str, T | str]
 
     def __init__(self, group: str, kind: type, own: Mapping[str, T | str]) -> None:
-        """`own` has rnn's own things; a string `module:attribute` is imported when it is looked up."""
-        self._group, self._kind, self._things, self._complete = group, kind, dict(own), False
+        """`own` holds rnn's own objects; a string `module:attribute` is imported when it is looked up."""
+        self._group, self._kind, self._objects, self._complete = group, kind, dict(own), False
 
     def __getitem__(self, name: str) -> T:
-        if name not in self._things:
+        if name not in self._objects:
             self._complete_once()
-        thing = self._things[name]
-        if isinstance(thing, str):
-            module, _, attribute = thing.partition(":")
-            thing = self._things[name] = cast("T", getattr(import_module(module), attribute))
-        return thing
+        value = self._objects[name]
+        if isinstance(value, str):
+            module, _, attribute = value.partition(":")
+            value = self._objects[name] = cast("T", getattr(import_module(module), attribute))
+        return value
 
-    def __setitem__(self, name: str, thing: T) -> None:
-        self._things[name] = thing
+    def __contains__(self, name: object) -> bool:
+        """Whether there is an object of that name; imports none of rnn's own."""
+        if name not in self._objects:
+            self._complete_once()
+        return name in self._objects
+
+    def __setitem__(self, name: str, value: T) -> None:
+        self._objects[name] = value
 
     def __delitem__(self, name: str) -> None:
-        del self._things[name]
+        del self._objects[name]
 
     def is_pending(self, name: str) -> bool:
-        """Whether a thing of rnn's own is still to be imported."""
-        return isinstance(self._things.get(name), str)
+        """Whether one of rnn's own objects is not imported yet."""
+        return isinstance(self._objects.get(name), str)
 
     def __iter__(self) -> Iterator[str]:
         self._complete_once()
-        return iter(list(self._things))
+        return iter(list(self._objects))
 
     def __len__(self) -> int:
         self._complete_once()
-        return len(self._things)
+        return len(self._objects)
 
     def _complete_once(self) -> None:
-        """Load the entry points, at the first call only; a package may look things up while it loads."""
+        """Load the entry points, at the first call only; a package may look up names while it loads."""
         if self._complete:
             return
         self._complete = True
         for entry in entries(self._group):
             try:
-                thing = entry.load()
-                self._check(entry.name, thing)
+                value = entry.load()
+                self._check(entry.name, value)
             except (Exception, SystemExit) as error:
                 package = f" of package {entry.dist.name}" if entry.dist else ""
                 warn_left_out(f"{self._group} {entry.name!r}{package}", error)
             else:
-                self._things[entry.name] = thing
+                self._objects[entry.name] = value
 
-    def _check(self, name: str, thing: object) -> None:
-        """Raise TypeError or ValueError for a thing that cannot be registered by that name."""
-        if not isinstance(thing, self._kind):
-            raise TypeError(f"it is a {type(thing).__name__}, not a {self._kind.__name__}")
-        if name in self._things:
+    def _check(self, name: str, value: object) -> None:
+        """Raise TypeError or ValueError for an object that cannot be registered by that name."""
+        if not isinstance(value, self._kind):
+            raise TypeError(f"it is a {type(value).__name__}, not a {self._kind.__name__}")
+        if name in self._objects:
             raise ValueError("this name is taken")
-        if getattr(thing, "name", name) != name:
-            raise ValueError(f"its own name is {getattr(thing, 'name', name)!r}")
+        if getattr(value, "name", name) != name:
+            raise ValueError(f"its own name is {getattr(value, 'name', name)!r}")
 
 
 def entries(group: str) -> "Sequence[EntryPoint]":
@@ -124,7 +130,7 @@ def _names_group(package: Path) -> bool:
 
 
 def warn_left_out(what: str, error: BaseException) -> None:
-    """Warn in one line about a thing that an error leaves out; only one of several processes warns."""
+    """Warn in one line about something that an error leaves out; only one of several processes warns."""
     if LAUNCHED not in os.environ or os.environ.get("RANK") == "0":
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         write_message(f"rnn: warning: {what} is left out: {reason}")

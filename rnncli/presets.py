@@ -1,51 +1,55 @@
-"""A task's settings put together: its defaults, a preset, a TOML file, and the flags that were given."""
+"""Combine a task's settings: its defaults, a preset, a TOML file, and the user's flags."""
 
 import dataclasses
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from rnncli.cells import use_cell
 from rnncli.errors import UsageError
-from rnncli.settings import as_kind, canonical, check_limits, laid_over, respelled
+from rnncli.settings import as_kind, canonical, check_limits, overlay, respelled
 from rnncli.task import Task
-from rnncli.training.settings import RecurrentSettings, check_used, untuned, with_own_defaults
+from rnncli.training.settings import RecurrentSettings, check_used, untuned, unused, with_own_defaults
 
 
 def resolve(
     task: Task, flags: Mapping[str, Any], preset: str | None = None, file: Path | None = None
 ) -> RecurrentSettings:
-    """Put a task's settings together: its defaults, then the preset, then the TOML file, then the flags given.
+    """Combine a task's settings: its defaults, then the preset, then the TOML file, then the flags.
 
-    Where they name a model to start from, its shape replaces the defaults. Defaults tuned for one optimizer or schedule
-    do not serve another, which starts from its own.
+    If they name a model to start from, its shape replaces the defaults. Defaults tuned for one optimizer or schedule
+    do not apply to another, which has its own.
 
-    Raises UsageError for a preset, a key or a value that does not exist, and for a setting given that changes nothing.
+    Raises UsageError for an unknown preset, key or value, and for a setting that would have no effect.
     """
     listed = {} if file is None else _read_toml(file, task.Config)
-    given = laid_over(task.Config, listed, respelled(task.Config, canonical(task.Config, flags)))
-    preset = preset or task.implied_preset(given)
+    if flags.get("cell"):  # only here is a cell's code from outside run: no file of settings names it
+        flags = {**flags, "cell": use_cell(flags["cell"])}
+    chosen = overlay(task.Config, listed, respelled(task.Config, canonical(task.Config, flags)))
+    preset = preset or task.implied_preset(chosen)
     if preset is not None and preset not in task.presets:
         known = ", ".join(task.presets) or "none"
         raise UsageError(f"{task.name} has no preset {preset!r}: it has {known}")
     values: dict[str, Any] = {each.name: each.default for each in dataclasses.fields(task.Config)}
-    starts = bool(given.get("init_from"))
+    starts = bool(chosen.get("init_from"))
     if starts and task.inherited:
-        if given.get("init", "default") != "default":
-            raise UsageError("--init-from and --init both say what the first weights are: leave one of them out")
-        inherited = task.inherited(given["init_from"])
-        values, given = {**values, **inherited}, given | {"init_from": inherited["init_from"]}
-    for layer in (task.presets[preset] if preset else {}, given):
-        values = laid_over(task.Config, with_own_defaults(values, layer), layer)
+        if chosen.get("init", "default") != "default":
+            raise UsageError("--init-from and --init both set the initial weights: leave one of them out")
+        inherited = task.inherited(chosen["init_from"])
+        values, chosen = {**values, **inherited}, chosen | {"init_from": inherited["init_from"]}
+    for layer in (task.presets[preset] if preset else {}, chosen):
+        values = overlay(task.Config, with_own_defaults(values, layer), layer)
     settings = task.Config(**values | ({"init": "default"} if starts else {}))
     check_limits(settings)
-    check_used(settings, given)
+    check_used(settings, chosen)
     if settings.bptt and not task.Config.truncates:
         raise UsageError(f"{task.name} reads whole sequences: leave --bptt out")
     return settings
 
 
 def remarks_on(task: Task, settings: RecurrentSettings, preset: str | None) -> list[str]:
-    """What to tell of settings: what to expect of a preset where they are all its own, and what it is not tuned for."""
+    """Remarks on settings: what to expect from an unchanged preset, and which settings do not suit the defaults."""
     preset = preset or task.implied_preset(dataclasses.asdict(settings))
     stated = task.presets[preset] if preset else {}
     own = preset and all(getattr(settings, name) == value for name, value in stated.items())
@@ -54,8 +58,36 @@ def remarks_on(task: Task, settings: RecurrentSettings, preset: str | None) -> l
     return [remark for remark in remarks if remark]
 
 
+def to_toml(task: Task, settings: RecurrentSettings) -> str:
+    """Write settings as a file for `--config`, which gives the same settings again.
+
+    It leaves out a device, backend and precision that this machine chose, and what the optimizer and schedule ignore.
+    """
+    ignored = unused(settings)
+    lines = [f"# rnn train {task.name} --config FILE"]
+    for each in dataclasses.fields(settings):
+        value = getattr(settings, each.name)
+        chosen_here = each.name in ("device", "backend", "precision") and value == "auto"
+        if value is not None and not chosen_here and each.name not in ignored:
+            lines.append(f"{each.name.replace('_', '-')} = {_toml_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: str | float | bool | tuple[str, ...]) -> str:
+    """A value in TOML, whose strings and numbers are those of JSON, except that DEL is escaped."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _instead(name: str, known: Iterable[str]) -> str:
+    """What to do instead of naming a setting that does not exist."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "`rnn train TASK --help-all` lists them"
+
+
 def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
-    """Settings from a TOML file of `name = value` lines, dashes or underscores; raises UsageError."""
+    """Settings from a TOML file of `name = value` lines, with dashes or underscores; raises UsageError."""
     import tomllib
 
     try:
@@ -70,7 +102,7 @@ def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:
     for name, value in respelled(Config, {name: table[key] for name, key in keys.items()}).items():
         key = keys.get(name, name)
         if name not in {each.name for each in dataclasses.fields(Config)}:
-            raise UsageError(f"--config {file}: there is no setting {key!r}")
+            raise UsageError(f"--config {file}: there is no setting {key!r}: {_instead(name, kinds)}")
         value = canonical(Config, {name: value})[name]
         size = kinds[name] is str and type(value) is int
         values[name] = as_kind(str(value) if size else value, kinds[name], f"--config {file}: {key}")

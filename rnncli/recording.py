@@ -1,4 +1,4 @@
-"""Record the states of a net over a text: the text, and all units after each of its tokens."""
+"""Record the states of a net while it reads a text: its tokens, and the values of all units after each."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,24 +20,24 @@ EXAMPLE = "rnn activations --text notes.txt --states states.h5"
 
 
 HeldOutText = Callable[[Trained], Iterator[str]]
-"""The held-out lines of a model, or its training lines where nothing is held out."""
+"""The held-out lines of a model, or its training lines if nothing is held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationOptions:
     """The text that a net reads while its states are recorded."""
 
-    text: str | None = option(None, "A text, a file, or - (standard input); else what training held out.")
-    max_tokens: int = option(2_000, "Tokens of it to read at most.", least=2, most=1_000_000, formerly=("tokens",))
+    text: str | None = option(None, "A text, a file, or - (standard input); by default the held-out text.")
+    max_tokens: int = option(2_000, "Maximum number of tokens to read.", least=2, most=1_000_000, formerly=("tokens",))
 
     def read(self, trained: Trained, held_out_text: HeldOutText) -> str:
-        """The text, as `given_text` reads it; by default, at most `max_tokens` lines of the held-out text."""
+        """The text, as `text_or_file` reads it; by default, at most `max_tokens` lines of the held-out text."""
         if self.text is None:
             return "\n".join(islice(held_out_text(trained), self.max_tokens))
-        return given_text(self.text)
+        return text_or_file(self.text)
 
 
-def given_text(text: str) -> str:
+def text_or_file(text: str) -> str:
     """Return a text, or read the file or the standard input (`-`) that it names.
 
     Raises UsageError for a blank text, RnnError as `read_text` for a file that cannot be read or does not exist.

@@ -15,19 +15,20 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from rnncli.cells.base import Cell
     from rnncli.training.checkpoint import Checkpoint
 
 MAX_REASON = 200
-"""Characters of an error that are shown; it may quote the file's contents."""
+"""Maximum number of characters shown of an error, which may quote the file's contents."""
 
 Keeps = Mapping[str, Collection[str] | None]
-"""Parts of a payload by name, with the allowed values, or None for any."""
+"""Parts of a payload by name, each with the allowed values, or None for any."""
 
 LAYOUT = {"rnn": str, "config": dict, "monitor": str, "payload": dict, "progress": dict}
 """The parts of every header and their types, except the schema and the task."""
 
 MAX_GRAM = 20
-"""The most characters of an n-gram that `--char-ngrams` allows."""
+"""The longest n-gram, in characters, that `--char-ngrams` allows."""
 
 
 @contextmanager
@@ -59,14 +60,15 @@ class Rebuilt(NamedTuple):
     model: "nn.Module"  # its weights are the checkpoint's tensors
 
 
-def rebuild(task: Task, found: "Checkpoint", source: "Path") -> Rebuilt:
+def rebuild(task: Task, found: "Checkpoint", source: "Path", cell: "str | type[Cell[Any]] | None" = None) -> Rebuilt:
     """Check a task's checkpoint, except its training state, and build its model on the CPU.
 
-    Allocates the model only after names and shapes of the weights agree with the settings. Raises CheckpointError for
-    contents that this version cannot use.
+    Allocates the model only after names and shapes of the weights agree with the settings. `cell` names the code of a
+    cell from outside again. Raises CheckpointError for contents that this version cannot use, and as `cell_again`.
     """
     from dataclasses import replace
 
+    from rnncli.cells.outside import cell_again
     from rnncli.models.outline import outline, take_weights
     from rnncli.training.loop import below
 
@@ -74,6 +76,7 @@ def rebuild(task: Task, found: "Checkpoint", source: "Path") -> Rebuilt:
     config = check_header(task.Config, task.keeps, header, source)
     with usable(source, "contents"):
         _check_numbers(task, below("task", found.tensors))
+    config = replace(config, cell=cell_again(config.cell, header, cell, source))
     weights = below("model", found.tensors)
     with usable(source, "weights"):
         anywhere = replace(config, backend="auto")  # the backend of the training may not work on this machine
@@ -162,8 +165,8 @@ def _is_vocabulary(value: Any) -> bool:
 def _is_lexicon(value: Any) -> bool:
     if not isinstance(value, dict) or not all(_are_words(value.get(name)) for name in ("tags", "words", "grams")):
         return False
-    longest = value.get("longest")
-    return type(longest) is int and 0 <= longest <= MAX_GRAM
+    max_length = value.get("longest")
+    return type(max_length) is int and 0 <= max_length <= MAX_GRAM
 
 
 KINDS: Mapping[str, Callable[[Any], bool]] = {

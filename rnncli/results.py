@@ -1,11 +1,11 @@
-"""The results of verbs for texts: tasks fill them in, the API returns them, the command line prints them."""
+"""The results of the verbs for texts: tasks fill them in, the API returns them, the command line prints them."""
 
 import math
 from typing import NamedTuple
 
 
-class Moved(NamedTuple):
-    """A word and its influence: by how many nats the label's log-odds fall without it."""
+class Influence(NamedTuple):
+    """A word and its influence: the drop of the label's log-odds without it, in nats."""
 
     word: str
     by: float
@@ -17,7 +17,7 @@ class Classified(NamedTuple):
     text: str
     label: str | None
     probs: dict[str, float]
-    words: list[Moved]
+    words: list[Influence]
 
     @property
     def probability(self) -> float:

@@ -1,4 +1,4 @@
-"""Settings: how a dataclass declares what a user can set, its limits, and the way to a checkpoint and back."""
+"""Settings: how a dataclass declares options and their limits, and how checkpoints store them."""
 
 import dataclasses
 import math
@@ -10,28 +10,32 @@ from typing import Any, get_args, get_type_hints
 from rnncli.errors import UsageError, warn
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-"""Where a user can have a net computed."""
+"""The choices of `--device`."""
 
 
 def option(default: Any, help: str, **limits: Any) -> Any:
     """Declare a dataclass field that a user can set.
 
-    Limits: `choices`, `above` and `below` (exclusive), `least` and `most` (inclusive), and `resumable` for what may
-    change when a run is taken up again; `shape` for what a model's weights hang on; `suggest` names values for the
-    shell's completion, or is a function that does, and `argument` is a field that is given without a flag; `switch`
-    holds the choices that false and true stand for (`--no-x` and `--x` without a value, in TOML, in checkpoints from
-    before there were choices);
-    `unsaid` is what a checkpoint means that was written before the field was there, where that is not the default;
-    `expert=True` folds the flag away in help, until `--help-all`;
-    `formerly` holds the field's earlier names, and `whole` names the field that a whole number is meant for: both still
-    work (`respelled`); `instead_of` holds fields of which one is set (`laid_over`); `renamed` maps former names of
-    choices to those of today.
+    Limits:
+
+    - `choices`; `above` and `below` (exclusive); `least` and `most` (inclusive)
+    - `resumable`: may change when a run is resumed
+    - `shape`: determines the shapes of a model's weights
+    - `suggest`: values for the shell's completion, or a function that returns them
+    - `argument`: given without a flag
+    - `expert`: listed only by `--help-all`
+    - `switch`: the choices that false and true mean, for `--no-x`, a bare `--x`, TOML and older checkpoints
+    - `legacy_default`: the value of checkpoints that are older than the field, if it is not the default
+    - `formerly`: earlier names of the field, which still work (`respelled`)
+    - `whole`: the field that a whole number is meant for (`respelled`)
+    - `instead_of`: fields of which only one can be set (`overlay`)
+    - `renamed`: current choices by their earlier names
     """
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 
 
 def retuned(Settings: Any, name: str, default: Any) -> Any:
-    """Declare an inherited field with another default; its help and limits stay."""
+    """Declare an inherited field with another default; it keeps its help and limits."""
     inherited = next(field for field in dataclasses.fields(Settings) if field.name == name)
     return dataclasses.field(default=default, metadata=inherited.metadata)
 
@@ -41,63 +45,63 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def respelled(Settings: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that a user gave, by the fields that `Settings` has; an RnnWarning for each earlier spelling.
+def respelled(Settings: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A user's settings under their current names; an RnnWarning for each earlier spelling.
 
-    Raises UsageError where a field is given by two names.
+    Raises UsageError if a field is given under two names.
     """
-    fields, present = dataclasses.fields(Settings), dict(given)
+    fields, current = dataclasses.fields(Settings), dict(values)
     for each in fields:
-        for old in set(each.metadata.get("formerly", ())) & given.keys() - {field.name for field in fields}:
-            if each.name in given:
+        for old in set(each.metadata.get("formerly", ())) & values.keys() - {field.name for field in fields}:
+            if each.name in values:
                 raise UsageError(f"{old} is now called {each.name}: give it once")
-            tell_renamed(old, each.name)
-            present[each.name] = present.pop(old)
-    for name, meant, number in _whole_numbers(Settings, present):
+            warn_renamed(old, each.name)
+            current[each.name] = current.pop(old)
+    for name, meant, number in _whole_numbers(Settings, current):
         flag, replacing = flag_of(name), flag_of(meant)
-        if given.get(meant) not in (None, 0, number):
+        if values.get(meant) not in (None, 0, number):
             raise UsageError(f"{flag} {number} is now called {replacing} {number}: give one of them")
-        tell_renamed(f"{flag} {number}", f"{replacing} {number}")
-        present |= {name: 0.0, meant: number}
-    return present
+        warn_renamed(f"{flag} {number}", f"{replacing} {number}")
+        current |= {name: 0.0, meant: number}
+    return current
 
 
 def _whole_numbers(Settings: type[Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
-    """The settings whose value is a whole number above 0 that is meant for another one: name, the other, number."""
+    """Settings with a whole number above 0 that another setting takes now: name, the other's name, number."""
     for each in dataclasses.fields(Settings):
         value: Any = values.get(each.name)
         if "whole" in each.metadata and type(value) in (int, float) and value >= 1 and value % 1 == 0:
             yield each.name, each.metadata["whole"], int(value)
 
 
-def laid_over(Settings: type[Any], values: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay settings over others; of those that stand `instead_of` each other the others become 0.
+def overlay(Settings: type[Any], values: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Override `values` by those of `layer`; a field that it sets makes the fields `instead_of` it 0.
 
-    Raises UsageError where the layer itself sets two of them.
+    Raises UsageError if the layer sets two of such fields.
     """
     laid = dict(values)
     for each in dataclasses.fields(Settings):
-        rivals = set(each.metadata.get("instead_of", ())) - {each.name}
-        if each.name not in layer or not rivals:
+        excluded = set(each.metadata.get("instead_of", ())) - {each.name}
+        if each.name not in layer or not excluded:
             continue
-        given = [name for name in (each.name, *sorted(rivals)) if layer.get(name)]
-        if len(given) > 1:
-            raise UsageError(f"{flag_of(given[0])} and {flag_of(given[1])} exclude each other: give one of them")
-        laid |= dict.fromkeys(rivals, 0)
+        conflicting = [flag_of(name) for name in (each.name, *sorted(excluded)) if layer.get(name)]
+        if len(conflicting) > 1:
+            raise UsageError(f"{conflicting[0]} and {conflicting[1]} exclude each other: give one of them")
+        laid |= dict.fromkeys(excluded, 0)
     return laid | dict(layer)
 
 
-def tell_renamed(old: str, name: str) -> None:
+def warn_renamed(old: str, name: str) -> None:
     """Issue the RnnWarning of an old spelling."""
     warn(f"{old} is now called {name}")
 
 
 def check_limits(settings: Any) -> None:
-    """Hold every field of a settings dataclass against its declared limits; raises UsageError at the first breach."""
+    """Check every field of a settings dataclass against its declared limits; raises UsageError for the first fault."""
     if getattr(settings, "schedule", None) == "plateau" and not settings.patience:
         raise UsageError("--schedule plateau needs --patience: validations without gain before the learning rate drops")
     if getattr(settings, "epochs", None) == 0 and not settings.max_time:
-        raise UsageError("--epochs 0 trains until --max-time is over: give it")
+        raise UsageError("--epochs 0 trains until --max-time is over: add --max-time")
     for field in dataclasses.fields(settings):
         value, limits = getattr(settings, field.name), field.metadata
         flag = flag_of(field.name)
@@ -125,7 +129,7 @@ def plain(settings: Any) -> dict[str, Any]:
 
 
 def canonical(Config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by the names of today: a `switch` given as true or false, and a `renamed` choice, become the choice."""
+    """Values with current choices: a `switch` given as true or false, or a `renamed` choice, becomes its choice."""
     limits = {each.name: each.metadata for each in dataclasses.fields(Config)}
     switches = {name: each["switch"] for name, each in limits.items() if "switch" in each}
     renamed = {name: each["renamed"] for name, each in limits.items() if "renamed" in each}
@@ -140,24 +144,26 @@ def canonical(Config: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_plain(Config: type[Any], values: Mapping[str, Any]) -> Any:
-    """Settings back from a checkpoint's header, without those that this version does not know.
+    """Settings from a checkpoint's header, without those that this version does not know.
 
     Raises UsageError for a value of the wrong type.
     """
     fields = dataclasses.fields(Config)
-    unsaid = {each.name: each.metadata["unsaid"] for each in fields if "unsaid" in each.metadata}
+    legacy_default = {
+        each.name: each.metadata["legacy_default"] for each in fields if "legacy_default" in each.metadata
+    }
     kinds, names = get_type_hints(Config), {each.name for each in fields}
     known = canonical(Config, {name: value for name, value in values.items() if name in names})
     stored = {name: as_kind(value, kinds[name], f"setting {name}") for name, value in known.items()}
     for name, meant, number in list(_whole_numbers(Config, stored)):
         stored |= {name: 0.0, meant: number}
-    return Config(**{**unsaid, **Config.upgrade(stored)})
+    return Config(**{**legacy_default, **Config.upgrade(stored)})
 
 
 def as_kind(value: Any, kind: Any, where: str) -> Any:
-    """A value of TOML or JSON as a field's type: a whole number serves as a float, one string as a list of one.
+    """A value from TOML or JSON as a field's type; a float accepts a whole number, a list accepts a single string.
 
-    Raises UsageError, which says where it stands, for a value of another type.
+    Raises UsageError, which names the place (`where`), for a value of another type.
     """
     if NoneType in get_args(kind):
         if value is None:

@@ -1,4 +1,4 @@
-"""What a task is: its settings, how its experiment is built, and what can be done with a trained model of it."""
+"""The declaration of a task: its settings, how its experiment is built, and what its trained models can do."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model of a task, back from its checkpoint."""
+    """A model of a task, loaded from its checkpoint."""
 
     task: str
     config: Any
     model: "nn.Module"
     header: Mapping[str, Any]  # the checkpoint's: payload, progress, versions
-    tensors: Mapping[str, Any]  # what the task kept beside the weights
+    tensors: Mapping[str, Any]  # the task's own, in addition to the weights
     source: Path
 
     @property
     def device(self) -> str:
-        """Where it computes: cpu, cuda or mps."""
+        """The kind of device that holds the model: cpu, cuda or mps."""
         return next(self.model.parameters()).device.type
 
     @property
     def payload(self) -> Mapping[str, Any]:
-        """What the task kept in the header."""
+        """The data that the task stored in the header."""
         payload: Mapping[str, Any] = self.header["payload"]
         return payload
 
     @cached_property
     def codec(self) -> "Codec":
-        """How a language model's text becomes numbers; raises UsageError for a model that is none."""
+        """The codec of a language model; raises UsageError for any other model."""
         from rnncli.data.codec import Codec
 
         if "tokenizer" not in self.payload:
@@ -51,7 +51,7 @@ class Trained:
         return Codec.of(self.payload, is_running=getattr(self.config, "running", False))
 
     def check_readable(self, instead: str = "give --corpus") -> None:
-        """Raise UsageError, which says what to do instead, where it learned from standard input: it cannot again."""
+        """Raise UsageError, which says what to do instead, if it learned from standard input."""
         from rnncli.data.corpora import from_stdin
 
         if any(map(from_stdin, (*self.config.corpus, *getattr(self.config, "valid", ())))):
@@ -59,7 +59,7 @@ class Trained:
 
     @contextmanager
     def reading_again(self, instead: str = "give --corpus") -> Iterator[None]:
-        """Within this context files are read as they were when it learned from them; raises as `check_readable`."""
+        """Within this context, files are read by the rules of its training; raises as `check_readable`."""
         from rnncli.data.text import read_as
 
         self.check_readable(instead)
@@ -67,22 +67,22 @@ class Trained:
             yield
 
     def check_unchanged(self, name: str, fingerprint: str, instead: str = "give --corpus") -> None:
-        """Raise UsageError, which says what to do instead, where a text is no longer what it learned from."""
+        """Raise UsageError, which says what to do instead, if a training text has changed."""
         if fingerprint != self.payload["fingerprint"]:
             raise UsageError(f"{name} is no longer what {self.source} was trained on: {instead}")
 
 
 @dataclass(frozen=True)
 class Action:
-    """Something to do with a trained model: the options it takes, and the function that does it."""
+    """A verb of a trained model: its options, and the function that implements it."""
 
     Options: type
     do: Callable[[Trained, Any], Any]
     example: str
-    corpus: Callable[[Trained, Any], str] = lambda trained, _: trained.payload["corpus"]  # what it is done to
+    corpus: Callable[[Trained, Any], str] = lambda trained, _: trained.payload["corpus"]  # the name of its data
 
     def run(self, trained: Trained, options: Any) -> Any:
-        """Do it, by the threads and products that suit the net."""
+        """Run it, with the threads and matmuls that suit the net."""
         from rnncli.training.machine import matmul_policy
 
         with matmul_policy(trained.model):
@@ -90,24 +90,24 @@ class Action:
 
 
 class LastStep(NamedTuple):
-    """What a stack reads, (T, 1, D), and the loss in nats of the answer that its top layer's last h (1, M) gives."""
+    """The inputs of a stack, (T, 1, D), and the loss in nats as a function of its top layer's last h, (1, M)."""
 
     inputs: "Tensor"
     loss: "Callable[[Tensor], Tensor]"
 
 
 Rows = Mapping[str, Mapping[str, Any]]
-"""The name of a baseline -> its metrics; none for one that cannot be had here, as its name says."""
+"""The name of a baseline -> its metrics; none for one that is unavailable, and its name then gives the reason."""
 
 
 class TokenAccess(Protocol):
-    """The text of a language model by number, in the numbers of its codec."""
+    """The texts of a language model as token ids of its codec."""
 
     def training_arrays(self, trained: Trained, instead: str) -> Iterator[Any]:
-        """Give the tokens that a model learned from, array after array; raises as `Trained.check_unchanged`."""
+        """Yield the tokens that a model learned from, in arrays; raises as `Trained.check_unchanged`."""
 
     def measured_arrays(self, trained: Trained, options: Any) -> Iterator[Any]:
-        """Give the tokens that `evaluate` measures on with these options, array after array."""
+        """Yield the tokens that `evaluate` measures on with these options, in arrays."""
 
 
 @dataclass(frozen=True)
@@ -120,47 +120,47 @@ class Task:
     build: Callable[[Any, str], "Experiment"]  # settings and device -> what the trainer needs
     build_model: Callable[[Any, Mapping[str, Any]], "nn.Module"]  # settings and payload -> an untrained model
     evaluate: Action
-    settle: Callable[[Any], Any] = lambda settings: settings  # checks settings together, and makes paths absolute
-    corpora: tuple[tuple[str, ...], ...] = ()  # to learn from by default: the first of these that is here, or the last
-    uses: Mapping[str, Action] = field(default_factory=dict)  # what else can be done with its models, by verb
+    resolve_defaults: Callable[[Any], Any] = lambda settings: settings  # also checks them, and makes paths absolute
+    corpora: tuple[tuple[str, ...], ...] = ()  # defaults of --corpus: the first list that is available, else the last
+    uses: Mapping[str, Action] = field(default_factory=dict)  # further verbs of its models, by name
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    notes: Mapping[str, str] = field(default_factory=dict)  # by preset: how its training goes, printed before it
+    notes: Mapping[str, str] = field(default_factory=dict)  # by preset: what to expect, printed before training
     token_access: TokenAccess | None = None  # of a language model
-    # what its models have on the page of a run, beside what their verbs give: by the title of a note where it fails
+    # further panels of a run's page, next to those of its verbs, by the title of the note that replaces a failed one
     panels: "Mapping[str, Callable[[Trained], Iterable[Panel]]]" = field(default_factory=dict)
     baselines: Callable[[Trained, Any], Rows] | None = None  # simple models, measured as `evaluate` with its options
-    # what the payload of its checkpoints must hold, and the values allowed there where they are few
+    # required parts of its checkpoints' payload, each with the allowed values, or None for any
     keeps: Mapping[str, Collection[str] | None] = field(default_factory=dict)
-    keeps_numbers: tuple[str, ...] = ()  # the same of its tensors beside the weights: whole numbers (N,)
-    # the last step of a text, or of one of the task's own for None, after at most N steps; of nets that read forwards
+    keeps_numbers: tuple[str, ...] = ()  # required tensors of whole numbers (N,), in addition to the weights
+    # the last of at most N steps of a text, or for None of one that the task chooses; only of nets that read forwards
     last_step: "Callable[[Trained, str | None, int], LastStep] | None" = None
-    example: str = ""  # how to train it, where `rnn train NAME` says too little
-    short: str = ""  # its name after `rnn generate`, where that is another one
-    word_vectors: int = 0  # the greater, the sooner its models are asked for word vectors; 0: they have none
-    inherited: Callable[[str], Mapping[str, Any]] | None = None  # the settings of a model to start from that shape it
-    implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # what settings call for by themselves
+    example: str = ""  # how to train it, if `rnn train NAME` is not a good example
+    short: str = ""  # its name after `rnn generate`, if it differs
+    word_vectors: int = 0  # 0: its models have no word vectors; else a greater number takes precedence
+    inherited: Callable[[str], Mapping[str, Any]] | None = None  # the shape settings of a model to start from
+    implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # the preset that settings call for
 
-    def settled(self, settings: Any) -> Any:
-        """Settings as a run keeps them: spelled as now, with the default corpus, and as `settle` leaves them."""
+    def resolved(self, settings: Any) -> Any:
+        """Settings as a run stores them: with current names and the default corpus, after `resolve_defaults`."""
         old = {each.name: getattr(settings, each.name) for each in fields(settings) if "whole" in each.metadata}
         settings = replace(settings, **respelled(self.Config, old))
         if self.corpora and settings.needs_corpus:
             from rnncli.data.corpora import first_here
 
             settings = replace(settings, corpus=first_here(self.corpora))
-        return self.settle(settings)
+        return self.resolve_defaults(settings)
 
     @property
     def training_example(self) -> str:
-        """A command line that trains it."""
+        """An example of a command line that trains it."""
         return self.example or f"rnn train {self.name}"
 
     @property
     def called(self) -> str:
-        """The name by which a user has its models write."""
+        """Its name after `rnn generate`."""
         return self.short or self.name
 
     @property
     def actions(self) -> dict[str, Action]:
-        """All that can be done with its models, by verb."""
+        """All verbs of its models, by name."""
         return {"evaluate": self.evaluate, **self.uses}

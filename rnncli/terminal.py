@@ -36,7 +36,7 @@ def write_message(text: str, *, before: str = "") -> None:
 
 
 class Screen:
-    """Standard error, ignoring errors: a training outlives its terminal."""
+    """Standard error without its errors: a training run outlives its terminal."""
 
     def write(self, text: str) -> None:
         if sys.stderr is not None:

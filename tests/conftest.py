@@ -1,4 +1,4 @@
-"""Fixtures: a home of its own for each test, the command line in this process, the real corpora where they are."""
+"""Fixtures: a home folder per test, the command line in this process, and the real corpora if they exist."""
 
 import hashlib
 import json
@@ -19,11 +19,11 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported: its kernels run on the CPU
 
 HIDDEN = os.environ.get("RNN_HIDE", "").split(",")
-"""Packages that the tests do as if they were not installed: RNN_HIDE=numba."""
+"""Packages that tests treat as not installed, such as RNN_HIDE=numba."""
 
 
 class Hiding(MetaPathFinder):
-    """Finds no package that is hidden, and says so as Python does of one that is not there."""
+    """Finds no hidden package, and raises the same error as for a missing one."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
         if fullname.partition(".")[0] in HIDDEN:
@@ -39,24 +39,29 @@ from rnncli.__main__ import run  # noqa: E402
 from rnncli.cells import CELLS  # noqa: E402
 from rnncli.kernels.compiling import COMPILATION  # noqa: E402
 
-COMPILATION.begin()  # so that no test's output depends on whether this machine has compiled the kernels before
+COMPILATION.begin()  # no test's output may depend on kernels that this machine compiled earlier
 COMPILATION.end()
 if torch.cuda.is_available():
     torch.backends.cudnn.rnn.fp32_precision = "ieee"
 
-torch.set_num_threads(1)  # the nets are tiny, and whatever else the machine does must not slow them down
+torch.set_num_threads(1)  # the nets are tiny, and other processes must not slow them down
 
 
 class Ran(NamedTuple):
-    """What a command line came to."""
+    """The result of a command line."""
 
     code: int
     out: str
     err: str
 
 
+LONGEST = ("test_distributed.py", "test_all_cells.py", "test_signals.py", "test_bench.py", "test_prepare.py")
+"""Files that take longest. Processes of pytest-xdist begin with them, so that none of them runs last on its own."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `cuda` or `posix` skip where there is no CUDA device, or on Windows, and say what they need."""
+    """Put the longest files first; skip tests marked `cuda` without a CUDA device, those marked `posix` on Windows."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     for item in items:
         if item.get_closest_marker("cuda") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="waits for a CUDA device"))
@@ -66,7 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def bare_cell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Registers the bare cell for tests whose `kind` it is."""
+    """Registers the bare cell for tests with that `kind`."""
     call = getattr(request.node, "callspec", None)
     if call is not None and call.params.get("kind") == BARE:
         monkeypatch.setitem(CELLS, BARE, PLACE)
@@ -74,7 +79,7 @@ def bare_cell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that `data/` and `checkpoints/` go to."""
+    """An empty folder for `data/` and `checkpoints/`."""
     monkeypatch.setenv("RNN_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("RNN_DEBUG", raising=False)
     (tmp_path / "home").mkdir()
@@ -83,7 +88,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def rnn(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str], Ran]:
-    """Runs `rnn WORDS` in this process; `home` is where its files go."""
+    """Runs `rnn WORDS` in this process; its files are in `home`."""
 
     def command(words: str) -> Ran:
         capsys.readouterr()
@@ -95,7 +100,7 @@ def rnn(home: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str], Ran]:
 
 @pytest.fixture(scope="session")
 def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the runs that `trained` keeps, one for all processes of xdist."""
+    """The folder of the runs that `trained` keeps; all processes of xdist share it."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "trained"
     folder.mkdir(exist_ok=True)
@@ -104,19 +109,19 @@ def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trained(rnn: Callable[[str], Ran], home: Path, kept_runs: Path) -> Callable[[str], Ran]:
-    """Trains by a command line with a --name, once in all tests; every test that gives the same words has a copy."""
+    """Trains by a command line with --name, once for all tests; each test with the same words gets a copy."""
 
     def train(words: str) -> Ran:
         kept = kept_runs / hashlib.sha256(words.encode()).hexdigest()[:16]
-        told = kept / "told.json"
+        printed = kept / "printed.json"
         with FileLock(f"{kept}.lock"):
-            if not told.exists():
+            if not printed.exists():
                 ran = rnn(words)
                 shutil.copytree(home, kept / "home", dirs_exist_ok=True)
-                told.write_text(json.dumps(ran), "utf-8")
+                printed.write_text(json.dumps(ran), "utf-8")
                 return ran
         shutil.copytree(kept / "home", home, dirs_exist_ok=True)
-        return Ran(*json.loads(told.read_text("utf-8")))
+        return Ran(*json.loads(printed.read_text("utf-8")))
 
     return train
 

@@ -1,4 +1,4 @@
-"""The Python API: a model by name, and the verbs as its methods."""
+"""The Python API: models by name, with the verbs as methods."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def train(task: str, name: str = "mine", **flags: object) -> Path:
     return training.run.folder
 
 
-def test_a_model_is_found_by_file_folder_name_or_as_the_newest(home: Path) -> None:
+def test_load_finds_a_model_by_file_folder_or_name_and_the_newest(home: Path) -> None:
     folder = train("poetry-lm", corpus=("hillside",))
     sources = [
         folder / "best.safetensors",
@@ -48,7 +48,7 @@ def test_damaged_checkpoint_is_a_warning_if_another_is_valid(home: Path) -> None
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_model_can_do_what_it_says_and_nothing_else(task: str, trained) -> None:
+def test_every_model_has_the_methods_of_its_verbs_only(task: str, trained) -> None:
     assert trained(f"train {task} --name mine --seed 1 --hidden 4 --epochs 1").code == 0
     model = rnncli.load(f"{task}/mine")
     calls = {
@@ -71,7 +71,7 @@ def test_every_model_can_do_what_it_says_and_nothing_else(task: str, trained) ->
                 call()
 
 
-def test_each_text_gets_labels(home: Path) -> None:
+def test_each_text_gets_a_label(home: Path) -> None:
     found = rnncli.load(train("poetry-classify", folds=0)).classify(["the gate  stood", "O bells"])
     assert [each.text for each in found] == ["the gate stood", "O bells"]
     assert all(each.label in ("hillside", "nocturne") and 0 < each.probability <= 1 for each in found)
@@ -97,16 +97,16 @@ def test_evaluate_of_a_corpus_matches_the_verb(home: Path, tmp_path: Path, rnn) 
 def test_unknown_options_are_refused() -> None:
     assert make_options(ScoreOptions, {"texts": "one"}).texts == ("one",)
     assert make_options(ScoreOptions, {"texts": ["one", "two"]}).texts == ("one", "two")
-    with pytest.raises(UsageError, match="there is no option 'text': there are texts, file, label, by"):
+    with pytest.raises(UsageError, match="there is no option 'text': the options are texts, file, label, by"):
         make_options(ScoreOptions, {"text": "one"})
 
 
-def test_the_model_is_what_load_gives() -> None:
+def test_load_returns_a_model() -> None:
     assert rnncli.load.__annotations__["return"] is Model
 
 
-def test_max_time_alone_is_refused_for_several_processes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_max_time_without_epochs_is_refused_for_several_processes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnncli.training.distributed.world", lambda: 2)
-    with pytest.raises(UsageError, match="--epochs 0: a time limit alone ends the training of one process"):
+    with pytest.raises(UsageError, match="--epochs 0: only the training of one process can end by a time limit"):
         Training.start("parity", resolve(TASKS["parity"], {"epochs": 0, "max_time": 1.0}))
     assert not (home / "checkpoints").exists()

@@ -98,11 +98,11 @@ def test_a_row_that_fails_has_its_reason_and_the_others_are_there(
 ) -> None:
     whole, calls = getattr(cuda, broken), []
 
-    def once(*given: Any) -> Any:
-        calls.append(given)
+    def once(*arguments: Any) -> Any:
+        calls.append(arguments)
         if len(calls) == 1:
             raise RuntimeError("out | of luck")
-        return whole(*given)
+        return whole(*arguments)
 
     monkeypatch.setattr(cuda, broken, once)
     lines: list[str] = []
@@ -117,7 +117,7 @@ def test_late_rows_are_left_out(cuda: Any) -> None:
         lines: list[str] = []
         assert cuda.SECTIONS[section]("cpu", time.monotonic() - 1, lines.append)
         text = "\n".join(lines)
-        assert "no time" in text or "Left out for want of time: 6 rows." in text
+        assert "no time" in text or "Left out for lack of time: 6 rows." in text
 
 
 def test_a_value_that_is_wrong_is_marked(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,9 +134,9 @@ def test_one_section_goes_to_standard_output(
     cuda.main(["--device", "cpu", "--section", "warm 0"])
     assert capsys.readouterr().out == ""
     cuda.main(["--device", "cpu", *cuda.until("cells", time.time() - 1)])
-    told = capsys.readouterr().out
-    assert told.startswith("## Cells\n")
-    assert "Left out for want of time: 6 rows." in told
+    printed = capsys.readouterr().out
+    assert printed.startswith("## Cells\n")
+    assert "Left out for lack of time: 6 rows." in printed
     monkeypatch.setitem(cuda.LIMITS, "float32", 0.0)
     with pytest.raises(SystemExit) as ended:
         cuda.main(["--device", "cpu", *cuda.until("checks", time.time() + 60)])

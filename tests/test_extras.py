@@ -18,8 +18,8 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     assert installed("json", "json.decoder")
     monkeypatch.setitem(sys.modules, "json.decoder", None)
     assert not installed("json", "json.decoder")
-    said = r"^--x needs json, which is not installed: pip install 'rnncli\[y\]', or z$"
-    with pytest.raises(RnnError, match=said):
+    message = r"^--x needs json, which is not installed: pip install 'rnncli\[y\]', or z$"
+    with pytest.raises(RnnError, match=message):
         need("json", "json.decoder", what="--x", extra="y", otherwise=", or z")
 
 

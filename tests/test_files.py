@@ -127,9 +127,9 @@ def test_file_is_renamed_only_after_it_is_on_disk(tmp_path: Path, monkeypatch: p
         calls.append(f"rename to {target.name}")
         return rename(path, target)
 
-    def note_make(path: Path, *given: object, **named: object) -> None:
+    def note_make(path: Path, *positional: object, **keywords: object) -> None:
         calls.append(f"make {path.name}")
-        make(path, *given, **named)  # type: ignore[arg-type]
+        make(path, *positional, **keywords)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(Path, "replace", note_rename)

@@ -98,10 +98,10 @@ def test_outside_task_trains_resumes_and_serves_a_verb(visiting, rnn, home: Path
     assert measured["metrics"]["loss"] > 0
     label = json.loads(rnn("shout whole plum --json").out)["label"]
     assert rnn("shout whole plum").out == f"{label.upper()}\n"
-    (told,) = json.loads(rnn("classify --from whole plum --json").out)["texts"]
-    assert (told["label"], told["words"]) == (label, [])
-    assert rnn("classify --from whole plum").out.startswith(f"{label} {told['probability']:.3f}")
-    assert rnncli.load("whole").classify(["plum"])[0].probs == told["probabilities"]
+    (printed,) = json.loads(rnn("classify --from whole plum --json").out)["texts"]
+    assert (printed["label"], printed["words"]) == (label, [])
+    assert rnn("classify --from whole plum").out.startswith(f"{label} {printed['probability']:.3f}")
+    assert rnncli.load("whole").classify(["plum"])[0].probs == printed["probabilities"]
     assert "Learn whether a word begins with a vowel." in rnn("train --help").out
     assert "Example: rnn shout my-run apple" in rnn("shout --help").out
     assert "signs" in rnn("train parity --help").out
@@ -133,7 +133,7 @@ def test_run_needs_its_packages(visiting, rnn, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delitem(TASKS, "vowels")
     ran = rnn("inspect mine")
     assert ran.code == 2
-    assert "is a model of 'vowels', a task that this version does not have and no installed package brings" in ran.err
+    assert "is a model of 'vowels', a task that neither this version nor an installed package has" in ran.err
 
 
 def test_tagger_trains_on_an_outside_corpus(visiting, rnn) -> None:

@@ -45,7 +45,7 @@ def test_old_run_is_evaluated_on_its_held_out_data_and_not_resumed(
     with pytest.raises(UsageError, match="this version of rnn reads the file of run old differently"):
         Training.resume(run, {"epochs": 2})
     (tmp_path / name).write_text(text.replace("the", "thee").replace(" 8", " 88"), newline="")
-    with pytest.raises(UsageError, match=r"learned from has changed|is no longer what"):
+    with pytest.raises(UsageError, match=r"training text of run old has changed|is no longer what"):
         Training.resume(run, {"epochs": 2})
 
 

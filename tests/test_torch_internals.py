@@ -44,7 +44,7 @@ def test_private_names_of_torch_have_a_fallback() -> None:
     assert {file.name: uses for file in files if (uses := private_uses(file.read_text(encoding="utf-8")))} == {}
 
 
-def test_missing_switch_leaves_products_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_switch_leaves_matmuls_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     a, b = torch.randn(20, 30), torch.randn(30, 40)
     for settings in (None, SimpleNamespace()):
@@ -65,7 +65,7 @@ def test_cudnn_without_its_own_switch_is_unchanged(monkeypatch: pytest.MonkeyPat
     assert vars(without) == {}
 
 
-def test_plain_product_is_used_without_packed_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_matmul_is_used_without_packed_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matmul, "_PACK", None)
     matmul._packs.cache_clear()
     x, weight = torch.randn(7, 30), torch.randn(30, 40)
@@ -111,12 +111,12 @@ def test_group_is_left_if_torch_renames_its_reducer(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("text", "is_told"),
+    ("text", "is_recognised"),
     [("[gloo/transport/tcp/pair.cc:534] Connection closed by peer", True), ("Connection reset by peer", True),
      ("mat1 and mat2 shapes cannot be multiplied", False)],
 )  # fmt: skip
 def test_end_of_another_process_is_recognised_by_its_message(
-    text: str, is_told: bool, monkeypatch: pytest.MonkeyPatch
+    text: str, is_recognised: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also without torch's own error class; unknown errors pass through, and the group is left."""
     monkeypatch.delattr(dist, "DistError")
@@ -129,11 +129,13 @@ def test_end_of_another_process_is_recognised_by_its_message(
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
     monkeypatch.setattr(distributed.signal, "signal", lambda *_: None)
     monkeypatch.setattr(distributed, "_leave", lambda: left.append(True))
-    with pytest.raises(RuntimeError if not is_told else RnnError) as raised, distributed.together():
+    with pytest.raises(RuntimeError if not is_recognised else RnnError) as raised, distributed.together():
         raise RuntimeError(text)
     assert left == [True]
     assert (
-        str(raised.value) == text if not is_told else "another process of this training has ended" in str(raised.value)
+        str(raised.value) == text
+        if not is_recognised
+        else "another process of this training has ended" in str(raised.value)
     )
 
 

@@ -34,14 +34,12 @@ LONG_ENOUGH = 0.02
 class Row:
     """One row of the table: the work, its shape, and the contenders.
 
-    The first contender is ours; `wanted` is its required speed relative to the second. Rows of tiny calls run on one
-    thread (`one_thread`), as training does.
+    The first contender is ours. Rows of tiny calls run on one thread (`one_thread`), as training does.
     """
 
     name: str  # of the cell or the work, for --cell
     shape: str  # for --shape
     contenders: Mapping[str, Contender]
-    wanted: float | None = None
     one_thread: bool = False
 
 
@@ -125,8 +123,8 @@ def _processor() -> str:
     return f"{facts['model name']} (family {facts.get('cpu family')}, model {facts.get('model')})"
 
 
-def product_rates() -> dict[str, float]:
-    """10^9 operations per second of a large matrix product, (700, 650) by (650, 2600).
+def matmul_rates() -> dict[str, float]:
+    """10^9 operations per second of a large matmul, (700, 650) by (650, 2600).
 
     A multiplication with its addition counts as two; `bfloat16` is included if the processor has instructions for it.
     """

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, NamedTuple
 
+from rnncli.cells import label_of
 from rnncli.data.corpora import from_stdin
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import check_name
@@ -71,17 +72,18 @@ class Comparison:
         check_name(self.name)
         if self.match not in MATCHES:
             raise UsageError(f"--match must be one of {', '.join(MATCHES)}, not {self.match!r}")
-        if self.settings.label != self.settings.cell:
+        if self.settings.label != label_of(self.settings.cell):
             raise UsageError(f"a net of kind {self.settings.label} has no cell to compare")
         if any(map(from_stdin, getattr(self.settings, "corpus", ()))):
             raise UsageError("--corpus -: standard input serves only one run; name a file")
         check_limits(replace(self.settings, seed=self.settings.seed + self.seeds - 1))
-        kinds: list[str] = []
+        kinds: list[tuple[type, str]] = []
         for cell in self.cells:
             net: Any = Stack(1, replace(self.settings, cell=cell, hidden="1").shape, self.settings.backend)
-            if net.cells[0].kind in kinds:
+            kind = type(net.cells[0]), net.cells[0].variant
+            if kind in kinds:
                 raise UsageError(f"--cell {','.join(self.cells)} compares {net.cells[0].kind} with itself")
-            kinds.append(net.cells[0].kind)
+            kinds.append(kind)
         known = self if self.match == "hidden" else replace(self, cells=self.cells[:1])  # the others depend on these
         for member in known.members():
             member.begun()
@@ -105,11 +107,17 @@ class Comparison:
         if self.match == "time" and cell != self.cells[0]:
             seconds = self._first(size, seed).read(lambda header: float(header["progress"]["seconds"]))
             settings = replace(settings, epochs=0, max_time=_known(seconds))
-        return Member(self.task.settled(settings), self._run(cell, hidden, seed))
+        return Member(self.task.resolved(settings), self._run(cell, hidden, seed))
 
     def _run(self, cell: str, hidden: str, seed: int) -> Run:
-        net = f"{cell.replace(':', '-')}-{hidden.replace(',', '+')}"
+        net = f"{self._called(cell).replace(':', '-')}-{hidden.replace(',', '+')}"
         return Run(checkpoints_dir() / self.task.name / f"{self.name}-{net}-{seed}")
+
+    def _called(self, cell: str) -> str:
+        """The name of a cell in those of its runs: two classes of one name have a number each."""
+        label = label_of(cell)
+        alike = [each for each in self.cells if label_of(each) == label]
+        return label if len(alike) == 1 else f"{label}.{alike.index(cell) + 1}"
 
     def _first(self, size: str, seed: int) -> Run:
         """The run of the first cell that the others match."""

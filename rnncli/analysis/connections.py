@@ -53,17 +53,17 @@ def affordable() -> int:
     Half of that limit is for connections that are being refused. Raises RnnError where fewer than `MIN_CONNECTIONS`
     are left.
     """
-    room = _room(2 * MAX_CONNECTIONS + SPARE)
-    count = min(MAX_CONNECTIONS, (room - SPARE) // 2)
+    free = _openable(2 * MAX_CONNECTIONS + SPARE)
+    count = min(MAX_CONNECTIONS, (free - SPARE) // 2)
     if count < MIN_CONNECTIONS:
         raise RnnError(
-            f"only {room} more files can be open at once, and a server needs {2 * MIN_CONNECTIONS + SPARE}: "
+            f"only {free} more files can be open at once, and a server needs {2 * MIN_CONNECTIONS + SPARE}: "
             "raise the limit, such as by `ulimit -n 1024`"
         )
     return count
 
 
-def _room(wanted: int) -> int:
+def _openable(wanted: int) -> int:
     """How many of the wanted files can be opened at once."""
     with ExitStack() as opened:
         for count in range(wanted):

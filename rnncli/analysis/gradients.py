@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnncli.cells import make_cell
-from rnncli.cells.base import Cell
+from rnncli.cells import label_of, make_cell
+from rnncli.cells.base import Cell, recurrent_blocks
 from rnncli.errors import RnnError, UsageError
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
@@ -75,7 +75,7 @@ def of_fresh_cells(
 ) -> list[Flow]:
     """The flows through initialised cells, for each cell, radius and state tensor (an LSTM's memory has its own).
 
-    A radius scales every gate's block of Wh to that spectral radius; None keeps the initial radius, 1. Inputs x
+    A radius scales every gate's block of the recurrent matrices to it; None keeps the initial radius, 1. Inputs x
     (T, B, M) are drawn from N(0, inputs^2), the same for all; the loss is h_T in a random direction of length 1 (B, M).
     Raises UsageError for unknown cells and invalid sizes, RnnError where gradients overflow.
     """
@@ -95,7 +95,7 @@ def of_fresh_cells(
                 scale_to_radius(cell, radius)
             cell.to(device)
             name = cell.kind if radius is None else f"{cell.kind}, radius {radius:g}"
-            flows += through([cell], x, lambda h: (h * direction).sum(), name, clip)
+            flows += flows_of([cell], x, lambda h: (h * direction).sum(), name, clip)
     return flows
 
 
@@ -116,7 +116,7 @@ def of_model(
     last = task.last_step(replace(trained, model=model), text, length)
     stack: Stack = model.stack
     shape = stack.shape
-    name = f"{shape.cell} {','.join(map(str, shape.hidden))}"
+    name = f"{label_of(shape.cell)} {','.join(map(str, shape.hidden))}"
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         fresh = type(stack)(last.inputs.shape[-1], shape).double()
@@ -124,18 +124,28 @@ def of_model(
     fresh.to(last.inputs.device)
     cells: list[Any] = list(stack.cells)
     untrained: list[Any] = list(fresh.cells)
-    flows = through(cells, last.inputs, last.loss, f"{name}, trained", clip)
-    return flows + through(untrained, last.inputs, last.loss, f"{name}, fresh", clip)
+    flows = flows_of(cells, last.inputs, last.loss, f"{name}, trained", clip)
+    return flows + flows_of(untrained, last.inputs, last.loss, f"{name}, fresh", clip)
 
 
 def scale_to_radius(cell: Cell[Any], radius: float) -> None:
-    """Scale every gate's block of Wh to a spectral radius (the greatest absolute eigenvalue)."""
+    """Scale every gate's block of the recurrent matrices to a spectral radius (the greatest absolute eigenvalue).
+
+    Of a block that is not square, the greatest singular value is scaled. Raises UsageError for a cell without such
+    matrices.
+    """
+    weights = cell.recurrent_weights()
+    if not weights:
+        raise UsageError(f"--radius: cell {cell.kind} declares no recurrent matrices")
     with torch.no_grad():
-        for block in cell.weight_h.chunk(cell.gates):
-            block.mul_(radius / torch.linalg.eigvals(block).abs().max())
+        for weight in weights.values():
+            for block in recurrent_blocks(weight):
+                square = block.shape[0] == block.shape[1]
+                of = torch.linalg.eigvals(block).abs() if square else torch.linalg.svdvals(block)
+                block.mul_(radius / of.max())
 
 
-def through(
+def flows_of(
     cells: Sequence[Cell[Any]], x: Tensor, loss: Callable[[Tensor], Tensor], name: str, clip: float
 ) -> list[Flow]:
     """The flows of a loss of the top layer's h_T (B, M), summed over sequences, through layers that read x (T, B, D).

@@ -1,7 +1,7 @@
 """The live page of a run, for this machine only: it writes token by token, with the probability of each token.
 
-`GET /` is the page; `POST /write` takes options of `rnn generate` as one JSON object, and answers with a line of JSON a
-token. All that is refused is refused in one line of JSON, too.
+`GET /` is the page; `POST /write` takes options of `rnn generate` as one JSON object, and answers with one
+line of JSON per token. A refusal is one line of JSON, too.
 """
 
 import asyncio
@@ -127,7 +127,7 @@ def options_of(trained: Trained, request: Any) -> WritingOptions:
 class Writer:
     """Generates in a thread of its own, one text at a time, in the order of the requests.
 
-    Torch's settings for matrix products are global, so interleaved texts would differ from those of `rnn generate` in
+    Torch's settings for matmuls are global, so interleaved texts would differ from those of `rnn generate` in
     the last bit. `MAX_TOKENS` bounds the wait for another text.
     """
 
@@ -158,12 +158,12 @@ class Writer:
 
         future = self.thread.submit(work)
         try:
-            goes_on = True
-            while goes_on:
+            more = True
+            while more:
                 batch = [await events.get()]
                 while not events.empty():
                     batch.append(events.get_nowait())
-                goes_on = "token" in batch[-1]
+                more = "token" in batch[-1]
                 yield batch
         finally:
             left.set()
@@ -175,7 +175,7 @@ class Writer:
 
 
 def _token_event(token: DrawnToken) -> Event:
-    likeliest = [[visible(name), round(share, 6)] for name, share in token.likeliest]
+    likeliest = [[visible(name), round(prob, 6)] for name, prob in token.likeliest]
     return {"line": token.line, "token": token.text, "probability": round(token.probability, 6), "likeliest": likeliest}
 
 

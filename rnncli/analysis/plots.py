@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnncli.analysis.fonts import fonts_for
+from rnncli.cells import label_of
 from rnncli.errors import RnnError
 from rnncli.files import write_file
 
@@ -51,15 +52,15 @@ def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
     figure, losses = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for name, label, color in (("train_loss", "training", "#9aa4b2"), ("loss", "validation", "#1f5fa8")):
         losses.plot(seconds, [record[name] for record in history], color=color, label=label, **style)
-    losses.set(xlabel="seconds of training", ylabel="loss (nats a prediction)", title=title.replace("$", r"\$"))
+    losses.set(xlabel="seconds of training", ylabel="loss (nats per prediction)", title=title.replace("$", r"\$"))
     losses.grid(alpha=0.25)
     lines = losses.get_lines()
     if history and "accuracy" in history[0]:
-        share = losses.twinx()
+        percent = losses.twinx()
         accuracy = [100 * record["accuracy"] for record in history]
-        lines += share.plot(seconds, accuracy, ls="--", color="#c2571a", label="validation accuracy", **style)
-        share.set_ylabel("accuracy (%)")
-        share.set_ylim(0, 102)
+        lines += percent.plot(seconds, accuracy, ls="--", color="#c2571a", label="validation accuracy", **style)
+        percent.set_ylabel("accuracy (%)")
+        percent.set_ylim(0, 102)
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False)
     return _save(figure, path)
 
@@ -81,7 +82,7 @@ def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Picture:
             label = curve.run.replace("$", r"\$") + (" (training)" if curve.metric != panel else "")
             marker = "o" if len(values) < 40 else ""
             axes.plot(curve.at, values, color=f"C{place % 10}", ls=dashes, marker=marker, markersize=3, label=label)
-        name = "loss (nats a prediction)" if panel == "loss" else panel.replace("_", " ")
+        name = "loss (nats per prediction)" if panel == "loss" else panel.replace("_", " ")
         axes.set(xlabel="seconds of training" if across == "seconds" else across, ylabel=name)
         axes.grid(alpha=0.25)
         axes.legend(frameon=False, fontsize=8)
@@ -100,9 +101,10 @@ def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str,
         sizes = [each.hidden for each in bands if each.cell == band.cell]  # by position: sizes of matched nets differ
         dashes = ("-", "--", ":", "-.")[sizes.index(band.hidden) % 4]
         color = f"C{cells.index(band.cell) % 10}"
-        axes.plot(band.at, band.mean, color=color, ls=dashes, label=f"{band.cell} {band.hidden.replace(',', '+')}")
+        label = f"{label_of(band.cell)} {band.hidden.replace(',', '+')}"
+        axes.plot(band.at, band.mean, color=color, ls=dashes, label=label)
         axes.fill_between(band.at, band.low, band.high, color=color, alpha=0.12, lw=0)
-    name = "loss (nats a prediction)" if metric == "loss" else metric.replace("_", " ")
+    name = "loss (nats per prediction)" if metric == "loss" else metric.replace("_", " ")
     axes.set(xlabel="seconds of training" if across == "seconds" else "steps", ylabel=name)
     axes.set_title(title.replace("$", r"\$"))
     values = [value for band in bands for value in (*band.low, *band.high)]
@@ -122,16 +124,16 @@ def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Pi
     plt = _pyplot()
     labels = [label.replace("$", r"\$") for label in confusion]
     counts = [list(row.values()) for row in confusion.values()]
-    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
+    fractions = [[count / max(1, sum(row)) for count in row] for row in counts]
     side = 2.5 + 0.55 * len(labels)
     figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    picture = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="given label", ylabel="right label")
     axes.set_xticks(range(len(labels)), labels, rotation=45 if len(labels) > 4 else 0)
     axes.set_yticks(range(len(labels)), labels)
-    for row, (counted, shared) in enumerate(zip(counts, shares, strict=True)):
-        for column, (count, share) in enumerate(zip(counted, shared, strict=True)):
-            color = "white" if share > 0.5 else "black"
+    for row, columns in enumerate(zip(counts, fractions, strict=True)):
+        for column, (count, fraction) in enumerate(zip(*columns, strict=True)):
+            color = "white" if fraction > 0.5 else "black"
             size = 10 if len(labels) <= 12 else 6
             axes.text(column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
     figure.colorbar(picture, label="share of the right label", shrink=0.8)
@@ -147,13 +149,13 @@ def draw_attention(
     """
     plt = _pyplot()
     across, down = ([token.strip().replace("$", r"\$") or "␣" for token in side] for side in (source, target))
-    wide, high = 2.5 + 0.4 * len(across), 2 + 0.34 * len(down)
-    figure, axes = plt.subplots(figsize=(min(wide, _MAX_INCHES), min(high, _MAX_INCHES)), layout="constrained")
+    width, height = 2.5 + 0.4 * len(across), 2 + 0.34 * len(down)
+    figure, axes = plt.subplots(figsize=(min(width, _MAX_INCHES), min(height, _MAX_INCHES)), layout="constrained")
     picture = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     slanted = any(len(token) > 2 for token in across[:-1])  # the last one is END
     labels = {"rotation": 45, "ha": "left"} if slanted else {"ha": "center"}
-    axes.set_xticks(range(len(across)), across, fontsize=10 * min(1, _MAX_INCHES / wide), **labels)
-    axes.set_yticks(range(len(down)), down, fontsize=10 * min(1, _MAX_INCHES / high))
+    axes.set_xticks(range(len(across)), across, fontsize=10 * min(1, _MAX_INCHES / width), **labels)
+    axes.set_yticks(range(len(down)), down, fontsize=10 * min(1, _MAX_INCHES / height))
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set(xlabel="source", ylabel="translation, token by token")

@@ -25,8 +25,9 @@ class GRU(Cell[Hidden]):
     activations = ACTIVATIONS
 
     def add_parameters(self) -> None:
+        super().add_parameters()
         if self.variant == "reset-after":
-            self.bias_hh = nn.Parameter(torch.zeros(self.hidden_size))
+            self.bias_hh = nn.Parameter(torch.empty(self.hidden_size))
 
     def step(self, projected: Tensor, state: Hidden) -> Hidden:
         M, h = self.hidden_size, state.h

@@ -34,20 +34,22 @@ class LSTM(Cell[LSTMState]):
     State = LSTMState
 
     def add_parameters(self) -> None:
+        super().add_parameters()
         M = self.hidden_size
         if self.variant != "none":
             columns = (M,) if self.variant == "full" else ()
             self.weight_c = nn.Parameter(torch.empty(2 * M, *columns))  # of i and f, which see the old c
             self.weight_co = nn.Parameter(torch.empty(M, *columns))  # of o, which sees the new c
 
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
+    def init_parameter(self, name: str, parameter: Tensor) -> None:
         M = self.hidden_size
-        nn.init.ones_(self.bias[M : 2 * M])
-        if self.variant != "none":
+        if name in ("weight_c", "weight_co"):
             bound = (3.0 / M) ** 0.5  # Glorot's, for an M x M matrix
-            nn.init.uniform_(self.weight_c, -bound, bound)
-            nn.init.uniform_(self.weight_co, -bound, bound)
+            nn.init.uniform_(parameter, -bound, bound)
+            return
+        super().init_parameter(name, parameter)
+        if name == "bias":
+            nn.init.ones_(parameter[M : 2 * M])
 
     def step(self, projected: Tensor, state: LSTMState) -> LSTMState:
         M = self.hidden_size

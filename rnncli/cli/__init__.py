@@ -1,4 +1,4 @@
-"""The command line, a module for each verb; `SUMMARIES` is where a new one is registered. No torch is imported here."""
+"""The command line, one module per verb; a new verb is registered in `SUMMARIES`. Nothing here imports torch."""
 
 import os
 from typing import Annotated
@@ -31,15 +31,18 @@ SUMMARIES = {
     "serve": "Serve a run's page on this machine, where it writes.",
     "inspect": "Show what a checkpoint holds.",
     "export": "Write a language model as an ONNX file.",
-    "runs": "List trained runs, or delete them.",
+    "runs": "List trained runs, delete them, or make them smaller.",
     "data": "List, download and prepare corpora.",
+    "check-cell": "Check a cell of your own: shapes, gradients, padding, speed.",
     "bench": "Measure speed on this machine.",
     "help": "Print the help of a verb or a task.",
     "version": "Print the version.",
 }
-"""Our own verbs in the order in which a new user needs them, and what each is for, in a line of `rnn --help`."""
+"""Our own verbs in the order in which a new user needs them, each with its line of `rnn --help`."""
 
-VERBS: Registry[Verb] = Registry("rnncli.verbs", Verb, {name: f"{__name__}.{name}:VERB" for name in SUMMARIES})
+VERBS: Registry[Verb] = Registry(
+    "rnncli.verbs", Verb, {name: f"{__name__}.{name.replace('-', '_')}:VERB" for name in SUMMARIES}
+)
 """All verbs by name, each imported when it is looked up."""
 
 
@@ -58,8 +61,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         print_text(f"rnn {__version__}")
         raise typer.Exit
 
@@ -79,7 +82,7 @@ def rnn(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Train, use and explain recurrent networks on text."""
-    del version  # it acted when it was parsed
+    del version  # its callback has run already
     if debug:
         os.environ["RNN_DEBUG"] = "1"
     COMPILATION.announce = _announce_compilation

@@ -1,4 +1,4 @@
-"""Verbs that have one action done by whatever model is given: their flags, the model, and the options of its task."""
+"""Verbs that work with models of several tasks: their flags, the model, and the options of its task."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rnncli
 from rnncli.cli.options import Flags, command_of, union_of, with_stdin
-from rnncli.cli.screen import AsJson, Device, From, Named
+from rnncli.cli.screen import AsJson, CellCode, Device, From, Named
 from rnncli.cli.verb import Later, Verb
 from rnncli.data.texts import GivenTexts
 from rnncli.errors import UsageError
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 class Work(NamedTuple):
-    """An action to be done: the model, the verb, and the options of the model's task."""
+    """One action of a model: the model, the verb, and the options of the model's task."""
 
     trained: "Model"
     verb: str
     options: Any
 
     def do(self) -> Any:
-        """Have the model do it."""
+        """Run the action; returns its result."""
         return self.trained.action(self.verb).run(self.trained, self.options)
 
 
 def command_for(verb: str, body: Callable[..., None], **common: Any) -> Callable[..., None]:
-    """A command that calls `body(work, as_json, **common)`, with the flags of all tasks that have the verb."""
+    """A command that calls `body(work, as_json, **common)`; it has the flags of all tasks with the verb."""
 
-    def command(flags: Flags, source: str | None, device: str, **own: Any) -> None:
-        body(open_work(verb, flags, source, device), **own)
+    def command(flags: Flags, source: str | None, device: str, cell: str | None, **own: Any) -> None:
+        body(open_work(verb, flags, source, device, cell), **own)
 
     command.__doc__ = body.__doc__
     return command_of(all_flags(verb), command, **common, **of_every_model())
@@ -42,19 +42,19 @@ def command_for(verb: str, body: Callable[..., None], **common: Any) -> Callable
 
 def of_every_model() -> dict[str, tuple[Any, Any]]:
     """The flags of every verb that works with a model: annotations for Typer, and defaults."""
-    return {"source": (From, None), "device": (Device, "auto"), "as_json": (AsJson, False)}
+    return {"source": (From, None), "cell": (CellCode, None), "device": (Device, "auto"), "as_json": (AsJson, False)}
 
 
 def of_one_task(Options: type) -> dict[str, tuple[Any, Any]]:
-    """The same, and the argument RUN where the options of a task have no argument of their own."""
+    """The flags of `of_every_model`, and the argument RUN if the options of a task have no argument."""
     has_argument = any(each.metadata.get("argument") for each in fields(Options))
     return ({} if has_argument else {"run": (Named, None)}) | of_every_model()
 
 
 def command_of_run(verb: str, commands: Mapping[str, str], source: str) -> str:
-    """The command of a verb that serves the model of a run; `commands` are those of tasks, by the task's name.
+    """The command of a verb for the model of a run; `commands` maps names of tasks to their commands.
 
-    Raises UsageError for what is no run, and for a model of another task.
+    Raises UsageError for an unknown run, and for a model of another task.
     """
     from rnncli.api import task_of_model
 
@@ -79,29 +79,31 @@ def first_task() -> str:
 
 
 def of_each_task(make: Callable[[Task], Verb], own: Mapping[str, Verb] | None = None) -> Later:
-    """A verb's commands: `own` ones, then one for each task, whose module is imported when the command is called."""
+    """A verb's commands: those of `own`, then one per task; a task's module is imported when its command is called."""
     return Later(TASKS, lambda name: make(TASKS[name]), lambda name: outline_of(name).summary, own)
 
 
 def tasks_with(verb: str) -> list[Task]:
-    """The tasks whose models can do it; imports no others."""
+    """The tasks whose models have the verb; imports no others."""
     return [TASKS[name] for name in TASKS if verb in outline_of(name).verbs]
 
 
-def open_work(verb: str, flags: Flags, source: str | None, device: str, only: Task | None = None) -> Work:
-    """Load the model that `--from` names, or the newest one, and make the options of its task.
+def open_work(
+    verb: str, flags: Flags, source: str | None, device: str, cell: str | None = None, only: Task | None = None
+) -> Work:
+    """Load the model that `--from` names, or the newest model, and make the options of its task.
 
-    `only` is the task that the model must be of; without it `rnncli.load` chooses among those that have the verb.
-    Where all of these take the same options, wrong ones are refused before a model is loaded. Raises UsageError for a
-    model without the verb, for a flag that its task lacks, and as `check_limits` and `GivenTexts.lines`.
+    `only` is the required task of the model; without it `rnncli.load` chooses among the tasks with the verb. If all of
+    these have the same options, invalid ones are refused before a model is loaded. Raises UsageError for a model
+    without the verb, for a flag that its task lacks, and as `check_limits` and `GivenTexts.lines`.
     """
     flags = with_stdin(flags)
     kinds = {task.actions[verb].Options for task in ([only] if only else tasks_with(verb))}
     options = _checked(kinds.pop()(**flags)) if len(kinds) == 1 else None
     if only:
-        trained = rnncli.load(source, only.name, device=device)
+        trained = rnncli.load(source, only.name, device=device, cell=cell)
     else:
-        trained = rnncli.load(source, suits=lambda task: verb in task.actions, device=device)
+        trained = rnncli.load(source, suits=lambda task: verb in task.actions, device=device, cell=cell)
     Options = trained.action(verb).Options
     if options is None:
         lacking = set(flags) - {each.name for each in fields(Options)}
@@ -122,5 +124,5 @@ def _checked(options: Any) -> Any:
 
 
 def all_flags(verb: str) -> type:
-    """A dataclass with the options that any task has for a verb."""
+    """A dataclass with the options of all tasks for a verb."""
     return union_of(task.actions[verb].Options for task in tasks_with(verb))

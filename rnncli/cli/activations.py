@@ -1,4 +1,4 @@
-"""`rnn activations`: what each unit of a net does on a text, and which of them keep track of something."""
+"""`rnn activations`: the value of each unit of a net on a text, and the features that units track."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,22 +29,20 @@ if TYPE_CHECKING:
     from rnncli.api import Model
 
 MARKS = ((-0.6, "="), (-0.2, "-"), (0.2, " "), (0.6, "+"), (float("inf"), "#"))
-"""What stands below a token where there are no colours, by its value as a share of the unit's greatest."""
+"""The marks below tokens where there are no colours, by the value divided by the unit's greatest."""
 
 WARM, COLD = (214, 96, 36), (38, 108, 196)
 """The colours of positive and of negative values, as red, green and blue."""
 
 
 UnitNames = Annotated[
-    list[str] | None, typer.Option(help="Show this unit, such as h1:5; may be repeated. Else the best one.")
+    list[str] | None, typer.Option(help="Show this unit, such as h1:5; may be repeated. (default: the best unit)")
 ]
-Top = Annotated[int, typer.Option(min=1, help="Units in the table of the best.")]
+Top = Annotated[int, typer.Option(min=1, help="Number of units in the table.")]
 States = Annotated[
-    Path | None, typer.Option(help="Write all states: FILE.npz, or FILE.h5 with what LSTMVis wants beside it.")
+    Path | None, typer.Option(help="Write all states: FILE.npz, or FILE.h5 with the files of LSTMVis next to it.")
 ]
-Html = Annotated[
-    Path | None, typer.Option(help="Write a page: the text on the colours of any unit that is clicked on.")
-]
+Html = Annotated[Path | None, typer.Option(help="Write a page: the text in the colours of the unit that you click.")]
 
 
 def activations(
@@ -56,16 +54,17 @@ def activations(
     html: Path | None,
     source: str | None,
     device: str,
+    cell: str | None,
     as_json: bool,
 ) -> None:
-    """Show what the units of a net do on a text: those that keep track of lines, words, quotes, … come first."""
+    """Show the units of a net on a text: those that track lines, words, quotes, … come first."""
     from rnncli.analysis.activations import rank
     from rnncli.analysis.states import states_writer
 
     source = named(run, source)
     write = states and states_writer(states)
     check_html("--html", html)
-    work = open_work("activations", flags, source, device)
+    work = open_work("activations", flags, source, device, cell)
     trained = work.trained
     ranking = rank(work.do())
     shown = [ranking.unit(name) for name in unit or ()] or ranking.units[:1]
@@ -99,10 +98,10 @@ def _facts(trained: "Model", ranking: "Ranking", shown: "list[Unit]", top: int) 
 
 
 def _show(ranking: "Ranking", shown: "list[Unit]", top: int) -> None:
-    """Tables of the best units, and the text in the colours of those to be shown."""
+    """Print tables of the best units, and the text in the colours of the selected units."""
     rows = [(each.tracks, each.name, each.r) for each in ranking.best]
     if rows:
-        print_table(("what is kept track of", "best unit", "correlation"), rows)
+        print_table(("feature", "best unit", "correlation"), rows)
     best = [(each.name, each.tracks or None, each.r) for each in ranking.units[:top]]
     print_table(("unit", "follows", "correlation"), best)
     coloured = in_colours()
@@ -110,17 +109,17 @@ def _show(ranking: "Ranking", shown: "list[Unit]", top: int) -> None:
         values = ranking.of(each)
         follows = f", {each.r:+.2f} with {each.tracks}" if each.tracks else ""
         print_text(f"unit {each.name}{follows}; {values.min():+.2f} to {values.max():+.2f}")
-        shares = (values / max(1e-9, float(abs(values).max()))).tolist()
+        scaled = (values / max(1e-9, float(abs(values).max()))).tolist()
         if coloured:
-            print_styled(_on_colours(ranking.recording.pieces, shares))
+            print_styled(_on_colours(ranking.recording.pieces, scaled))
         else:
-            print_text(with_marks(ranking.recording.pieces, shares))
+            print_text(with_marks(ranking.recording.pieces, scaled))
 
 
-def _on_colours(pieces: list[str], shares: list[float]) -> Iterator[tuple[str, str]]:
-    """A text on the colours of a unit: the stronger, the farther from 0; positive is warm, negative cold."""
-    for piece, share in zip(pieces, shares, strict=True):
-        strength, hue = min(1.0, abs(share)), WARM if share > 0 else COLD
+def _on_colours(pieces: list[str], scaled: list[float]) -> Iterator[tuple[str, str]]:
+    """A text on the colours of a unit, stronger for values farther from 0; positive is warm, negative cold."""
+    for piece, value in zip(pieces, scaled, strict=True):
+        strength, hue = min(1.0, abs(value)), WARM if value > 0 else COLD
         red, green, blue = (round(255 + (part - 255) * strength) for part in hue)
         ink = "white" if strength > 0.6 else "black"
         body, ends = piece.rstrip("\n"), piece[len(piece.rstrip("\n")) :]
@@ -128,12 +127,12 @@ def _on_colours(pieces: list[str], shares: list[float]) -> Iterator[tuple[str, s
         yield ends, ""
 
 
-def with_marks(pieces: list[str], shares: list[float]) -> str:
-    """The lines of a text, below each a line of marks: `#` and `+` are positive, `=` and `-` negative."""
+def with_marks(pieces: list[str], scaled: list[float]) -> str:
+    """The lines of a text, each with a line of marks below it: `#` and `+` are positive, `=` and `-` negative."""
     above, below = "", ""
-    for piece, share in zip(pieces, shares, strict=True):
+    for piece, value in zip(pieces, scaled, strict=True):
         body, ends = piece.rstrip("\n"), piece[len(piece.rstrip("\n")) :]
-        mark = next(sign for limit, sign in MARKS if share < limit)
+        mark = next(sign for limit, sign in MARKS if value < limit)
         shown = visible(body, keep=" ") or "↵" * bool(ends)
         blanks = len(shown) - len(shown.lstrip(" ")) if shown.strip() else 0
         above += shown + ends

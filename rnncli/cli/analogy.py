@@ -1,35 +1,34 @@
-"""`rnn analogy`: what one word less another and plus a third comes to."""
+"""`rnn analogy`: the words nearest to one word minus another plus a third."""
 
 from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, print_json, print_table, print_text
+from rnncli.cli.screen import AsJson, CellCode, From, print_json, print_table, print_text
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
 
 
 def analogy(
-    a: Annotated[str, typer.Argument(help="The word to begin with: king.")],
-    b: Annotated[str, typer.Argument(help="The word to take away: man.")],
+    a: Annotated[str, typer.Argument(help="The first word: king.")],
+    b: Annotated[str, typer.Argument(help="The word to subtract: man.")],
     c: Annotated[str, typer.Argument(help="The word to add: woman.")],
-    metric: Annotated[
-        str | None, typer.Option(help="euclidean, cosine or 3cosmul; without it, the first two are shown.")
-    ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many answers to show.")] = 5,
+    metric: Annotated[str | None, typer.Option(help="euclidean, cosine or 3cosmul. (default: the first two)")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of answers.")] = 5,
     source: From = None,
+    cell: CellCode = None,
     file: File = None,
     layer: Layer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the words nearest to A - B + C: A is to B as what is to C? A, B and C themselves are left out."""
+    """Find the words nearest to A - B + C: A is to B as what is to C? A, B and C are left out."""
     from rnncli.analysis.analogies import BOOK, solve
 
-    known = known_vectors(source, file, layer)
+    known = known_vectors(source, file, layer, cell)
     answers = {each: solve(known.vectors, a, b, c, each, top) for each in ([metric] if metric else BOOK)}
     if as_json:
-        told = {each: [near._asdict() for near in found] for each, found in answers.items()}
-        print_json({**known.facts, "a": a, "b": b, "c": c, "answers": told})
+        found_words = {each: [near._asdict() for near in found] for each, found in answers.items()}
+        print_json({**known.facts, "a": a, "b": b, "c": c, "answers": found_words})
         return
     print_text(f"{a} - {b} = ? - {c}")
     columns = [cell for each in answers for cell in (each, "")]

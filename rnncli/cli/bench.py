@@ -1,28 +1,32 @@
-"""`rnn bench`: how fast the cells are on this machine, beside what one would take instead."""
+"""`rnn bench`: the speed of the cells on this machine, next to their alternatives."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from rnncli.cli.screen import AsJson, note, print_json, print_table, size, tell_picture
+from rnncli.cli.screen import AsJson, note, note_picture, print_json, print_table, size
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.verb import Verb
 
 
 def cells(
-    cell: Annotated[str | None, typer.Option(help="Rows whose name has this in it.")] = None,
-    shape: Annotated[str | None, typer.Option(help="Rows whose shape has this in it, such as B20-M650.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is timed; medians are shown.")] = 11,
+    cell: Annotated[str | None, typer.Option(help="Only rows whose name contains this.")] = None,
+    shape: Annotated[str | None, typer.Option(help="Only rows whose shape contains this, such as B20-M650.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Timings of each; medians are shown.")] = 11,
     as_json: AsJson = False,
 ) -> None:
-    """Time ours and its rivals in turns: medians in milliseconds, and the first rival's time over ours."""
-    from rnncli.analysis.bench import find_rows, machine, measure, product_rates
+    """Time our cells and their rivals in turns: medians in milliseconds, and the first rival's time over ours."""
+    from rnncli.analysis.bench import find_rows, machine, matmul_rates, measure
+    from rnncli.analysis.bench_cells import left_out
 
     found = find_rows(cell, shape)
-    rates = product_rates()
+    rates = matmul_rates()
     note(machine())
-    note("products, GFLOP/s: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
+    note("matmul, GFLOP/s: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
+    missing = list(left_out())
+    for line in missing:
+        note(line)
     measured = []
     for each in measure(found, rounds):
         times = ", ".join(f"{name} {value:.3g} ms" for name, value in each.milliseconds.items())
@@ -34,18 +38,17 @@ def cells(
             "shape": each.row.shape,
             "milliseconds": each.milliseconds,
             "ratio": each.ratio,
-            "wanted": each.row.wanted,
         }
         for each in measured
     ]
     if as_json:
-        print_json({"machine": machine(), "gflops": rates, "rounds": rounds, "rows": facts})
+        print_json({"machine": machine(), "gflops": rates, "rounds": rounds, "left out": missing, "rows": facts})
         return
     names = list(dict.fromkeys(name for each in measured for name in each.milliseconds))
     print_table(
-        ["what", "shape", *(f"{name}, ms" for name in names), "ratio", "wanted"],
+        ["what", "shape", *(f"{name}, ms" for name in names), "ratio"],
         [
-            [row["name"], row["shape"], *(row["milliseconds"].get(name) for name in names), row["ratio"], row["wanted"]]
+            [row["name"], row["shape"], *(row["milliseconds"].get(name) for name in names), row["ratio"]]
             for row in facts
         ],
     )
@@ -55,7 +58,7 @@ Kind = Annotated[str, typer.Option(help="The cell.")]
 
 
 def memory(cell: Kind = "lstm:none", as_json: AsJson = False) -> None:
-    """Measure what a training step of one layer takes at its peak, beside torch's layer."""
+    """Measure the peak memory of a training step of one layer, and that of torch's layer."""
     from rnncli.analysis.bench_costs import memory as peaks
 
     rows = [(str(shape), ours, torch, torch and ours / torch) for shape, ours, torch in peaks(cell)]
@@ -69,10 +72,10 @@ def memory(cell: Kind = "lstm:none", as_json: AsJson = False) -> None:
 
 def growth(
     cell: Kind = "lstm",
-    hidden: Annotated[int, typer.Option(min=1, help="M, and D.")] = 256,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is timed; medians are shown.")] = 5,
+    hidden: Annotated[int, typer.Option(min=1, help="Units M and input size D.")] = 256,
+    rounds: Annotated[int, typer.Option(min=1, help="Timings of each; medians are shown.")] = 5,
     out: Annotated[
-        Path | None, typer.Option(help="Draw both to this file (PNG, SVG, PDF)."), Formerly(("--picture",))
+        Path | None, typer.Option(help="Draw both curves to this file (PNG, SVG, PDF)."), Formerly(("--picture",))
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -84,12 +87,12 @@ def growth(
         from rnncli.analysis.plots import draw_growth
 
         panels = {"steps T, of 32 sequences": by_T, "sequences B, of 50 steps": by_B}
-        tell_picture(draw_growth(panels, out, title=f"{cell}, {hidden} units"))
+        note_picture(draw_growth(panels, out, title=f"{cell}, {hidden} units"))
     if as_json:
         print_json({"cell": cell, "hidden": hidden, "by T": dict(by_T), "by B": dict(by_B)})
         return
-    print_table(["T", "ms", "ms a step"], [(T, ms, ms / T) for T, ms in by_T], title=f"{cell}, {hidden} units, B 32")
-    print_table(["B", "ms", "ms a sequence"], [(B, ms, ms / B) for B, ms in by_B], title="T 50")
+    print_table(["T", "ms", "ms per step"], [(T, ms, ms / T) for T, ms in by_T], title=f"{cell}, {hidden} units, B 32")
+    print_table(["B", "ms", "ms per sequence"], [(B, ms, ms / B) for B, ms in by_B], title="T 50")
 
 
 VERB = Verb(

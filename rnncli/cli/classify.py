@@ -1,4 +1,4 @@
-"""`rnn classify`: the label of a text, how sure the model is of it, and which words moved the decision."""
+"""`rnn classify`: the label of a text, its probability, and the words that moved the decision."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from rnncli.results import Classified
 
 METHOD = "erasure"
 STRONG = 1.0
-"""Nats of log-odds at which a word's colour is full."""
+"""Nats of log-odds at which a word has its full colour."""
 
 
 def classify(work: Work, as_json: bool) -> None:
@@ -32,13 +32,13 @@ def classify(work: Work, as_json: bool) -> None:
 
 
 def _together(found: list[Classified]) -> dict[str, Any]:
-    """The label of all texts as one, their log-probabilities summed."""
+    """The label of all texts together, by the sums of their log-probabilities."""
     sums = {label: sum(math.log(max(each.probs[label], 1e-12)) for each in found) for label in found[0].probs}
-    most = max(sums.values())
-    shares = {label: math.exp(value - most) for label, value in sums.items()}
-    shares = {label: share / sum(shares.values()) for label, share in shares.items()}
-    label = max(shares, key=lambda each: shares[each])
-    return {"label": label, "probability": shares[label], "probabilities": shares}
+    best = max(sums.values())
+    odds = {label: math.exp(value - best) for label, value in sums.items()}
+    probs = {label: value / sum(odds.values()) for label, value in odds.items()}
+    label = max(probs, key=lambda each: probs[each])
+    return {"label": label, "probability": probs[label], "probabilities": probs}
 
 
 def _facts(found: Classified) -> dict[str, Any]:
@@ -52,20 +52,20 @@ def _facts(found: Classified) -> dict[str, Any]:
 
 
 def _show(found: Classified) -> None:
-    """The label and its probability, the words coloured by what they did, and the three that did most."""
+    """Print the label, its probability, the words coloured by their effect, and the three with the greatest effect."""
     if found.label is None:
         print_text()
         return
     line = [(f"{found.label} {found.probability:.3f}  ", "bold")]
     for word, by in found.words:
         line += [(word, _colour(by)), (" ", "")]
-    most = sorted(found.words, key=lambda moved: -abs(moved.by))[:3]
-    line.append(("  " + ", ".join(f"{word} {by:+.2f}" for word, by in most if len(found.words) > 1), "dim"))
+    strongest = sorted(found.words, key=lambda moved: -abs(moved.by))[:3]
+    line.append(("  " + ", ".join(f"{word} {by:+.2f}" for word, by in strongest if len(found.words) > 1), "dim"))
     print_styled(line)
 
 
 def _colour(by: float) -> str:
-    """Green for a word that speaks for the label, red for one against it; the more, the stronger."""
+    """Green for a word that supports the label, red for a word against it; stronger for a greater effect."""
     strength = round(80 + 150 * min(1.0, abs(by) / STRONG))
     if abs(by) < 0.05:
         return ""

@@ -1,4 +1,4 @@
-"""`rnn compare TASK`: train the same task with several cells, sizes and seeds, and put what came of it side by side."""
+"""`rnn compare TASK`: train a task with several cells, sizes and seeds, and show the results in one table."""
 
 import math
 import os
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cells import CELLS
+from rnncli.cells import BUILT_IN, CELLS, label_of, use_cell
 from rnncli.cli.actions import first_task, of_each_task
-from rnncli.cli.options import Flags, command_class, command_of, completion, each_of, words_of
+from rnncli.cli.options import Flags, cells_of, command_class, command_of, completion, words_of
 from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.train import follow, run_options
@@ -31,7 +31,7 @@ MATCHED = {
     "params": "as many parameters as {first} has",
     "time": "as many seconds as {first} took",
 }
-"""What the nets have in common, in words."""
+"""The quantity that all nets share, in words."""
 
 
 def _verb(task: Task) -> Callable[..., None]:
@@ -55,13 +55,13 @@ def _verb(task: Task) -> Callable[..., None]:
         if target is not None and not math.isfinite(target):
             raise UsageError(f"--target must be a finite number, not {target}")
         settings = resolve(task, flags, preset, config)
-        names = each_of(cell or CELLS)
+        names = tuple(map(use_cell, cells_of(cell or BUILT_IN)))
         comparison = Comparison(task, name, settings, names, _sizes(settings, hidden), seeds, match)
         comparison.check()
         if out:
             from rnncli.analysis.plots import picture_file
 
-            picture_file(out)  # so that no name is found to be wrong after hours of training
+            picture_file(out)  # refuses a wrong name before hours of training
         own: Flags = {
             "cell": tuple(cell or ()) or None,
             "hidden": hidden,
@@ -76,32 +76,36 @@ def _verb(task: Task) -> Callable[..., None]:
         outcomes = _all_trained(comparison, again)
         _show(comparison, outcomes, target, out, as_json)
 
-    compare.__doc__ = f"{task.summary} With several cells, side by side."
+    compare.__doc__ = f"{task.summary} Compares several cells."
     return command_of(task.Config, compare, without=("init_from",), **_compare_options(task))
 
 
 def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
-    """What is asked of a comparison beside the settings of its runs: annotations for Typer, and defaults."""
+    """The flags of a comparison in addition to the settings of its runs: annotations for Typer, and defaults."""
 
     def option(help: str, **more: Any) -> Any:
         return typer.Option(rich_help_panel="Comparison", help=help, **more)
 
-    several = f"A cell, as for rnn train; may be repeated. Others are matched to the first (default {','.join(CELLS)})."
-    kinds = option(several, autocompletion=completion(tuple(CELLS)))
-    sizes = option("Hidden units to compare: 32,64; layers of one net are joined: 64+32 (default: the task's).")
-    matched = option("What all cells have in common: hidden (the sizes), params or time, those of the first cell.")
-    target = option("Value of the metric to be timed to (default: what even the weakest run came to).")
-    picture = option("Draw the metric along the training to this file (PNG, SVG, PDF).")
-    name = option("The comparison's name, which its runs' begin with; the same one goes on, or adds cells and seeds.")
+    several = (
+        f"A cell, as for rnn train; may be repeated; others are matched to the first. (default: {','.join(BUILT_IN)})"
+    )
+    kinds = option(several, autocompletion=completion(CELLS))
+    sizes = option("Hidden units to compare: 32,64; `+` joins the layers of one net: 64+32. (default: the task's)")
+    matched = option("What all cells share with the first: hidden (the sizes), params or time.")
+    target = option("Value of the metric that runs are timed to. (default: the best of the weakest run)")
+    picture = option("Draw the metric during training to this file (PNG, SVG, PDF).")
+    name = option(
+        "The comparison's name, and the prefix of its runs; the same name continues it, or adds cells and seeds."
+    )
     return {
         "cell": (Annotated[list[str] | None, kinds, Formerly(("--cells",))], None),
         "hidden": (Annotated[str | None, sizes], None),
-        "seeds": (Annotated[int, option("Runs of each net, from --seed on.", min=1, max=1000)], 3),
+        "seeds": (Annotated[int, option("Runs of each net, with seeds from --seed on.", min=1, max=1000)], 3),
         "match": (Annotated[str, matched], "hidden"),
         "target": (Annotated[float | None, target], None),
         "out": (Annotated[Path | None, picture, Formerly(("--plot",))], None),
         "name": (Annotated[str, name], "compare"),
-        **{each: asked for each, asked in run_options(task).items() if each in ("preset", "config")},
+        **{each: parameter for each, parameter in run_options(task).items() if each in ("preset", "config")},
         "as_json": (AsJson, False),
     }
 
@@ -118,7 +122,7 @@ VERB = Verb(
 
 
 def _sizes(settings: RecurrentSettings, hidden: str | None) -> tuple[str, ...]:
-    """The sizes to compare, as --hidden of a training has them; raises UsageError."""
+    """The sizes to compare, each as in --hidden of a training; raises UsageError for invalid ones."""
     if hidden is None:
         return (",".join(map(str, settings.sizes)),)
     parts = [[size.strip() for size in part.split("+")] for part in hidden.split(",")]
@@ -127,12 +131,12 @@ def _sizes(settings: RecurrentSettings, hidden: str | None) -> tuple[str, ...]:
     found = [",".join(str(int(size)) for size in part) for part in parts]
     twice = next((each for each in found if found.count(each) > 1), None)
     if twice:
-        raise UsageError(f"--hidden {hidden} compares {twice} with itself; layers of one net are joined by +, as 64+32")
+        raise UsageError(f"--hidden {hidden} compares {twice} with itself; + joins the layers of one net, as in 64+32")
     return tuple(found)
 
 
 def _all_trained(comparison: "Comparison", again: str) -> "list[Outcome]":
-    """Train what is not finished yet, and read off what came of all; raises Interrupted, which says how to go on."""
+    """Train the unfinished runs, and read all results; raises Interrupted, which names the command to continue."""
     from rnncli.analysis.comparisons import check_alike, outcome
 
     outcomes = []
@@ -151,7 +155,7 @@ def _all_trained(comparison: "Comparison", again: str) -> "list[Outcome]":
 
 
 def _train(comparison: "Comparison", member: "Member") -> None:
-    """Train a run, or go on with it, unless it is finished; one whose loss is not finite is left as it is."""
+    """Train a run, or continue it, unless it is finished; a run whose loss is not finite stays as it is."""
     from rnncli.api import Training
     from rnncli.training.loop import NotFinite
 
@@ -172,7 +176,7 @@ def _train(comparison: "Comparison", member: "Member") -> None:
 def _show(
     comparison: "Comparison", outcomes: "list[Outcome]", target: float | None, out: Path | None, as_json: bool
 ) -> None:
-    """Print the table, or all of it as JSON, and draw the picture if it is asked for."""
+    """Print the table or JSON, and draw the picture if it is requested."""
     from rnncli.analysis.comparisons import bands, default_target, rows
 
     metric = next((each.metric for each in outcomes if each.curve), outcomes[0].metric)
@@ -219,20 +223,25 @@ def _print_rows(comparison: "Comparison", found: "list[Row]", metric: str, targe
     table = []
     for row in found:
         spread = "" if row.spread is None else f" ± {figure(row.spread)}"
-        line: list[Any] = [row.cell, row.hidden.replace(",", "+"), row.parameters, f"{figure(row.mean)}{spread}"]
+        line: list[Any] = [
+            label_of(row.cell),
+            row.hidden.replace(",", "+"),
+            row.parameters,
+            f"{figure(row.mean)}{spread}",
+        ]
         line += [_whole(row.steps), row.seconds, _whole(row.tokens_a_second)]
         if "ended" in columns:
             line.append(", ".join(f"{count} {reason}" for reason, count in row.ended.items()) or None)
         if target is not None:
             line += [_whole(row.steps_to_target), row.seconds_to_target, f"{row.reached} of {comparison.seeds}"]
         table.append(line)
-    what = MATCHED[comparison.match].format(first=comparison.cells[0])
+    what = MATCHED[comparison.match].format(first=label_of(comparison.cells[0]))
     print_table(columns, table, title=f"{comparison.task.name}, {what}: {_seeds(comparison.seeds)} of each net")
-    print_text(f"means{', ± the standard deviation, over seeds' if several else ' of one seed alone: no spread'}")
+    print_text(f"means{', ± the standard deviation, over seeds' if several else ' of one seed: no spread'}")
     if target is not None:
         bound = "at most" if less_is_better(metric) else "at least"
-        why = "" if chosen else ", which every run came to"
-        print_text(f"target: {shown} {bound} {figure(target)}{why}; the median over those that reached it")
+        why = "" if chosen else ", which every run reached"
+        print_text(f"target: {shown} {bound} {figure(target)}{why}; the median over the runs that reached it")
 
 
 def _whole(value: float | None) -> int | None:

@@ -1,4 +1,4 @@
-"""`rnn data`: which corpora there are, where they lie, getting those that are not here yet, and preparing dumps."""
+"""`rnn data`: list the corpora, download those that are missing, and prepare dumps."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from rnncli.home import data_dir
 
 
 def list_corpora(as_json: AsJson = False) -> None:
-    """List the registered corpora: what each is, its size, source and licence, and whether it is here."""
+    """List the registered corpora: contents, size, source, licence, and whether each is here."""
     if as_json:
         print_json(_answer([_facts(source) for source in CORPORA.values()]))
         return
@@ -22,8 +22,7 @@ def list_corpora(as_json: AsJson = False) -> None:
     ]
     print_table(["corpus", "what, source: licence", "bytes", "here"], rows)
     print_text(
-        f"`rnn data get NAME` downloads what is missing to {data_dir().absolute()} "
-        "(set RNN_HOME to choose the folder above it)."
+        f"`rnn data get NAME` downloads what is missing to {data_dir().absolute()} (RNN_HOME sets the folder above it)."
     )
 
 
@@ -31,9 +30,9 @@ def get_corpora(
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names from `rnn data list`.")],
     as_json: AsJson = False,
 ) -> None:
-    """Download corpora by name, checked by size and SHA-256; a download that was cut goes on.
+    """Download corpora by name, and check their size and SHA-256; continues an interrupted download.
 
-    What is already there, or comes with rnn, is left alone.
+    Corpora that are already there, or come with rnn, stay unchanged.
     """
     facts = []
     for source in [registered(name) for name in names]:  # all names are checked before any download
@@ -70,7 +69,7 @@ def _answer(corpora: list[dict[str, object]]) -> dict[str, object]:
 
 VERB = Verb(
     example="rnn data get frost poe",
-    help="List the corpora that rnn knows by name, download them, and prepare dumps of Wikipedia.",
+    help="List the corpora that rnn knows, download them, and prepare dumps of Wikipedia.",
     commands=lambda: {
         "list": Verb(list_corpora, "rnn data list --json"),
         "get": Verb(get_corpora, "rnn data get frost poe"),

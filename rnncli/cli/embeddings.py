@@ -1,4 +1,4 @@
-"""`rnn embeddings`: look at word vectors, and carry them from one program to another."""
+"""`rnn embeddings`: explore word vectors, and exchange them with other programs."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rnncli.cli.screen import AsJson, From, note, print_json, print_table, print_text, warn_missing
+from rnncli.cli.screen import AsJson, CellCode, From, note, print_json, print_table, print_text, warn_missing
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
@@ -15,13 +15,14 @@ from rnncli.errors import UsageError
 from rnncli.files import check_name
 
 Drawn = Annotated[Path, typer.Option(help="Draw to this file (PNG, SVG, PDF)."), Formerly(("--picture",))]
-Limit = Annotated[int | None, typer.Option(min=1, help="Take the first so many words only.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first N words.")]
 
 
 def show_neighbors(
-    word: Annotated[str, typer.Argument(help="The word to look around.")],
-    top: Annotated[int, typer.Option(min=1, help="How many words to show.")] = 10,
+    word: Annotated[str, typer.Argument(help="A word.")],
+    top: Annotated[int, typer.Option(min=1, help="Number of words to show.")] = 10,
     source: From = None,
+    cell: CellCode = None,
     file: File = None,
     layer: Layer = None,
     as_json: AsJson = False,
@@ -29,7 +30,7 @@ def show_neighbors(
     """Show the words nearest to a word, by cosine similarity."""
     from rnncli.analysis.vectors import neighbors
 
-    known = known_vectors(source, file, layer)
+    known = known_vectors(source, file, layer, cell)
     found = neighbors(known.vectors, word, top)
     if as_json:
         print_json({**known.facts, "word": word, "neighbors": [near._asdict() for near in found]})
@@ -40,14 +41,15 @@ def show_neighbors(
 def show_odd_one_out(
     words: Annotated[list[str], typer.Argument(metavar="WORD", help="Three words or more.")],
     source: From = None,
+    cell: CellCode = None,
     file: File = None,
     layer: Layer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which of some words goes least with the others: the farthest from their mean, by cosine similarity."""
+    """Find the word that fits the others least: the farthest from their mean, by cosine similarity."""
     from rnncli.analysis.vectors import odd_one_out
 
-    known = known_vectors(source, file, layer)
+    known = known_vectors(source, file, layer, cell)
     found = odd_one_out(known.vectors, words)
     if as_json:
         print_json({**known.facts, "odd": found[0].word, "similarities": [near._asdict() for near in found]})
@@ -58,22 +60,23 @@ def show_odd_one_out(
 
 def plot(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="WORD", help="Words; without any, the commonest.")
+        list[str] | None, typer.Argument(metavar="WORD", help="Words. (default: the most frequent)")
     ] = None,
     out: Drawn = Path("words.png"),
     method: Annotated[str, typer.Option(help="pca or tsne.")] = "pca",
-    count: Annotated[int, typer.Option(min=3, help="How many of the commonest words.")] = 100,
+    count: Annotated[int, typer.Option(min=3, help="Number of most frequent words.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Seed of t-SNE.")] = 0,
     source: From = None,
+    cell: CellCode = None,
     file: File = None,
     layer: Layer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw words as points of a plane, so that those with like vectors lie side by side."""
+    """Draw words as points of a plane: words with similar vectors lie close to each other."""
     from rnncli.analysis.plots import draw_words
     from rnncli.analysis.vectors import project
 
-    known = known_vectors(source, file, layer)
+    known = known_vectors(source, file, layer, cell)
     shown = words or list(known.vectors.words[:count])
     points = project(known.vectors.unit[known.vectors.rows(shown)], method, seed)
     drawn = draw_words(
@@ -90,10 +93,11 @@ def export(
     target: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
     form: Annotated[
         str | None,
-        typer.Option("--format", help="word2vec, word2vec-binary, glove or npz; else as the file's name says."),
+        typer.Option("--format", help="word2vec, word2vec-binary, glove or npz; by default as the file's name says."),
     ] = None,
     limit: Limit = None,
     source: From = None,
+    cell: CellCode = None,
     file: File = None,
     layer: Layer = None,
     as_json: AsJson = False,
@@ -104,7 +108,7 @@ def export(
     form = form or format_of(target)
     if form not in FORMATS:
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {form!r}")
-    known = known_vectors(source, file, layer)
+    known = known_vectors(source, file, layer, cell)
     vectors = known.vectors.first(limit) if limit else known.vectors
     write_vectors(vectors, target, form)
     if as_json:
@@ -117,15 +121,15 @@ def import_file(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Vectors of word2vec or GloVe, or .npz; gzipped or not.")
     ],
-    name: Annotated[str | None, typer.Option(help="The name they are to go by; else the file's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Their name. (default: the file's)")] = None,
     limit: Limit = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave words out that are not UTF-8 or lack numbers, and count them.")
+        bool, typer.Option("--skip-bad", help="Skip words that are not UTF-8 or lack numbers, and count them.")
     ] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Give the name to these, if others have it.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the vectors that have this name.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Keep the vectors of a file under a name, which `--vectors` and `--embeddings` take, quick to read."""
+    """Save the vectors of a file under a name for `--vectors` and `--embeddings`, in a format that is quick to read."""
     from rnncli.data.vectors import read_vectors, vectors_dir, write_vectors
 
     name = name or re.sub(r"(\.(txt|bin|vec|glove|npz|gz))+$", "", file.name)
@@ -146,7 +150,7 @@ def import_file(
 
 VERB = Verb(
     example="rnn embeddings neighbors king",
-    help="Look at word vectors, and carry them from one program to another.",
+    help="Explore word vectors, and exchange them with other programs.",
     commands=lambda: {
         "neighbors": Verb(show_neighbors, "rnn embeddings neighbors king --top 10"),
         "odd-one-out": Verb(show_odd_one_out, "rnn embeddings odd-one-out paris london bread rome"),

@@ -1,4 +1,4 @@
-"""`rnn evaluate TASK`: how good a trained model is, and how good the baselines are on the same data."""
+"""`rnn evaluate TASK`: the metrics of a trained model, and of baselines on the same data."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,18 @@ import typer
 import rnncli
 from rnncli.cli.actions import command_of_run, first_task, of_each_task, of_one_task
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import AsJson, From, Named, named, note, print_json, print_table, print_text, tell_picture
+from rnncli.cli.screen import (
+    AsJson,
+    CellCode,
+    From,
+    Named,
+    named,
+    note,
+    note_picture,
+    print_json,
+    print_table,
+    print_text,
+)
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
 from rnncli.data.corpora import available
@@ -19,8 +30,8 @@ from rnncli.settings import check_limits
 from rnncli.task import Task, Trained
 from rnncli.tasks import TASKS
 
-WIDEST = 20
-"""Labels; the confusion matrix of more makes no table."""
+MAX_LABELS = 20
+"""With more labels, the confusion matrix is not printed as a table."""
 
 
 def _verb(task: Task) -> Callable[..., None]:
@@ -28,6 +39,7 @@ def _verb(task: Task) -> Callable[..., None]:
         flags: Flags,
         source: str | None,
         device: str,
+        cell: str | None,
         as_json: bool,
         baselines: bool = False,
         novelty: bool = False,
@@ -35,7 +47,7 @@ def _verb(task: Task) -> Callable[..., None]:
     ) -> None:
         options = task.evaluate.Options(**flags)
         check_limits(options)
-        trained = rnncli.load(named(run, source), task.name, device=device)
+        trained = rnncli.load(named(run, source), task.name, device=device, cell=cell)
         corpus = task.evaluate.corpus(trained, options)
         note(f"from {trained.source}, on {trained.device}; measured on {corpus}")
         if novelty:
@@ -71,10 +83,10 @@ def _verb(task: Task) -> Callable[..., None]:
     evaluate.__doc__ = f"Measure a model of {task.name}."
     common = of_one_task(task.evaluate.Options)
     if task.baselines:
-        flag = typer.Option("--baselines", help="Measure simple models beside it.")
+        flag = typer.Option("--baselines", help="Measure simple models as well.")
         common["baselines"] = (Annotated[bool, flag], False)
     if task.token_access:
-        flag = typer.Option("--novelty", help="How much of it stands word for word in the training text.")
+        flag = typer.Option("--novelty", help="Print how much of it is copied from the training text.")
         common["novelty"] = (Annotated[bool, flag], False)
     return command_of(task.evaluate.Options, evaluate, **common)
 
@@ -85,37 +97,38 @@ def analogies(
         str | None, typer.Option(help="toyworld, questions-words or a file: lines of four words below `: category`.")
     ] = None,
     metric: Annotated[str, typer.Option(help="euclidean, cosine or 3cosmul.")] = "cosine",
-    restrict: Annotated[int, typer.Option(min=1, help="Seek answers among the first so many words.")] = 300_000,
-    exact_case: Annotated[bool, typer.Option("--exact-case", help="Spellings that differ in case differ.")] = False,
+    restrict: Annotated[int, typer.Option(min=1, help="Search answers among the first N words.")] = 300_000,
+    exact_case: Annotated[bool, typer.Option("--exact-case", help="Distinguish upper and lower case.")] = False,
     source: From = None,
+    cell: CellCode = None,
     file: File = None,
     layer: Layer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask word vectors thousands of analogies; without --questions, those of the model's own world or of Mikolov."""
+    """Measure word vectors on analogies; the default is the toy world for its models, otherwise Mikolov's questions."""
     from rnncli.analysis.analogies import METRICS, questions_of
     from rnncli.analysis.analogies import evaluate as measure
 
     if metric not in METRICS:
         raise UsageError(f"--metric must be one of {', '.join(METRICS)}, not {metric!r}")
-    known = known_vectors(named(run, source), file, layer)
+    known = known_vectors(named(run, source), file, layer, cell)
     own = known.corpus and "toyworld" in known.corpus
     spec = questions or ("questions-words" if not own and available("questions-words") else "toyworld")
     began = time.perf_counter()
     scores = measure(known.vectors, questions_of(spec), metric, restrict, not exact_case)
     seconds = round(time.perf_counter() - began, 3)
     if as_json:
-        asked = {"questions": spec, "metric": metric, "restrict": restrict, "seconds": seconds}
+        settings = {"questions": spec, "metric": metric, "restrict": restrict, "seconds": seconds}
         *categories, semantic, syntactic, together = ({"name": score.name, **score.metrics} for score in scores)
         totals = {"semantic": semantic, "syntactic": syntactic, "metrics": together}
-        print_json({**known.facts, **asked, "categories": categories, **totals})
+        print_json({**known.facts, **settings, "categories": categories, **totals})
         return
     print_table(["category", *scores[0].metrics], [[score.name, *score.metrics.values()] for score in scores])
     print_text(f"{spec}, {metric}, {seconds} s")
 
 
 def _copied(trained: Trained, task: Task, options: Any) -> dict[str, Any]:
-    """How much of what was measured stands in the training text, which is told, too."""
+    """How much of the measured text is copied from the training text; also printed as a note."""
     from rnncli.analysis.novelty import novelty
 
     assert task.token_access is not None, "only a task with a text has this flag"
@@ -131,20 +144,20 @@ def _show_entities(entities: dict[str, dict[str, float]]) -> None:
 
 
 def _show_confusion(confusion: dict[str, dict[str, int]], out: str | None) -> None:
-    """How often which label was given to what, as a table, and as a picture where one is asked for."""
+    """Print how often each label was given to each, and draw it if a picture is requested."""
     labels = list(confusion)
-    if len(labels) <= WIDEST:
+    if len(labels) <= MAX_LABELS:
         print_table(
             ["right label", *(f"as {label}" for label in labels)], [[k, *v.values()] for k, v in confusion.items()]
         )
     if out:
         from rnncli.analysis.plots import draw_confusion
 
-        tell_picture(draw_confusion(confusion, Path(out)))
+        note_picture(draw_confusion(confusion, Path(out)))
 
 
 VERB = Verb(
-    help="Measure a trained model: `rnn evaluate RUN`, or the newest one of a task.",
+    help="Measure a trained model: `rnn evaluate RUN`, or the newest model of a task.",
     example=f"rnn evaluate {first_task()}",
     commands=lambda: of_each_task(
         lambda task: Verb(_verb(task), task.evaluate.example),

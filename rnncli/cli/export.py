@@ -1,4 +1,4 @@
-"""`rnn export`: a model for programs that do not have rnn."""
+"""`rnn export`: write a model for programs without rnn."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 import rnncli
-from rnncli.cli.screen import AsJson, From, Named, named, note, print_json, print_text, size
+from rnncli.cli.screen import AsJson, CellCode, From, Named, named, note, print_json, print_text, size
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 
@@ -14,33 +14,34 @@ from rnncli.errors import UsageError
 def export(
     run: Named = None,
     onnx: Annotated[Path | None, typer.Option("--onnx", help="Write an ONNX graph of one step to this file.")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="In this voice, where the model knows several.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="The voice, for a model of several voices.")] = None,
     source: From = None,
+    cell: CellCode = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a language model's step, with its state and its vocabulary, as an ONNX file, checked by onnxruntime."""
     if onnx is None:
-        raise UsageError("say what to make of it: --onnx FILE")
+        raise UsageError("name the file to write: --onnx FILE")
     from rnncli.files import write_file
     from rnncli.language.voices import label_number
     from rnncli.models.language_model import LanguageModel
     from rnncli.models.onnx_step import check_onnx, export_step
 
     check_onnx()
-    trained = rnncli.load(named(run, source), suits=lambda task: task.token_access is not None, device="cpu")
+    trained = rnncli.load(named(run, source), suits=lambda task: task.token_access is not None, device="cpu", cell=cell)
     net: Any = trained.model
     if not isinstance(net, LanguageModel):
         raise UsageError(f"{trained.source} is a model of {trained.task}: --onnx exports language models")
     voice = label_number(trained, label)
     kept = {name: trained.payload[name] for name in ("vocabulary", "tokenizer", "bpe") if name in trained.payload}
-    written, difference = export_step(net, {"task": trained.task, "cell": trained.config.cell, **kept}, voice)
+    written, difference = export_step(net, {"task": trained.task, "cell": trained.config.label, **kept}, voice)
     write_file(onnx, written)
     facts = {"checkpoint": str(trained.source), "file": str(onnx), "bytes": len(written), "difference": difference}
     if as_json:
         print_json(facts)
         return
     note(f"from {trained.source} ({trained.payload['corpus']})")
-    print_text(f"{onnx}: {size(len(written))}; onnxruntime gives the same numbers, {difference:.1g} apart at most")
+    print_text(f"{onnx}: {size(len(written))}; onnxruntime gives the same numbers within {difference:.1g}")
 
 
 VERB = Verb(export, "rnn export RUN --onnx model.onnx")

@@ -23,26 +23,31 @@ from rnncli.errors import UsageError
 from rnncli.settings import flag_of
 from rnncli.task import Task
 
-MOST = 20
-"""Tokens of a prime that are named as strangers."""
+MAX_NAMED = 20
+"""The maximum number of unknown tokens of a prime in the message."""
 
 
-def of_any_task(flags: Flags, context: typer.Context, source: str | None, device: str, as_json: bool) -> None:
-    """Write new text with the model that --from names, of any task that writes, or with one task's newest model."""
+def of_any_task(
+    flags: Flags, context: typer.Context, source: str | None, device: str, cell: str | None, as_json: bool
+) -> None:
+    """Write new text with the model that --from names, or with the newest model of a task."""
     if context.invoked_subcommand is None:
-        _write(open_work("generate", flags, source, device), as_json)
+        _write(open_work("generate", flags, source, device, cell), as_json)
         return
-    given = [*flags, *(["from"] if source else []), *(["device"] if device != "auto" else []), *["json"] * as_json]
+    own = {"from": source, "cell": cell, "device": device != "auto", "json": as_json}
+    given = [*flags, *(flag for flag, is_given in own.items() if is_given)]
     if given:
         command, flag = f"rnn generate {context.invoked_subcommand}", flag_of(given[0])
         raise UsageError(f"{flag} comes after the task: `{command} {flag}`")
 
 
 def of_task(task: Task) -> Callable[..., None]:
-    """The command that writes with the models of one task."""
+    """The command for the models of one task."""
 
-    def generate(flags: Flags, source: str | None, device: str, as_json: bool, run: str | None = None) -> None:
-        _write(open_work("generate", flags, named(run, source), device, task), as_json)
+    def generate(
+        flags: Flags, source: str | None, device: str, cell: str | None, as_json: bool, run: str | None = None
+    ) -> None:
+        _write(open_work("generate", flags, named(run, source), device, cell, task), as_json)
 
     Options = task.actions["generate"].Options
     generate.__doc__ = f"Write with a model of {task.name}."
@@ -74,10 +79,10 @@ def _write(work: Work, as_json: bool) -> None:
 
 
 def _show_unknown(tokens: Sequence[str]) -> None:
-    """Name the tokens of the prime that the model never saw, as they are where they can be printed."""
+    """Print the tokens of the prime that the model never saw; escapes those that are not printable."""
     if tokens:
-        shown = ", ".join(token if token.isprintable() else repr(token) for token in tokens[:MOST])
-        more = f" and {len(tokens) - MOST:,} more" if len(tokens) > MOST else ""
+        shown = ", ".join(token if token.isprintable() else repr(token) for token in tokens[:MAX_NAMED])
+        more = f" and {len(tokens) - MAX_NAMED:,} more" if len(tokens) > MAX_NAMED else ""
         note(f"never seen in training: {shown}{more}")
 
 
@@ -87,7 +92,7 @@ def _by_task() -> dict[str, Verb]:
 
 
 _options = all_flags("generate")
-_words = [each.name for each in fields(_options) if each.metadata.get("argument")]  # a task's name stands there
+_words = [each.name for each in fields(_options) if each.metadata.get("argument")]  # a task's name has that place
 VERB = Verb(
     command_of(_options, of_any_task, without=_words, context=(typer.Context, None), **of_every_model()),
     example_of("generate"),

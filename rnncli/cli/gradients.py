@@ -1,4 +1,4 @@
-"""`rnn gradients`: how far back a loss is felt, in fresh cells of every kind or in a trained net."""
+"""`rnn gradients`: how far back the gradient of a loss reaches, in fresh cells or in a trained net."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import rnncli
-from rnncli.cells import CELLS
-from rnncli.cli.options import each_of
-from rnncli.cli.screen import AsJson, Device, Named, named, print_json, print_table, print_text, tell_picture
+from rnncli.cells import BUILT_IN, use_cell
+from rnncli.cells.outside import outside
+from rnncli.cli.options import cells_of
+from rnncli.cli.screen import AsJson, Device, Named, named, note_picture, print_json, print_table, print_text
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
@@ -18,27 +19,31 @@ if TYPE_CHECKING:
 
 RADII = "0.5,1,1.5"
 SHOWN = (1, 3, 10, 30, 100, 300, 1000, 3000)
-"""Lags that the table shows, where they are."""
+"""Lags in the table, up to the length."""
 
 
 def gradients(
     run: Named = None,
     cell: Annotated[
         list[str] | None,
-        typer.Option(help=f"A cell, as for rnn train; may be repeated (default {','.join(CELLS)})"),
+        typer.Option(
+            help=f"A cell, as for rnn train; may be repeated. (default: {','.join(BUILT_IN)}) Of RUN: its code again."
+        ),
     ] = None,
     radius: Annotated[
-        str | None, typer.Option(help=f"Spectral radii that Wh is scaled to; its own is 1 (default {RADII})")
+        str | None, typer.Option(help=f"Spectral radii that Wh is scaled to; unscaled it is 1. (default: {RADII})")
     ] = None,
-    hidden: Annotated[int | None, typer.Option(help="Units, and size of the inputs (default 64)")] = None,
-    inputs: Annotated[float | None, typer.Option(help="Standard deviation of the random inputs (default 0.1)")] = None,
-    length: Annotated[int, typer.Option(help="Steps T to look back over; of a text, at most so many.")] = 100,
+    hidden: Annotated[int | None, typer.Option(help="Units, and size of the inputs. (default: 64)")] = None,
+    inputs: Annotated[
+        float | None, typer.Option(help="Standard deviation of the random inputs. (default: 0.1)")
+    ] = None,
+    length: Annotated[int, typer.Option(help="Number of steps T; of a text, the maximum.")] = 100,
     clip: Annotated[float, typer.Option(min=0, help="Norm that the weights' gradient is clipped to; 0: none.")] = 1.0,
     source: Annotated[
-        str | None, typer.Option("--from", help="A trained net instead: a run's name or folder, or a file.")
+        str | None, typer.Option("--from", help="A trained net: a run's name or folder, or a file.")
     ] = None,
     text: Annotated[
-        str | None, typer.Option(help="What the trained net reads: a text, a file, or - (standard input).")
+        str | None, typer.Option(help="The text that the trained net reads: a text, a file, or - (standard input).")
     ] = None,
     out: Annotated[
         Path | None,
@@ -49,24 +54,25 @@ def gradients(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Show how the gradient of a loss at step T vanishes or explodes on its way back."""
+    """Show how the gradient of a loss at step T vanishes or explodes on the way back."""
     source = named(run, source)
     fresh = {"--cell": cell, "--radius": radius, "--hidden": hidden, "--inputs": inputs}
-    given = [name for name, value in fresh.items() if value not in (None, [])]
+    code = cell[0] if source is not None and cell and len(cell) == 1 and outside(cell[0]) else None
+    given = [name for name, value in fresh.items() if value not in (None, []) and not (name == "--cell" and code)]
     if source is not None and given:
-        raise UsageError(f"{source} is shown as it was trained: leave {given[0]} out")
+        raise UsageError(f"{given[0]} is for fresh cells, and {source} is a trained net: leave {given[0]} out")
     if device == "mps":
         raise UsageError("--device mps: gradients are computed in float64, which it lacks; use --device cpu")
     if source is None and text is not None:
-        raise UsageError("--text is for a trained net to read: name its RUN")
+        raise UsageError("--text needs a trained net that reads it: name its RUN")
     if source is None:
         flows, about = _fresh(cell, radius, hidden, inputs, length, clip, seed, device)
     else:
-        flows, about = _trained(source, text, length, clip, seed, device)
+        flows, about = _trained(source, code, text, length, clip, seed, device)
     if out:
         from rnncli.analysis.plots import draw_gradients
 
-        tell_picture(draw_gradients(flows, out, title=about["of"]))
+        note_picture(draw_gradients(flows, out, title=about["of"]))
     if as_json:
         print_json({**about, "clip": clip, "rows": [_facts(flow) for flow in flows]})
         return
@@ -86,7 +92,7 @@ def _fresh(
     from rnncli.analysis.gradients import of_fresh_cells
     from rnncli.api import pick_device
 
-    kinds = list(dict.fromkeys(each_of(cell or CELLS)))
+    kinds = list(dict.fromkeys(map(use_cell, cells_of(cell or BUILT_IN))))
     try:
         radii = list(dict.fromkeys(float(value) for value in (RADII if radius is None else radius).split(",")))
     except ValueError:
@@ -102,13 +108,13 @@ def _fresh(
 
 
 def _trained(
-    source: str, text: str | None, length: int, clip: float, seed: int, device: str
+    source: str, code: str | None, text: str | None, length: int, clip: float, seed: int, device: str
 ) -> "tuple[list[Flow], dict[str, Any]]":
     from rnncli.analysis.gradients import of_model
-    from rnncli.recording import given_text
+    from rnncli.recording import text_or_file
 
-    text = None if text is None else given_text(text)
-    trained = rnncli.load(source, suits=lambda task: task.last_step is not None, device=device)
+    text = None if text is None else text_or_file(text)
+    trained = rnncli.load(source, suits=lambda task: task.last_step is not None, device=device, cell=code)
     flows = of_model(trained, text, length=length, clip=clip, seed=seed)
     steps = len(flows[0].norms)
     what = f"{trained.task}, {steps} {'step' if steps == 1 else 'steps'}"
@@ -142,15 +148,17 @@ def _show(flows: "list[Flow]", title: str, clip: float) -> None:
         "net",
         "state",
         *(f"lag {lag}" for lag in lags),
-        "a step",
+        "per step",
         "horizon",
         "weights",
         *([clipped] * bool(clip)),
     ]
     print_table(columns, rows, title=f"{title}: norm of dL_T/dstate_t at the lag T - t")
-    print_text(f"a step: the factor that a step back multiplies by; horizon: the first lag below {SHARE:.0%} of lag 0")
+    print_text(
+        f"per step: the factor of the norm for each step back; horizon: the first lag below {SHARE:.0%} of lag 0"
+    )
     if clip:
-        print_text("weights: norm of their gradient; clipping scales all of it alike, so that no horizon moves")
+        print_text("weights: norm of their gradient; clipping scales all lags equally, so horizons stay the same")
 
 
 VERB = Verb(gradients, "rnn gradients --cell elman --cell lstm --length 100 --out gradients.png")

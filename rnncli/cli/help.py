@@ -1,4 +1,4 @@
-"""`rnn help [VERB [TASK]]`: the help of a command by its name."""
+"""`rnn help [VERB [TASK]]`: the help of a command, by name."""
 
 from typing import Annotated
 
@@ -13,9 +13,9 @@ def show_help(
     context: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="VERB", help="A verb; then a task, or another command of it.", show_default=False),
+        typer.Argument(metavar="VERB", help="A verb, then a task or another command of the verb.", show_default=False),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Print all flags, as --help-all.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Print all flags, like --help-all.")] = False,
 ) -> None:
     """Print the help of a verb or a task; without a name, that of rnn."""
     found = context.find_root()

@@ -1,4 +1,4 @@
-"""Help in our own layout: Typer's loads Markdown and tracebacks, which take longer than everything else."""
+"""Help in our own layout: Typer's help imports Markdown and tracebacks, which take longer than everything else."""
 
 import inspect
 import shutil
@@ -16,26 +16,26 @@ from rnncli.cli.screen import print_styled, print_text
 HELP_NAMES = ["-h", "--help"]
 
 MAX_WIDTH = 100
-"""Columns of a help at most: longer lines are hard to read."""
+"""The maximum width of help: longer lines are hard to read."""
 
 NAME_WIDTH = 26
-"""Columns for the names; a longer name has a line of its own."""
+"""Columns for the names; a longer name gets its own line."""
 
 PLACEHOLDERS = {int: "N", float: "X", Path: "PATH"}
-"""What stands for a flag's value, by its type; TEXT for all others."""
+"""The placeholder of a flag's value, by its type; TEXT for all others."""
 
 OPTIONS = "Options"
 """The heading of the flags that every verb has."""
 
 Line = tuple[str, str]
-"""A line of help, and the part of it, from its beginning, that is a name or a heading."""
+"""A line of help, and its first part: a name or a heading."""
 
 
 class Helped:
-    """What commands and groups have in common: `-h`, `--help` and `--help-all`, which print our own help."""
+    """The common part of commands and groups: `-h`, `--help` and `--help-all`, which print our own help."""
 
     expert: Collection[str] = ()
-    """The parameters that only `--help-all` shows."""
+    """The parameters that only `--help-all` prints."""
 
     _own: "tuple[Any, Any] | None" = None
 
@@ -46,7 +46,7 @@ class Helped:
         params: list[Any] = [*super().get_params(ctx), self._help_options(ctx)[1]]  # type: ignore[misc]  # of a mixin
         for each in params:
             if not each.expose_value and each.default is None and each.is_flag:
-                each.default = False  # for None Typer loads pydantic, which takes longer than all the rest
+                each.default = False  # with None Typer imports pydantic, which takes longer than all the rest
         return params
 
     def get_help(self, ctx: Any) -> str:
@@ -74,7 +74,7 @@ class HelpedGroup(Helped, TyperGroup):
     """A group with our help."""
 
     def summaries(self) -> Iterator[tuple[str, str]]:
-        """Its commands and what each is for."""
+        """Its commands, each with its summary."""
         yield from ()
 
 
@@ -88,7 +88,7 @@ def _printing(*, folded: bool = True) -> Callable[[Any, Any, bool], None]:
 
 
 def print_help(ctx: Any, *, folded: bool = True) -> None:
-    """Print the help of a context's command; `folded` leaves its expert flags out."""
+    """Print the help of a context's command, with `folded` without its expert flags."""
     width = min(MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns) - 1
     coloured = sys.stdout is not None and sys.stdout.isatty()
     for line, name in _lines(ctx, width, folded):
@@ -131,7 +131,7 @@ def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
 
 
 def _examples(text: str) -> Iterator[Line]:
-    """One example in the line of its heading, several below it."""
+    """One example on the line of its heading, or several below it."""
     lines = text.splitlines()
     if lines:
         yield "", ""
@@ -143,7 +143,7 @@ def _examples(text: str) -> Iterator[Line]:
 
 
 def _panels(params: Sequence[Any]) -> dict[str, list[Any]]:
-    """Parameters by the title that they stand below: arguments first, flags of no panel last."""
+    """Parameters by the title of their panel: arguments first, flags without a panel last."""
     titled: dict[str, list[Any]] = {"Arguments": []}
     plain: list[Any] = []
     for each in params:
@@ -176,7 +176,7 @@ def _table(title: str, rows: Sequence[tuple[str, str]], width: int) -> Iterator[
 
 
 def _name(param: Any) -> str:
-    """A flag as it is given, with what stands for its value; or an argument's name."""
+    """A flag with the placeholder of its value, or an argument's name."""
     if param.param_type_name == "argument":
         return str(param.metavar or param.name.upper())
     flags = ", ".join(sorted(param.opts, key=len))
@@ -186,7 +186,7 @@ def _name(param: Any) -> str:
 
 
 def _text(param: Any) -> str:
-    """What a parameter is for, and its default, unless the text has it."""
+    """The help of a parameter, and its default, unless the text has it."""
     text, default = str(param.help or ""), param.default
     if param.is_flag if hasattr(param, "is_flag") else False:
         return text

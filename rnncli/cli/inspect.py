@@ -1,24 +1,38 @@
-"""`rnn inspect`: what a checkpoint holds."""
+"""`rnn inspect`: the contents of a checkpoint, and its settings as a file for `rnn train --config`."""
 
 import json
 import re
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rnncli.cli.screen import AsJson, From, Named, figure, named, print_json, print_table, print_text, size
+import typer
+
+from rnncli.cli.screen import AsJson, CellCode, From, Named, figure, named, print_json, print_table, print_text, size
 from rnncli.cli.verb import Verb
+from rnncli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rnncli.training.checkpoint import Checkpoint
 
 
 def inspect(
     run: Named = None,
     source: From = None,
+    cell: CellCode = None,
+    config: Annotated[bool, typer.Option("--config", help="Print only the settings, as TOML for `rnn train`.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show a checkpoint's settings, sizes, metrics, vocabulary and checksum."""
     from rnncli.api import restore
     from rnncli.training.runs import read_model
 
+    if config and as_json:
+        raise UsageError("--config prints TOML and --json prints JSON: give one of them")
     found, place = read_model(named(run, source), None)
-    trained = restore(found, place)
+    if config:
+        _print_config(found, place)
+        return
+    trained = restore(found, place, cell=cell)
     model: Any = trained.model
     progress, payload = found.header["progress"], found.header["payload"]
     facts = {
@@ -61,11 +75,21 @@ def inspect(
         print_text(f"vocabulary, {len(words):,} words, most frequent first: {' '.join(words[:20])} …")
 
 
+def _print_config(found: "Checkpoint", place: Path) -> None:
+    """Print the settings as TOML, read from the header without a model."""
+    from rnncli.presets import to_toml
+    from rnncli.restoring import check_header
+    from rnncli.tasks import task_of
+
+    task = task_of(found.header, place)
+    print_text(to_toml(task, check_header(task.Config, task.keeps, found.header, place)), end="")
+
+
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
 OTHER_MEMBERS = re.compile(r"members\.[1-9]")
-"""Parameters of a committee's nets but the first: all have the same shapes."""
+"""Parameters of a committee's nets after the first, whose shapes they share."""
 
 VERB = Verb(inspect, "rnn inspect RUN")

@@ -13,7 +13,7 @@ from rnncli.settings import flag_of
 from rnncli.training.settings import default_owner
 
 Flags = dict[str, Any]
-"""The flags that were given, by field name."""
+"""The flags that the user gave, by field name."""
 
 
 def command_of(
@@ -21,8 +21,8 @@ def command_of(
 ) -> Callable[..., None]:
     """A function for Typer whose flags are the fields of `Settings` and the annotated parameters in `common`.
 
-    Fields in `without` have no flag, and those that `common` names are what it says. The function calls
-    `action(flags, **common values)`, where flags holds only what the user gave.
+    Fields in `without` have no flag; for a name in `common`, `common` takes precedence over a field. The function
+    calls `action(flags, **common values)`, where flags holds only what the user gave.
     """
     names = [field.name for field in _settable(Settings) if field.name not in {*without, *common}]
 
@@ -34,19 +34,19 @@ def command_of(
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (annotation, default) in common.items()
     ]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # Typer reads it
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     command.__doc__ = action.__doc__
-    command.expert = frozenset(  # type: ignore[attr-defined]  # what `Verb.build` reads
+    command.expert = frozenset(  # type: ignore[attr-defined]  # `Verb.build` reads it
         each.name for each in _settable(Settings) if each.name in names and each.metadata.get("expert")
     )
     return command
 
 
 def union_of(kinds: Iterable[type]) -> type:
-    """A dataclass with the options of all these; that of the first is what an option of several is.
+    """A dataclass with the options of all these classes; the first class decides on an option of several.
 
-    Where they differ in its default, the help says so; its text is that of the most general class that has the option.
+    If the defaults of an option differ, its help says so. Its text is that of the most general class with the option.
     """
     several = list(dict.fromkeys(kinds))
     if len(several) == 1:
@@ -73,8 +73,8 @@ def _declared(name: str, owners: Sequence[tuple[type, Any]]) -> tuple[Any, Any]:
 def command_class(Settings: type) -> type[HelpedCommand]:
     """The class of a command whose flags are the fields of `Settings`.
 
-    A flag that is a switch as well as a choice may stand without a value, or as `--no-…`: its words are completed
-    before Typer, which knows no such flags, reads them.
+    A flag that is both a switch and a choice needs no value, and has a form `--no-…`: its words are completed before
+    Typer, which has no such flags, reads them.
     """
     switches = {
         flag_of(each.name): each.metadata["switch"] for each in _settable(Settings) if "switch" in each.metadata
@@ -88,7 +88,7 @@ def command_class(Settings: type) -> type[HelpedCommand]:
 
 
 def _with_values(words: Sequence[str], switches: Mapping[str, tuple[str, str]]) -> list[str]:
-    """A command line in which every switch has its value."""
+    """The command line with a value for every switch."""
     negative = {f"--no-{flag[2:]}": f"{flag}={off}" for flag, (off, _) in switches.items()}
     valued = []
     for word, following in zip(words, (*words[1:], "--"), strict=False):
@@ -99,8 +99,13 @@ def _with_values(words: Sequence[str], switches: Mapping[str, tuple[str, str]]) 
 
 
 def each_of(values: Iterable[str]) -> tuple[str, ...]:
-    """The parts of a repeated flag's values, which commas separate as well."""
+    """The parts of a repeated flag's values, each of which may also be a comma-separated list."""
     return tuple(part.strip() for value in values for part in value.split(","))
+
+
+def cells_of(values: Iterable[str]) -> tuple[str, ...]:
+    """The cells that a repeated flag names; commas separate them, except in the path of a file."""
+    return tuple(cell for value in values for cell in ([value] if ".py:" in value else each_of([value])))
 
 
 def words_of(flags: Mapping[str, Any]) -> list[str]:
@@ -116,12 +121,12 @@ def words_of(flags: Mapping[str, Any]) -> list[str]:
 
 
 def with_stdin(flags: Flags) -> Flags:
-    """Flags of given texts, where `-` as the only text stands for the lines of standard input."""
+    """The flags of texts; `-` as the only text means the lines of standard input."""
     return {**flags, "file": "-", "texts": ()} if flags.get("texts") == ("-",) and "file" not in flags else flags
 
 
 def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
-    """The flags of a settings class, what is the class's own before what it shares with others."""
+    """The flags of a settings class, its own before those that it shares with others."""
     hints = get_type_hints(Settings)
     fields = _settable(Settings)
     origin = {field.name: _first_named_in(Settings, field.name) for field in fields}
@@ -147,7 +152,7 @@ def _parameters(Settings: type) -> Iterator[inspect.Parameter]:
 
 
 def _settable(Settings: type) -> "list[dataclasses.Field[Any]]":
-    """The fields that a user can set: those that were declared with a help."""
+    """The fields that a user can set: those declared with a help."""
     return [field for field in dataclasses.fields(Settings) if "help" in field.metadata]
 
 
@@ -175,7 +180,7 @@ def _help(field: "dataclasses.Field[Any]", choices: Collection[str] | None, owne
 
 
 def completion(choices: Collection[str] | Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """Return what completes a value in the shell, for Typer."""
+    """A function for Typer that completes a value in the shell."""
 
     def complete(incomplete: str) -> list[str]:
         known = choices() if callable(choices) else choices

@@ -1,4 +1,4 @@
-"""`rnn plot RUN…`: losses and metrics of runs as curves in one picture."""
+"""`rnn plot RUN…`: draw losses and metrics of runs as curves in one picture."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +12,11 @@ from rnncli.cli.verb import Verb
 def plot(
     names: Annotated[list[str], typer.Argument(metavar="RUN…", help="Runs' names, TASK/RUN, or folders.")],
     metric: Annotated[
-        list[str] | None, typer.Option(help="What to draw; may be repeated (default: losses, and accuracy).")
+        list[str] | None, typer.Option(help="A metric to draw; may be repeated. (default: losses, and accuracy)")
     ] = None,
-    against: Annotated[str, typer.Option(help="What curves run along: steps, seconds or epochs.")] = "steps",
+    against: Annotated[str, typer.Option(help="The x axis: steps, seconds or epochs.")] = "steps",
     out: Annotated[
-        Path | None, typer.Option(help="The picture (PNG, SVG, PDF); else curves.png in the first run's folder.")
+        Path | None, typer.Option(help="The picture (PNG, SVG, PDF). (default: curves.png in the first run's folder)")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`rnn data prepare`: dumps of Wikipedia and other texts to clean text and shards of token ids."""
+"""`rnn data prepare`: make clean text and shards of token ids from dumps of Wikipedia and other texts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,15 +20,17 @@ Dumps = Annotated[
     typer.Argument(metavar="DUMP…", help="pages-articles XML (plain or bz2), text files, or folders of them."),
 ]
 Name = Annotated[str | None, typer.Option("--name", help="Make shards of token ids, in data/NAME.")]
-Text = Annotated[Path | None, typer.Option("--text", help="Write the clean text to this folder, an article a line.")]
-ByParagraph = Annotated[bool, typer.Option("--by-paragraph", help="A paragraph a sequence, not a sentence.")]
-MaxArticles = Annotated[int | None, typer.Option("--max-articles", min=1, help="Only the first so many articles.")]
-MaxFiles = Annotated[int | None, typer.Option("--max-files", min=1, help="Only the first so many files.")]
-MaxWords = Annotated[
-    int, typer.Option("--max-words", min=1, help="The most frequent words that get an id; the rest is UNKNOWN.")
+Text = Annotated[Path | None, typer.Option("--text", help="Write the clean text to this folder, one article per line.")]
+ByParagraph = Annotated[
+    bool, typer.Option("--by-paragraph", help="Make one sequence from each paragraph, not from each sentence.")
 ]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes (default: one a core).")]
-KeepGoing = Annotated[bool, typer.Option("--keep-going", help="Take what can be read of a damaged dump.")]
+MaxArticles = Annotated[int | None, typer.Option("--max-articles", min=1, help="Only the first N articles.")]
+MaxFiles = Annotated[int | None, typer.Option("--max-files", min=1, help="Only the first N files.")]
+MaxWords = Annotated[
+    int, typer.Option("--max-words", min=1, help="Number of most frequent words with an id; others become UNKNOWN.")
+]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes. (default: one per core)")]
+KeepGoing = Annotated[bool, typer.Option("--keep-going", help="Keep the readable part of a damaged dump.")]
 
 
 def prepare_corpus(
@@ -45,7 +47,7 @@ def prepare_corpus(
 ) -> None:
     """Prepare a dump of Wikipedia, or texts, for training: clean text (--text), shards of token ids (--name), or both.
 
-    An interrupted prepare goes on where it was when the same command is given again.
+    The same command continues an interrupted preparation.
     """
     from rnncli.data.shards import Shards
     from rnncli.data.tokenizers import LOOKED_AT, hint_of_unspaced
@@ -55,7 +57,7 @@ def prepare_corpus(
 
     if name is None and text is None:
         raise UsageError(
-            "nothing to make: give --name NAME for shards of token ids, --text DIR for clean text, or both"
+            "there is no output: give --name NAME for shards of token ids, --text DIR for clean text, or both"
         )
     outputs = Outputs(None if name is None else shards_folder(name), text)
     sources = find_dump_files(dumps, max_files, exclude=outputs.folders)
@@ -95,7 +97,7 @@ def _lines(facts: dict[str, Any], shards: Path | None, text: Path | None) -> Ite
 
 @contextmanager
 def _shown(total: int) -> "Iterator[Hooks]":
-    """Hooks that draw a bar on standard error once work is done, and stop it when a signal asks for that."""
+    """Hooks that draw a bar on standard error during the work, and stop it after a signal."""
     from rnncli.training.interrupts import noted_interrupts
     from rnncli.wikipedia.prepare import Hooks
 

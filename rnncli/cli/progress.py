@@ -9,7 +9,7 @@ from rnncli.training.monitoring import shown_metric
 
 
 class Bar:
-    """Shows a trainer's events as they come; use it in a `with`."""
+    """Shows a trainer's events as they occur; use it in a `with`."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -28,10 +28,10 @@ class Bar:
         self.bar.close()
 
     def listen(self, event: Event) -> None:
-        """Take an event in; the bar redraws itself when it is time."""
+        """Receive an event; the bar limits how often it is drawn."""
         if isinstance(event, Stepped):
             self.predictions += event.predictions
-            self.bar.total = self.trainer.planned_steps  # it moves where a time limit alone ends the training
+            self.bar.total = self.trainer.planned_steps  # the estimate moves if only a time limit ends the training
             if self.bar.update():
                 elapsed = max(1e-9, self.bar.format_dict["elapsed"])
                 self.shown["loss"] = f"{event.loss:.3f}"

@@ -1,4 +1,4 @@
-"""`rnn report`: a run on one page of HTML, to look at and to send on."""
+"""`rnn report`: write a page of HTML about a run, to view and to share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,7 @@ import typer
 import rnncli
 from rnncli.cli.screen import (
     AsJson,
+    CellCode,
     Device,
     From,
     Named,
@@ -24,18 +25,19 @@ from rnncli.files import write_file
 
 def report(
     run: Named = None,
-    out: Annotated[Path | None, typer.Option(help="Write it to this .html file; else beside the checkpoint.")] = None,
-    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The .html file. (default: next to the checkpoint)")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     source: From = None,
+    cell: CellCode = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Put a run on one page: curves, samples, surprises, vectors, gradients, and what its units do."""
+    """Write one page about a run: curves, samples, surprisal, vectors, gradients and units."""
     from rnncli.analysis.report import page
 
     source = named(run, source)
     check_html("--out", out)
-    trained = rnncli.load(source, suits=lambda _: True, device=device)
+    trained = rnncli.load(source, suits=lambda _: True, device=device, cell=cell)
     html, panels = page(trained)
     file = (out or trained.source.parent / "report.html").absolute()
     data = html.encode()

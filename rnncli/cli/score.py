@@ -1,4 +1,4 @@
-"""`rnn score`: how likely texts are to a language model, the best first, and how surprising each of their tokens is."""
+"""`rnn score`: the probability of texts under a language model, best first, and the surprisal of each token."""
 
 import math
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from rnncli.language.score import Scored
 
 SHADES = ((2.0, "green"), (5.0, ""), (8.0, "yellow"), (12.0, "red"), (math.inf, "bold white on red"))
-"""The colour of tokens of less than so many bits each."""
+"""Colours of tokens, each with the surprisal in bits that it ends at."""
 
 MARK = "?"
-"""Stands after a token that the model does not know."""
+"""The mark after a token that the model does not know."""
 
 
 def score(work: Work, as_json: bool) -> None:
-    """Score texts by a language model, or every line of a file: the best first, each token by its surprisal."""
+    """Score texts, or every line of a file, by a language model: best first, with the surprisal of each token."""
     trained, options = work.trained, work.options
     found: list[Scored] = work.do()
     if as_json:
@@ -31,7 +31,7 @@ def score(work: Work, as_json: bool) -> None:
     _show(ranked, each_token=options.file is None)
     if len(ranked) < len(found):
         without = len(found) - len(ranked)
-        note(f"{without:,} of {len(found):,} lines have no word that this model reads, and are left out")
+        note(f"{without:,} of {len(found):,} lines have no word that this model knows, and are left out")
 
 
 def _facts(scored: "Scored") -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _facts(scored: "Scored") -> dict[str, Any]:
 
 
 def _show(ranked: "list[Scored]", each_token: bool) -> None:
-    """A line for each text: on a terminal its tokens are coloured; elsewhere their bits stand below it."""
+    """Print one line per text: on a terminal with coloured tokens, elsewhere with their bits on the next line."""
     coloured = in_colours()
     print_text(f"{'rank':>4}  {'nats':>9}  {'bits':>9}  {'perplexity':>10}  text")
     for scored in ranked:
@@ -65,12 +65,12 @@ def _show(ranked: "list[Scored]", each_token: bool) -> None:
     if coloured:
         print_styled(_legend())
     elif each_token:
-        print_text(f"bits of each token after its colon; {MARK}: the model does not know it")
+        print_text(f"after each colon: the bits of the token; {MARK}: unknown to the model")
 
 
 def _in_colours(scored: "Scored", figures: str) -> Iterator[tuple[str, str]]:
     letters = sum(len(each.token) for each in scored.tokens)
-    glue = "" if letters >= len(scored.text) else " "  # words have lost the blanks between them
+    glue = "" if letters >= len(scored.text) else " "  # words come without the blanks between them
     yield figures, ""
     for place, each in enumerate(scored.tokens):
         shown = each.token if each.token == " " else visible(each.token)
@@ -84,13 +84,13 @@ def _style(bits: float, unknown: bool = False) -> str:
 
 
 def _legend() -> Iterator[tuple[str, str]]:
-    """What the colours mean, in them."""
-    least = 0.0
-    yield "bits a token: ", ""
+    """The legend of the colours."""
+    lower = 0.0
+    yield "bits per token: ", ""
     for limit, style in SHADES:
-        yield f"{least:g}-{limit:g}" if limit < math.inf else f"{least:g} and more", style
+        yield f"{lower:g}-{limit:g}" if limit < math.inf else f"{lower:g} and more", style
         yield "  ", ""
-        least = limit
+        lower = limit
     yield "unknown", "underline"
 
 

@@ -1,4 +1,4 @@
-"""What every verb says on the screen: notes on standard error, tables or one JSON object on standard output."""
+"""The output of all verbs: notes on standard error, tables or one JSON object on standard output."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,6 @@ from rnncli.settings import DEVICES
 from rnncli.terminal import escaped, write_message, write_ready, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from rich.console import Console
@@ -19,22 +18,31 @@ if TYPE_CHECKING:
     from rnncli.analysis.plots import Picture
     from rnncli.api import Model
 
-MOST_MISSING = 30
-"""Letters that are named, of those that no font has."""
+MAX_MISSING = 30
+"""The maximum number of letters in a warning about fonts."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 From = Annotated[
     str | None,
-    typer.Option("--from", help="The model: a run's name or folder, or a file; else the task's newest."),
+    typer.Option("--from", help="The model: a run's name or folder, or a file. (default: the newest of the task)"),
 ]
 Device = Annotated[
     str,
     typer.Option(
-        help=f"Where to compute: {', '.join(DEVICES)}; auto: CUDA where there is one, but for tiny nets.",
+        help=f"Where to compute: {', '.join(DEVICES)}; auto: CUDA if available, except for tiny nets.",
         autocompletion=lambda incomplete: [each for each in DEVICES if each.startswith(incomplete)],
     ),
 ]
-"""Of every verb that computes with a trained model."""
+"""The flag of every verb that computes with a trained model."""
+
+CellCode = Annotated[
+    str | None,
+    typer.Option(
+        "--cell",
+        metavar="PATH.py:CLASS",
+        help="The code of the model's cell, if it is from outside: it runs only if you name it.",
+    ),
+]
 
 Named = Annotated[
     str | None, typer.Argument(metavar="RUN", help="The model: a run's name or folder, or a file; the same as --from.")
@@ -42,44 +50,44 @@ Named = Annotated[
 
 
 def note(text: str) -> None:
-    """Say something in addition to the result, in one line on standard error."""
+    """Print a line in addition to the result, on standard error."""
     write_message(text)
 
 
 def warn(text: str) -> None:
-    """Warn, in one line on standard error."""
+    """Print a warning, one line on standard error."""
     write_message(f"rnn: warning: {text}")
 
 
-def tell_picture(picture: "Picture", tell: "Callable[[str], None]" = note) -> None:
-    """Say where a picture lies, and which of its letters could not be drawn."""
-    tell(f"picture {picture}")
+def note_picture(picture: "Picture") -> None:
+    """Print the path of a picture, and a warning if letters of it could not be drawn."""
+    note(f"picture {picture}")
     warn_missing(picture)
 
 
 def warn_missing(picture: "Picture") -> None:
-    """Warn of letters that no font of this machine has."""
+    """Print a warning about letters that no font of this machine has."""
     if picture.missing:
         from rnncli.data.text import visible
 
-        shown = visible(picture.missing[:MOST_MISSING]) + "…" * (len(picture.missing) > MOST_MISSING)
-        warn(f"{picture}: no font here has {shown}: boxes stand for them; install a font such as Noto Sans")
+        shown = visible(picture.missing[:MAX_MISSING]) + "…" * (len(picture.missing) > MAX_MISSING)
+        warn(f"{picture}: no font here has {shown}: they are drawn as boxes; install a font such as Noto Sans")
 
 
 def origin(trained: "Model") -> str:
-    """Which model is at work, what it learned from, and where it computes."""
+    """The model in use, its training text, and its device."""
     return f"from {trained.source} ({trained.payload['corpus']}), on {trained.device}"
 
 
 def named(run: str | None, source: str | None) -> str | None:
-    """The model that RUN or --from names, if any; raises UsageError where both do."""
+    """The model that RUN or --from names, if any; raises UsageError if both are given."""
     if run is not None and source is not None:
         raise UsageError("RUN and --from both name the model: give one of them")
     return run if source is None else source
 
 
 def check_html(flag: str, file: "Path | None") -> None:
-    """Raise UsageError for a page whose name does not say what it is."""
+    """Raise UsageError for a page whose name does not end in .html."""
     if file is not None and file.suffix not in (".html", ".htm"):
         raise UsageError(f"{flag} {file}: end its name in .html")
 
@@ -92,12 +100,12 @@ def print_json(value: Any) -> None:
 
 
 def print_text(text: str = "", *, end: str = "\n", flush: bool = False) -> None:
-    """Print text to standard output: exact where it is piped, escaped on a terminal."""
+    """Print text to standard output: unchanged to a pipe, escaped on a terminal."""
     write_text(text + end, flush=flush)
 
 
 def print_styled(pieces: Iterable[tuple[str, str]]) -> None:
-    """Print a line of (text, style) pairs, in the styles of rich where `in_colours`, else as plain text."""
+    """Print a line of (text, style) pairs: with rich's styles if `in_colours`, otherwise as plain text."""
     if not in_colours():
         print_text("".join(text for text, _ in pieces))
         return
@@ -116,7 +124,7 @@ def in_colours() -> bool:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
-    """Print a table; numbers stand to the right, and nothing is cut off where no terminal sets a width."""
+    """Print a table, with numbers aligned to the right; only the width of a terminal limits its lines."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -133,7 +141,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
 
 
 def _print_rich(what: Any, **options: Any) -> None:
-    """Print what rich renders, of text that is escaped already."""
+    """Print an object of rich, whose text is already escaped."""
     console = _console()
     with console.capture() as rendered:
         console.print(what, **options)
@@ -148,7 +156,7 @@ def _console() -> "Console":
 
 
 def confirm(question: str) -> bool:
-    """Ask for a yes or no on the terminal; raises typer.Abort where nobody answers."""
+    """Ask a yes-or-no question on the terminal; raises typer.Abort if nobody answers."""
     return typer.confirm(escaped(question, one_line=True))
 
 

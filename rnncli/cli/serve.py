@@ -1,36 +1,37 @@
-"""`rnn serve`: the page of a run live on this machine, where the model writes and shows its probabilities."""
+"""`rnn serve`: the live page of a run on this machine, where the model writes and shows its probabilities."""
 
 from typing import Annotated
 
 import typer
 
 import rnncli
-from rnncli.cli.screen import AsJson, Device, From, Named, named, note, origin, print_json, print_text, warn
+from rnncli.cli.screen import AsJson, CellCode, Device, From, Named, named, note, origin, print_json, print_text, warn
 from rnncli.cli.verb import Verb
 from rnncli.extras import need
 
 
 def serve(
     run: Named = None,
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0: any that is free.")] = 8000,
-    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0: any free port.")] = 8000,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     source: From = None,
+    cell: CellCode = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Put a run's page on this machine, where it also writes: type a prime, and see how likely each token was."""
+    """Serve a run's page on this machine. There the model writes: type a prime, and see how likely each token was."""
     need("starlette", "uvicorn", what="rnn serve", extra="serve")
     from rnncli.analysis import connections, live
 
     source = named(run, source)
     with live.bound(port) as door:
-        trained = rnncli.load(source, suits=lambda task: "generate" in task.uses, device=device)
+        trained = rnncli.load(source, suits=lambda task: "generate" in task.uses, device=device, cell=cell)
         server = connections.Server(live.application(trained, live.live_page(trained)), warn)
         url = f"http://127.0.0.1:{door.getsockname()[1]}/"
         if as_json:
             print_json({"checkpoint": str(trained.source), "url": url, "writes": live.writes(trained)})
         else:
-            note(f"{origin(trained)}; Ctrl-C ends it")
+            note(f"{origin(trained)}; Ctrl-C stops it")
             print_text(url, flush=True)
         if show:
             import webbrowser

@@ -8,14 +8,14 @@ from typing import Any
 from typer.core import TyperCommand
 from typer.models import OptionInfo
 
-from rnncli.settings import flag_of, tell_renamed
+from rnncli.settings import flag_of, warn_renamed
 
 
 @dataclass(frozen=True)
 class Formerly:
-    """The earlier flags of an option; it stands in the option's annotation, next to `typer.Option`.
+    """The earlier flags of an option, in its annotation next to `typer.Option`.
 
-    A field of a dataclass declares the same by `option(..., formerly=("picture",))`.
+    A field of a dataclass declares them by `option(..., formerly=("picture",))`.
     """
 
     flags: tuple[str, ...]
@@ -36,7 +36,7 @@ def with_old_spellings(Class: type[TyperCommand], run: Callable[..., None]) -> t
 
 
 def _renamed(run: Callable[..., None]) -> dict[str, str]:
-    """The present flag of every earlier one, from the annotations of a verb's function."""
+    """The current flag of every earlier one, from the annotations of a verb's function."""
     renamed: dict[str, str] = {}
     for parameter in inspect.signature(run).parameters.values():
         parts = getattr(parameter.annotation, "__metadata__", ())
@@ -47,13 +47,13 @@ def _renamed(run: Callable[..., None]) -> dict[str, str]:
 
 
 def _respelled(words: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
-    """A command line by present flags, up to `--`; an RnnWarning for every other one."""
+    """A command line with current flags, up to `--`; each earlier flag gives an RnnWarning."""
     end = words.index("--") if "--" in words else len(words)
-    present = []
+    current = []
     for word in words[:end]:
         flag, equals, value = word.partition("=")
         if flag in renamed:
-            tell_renamed(flag, renamed[flag])
+            warn_renamed(flag, renamed[flag])
             word = f"{renamed[flag]}{equals}{value}"
-        present.append(word)
-    return [*present, *words[end:]]
+        current.append(word)
+    return [*current, *words[end:]]

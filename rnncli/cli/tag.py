@@ -7,15 +7,15 @@ from rnncli.results import Tagged
 
 
 def tag(work: Work, as_json: bool) -> None:
-    """Label every word of a sentence, or of every line of a file: a word and its label a line."""
+    """Label every word of a sentence, or of every line of a file; prints one word with its label per line."""
     trained = work.trained
     sentences: list[list[Tagged]] = work.do()
     if as_json:
-        told = [
+        answers = [
             {"text": line, "words": [word._asdict() for word in sentence]}
             for line, sentence in zip(work.options.spaced, sentences, strict=True)
         ]
-        print_json({"checkpoint": str(trained.source), "sentences": told})
+        print_json({"checkpoint": str(trained.source), "sentences": answers})
         return
     note(origin(trained))
     print_text("\n\n".join("\n".join(f"{word.word}\t{word.label}" for word in sentence) for sentence in sentences))

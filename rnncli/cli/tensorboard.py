@@ -1,4 +1,4 @@
-"""The events of a training as TensorBoard shows them: loss, learning rate and validation metrics against steps."""
+"""The events of a training for TensorBoard: loss, learning rate and validation metrics against steps."""
 
 from pathlib import Path
 from types import TracebackType
@@ -8,13 +8,14 @@ from rnncli.cli.screen import warn
 from rnncli.training.loop import Event, Stepped, Trainer, Validated, measured
 
 EVERY = 10
-"""Steps from point to point of the training loss; each is the mean of the steps since the one before."""
+"""Steps per point of the training loss; each point is the mean over its steps."""
 
 
 class Scalars:
-    """Writes a trainer's events into a folder; use it in a `with`. What a resumed run had written beyond is hidden.
+    """Writes a trainer's events into a folder; use it in a `with`.
 
-    A disk that is full stops it, with a warning, but not the training.
+    A resumed run hides what it wrote beyond its checkpoint. A full disk stops the writing, with a warning, but not the
+    training.
     """
 
     def __init__(self, trainer: Trainer, folder: Path) -> None:
@@ -41,7 +42,7 @@ class Scalars:
                 self._give_up(trouble)
 
     def listen(self, event: Event) -> None:
-        """Take an event in."""
+        """Receive an event."""
         progress = self.trainer.progress
         if isinstance(event, Stepped):
             self.losses.append(event.loss)

@@ -1,4 +1,4 @@
-"""`rnn train TASK`: start a run or take one up again, show how it goes, and say what came of it."""
+"""`rnn train TASK`: start a run or continue one, show its progress, and print its result."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rnncli.training.loop import Event
 
 TENSORBOARD = "tensorboard"
-"""The folder of a run that its curves go to."""
+"""The folder of a run for its curves."""
 
 
 def _verb(task: Task) -> Callable[..., None]:
@@ -40,12 +40,12 @@ def _verb(task: Task) -> Callable[..., None]:
         from rnncli.training.distributed import begun, from_first, is_first, together
 
         if resume and (preset or config):
-            raise UsageError("--resume goes on with the settings of the run: leave --preset and --config out")
+            raise UsageError("--resume continues with the settings of the run: leave --preset and --config out")
         if tensorboard:
             need("tensorboard", what="--tensorboard", extra="tensorboard")
         with together(note):
             remarks: list[str] = []
-            before = begun()  # by processes that torchrun has started anew, on the same command
+            before = begun()  # by processes that torchrun restarted with the same command
             if resume or before:
                 run = from_first(lambda: _run_to_resume(task.name, before or name))
                 training = Training.resume(run, flags if resume else {})
@@ -57,7 +57,7 @@ def _verb(task: Task) -> Callable[..., None]:
                 follow(training, resumed=bool(resume or before), tensorboard=tensorboard, remarks=remarks)
                 _show(training, tensorboard=tensorboard, as_json=as_json)
             else:
-                _expected(training)  # a few steps, which all take part in
+                _expected(training)  # all processes take part in its few steps
                 training.train(lambda _: None, lambda _: None)
 
     train.__doc__ = task.summary
@@ -65,18 +65,18 @@ def _verb(task: Task) -> Callable[..., None]:
 
 
 def run_options(task: Task) -> dict[str, tuple[Any, Any]]:
-    """What is asked of a run beside its settings: annotations for Typer, and defaults."""
+    """The flags of a run in addition to its settings: annotations for Typer, and defaults."""
 
     def option(help: str, *flags: str) -> Any:
         return typer.Option(*flags, rich_help_panel="Run", help=help)
 
     presets = ", ".join(task.presets) or "none"
-    begin = option("Go on with --name, or the newest unfinished run.", "--resume")
-    curves = option("Write curves for TensorBoard beside the checkpoints.", "--tensorboard")
+    begin = option("Continue the run of --name, or the newest unfinished run.", "--resume")
+    curves = option("Write curves for TensorBoard next to the checkpoints.", "--tensorboard")
     return {
         "preset": (Annotated[str | None, option(f"A named set of settings: {presets}.")], None),
         "config": (Annotated[Path | None, option("Settings from a TOML file.")], None),
-        "name": (Annotated[str | None, option("The run's name; else date, time and cell.")], None),
+        "name": (Annotated[str | None, option("The run's name. (default: date, time and cell)")], None),
         "resume": (Annotated[bool, begin], False),
         "tensorboard": (Annotated[bool, curves], False),
         "as_json": (AsJson, False),
@@ -104,7 +104,7 @@ def _run_to_resume(task: str, name: str | None) -> Any:
 
 
 def follow(training: "Training", *, resumed: bool, tensorboard: bool = False, remarks: Sequence[str] = ()) -> None:
-    """Say what is trained, train it with a progress bar, and TensorBoard if asked for; then draw the curve."""
+    """Print what is trained, train it with a progress bar and optional TensorBoard curves, and draw the curve."""
     from rnncli.analysis.plots import draw_curve
     from rnncli.cli.progress import Bar
 
@@ -131,7 +131,7 @@ def follow(training: "Training", *, resumed: bool, tensorboard: bool = False, re
 
 
 def _show(training: "Training", *, tensorboard: bool, as_json: bool) -> None:
-    """Print what came of it."""
+    """Print the result of a training."""
     from rnncli.training.runs import BEST, LAST
 
     trainer, run = training.trainer, training.run
@@ -171,7 +171,7 @@ def best_record(training: "Training") -> dict[str, float]:
 
     progress = training.trainer.progress
     at_best = (record for record in reversed(progress.history) if record["step"] == progress.best_step)
-    return measured(next(at_best, progress.history[-1]))  # the last one, where no validation gave a number
+    return measured(next(at_best, progress.history[-1]))  # the last one, if no validation gave a number
 
 
 def _what_is_trained(training: "Training") -> str:
@@ -204,7 +204,7 @@ def _warn_of_slow_cells(training: "Training") -> None:
 
 
 def _expected(training: "Training") -> str:
-    """How long the training takes, measured on a few steps that leave no trace."""
+    """The expected duration of the training, measured on a few steps that change nothing."""
     from rnncli.training.estimate import seconds_a_step
     from rnncli.training.loop import NotFinite
 
@@ -216,7 +216,7 @@ def _expected(training: "Training") -> str:
     try:
         seconds = left * seconds_a_step(trainer)
     except NotFinite:
-        return f": {left:,} steps"  # the training itself will say at which step
+        return f": {left:,} steps"  # the training itself reports the step
     if training.config.max_time and time_left < seconds:
         return f": at most {_duration(time_left)}, about {round(left * time_left / seconds):,} of {left:,} steps"
     how = ("at most", "at most") if trainer.may_end_early else ("", "about")

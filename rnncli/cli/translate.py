@@ -1,17 +1,17 @@
-"""`rnn translate`: sentences in other words, several of each if asked for, and what each token looked at."""
+"""`rnn translate`: translations of sentences, optionally several of each, and the attention of each token."""
 
 from pathlib import Path
 
 from rnncli.cli.actions import Work, command_for, example_of
-from rnncli.cli.screen import note, origin, print_json, print_text, tell_picture
+from rnncli.cli.screen import note, note_picture, origin, print_json, print_text
 from rnncli.cli.verb import Verb
 from rnncli.results import Translation
 
 
 def translate(work: Work, as_json: bool) -> None:
-    """Translate sentences, or every line of a file: a translation a line, n-best ones with their scores.
+    """Translate sentences, or every line of a file; prints one translation per line, n-best ones with their scores.
 
-    A blank line of a file stays one.
+    A blank line of a file gives a blank line.
     """
     trained, options = work.trained, work.options
     found: list[list[Translation]] = work.do()
@@ -21,13 +21,13 @@ def translate(work: Work, as_json: bool) -> None:
 
         ((best, *_),) = filter(None, found)
         drawn = draw_attention(best.source_tokens, best.tokens, best.attention, Path(out))
-        tell_picture(drawn)
+        note_picture(drawn)
     if as_json:
-        told = [
+        answers = [
             {"text": line, "translations": [each._asdict() for each in best]}
             for line, best in zip(options.spaced, found, strict=True)
         ]
-        print_json({"checkpoint": str(trained.source), "sentences": told})
+        print_json({"checkpoint": str(trained.source), "sentences": answers})
         return
     note(origin(trained))
     for translations in found:

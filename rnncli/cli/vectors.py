@@ -1,4 +1,4 @@
-"""Which word vectors a verb works on: those of a file, or those of a trained model."""
+"""The word vectors that a verb works on: those of a file or of a trained model."""
 
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -12,43 +12,44 @@ if TYPE_CHECKING:
     from rnncli.data.vectors import WordVectors
 
 File = Annotated[
-    str | None, typer.Option("--vectors", help="A file of word vectors, or an imported name, in place of a model.")
+    str | None, typer.Option("--vectors", help="A file of word vectors, or an imported name, instead of a model.")
 ]
 Layer = Annotated[
     str | None,
     typer.Option(
-        help="The vectors that words are read by (input), or scored by (output); without it, those that say most.",
+        help="The layer of the vectors: input or output. (default: the better one)",
         autocompletion=lambda incomplete: [each for each in ("input", "output") if each.startswith(incomplete)],
     ),
 ]
 
 
 class Known(NamedTuple):
-    """Word vectors, and where they are from."""
+    """Word vectors, and their origin."""
 
     vectors: "WordVectors"
     source: str
-    layer: str | None  # of a model; None: they are from a file
+    layer: str | None  # of a model; None for a file
     corpus: str | None
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Where they are from, for JSON."""
+        """Their origin and size, for JSON."""
         V, D = self.vectors.matrix.shape
         return {"vectors": self.source, "layer": self.layer, "corpus": self.corpus, "words": V, "size": D}
 
 
-def known_vectors(model: str | None, file: str | None, layer: str | None) -> Known:
-    """The vectors that `--from`, `--vectors` and `--layer` mean, said on standard error.
+def known_vectors(model: str | None, file: str | None, layer: str | None, cell: str | None = None) -> Known:
+    """The vectors that `--from`, `--vectors` and `--layer` select; prints their origin on standard error.
 
-    Raises UsageError where they contradict each other; as `read_vectors`, `load` and `of_model`.
+    Raises UsageError if the flags contradict each other, and as `read_vectors`, `load` and `of_model`.
     """
     if file is not None:
-        if model is not None or layer is not None:
-            raise UsageError("--vectors names a file, --from and --layer are for models: give the one or the other")
+        if any(each is not None for each in (model, layer, cell)):
+            flags = "--from, --layer and --cell"
+            raise UsageError(f"--vectors names a file, {flags} select a model: give one or the other")
         known = _of_file(file)
     else:
-        known = _of_model(model, layer)
+        known = _of_model(model, layer, cell)
     V, D = known.vectors.matrix.shape
     kind = f", {known.layer} layer" if known.layer else ""
     note(f"from {known.source}{f' ({known.corpus})' if known.corpus else ''}{kind}: {V:,} words, D {D:,}")
@@ -62,9 +63,10 @@ def _of_file(spec: str) -> Known:
     return Known(read_vectors(file), str(file), None, None)
 
 
-def _of_model(source: str | None, layer: str | None) -> Known:
+def _of_model(source: str | None, layer: str | None, cell: str | None) -> Known:
     from rnncli.analysis.vectors import default_layer
 
-    trained = rnncli.load(source, suits=lambda task: task.word_vectors > 0, device="cpu")  # numpy computes with them
+    device = "cpu"  # numpy computes with them
+    trained = rnncli.load(source, suits=lambda task: task.word_vectors > 0, device=device, cell=cell)
     layer = layer or default_layer(trained)
     return Known(trained.vectors(layer), str(trained.source), layer, trained.payload.get("corpus"))

@@ -1,4 +1,4 @@
-"""What a verb is: a function, commands below it, or both; built when it is called."""
+"""Verbs: a function, commands below it, or both, built when the verb is called."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,8 +20,8 @@ Commands = Callable[[], "Mapping[str, Verb]"]
 class Verb:
     """A command of `rnn`: a function whose annotated parameters are its arguments and flags, or commands below it.
 
-    A verb with both runs the function before a command, and without one. Its help is the function's docstring, or
-    `help`, with the example, or several in lines of their own.
+    A verb with both runs the function before a command, and without one. Its help is `help` or the function's
+    docstring, with the example, or several examples on separate lines.
     """
 
     run: Callable[..., None] | None = None
@@ -29,7 +29,7 @@ class Verb:
     help: str | None = None
     commands: Commands | None = None  # called when a command, or the list of them, is needed
     Class: type[TyperCommand] = HelpedCommand
-    of_run: Callable[[str], str] | None = None  # from a run's name to the command for it, where no command is named
+    of_run: Callable[[str], str] | None = None  # maps a run's name to its command, if no command is named
 
     @property
     def summary(self) -> str:
@@ -41,7 +41,7 @@ class Verb:
         return cleandoc(self.help or getattr(self.run, "__doc__", None) or "")
 
     def build(self, name: str) -> Any:
-        """The command as Typer runs it."""
+        """The command for Typer."""
         shown: dict[str, Any] = {
             "help": self._text,
             "epilog": self.example,
@@ -63,9 +63,9 @@ class Verb:
 
 
 class Later(Mapping[str, Verb]):
-    """Commands by name, each made when it is looked up: `own` ones, then those that `make` makes of `names`.
+    """Commands by name, each made when it is looked up: those of `own`, then those that `make` makes from `names`.
 
-    `summary` says what a command is for before it is made.
+    `summary` gives the summary of a command before the command is made.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Later(Mapping[str, Verb]):
         return sum(1 for _ in self)
 
     def summary(self, name: str) -> str:
-        """What a command is for; makes nothing."""
+        """The summary of a command; makes nothing."""
         return self._own[name].summary if name in self._own else self._summary(name)
 
 
@@ -117,7 +117,7 @@ def group_of(commands: Commands, of: str, of_run: Callable[[str], str] | None = 
 
 
 class _Built(Mapping[str, Any]):
-    """Commands by name, each built when it is looked up; one that cannot be built is a warning, and is left out."""
+    """Commands by name, each built when it is looked up; a command that cannot be built is left out with a warning."""
 
     def __init__(self, commands: Commands, of: str) -> None:
         self._commands, self._of, self._built = commands, of, dict[str, Any]()
@@ -144,4 +144,4 @@ class _Built(Mapping[str, Any]):
 
 
 def _nothing() -> None:
-    """What a group does before its commands."""
+    """A group without a function of its own does nothing before its commands."""

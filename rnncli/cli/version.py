@@ -1,4 +1,4 @@
-"""`rnn version`: which version this is."""
+"""`rnn version`: print the version."""
 
 from rnncli.cli.screen import print_text
 from rnncli.cli.verb import Verb

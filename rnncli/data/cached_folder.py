@@ -39,10 +39,10 @@ def _fill(folder: Path, make: Callable[[Path], None]) -> None:
         replace(part, folder)
         sync_folder(folder.parent)
     except OSError as error:
-        raise _no_room(part, error) from None
+        raise _write_error(part, error) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _no_room(part: Path, error: OSError) -> RnnError:
+def _write_error(part: Path, error: OSError) -> RnnError:
     return RnnError(f"cannot write {part}: {reason(error)}; make room, or set RNN_HOME to a folder that has it")

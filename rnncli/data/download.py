@@ -219,8 +219,8 @@ def _clear_if_empty(part: Path) -> None:
 
 def _unwritable(part: Path, size: int | None, error: OSError) -> RnnError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    room = "room" if size is None else f"room for {size:,} bytes"
-    advice = f"make {room}" if full else "make the folder one that you can write to"
+    space = "room" if size is None else f"room for {size:,} bytes"
+    advice = f"make {space}" if full else "make the folder one that you can write to"
     return RnnError(f"cannot write {part}: {reason(error)}; {advice} and run the same command again")
 
 

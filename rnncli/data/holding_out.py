@@ -50,8 +50,8 @@ class HoldOut(NamedTuple):
 def spread(sizes: Sequence[int], share: Fraction) -> list[int]:
     """The groups, by number from 0, that hold a share of all items, evenly spread; `sizes` counts each group's items.
 
-    A group is held out as soon as no more than the share of the items up to its end is then held out: of groups of
-    one item and a share of 1/N, every N-th.
+    A group is held out if at most the share of all items so far is held out after it: with groups of one item and a
+    share of 1/N, every N-th.
     """
     seen, held, chosen = 0, 0, []
     for place, size in enumerate(sizes):

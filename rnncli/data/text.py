@@ -117,7 +117,7 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def read_stdin() -> str:
-    """Read standard input to its end; same decoding and errors as `read_text`."""
+    """Read all of standard input; same decoding and errors as `read_text`."""
     if sys.stdin is None:
         raise RnnError(f"{STDIN} is closed: pipe a text in, or name a file")
     try:

@@ -100,8 +100,8 @@ def read_token_text(spec: TextSpec) -> StreamData:
     Raises RnnError as `load_corpus`, and where a large text changes meanwhile or its ids cannot be written.
     """
     if spec.valid:
-        learned = read_token_text(spec._replace(valid=(), hold_out=HoldOut()))
-        return learned.with_valid(read_token_text(TextSpec(spec.valid, codec=learned.codec, by_voice=spec.by_voice)))
+        training = read_token_text(spec._replace(valid=(), hold_out=HoldOut()))
+        return training.with_valid(read_token_text(TextSpec(spec.valid, codec=training.codec, by_voice=spec.by_voice)))
     corpora = [open_corpus(name) for name in spec.corpus]
     if not spec.by_voice:
         return _read(corpora, spec)
@@ -157,7 +157,7 @@ def _looked_at(name: str, read: Callable[[], Iterator[str]], hold_out: HoldOut, 
     if hold_out.every:
         held = sum(map(len, last()))
     if held and held >= characters:
-        raise UsageError(f"{hold_out} leaves nothing to learn of {name}, which has {characters:,} characters")
+        raise UsageError(f"{hold_out} leaves nothing to learn from {name}, which has {characters:,} characters")
     cut = characters - held
     return Text(name, read, characters, cut, digest.hexdigest())
 

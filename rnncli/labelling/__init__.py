@@ -1,1 +1,1 @@
-"""Words and texts labelled: what the tasks share that do it."""
+"""Code shared by the tasks that label words and texts."""

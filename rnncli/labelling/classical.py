@@ -1,6 +1,6 @@
-"""Classifiers and taggers that are no nets: what `rnn evaluate --baselines` sets beside them.
+"""The classifiers and taggers of `rnn evaluate --baselines`, which are not neural networks.
 
-Most are scikit-learn's; the HMM is hmmlearn's, where that is installed. Both come with the extra `baselines`.
+Most are scikit-learn's; the HMM is hmmlearn's, if that is installed. The extra `baselines` installs both.
 """
 
 from collections import Counter
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 Lines = Sequence[Sequence[str]]
 Scorer = Callable[[Any, Sequence[int], Any], "NDArray[np.float64]"]
-"""Learns from N texts and their labels by number, and scores others: (N', K), the greater the likelier."""
+"""Learns from N texts and their label ids, and scores N' other texts: (N', K), greater is likelier."""
 
 
-class Rival(NamedTuple):
-    """A simple classifier by its name, and the texts as it reads them; without a scorer its name says what lacks."""
+class Baseline(NamedTuple):
+    """A simple classifier: its name, the texts as it reads them, and its scorer.
+
+    Without a scorer, the name says what is missing.
+    """
 
     name: str
     texts: Sequence[Any] = ()
@@ -29,40 +32,40 @@ class Rival(NamedTuple):
     has_probabilities: bool = True
 
 
-def rivals(texts: Sequence[str], weighted: bool) -> Iterator[Rival]:
-    """The classifiers that a net is compared with; those that can weigh labels by how rare they are do, if `weighted`.
+def baseline_classifiers(texts: Sequence[str], weighted: bool) -> Iterator[Baseline]:
+    """Yield the classifiers for comparison; with `weighted`, those that support it give rare labels more weight.
 
-    Those on tags are left out where no tags can be had. Raises RnnError where scikit-learn is not installed.
+    Classifiers of tags are left out if the tagger is unavailable. Raises RnnError if scikit-learn is not installed.
     """
     from rnncli.data.splitting import words_of
     from rnncli.data.tagging import tags_of
 
     need("sklearn", what="--baselines", extra="baselines")
     how = ", weighted" if weighted else ""
-    yield Rival("majority", texts, majority)
-    yield Rival("naive Bayes, words", texts, naive_bayes)
-    yield Rival(f"linear SVM, characters 1-5{how}", texts, support_vectors(weighted), has_probabilities=False)
+    yield Baseline("majority", texts, majority)
+    yield Baseline("naive Bayes, words", texts, naive_bayes)
+    yield Baseline(f"linear SVM, characters 1-5{how}", texts, support_vectors(weighted), has_probabilities=False)
     try:
         tags = tags_of([words_of(text) for text in texts])
     except RnnError as error:
-        yield Rival(f"baselines on tags: {error}")
+        yield Baseline(f"baselines on tags: {error}")
         return
-    if installed("hmmlearn"):  # some Pythons that rnn runs on have no wheels of it
-        yield Rival("HMM a label, tags", tags, hidden_markov, has_probabilities=False)
+    if installed("hmmlearn"):  # it has no wheels for some versions of Python
+        yield Baseline("HMM per label, tags", tags, hidden_markov, has_probabilities=False)
     else:
-        yield Rival("HMM a label, tags: hmmlearn is not installed")
-    yield Rival(f"logistic regression, tags 1-3{how}", tags, logistic_regression(weighted))
+        yield Baseline("HMM per label, tags: hmmlearn is not installed")
+    yield Baseline(f"logistic regression, tags 1-3{how}", tags, logistic_regression(weighted))
 
 
 def majority(training: Sequence[Any], labels: Sequence[int], others: Sequence[Any]) -> "NDArray[np.float64]":
-    """Every text has the commonest label."""
+    """Label every text with the commonest label."""
     del training
     counts = np.bincount(labels).astype(float)
     return np.tile(np.log(counts / counts.sum()), (len(others), 1))
 
 
 def naive_bayes(training: Sequence[str], labels: Sequence[int], others: Sequence[str]) -> "NDArray[np.float64]":
-    """Multinomial naive Bayes on words in lower case."""
+    """Multinomial naive Bayes over lower-case words."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.naive_bayes import MultinomialNB
     from sklearn.pipeline import make_pipeline
@@ -76,7 +79,7 @@ def naive_bayes(training: Sequence[str], labels: Sequence[int], others: Sequence
 
 
 def logistic_regression(weighted: bool) -> Scorer:
-    """Logistic regression on n-grams of one to three tags, weighted by rarity in the texts."""
+    """Logistic regression over n-grams of one to three tags; with `weighted`, rare labels weigh more."""
 
     def scores(training: Lines, labels: Sequence[int], others: Lines) -> "NDArray[np.float64]":
         from sklearn.feature_extraction.text import CountVectorizer
@@ -93,7 +96,7 @@ def logistic_regression(weighted: bool) -> Scorer:
 
 
 def support_vectors(weighted: bool) -> Scorer:
-    """A linear support vector machine on n-grams of one to five characters (tf-idf)."""
+    """A linear support vector machine over n-grams of one to five characters (tf-idf)."""
 
     def scores(training: Sequence[str], labels: Sequence[int], others: Sequence[str]) -> "NDArray[np.float64]":
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -109,22 +112,22 @@ def support_vectors(weighted: bool) -> Scorer:
 
 
 def hidden_markov(training: Lines, labels: Sequence[int], others: Lines) -> "NDArray[np.float64]":
-    """One hidden Markov model of the tags for each label, by expectation-maximisation; label shares as priors.
+    """One hidden Markov model of the tags per label, fitted by expectation-maximization, with label priors.
 
-    Tags that a label's texts lack share one symbol more.
+    Tags that do not occur in training share one additional symbol.
     """
     from hmmlearn.hmm import CategoricalHMM
 
     numbers = {tag: number for number, tag in enumerate(sorted({tag for line in training for tag in line}), start=1)}
-    shares = np.bincount(labels) / len(labels)
+    priors = np.bincount(labels) / len(labels)
     columns = []
-    for label, share in enumerate(shares):
+    for label, prior in enumerate(priors):
         own = [line for line, its in zip(training, labels, strict=True) if its == label]
         model = CategoricalHMM(
             HIDDEN_STATES, n_features=len(numbers) + 1, emissionprob_prior=1.1, n_iter=30, tol=1.0, random_state=0
         )
         model.fit(_column(own, numbers), [len(line) for line in own])
-        columns.append([model.score(_column([line], numbers)) + np.log(share) for line in others])
+        columns.append([model.score(_column([line], numbers)) + np.log(prior) for line in others])
     return np.array(columns).T
 
 
@@ -135,12 +138,12 @@ def _column(lines: Lines, numbers: dict[str, int]) -> "NDArray[np.int64]":
     return np.array([[numbers.get(tag, 0)] for line in lines for tag in line])
 
 
-def _grams(line: Sequence[str], longest: int) -> list[str]:
-    return [" ".join(line[at : at + n]) for n in range(1, longest + 1) for at in range(len(line) - n + 1)]
+def _grams(line: Sequence[str], max_n: int) -> list[str]:
+    return [" ".join(line[at : at + n]) for n in range(1, max_n + 1) for at in range(len(line) - n + 1)]
 
 
 def commonest_tag(training: list[list[tuple[str, str]]]) -> Callable[[Sequence[str]], list[str]]:
-    """A tagger that gives each word the label it has most often, and new words the commonest label of all."""
+    """A tagger that gives each word its most frequent label, and unknown words the most frequent label overall."""
     counts: dict[str, Counter[str]] = {}
     for sentence in training:
         for word, label in sentence:
@@ -151,12 +154,12 @@ def commonest_tag(training: list[list[tuple[str, str]]]) -> Callable[[Sequence[s
 
 
 def perceptron(training: list[list[tuple[str, str]]]) -> Callable[[Sequence[str]], list[str]]:
-    """NLTK's averaged perceptron tagger (five passes), trained anew."""
+    """NLTK's averaged perceptron tagger, trained from scratch in five passes."""
     import random
 
     from nltk.tag.perceptron import PerceptronTagger
 
     tagger: Any = PerceptronTagger(load=False)
-    random.seed(0)  # it shuffles by the global generator
+    random.seed(0)  # it shuffles with the global generator
     tagger.train([list(sentence) for sentence in training], nr_iter=5)
     return lambda words: [label for _, label in tagger.tag(list(words))]

@@ -1,4 +1,4 @@
-"""What the tasks that label words and texts share: how they read, their lexicon, what they are given."""
+"""Code shared by the tasks that label words and texts: settings, lexicon, splitting into words, recording."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 FEATURES = ("tags", "words", "chars")
 
-LONGEST_TEXT = 5_000
-"""Words; one step of a longer text would not fit in memory."""
+MAX_WORDS = 5_000
+"""Maximum number of words in a text; a batch with a longer text would not fit in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabellingSettings(RecurrentSettings):
-    """Settings of a net that reads words by their tags, themselves and their spelling, and labels them."""
+    """Settings of a net that reads words by tag, by word and by spelling, and labels them."""
 
     panel: ClassVar[str] = "Reading"
     truncates: ClassVar[bool] = False
 
     features: tuple[str, ...] = option(
-        ("words", "chars"), "What is read of a word: tags, words, chars, or several: words,chars.", suggest=FEATURES
+        ("words", "chars"), "Features of a word, comma-separated: tags, words, chars.", suggest=FEATURES
     )
     bidirectional: bool = option(True, "Read forwards and backwards.", expert=True)
     word_size: int = option(32, "Size of the word vectors.", least=1, expert=True)
-    char_size: int = option(32, "Size of the vectors of spellings.", least=1, expert=True)
+    char_size: int = option(32, "Size of the spelling vectors.", least=1, expert=True)
     char_ngrams: int = option(5, "Longest character n-gram of a spelling.", least=1, most=20, expert=True)
-    min_count: int = option(2, "Words and n-grams met less often in training are unknown.", least=1, expert=True)
+    min_count: int = option(2, "Words and n-grams seen less often in training are unknown.", least=1, expert=True)
     word_dropout: float = option(
         0.2, "Share of the words that are blanked in training.", least=0, most=0.99, expert=True
     )
     char_dropout: float = option(0.4, "Dropout on character n-grams.", least=0, most=0.99, expert=True)
-    input_dropout: float = option(0.3, "Dropout on what is read.", least=0, most=0.99, expert=True)
+    input_dropout: float = option(0.3, "Dropout on the input vectors.", least=0, most=0.99, expert=True)
     output_dropout: float = option(0.3, "Dropout on the top layer.", least=0, most=0.99, expert=True)
     label_smoothing: float = option(
         0.0, "Share of each target that is spread over all labels.", least=0, most=0.99, expert=True
@@ -63,81 +63,81 @@ class LabellingSettings(RecurrentSettings):
         return TokenReader(lexicon, shape)
 
 
-def settled(config: Any) -> Any:
-    """Settings with paths that mean the corpora in any folder; raises UsageError for a feature there is not."""
+def resolve_labelling(config: Any) -> Any:
+    """Settings with absolute paths and separate features; raises UsageError for an unknown feature."""
     from rnncli.data.corpora import absolute_spec
 
     features = tuple(dict.fromkeys(name.strip() for names in config.features for name in names.split(",")))
-    strange = [name for name in features if name not in FEATURES]
-    if strange:
-        raise UsageError(f"--features must be of {', '.join(FEATURES)}, not {', '.join(strange)!r}")
+    unknown = [name for name in features if name not in FEATURES]
+    if unknown:
+        raise UsageError(f"--features must be among {', '.join(FEATURES)}, not {', '.join(unknown)!r}")
     if config.patience or config.schedule == "plateau":
-        raise UsageError("nothing is chosen by what is held out: leave --patience and --schedule plateau out")
+        raise UsageError("held-out texts only measure the result: leave --patience and --schedule plateau out")
     return replace(config, features=features, corpus=tuple(absolute_spec(spec) for spec in config.corpus))
 
 
 def lexicon_of(
     config: LabellingSettings, lines: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]
 ) -> dict[str, Any]:
-    """The lexicon of what is read, as a checkpoint keeps it."""
+    """The lexicon of the training texts, as a checkpoint stores it."""
     from rnncli.data.features import Lexicon
 
-    longest = config.char_ngrams if "chars" in config.features else 0
-    lexicon = Lexicon.of(lines, tags, min_count=config.min_count, max_length=longest)
+    max_length = config.char_ngrams if "chars" in config.features else 0
+    lexicon = Lexicon.of(lines, tags, min_count=config.min_count, max_length=max_length)
     words = lexicon.words if "words" in config.features else ()
-    return {"tags": list(lexicon.tags), "words": list(words), "grams": list(lexicon.grams), "longest": longest}
+    return {"tags": list(lexicon.tags), "words": list(words), "grams": list(lexicon.grams), "longest": max_length}
 
 
 def lexicon_from(payload: Mapping[str, Any]) -> "Lexicon":
-    """The lexicon back from a checkpoint."""
+    """The lexicon in a checkpoint's payload."""
     from rnncli.data.features import Lexicon
 
-    tags, words, grams, longest = (payload["lexicon"][name] for name in ("tags", "words", "grams", "longest"))
-    return Lexicon(tuple(tags), tuple(words), tuple(grams), longest)
+    tags, words, grams, max_length = (payload["lexicon"][name] for name in ("tags", "words", "grams", "longest"))
+    return Lexicon(tuple(tags), tuple(words), tuple(grams), max_length)
 
 
 def words_of_all(texts: Sequence[str], split: Callable[[str], list[str]] = words_of) -> list[list[str]]:
-    """The words of texts; raises RnnError for a text without words, or one too long to be read at once."""
+    """The words of each text; raises RnnError as `check_lengths`."""
     lines = [split(text) for text in texts]
     check_lengths(lines)
     return lines
 
 
 def check_lengths(lines: Sequence[Sequence[str]]) -> None:
-    """Raise RnnError for a text without words, or with too many."""
+    """Raise RnnError for a text without words, or with more than `MAX_WORDS`."""
     for place, line in enumerate(lines, start=1):
-        if not 0 < len(line) <= LONGEST_TEXT:
+        if not 0 < len(line) <= MAX_WORDS:
             beginning = " ".join(line[:6])
             raise RnnError(
-                f"text {place} ({beginning[:40]}…) has {len(line):,} words: 1 to {LONGEST_TEXT:,} can be read at once"
+                f"text {place} ({beginning[:40]}…) has {len(line):,} words: a text must have 1 to {MAX_WORDS:,}"
             )
 
 
 def as_written(text: str, words: Sequence[str]) -> list[str]:
-    """Words with the quotation marks that the text has: NLTK's tokenizer makes `` and '' of them."""
+    """Words with the quotation marks of the text, which NLTK's tokenizer turns into `` and ''."""
     return ['"' if word in ("``", "''") and word not in text else word for word in words]
 
 
-def watch_words(
+def record_words(
     trained: Trained,
     options: ActivationOptions,
     net: Any,
-    passage: HeldOutText,
+    held_out_text: HeldOutText,
     split: Callable[[str], list[str]] = words_of,
 ) -> Recording:
-    """Have a net that reads words read a text line by line; raises as `words_of_all`, and for less than two words."""
+    """Record the states of a net of words over a text, line by line; raises as `words_of_all` and `check_enough`."""
     import torch
 
     from rnncli.data.tagging import tags_of
 
     lines: list[str] = []
     words: list[list[str]] = []
-    for line in filter(str.strip, options.read(trained, passage).split("\n")):
-        room = options.max_tokens - sum(map(len, words))
-        if room <= 0:
+    for line in filter(str.strip, options.read(trained, held_out_text).split("\n")):
+        left = options.max_tokens - sum(map(len, words))
+        if left <= 0:
             break
         lines.append(line)
-        words += [each[:room] for each in words_of_all([line], split)]
+        words += [each[:left] for each in words_of_all([line], split)]
     shown = [as_written(line, each) for line, each in zip(lines, words, strict=True)]
     pieces = [
         f"{' ' * (place > 0)}{word}" + "\n" * (place == len(line) - 1)
@@ -157,7 +157,7 @@ def watch_words(
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledOptions:
-    """What to measure on."""
+    """The labelled data to measure on."""
 
-    corpus: tuple[str, ...] = option((), "Other labelled data, as in training; else what training held out.")
+    corpus: tuple[str, ...] = option((), "Other labelled data, as in training; by default the held-out data.")
     out: str | None = option(None, "Draw the confusion matrix to this file (PNG, SVG, PDF).", formerly=("picture",))

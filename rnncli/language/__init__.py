@@ -1,1 +1,1 @@
-"""Language models: what the tasks share that learn one, measure it, and write with it."""
+"""Code shared by the tasks of language models: learning, evaluation and generation."""

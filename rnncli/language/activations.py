@@ -1,4 +1,4 @@
-"""The states of a language model over a text that it reads, or over what training held out."""
+"""The states of a language model over a given text or the held-out text."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,37 +17,37 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VoicedActivationOptions(ActivationOptions):
-    """What a language model is watched on."""
+class LanguageActivationOptions(ActivationOptions):
+    """The text that a language model reads, and its voice."""
 
-    label: str | None = option(None, "Read it in this voice, of a model that learned several.")
-
-
-def watcher(passage: HeldOutText) -> Action:
-    """The action `activations` of a language model; `passage` gives the lines that it did not learn from."""
-    return Action(VoicedActivationOptions, partial(watch, passage), EXAMPLE)
+    label: str | None = option(None, "Read it in this voice, for a model with several.")
 
 
-def watch(passage: HeldOutText, trained: Trained, options: VoicedActivationOptions) -> Recording:
-    """Have a language model read a text, and keep all its states; raises UsageError for one without a token."""
+def activations_action(held_out_text: HeldOutText) -> Action:
+    """The action `activations` of a language model; `held_out_text` yields the lines that it did not learn from."""
+    return Action(LanguageActivationOptions, partial(record_states, held_out_text), EXAMPLE)
+
+
+def record_states(held_out_text: HeldOutText, trained: Trained, options: LanguageActivationOptions) -> Recording:
+    """Record all states of a language model over a text; raises UsageError for fewer than two tokens."""
     import torch
 
     label, codec = label_number(trained, options.label), trained.codec
     model: Any = trained.model
     read: list[_Token] = []
     sequences: list[list[int]] = []
-    for written in _sequences(options.read(trained, passage), codec, options.max_tokens):
-        room = options.max_tokens - len(read)
-        if room <= 0:
+    for written in _sequences(options.read(trained, held_out_text), codec, options.max_tokens):
+        left = options.max_tokens - len(read)
+        if left <= 0:
             break
-        read += written[:room]
-        sequences.append([codec.opening, *codec.vocabulary.encode(token.name for token in written[:room])])
+        read += written[:left]
+        sequences.append([codec.opening, *codec.vocabulary.encode(token.name for token in written[:left])])
     pieces = [token.shown for token in read]
     check_enough(pieces)
-    place = trained.device
-    voice = None if label is None else torch.tensor(label, device=place)
+    device = trained.device
+    voice = None if label is None else torch.tensor(label, device=device)
     with torch.inference_mode():
-        columns = [torch.tensor(numbers, device=place)[:, None] for numbers in sequences]
+        columns = [torch.tensor(numbers, device=device)[:, None] for numbers in sequences]
         traced = [model.add_label(model.read(column), voice) for column in columns]
     numbers = [number for sequence in sequences for number in sequence[1:]]
     states = states_of(model.stack, traced, opened=True)
@@ -55,18 +55,18 @@ def watch(passage: HeldOutText, trained: Trained, options: VoicedActivationOptio
 
 
 class _Token(NamedTuple):
-    """A token of a text, as people are shown it, and the text that it adds."""
+    """A token of a text: its name, its displayed form, and the text that it adds."""
 
     name: str
     shown: str
     added: str
 
 
-def _sequences(text: str, codec: "Codec", most: int) -> Iterator[list[_Token]]:
-    """Give the sequences of a text, a stream cut after `most` tokens; lines without a token are skipped."""
+def _sequences(text: str, codec: "Codec", max_tokens: int) -> Iterator[list[_Token]]:
+    """Yield the sequences of a text; a stream is cut after `max_tokens`, and lines without a token are skipped."""
     units = codec.units
     if not codec.by_line:
-        tokens = codec.split(text)[:most]
+        tokens = codec.split(text)[:max_tokens]
         texts = _added(tokens, units)
         yield list(map(_Token, tokens, texts if units.spaced else map(units.shown, tokens), texts))
         return
@@ -87,7 +87,7 @@ def _in_line(shown: str, token: str, place: int) -> _Token:
 
 
 def _added(tokens: Sequence[str], units: Units) -> list[str]:
-    """The text that each of some tokens adds; a character that is not whole at the end belongs to the last one."""
+    """The text that each token adds; an incomplete character at the end belongs to the last token."""
     if not tokens:
         return []
     pieces, last = list(units.join(tokens)), len(tokens) - 1

@@ -1,27 +1,27 @@
-"""The baselines of a language model: n-grams of what it learned from, measured on what the model is."""
+"""The baselines of a language model: n-grams fitted on its training text and measured on its evaluation text."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from rnncli.task import Rows, TokenAccess, Trained
 
-MOST_TOKENS = 10_000_000
-"""That n-grams are fitted on: they are held in memory."""
+MAX_TOKENS = 10_000_000
+"""Maximum number of tokens that n-grams are fitted on, because they are held in memory."""
 
 
 @dataclass(frozen=True)
 class NGrams:
-    """N-grams of some orders, in the model's own numbers.
+    """N-grams of several orders over the model's token ids.
 
-    `of_letters` are orders for models of single characters or bytes, in addition; `discounts` adds trigrams with one
-    discount for all counts, nltk's default and the best on the training text.
+    `char_orders` are additional orders for models of characters or bytes. `discounts` adds trigrams with a single
+    discount: nltk's default, and the best on the training text.
     """
 
     orders: tuple[int, ...] = (1, 3, 5)
-    of_letters: tuple[int, ...] = ()
+    char_orders: tuple[int, ...] = ()
     discounts: bool = False
 
-    def measured(self, text: TokenAccess, trained: Trained, options: Any) -> Rows:
+    def measure(self, text: TokenAccess, trained: Trained, options: Any) -> Rows:
         """Fit them on a model's training text, and measure them on its evaluation text.
 
         Raises as `TokenAccess.training_arrays`.
@@ -30,7 +30,7 @@ class NGrams:
 
         training, held_out = _fitting(text, trained), list(text.measured_arrays(trained, options))
         size = len(trained.payload["vocabulary"])
-        letters = self.of_letters if trained.payload["tokenizer"] in ("char", "bytes") else ()
+        letters = self.char_orders if trained.payload["tokenizer"] in ("char", "bytes") else ()
         rows = {
             "unigram" if order == 1 else f"modified Kneser-Ney {order}-gram": KneserNey(training, order, size)
             for order in (*self.orders, *letters)
@@ -44,8 +44,8 @@ class NGrams:
 
 
 def _fitting(text: TokenAccess, trained: Trained) -> list[Any]:
-    """What a model learned from, by its own numbers: all of it, or the tokens that fit in memory."""
-    found, left = [], MOST_TOKENS
+    """A model's training tokens: all of them, or the first `MAX_TOKENS`."""
+    found, left = [], MAX_TOKENS
     for ids in text.training_arrays(trained, "leave --baselines out"):
         found.append(ids[:left])
         left -= len(found[-1])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def measure(model: "nn.Module", measured: "EvalSet", adaptation: "Adaptation | None" = None) -> "Metrics":
-    """Measure loss in nats, accuracy and perplexity of a model, which may adapt to what it reads."""
+    """Measure loss in nats, accuracy and perplexity of a model, which may adapt to the text."""
     from rnncli.data.text_data import StreamSet
     from rnncli.training.adaptation import running_metrics_as, sentence_metrics_as
 
@@ -25,14 +25,14 @@ def measure(model: "nn.Module", measured: "EvalSet", adaptation: "Adaptation | N
 
 
 def with_bits(metrics: "Metrics", tokens_per_character: float) -> "Metrics":
-    """Add the loss in bits a character."""
+    """Add the loss in bits per character."""
     from rnncli.training.metrics import bits_per_character
 
     return {**metrics, "bits_per_char": bits_per_character(metrics["loss"], tokens_per_character)}
 
 
 def validator(data: "TextData", device: "torch.device") -> "Callable[[nn.Module], Metrics]":
-    """Return the validation of a text: loss, accuracy and perplexity, and bits a character of a model of characters."""
+    """Return a function that validates: loss, accuracy, perplexity, and bits per character if tokens form a stream."""
     from rnncli.data.text_data import SentenceSet
     from rnncli.training.adaptation import sentence_metrics_as
 

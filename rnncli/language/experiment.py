@@ -1,12 +1,12 @@
-"""From a text to what the trainer needs: a language model over its vocabulary, its batches and its validation."""
+"""Build the experiment of a language model from a text: the model, its batches and its validation."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rnncli.language.evaluate import validator
-from rnncli.language.reading import Read
+from rnncli.language.reading import TrainingReader
 from rnncli.language.settings import LanguageSettings
-from rnncli.language.warm_start import StartedSettings, start_of
+from rnncli.language.warm_start import WarmStartSettings, start_model
 from rnncli.language.words import start_from_vectors
 
 if TYPE_CHECKING:
@@ -14,42 +14,42 @@ if TYPE_CHECKING:
     from rnncli.training.experiment import Experiment
 
 
-def build(read: Read, config: StartedSettings, device: str) -> "Experiment":
-    """Read the text, and make a fresh model over its vocabulary, or one that another model's is the beginning of."""
+def build(read: TrainingReader, config: WarmStartSettings, device: str) -> "Experiment":
+    """Read the text, and make a new model over its vocabulary, or over one that extends another model's."""
     import torch
 
     from rnncli.data.codec import Known, labels_of
     from rnncli.data.text_data import Plan
     from rnncli.training.experiment import Experiment
 
-    start = start_of(config)
+    start = start_model(config)
     data = read(config, Known(start.codec if start else None, grows=config.grows))
     if start:
         start.check_voices(labels_of(data.voices, by_voice=getattr(config, "voices", False)))
     payload = {"corpus": data.name, "fingerprint": data.fingerprint, **data.codec.payload}
     model: Any = build_model(config, payload).to(device)
     model.init_bias(data.frequencies().to(device))
-    begun = start.give_weights(model, data.codec.vocabulary.tokens) if start else ""
-    place = torch.device(device)
-    epochs = data.epochs(Plan(config.step_size, config.bptt, config.seed), place)
+    start_note = start.copy_weights(model, data.codec.vocabulary.tokens) if start else ""
+    target = torch.device(device)
+    epochs = data.epochs(Plan(config.step_size, config.bptt, config.seed), target)
     return Experiment(
         model=model,
-        begin=lambda: begun or start_from_vectors(config, model, data.codec),
+        begin=lambda: start_note or start_from_vectors(config, model, data.codec),
         batches=epochs.batches,
         batches_per_epoch=epochs.per_epoch,
         about=data.about,
         loss=config.loss,
-        # a learned first state is only used by the first batch of a stream
+        # only the first batch of a stream uses a trainable first state
         uses_all=getattr(config, "softmax", "full") != "adaptive" and (data.codec.by_sentence or not config.learn_h0),
         after_step=lambda model: model.scale_vectors(),
-        validate=validator(data, place),
+        validate=validator(data, target),
         payload=payload,
         tensors=data.tensors(),
     )
 
 
 def build_model(config: LanguageSettings, payload: Mapping[str, Any]) -> "LanguageModel":
-    """Build an untrained language model over the payload's vocabulary, in as many voices as it has labels."""
+    """Build an untrained language model over the payload's vocabulary, with one voice per label."""
     from rnncli.models.language_model import LanguageModel
 
     return LanguageModel(
@@ -60,5 +60,5 @@ def build_model(config: LanguageSettings, payload: Mapping[str, Any]) -> "Langua
         tied=config.tied,
         labels=len(payload.get("labels", ())),
         backend=config.backend,
-        **config.further(payload["vocabulary"]),
+        **config.model_options(payload["vocabulary"]),
     )

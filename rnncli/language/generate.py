@@ -1,4 +1,4 @@
-"""What all tasks share that write text: the options, the prime, the dice, and what comes of it, as it is drawn."""
+"""Generate text with a language model: options, primes, random draws, beam search, and texts that stream."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,90 +25,88 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Join = Callable[[Iterable[int]], Iterator[str]]
-"""Tokens by number -> pieces of text, one for each as soon as it is there; that of a part of a letter is empty."""
+"""Token ids -> pieces of text, one per token and without delay; the piece of an incomplete character is empty."""
 
 
 class DrawnToken(NamedTuple):
-    """A token as it is drawn: what it adds to the text, how likely it was, and the likeliest that could have been."""
+    """A drawn token: the text that it adds, its probability, and the likeliest tokens at its place."""
 
-    line: int  # which text it belongs to
+    line: int  # the number of its text
     text: str
     probability: float
-    likeliest: list[tuple[str, float]]  # as people are shown them
+    likeliest: list[tuple[str, float]]  # displayed tokens with their probabilities
 
 
 @dataclass(frozen=True, kw_only=True)
 @with_decoding
 class WritingOptions:
-    """How to write with a language model; its decoding options are those of `DECODING`."""
+    """Options of generation, including the decoding options in `DECODING`."""
 
-    prime: str = option("", "Text to go on from, or @FILE for that of a file; all of it is read.")
-    length: int = option(500, "Tokens to write at most.", least=1)
-    count: int = option(1, "Texts to write, side by side.", least=1, most=100_000)
+    prime: str = option("", "Text to continue, or @FILE for the text of a file; all of it is read.")
+    length: int = option(500, "Maximum number of tokens to write.", least=1)
+    count: int = option(1, "Number of texts to write.", least=1, most=100_000)
     stop: str | None = option(None, "End before this text appears.")
-    label: str | None = option(None, "The voice to write in, of a model that learned several.")
-    beam: int = option(0, "Search for the likeliest text, so many at a time; 0: draw.", least=0, most=1_000)
-    nbest: int = option(1, "Texts of the search to show, the best first.", least=1)
-    seed: int | None = option(
-        None, "Seed of the dice; without it, every call gives another text.", least=0, most=2**63 - 1
-    )
-    novelty: bool = option(False, "Say how much stands in the training text word for word.")
-    listen: Callable[[DrawnToken], None] | None = None  # is told of each token that is drawn; from Python alone
+    label: str | None = option(None, "Voice to write in, for a model with several.")
+    beam: int = option(0, "Beam search for the likeliest text, of this width; 0: draw at random.", least=0, most=1_000)
+    nbest: int = option(1, "Number of texts of the beam search to show, best first.", least=1)
+    seed: int | None = option(None, "Random seed; without it, every call gives another text.", least=0, most=2**63 - 1)
+    novelty: bool = option(False, "Print how much of the text is copied from the training text.")
+    listen: Callable[[DrawnToken], None] | None = None  # called with each drawn token; only from Python
 
     @property
     def sampling(self) -> Sampling:
-        """How to draw, as decoding takes it; an option that is registered later than this class has its default."""
+        """The decoding options; one that is registered after this class was made has its default."""
         return Sampling(**{each.name: getattr(self, each.name) for each in fields(self) if each.name in DECODING})
 
     @cached_property
-    def drawn_seed(self) -> int | None:
-        """The seed, or one drawn by chance, the same at every look; none where nothing is drawn."""
+    def used_seed(self) -> int | None:
+        """The seed of the random draws: the given one, or a random one, drawn once; None with beam search."""
         if self.beam:
             return None
-        import secrets  # takes longer to load than all else here
+        import secrets  # imported here, since it loads slowly
 
         return secrets.randbits(31) if self.seed is None else self.seed
 
-    def dice(self, device: "torch.device") -> "torch.Generator":
-        """The dice on a device, freshly seeded."""
+    def generator(self, device: "torch.device") -> "torch.Generator":
+        """A newly seeded random generator on a device."""
         import torch
 
-        return torch.Generator(device).manual_seed(self.drawn_seed or 0)
+        return torch.Generator(device).manual_seed(self.used_seed or 0)
 
     def check(self, *others: str) -> None:
-        """Raise UsageError for options that do not go together; beam search has no use for the `others` either."""
+        """Raise UsageError for options that exclude each other; beam search also excludes the `others`."""
         defaults = {each.name: each.default for each in fields(self)}
         drawing = [name for name, each in DECODING.items() if name in defaults and not each.searches]
-        useless = [name for name in (*drawing, "count", "seed", *others) if getattr(self, name) != defaults[name]]
-        if self.beam and useless:
-            raise UsageError(f"--beam searches and draws nothing: leave --{useless[0].replace('_', '-')} out")
+        unused = [name for name in (*drawing, "count", "seed", *others) if getattr(self, name) != defaults[name]]
+        if self.beam and unused:
+            raise UsageError(f"--beam searches and draws nothing: leave --{unused[0].replace('_', '-')} out")
         if self.nbest > max(1, self.beam):
             raise UsageError(f"--nbest {self.nbest} needs a search at least as wide: add --beam {self.nbest}")
         if self.stop == "":
             raise UsageError("--stop must not be empty: give the text to end before, or leave it out")
 
     def read_prime(self) -> str:
-        """The text to go on from; `@@…` is one that begins with @. Raises UsageError for what is no text."""
-        given = self.prime
-        if given == "@":
+        """The text to continue; `@@` stands for a first @. Raises UsageError for a text that cannot be printed."""
+        text = self.prime
+        if text == "@":
             raise UsageError("--prime @ names no file: write @FILE, or @@ for the sign itself")
-        if given.startswith("@") and not given.startswith("@@"):
-            return read_text(Path(given[1:]))
+        if text.startswith("@") and not text.startswith("@@"):
+            return read_text(Path(text[1:]))
         try:
-            given.encode()
+            text.encode()
         except UnicodeEncodeError:
-            raise UsageError(f"--prime {given!a} is no text that can be printed") from None
-        return given.removeprefix("@") if given.startswith("@@") else given
+            raise UsageError(f"--prime {text!a} cannot be printed: give another text") from None
+        return text.removeprefix("@") if text.startswith("@@") else text
 
 
 @dataclass
 class Draft:
-    """One text that was written, whole once its pieces are taken."""
+    """One generated text; it is complete once its pieces are consumed."""
 
     pieces: list[str] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)  # those that are shown; without what it begins with
-    log_probability: float | None = None  # nats, of what beam search found
-    score: float | None = None  # the same by its length
+    tokens: list[int] = field(default_factory=list)  # displayed tokens, without the prime
+    log_probability: float | None = None  # nats; only with beam search
+    score: float | None = None  # the log-probability, normalized by length
 
     @property
     def text(self) -> str:
@@ -116,38 +114,38 @@ class Draft:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The same as plain values; without a score where it was drawn."""
+        """The text as plain values; with a score only after beam search."""
         facts = {"text": self.text, "tokens": len(self.tokens)}
         return facts if self.score is None else {**facts, "log_probability": self.log_probability, "score": self.score}
 
     @property
     def heading(self) -> str:
-        """How likely it is, in words."""
-        return "" if self.score is None else f": log-probability {self.log_probability:.4f}, {self.score:.4f} a token"
+        """The log-probability and the score, in words; empty without them."""
+        return "" if self.score is None else f": log-probability {self.log_probability:.4f}, {self.score:.4f} per token"
 
     def written(self, tokens: Iterable[int], join: Join, stop: str | None) -> Iterator[str]:
-        """The text of tokens up to where `stop` begins, as they come; those of which all is shown are kept."""
-        letters = 0
+        """Yield the text of tokens before `stop`, without delay; keeps the tokens that are displayed completely."""
+        size = 0
         for piece in before_stop(join(_kept(tokens, self.tokens)), stop):
-            letters += len(piece)
+            size += len(piece)
             yield piece
-        del self.tokens[_count_shown(self.tokens, join, letters) :]
+        del self.tokens[_count_shown(self.tokens, join, size) :]
 
 
 @dataclass
 class Written:
-    """Texts that are written, and what is to be said about them."""
+    """Generated texts, and remarks on them."""
 
     drafts: list[Draft]
     seed: int | None
-    stream: Iterator[str] | None = None  # of a single text, as it is drawn
-    unknown: list[str] = field(default_factory=list)  # tokens of the prime that the model never saw
+    stream: Iterator[str] | None = None  # of a single text, while it is drawn
+    unknown: list[str] = field(default_factory=list)  # tokens of the prime that the model does not know
     how: str = ""  # the seed, or the width of the search
-    judge: Callable[["Written"], tuple[str, dict[str, Any]]] = lambda _: ("", {})  # the task's remark, and its facts
+    inspect: Callable[["Written"], tuple[str, dict[str, Any]]] = lambda _: ("", {})  # the task's remark, and its facts
 
     @property
     def pieces(self) -> Iterator[str]:
-        """What to show, piece by piece; several texts, and those of a search, have a line before each."""
+        """The output in pieces; several texts, and those of a beam search, each follow a heading line."""
         headed = len(self.drafts) > 1 or self.drafts[0].score is not None
         for number, draft in enumerate(self.drafts, start=1):
             if headed:
@@ -160,49 +158,49 @@ class Written:
 
     @property
     def texts(self) -> list[str]:
-        """The texts themselves."""
+        """The texts as strings."""
         for _ in self.stream or ():
             pass
         return [draft.text for draft in self.drafts]
 
     @property
     def remark(self) -> str:
-        """How they were written, and what the task says of them."""
-        return self.how + self.judge(self)[0]
+        """The seed or the width of the search, and the task's remark."""
+        return self.how + self.inspect(self)[0]
 
     @property
     def tokens(self) -> list[list[int]]:
-        """Them by number, without what they begin with."""
+        """The token ids of each text, without the prime."""
         return [draft.tokens for draft in self.drafts if self.texts]
 
     @property
     def lines(self) -> list[str]:
-        """Their lines that are not empty."""
+        """The lines of all texts, except empty ones."""
         return [line for text in self.texts for line in text.split("\n") if line]
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All of it as plain values."""
+        """The texts and remarks as plain values."""
         texts = [draft.facts for draft in self.drafts if self.texts]
-        return {"texts": texts, "unknown": self.unknown, "seed": self.seed, **self.judge(self)[1]}
+        return {"texts": texts, "unknown": self.unknown, "seed": self.seed, **self.inspect(self)[1]}
 
 
 @dataclass(frozen=True)
 class Writing:
-    """How a text goes on, as its task has it."""
+    """The rules by which a task continues a text."""
 
     join: Join
     banned: Sequence[int]  # tokens that are never written
     banned_first: Sequence[int] = ()
-    end: int | None = None  # ends a text of beam search
-    shown: str = ""  # what every text begins with
-    restarts: bool = False  # the state begins afresh after each END
-    lines: int = 0  # lines of a text, each of --length tokens at most; 0: a text of --length tokens
+    end: int | None = None  # the token that ends a text of beam search
+    shown: str = ""  # the beginning of every text
+    restarts: bool = False  # whether the state is reset after each END
+    lines: int = 0  # lines per text, of at most --length tokens each; 0: --length tokens per text
 
     def ending(self, length: int, stop: str | None) -> "Ending":
-        """Return what takes each token of a text as it is drawn, and says whether the text ends with it."""
+        """Return a function that takes each drawn token of a text, and returns whether the text ends with it."""
         left = self.lines or length
-        recent = deque[int](maxlen=4 * len(stop or "") + 4)  # each is a byte of text at least
+        recent = deque[int](maxlen=4 * len(stop or "") + 4)  # each token is at least one byte of text
 
         def ends(token: int) -> bool:
             nonlocal left
@@ -213,14 +211,14 @@ class Writing:
         return ends
 
 
-def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> Written:
-    """Write on from a prime: one text as it is drawn, several side by side, or the likeliest by beam search."""
+def continue_text(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> Written:
+    """Continue a prime: one text that streams, several in a batch, or the likeliest by beam search."""
     import torch
 
     from rnncli.models.decoding import Length, Opening, draw_streams, limited, read, restarting
 
     if options.beam:
-        return Written(_searched(trained, options, prime, writing), None, how=f"the best of {options.beam} at a time")
+        return Written(_beam_search(trained, options, prime, writing), None, how=f"beam search of width {options.beam}")
     model: Any = trained.model.eval()
     label, shown = label_number(trained, options.label), [writing.shown] if writing.shown else []
     opening = read(model, prime, label)
@@ -236,32 +234,32 @@ def write_on(trained: Trained, options: WritingOptions, prime: Sequence[int], wr
         options.sampling,
         banned=writing.banned,
         banned_first=writing.banned_first,
-        generator=options.dice(next(model.parameters()).device),
+        generator=options.generator(next(model.parameters()).device),
         ending=lambda: writing.ending(options.length, options.stop),
         past=prime,
         listen=listener(trained, options, writing.join),
     )
-    drafts, how = [Draft() for _ in range(options.count)], f"seed {options.drawn_seed}"
+    drafts, how = [Draft() for _ in range(options.count)], f"seed {options.used_seed}"
     if options.count == 1:
         tokens = (token for ((_, token),) in steps)
         pieces = chain(shown, drafts[0].written(tokens, writing.join, options.stop))
-        return Written(drafts, options.drawn_seed, stream=_kept(pieces, drafts[0].pieces), how=how)
+        return Written(drafts, options.used_seed, stream=_kept(pieces, drafts[0].pieces), how=how)
     texts = [list[int]() for _ in drafts]
     for number, token in chain.from_iterable(steps):
         texts[number].append(token)
     for draft, text in zip(drafts, texts, strict=True):
         draft.pieces = [*shown, *draft.written(text, writing.join, options.stop)]
-    return Written(drafts, options.drawn_seed, how=how)
+    return Written(drafts, options.used_seed, how=how)
 
 
 KEPT_WHOLE = {"min_count": 1, "vocab_size": 0}
-"""Settings, where a task has them, by which every token of the training text is in the vocabulary."""
+"""Settings that keep every token of the training text in the vocabulary; a task may lack them."""
 
 
 def write_stream(trained: Trained, options: WritingOptions) -> Written:
-    """Continue a text, or begin one after a line feed, with a model that reads one stream of tokens.
+    """Continue a text, or start one after a line feed, with a model of one stream of tokens.
 
-    Tokens that the model does not know are read as UNKNOWN where it has learned what that is, else skipped.
+    Unknown tokens are read as UNKNOWN if the model was trained with UNKNOWN, and skipped otherwise.
     """
     options.check()
     codec = trained.codec
@@ -270,23 +268,23 @@ def write_stream(trained: Trained, options: WritingOptions) -> Written:
     numbers = codec.vocabulary.encode(tokens)
     if kept_whole and not codec.units.spaced:
         numbers = [number for number in numbers if number != UNKNOWN]
-    written = write_on(trained, options, numbers or [codec.opening], Writing(codec.join, banned=codec.unwritten))
+    written = continue_text(trained, options, numbers or [codec.opening], Writing(codec.join, banned=codec.unwritten))
     written.unknown = codec.unknown(tokens)
     return written
 
 
 def write_sentences(trained: Trained, options: WritingOptions) -> Written:
-    """Write sentences of words, a line each; the prime begins the first, or all but its last line goes before it.
+    """Write sentences, one per line; the last line of the prime begins the first sentence.
 
-    Words that the model does not know are read as UNKNOWN. A model of running text reads all of the prime; one of
-    sentences starts afresh with each of them, and reads the last line only.
+    Unknown words are read as UNKNOWN. A model of running text reads all lines of the prime; a model of sentences, which
+    resets its state for each sentence, reads only the last line.
     """
     options.check()
     return write_lines(trained, options, options.read_prime().split("\n"))
 
 
 def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str], count: int = 0) -> Written:
-    """Write after the lines of a prime, and continue the last one: `count` lines in all, or --length tokens."""
+    """Continue the last line of a prime: `count` lines in total, or without `count` --length tokens."""
     codec = trained.codec
     lines = [printable(codec.split(line)) for line in primes]
     before = [number for words in lines[:-1] if words for number in (*codec.vocabulary.encode(words), END)]
@@ -302,13 +300,13 @@ def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str]
         lines=count,
     )
     read = before if codec.is_running else []
-    written = write_on(trained, options, [codec.opening, *read, *opened], writing)
+    written = continue_text(trained, options, [codec.opening, *read, *opened], writing)
     written.unknown = codec.unknown(word for words in lines for word in words)
     return written
 
 
 def _between_lines(pieces: Iterable[str]) -> Iterator[str]:
-    """Give each line feed with the piece that follows it, so that none ends the text."""
+    """Yield each line feed together with the next piece, so that the text does not end with one."""
     feed = ""
     for piece in pieces:
         ends = piece == "\n"
@@ -317,37 +315,37 @@ def _between_lines(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def listener(trained: Trained, options: WritingOptions, join: Join) -> "Listener | None":
-    """Return what tells `options.listen` of the tokens of each text, as text."""
+    """Return a function that passes the tokens of each text to `options.listen`, decoded."""
     listen = options.listen
     if listen is None:
         return None
     names = trained.codec.shown
-    spelled = dict[int, Callable[[int], str]]()
+    decoders = dict[int, Callable[[int], str]]()
 
-    def tell(choice: "Choice") -> None:
-        if choice.stream not in spelled:
-            spelled[choice.stream] = spelling(join)
-        text = spelled[choice.stream](choice.token)
-        likeliest = [(names(token), share) for token, share in choice.likeliest]
+    def pass_on(choice: "Choice") -> None:
+        if choice.stream not in decoders:
+            decoders[choice.stream] = stream_decoder(join)
+        text = decoders[choice.stream](choice.token)
+        likeliest = [(names(token), prob) for token, prob in choice.likeliest]
         listen(DrawnToken(choice.stream, text, choice.probability, likeliest))
 
-    return tell
+    return pass_on
 
 
-def spelling(join: Join) -> Callable[[int], str]:
-    """What each further token adds to a text, as they come one by one."""
-    coming = deque[int]()
-    pieces = join(iter(coming.popleft, None))
+def stream_decoder(join: Join) -> Callable[[int], str]:
+    """Return a function that takes one token after the other, and returns the text that each adds."""
+    queue = deque[int]()
+    pieces = join(iter(queue.popleft, None))
 
     def add(token: int) -> str:
-        coming.append(token)
+        queue.append(token)
         return next(pieces)
 
     return add
 
 
-def _searched(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> list[Draft]:
-    """The n best texts; the last token of the prime is the first one that the search reads."""
+def _beam_search(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> list[Draft]:
+    """The n best texts of a beam search, whose first input is the last token of the prime."""
     from rnncli.models.decoding import beam_search, read
 
     model: Any = trained.model.eval()
@@ -371,7 +369,7 @@ def _searched(trained: Trained, options: WritingOptions, prime: Sequence[int], w
 
 
 def before_stop(pieces: Iterable[str], stop: str | None) -> Iterator[str]:
-    """A text in pieces up to where `stop` begins; what may be its beginning is held back until that is known."""
+    """Yield a text in pieces up to the start of `stop`; characters that may start it are held back."""
     held = ""
     for piece in pieces:
         held += piece
@@ -389,32 +387,32 @@ def before_stop(pieces: Iterable[str], stop: str | None) -> Iterator[str]:
         yield held
 
 
-def _count_shown(tokens: Sequence[int], join: Join, letters: int) -> int:
-    """How many of some tokens are whole within so many letters of their text, from its beginning."""
-    size, whole, taken = 0, 0, list[int]()
+def _count_shown(tokens: Sequence[int], join: Join, characters: int) -> int:
+    """The number of tokens that are complete within the first `characters` of their text."""
+    size, complete, taken = 0, 0, list[int]()
     for piece in join(_kept(tokens, taken)):
         size += len(piece)
-        if size > letters:
-            return whole
+        if size > characters:
+            return complete
         if piece:
-            whole = len(taken)
-    return whole
+            complete = len(taken)
+    return complete
 
 
-def _kept(things: Iterable[T], kept: list[T]) -> Iterator[T]:
-    """The same things, each of which is kept as it goes by."""
-    for thing in things:
-        kept.append(thing)
-        yield thing
+def _kept(items: Iterable[T], kept: list[T]) -> Iterator[T]:
+    """Yield the items, and append each to `kept`."""
+    for item in items:
+        kept.append(item)
+        yield item
 
 
 def printable(words: list[str]) -> list[str]:
-    """The words of a prime, which are kept as given; raises UsageError for one that cannot be printed."""
-    strange = [word for word in words if not all(map(_is_printable, word))]
-    if strange:
-        raise UsageError(f"--prime: {strange[0]!a} is no text that can be printed")
+    """Return the words of a prime unchanged; raises UsageError for one that cannot be printed."""
+    unprintable = [word for word in words if not all(map(_is_printable, word))]
+    if unprintable:
+        raise UsageError(f"--prime: {unprintable[0]!a} cannot be printed: give another text")
     return words
 
 
-def _is_printable(sign: str) -> bool:
-    return sign.isprintable() or sign in JOINERS or category(sign) == "Zs"
+def _is_printable(character: str) -> bool:
+    return character.isprintable() or character in JOINERS or category(character) == "Zs"

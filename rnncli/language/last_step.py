@@ -1,4 +1,4 @@
-"""The last step of what a language model reads: the inputs up to there, and the loss of its last answer."""
+"""The last step of a language model over a text: its inputs, and the loss of the last prediction."""
 
 from typing import Any, cast
 
@@ -7,9 +7,9 @@ from rnncli.task import LastStep, Trained
 
 
 def last_step(trained: Trained, text: str | None, length: int) -> LastStep:
-    """Return what the net reads of at most `length` steps of a text, and the loss of the token that comes last.
+    """Return the inputs of at most `length` steps of a text, and the loss of the token that follows them.
 
-    Raises UsageError without a text, or without a word in it.
+    Raises UsageError without a text, or for a text without a token.
     """
     from torch.nn import functional as F
 
@@ -20,7 +20,7 @@ def last_step(trained: Trained, text: str | None, length: int) -> LastStep:
     if not tokens:
         raise UsageError("there is no word in --text")
     ids = [codec.opening, *codec.vocabulary.encode(tokens), *codec.closing][: length + 1]
-    like = model.stack.cells[0].bias
+    like = model.stack.cells[0].h0
     read = like.new_tensor(ids[:-1]).long()[:, None]
     answer = like.new_tensor(ids[-1:]).long()
     return LastStep(

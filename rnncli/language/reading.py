@@ -1,10 +1,10 @@
-"""How a task reads its texts, and what is done with a text that is read again for a trained model."""
+"""How a language task reads its texts: for training, and again for a trained model."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rnncli.errors import UsageError
-from rnncli.language.dynamic_evaluation import AdaptingOptions
+from rnncli.language.dynamic_evaluation import DynamicEvaluationOptions
 from rnncli.language.evaluate import measure, with_bits
 from rnncli.settings import option
 from rnncli.task import Trained
@@ -18,50 +18,50 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextOptions(AdaptingOptions):
-    """What to evaluate on, and how."""
+class TextOptions(DynamicEvaluationOptions):
+    """The text to evaluate on, and how."""
 
-    corpus: tuple[str, ...] = option((), "Evaluate on all of this text, not on what was held out.")
+    corpus: tuple[str, ...] = option((), "Evaluate on all of this text instead of the held-out text.")
 
     @property
     def other(self) -> bool:
-        """Whether another text is named than what was held out."""
+        """Whether the options name another text than the held-out one."""
         return bool(self.corpus)
 
     def name_of(self, trained: Trained) -> str:
-        """Name the other text; empty where none is named."""
+        """The name of the other text; empty if none is named."""
         del trained
         return " + ".join(self.corpus)
 
 
-class Read(Protocol):
-    """How a task reads its text, in new numbers or in those that are known."""
+class TrainingReader(Protocol):
+    """How a task reads its training text, with new token ids or those of a known codec."""
 
     def __call__(self, config: Any, known: "Known", /) -> "TextData": ...
 
 
-class ReadOther(Protocol):
-    """How a task reads another text to measure on."""
+class EvaluationReader(Protocol):
+    """How a task reads another text to evaluate on."""
 
     def __call__(self, trained: Trained, options: Any, /) -> "EvalSet": ...
 
 
-def measured_name(held_out: str, trained: Trained, options: TextOptions) -> str:
-    """Name what `evaluate` measures on: other texts, or what was held out."""
+def evaluation_name(held_out: str, trained: Trained, options: TextOptions) -> str:
+    """The name of the text that `evaluate` measures on: another text, or the held-out one."""
     held_out = " + ".join(trained.config.valid) or f"{trained.payload['corpus']}, {held_out}"
     return options.name_of(trained) if options.other else held_out
 
 
-class TextAgain:
-    """The text of a trained model, read again by its task's reader."""
+class RereadText:
+    """The texts of a trained model, which its task's readers read again."""
 
-    def __init__(self, read: Read, read_other: ReadOther) -> None:
+    def __init__(self, read: TrainingReader, read_other: EvaluationReader) -> None:
         self.read, self.read_other = read, read_other
 
     def data(self, trained: Trained, instead: str, *, only_held_out: bool = False) -> "TextData":
-        """Read what a model learned from; `only_held_out` may leave out what it learned.
+        """Read a model's training and validation text; `only_held_out` may leave out the training text.
 
-        Raises UsageError, which says what to do instead, where the text has changed or cannot be read again.
+        Raises UsageError, which says what to do instead, if the text has changed or cannot be read again.
         """
         from rnncli.data.codec import Known
 
@@ -71,13 +71,13 @@ class TextAgain:
         return data
 
     def training_arrays(self, trained: Trained, instead: str) -> "Iterator[Ids]":
-        """Give the tokens that a model learned from, array after array; raises as `data`."""
+        """Yield the tokens that a model learned from, in arrays; raises as `data`."""
         return self.data(trained, instead).training_arrays()
 
-    def measured(self, trained: Trained, options: Any) -> "EvalSet":
-        """Return what `evaluate` measures on: another text, or what training held out.
+    def eval_set(self, trained: Trained, options: Any) -> "EvalSet":
+        """Return the text that `evaluate` measures on: another one, or the held-out one.
 
-        Raises UsageError where nothing was held out, and as `data`.
+        Raises UsageError if nothing was held out, and as `data`.
         """
         if options.other:
             return self.read_other(trained, options)
@@ -87,25 +87,25 @@ class TextAgain:
         return data.validation
 
     def measured_arrays(self, trained: Trained, options: Any) -> "Iterator[Ids]":
-        """Give the tokens that `evaluate` measures on; raises as `measured`."""
-        return self.measured(trained, options).arrays()
+        """Yield the tokens that `evaluate` measures on, in arrays; raises as `eval_set`."""
+        return self.eval_set(trained, options).arrays()
 
     def held_out_text(self, trained: Trained) -> "Iterator[str]":
-        """Give the lines that training held out, or where it held out none, those it learned; raises as `data`."""
+        """Yield the held-out lines, or the training lines if none were held out; raises as `data`."""
         data = self.data(trained, "give --text", only_held_out=True)
         return (data if data.holds_out else self.data(trained, "give --text")).held_out_text()
 
     def evaluate(self, trained: Trained, options: TextOptions) -> "Metrics":
-        """Measure loss, perplexity and accuracy, bits a character, and the share of UNKNOWN tokens.
+        """Measure loss, perplexity, accuracy, bits per character, and the share of UNKNOWN tokens.
 
-        The characters of words are counted with a blank or a line feed after each. Texts that are named as the model's
-        voices are read in those, and each voice's perplexity is reported; others are read in nobody's.
+        Each word counts with the blank or line feed after it as characters. A text with the name of one of the model's
+        voices is read in that voice, whose perplexity is reported as well; any other text is read without a voice.
         """
-        measured, adaptation = self.measured(trained, options), options.adaptation
-        metrics = measure(trained.model, measured, adaptation)
-        summary = measured.summarize()
+        eval_set, adaptation = self.eval_set(trained, options), options.adaptation
+        metrics = measure(trained.model, eval_set, adaptation)
+        summary = eval_set.summarize()
         by_voice = {
             f"perplexity_{label}": measure(trained.model, part, adaptation)["perplexity"]
-            for label, part in measured.by_voice().items()
+            for label, part in eval_set.by_voice().items()
         }
         return {**with_bits(metrics, summary.tokens_per_character), **by_voice, **summary.facts}

@@ -1,4 +1,4 @@
-"""What all language models share that score texts: how likely a text is, and how surprising each of its tokens."""
+"""Score texts by a language model: the probability of a text, and the surprisal of each of its tokens."""
 
 import math
 from collections.abc import Sequence
@@ -18,29 +18,29 @@ RANKINGS = ("perplexity", "probability")
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions(GivenTexts):
-    """What to score, and which text is the best."""
+    """The texts to score, and how to rank them."""
 
-    label: str | None = option(None, "Score in this voice, of a model that learned several.")
+    label: str | None = option(None, "Score in this voice, for a model with several.")
     by: str = option(
-        "perplexity", "Rank by perplexity a token, or by the probability of the whole text", choices=RANKINGS
+        "perplexity", "Rank by perplexity per token, or by the probability of the whole text", choices=RANKINGS
     )
 
 
 class Surprise(NamedTuple):
-    """A token of a text, and how surprising it is after all before it."""
+    """A token of a text, and its surprisal given all tokens before it."""
 
     token: str
     bits: float  # -log2 p
-    unknown: bool = False  # the model does not know it: the bits are those of UNKNOWN
+    unknown: bool = False  # whether the model does not know it; the bits are then those of UNKNOWN
 
 
 class Scored(NamedTuple):
-    """How likely a text is to a model."""
+    """The score of a text."""
 
     text: str
-    tokens: list[Surprise]  # a sentence's END among them
+    tokens: list[Surprise]  # including a sentence's END
     log_probability: float  # nats
-    rank: int | None  # 1: the best of all that were given; None: no token is left of it
+    rank: int | None  # 1: the best of the texts; None: it has no token
 
     @property
     def bits(self) -> float:
@@ -49,21 +49,21 @@ class Scored(NamedTuple):
 
     @property
     def perplexity(self) -> float:
-        """Exp of the nats a token; NaN where there is no token."""
+        """Exp of the mean nats per token; NaN without tokens."""
         from rnncli.training.metrics import perplexity
 
         return perplexity(-self.log_probability / len(self.tokens)) if self.tokens else math.nan
 
     @property
     def unknown(self) -> list[str]:
-        """The tokens that the model does not know, each once."""
+        """The distinct tokens that the model does not know."""
         return list(dict.fromkeys(each.token for each in self.tokens if each.unknown))
 
 
 def score(trained: Trained, options: ScoreOptions) -> list[Scored]:
-    """Score texts in the order given; a line of a file without a token has no rank, and NaN for its figures.
+    """Score texts in the order given; a line of a file without a token has no rank, and its figures are NaN.
 
-    Raises UsageError for such a text that was given by itself, and as `GivenTexts.lines` and `label_number`; RnnError
+    Raises UsageError for any other text without a token, and as `GivenTexts.lines` and `label_number`; RnnError
     for a model whose scores are not numbers.
     """
     from rnncli.models.scoring import surprisals
@@ -82,9 +82,11 @@ def score(trained: Trained, options: ScoreOptions) -> list[Scored]:
         for (text, tokens, numbers), nats in zip(texts, costs, strict=True)
     ]
     if any(math.isnan(each.log_probability) for each in scored):
-        raise RnnError(f"{trained.source} gives scores that are not numbers: nothing can be ranked by them")
-    badness = [each.perplexity if options.by == "perplexity" else each.bits for each in scored]
-    order = sorted(range(len(scored)), key=lambda place: badness[place])
+        raise RnnError(
+            f"{trained.source} gives scores that are not numbers: train it again, or load another checkpoint"
+        )
+    costs_by_rank = [each.perplexity if options.by == "perplexity" else each.bits for each in scored]
+    order = sorted(range(len(scored)), key=lambda place: costs_by_rank[place])
     for rank, place in enumerate(order, start=1):
         scored[place] = scored[place]._replace(rank=rank)
     following = iter(scored)

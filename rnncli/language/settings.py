@@ -1,4 +1,4 @@
-"""What all tasks share that learn a language model: its vectors, what keeps it from learning by heart, and its loss."""
+"""Settings shared by all language models: sizes, regularization and loss."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
 
 def valid_option() -> Any:
-    """The setting that names a text of the user's to validate on."""
+    """The setting that names a separate validation text."""
     return option((), "Text to validate on, by name or path; may be repeated.")
 
 
 def corpus_option() -> Any:
-    """The setting that names the corpora to learn from."""
+    """The setting that names the training corpora."""
     return option((), "Name, file, folder or - (standard input); may be repeated.", suggest=corpus_names)
 
 
-def settle_texts(config: Any) -> Any:
+def resolve_texts(config: Any) -> Any:
     """Make the paths of texts absolute, as `config.absolute` does.
 
-    A validation text replaces the held-out part; raises UsageError if the settings name both.
+    A validation text replaces the held-out part; raises UsageError if the user sets both.
     """
     absolute = config.absolute
     config = replace(config, corpus=tuple(map(absolute, config.corpus)), valid=tuple(map(absolute, config.valid)))
     held_out = {each.name: each.default for each in fields(config) if each.name in ONE_OF}
     if not config.valid or not held_out:
         return config
-    given = next((name for name, default in held_out.items() if getattr(config, name) not in (0, default)), None)
-    if given:
-        raise UsageError(f"--valid names the text to validate on: leave {flag_of(given)} out")
+    conflicting = next((name for name, default in held_out.items() if getattr(config, name) not in (0, default)), None)
+    if conflicting:
+        raise UsageError(f"--valid names the text to validate on: leave {flag_of(conflicting)} out")
     return replace(config, **dict.fromkeys(held_out, 0))
 
 
@@ -47,33 +47,35 @@ def settle_texts(config: Any) -> Any:
 class LanguageSettings(RecurrentSettings):
     """Settings of a language model."""
 
-    embedding: int = option(64, "Size of the tokens' vectors (D).", least=1, shape=True)
-    tied: bool = option(False, "Output weights are the tokens' vectors (Press and Wolf 2017).", shape=True, expert=True)
+    embedding: int = option(64, "Size of the token vectors (D).", least=1, shape=True)
+    tied: bool = option(
+        False, "Tie output weights to the token vectors (Press and Wolf 2017).", shape=True, expert=True
+    )
     word_dropout: float = option(
-        0.0, "Share of the tokens read that are blanked (Iyyer 2015).", least=0, most=0.99, expert=True
+        0.0, "Share of the input tokens that are blanked (Iyyer 2015).", least=0, most=0.99, expert=True
     )
     embedding_dropout: float = option(
         0.0,
-        "Dropout on the tokens' vectors, one mask a sequence (Gal 2016).",
+        "Dropout on the token vectors, one mask per sequence (Gal 2016).",
         least=0,
         most=0.99,
         expert=True,
     )
     output_dropout: float = option(
-        0.0, "Dropout on the top layer, one mask a sequence.", least=0, most=0.99, expert=True
+        0.0, "Dropout on the top layer, one mask per sequence.", least=0, most=0.99, expert=True
     )
     weight_drop: float = option(
         0.0,
-        "Share of the recurrent weights that are dropped, a sequence long (Merity 2018).",
+        "Dropout on the recurrent weights, one mask per sequence (Merity 2018).",
         least=0,
         most=0.99,
         expert=True,
     )
     activation_penalty: float = option(
-        0.0, "What large outputs of the top layer cost: AR (Merity 2017).", least=0, expert=True
+        0.0, "Penalty on large outputs of the top layer: AR (Merity 2017).", least=0, expert=True
     )
     change_penalty: float = option(
-        0.0, "What their change from step to step costs: TAR (Merity 2017).", least=0, expert=True
+        0.0, "Penalty on changes of these outputs from step to step: TAR (Merity 2017).", least=0, expert=True
     )
     label_smoothing: float = option(
         0.0, "Share of each target that is spread over all tokens.", least=0, most=0.99, expert=True
@@ -85,25 +87,25 @@ class LanguageSettings(RecurrentSettings):
 
     @property
     def dropouts(self) -> "Dropouts":
-        """What the model forgets on purpose."""
+        """The dropout rates of the model."""
         from rnncli.models.language_model import Dropouts
 
         return Dropouts(self.word_dropout, self.embedding_dropout, self.output_dropout)
 
     @staticmethod
     def absolute(spec: str) -> str:
-        """Return a spec that means the same text in any folder."""
+        """Return a spec of the same text that is valid in any folder."""
         from rnncli.data.corpora import absolute_spec
 
         return absolute_spec(spec)
 
-    def further(self, _tokens: Sequence[str]) -> dict[str, Any]:
-        """Return further arguments of the model over a vocabulary."""
+    def model_options(self, _tokens: Sequence[str]) -> dict[str, Any]:
+        """Return further arguments of the model, which may depend on the vocabulary's tokens."""
         return {}
 
     @property
     def loss(self) -> "Callable[..., Outcome]":
-        """What a batch costs, as an experiment asks for it."""
+        """The loss of a batch, as an `Experiment` takes it."""
         from rnncli.training.losses import language_loss
 
         return partial(

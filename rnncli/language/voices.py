@@ -1,4 +1,4 @@
-"""Several voices in one model: what the tasks share that give each corpus a learned vector of its own."""
+"""Several voices in one model: each corpus has a label, with a trainable vector of its own."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from rnncli.task import Trained
 
 
 def voices_option() -> Any:
-    """The setting that says whether corpora are told apart."""
-    help = "Of several corpora, each by its name is a voice to write in; or they are one text."
-    return option(True, help, unsaid=False)
+    """The setting that makes each corpus a voice."""
+    help = "Each of several corpora is a voice to write in, labelled by its name; or they form one text."
+    return option(True, help, legacy_default=False)
 
 
 def label_number(trained: Trained, label: str | None) -> int | None:
-    """The number of a voice by its label; raises UsageError, which names those that there are, for any other."""
+    """The number of a voice by its label; raises UsageError, which lists the known labels, for any other label."""
     known = trained.codec.labels
     if label is None:
         return None
     if not known:
-        raise UsageError(f"{trained.source} learned no voices apart: leave --label out")
+        raise UsageError(f"{trained.source} has no voices: leave --label out")
     if label not in known:
-        raise UsageError(f"{trained.source} knows no voice {label!r}: its labels are {', '.join(known)}")
+        raise UsageError(f"{trained.source} has no voice {label!r}: its labels are {', '.join(known)}")
     return known.index(label)

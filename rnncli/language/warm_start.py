@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from rnncli.cells.outside import cell_again, loaded, outside
 from rnncli.errors import UsageError
 from rnncli.language.settings import LanguageSettings
 from rnncli.settings import flag_of, option
@@ -15,32 +16,32 @@ if TYPE_CHECKING:
     from rnncli.training.checkpoint import Checkpoint
 
 MAX_SHOWN = 5
-"""New tokens that are named."""
+"""Maximum number of new tokens in the note."""
 
 KEEPS = dict.fromkeys(("fingerprint", "tokenizer", "vocabulary"))
-"""What every language model keeps in its checkpoint's payload."""
+"""Parts that every language model has in its checkpoint's payload."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class StartedSettings(LanguageSettings):
+class WarmStartSettings(LanguageSettings):
     """Settings of a model that may start from another one."""
 
     init_from: str | None = option(
         None,
-        "Start from a run, folder or file of the task: its weights and shape; its vocabulary grows.",
+        "Start from a run, folder or file of the same task: its weights, its shape, and its vocabulary, which grows.",
     )
 
     @property
     def grows(self) -> bool:
-        """Whether a vocabulary can be added to."""
+        """Whether tokens can be added to the vocabulary."""
         return True
 
 
-Settings = TypeVar("Settings", bound=StartedSettings)
+Settings = TypeVar("Settings", bound=WarmStartSettings)
 
 
 def shape_of(task: str, Config: type, source: str) -> dict[str, Any]:
-    """Return the settings of a model that shape its weights, and its absolute path; raises as `read_model`."""
+    """Return a model's settings that determine the shapes of its weights, and its path; raises as `read_model`."""
     start = _open(source, Config, task)
     return {**_shape(start.config), "init_from": str(start.file)}
 
@@ -49,16 +50,19 @@ def _shape(config: RecurrentSettings) -> dict[str, Any]:
     return {each.name: getattr(config, each.name) for each in fields(config) if each.metadata.get("shape")}
 
 
-def settle_start(config: Settings, task: str) -> Settings:
-    """Make the path of the model to start from absolute; raises UsageError where it has another shape or task."""
+def resolve_start(config: Settings, task: str) -> Settings:
+    """Make the path of the model to start from absolute; raises UsageError if its shape or task differs."""
     if config.init_from is None:
         return config
     if getattr(config, "embeddings", None):
-        raise UsageError("--init-from and --embeddings both say where word vectors come from: leave one of them out")
+        raise UsageError("--init-from and --embeddings both set the initial word vectors: leave one of them out")
     start = _open(config.init_from, type(config), task)
     theirs, file = _shape(start.config), start.file
     for name, value in _shape(config).items():
-        if value != theirs[name]:
+        if name == "cell" and (code := outside(value)):
+            loaded(code)  # the user has named it, and not only the model to start from
+            cell_again(theirs[name], start.found.header, value, file)
+        elif value != theirs[name]:
             flag = flag_of(name)
             raise UsageError(f"{flag} is {theirs[name]} in {file}, not {value}: leave {flag} out, or --init-from")
     return replace(config, init_from=str(file))
@@ -73,41 +77,44 @@ class Start(NamedTuple):
 
     @property
     def payload(self) -> Mapping[str, Any]:
-        """What its checkpoint keeps next to the weights."""
+        """The data that its task stored in the header."""
         payload: Mapping[str, Any] = self.found.header["payload"]
         return payload
 
     @property
     def codec(self) -> "Codec":
-        """How it numbers tokens."""
+        """Its codec."""
         from rnncli.data.codec import Codec
 
         return Codec.of(self.payload, is_running=getattr(self.config, "running", False))
 
     def check_voices(self, labels: tuple[str, ...]) -> None:
-        """Raise UsageError where it knows other voices than these."""
+        """Raise UsageError if its voices are not those of the labels."""
         known = self.codec.labels
         if set(known) != set(labels):
-            wanted = f"the corpora {', '.join(known)}" if known else "--no-voices"
-            raise UsageError(f"{self.file} knows other voices: go on with {wanted}")
+            wanted = f"with the corpora {', '.join(known)}" if known else "with --no-voices"
+            raise UsageError(f"{self.file} has other voices: train {wanted}")
 
-    def give_weights(self, model: Any, tokens: Sequence[str]) -> str:
-        """Give its weights to a model over its own tokens and new ones; say what it knows. Raises as `copy_weights`."""
+    def copy_weights(self, model: Any, tokens: Sequence[str]) -> str:
+        """Copy its weights to a model whose tokens start with its own; returns a note about the tokens.
+
+        Raises as `rnncli.models.warm_start.copy_weights`.
+        """
         from rnncli.models.warm_start import copy_weights
         from rnncli.training.loop import below
 
         copy_weights(model, below("model", self.found.tensors))
         known = len(self.payload["vocabulary"])
-        said = f"starts from {self.file}: {known:,} tokens known"
+        note = f"starts from {self.file}: {known:,} known tokens"
         if not self.config.grows:
-            return f"{said}; no others can be added, new ones are UNKNOWN"
+            return f"{note}; its vocabulary cannot grow, so new tokens are UNKNOWN"
         new = tokens[known:]
         names = ", ".join(map(repr, new[:MAX_SHOWN])) + (", …" if len(new) > MAX_SHOWN else "")
-        return f"{said}, {len(new):,} new, at first as their mean: {names}" if new else f"{said}, none is new"
+        return f"{note}, {len(new):,} new (initialized to their mean): {names}" if new else f"{note}, no new ones"
 
 
-def start_of(config: StartedSettings) -> Start | None:
-    """Return the model that the settings start from, or None; only the caller keeps it. Raises as `read_model`."""
+def start_model(config: WarmStartSettings) -> Start | None:
+    """Return the model that the settings start from, or None, and drop it from the cache; raises as `read_model`."""
     if config.init_from is None:
         return None
     start = _open(config.init_from, type(config))
@@ -116,7 +123,7 @@ def start_of(config: StartedSettings) -> Start | None:
 
 
 _last_read = dict[tuple[type, str, int, int], Start]()
-"""The model that was read last: to resolve settings, to settle them and to build reads its file once."""
+"""The model read last, so that resolving settings, completing them and building a model read its file once."""
 
 
 def _open(source: str, Config: type, task: str | None = None) -> Start:

@@ -1,4 +1,4 @@
-"""What all tasks share that learn a language model of words: the softmax, and vectors from elsewhere to start from."""
+"""Code shared by all language models of words: their softmax, and pretrained word vectors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -9,7 +9,7 @@ from rnncli.data.vectors import find_vectors, read_vectors, width
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.errors import UsageError
 from rnncli.language.settings import LanguageSettings
-from rnncli.language.warm_start import StartedSettings
+from rnncli.language.warm_start import WarmStartSettings
 from rnncli.settings import option
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ TOKENS = ("words", "spaced")
 
 
 def tokens_option() -> Any:
-    """The setting that says how a text becomes words."""
+    """The setting that says how a text is split into words."""
     help = "Kind of token; words: without punctuation; spaced: split at blanks, <unk> is UNKNOWN."
     return option("words", help, choices=TOKENS, shape=True)
 
@@ -35,22 +35,22 @@ def tokenizer_of(config: Any, usual: str, known: "Codec | None") -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WordSettings(StartedSettings):
+class WordSettings(WarmStartSettings):
     """Settings of a language model of words."""
 
     spelling: int = option(
         0,
-        "Longest character n-gram that words are read by, beside their own vectors; 0: none.",
+        "Longest character n-gram that is added to the word vectors; 0: none.",
         least=0,
         most=20,
         shape=True,
         expert=True,
     )
     embeddings: str | None = option(None, "Start from word vectors: a file, or an imported name.")
-    freeze_embeddings: bool = option(False, "Leave the word vectors as they start.", expert=True)
+    freeze_embeddings: bool = option(False, "Keep the initial word vectors.", expert=True)
     softmax: str = option(
         "full",
-        "Learn to score all words alike, rare ones in classes, or a sample at a time: faster for many words.",
+        "Train on the scores of all words, of rare words in classes, or of a sample; the latter two are faster.",
         choices=SOFTMAXES,
         shape=True,
         expert=True,
@@ -58,10 +58,10 @@ class WordSettings(StartedSettings):
 
     @property
     def grows(self) -> bool:
-        """Whether a vocabulary can be added to: an adaptive softmax is made for one, and so is what spelling shares."""
+        """Whether tokens can be added: the weights of an adaptive softmax and of spellings depend on the vocabulary."""
         return self.softmax != "adaptive" and not self.spelling
 
-    def further(self, tokens: Sequence[str]) -> dict[str, Any]:
+    def model_options(self, tokens: Sequence[str]) -> dict[str, Any]:
         from rnncli.data.features import shared_spellings
 
         words = ["" if token in SPECIALS else token for token in tokens]
@@ -85,16 +85,16 @@ BOOK_WORDS = {
     "change_penalty": 0.0,
     "label_smoothing": 0.0,
 }
-"""The book's two language models: D and M 30, relu, and nothing that keeps them from learning by heart."""
+"""The book's two language models: D and M 30, relu, no regularization."""
 
 
 Settings = TypeVar("Settings", bound=WordSettings)
 
 
-def settle_words(config: Settings) -> Settings:
-    """Where vectors are given, D is theirs, and their file is named for good.
+def resolve_words(config: Settings) -> Settings:
+    """Take D from the word vectors, if any, and make their path absolute.
 
-    Raises UsageError for another D, and for what the softmax cannot do.
+    Raises UsageError for another D, and for settings that the softmax does not support.
     """
     wrong = {
         "--no-tied": config.softmax == "adaptive" and config.tied,
@@ -102,13 +102,13 @@ def settle_words(config: Settings) -> Settings:
     }
     missing = [flag for flag, is_on in wrong.items() if is_on]
     if missing and config.softmax != "full":
-        raise UsageError(f"--softmax {config.softmax} cannot do without: add {' '.join(missing)}")
+        raise UsageError(f"--softmax {config.softmax} does not support these settings: add {' '.join(missing)}")
     if config.embeddings is None:
         if config.freeze_embeddings:
-            raise UsageError("--freeze-embeddings needs vectors that are worth keeping: give --embeddings FILE")
+            raise UsageError("--freeze-embeddings needs word vectors: add --embeddings FILE")
         return config
     if config.spelling:
-        raise UsageError("--embeddings gives words their vectors whole: leave --spelling out")
+        raise UsageError("--embeddings sets whole word vectors: leave --spelling out")
     file = find_vectors(config.embeddings)
     D = width(file)
     default = next(field.default for field in fields(config) if field.name == "embedding")
@@ -120,16 +120,16 @@ def settle_words(config: Settings) -> Settings:
 
 
 def start_from_vectors(config: LanguageSettings, model: Any, codec: "Codec") -> str:
-    """Give a language model of words the vectors that the settings name, where its tokens have one.
+    """Copy the vectors that the settings name into a language model of words; returns a note with their number.
 
-    Says how many have. Raises as `read_vectors`.
+    Tokens without a vector keep their initial one. Raises as `read_vectors`.
     """
     if not isinstance(config, WordSettings) or config.embeddings is None:
         return ""
     import torch
 
     vectors = read_vectors(find_vectors(config.embeddings))
-    # A lower-case model finds the vectors of names, too: exact spellings first.
+    # A lower-case model also finds the vectors of names; exact spellings take precedence.
     folded: dict[str, int] = {}
     for row, word in enumerate(vectors.words):
         folded.setdefault(word.lower(), row)
@@ -137,7 +137,7 @@ def start_from_vectors(config: LanguageSettings, model: Any, codec: "Codec") -> 
     found = {number: vectors.numbers.get(token, folded.get(token)) for number, token in enumerate(tokens)}
     rows = {number: row for number, row in found.items() if row is not None}
     if not rows:
-        raise UsageError(f"no word of the vocabulary has a vector in {config.embeddings}: take vectors of its language")
+        raise UsageError(f"no word of the vocabulary has a vector in {config.embeddings}: use vectors of its language")
     model.start_from(torch.tensor(list(rows)), torch.from_numpy(vectors.matrix[list(rows.values())]))
-    kept = "kept as they are" if config.freeze_embeddings else "to go on from"
+    kept = "frozen" if config.freeze_embeddings else "to train further"
     return f"vectors for {len(rows):,} of {len(tokens):,} words from {config.embeddings}, {kept}"

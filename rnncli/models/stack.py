@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rnncli.cells import make_cell
+from rnncli.errors import UsageError
 from rnncli.kernels import precision as precisions
 from rnncli.kernels.matmul import may_round
 from rnncli.kernels.scan import choose_backend, reverse_valid, scan
@@ -53,6 +54,8 @@ class Stack(nn.Module):
             input_size = size * self.directions
         self.output_size = input_size
         cell: Any = self.cells[0]
+        if shape.weight_drop and not cell.recurrent_weights():
+            raise UsageError(f"--weight-drop: cell {cell.kind} declares no recurrent matrices: leave it out")
         choose_backend(cell, backend, device=None)  # refuses the impossible here, not during training
 
     def forward(self, x: Tensor, states: States | None = None, lengths: Tensor | None = None) -> tuple[Tensor, States]:
@@ -83,8 +86,9 @@ class Stack(nn.Module):
     def backend_in_use(self) -> str:
         """The backend that will unroll the cells on their current device; unequal lengths may use another."""
         cell: Any = self.cells[0]
-        where = cell.bias.device.type, precisions.type_of_factors(cell.bias)
-        rounded = "bfloat16" if may_round(cell.bias) else None
+        like = cell.h0  # every cell has it
+        where = like.device.type, precisions.type_of_factors(like)
+        rounded = "bfloat16" if may_round(like) else None
         equal, unequal = (
             choose_backend(cell, self.backend, *where, packed=packed, precision=rounded) for packed in (False, True)
         )

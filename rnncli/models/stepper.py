@@ -16,7 +16,7 @@ TABLE = 1 << 20
 
 
 def advance(cells: Sequence[Any], projected: Tensor, states: States) -> States:
-    """Advance the states of all layers by one step, from the projected input of the first cell, (B, G*M)."""
+    """Advance the states of all layers by one step, from the projected input of the first cell, (B, P)."""
     after: States = []
     for cell, state in zip(cells, states, strict=True):
         projected = cell.project(after[-1][0]) if after else projected
@@ -51,8 +51,9 @@ class Stepper:
         self.model, self.cells, self.readout = model, list(cells), model.readout
         words = model.embedding.weight
         self.label = None if label is None else torch.tensor(label, device=words.device)
-        fits = len(words) * len(self.cells[0].bias) <= TABLE
-        self.projected = self._project(torch.arange(len(words), device=words.device)) if fits else None
+        tokens = torch.arange(len(words), device=words.device)
+        fits = len(words) * self._project(tokens[:1]).numel() <= TABLE
+        self.projected = self._project(tokens) if fits else None
 
     def __call__(self, tokens: Tensor, states: States) -> tuple[Tensor, States]:
         """Score the token after each of the tokens (B,): logits (B, V), and the states after them."""
@@ -61,6 +62,6 @@ class Stepper:
         return self.readout.logits(self.model.projection(after[-1][0])), after
 
     def _project(self, tokens: Tensor) -> Tensor:
-        """Return the projected input (B, G*M) of the first cell for tokens (B,)."""
+        """Return the projected input (B, P) of the first cell for tokens (B,)."""
         projected: Tensor = self.cells[0].project(self.model.add_label(self.model.read(tokens), self.label))
         return projected

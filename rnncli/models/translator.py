@@ -58,18 +58,15 @@ class Translator(nn.Module):
         self.decoder = Stack(embedding_size, replace(shape, learn_h0=False), backend)
         M, E = self.decoder.output_size, self.encoder.output_size
         self.attention = None if attention == "none" else Attention(attention, M, E, self.encoder.directions)
+        cells: Any = self.decoder.cells
         self.starts = nn.ModuleList(
-            nn.Linear(self.encoder.directions * size, size) for size in shape.hidden for _ in self._fields()
+            nn.Linear(self.encoder.directions * size, size) for cell in cells for size in cell.state_sizes.values()
         )
         self.joint = nn.Linear(M + E if self.attention else M, embedding_size, bias=False)
         self.dropout = LockedDropout(dropouts.output)
         self.projection = nn.Identity()
         self.weight = None if tied else nn.Parameter(torch.empty(vocabulary_size, embedding_size).normal_(std=0.1))
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
-
-    def _fields(self) -> tuple[str, ...]:
-        fields: tuple[str, ...] = self.decoder.cells[0].state_fields  # type: ignore[assignment]  # a module to mypy
-        return fields
 
     @property
     def stack(self) -> Stack:

@@ -1,4 +1,4 @@
-"""The tasks, each in a file of its own; `OUTLINES` is where a new one is registered."""
+"""The tasks, one file each; `OUTLINES` registers them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +10,10 @@ from rnncli.task import Task
 
 
 class Outline(NamedTuple):
-    """What help shows of a task before the task's module is imported."""
+    """The description of a task that help shows before the task's module is imported."""
 
     summary: str
-    verbs: tuple[str, ...]  # what its models can do, besides evaluate
+    verbs: tuple[str, ...]  # verbs of its models, except evaluate
 
 
 WRITES = ("generate", "score", "activations")
@@ -30,7 +30,7 @@ OUTLINES: Mapping[str, Outline] = {
     "char-lm": Outline("Learn running text letter by letter, and write more of it.", WRITES),
     "translate": Outline("Learn to translate sentences, or dates into ISO 8601.", ("translate",)),
 }
-"""Our own tasks, in the order in which a newcomer sees them."""
+"""rnn's own tasks, in the order in which help shows them."""
 
 TASKS: Registry[Task] = Registry(
     "rnncli.tasks", Task, {name: f"{__name__}.{name.replace('-', '_')}:TASK" for name in OUTLINES}
@@ -44,7 +44,7 @@ rnn generate char --prime "The " """.rstrip()
 
 
 def outline_of(name: str) -> Outline:
-    """The outline of a task; imports none of our own. Raises KeyError for an unknown name."""
+    """The outline of a task; does not import rnn's own tasks. Raises KeyError for an unknown name."""
     if TASKS.is_pending(name):
         return OUTLINES[name]
     task = TASKS[name]
@@ -52,11 +52,10 @@ def outline_of(name: str) -> Outline:
 
 
 def task_of(header: Mapping[str, Any], source: Path) -> Task:
-    """The task of a checkpoint by its header; raises UsageError for one that this version does not have."""
+    """The task that a checkpoint's header names; raises UsageError for an unknown task."""
     name = header.get("task")
     if not isinstance(name, str) or name not in TASKS:
         raise UsageError(
-            f"{source} is a model of {str(name)[:200]!r}, a task that this version does not have"
-            " and no installed package brings"
+            f"{source} is a model of {str(name)[:200]!r}, a task that neither this version nor an installed package has"
         )
     return TASKS[name]

@@ -1,4 +1,4 @@
-"""char-lm: learn running text letter by letter (or byte, or word), each row of a batch a stream of its own."""
+"""char-lm: a language model of running text by characters, bytes or words; each row of a batch is one stream."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from rnncli.language.reading import TextOptions
 from rnncli.language.settings import LanguageSettings, corpus_option, valid_option
 from rnncli.language.task import language_task
 from rnncli.language.voices import voices_option
-from rnncli.language.warm_start import StartedSettings
+from rnncli.language.warm_start import WarmStartSettings
 from rnncli.settings import option, retuned
 from rnncli.task import Trained
 from rnncli.tasks import OUTLINES
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from rnncli.data.text_data import StreamSet
 
 BEST = {"hidden": "384,384", "layer_dropout": 0.3, "output_dropout": 0.3, "epochs": 20}
-"""For a megabyte, and half an hour of two cores."""
+"""For a text of one megabyte; training takes half an hour on two cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CharConfig(HoldOutSettings, StartedSettings):
-    """Settings of char-lm; the defaults are the best recipe found for three minutes of two cores on a megabyte."""
+class CharConfig(HoldOutSettings, WarmStartSettings):
+    """Settings of char-lm; the defaults are the best found for one megabyte and three minutes on two cores."""
 
     panel: ClassVar[str] = "Text"
     fast_precision: ClassVar[Mapping[str, str]] = {"cpu": "bfloat16", "cuda": "tf32"}
@@ -39,7 +39,7 @@ class CharConfig(HoldOutSettings, StartedSettings):
     voices: bool = voices_option()
     tokens: str = option("char", "Kind of token; spaced: split at blanks, <unk> is UNKNOWN.", choices=KINDS, shape=True)
     valid: tuple[str, ...] = valid_option()
-    vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
+    vocab_size: int = option(0, "Keep only the N most frequent tokens; 0: all (bpe: 4,000).", least=0)
     min_count: int = option(1, "Tokens seen less often in the training text are UNKNOWN.", least=1, expert=True)
     hold_out: float = hold_out_option(0.1, "Share of the text, at its end, held out for validation; 0: none.")
     hold_out_every: int = option(0, "Hold out every N-th line instead.", least=0, instead_of=ONE_OF, expert=True)
@@ -59,37 +59,40 @@ class CharConfig(HoldOutSettings, StartedSettings):
     warmup: float = retuned(RecurrentSettings, "warmup", 0.05)
 
 
-def settle(config: CharConfig) -> CharConfig:
-    """Cut the stream into steps; raises UsageError for settings that do not go together."""
+def resolve_defaults(config: CharConfig) -> CharConfig:
+    """Set the length of truncated BPTT; raises UsageError for settings that exclude each other."""
     if config.tokens == "bpe" and config.min_count > 1:
-        raise UsageError("--tokens bpe has no rare tokens but those of --vocab-size: leave --min-count out")
+        raise UsageError("--tokens bpe limits its tokens by --vocab-size: leave --min-count out")
     return replace(config, bptt=config.bptt or CharConfig.bptt)
 
 
 def read(config: CharConfig, known: "Known") -> "StreamData":
-    """Read the corpora as one stream, the end of each held out; raises as `read_token_text` and `StreamData.check`."""
+    """Read the corpora as one stream, with the end of each held out.
+
+    Raises as `read_token_text` and `StreamData.check`, and UsageError if every token is too rare.
+    """
     from rnncli.data.codec import Known
     from rnncli.data.token_text import TextSpec, read_token_text
 
     if not (known.grows or known.only_held_out or config.init_from):
-        known = Known()  # a text on disk is found by its settings, where training left it
+        known = Known()  # training stored the numbered text on disk, under its settings
     by_voice = config.voices and len(config.corpus) > 1
     spec = TextSpec(config.corpus, config.tokens, config.vocab_size, config.min_count, config.held_out)
     data = read_token_text(spec._replace(**known._asdict(), by_voice=by_voice, valid=config.valid))
     if not data.codec.vocabulary.words:
-        raise UsageError(f"{data.name}: no token comes {config.min_count} times: take a smaller --min-count")
+        raise UsageError(f"{data.name}: no token occurs {config.min_count} times: take a smaller --min-count")
     return data if known.only_held_out else data.check()
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(TextOptions):
-    """What to evaluate on, and how."""
+    """The text to evaluate on, and how."""
 
     cache_theta: float = retuned(TextOptions, "cache_theta", 1.0)
 
 
 def read_other(trained: Trained, options: EvaluateOptions) -> "StreamSet":
-    """Read the corpus to evaluate on, in the model's voices where they have their names."""
+    """Read the corpus to evaluate on; a text with the name of a voice is read in that voice."""
     from rnncli.data.stream_data import MIN_MEASURED
     from rnncli.data.token_text import TextSpec, read_token_text
 
@@ -99,7 +102,7 @@ def read_other(trained: Trained, options: EvaluateOptions) -> "StreamSet":
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateOptions(WritingOptions):
-    """How to write on."""
+    """How to continue a text."""
 
     temperature: float = retuned(WritingOptions, "temperature", 0.8)
 
@@ -108,13 +111,13 @@ TASK = language_task(
     "char-lm",
     OUTLINES["char-lm"].summary,
     CharConfig,
-    settle=settle,
+    resolve_defaults=resolve_defaults,
     read=read,
     read_other=read_other,
     evaluate=(EvaluateOptions, "rnn evaluate char-lm"),
     held_out="held-out text",
     generate=(GenerateOptions, write_stream, 'rnn generate char --prime "KING" --temperature 0.7'),
-    baselines=NGrams(of_letters=(7,)),
+    baselines=NGrams(char_orders=(7,)),
     corpora=(("shakespeare",), ("hillside", "nocturne")),
     presets={"best": BEST},
     example="rnn train char-lm --corpus mine.txt",

@@ -1,4 +1,4 @@
-"""parity: is the number of ones so far odd? A label at every step, the classic that feed-forward nets choke on."""
+"""parity: at every step, is the number of ones so far odd? A classic task that is hard for feed-forward nets."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,32 +21,34 @@ if TYPE_CHECKING:
     from rnncli.training.experiment import Experiment, Metrics
 
 ALL_BITS = 16
-"""Up to so many bits all strings are used; above, a sample of `SAMPLE` strings."""
+"""Up to this length, all strings are used; for longer ones, a sample of `SAMPLE` strings."""
 SAMPLE = 4096
 SAFE_MARGIN = 1.0
-"""Nats between the right label and the wrong one that every step of the long strings must keep: then states no longer
-drift, and strings of any length come out right."""
+"""Minimum margin in nats, at every step of the long strings, between the right label and the wrong one.
+
+With this margin, states do not drift, and strings of any length get the right label.
+"""
 PARITIES = ("even", "odd")
-"""The labels by number."""
+"""The labels in the order of their ids."""
 
 LONG = (256, 1000)
-"""Strings and bits of the run's own long validation set."""
+"""Number and length of the strings of the second validation set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParityConfig(RecurrentSettings):
-    """Settings of parity; the defaults solve it from every seed that was tried."""
+    """Settings of parity; the defaults solved it with every seed that was tested."""
 
     panel: ClassVar[str] = "Parity"
 
     bits: int = option(12, "Length of the strings.", least=1, most=10_000)
-    zero: int = option(-1, "What a 0 is fed as: -1 or 0; a 1 is fed as 1.", least=-1, most=0, expert=True)
+    zero: int = option(-1, "Input for a 0, -1 or 0; the input for a 1 is 1.", least=-1, most=0, expert=True)
     model: str = option(
-        "rnn", "A recurrent net, or a feed-forward one that sees all bits at once", choices=("rnn", "mlp")
+        "rnn", "A recurrent net, or a feed-forward net that reads all bits at once", choices=("rnn", "mlp")
     )
     patience_steps: int = option(
         300,
-        "Steps after which unsolved weights are given up and drawn anew; 0: never.",
+        "Restart with new weights after N steps without a solution; 0: never.",
         least=0,
         expert=True,
     )
@@ -60,7 +62,7 @@ class ParityConfig(RecurrentSettings):
 
     @property
     def label(self) -> str:
-        return "mlp" if self.model == "mlp" else self.cell
+        return "mlp" if self.model == "mlp" else super().label
 
 
 BOOK = {
@@ -86,15 +88,15 @@ FOIL = {
     "beta2": 0.999,
     "schedule": "cosine",
     "clip": 0.0,
-    "batch_size": 2**ALL_BITS,  # all strings at once: with smaller batches wide nets fail from 10 bits on
+    "batch_size": 2**ALL_BITS,  # all strings at once; with smaller batches, wide nets fail from 10 bits on
     "epochs": 3000,
     "patience_steps": 0,
 }
-"""What the feed-forward net is trained with: a fair chance."""
+"""Settings of the feed-forward net, tuned so that the comparison is fair."""
 
 
 def all_strings(bits: int, seed: int) -> "Tensor":
-    """Every string of so many bits, or a sample where there are too many: (N, bits) of 0 and 1."""
+    """All strings of a length, or a sample if there are too many: (N, bits) of 0 and 1."""
     import torch
 
     if bits > ALL_BITS:
@@ -103,35 +105,35 @@ def all_strings(bits: int, seed: int) -> "Tensor":
 
 
 def long_strings(seed: int) -> "Tensor":
-    """The run's own long strings, (256, 1000): with few ones, half ones and many ones, so that states must hold."""
+    """Long strings for validation, (256, 1000), with few to many ones, so that states must persist."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    share = 0.25 + 0.5 * torch.rand(LONG[0], 1, generator=generator)
-    return (torch.rand(LONG, generator=generator) < share).long()
+    p = 0.25 + 0.5 * torch.rand(LONG[0], 1, generator=generator)  # of a 1, per string
+    return (torch.rand(LONG, generator=generator) < p).long()
 
 
 def sequences(strings: "Tensor", zero: int) -> "Batch":
-    """A batch of bit strings (N, bits) for a recurrent net: `zero` or 1 a step, and the parity so far."""
+    """A batch of bit strings (N, bits) for a recurrent net: one bit per step, and the parity so far."""
     from rnncli.data.batching import Batch
 
-    return Batch(fed(strings, zero).T[:, :, None].contiguous(), (strings.cumsum(1) % 2).T.contiguous())
+    return Batch(as_floats(strings, zero).T[:, :, None].contiguous(), (strings.cumsum(1) % 2).T.contiguous())
 
 
-def wholes(strings: "Tensor", zero: int) -> "Batch":
-    """A batch of bit strings (N, bits) for a feed-forward net: all bits in one step, and the parity of all."""
+def whole_strings(strings: "Tensor", zero: int) -> "Batch":
+    """A batch of bit strings (N, bits) for a feed-forward net: all bits in one step, and their parity."""
     from rnncli.data.batching import Batch
 
-    return Batch(fed(strings, zero)[None], strings.sum(1)[None] % 2)
+    return Batch(as_floats(strings, zero)[None], strings.sum(1)[None] % 2)
 
 
-def fed(strings: "Tensor", zero: int) -> "Tensor":
-    """Bits as floats, 0 as `zero`."""
+def as_floats(strings: "Tensor", zero: int) -> "Tensor":
+    """Bits as floats, with `zero` for a 0."""
     return zero + (1.0 - zero) * strings
 
 
 def build(config: ParityConfig, device: str) -> "Experiment":
-    """Lay the strings out, and a fresh model beside them."""
+    """Make the strings, and a new model."""
     import torch
 
     from rnncli.data.batching import LazyBatch, epoch_generator
@@ -141,10 +143,10 @@ def build(config: ParityConfig, device: str) -> "Experiment":
     model = build_model(config, {}).to(device)
     strings = all_strings(config.bits, config.seed).to(device)
     recurrent = config.model == "rnn"
-    as_batch = partial(sequences if recurrent else wholes, zero=config.zero)
+    as_batch = partial(sequences if recurrent else whole_strings, zero=config.zero)
     long = as_batch(long_strings(config.seed).to(device)) if recurrent else None
 
-    # a recurrent net's epoch is no shorter where strings are few: its patience is counted in steps
+    # an epoch of a recurrent net repeats short lists of strings, so that all epochs have a similar number of steps
     rounds = max(1, SAMPLE // len(strings)) if recurrent else 1
 
     def lazily(rows: "Tensor") -> LazyBatch:
@@ -177,7 +179,7 @@ def build(config: ParityConfig, device: str) -> "Experiment":
 
 
 def build_model(config: ParityConfig, payload: Mapping[str, Any]) -> "nn.Module":
-    """An untrained net: one bit a step, or all of them at once."""
+    """An untrained net that reads one bit per step, or all bits at once."""
     from rnncli.models.feedforward import FeedForward
     from rnncli.models.tagger import Tagger
 
@@ -188,9 +190,9 @@ def build_model(config: ParityConfig, payload: Mapping[str, Any]) -> "nn.Module"
 
 
 def scatter(model: "nn.Module") -> None:
-    """Draw weights far apart: matrices from N(0, 1 / inputs), vectors from N(0, 1).
+    """Draw large weights: matrices from N(0, 1 / inputs), vectors from N(0, 1).
 
-    With biases and first states at zero a net of four units is too symmetric to find parity from most seeds.
+    With biases and first states of zero, a net of four units is too symmetric to learn parity from most seeds.
     """
     import torch
 
@@ -201,7 +203,7 @@ def scatter(model: "nn.Module") -> None:
 
 
 def validate(model: "nn.Module", batch: "Batch", long: "Batch | None") -> "Metrics":
-    """Loss and accuracy of all strings, by the last step; once they are all right, of the long ones too."""
+    """Loss and accuracy on all strings by the last step; once all are right, also the accuracy on the long ones."""
     logits, _ = model(batch.inputs)
     metrics = last_step_metrics(logits, batch.targets)
     if long is not None and metrics["accuracy"] == 1.0:
@@ -212,7 +214,7 @@ def validate(model: "nn.Module", batch: "Batch", long: "Batch | None") -> "Metri
 
 
 def last_step_metrics(logits: "Tensor", targets: "Tensor") -> "Metrics":
-    """Mean loss of all labels, and the share of strings whose last label is right."""
+    """Mean loss over all labels, and the share of strings whose last label is right."""
     from rnncli.training.losses import cross_entropy_sum
 
     loss = float(cross_entropy_sum(logits, targets)) / targets.numel()
@@ -220,29 +222,29 @@ def last_step_metrics(logits: "Tensor", targets: "Tensor") -> "Metrics":
 
 
 def margin(logits: "Tensor", targets: "Tensor") -> float:
-    """The least lead (nats) of a right label over the wrong one, over all steps of all strings."""
+    """The smallest margin (nats) of the right label over the wrong one, over all steps of all strings."""
     lead = logits[..., 1] - logits[..., 0]
     return float((lead * (2 * targets - 1)).min())
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """Which strings to measure on."""
+    """The strings to measure on."""
 
-    bits: int | None = option(None, "Length of the strings; else as in training.", least=1, most=1_000_000)
-    strings: int = option(1000, f"How many random strings, above {ALL_BITS} bits.", least=1)
+    bits: int | None = option(None, "Length of the strings; by default as in training.", least=1, most=1_000_000)
+    strings: int = option(1000, f"Number of random strings, for more than {ALL_BITS} bits.", least=1)
     seed: int = option(0, "Seed of the random strings.", least=0, most=2**62)
 
 
 def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
-    """Classification rate by the last step, over all strings of a length or over a random sample of them."""
+    """Accuracy by the last step, over all strings of a length or a random sample of them."""
     import torch
 
     from rnncli.training.metrics import Confusion
 
     bits = options.bits or trained.config.bits
     if trained.config.model == "mlp" and bits != trained.config.bits:
-        raise UsageError(f"a feed-forward net takes strings of its own length alone: --bits {trained.config.bits}")
+        raise UsageError(f"a feed-forward net reads only strings of its own length: give --bits {trained.config.bits}")
     right = loss = 0.0
     counts = torch.zeros(2, 2, dtype=torch.long)
     count = options.strings if bits > ALL_BITS else 2**bits
@@ -258,50 +260,50 @@ def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
 
 
 def _evaluation_strings(bits: int, options: EvaluateOptions) -> Iterator["Tensor"]:
-    """All strings of a length, or random ones, in parts that fit into memory."""
+    """All strings of a length, or random ones, in parts that fit in memory."""
     import torch
 
-    most = max(1, 1_000_000 // bits)
+    max_strings = max(1, 1_000_000 // bits)
     if bits <= ALL_BITS:
-        yield from all_strings(bits, 0).split(most)
+        yield from all_strings(bits, 0).split(max_strings)
         return
-    # apart from any seed of training: what is drawn here was drawn nowhere there
+    # training uses small seeds, so these strings differ from its own
     generator = torch.Generator().manual_seed((2**40 + options.seed) % 2**63)
-    for begin in range(0, options.strings, most):
-        yield torch.randint(2, (min(most, options.strings - begin), bits), generator=generator)
+    for begin in range(0, options.strings, max_strings):
+        yield torch.randint(2, (min(max_strings, options.strings - begin), bits), generator=generator)
 
 
 def _answers(trained: Trained, strings: "Tensor") -> tuple["Tensor", "Tensor"]:
-    as_batch = wholes if trained.config.model == "mlp" else sequences
+    as_batch = whole_strings if trained.config.model == "mlp" else sequences
     batch = as_batch(strings.to(trained.device), trained.config.zero)
     logits, _ = trained.model(batch.inputs)
     return logits, batch.targets
 
 
-def evaluated(trained: Trained, options: EvaluateOptions) -> str:
-    """What `evaluate` measures on, in words."""
+def evaluation_name(trained: Trained, options: EvaluateOptions) -> str:
+    """The name of the data that `evaluate` measures on."""
     return f"{options.bits or trained.config.bits} bits"
 
 
-def passage(_: Trained) -> Iterator[str]:
-    """Random strings of 50 bits, apart from those of any training."""
+def held_out_text(_: Trained) -> Iterator[str]:
+    """Random strings of 50 bits, which differ from those of any training."""
     import random
 
-    dice = random.Random(2**40)
+    generator = random.Random(2**40)
     for _row in range(20):
-        yield "".join(dice.choices("01", k=50))
+        yield "".join(generator.choices("01", k=50))
 
 
-def watch(trained: Trained, options: ActivationOptions) -> Recording:
-    """The states after every bit of some strings, a string a line; raises UsageError for anything but bits."""
+def record_states(trained: Trained, options: ActivationOptions) -> Recording:
+    """The states after every bit of strings, one string per line; raises UsageError for other characters."""
     import torch
 
     if trained.config.model == "mlp":
-        raise UsageError(f"{trained.source} is a feed-forward net, which sees all bits at once: it has no states")
-    strings = options.read(trained, passage).split()
-    strange = next((sign for string in strings for sign in string if sign not in "01"), None)
-    if strange:
-        raise UsageError(f"parity reads strings of 0 and 1, a string a line: {strange!r} is neither")
+        raise UsageError(f"{trained.source} is a feed-forward net, which reads all bits at once: it has no states")
+    strings = options.read(trained, held_out_text).split()
+    unknown = next((character for string in strings for character in string if character not in "01"), None)
+    if unknown:
+        raise UsageError(f"parity reads strings of 0 and 1, one per line: {unknown!r} is neither")
     pieces = [bit for string in strings for bit in (*string[:-1], f"{string[-1]}\n")][: options.max_tokens]
     check_enough(pieces)
     lines = [torch.tensor([[int(bit) for bit in line]]) for line in "".join(pieces).split()]
@@ -317,7 +319,7 @@ def watch(trained: Trained, options: ActivationOptions) -> Recording:
 
 
 def last_step(trained: Trained, text: str | None, length: int) -> "LastStep":
-    """The loss of the last label of a string of bits, given as 0 and 1, or else a random one of that length."""
+    """The loss of the last label of a string such as 0110, or without `text` of a random string of that length."""
     import torch
     from torch.nn import functional as F
 
@@ -325,7 +327,7 @@ def last_step(trained: Trained, text: str | None, length: int) -> "LastStep":
 
     if trained.config.model == "mlp":
         raise UsageError(f"{trained.source} is a feed-forward net, which reads all bits at once")
-    text = text and text.strip()  # the end of a file's line is no bit
+    text = text and text.strip()  # without the line end of a file
     if text is not None and (not text or set(text) - {"0", "1"}):
         raise UsageError(f"--text must be bits such as 0110, not {text!r}")
     random = torch.randint(2, (1, length), generator=torch.Generator().manual_seed(trained.config.seed))
@@ -337,7 +339,7 @@ def last_step(trained: Trained, text: str | None, length: int) -> "LastStep":
 
 
 def confusion_of(trained: Trained) -> Iterator[Panel]:
-    """How often which label was given to what, on what `evaluate` measures on by default."""
+    """The confusion matrix on the default data of `evaluate`."""
     yield confusion(evaluate(trained, EvaluateOptions()))
 
 
@@ -347,11 +349,11 @@ TASK = Task(
     Config=ParityConfig,
     build=build,
     build_model=build_model,
-    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate parity --bits 1000", corpus=evaluated),
+    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate parity --bits 1000", corpus=evaluation_name),
     panels={"Confusion": confusion_of},
     presets={"book": BOOK, "foil": FOIL},
     notes={"book": BOOK_NOTE},
-    uses={"activations": Action(ActivationOptions, watch, EXAMPLE)},
+    uses={"activations": Action(ActivationOptions, record_states, EXAMPLE)},
     last_step=last_step,
     implied_preset=lambda flags: "foil" if flags.get("model") == "mlp" else None,
     example="rnn train parity --cell lstm --bits 20",

@@ -1,4 +1,4 @@
-"""poetry-classify: whose line is it? One label a sequence, measured on folds that hold nothing of what was learned."""
+"""poetry-classify: whose line is it? One label per text, measured by cross-validation on texts held out of training."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,20 +12,20 @@ from rnncli.data.suggested import corpus_names
 from rnncli.data.table_settings import TableSettings, refuse_unused
 from rnncli.data.tables import separator_of
 from rnncli.data.texts import GivenTexts
-from rnncli.errors import UsageError
+from rnncli.errors import UsageError, warn
 from rnncli.labelling.settings import (
     LabelledOptions,
     LabellingSettings,
     as_written,
     lexicon_from,
     lexicon_of,
-    settled,
-    watch_words,
+    record_words,
+    resolve_labelling,
     words_of_all,
 )
 from rnncli.panels import Panel, confusion
 from rnncli.recording import EXAMPLE, ActivationOptions, Recording
-from rnncli.results import Classified, Moved
+from rnncli.results import Classified, Influence
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Rows, Task, Trained
 from rnncli.tasks import OUTLINES
@@ -36,36 +36,38 @@ if TYPE_CHECKING:
 
     from rnncli.data.features import Features
     from rnncli.data.labelled import LabelledTexts
-    from rnncli.labelling.classical import Rival
+    from rnncli.labelling.classical import Baseline
     from rnncli.training.experiment import Experiment, Metrics
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyConfig(TableSettings, HoldOutSettings, LabellingSettings):
-    """Settings of poetry-classify; the defaults are the best recipe found for a minute of two cores."""
+    """Settings of poetry-classify; the defaults are the best found for one minute on two cores."""
 
     panel: ClassVar[str] = "Texts"
 
     corpus: tuple[str, ...] = option(
-        (), "Name or NAME=FILE, once a label; or a table, such as a CSV or TSV file.", suggest=corpus_names
+        (), "Name or NAME=FILE, one per label; or a table, such as a CSV or TSV file.", suggest=corpus_names
     )
     text_column: str = option("text", "Column of a table that holds the text, by name or number.")
     label_column: str = option("label", "Column of a table that holds the label.")
     header: bool = retuned(TableSettings, "header", True)
-    distinct: bool = option(True, "Take each line once, or as often as it is printed.", expert=True)
-    samples_per_class: int = option(0, "Take the first so many texts of each label; 0: all.", least=0, expert=True)
-    folds: int = option(5, "Parts of a cross-validation; 0: none.", least=0, most=100)
+    distinct: bool = option(True, "Use repeated lines once, or as often as they occur.", expert=True)
+    samples_per_class: int = option(0, "Use only the first N texts of each label; 0: all.", least=0, expert=True)
+    folds: int = option(5, "Folds of the cross-validation; 0: none.", least=0, most=100)
     group: str = option(
-        "line", "What stays on one side, and is judged whole too: line, stanza, or so many lines.", expert=True
+        "line", "Unit that no split divides, and that is scored as well: line, stanza, or N lines.", expert=True
     )
     hold_out: float = hold_out_option(
         0.0, "Without folds: share held out, evenly spread; 0: none.", whole="hold_out_count"
     )
-    hold_out_every: int = option(0, "Without folds: every N-th text.", least=0, instead_of=ONE_OF, expert=True)
-    hold_out_count: int = option(0, "Without folds: N texts, by --seed.", least=0, instead_of=ONE_OF, expert=True)
-    class_weights: bool = option(False, "Weigh labels by how rare they are.", expert=True)
-    bag: bool = option(True, "The sum of what was read goes to the output beside the last states.", expert=True)
-    ensemble: int = option(3, "Nets whose votes are averaged.", least=1, most=100)
+    hold_out_every: int = option(0, "Without folds: hold out every N-th text.", least=0, instead_of=ONE_OF, expert=True)
+    hold_out_count: int = option(
+        0, "Without folds: hold out N random texts (--seed).", least=0, instead_of=ONE_OF, expert=True
+    )
+    class_weights: bool = option(False, "Give rare labels more weight.", expert=True)
+    bag: bool = option(True, "Also feed the sum of the input vectors to the output layer.", expert=True)
+    ensemble: int = option(3, "Number of nets whose predictions are averaged.", least=1, most=100)
     hidden: str = retuned(RecurrentSettings, "hidden", "64")
     epochs: int = retuned(RecurrentSettings, "epochs", 12)
     batch_size: int = retuned(RecurrentSettings, "batch_size", 64)
@@ -74,12 +76,12 @@ class ClassifyConfig(TableSettings, HoldOutSettings, LabellingSettings):
 
     @property
     def splits(self) -> int:
-        """Nets that learn apart: one on all texts, and one a fold on the others."""
+        """Number of independent splits: one trains on all texts, and one per fold on the texts outside of it."""
         return self.folds + 1
 
 
 TAGS = {"cell": "gru:reset-after", "ensemble": 6, "word_dropout": 0.0, "lr": 8e-3, "weight_decay": 0.1, "epochs": 15}
-"""For tags alone, where there is less to forget."""
+"""For tags only, which overfit less."""
 
 BOOK = {
     **BOOK_TRAINING,
@@ -108,38 +110,38 @@ BOOK = {
 
 
 POETS = (("frost", "poe"), ("hillside", "nocturne"))
-"""The book's poets, and the embedded voices that stand in for them."""
+"""The book's poets, and embedded voices as a substitute."""
 
 
-def settle(config: ClassifyConfig) -> Any:
-    """As `settled`; raises UsageError for a setting of tables where none is read."""
+def resolve_defaults(config: ClassifyConfig) -> Any:
+    """As `resolve_labelling`; also raises UsageError for a setting of tables if there are no tables."""
     refuse_unused(config, bool(config.separator) or any(map(separator_of, config.corpus)))
-    return settled(config)
+    return resolve_labelling(config)
 
 
 class Divided(NamedTuple):
-    """Labelled texts, and who may see them: held (N, S) says which of the S nets must not see which text."""
+    """N labelled texts in S splits; `held[n, s]` holds text n out of the training of split s."""
 
     data: "LabelledTexts"
     classes: list[str]
     groups: list[int]  # the group of each text
-    held: "Tensor"
+    held: "Tensor"  # (N, S), bool
 
     @property
     def answers(self) -> "Tensor":
-        """The labels by number, (N,)."""
+        """The label ids, (N,)."""
         import torch
 
         numbers = {label: number for number, label in enumerate(self.classes)}
         return torch.tensor([numbers[label] for label in self.data.labels])
 
     def seen(self, split: int) -> "Tensor":
-        """The texts that a net may see, by number."""
+        """The numbers of the texts that a split trains on."""
         return (~self.held[:, split]).nonzero().flatten()
 
 
 def read_texts(config: ClassifyConfig, *, to_learn: bool) -> "LabelledTexts":
-    """The texts that the settings ask for; raises as `read_labelled`."""
+    """The texts that the settings select; raises as `read_labelled`."""
     from rnncli.data.labelled import read_labelled
 
     data = read_labelled(config.corpus, config.text_column, config.label_column, config.layout, to_learn=to_learn)
@@ -148,9 +150,9 @@ def read_texts(config: ClassifyConfig, *, to_learn: bool) -> "LabelledTexts":
 
 
 def divide(config: ClassifyConfig, *, to_learn: bool = True) -> Divided:
-    """Read the texts and decide what each net may see; what belongs together, or is the same, is on one side.
+    """Read the texts and divide them; texts of a group and equal texts are never on both sides of a split.
 
-    Raises UsageError for a division that leaves a label without texts.
+    Raises UsageError for a split that leaves a label without training texts.
     """
     import torch
 
@@ -165,25 +167,27 @@ def divide(config: ClassifyConfig, *, to_learn: bool = True) -> Divided:
             count = len({each for each, its in zip(together, data.labels, strict=True) if its == label})
             if count < config.folds:
                 raise UsageError(
-                    f"the label {label!r} has too few groups of texts ({count}) for {config.folds} folds: "
-                    "take fewer, smaller groups, or --folds 0"
+                    f"label {label!r} has too few groups of texts ({count}) for {config.folds} folds: "
+                    "choose fewer folds, smaller groups, or --folds 0"
                 )
         folds = stratified_folds(data.labels, together, config.folds, config.seed)
         held[torch.arange(len(folds)), torch.tensor(folds) + 1] = True
     elif config.held_out:
         rows = _held_out_rows(config, clusters(data.keys, groups))
         if len(rows) == len(data.texts) or config.hold_out_count >= len(data.texts):
-            raise UsageError(f"{config.held_out} leaves nothing to learn of {len(data.texts):,} texts")
+            raise UsageError(f"{config.held_out} leaves nothing to learn from {len(data.texts):,} texts: hold out less")
         held[rows, 0] = True
     divided = Divided(data, data.classes, groups, held)
     for split in range(held.shape[1]):
         if len(divided.answers[divided.seen(split)].unique()) < len(divided.classes):
-            raise UsageError("a label would be held out whole: hold out less, or take fewer folds or smaller groups")
+            raise UsageError(
+                "a split would hold out every example of a label: hold out less, or use fewer folds or smaller groups"
+            )
     return divided
 
 
 def _held_out_rows(config: ClassifyConfig, together: Sequence[int]) -> list[int]:
-    """The texts to hold out, with all that belongs together: evenly spread, or at most `hold_out_count` drawn ones."""
+    """The texts to hold out, in whole clusters: evenly spread, or at most `hold_out_count` random ones."""
     import random
 
     members: dict[int, list[int]] = {}
@@ -202,7 +206,7 @@ def _held_out_rows(config: ClassifyConfig, together: Sequence[int]) -> list[int]
 
 
 def _group_keys(group: str, data: "LabelledTexts") -> Sequence[object]:
-    """What the texts of a group have in common."""
+    """A key per text, which the texts of a group share."""
     if group == "line":
         return list(range(len(data.texts)))
     if group == "stanza":
@@ -213,7 +217,7 @@ def _group_keys(group: str, data: "LabelledTexts") -> Sequence[object]:
 
 
 def encode(config: ClassifyConfig, payload: Mapping[str, Any], texts: Sequence[str]) -> "Features":
-    """Texts as the net reads them; raises RnnError for one without words or too long, and as `tags_of`."""
+    """The features of texts; raises as `words_of_all` and `tags_of`."""
     from rnncli.data.tagging import tags_of
 
     lines = words_of_all(texts)
@@ -222,11 +226,11 @@ def encode(config: ClassifyConfig, payload: Mapping[str, Any], texts: Sequence[s
 
 
 def build(config: ClassifyConfig, device: str) -> "Experiment":
-    """Read and divide the texts, and make a fresh net for each split of them."""
+    """Read and divide the texts, and make new nets for each split."""
     from rnncli.data.batching import IGNORED
     from rnncli.data.features import Labelled
     from rnncli.data.tagging import tags_of
-    from rnncli.training.experiment import Experiment
+    from rnncli.training.experiment import BestPart, Experiment
     from rnncli.training.losses import committee_loss
 
     divided = divide(config)
@@ -246,13 +250,13 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
         class_weights(divided).repeat_interleave(config.ensemble, dim=0).to(device) if config.class_weights else None
     )
     held = divided.held.repeat_interleave(config.ensemble, dim=1)
-    asked = divided.answers[:, None].expand_as(held).masked_fill(held, IGNORED)
-    learned = (~held).any(1).nonzero().flatten()  # by some net: without folds, not what is held out
-    training = Labelled(features.only(learned), asked[learned], by_word=False, device=device)
+    targets = divided.answers[:, None].expand_as(held).masked_fill(held, IGNORED)
+    used = (~held).any(1).nonzero().flatten()  # by at least one net; without folds, all but the held-out texts
+    training = Labelled(features.only(used), targets[used], by_word=False, device=device)
     return Experiment(
         model=model,
         batches=lambda epoch, begin=0: training.shuffled(config.step_size, config.seed, epoch, begin),
-        batches_per_epoch=-(-len(learned) // config.step_size),
+        batches_per_epoch=-(-len(used) // config.step_size),
         about=_about(config, divided),
         loss=partial(committee_loss, smoothing=config.label_smoothing, weights=weights),
         validate=lambda model: measure(_scores(model, features, config), divided),
@@ -261,11 +265,12 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
         monitor="accuracy",
         newest_is_best=True,
         payload=payload,
+        best_part=BestPart(lambda name: int(name.split(".")[1]) < config.ensemble, {"splits": 1}),
     )
 
 
 def class_weights(divided: Divided) -> "Tensor":
-    """For each split, the weight (S, K) of each label: how rare it is among the texts that the split may see."""
+    """The weight of each label in each split, (S, K): inverse to its frequency among the split's training texts."""
     import torch
 
     counts = torch.stack([divided.answers[divided.seen(split)].bincount() for split in range(divided.held.shape[1])])
@@ -274,26 +279,26 @@ def class_weights(divided: Divided) -> "Tensor":
 
 def _about(config: ClassifyConfig, divided: Divided) -> str:
     counts = {label: divided.data.labels.count(label) for label in divided.classes}
-    shares = ", ".join(f"{count:,} {label}" for label, count in counts.items())
+    counted = ", ".join(f"{count:,} {label}" for label, count in counts.items())
     held = int(divided.held[:, 0].sum())
     how = (
         f"{config.folds} folds"
         if config.folds
         else f"{held} held out"
         if held
-        else "none held out, measured as learned"
+        else "none held out, measured on the training texts"
     )
     what = "distinct texts" if config.distinct else "texts"
     from rnncli.data.corpora import first_here
 
     by_default = config.corpus == POETS[-1] == first_here(POETS)
-    other = f"; the book's poets instead: rnn data get {' '.join(POETS[0])}" if by_default else ""
+    other = f"; for the book's poets: rnn data get {' '.join(POETS[0])}" if by_default else ""
     rows = f"{divided.data.rows:,} rows, " if divided.data.rows else ""
-    return f"{divided.data.name}: {rows}{len(divided.data.texts):,} {what} ({shares}), {how}{other}"
+    return f"{divided.data.name}: {rows}{len(divided.data.texts):,} {what} ({counted}), {how}{other}"
 
 
 def build_model(config: ClassifyConfig, payload: Mapping[str, Any]) -> "nn.Module":
-    """Untrained nets: as many as vote, on all texts and then on the others of each fold."""
+    """Untrained nets: an ensemble for all texts, then, if the file has them, one per fold for the other texts."""
     from rnncli.models.classifier import Classifier, Committee
 
     lexicon = lexicon_from(payload)
@@ -307,13 +312,13 @@ def build_model(config: ClassifyConfig, payload: Mapping[str, Any]) -> "nn.Modul
                 dropout=config.output_dropout,
                 backend=config.backend,
             )
-            for _ in range(config.splits * config.ensemble)
+            for _ in range(payload.get("splits", config.splits) * config.ensemble)
         ]
     )
 
 
 def _scores(model: Any, features: "Features", config: ClassifyConfig) -> "Tensor":
-    """Log-probabilities (N, S, K) of N texts by each of the S splits' nets; an ensemble's vote as one."""
+    """Log-probabilities (N, S, K) of N texts by the S splits; the nets of an ensemble are averaged."""
     import torch
 
     from rnncli.data.batching import built
@@ -329,32 +334,35 @@ def _scores(model: Any, features: "Features", config: ClassifyConfig) -> "Tensor
 
 
 def measure(scores: "Tensor", divided: Divided) -> "Metrics":
-    """Loss, accuracy and balanced accuracy of every held-out text by the net that did not see it.
+    """Loss, accuracy and balanced accuracy on held-out texts, each scored by the split that did not train on it.
 
-    scores (N, S, K). With folds, their spread; with groups, the same figures of whole groups, whose texts' scores are
-    summed. Where nothing was held out, all texts are measured by the net that learned them.
+    scores (N, S, K). With folds, also their standard deviation over folds; with groups, also the same metrics of
+    groups, by the sums of their texts' scores. If nothing was held out, all texts are scored by the first split.
     """
     import torch
 
     from rnncli.training.metrics import label_metrics
 
     rows, splits = held_out(divided)
-    judged, answers = scores[rows, splits], divided.answers[rows]
-    loss = -judged.gather(1, answers[:, None]).mean()
-    metrics = {"loss": float(loss), **label_metrics(judged, answers)}
+    selected, answers = scores[rows, splits], divided.answers[rows]
+    loss = -selected.gather(1, answers[:, None]).mean()
+    metrics = {"loss": float(loss), **label_metrics(selected, answers)}
     if len(set(splits.tolist())) > 1:
-        each = [label_metrics(judged[splits == fold], answers[splits == fold]) for fold in splits.unique()]
+        each = [label_metrics(selected[splits == fold], answers[splits == fold]) for fold in splits.unique()]
         spread = torch.tensor([[fold["accuracy"], fold["balanced_accuracy"]] for fold in each]).std(0).tolist()
         metrics |= dict(zip(("accuracy_spread", "balanced_spread"), spread, strict=True))
     groups = torch.tensor(divided.groups)[rows]
     if len(groups.unique()) < len(groups):
-        whole, its_answers = group_scores(judged, answers, groups)
-        metrics |= {f"group_{name}": value for name, value in label_metrics(whole, its_answers).items()}
+        summed, group_answers = group_scores(selected, answers, groups)
+        metrics |= {f"group_{name}": value for name, value in label_metrics(summed, group_answers).items()}
     return metrics
 
 
 def held_out(divided: Divided) -> tuple["Tensor", "Tensor"]:
-    """The texts to measure on and the split that did not see each: all by the first, where none was held out."""
+    """The numbers of the texts to measure on, and for each the split that held it out.
+
+    If nothing was held out, these are all texts and the first split.
+    """
     import torch
 
     rows, splits = divided.held.nonzero(as_tuple=True)
@@ -364,7 +372,7 @@ def held_out(divided: Divided) -> tuple["Tensor", "Tensor"]:
 
 
 def group_scores(scores: "Tensor", answers: "Tensor", groups: "Tensor") -> tuple["Tensor", "Tensor"]:
-    """Sums of scores (N, K) over the texts of each group, and the groups' answers."""
+    """Sums of scores (N, K) over the texts of each group, and the label ids of the groups."""
     _, places = groups.unique(return_inverse=True)
     count = int(places.max()) + 1
     return scores.new_zeros(count, scores.shape[1]).index_add(0, places, scores), answers.new_zeros(count).scatter(
@@ -373,7 +381,7 @@ def group_scores(scores: "Tensor", answers: "Tensor", groups: "Tensor") -> tuple
 
 
 def training_texts(trained: Trained, instead: str = "give --corpus") -> Divided:
-    """What the nets were trained on, read and divided again; raises UsageError where that changed or cannot be."""
+    """The training texts, read and divided again; raises UsageError if they changed or cannot be read again."""
     with trained.reading_again(instead):
         found = divide(trained.config)
     trained.check_unchanged(found.data.name, found.data.fingerprint, instead)
@@ -381,77 +389,104 @@ def training_texts(trained: Trained, instead: str = "give --corpus") -> Divided:
 
 
 def evaluation(trained: Trained, options: LabelledOptions) -> Divided:
-    """The texts to measure on; raises UsageError where those of the training changed, or have other labels."""
+    """The texts to measure on; raises UsageError for unknown labels, and as `training_texts`."""
     config: ClassifyConfig = trained.config
     if options.corpus:
-        nothing: dict[str, Any] = {"folds": 0, "samples_per_class": 0, **HoldOut().settings}
-        other = replace(config, corpus=options.corpus, **nothing)
+        undivided: dict[str, Any] = {"folds": 0, "samples_per_class": 0, **HoldOut().settings}
+        other = replace(config, corpus=options.corpus, **undivided)
         found = divide(other, to_learn=False)
-        strange = set(found.classes) - set(trained.payload["classes"])
-        if strange:
+        unknown = set(found.classes) - set(trained.payload["classes"])
+        if unknown:
             known = ", ".join(trained.payload["classes"])
-            raise UsageError(f"{trained.source} knows the labels {known}, not {min(strange)}: NAME=FILE gives a label")
+            raise UsageError(f"{trained.source} knows the labels {known}, not {min(unknown)}: NAME=FILE gives a label")
         return found._replace(classes=list(trained.payload["classes"]))
     return training_texts(trained)
 
 
+def with_folds(trained: Trained) -> "nn.Module":
+    """The nets with those of the folds, which a run keeps once: in `last`, not in `best`.
+
+    Raises UsageError for a `best` that has no `last` of the same run next to it. A `last` of a later step is an
+    RnnWarning.
+    """
+    from rnncli.restoring import rebuild
+    from rnncli.training.runs import BEST, LAST, Run, read_for_resume
+
+    if trained.payload.get("splits", trained.config.splits) == trained.config.splits:
+        return trained.model
+    folder, ours = trained.source.parent, trained.header["progress"]
+    found, file = read_for_resume(Run(folder)) if (folder / LAST).exists() else (None, folder / LAST)
+    theirs = found.header["progress"] if found else {}
+    if found is None or theirs["history"][: len(ours["history"])] != ours["history"]:
+        raise UsageError(
+            f"{trained.source} holds the nets that learned from all texts; those of the folds are in {LAST} of its "
+            "run: measure the run, or give --corpus"
+        )
+    if theirs["step"] != ours["step"]:
+        warn(
+            f"the nets of the folds are those of step {theirs['step']:,}, in {file.name}; {BEST} is of {ours['step']:,}"
+        )
+    return rebuild(TASK, found, file).model.to(trained.device).eval()
+
+
 def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
-    """The measures of cross-validation, or those on other texts, with their confusion matrix."""
+    """Metrics of cross-validation, or on other texts, with the confusion matrix."""
     from rnncli.training.metrics import Confusion
 
     divided = evaluation(trained, options)
-    scores = _scores(trained.model, encode(trained.config, trained.payload, divided.data.texts), trained.config)
+    model = trained.model if options.corpus else with_folds(trained)
+    scores = _scores(model, encode(trained.config, trained.payload, divided.data.texts), trained.config)
     rows, splits = held_out(divided)
     confusion = Confusion.of(divided.classes, divided.answers[rows], scores[rows, splits].argmax(-1))
     return {**measure(scores, divided), "texts": len(rows), "confusion": confusion.plain}
 
 
 def baselines(trained: Trained, options: LabelledOptions) -> Rows:
-    """Simple classifiers on the same folds, each learning from the very texts that the net of the fold learned from."""
-    from rnncli.labelling.classical import rivals
+    """Simple classifiers on the same folds, each trained on the same texts as the net of the fold."""
+    from rnncli.labelling.classical import baseline_classifiers
 
     if options.corpus:
-        raise UsageError("--baselines are measured on the folds of the training: leave --corpus out")
+        raise UsageError("--baselines are measured on the folds of training: leave --corpus out")
     divided = evaluation(trained, options)
-    found = rivals(divided.data.texts, trained.config.class_weights)
-    return {rival.name: _rival_metrics(rival, divided) for rival in found}
+    found = baseline_classifiers(divided.data.texts, trained.config.class_weights)
+    return {baseline.name: _baseline_metrics(baseline, divided) for baseline in found}
 
 
-def _rival_metrics(rival: "Rival", divided: Divided) -> "Metrics":
-    """The measures of a simple classifier that learns each split by itself; none of one that cannot be had here."""
+def _baseline_metrics(baseline: "Baseline", divided: Divided) -> "Metrics":
+    """Metrics of a simple classifier that is trained for each split; none if it is unavailable."""
     import torch
 
-    if rival.scorer is None:
+    if baseline.scorer is None:
         return {}
     answers, (rows, splits) = divided.answers, held_out(divided)
     scores = torch.zeros(*divided.held.shape, len(divided.classes), dtype=torch.double)
     for split in splits.unique().tolist():
-        seen, asked = divided.seen(split).tolist(), rows[splits == split].tolist()
-        training, others = ([rival.texts[row] for row in part] for part in (seen, asked))
-        scores[asked, split] = torch.from_numpy(rival.scorer(training, answers[seen].tolist(), others)).double()
+        seen, held = divided.seen(split).tolist(), rows[splits == split].tolist()
+        training, others = ([baseline.texts[row] for row in part] for part in (seen, held))
+        scores[held, split] = torch.from_numpy(baseline.scorer(training, answers[seen].tolist(), others)).double()
     metrics = measure(scores, divided)
-    return {name: value for name, value in metrics.items() if name != "loss" or rival.has_probabilities}
+    return {name: value for name, value in metrics.items() if name != "loss" or baseline.has_probabilities}
 
 
-def evaluated(trained: Trained, options: LabelledOptions) -> str:
-    """What `evaluate` measures on, in words."""
+def evaluation_name(trained: Trained, options: LabelledOptions) -> str:
+    """The name of the data that `evaluate` measures on."""
     if options.corpus:
         return " + ".join(options.corpus)
     config: ClassifyConfig = trained.config
     if config.folds:
-        return f"{trained.payload['corpus']}, {config.folds} folds, each by the net that did not see it"
-    return f"{trained.payload['corpus']}, {'what was held out' if config.held_out else 'as learned'}"
+        return f"{trained.payload['corpus']}, {config.folds} folds, each by the net that did not train on it"
+    return f"{trained.payload['corpus']}, {'held-out texts' if config.held_out else 'training texts'}"
 
 
-LONGEST_ERASED = 300
-"""Words; erasure reads a text as often as it has words."""
+MAX_ERASED = 300
+"""Maximum number of words for erasure, which reads a text once per word."""
 
 
 def classify(trained: Trained, options: GivenTexts) -> list[Classified]:
-    """Label texts by the net that learned from all; what moved it is told by erasure.
+    """Label texts with the nets that were trained on all texts; erasure shows the influence of each word.
 
-    Erasure (Li et al. 2016, arXiv:1612.08220): each word is left out in its turn, and the label's log-odds read again;
-    in texts of more than LONGEST_ERASED words none is, and all count 0. Raises as `GivenTexts.lines`.
+    Erasure (Li et al. 2016, arXiv:1612.08220): leave out one word at a time, and compute the change of the label's
+    log-odds. In texts of more than MAX_ERASED words, every influence is 0. Raises as `GivenTexts.lines`.
     """
     return [_classified(trained, text) if text else Classified(text, None, {}, []) for text in options.spaced]
 
@@ -464,41 +499,41 @@ def _classified(trained: Trained, text: str) -> Classified:
 
     config: ClassifyConfig = trained.config
     model: Any = trained.model
-    final = Committee(model.members[: config.ensemble])  # the nets that learned from all
+    final = Committee(model.members[: config.ensemble])  # the nets that were trained on all texts
     (words,) = words_of_all([text])
     tags = tags_of([words])[0] if "tags" in config.features else [""] * len(words)
-    without = range(len(words)) if 1 < len(words) <= LONGEST_ERASED else ()
+    without = range(len(words)) if 1 < len(words) <= MAX_ERASED else ()
     kept = [range(len(words)), *([at for at in range(len(words)) if at != gone] for gone in without)]
     features = lexicon_from(trained.payload).encode(
         [[words[at] for at in places] for places in kept], [[tags[at] for at in places] for places in kept]
     )
-    shares = _scores(final, features, config)[:, 0].double().exp()
-    label = int(shares[0].argmax())
-    odds = torch.logit(shares[:, label], eps=1e-9)
-    moved = (odds[0] - odds[1:]).tolist() or [0.0] * len(words)
+    probs = _scores(final, features, config)[:, 0].double().exp()
+    label = int(probs[0].argmax())
+    log_odds = torch.logit(probs[:, label], eps=1e-9)
+    influences = (log_odds[0] - log_odds[1:]).tolist() or [0.0] * len(words)
     classes = trained.payload["classes"]
     return Classified(
         text,
         classes[label],
-        dict(zip(classes, shares[0].tolist(), strict=True)),
-        [Moved(word, by) for word, by in zip(as_written(text, words), moved, strict=True)],
+        dict(zip(classes, probs[0].tolist(), strict=True)),
+        [Influence(word, by) for word, by in zip(as_written(text, words), influences, strict=True)],
     )
 
 
-def passage(trained: Trained) -> Iterator[str]:
-    """The texts of the training, some of each label, in the order of the corpora; raises as `training_texts`."""
+def held_out_text(trained: Trained) -> Iterator[str]:
+    """About 100 of the training's texts, evenly spread over the corpora; raises as `training_texts`."""
     data = training_texts(trained, "give --text").data
     yield from data.texts[:: max(1, len(data.texts) // 100)]
 
 
-def watch(trained: Trained, options: ActivationOptions) -> Recording:
-    """The states of the first net, which learned from all texts, after every word; raises as `watch_words`."""
+def record_states(trained: Trained, options: ActivationOptions) -> Recording:
+    """The states of the first net, which was trained on all texts, after every word; raises as `record_words`."""
     model: Any = trained.model
-    return watch_words(trained, options, model.members[0], passage)
+    return record_words(trained, options, model.members[0], held_out_text)
 
 
 def confusion_of(trained: Trained) -> Iterator[Panel]:
-    """How often which label was given to what, on what `evaluate` measures on by default."""
+    """The confusion matrix on the default data of `evaluate`."""
     yield confusion(evaluate(trained, LabelledOptions()))
 
 
@@ -506,17 +541,17 @@ TASK = Task(
     name="poetry-classify",
     summary=OUTLINES["poetry-classify"].summary,
     Config=ClassifyConfig,
-    settle=settle,
+    resolve_defaults=resolve_defaults,
     corpora=POETS,
     build=build,
     build_model=build_model,
     keeps={"fingerprint": None, "classes": None, "lexicon": None},
-    evaluate=Action(LabelledOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluated),
+    evaluate=Action(LabelledOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluation_name),
     baselines=baselines,
     panels={"Confusion": confusion_of},
     uses={
         "classify": Action(GivenTexts, classify, 'rnn classify "the gate stood open and the field was white"'),
-        "activations": Action(ActivationOptions, watch, EXAMPLE),
+        "activations": Action(ActivationOptions, record_states, EXAMPLE),
     },
     presets={"book": BOOK, "tags": TAGS},
     implied_preset=lambda flags: "tags" if flags.get("features") == ("tags",) else None,

@@ -1,4 +1,4 @@
-"""poetry-lm: learn verse line by line, each line a sequence from START to END, and write more of it."""
+"""poetry-lm: a language model of verse; each line is a sequence from START to END."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 TOKENIZER = "verse-words"
 
 CORPORA = (("frost",), ("hillside",))
-"""The book's poet, and the embedded voice that stands in for him."""
+"""The book's poet, and an embedded voice as a substitute."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoetryConfig(HoldOutSettings, WordSettings):
-    """Settings of poetry-lm; the defaults are the best recipe found for a minute of two cores."""
+    """Settings of poetry-lm; the defaults are the best found for one minute on two cores."""
 
     panel: ClassVar[str] = "Verse"
 
@@ -73,11 +73,11 @@ def read(config: PoetryConfig, known: "Known") -> "VerseData":
     verse = read_verse(config.corpus, config.held_out, tokenizer, config.valid)
     codec = known.or_new(lambda: new_codec(verse, tokenizer, config.min_count, by_voice=config.voices))
     by_default = config.corpus == CORPORA[-1] == first_here(CORPORA)
-    return VerseData(verse, codec, hint="; Robert Frost instead: rnn data get frost" if by_default else "")
+    return VerseData(verse, codec, hint="; for Robert Frost: rnn data get frost" if by_default else "")
 
 
 def read_other(trained: Trained, options: TextOptions) -> "SentenceSet":
-    """Read all lines of the corpus to evaluate on, in the model's voices where they have their names."""
+    """Read all lines of the corpus to evaluate on; a corpus with the name of a voice is read in that voice."""
     from rnncli.data.verse import line_set, read_verse
 
     return line_set(read_verse(options.corpus, HoldOut(), trained.codec.tokenizer).training, trained.codec)
@@ -87,16 +87,16 @@ def read_other(trained: Trained, options: TextOptions) -> "SentenceSet":
 class GenerateOptions(WritingOptions):
     """How to write verse."""
 
-    lines: int = option(4, "Lines to write.", least=1, most=1_000_000)
-    prime: str = option("", "Words that the first line begins with, or @FILE for those of a file.")
-    length: int = option(200, "Words of a line at most.", least=1)
+    lines: int = option(4, "Number of lines to write.", least=1, most=1_000_000)
+    prime: str = option("", "First words of the first line, or @FILE for those in a file.")
+    length: int = option(200, "Maximum number of words per line.", least=1)
 
 
 def write(trained: Trained, options: GenerateOptions) -> Written:
     """Write verse with a trained model, and count the lines that copy the training text."""
     from rnncli.data.verse import line_key
 
-    def judge(written: Written) -> tuple[str, dict[str, Any]]:
+    def count_copies(written: Written) -> tuple[str, dict[str, Any]]:
         lines = written.lines
         copies = sum(line_key(line.split(" ")) in seen for line in lines)
         remark = f"; {copies} of {len(lines)} lines ({copies / max(1, len(lines)):.0%}) copy the training text"
@@ -105,7 +105,7 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
     options.check("lines")
     seen = set(trained.tensors["line_keys"].tolist())
     written = write_lines(trained, options, [options.read_prime()], 0 if options.beam else options.lines)
-    written.judge = judge
+    written.inspect = count_copies
     return written
 
 

@@ -1,4 +1,4 @@
-"""tag: a label at every step of a sentence, such as the parts of speech."""
+"""tag: a label for every word of a sentence, such as its part of speech."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from rnncli.labelling.settings import (
     check_lengths,
     lexicon_from,
     lexicon_of,
-    settled,
-    watch_words,
+    record_words,
+    resolve_labelling,
     words_of_all,
 )
 from rnncli.panels import Panel, confusion
@@ -42,22 +42,22 @@ LARGE = {"epochs": 6, "batch_size": 32}
 """For a million words."""
 
 LARGE_FROM = 5_000_000
-"""Bytes of a registered corpus that calls for `LARGE`."""
+"""Minimum size in bytes of a registered corpus that implies `LARGE`."""
 
 VOICES = ("hillside", "nocturne")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TagConfig(TableSettings, HoldOutSettings, LabellingSettings):
-    """Settings of tag; the defaults are the best recipe found for the Brown corpus in some minutes of two cores."""
+    """Settings of tag; the defaults are the best found for the Brown corpus and a few minutes on two cores."""
 
     panel: ClassVar[str] = "Sentences"
 
     corpus: tuple[str, ...] = option(
-        VOICES, "A corpus with tags, such as brown, or a file with a word and its label a line.", suggest=corpus_names
+        VOICES, "A corpus with tags, such as brown, or a file with one word and label per line.", suggest=corpus_names
     )
     columns: str = option(
-        "", "Columns of a file with the word and its label, by name or number: 1,2 or form,upos; by default as found."
+        "", "Columns of a file with the word and its label, by name or number, such as 1,2 or form,upos; else detected."
     )
     word_size: int = retuned(LabellingSettings, "word_size", 64)
     char_size: int = retuned(LabellingSettings, "char_size", 64)
@@ -75,7 +75,7 @@ class TagConfig(TableSettings, HoldOutSettings, LabellingSettings):
 
 
 class Split(NamedTuple):
-    """Labelled sentences: those to learn from, and those held out."""
+    """Labelled sentences for training, and held-out ones."""
 
     name: str
     training: "TaggedSentences"
@@ -85,21 +85,21 @@ class Split(NamedTuple):
 
     @property
     def classes(self) -> list[str]:
-        """All labels, each once, in alphabetical order."""
+        """The distinct labels in alphabetical order."""
         labels = (*self.training.labels, *self.held_out.labels)
         return sorted({label for sentence in labels for label in sentence})
 
 
-def settle(config: TagConfig) -> Any:
-    """As `settled`; raises UsageError for a setting of column files where none is read."""
+def resolve_defaults(config: TagConfig) -> Any:
+    """As `resolve_labelling`; also raises UsageError for a setting of column files if there are none."""
     from rnncli.data.corpora import CORPORA
 
     refuse_unused(config, any(spec not in CORPORA for spec in config.corpus))
-    return settled(config)
+    return resolve_labelling(config)
 
 
 def implied_preset(flags: Mapping[str, Any]) -> str | None:
-    """A large registered corpus, such as brown, has a recipe of its own."""
+    """The preset `large` for a large registered corpus, such as brown."""
     from rnncli.data.corpora import CORPORA
 
     known = [CORPORA[spec] for spec in flags.get("corpus", ()) if spec in CORPORA]
@@ -107,7 +107,7 @@ def implied_preset(flags: Mapping[str, Any]) -> str | None:
 
 
 def read_split(config: TagConfig) -> Split:
-    """Read the sentences and split off what is held out; raises as `read_tagged`, and where none is left to learn."""
+    """Read the sentences and hold some out; raises as `read_tagged`, and UsageError if none is left to train on."""
     from rnncli.data.labelled import read_tagged
 
     data = read_tagged(config.corpus, config.columns, config.layout)
@@ -120,7 +120,7 @@ def read_split(config: TagConfig) -> Split:
 
 
 def build(config: TagConfig, device: str) -> "Experiment":
-    """Read the sentences, and make a fresh tagger beside them."""
+    """Read the sentences, and make a new tagger."""
     from rnncli.data.features import Labelled
     from rnncli.training.experiment import Experiment
     from rnncli.training.losses import prediction_loss
@@ -154,7 +154,7 @@ def build(config: TagConfig, device: str) -> "Experiment":
 
 
 def _tags(config: TagConfig, data: "TaggedSentences") -> list[list[str]] | None:
-    """The words' parts of speech by NLTK's tagger, where they are read."""
+    """The words' parts of speech by NLTK's tagger; None if the net does not read them."""
     from rnncli.data.tagging import tags_of
 
     return tags_of(data.words) if "tags" in config.features else None
@@ -165,7 +165,7 @@ def _encode(config: TagConfig, payload: Mapping[str, Any], data: "TaggedSentence
 
 
 def _answers(classes: Sequence[str], data: "TaggedSentences") -> "Tensor":
-    """The labels of all words by number, (P,)."""
+    """The label ids of all words, (P,)."""
     import torch
 
     numbers = {label: number for number, label in enumerate(classes)}
@@ -175,7 +175,9 @@ def _answers(classes: Sequence[str], data: "TaggedSentences") -> "Tensor":
 def _about(split: Split) -> str:
     words = sum(map(len, split.training.words))
     held_out = (
-        f"{len(split.held_out.words):,} held out" if split.held_out.words else "none held out, measured as learned"
+        f"{len(split.held_out.words):,} held out"
+        if split.held_out.words
+        else "none held out, measured on the training sentences"
     )
     return (
         f"{split.name}: {len(split.training.words):,} sentences of {words:,} words to learn, {held_out}, "
@@ -197,7 +199,7 @@ def build_model(config: TagConfig, payload: Mapping[str, Any]) -> "nn.Module":
 
 
 def score(model: "nn.Module", features: "Features") -> "Tensor":
-    """Log-probabilities (P, K) of the labels of all words, sentence after sentence."""
+    """Log-probabilities (P, K) of the labels of all words, in the order of the sentences."""
     import torch
 
     from rnncli.data.features import Labelled, Ragged
@@ -218,23 +220,23 @@ def score(model: "nn.Module", features: "Features") -> "Tensor":
 
 
 def measure(scores: "Tensor", data: "TaggedSentences", classes: Sequence[str]) -> dict[str, Any]:
-    """Loss and accuracy of all words by scores (P, K); of labels in IOB also the figures of `entity_metrics`."""
-    answers, given = _answers(classes, data), scores.argmax(-1)
+    """Loss and accuracy on all words by scores (P, K); for IOB labels also the metrics of `entity_metrics`."""
+    answers, predicted = _answers(classes, data), scores.argmax(-1)
     loss = -scores.gather(1, answers[:, None]).mean()
-    metrics = {"loss": float(loss), "accuracy": float((given == answers).double().mean())}
+    metrics = {"loss": float(loss), "accuracy": float((predicted == answers).double().mean())}
     if not is_iob(classes):
         return metrics
-    labels = iter([classes[number] for number in given.tolist()])
+    labels = iter([classes[number] for number in predicted.tolist()])
     return {**metrics, **entity_metrics(data.labels, [[next(labels) for _ in words] for words in data.words])}
 
 
 def _without_dicts(metrics: dict[str, Any]) -> "Metrics":
-    """The metrics that are one figure each: those of a validation."""
+    """The metrics that are single numbers, as a validation reports them."""
     return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
 
 
 def training_split(trained: Trained, instead: str = "give --corpus") -> Split:
-    """What the model was trained on, read again; raises UsageError where that changed or cannot be."""
+    """The sentences of training, read again; raises UsageError if they changed or cannot be read again."""
     with trained.reading_again(instead):
         split = read_split(trained.config)
     trained.check_unchanged(split.name, split.fingerprint, instead)
@@ -242,15 +244,15 @@ def training_split(trained: Trained, instead: str = "give --corpus") -> Split:
 
 
 def evaluation_sentences(trained: Trained, options: LabelledOptions) -> "TaggedSentences":
-    """The sentences to measure on: those of another corpus, or those that training held out."""
+    """The sentences to measure on: those of another corpus, or the held-out ones; raises UsageError without any."""
     if options.corpus:
         from rnncli.data.labelled import read_tagged
 
         data = read_tagged(options.corpus, trained.config.columns, trained.config.layout)
         check_lengths(data.words)
-        strange = {label for labels in data.labels for label in labels} - set(trained.payload["classes"])
-        if strange:
-            raise UsageError(f"{data.name} has the label {min(strange)}, which {trained.source} does not know")
+        unknown = {label for labels in data.labels for label in labels} - set(trained.payload["classes"])
+        if unknown:
+            raise UsageError(f"{data.name} has the label {min(unknown)}, which {trained.source} does not know")
         return data
     split = training_split(trained)
     if not split.held_out.words:
@@ -259,9 +261,9 @@ def evaluation_sentences(trained: Trained, options: LabelledOptions) -> "TaggedS
 
 
 def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
-    """Loss and accuracy of all words, accuracy of those never met in training, and the confusion matrix.
+    """Loss and accuracy on all words, accuracy on words not seen in training, and the confusion matrix.
 
-    Of labels in IOB also precision, recall and F1 of whole entities.
+    For IOB labels, also precision, recall and F1 of whole entities.
     """
     import torch
 
@@ -269,57 +271,59 @@ def evaluate(trained: Trained, options: LabelledOptions) -> dict[str, Any]:
 
     data = evaluation_sentences(trained, options)
     scores = score(trained.model, _encode(trained.config, trained.payload, data))
-    answers, given = _answers(trained.payload["classes"], data), scores.argmax(-1)
+    answers, predicted = _answers(trained.payload["classes"], data), scores.argmax(-1)
     known = set(trained.payload["known"])
     new = torch.tensor([word.lower() not in known for words in data.words for word in words])
     return {
         **measure(scores, data, trained.payload["classes"]),
-        "new_word_accuracy": float((given == answers)[new].double().mean()) if new.any() else None,
+        "new_word_accuracy": float((predicted == answers)[new].double().mean()) if new.any() else None,
         "words": len(answers),
         "new_words": int(new.sum()),
-        "confusion": Confusion.of(trained.payload["classes"], answers, given).plain,
+        "confusion": Confusion.of(trained.payload["classes"], answers, predicted).plain,
     }
 
 
 def baselines(trained: Trained, options: LabelledOptions) -> Rows:
-    """Each word's commonest label, and NLTK's perceptron, learned from the very sentences the net learned from."""
+    """Each word's commonest label, and NLTK's perceptron, trained on the same sentences as the net."""
     from rnncli.labelling.classical import commonest_tag, perceptron
 
     training = [list(zip(*pair, strict=True)) for pair in training_split(trained).training.pairs]
-    asked = evaluation_sentences(trained, options)
+    measured = evaluation_sentences(trained, options)
     known = set(trained.payload["known"])
-    new = [word.lower() not in known for words in asked.words for word in words]
+    new = [word.lower() not in known for words in measured.words for word in words]
     found = {}
     for name, learn in (("commonest tag", commonest_tag), ("NLTK's perceptron", perceptron)):
-        given = list(map(learn(training), asked.words))
+        predicted = list(map(learn(training), measured.words))
         hits = [
-            hit == label for pair in zip(given, asked.labels, strict=True) for hit, label in zip(*pair, strict=True)
+            guess == label
+            for pair in zip(predicted, measured.labels, strict=True)
+            for guess, label in zip(*pair, strict=True)
         ]
         right_of_new = sum(hit for hit, is_new in zip(hits, new, strict=True) if is_new)
         metrics = {"accuracy": sum(hits) / len(hits), "new_word_accuracy": right_of_new / max(1, sum(new))}
-        entities = entity_metrics(asked.labels, given) if is_iob(trained.payload["classes"]) else {}
+        entities = entity_metrics(measured.labels, predicted) if is_iob(trained.payload["classes"]) else {}
         found[name] = {**metrics, **entities}
     return found
 
 
-def evaluated(trained: Trained, options: LabelledOptions) -> str:
-    """What `evaluate` measures on, in words."""
+def evaluation_name(trained: Trained, options: LabelledOptions) -> str:
+    """The name of the data that `evaluate` measures on."""
     return " + ".join(options.corpus) or f"{trained.payload['corpus']}, {trained.config.held_out.told('sentence')}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TagOptions(GivenTexts):
-    """What to tag, and how it is split into words."""
+    """The texts to tag, and how they are split into words."""
 
     split_words: str = option(
         "training",
-        "How sentences become words: as the training file has them, only at blanks, or as NLTK does",
+        "Split sentences into words as in the training file, only at blanks, or like NLTK",
         choices=SPLITS,
     )
 
 
 def splitter(trained: Trained, how: str = "training") -> Callable[[str], Words]:
-    """How a text becomes words; a model from before it kept how its training file does it splits as NLTK."""
+    """The function that splits a text into words; older models, which do not store their rules, split like NLTK."""
     if how == "blanks":
         return split_at_blanks
     if how == "training" and "whole" in trained.payload:
@@ -328,11 +332,11 @@ def splitter(trained: Trained, how: str = "training") -> Callable[[str], Words]:
 
 
 def tag(trained: Trained, options: TagOptions) -> list[list[Tagged]]:
-    """Label every word of some sentences, none of a blank line; raises as `GivenTexts.lines`."""
+    """Label every word of each text; a blank line gives an empty list. Raises as `GivenTexts.lines`."""
     from rnncli.data.labelled import TaggedSentences
 
-    given = options.lines if options.split_words == "blanks" else options.spaced
-    texts = [text for text in given if text]
+    all_texts = options.lines if options.split_words == "blanks" else options.spaced
+    texts = [text for text in all_texts if text]
     lines = words_of_all(texts, splitter(trained, options.split_words))
     data = TaggedSentences("", lines, [[] for _ in lines])
     best = score(trained.model, _encode(trained.config, trained.payload, data)).exp().max(-1)
@@ -342,23 +346,23 @@ def tag(trained: Trained, options: TagOptions) -> list[list[Tagged]]:
         Tagged(w, classes[k], p) for w, k, p in zip(words, best.indices.tolist(), best.values.tolist(), strict=True)
     )
     following = iter([[next(tagged) for _ in line] for line in lines])
-    return [next(following) if text else [] for text in given]
+    return [next(following) if text else [] for text in all_texts]
 
 
-def passage(trained: Trained) -> Iterator[str]:
-    """The sentences that training held out, or where it held out none, those it learned."""
+def held_out_text(trained: Trained) -> Iterator[str]:
+    """The held-out sentences, or the training sentences if none were held out."""
     split = training_split(trained, "give --text")
     for words in split.held_out.words or split.training.words:
         yield " ".join(words)
 
 
-def watch(trained: Trained, options: ActivationOptions) -> Recording:
-    """The states of a tagger after every word; raises as `watch_words`."""
-    return watch_words(trained, options, trained.model, passage, splitter(trained))
+def record_states(trained: Trained, options: ActivationOptions) -> Recording:
+    """The states of a tagger after every word; raises as `record_words`."""
+    return record_words(trained, options, trained.model, held_out_text, splitter(trained))
 
 
 def confusion_of(trained: Trained) -> Iterator[Panel]:
-    """How often which label was given to what, on what `evaluate` measures on by default."""
+    """The confusion matrix on the default data of `evaluate`."""
     yield confusion(evaluate(trained, LabelledOptions()))
 
 
@@ -366,18 +370,18 @@ TASK = Task(
     name="tag",
     summary=OUTLINES["tag"].summary,
     Config=TagConfig,
-    settle=settle,
+    resolve_defaults=resolve_defaults,
     build=build,
     build_model=build_model,
     keeps={"fingerprint": None, "classes": None, "lexicon": None, "known": None},
-    evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluated),
+    evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluation_name),
     baselines=baselines,
     panels={"Confusion": confusion_of},
     presets={"large": LARGE},
     implied_preset=implied_preset,
     uses={
         "tag": Action(TagOptions, tag, 'rnn tag "the gate stood open and the field was white"'),
-        "activations": Action(ActivationOptions, watch, EXAMPLE),
+        "activations": Action(ActivationOptions, record_states, EXAMPLE),
     },
     example="rnn train tag --corpus sentences.conll",
 )

@@ -1,4 +1,4 @@
-"""translate: one sentence in, another out, by an encoder, a decoder and attention between them."""
+"""translate: sentences to sentences, by an encoder, a decoder and attention."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,16 +45,16 @@ SENTENCES = {
     "lr": 1e-2,
     "average": 0.995,
 }
-"""For some ten thousand pairs of sentences, and twenty minutes of two cores."""
+"""For tens of thousands of sentence pairs; training takes twenty minutes on two cores."""
 
 
 ROWS, POSITIONS = 256, 8_192
-"""Hypotheses that are held at once, of as many sentences as that makes, and source tokens that all of them look at."""
+"""Maximum number of hypotheses in a batch of the beam search, and of their source tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TranslateConfig(TableSettings, LanguageSettings):
-    """Settings of translate; the defaults are for dates."""
+    """Settings of translate; the defaults suit dates."""
 
     panel: ClassVar[str] = "Pairs"
     fast_precision: ClassVar[Mapping[str, str]] = {"cuda": "tf32"}
@@ -64,18 +64,20 @@ class TranslateConfig(TableSettings, LanguageSettings):
         (), "dates, multi30k, or a table: a sentence, a tab, its translation.", suggest=("dates", "multi30k")
     )
     pair: str = option("de-en", "Languages of multi30k, from-to: en, de, fr.")
-    source: str | None = option(None, "A file with a sentence a line, instead of --corpus.")
+    source: str | None = option(None, "A file with one sentence per line, instead of --corpus.")
     target: str | None = option(None, "The translations of --source, line by line.")
     valid_source: str | None = option(None, "Sentences to validate on.", expert=True)
     valid_target: str | None = option(None, "The translations of --valid-source.", expert=True)
     columns: str = option(
         "1,2", "Columns of a table with a sentence and its translation, by number or name.", expert=True
     )
-    hold_out: float = option(0.1, "Share held out to validate, and again to test, of one file.", above=0, most=0.3)
-    tokens: str = option("char", "What is read one by one.", choices=KINDS, shape=True)
-    vocab_size: int = option(0, "The most frequent tokens that are kept; 0: all (bpe: 4,000).", least=0)
-    lowercase: bool = option(False, "Read and write lower case alone.", shape=True, expert=True)
-    attention: str = option("general", "How the decoder looks at the source.", choices=ATTENTIONS, shape=True)
+    hold_out: float = option(
+        0.1, "Share of a single file held out for validation, and the same share for testing.", above=0, most=0.3
+    )
+    tokens: str = option("char", "Kind of token.", choices=KINDS, shape=True)
+    vocab_size: int = option(0, "Keep only the N most frequent tokens; 0: all (bpe: 4,000).", least=0)
+    lowercase: bool = option(False, "Convert all text to lower case.", shape=True, expert=True)
+    attention: str = option("general", "Kind of attention to the source.", choices=ATTENTIONS, shape=True)
     bidirectional: bool = option(True, "Read the source in both directions.", shape=True, expert=True)
     tied: bool = retuned(LanguageSettings, "tied", True)
     cell: str = retuned(RecurrentSettings, "cell", "lstm:none")
@@ -94,16 +96,16 @@ class TranslateConfig(TableSettings, LanguageSettings):
         return not (self.corpus or self.source or self.target)
 
     @property
-    def given(self) -> "PairSpec":
-        """What to learn from."""
+    def pair_spec(self) -> "PairSpec":
+        """The training pairs."""
         from rnncli.data.pairs import PairSpec
 
         files = self.source, self.target, self.valid_source, self.valid_target
         return PairSpec(self.corpus, self.pair, *files, self.columns, self.layout)
 
 
-def settle(config: TranslateConfig) -> TranslateConfig:
-    """Settings with absolute paths; raises UsageError for a pair of another corpus than Multi30k."""
+def resolve_defaults(config: TranslateConfig) -> TranslateConfig:
+    """Settings with absolute paths; raises UsageError for --pair without Multi30k, and as `refuse_unused`."""
     from rnncli.data.corpora import CORPORA, absolute_spec
 
     names = ("source", "target", "valid_source", "valid_target")
@@ -116,7 +118,7 @@ def settle(config: TranslateConfig) -> TranslateConfig:
 
 
 def implied_preset(flags: Mapping[str, Any]) -> str | None:
-    """Sentences have a recipe of their own; dates, and whatever else, the default."""
+    """The preset `sentences` for multi30k and for --source; the defaults for dates and tables."""
     from rnncli.data.corpora import available
 
     named = flags.get("corpus")
@@ -126,14 +128,14 @@ def implied_preset(flags: Mapping[str, Any]) -> str | None:
 
 
 def build(config: TranslateConfig, device: str) -> "Experiment":
-    """Read the pairs, number their tokens, and make a fresh model."""
+    """Read the pairs, number their tokens, and make a new model."""
     import torch
 
     from rnncli.data.pairs import read_paired
     from rnncli.training.experiment import Experiment
     from rnncli.training.metrics import prediction_metrics
 
-    data = read_paired(config.given, config.hold_out)
+    data = read_paired(config.pair_spec, config.hold_out)
     codec = _codec(config, data)
     payload = {"corpus": data.name, "fingerprint": data.fingerprint, **codec.payload}
     training = encode(config, codec, data.training, device)
@@ -163,27 +165,27 @@ def _about(data: "Paired", known: int) -> str:
 
 
 def _codec(config: TranslateConfig, data: "Paired") -> "Codec":
-    """Number the tokens of both languages by one vocabulary."""
+    """A codec with one vocabulary for both languages."""
     from rnncli.data.bpe import DEFAULT_SIZE, bpe_tokens, learn_bpe
     from rnncli.data.codec import Codec
 
     texts = [prepared(config, text) for pair in data.training for text in pair]
     if config.tokens == "bpe":
-        learned = learn_bpe(texts, config.vocab_size or DEFAULT_SIZE)
-        return Codec("bpe", Vocabulary.of([bpe_tokens(learned)]), learned)
+        bpe = learn_bpe(texts, config.vocab_size or DEFAULT_SIZE)
+        return Codec("bpe", Vocabulary.of([bpe_tokens(bpe)]), bpe)
     codec = Codec(config.tokens, Vocabulary(SPECIALS))
     seen = Counter(token for text in texts for token in codec.split(text))
     return replace(codec, vocabulary=Vocabulary.counted(seen, 1, config.vocab_size))
 
 
 def prepared(config: TranslateConfig, text: str) -> str:
-    """A sentence as it is taken apart: but for letters a blank is before it, so that its first word is as any other."""
+    """A sentence before it is split; for words and BPE it gets a blank, so that its first word is like any other."""
     blank = " " if config.tokens in ("bpe", "word") else ""
     return blank + (text.lower() if config.lowercase else text)
 
 
 def encode(config: TranslateConfig, codec: "Codec", pairs: "Lines", device: str) -> "SentencePairs":
-    """Pairs by number."""
+    """Pairs as token ids."""
     import torch
 
     from rnncli.data.pairs import SentencePairs
@@ -211,58 +213,58 @@ def build_model(config: TranslateConfig, payload: Mapping[str, Any]) -> "nn.Modu
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """How a translation is sought."""
+    """Options of the beam search."""
 
-    beam: int = option(5, "Hypotheses that are kept at each step; 1: greedy.", least=1, most=1_000)
-    length_power: float = option(1.0, "Log-probabilities are divided by length to this power.", least=0, most=10)
+    beam: int = option(5, "Width of the beam search; 1: greedy.", least=1, most=1_000)
+    length_power: float = option(1.0, "Divide log-probabilities by the length to this power.", least=0, most=10)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TranslateOptions(GivenTexts, SearchOptions):
-    """What to translate, and how."""
+    """The texts to translate, and how."""
 
-    nbest: int = option(1, "Translations of each sentence.", least=1)
+    nbest: int = option(1, "Number of translations of each sentence.", least=1)
     out: str | None = option(
-        None, "Draw what each token of one sentence looked at to this file (PNG, SVG, PDF).", formerly=("attention",)
+        None, "Draw the attention of one sentence to this file (PNG, SVG, PDF).", formerly=("attention",)
     )
 
 
 def translate(trained: Trained, options: TranslateOptions) -> list[list[Translation]]:
-    """The best translations of each text, best first, none of a blank line.
+    """The translations of each text, best first; a blank line has none.
 
-    Raises UsageError for what makes no sense.
+    Raises UsageError for options that exclude each other.
     """
     if options.nbest > options.beam:
-        raise UsageError(f"--nbest {options.nbest} needs as many hypotheses: --beam {options.nbest}, or more")
-    told = [text for text in options.spaced if text]
-    if options.out and len(told) != 1:
+        raise UsageError(f"--nbest {options.nbest} needs a wider beam: give --beam {options.nbest} or more")
+    texts = [text for text in options.spaced if text]
+    if options.out and len(texts) != 1:
         raise UsageError("--out draws the attention of one sentence: give one text")
     if options.out and trained.config.attention == "none":
         raise UsageError(f"{trained.source} has no attention to draw: it was trained with --attention none")
-    found = iter(best_translations(trained, told, options, options.nbest))
+    found = iter(best_translations(trained, texts, options, options.nbest))
     return [next(found) if text else [] for text in options.spaced]
 
 
 def best_translations(
     trained: Trained, texts: Sequence[str], options: SearchOptions, nbest: int = 1
 ) -> list[list[Translation]]:
-    """The n best translations of each sentence, those of like length sought side by side."""
+    """The n best translations of each sentence; sentences of similar length share a batch."""
     sources = [trained.codec.split(prepared(trained.config, text)) for text in texts]
     left = sorted(range(len(texts)), key=lambda place: -len(sources[place]))
     found = dict[int, list[Translation]]()
     while left:
         rows = min(ROWS, POSITIONS // (len(sources[left[0]]) + 1))
-        many = max(1, rows // options.beam)
-        some, left = left[:many], left[many:]
-        translations = _translated(trained, [sources[place] for place in some], options, nbest)
-        found.update(zip(some, translations, strict=True))
+        size = max(1, rows // options.beam)
+        batch, left = left[:size], left[size:]
+        translations = _translated(trained, [sources[place] for place in batch], options, nbest)
+        found.update(zip(batch, translations, strict=True))
     return [found[place] for place in range(len(texts))]
 
 
 def _translated(
     trained: Trained, sources: list[list[str]], options: SearchOptions, nbest: int
 ) -> list[list[Translation]]:
-    """The n best translations of each of some sentences in tokens, all sought side by side."""
+    """The n best translations of each tokenized sentence, from one batch."""
     import torch
 
     from rnncli.data.pairs import side_by_side
@@ -272,15 +274,15 @@ def _translated(
     units, vocabulary = trained.codec.units, trained.codec.vocabulary
     numbers = [vocabulary.encode(source) for source in sources]
     with torch.inference_mode():
-        asked = side_by_side([(source, ()) for source in numbers], trained.device)
-        encoded, states = model.encode(asked.source, asked.lengths)
+        batch = side_by_side([(source, ()) for source in numbers], trained.device)
+        encoded, states = model.encode(batch.source, batch.lengths)
         best = beam_search(
             model.step,
             [encoded, *states],
             start=START,
             end=END,
             width=options.beam,
-            max_length=(2 * asked.lengths + 20).tolist(),
+            max_length=(2 * batch.lengths + 20).tolist(),
             length_power=options.length_power,
             banned=(START,) if trained.config.attention != "none" else (START, UNKNOWN),
         )
@@ -289,53 +291,53 @@ def _translated(
     translations: list[list[Translation]] = [[] for _ in sources]
     for row, (place, each) in enumerate(found):
         source, tokens = sources[place], vocabulary.decode(each.tokens)
-        looked = [] if weights is None else weights[row, : len(tokens) + 1, : len(source) + 1]
+        attended = [] if weights is None else weights[row, : len(tokens) + 1, : len(source) + 1]
         for at in [at for at, number in enumerate(each.tokens) if number == UNKNOWN]:
-            tokens[at] = source[int(looked[at][:-1].argmax())]  # copied from where the decoder looked most
+            tokens[at] = source[int(attended[at][:-1].argmax())]  # copy the source token with the greatest weight
         shown, read = ([*map(units.shown, part), SPECIALS[END]] for part in (tokens, source))
         text = "".join(units.join(tokens)).strip()
-        attention = [row.tolist() for row in looked]
+        attention = [row.tolist() for row in attended]
         translations[place].append(Translation(text, each.log_probability, each.score, shown, read, attention))
     return translations
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(SearchOptions):
-    """What to measure on, and how translations are sought."""
+    """The pairs to measure on, and options of the beam search."""
 
     split: str = option(
         "test",
-        "The part to measure on, where there are some; of multi30k test is test_2016_flickr.",
+        "The part of the corpus to measure on; test of multi30k is test_2016_flickr.",
         choices=("test", "validation", "test-2017", "test-2018"),
     )
     corpus: tuple[str, ...] = option((), "Measure on multi30k, or this file: a sentence, a tab, its translation.")
-    source: str | None = option(None, "Measure on a file with a sentence a line.")
+    source: str | None = option(None, "Measure on a file with one sentence per line.")
     target: str | None = option(None, "The translations of --source, line by line.")
     bleu_tokenize: str = option(
         "auto", "sacrebleu's tokenizer; auto: by the script of the translations", choices=BLEU_TOKENIZERS
     )
 
 
-def asked(trained: Trained, options: EvaluateOptions) -> "Lines":
-    """The pairs to measure on; raises UsageError where there are none, or where what was learned from has changed."""
+def evaluation_pairs(trained: Trained, options: EvaluateOptions) -> "Lines":
+    """The pairs to measure on; raises UsageError if there are none, or if the training data has changed."""
     from rnncli.data.pairs import PairSpec, read_paired, read_pairs
 
     config: TranslateConfig = trained.config
     files = options.source, options.target, None, None
-    given = PairSpec(options.corpus, config.pair, *files, config.columns, config.layout)
-    is_given = bool(given.corpus or given.source or given.target)
-    known = (given if is_given else config.given).divided
-    if known and options.split in known.more_tests:
-        return known.test_pairs(options.split, config.pair)
+    other = PairSpec(options.corpus, config.pair, *files, config.columns, config.layout)
+    is_other = bool(other.corpus or other.source or other.target)
+    divided = (other if is_other else config.pair_spec).divided
+    if divided and options.split in divided.more_tests:
+        return divided.test_pairs(options.split, config.pair)
     if options.split not in ("test", "validation"):
         raise UsageError(f"--split {options.split}: only multi30k has it; give --corpus multi30k, or leave --split out")
-    if given.divided:
-        data = read_paired(given, config.hold_out)
-    elif is_given:
-        return read_pairs(given).training
+    if other.divided:
+        data = read_paired(other, config.hold_out)
+    elif is_other:
+        return read_pairs(other).training
     else:
         with trained.reading_again():
-            data = read_paired(trained.config.given, trained.config.hold_out)
+            data = read_paired(trained.config.pair_spec, trained.config.hold_out)
         trained.check_unchanged(data.name, data.fingerprint)
     if options.split == "test" and not data.test:
         raise UsageError(f"{trained.source} has no pairs to test on: give --source and --target, or --split validation")
@@ -343,22 +345,22 @@ def asked(trained: Trained, options: EvaluateOptions) -> "Lines":
 
 
 def evaluate(trained: Trained, options: EvaluateOptions) -> dict[str, Any]:
-    """Loss, accuracy and perplexity of the right translations; BLEU, chrF and exact matches of those found."""
+    """Loss, accuracy and perplexity on the reference translations; BLEU, chrF and exact matches of the search."""
     from rnncli.training.metrics import prediction_metrics
 
-    pairs = asked(trained, options)
+    pairs = evaluation_pairs(trained, options)
     data = encode(trained.config, trained.codec, pairs, trained.device)
     metrics: Metrics = prediction_metrics(trained.model, data.in_order(256))
     found = [best.text for (best,) in best_translations(trained, [source for source, _ in pairs], options)]
-    right = [prepared(trained.config, target).strip() for _, target in pairs]
-    judged = score_translations(found, right, options.bleu_tokenize)
-    exact = sum(one == other for one, other in zip(found, right, strict=True)) / len(pairs)
-    counted = {"exact_match": exact, "sentences": len(pairs), "signatures": judged.signatures}
-    return {**metrics, **judged.scores, **counted}
+    references = [prepared(trained.config, target).strip() for _, target in pairs]
+    scored = score_translations(found, references, options.bleu_tokenize)
+    exact = sum(one == other for one, other in zip(found, references, strict=True)) / len(pairs)
+    counted = {"exact_match": exact, "sentences": len(pairs), "signatures": scored.signatures}
+    return {**metrics, **scored.scores, **counted}
 
 
-def evaluated(trained: Trained, options: EvaluateOptions) -> str:
-    """What `evaluate` measures on, in words."""
+def evaluation_name(trained: Trained, options: EvaluateOptions) -> str:
+    """The name of the data that `evaluate` measures on."""
     if options.source:
         return Path(options.source).name
     from rnncli.data.pairs import PairSpec
@@ -369,16 +371,16 @@ def evaluated(trained: Trained, options: EvaluateOptions) -> str:
     return f"{corpus or trained.payload['corpus']}, {options.split}"
 
 
-def shown(trained: Trained) -> Iterator[Panel]:
-    """Some sentences that it did not learn from, and what it looked at in the first."""
-    pairs = asked(trained, EvaluateOptions(split="validation"))[:6]
+def translation_panels(trained: Trained) -> Iterator[Panel]:
+    """Translations of a few held-out sentences, and the attention of the first."""
+    pairs = evaluation_pairs(trained, EvaluateOptions(split="validation"))[:6]
     options = TranslateOptions(texts=tuple(source for source, _ in pairs))
     found = [best[0] for best in translate(trained, options)]
     texts = [
         [source, f"{best.text}\n({target})" if best.text != target else best.text]
         for (source, target), best in zip(pairs, found, strict=True)
     ]
-    yield samples("What it translates", "of sentences held out; in brackets the right one, where it is another", texts)
+    yield samples("Translations", "of held-out sentences; in brackets the reference, if it differs", texts)
     first = found[0]
     if first.attention:
         across, down = (list(map(visible, tokens)) for tokens in (first.source_tokens, first.tokens))
@@ -389,13 +391,13 @@ TASK = Task(
     name="translate",
     summary=OUTLINES["translate"].summary,
     Config=TranslateConfig,
-    settle=settle,
+    resolve_defaults=resolve_defaults,
     corpora=(("multi30k",), ("dates",)),
     build=build,
     build_model=build_model,
     keeps={"fingerprint": None, "tokenizer": KINDS, "vocabulary": None},
-    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate translate --beam 5", corpus=evaluated),
-    panels={"Translations": shown},
+    evaluate=Action(EvaluateOptions, evaluate, "rnn evaluate translate --beam 5", corpus=evaluation_name),
+    panels={"Translations": translation_panels},
     presets={"sentences": SENTENCES},
     implied_preset=implied_preset,
     uses={

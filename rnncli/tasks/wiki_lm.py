@@ -1,4 +1,4 @@
-"""wiki-lm: a language model of prose, by sentences or as running text, from shards that are never loaded whole."""
+"""wiki-lm: a language model of prose, by sentences or as running text, from shards too large for memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,43 +22,45 @@ if TYPE_CHECKING:
     from rnncli.data.prose import Prose
     from rnncli.data.text_data import EvalSet
 
-STEPS = 35
-"""Tokens that backpropagation goes back through in running text (Zaremba et al. 2014), where --bptt says nothing."""
+BPTT = 35
+"""Length of truncated BPTT in running text (Zaremba et al. 2014), unless --bptt sets it."""
 
-LONGEST = 5_000
-"""Words of a sentence that are read at most."""
+MAX_WORDS = 5_000
+"""Upper limit of --longest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WikiConfig(WordSettings):
-    """Settings of wiki-lm; the defaults suit the embedded toyworld and small corpora."""
+    """Settings of wiki-lm; the defaults suit the embedded corpus toyworld and other small corpora."""
 
     panel: ClassVar[str] = "Prose"
     fast_precision: ClassVar[Mapping[str, str]] = {"cuda": "tf32"}
 
     corpus: tuple[str, ...] = option(
-        ("toyworld",), "What `rnn data prepare` made, by its name; or a text by name or path.", suggest=corpus_names
+        ("toyworld",), "Name of a corpus from `rnn data prepare`; or a text by name or path.", suggest=corpus_names
     )
     tokens: str = tokens_option()
     valid: tuple[str, ...] = valid_option()
-    vocab_size: int = option(10_000, "The most frequent words that are kept; all others are UNKNOWN.", least=1)
+    vocab_size: int = option(10_000, "Keep only the N most frequent words; all others are UNKNOWN.", least=1)
     min_count: int = option(1, "Words seen less often in the corpus are UNKNOWN.", least=1, expert=True)
-    keep_words: tuple[str, ...] = option((), "Words that are kept even if rare, comma-separated.", expert=True)
+    keep_words: tuple[str, ...] = option((), "Words to keep even if they are rare, comma-separated.", expert=True)
     running: bool = option(
-        False, "Read one stream per row, END after each sentence, its state carried; or single sentences.", shape=True
+        False,
+        "Read running text, with END after each sentence and the state carried over; or single sentences.",
+        shape=True,
     )
-    longest: int = option(100, "Sentences are cut after so many words.", least=1, most=LONGEST, expert=True)
+    longest: int = option(100, "Cut sentences after N words.", least=1, most=MAX_WORDS, expert=True)
     end_share: float = option(
         1.0,
-        "Share of the sentences, drawn in each epoch, whose END is learned; those of one word always learn it.",
+        "Share of the sentences, drawn in each epoch, whose END is a target; one-word sentences always count.",
         least=0,
         most=1,
         expert=True,
     )
     unit_vectors: str = option(
         "no",
-        "Hold input vectors at norm 1: each where it is read (row, also the bare flag), or all together after each "
-        "step (matrix, as the book); or (also --no-unit-vectors) not",
+        "Scale input vectors to norm 1: each when it is read (row; same as the bare flag), the whole matrix after each "
+        "step (matrix; as in the book), or not (no; same as --no-unit-vectors)",
         choices=("no", "row", "matrix"),
         switch=("no", "row"),
         shape=True,
@@ -79,8 +81,8 @@ class WikiConfig(WordSettings):
 
         return absolute_indexed(spec)
 
-    def further(self, tokens: Sequence[str]) -> dict[str, Any]:
-        return {**super().further(tokens), "unit_vectors": self.unit_vectors}
+    def model_options(self, tokens: Sequence[str]) -> dict[str, Any]:
+        return {**super().model_options(tokens), "unit_vectors": self.unit_vectors}
 
 
 BOOK = {
@@ -93,7 +95,7 @@ BOOK = {
     "vocab_size": 2000,
     "min_count": 1,
     "keep_words": ("king", "queen", "man", "woman"),
-    "longest": LONGEST,
+    "longest": MAX_WORDS,
     "end_share": 0.01,
     "unit_vectors": "matrix",
 }
@@ -114,11 +116,11 @@ RUNNING = {
     "epochs": 3,
     "batch_size": 32,
 }
-"""The best recipe found for running text of a million words and two minutes of two cores."""
+"""The best settings found for running text of a million words and two minutes on two cores."""
 
 
-def settle(config: WikiConfig) -> WikiConfig:
-    """Split the words to keep, and cut running text into steps; raises UsageError for clashing settings."""
+def resolve_defaults(config: WikiConfig) -> WikiConfig:
+    """Split --keep-words, and set the length of truncated BPTT; raises UsageError for settings that clash."""
     if config.running and config.end_share < 1:
         raise UsageError(
             f"--end-share {config.end_share:g} is for sentences: --running learns every END; add --end-share 1"
@@ -128,7 +130,7 @@ def settle(config: WikiConfig) -> WikiConfig:
     if config.unit_vectors == "matrix" and clash:
         raise UsageError(f"--unit-vectors matrix scales free input vectors only: leave {clash} out, or take row or no")
     kept = tuple(word.strip() for words in config.keep_words for word in words.split(",") if word.strip())
-    return replace(config, keep_words=kept, bptt=config.bptt or (STEPS if config.running else 0))
+    return replace(config, keep_words=kept, bptt=config.bptt or (BPTT if config.running else 0))
 
 
 def read(config: WikiConfig, known: "Known") -> "Prose":
@@ -148,13 +150,13 @@ def read(config: WikiConfig, known: "Known") -> "Prose":
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(TextOptions):
-    """What to evaluate on, and how."""
+    """The text to evaluate on, and how."""
 
     corpus: tuple[str, ...] = option(
-        (), "Evaluate on this text, a sentence a line (ptb: on its own validation text), not on what was held out."
+        (), "Evaluate on this text, one sentence per line (ptb: on its validation text), not on the held-out text."
     )
     split: str = option(
-        "validation", "validation, or the text that the corpus has to test on (ptb).", choices=("validation", "test")
+        "validation", "validation, or test, the corpus's own test text (ptb).", choices=("validation", "test")
     )
 
     @property
@@ -167,7 +169,7 @@ class EvaluateOptions(TextOptions):
 
 
 def read_other(trained: Trained, options: EvaluateOptions) -> "EvalSet":
-    """Read another text to evaluate on: its part to validate on where it has one, or for the split `test` that part."""
+    """Read another text to evaluate on: its validation text, if it has one; for the split `test`, its test text."""
     from rnncli.data.indexed import read_indexed, read_test
     from rnncli.data.prose import Prose
 
@@ -180,19 +182,19 @@ def read_other(trained: Trained, options: EvaluateOptions) -> "EvalSet":
 class GenerateOptions(WritingOptions):
     """How to write prose."""
 
-    prime: str = option("", "Words to go on from, or @FILE for those of a file; a line's end ends a sentence.")
-    length: int = option(100, "Words to write at most, an END a sentence counted.", least=1)
+    prime: str = option("", "Words to continue, or @FILE for those in a file; the end of a line ends a sentence.")
+    length: int = option(100, "Maximum number of words to write; the END of each sentence counts.", least=1)
 
 
 TASK = language_task(
     "wiki-lm",
     OUTLINES["wiki-lm"].summary,
     WikiConfig,
-    settle=settle,
+    resolve_defaults=resolve_defaults,
     read=read,
     read_other=read_other,
     evaluate=(EvaluateOptions, "rnn evaluate wiki-lm"),
-    held_out="what was held out",
+    held_out="held-out text",
     generate=(GenerateOptions, write_sentences, 'rnn generate wiki --prime "the king of" --length 60'),
     baselines=NGrams(),
     presets={"book": BOOK, "running": RUNNING},

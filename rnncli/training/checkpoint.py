@@ -41,6 +41,11 @@ class Checkpoint:
     tensors: "dict[str, Tensor]" = field(repr=False)
     sha256: str = ""
 
+    @property
+    def is_resumable(self) -> bool:
+        """Whether it holds the state of a training, and not only a model."""
+        return any(name.startswith("random.") for name in self.tensors)
+
 
 def to_bytes(header: Mapping[str, Any], tensors: "Mapping[str, Tensor]") -> bytes:
     """Serialize a checkpoint, its checksum filled in."""

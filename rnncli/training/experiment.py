@@ -29,6 +29,13 @@ class Outcome(NamedTuple):
 Metrics = dict[str, float]
 
 
+class BestPart(NamedTuple):
+    """What `best` holds of a model: the weights that verbs need, and what the payload then says of them."""
+
+    keeps: Callable[[str], bool] = lambda _: True  # of the weights' names; the others only measure, or resume
+    payload: Mapping[str, Any] = {}
+
+
 def never_solved(_: Metrics) -> bool:
     """Tell that a task always has something left to learn."""
     return False
@@ -58,3 +65,4 @@ class Experiment:
     reset: Callable[[], None] = lambda: None  # draws the new weights
     payload: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint keeps besides the weights
     tensors: Mapping[str, Tensor] = field(default_factory=dict)  # the same, as tensors
+    best_part: BestPart = field(default_factory=BestPart)  # what `best` keeps of the model

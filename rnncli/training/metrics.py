@@ -49,7 +49,7 @@ def prediction_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch]) -
 
 
 def running_metrics(model: nn.Module, ids: Ids | ConcatIds, voices: Sequence[tuple[int, int]] = ()) -> Metrics:
-    """The same over a running text (N,), read from start to end with carried state: all but its first token are asked.
+    """The same over a running text (N,), read in order with carried state: all but its first token are targets.
 
     Rows read it side by side, each with some tokens before its own to warm up; `voices` as `RunningText` has them.
     """

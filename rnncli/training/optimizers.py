@@ -49,7 +49,7 @@ def make_optimizer(model: "nn.Module", settings: Rates) -> "Optimizer":
     kind = OPTIMIZERS[settings.optimizer]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     cells = [module for module in model.modules() if isinstance(module, Cell)] if kind.orthogonal else []
-    of_cells = {id(each) for cell in cells for each in cell.parameters() if each.dim() > 1}
+    of_cells = {id(each) for cell in cells for each in cell.parameters() if each.dim() == 2}
     orthogonal, matrices, vectors = (
         [each for each in trainable if (id(each) in of_cells, each.dim() > 1) == place]
         for place in ((True, True), (False, True), (False, False))

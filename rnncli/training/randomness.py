@@ -25,7 +25,7 @@ def seed_everything(seed: int) -> None:
 
 
 def cuda_devices() -> range:
-    """Return the CUDA devices in use; none before CUDA is initialised, so that training on a CPU leaves it alone."""
+    """Return the CUDA devices in use; none before CUDA is initialised, so that training on a CPU does not touch it."""
     return range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
 
 

@@ -48,6 +48,15 @@ class Run:
         return _size(self.folder)
 
     @property
+    def saved(self) -> datetime.datetime | None:
+        """When its newest checkpoint was written, in local time."""
+        times = []
+        for name in (LAST, PREVIOUS, BEST):
+            with contextlib.suppress(OSError):  # there is no such file
+                times.append((self.folder / name).stat().st_mtime)
+        return datetime.datetime.fromtimestamp(max(times)).astimezone() if times else None
+
+    @property
     def summary(self) -> "Summary | None":
         """The state of the run; None where no header can be read."""
         return self.read(Summary.of)
@@ -135,6 +144,7 @@ class Summary(NamedTuple):
     metric: str | None
     best: float | None
     steps: int
+    corpus: str
 
     @classmethod
     def of(cls, header: Mapping[str, Any]) -> "Summary":
@@ -145,9 +155,10 @@ class Summary(NamedTuple):
         )
         metric = shown_metric(metric, best)
         finished, steps = progress["finished"], progress["step"]
-        if not isinstance(finished, str) or not isinstance(steps, int):
+        corpus = header.get("payload", {}).get("corpus", "")
+        if not isinstance(finished, str) or not isinstance(steps, int) or not isinstance(corpus, str):
             raise TypeError("a damaged header")
-        return cls(finished, metric if best else None, best[metric] if best else None, steps)
+        return cls(finished, metric if best else None, best[metric] if best else None, steps, corpus)
 
 
 def new_run(task: str, label: str, name: str | None) -> Run:
@@ -269,8 +280,36 @@ def delete_run(run: Run) -> None:
 
 
 def read_for_resume(run: Run) -> tuple[Checkpoint, Path]:
-    """Read the checkpoint to resume from: `last`, or with an RnnWarning `previous` when `last` is damaged."""
-    return _first_sound(run, (LAST, PREVIOUS))
+    """Read the checkpoint to resume from: `last`, or with an RnnWarning `previous` when `last` is damaged.
+
+    Raises CheckpointError where neither is sound, or where it holds only a model.
+    """
+    found, file = _first_sound(run, (LAST, PREVIOUS))
+    _check_resumable(found, file)
+    return found, file
+
+
+def _check_resumable(found: Checkpoint, file: Path) -> None:
+    if not found.is_resumable:
+        raise CheckpointError(f"{file} holds only a model, as {BEST} does: no training continues from it")
+
+
+def prune_run(run: Run) -> int:
+    """Verify `last`, then remove `previous`; return the bytes that this frees.
+
+    Raises CheckpointError, and removes nothing, where `last` is damaged or missing; RnnError while the run is trained.
+    """
+    previous = run.folder / PREVIOUS
+    with run.held():
+        if not previous.exists():
+            return 0
+        _check_resumable(checkpoint.read(run.folder / LAST), run.folder / LAST)
+        freed = previous.stat().st_size
+        try:
+            previous.unlink()
+        except OSError as error:
+            raise RnnError(f"cannot remove {previous}: {reason(error)}") from None
+    return freed
 
 
 def read_model(source: str | None, task: str | None) -> tuple[Checkpoint, Path]:

@@ -20,7 +20,7 @@ State = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 class Session:
-    """One session of a run: from its start, or from a checkpoint, to its end or an interruption.
+    """One session of a run: from its start or a checkpoint until it finishes or is interrupted.
 
     `identity` goes into every checkpoint besides the trainer's own state: task, config, and what the task keeps.
     """
@@ -75,11 +75,11 @@ class Session:
 
     def save(self) -> None:
         """Write the newest state, and the best one where it is not on disk yet; all processes take part."""
-        newest, progress = to_bytes(*self._state()), self.trainer.progress
+        newest, progress = self._state(), self.trainer.progress
         # The best one first: if killed in between, a resumed run finds it. At the best step the newest state has the
         # same weights, and also records how the run ended.
         self._save_best(newest if progress.best_step == progress.step != progress.restarted else None)
-        self.run.save(newest)
+        self.run.save(to_bytes(*newest))
         self._saved_at = time.monotonic()
         if not self._metrics_whole:
             self._mend_metrics()
@@ -103,7 +103,7 @@ class Session:
 
     def _note(self, event: Validated) -> None:
         if event.improved:
-            header, tensors = self._state()
+            header, tensors = self._model_of(self._state())
             self._pending_best = header, {name: value.detach().clone() for name, value in tensors.items()}
         if self._metrics_whole:
             try:
@@ -119,9 +119,9 @@ class Session:
             self._warn_once(f"{error}; training continues")
             self._saved_at = time.monotonic()
 
-    def _save_best(self, serialized: bytes | None = None) -> None:
+    def _save_best(self, at_best: State | None = None) -> None:
         if self._pending_best is not None:
-            self.run.save_best(serialized or to_bytes(*self._pending_best))
+            self.run.save_best(to_bytes(*(self._model_of(at_best) if at_best else self._pending_best)))
             self._pending_best = None
 
     def _stop(self, number: int) -> None:
@@ -153,3 +153,11 @@ class Session:
         values, tensors = self.trainer.snapshot()
         kept = {f"task.{name}": value for name, value in self.trainer.experiment.tensors.items()}
         return {**self.identity, **values}, tensors | kept
+
+    def _model_of(self, state: State) -> State:
+        """Return the part of a state that verbs need: no optimizer, no random state, no weights that only measure."""
+        header, tensors = state
+        part = self.trainer.experiment.best_part
+        weights = {name for name in tensors if name.startswith("model.") and part.keeps(name.removeprefix("model."))}
+        kept = {name: value for name, value in tensors.items() if name in weights or name.startswith("task.")}
+        return {**header, "payload": {**header.get("payload", {}), **part.payload}}, kept

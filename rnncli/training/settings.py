@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnncli.cells import CELLS
+from rnncli.cells import BUILT_IN, CELLS, label_of
 from rnncli.errors import UsageError
 from rnncli.kernels import ACTIVATIONS, BACKENDS, FORMER_BACKENDS, PRECISIONS
 from rnncli.settings import DEVICES, flag_of, option
@@ -52,14 +52,16 @@ class TrainingSettings:
         expert=True,
     )
     schedule: str = option("constant", "How the learning rate moves.", choices=tuple(SCHEDULES), expert=True)
-    decay: float = option(0.9999, "exponential: factor an epoch; plateau: factor a drop.", above=0, most=1, expert=True)
+    decay: float = option(
+        0.9999, "exponential: per-epoch factor; plateau: per-drop factor.", above=0, most=1, expert=True
+    )
     warmup: float = option(0.0, "cosine: share of the steps that warm up.", least=0, most=1, expert=True)
     clip: float = option(1.0, "Greatest norm of the gradient; 0: no clipping.", least=0, expert=True)
     bptt: int = option(0, "Truncate backpropagation to this many steps; 0: whole sequences.", least=0, expert=True)
     patience: int = option(
         0, "Validations without gain before stopping (plateau: before a drop); 0: never.", least=0, expert=True
     )
-    validate_every: int = option(0, "Steps between validations; 0: once an epoch.", least=0, expert=True)
+    validate_every: int = option(0, "Steps between validations; 0: once per epoch.", least=0, expert=True)
     max_time: float = option(0.0, "Seconds of training at most; 0: no limit.", least=0, resumable=True)
     save_every: float = option(60.0, "Seconds between saves.", least=0, resumable=True, expert=True)
     seed: int = option(0, "Seed of everything random.", least=0, most=2**63 - 1)
@@ -68,7 +70,7 @@ class TrainingSettings:
         "Precision of a large net's matrix products; auto: the fastest that keeps the task's loss.",
         choices=PRECISIONS,
         resumable=True,
-        unsaid="float32",
+        legacy_default="float32",
         expert=True,
     )
     device: str = option("auto", "Where to train.", choices=DEVICES, resumable=True)
@@ -100,8 +102,8 @@ class RecurrentSettings(TrainingSettings):
 
     cell: str = option(
         "elman",
-        f"Recurrent cell: {', '.join(CELLS)}; a variant after a colon (lstm:none).",
-        suggest=tuple(CELLS),
+        f"Cell: {', '.join(BUILT_IN)}; variants: lstm:none; your own: PATH.py:Class.",
+        suggest=CELLS,
         shape=True,
     )
     hidden: str = option("64", "Hidden units, layer by layer: 64 or 64,32.", shape=True)
@@ -131,7 +133,7 @@ class RecurrentSettings(TrainingSettings):
     @property
     def label(self) -> str:
         """The kind of net, in a word."""
-        return self.cell
+        return label_of(self.cell)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -188,16 +190,24 @@ def with_own_defaults(values: Mapping[str, Any], layer: Mapping[str, Any]) -> di
     return changed | dict(layer)
 
 
+def unused(settings: TrainingSettings) -> dict[str, str]:
+    """Return the settings that the optimizer or the schedule ignores: their name -> `optimizer` or `schedule`."""
+    return {
+        name: setting
+        for setting, kinds in KINDS.items()
+        for kind in kinds.values()
+        for name in set(kind.settings) - set(kinds[getattr(settings, setting)].settings)
+    }
+
+
 def check_used(settings: TrainingSettings, given: Iterable[str]) -> None:
     """Raise UsageError for a setting that was given but that the optimizer or the schedule does not use."""
-    for setting, kinds in KINDS.items():
-        name = getattr(settings, setting)
-        dependent = {each for kind in kinds.values() for each in kind.settings}
-        unused = next((each for each in given if each in dependent - set(kinds[name].settings)), None)
-        if unused:
-            used = ", ".join(map(flag_of, kinds[name].settings))
+    ignored = unused(settings)
+    for each in given:
+        if setting := ignored.get(each):
+            name, flag = getattr(settings, setting), flag_of(each)
+            used = ", ".join(map(flag_of, KINDS[setting][name].settings))
             which = f", which uses {used}" if used else ""
-            flag = flag_of(unused)
             raise UsageError(f"{flag} changes nothing with --{setting} {name}{which}: leave {flag} out")
 
 

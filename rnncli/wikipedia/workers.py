@@ -70,15 +70,15 @@ class _Pool:
             self.idle.append(mine)
 
     def run(self, jobs: Iterator[Any], check: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
-        ahead = list(_take(jobs))
-        while ahead or self.busy:
+        waiting = list(_take(jobs))
+        while waiting or self.busy:
             check()
-            while self.idle and ahead:
+            while self.idle and waiting:
                 worker = self.idle.pop()
-                self.busy[worker] = ahead[0]
+                self.busy[worker] = waiting[0]
                 with contextlib.suppress(OSError):  # if the worker has died, reading from it reports that
-                    worker.send(ahead[0])
-                ahead = list(_take(jobs))
+                    worker.send(waiting[0])
+                waiting = list(_take(jobs))
             ready: list[Any] = wait(list(self.busy), timeout=_POLL)
             # On Windows, the pipe of a worker that dies during its start stays open without data
             dead = [worker for worker in self.busy if not self.processes[worker].is_alive()] if not ready else []

@@ -23,7 +23,7 @@ TEXT = (
         f": {name}\n" + "".join(f"{a} {a}{end} {b} {b}{end}\n" for a in STEMS[:25] for b in STEMS[:25] if a != b)
         for name, end in (("plural", "s"), ("gram1-past", "ed"))
     )
-    + ": strange\nword0 word0s nothing nothings\nWord0 word0s WORD1 Word1S\nWORD2 word2s word3 word3s\n"
+    + ": mixed\nword0 word0s nothing nothings\nWord0 word0s WORD1 Word1S\nWORD2 word2s word3 word3s\n"
 )
 
 
@@ -69,13 +69,13 @@ def test_every_answer_matches_gensim(
 
 def test_the_totals_add_up() -> None:
     scores = {score.name: score for score in evaluate(VECTORS, parse(TEXT, "here"), "3cosmul")}
-    assert list(scores) == ["plural", "gram1-past", "strange", "semantic", "syntactic", "all"]
+    assert list(scores) == ["plural", "gram1-past", "mixed", "semantic", "syntactic", "all"]
     assert scores["semantic"].questions == 25 * 24 + 3
     assert scores["syntactic"] == scores["gram1-past"].__class__(
         "syntactic", *list(vars(scores["gram1-past"]).values())[1:]
     )
     assert scores["all"].right == scores["semantic"].right + scores["syntactic"].right
-    assert scores["strange"].metrics["coverage"] == pytest.approx(2 / 3)
+    assert scores["mixed"].metrics["coverage"] == pytest.approx(2 / 3)
 
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated `init_sims`")  # gensim's own

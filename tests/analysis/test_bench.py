@@ -48,19 +48,24 @@ def test_rows_are_found_by_parts_of_their_names(monkeypatch: pytest.MonkeyPatch)
         find_rows("flute")
 
 
-@pytest.mark.parametrize("kind", [*bench_cells.WANTED, "rated"])
+KINDS = [
+    each if each == "elman" else pytest.param(each, marks=pytest.mark.slow) for each in (*bench_cells.KINDS, "rated")
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_contender_of_a_cell_runs(kind: str) -> None:
     bench_cells.of_cell(kind, SMALL)()
     if kind != "rated":
         bench_cells.of_layer(bench_cells.RIVALS[kind.partition(":")[0]], SMALL)()
 
 
-@pytest.mark.parametrize("kind", [*bench_cells.WANTED, "rated"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_compiled_cell_runs(kind: str) -> None:
     bench_cells.of_compiled(kind, SMALL)()
 
 
-@pytest.mark.parametrize("kind", bench_cells.WANTED)
+@pytest.mark.parametrize("kind", bench_cells.KINDS)
 def test_jax_computes_the_same_equations(kind: str) -> None:
     pytest.importorskip("jax", reason="waits for JAX, which only the bench uses")
     bench_cells.of_jax(kind, SMALL)()
@@ -76,7 +81,7 @@ def test_costs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [size for size, _ in by_T] == [2, 4]
     assert [size for size, _ in by_B] == [1, 2]
     ((_, ours, theirs),) = bench_costs.memory("lstm:none")
-    min_bytes = 40 * 64 * 128 * 4 * 5  # bytes of the gates and of h, at min_bytes
+    min_bytes = 40 * 64 * 128 * 4 * 5  # bytes of the gates and of h, at least
     assert ours > min_bytes
     assert theirs > min_bytes
 

@@ -45,10 +45,10 @@ async def slow(_: Request) -> Response:
 
 
 @contextmanager
-def serving(said: list[str] | None = None) -> Iterator[tuple[int, connections.Server]]:
+def serving(message: list[str] | None = None) -> Iterator[tuple[int, connections.Server]]:
     """Serve a small application in this context; yields its port."""
     routes = [Route("/", short), Route("/echo", echo, methods=["POST"]), Route("/large", large), Route("/slow", slow)]
-    server = connections.Server(Starlette(routes=routes), (said if said is not None else []).append)
+    server = connections.Server(Starlette(routes=routes), (message if message is not None else []).append)
     with live.bound(0) as door:
         thread = threading.Thread(target=server.run, args=([door],))
         thread.start()
@@ -110,8 +110,8 @@ def test_incomplete_request_is_closed(sent: bytes, answered: int | None) -> None
     with serving() as (port, server), client(port, sent) as connection:
         came = answer(connection)
         wait_for(lambda: not server.server_state.connections)
-    said = {408: "the request did not arrive completely within 0.4 seconds", 400: "this is not an HTTP request"}
-    assert (refusal(came) if came else (None, None)) == (answered, said.get(answered or 0))
+    message = {408: "the request did not arrive completely within 0.4 seconds", 400: "this is not an HTTP request"}
+    assert (refusal(came) if came else (None, None)) == (answered, message.get(answered or 0))
 
 
 @pytest.mark.usefixtures("hasty")
@@ -165,8 +165,8 @@ def test_connection_beyond_the_limit_is_refused_in_one_line(monkeypatch: pytest.
         wait_for(lambda: len(server.server_state.connections) == 10)
         for _ in range(30):
             with client(port, GET) as connection:
-                said = "10 connections are open already: close some, or try again in a while"
-                assert refusal(answer(connection)) == (503, said)
+                message = "10 connections are open already: close some, or try again in a while"
+                assert refusal(answer(connection)) == (503, message)
         held[0].close()
         wait_for(lambda: len(server.server_state.connections) == 9)
         held[1].sendall(GET)
@@ -224,8 +224,8 @@ def test_fewer_files_allow_fewer_connections() -> None:
 
 
 def test_exhausted_files_are_warned_about_once() -> None:
-    said: list[str] = []
-    with serving(said) as (port, server), ExitStack() as opened:
+    message: list[str] = []
+    with serving(message) as (port, server), ExitStack() as opened:
         with client(port, GET) as connection:
             assert got_here(connection)
         wait_for(lambda: not server.server_state.connections)
@@ -233,11 +233,11 @@ def test_exhausted_files_are_warned_about_once() -> None:
         with files_left(0):
             for each in waiting:
                 opened.enter_context(each).connect(("127.0.0.1", port))
-            wait_for(lambda: said)
+            wait_for(lambda: message)
             before = time.process_time()
             time.sleep(1.2)
             assert time.process_time() - before < 0.4
         waiting[0].settimeout(10)
         waiting[0].sendall(GET)
         assert got_here(waiting[0])
-    assert said == [f"no more connections can be opened ({os.strerror(errno.EMFILE)}): new ones wait"]
+    assert message == [f"no more connections can be opened ({os.strerror(errno.EMFILE)}): new ones wait"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.kinds import KINDS
 
-from rnncli.analysis.gradients import horizon, of_fresh_cells, of_model, scale_to_radius, through
+from rnncli.analysis.gradients import flows_of, horizon, of_fresh_cells, of_model, scale_to_radius
 from rnncli.analysis.plots import draw_gradients
 from rnncli.api import load
 from rnncli.cells import make_cell
@@ -30,7 +30,7 @@ def test_norms_match_finite_differences(kind: str) -> None:
     torch.manual_seed(1)
     cell = make_cell(kind, 2, M).double()
     x, direction = torch.randn(T, 1, 2, dtype=torch.float64), torch.randn(M, dtype=torch.float64)
-    flow = through([cell], x, lambda h: (h * direction).sum(), kind, 0.0)[0]
+    flow = flows_of([cell], x, lambda h: (h * direction).sum(), kind, 0.0)[0]
     projected = cell.project(x).detach()
 
     def loss_after(t: int, state) -> float:
@@ -53,7 +53,7 @@ def test_norms_match_finite_differences(kind: str) -> None:
 def test_last_memory_reaches_the_loss_through_the_output_gate() -> None:
     cell = make_cell("lstm:none", 2, 3).double()
     x = torch.randn(1, 1, 2, dtype=torch.float64)
-    _, memory = through([cell], x, lambda h: h.sum(), "lstm", 0.0)
+    _, memory = flows_of([cell], x, lambda h: h.sum(), "lstm", 0.0)
     with torch.no_grad():
         projected = cell.project(x)[0]
         o, c = torch.sigmoid(projected[:, 9:]), cell.step(projected, cell.initial_state(1)).c
@@ -65,7 +65,7 @@ def test_gradient_of_a_layer_passes_through_the_layer_above() -> None:
     below, above = make_cell("elman", 2, 3).double(), make_cell("elman", 3, 3).double()
     x = torch.zeros(4, 1, 2, dtype=torch.float64)
     direction = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
-    first, second = through([below, above], x, lambda h: (h * direction).sum(), "two", 0.0)
+    first, second = flows_of([below, above], x, lambda h: (h * direction).sum(), "two", 0.0)
     assert [flow.state for flow in (first, second)] == ["h1", "h2"]
     grad = above.weight_x.detach().T @ direction  # all is linear at zero
     assert first.norms[0] == pytest.approx(float(grad.norm()))
@@ -88,9 +88,9 @@ def test_factor_is_the_radius_even_if_the_norm_vanishes() -> None:
 
 
 def test_a_net_that_is_named_twice_is_shown_once(rnn) -> None:
-    told = json.loads(rnn("gradients --cell elman,elman --radius 1,0.5,1.0 --length 3 --hidden 1 --json").out)
-    assert [row["name"] for row in told["rows"]] == ["elman, radius 1", "elman, radius 0.5"]
-    assert told["of"].startswith("fresh cells of 1 unit,")
+    printed = json.loads(rnn("gradients --cell elman,elman --radius 1,0.5,1.0 --length 3 --hidden 1 --json").out)
+    assert [row["name"] for row in printed["rows"]] == ["elman, radius 1", "elman, radius 0.5"]
+    assert printed["of"].startswith("fresh cells of 1 unit,")
 
 
 def test_radius_applies_to_every_gate() -> None:
@@ -109,12 +109,12 @@ def test_invalid_gradient_options_are_refused() -> None:
         of_fresh_cells(["elman"], [50.0], hidden=4, length=1000, inputs=0.0)
 
 
-def test_a_trained_net_stands_beside_itself_before_it_learned(rnn, trained, tmp_path: Path) -> None:
+def test_a_trained_net_is_shown_next_to_its_fresh_weights(rnn, trained, tmp_path: Path) -> None:
     assert trained("train parity --seed 1 --name mine").code == 0
-    learned, fresh = of_model(load("mine"), "011010011010")
-    assert (learned.name, fresh.name) == ("elman 4, trained", "elman 4, fresh")
-    assert len(learned.norms) == 12
-    assert learned.norms != fresh.norms
+    trained_flow, fresh = of_model(load("mine"), "011010011010")
+    assert (trained_flow.name, fresh.name) == ("elman 4, trained", "elman 4, fresh")
+    assert len(trained_flow.norms) == 12
+    assert trained_flow.norms != fresh.norms
     bits = tmp_path / "bits.txt"
     bits.write_text("0110100\n")
     read = [json.loads(rnn(f"gradients --from mine --text {text} --json").out) for text in (bits, "0110100")]

@@ -61,30 +61,30 @@ def test_live_text_matches_rnn_generate(task: str, more: dict[str, Any], prime: 
     whole = begun + "".join(lines)
     assert whole.rstrip("\n") == end["text"].rstrip("\n") or (more and end["text"].startswith(whole))
     for each in tokens:
-        names, shares = zip(*each["likeliest"], strict=True)
+        names, probs = zip(*each["likeliest"], strict=True)
         assert 0 < len(names) == len(set(names)) <= decoding.LIKELIEST
-        assert list(shares) == sorted(shares, reverse=True)
-        assert 0 < each["probability"] <= shares[0]
-        assert sum(shares) <= 1 + 1e-5
+        assert list(probs) == sorted(probs, reverse=True)
+        assert 0 < each["probability"] <= probs[0]
+        assert sum(probs) <= 1 + 1e-5
 
 
 def test_probabilities_match_the_model(letters: Model, port: int) -> None:
     """The same probabilities as `rnn score` for the same tokens."""
     *tokens, end = ask(port, {"length": 12, "seed": 2, "temperature": 1.0}).events
     (scored,) = letters.score(end["text"])
-    allowed = 1 - sum(_first_shares(letters)[:3])
+    allowed = 1 - sum(_first_probs(letters)[:3])
     assert tokens[0]["probability"] == pytest.approx(2 ** -scored.tokens[0].bits / allowed, abs=1e-5)
 
 
-def _first_shares(letters: Model) -> list[float]:
+def _first_probs(letters: Model) -> list[float]:
     """The probability of each token after a line feed; tokens that are never written come first."""
     import torch
 
     net: Any = letters.model
     with torch.inference_mode():
         logits, _ = net(torch.tensor([[letters.payload["vocabulary"].index("\n")]]))
-    shares: list[float] = logits[0, 0].softmax(-1).tolist()
-    return shares
+    probs: list[float] = logits[0, 0].softmax(-1).tolist()
+    return probs
 
 
 BAD: list[tuple[Any, int, str]] = [
@@ -107,9 +107,9 @@ BAD: list[tuple[Any, int, str]] = [
     ({"seed": -1}, 400, "seed must be at least 0, not -1"),
     ({"seed": 2**63}, 400, "seed must be at most"),
     ({"prime": 7}, 400, "prime must be text, not 7"),
-    ({"prime": "\ud800"}, 400, "is no text that can be printed"),
+    ({"prime": "\ud800"}, 400, "cannot be printed: give another text"),
     ({"prime": {}, "length": 1}, 400, "prime must be text"),
-    ({"label": "frost"}, 400, "learned no voices apart"),
+    ({"label": "frost"}, 400, "has no voices"),
     ({"beam": 3}, 400, "there is no option 'beam': the options are prime, "),
     ({"novelty": True}, 400, "there is no option 'novelty'"),
     ({"listen": "x"}, 400, "there is no option 'listen'"),
@@ -194,11 +194,11 @@ def test_model_error_is_one_line(letters: Model, port: int, monkeypatch: pytest.
 def test_disconnected_client_stops_generation(letters: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     gone, drawn, draw = threading.Event(), [], decoding.draw
 
-    def counted(*given: Any) -> Any:
+    def counted(*arguments: Any) -> Any:
         if drawn:
             assert gone.wait(30)
         drawn.append(1)
-        return draw(*given)
+        return draw(*arguments)
 
     monkeypatch.setattr(decoding, "draw", counted)
     writer = live.Writer(letters)

@@ -110,7 +110,7 @@ def test_picture_is_saved_whole_or_refused_in_one_line(tmp_path: Path) -> None:
         assert file.suffix.lower() == ".png"
         assert file.read_bytes().startswith(b"\x89PNG")
     before = {file: file.read_bytes() for file in tmp_path.rglob("*.*")}
-    for name, said in (("a.nothing", "cannot draw .*: name a file such as"), ("a.png/b.png", "cannot save .*b.png")):
-        with pytest.raises(RnnError, match=said):
+    for name, message in (("a.nothing", "cannot draw .*: name a file such as"), ("a.png/b.png", "cannot save .*b.png")):
+        with pytest.raises(RnnError, match=message):
             draw_words(["a", "b", "c"], points, tmp_path / name, title="a")
     assert {file: file.read_bytes() for file in tmp_path.rglob("*.*")} == before

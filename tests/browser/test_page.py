@@ -113,9 +113,9 @@ def test_no_word_on_the_map_covers_another(rnn, tmp_path: Path, browser) -> None
         assert len(names) > 20
         for number, one in enumerate(names):
             for other in names[:number]:
-                apart = [abs(one[axis] - other[axis]) for axis in ("x", "y")]
+                distance = [abs(one[axis] - other[axis]) for axis in ("x", "y")]
                 first = [min(one, other, key=lambda each: each[axis]) for axis in ("x", "y")]
-                assert apart[0] >= first[0]["width"] - 1 or apart[1] >= first[1]["height"] - 1
+                assert distance[0] >= first[0]["width"] - 1 or distance[1] >= first[1]["height"] - 1
 
 
 def test_dark_where_that_is_preferred(rnn, tmp_path: Path, browser) -> None:

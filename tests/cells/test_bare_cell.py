@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.bare import NAME, PLACE
-from support.numpy_loop import Weights, check_cell
+from support.numpy_loop import Weights
 
 from rnncli.analysis import bench, bench_cells, bench_costs
 from rnncli.api import Training, load
 from rnncli.cells import CELLS
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
+from rnncli.testing import check_cell
 from rnncli.training.checkpoint import read
 
 

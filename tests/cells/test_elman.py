@@ -1,11 +1,12 @@
 """Elman's unit against a numpy loop and torch.nn.RNN."""
 
 import pytest
-from support.numpy_loop import ACTIVATIONS, Weights, check_cell
+from support.numpy_loop import ACTIVATIONS, Weights
 from support.torch_layers import check_against_torch
 from torch import nn
 
 from rnncli.cells.elman import Elman
+from rnncli.testing import check_equations, subject
 
 
 @pytest.mark.parametrize("activation", Elman.activations)
@@ -16,7 +17,7 @@ def test_equals_its_equation(activation: str) -> None:
         (h,) = state
         return (f(x @ w["weight_x"].T + h @ w["weight_h"].T + w["bias"]),)
 
-    check_cell("elman", step, activation)
+    check_equations(subject("elman", activation=activation), step)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])

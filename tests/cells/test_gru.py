@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from support.numpy_loop import ACTIVATIONS, Weights, block, check_cell, sigmoid
+from support.numpy_loop import ACTIVATIONS, Weights, block, sigmoid
 from support.torch_layers import check_against_torch
 from torch import nn
 
 from rnncli.cells.gru import GRU
+from rnncli.testing import check_equations, subject
 
 
 @pytest.mark.parametrize("variant", GRU.variants)
@@ -24,7 +25,7 @@ def test_equals_its_equations(variant: str, activation: str) -> None:
         candidate = f(x @ block(wx, 2, 3) + inner + block(b, 2, 3))
         return ((1 - z) * h + z * candidate,)
 
-    check_cell(f"gru:{variant}", step, activation)
+    check_equations(subject(f"gru:{variant}", activation=activation), step)
 
 
 def test_reset_after_equals_torch_with_z_inverted() -> None:

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from support.numpy_loop import Weights, block, check_cell, sigmoid
+from support.numpy_loop import Weights, block, sigmoid
 from support.torch_layers import check_against_torch
 from torch import nn
 
 from rnncli.cells import make_cell
 from rnncli.cells.lstm import LSTM
+from rnncli.testing import check_equations, subject
 
 
 @pytest.mark.parametrize("variant", LSTM.variants)
@@ -28,7 +29,7 @@ def test_equals_its_equations(variant: str) -> None:
         o = sigmoid(pre[3] + (peep(c, w["weight_co"]) if peeps else 0))
         return o * np.tanh(c), c
 
-    check_cell(f"lstm:{variant}", step)
+    check_equations(subject(f"lstm:{variant}"), step)
 
 
 def test_without_peepholes_equals_torch() -> None:

@@ -1,9 +1,10 @@
 """The rated unit against a numpy loop."""
 
 import pytest
-from support.numpy_loop import ACTIVATIONS, Weights, block, check_cell, sigmoid
+from support.numpy_loop import ACTIVATIONS, Weights, block, sigmoid
 
 from rnncli.cells.rated import Rated
+from rnncli.testing import check_equations, subject
 
 
 @pytest.mark.parametrize("activation", Rated.activations)
@@ -17,4 +18,4 @@ def test_equals_its_equations(activation: str) -> None:
         z = sigmoid(x @ block(wx, 1, 2) + h @ block(wh, 1, 2) + block(b, 1, 2))
         return ((1 - z) * h + z * candidate,)
 
-    check_cell("rated", step, activation)
+    check_equations(subject("rated", activation=activation), step)

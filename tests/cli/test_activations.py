@@ -1,4 +1,4 @@
-"""`rnn activations` as a new user runs it, for every task that has states."""
+"""`rnn activations` for every task with states, as a new user runs it."""
 
 import base64
 import json
@@ -11,16 +11,16 @@ from support.pages import data_of
 from rnncli.tasks import TASKS
 
 SMALL = {"parity": "--epochs 1 --validate-every 0", "poetry-classify": "--hidden 4 --epochs 1 --folds 0 --ensemble 1"}
-WATCHED = [task.name for task in TASKS.values() if "activations" in task.uses]
+TASKS_WITH_UNITS = [task.name for task in TASKS.values() if "activations" in task.uses]
 
 
-@pytest.mark.parametrize("task", WATCHED)
+@pytest.mark.parametrize("task", TASKS_WITH_UNITS)
 def test_every_task_shows_its_units(task: str, rnn, trained) -> None:
     assert trained(f"train {task} --name mine --seed 1 {SMALL.get(task, '--hidden 4 --epochs 1')}").code == 0
-    told = json.loads(rnn("activations mine --max-tokens 90 --json").out)
-    assert (told["task"], told["tokens"], len(told["text"])) == (task, 90, 90)
-    assert [len(values) for values in told["values"].values()] == [90]
-    assert abs(told["best"][0]["r"]) == max(abs(each["r"]) for each in told["features"].values())
+    printed = json.loads(rnn("activations mine --max-tokens 90 --json").out)
+    assert (printed["task"], printed["tokens"], len(printed["text"])) == (task, 90, 90)
+    assert [len(values) for values in printed["values"].values()] == [90]
+    assert abs(printed["best"][0]["r"]) == max(abs(each["r"]) for each in printed["features"].values())
     text = "0110\n1101001" if task == "parity" else "the gate stood open"
     shown = rnn(
         f"activations --from mine --text '{text}' --unit h1:2"
@@ -31,14 +31,14 @@ def test_every_task_shows_its_units(task: str, rnn, trained) -> None:
     assert text.split()[0] in shown.out
 
 
-def test_a_page_shows_what_the_table_says(rnn, trained, tmp_path: Path) -> None:
+def test_page_and_table_agree(rnn, trained, tmp_path: Path) -> None:
     assert trained("train parity --seed 1 --name mine").code == 0
-    told = json.loads(rnn(f"activations mine --text 0110 --html {tmp_path}/page.html --json").out)
-    assert told["files"] == [f"{tmp_path}/page.html"]
+    printed = json.loads(rnn(f"activations mine --text 0110 --html {tmp_path}/page.html --json").out)
+    assert printed["files"] == [f"{tmp_path}/page.html"]
     (panel,) = data_of(tmp_path / "page.html")["panels"]
     assert panel["kind"] == "units"
-    assert panel["pieces"] == told["text"]
-    assert [unit["name"] for unit in panel["units"]] == [unit["name"] for unit in told["best"]]
+    assert panel["pieces"] == printed["text"]
+    assert [unit["name"] for unit in panel["units"]] == [unit["name"] for unit in printed["best"]]
     for unit in panel["units"]:
         shown = json.loads(rnn(f"activations mine --text 0110 --unit {unit['name']} --json").out)
         values = np.frombuffer(base64.b64decode(unit["values"]), np.int8) / 127 * unit["most"]
@@ -48,14 +48,14 @@ def test_a_page_shows_what_the_table_says(rnn, trained, tmp_path: Path) -> None:
 def test_texts_come_from_files_and_errors_are_one_line(rnn, trained, tmp_path: Path) -> None:
     assert trained("train parity --seed 1 --name mine").code == 0
     (tmp_path / "bits.txt").write_text("0101\n11\n")
-    told = json.loads(rnn(f"activations mine --text {tmp_path}/bits.txt --json").out)
-    assert "".join(told["text"]) == "0101\n11\n"
-    few = rnn("activations mine --text 0110").out  # to follow anything by more than chance
+    printed = json.loads(rnn(f"activations mine --text {tmp_path}/bits.txt --json").out)
+    assert "".join(printed["text"]) == "0101\n11\n"
+    few = rnn("activations mine --text 0110").out  # for a correlation that is not accidental
     assert "unit h1:0; " in few
     assert "kept track of" not in few
     for words, complaint in (
         ("mine --text absent.txt", "absent.txt does not exist"),
-        ("mine --text 012", "parity reads strings of 0 and 1, a string a line: '2' is neither"),
+        ("mine --text 012", "parity reads strings of 0 and 1, one per line: '2' is neither"),
         ("mine --text 1", "fewer than two tokens"),
         ("mine --text ' '", "--text is blank"),
         ("mine --unit q:1", "there is no unit 'q:1': they are named h1:0 to h1:3"),

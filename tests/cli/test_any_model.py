@@ -1,4 +1,4 @@
-"""Verbs serve whatever model is given: that of a second task with the verb, its own options, panels and baselines."""
+"""Verbs serve the models of any task with the verb: a second task with its own options, panels and baselines."""
 
 import ast
 import json
@@ -28,15 +28,13 @@ from rnncli.tasks import TASKS
 
 @dataclass(frozen=True, kw_only=True)
 class TagOptions(GivenTexts):
-    """A `tag` without the --split-words of the first task that tags."""
+    """Options of `tag` without the --split-words of the first task with the verb."""
 
 
 def parity_of_letters(_: Trained, options: GivenTexts) -> list[Classified]:
     labels = ("even", "odd")
-    shares = [{label: float(len(text) % 2 == number) for number, label in enumerate(labels)} for text in options.spaced]
-    return [
-        Classified(text, labels[len(text) % 2], each, []) for text, each in zip(options.spaced, shares, strict=True)
-    ]
+    probs = [{label: float(len(text) % 2 == number) for number, label in enumerate(labels)} for text in options.spaced]
+    return [Classified(text, labels[len(text) % 2], each, []) for text, each in zip(options.spaced, probs, strict=True)]
 
 
 def lengths(_: Trained, options: TagOptions) -> list[list[Tagged]]:
@@ -45,7 +43,7 @@ def lengths(_: Trained, options: TagOptions) -> list[list[Tagged]]:
 
 @pytest.fixture
 def second(home: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
-    """A second task that classifies and tags, on the net of the first one, with a run `mine`."""
+    """A second task that classifies and tags with the net of the first one, and its run `mine`."""
     task = replace(
         TASKS["parity"],
         name="letters",
@@ -65,13 +63,13 @@ def second(home: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
 
 @pytest.mark.parametrize("source", ["--from letters/mine", "--from mine", ""])
 def test_a_second_task_is_served(source: str, second: Task, rnn: Callable[[str], Any]) -> None:
-    told = json.loads(rnn(f"classify hill hills --json {source}").out)
-    assert [each["label"] for each in told["texts"]] == ["even", "odd"]
-    assert "checkpoints/letters/mine/" in told["checkpoint"]
+    printed = json.loads(rnn(f"classify hill hills --json {source}").out)
+    assert [each["label"] for each in printed["texts"]] == ["even", "odd"]
+    assert "checkpoints/letters/mine/" in printed["checkpoint"]
     assert rnn(f"tag 'a hill' {source}").out == "a\t1\nhill\t4\n"
 
 
-def test_an_option_that_its_task_lacks_is_one_line(second: Task, rnn: Callable[[str], Any]) -> None:
+def test_an_option_that_the_task_lacks_is_one_line(second: Task, rnn: Callable[[str], Any]) -> None:
     ran = rnn("tag hill --split-words nltk --from mine")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert (
@@ -82,11 +80,9 @@ def test_an_option_that_its_task_lacks_is_one_line(second: Task, rnn: Callable[[
     assert "is a model of parity, which has no classify: it has evaluate, activations" in ran.err
 
 
-def test_what_a_task_declares_is_on_its_page_and_beside_its_figures(
-    second: Task, rnn: Callable[[str], Any], tmp_path: Path
-) -> None:
-    told = json.loads(rnn(f"report letters/mine --json --out {tmp_path}/page.html").out)
-    assert told["panels"] == ["curves", "facts", "samples"]
+def test_declared_panels_and_baselines_are_shown(second: Task, rnn: Callable[[str], Any], tmp_path: Path) -> None:
+    printed = json.loads(rnn(f"report letters/mine --json --out {tmp_path}/page.html").out)
+    assert printed["panels"] == ["curves", "facts", "samples"]
     assert data_of(tmp_path / "page.html")["panels"][-1]["samples"] == [["a", "b"]]
     model = rnncli.load("letters/mine")
     assert measure_baselines(model, model.action("evaluate").Options(bits=5), {}) == {
@@ -100,8 +96,8 @@ def test_the_model_has_a_method_for_every_verb_of_every_task() -> None:
     assert [verb for verb in sorted(verbs) if verb not in vars(Model)] == []
 
 
-def test_only_tasks_write_their_names() -> None:
-    """In code, help and messages; a task that is named as a verb is known by what stands before it."""
+def test_only_tasks_contain_their_names() -> None:
+    """In code, help and messages; the word before it identifies a task with the name of a verb."""
     after = [f"(?<=train ){name}" for name in TASKS] + [f"(?<=generate ){task.called}" for task in TASKS.values()]
     names = "|".join([name for name in TASKS if name not in SUMMARIES] + after)
     written = re.compile(rf"(?<![\w-])({names})(?![\w-])")
@@ -113,13 +109,13 @@ def test_only_tasks_write_their_names() -> None:
             assert [text for text in texts if isinstance(text, str) and written.search(text)] == [], file
 
 
-def test_a_verb_without_a_method_is_done_by_name(second: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verb_without_a_method_runs_by_name(second: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     sing = Action(GivenTexts, lambda _, options: [text.upper() for text in options.lines], "rnn sing")
     monkeypatch.setitem(TASKS, second.name, replace(second, uses={"sing": sing}))
     assert rnncli.load("letters/mine").do("sing", texts="la") == ["LA"]
 
 
-def test_flags_of_several_tasks_are_all_there_each_once() -> None:
+def test_flags_of_several_tasks_appear_once_each() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Bold(WritingOptions):
         temperature: float = retuned(WritingOptions, "temperature", 2.0)
@@ -134,5 +130,5 @@ def test_flags_of_several_tasks_are_all_there_each_once() -> None:
     found = {name: each.metadata["help"] for name, each in union_of([Bold, Verse]).__dataclass_fields__.items()}
     assert found["lines"] == "Lines to write."
     assert found["temperature"].endswith("always the likeliest token. (default: the task's)")
-    assert found["prime"].startswith("Text to go on from")
+    assert found["prime"].startswith("Text to continue")
     assert "listen" not in found

@@ -1,4 +1,4 @@
-"""`rnn bench`: tables for people, one JSON object for programs, a picture where one is asked for."""
+"""`rnn bench`: tables for people, one JSON object for programs, and a picture on request."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from rnncli.analysis import bench, bench_cells, bench_costs
 
 @pytest.fixture
 def quick(rnn, monkeypatch: pytest.MonkeyPatch):
-    """The command line, with shapes that take no time."""
+    """The command line, with tiny shapes."""
     small = bench_cells.Shape(3, 2, 4, 4)
     monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)
     monkeypatch.setattr(bench_cells, "SHAPES", (small,) * 3)
@@ -30,12 +30,29 @@ def test_cells(quick) -> None:
     assert "torch at medium, ms" in ran.out
     assert "T12-B1-M4" in ran.out
     found = json.loads(quick("bench cells --cell lstm:full --rounds 1 --json").out)
-    assert [row["wanted"] for row in found["rows"]] == [0.75] * 3 + [None] * 3
+    assert [row["name"] for row in found["rows"]] == ["lstm:full"] * 3 + ["lstm:full, bfloat16"] * 3
+    assert found["rows"][0].keys() == {"name", "shape", "milliseconds", "ratio"}
     assert found["rows"][0]["milliseconds"].keys() == {"ours", "torch", "torch at medium"}
     assert found["rows"][3]["milliseconds"].keys() == {"ours", "torch", "torch in bfloat16"}
     assert found["gflops"].keys() == {"float32, torch's choice", "float32", "bfloat16"}
     refused = quick("bench cells --cell flute")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
+def test_cells_says_what_it_leaves_out(quick, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_cells, "trouble", lambda: "the fused backend needs numba: none here")
+    monkeypatch.setattr(bench_cells, "has_bfloat16", lambda: False)
+    ran = quick("bench cells --cell elman --shape T12 --rounds 1")
+    assert ran.code == 0
+    for line in (
+        "the fused backend needs numba: none here; ours is a plain loop of steps, and its compiled code",
+        "JAX is not installed: its column is left out",
+        "this processor has no instructions for bfloat16: its rows are left out",
+    ):
+        assert line in ran.err
+    assert "plain loop, ms" in ran.out
+    assert "compiled only" not in ran.out
+    assert len(json.loads(quick("bench cells --cell elman --shape T12 --rounds 1 --json").out)["left out"]) == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is measured on Linux only")
@@ -48,6 +65,6 @@ def test_memory(quick) -> None:
 def test_growth(quick, tmp_path: Path) -> None:
     picture = tmp_path / "growth.png"
     ran = quick(f"bench growth --cell elman --hidden 4 --rounds 1 --out {picture}")
-    assert "ms a sequence" in ran.out
+    assert "ms per sequence" in ran.out
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert json.loads(quick("bench growth --hidden 4 --rounds 1 --json").out)["by T"].keys() == {"2", "4"}

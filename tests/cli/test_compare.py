@@ -1,4 +1,4 @@
-"""`rnn compare` as a user runs it: its table against the runs' own records, stopped and taken up again, and matched."""
+"""`rnn compare` as a user runs it: its table against the runs' records, interrupted and continued, and matched."""
 
 import json
 import re
@@ -29,28 +29,34 @@ def header(name: str) -> dict[str, Any]:
 
 
 def written(name: str) -> dict[str, int]:
-    """When each file of a run was written."""
+    """The time of the last write to each file of a run."""
     return {file.name: file.stat().st_mtime_ns for file in find_run(name).folder.iterdir()}
 
 
-def test_the_table_is_what_the_runs_recorded(rnn, tmp_path: Path) -> None:
+def test_the_table_matches_the_records_of_the_runs(rnn, tmp_path: Path) -> None:
     picture = tmp_path / "cells.png"
-    told = json.loads(rnn(f"{TINY} --cell elman --cell gru --hidden 2,3+2 --out {picture} --json").out)
-    assert (told["task"], told["corpus"], told["metric"], told["match"]) == ("parity", "4 bits", "loss", "hidden")
-    assert [(net["cell"], net["hidden"]) for net in told["nets"]] == [
+    printed = json.loads(rnn(f"{TINY} --cell elman --cell gru --hidden 2,3+2 --out {picture} --json").out)
+    assert (printed["task"], printed["corpus"], printed["metric"], printed["match"]) == (
+        "parity",
+        "4 bits",
+        "loss",
+        "hidden",
+    )
+    assert [(net["cell"], net["hidden"]) for net in printed["nets"]] == [
         (cell, hidden) for cell in ("elman", "gru") for hidden in ("2", "3,2")
     ]
     assert picture.read_bytes().startswith(b"\x89PNG")
-    losses = {each["run"]: [record["loss"] for record in records(find_run(each["run"]))] for each in told["members"]}
-    assert told["target"] == pytest.approx(max(map(min, losses.values())))
-    for net in told["nets"]:
+    losses = {each["run"]: [record["loss"] for record in records(find_run(each["run"]))] for each in printed["members"]}
+    assert printed["target"] == pytest.approx(max(map(min, losses.values())))
+    for net in printed["nets"]:
         names = [f"compare-{net['cell']}-{net['hidden'].replace(',', '+')}-{seed}" for seed in range(2)]
         best = np.array([min(losses[name]) for name in names])
         assert net["mean"] == pytest.approx(best.mean())
         assert net["spread"] == pytest.approx(best.std(ddof=1))
         assert net["seconds"] == pytest.approx(np.mean([records(find_run(n))[-1]["seconds"] for n in names]), abs=2e-3)
         firsts = [
-            next(each for each in records(find_run(name)) if each["loss"] <= told["target"] + 1e-12) for name in names
+            next(each for each in records(find_run(name)) if each["loss"] <= printed["target"] + 1e-12)
+            for name in names
         ]
         assert net["reached"] == 2
         assert net["steps_to_target"] == np.median([each["step"] for each in firsts])
@@ -60,22 +66,24 @@ def test_the_table_is_what_the_runs_recorded(rnn, tmp_path: Path) -> None:
         assert net["tokens_a_second"] == pytest.approx(np.mean([e["predictions"] / e["stepping"] for e in kept]))
         assert all(0 < each["stepping"] < each["seconds"] for each in kept)
     shown = rnn(f"{TINY} --cell elman --cell gru --hidden 2,3+2").out
-    first = told["nets"][0]
+    first = printed["nets"][0]
     assert re.search(rf"elman +2 +16 +{first['mean']:.4g} ± {first['spread']:.4g} ", shown)
-    assert f"target: loss at most {told['target']:.4g}, which every run came to" in shown
+    assert f"target: loss at most {printed['target']:.4g}, which every run reached" in shown
 
 
-def test_a_target_of_ones_own_and_one_seed_alone(rnn) -> None:
-    alone = f"{TINY} --cell elman --hidden 2 --seeds 1 --target 1e-9"
-    net = json.loads(rnn(f"{alone} --json").out)["nets"][0]
+def test_a_given_target_and_only_one_seed(rnn) -> None:
+    one_seed = f"{TINY} --cell elman --hidden 2 --seeds 1 --target 1e-9"
+    net = json.loads(rnn(f"{one_seed} --json").out)["nets"][0]
     assert (net["spread"], net["reached"], net["steps_to_target"], net["seconds_to_target"]) == (None, 0, None, None)
-    out = rnn(alone).out
-    assert "means of one seed alone: no spread" in out
+    out = rnn(one_seed).out
+    assert "means of one seed: no spread" in out
     assert "0 of 1" in out
     assert "target: loss at most 1e-09; the median" in out
 
 
-def test_stopped_it_says_how_to_go_on_and_trains_nothing_twice(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_comparison_prints_how_to_continue_and_trains_nothing_twice(
+    rnn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = f"{TINY} --cell elman --cell lstm --hidden 2 --name whole"
     assert rnn(whole).code == 0
     steps, listen = [], progress.Bar.listen
@@ -103,7 +111,7 @@ def test_stopped_it_says_how_to_go_on_and_trains_nothing_twice(rnn, monkeypatch:
     assert (more.code, more.err.count("it is finished already"), more.err.count(", started")) == (0, 4, 2)
 
 
-def test_a_run_trained_in_another_way_is_refused(rnn) -> None:
+def test_a_run_with_other_settings_is_refused(rnn) -> None:
     assert rnn(f"{TINY} --cell elman --cell gru --hidden 2").code == 0
     before = written("compare-elman-2-0")
     ran = rnn(f"{TINY} --cell lstm --cell gru --hidden 2 --lr 0.01")
@@ -115,7 +123,7 @@ def test_a_run_trained_in_another_way_is_refused(rnn) -> None:
 
 def test_sizes_are_matched_by_parameters(rnn) -> None:
     cells = ("gru", "elman", "lstm:none")
-    told = json.loads(rnn(f"{TINY} --cell {','.join(cells)} --hidden 5,4+2 --seeds 1 --match params --json").out)
+    printed = json.loads(rnn(f"{TINY} --cell {','.join(cells)} --hidden 5,4+2 --seeds 1 --match params --json").out)
 
     def count(cell: str, sizes: tuple[int, ...]) -> int:
         return sum(each.numel() for each in Tagger(1, 2, StackShape(cell, sizes)).parameters() if each.requires_grad)
@@ -127,7 +135,7 @@ def test_sizes_are_matched_by_parameters(rnn) -> None:
             wanted = count("gru", tuple(map(int, hidden.split(","))))
             best = min(range(1, 30), key=lambda size: abs(count(cell, layout(size)) - wanted))
             expected.append((cell, ",".join(map(str, layout(best))), count(cell, layout(best))))
-    assert [(net["cell"], net["hidden"], net["parameters"]) for net in told["nets"]] == expected
+    assert [(net["cell"], net["hidden"], net["parameters"]) for net in printed["nets"]] == expected
 
 
 def test_seconds_are_matched(rnn) -> None:
@@ -154,10 +162,10 @@ def test_a_net_whose_loss_is_not_finite_does_not_count(rnn, monkeypatch: pytest.
     monkeypatch.setattr(compare, "follow", burst)
     ran = rnn(f"{TINY} --cell elman --cell gru --hidden 2 --json")
     assert "rnn: warning: run compare-gru-2-1 does not count: the loss is nan" in ran.err
-    told = json.loads(ran.out)
-    assert [sum(net["ended"].values()) for net in told["nets"]] == [2, 1]
-    assert told["nets"][1]["mean"] == min(record["loss"] for record in records(find_run("compare-gru-2-0")))
-    assert told["members"][3]["finished"] == ""
+    printed = json.loads(ran.out)
+    assert [sum(net["ended"].values()) for net in printed["nets"]] == [2, 1]
+    assert printed["nets"][1]["mean"] == min(record["loss"] for record in records(find_run("compare-gru-2-0")))
+    assert printed["members"][3]["finished"] == ""
 
 
 @pytest.mark.parametrize(

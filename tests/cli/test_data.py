@@ -24,8 +24,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The addresses that are asked for; each gives as many bytes as it should, but for Poe's."""
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requested addresses; each gives the right number of bytes, except Poe's, which fails."""
     addresses: list[str] = []
 
     def download(url: str, target: Path, *, size: int, sha256: str) -> None:
@@ -41,13 +41,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run(*words: str) -> str:
-    """What the command prints on standard output."""
+    """The standard output of the command."""
     result = CliRunner().invoke(app, ["data", *words], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-def test_list_shows_what_is_here_and_how_to_get_the_rest(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_shows_the_state_of_each_corpus_and_how_to_download_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     out = run("list")
     rows = {name: next(line for line in out.splitlines() if f" {name} " in line) for name in CORPORA}
@@ -58,7 +60,7 @@ def test_list_shows_what_is_here_and_how_to_get_the_rest(home: Path, monkeypatch
     assert f"`rnn data get NAME` downloads what is missing to {home / 'data'} " in out.splitlines()[-1]
 
 
-def test_list_as_json(home: Path, asked: list[str]) -> None:
+def test_list_as_json(home: Path, requests: list[str]) -> None:
     run("get", "frost")
     listed = json.loads(run("list", "--json"))
     assert listed["data_dir"] == str(home / "data")
@@ -74,49 +76,49 @@ def test_list_as_json(home: Path, asked: list[str]) -> None:
         "public domain",
     )
     assert facts["hillside"]["origin"] == "embedded"
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
-def test_get_several(home: Path, asked: list[str]) -> None:
+def test_get_several(home: Path, requests: list[str]) -> None:
     out = run("get", "frost", "hillside", "shakespeare").splitlines()
     assert out[0] == f"frost: downloaded ({home / 'data' / 'robert_frost.txt'}, 56,286 bytes)"
     assert out[1].startswith("hillside: needs no download (embedded, ")
     assert out[2].startswith("shakespeare: downloaded (")
-    assert len(asked) == 2
+    assert len(requests) == 2
 
 
-def test_get_what_is_there(home: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get_a_corpus_that_is_already_there(home: Path, requests: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     sha256 = hashlib.sha256(TEXT).hexdigest()
     line = Remote("line", "a line", "line.txt", "https://127.0.0.1/line.txt", len(TEXT), sha256)
     monkeypatch.setitem(CORPORA, "line", line)
     (home / "data").mkdir()
     (home / "data" / "line.txt").write_bytes(TEXT)
     assert run("get", "line").startswith("line: already there (")
-    assert asked == []
+    assert requests == []
 
 
-def test_get_as_json(asked: list[str]) -> None:
+def test_get_as_json(requests: list[str]) -> None:
     got = json.loads(run("get", "frost", "nocturne", "--json"))
     assert [(corpus["name"], corpus["status"]) for corpus in got["corpora"]] == [
         ("frost", "downloaded"),
         ("nocturne", "needs no download"),
     ]
     assert all(corpus["here"] for corpus in got["corpora"])
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
-def test_an_unknown_name_is_refused_before_any_download(asked: list[str]) -> None:
+def test_an_unknown_name_is_refused_before_any_download(requests: list[str]) -> None:
     with pytest.raises(UsageError, match=r"no corpus is named 'frots': did you mean frost\?") as caught:
         run("get", "frost", "frots")
     assert caught.value.exit_code == 2
-    assert asked == []
+    assert requests == []
 
 
-def test_a_failure_is_left_to_the_boundary_and_prints_no_json(asked: list[str]) -> None:
+def test_a_failed_download_is_an_error_and_prints_no_json(requests: list[str]) -> None:
     result = CliRunner().invoke(app, ["data", "get", "frost", "poe", "--json"])
     assert isinstance(result.exception, RnnError)
     assert result.stdout == ""
-    assert len(asked) == 2
+    assert len(requests) == 2
 
 
 @pytest.mark.parametrize("words", [["--help"], ["list", "--help"], ["get", "--help"]])

@@ -1,4 +1,4 @@
-"""`rnn classify` and `rnn tag`, and the evaluation of what labels, as a new user runs them."""
+"""`rnn classify`, `rnn tag` and the evaluation of their models, as a new user runs them."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ QUICK = "--hidden 4 --word-size 8 --char-size 8 --epochs 2"
 
 
 @pytest.fixture
-def judge(rnn, trained):
+def classifier(rnn, trained):
     """The command line, with a quickly trained classifier of the embedded voices."""
     ran = trained(f"train poetry-classify {QUICK} --folds 2 --name judge")
     assert ran.code == 0
@@ -24,8 +24,8 @@ def grammarian(rnn, trained):
     return rnn
 
 
-def test_classify_shows_label_probability_and_what_moved_it(judge) -> None:
-    ran = judge('classify "the gate stood open and the field was white"')
+def test_classify_shows_label_probability_and_the_words_that_moved_it(classifier) -> None:
+    ran = classifier('classify "the gate stood open and the field was white"')
     assert ran.code == 0
     assert ran.out.split()[0] in ("hillside", "nocturne")
     assert 0.5 <= float(ran.out.split()[1]) <= 1
@@ -34,9 +34,9 @@ def test_classify_shows_label_probability_and_what_moved_it(judge) -> None:
     assert "erasure" in ran.err
 
 
-def test_a_files_lines_are_labelled_one_by_one_and_together(judge, tmp_path: Path) -> None:
+def test_lines_of_a_file_are_labelled_one_by_one_and_together(classifier, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("the gate stood open\n\nO bells, O bells!\n")
-    ran = judge(f"classify --file {tmp_path}/mine.txt")
+    ran = classifier(f"classify --file {tmp_path}/mine.txt")
     assert [line.split(" ")[0] in ("hillside", "nocturne") for line in ran.out.splitlines()] == [
         True,
         False,
@@ -44,14 +44,14 @@ def test_a_files_lines_are_labelled_one_by_one_and_together(judge, tmp_path: Pat
         False,
     ]
     assert ran.out.splitlines()[-1].startswith("all 2 together: ")
-    told = json.loads(judge(f"classify --file {tmp_path}/mine.txt --json").out)
-    assert [text["text"] for text in told["texts"]] == ["the gate stood open", "", "O bells, O bells!"]
-    assert told["texts"][1] == {"text": "", "label": None, "probability": None, "probabilities": {}, "words": []}
-    first = told["texts"][0]
+    printed = json.loads(classifier(f"classify --file {tmp_path}/mine.txt --json").out)
+    assert [text["text"] for text in printed["texts"]] == ["the gate stood open", "", "O bells, O bells!"]
+    assert printed["texts"][1] == {"text": "", "label": None, "probability": None, "probabilities": {}, "words": []}
+    first = printed["texts"][0]
     assert first["probability"] == first["probabilities"][first["label"]]
     assert [word["word"] for word in first["words"]] == ["the", "gate", "stood", "open"]
-    assert told["method"] == "erasure"
-    assert set(told["together"]) == {"label", "probability", "probabilities"}
+    assert printed["method"] == "erasure"
+    assert set(printed["together"]) == {"label", "probability", "probabilities"}
 
 
 @pytest.mark.parametrize("verb", ["classify", "tag"])
@@ -64,7 +64,7 @@ def test_a_files_lines_are_labelled_one_by_one_and_together(judge, tmp_path: Pat
         ("--file nowhere.txt", "nowhere.txt does not exist"),
     ],
 )
-def test_nothing_to_label_is_one_line(rnn, verb: str, words: str, complaint: str) -> None:
+def test_a_missing_text_is_one_line(rnn, verb: str, words: str, complaint: str) -> None:
     ran = rnn(f"{verb} {words}")
     assert (ran.code, ran.out) == (1 if "nowhere" in words else 2, "")
     assert ran.err.startswith("rnn: error: ")
@@ -72,33 +72,41 @@ def test_nothing_to_label_is_one_line(rnn, verb: str, words: str, complaint: str
 
 
 @pytest.mark.parametrize(("verb", "task"), [("classify", "poetry-classify"), ("tag", "tag")])
-def test_without_a_model_it_says_what_to_run(rnn, verb: str, task: str) -> None:
+def test_without_a_model_the_message_names_the_training_command(rnn, verb: str, task: str) -> None:
     ran = rnn(f"{verb} 'a line'")
     assert (ran.code, ran.err) == (2, f"rnn: error: there is no model of {task} yet: run `rnn train {task}` first\n")
 
 
 @pytest.mark.no_backend
 @pytest.mark.slow
-def test_evaluation_has_folds_baselines_and_a_confusion_matrix(judge, home: Path) -> None:
-    ran = judge(f"evaluate poetry-classify --baselines --out {home}/c.png")
+def test_evaluation_has_folds_baselines_and_a_confusion_matrix(classifier, home: Path) -> None:
+    ran = classifier(f"evaluate poetry-classify --baselines --out {home}/c.png")
     assert ran.code == 0
-    for name in ("majority", "naive Bayes, words", "linear SVM", "HMM a label, tags", "logistic regression, tags 1-3"):
+    for name in (
+        "majority",
+        "naive Bayes, words",
+        "linear SVM",
+        "HMM per label, tags",
+        "logistic regression, tags 1-3",
+    ):
         assert name in ran.out
     assert "right label" in ran.out
     assert (home / "c.png").read_bytes().startswith(b"\x89PNG")
-    told = json.loads(judge("evaluate poetry-classify --baselines --json").out)
-    assert told["metrics"]["texts"] == sum(sum(row.values()) for row in told["metrics"]["confusion"].values()) == 713
-    assert {"accuracy", "balanced_accuracy"} <= told["baselines"]["majority"].keys()
+    printed = json.loads(classifier("evaluate poetry-classify --baselines --json").out)
+    assert (
+        printed["metrics"]["texts"] == sum(sum(row.values()) for row in printed["metrics"]["confusion"].values()) == 713
+    )
+    assert {"accuracy", "balanced_accuracy"} <= printed["baselines"]["majority"].keys()
 
 
-def test_a_picture_that_cannot_be_drawn_is_one_line(judge, home: Path) -> None:
+def test_a_picture_that_cannot_be_drawn_is_one_line(classifier, home: Path) -> None:
     (home / "file").touch()
-    ran = judge(f"evaluate poetry-classify --out {home}/file/c.png")
+    ran = classifier(f"evaluate poetry-classify --out {home}/file/c.png")
     assert ran.code == 1
     assert f"cannot save {home}/file/c.png" in ran.err
 
 
-def test_tag_writes_a_word_and_its_label_a_line(grammarian, tmp_path: Path) -> None:
+def test_tag_prints_one_word_with_its_label_per_line(grammarian, tmp_path: Path) -> None:
     ran = grammarian('tag "the gate stood open."')
     assert ran.code == 0
     assert [line.split("\t")[0] for line in ran.out.splitlines()] == ["the", "gate", "stood", "open", "."]
@@ -107,9 +115,9 @@ def test_tag_writes_a_word_and_its_label_a_line(grammarian, tmp_path: Path) -> N
     assert [len(sentence.splitlines()) for sentence in tagged.split("\n\n")] == [2, 0, 4]
     (tmp_path / "again.conll").write_text(tagged)
     assert grammarian(f"evaluate tag --corpus {tmp_path}/again.conll").code == 0
-    told = json.loads(grammarian('tag "the gate" --json').out)
-    assert [word["word"] for word in told["sentences"][0]["words"]] == ["the", "gate"]
-    assert all(0 < word["probability"] <= 1 for word in told["sentences"][0]["words"])
+    printed = json.loads(grammarian('tag "the gate" --json').out)
+    assert [word["word"] for word in printed["sentences"][0]["words"]] == ["the", "gate"]
+    assert all(0 < word["probability"] <= 1 for word in printed["sentences"][0]["words"])
 
 
 def test_words_and_entities_of_a_column_file(rnn, tmp_path: Path) -> None:
@@ -133,18 +141,23 @@ def test_words_and_entities_of_a_column_file(rnn, tmp_path: Path) -> None:
         found = rnn(f'tag "cannot stop." --split-words {how}').out.splitlines()
         assert [line.split("\t")[0] for line in found] == words
     assert "--split-words must be one of" in rnn("tag x --split-words no").err
-    told = json.loads(rnn("evaluate tag --json").out)["metrics"]
-    assert (told["accuracy"], told["entity_precision"], told["entity_recall"], told["entity_f1"]) == (1, 1, 1, 1)
-    assert {kind: figures["right"] for kind, figures in told["entities"].items()} == {"MISC": 3, "PER": 3}
+    printed = json.loads(rnn("evaluate tag --json").out)["metrics"]
+    assert (printed["accuracy"], printed["entity_precision"], printed["entity_recall"], printed["entity_f1"]) == (
+        1,
+        1,
+        1,
+        1,
+    )
+    assert {kind: figures["right"] for kind, figures in printed["entities"].items()} == {"MISC": 3, "PER": 3}
     rows = json.loads(rnn("evaluate tag --baselines --json").out)["baselines"]
     assert [row["entity_f1"] for row in rows.values()] == [1, 1]
     assert "entity f1" in rnn("evaluate tag").out
 
 
-def test_a_tagger_stands_beside_its_baselines(grammarian) -> None:
-    told = json.loads(grammarian("evaluate tag --baselines --json").out)
-    assert {"accuracy", "new_word_accuracy", "confusion"} <= told["metrics"].keys()
-    perceptron, commonest = (told["baselines"][name] for name in ("NLTK's perceptron", "commonest tag"))
+def test_a_tagger_is_compared_with_its_baselines(grammarian) -> None:
+    printed = json.loads(grammarian("evaluate tag --baselines --json").out)
+    assert {"accuracy", "new_word_accuracy", "confusion"} <= printed["metrics"].keys()
+    perceptron, commonest = (printed["baselines"][name] for name in ("NLTK's perceptron", "commonest tag"))
     assert perceptron["accuracy"] > commonest["accuracy"] > 0.5
 
 

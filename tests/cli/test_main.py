@@ -1,4 +1,4 @@
-"""The command line as a whole: light to start, an example in every help, one line for every error."""
+"""The whole command line: a fast start, an example in every help, one line for every error."""
 
 import dataclasses
 import errno
@@ -28,7 +28,7 @@ CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 
 @pytest.fixture(scope="module")
 def pages() -> dict[tuple[str, ...], Any]:
-    """The context of every command that has a help of its own, by the words that call it: one tree for all tests."""
+    """The context of every command, by the words that call it: one tree for all tests."""
     root: Any = typer.main.get_command(app)
     found = {(): root.make_context("rnn", [], resilient_parsing=True)}
     for name, verb in VERBS.items():
@@ -48,22 +48,20 @@ def commands_of(verb: str) -> set[str]:
     return set(commands())
 
 
-def test_every_page_has_an_example_and_says_what_each_flag_is_for(pages, capsys, monkeypatch) -> None:
+def test_every_help_has_an_example_and_explains_each_flag(pages, capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     for words, context in pages.items():
         print_help(context)
         page = capsys.readouterr().out
         assert "\nExample: rnn " in page or "\nExamples:\n  rnn " in page, words
-        assert page.split("\n\n")[1].endswith((".", "?")), (words, "has no sentence on what it does")
+        assert page.split("\n\n")[1].endswith((".", "?")), (words, "has no sentence that describes it")
         assert max(len(line) for line in page.splitlines() if "rnn " not in line) < 80, words
         assert re.findall(r"<\w+>|\[default", page.replace("<unk>", "")) == [], words
         assert [each.name for each in context.command.params if not getattr(each, "help", "")] == [], words
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_help_of_training_folds_tuning_flags_away_and_keeps_within_50_lines(
-    task: str, pages, capsys, monkeypatch
-) -> None:
+def test_help_of_training_hides_tuning_flags_and_has_at_most_50_lines(task: str, pages, capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     context = pages["train", task]
     print_help(context)
@@ -85,7 +83,7 @@ def test_help_of_training_folds_tuning_flags_away_and_keeps_within_50_lines(
     assert {flag_of(name) for name in expert} | {"--help-all"} <= completed
 
 
-def test_help_is_the_same_however_it_is_called(rnn) -> None:
+def test_all_ways_to_help_print_the_same(rnn) -> None:
     for words in ("", "train", "train parity", "runs delete"):
         page = rnn(f"{words} --help")
         assert page.code == 0
@@ -108,8 +106,8 @@ def test_every_task_can_be_trained_and_evaluated() -> None:
     assert commands_of("evaluate") >= set(TASKS)
 
 
-def test_what_reads_no_model_imports_nothing_heavy(home: Path) -> None:
-    """In a process of its own: help imports no library for numbers; what lists and draws runs imports no torch."""
+def test_commands_without_a_model_import_nothing_heavy(home: Path) -> None:
+    """In a separate process: help imports no numeric library, and lists and pictures of runs import no torch."""
     program = (
         "import sys; from rnncli.__main__ import run\n"
         "for line in sys.argv[2:]:\n"
@@ -170,8 +168,12 @@ def test_version(rnn) -> None:
         ("gradients --radius -1", 2, "--radius must lie above 0 and be at most 100, not -1"),
         ("gradients --radius one", 2, "--radius must be numbers such as 0.5,1,1.5, not 'one'"),
         ("gradients --from nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
-        ("gradients --text 01", 2, "--text is for a trained net to read: name its RUN"),
-        ("gradients --from nothing --radius 1", 2, "nothing is shown as it was trained: leave --radius out"),
+        ("gradients --text 01", 2, "--text needs a trained net that reads it: name its RUN"),
+        (
+            "gradients --from nothing --radius 1",
+            2,
+            "--radius is for fresh cells, and nothing is a trained net: leave --radius out",
+        ),
         ("compare chess", 2, "No such command 'chess'."),
         ("compare parity --cell gru --cell fly", 2, "unknown cell 'fly': choose one of"),
         ("compare parity --cell lstm --activation relu", 2, "cell lstm has no activation 'relu': it has tanh"),
@@ -181,7 +183,7 @@ def test_version(rnn) -> None:
             2,
             "--hidden must be sizes to compare such as 32,64, or of layers such as 64+32",
         ),
-        ("compare parity --hidden 4,4", 2, "--hidden 4,4 compares 4 with itself; layers of one net are joined by +"),
+        ("compare parity --hidden 4,4", 2, "--hidden 4,4 compares 4 with itself; + joins the layers of one net"),
         ("compare parity --match size", 2, "--match must be one of hidden, params, time, not 'size'"),
         ("compare parity --model mlp", 2, "a net of kind mlp has no cell to compare"),
         ("compare parity --target inf", 2, "--target must be a finite number, not inf"),
@@ -230,11 +232,11 @@ def test_a_home_that_is_no_folder_is_one_line(rnn, home: Path, monkeypatch: pyte
         (RuntimeError("std::bad_alloc"), "there is not enough memory: "),
         (ImportError("a.so: undefined symbol: b", name="a"), "a library cannot be loaded: a.so: undefined symbol: b: "),
         (ImportError("cannot import name", name="rnncli.cli"), "ImportError: cannot import name (this is a bug in rnn"),
-        (OSError(errno.EIO, "I/O error", "a file"), "a file: I/O error"),
+        (OSError(errno.EIO, "I/O error", "some/file"), "some/file: I/O error"),
         (RuntimeError("the memory of a net"), "RuntimeError: the memory of a net (this is a bug in rnn"),
     ],
 )
-def test_what_the_machine_lacks_is_one_line(error: Exception, reason: str, rnn, monkeypatch) -> None:
+def test_missing_memory_and_libraries_are_one_line(error: Exception, reason: str, rnn, monkeypatch) -> None:
     def fail(*_: object) -> None:
         raise error
 
@@ -244,11 +246,11 @@ def test_what_the_machine_lacks_is_one_line(error: Exception, reason: str, rnn, 
     assert ran.err.startswith(f"rnn: error: {reason}")
 
 
-@pytest.mark.parametrize(("rank", "said"), [(None, "rnn: stopped\n"), ("0", "rnn: stopped\n"), ("1", "")])
+@pytest.mark.parametrize(("rank", "message"), [(None, "rnn: stopped\n"), ("0", "rnn: stopped\n"), ("1", "")])
 def test_an_interrupt_that_leaves_a_library_half_imported_is_one_line(
-    rank: str | None, said: str, rnn, monkeypatch: pytest.MonkeyPatch
+    rank: str | None, message: str, rnn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is imported again to find out who speaks of several processes: it could not be."""
+    """Rnn does not import it again to choose the process that prints: the import would fail."""
 
     def interrupted(*_: object) -> None:
         try:
@@ -261,11 +263,11 @@ def test_an_interrupt_that_leaves_a_library_half_imported_is_one_line(
         monkeypatch.setenv(LAUNCHED, "1")
         monkeypatch.setenv("RANK", rank)
         monkeypatch.delitem(sys.modules, "rnncli.training.meeting", raising=False)
-    assert rnn("runs list") == (130, "", said)
+    assert rnn("runs list") == (130, "", message)
     assert rank is None or "rnncli.training.meeting" not in sys.modules
 
 
-def test_a_fault_of_our_own_is_one_line_and_debug_shows_where(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_one_line_and_debug_shows_the_traceback(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("by hand")
 

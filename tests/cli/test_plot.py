@@ -1,4 +1,4 @@
-"""`rnn plot` as a user runs it: the picture, its numbers, and what it says of bad input."""
+"""`rnn plot` as a user runs it: the picture, its numbers, and the message for bad input."""
 
 import json
 from pathlib import Path
@@ -19,11 +19,11 @@ def two(trained) -> list[list[dict[str, float]]]:
     return [[json.loads(line) for line in find_run(name).metrics.read_text().splitlines()] for name in ("one", "two")]
 
 
-def test_curves_are_what_the_runs_recorded(two, rnn, tmp_path: Path) -> None:
+def test_curves_match_the_records_of_the_runs(two, rnn, tmp_path: Path) -> None:
     out = tmp_path / "both.svg"
-    told = json.loads(rnn(f"plot one two --metric loss --against seconds --out {out} --json").out)
-    assert [curve["run"] for curve in told["curves"]] == ["one", "two"]
-    for curve, records in zip(told["curves"], two, strict=True):
+    printed = json.loads(rnn(f"plot one two --metric loss --against seconds --out {out} --json").out)
+    assert [curve["run"] for curve in printed["curves"]] == ["one", "two"]
+    for curve, records in zip(printed["curves"], two, strict=True):
         assert curve["values"] == [record["loss"] for record in records]
         assert curve["at"] == [record["seconds"] for record in records]
     assert "<svg" in out.read_text()

@@ -35,14 +35,14 @@ def test_every_task_has_its_page(task: str, rnn, trained, home: Path, tmp_path: 
     corpus = f"--corpus {tmp_path}/pairs.tsv" if task == "translate" else ""
     words = SMALL.get(task, "--hidden 4 --epochs 1")
     assert trained(f"train {task} --name mine --seed 1 {words} {corpus}".strip()).code == 0
-    told = json.loads(rnn("report mine --json").out)
+    printed = json.loads(rnn("report mine --json").out)
     file = home / f"checkpoints/{task}/mine/report.html"
-    assert told["file"] == str(file)
-    assert told["bytes"] == file.stat().st_size < 3_000_000
+    assert printed["file"] == str(file)
+    assert printed["bytes"] == file.stat().st_size < 3_000_000
     panels = data_of(file)["panels"]
-    assert [panel["kind"] for panel in panels] == told["panels"]
+    assert [panel["kind"] for panel in panels] == printed["panels"]
     others = LANGUAGE if "generate" in TASKS[task].uses else {"curves", "facts"}
-    assert set(told["panels"]) == PANELS.get(task, others)
+    assert set(printed["panels"]) == PANELS.get(task, others)
     assert not re.search(r"(src|href)=\"(?!data:)|https?://(?!www\.w3\.org/2000/svg)|@import", file.read_text("utf-8"))
 
 
@@ -50,12 +50,12 @@ def test_the_values_of_units_are_those_of_the_net(rnn, trained, tmp_path: Path) 
     assert trained("train parity --seed 1 --name mine").code == 0
     assert rnn(f"report mine --out {tmp_path}/page.html").code == 0
     (panel,) = [each for each in data_of(tmp_path / "page.html")["panels"] if each["kind"] == "units"]
-    watched = rnncli.load("mine").activations(max_tokens=1500)
+    recording = rnncli.load("mine").activations(max_tokens=1500)
     assert len(panel["units"]) == 4
     for unit in panel["units"]:
         values = np.frombuffer(base64.b64decode(unit["values"]), np.int8) / 127 * unit["most"]
         state, place = unit["name"].split(":")
-        np.testing.assert_allclose(values, watched.states[state][:, int(place)], atol=unit["most"] / 253)
+        np.testing.assert_allclose(values, recording.states[state][:, int(place)], atol=unit["most"] / 253)
 
 
 def test_a_page_holds_no_tag_of_a_text() -> None:
@@ -64,7 +64,7 @@ def test_a_page_holds_no_tag_of_a_text() -> None:
     assert json.loads(embedded([hostile])) == [hostile]
 
 
-def test_what_cannot_be_shown_is_said(rnn, home: Path, tmp_path: Path) -> None:
+def test_a_panel_that_fails_is_a_note(rnn, home: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("the gate stood open and the field was white\n" * 60)
     assert rnn(f"train char-lm --hidden 4 --epochs 1 --name mine --corpus {text}").code == 0

@@ -32,7 +32,7 @@ def runs(home: Path) -> None:
 
 
 @pytest.mark.no_backend
-def test_a_run_is_an_argument_wherever_there_is_no_other() -> None:
+def test_a_run_is_an_argument_of_every_verb_without_another() -> None:
     found = {}
     for words, command in commands():
         arguments = [each.name for each in command.params if each.param_type_name == "argument"]
@@ -41,10 +41,10 @@ def test_a_run_is_an_argument_wherever_there_is_no_other() -> None:
             found[words] = "run" in arguments
         else:
             assert "run" not in arguments, words
-    given = {words for words, is_argument in found.items() if is_argument}
+    with_argument = {words for words, is_argument in found.items() if is_argument}
     expected = {"activations", "gradients", "report", "serve", "inspect", "export", "generate char", "evaluate tag"}
-    assert expected <= given
-    assert {"score", "classify", "tag", "translate", "analogy", "embeddings plot"} <= found.keys() - given
+    assert expected <= with_argument
+    assert {"score", "classify", "tag", "translate", "analogy", "embeddings plot"} <= found.keys() - with_argument
 
 
 def test_generate_and_evaluate_take_the_task_from_the_run(runs: None, rnn, home: Path) -> None:
@@ -65,7 +65,7 @@ def test_generate_and_evaluate_take_the_task_from_the_run(runs: None, rnn, home:
     assert json.loads(rnn("evaluate bits --json").out)["task"] == "parity"
 
 
-def test_what_is_no_run_is_one_line(runs: None, rnn) -> None:
+def test_an_unknown_run_is_one_line(runs: None, rnn) -> None:
     for words, complaint in (
         ("generate bits", "bits is a model of parity, which has no generate"),
         (

@@ -17,12 +17,12 @@ QUICK = "--hidden 16 --embedding 12 --epochs 2 --corpus hillside"
 
 @pytest.fixture
 def poet(rnn, trained):
-    """The command line, with a quickly trained poet at hand."""
+    """The command line, with a quickly trained model of poems."""
     assert trained(f"train poetry-lm {QUICK} --name poet").code == 0
     return rnn
 
 
-def given(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def feed_stdin(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8"))
 
 
@@ -38,7 +38,7 @@ def test_texts_are_shown_best_first_with_the_bits_of_each_token(poet) -> None:
     tokens = dict(pair.split(":") for pair in lines[at + 1].split())
     assert list(tokens) == ["the", "quixotic?", "<end>"]
     assert sum(map(float, tokens.values())) == pytest.approx(float(lines[at].split()[2]), abs=0.2)
-    assert "?: the model does not know it" in legend
+    assert "?: unknown to the model" in legend
     assert "poet/best.safetensors (hillside)" in ran.err
 
 
@@ -47,20 +47,20 @@ def test_a_file_is_ranked_line_by_line(poet, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "mine.txt").write_text(text)
     ran = poet(f"score --file {tmp_path}/mine.txt")
     assert [line.split()[0] for line in ran.out.splitlines()] == ["rank", "1", "2", "3"]
-    assert "2 of 5 lines have no word that this model reads" in ran.err
+    assert "2 of 5 lines have no word that this model knows" in ran.err
     for words in ("score -", "score --file -"):
-        given(monkeypatch, text)
+        feed_stdin(monkeypatch, text)
         assert poet(words).out == ran.out
-    told = json.loads(poet(f"score --file {tmp_path}/mine.txt --by probability --json").out)
-    assert [each["text"] for each in told["texts"]] == text.splitlines()
-    assert [each["rank"] is None for each in told["texts"]] == [False, True, True, False, False]
-    assert told["texts"][1] | {"text": "---"} == told["texts"][2]
-    assert (told["texts"][1]["perplexity"], told["texts"][1]["tokens"]) == (None, [])
-    ranked = sorted((each for each in told["texts"] if each["rank"]), key=lambda each: each["rank"])
+    printed = json.loads(poet(f"score --file {tmp_path}/mine.txt --by probability --json").out)
+    assert [each["text"] for each in printed["texts"]] == text.splitlines()
+    assert [each["rank"] is None for each in printed["texts"]] == [False, True, True, False, False]
+    assert printed["texts"][1] | {"text": "---"} == printed["texts"][2]
+    assert (printed["texts"][1]["perplexity"], printed["texts"][1]["tokens"]) == (None, [])
+    ranked = sorted((each for each in printed["texts"] if each["rank"]), key=lambda each: each["rank"])
     assert [each["log_probability"] for each in ranked] == sorted(
         (each["log_probability"] for each in ranked), reverse=True
     )
-    assert set(told["texts"][0]) == {
+    assert set(printed["texts"][0]) == {
         "text",
         "rank",
         "log_probability",
@@ -69,11 +69,11 @@ def test_a_file_is_ranked_line_by_line(poet, tmp_path: Path, monkeypatch: pytest
         "unknown",
         "tokens",
     }
-    assert set(told["texts"][0]["tokens"][0]) == {"token", "bits", "unknown"}
-    assert told["by"] == "probability"
+    assert set(printed["texts"][0]["tokens"][0]) == {"token", "bits", "unknown"}
+    assert printed["by"] == "probability"
 
 
-def test_prose_is_asked_before_verse_and_verse_before_letters(poet) -> None:
+def test_models_of_prose_come_before_verse_and_verse_before_letters(poet) -> None:
     assert poet(f"train char-lm {QUICK} --name letters").code == 0
     assert "poetry-lm/poet/" in poet("score gate").err
     assert poet(f"train wiki-lm {QUICK} --name prose").code == 0
@@ -93,22 +93,22 @@ def test_prose_is_asked_before_verse_and_verse_before_letters(poet) -> None:
         ("-", "standard input is empty"),
     ],
 )
-def test_what_makes_no_sense_is_one_line(rnn, monkeypatch: pytest.MonkeyPatch, words: str, complaint: str) -> None:
-    given(monkeypatch, "")
+def test_invalid_requests_are_one_line(rnn, monkeypatch: pytest.MonkeyPatch, words: str, complaint: str) -> None:
+    feed_stdin(monkeypatch, "")
     ran = rnn(f"score {words}")
     assert (ran.code in (1, 2), ran.out) == (True, "")
     assert ran.err.startswith("rnn: error: ")
     assert complaint in ran.err
 
 
-def test_a_model_that_scores_nothing_says_what_it_can(rnn, trained) -> None:
+def test_a_model_without_scores_lists_its_verbs(rnn, trained) -> None:
     assert trained("train parity --seed 1 --name mine").code == 0
     ran = rnn("score 'a line' --from mine")
     assert ran.code == 2
     assert "is a model of parity, which has no score: it has evaluate" in ran.err
 
 
-def test_on_a_terminal_tokens_have_the_colour_of_their_bits() -> None:
+def test_tokens_on_a_terminal_are_coloured_by_their_bits() -> None:
     tokens = [Surprise("the", 1.0), Surprise("gate", 6.0), Surprise("flew", 20.0), Surprise("zyx", 3.0, unknown=True)]
     with on_a_terminal() as screen:
         _show([Scored("the gate flew zyx", tokens, -20.0, 1)], each_token=True)
@@ -122,7 +122,7 @@ def test_on_a_terminal_tokens_have_the_colour_of_their_bits() -> None:
     assert letters.endswith("  a b")
 
 
-def test_what_would_steer_the_terminal_is_shown_by_signs() -> None:
+def test_control_characters_are_shown_as_visible_signs() -> None:
     assert visible("a\nb\t\x1b[31m") == "a↵b→\\x1b[31m"
     assert visible("  ") == "␣␣"
     assert visible("👩‍👧 é") == "👩‍👧 é"

@@ -1,4 +1,4 @@
-"""Nothing that comes from a corpus, a name or a checkpoint acts on a terminal, or is read as markup."""
+"""No text of a corpus, a name or a checkpoint controls the terminal, or is interpreted as markup."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ RED = "\x1b[31m"
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a model of letters whose corpus's name and text, and vocabulary, hold what acts on a terminal."""
+    """A home with a model of letters; the name and text of its corpus, and its vocabulary, have control characters."""
     from rnncli.api import Training
     from rnncli.presets import resolve
     from rnncli.tasks import TASKS
@@ -51,7 +51,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "runs \x1b[31m",
     ],
 )
-def test_a_terminal_gets_colours_of_ours_alone(
+def test_a_terminal_gets_only_our_own_colours(
     words: str, hostile: Path, rnn: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RNN_HOME", str(hostile))
@@ -75,7 +75,7 @@ def test_piped_text_is_exact(hostile: Path, rnn: Callable[..., object], monkeypa
     assert not ACTING.search(ran.err)
 
 
-def test_tables_take_text_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_show_markup_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(["[i]name", "[/b]"], [["[draft]", "[/nothing]"], [EVIL, "$x$ :smile:"]], title="[bold]title[/]")
     out = capsys.readouterr().out
     shown = ("[bold]title[/]", "[i]name", "[/b]", "[draft]", "[/nothing]", ":smile:", r"[/b]\x1b]0;title\x07\x1b[31m")
@@ -83,7 +83,7 @@ def test_tables_take_text_and_no_markup(capsys: pytest.CaptureFixture[str]) -> N
     assert not ACTING.search(out)
 
 
-def test_styles_are_for_a_terminal_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_a_terminal_gets_styles(capsys: pytest.CaptureFixture[str]) -> None:
     with on_a_terminal() as screen:
         assert in_colours()
         print_styled([("[b]a\x1b", "red"), ("c", "")])
@@ -100,10 +100,10 @@ def test_messages_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_questions_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr("typer.confirm", lambda question: asked.append(question) or True)
+    questions = []
+    monkeypatch.setattr("typer.confirm", lambda question: questions.append(question) or True)
     assert confirm("delete a\nb\x1b?")
-    assert asked == ["delete a\\nb\\x1b?"]
+    assert questions == ["delete a\\nb\\x1b?"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`rnn serve` as a new user runs it: its one line, what it serves, how it ends."""
+"""`rnn serve` as a new user runs it: its one line, its page, and its end."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from rnncli.analysis.live import live_page
 
 @contextmanager
 def serving(home: Path, words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start `rnn serve`, and give its first line."""
+    """Start `rnn serve`; yields the process and its first line."""
     process = subprocess.Popen(
         [sys.executable, "-m", "rnncli", "serve", "--port", "0", *words.split()],
         env={**os.environ, "RNN_HOME": str(home), "OMP_NUM_THREADS": "1"},
@@ -40,7 +40,7 @@ def serving(home: Path, words: str) -> Iterator[tuple[subprocess.Popen[str], str
 
 @pytest.mark.no_backend
 @pytest.mark.posix("signals to other processes")
-def test_it_says_where_it_is_and_ends_at_an_interrupt_in_the_midst_of_a_text(rnn, home: Path) -> None:
+def test_it_prints_its_address_and_an_interrupt_ends_it_during_a_text(rnn, home: Path) -> None:
     assert rnn("train char-lm --hidden 8 --embedding 4 --epochs 1 --corpus hillside --name mine").code == 0
     with serving(home, "mine") as (process, line):
         assert line.startswith("http://127.0.0.1:")
@@ -62,16 +62,16 @@ def test_it_says_where_it_is_and_ends_at_an_interrupt_in_the_midst_of_a_text(rnn
     assert "Traceback" not in err
 
 
-def test_a_model_that_writes_nothing_has_its_page_alone(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_write_has_only_its_page(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     served_at = []
     monkeypatch.setattr(uvicorn.Server, "run", lambda _, sockets: served_at.append(sockets[0].getsockname()))
     assert rnn("train parity --epochs 1 --validate-every 0 --name mine").code == 0
-    told = json.loads(rnn("serve mine --port 0 --json").out)
-    assert told["writes"] is False
-    assert told["checkpoint"].endswith("mine/best.safetensors")
-    assert served_at == [("127.0.0.1", int(told["url"].strip("/").rpartition(":")[2]))]
+    printed = json.loads(rnn("serve mine --port 0 --json").out)
+    assert printed["writes"] is False
+    assert printed["checkpoint"].endswith("mine/best.safetensors")
+    assert served_at == [("127.0.0.1", int(printed["url"].strip("/").rpartition(":")[2]))]
     monkeypatch.undo()
-    trained = rnncli.load(told["checkpoint"])
+    trained = rnncli.load(printed["checkpoint"])
     page = live_page(trained)
     assert '"kind": "units"' in page
     assert '"kind": "write"' not in page
@@ -84,8 +84,8 @@ def test_a_busy_port_is_one_line(rnn) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         ran = rnn(f"serve --port {port}")
-    said = f"port {port}: Address already in use: take another --port, or 0 for any free one"
-    assert ran == (1, "", f"rnn: error: {said}\n")
+    message = f"port {port}: Address already in use: take another --port, or 0 for any free one"
+    assert ran == (1, "", f"rnn: error: {message}\n")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_errors_are_one_line(words: str, code: int, complaint: str, rnn) -> None
     assert complaint in ran.err
 
 
-def test_without_its_libraries_it_says_how_to_get_them(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_libraries_the_message_names_the_extra(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    said = "rnn serve needs uvicorn, which is not installed: pip install 'rnncli[serve]'"
-    assert rnn("serve").err == f"rnn: error: {said}\n"
+    message = "rnn serve needs uvicorn, which is not installed: pip install 'rnncli[serve]'"
+    assert rnn("serve").err == f"rnn: error: {message}\n"

@@ -1,4 +1,4 @@
-"""Signals to a real process: the first saves and says how to go on, a second ends at once, nothing is lost."""
+"""Signals to a real process: the first saves and prints how to continue, a second ends at once, nothing is lost."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +18,48 @@ from rnncli.training.runs import Run
 
 pytestmark = [pytest.mark.posix("signals to other processes"), pytest.mark.no_backend]
 
+Start = Callable[..., subprocess.Popen[str]]
+
 TRAIN = "train poetry-lm --corpus hillside --epochs 100000 --hidden 8 --embedding 8 --name mine"
 
 
-def start(home: Path, words: str = TRAIN, **options: Any) -> subprocess.Popen[str]:
-    """Start `rnn`, and wait until it has trained for a while."""
+@pytest.fixture
+def start(home: Path) -> Iterator[Start]:
+    """Starts `rnn WORDS` and waits for its first steps; no process outlives its test."""
     metrics = home / "checkpoints/poetry-lm/mine/metrics.jsonl"
-    before = metrics.stat().st_size if metrics.exists() else 0
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rnncli", *words.split()],
-        env={**os.environ, "RNN_HOME": str(home), "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        **{"preexec_fn": heed_interrupts, **options},
-    )
-    deadline = time.monotonic() + 60
-    while not (metrics.exists() and metrics.stat().st_size > before):
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return process
+    processes = []
+
+    def launch(words: str = TRAIN, **options: Any) -> subprocess.Popen[str]:
+        before = metrics.stat().st_size if metrics.exists() else 0
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rnncli", *words.split()],
+            env={**os.environ, "RNN_HOME": str(home), "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            **{"preexec_fn": heed_interrupts, **options},
+        )
+        processes.append(process)
+        deadline = time.monotonic() + 60
+        while not (metrics.exists() and metrics.stat().st_size > before):
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return process
+
+    yield launch
+    for process in processes:
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 @pytest.mark.slow
-def test_training_outlives_the_terminal_it_was_started_from(home: Path) -> None:
-    """Nobody reads its progress any more, and then the hang-up comes: it saves as after any signal."""
-    process = start(home)
+def test_training_saves_after_its_terminal_closes(start: Start, home: Path) -> None:
+    """Its output cannot be written any more when the hang-up comes: it saves as after any signal."""
+    process = start()
     assert process.stderr is not None
     process.stderr.close()
     metrics = home / "checkpoints/poetry-lm/mine/metrics.jsonl"
@@ -54,14 +70,13 @@ def test_training_outlives_the_terminal_it_was_started_from(home: Path) -> None:
     assert process.wait(timeout=30) == 129
     assert metrics.stat().st_size >= before + 5000
     assert checkpoint.read(home / "checkpoints/poetry-lm/mine/last.safetensors").header["progress"]["step"] > 0
-    process.stdout and process.stdout.close()
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
-def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, code: int, home: Path) -> None:
-    process = start(home)
+def test_a_signal_saves_and_prints_how_to_continue(number: signal.Signals, code: int, start: Start, home: Path) -> None:
+    process = start()
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == code
@@ -74,16 +89,16 @@ def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, code: int,
     assert "Traceback" not in err
     found = checkpoint.read(home / "checkpoints/poetry-lm/mine/last.safetensors")
     assert found.header["progress"]["step"] == int(stopped[1])
-    resumed = start(home, "train poetry-lm --resume")
+    resumed = start("train poetry-lm --resume")
     resumed.send_signal(signal.SIGTERM)
     resumed.communicate(timeout=30)
     found = checkpoint.read(home / "checkpoints/poetry-lm/mine/last.safetensors")
     assert found.header["progress"]["step"] > int(stopped[1])
 
 
-def test_a_second_signal_ends_at_once(home: Path) -> None:
-    """Both are pending when the process goes on: the second is obeyed in the handler, before the step ends."""
-    process = start(home)
+def test_a_second_signal_ends_at_once(start: Start, home: Path) -> None:
+    """Both are pending when the process continues: the handler obeys the second before the step ends."""
+    process = start()
     for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
         process.send_signal(number)
     _, err = process.communicate(timeout=30)
@@ -94,9 +109,9 @@ def test_a_second_signal_ends_at_once(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_the_process_ignores_it_goes_on_ignoring(home: Path) -> None:
+def test_an_ignored_signal_stays_ignored(start: Start, home: Path) -> None:
     """As under nohup."""
-    process = start(home, TRAIN, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process = start(TRAIN, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.send_signal(signal.SIGHUP)
     metrics = home / "checkpoints/poetry-lm/mine/metrics.jsonl"
     before, deadline = metrics.stat().st_size, time.monotonic() + 30
@@ -118,8 +133,8 @@ def test_what_the_process_ignores_it_goes_on_ignoring(home: Path) -> None:
         ),
     ],
 )
-def test_output_that_nobody_reads_ends_it_quietly(words: str, home: Path) -> None:
-    """As under `| head`: no word of it, and the code of a program that SIGPIPE killed."""
+def test_a_closed_pipe_ends_it_quietly(words: str, home: Path) -> None:
+    """As under `| head`: no message, and the exit code of a program that SIGPIPE killed."""
     reader, writer = os.pipe()
     os.close(reader)
     ran = subprocess.run(
@@ -136,11 +151,11 @@ def test_output_that_nobody_reads_ends_it_quietly(words: str, home: Path) -> Non
 
 
 @pytest.mark.slow
-def test_killed_in_its_first_second_a_run_is_there_and_goes_on(home: Path) -> None:
-    process = start(home)
+def test_a_run_killed_in_its_first_second_can_continue(start: Start) -> None:
+    process = start()
     process.kill()
     process.communicate(timeout=30)
-    resumed = start(home, "train poetry-lm --resume")
+    resumed = start("train poetry-lm --resume")
     resumed.send_signal(signal.SIGTERM)
     resumed.communicate(timeout=30)
     assert resumed.returncode == 143

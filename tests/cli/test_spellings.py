@@ -1,4 +1,4 @@
-"""Old spellings of flags, options and settings: each does what the present one does, and one line prints that one."""
+"""Old spellings of flags, options and settings: each works like the current one, and one line names that one."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.no_backend
 
 
 def values_of(words: str) -> dict[str, Any]:
-    """What a command's function is given."""
+    """The arguments of a command's function."""
     verb, *rest = words.split()
     command = VERBS[verb].build(verb)
     if hasattr(command, "list_commands"):
@@ -36,11 +36,11 @@ def values_of(words: str) -> dict[str, Any]:
         ("activations", "--tokens 9", "--max-tokens 9"),
     ],
 )
-def test_old_flag_gives_the_values_of_the_present_one(words: str, old: str, present: str) -> None:
+def test_old_flag_gives_the_values_of_the_current_one(words: str, old: str, present: str) -> None:
     flags = [each.partition("=")[0].split()[0] for each in (old, present)]
-    with pytest.warns(RnnWarning, match=f"^{flags[0]} is now called {flags[1]}$") as told:
+    with pytest.warns(RnnWarning, match=f"^{flags[0]} is now called {flags[1]}$") as printed:
         found = values_of(f"{words} {old}")
-    assert len(told) == 1
+    assert len(printed) == 1
     assert found == values_of(f"{words} {present}") != values_of(words)
 
 

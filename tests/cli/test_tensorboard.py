@@ -1,4 +1,4 @@
-"""--tensorboard: what is written is read back by TensorBoard's own reader."""
+"""--tensorboard: TensorBoard's own reader reads the curves back."""
 
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_curves_stand_beside_the_checkpoints_and_go_on(rnn, home: Path) -> None:
+def test_curves_are_next_to_the_checkpoints_and_continue(rnn, home: Path) -> None:
     run = home / "checkpoints" / "char-lm" / "mine"
     first = rnn(f"{TINY} --epochs 1 --tensorboard")
     assert first.code == 0
@@ -43,12 +43,12 @@ def test_curves_stand_beside_the_checkpoints_and_go_on(rnn, home: Path) -> None:
     assert after["train/lr"][-1][1] < after["train/lr"][len(before["train/lr"]) // 2][1]  # the cosine's end
 
 
-def test_without_the_library_it_is_one_line_and_no_run(rnn, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_one_line_and_starts_no_run(rnn, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     ran = rnn(f"{TINY} --epochs 1 --tensorboard")
     assert ran.code == 1
-    said = "--tensorboard needs tensorboard, which is not installed: pip install 'rnncli[tensorboard]'"
-    assert ran.err == f"rnn: error: {said}\n"
+    message = "--tensorboard needs tensorboard, which is not installed: pip install 'rnncli[tensorboard]'"
+    assert ran.err == f"rnn: error: {message}\n"
     assert not (home / "checkpoints").exists()
 
 

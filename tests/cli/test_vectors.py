@@ -39,7 +39,7 @@ WORLD = WordVectors(
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
-    """A file of vectors that know a little of the world."""
+    """A file of vectors of a few countries, capitals and people."""
     write_vectors(WORLD, tmp_path / "world.txt", "glove")
     return tmp_path / "world.txt"
 
@@ -56,30 +56,30 @@ def test_analogy_shows_both_distances_of_the_book(rnn, world: Path, question: st
 
 
 def test_analogy_as_json(rnn, world: Path) -> None:
-    told = json.loads(rnn(f"analogy king man woman --vectors {world} --metric 3cosmul --top 2 --json").out)
-    assert (told["vectors"], told["layer"], told["words"]) == (str(world), None, 9)
-    assert list(told["answers"]) == ["3cosmul"]
-    assert told["answers"]["3cosmul"][0]["word"] == "queen"
+    printed = json.loads(rnn(f"analogy king man woman --vectors {world} --metric 3cosmul --top 2 --json").out)
+    assert (printed["vectors"], printed["layer"], printed["words"]) == (str(world), None, 9)
+    assert list(printed["answers"]) == ["3cosmul"]
+    assert printed["answers"]["3cosmul"][0]["word"] == "queen"
 
 
 def test_a_model_has_two_layers_unless_they_are_tied(rnn, home: Path) -> None:
     assert rnn(f"{QUICK} --name tied").code == 0
     assert rnn(f"{QUICK} --name free --no-tied").code == 0
-    told = {
+    printed = {
         (name, layer): json.loads(rnn(f"embeddings neighbors the --from {name} --layer {layer} --json").out)
         for name in ("tied", "free")
         for layer in ("input", "output")
     }
-    assert told["tied", "input"]["neighbors"] == told["tied", "output"]["neighbors"]
-    assert told["free", "input"]["neighbors"] != told["free", "output"]["neighbors"]
-    assert (told["free", "input"]["size"], told["free", "output"]["size"]) == (5, 6)
-    assert told["free", "input"]["corpus"] == "hillside"
+    assert printed["tied", "input"]["neighbors"] == printed["tied", "output"]["neighbors"]
+    assert printed["free", "input"]["neighbors"] != printed["free", "output"]["neighbors"]
+    assert (printed["free", "input"]["size"], printed["free", "output"]["size"]) == (5, 6)
+    assert printed["free", "input"]["corpus"] == "hillside"
     default = rnn("embeddings neighbors the")
     assert "free/best.safetensors (hillside), output layer: " in default.err
 
 
-def test_models_made_for_word_vectors_go_before_newer_ones(rnn, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As wiki-lm will; here the runs of a task are moved to another name."""
+def test_models_with_word_vectors_come_before_newer_ones(rnn, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a task are moved to another name here, which takes precedence."""
     assert rnn(f"{QUICK} --name old").code == 0
     run = Run(home / "checkpoints" / "poetry-lm" / "old")
     better = replace(TASKS["poetry-lm"], name="better-lm", word_vectors=2)
@@ -89,7 +89,7 @@ def test_models_made_for_word_vectors_go_before_newer_ones(rnn, home: Path, monk
     assert rnn(f"{QUICK} --name new").code == 0
     ran = rnn("embeddings neighbors the")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "is a model of poetry-lm, not of better-lm" in ran.err  # it was the one that was looked at
+    assert "is a model of poetry-lm, not of better-lm" in ran.err  # the model of better-lm came first
 
 
 def test_evaluate_analogies_shows_categories_and_totals(rnn, world: Path, tmp_path: Path) -> None:
@@ -108,15 +108,15 @@ def test_evaluate_analogies_shows_categories_and_totals(rnn, world: Path, tmp_pa
     assert [each["name"] for each in exact["categories"]] == ["family", "capitals", "gram-x"]
 
 
-def test_the_questions_are_the_model_s_own_or_mikolov_s(
+def test_the_default_questions_are_toyworld_or_mikolov_s(
     rnn, world: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert json.loads(rnn(f"evaluate analogies --vectors {world} --json").out)["questions"] == "toyworld"
     monkeypatch.setattr("rnncli.cli.evaluate.available", lambda name: name == "questions-words")
     missing = rnn(f"evaluate analogies --vectors {world}")
     assert "questions-words is not downloaded: run `rnn data get questions-words`" in missing.err
-    asked = rnn(f"evaluate analogies --vectors {world} --questions toyworld --metric euclidean --json")
-    assert json.loads(asked.out)["metrics"]["covered"] == 8
+    answers = rnn(f"evaluate analogies --vectors {world} --questions toyworld --metric euclidean --json")
+    assert json.loads(answers.out)["metrics"]["covered"] == 8
 
 
 def test_neighbors_and_the_odd_one_out(rnn, world: Path) -> None:
@@ -127,9 +127,9 @@ def test_neighbors_and_the_odd_one_out(rnn, world: Path) -> None:
         "0.8165",
     ]
     assert rnn(f"embeddings odd-one-out king queen man paris --vectors {world}").out.startswith("paris\n")
-    told = json.loads(rnn(f"embeddings odd-one-out king queen man paris --vectors {world} --json").out)
-    assert told["odd"] == "paris"
-    assert len(told["similarities"]) == 4
+    printed = json.loads(rnn(f"embeddings odd-one-out king queen man paris --vectors {world} --json").out)
+    assert printed["odd"] == "paris"
+    assert len(printed["similarities"]) == 4
 
 
 @pytest.mark.parametrize("words", ["", "king queen man woman"])
@@ -153,7 +153,7 @@ def test_export_import_and_start_from(rnn, world: Path, tmp_path: Path, home: Pa
     np.testing.assert_array_equal(vectors.matrix, gensim.vectors[:50])
     assert "mine.npz: 50 words, D 5" in rnn("embeddings neighbors the --vectors mine").err
     again = rnn(f"{QUICK.replace('--embedding 5 ', '')} --embeddings mine --freeze-embeddings --name kept --json")
-    assert re.search(r"vectors for 50 of \d+ words from .*mine.npz, kept as they are", again.err)
+    assert re.search(r"vectors for 50 of \d+ words from .*mine.npz, frozen", again.err)
     kept = read_vectors_of(rnn, tmp_path, "kept")
     np.testing.assert_array_equal(kept.matrix[kept.rows(vectors.words)], vectors.matrix)
     assert rnn(f"{QUICK} --embeddings mine --name tuned").code == 0
@@ -180,7 +180,7 @@ def read_vectors_of(rnn, folder: Path, name: str) -> WordVectors:
         (
             "analogy king man woman --vectors WORLD --layer input",
             2,
-            "--vectors names a file, --from and --layer are for",
+            "--vectors names a file, --from, --layer and --cell select",
         ),
         ("analogy king man woman --from PARITY", 2, "is a model of parity, which has no word vectors"),
         ("analogy king man woman --from poet --layer middle", 2, "--layer must be one of input, output, not 'middle'"),
@@ -192,7 +192,7 @@ def read_vectors_of(rnn, folder: Path, name: str) -> WordVectors:
         ("embeddings export out.txt --format csv --vectors WORLD", 2, "--format must be one of word2vec"),
         ("embeddings import absent.txt", 1, "cannot read absent.txt: No such file or directory"),
         ("embeddings import WORLD --name a/b", 2, "--name 'a/b' cannot be a folder's name"),
-        ("train poetry-lm --freeze-embeddings", 2, "--freeze-embeddings needs vectors"),
+        ("train poetry-lm --freeze-embeddings", 2, "--freeze-embeddings needs word vectors"),
         ("train poetry-lm --embeddings nowhere", 2, "no file of word vectors is named 'nowhere'"),
         ("train poetry-lm --embeddings WORLD --embedding 4", 2, "are of size 5; leave --embedding out"),
     ],
@@ -209,7 +209,7 @@ def test_errors_are_one_line(rnn, world: Path, home: Path, words: str, code: int
     assert ran.out == ""
 
 
-def test_a_resumed_run_needs_its_file_of_vectors_no_more(rnn, world: Path) -> None:
+def test_a_resumed_run_does_not_need_its_file_of_vectors(rnn, world: Path) -> None:
     assert rnn(f"{QUICK.replace('--embedding 5 ', '')} --embeddings {world} --name poet").code == 0
     world.unlink()
     ran = rnn("train poetry-lm --resume --name poet --epochs 2")
@@ -218,13 +218,13 @@ def test_a_resumed_run_needs_its_file_of_vectors_no_more(rnn, world: Path) -> No
     assert rnn("embeddings neighbors the --from poet").code == 0
 
 
-def test_the_size_of_the_vectors_goes_over_the_default(world: Path) -> None:
+def test_the_size_of_the_vectors_replaces_the_default(world: Path) -> None:
     task = TASKS["poetry-lm"]
-    assert task.settle(resolve(task, {"embeddings": str(world)})).embedding == 5
-    assert task.settle(resolve(task, {"embeddings": str(world), "embedding": 5})).embedding == 5
+    assert task.resolve_defaults(resolve(task, {"embeddings": str(world)})).embedding == 5
+    assert task.resolve_defaults(resolve(task, {"embeddings": str(world), "embedding": 5})).embedding == 5
 
 
-def test_a_name_that_is_taken_stays_with_its_vectors(home: Path, rnn) -> None:
+def test_vectors_keep_their_name_without_replace(home: Path, rnn) -> None:
     for size, name in ((2, "glove.6B.50d.txt"), (3, "glove.6B.100d.txt")):
         (home / name).write_text(f"1 {size}\nword{' 1' * size}\n")
         assert rnn(f"embeddings import {home / name}").code == 0
@@ -247,4 +247,4 @@ def test_letters_that_cannot_be_drawn_are_named(home: Path, rnn) -> None:
     (home / "odd.txt").write_text("a 1 2\nb\U000f1234 3 1\nc 2 2\n", encoding="utf-8")
     ran = rnn(f"embeddings plot --vectors {home}/odd.txt --out {home}/odd.png")
     assert ran.out == f"picture {home}/odd.png\n"
-    assert f"rnn: warning: {home}/odd.png: no font here has \\U000f1234: boxes stand for them" in ran.err
+    assert f"rnn: warning: {home}/odd.png: no font here has \\U000f1234: they are drawn as boxes" in ran.err

@@ -1,4 +1,4 @@
-"""The verbs, one after the other, as a new user runs them."""
+"""The verbs as a new user runs them."""
 
 import json
 import math
@@ -16,12 +16,12 @@ QUICK = "--hidden 16 --embedding 12 --epochs 2 --corpus hillside"
 
 @pytest.fixture
 def poet(rnn, trained):
-    """The command line, with a quickly trained poet at hand."""
+    """The command line, with a quickly trained model of poems."""
     assert trained(f"train poetry-lm {QUICK} --name poet").code == 0
     return rnn
 
 
-def test_train_says_what_it_does_and_leaves_a_whole_run(trained, home: Path) -> None:
+def test_train_prints_its_progress_and_saves_a_complete_run(trained, home: Path) -> None:
     ran = trained("train parity --seed 1 --name mine")
     assert ran.code == 0
     assert "parity on all 4,096 strings of 12 bits" in ran.err
@@ -41,15 +41,15 @@ def test_train_says_what_it_does_and_leaves_a_whole_run(trained, home: Path) -> 
     assert all(json.loads(line)["loss"] > 0 for line in (folder / "metrics.jsonl").read_text().splitlines())
 
 
-def test_train_says_why_cells_are_slow(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_prints_why_cells_are_slow(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "trouble", lambda: "the fused backend needs numba: none here")
     ran = rnn("train parity --seed 1 --epochs 1")
     assert "rnn: warning: the fused backend needs numba: none here; cells are slower without it" in ran.err
     assert "slower" not in rnn("train parity --seed 1 --epochs 1 --backend reference").err
 
 
-def test_auto_takes_what_this_machine_has(rnn) -> None:
-    """Where numba is, compiled loops; where it is not (`RNN_HIDE=numba pytest`), plain ones, and it says why."""
+def test_auto_takes_the_best_backend_of_this_machine(rnn) -> None:
+    """With numba, compiled loops; without it (`RNN_HIDE=numba pytest`), plain ones and a warning with the reason."""
     try:
         import numba
     except ModuleNotFoundError as error:
@@ -64,7 +64,7 @@ def test_auto_takes_what_this_machine_has(rnn) -> None:
     assert ("the fused backend needs numba" in ran.err) == bool(why)
 
 
-def test_json_is_all_there_is_on_standard_output(rnn, home: Path) -> None:
+def test_standard_output_has_only_json(rnn, home: Path) -> None:
     trained = json.loads(rnn(f"train poetry-lm {QUICK} --name poet --json").out)
     assert {"task", "corpus", "checkpoint", "seconds", "metrics"} <= trained.keys()
     assert trained["metrics"].keys() == {"loss", "perplexity", "accuracy"}
@@ -75,12 +75,12 @@ def test_json_is_all_there_is_on_standard_output(rnn, home: Path) -> None:
     assert len(json.loads(rnn("generate poetry --lines 3 --json").out)["lines"]) == 3
     assert json.loads(rnn("runs list --json").out)["runs"][0]["run"] == "poet"
     assert rnn("runs --json").out == rnn("runs list --json").out
-    assert rnn("runs --json delete poet").code == 2  # which has nothing to tell
+    assert rnn("runs --json delete poet").code == 2  # which prints no result
     inspected = json.loads(rnn("inspect poet --json").out)
     assert (inspected["task"], inspected["verified"]) == ("poetry-lm", True)
 
 
-def test_generate_writes_lines_and_says_where_they_come_from(poet) -> None:
+def test_generate_writes_lines_and_names_its_model(poet) -> None:
     ran = poet("generate poetry --lines 5 --seed 2 --prime 'the wall quixotic'")
     lines = ran.out.splitlines()
     assert len(lines) == 5
@@ -92,7 +92,7 @@ def test_generate_writes_lines_and_says_where_they_come_from(poet) -> None:
     assert poet("generate poetry --lines 5").out != poet("generate poetry --lines 5").out
 
 
-def test_generate_writes_with_any_model_by_the_options_of_its_task(poet) -> None:
+def test_generate_takes_the_options_of_the_model_s_task(poet) -> None:
     written = poet("generate poetry --lines 2 --seed 2").out
     assert poet("generate --from poet --lines 2 --seed 2").out == poet("generate --lines 2 --seed 2").out == written
     for words, complaint in (
@@ -103,7 +103,7 @@ def test_generate_writes_with_any_model_by_the_options_of_its_task(poet) -> None
         assert poet(words) == (2, "", f"rnn: error: {complaint}\n")
 
 
-def test_evaluate_shows_the_baselines_beside_the_model(poet) -> None:
+def test_evaluate_shows_the_baselines_next_to_the_model(poet) -> None:
     out = poet("evaluate poetry-lm --baselines").out
     for row in (
         "gru:reset-after 16",
@@ -114,12 +114,12 @@ def test_evaluate_shows_the_baselines_beside_the_model(poet) -> None:
         assert row in out
 
 
-def test_what_was_measured_is_named(poet) -> None:
+def test_the_measured_corpus_is_named(poet) -> None:
     assert json.loads(poet("evaluate poetry-lm --json").out)["corpus"] == "hillside, held-out lines"
     assert json.loads(poet("evaluate poetry-lm --corpus nocturne --json").out)["corpus"] == "nocturne"
 
 
-def test_inspect_shows_what_a_file_holds(poet, home: Path) -> None:
+def test_inspect_shows_the_contents_of_a_file(poet, home: Path) -> None:
     out = poet(f"inspect {home}/checkpoints/poetry-lm/poet/best.safetensors").out
     for part in (
         "sha256",
@@ -132,14 +132,41 @@ def test_inspect_shows_what_a_file_holds(poet, home: Path) -> None:
         assert part in out
 
 
+def test_inspect_writes_settings_that_train_takes(poet, home: Path) -> None:
+    ran = poet("inspect poet --config")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("# rnn train poetry-lm --config FILE\nepochs = 2\n")
+    (home / "mine.toml").write_text(ran.out, encoding="utf-8")
+    assert poet(f"train poetry-lm --config {home / 'mine.toml'} --name again").code == 0
+    again, first = (
+        checkpoint.read(home / f"checkpoints/poetry-lm/{name}/last.safetensors") for name in ("again", "poet")
+    )
+    assert again.header["config"] == first.header["config"]
+    assert "give one of them" in poet("inspect poet --config --json").err
+
+
 def test_runs_are_listed_and_deleted(poet, home: Path) -> None:
-    assert re.search(r"poetry-lm +poet +done +perplexity", poet("runs").out)
+    assert re.search(r"poetry-lm +poet +hillside +done +perplexity", poet("runs").out)
     assert poet("runs delete poet --yes").code == 0
     assert "no runs in" in poet("runs").err
     assert not (home / "checkpoints/poetry-lm/poet").exists()
 
 
-def test_a_run_goes_on_with_more_epochs_but_not_with_another_net(poet) -> None:
+def test_runs_are_pruned(poet, home: Path) -> None:
+    folder = home / "checkpoints/poetry-lm/poet"
+    assert re.search(r"hillside +done +perplexity \S+ +22 +\d{4}-\d\d-\d\d \d\d:\d\d +\d", poet("runs").out)
+    size = (folder / "previous.safetensors").stat().st_size
+    ran = poet("runs prune --yes")
+    assert (ran.code, ran.err) == (0, f"freed {size / 1000:.1f} kB\n")
+    assert not (folder / "previous.safetensors").exists()
+    assert poet("runs prune poet -y").err == "no run has a previous.safetensors: nothing to remove\n"
+    (folder / "last.safetensors").rename(folder / "previous.safetensors")
+    ran = poet("runs prune --yes")
+    assert ran.code == 1
+    assert ran.err.startswith(f"rnn: warning: {folder / 'last.safetensors'} is not there: name a checkpoint: previous.")
+
+
+def test_a_run_continues_with_more_epochs_but_not_with_another_net(poet) -> None:
     assert "no run of poetry-lm is unfinished" in poet("train poetry-lm --resume").err
     refused = poet("train poetry-lm --resume --name poet --hidden 32")
     assert refused.code == 2
@@ -157,7 +184,7 @@ def test_resuming_checks_its_settings_and_its_task(poet) -> None:
     assert ran.err.count("\n") == 1
 
 
-def test_a_run_in_training_is_left_alone(poet, home: Path) -> None:
+def test_a_run_in_training_is_not_touched(poet, home: Path) -> None:
     run = Run(home / "checkpoints/poetry-lm/poet")
     before = run.metrics.read_text()
     with run.locked():
@@ -181,8 +208,8 @@ def test_a_damaged_last_is_named_and_previous_used(poet, home: Path) -> None:
     last.write_bytes(bytes(content))
     ran = poet("train poetry-lm --resume --name poet --epochs 4")
     assert ran.code == 0
-    said = f"{last} is damaged: its contents do not match its SHA-256: using previous.safetensors"
-    assert f"rnn: warning: {said}\n" in ran.err
+    message = f"{last} is damaged: its contents do not match its SHA-256: using previous.safetensors"
+    assert f"rnn: warning: {message}\n" in ran.err
 
 
 def test_standard_input_is_a_corpus(rnn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -205,12 +232,12 @@ def test_weights_that_are_not_numbers_are_one_line(rnn, home: Path, tmp_path: Pa
         for each in weights:
             tensors[each].view(-1)[-1 if file != "huge" else slice(None)] = value
         (tmp_path / f"{file}.safetensors").write_bytes(checkpoint.to_bytes(found.header, tensors))
-    said = f"holds weights that are not numbers (nan or infinite, in {name.removeprefix('model.')}): take another"
+    message = f"holds weights that are not numbers (nan or infinite, in {name.removeprefix('model.')}): take another"
     verbs = ("score 'the gate' --from {}", "evaluate poetry-lm --from {}", "generate poetry --from {}", "report {}")
     for words, file in (*((words, "nan") for words in verbs), (verbs[0], "inf")):
         ran = rnn(words.format(tmp_path / f"{file}.safetensors"))
         assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
-        assert said in ran.err
+        assert message in ran.err
     for words in verbs[:3]:
         ran = rnn(words.format(tmp_path / "huge.safetensors"))
         assert ran.code == 1

@@ -203,7 +203,7 @@ def test_temporary_server_errors_are_retried(server: Server, target: Path) -> No
     assert_done(server, target)
 
 
-def test_lasting_server_errors_are_reported(server: Server, target: Path) -> None:
+def test_repeated_server_errors_are_reported(server: Server, target: Path) -> None:
     line = refusal(server, target, *[status(503)] * 4)
     assert "the server answers 503 Service Unavailable; check the network and run the same command" in line
     assert not part_of(target).exists()

@@ -26,7 +26,7 @@ def test_share_of_one_in_n_is_every_nth(total: int) -> None:
     assert HoldOut().rows(total) == []
 
 
-def test_shares_are_exact_and_counts_are_spread_evenly() -> None:
+def test_fractions_are_exact_and_counts_are_spread_evenly() -> None:
     assert len(HoldOut(0.29).rows(100)) == 29  # 0.29 * 100 is 28.999999999999996
     for number in (1, 7, 99):
         rows = HoldOut(number=number).rows(100)
@@ -36,7 +36,7 @@ def test_shares_are_exact_and_counts_are_spread_evenly() -> None:
     assert HoldOut(every=1).rows(3) == [0, 1, 2]
 
 
-def test_groups_are_held_out_whole_and_never_more_than_the_share() -> None:
+def test_whole_groups_are_held_out_up_to_the_share() -> None:
     assert spread([4, 4, 4, 1, 1, 6], Fraction(1, 4)) == [3, 4]  # 4 of 16 would be too many at 12, 1 of 13 is not
     assert spread([2, 2, 2, 2], Fraction(1, 2)) == [1, 3]
 
@@ -135,7 +135,7 @@ def test_whole_numbers_and_checkpoints_from_before_keep_their_lines(
         assert given == resolve(TASKS[task], {name: number})
         assert from_plain(Config, before).held_out == given.held_out
         with pytest.warns(RnnWarning, match="is now called"):
-            assert getattr(TASKS[task].settled(Config(hold_out=number)), name) == number
+            assert getattr(TASKS[task].resolved(Config(hold_out=number)), name) == number
     if task == "translate":
         return
     stored = {**plain(settings(task, tmp_path)), "hold_out": number}
@@ -170,8 +170,8 @@ def test_toml_flags_and_presets_replace_each_other(tmp_path: Path) -> None:
         ("char-lm", {"hold_out": 2.0}, "--hold-out must be below 1, not 2.0"),
         ("tag", {"hold_out_count": 25}, "has 25 sentences: with --hold-out-count 25 none is left to learn"),
         ("poetry-lm", {"hold_out_every": 1}, "--hold-out-every 1 leaves no line to train on"),
-        ("poetry-classify", {"hold_out_every": 1}, "--hold-out-every 1 leaves nothing to learn of 25 texts"),
-        ("char-lm", {"hold_out_count": 9999}, "--hold-out-count 9999 leaves nothing to learn of text"),
+        ("poetry-classify", {"hold_out_every": 1}, "--hold-out-every 1 leaves nothing to learn from 25 texts"),
+        ("char-lm", {"hold_out_count": 9999}, "--hold-out-count 9999 leaves nothing to learn from text"),
     ],
 )
 def test_nothing_left_to_learn_is_one_line(task: str, flags: dict, complaint: str, tmp_path: Path) -> None:

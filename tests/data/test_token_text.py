@@ -134,7 +134,7 @@ def test_memory_is_bounded_whatever_the_size(tmp_path: Path, home: Path, monkeyp
         file = tmp_path / f"{size}.txt"
         with file.open("w") as written:
             for number in range(size):
-                written.write((f"line {number} of it goes on\n" * 50_000)[:1_000_000])
+                written.write((f"line {number} of it is here\n" * 50_000)[:1_000_000])
         tracemalloc.start()
         corpus = read_token_text(TextSpec([str(file)], hold_out=HoldOut(0.1)))
         peaks.append(tracemalloc.get_traced_memory()[1])

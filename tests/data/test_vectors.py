@@ -108,7 +108,7 @@ ODD = {
     "latin": (b"1 2\ncaf\xe9 1 2\n", "line 2 is not UTF-8"),
     "no number behind a header": (b"1 2\na 1 x\n", "line 2 has a field that is not a number"),
     "a word behind a header": (b"2 2\na x 1\nb 1 1\n", "line 2 has a field that is not a number"),
-    "a header alone": (b"3 2\n", "it is cut off after 0 of 3 words"),
+    "only a header": (b"3 2\n", "it is cut off after 0 of 3 words"),
     "nothing promised": (b"0 5\n", "its first line promises 0 vectors of size 5"),
     "huge promise": (b"999999999999 300\na 1 2 3\n", "numbers after its word"),
     "huge binary promise": (binary(10**11, 2, record(b"a", 1, 2)), "it is cut off after 1 of 100,000,000,000 words"),

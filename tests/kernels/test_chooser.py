@@ -85,7 +85,7 @@ def test_cell_without_forms_runs_on_the_reference_everywhere(kind: str, card: No
 
 @pytest.mark.parametrize("kind", TRITON)
 def test_auto_on_cuda_takes_triton_for_cells_that_torch_lacks(kind: str, card: None) -> None:
-    pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
+    pytest.importorskip("triton", reason="waits for triton, which installs only on Linux")
     cell: Any = make_cell(kind, 3, 64)
     assert choose_backend(cell, device="cuda") == ("triton" if kind in LACKED else "torch")
     assert choose_backend(cell, device="cuda", packed=True) == ("triton" if kind in LACKED else "torch")
@@ -94,7 +94,7 @@ def test_auto_on_cuda_takes_triton_for_cells_that_torch_lacks(kind: str, card: N
 
 
 def test_auto_on_cuda_depends_on_size_and_precision(card: None) -> None:
-    pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
+    pytest.importorskip("triton", reason="waits for triton, which installs only on Linux")
     cell: Any = make_cell("elman", 3, 512)
     assert choose_backend(cell, device="cuda") == "triton"
     with using("tf32"):
@@ -107,7 +107,7 @@ def test_auto_on_cuda_depends_on_size_and_precision(card: None) -> None:
 
 def test_auto_skips_a_triton_that_does_not_work(card: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Absent, broken, or without a C compiler: the reason is one line, and naming the backend is an error."""
-    pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
+    pytest.importorskip("triton", reason="waits for triton, which installs only on Linux")
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     cells: list[Any] = [make_cell(kind, 3, 64) for kind in ("rated", "lstm:none")]
     monkeypatch.setattr(triton, "_trial", lambda: "the triton backend cannot run on this CUDA device (no compiler)")

@@ -231,10 +231,10 @@ def test_two_runs_are_bitwise_equal(kind: str, way: str) -> None:
 def test_activations_are_exact_over_the_whole_range(dtype: Any, tolerance: float) -> None:
     rng = np.random.default_rng(0)
     a = np.concatenate([rng.normal(0, scale, 20_000) for scale in (1e-6, 1e-2, 1, 5, 40, 1000)]).astype(dtype)
-    wide = a.astype(np.longdouble)
+    exact = a.astype(np.longdouble)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        wanted = {arithmetic.sigmoid: 1 / (1 + np.exp(-wide)), arithmetic.tanh: np.tanh(wide)}
+        wanted = {arithmetic.sigmoid: 1 / (1 + np.exp(-exact)), arithmetic.tanh: np.tanh(exact)}
     for function, exact in wanted.items():
         found = a.copy()
         function(found)

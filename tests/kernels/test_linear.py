@@ -165,7 +165,7 @@ def test_bfloat16_rounds_only_where_requested() -> None:
     wanted = found(plain(exact), exact)
     with fast_matmul("bfloat16"):
         rounded = found(linear_cross_entropy(*case), case)
-        judged, _ = linear_score(*case)
+        scored, _ = linear_score(*case)
         with fast_matmul():
             again = found(linear_cross_entropy(*case), case)
         with fast_matmul("float32"):
@@ -174,7 +174,7 @@ def test_bfloat16_rounds_only_where_requested() -> None:
         assert 1e-5 < (mine - true).norm() / true.norm() < 3e-2  # scores of 20 are rounded, too
         assert torch.equal(mine, same)
         assert (good - true).norm() < 1e-6 * true.norm()
-    torch.testing.assert_close(judged.double(), wanted[0], rtol=1e-6, atol=0)
+    torch.testing.assert_close(scored.double(), wanted[0], rtol=1e-6, atol=0)
 
 
 def test_other_devices_and_dtypes_use_torch() -> None:

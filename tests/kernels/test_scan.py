@@ -1,14 +1,15 @@
-"""The scan: padding never matters, backends agree, directions mirror each other, and the chooser names what runs."""
+"""The scan: it continues from a state, reverses sequences, runs the chosen backend; `rnncli.testing` checks cells."""
 
 from typing import Any
 
 import pytest
 import torch
-from support.kinds import KINDS, backends_of
+from support.kinds import KINDS
 
 from rnncli.cells import make_cell
 from rnncli.errors import UsageError
 from rnncli.kernels.scan import choose_backend, reverse_valid, scan
+from rnncli.testing import backends_of
 
 T, B, D, M = 7, 4, 3, 5
 LENGTHS = torch.tensor([7, 1, 4, 6])
@@ -21,55 +22,6 @@ def a_cell(kind: str, dtype: torch.dtype = torch.float64) -> Any:
         for parameter in cell.parameters():
             parameter.normal_(0, 0.6)
     return cell
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("filler", [0.0, -3.5, float("inf"), float("nan")])
-def test_padding_changes_no_bit_of_values_or_gradients(kind: str, filler: float) -> None:
-    cell = a_cell(kind, torch.float32)
-    x = torch.randn(T, B, D)
-    padding = torch.arange(T)[:, None] >= LENGTHS
-    for backend in backends_of(cell):
-        results = []
-        for value in (x, x.masked_fill(padding[:, :, None], filler)):
-            cell.zero_grad()
-            outputs, state = scan(cell, value, cell.initial_state(B), LENGTHS, backend)
-            (outputs.sum() + sum(part.square().sum() for part in state)).backward()
-            results.append([outputs, *state, *(parameter.grad for parameter in cell.parameters())])
-        for clean, padded in zip(*results, strict=True):
-            assert torch.equal(clean, padded)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
-def test_padded_sequence_equals_itself_without_padding(kind: str, dtype: torch.dtype, tolerance: float) -> None:
-    cell = a_cell(kind, dtype)
-    x = torch.randn(T, B, D, dtype=dtype)
-    for backend in backends_of(cell):
-        outputs, state = scan(cell, x, cell.initial_state(B), LENGTHS, backend)
-        for row, length in enumerate(LENGTHS.tolist()):
-            alone, last = scan(cell, x[:length, row : row + 1], cell.initial_state(1), backend=backend)
-            close = {"rtol": 0, "atol": tolerance}
-            torch.testing.assert_close(outputs[:length, row], alone[:, 0], **close)
-            torch.testing.assert_close(outputs[length:, row], alone[-1].expand(T - length, -1), **close)
-            for ours, theirs in zip(state, last, strict=True):
-                torch.testing.assert_close(ours[row], theirs[0], **close)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("lengths", [None, LENGTHS])
-def test_backends_agree_on_values_and_gradients(kind: str, lengths: torch.Tensor | None) -> None:
-    cell = a_cell(kind)
-    x = torch.randn(T, B, D, dtype=torch.float64)
-    results = []
-    for backend in backends_of(cell):
-        cell.zero_grad()
-        outputs, state = scan(cell, x, cell.initial_state(B), lengths, backend)
-        (outputs.square().sum() + sum(part.sum() for part in state)).backward()
-        results.append([outputs, *state, *(parameter.grad for parameter in cell.parameters())])
-    for result in results[1:]:
-        for ours, theirs in zip(result, results[0], strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("kind", KINDS)

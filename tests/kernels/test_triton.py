@@ -19,7 +19,7 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.scan import choose_backend, scan
 from rnncli.training.checkpoint import read as read_checkpoint
 
-pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
+pytest.importorskip("triton", reason="waits for triton, which installs only on Linux")
 
 from rnncli.kernels.triton import graphs
 from rnncli.kernels.triton import scan as triton_scan

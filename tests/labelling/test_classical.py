@@ -1,4 +1,4 @@
-"""The baselines against the same libraries used by hand, and against counts."""
+"""The classical baselines against their libraries, and against hand counts."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ TAGS = [["DT", "NN", "VB"], ["DT", "JJ", "NN"], ["UH", "UH"], ["UH", "NN", "UH"]
 LABELS = [0, 0, 1, 1, 0, 1] * 4
 
 
-def test_majority_is_the_share_of_labels() -> None:
+def test_majority_scores_are_the_label_frequencies() -> None:
     scores = classical.majority(TAGS, [0, 0, 1, 0], TAGS[:2])
     np.testing.assert_allclose(np.exp(scores), [[0.75, 0.25]] * 2)
 
 
-def test_naive_bayes_by_counting() -> None:
+def test_naive_bayes_equals_a_hand_count() -> None:
     texts, labels = ["a a b".replace("a", "ash").replace("b", "bee"), "bee cat"], [0, 1]
     scores = classical.naive_bayes(texts, labels, ["ash cat"])
     joint = np.array([(2 + 1) / (3 + 3) * (0 + 1) / (3 + 3), (0 + 1) / (2 + 3) * (1 + 1) / (2 + 3)]) / 2
@@ -34,7 +34,7 @@ def test_naive_bayes_by_counting() -> None:
         classical.logistic_regression(True),
     ],
 )
-def test_tags_that_part_the_labels_are_found(scorer: classical.Scorer) -> None:
+def test_scorers_of_tags_separate_the_labels(scorer: classical.Scorer) -> None:
     scores = scorer(TAGS, LABELS, [["DT", "NN"], ["UH", "UH", "UH"], ["XX"]])
     assert scores.shape == (3, 2)
     assert scores.argmax(1).tolist()[:2] == [0, 1]
@@ -49,18 +49,18 @@ def test_support_vectors_score_every_label(labels: list[int]) -> None:
     assert scores.shape == (2, max(labels) + 1)
 
 
-def test_the_commonest_tag_of_a_word_and_of_all() -> None:
+def test_commonest_tag_of_a_word_and_overall() -> None:
     tagger = classical.commonest_tag([[("run", "VERB"), ("run", "VERB")], [("run", "NOUN"), ("the", "DET")]])
     assert tagger(["run", "the", "new"]) == ["VERB", "DET", "VERB"]
 
 
-def test_the_perceptron_is_nltks() -> None:
+def test_perceptron_learns_tags() -> None:
     sentences = [[("the", "DET"), (f"cat{n}", "NOUN"), ("runs", "VERB")] for n in range(20)]
     assert classical.perceptron(sentences)(["the", "cat99", "runs"]) == ["DET", "NOUN", "VERB"]
 
 
-def test_the_rivals_figures_on_the_books_files(home: Path, real_corpora: Path) -> None:
-    """Distinct lines, five folds: published .838 / .747 of naive Bayes on words and .869 / .805 of the linear SVM."""
+def test_baselines_reproduce_published_figures(home: Path, real_corpora: Path) -> None:
+    """On distinct lines and five folds: .838 / .747 for naive Bayes on words, .869 / .805 for the linear SVM."""
     import torch
 
     from rnncli.data.folds import stratified_folds
@@ -77,9 +77,9 @@ def test_the_rivals_figures_on_the_books_files(home: Path, real_corpora: Path) -
     ):
         scores = torch.zeros(len(answers), 2, dtype=torch.double)
         for fold in range(5):
-            seen, asked = ((folds != fold).nonzero().flatten(), (folds == fold).nonzero().flatten())
-            learned = [data.texts[row] for row in seen], answers[seen].tolist()
-            scores[asked] = torch.from_numpy(scorer(*learned, [data.texts[row] for row in asked]))
+            seen, held = ((folds != fold).nonzero().flatten(), (folds == fold).nonzero().flatten())
+            training = [data.texts[row] for row in seen], answers[seen].tolist()
+            scores[held] = torch.from_numpy(scorer(*training, [data.texts[row] for row in held]))
         metrics = label_metrics(scores, answers)
         assert metrics["accuracy"] == pytest.approx(accuracy, abs=0.015)
         assert metrics["balanced_accuracy"] == pytest.approx(balanced, abs=0.02)

@@ -1,4 +1,4 @@
-"""The n-gram baselines against nltk's own, a hand count, brute force, and the published figure for Frost."""
+"""N-gram baselines against nltk, hand counts, brute force, and the published perplexity for Frost."""
 
 import itertools
 import math
@@ -17,11 +17,15 @@ from rnncli.language.ngrams import DISCOUNTS, KneserNey, best_discount
 V = 12
 
 
-def some_sequences(count: int, seed: int, longest: int = 9) -> list[list[int]]:
-    """Numbers from 3 on, END after each sequence, some tokens much rarer than others."""
-    dice = random.Random(seed)
+def some_sequences(count: int, seed: int, max_length: int = 9) -> list[list[int]]:
+    """Ids from 3 on, with END after each sequence; some tokens are much rarer than others."""
+    generator = random.Random(seed)
     return [
-        [3 + min(dice.randrange(V - 3), dice.randrange(V - 3)) for _ in range(dice.randrange(longest))] + [END]
+        [
+            3 + min(generator.randrange(V - 3), generator.randrange(V - 3))
+            for _ in range(generator.randrange(max_length))
+        ]
+        + [END]
         for _ in range(count)
     ]
 
@@ -29,8 +33,8 @@ def some_sequences(count: int, seed: int, longest: int = 9) -> list[list[int]]:
 TRAINING, HELD_OUT = some_sequences(40, seed=1), some_sequences(25, seed=2)
 
 
-def nltk_s(order: int, discount: float, training: list[list[int]]) -> KneserNeyInterpolated:
-    """The model nltk makes of the n-grams that end in a token that is predicted."""
+def nltk_model(order: int, discount: float, training: list[list[int]]) -> KneserNeyInterpolated:
+    """The model of nltk of the n-grams that end in a predicted token."""
     model = KneserNeyInterpolated(order, discount=discount)
     padded = [["0"] * (order - 1) + list(map(str, sequence)) for sequence in training]
     grams = [
@@ -50,7 +54,7 @@ def test_unigram_by_hand() -> None:
     metrics = KneserNey([[5, 6, END], [5, END]], 1, V, 0.1).metrics([[5, 6, 6, END]])
     loss = -(2 * math.log(2 / 5) + 2 * math.log(1 / 5)) / 4
     assert metrics["loss"] == pytest.approx(loss)
-    assert metrics["accuracy"] == 1 / 4  # END is as common as 5, and lower
+    assert metrics["accuracy"] == 1 / 4  # END is as frequent as 5, and its id is lower
     assert metrics["perplexity"] == pytest.approx(math.exp(loss))
     assert KneserNey([[5, END]], 1, V, 0.1).metrics([[7, END]])["perplexity"] == math.inf
     assert KneserNey([[5, END]], 1, V).metrics([[7, END]])["loss"] == pytest.approx(
@@ -60,9 +64,9 @@ def test_unigram_by_hand() -> None:
 
 @pytest.mark.parametrize("discount", [0.1, 0.75])
 @pytest.mark.parametrize("order", [2, 3, 5])
-def test_kneser_ney_equals_nltk_s(discount: float, order: int) -> None:
-    theirs = nltk_s(order, discount, TRAINING)
-    loss, hits, asked = 0.0, 0, 0
+def test_kneser_ney_equals_nltk(discount: float, order: int) -> None:
+    theirs = nltk_model(order, discount, TRAINING)
+    loss, hits, count = 0.0, 0, 0
     for sequence in HELD_OUT:
         padded = [str(token) for token in [START] * (order - 1) + sequence]
         for place in range(order - 1, len(padded)):
@@ -70,14 +74,14 @@ def test_kneser_ney_equals_nltk_s(discount: float, order: int) -> None:
             scores = {token: theirs.score(str(token), context) for token in range(1, V)}
             loss -= math.log(scores[int(padded[place])])
             hits += int(padded[place]) == min(scores, key=lambda token: (-round(scores[token], 12), token))
-            asked += 1
+            count += 1
     ours = KneserNey(TRAINING, order, V, discount).metrics(HELD_OUT)
-    assert ours["loss"] == pytest.approx(loss / asked, rel=1e-9)
-    assert ours["accuracy"] == pytest.approx(hits / asked)
+    assert ours["loss"] == pytest.approx(loss / count, rel=1e-9)
+    assert ours["accuracy"] == pytest.approx(hits / count)
 
 
 def modified(order: int, training: list[list[int]], context: tuple[int, ...], token: int) -> float:
-    """Modified Kneser-Ney by its definition, from sets of n-grams."""
+    """Modified Kneser-Ney by definition, from sets of n-grams."""
 
     def count(gram: tuple[int, ...]) -> int:
         if gram[-1] == START:
@@ -89,7 +93,7 @@ def modified(order: int, training: list[list[int]], context: tuple[int, ...], to
     padded = [tuple([START] * (order - 1) + sequence) for sequence in training]
     all_grams = {n: [line[i : i + n] for line in padded for i in range(len(line) - n + 1)] for n in range(1, order + 1)}
 
-    def chance(context: tuple[int, ...]) -> float:
+    def prob(context: tuple[int, ...]) -> float:
         n = len(context) + 1
         of_counts = [count(gram) for gram in set(all_grams[n])]
         n1, n2, n3, n4 = (of_counts.count(k) for k in range(1, 5))
@@ -97,7 +101,7 @@ def modified(order: int, training: list[list[int]], context: tuple[int, ...], to
         if n1 and n2 and n3 and n4:
             y = n1 / (n1 + 2 * n2)
             discounts[1:] = [max(0.01, k - (k + 1) * y * b / a) for k, a, b in ((1, n1, n2), (2, n2, n3), (3, n3, n4))]
-        lower = chance(context[1:]) if context else 1 / (V - 1)
+        lower = prob(context[1:]) if context else 1 / (V - 1)
         counts = {w: count((*context, w)) for w in range(V)}
         total = sum(counts.values())
         if not total:
@@ -105,10 +109,10 @@ def modified(order: int, training: list[list[int]], context: tuple[int, ...], to
         left = sum(min(discounts[min(c, 3)], c) for c in counts.values()) / total
         return max(counts[token] - discounts[min(counts[token], 3)], 0) / total + left * lower
 
-    return chance(context)
+    return prob(context)
 
 
-def test_modified_kneser_ney_is_what_its_definition_says() -> None:
+def test_modified_kneser_ney_follows_its_definition() -> None:
     training = some_sequences(25, seed=4)
     model = KneserNey(training, 3, V)
     for sequence in ([3, END], [7, 4, 11, END]):
@@ -118,25 +122,25 @@ def test_modified_kneser_ney_is_what_its_definition_says() -> None:
 
 
 @pytest.mark.parametrize("discount", [None, 0.4])
-def test_probabilities_add_up_and_none_is_missing(discount: float | None) -> None:
+def test_probabilities_sum_to_one_and_none_is_zero(discount: float | None) -> None:
     model = KneserNey(TRAINING, 4, V, discount)
     for context in itertools.chain(itertools.product((3, 4, 11), repeat=2), [()]):
         rest = model.metrics([context])["loss"] * len(context) if context else 0.0
-        shares = [
+        probs = [
             math.exp(rest - model.metrics([[*context, token]])["loss"] * (len(context) + 1)) for token in range(1, V)
         ]
-        assert sum(shares) == pytest.approx(1)
-        assert discount or min(shares) > 0  # UNKNOWN was never met
+        assert sum(probs) == pytest.approx(1)
+        assert discount or min(probs) > 0  # also of UNKNOWN, which does not occur in training
 
 
-def test_the_best_discount_is_best_on_the_training_lines() -> None:
+def test_best_discount_has_the_lowest_loss_on_every_tenth_training_line() -> None:
     lines = some_sequences(50, seed=5)
     others = [line for place, line in enumerate(lines) if place % 10 != 9]
     losses = {each: KneserNey(others, 3, V, each).metrics(lines[9::10])["loss"] for each in DISCOUNTS}
     assert best_discount(lines, 3, V) == min(losses, key=lambda each: losses[each])
 
 
-def test_frost_s_trigram_has_the_published_perplexity(real_corpora: Path) -> None:
+def test_trigram_on_frost_has_the_published_perplexity(real_corpora: Path) -> None:
     verse = read_verse([str(real_corpora / "robert_frost.txt")], HoldOut(every=10), "verse-words")
     vocabulary = Vocabulary.of((line.words for line in verse.training), min_count=2)
     training, held_out = (

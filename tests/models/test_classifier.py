@@ -48,6 +48,6 @@ def test_members_train_independently() -> None:
     assert logits.shape == (3, 3, 2)
     assert committee.stack is nets[0].stack
     logits[:, 1].sum().backward()
-    for net, is_asked in zip(nets, (False, True, False), strict=True):
-        assert all(bool(parameter.grad.any()) == is_asked for parameter in net.output.parameters())
-        assert is_asked or not any(parameter.grad.any() for parameter in net.parameters())
+    for net, has_gradient in zip(nets, (False, True, False), strict=True):
+        assert all(bool(parameter.grad.any()) == has_gradient for parameter in net.output.parameters())
+        assert has_gradient or not any(parameter.grad.any() for parameter in net.parameters())

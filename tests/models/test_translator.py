@@ -137,8 +137,8 @@ def test_equals_torchs_layers_combined(bidirectional: bool) -> None:
         h, _ = theirs(h, first)
     for t, logits in enumerate(model(pair)[:, 0]):
         weights = torch.stack([h[t, 0] @ model.attention.key.weight @ step for step in memory]).softmax(0)
-        joined = torch.tanh(model.joint.weight @ torch.cat([weights @ memory, h[t, 0]]))
-        wanted = (model.embedding.weight if model.weight is None else model.weight) @ joined + model.bias
+        combined = torch.tanh(model.joint.weight @ torch.cat([weights @ memory, h[t, 0]]))
+        wanted = (model.embedding.weight if model.weight is None else model.weight) @ combined + model.bias
         torch.testing.assert_close(logits, wanted)
 
 
@@ -177,12 +177,12 @@ def test_batched_beams_equal_brute_force_and_width_one_is_greedy(attention: str)
         beam_search, model.step, [encoded, *states], start=START, end=END, max_length=max_length, banned=(START,)
     )
     alone = [torch.tensor([*source, END])[:, None] for source in sources]
-    for found, source, most in zip(search(width=2_000), alone, max_length, strict=True):
-        wanted = every_translation(model, source, most)
+    for found, source, limit in zip(search(width=2_000), alone, max_length, strict=True):
+        wanted = every_translation(model, source, limit)
         assert [tuple(each.tokens) for each in found] == [words for _, words in wanted]
         assert [each.score for each in found] == pytest.approx([score for score, _ in wanted])
-    for (best,), source, most in zip(search(width=1), alone, max_length, strict=True):
-        assert best.tokens == greedy(model, source, most)
+    for (best,), source, limit in zip(search(width=1), alone, max_length, strict=True):
+        assert best.tokens == greedy(model, source, limit)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""A cell with only a `step`, like a newcomer's first: no module of the package knows it; tests register it."""
+"""A cell with only a `step`, like the first cell of a newcomer; only tests register it."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What torchrun starts in tests: command lines, one after another in the same processes.
+"""The program that torchrun starts in tests: command lines, one after another in the same processes.
 
 DIES in the environment, a list of ATTEMPT:RANK:RUN:STEP, kills that process in that run before that step.
 """

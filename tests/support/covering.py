@@ -1,4 +1,4 @@
-"""Few cases in place of every combination of several axes: any values of any two axes, or three, still meet in one."""
+"""A few cases instead of all combinations of several axes: any values of any two axes, or three, meet in one case."""
 
 from collections.abc import Iterable
 from itertools import combinations, product
@@ -8,9 +8,9 @@ from typing import Any
 def covering(*axes: Iterable[Any], strength: int = 2) -> list[tuple[Any, ...]]:
     """Cases with one value of each axis, among which any values of any `strength` axes meet.
 
-    Two letters, two others and two numbers make eight combinations; four of them have every pair. The choice is greedy,
-    after AETG (Cohen et al., 1997): the next case is the combination with the most meetings that no case has yet; of
-    several, the first. Nothing is drawn, so that every process has the same cases.
+    Three axes of two values each make eight combinations; four of them have every pair. The choice is greedy, after
+    AETG (Cohen et al., 1997): the next case is the first combination with the greatest number of new meetings. The
+    choice is deterministic, so every process has the same cases.
     """
     values = [list(axis) for axis in axes]
     places = list(combinations(range(len(values)), strength))

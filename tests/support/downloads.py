@@ -17,7 +17,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """Serve the files of a folder meanwhile, at the address that this gives."""
+    """Serve the files of a folder inside this context; yields the address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
@@ -28,5 +28,5 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def registered(corpus: str, file: str, url: str, text: bytes) -> Remote:
-    """The entry of a corpus, or of one of its files, that has this text at an address."""
+    """The entry of a corpus, or of one of its files, with this text at an address."""
     return Remote(corpus, "made up", file, url, len(text), hashlib.sha256(text).hexdigest())

@@ -1,4 +1,4 @@
-"""Small dumps, made page by page, in every form that a dump comes in."""
+"""Small dumps, made page by page, in every form of real dumps."""
 
 import bz2
 import hashlib
@@ -15,7 +15,7 @@ FOOTER = "</mediawiki>\n"
 
 
 class Page(NamedTuple):
-    """What a page of a dump says."""
+    """A page of a dump."""
 
     title: str
     text: str
@@ -24,7 +24,7 @@ class Page(NamedTuple):
     sha1: bool = True
 
     def xml(self, number: int) -> str:
-        """The page as it stands in a dump."""
+        """The page in the form of a dump."""
         redirect = '\n    <redirect title="Elsewhere" />' if self.redirect else ""
         sha1 = f"\n      <sha1>{base36(hashlib.sha1(self.text.encode()).hexdigest())}</sha1>" if self.sha1 else ""
         return f"""  <page>
@@ -40,7 +40,7 @@ class Page(NamedTuple):
 
 
 def base36(digits: str) -> str:
-    """A hexadecimal number as MediaWiki writes it."""
+    """A hexadecimal number in base 36, as in MediaWiki."""
     number, text = int(digits, 16), ""
     while number:
         number, digit = divmod(number, 36)
@@ -53,14 +53,14 @@ def dump_xml(pages: Sequence[Page]) -> str:
     return HEADER + "".join(page.xml(number) for number, page in enumerate(pages, 1)) + FOOTER
 
 
-def multistream(pages: Sequence[Page], pages_a_stream: int = 2) -> bytes:
-    """A dump as Wikimedia compresses it: the header, so many pages, and the footer in bz2 streams of their own."""
+def multistream(pages: Sequence[Page], pages_per_stream: int = 2) -> bytes:
+    """A dump as Wikimedia compresses it: bz2 streams of the header, of groups of pages, and of the footer."""
     texts = [page.xml(number) for number, page in enumerate(pages, 1)]
-    groups = ["".join(texts[at : at + pages_a_stream]) for at in range(0, len(texts), pages_a_stream)]
+    groups = ["".join(texts[at : at + pages_per_stream]) for at in range(0, len(texts), pages_per_stream)]
     return b"".join(bz2.compress(text.encode()) for text in (HEADER, *groups, FOOTER))
 
 
 def cut_streams(text: str, size: int) -> bytes:
-    """A dump as a parallel compressor leaves it: a stream every so many bytes, wherever that is."""
+    """A dump as a parallel compressor writes it: one stream per `size` bytes, which may cut pages."""
     data = text.encode()
     return b"".join(bz2.compress(data[at : at + size]) for at in range(0, len(data), size))

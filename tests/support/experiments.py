@@ -42,7 +42,7 @@ def make_trainer(*, cell: str = "lstm", streams: bool = False, **settings: Any) 
 
 
 def train(trainer: Trainer, steps: int | None = None) -> list[Event]:
-    """Take events until the end, or until `steps` steps are done."""
+    """Receive events until the end, or until `steps` steps are done."""
     events = []
     for event in trainer.events():
         events.append(event)

@@ -3,15 +3,11 @@
 All are in the registry except the bare cell at the end, which `conftest` registers for tests of that `kind`.
 """
 
-import contextlib
 from typing import Any
 
 from rnncli.cells import CELLS, cell_class
 from rnncli.cells.base import Cell
-from rnncli.errors import UsageError
-from rnncli.kernels import BACKENDS
 from rnncli.kernels.fused import trouble
-from rnncli.kernels.scan import choose_backend
 from support.bare import NAME as BARE
 from support.bare import Leaky
 
@@ -30,15 +26,6 @@ TRITON = [kind for kind in KINDS if CLASSES[kind].triton_form is not Cell.triton
 
 CPU_BACKENDS = ("reference", *([] if trouble() else ["fused"]), "torch")
 """Without numba there is no `fused`."""
-
-
-def backends_of(cell: Any, device: str = "cpu") -> list[str]:
-    """List every backend that can run the cell, the reference first."""
-    found = []
-    for backend in BACKENDS[1:]:
-        with contextlib.suppress(UsageError):
-            found.append(choose_backend(cell, backend, device, next(cell.parameters()).dtype))
-    return found
 
 
 def with_activations(kinds: list[str]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What a page of HTML holds."""
+"""The data of a page of HTML."""
 
 import json
 import re
@@ -6,6 +6,6 @@ from pathlib import Path
 
 
 def data_of(file: Path) -> dict:
-    """What the page's script draws."""
+    """The data that the page's script draws."""
     (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', file.read_text("utf-8"), re.S)
     return json.loads(text)

@@ -1,7 +1,7 @@
-"""A pretended CUDA device: its tensors refuse the company of the CPU's as CUDA's do, and are computed on the CPU.
+"""A pretended CUDA device: like CUDA's, its tensors cannot be mixed with the CPU's; the CPU computes them.
 
-It finds a tensor that was made on the CPU and meets the net's, or the other way round, and numpy on a tensor that is
-not on the CPU. It has no cuDNN, no triton and no autocast, and rounds as the CPU does.
+It detects operations that mix tensors of the CPU with those of the device, and numpy on a tensor of the device. It has
+no cuDNN, no triton and no autocast, and rounds as the CPU does.
 """
 
 from collections.abc import Iterator
@@ -15,20 +15,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
 CARD = torch.device("meta")
-"""What its tensors say that they are on: of torch's devices the one that autograd can follow without any driver."""
+"""The device of its tensors: the only device of torch that autograd supports without a driver."""
 
 aten = torch.ops.aten
 COPIES = {aten._to_copy.default, aten.copy_.default}
-"""What may see tensors of both devices."""
+"""Operations that may take tensors of both devices."""
 PLACES = {
     *(aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default),
     aten._pack_padded_sequence.default,
 }
-"""What takes places, or lengths, on the CPU as well."""
+"""Operations that may take indices or lengths on the CPU."""
 
 
 class OnCard(torch.Tensor):
-    """A tensor of the pretended device, with what it has on the CPU."""
+    """A tensor of the pretended device, with its values on the CPU."""
 
     held: torch.Tensor
 
@@ -41,7 +41,7 @@ class OnCard(torch.Tensor):
         return made
 
     def tolist(self) -> Any:
-        """As torch has it for all but subclasses."""
+        """As for plain tensors; torch has no such method for subclasses."""
         return self.detach().cpu().tolist()
 
     def __repr__(self, **_: Any) -> str:
@@ -53,11 +53,11 @@ class OnCard(torch.Tensor):
 
 
 def computed(func: Any, args: Any, kwargs: Any) -> Any:
-    """What an operation gives, on the device of its tensors; raises as CUDA does where they are on two."""
+    """The result of an operation on the device of its tensors; raises as CUDA does if they are on two devices."""
     seen = [each for each in tree_flatten((args, kwargs))[0] if isinstance(each, torch.Tensor)]
-    judged = [args[0]] if func in PLACES else [each for each in seen if each.dim()]
+    placed = [args[0]] if func in PLACES else [each for each in seen if each.dim()]
     on_card = any(isinstance(each, OnCard) for each in seen)
-    if on_card and func not in COPIES and not all(isinstance(each, OnCard) for each in judged):
+    if on_card and func not in COPIES and not all(isinstance(each, OnCard) for each in placed):
         raise RuntimeError(f"{func}: tensors on two devices, cuda and cpu")
     if func is aten.copy_.default:
         on_card = isinstance(args[0], OnCard)
@@ -70,7 +70,7 @@ def computed(func: Any, args: Any, kwargs: Any) -> Any:
         return found
     if func is aten._pack_padded_sequence.default:
         return OnCard(found[0]), found[1]  # the lengths stay on the CPU
-    known = {id(each.held): each for each in seen if isinstance(each, OnCard)}  # what was changed where it lies
+    known = {id(each.held): each for each in seen if isinstance(each, OnCard)}  # those that were changed in place
     return tree_map_only(torch.Tensor, lambda each: known[id(each)] if id(each) in known else OnCard(each), found)
 
 
@@ -82,14 +82,14 @@ class Operations(TorchDispatchMode):
 
 
 class Names(TorchFunctionMode):
-    """Gives the device another name, one for which torch asks no driver."""
+    """Gives the device another name, which needs no driver."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = tree_map(_renamed, (args, kwargs or {}))
         if func is torch.Tensor.new_tensor:
             like, *args = args
             func, kwargs = torch.tensor, {"dtype": like.dtype, "device": like.device} | kwargs
-        if func is torch.tensor and kwargs.get("device") == CARD:  # it makes them without asking any mode
+        if func is torch.tensor and kwargs.get("device") == CARD:  # no mode sees its tensors
             return torch.tensor(*args, **kwargs | {"device": "cpu"}).to(CARD)
         return func(*args, **kwargs)
 
@@ -99,7 +99,7 @@ def _renamed(value: Any) -> Any:
 
 
 class OfHost(torch.Generator):
-    """A generator of the pretended device: one of the CPU."""
+    """A generator of the pretended device: in fact the CPU's."""
 
     def __new__(cls, device: Any = "cpu") -> "OfHost":
         return super().__new__(cls)
@@ -107,7 +107,7 @@ class OfHost(torch.Generator):
 
 @contextmanager
 def pretended_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """While inside, torch finds one CUDA device of compute capability 9.0."""
+    """Inside this context, torch finds one CUDA device of compute capability 9.0."""
     with monkeypatch.context() as patched:
         patched.setattr(torch.cuda, "_lazy_init", lambda: None)
         patched.setattr(torch.cuda, "is_available", lambda: True)
@@ -116,7 +116,9 @@ def pretended_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patched.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
         patched.setattr(torch, "Generator", OfHost)
         patched.setattr(torch.__future__, "get_overwrite_module_params_on_conversion", lambda: True)
-        patched.setattr(torch.inference_mode, "__enter__", torch.no_grad.__enter__)  # whose tensors Python's can be
+        patched.setattr(
+            torch.inference_mode, "__enter__", torch.no_grad.__enter__
+        )  # it supports tensors of Python subclasses
         patched.setattr(torch.inference_mode, "__exit__", torch.no_grad.__exit__)
         with Names(), Operations():
             yield

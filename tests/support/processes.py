@@ -1,11 +1,11 @@
-"""Starting `rnn` in a process of its own."""
+"""Starting `rnn` in a separate process."""
 
 import signal
 from pathlib import Path
 
 
 def heed_interrupts() -> None:
-    """Let a child heed Ctrl-C and the end of its terminal, which a shell's background, or `nohup`, has it ignore."""
+    """Make a child obey Ctrl-C and the end of its terminal, which background jobs and `nohup` ignore."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 

@@ -1,4 +1,4 @@
-"""The server of a page, in a thread of this process, and how it is asked."""
+"""Run the server of a page in a thread of this process, and send requests to it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from rnncli.task import Trained
 
 @contextmanager
 def served(trained: Trained, html: str = "the page", warn: Callable[[str], None] = print) -> Iterator[int]:
-    """Serve a model meanwhile, at the port that this gives."""
+    """Serve a model inside this context; yields the port."""
     door = live.bound(0)
     port: int = door.getsockname()[1]
     server = connections.Server(live.application(trained, html), warn)
@@ -27,7 +27,7 @@ def served(trained: Trained, html: str = "the page", warn: Callable[[str], None]
 
 
 class Answer(NamedTuple):
-    """What a server said."""
+    """The answer of a server."""
 
     status: int
     kind: str
@@ -35,7 +35,7 @@ class Answer(NamedTuple):
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Its lines of JSON."""
+        """The JSON of each line."""
         return [json.loads(line) for line in self.text.splitlines()]
 
 
@@ -43,7 +43,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def ask(port: int, body: Any, method: str = "POST", path: str = "/write", headers: dict[str, str] = JSON) -> Answer:
-    """Send a request, its body as it is, or as JSON."""
+    """Send a request; a body that is not bytes is sent as JSON."""
     connection = HTTPConnection("127.0.0.1", port)
     try:
         connection.request(method, path, body if isinstance(body, bytes) else json.dumps(body), headers)

@@ -1,4 +1,4 @@
-"""A pseudo-terminal in the place of standard output and standard error."""
+"""A pseudo-terminal in place of standard output and standard error."""
 
 import os
 import sys
@@ -10,14 +10,14 @@ import pytest
 
 
 class Shown:
-    """What a terminal was sent, once it is closed."""
+    """The text sent to a terminal, complete after it is closed."""
 
     text = ""
 
 
 @contextmanager
 def on_a_terminal() -> Iterator[Shown]:
-    """Let this process write to a terminal meanwhile; skips a test where the system has none."""
+    """Make this process write to a terminal inside this context; skips a test on a system without terminals."""
     pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
     shown, sent = Shown(), []
     reader, writer = pty.openpty()

@@ -9,7 +9,7 @@ from rnncli.language.generate import WritingOptions, write_stream
 from rnncli.language.reading import TextOptions
 from rnncli.language.settings import LanguageSettings, corpus_option, valid_option
 from rnncli.language.task import language_task
-from rnncli.language.warm_start import StartedSettings
+from rnncli.language.warm_start import WarmStartSettings
 from rnncli.settings import option, retuned
 from rnncli.task import Trained
 from rnncli.training.settings import RecurrentSettings
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NameSettings(StartedSettings):
+class NameSettings(WarmStartSettings):
     panel: ClassVar[str] = "Names"
     fast_precision: ClassVar[Mapping[str, str]] = {}
 
@@ -58,6 +58,6 @@ TASK = language_task(
     evaluate=(TextOptions, "rnn evaluate names-lm"),
     held_out="held-out end",
     generate=(WritingOptions, write_stream, "rnn generate names --length 40"),
-    baselines=NGrams(of_letters=(2,)),
+    baselines=NGrams(char_orders=(2,)),
     corpora=(("hillside",),),
 )

@@ -1,4 +1,4 @@
-"""A package from outside: a task, a verb, an optimizer, a decoding option and a corpus, as their author has them."""
+"""A package from outside: a task, a verb, an optimizer, a decoding option and a corpus, as an author writes them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ CORPUS = Generated("plums", "twelve lines on plums, with parts of speech", write
 class VowelSettings(RecurrentSettings):
     panel: ClassVar[str] = "Vowels"
 
-    corpus: tuple[str, ...] = option((), "Texts whose words are learned.", suggest=CORPORA)
+    corpus: tuple[str, ...] = option((), "Texts with the words to learn.", suggest=CORPORA)
     hidden: str = retuned(RecurrentSettings, "hidden", "4")
     batch_size: int = retuned(RecurrentSettings, "batch_size", 2)
     epochs: int = retuned(RecurrentSettings, "epochs", 2)
@@ -118,9 +118,9 @@ def classify(trained: Trained, options: GivenTexts) -> list[Classified]:
     found = []
     for text in options.spaced:
         logits, _ = trained.model(encode([text]))
-        shares = dict(zip(LABELS, logits[-1, 0].softmax(-1).tolist(), strict=True))
-        label = max(shares, key=lambda each: shares[each])
-        found.append(Classified(text, label, shares, []))
+        probs = dict(zip(LABELS, logits[-1, 0].softmax(-1).tolist(), strict=True))
+        label = max(probs, key=lambda each: probs[each])
+        found.append(Classified(text, label, probs, []))
     return found
 
 

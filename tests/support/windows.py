@@ -1,4 +1,4 @@
-"""What Windows refuses and Linux allows, for the files of this process; on Windows itself nothing is emulated."""
+"""The operations on files that Windows refuses and Linux allows; on Windows itself nothing is emulated."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ from rnncli import files
 
 
 def emulate(monkeypatch: pytest.MonkeyPatch, below: Path) -> None:
-    """Refuse what Windows refuses, below a folder: to sync a handle that reads, open a folder, move what is open."""
+    """Refuse, below a folder, to sync a handle that only reads, to open a folder, and to move an open file."""
     monkeypatch.setattr(files, "POSIX", False)
     monkeypatch.setattr(files, "_POLL", 0.0)
     monkeypatch.setattr("rnncli.__main__.POSIX", False)
@@ -42,7 +42,7 @@ def emulate(monkeypatch: pytest.MonkeyPatch, below: Path) -> None:
 
 
 def refusing(action: Callable[..., None], below: Path) -> Callable[..., None]:
-    """The same action, but for paths below a folder that are open, or have something open below them."""
+    """The action, refused for paths below a folder that are open, or contain an open file."""
 
     def guarded(*paths: Any, **options: Any) -> None:
         for path in paths:

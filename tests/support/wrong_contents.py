@@ -1,4 +1,4 @@
-"""Checkpoints with a right checksum and wrong contents: seeded changes of sound ones."""
+"""Checkpoints with a valid checksum and wrong contents: seeded changes of valid ones."""
 
 import copy
 import random
@@ -35,14 +35,14 @@ VALUES: tuple[Any, ...] = (
 
 
 class Variant(NamedTuple):
-    """A changed checkpoint: what was done to it, and the file."""
+    """A changed checkpoint: the change, and the file."""
 
     change: str
     data: bytes
 
 
 def variants(found: Checkpoint, count: int, seed: int) -> Iterator[Variant]:
-    """So many changed checkpoints; half of the changes are to the header, half to the tensors."""
+    """`count` changed checkpoints; half of the changes are to the header, half to the tensors."""
     draw = random.Random(seed)
     for place in range(count):
         header, tensors = copy.deepcopy(found.header), dict(found.tensors)
@@ -51,7 +51,7 @@ def variants(found: Checkpoint, count: int, seed: int) -> Iterator[Variant]:
 
 
 def _change_header(header: dict[str, Any], draw: random.Random) -> str:
-    """Remove, replace, shorten or repeat one value, at any depth; few of those that lie in long lists."""
+    """Remove, replace, shorten or repeat one value at any depth, rarely in long lists."""
     parent, key, path = header, "", ""
     value: Any = header
     while isinstance(value, dict | list) and value and (not path or draw.random() < 0.7):

@@ -1,4 +1,4 @@
-"""What must hold of every task in the registry: trained, stopped, resumed to the bit, loaded, measured."""
+"""Requirements on every task in the registry: training, stopping, resuming bit for bit, loading, evaluation."""
 
 import hashlib
 from itertools import cycle, product
@@ -19,7 +19,7 @@ from rnncli.training.loop import Stepped
 
 SMALL = {"hidden": "3", "epochs": 1, "seed": 5}
 DRAWN = {"wiki-lm": {"end_share": 0.3, "unit_vectors": "matrix"}}
-"""What draws more in an epoch, or does more after a step, than the defaults."""
+"""Settings with more random draws per epoch, or more work after a step, than the defaults."""
 OTHER_CELLS = ("rated", "gru", "lstm:diagonal")
 ONCE = list(zip(TASKS, cycle(OTHER_CELLS), strict=False))
 """Each task with one of these cells."""
@@ -27,7 +27,7 @@ ONCE = list(zip(TASKS, cycle(OTHER_CELLS), strict=False))
 
 @pytest.fixture(autouse=True)
 def few_dates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The corpus of dates with fewer lines: what is tested here hangs on none of them."""
+    """The corpus of dates with fewer lines, on which no test here depends."""
     monkeypatch.setitem(CORPORA, "dates", Generated("dates", "some days", lambda: dates.write(lines=400)))
 
 
@@ -48,10 +48,10 @@ LONG = ("wiki-lm", "poetry-classify")
 
 @pytest.mark.parametrize(
     "task",
-    # what tests/test_checkpoints.py resumes as well waits for `make test-all`
+    # tests/test_checkpoints.py resumes the other tasks as well
     [pytest.param(each, marks=[pytest.mark.slow] * (each in LONG)) for each in TASKS],
 )
-def test_stopped_in_mid_epoch_it_goes_on_to_the_same_end(
+def test_run_stopped_within_an_epoch_resumes_to_the_same_result(
     task: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = DRAWN.get(task, {})
@@ -72,7 +72,7 @@ def test_stopped_in_mid_epoch_it_goes_on_to_the_same_end(
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_what_was_trained_is_loaded_and_measured(task: str, home: Path) -> None:
+def test_trained_model_loads_and_evaluates(task: str, home: Path) -> None:
     training = start(task, "mine", init="book")
     weights = dict(training.experiment.model.named_parameters())
     biases = [name for name in weights if name.rpartition(".")[2].startswith("bias")]
@@ -82,7 +82,7 @@ def test_what_was_trained_is_loaded_and_measured(task: str, home: Path) -> None:
     trained = load(training.run.folder / "best.safetensors")
     assert trained.config == training.config
     evaluate = TASKS[task].evaluate
-    validated = {"split": "validation"} if hasattr(evaluate.Options, "split") else {}  # not what is kept to test on
+    validated = {"split": "validation"} if hasattr(evaluate.Options, "split") else {}  # not the test split
     metrics = evaluate.run(trained, evaluate.Options(**validated))
     best = next(r for r in training.trainer.progress.history if r["step"] == training.trainer.progress.best_step)
     assert metrics["loss"] == pytest.approx(best["loss"], rel=1e-5)
@@ -92,29 +92,29 @@ def test_what_was_trained_is_loaded_and_measured(task: str, home: Path) -> None:
     ("task", "cell"),
     [each if each in ONCE else pytest.param(*each, marks=pytest.mark.slow) for each in product(TASKS, OTHER_CELLS)],
 )
-def test_every_kind_of_cell_can_be_asked_for(task: str, cell: str, home: Path) -> None:
+def test_every_task_takes_other_cells(task: str, cell: str, home: Path) -> None:
     bptt = 4 if TASKS[task].Config.truncates else 0
     training = start(task, "mine", cell=cell, hidden="3,2", layer_dropout=0.1, bptt=bptt, learn_h0=False)
     training.train(lambda _: None, pytest.fail)
     assert load(training.run.folder / "last.safetensors").config.sizes == (3, 2)
 
 
-def test_a_changed_text_cannot_be_gone_on_with(home: Path, tmp_path: Path) -> None:
+def test_resuming_with_a_changed_text_is_refused(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.txt"
     file.write_text("\n".join(f"line {number % 3} of mine" for number in range(30)))
     training = start("poetry-lm", "mine", corpus=(str(file),))
     training.train(lambda _: None, pytest.fail)
     file.write_text(file.read_text() + "\nand one more line of mine\n")
-    with pytest.raises(UsageError, match="the text that run mine learned from has changed: start a new run"):
+    with pytest.raises(UsageError, match="the training text of run mine has changed: start a new run"):
         Training.resume(training.run, {"epochs": 2})
-    with training.run.locked():  # and it is free again
+    with training.run.locked():  # the refusal released the lock
         pass
 
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("cell", ["lstm", "lstm:none", "gru:reset-after"])
-def test_trained_on_cuda_it_is_measured_on_the_cpu(task: str, cell: str, home: Path) -> None:
+def test_model_trained_on_cuda_evaluates_on_the_cpu(task: str, cell: str, home: Path) -> None:
     if task in ("poetry-classify", "tag"):
         pytest.importorskip("nltk", reason="waits for nltk, which splits texts into words")
     training = start(task, "mine", cell=cell, device="cuda")

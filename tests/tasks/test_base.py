@@ -1,29 +1,56 @@
-"""Settings: defaults, then preset, then file, then flags; and what is refused."""
+"""Settings: defaults, then preset, then file, then flags; and refusals."""
 
 from pathlib import Path
 
 import pytest
 
 from rnncli.errors import UsageError
-from rnncli.presets import resolve
+from rnncli.presets import resolve, to_toml
 from rnncli.settings import from_plain, plain
 from rnncli.tasks import OUTLINES, TASKS
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-def test_defaults_and_presets_keep_their_own_limits(task) -> None:
+def test_defaults_and_presets_are_valid_and_survive_a_checkpoint(task) -> None:
     for preset in (None, *task.presets):
         settings = resolve(task, {}, preset)
         assert from_plain(task.Config, plain(settings)) == settings
 
 
-def test_outlines_name_the_verbs_that_the_models_of_a_task_have() -> None:
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_settings_come_back_from_a_file(task, tmp_path: Path) -> None:
+    """Of every preset, with the task's corpus, and with flags given: those of any kind of value."""
+    file = tmp_path / "mine.toml"
+    strings = {"cell": "gru:reset-after", "hidden": "32,16", "precision": "bfloat16", "device": "cpu"}
+    for preset in (None, *task.presets):
+        for flags in ({}, {"lr": 1e-07, "seed": 2**63 - 1, "learn_h0": False, "save_every": 0.0, **strings}):
+            settings = task.resolved(resolve(task, flags, preset))
+            file.write_text(to_toml(task, settings), encoding="utf-8")
+            assert task.resolved(resolve(task, {}, file=file)) == settings
+
+
+@pytest.mark.parametrize("name", ['of "mine"', "back\\slash", "\ttab\x7f\x1b", "früh 詩 😀"])
+def test_odd_names_of_corpora_come_back_from_a_file(name: str, tmp_path: Path) -> None:
+    task, file = TASKS["poetry-lm"], tmp_path / "mine.toml"
+    settings = resolve(task, {"corpus": (name, "hillside")})
+    file.write_text(to_toml(task, settings), encoding="utf-8")
+    assert resolve(task, {}, file=file) == settings
+
+
+def test_a_file_of_settings_leaves_the_machine_its_choice() -> None:
+    task = TASKS["char-lm"]
+    own, given = (set(to_toml(task, resolve(task, flags)).splitlines()) for flags in ({}, {"backend": "reference"}))
+    assert not [line for line in own if line.startswith(("device", "backend", "precision"))]
+    assert given - own == {'backend = "reference"'}
+
+
+def test_outlines_name_the_verbs_of_their_tasks() -> None:
     assert {name: set(outline.verbs) for name, outline in OUTLINES.items()} == {
         name: set(TASKS[name].uses) for name in OUTLINES
     }
 
 
-def test_flags_beat_the_file_the_file_beats_the_preset(tmp_path: Path) -> None:
+def test_flags_override_the_file_which_overrides_the_preset(tmp_path: Path) -> None:
     task, file = TASKS["poetry-lm"], tmp_path / "mine.toml"
     file.write_text('lr = 1\nbatch-size = 7\nhidden = 50\ncorpus = "frost"\n')
     settings = resolve(task, {"lr": 0.25}, "book", file)
@@ -31,7 +58,7 @@ def test_flags_beat_the_file_the_file_beats_the_preset(tmp_path: Path) -> None:
     assert (settings.momentum, settings.corpus) == (0.99, ("frost",))
 
 
-def test_a_feed_forward_net_gets_its_recipe_from_a_file_too(tmp_path: Path) -> None:
+def test_model_in_a_file_implies_its_preset(tmp_path: Path) -> None:
     file = tmp_path / "foil.toml"
     file.write_text("\ufeffmodel = 'mlp'\nlr = 0.5\n", encoding="utf-8")  # as some editors save it
     settings = resolve(TASKS["parity"], {}, file=file)
@@ -44,7 +71,7 @@ def test_a_feed_forward_net_gets_its_recipe_from_a_file_too(tmp_path: Path) -> N
         ({"lr": -1.0}, "--lr must be above 0, not -1.0"),
         ({"lr": float("nan")}, "--lr must be a finite number, not nan"),
         ({"epochs": -1}, "--epochs must be at least 0, not -1"),
-        ({"epochs": 0}, "--epochs 0 trains until --max-time is over: give it"),
+        ({"epochs": 0}, "--epochs 0 trains until --max-time is over: add --max-time"),
         ({"optimizer": "magic"}, "--optimizer must be one of sgd, rmsprop, adam, adamw, muon, normuon, not 'magic'"),
         ({"momentum": 1.0}, "--momentum must be below 1, not 1.0"),
         ({"seed": 2**63}, f"--seed must be at most {2**63 - 1}, not {2**63}"),
@@ -57,7 +84,7 @@ def test_a_feed_forward_net_gets_its_recipe_from_a_file_too(tmp_path: Path) -> N
         ({"hidden": "0"}, "--hidden must be sizes such as 64 or 64,32, not '0'"),
     ],
 )
-def test_odd_values_are_refused_in_one_line(flags: dict, message: str) -> None:
+def test_invalid_values_are_refused_in_one_line(flags: dict, message: str) -> None:
     with pytest.raises(UsageError) as error:
         _ = resolve(TASKS["parity"], flags).sizes
     assert str(error.value) == message
@@ -67,13 +94,14 @@ def test_odd_values_are_refused_in_one_line(flags: dict, message: str) -> None:
     ("text", "message"),
     [
         ("lr = ", "is not TOML"),
-        ("speed = 3", "there is no setting 'speed'"),
+        ("speed = 3", "there is no setting 'speed': did you mean 'seed'\\?"),
+        ("zzz = 3", "there is no setting 'zzz': `rnn train TASK --help-all` lists them"),
         ("lr = 'fast'", "lr must be a number, not 'fast'"),
         ("epochs = 1.5", "epochs must be a whole number, not 1.5"),
         ("learn-h0 = 1", "learn-h0 must be true or false, not 1"),
     ],
 )
-def test_odd_files_are_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
+def test_invalid_files_are_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "odd.toml"
     file.write_text(text)
     with pytest.raises(UsageError, match=message):

@@ -1,4 +1,4 @@
-"""`--preset book` is what the book states, field by field, whatever a task's own defaults are."""
+"""`--preset book` has the values that the book states, field by field, independent of a task's defaults."""
 
 from dataclasses import fields
 
@@ -10,11 +10,11 @@ from rnncli.presets import remarks_on, resolve
 from rnncli.tasks import TASKS
 
 EVERYWHERE = {
-    # chapter 1: initial states are learned; chapter 2: `init_weight`, zeros for biases and states
+    # chapter 1: initial states are trainable; chapter 2: `init_weight`, zeros for biases and states
     "learn_h0": True,
     "init": "book",
     "layer_dropout": 0.0,
-    # chapters 2, 4 and 6: updates of momentum 0.99 after each sequence; the argument `reg` of `fit` is never used
+    # chapters 2, 4 and 6: updates with momentum 0.99 after each sequence; the argument `reg` of `fit` is unused
     "optimizer": "sgd",
     "momentum": 0.99,
     "batch_size": 1,
@@ -24,7 +24,7 @@ EVERYWHERE = {
     # chapter 1 describes clipping and truncation; no script uses them
     "clip": 0.0,
     "bptt": 0,
-    # a cost after each epoch; no early end
+    # validation after each epoch; no early stopping
     "validate_every": 0,
     "patience": 0,
 }
@@ -71,7 +71,7 @@ STATED = {
         "hold_out_every": 0,
         "hold_out_count": 0,
     },
-    # chapter 4, Classifying Poetry Code: tags, 500 lines of each poet, ten held out, 10e-7 times 0.9999 an epoch
+    # chapter 4, Classifying Poetry Code: tags, 500 lines of each poet, ten held out, 10e-7, times 0.9999 every epoch
     "poetry-classify": {
         **EVERYWHERE,
         "features": ("tags",),
@@ -109,17 +109,17 @@ STATED = {
         "vocab_size": 2000,
         "min_count": 1,
         "keep_words": ("king", "queen", "man", "woman"),
-        "longest": 5000,  # no sentence is cut: the most that a step can hold
+        "longest": 5000,  # the maximum: no sentence is cut
         "end_share": 0.01,
         "unit_vectors": "matrix",
     },
 }
 UNSTATED = {
-    # where and how long; what SGD at a constant rate does not use
+    # where and how long to train; settings that SGD at a constant rate does not use
     *("seed", "device", "backend", "precision", "save_every", "max_time", "beta1", "beta2", "warmup", "decay"),
-    # which texts, where else weights and vectors may come from, several voices
+    # texts, other sources of weights and vectors, voices
     *("corpus", "valid", "tokens", "init_from", "embeddings", "freeze_embeddings", "voices"),
-    # tables, and words and spellings, which the book's classifier does not read
+    # tables, words and spellings, which the book's classifier does not read
     *(
         "text_column",
         "label_column",
@@ -132,22 +132,22 @@ UNSTATED = {
         "char_dropout",
     ),
 }
-"""What the book says nothing of, or what its settings leave without effect."""
+"""Settings that the book does not mention, or that have no effect with its values."""
 
 
-def test_every_preset_states_what_the_book_states() -> None:
+def test_every_preset_has_the_values_of_the_book() -> None:
     assert {name: task.presets["book"] for name, task in TASKS.items() if "book" in task.presets} == STATED
 
 
 @pytest.mark.parametrize("name", STATED)
-def test_nothing_that_the_book_states_is_left_to_a_default(name: str) -> None:
+def test_presets_leave_no_value_of_the_book_to_a_default(name: str) -> None:
     settings = resolve(TASKS[name], {}, "book")
     assert {field: getattr(settings, field) for field in STATED[name]} == STATED[name]
     left = {field.name for field in fields(settings)} - set(STATED[name]) - UNSTATED
     assert left <= ({"min_count"} if name == "poetry-classify" else set())  # all tags are known
 
 
-def test_what_to_expect_is_printed_where_all_of_the_preset_holds(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expectation_of_an_unchanged_preset_is_printed(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> None:
         raise RnnError("enough")
 

@@ -1,4 +1,4 @@
-"""char-lm: text taken apart and put together, the end held out, and writing that goes on from what it was given."""
+"""char-lm: splitting and joining text, the held-out end, and continuing a prime."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from rnncli.data.tokenizers import KINDS
 from rnncli.data.units import Units
 from rnncli.data.vocabulary import SPECIALS, Vocabulary
 from rnncli.errors import RnnError, UsageError
-from rnncli.language.activations import VoicedActivationOptions
+from rnncli.language.activations import LanguageActivationOptions
 from rnncli.language.generate import write_stream as write
 from rnncli.presets import resolve
 from rnncli.task import Trained
@@ -46,15 +46,15 @@ def units_for(tokens: str) -> Units:
 
 
 @pytest.mark.parametrize("tokens", KINDS)
-def test_text_is_put_together_as_it_was(tokens: str) -> None:
+def test_joining_restores_the_text(tokens: str) -> None:
     units = units_for(tokens)
     assert "".join(units.join(units.split(TEXT))) == TEXT
-    assert "".join(units.join(units.split("é")[:1])) in ("é", "\ufffd")  # half a letter is no error
+    assert "".join(units.join(units.split("é")[:1])) in ("é", "\ufffd")  # half a character is no error
     assert (" " if units.spaced else "").join(map(units.shown, units.split("the cat"))) == "the cat"
     assert "".join(map(units.shown, units.split("é"))) in ("é", "\\xc3\\xa9")
 
 
-def test_the_end_is_held_out_and_judged_as_one_pass_would(home: Path, file: Path) -> None:
+def test_loss_on_the_held_out_end_equals_a_single_pass(home: Path, file: Path) -> None:
     trained = train(file, hold_out=0.25)
     held_out = list(TEXT[-len(TEXT) // 4 :])
     metrics = evaluate(trained, EvaluateOptions())
@@ -68,7 +68,7 @@ def test_the_end_is_held_out_and_judged_as_one_pass_would(home: Path, file: Path
 
 
 @pytest.mark.parametrize("tokens", KINDS)
-def test_what_is_held_out_is_the_same_text_for_all_kinds_of_tokens(home: Path, file: Path, tokens: str) -> None:
+def test_held_out_text_is_the_same_for_all_kinds_of_tokens(home: Path, file: Path, tokens: str) -> None:
     trained = train(file, tokens=tokens, hold_out=0.25, vocab_size=300 if tokens == "bpe" else 0)
     (held_out,) = TASK.token_access.measured_arrays(trained, EvaluateOptions())
     end = TEXT[-len(TEXT) // 4 :]
@@ -80,7 +80,7 @@ def test_what_is_held_out_is_the_same_text_for_all_kinds_of_tokens(home: Path, f
 
 
 @pytest.mark.parametrize("tokens", KINDS)
-def test_it_goes_on_from_what_it_is_given(home: Path, file: Path, tokens: str) -> None:
+def test_generation_continues_the_prime(home: Path, file: Path, tokens: str) -> None:
     trained = train(file, tokens=tokens, epochs=5, lr=0.05)
 
     def written(**options: Any) -> str:
@@ -89,16 +89,16 @@ def test_it_goes_on_from_what_it_is_given(home: Path, file: Path, tokens: str) -
     assert written() == written()
     assert written(prime="the cat") != written(prime="am Tag")
     assert "<unknown>" not in written(length=300, temperature=5.0)
-    given = file.with_name("prime.txt")
-    given.write_text("the c")
-    assert written(prime=f"@{given}") == written(prime="the c")
+    prime = file.with_name("prime.txt")
+    prime.write_text("the c")
+    assert written(prime=f"@{prime}") == written(prime="the c")
     likeliest = write(trained, GenerateOptions(prime="Q the", length=1, temperature=0.0))
-    assert ("Q" in "".join(likeliest.unknown)) == (tokens != "bpe")  # which knows all bytes
+    assert ("Q" in "".join(likeliest.unknown)) == (tokens != "bpe")  # bpe knows all bytes
     assert likeliest.facts["texts"][0]["tokens"] == 1
     assert written(prime="") == written(prime="\n")
 
 
-def test_bpe_needs_more_tokens_than_bytes_and_no_others_are_rare(home: Path, file: Path) -> None:
+def test_bpe_needs_more_tokens_than_bytes_and_no_min_count(home: Path, file: Path) -> None:
     with pytest.raises(UsageError, match="--vocab-size 256: bpe starts from 256 bytes"):
         train(file, tokens="bpe", vocab_size=256)
     with pytest.raises(UsageError, match="leave --min-count out"):
@@ -108,17 +108,17 @@ def test_bpe_needs_more_tokens_than_bytes_and_no_others_are_rare(home: Path, fil
 
 def test_the_most_frequent_tokens_are_kept(home: Path, file: Path) -> None:
     assert train(file, vocab_size=3).payload["vocabulary"][3:] == [" ", "a", "t"]
-    with pytest.raises(UsageError, match="mine: no token comes 41 times: take a smaller --min-count"):
+    with pytest.raises(UsageError, match="mine: no token occurs 41 times: take a smaller --min-count"):
         train(file, tokens="word", min_count=41)
 
 
-def test_too_little_is_refused(home: Path, file: Path) -> None:
+def test_too_short_text_is_refused(home: Path, file: Path) -> None:
     file.write_text("short", encoding="utf-8")
     with pytest.raises(RnnError, match="mine has 5 tokens: 200 are the least to learn from"):
         train(file)
 
 
-def test_a_large_text_is_numbered_once_and_found_again(home: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_text_is_numbered_only_once(home: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_text, "LARGE", 100)
     trained = train(file)
     (folder,) = (home / "data" / "running").iterdir()
@@ -129,18 +129,18 @@ def test_a_large_text_is_numbered_once_and_found_again(home: Path, file: Path, m
         patched.setattr(token_text, "_count", pytest.fail)
         (ids,) = access.training_arrays(trained, "")
         settings = resolve(TASK, {"corpus": (str(file),)})
-        assert read(TASK.settle(settings), Known(grows=True)).folder == folder  # as a fresh training reads it
+        assert read(TASK.resolve_defaults(settings), Known(grows=True)).folder == folder  # as a new run reads it
     assert "".join(trained.codec.join(ids.tolist())) == TEXT[: len(ids)]
 
 
-def test_without_held_out_text_there_is_nothing_to_evaluate_on(home: Path, file: Path) -> None:
+def test_evaluation_without_held_out_text_needs_a_corpus(home: Path, file: Path) -> None:
     trained = train(file, hold_out=0.0)
     with pytest.raises(UsageError, match="nothing was held out when"):
         evaluate(trained, EvaluateOptions())
     assert evaluate(trained, EvaluateOptions(corpus=(str(file),)))["tokens"] == len(TEXT)
 
 
-def test_a_text_too_short_to_learn_from_can_be_measured_on(home: Path, file: Path) -> None:
+def test_text_too_short_for_training_can_be_evaluated(home: Path, file: Path) -> None:
     trained, short = train(file), file.with_name("short.txt")
     short.write_text("the cat")
     assert evaluate(trained, EvaluateOptions(corpus=(str(short),)))["tokens"] == 7
@@ -150,24 +150,24 @@ def test_a_text_too_short_to_learn_from_can_be_measured_on(home: Path, file: Pat
 
 
 @pytest.mark.parametrize("tokens", ["bytes", "bpe"])
-def test_units_are_judged_by_the_text_and_not_by_its_bytes(home: Path, file: Path, tokens: str) -> None:
-    """The escape of a byte is no digit, and a character that is cut at the end is one part of the text."""
+def test_features_of_tokens_come_from_the_text_not_its_bytes(home: Path, file: Path, tokens: str) -> None:
+    """The escape of a byte is not a digit, and a character cut at the end is one part of the text."""
     vocab_size = {"vocab_size": 262} if tokens == "bpe" else {}
     trained = train(file, tokens=tokens, **vocab_size)
     text = "ééé 7 früh.\n" * 3
-    watched = TASK.uses["activations"].run(trained, VoicedActivationOptions(text=text))
-    digits = features_of(watched)["digit"]
-    assert any("\\x" in piece for piece in watched.pieces)
-    assert (watched.text, len(watched.parts), sum(digits)) == (text, len(watched.pieces), 3)
-    assert "length of the token" not in features_of(watched) or tokens == "bpe"
-    cut = TASK.uses["activations"].run(trained, VoicedActivationOptions(text="é" * 9, max_tokens=3))
+    recording = TASK.uses["activations"].run(trained, LanguageActivationOptions(text=text))
+    digits = features_of(recording)["digit"]
+    assert any("\\x" in piece for piece in recording.pieces)
+    assert (recording.text, len(recording.parts), sum(digits)) == (text, len(recording.pieces), 3)
+    assert "length of the token" not in features_of(recording) or tokens == "bpe"
+    cut = TASK.uses["activations"].run(trained, LanguageActivationOptions(text="é" * 9, max_tokens=3))
     assert cut.text == ("é\ufffd" if tokens == "bytes" else cut.text)
 
 
 SPLIT = "the cat ( sat ) <unk> @-@ mat .\n"
 
 
-def test_words_that_are_split_already_are_taken_as_they_are(home: Path, file: Path) -> None:
+def test_spaced_words_are_kept_unchanged(home: Path, file: Path) -> None:
     file.write_text(SPLIT * 40, encoding="utf-8")
     valid = file.with_name("valid.txt")
     valid.write_text(" the mat <unk> \n\nthe dog  .\n" * 30)
@@ -185,19 +185,19 @@ def test_words_that_are_split_already_are_taken_as_they_are(home: Path, file: Pa
     written = write(trained, GenerateOptions(prime="the <unk>", length=300, temperature=9.0, seed=1)).texts[0]
     assert written == "\n".join(" ".join(line.split(" ")) for line in written.split("\n"))
     assert set(written.replace("\n", " ").split(" ")) - {""} <= set(words)
-    watched = TASK.uses["activations"].run(trained, VoicedActivationOptions(text="the <unk>\ncat , sat"))
-    assert "".join(watched.pieces) == watched.text == "the <unk>\ncat , sat"
+    recording = TASK.uses["activations"].run(trained, LanguageActivationOptions(text="the <unk>\ncat , sat"))
+    assert "".join(recording.pieces) == recording.text == "the <unk>\ncat , sat"
     valid.write_text("the cat .\n" * 9)
     with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on"):
         evaluate(trained, EvaluateOptions())
 
 
-def test_a_text_to_validate_on_is_read_in_its_voice_and_nothing_else_is_held_out(home: Path, file: Path) -> None:
+def test_validation_text_is_read_in_its_voice_and_nothing_else_is_held_out(home: Path, file: Path) -> None:
     valid, other = file.with_name("valid.txt"), file.with_name("other.txt")
     valid.write_text("the cat sat am Tag.\n" * 9)
     other.write_text("früh am Tag sat the cat –\n" * 40)
     settings = resolve(TASK, {"corpus": (str(file), str(other)), "valid": (f"other={valid}",)})
-    corpus = read(TASK.settle(settings), Known())
+    corpus = read(TASK.resolve_defaults(settings), Known())
     assert (corpus.cut, len(corpus.held_out)) == (len(TEXT) + len(other.read_text()), len(valid.read_text()))
     assert corpus.codec.labels == ("mine", "other")
     assert {name: sizes[0] for name, sizes in corpus.voices.items()} == {

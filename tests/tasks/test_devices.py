@@ -1,4 +1,4 @@
-"""Every verb of every task on another device: it gives what the CPU gives, on a pretended card and on a real one."""
+"""Every verb of every task on a fake and a real CUDA device, compared with the CPU."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -43,7 +43,7 @@ VERBS: list[tuple[str, str, Mapping[str, Any]]] = [
 
 
 def done(model: Model, verb: str, options: Mapping[str, Any]) -> Any:
-    """What a verb gives, as plain values."""
+    """The result of a verb, as plain values."""
     if verb == "gradients":
         return plain(of_model(model, **options, length=5))
     found = getattr(model, verb)(**options)
@@ -51,7 +51,7 @@ def done(model: Model, verb: str, options: Mapping[str, Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Results as lists and mappings of texts and numbers."""
+    """Results as lists and mappings of strings and numbers."""
     if isinstance(value, np.ndarray):
         return value.ravel().tolist()
     if hasattr(value, "_asdict"):
@@ -83,7 +83,7 @@ def assert_alike(found: Any, wanted: Any, relative: float) -> None:
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
-    """A text that takes the place of "a file"."""
+    """A text file that replaces "a file" in options."""
     path = tmp_path / "woods.txt"
     path.write_text((WOODS + "\n") * 20, encoding="utf-8")
     return str(path)
@@ -94,17 +94,17 @@ def with_file(options: Mapping[str, Any], file: str) -> dict[str, Any]:
 
 
 def file_of(name: str) -> Path:
-    """A checkpoint; skips the test where it needs a package that is absent."""
+    """A checkpoint; skips the test if it needs a missing package."""
     if name in ("classify-held-out", "tags"):
         pytest.importorskip("nltk", reason="waits for nltk, which splits texts into words")
     return next((FOLDER / name).glob("*.safetensors"))
 
 
 @pytest.mark.parametrize(("name", "verb", "options"), VERBS)
-def test_a_pretended_card_gives_what_the_cpu_gives(
+def test_fake_card_equals_the_cpu(
     name: str, verb: str, options: Mapping[str, Any], file: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No tensor is left on the CPU, or is made there, that meets the net's."""
+    """No tensor on the CPU is combined with tensors of the net."""
     options = with_file(options, file)
     wanted = done(load(file_of(name), device="cpu"), verb, options)
     with pretended_card(monkeypatch):
@@ -113,7 +113,7 @@ def test_a_pretended_card_gives_what_the_cpu_gives(
         assert_alike(done(there, verb, options), wanted, 1e-5)
 
 
-def test_the_pretended_card_refuses_two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fake_card_refuses_tensors_of_two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     with pretended_card(monkeypatch):
         x = torch.ones(2, 3, device="cuda")
         assert (x @ torch.ones(3, 1).to("cuda")).tolist() == [[3.0], [3.0]]
@@ -137,11 +137,11 @@ def test_every_verb_that_computes_takes_a_device(words: str, rnn: Any) -> None:
 
 @pytest.mark.cuda
 @pytest.mark.parametrize(("name", "verb", "options"), VERBS)
-def test_cuda_gives_what_the_cpu_gives(name: str, verb: str, options: Mapping[str, Any], file: str, home: Path) -> None:
+def test_cuda_equals_the_cpu(name: str, verb: str, options: Mapping[str, Any], file: str, home: Path) -> None:
     options = with_file(options, file)
     there = load(file_of(name), device="cuda")
     assert there.device == "cuda"
-    drawn = verb == "generate" and "beam" not in options  # by a generator of the device
+    drawn = verb == "generate" and "beam" not in options  # with a generator of the device
     wanted = None if drawn else done(load(file_of(name), device="cpu"), verb, options)
     found = done(there, verb, options)
     if drawn:

@@ -1,4 +1,4 @@
-"""What every language model is measured by: bits a character, and adapting to the text."""
+"""Metrics of all language models: bits per character, dynamic evaluation, and n-gram baselines."""
 
 import math
 from pathlib import Path
@@ -39,7 +39,7 @@ def train(task: str, text: Path, **flags: Any) -> Model:
 
 
 @pytest.mark.parametrize(("task", "flags"), MEASURED)
-def test_bits_are_those_of_the_whole_text_by_its_characters(task: str, flags: dict[str, Any], text: Path) -> None:
+def test_bits_per_character_cover_the_whole_text(task: str, flags: dict[str, Any], text: Path) -> None:
     model = train(task, text, **flags)
     metrics = model.evaluate(corpus=text)
     characters = len(text.read_text(encoding="utf-8"))
@@ -48,25 +48,25 @@ def test_bits_are_those_of_the_whole_text_by_its_characters(task: str, flags: di
 
 
 @pytest.mark.parametrize(("task", "flags"), MEASURED)
-def test_each_adapts_to_what_it_reads_and_is_itself_again(task: str, flags: dict[str, Any], text: Path) -> None:
+def test_dynamic_evaluation_lowers_loss_and_restores_model(task: str, flags: dict[str, Any], text: Path) -> None:
     model = train(task, text, **flags)
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
-    as_it_was = model.source.read_bytes()
+    original = model.source.read_bytes()
     static = model.evaluate(corpus=text)
     still = model.evaluate(corpus=text, dynamic=1e-12)
     assert still["loss"] == pytest.approx(static["loss"], rel=1e-4)
-    learned = model.evaluate(corpus=text, dynamic=1e-2)
+    adapted = model.evaluate(corpus=text, dynamic=1e-2)
     remembered = model.evaluate(corpus=text, cache=100, cache_share=0.3)
-    assert learned["loss"] < 0.9 * static["loss"]
+    assert adapted["loss"] < 0.9 * static["loss"]
     assert remembered["loss"] != pytest.approx(static["loss"], rel=1e-3)
-    assert {"bits_per_char", "perplexity", "unknown"} <= learned.keys() == static.keys()
+    assert {"bits_per_char", "perplexity", "unknown"} <= adapted.keys() == static.keys()
     assert all(torch.equal(value, before[name]) for name, value in model.model.state_dict().items())
-    assert model.source.read_bytes() == as_it_was
+    assert model.source.read_bytes() == original
 
 
-def test_a_cache_that_is_not_there_has_no_settings(text: Path) -> None:
+def test_cache_settings_without_a_cache_are_refused(text: Path) -> None:
     model = train("poetry-lm", text)
-    with pytest.raises(UsageError, match="--cache-theta and --cache-share are of a cache: add --cache"):
+    with pytest.raises(UsageError, match="--cache-theta and --cache-share need a cache: add --cache"):
         model.evaluate(corpus=text, cache_share=0.5)
     with pytest.raises(UsageError, match="--dynamic must be at least 0"):
         model.evaluate(corpus=text, dynamic=-1.0)
@@ -75,7 +75,7 @@ def test_a_cache_that_is_not_there_has_no_settings(text: Path) -> None:
 
 
 @pytest.mark.parametrize("running", [False, True])
-def test_n_grams_of_prose_learn_what_the_model_did(running: bool, text: Path) -> None:
+def test_n_grams_of_prose_train_on_the_same_lines_as_the_model(running: bool, text: Path) -> None:
     model = train("wiki-lm", text, running=running)
     metrics = model.evaluate()
     action = model.action("evaluate")
@@ -93,7 +93,7 @@ def test_n_grams_of_prose_learn_what_the_model_did(running: bool, text: Path) ->
         }
 
 
-def test_n_grams_of_letters_learn_what_the_model_did(text: Path) -> None:
+def test_n_grams_of_characters_train_on_the_same_text_as_the_model(text: Path) -> None:
     model = train("char-lm", text, bptt=20)
     vocabulary = Vocabulary(tuple(model.payload["vocabulary"]))
     whole = text.read_text(encoding="utf-8")

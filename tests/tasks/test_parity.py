@@ -1,4 +1,4 @@
-"""parity: the data, what is counted, and that the default recipe solves it and goes on to longer strings."""
+"""parity: the data, the metrics, and a default recipe that solves it and generalizes to longer strings."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rnncli.presets import resolve
 from rnncli.tasks import TASKS, parity
 
 
-def test_all_strings_are_all_strings() -> None:
+def test_all_strings_of_a_length() -> None:
     strings = parity.all_strings(5, seed=0)
     assert {tuple(row) for row in strings.tolist()} == set(np.ndindex(2, 2, 2, 2, 2))
     assert parity.all_strings(17, seed=0).shape == (parity.SAMPLE, 17)
@@ -24,11 +24,11 @@ def test_labels_are_the_parity_so_far() -> None:
     assert batch.inputs[:, 0, 0].tolist() == [1, -1, 1, 1]
     assert batch.targets.T.tolist() == [[1, 1, 0, 1], [0, 0, 1, 1]]
     assert parity.sequences(torch.tensor([[1, 0, 1, 1]]), 0).inputs.flatten().tolist() == [1, 0, 1, 1]
-    assert parity.wholes(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]]), 0).targets.tolist() == [[1, 1]]
+    assert parity.whole_strings(torch.tensor([[1, 0, 1, 1], [0, 0, 1, 0]]), 0).targets.tolist() == [[1, 1]]
 
 
 def exact_solver() -> Tagger:
-    """An Elman net with weights by hand: three relus make XOR of the state and the bit."""
+    """An Elman net with hand-made weights: two relus compute XOR of the state and the bit."""
     model = Tagger(1, 2, StackShape("elman", (2,), "relu"))
     cell = model.stack.cells[0]
     with torch.no_grad():
@@ -42,20 +42,20 @@ def exact_solver() -> Tagger:
 
 
 @torch.no_grad()
-def test_what_is_counted_is_right_for_a_net_made_by_hand() -> None:
+def test_metrics_of_a_hand_made_net_are_right() -> None:
     model = exact_solver()
     metrics = parity.validate(
         model, parity.sequences(parity.all_strings(8, 0), -1), parity.sequences(parity.long_strings(0), -1)
     )
     assert metrics["accuracy"] == metrics["long_accuracy"] == 1
     assert metrics["long_margin"] == pytest.approx(4.5)
-    model.output.bias[1] += 4.6  # from here on an even string is called odd
+    model.output.bias[1] += 4.6  # now even strings are labelled odd
     metrics = parity.validate(model, parity.sequences(parity.all_strings(8, 0), -1), None)
     assert metrics["accuracy"] == 0.5
 
 
 @pytest.mark.parametrize("cell", ["elman", "rated", "gru", "lstm"])
-def test_the_default_recipe_solves_it_at_any_length(cell: str, home: Path) -> None:
+def test_default_recipe_solves_strings_of_any_length(cell: str, home: Path) -> None:
     training = Training.start("parity", resolve(TASKS["parity"], {"cell": cell, "seed": 1}), "test")
     training.train(lambda _: None, pytest.fail)
     assert training.trainer.progress.finished == "solved"
@@ -64,7 +64,7 @@ def test_the_default_recipe_solves_it_at_any_length(cell: str, home: Path) -> No
     assert parity.evaluate(trained, parity.EvaluateOptions(bits=1000, strings=200))["accuracy"] == 1
 
 
-def test_unsolved_weights_are_given_up_and_counted(home: Path) -> None:
+def test_unsolved_weights_restart_and_are_counted(home: Path) -> None:
     flags = {"seed": 0, "lr": 1e-9, "patience_steps": 100, "epochs": 5}
     training = Training.start("parity", resolve(TASKS["parity"], flags), "test")
     training.train(lambda _: None, pytest.fail)
@@ -72,7 +72,7 @@ def test_unsolved_weights_are_given_up_and_counted(home: Path) -> None:
     assert training.trainer.progress.finished == "done"
 
 
-def test_the_foil_learns_too(home: Path) -> None:
+def test_feed_forward_net_solves_short_strings(home: Path) -> None:
     training = Training.start("parity", resolve(TASKS["parity"], {"model": "mlp", "bits": 6, "hidden": "32"}), "foil")
     training.train(lambda _: None, pytest.fail)
     assert training.trainer.progress.finished == "solved"

@@ -1,4 +1,4 @@
-"""poetry-classify: no fold learns of what it is measured on, and labels come with what moved them."""
+"""poetry-classify: no fold trains on its held-out texts, and labels come with influential words."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from rnncli.api import Training, load
 from rnncli.data import tagging
 from rnncli.data.batching import built
 from rnncli.data.texts import GivenTexts
-from rnncli.errors import RnnError, UsageError
+from rnncli.errors import RnnError, RnnWarning, UsageError
 from rnncli.labelling.settings import LabelledOptions
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS, poetry_classify
@@ -24,7 +24,7 @@ QUICK = {"hidden": "4", "epochs": 2, "word_size": 4, "char_size": 4, "folds": 3,
 
 @pytest.fixture
 def files(home: Path, tmp_path: Path) -> tuple[str, ...]:
-    """Two easy voices of 24 lines, in stanzas of four; the last stanza of each repeats its first."""
+    """Two simple voices of 24 lines, in stanzas of four; the last stanza of each repeats the first."""
     for name, word in (("ay", "ash"), ("be", "birch")):
         lines = [f"the {word} number {number % 20} is {'green' if number % 2 else 'old'}" for number in range(24)]
         (tmp_path / f"{name}.txt").write_text("\n".join(x + "\n" * (n % 4 == 3) for n, x in enumerate(lines)))
@@ -53,10 +53,10 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_fold_learns_nothing_of_its_held_out_texts(
+def test_a_fold_does_not_train_on_its_held_out_texts(
     files: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, weighted: bool
 ) -> None:
-    """Other labels on what fold 2 holds out: its own net is the same to the bit, those that saw them are not."""
+    """With other labels on the held-out texts of fold 2, only the net of fold 2 stays the same, bit for bit."""
     config = settings(files, class_weights=weighted)
     first = train(config, "first")
 
@@ -74,7 +74,7 @@ def test_a_fold_learns_nothing_of_its_held_out_texts(
     assert [same(weights(first, member), weights(second, member)) for member in range(4)] == [False, False, True, False]
 
 
-def test_a_fold_knows_no_word_that_it_did_not_see(files: tuple[str, ...]) -> None:
+def test_a_fold_knows_only_the_words_of_its_training_texts(files: tuple[str, ...]) -> None:
     config = settings(files, min_count=1)
     training = train(config)
     divided = divide(config)
@@ -101,11 +101,11 @@ def test_repeated_lines_and_groups_stay_on_one_side(files: tuple[str, ...], grou
     assert len(set(divided.groups)) == (48 if group == "line" else 12)
 
 
-def test_held_out_figures_are_those_of_the_nets_that_did_not_see_them(files: tuple[str, ...]) -> None:
-    """Against a loop that classifies one line at a time with the fold's own net."""
+def test_metrics_equal_a_loop_over_held_out_texts(files: tuple[str, ...]) -> None:
+    """The loop classifies one line at a time with the fold's own net."""
     config = settings(files, group="4", ensemble=2)
     training = train(config)
-    trained = load(training.run.folder / "best.safetensors")
+    trained = load(training.run.folder / "last.safetensors")
     model: Any = trained.model
     divided = divide(config)
     hits, loss, sums = 0, 0.0, {}
@@ -115,12 +115,12 @@ def test_held_out_figures_are_those_of_the_nets_that_did_not_see_them(files: tup
         split = int(divided.held[row].nonzero())
         with torch.no_grad():
             votes = [model.members[2 * split + vote](tokens, None, lengths)[0].softmax(-1)[0] for vote in range(2)]
-        shares = (votes[0] + votes[1]) / 2
+        probs = (votes[0] + votes[1]) / 2
         answer = divided.classes.index(divided.data.labels[row])
-        hits += int(shares.argmax()) == answer
-        loss -= float(shares[answer].log())
+        hits += int(probs.argmax()) == answer
+        loss -= float(probs[answer].log())
         total, _ = sums.get(divided.groups[row], (0, answer))
-        sums[divided.groups[row]] = (total + shares.log(), answer)
+        sums[divided.groups[row]] = (total + probs.log(), answer)
     metrics = evaluate(trained, LabelledOptions())
     count = len(divided.data.texts)
     assert (metrics["texts"], metrics["accuracy"]) == (count, pytest.approx(hits / count))
@@ -131,18 +131,53 @@ def test_held_out_figures_are_those_of_the_nets_that_did_not_see_them(files: tup
     assert right == hits
 
 
+def test_nets_of_folds_are_stored_once(files: tuple[str, ...]) -> None:
+    """`best` holds the nets that serve; measuring takes the others from `last`, and gives what `last` gives."""
+    folder = train(settings(files, ensemble=2)).run.folder
+    best, last = (load(folder / f"{name}.safetensors") for name in ("best", "last"))
+    assert (len(best.model.members), len(last.model.members)) == (2, 8)
+    serving, others = (dict(each.model.members[:2].state_dict()) for each in (best, last))
+    assert same(serving, others)
+    assert evaluate(best, LabelledOptions()) == evaluate(last, LabelledOptions())
+    assert evaluate(best, LabelledOptions(corpus=files)) == evaluate(last, LabelledOptions(corpus=files))
+    text = GivenTexts(texts=("the birch number 3 is green",))
+    assert classify(best, text) == classify(last, text)
+
+
+@pytest.mark.parametrize("other", ["none", "of another run"])
+def test_best_without_its_last_is_not_measured_on_folds(files: tuple[str, ...], other: str) -> None:
+    folder, file = train(settings(files)).run.folder, "last.safetensors"
+    (folder / file).unlink()
+    if other != "none":
+        (folder / file).write_bytes((train(settings(files, seed=1), "other").run.folder / file).read_bytes())
+    with pytest.raises(
+        UsageError, match=r"those of the folds are in last\.safetensors of its run: measure the run, or"
+    ):
+        evaluate(load(folder / "best.safetensors"), LabelledOptions())
+
+
+def test_folds_of_a_later_step_are_a_warning(files: tuple[str, ...]) -> None:
+    run = train(settings(files)).run
+    before = (run.folder / "best.safetensors").read_bytes()
+    training = Training.resume(run, {"epochs": 3})
+    training.train(lambda _: None, pytest.fail)
+    (run.folder / "best.safetensors").write_bytes(before)
+    with pytest.warns(RnnWarning, match=r"those of step 3, in last\.safetensors; best\.safetensors is of 2$"):
+        evaluate(load(run.folder / "best.safetensors"), LabelledOptions())
+
+
 def test_without_folds_some_are_held_out_or_none(files: tuple[str, ...]) -> None:
     held = divide(settings(files, folds=0, hold_out_count=7)).held
     assert (held.shape[1], int(held.sum())) == (1, 7)
     experiment = train(settings(files, folds=0, hold_out_count=7)).experiment
     assert sum(batch.predictions for batch in built(experiment.batches(0))) == 33
     training = train(settings(files, folds=0, epochs=30), "whole")
-    assert training.trainer.progress.history[-1]["accuracy"] > 0.9  # of the texts it learned
+    assert training.trainer.progress.history[-1]["accuracy"] > 0.9  # on the training texts
     assert "accuracy_spread" not in training.trainer.progress.history[-1]
 
 
-def test_class_weights_are_those_of_scikit_learn(files: tuple[str, ...]) -> None:
-    """For each split, of what it may see alone."""
+def test_class_weights_equal_scikit_learn(files: tuple[str, ...]) -> None:
+    """For each split, from its training texts only."""
     from sklearn.utils.class_weight import compute_class_weight
 
     divided = divide(settings((files[0], f"few={files[1]}"), group="4"))
@@ -153,7 +188,7 @@ def test_class_weights_are_those_of_scikit_learn(files: tuple[str, ...]) -> None
         assert weights[split].tolist() == pytest.approx(wanted.tolist())
 
 
-def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
+def test_classify_reports_influential_words(files: tuple[str, ...]) -> None:
     trained = load(train(settings(files, epochs=60, lr=0.02)).run.folder / "best.safetensors")
     (found,) = classify(trained, GivenTexts(texts=("the birch number 3 is green",)))
     assert found.label == "be"
@@ -163,8 +198,8 @@ def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
     assert max(found.words, key=lambda moved: moved.by).word == "birch"
 
     def odds(text: str) -> float:
-        share = classify(trained, GivenTexts(texts=(text,)))[0].probs["be"]
-        return float(torch.logit(torch.tensor(share, dtype=torch.double)))
+        prob = classify(trained, GivenTexts(texts=(text,)))[0].probs["be"]
+        return float(torch.logit(torch.tensor(prob, dtype=torch.double)))
 
     wanted = odds("the birch number 3 is green") - odds("the number 3 is green")
     assert found.words[1].by == pytest.approx(wanted, rel=1e-4)
@@ -176,15 +211,15 @@ def test_classify_says_what_moved_it(files: tuple[str, ...]) -> None:
     [
         ({"folds": 1}, "--folds must be 0 or at least 2"),
         ({"folds": 30}, r"has too few groups of texts \(20\) for 30 folds"),
-        ({"folds": 0, "hold_out_count": 20, "group": "100"}, "a label would be held out whole"),
-        ({"patience": 2}, "nothing is chosen by what is held out"),
-        ({"folds": 0, "hold_out_count": 40}, "leaves nothing to learn of 40 texts"),
+        ({"folds": 0, "hold_out_count": 20, "group": "100"}, "a split would hold out every example of a label"),
+        ({"patience": 2}, "held-out texts only measure the result"),
+        ({"folds": 0, "hold_out_count": 40}, "leaves nothing to learn from 40 texts"),
         ({"group": "verse"}, "--group must be line, stanza, or a number of lines, not 'verse'"),
-        ({"features": ("words", "sound")}, "--features must be of tags, words, chars, not 'sound'"),
+        ({"features": ("words", "sound")}, "--features must be among tags, words, chars, not 'sound'"),
         ({"features": ("tags",)}, "nltk-tagger is not downloaded: run `rnn data get nltk-tagger`"),
     ],
 )
-def test_what_cannot_be_is_refused(
+def test_invalid_settings_are_refused(
     files: tuple[str, ...], home: Path, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any], words: str
 ) -> None:
     monkeypatch.delenv("NLTK_DATA", raising=False)

@@ -1,4 +1,4 @@
-"""poetry-lm: the text taken apart as the book does, odd input, and verse that is new, known and of the right length."""
+"""poetry-lm: splitting text like the book, invalid input, and generated verse: its words, copies and line lengths."""
 
 import shutil
 from pathlib import Path
@@ -30,7 +30,7 @@ def train(home: Path, **flags) -> Trained:
     return load(home / "checkpoints/poetry-lm/test/best.safetensors")
 
 
-def test_lines_are_taken_apart_as_the_book_does(tmp_path: Path) -> None:
+def test_lines_are_split_like_in_the_book(tmp_path: Path) -> None:
     file = tmp_path / "verse.txt"
     file.write_text('Two roads -- "diverged",\n\n  in a YELLOW wood!\n...\nAnd sorry: I couldn\'t\n', encoding="utf-8")
     verse = read_verse([str(file)], HoldOut(every=3), "verse-words")
@@ -44,7 +44,7 @@ def test_only_a_line_feed_ends_a_line_of_verse(tmp_path: Path) -> None:
     assert [line.words for line in verse.training] == [["one", "two", "three"], ["four", "five", "six"]]
 
 
-def test_verse_without_blanks_is_refused_and_char_lm_named(tmp_path: Path) -> None:
+def test_verse_without_blanks_is_refused_in_favour_of_char_lm(tmp_path: Path) -> None:
     file = tmp_path / "li bai.txt"
     file.write_text("床前明月光，\n疑是地上霜。\n", encoding="utf-8")
     with pytest.raises(RnnError, match=r"has no blanks between its words.*take a task that reads characters"):
@@ -53,7 +53,7 @@ def test_verse_without_blanks_is_refused_and_char_lm_named(tmp_path: Path) -> No
     assert read_verse([str(file)], HoldOut(), "verse-words").training[0].words[:3] == ["床", "前", "明月"]
 
 
-def test_frost_has_the_sizes_that_were_published(real_corpora: Path) -> None:
+def test_frost_has_the_published_sizes(real_corpora: Path) -> None:
     verse = read_verse([str(real_corpora / "robert_frost.txt")], HoldOut(every=10), "verse-words")
     assert (len(verse.training), len(verse.held_out)) == (1293, 143)
     assert len(Vocabulary.of((line.words for line in verse.training), min_count=2)) - 3 == 818
@@ -70,14 +70,14 @@ def test_frost_has_the_sizes_that_were_published(real_corpora: Path) -> None:
         ),
     ],
 )
-def test_text_that_is_no_verse_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+def test_unreadable_or_empty_verse_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     file = tmp_path / "odd.txt"
     file.write_bytes(content)
     with pytest.raises(RnnError, match=message):
         read_verse([str(file)], HoldOut(every=10), "verse-words")
 
 
-def test_corpora_are_joined_in_order() -> None:
+def test_corpora_are_concatenated_in_order() -> None:
     both = read_verse(["hillside", "nocturne"], HoldOut(), "verse-words")
     assert both.name == "hillside + nocturne"
     assert (
@@ -88,7 +88,7 @@ def test_corpora_are_joined_in_order() -> None:
     assert len(both.training) > 600
 
 
-def test_writes_known_words_of_the_voice_and_reports_copies(home: Path) -> None:
+def test_generated_words_are_known_and_copies_are_reported(home: Path) -> None:
     trained = train(home)
     words = set(trained.payload["vocabulary"])
     written = write(trained, GenerateOptions(lines=300, seed=1))
@@ -100,7 +100,7 @@ def test_writes_known_words_of_the_voice_and_reports_copies(home: Path) -> None:
     assert written.lines != write(trained, GenerateOptions(lines=300, seed=2)).lines
 
 
-def test_a_copied_line_is_known_for_one(home: Path) -> None:
+def test_keys_of_lines_recognize_copies(home: Path) -> None:
     trained = train(home)
     keys = set(trained.tensors["line_keys"].tolist())
     verse = TASK.token_access.data(trained, "").verse
@@ -108,7 +108,7 @@ def test_a_copied_line_is_known_for_one(home: Path) -> None:
     assert not any(line_key(line.words) in keys for line in verse.held_out)
 
 
-def test_the_prime_begins_the_first_line_and_strangers_are_named(home: Path) -> None:
+def test_prime_starts_the_first_line_and_unknown_words_are_listed(home: Path) -> None:
     written = write(train(home), GenerateOptions(lines=3, seed=1, prime="The wall, quixotic"))
     assert written.lines[0].startswith("the wall quixotic")
     assert not written.lines[1].startswith("the wall quixotic")
@@ -116,8 +116,8 @@ def test_the_prime_begins_the_first_line_and_strangers_are_named(home: Path) -> 
 
 
 @pytest.mark.slow
-def test_mean_length_is_that_of_the_corpus(home: Path) -> None:
-    """The book's lines came out too short: at the defaults ours are within a tenth of the corpus's."""
+def test_mean_line_length_matches_the_corpus(home: Path) -> None:
+    """The book's lines were too short; with the defaults, the mean is within a tenth of the corpus's."""
     training = Training.start("poetry-lm", resolve(TASKS["poetry-lm"], {"corpus": ("hillside",)}), "test")
     training.train(lambda _: None, pytest.fail)
     trained = load(home / "checkpoints/poetry-lm/test/best.safetensors")
@@ -127,7 +127,7 @@ def test_mean_length_is_that_of_the_corpus(home: Path) -> None:
     assert mean == pytest.approx(sum(len(line.words) for line in lines) / len(lines), rel=0.1)
 
 
-def test_evaluates_on_what_was_held_out_or_on_another_text(home: Path) -> None:
+def test_evaluation_on_held_out_lines_or_another_text(home: Path) -> None:
     trained = train(home)
     held_out = evaluate(trained, TextOptions())
     assert held_out["lines"] == 35
@@ -137,21 +137,21 @@ def test_evaluates_on_what_was_held_out_or_on_another_text(home: Path) -> None:
     assert other["perplexity"] > held_out["perplexity"] or other["unknown"] > 2 * held_out["unknown"]
 
 
-def test_the_loss_is_the_mean_over_all_words_and_ends(home: Path) -> None:
-    """Against a loop over the lines, one by one and without padding."""
+def test_loss_is_the_mean_over_all_words_and_ends(home: Path) -> None:
+    """Compared with a loop over single lines without padding."""
     trained = train(home)
     vocabulary = Vocabulary(tuple(trained.payload["vocabulary"]))
     loss, count = 0.0, 0
     for line in TASK.token_access.data(trained, "").verse.held_out:
         numbers = vocabulary.encode(line.words)
         logits, _ = trained.model(torch.tensor([0, *numbers])[:, None])
-        shares = logits[:, 0].log_softmax(-1)
-        loss -= sum(float(shares[place, token].detach()) for place, token in enumerate([*numbers, 1]))
+        log_probs = logits[:, 0].log_softmax(-1)
+        loss -= sum(float(log_probs[place, token].detach()) for place, token in enumerate([*numbers, 1]))
         count += len(numbers) + 1
     assert evaluate(trained, TextOptions())["loss"] == pytest.approx(loss / count, rel=1e-5)
 
 
-def test_a_text_that_changed_is_noticed(home: Path, tmp_path: Path) -> None:
+def test_evaluation_on_a_changed_text_is_refused(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.txt"
     file.write_text("\n".join(f"line number {number} of mine" for number in range(30)))
     trained = train(home, corpus=(str(file),))
@@ -167,20 +167,20 @@ def test_rare_words_are_unknown() -> None:
     assert Vocabulary.of([["b", "a", "a", "c"]]).words == ("a", "b", "c")
 
 
-def test_a_text_without_a_word_twice_is_refused(home: Path, tmp_path: Path) -> None:
+def test_text_without_repeated_words_is_refused(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "rare.txt"
     file.write_text("one two\nthree four\nfive six\n")
     with pytest.raises(UsageError, match="no word occurs 2 times: take --min-count 1, or more text"):
         train(home, corpus=(str(file),))
 
 
-def test_baselines_on_another_text_need_nothing_held_out(home: Path) -> None:
+def test_baselines_on_another_text_need_no_held_out_lines(home: Path) -> None:
     trained = train(home, hold_out=0, min_count=1)
     with pytest.raises(UsageError, match="nothing was held out"):
         evaluate(trained, TextOptions())
     rows = TASK.baselines(trained, TextOptions(corpus=("nocturne",)))
     assert rows["Kneser-Ney trigram, discount 0.1 (nltk's default)"]["perplexity"] == float("inf")
-    assert 0 < rows["unigram"]["perplexity"] < float("inf")  # though UNKNOWN never stood in the training lines
+    assert 0 < rows["unigram"]["perplexity"] < float("inf")  # although UNKNOWN does not occur in the training lines
 
 
 def test_standard_input_is_not_read_again(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -193,26 +193,28 @@ def test_standard_input_is_not_read_again(home: Path, monkeypatch: pytest.Monkey
         evaluate(trained, TextOptions())
 
 
-def test_a_path_means_the_same_file_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.txt").write_text("text", encoding="utf-8")
-    settled = TASK.settle(resolve(TASKS["poetry-lm"], {"corpus": ("mine.txt", "me=mine.txt", "hillside", "-")}))
-    assert settled.corpus == (str(tmp_path / "mine.txt"), f"me={tmp_path / 'mine.txt'}", "hillside", "-")
+    resolved = TASK.resolve_defaults(
+        resolve(TASKS["poetry-lm"], {"corpus": ("mine.txt", "me=mine.txt", "hillside", "-")})
+    )
+    assert resolved.corpus == (str(tmp_path / "mine.txt"), f"me={tmp_path / 'mine.txt'}", "hillside", "-")
 
 
 @pytest.mark.parametrize(
     "options", [{"temperature": 1e-320}, {"temperature": 1e-42}, {"temperature": 1e300}, {"top_p": 1e-300}]
 )
-def test_no_setting_breaks_the_dice(options: dict, home: Path) -> None:
+def test_extreme_settings_do_not_break_sampling(options: dict, home: Path) -> None:
     assert len(write(train(home), GenerateOptions(**options)).lines) == 4
 
 
-def test_a_prime_that_is_no_text_is_refused(home: Path) -> None:
-    with pytest.raises(UsageError, match="is no text that can be printed"):
+def test_unprintable_prime_is_refused(home: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be printed: give another text"):
         write(train(home), GenerateOptions(prime="\udcff"))
 
 
-def test_verse_that_is_split_already_and_has_its_own_lines_to_validate_on(home: Path, tmp_path: Path) -> None:
+def test_spaced_verse_with_a_validation_text(home: Path, tmp_path: Path) -> None:
     lines, valid = tmp_path / "lines.txt", tmp_path / "valid.txt"
     lines.write_text("The woods , lovely <unk> -- & deep .\nI don't @-@ keep\n" * 20)
     valid.write_text("The deep , <unk> .\n\nI sleep\n")
@@ -234,7 +236,7 @@ def test_verse_that_is_split_already_and_has_its_own_lines_to_validate_on(home: 
         evaluate(trained, TextOptions())
 
 
-def test_lines_to_validate_on_are_read_in_their_voice_or_in_nobodys(home: Path, tmp_path: Path) -> None:
+def test_validation_lines_are_read_in_their_voice_or_without_one(home: Path, tmp_path: Path) -> None:
     (tmp_path / "valid.txt").write_text("the gate stood open\n")
     both = {"corpus": ("hillside", "nocturne"), "epochs": 1}
     own = train(home, **both, valid=(f"nocturne={tmp_path}/valid.txt",))

@@ -1,4 +1,4 @@
-"""Scoring by every language model: what is read, what is asked, which text is the best."""
+"""Scoring by every language model: tokens, probabilities, ranks, voices and refusals."""
 
 import math
 import random
@@ -27,8 +27,8 @@ def trained(task: str, **flags: object) -> Model:
 def log_probability(model: Model, numbers: list[int]) -> float:
     with torch.inference_mode():
         logits, _ = model.model(torch.tensor(numbers)[:-1, None])
-    shares = logits[:, 0].double().log_softmax(-1)
-    return sum(float(shares[place, number]) for place, number in enumerate(numbers[1:]))
+    log_probs = logits[:, 0].double().log_softmax(-1)
+    return sum(float(log_probs[place, number]) for place, number in enumerate(numbers[1:]))
 
 
 @pytest.mark.parametrize("task", ["wiki-lm", "poetry-lm"])
@@ -65,15 +65,15 @@ def test_characters_are_scored_after_a_line_feed(home: Path) -> None:
 
 
 @pytest.mark.parametrize("task", SCORING)
-def test_texts_come_back_in_their_order_with_their_ranks(task: str, home: Path) -> None:
+def test_texts_keep_their_order_and_get_ranks(task: str, home: Path) -> None:
     model = trained(task)
     texts = ["the gate", "zebra the the xylophone", "and the gate was open"]
     by_token, by_text = (model.score(texts, by=by) for by in ("perplexity", "probability"))
     assert [each.text for each in by_token] == texts
-    for found, badness in ((by_token, lambda each: each.perplexity), (by_text, lambda each: each.bits)):
+    for found, cost in ((by_token, lambda each: each.perplexity), (by_text, lambda each: each.bits)):
         ranked = sorted(found, key=lambda each: each.rank)
         assert [each.rank for each in ranked] == [1, 2, 3]
-        assert [badness(each) for each in ranked] == sorted(map(badness, found))
+        assert [cost(each) for each in ranked] == sorted(map(cost, found))
     assert [each.bits for each in by_text] == [each.bits for each in by_token]
 
 
@@ -95,7 +95,7 @@ def test_a_text_is_scored_in_a_voice(task: str, home: Path) -> None:
         logits, _ = model.model(tokens[:-1], labels=torch.ones_like(tokens[:-1]))
     costs = torch.nn.functional.cross_entropy(logits[:, 0].double(), tokens[1:, 0], reduction="sum")
     assert voices[1].log_probability == pytest.approx(-float(costs), rel=1e-5)
-    with pytest.raises(UsageError, match="knows no voice 'shelley': its labels are hillside, nocturne"):
+    with pytest.raises(UsageError, match="has no voice 'shelley': its labels are hillside, nocturne"):
         model.score("the bells", label="shelley")
 
 
@@ -109,14 +109,14 @@ def test_a_text_without_a_word_is_refused(home: Path) -> None:
         model.score("the", by="guess")
 
 
-def test_the_right_order_beats_a_scrambled_one(home: Path, tmp_path: Path) -> None:
-    """On a small world a model soon learns that words have an order: sentences that it never read, and their words."""
+def test_right_word_order_scores_better_than_a_scrambled_one(home: Path, tmp_path: Path) -> None:
+    """On held-out sentences of toyworld, where a model quickly learns the order of words."""
     lines = toyworld.write().splitlines()
     (tmp_path / "world.txt").write_text("\n".join(lines[:5_000]))
     model = trained("wiki-lm", corpus=(str(tmp_path / "world.txt"),), hidden="32", embedding=16, epochs=3)
-    dice = random.Random(0)
+    generator = random.Random(0)
     right = [line for line in lines[5_000:] if len(line.split()) > 3][:200]
-    wrong = [" ".join(dice.sample(line.split(), len(line.split()))) for line in right]
+    wrong = [" ".join(generator.sample(line.split(), len(line.split()))) for line in right]
     found = model.score([*right, *wrong])
     wins = sum(one.bits < other.bits for one, other in zip(found[:200], found[200:], strict=True))
     assert wins >= 190

@@ -43,7 +43,7 @@ def train(task: str, text: Path, name: str, **flags: Any) -> Training:
     return training
 
 
-def begun(task: str, text: Path, name: str, **flags: Any) -> Training:
+def started(task: str, text: Path, name: str, **flags: Any) -> Training:
     return Training.start(task, resolve(TASKS[task], {**TASK_FLAGS[task], "corpus": (str(text),), **flags}), name)
 
 
@@ -55,11 +55,11 @@ def validated(training: Training) -> float:
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("task", TASK_FLAGS)
-def test_on_the_same_text_it_is_as_good_as_it_was(task: str, text: Path, tied: bool) -> None:
+def test_loss_on_the_same_text_is_unchanged(task: str, text: Path, tied: bool) -> None:
     first = train(task, text, "first", tied=tied, **SMALL)
-    again = begun(task, text, "again", init_from="first")
+    again = started(task, text, "again", init_from="first")
     assert (again.config.cell, again.config.sizes, again.config.embedding) == ("lstm:diagonal", (6, 5), 4)
-    assert "tokens known, none is new" in again.begun
+    assert "known tokens, no new ones" in again.begun
     trained = load(first.run.folder / "best.safetensors")
     evaluate = TASKS[task].evaluate
     assert validated(again) == pytest.approx(evaluate.run(trained, evaluate.Options())["loss"], rel=1e-5)
@@ -67,14 +67,14 @@ def test_on_the_same_text_it_is_as_good_as_it_was(task: str, text: Path, tied: b
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("task", TASK_FLAGS)
-def test_new_tokens_leave_what_is_said_of_old_ones(task: str, text: Path, tied: bool) -> None:
+def test_new_tokens_leave_the_scores_of_known_ones_unchanged(task: str, text: Path, tied: bool) -> None:
     first = train(task, text, "first", tied=tied, **SMALL)
     more = write(text.with_name("more.txt"), [f"{line} zwölf vögel" for line in LINES])
-    again = begun(task, more, "again", init_from=str(first.run.folder))
+    again = started(task, more, "again", init_from=str(first.run.folder))
     old, new = (each.experiment.payload["vocabulary"] for each in (first, again))
     assert new[: len(old)] == old
     assert len(new) > len(old)
-    assert f"{len(old)} tokens known, {len(new) - len(old)} new, at first as their mean: " in again.begun
+    assert f"{len(old)} known tokens, {len(new) - len(old)} new (initialized to their mean): " in again.begun
     models = first.experiment.model.eval(), again.experiment.model.eval()
     tokens = torch.randint(3, len(old), (7, 2), generator=torch.Generator().manual_seed(0))
     best = load(first.run.folder / "best.safetensors").model
@@ -85,7 +85,7 @@ def test_new_tokens_leave_what_is_said_of_old_ones(task: str, text: Path, tied: 
     again.train(lambda _: None, pytest.fail)
 
 
-def test_a_resumed_run_does_not_need_what_it_started_from(text: Path) -> None:
+def test_resumed_run_does_not_need_the_model_it_started_from(text: Path) -> None:
     first = train("char-lm", text, "first", **SMALL)
     more = write(text.with_name("more.txt"), [f"{line} zwölf" for line in LINES])
     again = train("char-lm", more, "again", init_from="first", epochs=1)
@@ -99,12 +99,12 @@ def test_a_resumed_run_does_not_need_what_it_started_from(text: Path) -> None:
     assert evaluate.run(load(again.run.folder / "last.safetensors"), evaluate.Options())["loss"] > 0
 
 
-def test_a_vocabulary_that_cannot_grow_stays(text: Path) -> None:
+def test_fixed_vocabulary_does_not_grow(text: Path) -> None:
     train("wiki-lm", text, "first", spelling=3, epochs=1)
     more = write(text.with_name("more.txt"), [f"{line} birds" for line in LINES])
-    again = begun("wiki-lm", more, "again", init_from="first")
+    again = started("wiki-lm", more, "again", init_from="first")
     assert "birds" not in again.experiment.payload["vocabulary"]
-    assert again.begun.endswith("tokens known; no others can be added, new ones are UNKNOWN")
+    assert again.begun.endswith("known tokens; its vocabulary cannot grow, so new tokens are UNKNOWN")
 
 
 @pytest.mark.parametrize(
@@ -119,35 +119,35 @@ def test_a_vocabulary_that_cannot_grow_stays(text: Path) -> None:
 def test_another_shape_is_refused(text: Path, flags: dict[str, Any], refusal: str) -> None:
     train("char-lm", text, "first", **{**SMALL, "epochs": 1})
     with pytest.raises(UsageError, match=refusal):
-        begun("char-lm", text, "again", **{"init_from": "first", **flags})
+        started("char-lm", text, "again", **{"init_from": "first", **flags})
 
 
 def test_a_model_of_another_task_is_refused(text: Path, home: Path) -> None:
     parity = Training.start("parity", resolve(TASKS["parity"], {"epochs": 1}), "odd")
     parity.train(lambda _: None, pytest.fail)
     with pytest.raises(UsageError, match="'odd' is a run of parity, not of wiki-lm"):
-        begun("wiki-lm", text, "again", init_from="odd")
+        started("wiki-lm", text, "again", init_from="odd")
     file = str(parity.run.folder / "last.safetensors")
     with pytest.raises(UsageError, match="is a model of parity, not of wiki-lm"):
-        begun("wiki-lm", text, "again", init_from=file)
+        started("wiki-lm", text, "again", init_from=file)
     (home / "junk").write_bytes(b"junk")
     with pytest.raises(RnnError, match="junk is not a checkpoint"):
-        begun("wiki-lm", text, "again", init_from=str(home / "junk"))
+        started("wiki-lm", text, "again", init_from=str(home / "junk"))
 
 
 def test_other_voices_are_refused(text: Path) -> None:
     more = write(text.with_name("more.txt"), LINES)
     train("poetry-lm", text, "first", corpus=(str(text), str(more)), **{**SMALL, "epochs": 1})
-    with pytest.raises(UsageError, match="knows other voices: go on with the corpora mine, more"):
-        begun("poetry-lm", text, "again", init_from="first")
-    assert begun("poetry-lm", text, "both", corpus=(str(text), str(more)), init_from="first").begun
+    with pytest.raises(UsageError, match="has other voices: train with the corpora mine, more"):
+        started("poetry-lm", text, "again", init_from="first")
+    assert started("poetry-lm", text, "both", corpus=(str(text), str(more)), init_from="first").begun
 
 
 @pytest.mark.parametrize("task", ["char-lm", "poetry-lm"])
 def test_voices_in_another_order_are_the_same_voices(task: str, text: Path) -> None:
     more = write(text.with_name("more.txt"), LINES[::-1])
     first = train(task, text, "first", corpus=(str(text), str(more)), **{**SMALL, "epochs": 1})
-    again = begun(task, text, "again", corpus=(str(more), str(text)), init_from="first")
+    again = started(task, text, "again", corpus=(str(more), str(text)), init_from="first")
     assert again.experiment.payload["labels"] == first.experiment.payload["labels"] == ["mine", "more"]
 
 
@@ -161,10 +161,10 @@ def test_model_to_start_from_is_read_once(text: Path, monkeypatch: pytest.Monkey
         return read(path)
 
     monkeypatch.setattr(checkpoint, "read", counted)
-    again = begun("poetry-lm", text, "again", init_from="first")
+    again = started("poetry-lm", text, "again", init_from="first")
     assert reads == [first.run.folder / "best.safetensors"]
-    assert "none is new" in again.begun
-    assert not warm_start._last_read  # nothing keeps the weights while the net learns
+    assert "no new ones" in again.begun
+    assert not warm_start._last_read  # the weights are not kept in memory during training
     again.train(lambda _: None, pytest.fail)
     Training.resume(again.run, {"epochs": 3})
     assert not warm_start._last_read

@@ -1,4 +1,4 @@
-"""tag: sentences in any order have the labels of each alone, and what is held out is measured and never learned."""
+"""tag: labels do not depend on other sentences, and held-out sentences are measured but not trained on."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ QUICK = {"hidden": "6", "word_size": 6, "char_size": 6, "epochs": 2}
 
 @pytest.fixture
 def file(home: Path, tmp_path: Path) -> str:
-    """Numbers are NUM, words that end in s are VERB, others NOUN; every tenth sentence has a word of its own."""
+    """Numbers are NUM, words ending in s VERB, others NOUN; every tenth sentence has a unique word."""
     sentences = []
     for number in range(60):
         last = f"wanders{number}" if number % 10 == 9 else "wanders"
@@ -37,16 +37,16 @@ def train(file: str, name: str = "mine", **flags: Any) -> Training:
     return training
 
 
-def test_sentences_are_labelled_alike_in_any_company(file: str) -> None:
+def test_labels_do_not_depend_on_other_sentences(file: str) -> None:
     trained = load(train(file).run.folder / "best.safetensors")
     lines = [["cat"], ["cat", "3", "wanders"], ["3", "cat"], ["cat", "9"]]
     data = TaggedSentences("", lines, [])
     together = tag.score(trained.model, tag._encode(trained.config, trained.payload, data))
-    alone = [
+    separate = [
         tag.score(trained.model, tag._encode(trained.config, trained.payload, TaggedSentences("", [line], [])))
         for line in lines
     ]
-    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+    torch.testing.assert_close(together, torch.cat(separate), atol=1e-5, rtol=0)
 
 
 def test_every_tenth_sentence_is_held_out(file: str) -> None:
@@ -60,14 +60,14 @@ def test_every_tenth_sentence_is_held_out(file: str) -> None:
     assert training.experiment.payload["classes"] == ["NOUN", "NUM", "VERB"]
 
 
-def test_it_learns_spelling_and_is_measured_as_by_hand(file: str) -> None:
+def test_tagger_learns_spelling_and_metrics_equal_a_hand_count(file: str) -> None:
     trained = load(train(file, epochs=40, lr=0.02).run.folder / "best.safetensors")
     metrics = evaluate(trained, LabelledOptions())
     held_out = tag.read_split(trained.config).held_out
     hits = []
     for words, labels in held_out.pairs:
-        (given,) = tag.tag(trained, TagOptions(texts=(" ".join(words),)))
-        hits += [(word.label == label, word.word) for word, label in zip(given, labels, strict=True)]
+        (tagged,) = tag.tag(trained, TagOptions(texts=(" ".join(words),)))
+        hits += [(word.label == label, word.word) for word, label in zip(tagged, labels, strict=True)]
     new = [hit for hit, word in hits if word.startswith("wanders")]
     assert metrics["accuracy"] == pytest.approx(sum(hit for hit, _ in hits) / len(hits)) == 1.0
     assert (metrics["new_words"], metrics["new_word_accuracy"]) == (len(new), pytest.approx(sum(new) / len(new)))
@@ -81,7 +81,7 @@ def test_words_have_a_label_and_its_probability(file: str) -> None:
     assert all(0.5 < word.probability <= 1 for word in sentence)
 
 
-def test_what_cannot_be_measured_is_refused(file: str, tmp_path: Path) -> None:
+def test_evaluation_without_usable_sentences_is_refused(file: str, tmp_path: Path) -> None:
     trained = load(train(file, hold_out=0).run.folder / "best.safetensors")
     with pytest.raises(UsageError, match="no sentence was held out"):
         evaluate(trained, LabelledOptions())
@@ -96,7 +96,7 @@ def test_what_cannot_be_measured_is_refused(file: str, tmp_path: Path) -> None:
         train(file, "none", hold_out_every=1)
 
 
-def test_quotation_marks_are_read_alike_and_shown_as_written(file: str) -> None:
+def test_quotation_marks_are_normalized_and_shown_as_written(file: str) -> None:
     trained = load(train(file).run.folder / "best.safetensors")
     (sentence,) = tag.tag(trained, TagOptions(texts=('the "cat" wanders',)))
     assert [word.word for word in sentence] == ["the", '"', "cat", '"', "wanders"]

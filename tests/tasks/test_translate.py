@@ -1,4 +1,4 @@
-"""translate: what is read, what is refused, and what is measured, as sacrebleu and a user would have it."""
+"""translate: reading pairs, refusals, search, and metrics compared with sacrebleu."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ WORDS = {"ein": "a", "kein": "no", "hund": "dog", "mann": "man", "vogel": "bird"
 
 
 def write_pairs(folder: Path) -> Path:
-    """Forty sentences of three words, and their translations; returns the folder."""
+    """Forty sentences of three words with translations; returns the folder."""
     german = [f"{a} {b} {c}" for a in ("ein", "kein") for b in ("hund", "mann", "vogel") for c in ("läuft", "singt")]
     german = (german * 4)[:40]
     english = [" ".join(WORDS[word] for word in line.split()) for line in german]
@@ -38,29 +38,29 @@ def write_pairs(folder: Path) -> Path:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """Pairs of sentences in a folder of the test's own."""
+    """Sentence pairs in a separate folder for one test."""
     return write_pairs(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pairs of sentences that all translators of this file learn from."""
+def training_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentence pairs that all models of this file train on."""
     return write_pairs(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture
-def interpreter(rnn, trained, learned: Path):
-    """The command line, with a small translator at hand."""
-    ran = trained(f"train translate --source {learned}/de --target {learned}/en.gz {QUICK} --name mine")
+def interpreter(rnn, trained, training_files: Path):
+    """The command line, with a small trained model."""
+    ran = trained(f"train translate --source {training_files}/de --target {training_files}/en.gz {QUICK} --name mine")
     assert ran.code == 0, ran.err
     return rnn
 
 
-def test_it_translates_and_is_measured_as_by_sacrebleu(interpreter, files: Path, home: Path) -> None:
+def test_translations_and_metrics_equal_sacrebleu(interpreter, files: Path, home: Path) -> None:
     assert interpreter("translate 'kein vogel singt'").out == "no bird sings\n"
     told = json.loads(interpreter("evaluate translate --json").out)["metrics"]
     model = load("mine")
-    pairs = read_paired(model.config.given, model.config.hold_out).test
+    pairs = read_paired(model.config.pair_spec, model.config.hold_out).test
     found = [best.text for (best,) in model.translate([source for source, _ in pairs])]
     several = interpreter(f"evaluate translate --corpus {files}/both.tsv --corpus {files}/de")
     assert "pairs come from one --corpus" in several.err
@@ -74,8 +74,8 @@ def test_it_translates_and_is_measured_as_by_sacrebleu(interpreter, files: Path,
     )
 
 
-def test_each_test_of_captions(files: Path, home: Path, rnn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each split is its own file; a folder from before there were more than one still trains and is measured."""
+def test_each_test_split_of_multi30k(files: Path, home: Path, rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each split is a file; an older folder, without the further splits, still works for training and evaluation."""
     german = (files / "de").read_text().splitlines()
     english = gzip.decompress((files / "en.gz").read_bytes()).decode().splitlines()
     parts = {"train": slice(40), "val": slice(12), "test_2016_flickr": slice(7), "new": slice(7, 12)}
@@ -138,8 +138,8 @@ def test_nbest_file_attention_and_json(interpreter, tmp_path: Path) -> None:
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_lone_carriage_return_ends_no_line(tmp_path: Path) -> None:
-    """One in a source and one in a target: as many lines as `wc -l` counts, and each by its translation."""
+def test_lone_carriage_return_does_not_end_a_line(tmp_path: Path) -> None:
+    """With one in the source and one in the target, the numbers of lines equal `wc -l`, and pairs match."""
     (tmp_path / "de").write_text("eins\nzwei\rdrei\nvier\n", newline="")
     (tmp_path / "en").write_text("one\r\ntwo three\nfo\rur\n", newline="")
     expected = [("eins", "one"), ("zwei drei", "two three"), ("vier", "fo ur")]
@@ -177,14 +177,14 @@ def test_pairs_of_other_tables(tmp_path: Path) -> None:
             table(tmp_path / "t.csv", text)
 
 
-def test_many_sentences_are_translated_as_each_by_itself(interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the order given, whatever is sought side by side; a sentence that is longer than all that may be held, too."""
+def test_batched_translations_equal_single_ones(interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They keep the order of the texts; a sentence longer than a batch allows is translated as well."""
     model, texts = load("mine"), ["ein hund läuft", "kein zebra", "ein", "ein hund läuft " * 5, "kein mann singt"]
-    alone = [model.translate(text, nbest=2)[0] for text in texts]
+    single = [model.translate(text, nbest=2)[0] for text in texts]
     for rows, positions in ((256, 8_192), (10, 8_192), (256, 40), (1, 1)):
         monkeypatch.setattr(translate, "ROWS", rows)
         monkeypatch.setattr(translate, "POSITIONS", positions)
-        for found, wanted in zip(model.translate(texts, nbest=2), alone, strict=True):
+        for found, wanted in zip(model.translate(texts, nbest=2), single, strict=True):
             assert [each.text for each in found] == [each.text for each in wanted]
             for ours, theirs in zip(found, wanted, strict=True):
                 assert ours.score == pytest.approx(theirs.score, abs=1e-5)
@@ -192,7 +192,7 @@ def test_many_sentences_are_translated_as_each_by_itself(interpreter, monkeypatc
                 torch.testing.assert_close(ours.attention, theirs.attention, rtol=0, atol=1e-5)
 
 
-def test_an_unknown_word_is_copied_from_where_the_decoder_looked(interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_word_is_copied_from_the_most_attended_token(interpreter, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load("mine")
     net = model.model
 
@@ -229,7 +229,7 @@ def test_an_unknown_word_is_copied_from_where_the_decoder_looked(interpreter, mo
         ("--corpus dates --attention soft", "--attention must be one of"),
     ],
 )
-def test_what_cannot_be_learned_from_is_one_line(rnn, files: Path, words: str, complaint: str) -> None:
+def test_invalid_training_data_is_one_line(rnn, files: Path, words: str, complaint: str) -> None:
     (files / "short").write_text("a\nb\n")
     (files / "gap").write_text("a\n\n")
     (files / "both.txt").write_text("a b\n")
@@ -240,9 +240,9 @@ def test_what_cannot_be_learned_from_is_one_line(rnn, files: Path, words: str, c
     assert ran.err.count("\n") == 1
 
 
-def test_what_makes_no_sense_is_refused(interpreter) -> None:
+def test_invalid_options_are_refused(interpreter) -> None:
     model = load("mine")
-    with pytest.raises(UsageError, match="--nbest 3 needs as many hypotheses"):
+    with pytest.raises(UsageError, match="--nbest 3 needs a wider beam"):
         model.translate("ein hund", beam=2, nbest=3)
     for flags, complaint in (
         ("'ein mann' --out a.png", "give one text"),
@@ -255,7 +255,7 @@ def test_what_makes_no_sense_is_refused(interpreter) -> None:
         assert "bug in rnn" not in ran.err
 
 
-def test_validation_files_leave_nothing_to_test_on(rnn, files: Path) -> None:
+def test_separate_validation_files_leave_no_test_pairs(rnn, files: Path) -> None:
     valid = f"--valid-source {files}/de --valid-target {files}/en.gz"
     assert rnn(f"train translate --source {files}/de --target {files}/en.gz {valid} {QUICK} --max-time 0.1").code == 0
     assert "no pairs to test on" in rnn("evaluate translate").err
@@ -283,5 +283,5 @@ def test_a_model_of_files_is_measured_on_multi30k(interpreter, home: Path, real_
     (home / "data").symlink_to(real_corpora)
     for split in ("test", "validation"):
         options = translate.EvaluateOptions(corpus=("multi30k",), split=split)
-        pairs = translate.asked(load("mine"), options)
+        pairs = translate.evaluation_pairs(load("mine"), options)
         assert pairs == getattr(read_paired(PairSpec(("multi30k",), "de-en"), 0.1), split)

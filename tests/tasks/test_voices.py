@@ -1,4 +1,4 @@
-"""Several voices in one model: each label writes its own words, is held out and measured by itself, and is kept."""
+"""Several voices in one model: each label is written, held out and measured separately, and stored."""
 
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ WORDS = {"sea": "wave salt gull tide", "farm": "barn corn mule gate"}
 
 @pytest.fixture
 def corpora(tmp_path: Path) -> tuple[str, ...]:
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for name, words in WORDS.items():
-        lines = [" ".join(dice.choice(words.split(), size=4)) for _ in range(60)]
+        lines = [" ".join(generator.choice(words.split(), size=4)) for _ in range(60)]
         (tmp_path / f"{name}.txt").write_text("\n".join(lines) + "\n")
     return tuple(str(tmp_path / f"{name}.txt") for name in WORDS)
 
@@ -53,23 +53,23 @@ def test_each_label_writes_its_own_words(task: str, corpora: tuple[str, ...], ho
         assert len(found) > 30
         assert sum(word in words.split() for word in found) > 0.85 * len(found)
     anyone = written(trained, count=40, length=40).split()
-    shares = [sum(word in words.split() for word in anyone) / len(anyone) for words in WORDS.values()]
-    assert min(shares) > 0.02  # nobody's voice is a mixture
-    with pytest.raises(UsageError, match=r"knows no voice 'poe': its labels are sea, farm"):
+    fractions = [sum(word in words.split() for word in anyone) / len(anyone) for words in WORDS.values()]
+    assert min(fractions) > 0.02  # without a label, both voices occur
+    with pytest.raises(UsageError, match=r"has no voice 'poe': its labels are sea, farm"):
         written(trained, label="poe")
 
 
 @pytest.mark.parametrize("task", ["poetry-lm", "char-lm"])
-def test_a_text_is_measured_in_the_voice_it_is_named_for(task: str, corpora: tuple[str, ...], home: Path) -> None:
+def test_text_is_measured_in_the_voice_of_its_name(task: str, corpora: tuple[str, ...], home: Path) -> None:
     trained = train(task, corpora)
     evaluate = TASKS[task].evaluate
     held_out = evaluate.run(trained, evaluate.Options())
     assert held_out["loss"] == pytest.approx(trained.header["progress"]["history"][-1]["loss"], rel=1e-5)
-    own, others, nobody = (
+    own, others, unlabelled = (
         evaluate.run(trained, evaluate.Options(corpus=(f"{name}={corpora[0]}",)))["loss"]
         for name in ("sea", "farm", "other")
     )
-    assert own < nobody < others
+    assert own < unlabelled < others
     if task == "poetry-lm":
         assert {"perplexity_sea", "perplexity_farm"} <= held_out.keys()
         assert held_out["perplexity_sea"] != held_out["perplexity_farm"]
@@ -80,17 +80,15 @@ def test_without_voices_corpora_are_one_text(task: str, corpora: tuple[str, ...]
     trained = train(task, corpora, voices=False, epochs=1)
     assert "labels" not in trained.payload
     assert trained.model.voices is None
-    with pytest.raises(UsageError, match="learned no voices apart: leave --label out"):
+    with pytest.raises(UsageError, match="has no voices: leave --label out"):
         written(trained, label="sea")
     same = train(task, (f"mine={corpora[0]}", f"mine={corpora[1]}"), epochs=1)
     assert "labels" not in same.payload
 
 
 @pytest.mark.parametrize("task", ["poetry-lm", "char-lm"])
-def test_a_checkpoint_of_before_there_were_voices_is_of_one_text(
-    task: str, corpora: tuple[str, ...], home: Path
-) -> None:
-    """Its settings do not speak of them: it is measured on what it held out, and goes on."""
+def test_checkpoint_older_than_voices_is_of_one_text(task: str, corpora: tuple[str, ...], home: Path) -> None:
+    """Its settings lack `voices`; it is still evaluated on its held-out text, and resumes."""
     trained = train(task, corpora, voices=False, epochs=1)
     evaluate = TASKS[task].evaluate
     wanted = evaluate.run(trained, evaluate.Options())
@@ -104,22 +102,22 @@ def test_a_checkpoint_of_before_there_were_voices_is_of_one_text(
     assert not resumed.config.voices
 
 
-def test_of_each_voice_the_end_is_held_out(corpora: tuple[str, ...], home: Path) -> None:
+def test_the_end_of_each_voice_is_held_out(corpora: tuple[str, ...], home: Path) -> None:
     trained = train("char-lm", corpora, epochs=1)
     corpus = TASKS["char-lm"].token_access.data(trained, "")
     texts = [Path(file).read_text(encoding="utf-8") for file in corpora]
     cuts = [len(text) - int(0.1 * len(text)) for text in texts]
     assert corpus.voices == {name: (cut, len(text) - cut) for name, cut, text in zip(WORDS, cuts, texts, strict=True)}
     spelled = "".join(corpus.codec.join(corpus.ids.tolist()))
-    learned, held_out = (
+    training, held_out = (
         "".join(text[side] for text, side in zip(texts, sides, strict=True))
         for sides in ([slice(cut) for cut in cuts], [slice(cut, None) for cut in cuts])
     )
-    assert spelled == learned + held_out
+    assert spelled == training + held_out
     assert corpus.counts.tolist() == np.bincount(corpus.training_ids, minlength=len(corpus.counts)).tolist()
 
 
-def test_a_running_text_says_whose_each_token_is() -> None:
+def test_running_text_labels_each_token() -> None:
     text = RunningText(np.arange(100), 1, 30, voices=[(1, 40), (0, 25), (2, 35)])
     wanted = np.repeat([1, 0, 2], [40, 25, 35])
     for batches in map(built, (text.batches(torch.device("cpu")), text.eval_batches(torch.device("cpu"), 5))):
@@ -128,13 +126,13 @@ def test_a_running_text_says_whose_each_token_is() -> None:
             assert batch.labels.tolist() == wanted[batch.inputs.clamp(max=99).numpy()].tolist()
 
 
-def test_a_tenth_of_the_columns_learns_without_its_label() -> None:
+def test_a_tenth_of_the_columns_trains_without_a_label() -> None:
     torch.manual_seed(0)
     voices = Voices(3, 4)
     labels = torch.randint(3, (7, 4000))
-    given = voices(labels)
-    dropped = (given == 0).all(-1)
+    vectors = voices(labels)
+    dropped = (vectors == 0).all(-1)
     assert torch.equal(dropped, dropped[:1].expand_as(dropped))
     assert float(dropped[0].double().mean()) == pytest.approx(UNLABELLED, abs=0.02)
-    assert torch.equal(given[~dropped], voices.weight[labels[~dropped]])
+    assert torch.equal(vectors[~dropped], voices.weight[labels[~dropped]])
     assert torch.equal(voices.eval()(labels), voices.weight[labels])

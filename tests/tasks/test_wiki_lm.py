@@ -1,4 +1,4 @@
-"""wiki-lm: any corpus by numbers, its vocabulary cut, and what it learned from found again."""
+"""wiki-lm: reading corpora, vocabularies, running text and sentences, unit vectors, evaluation."""
 
 import json
 from itertools import islice
@@ -23,7 +23,7 @@ from rnncli.language.score import ScoreOptions
 from rnncli.presets import resolve
 from rnncli.settings import from_plain, plain
 from rnncli.tasks import TASKS
-from rnncli.tasks.wiki_lm import STEPS, EvaluateOptions, GenerateOptions, WikiConfig, read
+from rnncli.tasks.wiki_lm import BPTT, EvaluateOptions, GenerateOptions, WikiConfig, read
 
 TASK = TASKS["wiki-lm"]
 evaluate = TASK.evaluate.run
@@ -45,7 +45,7 @@ def train(**flags: Any) -> Training:
     return training
 
 
-def test_the_most_frequent_words_and_those_to_keep() -> None:
+def test_vocabulary_has_the_most_frequent_words_and_those_to_keep() -> None:
     vocabulary = cut_vocabulary(WORDS, 2, ("owl", "the"))
     assert vocabulary.words == ("the", "cat", "owl")
     source = IndexedCorpus("", [], WORDS, lambda: (), "")
@@ -75,10 +75,10 @@ def test_a_text_is_read_sentence_by_sentence(text: Path) -> None:
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_the_text_that_papers_report(
+def test_metrics_on_the_test_text_equal_a_loop_over_tokens(
     running: bool, tmp_path: Path, home: Path, rnn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """END counts after each line, as in validation; the loss is that of the tokens one by one, by torch itself."""
+    """END counts after each line, as in validation."""
     lines = [f"the cat{number % 7} sat on <unk> mats" for number in range(60)]
     texts = {"train": lines, "valid": lines[3:9], "test": ["the cat3 sat", "", "on the new <unk>", *lines[20:25]]}
     (tmp_path / "served").mkdir()
@@ -120,7 +120,7 @@ def test_the_text_that_papers_report(
         rnn("evaluate wiki-lm --split test --corpus mini --json").out.split('"metrics"')[1]
         == (rnn("evaluate wiki-lm --split test --json").out.split('"metrics"')[1])
     )
-    (home / "data/mini/test").unlink()  # a folder from before it was registered
+    (home / "data/mini/test").unlink()  # as in an older folder
     refused = rnn("evaluate wiki-lm --split test")
     assert (refused.code, refused.err.splitlines()[-1]) == (
         1,
@@ -128,7 +128,7 @@ def test_the_text_that_papers_report(
     )
 
 
-def test_a_text_of_one_s_own_has_none_to_test_on(text: Path, rnn) -> None:
+def test_text_file_has_no_test_split(text: Path, rnn) -> None:
     train(corpus=(str(text),))
     refused = rnn("evaluate wiki-lm --split test")
     assert refused.code == 2
@@ -137,26 +137,26 @@ def test_a_text_of_one_s_own_has_none_to_test_on(text: Path, rnn) -> None:
     )
 
 
-def test_too_little_is_refused(text: Path) -> None:
+def test_too_short_text_is_refused(text: Path) -> None:
     text.write_text("one line\n", encoding="utf-8")
     with pytest.raises(RnnError, match="mine has 1 sequences: training needs at least 20"):
         train(corpus=(str(text),))
 
 
-def test_prepared_shards_are_what_the_same_text_is(text: Path, home: Path, rnn) -> None:
+def test_prepared_shards_equal_the_same_text(text: Path, home: Path, rnn) -> None:
     assert rnn(f"data prepare {text} --name shards").code == 0
     by_shards, by_text = (read(resolve(TASK, {"corpus": (spec,)}), Known()).stream for spec in ("shards", str(text)))
     assert isinstance(by_shards.parts[0].ids, np.memmap)
     assert [ids.tolist() for ids in by_shards.sequences()] == [ids.tolist() for ids in by_text.sequences()]
     assert [ids.tolist() for ids in by_shards.held_out()] == [ids.tolist() for ids in by_text.held_out()]
     shards = str(home / "data" / "shards")
-    assert TASK.settle(WikiConfig(corpus=(shards,))).corpus == (shards,)  # by the path of the folder, too
+    assert TASK.resolve_defaults(WikiConfig(corpus=(shards,))).corpus == (shards,)  # by the path of the folder, too
     assert read_indexed((shards,)).fingerprint == read_indexed(("shards",)).fingerprint
     with pytest.raises(UsageError, match="shards is prepared: give it as the only --corpus"):
         read_indexed(("shards", str(text)))
 
 
-def test_unit_vectors_by_row_are_read_at_length_one(text: Path) -> None:
+def test_unit_vectors_by_row_have_norm_one(text: Path) -> None:
     model: Any = train(corpus=(str(text),), unit_vectors="row").experiment.model
     seen = []
     model.stack.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -164,7 +164,7 @@ def test_unit_vectors_by_row_are_read_at_length_one(text: Path) -> None:
     assert seen[0].norm(dim=-1).flatten().tolist() == pytest.approx([1, 1])
 
 
-def test_unit_vectors_by_matrix_are_divided_by_their_common_norm_as_in_the_book(text: Path) -> None:
+def test_unit_vectors_by_matrix_are_scaled_like_in_the_book(text: Path) -> None:
     flags = {"optimizer": "sgd", "lr": 0.5, "momentum": 0.9, "weight_decay": 0.0, "clip": 0.0, "schedule": "constant"}
     settings = resolve(TASK, {**QUICK, **flags, "corpus": (str(text),), "batch_size": 6, "unit_vectors": "matrix"})
     trainer = Training.start(TASK.name, settings).trainer
@@ -209,7 +209,7 @@ def test_unit_vectors_as_a_switch_and_as_a_choice(
     assert rnn(f"train wiki-lm {words}").err == f"rnn: error: {wanted}\n"
 
 
-def test_unit_vectors_of_old_checkpoints_and_of_no_kind(rnn) -> None:
+def test_unit_vectors_of_old_checkpoints_and_invalid_ones(rnn) -> None:
     old = {name: value for name, value in plain(WikiConfig()).items() if name not in ("init", "end_share")}
     read = [from_plain(WikiConfig, {**old, "unit_vectors": value}) for value in (True, False)]
     assert [config.unit_vectors for config in read] == ["row", "no"]
@@ -226,15 +226,15 @@ def test_unit_vectors_of_old_checkpoints_and_of_no_kind(rnn) -> None:
         ({"unit_vectors": "matrix", "spelling": 3}, "scales free input vectors only: leave --spelling out"),
         ({"end_share": 1.5}, "--end-share must be at most 1, not 1.5"),
         ({"init": "magic"}, "--init must be one of default, book, not 'magic'"),
-        ({"init": "book", "init_from": "some"}, "--init-from and --init both say what the first weights are"),
+        ({"init": "book", "init_from": "some"}, "--init-from and --init both set the initial weights"),
     ],
 )
-def test_what_makes_no_sense_is_refused(flags: dict, message: str, text: Path) -> None:
+def test_invalid_settings_are_refused(flags: dict, message: str, text: Path) -> None:
     with pytest.raises(UsageError, match=message):
         train(corpus=(str(text),), **flags)
 
 
-def test_the_book_s_end_its_analogies_and_its_words(text: Path, rnn) -> None:
+def test_preset_book_keeps_its_words_and_answers_analogies(text: Path, rnn) -> None:
     text.write_text(
         "\n".join(f"the {word} sat down" for word in ("king", "queen", "man", "woman", "cat") * 20), encoding="utf-8"
     )
@@ -250,7 +250,7 @@ def test_the_book_s_end_its_analogies_and_its_words(text: Path, rnn) -> None:
     assert ran.err == "rnn: error: --keep-words: 'queen' is nowhere in the corpus; --keep-words '' keeps none\n"
 
 
-def test_a_corpus_with_its_own_text_to_validate_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_corpus_with_its_own_validation_text(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut = Corpus("cut", "a <unk> b\n" * 20, "here", held_out="b a\nc b\n", tokenizer="spaced-words")
     monkeypatch.setattr(indexed, "load_corpus", lambda spec: cut)
     prose = read(resolve(TASK, {"corpus": ("cut",)}), Known())
@@ -262,20 +262,20 @@ def test_a_corpus_with_its_own_text_to_validate_on(home: Path, monkeypatch: pyte
     assert prose.stream.batches_per_epoch(8) == 3
 
 
-def test_what_is_half_made_says_how_to_finish_it(home: Path) -> None:
+def test_unfinished_shards_are_refused_with_a_hint(home: Path) -> None:
     (home / "data" / "half.part").mkdir(parents=True)
     with pytest.raises(RnnError, match="shards half are unfinished: run the same `rnn data prepare` again"):
         train(corpus=("half",))
 
 
-def test_sequences_that_would_go_unread_are_refused(text: Path) -> None:
+def test_corpus_of_too_long_sentences_is_refused(text: Path) -> None:
     text.write_text("\n".join(["word " * 30] * 40), encoding="utf-8")
     with pytest.raises(RnnError, match=r"mine have 31 words on average, and --longest 20 would skip most"):
         train(corpus=(str(text),), longest=20)
     assert train(corpus=(str(text),), longest=31).trainer.progress.finished
 
 
-def test_a_text_with_a_part_to_validate_on_is_measured_on_that(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation_on_a_corpus_uses_its_validation_text(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = load(train(corpus=(str(text),)).run.folder / "best.safetensors")
     cut = Corpus("cut", "the cat\n" * 20, "here", held_out="cat the dog\n", tokenizer="spaced-words")
     monkeypatch.setattr(indexed, "load_corpus", lambda spec: cut)
@@ -290,9 +290,9 @@ def test_a_text_without_words_is_refused(text: Path) -> None:
         evaluate(trained, EvaluateOptions(corpus=(str(text),)))
 
 
-def test_running_text_is_one_stream_judged_as_one_pass_would(text: Path) -> None:
+def test_loss_on_running_text_equals_a_single_pass(text: Path) -> None:
     training = train(corpus=(str(text),), running=True, batch_size=2)
-    assert (training.config.bptt, Codec.of(training.experiment.payload, is_running=True).opening) == (STEPS, END)
+    assert (training.config.bptt, Codec.of(training.experiment.payload, is_running=True).opening) == (BPTT, END)
     trained = load(training.run.folder / "best.safetensors")
     metrics = evaluate(trained, EvaluateOptions())
     numbers = np.array(trained.payload["vocabulary"])
@@ -310,16 +310,16 @@ def test_running_text_is_one_stream_judged_as_one_pass_would(text: Path) -> None
     assert (elsewhere["sequences"], elsewhere["tokens"]) == (40, len(ids) - 1)
 
 
-def test_running_shards_are_what_the_same_text_is(text: Path, rnn) -> None:
+def test_running_shards_equal_the_same_text(text: Path, rnn) -> None:
     assert rnn(f"data prepare {text} --name shards").code == 0
     runs = [train(corpus=(spec,), running=True, bptt=5) for spec in ("shards", str(text))]
     assert runs[0].trainer.progress.history[-1]["loss"] == runs[1].trainer.progress.history[-1]["loss"]
 
 
-def test_running_text_may_lie_in_one_line(text: Path) -> None:
-    text.write_text("so it goes on and on " * 50, encoding="utf-8")
+def test_running_text_can_be_a_single_line(text: Path) -> None:
+    text.write_text("one word after the other " * 50, encoding="utf-8")
     assert train(corpus=(str(text),), running=True).trainer.progress.finished
-    text.write_text("so it goes on and on " * 10, encoding="utf-8")
+    text.write_text("one two three one two four " * 10, encoding="utf-8")
     with pytest.raises(RnnError, match="mine has 61 tokens: training needs at least 200"):
         train(corpus=(str(text),), running=True)
 
@@ -334,20 +334,20 @@ def test_rare_words_are_unknown(text: Path, home: Path, rnn, count: int, words: 
             read(resolve(TASK, {"corpus": (spec,), "min_count": 41}), Known())
 
 
-def test_ptb_has_the_tokens_that_everyone_counts(
+def test_ptb_has_the_published_numbers_of_tokens(
     home: Path, real_corpora: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "data").symlink_to(real_corpora)
     stream = read(resolve(TASK, {"corpus": ("ptb",)}), Known()).stream
-    learned, held_out = stream.running_text()
-    assert (len(learned) - 1, len(held_out) - 1) == (929_589, 73_760)  # Mikolov's counts, an end a line among them
-    assert int(learned.frequencies(10_001)[UNKNOWN]) == 45_020  # as `grep -o '<unk>'` counts them
+    training, held_out = stream.running_text()
+    assert (len(training) - 1, len(held_out) - 1) == (929_589, 73_760)  # Mikolov's counts, with one END per line
+    assert int(training.frequencies(10_001)[UNKNOWN]) == 45_020  # as counted by `grep -o '<unk>'`
 
 
 SPLIT = "The cat ( 1,000 ) sat @-@ up , <unk> don't <end> U.S.\u00a0mat .\n"
 
 
-def test_words_that_are_split_already_are_taken_as_they_are(text: Path) -> None:
+def test_spaced_words_are_kept_unchanged(text: Path) -> None:
     text.write_text(SPLIT * 40, encoding="utf-8")
     trained = load(train(corpus=(str(text),), tokens="spaced", epochs=3).run.folder / "best.safetensors")
     words = set(SPLIT.split(" ")) - {"<unk>", "<end>", ".\n"} | {"."}
@@ -369,10 +369,10 @@ def test_words_that_are_split_already_are_taken_as_they_are(text: Path) -> None:
 
 
 @pytest.mark.parametrize("running", [False, True])
-def test_a_bare_file_is_measured_as_the_text_of_a_corpus_to_validate_on(
+def test_validation_file_of_a_corpus_gives_the_same_metrics(
     text: Path, monkeypatch: pytest.MonkeyPatch, running: bool
 ) -> None:
-    """As ptb.valid.txt is for a model of ptb; and so is the same model that was trained by --tokens and --valid."""
+    """Like ptb.valid.txt for a model of ptb, or for the same model trained with --tokens spaced and --valid."""
     valid = text.with_name("valid.txt")
     text.write_text(SPLIT * 40, encoding="utf-8")
     valid.write_text(" the dog ( sat ) <unk> \n The cat . \n" * 3)
@@ -396,7 +396,7 @@ def test_a_bare_file_is_measured_as_the_text_of_a_corpus_to_validate_on(
         evaluate(trained[1], EvaluateOptions())
 
 
-def test_what_cannot_be_read_as_split_words_is_refused(text: Path, rnn) -> None:
+def test_shards_do_not_mix_with_spaced_texts(text: Path, rnn) -> None:
     assert rnn(f"data prepare {text} --name shards").code == 0
     with pytest.raises(UsageError, match="shards was prepared with another tokenizer than --tokens spaced"):
         train(corpus=("shards",), tokens="spaced")

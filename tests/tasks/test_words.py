@@ -1,4 +1,4 @@
-"""Vectors to start from: which words get one, what stays as chance made it, and what freezing keeps."""
+"""Pretrained word vectors: which words get one, freezing, spellings, and the adaptive softmax."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from rnncli.training.experiment import Experiment
 TASK = TASKS["poetry-lm"]
 GIVEN = WordVectors(
     ("The", "the", "Wall", "zebra"), np.random.default_rng(0).normal(size=(4, 3)).astype("f4")
-)  # "the" is taken as written, "wall" by its other spelling; the zebra is unknown to the text
+)  # "the" matches exactly, "wall" by ignoring case; "zebra" does not occur in the text
 FLAGS = {"hidden": "4", "epochs": 1, "corpus": ("hillside",), "seed": 3}
 
 
@@ -38,26 +38,26 @@ def rows(experiment: Experiment) -> tuple[torch.Tensor, list[str]]:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_words_of_the_file_get_its_vectors_and_all_else_starts_as_ever(home: Path, file: str, tied: bool) -> None:
-    by_chance, tokens = rows(start("chance", embedding=3, tied=tied).experiment)
+def test_words_of_the_file_get_its_vectors_and_others_random_ones(home: Path, file: str, tied: bool) -> None:
+    random_rows, tokens = rows(start("random", embedding=3, tied=tied).experiment)
     training = start("given", embeddings=file, tied=tied)
     begun, _ = rows(training.experiment)
-    assert training.begun == f"vectors for 2 of {len(tokens)} words from {file}, to go on from"
+    assert training.begun == f"vectors for 2 of {len(tokens)} words from {file}, to train further"
     the, wall = tokens.index("the"), tokens.index("wall")
     np.testing.assert_array_equal(begun[[the, wall]].numpy(), GIVEN.matrix[[1, 2]])
     others = [row for row in range(len(tokens)) if row not in (the, wall)]
-    assert torch.equal(begun[others], by_chance[others])
+    assert torch.equal(begun[others], random_rows[others])
 
 
 def test_vectors_of_other_words_are_refused(home: Path, tmp_path: Path) -> None:
-    strange = WordVectors(("zzz", "yyy"), np.ones((2, 3), dtype="f4"))
-    write_vectors(strange, tmp_path / "strange.txt", "word2vec")
-    with pytest.raises(UsageError, match=r"no word of the vocabulary has a vector in .*strange\.txt"):
-        start("strange", embeddings=str(tmp_path / "strange.txt"))
+    unknown = WordVectors(("zzz", "yyy"), np.ones((2, 3), dtype="f4"))
+    write_vectors(unknown, tmp_path / "unknown.txt", "word2vec")
+    with pytest.raises(UsageError, match=r"no word of the vocabulary has a vector in .*unknown\.txt"):
+        start("unknown", embeddings=str(tmp_path / "unknown.txt"))
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_frozen_vectors_stay_and_tuned_ones_move(home: Path, file: str, tied: bool) -> None:
+def test_frozen_vectors_stay_and_others_change(home: Path, file: str, tied: bool) -> None:
     for frozen in (True, False):
         training = start(f"frozen {frozen}", embeddings=file, freeze_embeddings=frozen, tied=tied)
         begun, _ = rows(training.experiment)
@@ -66,7 +66,7 @@ def test_frozen_vectors_stay_and_tuned_ones_move(home: Path, file: str, tied: bo
         assert torch.equal(ended, begun) == frozen
 
 
-def test_a_frozen_run_is_resumed_to_the_bit(home: Path, file: str) -> None:
+def test_run_with_frozen_vectors_resumes_bit_for_bit(home: Path, file: str) -> None:
     whole = start("whole", embeddings=file, freeze_embeddings=True, epochs=2)
     whole.train(lambda _: None, pytest.fail)
     part = start("part", embeddings=file, freeze_embeddings=True)
@@ -78,7 +78,7 @@ def test_a_frozen_run_is_resumed_to_the_bit(home: Path, file: str) -> None:
     assert torch.equal(rows(resumed.experiment)[0], begun)
 
 
-def test_a_file_that_cannot_be_read_leaves_no_run(home: Path, file: str) -> None:
+def test_unreadable_vectors_leave_no_run(home: Path, file: str) -> None:
     from rnncli.errors import RnnError
 
     Path(file).write_text("2 3\nthe 1 2 3\n", encoding="utf-8")
@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_read_leaves_no_run(home: Path, file: str) -> None
     assert not (home / "checkpoints" / "poetry-lm" / "broken").exists()
 
 
-def test_spelling_is_read_saved_and_refused_beside_given_vectors(home: Path, file: str) -> None:
+def test_spelling_is_stored_and_refused_with_pretrained_vectors(home: Path, file: str) -> None:
     training = start("spelled", spelling=3)
     training.train(lambda _: None, pytest.fail)
     trained = load(training.run.folder / "last.safetensors")
@@ -96,11 +96,11 @@ def test_spelling_is_read_saved_and_refused_beside_given_vectors(home: Path, fil
     assert default_layer(trained) == "input"
     assert torch.equal(model.word_vectors("input"), training.experiment.model.word_vectors("input"))
     assert not torch.equal(model.word_vectors("input"), model.word_vectors("output"))
-    with pytest.raises(UsageError, match="--embeddings gives words their vectors whole: leave --spelling out"):
+    with pytest.raises(UsageError, match="--embeddings sets whole word vectors: leave --spelling out"):
         start("both", spelling=3, embeddings=file)
 
 
-def test_an_adaptive_softmax_is_trained_kept_and_used(home: Path) -> None:
+def test_adaptive_softmax_trains_loads_and_generates(home: Path) -> None:
     training = start("mine", softmax="adaptive", tied=False, label_smoothing=0.0, embedding=3, hidden="16")
     training.train(lambda _: None, pytest.fail)
     trained = load(training.run.folder / "last.safetensors")
@@ -115,7 +115,7 @@ def test_an_adaptive_softmax_is_trained_kept_and_used(home: Path) -> None:
         of_model(trained, "output")
 
 
-def test_what_an_adaptive_softmax_cannot_do_is_said_at_once(home: Path) -> None:
+def test_unsupported_settings_of_a_softmax_are_refused(home: Path) -> None:
     with pytest.raises(UsageError, match=r"add --no-tied --label-smoothing 0$"):
         start("mine", softmax="adaptive")
     with pytest.raises(UsageError, match=r"add --no-tied$"):

@@ -1,4 +1,4 @@
-"""Writing with any task: primes, several texts, where they stop, searches, and options that do not go together."""
+"""Generation with every language task: primes, several texts, stopping, beam search, and conflicting options."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ TEXT = "".join(f"the {a} of the {b} sat there\n" for a in ("cat", "dog", "owl", 
 
 @pytest.fixture(scope="module", params=WRITERS)
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    """A model of each task that writes."""
+    """A model of each task with `generate`."""
     home = tmp_path_factory.mktemp(request.param)
     file = home / "mine.txt"
     file.write_text(TEXT * 3)
@@ -41,7 +41,7 @@ def write(trained: Trained, **options: Any) -> Written:
     return written
 
 
-def test_the_same_seed_gives_the_same_text_alone_and_in_a_batch_of_one_kind(trained: Trained) -> None:
+def test_same_seed_gives_the_same_texts(trained: Trained) -> None:
     assert write(trained).texts == write(trained).texts
     several = write(trained, count=5)
     assert several.texts == write(trained, count=5).texts
@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_text_alone_and_in_a_batch_of_one_kind(trai
     assert all(text in shown for text in several.texts)
 
 
-def test_a_prime_of_thousands_of_tokens_is_read_to_its_end(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prime_of_thousands_of_tokens_is_read_completely(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     prime = " ".join(f"the {['cat', 'dog', 'owl'][number % 3]}" for number in range(900))
     file = trained.source.parent / "prime.txt"
     file.write_text(prime)
@@ -62,7 +62,7 @@ def test_a_prime_of_thousands_of_tokens_is_read_to_its_end(trained: Trained, mon
     assert write(trained, prime=f"{prime} of", temperature=0.0).texts != scanned.texts
 
 
-def test_strangers_in_a_prime_are_named_and_never_fatal(trained: Trained) -> None:
+def test_unknown_tokens_of_a_prime_are_listed(trained: Trained) -> None:
     written = write(trained, prime="the 🦉 Ξ cat")
     assert written.texts[0]
     assert "ξ" in "".join(written.unknown).lower()
@@ -76,10 +76,10 @@ def test_strangers_in_a_prime_are_named_and_never_fatal(trained: Trained) -> Non
         ("@", "--prime @ names no file"),
         ("@nowhere.txt", "nowhere.txt does not exist"),
         ("@.", "is a folder, not a file"),
-        ("\udcff", "is no text that can be printed"),
+        ("\udcff", "cannot be printed: give another text"),
     ],
 )
-def test_a_prime_that_cannot_be_is_one_line(trained: Trained, prime: str, message: str) -> None:
+def test_invalid_prime_is_one_line(trained: Trained, prime: str, message: str) -> None:
     with pytest.raises(RnnError, match=message):
         write(trained, prime=prime)
     (trained.source.parent / "binary").write_bytes(bytes(range(256)))
@@ -87,11 +87,11 @@ def test_a_prime_that_cannot_be_is_one_line(trained: Trained, prime: str, messag
         write(trained, prime=f"@{trained.source.parent / 'binary'}")
 
 
-def test_an_at_sign_can_be_doubled(trained: Trained) -> None:
+def test_doubled_at_sign_is_a_literal_one(trained: Trained) -> None:
     assert "@" not in "".join(write(trained, prime="@@the").unknown).removeprefix("@")
 
 
-def test_a_text_ends_before_the_one_to_stop_at(trained: Trained) -> None:
+def test_text_ends_before_the_stop_text(trained: Trained) -> None:
     whole = write(trained, length=60, temperature=0.3)
     stop = " of"
     assert stop in whole.texts[0]
@@ -103,22 +103,22 @@ def test_a_text_ends_before_the_one_to_stop_at(trained: Trained) -> None:
     assert write(trained, length=60, temperature=0.3, stop="never there").texts == whole.texts
 
 
-def test_a_listener_is_told_of_every_token_of_every_text(trained: Trained) -> None:
-    """Of verse, line by line: the first ones of all poems, then the second ones, and so on."""
-    told: list[DrawnToken] = []
+def test_listener_receives_every_token_of_every_text(trained: Trained) -> None:
+    """Verse comes line by line: the first lines of all poems, then the second lines, and so on."""
+    received: list[DrawnToken] = []
     verse = {"lines": 3} if trained.task == "poetry-lm" else {}
-    written = write(trained, count=2, prime="the", listen=told.append, **verse)
+    written = write(trained, count=2, prime="the", listen=received.append, **verse)
     assert written.texts == write(trained, count=2, prime="the", **verse).texts
     texts = ["" if trained.task == "char-lm" else "the"] * 2
-    for token in told:
+    for token in received:
         texts[token.line] += token.text
         assert 0 < token.probability <= token.likeliest[0][1]
     assert texts == written.texts
     assert not verse or [text.count("\n") for text in texts] == [2, 2]
 
 
-def test_tokens_are_counted_that_are_shown(trained: Trained) -> None:
-    """Each is a letter in char-lm, and elsewhere a word or a line's end."""
+def test_only_displayed_tokens_are_counted(trained: Trained) -> None:
+    """A token is a character in char-lm, and a word or the end of a line in other tasks."""
 
     def tokens_of(text: str) -> int:
         return len(text) if trained.task == "char-lm" else len(re.findall(r"\w+|\n", text))
@@ -130,18 +130,18 @@ def test_tokens_are_counted_that_are_shown(trained: Trained) -> None:
                 text = draft.text
                 assert draft.facts["tokens"] == len(draft.tokens)
                 half = stop == "f the" and trained.task != "char-lm" and re.search(r"\bo$", text)
-                assert len(draft.tokens) == tokens_of(text) - bool(half)  # a word that is cut is not counted
+                assert len(draft.tokens) == tokens_of(text) - bool(half)  # a cut word does not count
     (found,) = write(trained, seed=None, beam=3, length=20, stop=" of").drafts
     assert len(found.tokens) == tokens_of(found.text)
 
 
-def test_a_search_begins_no_text_with_its_end(trained: Trained) -> None:
+def test_beam_search_does_not_start_with_the_end_token(trained: Trained) -> None:
     texts = write(trained, seed=None, beam=200, nbest=200, length=2).texts
     assert len(texts) > 5
     assert all(text.strip() or trained.task == "char-lm" for text in texts)
 
 
-def test_a_search_shows_its_best_and_is_certain(trained: Trained) -> None:
+def test_beam_search_is_sorted_and_deterministic(trained: Trained) -> None:
     found = write(trained, seed=None, beam=6, nbest=4, prime="the ")
     again = write(trained, seed=None, beam=6, nbest=4, prime="the ")
     assert found.facts == again.facts
@@ -156,15 +156,15 @@ def test_a_search_shows_its_best_and_is_certain(trained: Trained) -> None:
 
 
 def repeated(tokens: list[int], n: int) -> int:
-    """How many n-grams are there once more."""
+    """The number of repeated n-grams."""
     grams = [tuple(tokens[place : place + n]) for place in range(len(tokens) - n + 1)]
     return len(grams) - len(set(grams))
 
 
-def test_no_ngram_is_written_twice_where_it_must_not(trained: Trained) -> None:
+def test_no_repeat_prevents_repeated_n_grams(trained: Trained) -> None:
     options = {"temperature": 0.0, "length": 60}
     repeats, guarded = (write(trained, **options, no_repeat=n).tokens[0] for n in (0, 5))
-    if trained.task == "char-lm":  # lines are guarded one by one, and sentences as one text
+    if trained.task == "char-lm":  # verse is checked line by line, and sentences as one text
         assert repeated(repeats, 5) > repeated(guarded, 5) == 0
     assert write(trained, **options, repetition_penalty=5.0).texts != write(trained, **options).texts
 
@@ -180,12 +180,12 @@ def test_no_ngram_is_written_twice_where_it_must_not(trained: Trained) -> None:
         ({"stop": ""}, "--stop must not be empty"),
     ],
 )
-def test_options_that_do_not_go_together_are_named(trained: Trained, options: dict[str, Any], message: str) -> None:
+def test_conflicting_options_are_refused(trained: Trained, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         write(trained, **options)
 
 
-def test_what_may_begin_the_stop_is_held_back_until_it_is_known() -> None:
+def test_possible_start_of_the_stop_text_is_held_back() -> None:
     pieces = ["a", "b", "ab", "c", "d"]
     assert "".join(before_stop(pieces, "abc")) == "ab"
     assert "".join(before_stop(pieces, "abcd")) == "ab"
@@ -202,7 +202,7 @@ def test_what_may_begin_the_stop_is_held_back_until_it_is_known() -> None:
     assert taken == ["a", "b"]
 
 
-def test_words_are_joined_as_one_reads_them() -> None:
+def test_words_are_joined_with_usual_punctuation() -> None:
     for text in ("he didn't see (old) john's dog,\n$5 was much!", "one", "so:"):
         words = re.findall(r"n't|'s|\w+?(?=n't|\b)|\n|[^\w\s]", text)
         assert "".join(join_words("<end>" if word == "\n" else word for word in words)) == text
@@ -210,8 +210,8 @@ def test_words_are_joined_as_one_reads_them() -> None:
     assert "".join(join_words(["did", "n't", "(", "<unknown>", "<end>", ")"], spaced=True)) == "did n't ( <unk>\n)"
 
 
-def test_words_with_joiners_and_blanks_of_their_own_can_be_printed() -> None:
+def test_words_with_joiners_and_special_blanks_can_be_printed() -> None:
     words = ["می\u200cخواهم", "10\u00a0km"]
     assert printable(words) == words
-    with pytest.raises(UsageError, match="is no text that can be printed"):
+    with pytest.raises(UsageError, match="cannot be printed: give another text"):
         printable(["a\x1b"])

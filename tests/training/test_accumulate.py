@@ -110,11 +110,11 @@ def test_accumulated_part_is_no_larger_than_a_batch(monkeypatch: pytest.MonkeyPa
     seen: list[int] = []
     loss = trainer.loss
 
-    def watched(batch: Any, states: Any) -> Any:
+    def recorded(batch: Any, states: Any) -> Any:
         seen.append(batch.rows)
         return loss(batch, states)
 
-    monkeypatch.setattr(trainer, "loss", watched)
+    monkeypatch.setattr(trainer, "loss", recorded)
     train(trainer, 1)
     assert seen == [2, 2]
 
@@ -148,10 +148,10 @@ def test_float16_scales_sums_like_means(monkeypatch: pytest.MonkeyPatch) -> None
     divisors: list[list[float]] = []
     window = Trainer._window
 
-    def watched(self: Trainer, batch: Any, states: Any, given: list[float]) -> Any:
+    def recorded(self: Trainer, batch: Any, states: Any, given: list[float]) -> Any:
         divisors.append(copy.copy(given))
         return window(self, batch, states, given)
 
-    monkeypatch.setattr(Trainer, "_window", watched)
+    monkeypatch.setattr(Trainer, "_window", recorded)
     train(trainer, 3)
     assert divisors == [[4.0]] * 2 + [[16.0]] * 4  # 4 rows; then 20 predictions per step

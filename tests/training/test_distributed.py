@@ -203,7 +203,7 @@ def test_interrupted_processes_save_once_and_one_continues(trained: Trained) -> 
 
 
 @pytest.mark.slow
-def test_killed_and_started_anew_they_end_as_if_nothing_had_been(trained: Trained) -> None:
+def test_killed_and_restarted_processes_end_as_without_the_failure(trained: Trained) -> None:
     """To the bit, dropout and all, by two agents, of which one may count the restart and the other not.
 
     The first process is killed, which speaks for all: the other speaks.
@@ -255,12 +255,12 @@ def test_parts_of_all_processes_cover_the_batch(rows: int, world: int, monkeypat
     assert max(sizes) - min(sizes) <= 1
     assert sum(each.predictions for each in parts) == batch.predictions
     assert all(each.continues for each in parts)
-    asked_of: list[slice] = []
-    lazy = LazyBatch(rows, lambda part: asked_of.append(part) or batch.part(part))  # type: ignore[func-returns-value]
+    built_parts: list[slice] = []
+    lazy = LazyBatch(rows, lambda part: built_parts.append(part) or batch.part(part))  # type: ignore[func-returns-value]
     for rank in range(world):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         torch.testing.assert_close(distributed.our_part(lazy).targets, parts[rank].targets)
-    assert [part.stop - part.start for part in asked_of] == sizes  # no process builds another's rows
+    assert [part.stop - part.start for part in built_parts] == sizes  # no process builds another's rows
 
 
 def test_parts_of_a_committee_batch_add_up() -> None:

@@ -137,6 +137,17 @@ def test_hopeless_run_restarts_with_new_averages() -> None:
     assert trainer.progress.restarted == 2 * BATCHES  # and not at the end, after which nothing is trained
 
 
+def test_average_starts_again_after_a_restart() -> None:
+    trainer = make_trainer(epochs=2, average=0.9)
+    trainer.experiment = replace(trainer.experiment, hopeless=lambda _, steps: steps >= BATCHES, reset=lambda: None)
+    for event in trainer.events():
+        if isinstance(event, Stepped) and trainer.progress.step in (1, BATCHES + 1):
+            assert trainer.average is not None
+            for value, parameter in zip(trainer.average.values, trainer.average.parameters, strict=True):
+                assert torch.equal(value, parameter)  # the first weights of each start are not averaged
+    assert trainer.progress.restarts == 1
+
+
 def test_solved_run_is_not_restarted() -> None:
     """A run once drew new weights in the very validation that found it solved."""
     trainer = make_trainer(epochs=2)
@@ -204,9 +215,9 @@ def test_streams_continue_from_the_carried_state() -> None:
     trainer = without_dropout(make_trainer(streams=True, lr=1e-12, optimizer="sgd"))
     batches = list(trainer.experiment.batches(0))
     model: Any = copy.deepcopy(trainer.model).train()
-    joined = torch.cat([batch.inputs for batch in batches])
+    inputs = torch.cat([batch.inputs for batch in batches])
     targets = torch.cat([batch.targets for batch in batches])
-    wanted = F.cross_entropy(model(joined)[0].reshape(-1, 2), targets.reshape(-1))
+    wanted = F.cross_entropy(model(inputs)[0].reshape(-1, 2), targets.reshape(-1))
     events = [event for event in train(trainer, steps=BATCHES) if isinstance(event, Stepped)]
     assert sum(event.loss for event in events) / BATCHES == pytest.approx(wanted.item(), rel=1e-5)
 

@@ -64,7 +64,7 @@ def new_store() -> Any:
 
 
 @pytest.mark.slow
-def test_processes_of_agents_with_other_counts_meet_and_go_on(tmp_path: Path) -> None:
+def test_processes_of_agents_with_other_counts_meet_and_continue(tmp_path: Path) -> None:
     """Once, a restart of one agent left two processes waiting for each other, and a change of machines began a new run.
 
     The second time another machine comes first, with a store of its own: only the second agent knows of the run.

@@ -73,7 +73,7 @@ def test_autocast_rounds_only_matmuls(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["gru:reset-before", "lstm:full"])
 def test_triton_under_autocast_rounds_like_the_reference(kind: str) -> None:
-    pytest.importorskip("triton", reason="waits for triton, which installs on Linux alone")
+    pytest.importorskip("triton", reason="waits for triton, which installs only on Linux")
     if torch.cuda.is_available():
         pytest.skip("kernels are compiled for the card: the test marked cuda is of them")
     wanted = gradients(kind, "exact", "cpu", lambda: torch.autocast("cpu", enabled=False))

@@ -20,6 +20,7 @@ from rnncli.training.runs import (
     find_run,
     new_run,
     newest_unfinished,
+    prune_run,
     read_for_resume,
     read_model,
     run_of,
@@ -32,7 +33,7 @@ def make_run(home: Path, task: str, name: str, finished: str = "done", best: boo
     run = Run(home / "checkpoints" / task / name)
     for number in range(2):
         header = {"task": task, "number": number, "monitor": "loss", "progress": progress(finished)}
-        run.save(to_bytes(header, {"w": torch.zeros(2)}))
+        run.save(to_bytes(header, {"w": torch.zeros(2), "random.torch": torch.zeros(1)}))
     if best:
         run.save_best(
             to_bytes(
@@ -211,7 +212,7 @@ def test_damaged_header_hides_no_other_run(home: Path) -> None:
     for file in bad.folder.glob("*.safetensors"):
         file.write_bytes(file.read_bytes().replace(b"progress", b"prowress"))
     assert bad.summary is None
-    assert good.summary == ("", "loss", 0.5, 3)
+    assert good.summary == ("", "loss", 0.5, 3, "")
     assert newest_unfinished("toy") == good
 
 
@@ -275,6 +276,42 @@ def test_file_in_place_of_the_runs_folder_is_refused_in_one_line(home: Path) -> 
     (home / "checkpoints" / "toy").write_text("a file")
     with pytest.raises(RnnError, match="cannot make a folder for the run"):
         new_run("toy", "elman", None)
+
+
+def test_prune_removes_previous_only(home: Path) -> None:
+    run = make_run(home, "toy", "mine")
+    size = (run.folder / "previous.safetensors").stat().st_size
+    assert (prune_run(run), prune_run(run)) == (size, 0)
+    assert {file.name for file in run.folder.iterdir()} == {"last.safetensors", "best.safetensors"}
+
+
+@pytest.mark.parametrize("last", ["damaged", "missing", "a copy of best"])
+def test_prune_keeps_previous_where_last_is_of_no_use(home: Path, last: str) -> None:
+    run = make_run(home, "toy", "mine")
+    file = run.folder / "last.safetensors"
+    if last == "damaged":
+        damage(file)
+    elif last == "missing":
+        file.unlink()
+    else:
+        file.write_bytes((run.folder / "best.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match=r"last\.safetensors (is damaged|is not there|holds only a model)"):
+        prune_run(run)
+    assert (run.folder / "previous.safetensors").exists()
+
+
+def test_run_in_training_is_not_pruned(home: Path) -> None:
+    run = make_run(home, "toy", "mine")
+    with run.locked(), pytest.raises(RnnError, match="is being trained by another process"):
+        prune_run(run)
+    assert (run.folder / "previous.safetensors").exists()
+
+
+def test_a_model_without_the_state_of_training_is_not_resumed(home: Path) -> None:
+    run = make_run(home, "toy", "mine")
+    (run.folder / "last.safetensors").write_bytes((run.folder / "best.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match=r"last\.safetensors holds only a model, as best\.safetensors does"):
+        read_for_resume(run)
 
 
 def test_metrics_are_json_lines_without_nan(home: Path) -> None:

@@ -12,6 +12,7 @@ from support.experiments import make_trainer
 from rnncli.errors import Interrupted, RnnError
 from rnncli.records import json_line
 from rnncli.training import checkpoint
+from rnncli.training.experiment import BestPart
 from rnncli.training.interrupts import Interrupts
 from rnncli.training.loop import Restarted, Stepped, Validated, below
 from rnncli.training.runs import Run
@@ -124,6 +125,31 @@ def test_best_model_at_the_last_step_records_how_the_run_ended(tmp_path: Path) -
     toy = session(tmp_path, epochs=1)
     toy.train(lambda _: None, pytest.fail)
     assert checkpoint.read(tmp_path / "best.safetensors").header["progress"]["finished"] == "done"
+
+
+def test_best_holds_the_model_without_the_state_of_training(tmp_path: Path) -> None:
+    """The optimizer, the random state and the weights that are averaged are in `last` and `previous` only."""
+    toy = session(tmp_path, average=0.9)
+    toy.trainer.experiment = replace(toy.trainer.experiment, tensors={"numbers": torch.arange(3)})
+    toy.train(lambda _: None, pytest.fail)
+    best, last = (checkpoint.read(tmp_path / f"{name}.safetensors") for name in ("best", "last"))
+    model = {f"model.{name}" for name in toy.trainer.model.state_dict()}
+    assert best.tensors.keys() == model | {"task.numbers"}
+    assert {name.partition(".")[0] for name in last.tensors} > {"model", "learned", "optimizer", "random"}
+    assert (best.is_resumable, last.is_resumable) == (False, True)
+    assert best.header.keys() == last.header.keys() | {"payload"}
+
+
+def test_best_leaves_out_weights_that_only_measure(tmp_path: Path) -> None:
+    toy = session(tmp_path)
+    part = BestPart(lambda name: name.startswith("stack."), {"part": "stack"})
+    toy.trainer.experiment, toy.identity = replace(toy.trainer.experiment, best_part=part), {"payload": {"corpus": "x"}}
+    toy.train(lambda _: None, pytest.fail)
+    names = list(toy.trainer.model.state_dict())
+    assert weights(toy.run, "best").keys() == {name for name in names if name.startswith("stack.")} < set(names)
+    assert weights(toy.run).keys() == set(names)
+    assert checkpoint.read(tmp_path / "best.safetensors").header["payload"] == {"corpus": "x", "part": "stack"}
+    assert checkpoint.read(tmp_path / "last.safetensors").header["payload"] == {"corpus": "x"}
 
 
 def test_best_model_is_kept_when_its_weights_are_discarded(tmp_path: Path) -> None:

@@ -523,7 +523,7 @@ def start(home: Path, dump_file: Path, *words: str) -> subprocess.Popen[str]:
 
 @pytest.mark.posix("signals to other processes")
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
-def test_stopped_by_a_signal_it_goes_on_to_the_same_bytes(
+def test_preparation_stopped_by_a_signal_continues_to_the_same_bytes(
     home: Path, big_dump: Path, whole: dict[str, bytes], name: str
 ) -> None:
     number = signal.Signals[name]

@@ -1,5 +1,5 @@
 "use strict";
-// Draws the panels of a report: by textContent, attributes and SVG alone, so that no text can become markup.
+// Draws the panels of a report: by textContent, attributes and SVG only, so that no text can become markup.
 (() => {
   const report = JSON.parse(document.getElementById("data").textContent);
   const LETTERS = matchMedia("(max-width: 480px)").matches ? 15 : 11; // size of those in pictures, as page.css has it
@@ -85,7 +85,7 @@
     const [[x0, width], [y0, height]] = [spread(1), spread(2)];
     const picture = draw("svg", { viewBox: `0 0 ${S} ${S * 0.75}`, role: "img", "aria-label": panel.title });
     const taken = [], names = draw("g");
-    // Where a word may stand beside its dot without covering another one's; some are left to be pointed at.
+    // Where a name fits next to its dot without covering another; the others show their name on hover.
     function name(word, cx, cy) {
       const wide = LETTERS * (0.62 * word.length + 0.4); // at most, nearly always
       const rows = [[cx + 6, cy + 4], [cx - 6 - wide, cy + 4], [cx - wide / 2, cy - 7], [cx - wide / 2, cy + 4 + LETTERS]];
@@ -146,13 +146,13 @@
   function entry(field) {
     const name = { id: `ask-${field.name}`, name: field.name };
     const step = field.whole ? "1" : "any", bounds = { min: field.least ?? "", max: field.most ?? "" };
-    const input = field.kind === "text" ? make("textarea", { ...name, rows: "2", placeholder: "a prime: text to go on from" })
+    const input = field.kind === "text" ? make("textarea", { ...name, rows: "2", placeholder: "text to continue" })
       : field.kind === "choice" ? make("select", name, make("option", { value: "" }, "nobody's"), ...field.choices.map(each => make("option", {}, each)))
-      : make("input", { ...name, type: "number", step, ...bounds, placeholder: field.default === null ? "by chance" : "", value: field.default ?? "" });
+      : make("input", { ...name, type: "number", step, ...bounds, placeholder: field.default === null ? "random" : "", value: field.default ?? "" });
     return { field, input, label: make("label", { for: name.id, title: field.help, class: field.kind }, field.name.replaceAll("_", " "), input) };
   }
 
-  // The lines of the server's answer, as they come: a token each, and at the end the whole text; throws what went wrong.
+  // The lines of the server's answer, token by token, and at the end the whole text; throws the error.
   async function* answer(asked, signal) {
     const reply = await fetch("write", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked), signal });
     if (!reply.ok) throw new Error((await reply.json()).error);
