@@ -201,6 +201,10 @@ def _warn_of_slow_cells(training: "Training") -> None:
         trouble = triton.trouble("cuda", torch.float32)
     if trouble:
         warn(f"{trouble}; cells are slower without it")
+    elif training.backend == "reference" and training.device == "cpu":
+        form: Any = fused.fused_form(training.experiment.model.stack.cells[0])
+        if isinstance(form, str):
+            warn(f"the cell runs step by step, slowly: {form}")
 
 
 def _expected(training: "Training") -> str:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+
 class TorchForm(NamedTuple):
     """A cell as torch's own layer: its function, and the weights in that layer's layout and gate order."""
 

@@ -16,6 +16,7 @@ from rnncli.kernels.compiling import COMPILATION
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+
 class _Listener(event.Listener):
     """Reports when numba compiles; numba is silent where it finds the code in its cache."""
 

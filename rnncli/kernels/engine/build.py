@@ -1,6 +1,5 @@
 """From a cell to its compiled step: what is known of each kind of cell, traced when it is first used."""
 
-from collections.abc import Callable
 from operator import is_
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +7,8 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from rnncli.kernels.engine import functions
+from rnncli.kernels.engine.cache import load_compiled
 from rnncli.kernels.engine.check import traced
 from rnncli.kernels.engine.emit import IMPORT, emit
 from rnncli.kernels.engine.graph import Untraceable
@@ -33,10 +34,8 @@ def traced_form(cell: Any) -> Traced | str:
     return _KNOWN[key]
 
 
-def build(cell: Any, load: Callable[[str], Any] | None = None) -> Traced | str:
-    """The same for a cell that nobody has seen; `load` turns the source into an object with its functions."""
-    from rnncli.kernels.engine.cache import load_compiled
-
+def build(cell: Any) -> Traced | str:
+    """The same for a cell of a kind that is unknown so far."""
     sizes = [int(value.shape[1]) for value in cell.initial_state(1)]
     try:
         found = traced(cell, sizes)
@@ -47,11 +46,11 @@ def build(cell: Any, load: Callable[[str], Any] | None = None) -> Traced | str:
     vectors = [int(name[1:]) for name in plan.vectors]
     inputs = Inputs(cell, [*recipes, *([found.linear.weight] if found.linear else [])], vectors)
     source = emit(plan, inputs)
-    return Traced(plan, source, inputs, (load or load_compiled)(source.text))
+    return Traced(plan, source, inputs, load_compiled(source.text))
 
 
 def fingerprint(cell: Any) -> Any:
-    """What a trace depends on: the class, plain attributes by value, the shapes of tensors, other objects by identity."""
+    """What a trace depends on: classes, plain attributes by value, shapes of tensors, other objects by identity."""
     modules = cell.modules()
     return tuple((type(module), *map(_fact, vars(module).items())) for module in modules)
 
@@ -69,12 +68,10 @@ def _fact(item: tuple[str, Any]) -> Any:
 
 def load_plain(text: str) -> Any:
     """The functions of a source as plain Python, which runs everywhere, slowly."""
-    from rnncli.kernels.engine import functions
-
     names: dict[str, Any] = {name: getattr(functions, name) for name in functions.__all__}
     names = {name: getattr(each, "py_func", each) for name, each in names.items()}
     names |= {"to_float": lambda value: value, "add_row": _add_row, "compiled": lambda function: function}
-    exec(compile(text.replace(IMPORT, ""), "<generated>", "exec"), names)  # noqa: S102
+    exec(compile(text.replace(IMPORT, ""), "<generated>", "exec"), names)
     return SimpleNamespace(**names)
 
 

@@ -5,6 +5,7 @@ digest of everything that its compiled code depends on, so that processors, vers
 other. If no folder is writable, code is compiled for this process only.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -12,11 +13,11 @@ import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numba
 import torch
-from numba.core import codegen
+from llvmlite import binding
+from numba import config
 
 from rnncli.errors import RnnError
 from rnncli.files import write_file
@@ -46,7 +47,7 @@ def _module(name: str, text: str) -> ModuleType:
     file = _write(f"{name}.py", text)
     if file is None:
         module = ModuleType(name)
-        exec(compile(text, f"<{name}>", "exec"), vars(module))  # noqa: S102
+        exec(compile(text, f"<{name}>", "exec"), vars(module))
         return module
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
@@ -74,10 +75,8 @@ def _folders() -> list[Path]:
     """Where files may lie, best first."""
     own = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME")
     found = [Path(__file__).parent / "__pycache__" / "generated"]
-    try:
+    with contextlib.suppress(RuntimeError):  # a user without a home
         found.append((Path(own) if own else Path.home() / ".cache") / "rnncli" / "kernels")
-    except RuntimeError:  # a user without a home
-        pass
     return found
 
 
@@ -99,6 +98,5 @@ def _helpers() -> str:
 @cache
 def _machine() -> str:
     """What compiled code depends on: versions and the processor."""
-    tell: Any = getattr(codegen, "get_host_cpu_features", lambda: "")
-    processor = numba.core.config.CPU_NAME or str(getattr(codegen.ll, "get_host_cpu_name", lambda: "")())
-    return "\0".join((__version__, numba.__version__, processor, str(tell())))
+    processor = getattr(config, "CPU_NAME", None) or binding.get_host_cpu_name()
+    return "\0".join((__version__, numba.__version__, processor, binding.get_host_cpu_features().flatten()))

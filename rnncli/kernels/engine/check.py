@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnncli.kernels.engine import cache, scalars
+from rnncli.kernels.engine import cache, rules, scalars
 from rnncli.kernels.engine.derive import Derivative, derive
 from rnncli.kernels.engine.graph import Graph, Untraceable, build
 from rnncli.kernels.engine.ops import OPS
 from rnncli.kernels.engine.plan import joined_matmuls
 from rnncli.kernels.engine.trace import Linear, Trace, linear_projection, run_recipe, tensors_of, trace, twin_of
+
+assert rules  # which the tracer looks up
 
 CLOSE = 1e-8
 """Error of values and gradients, relative to the greatest of each."""
@@ -46,7 +48,10 @@ class Evaluation:
             wide = [np.broadcast_to(each, (B, size)) for each, size in zip(given, sizes, strict=True)]
             return getattr(np.concatenate(wide, 1), op)(axis=1, keepdims=True)
         with np.errstate(all="ignore"):
-            return eval(OPS[op].text.format(*(f"a[{k}]" for k in range(len(given))), x=repr(extra)), {"a": given, **vars(scalars)})  # noqa: S307
+            return eval(
+                OPS[op].text.format(*(f"a[{k}]" for k in range(len(given))), x=repr(extra)),
+                {"a": given, **vars(scalars)},
+            )
 
     def array(self, name: str) -> Any:
         if name not in self.arrays:
@@ -168,7 +173,11 @@ def _gradients(outputs: Any, weigh: Any, inputs: list[Tensor]) -> list[Any]:
     if not pairs:
         return [torch.zeros_like(each) for each in inputs]
     wanted = [each for each in inputs if each.requires_grad]
-    made = iter(torch.autograd.grad([p for p, _ in pairs], wanted, [d for _, d in pairs], allow_unused=True, materialize_grads=True))
+    made = iter(
+        torch.autograd.grad(
+            [p for p, _ in pairs], wanted, [d for _, d in pairs], allow_unused=True, materialize_grads=True
+        )
+    )
     return [next(made) if each.requires_grad else torch.zeros_like(each) for each in inputs]
 
 

@@ -1,7 +1,7 @@
-"""The gradient of a step: the same graph with further pieces, from the gradients of the new state to those of its inputs.
+"""The gradient of a step: further pieces of its graph, from the gradients of the new state to those of its inputs.
 
-Arrays: the gradient of the new state's field i is `c<i>`, that of `dout` for the first one, and `q<j>` for each matmul j
-of the step after this one that multiplies the field. `r<j>` is the gradient of matmul j's operand in this step.
+The gradient of the new state's field i is `c<i>`, plus `dout` for the first one, plus `q<j>` for each matmul j of the
+next step that multiplies the field. `r<j>` is the gradient of matmul j's operand in this step.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,6 @@ class Derivative:
     """Matmuls of an old field by the matmul of the new one, which computes them a step ahead, and `r` of both."""
     begin: int = 0  # the number of the first piece that is not one of the step
 
-
     def carried_by(self, graph: Graph, number: int) -> list[int]:
         """The matmuls of a field whose `r` arrives as `q`."""
         return [j for j in sorted(self.carried - self.joined.keys()) if field_of(graph, j) == number]
@@ -42,7 +41,7 @@ def field_of(graph: Graph, j: int) -> int | None:
         return None
     array, *others = {piece.extra.array for piece in pieces}
     places = [place[1:] for _, place in graph.matmuls[j].operand]
-    whole = not others and array[0] == "s" and graph.matmuls[j].K == graph.sizes[array]
+    whole = not others and array[0] == "s" and graph.sizes[array] == graph.matmuls[j].K
     return int(array[1:]) if whole and [piece.extra[1:] for piece in pieces] == places else None
 
 

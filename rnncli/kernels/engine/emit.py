@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rnncli.kernels.engine.graph import Graph, Place
-from rnncli.kernels.engine.ops import OPS
+from rnncli.kernels.engine.graph import Place
 from rnncli.kernels.engine.inputs import Inputs
+from rnncli.kernels.engine.ops import OPS
 from rnncli.kernels.engine.plan import Pass, Plan, Stage
 from rnncli.kernels.engine.sequence import Function, Sizes, whole_sequence
 
@@ -61,7 +61,7 @@ def emit(plan: Plan, inputs: Inputs) -> Source:
 def row(array: str) -> str:
     """The expression of an array's row."""
     kind = "v" if array == "v" else array[0] if array not in TIMED else ""
-    if array in TIMED or kind in ("s", "x", "d") and array != "scratch":
+    if array in TIMED or (kind in ("s", "x", "d") and array != "scratch"):
         return f"{array}[t, b]"
     return {"v": "v", "n": f"s{array[1:]}[t + 1, b]"}.get(kind, f"{array}[b]")
 
@@ -95,7 +95,9 @@ class _StageWriter:
         lines = [f"def {name}(t, ends, sizes, {', '.join(arrays)}):"]
         opening = [self.view(place, view) for place, view in flat]
         inner = [self.view(place, view) for place, view in rows]
-        numbers = sorted({word for line in (*body, *opening, *inner) for word in _names(line)}, key=lambda n: int(n[1:]))
+        numbers = sorted(
+            {word for line in (*body, *opening, *inner) for word in _names(line)}, key=lambda n: int(n[1:])
+        )
         lines += [f"    {n} = sizes[{n[1:]}]" for n in numbers]
         lines += ["    real = s0.dtype.type", *(f"    {k} = real({text})" for text, k in self.constants.items())]
         lines += [f"    {line}" for line in opening]
@@ -165,7 +167,7 @@ class _StageWriter:
             op, operands, _, _ = self.graph.pieces[user]
             for piece in operands:
                 length = self.graph.pieces[piece].length
-                if piece in self.held or length == 1 and op not in ("sum", "max"):
+                if piece in self.held or (length == 1 and op not in ("sum", "max")):
                     continue
                 if op in ("sum", "max") or (piece in self.here and self.depth(piece) < self.depth(user)):
                     self.held[piece] = Place("spare", self.spare, length)

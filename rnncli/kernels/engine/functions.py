@@ -9,13 +9,22 @@ from numba import njit, types
 from numba.extending import overload
 
 from rnncli.kernels.engine import scalars
+from rnncli.kernels.engine.arithmetic import (
+    added,
+    compiled,
+    exponential,
+    multiply,
+    state_buffer,
+    to_float,
+    total,
+    weight_gradient,
+)
 from rnncli.kernels.engine.scalars import *  # noqa: F403
-from rnncli.kernels.engine.arithmetic import exponential, added, compiled, multiply, state_buffer, to_float, total, weight_gradient
 
 __all__ = [
     "add_row", "added", "compiled", "gather_columns", "gather_rows", "gather_vector", "multiply", "row_max", "row_sum",
     "scatter_rows", "scatter_vector", "state_buffer", "to_float", "total", "weight_gradient", *scalars.__all__,
-]  # fmt: skip  # noqa: PLE0604
+]  # fmt: skip
 
 
 def _one(x: Any) -> Any:
@@ -24,7 +33,8 @@ def _one(x: Any) -> Any:
 
 
 def _numba(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return overload(function)  # type: ignore[no-any-return]
+    made: Callable[[Callable[..., Any]], Callable[..., Any]] = overload(function)
+    return made
 
 
 @_numba(scalars.sigmoid)
@@ -85,36 +95,60 @@ def _softplus(x: Any) -> Any:
 @_numba(scalars.rsqrt)
 def _rsqrt(x: Any) -> Any:
     one = _one(x)
-    return lambda x: one / math.sqrt(x)
+
+    def compute(x: Any) -> Any:
+        return one / math.sqrt(x)
+
+    return compute
 
 
 @_numba(scalars.relu)
 def _relu(x: Any) -> Any:
     zero = _one(x) - _one(x)
-    return lambda x: zero if x < zero else x
+
+    def compute(x: Any) -> Any:
+        return zero if x < zero else x
+
+    return compute
 
 
 @_numba(scalars.sign)
 def _sign(x: Any) -> Any:
     one = _one(x)
     zero = one - one
-    return lambda x: one if x > zero else (-one if x < zero else x)
+
+    def compute(x: Any) -> Any:
+        return one if x > zero else (-one if x < zero else x)
+
+    return compute
 
 
 @_numba(scalars.select)
 def _select(c: Any, a: Any, b: Any) -> Any:
     zero = _one(c) - _one(c)
-    return lambda c, a, b: b if c == zero else a
+
+    def compute(c: Any, a: Any, b: Any) -> Any:
+        return b if c == zero else a
+
+    return compute
 
 
 @_numba(scalars.maximum)
 def _maximum(a: Any, b: Any) -> Any:
-    return lambda a, b: a if a > b or a != a else b  # noqa: PLR0124
+
+    def compute(a: Any, b: Any) -> Any:
+        return a if a > b or a != a else b
+
+    return compute
 
 
 @_numba(scalars.minimum)
 def _minimum(a: Any, b: Any) -> Any:
-    return lambda a, b: a if a < b or a != a else b  # noqa: PLR0124
+
+    def compute(a: Any, b: Any) -> Any:
+        return a if a < b or a != a else b
+
+    return compute
 
 
 def _same(function: Callable[..., Any], name: str) -> None:
@@ -133,42 +167,66 @@ overload(scalars.power)(lambda x, p: lambda x, p: x**p)
 def _eq(a: Any, b: Any) -> Any:
     one = _one(a)
     zero = one - one
-    return lambda a, b: one if a == b else zero
+
+    def compute(a: Any, b: Any) -> Any:
+        return one if a == b else zero
+
+    return compute
 
 
 @_numba(scalars.ne)
 def _ne(a: Any, b: Any) -> Any:
     one = _one(a)
     zero = one - one
-    return lambda a, b: one if a != b else zero
+
+    def compute(a: Any, b: Any) -> Any:
+        return one if a != b else zero
+
+    return compute
 
 
 @_numba(scalars.lt)
 def _lt(a: Any, b: Any) -> Any:
     one = _one(a)
     zero = one - one
-    return lambda a, b: one if a < b else zero
+
+    def compute(a: Any, b: Any) -> Any:
+        return one if a < b else zero
+
+    return compute
 
 
 @_numba(scalars.le)
 def _le(a: Any, b: Any) -> Any:
     one = _one(a)
     zero = one - one
-    return lambda a, b: one if a <= b else zero
+
+    def compute(a: Any, b: Any) -> Any:
+        return one if a <= b else zero
+
+    return compute
 
 
 @_numba(scalars.gt)
 def _gt(a: Any, b: Any) -> Any:
     one = _one(a)
     zero = one - one
-    return lambda a, b: one if a > b else zero
+
+    def compute(a: Any, b: Any) -> Any:
+        return one if a > b else zero
+
+    return compute
 
 
 @_numba(scalars.ge)
 def _ge(a: Any, b: Any) -> Any:
     one = _one(a)
     zero = one - one
-    return lambda a, b: one if a >= b else zero
+
+    def compute(a: Any, b: Any) -> Any:
+        return one if a >= b else zero
+
+    return compute
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc"}, nogil=True)
@@ -185,7 +243,7 @@ def row_max(a: Any) -> Any:
     """Return the greatest value of a (N,)."""
     found = a[0]
     for n in range(1, a.size):
-        found = a[n] if a[n] > found or a[n] != a[n] else found  # noqa: PLR0124
+        found = a[n] if a[n] > found or a[n] != a[n] else found
     return found
 
 

@@ -15,7 +15,7 @@ MAX_PIECES = 400
 """A graph of more pieces than this treats its features one by one, and is not worth compiled loops."""
 
 
-class Untraceable(Exception):  # noqa: N818
+class Untraceable(Exception):
     """Says in one line why the engine cannot take a cell."""
 
 
@@ -257,8 +257,10 @@ class _Builder:
                 raise Untraceable("it reduces some features several times")
             return self.graph.add(node.op, [self.found[each] for each in runs])
         operands = [self.operand(each[here]) for each in node.operands]
-        return self.graph.add(node.op, operands, len(here), node.extra) if operands else self.graph.add(
-            node.op, (), 1, node.extra
+        return (
+            self.graph.add(node.op, operands, len(here), node.extra)
+            if operands
+            else self.graph.add(node.op, (), 1, node.extra)
         )
 
     def operand(self, elements: Any) -> int:

@@ -34,7 +34,11 @@ class Inputs:
         self.shapes: list[tuple[int, ...]] = []
         for number, recipe in enumerate(recipes):
             leaf = viewed(recipe)
-            if leaf is not None and number in vectors and not run_recipe(recipe, lambda x: held(cell, x)).is_contiguous():
+            if (
+                leaf is not None
+                and number in vectors
+                and not run_recipe(recipe, lambda x: held(cell, x)).is_contiguous()
+            ):
                 leaf = None  # a vector is copied as it lies
             source = recipe if leaf is None else leaf
             if source not in self.sources:

@@ -1,10 +1,11 @@
 """The plan of a step and its gradient: stages between matmuls, and where each value lies.
 
-A stage ends where a matmul needs all of its operand. Arrays by name, as a stage sees them at step t for sequence b:
-`projected`, `kept`, `dp` (gradient of `projected`), `dout`, `d<j>` and `x<j>` have a row for each t and b; `s<i>` are the
-states, of which `n<i>` is the row after; `y<j>`, `r<j>`, `q<j>`, `e<j>`, `c<i>`, `b<i>`, `scratch` and `acc` have one for
-each b; `v` is all vectors of parameters. Their contents: `graph.py` and `derive.py`; `e<j>` is a copy of part of `dp` for
-a matmul, `b<i>` one of `c<i>`, `acc` the sums over time of the vectors' gradients.
+A stage ends where a matmul needs all of its operand. Arrays with a row for each step t and sequence b: `projected`, its
+gradient `dp`, `kept`, the outputs' gradient `dout`, the operands `x<j>` of matmuls and the gradients `d<j>` of their
+results, and the states `s<i>`, of which `n<i>` is the row after. Arrays with a row for each b: the results `y<j>` of
+matmuls, `r<j>` and `q<j>` (see `derive`), copies `e<j>` of `d<j>` or of part of `dp` for a matmul, the gradients `c<i>`
+of the state, copies `b<i>` of them, `scratch`, and `acc`, the sums over time of the gradients of vectors. `v` has all
+vectors of parameters.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -59,11 +60,12 @@ class Plan:
     kept: int = 0  # features kept apart from `projected`
     in_place: bool = False  # whether `dp` takes the place of `projected`
     d_places: list[int | None] = field(default_factory=list)  # where in `dp` the gradient of a matmul's result lies
-    totals: dict[str, Place] = field(default_factory=dict)  # vectors' places whose gradient is a sum over `dp` or a `d<j>`
+    totals: dict[str, Place] = field(
+        default_factory=dict
+    )  # vectors' places whose gradient is a sum over `dp` or a `d<j>`
     copies: list[int] = field(default_factory=list)  # fields whose arriving gradient is copied first
     vectors: dict[str, int] = field(default_factory=dict)  # where each vector begins in `v` and `acc`
     sums: list[tuple[Place, Place]] = field(default_factory=list)  # parts of `acc`, and what their sums are of
-
 
     def members(self, j: int) -> list[int]:
         """A matmul that is run and those that it computes as well, in the order of their columns."""
@@ -79,7 +81,7 @@ class Plan:
 
     def has_copy(self, j: int) -> bool:
         """Whether the gradient of a matmul's result is gathered in `e<j>` for its matmul."""
-        is_part = self.d_places[j] is not None and self.graph.matmuls[j].N < self.graph.sizes["projected"]
+        is_part = self.d_places[j] is not None and self.graph.sizes["projected"] > self.graph.matmuls[j].N
         return is_part or j in self.derivative.joined.values()
 
     def run_matmuls(self) -> list[int]:
@@ -180,7 +182,8 @@ def joined_matmuls(graph: Graph) -> dict[int, int]:
         f"y{j}": [] if field_of(graph, j) is not None else [piece for piece, _ in m.operand]
         for j, m in enumerate(graph.matmuls)
     }
-    scheduler, found = _Scheduler(graph, {}, operands), {}
+    scheduler = _Scheduler(graph, {}, operands)
+    found: dict[int, int] = {}
     for j in range(len(graph.matmuls)):
         if (number := field_of(graph, j)) is None:
             continue
@@ -273,13 +276,15 @@ class _Planner:
             if sum(self.cost(piece) for piece, _ in graph.matmuls[j].operand) <= CHEAP:
                 again.add(j)
             else:
-                self.available.update({piece: place for piece, place in _at(graph.matmuls[j].operand, array)})
+                self.available.update(_at(graph.matmuls[j].operand, array))
         return [piece for piece in kept if self.available[piece].array == "kept"], again
 
     def needed(self) -> set[int]:
         """The pieces of the step that its gradient uses."""
         graph, begin = self.graph, self.derivative.begin
-        wanted = [piece for packed in (*self.derivative.inputs.values(), *self.derivative.results) for piece, _ in packed]
+        wanted = [
+            piece for packed in (*self.derivative.inputs.values(), *self.derivative.results) for piece, _ in packed
+        ]
         found, seen = set(), set()
         while wanted:
             piece = wanted.pop()
@@ -355,7 +360,7 @@ class _Planner:
             d_places.append(begin)
             if begin is None:
                 stores += _at(results, f"d{j}")
-            is_part = begin is not None and graph.matmuls[j].N < graph.sizes["projected"]
+            is_part = begin is not None and graph.sizes["projected"] > graph.matmuls[j].N
             if j in derivative.joined.values() or (is_part and j not in derivative.joined):
                 stores += _at(results, f"e{j}")
         for j, other in derivative.joined.items():
@@ -406,13 +411,21 @@ class _Planner:
     def fits_in_place(self, backward: Pass) -> bool:
         """Whether each part of `dp` is written after the last use of what lies there."""
         graph = self.graph
-        written = {place[1:]: backward.position(piece) for stage in backward.stages for piece, place in stage.stores if place.array == "dp"}
+        written = {
+            place[1:]: backward.position(piece)
+            for stage in backward.stages
+            for piece, place in stage.stores
+            if place.array == "dp"
+        }
         held = {piece: place for piece, place in self.available.items() if place.array == "projected"}
         held.update({load: graph.pieces[load].extra for load in graph.inputs.get("projected", ())})
         for each, place in held.items():
             users = [user for user in backward.stage_of if each in graph.pieces[user].operands]
             users += [piece for stage in backward.stages for piece, _ in stage.stores if piece == each]
-            if any(backward.position(user) > written[place[1:]] or graph.pieces[user].length != place.length for user in users):
+            if any(
+                backward.position(user) > written[place[1:]] or graph.pieces[user].length != place.length
+                for user in users
+            ):
                 return False
         return True
 
@@ -438,9 +451,16 @@ def _inside(results: Packed, dp: Sequence[tuple[int, Place]]) -> int | None:
 def _cross(graph: Graph, found: Pass) -> int:
     """Store what a later stage reads, in `scratch` if it lies nowhere else; return the size of that."""
     size = 0
-    stored = {piece: place for stage in found.stages for piece, place in stage.stores if place.array[0] in "nkx" or place.array in ("projected", "kept")}
+    stored = {
+        piece: place
+        for stage in found.stages
+        for piece, place in stage.stores
+        if place.array[0] in "nkx" or place.array in ("projected", "kept")
+    }
     for piece, stage in found.stage_of.items():
-        users = [each for each, other in found.stage_of.items() if other > stage and piece in graph.pieces[each].operands]
+        users = [
+            each for each, other in found.stage_of.items() if other > stage and piece in graph.pieces[each].operands
+        ]
         late = any(each == piece for other in found.stages[stage + 1 :] for each, _ in other.stores)
         if not users and not late:
             continue

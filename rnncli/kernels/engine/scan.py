@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import RnnError
-from rnncli.kernels.engine.emit import BITS, Function, Source
-from rnncli.kernels.engine.plan import Pass, Plan
+from rnncli.kernels.engine.emit import BITS, Source
 from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.engine.matmuls import TRANSPOSE_FROM, StepMatmul, policy, rows, weight_gradient
+from rnncli.kernels.engine.plan import Pass, Plan
+from rnncli.kernels.engine.sequence import Function
 from rnncli.kernels.matmul import matmul, may_round
 from rnncli.kernels.memory import empty_huge
 
@@ -53,7 +54,7 @@ class Run(NamedTuple):
 
 def unroll(traced: Traced, cell: Any, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
     """Unroll a traced cell; arguments and results as `scan_reference`."""
-    T, B, D = x.shape
+    T, B, _ = x.shape
     ends = _equal_ends(B, T) if lengths is None else lengths.to(torch.int64).contiguous().numpy()
     given = x if traced.is_linear else cell.project(x)
     is_small = B * traced.work < (SMALL if T >= TRANSPOSE_FROM else SMALL_AND_SHORT)
@@ -130,7 +131,9 @@ class Memory:
         self.prepared = traced.inputs.prepared(inputs)
         self.tensors: dict[str, Tensor] = {}
         self.states = [f"s{n}" for n in range(len(traced.fields))]
-        self.operands = [name for j, name in enumerate(self.plan.operands) if name[0] == "x" and j not in self.plan.again]
+        self.operands = [
+            name for j, name in enumerate(self.plan.operands) if name[0] == "x" and j not in self.plan.again
+        ]
 
     def empty(self, name: str, *shape: int) -> Tensor:
         self.tensors[name] = empty_huge(self.x, *shape)
@@ -251,7 +254,7 @@ class Memory:
 
     def gradients(self, of_x: bool) -> tuple[Tensor | None, list[Tensor | None]]:
         """The gradients of the input and of the prepared tensors."""
-        traced, plan, graph = self.traced, self.plan, self.graph
+        traced, graph = self.traced, self.graph
         found: list[Tensor | None] = [None] * len(self.prepared)
         for j, m in enumerate(graph.matmuls):
             d, x = self.result_gradient(j), self.operand(j)
@@ -289,7 +292,11 @@ class Memory:
 
     def result_gradient(self, j: int) -> Tensor:
         begin = self.plan.d_places[j]
-        return self.tensors[f"d{j}"] if begin is None else self.tensors["dp"][:, :, begin : begin + self.graph.matmuls[j].N]
+        return (
+            self.tensors[f"d{j}"]
+            if begin is None
+            else self.tensors["dp"][:, :, begin : begin + self.graph.matmuls[j].N]
+        )
 
     def operand(self, j: int) -> Tensor:
         name = self.plan.operands[j]

@@ -1,4 +1,4 @@
-"""Source text of the functions that run a whole sequence of a small net: matmuls, stages and the parameters' gradients."""
+"""Source text of the functions that run a whole sequence: matmuls, stages and the gradients of parameters."""
 
 import re
 from collections.abc import Sequence
@@ -99,13 +99,17 @@ class _Writer:
         if self.is_linear:
             view = self.inputs.views[-1]
             D, P = (self.n(size) for size in view.shape)
-            lines.append(f"wx = np.empty(({P}, {D}), x.dtype)" if is_backward else f"wx = np.empty(({D}, {P}), x.dtype)")
+            lines.append(
+                f"wx = np.empty(({P}, {D}), x.dtype)" if is_backward else f"wx = np.empty(({D}, {P}), x.dtype)"
+            )
             lines.append(self.copied(view, "wx", 0, is_backward))
         if self.plan.vectors:
             lines.append(f"v = np.empty({self.n(self.total())}, x.dtype)")
         for name, begin in self.plan.vectors.items():
             view = self.inputs.views[int(name[1:])]
-            lines.append(f"gather_vector({self.flat(view)}, v, {self.at('vector', begin)}, {self.n(self.graph.sizes[name])})")
+            lines.append(
+                f"gather_vector({self.flat(view)}, v, {self.at('vector', begin)}, {self.n(self.graph.sizes[name])})"
+            )
         return lines
 
     def copied(self, view: View, weight: str, begin: int, is_backward: bool) -> str:
@@ -159,9 +163,11 @@ class _Writer:
 
     def backward_arrays(self) -> list[str]:
         plan, graph = self.plan, self.graph
-        lines = ["projected = projected.copy()"] if plan.in_place else [
-            self.array("dp", graph.sizes["projected"], timed=True)
-        ]
+        lines = (
+            ["projected = projected.copy()"]
+            if plan.in_place
+            else [self.array("dp", graph.sizes["projected"], timed=True)]
+        )
         for j, (m, begin) in enumerate(zip(graph.matmuls, plan.d_places, strict=True)):
             if j not in plan.derivative.joined:
                 lines.append(self.array(f"q{j}" if j in plan.derivative.carried else f"r{j}", m.K, zero=True))
@@ -184,9 +190,9 @@ class _Writer:
             if start is None:
                 d = f"d{j}"
             else:
-                whole = m.N == self.graph.sizes["projected"]
-                begin = self.at("start projected", start)
-                d = dp if whole else f"{dp}[:, :, {begin}:{begin} + {self.n(m.N)}]"
+                whole = self.graph.sizes["projected"] == m.N
+                first = self.at("start projected", start)
+                d = dp if whole else f"{dp}[:, :, {first}:{first} + {self.n(m.N)}]"
             x = f"s{name[1:]}[1:]" if name[0] == "n" else name
             lines.append(f"g = weight_gradient({d}, {x})")
             begin = 0

@@ -289,7 +289,7 @@ class Recorder:
     def record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute an operation and record it."""
         name = str(func).split(".")[1]
-        self.refuse_impure(name, func, args)
+        self.refuse_impure(name, func)
         result = func(*args, **kwargs)
         tensors = [each for each in _flat((args, tuple(kwargs.values()))) if isinstance(each, Tensor)]
         outs = [result] if isinstance(result, Tensor) else list(result) if isinstance(result, list | tuple) else []
@@ -311,14 +311,13 @@ class Recorder:
         if tensor.shape != codes.shape:
             raise Untraceable(f"{name} gave another shape than the engine expects{self.place()}")
 
-    def refuse_impure(self, name: str, func: Any, args: tuple[Any, ...]) -> None:
+    def refuse_impure(self, name: str, func: Any) -> None:
         """Refuse random operations, and values that become numbers of Python."""
         tags = getattr(func, "tags", ())
         if torch.Tag.nondeterministic_seeded in tags:
             raise Untraceable(f"{name.rstrip('_')} is random{self.place()}")
         if name in ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "unique"):
             raise Untraceable(f"step reads a tensor's value, so that it may branch on data{self.place()}")
-        del args
 
     def apply(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The codes of an operation's results."""
@@ -363,7 +362,7 @@ class Recorder:
 
     def place(self) -> str:
         """Where in the user's file the step is now."""
-        frame = sys._getframe()  # noqa: SLF001
+        frame = sys._getframe()
         found = ""
         while frame is not None:
             file = frame.f_code.co_filename
@@ -509,9 +508,12 @@ _SPREADS = frozenset({"expand", "repeat", "repeat_interleave", "expand_as"})
 """Shape operations that may carry the size of the batch: no part of a recipe."""
 
 SHAPES = frozenset(
-    "slice split split_with_sizes chunk unbind cat stack transpose t permute view _unsafe_view reshape "
-    "_reshape_alias expand repeat unsqueeze squeeze select narrow clone contiguous alias flip roll movedim "
-    "unfold diagonal index_select gather unsafe_split unsafe_chunk tile expand_as lift_fresh".split()
+    {"slice", "split", "split_with_sizes", "chunk", "unbind", "cat", "stack", "transpose", "t", "permute", "view"}
+    | {"_unsafe_view", "reshape", "_reshape_alias", "expand", "repeat", "unsqueeze", "squeeze", "select", "narrow"}
+    | {"clone", "contiguous", "alias", "flip", "roll", "movedim", "unfold", "diagonal", "index_select", "gather"}
+    | {"unsafe_split", "unsafe_chunk", "tile", "expand_as", "lift_fresh"}
 )
+"""Operations of torch that only move features."""
+
 RULES: dict[str, Callable[..., Any]] = {}
 """Torch's operations by name; each function takes the recorder and the operation's arguments and returns codes."""
