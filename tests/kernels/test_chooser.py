@@ -12,6 +12,7 @@ from rnncli.cells import make_cell
 from rnncli.errors import UsageError
 from rnncli.kernels import precision, triton
 from rnncli.kernels.chooser import ROWS, TINY, Case, Row, preferred
+from rnncli.kernels.fused import trouble
 from rnncli.kernels.precision import using
 from rnncli.kernels.scan import choose_backend
 
@@ -79,7 +80,7 @@ def test_cell_without_forms_is_traced_on_a_cpu_and_runs_by_its_step_elsewhere(
     assert choose_backend(cell, device="cpu") == ("reference" if trouble() else "fused")
     for device in ("cuda", "mps"):
         assert choose_backend(cell, device=device) == "reference"
-    with pytest.raises(UsageError, match="torch has no layer.*; use --backend reference or auto"):
+    with pytest.raises(UsageError, match=r"torch has no layer.*; use --backend reference or auto"):
         choose_backend(cell, "torch")
     with pytest.raises(UsageError, match=f"the triton backend has no kernels for {kind}; use --backend reference"):
         choose_backend(cell, "triton", "cuda")

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor
 
 from rnncli.kernels.engine import functions
@@ -36,9 +37,9 @@ def traced_form(cell: Any) -> Traced | str:
 
 def build(cell: Any) -> Traced | str:
     """The same for a cell of a kind that is unknown so far."""
-    sizes = [int(value.shape[1]) for value in cell.initial_state(1)]
     try:
-        found = traced(cell, sizes)
+        with torch.random.fork_rng([]), torch.inference_mode(False), torch.enable_grad():
+            found = traced(cell, [int(value.shape[1]) for value in cell.initial_state(1)])
     except Untraceable as reason:
         return str(reason)
     recipes = found.trace.prepared

@@ -149,7 +149,7 @@ def compare(
     hoisted = linear.bias if linear else None
     bias = None if hoisted is None else run_recipe(hoisted, lambda leaf: tensors_of(twin)[leaf])
     after = twin.step(projected if bias is None else projected + bias, state)
-    weigh = [torch.randn(value.shape, dtype=torch.float64) for value in after]
+    weigh = [torch.linspace(-1, 1, value.numel(), dtype=torch.float64).view_as(value) for value in after]
     wanted = _gradients(after, weigh, [*given, *leaves.values()])
     prepared = [run_recipe(recipe, lambda leaf: tensors_of(twin)[leaf]).double() for recipe in made.prepared]
     weights = [np.concatenate([prepared[each].detach().numpy() for each in m.weights], 1) for m in graph.matmuls]
