@@ -202,7 +202,8 @@ def _warn_of_slow_cells(training: "Training") -> None:
     if trouble:
         warn(f"{trouble}; cells are slower without it")
     elif training.backend == "reference" and training.device == "cpu":
-        form: Any = fused.fused_form(training.experiment.model.stack.cells[0])
+        stack: Any = training.experiment.model.stack
+        form = fused.fused_form(stack.cells[0])
         if isinstance(form, str):
             warn(f"the cell runs step by step, slowly: {form}")
 
