@@ -1,4 +1,4 @@
-"""How good is `rnn train poetry-lm` on Frost? Trains the default recipe from several seeds and each cell from one.
+"""How good is `rnn train poetry-lm --tokens words` on Frost? Trains the recipe from several seeds, each cell from one.
 
 Prints held-out perplexity and accuracy next to n-grams, the mean length of 1,000 lines written at the defaults, and the
 share of lines that copy the training text. Needs the corpus (rnn data get frost).
@@ -44,8 +44,8 @@ def main() -> None:
 
 
 def train(**flags: Any) -> tuple[Trained, float]:
-    """Train the default recipe with these flags; the model of the last step, and the seconds it took."""
-    training = Training.start(TASK.name, resolve(TASK, flags))
+    """Train the default recipe on the book's words with these flags; the last step's model, and the seconds."""
+    training = Training.start(TASK.name, resolve(TASK, {"tokens": "words", **flags}))
     training.train(lambda _: None, print)
     return load(training.run.folder / "last.safetensors"), training.trainer.progress.seconds
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from rnncli.errors import Interrupted, RnnError, RnnWarning, UsageError
 from rnncli.files import POSIX, reason
-from rnncli.launch import LAUNCHED
+from rnncli.launch import LAUNCHED, wait_briefly
 from rnncli.terminal import write_message
 
-if LAUNCHED in os.environ:  # before torch is imported
+wait_briefly()  # before torch is imported
+if LAUNCHED in os.environ:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # otherwise every process prints needless warnings
 
 _NO_MEMORY = re.compile(

@@ -8,8 +8,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rnncli.cells.outside import kept_of, outside
+from rnncli.cells.outside import kept_of, outside_cell
 from rnncli.data.corpora import from_stdin
+from rnncli.data.holding_out import HoldOutSettings
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
@@ -174,8 +175,8 @@ def load(
 ) -> Model:
     """Load a trained model by its file, the folder of its run, or the name of its run.
 
-    Without a `source`, load the newest model of `task`, or of the first task that `suits` and has a model. If runs of
-    several tasks have the name, the run of the task that suits is loaded.
+    Without a `source`, load the newest model of `task`, or of all tasks that `suits`. If runs of several tasks have the
+    name, the run of the task that suits is loaded.
 
     The model computes on `device`: `auto` (CUDA if available, except for tiny nets), `cpu`, `cuda` or `mps`. `cell`
     names the code of a cell from outside: its class, or `PATH.py:Class`. No model file runs code by itself.
@@ -204,14 +205,14 @@ def task_of_model(source: str, suits: Callable[[Task], bool]) -> str:
 
 
 def _task_for(source: str | None, suits: Callable[[Task], bool]) -> str | None:
-    """Choose the task of a model among those that suit, tasks with word vectors first.
+    """Choose the task of a model among those that suit.
 
-    Without a `source` it is the first task with a run. With one, it is the only suitable task that has a run of that
-    name; None if there is no such task, or several.
+    Without a `source` it is the task of the newest run, or else the first one. With one, it is the only suitable task
+    that has a run of that name; None if there is no such task, or several.
     """
-    names = [task.name for task in sorted(filter(suits, TASKS.values()), key=lambda task: -task.word_vectors)]
+    names = [task.name for task in filter(suits, TASKS.values())]
     if source is None:
-        return next(filter(all_runs, names), names[0])
+        return next((run.task for run in all_runs() if run.task in names), names[0])
     owners = [name for name in tasks_of(source) if name in names]
     return owners[0] if len(owners) == 1 else None
 
@@ -338,7 +339,7 @@ class Training:
         """
         run = _writable(run)
         cell = changes.get("cell")
-        if isinstance(cell, type) or (cell and outside(cell)):
+        if isinstance(cell, type) or (cell and outside_cell(cell)):
             changes = {name: value for name, value in changes.items() if name != "cell"}
         else:
             cell = None
@@ -350,6 +351,8 @@ class Training:
             if task.name != run.task:
                 raise UsageError(f"{file} is a model of {task.name}, not of {run.task}")
             changes = respelled(type(before), canonical(task.Config, changes))
+            if isinstance(before, HoldOutSettings):
+                changes = before.without_same(changes)
             check_limits(replace(before, **_allowed(before, changes)))
             training = _as_it_was(run.name, found.header, lambda: cls(task, replace(before, **changes), file, changes))
             training._held = held.pop_all()

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 from rnncli.cells import use_cell
 from rnncli.errors import UsageError
 from rnncli.settings import as_kind, canonical, check_limits, overlay, respelled
+from rnncli.sizes import Sized, sized
 from rnncli.task import Task
 from rnncli.training.settings import RecurrentSettings, check_used, untuned, unused, with_own_defaults
 
@@ -18,8 +19,8 @@ def resolve(
 ) -> RecurrentSettings:
     """Combine a task's settings: its defaults, then the preset, then the TOML file, then the flags.
 
-    If they name a model to start from, its shape replaces the defaults. Defaults tuned for one optimizer or schedule
-    do not apply to another, which has its own.
+    Without a preset, a small text has its own defaults. If the settings name a model to start from, its shape replaces
+    the defaults. Defaults tuned for one optimizer or schedule do not apply to another, which has its own.
 
     Raises UsageError for an unknown preset, key or value, and for a setting that would have no effect.
     """
@@ -38,7 +39,8 @@ def resolve(
             raise UsageError("--init-from and --init both set the initial weights: leave one of them out")
         inherited = task.inherited(chosen["init_from"])
         values, chosen = {**values, **inherited}, chosen | {"init_from": inherited["init_from"]}
-    for layer in (task.presets[preset] if preset else {}, chosen):
+    size = size_of(task, {**values, **chosen}, preset)
+    for layer in (size.defaults if size else {}, task.presets[preset] if preset else {}, chosen):
         values = overlay(task.Config, with_own_defaults(values, layer), layer)
     settings = task.Config(**values | ({"init": "default"} if starts else {}))
     check_limits(settings)
@@ -46,6 +48,13 @@ def resolve(
     if settings.bptt and not task.Config.truncates:
         raise UsageError(f"{task.name} reads whole sequences: leave --bptt out")
     return settings
+
+
+def size_of(task: Task, settings: Mapping[str, Any], preset: str | None) -> Sized | None:
+    """Return the size of a small text, if its defaults apply: without a preset, and without a model to start from."""
+    if preset or settings.get("init_from") or not task.by_size:
+        return None
+    return sized(task.by_size, settings["corpus"] or task.default_corpus)
 
 
 def remarks_on(task: Task, settings: RecurrentSettings, preset: str | None) -> list[str]:

@@ -1,6 +1,6 @@
 """The declaration of a task: its settings, how its experiment is built, and what its trained models can do."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rnncli.errors import UsageError
 from rnncli.settings import respelled
+from rnncli.sizes import SizeClass
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -110,6 +111,27 @@ class TokenAccess(Protocol):
         """Yield the tokens that `evaluate` measures on with these options, in arrays."""
 
 
+class Quick(NamedTuple):
+    """A training on embedded data that takes less than a minute."""
+
+    seconds: int  # approximately, on two cores
+    corpus: tuple[str, ...] = ()  # of its settings; empty for a task without a corpus
+
+    def command(self, task: str) -> str:
+        """The command line of this training."""
+        return " ".join([f"rnn train {task}", *(f"--corpus {name}" for name in self.corpus)])
+
+    def has(self, words: Iterable[str]) -> bool:
+        """Whether all words occur in its corpus."""
+        from rnncli.data.corpora import load_corpus
+
+        words = {word.lower() for word in words}
+        if not words:
+            return True
+        known = {word for name in self.corpus for word in load_corpus(name).text.lower().split()}
+        return words <= known
+
+
 @dataclass(frozen=True)
 class Task:
     """A task by its name; its functions import torch only when they are called."""
@@ -120,6 +142,7 @@ class Task:
     build: Callable[[Any, str], "Experiment"]  # settings and device -> what the trainer needs
     build_model: Callable[[Any, Mapping[str, Any]], "nn.Module"]  # settings and payload -> an untrained model
     evaluate: Action
+    by_size: Sequence[SizeClass] = ()  # defaults for small texts, the smallest first
     resolve_defaults: Callable[[Any], Any] = lambda settings: settings  # also checks them, and makes paths absolute
     corpora: tuple[tuple[str, ...], ...] = ()  # defaults of --corpus: the first list that is available, else the last
     uses: Mapping[str, Action] = field(default_factory=dict)  # further verbs of its models, by name
@@ -136,7 +159,8 @@ class Task:
     last_step: "Callable[[Trained, str | None, int], LastStep] | None" = None
     example: str = ""  # how to train it, if `rnn train NAME` is not a good example
     short: str = ""  # its name after `rnn generate`, if it differs
-    word_vectors: int = 0  # 0: its models have no word vectors; else a greater number takes precedence
+    quick: Quick | None = None  # the training that verbs offer on a terminal where there is no model yet
+    word_vectors: bool = False  # whether its models have vectors of words
     inherited: Callable[[str], Mapping[str, Any]] | None = None  # the shape settings of a model to start from
     implied_preset: Callable[[Mapping[str, Any]], str | None] = lambda _: None  # the preset that settings call for
 
@@ -145,10 +169,15 @@ class Task:
         old = {each.name: getattr(settings, each.name) for each in fields(settings) if "whole" in each.metadata}
         settings = replace(settings, **respelled(self.Config, old))
         if self.corpora and settings.needs_corpus:
-            from rnncli.data.corpora import first_here
-
-            settings = replace(settings, corpus=first_here(self.corpora))
+            settings = replace(settings, corpus=self.default_corpus)
         return self.resolve_defaults(settings)
+
+    @property
+    def default_corpus(self) -> tuple[str, ...]:
+        """The corpora that it learns from by default; only of a task with `corpora`."""
+        from rnncli.data.corpora import first_here
+
+        return first_here(self.corpora)
 
     @property
     def training_example(self) -> str:

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 _ACTING = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
@@ -35,8 +36,12 @@ def write_message(text: str, *, before: str = "") -> None:
             write_ready(f"{before}{escaped(text, one_line=True)}\n", sys.stderr, flush=True)
 
 
+@dataclass(frozen=True)
 class Screen:
-    """Standard error without its errors: a training run outlives its terminal."""
+    """Standard error without its errors: a training run outlives its terminal.
+
+    All instances are equal, so that tqdm clears a bar on one of them before it writes to another.
+    """
 
     def write(self, text: str) -> None:
         if sys.stderr is not None:

@@ -82,6 +82,24 @@ class Ranking:
         """For each feature the unit that follows it most closely, the greatest correlation first."""
         return sorted(map(self.best_of, self.features), key=lambda unit: -abs(unit.r))
 
+    @property
+    def by_feature(self) -> dict[str, list[Unit]]:
+        """All units by name, and what they follow: the best unit of each feature first, then the second best, ….
+
+        A unit that is the best for several features follows them all.
+        """
+        if not self.features:
+            return {name: [] for name in self.names}
+        found: dict[str, list[Unit]] = {}
+        for unit in self.best:
+            found.setdefault(unit.name, []).append(unit)
+        order = [self.features.index(unit.tracks) for unit in self.best]
+        for row in np.abs(self.correlations[:, order]).argsort(0)[::-1]:  # the next best unit of each feature
+            for feature, place in zip(order, row, strict=True):
+                r = float(self.correlations[place, feature])
+                found.setdefault(self.names[place], [Unit(self.names[place], self.features[feature], r)])
+        return found
+
     def unit(self, name: str) -> Unit:
         """A unit by its name; raises UsageError, which gives the range of names, for an unknown one."""
         found = next((unit for unit in self.units if unit.name == name), None)

@@ -4,7 +4,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -57,9 +57,12 @@ class Measured:
         return rival / ours
 
 
-def find_rows(name: str | None = None, shape: str | None = None) -> list[Row]:
-    """The rows whose names and shapes contain `name` and `shape`; raises UsageError if there is none."""
-    everything = [row for source in SOURCES for row in import_module(source).rows()]
+def find_rows(name: str | None = None, shape: str | None = None, own: Sequence[Row] = ()) -> list[Row]:
+    """The rows whose names and shapes contain `name` and `shape`, among `own` ones or those of all sources.
+
+    Raises UsageError if there is none.
+    """
+    everything = own or [row for source in SOURCES for row in import_module(source).rows()]
     found = [row for row in everything if (name or "") in row.name and (shape or "") in row.shape]
     if not found:
         known = "; ".join(f"{row.name} {row.shape}" for row in everything)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rnncli.analysis.bench import Contender, Row, Step
-from rnncli.cells import CELLS, make_cell
+from rnncli.cells import CELLS, label_of, make_cell
 from rnncli.extras import installed
 from rnncli.kernels.fused import fused_form, trouble
 from rnncli.kernels.matmul import fast_matmul, switched
@@ -52,8 +52,9 @@ def rows() -> Iterator[Row]:
     """Every cell at every shape, also in bfloat16 if the processor supports it, then the tiny nets as in training."""
     for kind, shape in product(KINDS, SHAPES):
         yield Row(kind, str(shape), _contenders(kind, shape))
-    for kind, shape in product([name for name in CELLS if name not in RIVALS], SHAPES):
-        yield Row(kind, str(shape), {"ours": partial(of_cell, kind, shape), "plain loop": _plain(kind, shape)})
+    for kind in CELLS:
+        if kind not in RIVALS:
+            yield from rows_of(kind)
     if has_bfloat16():
         for kind, shape in (*product(KINDS, SHAPES), ("lstm:none", ROUNDED)):
             yield Row(f"{kind}, bfloat16", str(shape), _rounded_contenders(kind, shape))
@@ -63,6 +64,13 @@ def rows() -> Iterator[Row]:
         if not trouble():  # numba, which compiles it, may be absent
             contenders["compiled only"] = partial(of_compiled, kind, shape)
         yield Row(kind, str(shape), contenders, one_thread=True)
+
+
+def rows_of(kind: str) -> Iterator[Row]:
+    """A cell without a rival at every shape, next to its own plain loop."""
+    for shape in SHAPES:
+        contenders: dict[str, Contender] = {"ours": partial(of_cell, kind, shape), "plain loop": _plain(kind, shape)}
+        yield Row(label_of(kind), str(shape), contenders)
 
 
 def left_out() -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, NamedTuple
 
+from rnncli.analysis.curves import ACROSS
 from rnncli.cells import label_of
 from rnncli.data.corpora import from_stdin
 from rnncli.errors import RnnError, UsageError
@@ -114,10 +115,10 @@ class Comparison:
         return Run(checkpoints_dir() / self.task.name / f"{self.name}-{net}-{seed}")
 
     def _called(self, cell: str) -> str:
-        """The name of a cell in those of its runs: two classes of one name have a number each."""
+        """The name of a cell in those of its runs: further classes of the same name get a number."""
         label = label_of(cell)
-        alike = [each for each in self.cells if label_of(each) == label]
-        return label if len(alike) == 1 else f"{label}.{alike.index(cell) + 1}"
+        number = [each for each in self.cells if label_of(each) == label].index(cell) + 1
+        return label if number == 1 else f"{label}.{number}"
 
     def _first(self, size: str, seed: int) -> Run:
         """The run of the first cell that the others match."""
@@ -322,7 +323,7 @@ class Band(NamedTuple):
 
 
 def bands(outcomes: Sequence[Outcome], across: str) -> list[Band]:
-    """One band per net over `step` or `seconds`; runs are interpolated linearly and extended with their last value."""
+    """One band per net over `steps` or `seconds`; runs are interpolated linearly and extended with their last value."""
     import numpy as np
 
     nets: dict[tuple[str, str], list[list[Point]]] = {}
@@ -331,7 +332,7 @@ def bands(outcomes: Sequence[Outcome], across: str) -> list[Band]:
             nets.setdefault((each.cell, each.hidden), []).append(each.curve)
     found = []
     for net, curves in nets.items():
-        places = [[float(getattr(point, across)) for point in curve] for curve in curves]
+        places = [[float(getattr(point, ACROSS[across])) for point in curve] for curve in curves]
         begin = max(place[0] for place in places)
         at = sorted({each for place in places for each in place if each >= begin})
         values = np.array(

@@ -1,7 +1,7 @@
 """Curves of runs from metrics.jsonl: one value per validation."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rnncli.errors import RnnError, UsageError
@@ -18,11 +18,25 @@ class Curve(NamedTuple):
     metric: str
     at: list[float]
     values: list[float | None]  # None for a missing number
+    task: str
+    best: float | None  # where `at` is at the best step, if a validation took place there
+    unit: str  # of the loss
 
     @property
     def panel(self) -> str:
         """The metric whose panel it is drawn in."""
         return "loss" if self.metric == "train_loss" else self.metric
+
+    @property
+    def axis(self) -> str:
+        """The name of its y axis."""
+        units = {"loss": f" ({self.unit})", "accuracy": " (%)"}
+        return self.panel.replace("_", " ") + units.get(self.panel, "")
+
+
+def loss_unit(record: Mapping[str, Any]) -> str:
+    """What the loss of a record counts: a model that predicts tokens also has their perplexity."""
+    return "nats per token" if "perplexity" in record else "nats per prediction"
 
 
 def read_records(run: Run) -> list[dict[str, Any]]:
@@ -62,13 +76,16 @@ def of_runs(runs: Sequence[Run], metrics: Sequence[str], across: str) -> list[Cu
         metrics = ["train_loss", "loss", *(["accuracy"] if shared else [])]
     curves = []
     for run, history in histories.items():
+        best_step = run.read(lambda header: int(header["progress"]["best_step"]))
+        best = next((float(each[ACROSS[across]]) for each in history if each["step"] == best_step), None)
+        unit = loss_unit(history[-1])
         known = [name for name, value in history[-1].items() if _is_number(value) and name not in ACROSS.values()]
         for metric in metrics:
             if not any(_is_number(record.get(metric)) for record in history):
                 raise UsageError(f"run {run.name} has no metric {metric!r}: it has {', '.join(known)}")
             at = [float(record[ACROSS[across]]) for record in history]
             found = [value if _is_number(value := record.get(metric)) else None for record in history]
-            curves.append(Curve(label[run], metric, at, found))
+            curves.append(Curve(label[run], metric, at, found, run.task, best, unit))
     return curves
 
 

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rnncli.analysis.curves import loss_unit
 from rnncli.analysis.fonts import fonts_for
 from rnncli.cells import label_of
 from rnncli.errors import RnnError
 from rnncli.files import write_file
+from rnncli.training.monitoring import less_is_better
 
 if TYPE_CHECKING:
     from rnncli.analysis.comparisons import Band
@@ -41,57 +43,104 @@ def _any_letter() -> Iterator[None]:
         yield
 
 
-def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> Picture:
-    """Draw losses, and accuracy if there is one, against seconds of training, as a PNG.
+def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str, best: int | None = None) -> Picture:
+    """Draw losses, and below them accuracy if there is one, against steps, with a ring at the step `best`, as a PNG.
 
     Raises RnnError if the file cannot be written.
     """
     plt = _pyplot()
-    seconds = [record["seconds"] for record in history]
-    style: dict[str, Any] = {"marker": "o" if len(history) < 40 else "", "markersize": 3}
-    figure, losses = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for name, label, color in (("train_loss", "training", "#9aa4b2"), ("loss", "validation", "#1f5fa8")):
-        losses.plot(seconds, [record[name] for record in history], color=color, label=label, **style)
-    losses.set(xlabel="seconds of training", ylabel="loss (nats per prediction)", title=title.replace("$", r"\$"))
-    losses.grid(alpha=0.25)
-    lines = losses.get_lines()
-    if history and "accuracy" in history[0]:
-        percent = losses.twinx()
-        accuracy = [100 * record["accuracy"] for record in history]
-        lines += percent.plot(seconds, accuracy, ls="--", color="#c2571a", label="validation accuracy", **style)
-        percent.set_ylabel("accuracy (%)")
-        percent.set_ylim(0, 102)
-    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False)
+    record = history[0] if history else {}
+    losses = [("train_loss", "training", "#9aa4b2"), ("loss", "validation", "#1f5fa8")]
+    panels = {f"loss ({loss_unit(record)})": losses}
+    if "accuracy" in record:
+        panels["accuracy (%)"] = [("accuracy", "validation", "#1f5fa8")]
+    size, ratios = (8, 3 + 1.8 * len(panels)), [2, 1][: len(panels)]
+    figure, grid = plt.subplots(
+        len(panels), figsize=size, layout="constrained", squeeze=False, sharex=True, height_ratios=ratios
+    )
+    for axes, (name, curves) in zip(grid[:, 0], panels.items(), strict=True):
+        for metric, label, color in curves:
+            _draw_line(
+                axes, [each["step"] for each in history], [each[metric] for each in history], metric, color, label
+            )
+        _ring(axes, best)
+        axes.set(ylabel=name)
+        axes.grid(alpha=0.25)
+    grid[0, 0].set_title(title.replace("$", r"\$"))
+    grid[0, 0].legend(frameon=False, fontsize=9)
+    _from_zero(grid[-1, 0], "steps")
     return _save(figure, path)
 
 
-def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Picture:
-    """Draw curves of several runs: one panel per metric, one colour per run, dashed training losses.
+def _draw_line(
+    axes: Any,
+    at: Sequence[float],
+    values: Sequence[float | None],
+    metric: str,
+    color: str,
+    label: str,
+    dashes: str = "-",
+) -> None:
+    """Draw a metric against the x axis, with dots if there are few; a missing number is a gap."""
+    scale = 100.0 if metric == "accuracy" else 1.0
+    shown = [float("nan") if value is None else scale * value for value in values]
+    axes.plot(at, shown, color=color, ls=dashes, marker="o" if len(at) < 40 else "", markersize=3, label=label)
 
-    Raises RnnError if the file cannot be written.
+
+def _from_zero(axes: Any, across: str) -> None:
+    """Name the x axis and begin it where training begins; steps are marked at whole numbers."""
+    axes.set_xlabel("seconds of training" if across == "seconds" else across)
+    axes.set_xlim(left=0)
+    if across == "steps":
+        axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _ring(axes: Any, best: float | None, label: str = "") -> None:
+    """Mark the best step on the last line of a panel; without a label the legend names the value there."""
+    line = axes.get_lines()[-1]
+    at, values = line.get_xdata(), line.get_ydata()
+    place = next((place for place, x in enumerate(at) if x == best), None)
+    if place is not None:
+        label = label or f"best step: {values[place]:.4g}"
+        axes.plot(best, values[place], "o", markersize=9, mfc="none", mec=line.get_color(), mew=1.6, label=label)
+
+
+def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Picture:
+    """Draw curves of several runs: one panel per task and metric, one colour per run, dashed training losses.
+
+    A ring marks the best step of each run. Raises RnnError if the file cannot be written.
     """
     plt = _pyplot()
-    panels, runs = ([*dict.fromkeys(each)] for each in zip(*((c.panel, c.run) for c in curves), strict=True))
-    size = (6.4 * len(panels) + 0.6, 4.5)
-    figure, grid = plt.subplots(1, len(panels), figsize=size, layout="constrained", squeeze=False)
-    for axes, panel in zip(grid[0], panels, strict=True):
-        for curve in (each for each in curves if each.panel == panel):
-            place = runs.index(curve.run)
-            values = [float("nan") if value is None else value for value in curve.values]  # a gap
-            dashes = "--" if curve.metric != panel else "-"
-            label = curve.run.replace("$", r"\$") + (" (training)" if curve.metric != panel else "")
-            marker = "o" if len(values) < 40 else ""
-            axes.plot(curve.at, values, color=f"C{place % 10}", ls=dashes, marker=marker, markersize=3, label=label)
-        name = "loss (nats per prediction)" if panel == "loss" else panel.replace("_", " ")
-        axes.set(xlabel="seconds of training" if across == "seconds" else across, ylabel=name)
-        axes.grid(alpha=0.25)
-        axes.legend(frameon=False, fontsize=8)
+    runs = list(dict.fromkeys(curve.run for curve in curves))
+    panels = list(dict.fromkeys((curve.task, curve.panel) for curve in curves))
+    several = len({task for task, _ in panels}) > 1  # their losses and accuracies do not compare
+    rows = list(dict.fromkeys(task for task, _ in panels))
+    columns = max(sum(task == each for each, _ in panels) for task in rows)
+    size = (6.4 * columns + 0.6, 4.5 * len(rows))
+    figure, grid = plt.subplots(len(rows), columns, figsize=size, layout="constrained", squeeze=False)
+    for row, task in zip(grid, rows, strict=True):
+        names = [panel for each, panel in panels if each == task]
+        for axes in row[len(names) :]:
+            axes.set_axis_off()
+        for axes, panel in zip(row, names, strict=False):
+            inside = [curve for curve in curves if (curve.task, curve.panel) == (task, panel)]
+            for curve in inside:
+                dashes = "--" if curve.metric != panel else "-"
+                label = curve.run.replace("$", r"\$") + (" (training)" if curve.metric != panel else "")
+                _draw_line(axes, curve.at, curve.values, curve.metric, f"C{runs.index(curve.run) % 10}", label, dashes)
+                if curve.metric == panel:
+                    _ring(axes, curve.best)
+            axes.set(ylabel=inside[0].axis, title=task if several else "")
+            _from_zero(axes, across)
+            axes.grid(alpha=0.25)
+            axes.legend(frameon=False, fontsize=8)
     return _save(figure, path)
 
 
 def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str, title: str) -> Picture:
     """Draw a comparison: one colour per cell, one line style per size, the mean over the runs inside their band.
 
+    A ring marks the best mean of each.
     Raises RnnError if the file cannot be written.
     """
     plt = _pyplot()
@@ -103,9 +152,12 @@ def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str,
         color = f"C{cells.index(band.cell) % 10}"
         label = f"{label_of(band.cell)} {band.hidden.replace(',', '+')}"
         axes.plot(band.at, band.mean, color=color, ls=dashes, label=label)
+        best = (min if less_is_better(metric) else max)(zip(band.mean, band.at, strict=True))
+        _ring(axes, best[1], "best mean" if band is bands[-1] else "_")  # one entry of the legend for all
         axes.fill_between(band.at, band.low, band.high, color=color, alpha=0.12, lw=0)
     name = "loss (nats per prediction)" if metric == "loss" else metric.replace("_", " ")
-    axes.set(xlabel="seconds of training" if across == "seconds" else "steps", ylabel=name)
+    axes.set_ylabel(name)
+    _from_zero(axes, across)
     axes.set_title(title.replace("$", r"\$"))
     values = [value for band in bands for value in (*band.low, *band.high)]
     if min(values) > 0 and max(values) > 20 * min(values):
@@ -126,7 +178,7 @@ def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Pi
     counts = [list(row.values()) for row in confusion.values()]
     fractions = [[count / max(1, sum(row)) for count in row] for row in counts]
     side = 2.5 + 0.55 * len(labels)
-    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    figure, axes = plt.subplots(figsize=(side + 2, side), layout="constrained")
     picture = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="given label", ylabel="right label")
     axes.set_xticks(range(len(labels)), labels, rotation=45 if len(labels) > 4 else 0)
@@ -134,9 +186,10 @@ def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Pi
     for row, columns in enumerate(zip(counts, fractions, strict=True)):
         for column, (count, fraction) in enumerate(zip(*columns, strict=True)):
             color = "white" if fraction > 0.5 else "black"
-            size = 10 if len(labels) <= 12 else 6
-            axes.text(column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
-    figure.colorbar(picture, label="share of the right label", shrink=0.8)
+            size = 10 if len(labels) <= 12 else 8
+            if count or len(labels) <= 12:  # many zeros hide the other numbers
+                axes.text(column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=size)
+    figure.colorbar(picture, label="share of the right label", shrink=min(0.8, 5 / side), pad=0.02, fraction=0.05)
     return _save(figure, path)
 
 

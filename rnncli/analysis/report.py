@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rnncli.analysis.activations import Ranking, rank
-from rnncli.analysis.curves import read_records
+from rnncli.analysis.curves import loss_unit, read_records
 from rnncli.data.text import visible
 from rnncli.data.vocabulary import END, SPECIALS
 from rnncli.errors import RnnError
@@ -28,8 +28,11 @@ from rnncli.training.monitoring import shown_metric
 from rnncli.training.runs import Run
 
 TEMPERATURES = (0.5, 0.8, 1.0)
-TOKENS, UNITS, WORDS, NAMED = 1_500, 200, 400, 60
-"""The most that a page has: tokens of text, units, words on its map, and words named on the map (if there is room)."""
+TOKENS, UNITS, WORDS = 1_500, 100, 400
+"""The most that a page has: tokens of text, units, and words on its map."""
+
+TRIES, MIN_INK = 5, 0.1
+"""Seeds that are tried for a sample whose visible characters make up at least this part of it."""
 
 LAGS = 100
 MAX_BITS = 16.0
@@ -111,7 +114,9 @@ def _curves(trained: Trained) -> Iterator[Panel]:
             if any(record.get(name) is not None for record in history)
         ]
         if lines:
-            yield {"kind": "curves", "title": title, "across": "step", "lines": lines}
+            up = loss_unit(history[-1]) if title == "Loss" else title.lower()
+            best = trained.header["progress"]["best_step"]
+            yield {"kind": "curves", "title": title, "across": "steps", "up": up, "best": best, "lines": lines}
 
 
 def _history(trained: Trained) -> list[dict[str, Any]]:
@@ -150,11 +155,20 @@ def _setting(value: Any) -> str | int | float:
 
 
 def _samples(trained: Trained) -> Iterator[Panel]:
-    written = [
-        [f"temperature {heat:g}", "\n".join(_do(trained, "generate", temperature=heat, seed=1).texts).strip("\n")]
-        for heat in TEMPERATURES
-    ]
-    yield samples("What it writes", "seed 1", written)
+    written = []
+    for number, heat in enumerate(TEMPERATURES, 1):
+        seed, text = _sample(trained, heat, number)
+        written.append([f"temperature {heat:g}, seed {seed}", text])
+    yield samples("What it writes", "", written)
+
+
+def _sample(trained: Trained, heat: float, seed: int) -> tuple[int, str]:
+    """A text at a temperature, and its seed: if it is nearly blank, that of a later seed, which no other sample has."""
+    for each in range(seed, seed + TRIES * len(TEMPERATURES), len(TEMPERATURES)):
+        text = "\n".join(_do(trained, "generate", temperature=heat, seed=each).texts).strip("\n")
+        if len("".join(text.split())) > MIN_INK * len(text):
+            return each, text
+    return seed, f"nothing but blanks, with {TRIES} seeds"
 
 
 def _recorded(trained: Trained) -> Iterator[Panel]:
@@ -194,17 +208,20 @@ def _horizon(trained: Trained, recording: Recording) -> Panel:
 
     text = recording.text if "score" in TASKS[trained.task].actions else None
     flows = of_model(trained, text, length=LAGS)
+    states = list(dict.fromkeys(flow.state for flow in flows))
     return {
         "kind": "horizon",
         "title": "How far back a loss is felt",
-        "about": "norm of the loss gradient at each earlier state; dashed: before training",
+        "about": "the gradient of a loss at each earlier state; dashed: before training",
         "across": "steps back",
+        "up": "norm of the gradient",
         "log": True,
         "floor": 1e-12,
         "lines": [
             {
                 "name": f"{flow.state}, {flow.name.rsplit(', ', 1)[-1]}",
                 "dashed": flow.name.endswith("fresh"),
+                "colour": states.index(flow.state),
                 "points": list(enumerate(flow.norms)),
             }
             for flow in flows
@@ -215,16 +232,19 @@ def _horizon(trained: Trained, recording: Recording) -> Panel:
 def units_panel(ranking: Ranking) -> Panel:
     """A text, and the values after each token of the units that track its features most closely."""
     shown = []
-    for unit in ranking.units[:UNITS]:
-        values = ranking.of(unit)
+    for name, follows in list(ranking.by_feature.items())[:UNITS]:
+        values = ranking.values[:, ranking.names.index(name)]
         peak = float(np.abs(values).max())
         rounded = np.rint(values * (127 / max(peak, 1e-30))).astype(np.int8)
-        shown.append({**unit._asdict(), "most": peak, "values": base64.b64encode(rounded.tobytes()).decode()})
+        tracked = [[unit.tracks, unit.r] for unit in follows]
+        encoded = base64.b64encode(rounded.tobytes()).decode()
+        shown.append({"name": name, "follows": tracked, "most": peak, "values": encoded})
     pieces = ranking.recording.pieces
     return {
         "kind": "units",
         "title": "What its units do",
-        "about": f"{len(shown)} of {len(ranking.names)} units, the closest trackers of a feature first; choose one",
+        "about": f"{len(shown):,} of {len(ranking.names):,} units, the best one of each feature first, with its "
+        "correlation; choose one",
         "pieces": [visible(piece, keep=" \n") for piece in pieces],
         "units": shown,
     }
@@ -239,7 +259,7 @@ def _map(trained: Trained) -> Iterator[Panel]:
     yield {
         "kind": "map",
         "title": "Map of the vectors",
-        "about": f"the {len(words)} most frequent of {len(vectors.words):,}, by their two principal components",
-        "named": NAMED,
+        "about": f"the {len(words)} most frequent of {len(vectors.words):,}, by their two principal components; names "
+        "where there is room",
         "points": [[visible(word), x, y] for word, (x, y) in zip(words, points, strict=True)],
     }

@@ -47,20 +47,21 @@ class OutsideCell(NamedTuple):
         return self.source.endswith(".py")
 
 
-def outside(kind: str) -> OutsideCell | None:
+def outside_cell(kind: str) -> OutsideCell | None:
     """Split the name of a cell from outside into its parts; None for a registered name, and for anything else."""
-    path, is_path, rest = kind.partition(".py:")
-    source, colon, rest = (f"{path}.py", is_path, rest) if is_path else kind.partition(":")
+    path, mark, rest = kind.partition(".py:")
+    source = f"{path}.py"
+    if not (path and mark):
+        source, _, rest = kind.partition(":")
+        if not all(map(str.isidentifier, source.split("."))) or source in CELLS:
+            return None
     name, _, variant = rest.partition(":")
-    named = bool(path) if is_path else all(map(str.isidentifier, source.split(".")))
-    if not (colon and named and name.isidentifier()) or (not is_path and source in CELLS):
-        return None
-    return OutsideCell(source, name, variant)
+    return OutsideCell(source, name, variant) if name.isidentifier() else None
 
 
 def label_of(kind: str) -> str:
     """The name of a cell for tables and folders: that of a cell from outside is without its source."""
-    found = outside(kind)
+    found = outside_cell(kind)
     return found.label if found else kind
 
 
@@ -88,7 +89,7 @@ def use_cell(cell: "str | type[Cell[Any]]") -> str:
         found = _place_of(_checked(cell, cell.__module__))
         _LOADED[found.source, found.name] = cell
         return str(found)
-    split = outside(cell)
+    split = outside_cell(cell)
     if split is None:
         return cell
     found = split._replace(source=str(Path(split.source).absolute())) if split.is_file else split
@@ -140,10 +141,10 @@ def _import(name: str, cell: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise _failure(name, error) from error
-        raise UsageError(
-            f"unknown cell {cell!r}: there is no cell and no module {name}; the cells are {', '.join(BUILT_IN)}"
-        ) from None
-    except Exception as error:
+        file = Path(f"{name.replace('.', '/')}.py")
+        hint = f"did you mean {file}:{cell.partition(':')[2]}?" if file.is_file() else f"cells: {', '.join(BUILT_IN)}"
+        raise UsageError(f"unknown cell {cell!r}: there is no cell and no module {name}; {hint}") from None
+    except (Exception, SystemExit) as error:
         raise _failure(name, error) from error
 
 
@@ -179,11 +180,12 @@ def _failure(source: str, error: BaseException) -> UsageError:
 
 
 def place_of_error(source: str, error: BaseException) -> str:
-    """The file and the line of a user's code that an error comes from; without one there, the source."""
+    """The file and the line that an error comes from: of the source, if it passed through that."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == source]
-    return f"{source}:{frames[-1].lineno}" if frames else source
+    frames = traceback.extract_tb(error.__traceback__)
+    last = ([each for each in frames if each.filename == source] or frames)[-1]
+    return f"{last.filename}:{last.lineno}"
 
 
 def is_outside(cell: "type[Cell[Any]]") -> bool:
@@ -216,7 +218,7 @@ def cell_again(kind: str, header: Mapping[str, Any], given: "str | type[Cell[Any
     A changed source is an RnnWarning. Raises UsageError where the user has not named the code that it needs, for
     another class than the checkpoint's, and for a cell given with a checkpoint that needs none.
     """
-    found, kept = outside(kind), header.get("cell")
+    found, kept = outside_cell(kind), header.get("cell")
     kept = kept if isinstance(kept, Mapping) else {}
     if found is None and (kind.partition(":")[0] in CELLS or not kept):
         if given is not None:
@@ -252,7 +254,7 @@ def _option(found: OutsideCell) -> str:
 
 def _renamed(given: str, before: OutsideCell | None, kept: Mapping[str, Any], checkpoint: object) -> str:
     """The cell that the user names for a checkpoint, with the checkpoint's variant."""
-    now = outside(given)
+    now = outside_cell(given)
     wanted = before.name if before else kept.get("class")
     if now is None or now.name != wanted:
         raise UsageError(f"{checkpoint} was trained with the cell {wanted}, not with {label_of(given)}")
@@ -265,7 +267,7 @@ def _renamed(given: str, before: OutsideCell | None, kept: Mapping[str, Any], ch
 def _warn_of_change(kind: str, kept: Mapping[str, Any], checkpoint: object) -> None:
     if not kept.get("sha256"):
         return
-    found = outside(kind)
+    found = outside_cell(kind)
     cell = loaded(found) if found else CELLS[kind.partition(":")[0]]
     if digest_of(cell) not in ("", kept["sha256"]):
         where = f"the source of the cell {label_of(kind)}"

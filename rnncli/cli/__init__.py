@@ -1,6 +1,7 @@
 """The command line, one module per verb; a new verb is registered in `SUMMARIES`. Nothing here imports torch."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +9,7 @@ import typer
 from rnncli.cli.helped import HELP_NAMES
 from rnncli.cli.screen import note, print_text
 from rnncli.cli.verb import Later, Verb, group_of
+from rnncli.home import begin
 from rnncli.kernels.compiling import COMPILATION
 from rnncli.plugins import Registry
 from rnncli.tasks import FIRST_STEPS
@@ -74,6 +76,11 @@ def _announce_compilation() -> None:
         note("compiling kernels (once per machine)…")
 
 
+def _announce_home(home: Path) -> None:
+    if os.environ.get("RANK", "0") == "0":
+        note(f"home {home}: the nearest folder that rnn has written to (RNN_HOME=. means this one)")
+
+
 @app.callback()
 def rnn(
     version: Annotated[
@@ -86,3 +93,4 @@ def rnn(
     if debug:
         os.environ["RNN_DEBUG"] = "1"
     COMPILATION.announce = _announce_compilation
+    begin(_announce_home)

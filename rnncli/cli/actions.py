@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import rnncli
+from rnncli.cli.models import open_model
 from rnncli.cli.options import Flags, command_of, union_of, with_stdin
 from rnncli.cli.screen import AsJson, CellCode, Device, From, Named
-from rnncli.cli.verb import Later, Verb
 from rnncli.data.texts import GivenTexts
 from rnncli.errors import UsageError
 from rnncli.settings import check_limits, flag_of
@@ -33,8 +32,10 @@ class Work(NamedTuple):
 def command_for(verb: str, body: Callable[..., None], **common: Any) -> Callable[..., None]:
     """A command that calls `body(work, as_json, **common)`; it has the flags of all tasks with the verb."""
 
-    def command(flags: Flags, source: str | None, device: str, cell: str | None, **own: Any) -> None:
-        body(open_work(verb, flags, source, device, cell), **own)
+    def command(
+        flags: Flags, source: str | None, device: str, cell: str | None, as_json: bool = False, **own: Any
+    ) -> None:
+        body(open_work(verb, flags, source, device, cell, as_json=as_json), as_json=as_json, **own)
 
     command.__doc__ = body.__doc__
     return command_of(all_flags(verb), command, **common, **of_every_model())
@@ -73,37 +74,30 @@ def example_of(verb: str) -> str:
     return tasks_with(verb)[0].actions[verb].example
 
 
-def first_task() -> str:
-    """The name of the task that a newcomer sees first."""
-    return next(iter(TASKS))
-
-
-def of_each_task(make: Callable[[Task], Verb], own: Mapping[str, Verb] | None = None) -> Later:
-    """A verb's commands: those of `own`, then one per task; a task's module is imported when its command is called."""
-    return Later(TASKS, lambda name: make(TASKS[name]), lambda name: outline_of(name).summary, own)
-
-
 def tasks_with(verb: str) -> list[Task]:
     """The tasks whose models have the verb; imports no others."""
     return [TASKS[name] for name in TASKS if verb in outline_of(name).verbs]
 
 
 def open_work(
-    verb: str, flags: Flags, source: str | None, device: str, cell: str | None = None, only: Task | None = None
+    verb: str,
+    flags: Flags,
+    source: str | None,
+    device: str,
+    cell: str | None = None,
+    only: Task | None = None,
+    as_json: bool = False,
 ) -> Work:
-    """Load the model that `--from` names, or the newest model, and make the options of its task.
+    """Open the model that `--from` names, or the newest model, and make the options of its task.
 
-    `only` is the required task of the model; without it `rnncli.load` chooses among the tasks with the verb. If all of
-    these have the same options, invalid ones are refused before a model is loaded. Raises UsageError for a model
-    without the verb, for a flag that its task lacks, and as `check_limits` and `GivenTexts.lines`.
+    `only` is the required task of the model; without it any task with the verb will do. If all of these have the same
+    options, invalid ones are refused before a model is loaded. Raises UsageError for a model without the verb, for a
+    flag that its task lacks, and as `open_model`, `check_limits` and `GivenTexts.lines`.
     """
     flags = with_stdin(flags)
     kinds = {task.actions[verb].Options for task in ([only] if only else tasks_with(verb))}
     options = _checked(kinds.pop()(**flags)) if len(kinds) == 1 else None
-    if only:
-        trained = rnncli.load(source, only.name, device=device, cell=cell)
-    else:
-        trained = rnncli.load(source, suits=lambda task: verb in task.actions, device=device, cell=cell)
+    trained = open_model(verb, source, only or _has(verb), device=device, cell=cell, as_json=as_json)
     Options = trained.action(verb).Options
     if options is None:
         lacking = set(flags) - {each.name for each in fields(Options)}
@@ -114,6 +108,10 @@ def open_work(
             )
         options = _checked(Options(**flags))
     return Work(trained, verb, options)
+
+
+def _has(verb: str) -> Callable[[Task], bool]:
+    return lambda task: verb in task.actions
 
 
 def _checked(options: Any) -> Any:

@@ -64,7 +64,7 @@ def activations(
     source = named(run, source)
     write = states and states_writer(states)
     check_html("--html", html)
-    work = open_work("activations", flags, source, device, cell)
+    work = open_work("activations", flags, source, device, cell, as_json=as_json)
     trained = work.trained
     ranking = rank(work.do())
     shown = [ranking.unit(name) for name in unit or ()] or ranking.units[:1]

@@ -24,7 +24,7 @@ def analogy(
     """Find the words nearest to A - B + C: A is to B as what is to C? A, B and C are left out."""
     from rnncli.analysis.analogies import BOOK, solve
 
-    known = known_vectors(source, file, layer, cell)
+    known = known_vectors("analogy", source, file, layer, cell, words=(a, b, c), as_json=as_json)
     answers = {each: solve(known.vectors, a, b, c, each, top) for each in ([metric] if metric else BOOK)}
     if as_json:
         found_words = {each: [near._asdict() for near in found] for each, found in answers.items()}

@@ -5,22 +5,27 @@ from typing import Annotated, Any
 
 import typer
 
+from rnncli.cells import label_of, use_cell
+from rnncli.cells.outside import outside_cell
 from rnncli.cli.screen import AsJson, note, note_picture, print_json, print_table, size
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.verb import Verb
 
 
 def cells(
-    cell: Annotated[str | None, typer.Option(help="Only rows whose name contains this.")] = None,
+    cell: Annotated[
+        str | None, typer.Option(help="Only rows whose name contains this; or a cell of your own, PATH.py:Class.")
+    ] = None,
     shape: Annotated[str | None, typer.Option(help="Only rows whose shape contains this, such as B20-M650.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each; medians are shown.")] = 11,
     as_json: AsJson = False,
 ) -> None:
     """Time our cells and their rivals in turns: medians in milliseconds, and the first rival's time over ours."""
     from rnncli.analysis.bench import find_rows, machine, matmul_rates, measure
-    from rnncli.analysis.bench_cells import left_out
+    from rnncli.analysis.bench_cells import left_out, rows_of
 
-    found = find_rows(cell, shape)
+    own = list(rows_of(use_cell(cell))) if cell and outside_cell(cell) else []
+    found = find_rows(None if own else cell, shape, own)
     rates = matmul_rates()
     note(machine())
     note("matmul, GFLOP/s: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
@@ -61,13 +66,14 @@ def memory(cell: Kind = "lstm:none", as_json: AsJson = False) -> None:
     """Measure the peak memory of a training step of one layer, and that of torch's layer."""
     from rnncli.analysis.bench_costs import memory as peaks
 
+    cell = use_cell(cell)
     rows = [(str(shape), ours, torch, torch and ours / torch) for shape, ours, torch in peaks(cell)]
     if as_json:
         names = ("shape", "ours", "torch", "ratio")
         print_json({"cell": cell, "rows": [dict(zip(names, row, strict=True)) for row in rows]})
         return
     shown = [(shape, size(ours), torch and size(torch), ratio) for shape, ours, torch, ratio in rows]
-    print_table([f"{cell}, peak", "ours", "torch", "ours / torch"], shown)
+    print_table([f"{label_of(cell)}, peak", "ours", "torch", "ours / torch"], shown)
 
 
 def growth(
@@ -82,16 +88,18 @@ def growth(
     """Time a layer at growing T and B: its cost grows in proportion to both."""
     from rnncli.analysis.bench_costs import growth as costs
 
+    cell = use_cell(cell)
     by_T, by_B = costs(cell, hidden, rounds)
     if out:
         from rnncli.analysis.plots import draw_growth
 
         panels = {"steps T, of 32 sequences": by_T, "sequences B, of 50 steps": by_B}
-        note_picture(draw_growth(panels, out, title=f"{cell}, {hidden} units"))
+        note_picture(draw_growth(panels, out, title=f"{label_of(cell)}, {hidden} units"))
     if as_json:
         print_json({"cell": cell, "hidden": hidden, "by T": dict(by_T), "by B": dict(by_B)})
         return
-    print_table(["T", "ms", "ms per step"], [(T, ms, ms / T) for T, ms in by_T], title=f"{cell}, {hidden} units, B 32")
+    title = f"{label_of(cell)}, {hidden} units, B 32"
+    print_table(["T", "ms", "ms per step"], [(T, ms, ms / T) for T, ms in by_T], title=title)
     print_table(["B", "ms", "ms per sequence"], [(B, ms, ms / B) for B, ms in by_B], title="T 50")
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnncli.cells import BUILT_IN, CELLS, label_of, use_cell
-from rnncli.cli.actions import first_task, of_each_task
-from rnncli.cli.options import Flags, cells_of, command_class, command_of, completion, words_of
+from rnncli.cli.completing import completion
+from rnncli.cli.options import Flags, cells_of, command_class, command_of, words_of
+from rnncli.cli.per_task import first_task, of_each_task
 from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.train import follow, run_options
@@ -187,7 +188,7 @@ def _show(
     if out:
         from rnncli.analysis.plots import draw_bands
 
-        across = "seconds" if comparison.match == "time" else "step"
+        across = "seconds" if comparison.match == "time" else "steps"
         title = f"{task} · {comparison.name}"
         picture = draw_bands(bands(outcomes, across), out, across=across, metric=metric, title=title)
         warn_missing(picture)

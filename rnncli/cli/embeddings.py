@@ -13,6 +13,7 @@ from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
 from rnncli.files import check_name
+from rnncli.home import data_dir, mark
 
 Drawn = Annotated[Path, typer.Option(help="Draw to this file (PNG, SVG, PDF)."), Formerly(("--picture",))]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first N words.")]
@@ -30,7 +31,7 @@ def show_neighbors(
     """Show the words nearest to a word, by cosine similarity."""
     from rnncli.analysis.vectors import neighbors
 
-    known = known_vectors(source, file, layer, cell)
+    known = known_vectors("embeddings neighbors", source, file, layer, cell, words=[word], as_json=as_json)
     found = neighbors(known.vectors, word, top)
     if as_json:
         print_json({**known.facts, "word": word, "neighbors": [near._asdict() for near in found]})
@@ -49,7 +50,7 @@ def show_odd_one_out(
     """Find the word that fits the others least: the farthest from their mean, by cosine similarity."""
     from rnncli.analysis.vectors import odd_one_out
 
-    known = known_vectors(source, file, layer, cell)
+    known = known_vectors("embeddings odd-one-out", source, file, layer, cell, words=words, as_json=as_json)
     found = odd_one_out(known.vectors, words)
     if as_json:
         print_json({**known.facts, "odd": found[0].word, "similarities": [near._asdict() for near in found]})
@@ -76,7 +77,7 @@ def plot(
     from rnncli.analysis.plots import draw_words
     from rnncli.analysis.vectors import project
 
-    known = known_vectors(source, file, layer, cell)
+    known = known_vectors("embeddings plot", source, file, layer, cell, words=words or (), as_json=as_json)
     shown = words or list(known.vectors.words[:count])
     points = project(known.vectors.unit[known.vectors.rows(shown)], method, seed)
     drawn = draw_words(
@@ -108,7 +109,7 @@ def export(
     form = form or format_of(target)
     if form not in FORMATS:
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {form!r}")
-    known = known_vectors(source, file, layer, cell)
+    known = known_vectors("embeddings export", source, file, layer, cell, as_json=as_json)
     vectors = known.vectors.first(limit) if limit else known.vectors
     write_vectors(vectors, target, form)
     if as_json:
@@ -140,6 +141,7 @@ def import_file(
     skipped: list[str] = []
     vectors = read_vectors(file, limit, skipped if skip_bad else None)
     write_vectors(vectors, target, "npz")
+    mark(data_dir())
     V, D = vectors.matrix.shape
     if as_json:
         print_json({"name": name, "file": str(target), "words": V, "size": D, "skipped": len(skipped)})

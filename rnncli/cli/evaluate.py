@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-import rnncli
-from rnncli.cli.actions import command_of_run, first_task, of_each_task, of_one_task
+from rnncli.cli.actions import command_of_run, of_one_task
+from rnncli.cli.models import open_model
 from rnncli.cli.options import Flags, command_of
+from rnncli.cli.per_task import first_task, of_each_task
 from rnncli.cli.screen import (
     AsJson,
     CellCode,
@@ -47,7 +48,7 @@ def _verb(task: Task) -> Callable[..., None]:
     ) -> None:
         options = task.evaluate.Options(**flags)
         check_limits(options)
-        trained = rnncli.load(named(run, source), task.name, device=device, cell=cell)
+        trained = open_model("evaluate", named(run, source), task, device=device, cell=cell, as_json=as_json)
         corpus = task.evaluate.corpus(trained, options)
         note(f"from {trained.source}, on {trained.device}; measured on {corpus}")
         if novelty:
@@ -111,7 +112,7 @@ def analogies(
 
     if metric not in METRICS:
         raise UsageError(f"--metric must be one of {', '.join(METRICS)}, not {metric!r}")
-    known = known_vectors(named(run, source), file, layer, cell)
+    known = known_vectors("evaluate analogies", named(run, source), file, layer, cell, as_json=as_json)
     own = known.corpus and "toyworld" in known.corpus
     spec = questions or ("questions-words" if not own and available("questions-words") else "toyworld")
     began = time.perf_counter()

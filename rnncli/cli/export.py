@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-import rnncli
+from rnncli.cli.models import open_model
 from rnncli.cli.screen import AsJson, CellCode, From, Named, named, note, print_json, print_text, size
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
@@ -28,7 +28,9 @@ def export(
     from rnncli.models.onnx_step import check_onnx, export_step
 
     check_onnx()
-    trained = rnncli.load(named(run, source), suits=lambda task: task.token_access is not None, device="cpu", cell=cell)
+    trained = open_model(
+        "export", named(run, source), lambda task: task.token_access is not None, cell=cell, as_json=as_json
+    )
     net: Any = trained.model
     if not isinstance(net, LanguageModel):
         raise UsageError(f"{trained.source} is a model of {trained.task}: --onnx exports language models")

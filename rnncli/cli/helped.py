@@ -11,7 +11,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from rnncli.cli.screen import print_styled, print_text
+from rnncli.cli.screen import QUESTIONS, print_styled, print_text
 
 HELP_NAMES = ["-h", "--help"]
 
@@ -37,13 +37,13 @@ class Helped:
     expert: Collection[str] = ()
     """The parameters that only `--help-all` prints."""
 
-    _own: "tuple[Any, Any] | None" = None
+    _own: "tuple[Any, Any, Any] | None" = None
 
     def get_help_option(self, ctx: Any) -> Any:
         return self._help_options(ctx)[0]
 
     def get_params(self, ctx: Any) -> list[Any]:
-        params: list[Any] = [*super().get_params(ctx), self._help_options(ctx)[1]]  # type: ignore[misc]  # of a mixin
+        params: list[Any] = [*super().get_params(ctx), *self._help_options(ctx)[1:]]  # type: ignore[misc]  # of a mixin
         for each in params:
             if not each.expose_value and each.default is None and each.is_flag:
                 each.default = False  # with None Typer imports pydantic, which takes longer than all the rest
@@ -54,15 +54,18 @@ class Helped:
         print_help(ctx)
         return ""
 
-    def _help_options(self, ctx: Any) -> tuple[Any, Any]:
-        """Both options, always the same objects, as Typer needs them."""
+    def _help_options(self, ctx: Any) -> tuple[Any, Any, Any]:
+        """-h, --help-all and --no-input, always the same objects, as Typer needs them."""
         if self._own is None:
             short = super().get_help_option(ctx)  # type: ignore[misc]  # the base class is the other parent
             short.opts, short.help = [*HELP_NAMES], "Print this help."
             full = copy(short)
             full.opts, full.name, full.help = ["--help-all"], "help_all", "Print the help of all flags."
             short.callback, full.callback = _printing(), _printing(folded=False)
-            self._own = short, full
+            quiet = copy(short)
+            quiet.opts, quiet.name, quiet.help = ["--no-input"], "no_input", "Ask no question: fail instead."
+            quiet.callback, quiet.is_eager, quiet.hidden = _forbid_questions, False, ctx.parent is not None
+            self._own = short, full, quiet
         return self._own
 
 
@@ -85,6 +88,12 @@ def _printing(*, folded: bool = True) -> Callable[[Any, Any, bool], None]:
             ctx.exit()
 
     return show
+
+
+def _forbid_questions(ctx: Any, _param: Any, given: bool) -> None:
+    """Note --no-input, which every command accepts and the help of `rnn` lists."""
+    if given or ctx.parent is None:
+        QUESTIONS.allowed = not given
 
 
 def print_help(ctx: Any, *, folded: bool = True) -> None:

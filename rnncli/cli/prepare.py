@@ -9,7 +9,7 @@ import typer
 
 from rnncli.cli.screen import AsJson, note, print_json, print_text, warn
 from rnncli.errors import Interrupted, UsageError
-from rnncli.home import data_dir
+from rnncli.home import data_dir, mark
 from rnncli.terminal import progress_bar
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def prepare_corpus(
         facts = prepare(
             sources, outputs, settings, workers=workers or default_workers(), keep_going=keep_going, hooks=hooks
         )
+    if name is not None:
+        mark(data_dir())
     where = [str(folder) for folder in outputs.folders]
     if outputs.shards is not None and (hint := hint_of_unspaced(Shards.open(outputs.shards).most_frequent(LOOKED_AT))):
         note(f"{facts['name']}: {hint}")

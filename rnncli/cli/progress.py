@@ -11,15 +11,15 @@ from rnncli.training.monitoring import shown_metric
 class Bar:
     """Shows a trainer's events as they occur; use it in a `with`."""
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
+    def __init__(self, trainer: Trainer, *, shown: bool = True) -> None:
+        self.trainer, self.is_shown = trainer, shown
         self.shown: dict[str, str] = {}
         self.bar: Any = None
         self.predictions = 0
 
     def __enter__(self) -> "Bar":
         progress = self.trainer.progress
-        self.bar = progress_bar(self.trainer.planned_steps, "step", done=progress.step)
+        self.bar = progress_bar(self.trainer.planned_steps, "step", done=progress.step, shown=self.is_shown)
         return self
 
     def __exit__(
@@ -46,4 +46,11 @@ class Bar:
 
     def warn(self, text: str) -> None:
         """Print a warning above the bar."""
-        self.bar.write(escaped(f"rnn: warning: {text}", one_line=True), file=Screen())
+        self._write(escaped(f"rnn: warning: {text}", one_line=True))
+
+    def write(self, text: str) -> None:
+        """Print lines above the bar."""
+        self._write(escaped(text))
+
+    def _write(self, text: str) -> None:
+        self.bar.write(text, file=Screen())

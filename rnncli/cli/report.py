@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-import rnncli
+from rnncli.cli.models import open_model
 from rnncli.cli.screen import (
     AsJson,
     CellCode,
@@ -37,7 +37,7 @@ def report(
 
     source = named(run, source)
     check_html("--out", out)
-    trained = rnncli.load(source, suits=lambda _: True, device=device, cell=cell)
+    trained = open_model("report", source, lambda _: True, device=device, cell=cell, as_json=as_json)
     html, panels = page(trained)
     file = (out or trained.source.parent / "report.html").absolute()
     data = html.encode()

@@ -1,12 +1,15 @@
 """The output of all verbs: notes on standard error, tables or one JSON object on standard output."""
 
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnncli.cli.completing import complete_run, completion
 from rnncli.errors import UsageError
+from rnncli.launch import LAUNCHED
 from rnncli.settings import DEVICES
 from rnncli.terminal import escaped, write_message, write_ready, write_text
 
@@ -24,13 +27,17 @@ MAX_MISSING = 30
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 From = Annotated[
     str | None,
-    typer.Option("--from", help="The model: a run's name or folder, or a file. (default: the newest of the task)"),
+    typer.Option(
+        "--from",
+        help="The model: a run's name or folder, or a file. (default: the newest)",
+        autocompletion=complete_run,
+    ),
 ]
 Device = Annotated[
     str,
     typer.Option(
         help=f"Where to compute: {', '.join(DEVICES)}; auto: CUDA if available, except for tiny nets.",
-        autocompletion=lambda incomplete: [each for each in DEVICES if each.startswith(incomplete)],
+        autocompletion=completion(DEVICES),
     ),
 ]
 """The flag of every verb that computes with a trained model."""
@@ -45,7 +52,12 @@ CellCode = Annotated[
 ]
 
 Named = Annotated[
-    str | None, typer.Argument(metavar="RUN", help="The model: a run's name or folder, or a file; the same as --from.")
+    str | None,
+    typer.Argument(
+        metavar="RUN",
+        help="The model: a run's name or folder, or a file; the same as --from.",
+        autocompletion=complete_run,
+    ),
 ]
 
 
@@ -155,9 +167,29 @@ def _console() -> "Console":
     return Console(width=None if sys.stdout is not None and sys.stdout.isatty() else 400, highlight=False, markup=False)
 
 
-def confirm(question: str) -> bool:
-    """Ask a yes-or-no question on the terminal; raises typer.Abort if nobody answers."""
-    return typer.confirm(escaped(question, one_line=True))
+class Questions:
+    """Whether this command line may ask: not with --no-input."""
+
+    allowed = True
+
+
+QUESTIONS = Questions()
+
+
+def can_ask() -> bool:
+    """Whether someone at a terminal would read a question and the answer's result."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return QUESTIONS.allowed and LAUNCHED not in os.environ and all(each and each.isatty() for each in streams)
+
+
+def confirm(question: str, *, default: bool = False) -> bool:
+    """Ask a yes-or-no question, where Enter means the default.
+
+    Raises typer.Abort if nobody answers, UsageError with --no-input.
+    """
+    if not QUESTIONS.allowed:
+        raise UsageError(f"--no-input leaves this question open: {question} Add --yes")
+    return typer.confirm(escaped(question, one_line=True), default=default)
 
 
 def figure(value: Any) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-import rnncli
+from rnncli.cli.models import open_model
 from rnncli.cli.screen import AsJson, CellCode, Device, From, Named, named, note, origin, print_json, print_text, warn
 from rnncli.cli.verb import Verb
 from rnncli.extras import need
@@ -25,7 +25,9 @@ def serve(
 
     source = named(run, source)
     with live.bound(port) as door:
-        trained = rnncli.load(source, suits=lambda task: "generate" in task.uses, device=device, cell=cell)
+        trained = open_model(
+            "serve", source, lambda task: "generate" in task.uses, device=device, cell=cell, as_json=as_json
+        )
         server = connections.Server(live.application(trained, live.live_page(trained)), warn)
         url = f"http://127.0.0.1:{door.getsockname()[1]}/"
         if as_json:

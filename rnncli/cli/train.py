@@ -5,17 +5,19 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from rnncli.cli.actions import first_task, of_each_task
+from rnncli.cells.outside import outside_cell
+from rnncli.cli.completing import complete_run, completion
 from rnncli.cli.options import Flags, command_class, command_of
+from rnncli.cli.per_task import first_task, of_each_task
 from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.verb import Verb
 from rnncli.errors import RnnError, UsageError
 from rnncli.extras import need
-from rnncli.presets import remarks_on, resolve
+from rnncli.presets import remarks_on, resolve, size_of
 from rnncli.task import Task
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ def _verb(task: Task) -> Callable[..., None]:
         name: str | None,
         resume: bool,
         tensorboard: bool,
+        quiet: bool,
         as_json: bool,
+        sample_every: int | None = 0,
     ) -> None:
         from rnncli.api import Training
         from rnncli.training.distributed import begun, from_first, is_first, together
@@ -44,17 +48,21 @@ def _verb(task: Task) -> Callable[..., None]:
         if tensorboard:
             need("tensorboard", what="--tensorboard", extra="tensorboard")
         with together(note):
-            remarks: list[str] = []
+            remarks, size = list[str](), None
             before = begun()  # by processes that torchrun restarted with the same command
             if resume or before:
                 run = from_first(lambda: _run_to_resume(task.name, before or name))
-                training = Training.resume(run, flags if resume else {})
+                training = Training.resume(run, flags if resume else _code_in(flags))
             else:
                 settings = resolve(task, flags, preset, config)
                 training = Training.start(task.name, settings, name)
                 remarks = remarks_on(task, settings, preset)
+                if size := size_of(task, vars(settings), preset):
+                    remarks += filter(None, [size.note])
             if is_first():
-                follow(training, resumed=bool(resume or before), tensorboard=tensorboard, remarks=remarks)
+                about = size.describe(training.config) if size else ""
+                shown = Shown(remarks, about, tensorboard, quiet, 0 if quiet else sample_every)
+                follow(training, resumed=bool(resume or before), shown=shown)
                 _show(training, tensorboard=tensorboard, as_json=as_json)
             else:
                 _expected(training)  # all processes take part in its few steps
@@ -64,21 +72,31 @@ def _verb(task: Task) -> Callable[..., None]:
     return command_of(task.Config, train, **run_options(task))
 
 
+def _code_in(flags: Flags) -> Flags:
+    """The flag that names the code of a cell from outside, which a restarted process has to name again."""
+    return {name: value for name, value in flags.items() if name == "cell" and outside_cell(value)}
+
+
 def run_options(task: Task) -> dict[str, tuple[Any, Any]]:
     """The flags of a run in addition to its settings: annotations for Typer, and defaults."""
 
-    def option(help: str, *flags: str) -> Any:
-        return typer.Option(*flags, rich_help_panel="Run", help=help)
+    def option(help: str, *flags: str, **more: Any) -> Any:
+        return typer.Option(*flags, rich_help_panel="Run", help=help, **more)
 
     presets = ", ".join(task.presets) or "none"
+    preset = option(f"A named set of settings: {presets}.", autocompletion=completion(task.presets))
+    name = option("The run's name. (default: date, time and cell)", autocompletion=complete_run)
     begin = option("Continue the run of --name, or the newest unfinished run.", "--resume")
     curves = option("Write curves for TensorBoard next to the checkpoints.", "--tensorboard")
+    samples = option("Print a sample at every N-th validation; 0: never. (default: about five samples)", min=0)
     return {
-        "preset": (Annotated[str | None, option(f"A named set of settings: {presets}.")], None),
+        "preset": (Annotated[str | None, preset], None),
         "config": (Annotated[Path | None, option("Settings from a TOML file.")], None),
-        "name": (Annotated[str | None, option("The run's name. (default: date, time and cell)")], None),
+        "name": (Annotated[str | None, name], None),
         "resume": (Annotated[bool, begin], False),
         "tensorboard": (Annotated[bool, curves], False),
+        **({"sample_every": (Annotated[int | None, samples], None)} if "generate" in task.actions else {}),
+        "quiet": (Annotated[bool, option("Print only the result, warnings and errors.", "--quiet")], False),
         "as_json": (AsJson, False),
     }
 
@@ -103,31 +121,58 @@ def _run_to_resume(task: str, name: str | None) -> Any:
     return run
 
 
-def follow(training: "Training", *, resumed: bool, tensorboard: bool = False, remarks: Sequence[str] = ()) -> None:
-    """Print what is trained, train it with a progress bar and optional TensorBoard curves, and draw the curve."""
+class Shown(NamedTuple):
+    """What to show of a training."""
+
+    remarks: Sequence[str] = ()
+    size: str = ""  # of a small text, and of its net
+    tensorboard: bool = False
+    quiet: bool = False
+    sample_every: int | None = 0  # validations; None: about five samples
+
+
+PLAIN = Shown()
+
+
+def follow(training: "Training", *, resumed: bool, shown: Shown = PLAIN) -> None:
+    """Print what is trained, train it with a progress bar, samples and TensorBoard curves, and draw the curve."""
     from rnncli.analysis.plots import draw_curve
     from rnncli.cli.progress import Bar
 
     trainer, run = training.trainer, training.run
-    note(f"{training.task.name} on {training.experiment.about}")
-    note(_what_is_trained(training))
-    for remark in filter(None, (*remarks, training.begun)):
-        note(remark)
-    _warn_of_slow_cells(training)
-    note(f"run {run.name}, {'resumed' if resumed else 'started'}{_expected(training)}")
+    _introduce(training, shown, resumed=resumed)
     with ExitStack() as listeners:
-        bar = listeners.enter_context(Bar(trainer))
+        bar = listeners.enter_context(Bar(trainer, shown=not shown.quiet))
         hear: list[Callable[[Event], None]] = [bar.listen]
-        if tensorboard:
+        if shown.tensorboard:
             from rnncli.cli.tensorboard import Scalars
 
             hear.append(listeners.enter_context(Scalars(trainer, run.folder / TENSORBOARD)).listen)
+        if shown.sample_every != 0:
+            from rnncli.cli.samples import Samples
+
+            hear.append(Samples(training, shown.sample_every, bar.write).listen)
         training.train(partial(_tell, hear), bar.warn)
     try:
-        picture = draw_curve(trainer.progress.history, run.folder / "curve.png", title=f"{run.task} · {run.name}")
+        title, progress = f"{run.task} · {run.name}", trainer.progress
+        picture = draw_curve(progress.history, run.folder / "curve.png", title=title, best=progress.best_step)
         warn_missing(picture)
     except RnnError as error:
         warn(f"no picture of the curve: {error}")
+
+
+def _introduce(training: "Training", shown: Shown, *, resumed: bool) -> None:
+    """Print the text, the net and the expected duration."""
+    say = (lambda _: None) if shown.quiet else note
+    say(f"{training.task.name} on {training.experiment.about}")
+    steps, duration = _expected(training)
+    if shown.size:
+        say(f"{shown.size} ({duration})" if duration else shown.size)
+    say(_what_is_trained(training))
+    for remark in filter(None, (*shown.remarks, training.begun)):
+        say(remark)
+    _warn_of_slow_cells(training)
+    say(f"run {training.run.name}, {'resumed' if resumed else 'started'}: {', '.join(filter(None, (steps, duration)))}")
 
 
 def _show(training: "Training", *, tensorboard: bool, as_json: bool) -> None:
@@ -208,24 +253,25 @@ def _warn_of_slow_cells(training: "Training") -> None:
             warn(f"the cell runs step by step, slowly: {form}")
 
 
-def _expected(training: "Training") -> str:
-    """The expected duration of the training, measured on a few steps that change nothing."""
+def _expected(training: "Training") -> tuple[str, str]:
+    """The expected steps and duration of the training, measured on a few steps that change nothing."""
     from rnncli.training.estimate import seconds_a_step
     from rnncli.training.loop import NotFinite
 
     trainer = training.trainer
     time_left = max(0.0, training.config.max_time - trainer.progress.seconds)
     if not training.config.epochs:
-        return f": {_duration(time_left)}"
+        return "", _duration(time_left)
     left = trainer.planned_steps - trainer.progress.step
     try:
         seconds = left * seconds_a_step(trainer)
     except NotFinite:
-        return f": {left:,} steps"  # the training itself reports the step
+        return f"{left:,} steps", ""  # the training itself reports the step
     if training.config.max_time and time_left < seconds:
-        return f": at most {_duration(time_left)}, about {round(left * time_left / seconds):,} of {left:,} steps"
-    how = ("at most", "at most") if trainer.may_end_early else ("", "about")
-    return f": {how[0]} {left:,} steps, {how[1]} {_duration(seconds)}".replace(":  ", ": ")
+        return "", f"at most {_duration(time_left)}, about {round(left * time_left / seconds):,} of {left:,} steps"
+    if trainer.may_end_early:
+        return f"at most {left:,} steps", f"at most {_duration(seconds)}"
+    return f"{left:,} steps", f"about {_duration(seconds)}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,14 +1,17 @@
 """The word vectors that a verb works on: those of a file or of a trained model."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-import rnncli
+from rnncli.cli.completing import completion
+from rnncli.cli.models import open_model
 from rnncli.cli.screen import note
 from rnncli.errors import UsageError
 
 if TYPE_CHECKING:
+    from rnncli.api import Model
     from rnncli.data.vectors import WordVectors
 
 File = Annotated[
@@ -18,7 +21,7 @@ Layer = Annotated[
     str | None,
     typer.Option(
         help="The layer of the vectors: input or output. (default: the better one)",
-        autocompletion=lambda incomplete: [each for each in ("input", "output") if each.startswith(incomplete)],
+        autocompletion=completion(("input", "output")),
     ),
 ]
 
@@ -38,10 +41,20 @@ class Known(NamedTuple):
         return {"vectors": self.source, "layer": self.layer, "corpus": self.corpus, "words": V, "size": D}
 
 
-def known_vectors(model: str | None, file: str | None, layer: str | None, cell: str | None = None) -> Known:
+def known_vectors(
+    verb: str,
+    model: str | None,
+    file: str | None,
+    layer: str | None,
+    cell: str | None = None,
+    *,
+    words: Sequence[str] = (),
+    as_json: bool = False,
+) -> Known:
     """The vectors that `--from`, `--vectors` and `--layer` select; prints their origin on standard error.
 
-    Raises UsageError if the flags contradict each other, and as `read_vectors`, `load` and `of_model`.
+    Without a selection they are those of the newest model with all the `words`. Raises UsageError if the flags
+    contradict each other, and as `read_vectors`, `open_model` and `of_model`.
     """
     if file is not None:
         if any(each is not None for each in (model, layer, cell)):
@@ -49,7 +62,8 @@ def known_vectors(model: str | None, file: str | None, layer: str | None, cell: 
             raise UsageError(f"--vectors names a file, {flags} select a model: give one or the other")
         known = _of_file(file)
     else:
-        known = _of_model(model, layer, cell)
+        trained = open_model(verb, model, lambda task: task.word_vectors, words=words, cell=cell, as_json=as_json)
+        known = _of_model(trained, layer)
     V, D = known.vectors.matrix.shape
     kind = f", {known.layer} layer" if known.layer else ""
     note(f"from {known.source}{f' ({known.corpus})' if known.corpus else ''}{kind}: {V:,} words, D {D:,}")
@@ -63,10 +77,8 @@ def _of_file(spec: str) -> Known:
     return Known(read_vectors(file), str(file), None, None)
 
 
-def _of_model(source: str | None, layer: str | None, cell: str | None) -> Known:
+def _of_model(trained: "Model", layer: str | None) -> Known:
     from rnncli.analysis.vectors import default_layer
 
-    device = "cpu"  # numpy computes with them
-    trained = rnncli.load(source, suits=lambda task: task.word_vectors > 0, device=device, cell=cell)
     layer = layer or default_layer(trained)
     return Known(trained.vectors(layer), str(trained.source), layer, trained.payload.get("corpus"))

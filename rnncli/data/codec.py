@@ -4,12 +4,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnncli.data.bpe import bpe_units
-from rnncli.data.tokenizers import SPACED, TOKENIZERS, UNITS, join_words, written_word
+from rnncli.data.tokenizers import TOKENIZERS, UNITS
 from rnncli.data.units import Units
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 
@@ -50,8 +51,7 @@ class Codec:
     def units(self) -> Units:
         """How the tokenizer splits and joins; raises RnnError where `bpe` needs a library that is missing."""
         if self.by_line:
-            spaced = self.tokenizer == SPACED
-            return Units(TOKENIZERS[self.tokenizer], lambda words: join_words(words, spaced=spaced), shown=written_word)
+            return TOKENIZERS[self.tokenizer]
         return bpe_units(self.bpe) if self.bpe else UNITS[self.tokenizer]
 
     @property
@@ -93,15 +93,13 @@ class Codec:
         """Return a token as it is displayed."""
         return self.units.shown(self.vocabulary.tokens[number])
 
-    def join(self, numbers: Iterable[int], *, begun: bool = False) -> Iterator[str]:
+    def join(self, numbers: Iterable[int], *, after: Sequence[str] = ()) -> Iterator[str]:
         """Yield the text of tokens piece by piece; each END is a line feed.
 
-        With `begun` the text continues a line, so a blank may come before its first word.
+        The text continues the tokens `after` which it comes, so a blank may stand before its first word.
         """
         tokens = (self.vocabulary.tokens[number] for number in numbers)
-        if begun and self.by_line:
-            return join_words(tokens, begun, spaced=self.tokenizer == SPACED)
-        return self.units.join(tokens)
+        return islice(self.units.join(chain(after, tokens)), len(after), None)
 
     def unknown(self, tokens: Iterable[str]) -> list[str]:
         """List the tokens that the vocabulary lacks, each once, as they are displayed."""

@@ -280,4 +280,6 @@ def _unknown(kind: str, name: str) -> UsageError:
 
     near = get_close_matches(name.lower(), CORPORA, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    return UsageError(f"no {kind} is named {name!r}: {hint}registered corpora are {', '.join(CORPORA)}")
+    known = f"{hint}registered corpora are {', '.join(CORPORA)}"
+    place = f" in {Path.cwd()}" if "file" in kind else ""
+    return UsageError(f"no {kind} is named {name!r}{place}: {known}")

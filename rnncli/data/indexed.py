@@ -110,7 +110,7 @@ def _open_shards(name: str) -> IndexedCorpus:
 def _index(corpora: Sequence[Corpus], tokenizer: str) -> IndexedCorpus:
     tokenizers = [corpus.tokenizer or tokenizer for corpus in corpora]
     lines, held_out = (
-        [words for text, name in zip(texts, tokenizers, strict=True) for words in _lines(text, TOKENIZERS[name])]
+        [words for text, name in zip(texts, tokenizers, strict=True) for words in _lines(text, TOKENIZERS[name].split)]
         for texts in ([corpus.text for corpus in corpora], [corpus.held_out for corpus in corpora])
     )
     name = " + ".join(corpus.name for corpus in corpora)
@@ -128,7 +128,7 @@ def _index(corpora: Sequence[Corpus], tokenizer: str) -> IndexedCorpus:
 def _with_texts(corpus: IndexedCorpus, valid: Sequence[str]) -> IndexedCorpus:
     """Add the lines of other texts as the validation part."""
     texts = [load_corpus(spec) for spec in valid]
-    lines = [line for each in texts for line in _lines(each.text, TOKENIZERS[each.tokenizer or corpus.tokenizer])]
+    lines = [line for each in texts for line in _lines(each.text, TOKENIZERS[each.tokenizer or corpus.tokenizer].split)]
     if not lines:
         raise RnnError(f"{' + '.join(valid)} has no line with words: give another text to --valid")
     found = _with_lines(corpus, lines)

@@ -12,8 +12,8 @@ from rnncli.data.codec import Codec, Ids
 from rnncli.data.indexed import TOKENIZER, IndexedCorpus
 from rnncli.data.streams import CHUNK, ConcatIds, RunningText, SentenceStream
 from rnncli.data.text_data import Epochs, EvalSet, Plan, SentenceSet, StreamSet, Summary
-from rnncli.data.tokenizers import LOOKED_AT, hint_of_unspaced, written_word
-from rnncli.data.vocabulary import END, SPECIALS, UNKNOWN
+from rnncli.data.tokenizers import LOOKED_AT, hint_of_unspaced
+from rnncli.data.vocabulary import END, SPECIALS, UNKNOWN, written_word
 from rnncli.errors import RnnError
 
 MIN_SEQUENCES = 20

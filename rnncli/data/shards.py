@@ -121,7 +121,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
                 f"shards {folder.name} are unfinished: run the same `rnn data prepare` again to continue"
             ) from None
         raise RnnError(
-            f"no shards are in {folder}: make them with `rnn data prepare DUMP --name {folder.name}`"
+            f"no shards are in {folder.absolute()}: make them with `rnn data prepare DUMP --name {folder.name}`"
         ) from None
     except OSError as error:
         raise RnnError(f"{folder / INDEX} cannot be read: {error.strerror}") from None

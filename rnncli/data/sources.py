@@ -15,7 +15,7 @@ from rnncli.data.splitting import words_of
 from rnncli.data.text import lines_of, read_text, unzipped
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import locked
-from rnncli.home import data_dir
+from rnncli.home import data_dir, mark
 
 UNSTATED = "see source"
 """The licence entry of a corpus whose publisher states no licence."""
@@ -177,7 +177,7 @@ class Remote(CorpusEntry):
         """Read its file; raises RnnError if it is absent or differs from the registered text."""
         found = self._found_size()
         if found is None:
-            raise RnnError(f"{self.name} is not downloaded: run `rnn data get {self.name}`")
+            raise _absent(self.name)
         if not self.is_sound():
             raise RnnError(
                 f"corpus {self.name} is damaged: {self.path} is not the text that was downloaded;"
@@ -286,7 +286,7 @@ class NltkData(Remote):
     def members(self) -> dict[str, bytes]:
         """Its files by name; raises RnnError if they are absent or differ from the registered contents."""
         if not self.path.exists():
-            raise RnnError(f"{self.name} is not downloaded: run `rnn data get {self.name}`")
+            raise _absent(self.name)
         if self._found_sha256() != self.sha256:
             raise RnnError(
                 f"{self.name} is damaged: {self.path} has other contents; remove it and run `rnn data get {self.name}`"
@@ -415,7 +415,13 @@ def _fetch(name: str, files: Sequence[Remote]) -> str:
         missing = [file for file in files if not file.is_sound()]
         for file in missing:
             file.download()
+        mark(data_dir())
     return "downloaded" if missing else "already there"
+
+
+def _absent(name: str) -> RnnError:
+    """The error of a corpus that is not downloaded."""
+    return RnnError(f"{name} is not downloaded: run `rnn data get {name}` (looked in {data_dir().absolute()})")
 
 
 def _refuse_absent(files: Sequence[Remote], what: str, name: str) -> None:

@@ -53,7 +53,7 @@ class SentenceSet:
     """Sentences for evaluation; all their words and their END are predicted."""
 
     sequences: Callable[[], Iterator[Ids]]  # without START and END
-    sizes: Callable[[], Iterator[Ids]]  # the characters of each word, with the blank or line feed after it
+    sizes: Callable[[], Iterator[Ids]]  # parts of each one's characters, with its line feed
     unit: str = "sequences"  # their name in the results
     labels: Sequence[str] = ()  # the voices that the model knows
     voices: Sequence[str] = ()  # (N,), the voice of each sentence

@@ -3,12 +3,14 @@
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, partial
 
+from rnncli.data.cased_words import cased_words, join_cased, shown_cased
+from rnncli.data.marks import combining_marks
 from rnncli.data.scripts import lacks_blanks
 from rnncli.data.units import Units, from_bytes, shown_bytes
-from rnncli.data.vocabulary import END, SPECIALS, UNKNOWN
+from rnncli.data.vocabulary import END, SPECIALS, UNKNOWN, UNKNOWN_WORD, written_word
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "‘’‚‛“”„‟«»‹›…¡¿")
 
@@ -52,14 +54,9 @@ def _wiki_word(ends: str, with_joiners: bool) -> re.Pattern[str]:
 
     With `with_joiners`, a word may also contain other `_JOINERS`; the dot only between two l.
     """
-    part = rf"\w[a-z0-9\w{_marks()}]*+"  # Latin letters come first, for speed
+    part = rf"\w[a-z0-9\w{combining_marks()}]*+"  # Latin letters come first, for speed
     inner = rf"['{_JOINERS}](?!(?<=')s\b)(?<![^l]·)(?!(?<=·)[^l])" if with_joiners else r"'(?!s\b)"
     return re.compile(rf"'s\b|(?:[^\W\d]\.){{2,}}|\d+(?:\.\d+)+|{part}(?:{inner}{part})*{ends}")
-
-
-def _marks() -> str:
-    """Combining marks in the basic plane, which `re` does not count as parts of a word."""
-    return "".join(mark for mark in map(chr, range(0x300, 0xFE00)) if unicodedata.category(mark) in ("Mn", "Mc"))
 
 
 def _plain(text: str) -> str:
@@ -92,10 +89,7 @@ def hint_of_unspaced(words: Sequence[str]) -> str:
     return "its script has no blanks between words, so whole clauses count as words: a model of characters fits better"
 
 
-UNKNOWN_WORD = "<unk>"
-"""The unknown word of a tokenized text."""
-
-SPACED = "spaced-words"
+CASED, SPACED = "cased-words", "spaced-words"
 
 _SPACED = re.compile(r"[^ \t\n]+")
 _SPACED_AND_ENDS = re.compile(r"[^ \t\n]+|\n")
@@ -113,11 +107,6 @@ def _with_unknown(words: list[str]) -> list[str]:
     return [SPECIALS[UNKNOWN] if word == UNKNOWN_WORD or word in SPECIALS else word for word in words]
 
 
-def written_word(word: str) -> str:
-    """A word as written in a text, where UNKNOWN is `<unk>`."""
-    return UNKNOWN_WORD if word == SPECIALS[UNKNOWN] else word
-
-
 def join_spaced(words: Iterable[str]) -> Iterator[str]:
     """Yield a piece of text for each word, with a blank before it except at the beginning of a line."""
     blank = ""
@@ -131,12 +120,12 @@ OPENING = frozenset(["(", "[", "{", "$", "#"])
 """Tokens that have no blank before them, or after them."""
 
 
-def join_words(words: Iterable[str], begun: bool = False, spaced: bool = False) -> Iterator[str]:
+def join_words(words: Iterable[str], spaced: bool = False) -> Iterator[str]:
     """Yield words as readable text: blanks between words, none before closing punctuation; a line feed for each END.
 
-    With `begun`, a word precedes the first one; with `spaced`, there are blanks between all words.
+    With `spaced`, there are blanks between all words.
     """
-    glued = not begun
+    glued = True
     for word in words:
         if word == SPECIALS[END]:
             yield "\n"
@@ -147,11 +136,13 @@ def join_words(words: Iterable[str], begun: bool = False, spaced: bool = False) 
         glued = not spaced and word in OPENING
 
 
-TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
-    "verse-words": verse_words,
-    "wiki-words": wiki_words,
-    SPACED: spaced_words,
+TOKENIZERS: dict[str, Units] = {
+    CASED: Units(cased_words, join_cased, shown=shown_cased),
+    "verse-words": Units(verse_words, join_words, shown=written_word),
+    "wiki-words": Units(wiki_words, join_words, shown=written_word),
+    SPACED: Units(spaced_words, partial(join_words, spaced=True), shown=written_word),
 }
+"""The tokenizers of word models, which read a text line by line."""
 
 
 def _as_letters(text: str) -> str:

@@ -95,7 +95,8 @@ def find_vectors(spec: str) -> Path:
             if each.is_file():
                 return each
     raise UsageError(
-        f"no file of word vectors is named {spec!r}: name a file, or vectors that `rnn embeddings import` made"
+        f"no file of word vectors is named {spec!r}, and none in {vectors_dir().absolute()}: name a file, or "
+        "vectors that `rnn embeddings import` made"
     )
 
 

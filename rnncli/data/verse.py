@@ -18,7 +18,7 @@ from rnncli.data.scripts import lacks_blanks
 from rnncli.data.sources import Corpus
 from rnncli.data.text import lines_of, reads_as_before
 from rnncli.data.text_data import Epochs, Plan, SentenceSet
-from rnncli.data.tokenizers import TOKENIZERS, written_word
+from rnncli.data.tokenizers import CASED, TOKENIZERS
 from rnncli.data.vocabulary import Vocabulary
 from rnncli.errors import RnnError, UsageError
 
@@ -79,13 +79,13 @@ def _lines(corpus: Corpus, tokenizer: str) -> list[Line]:
         )
     found = corpus.text.splitlines() if reads_as_before() else lines_of(corpus.text)
     for number, line in enumerate(found, start=1):
-        words = TOKENIZERS[tokenizer](line)
+        words = TOKENIZERS[tokenizer].split(line)
         if len(words) > MAX_WORDS:
             raise RnnError(
                 f"{corpus.origin}: line {number} has {len(words):,} words, and verse is read line by line: "
                 f"break lines at {MAX_WORDS:,} words or fewer"
             )
-        if words:
+        if words and (tokenizer != CASED or any(map(str.isalnum, line))):
             lines.append(Line(words, corpus.name))
     return lines
 
@@ -161,14 +161,14 @@ class VerseData:
 
     def held_out_text(self) -> Iterator[str]:
         for line in self.verse.held_out or self.verse.training:
-            yield " ".join(map(written_word, line.words))
+            yield "".join(self.codec.units.join(line.words))
 
 
 def line_set(lines: Sequence[Line], codec: Codec) -> SentenceSet:
     """Return lines as an evaluation set."""
     return SentenceSet(
         sequences=lambda: (np.array(codec.vocabulary.encode(line.words)) for line in lines),
-        sizes=lambda: (np.array([len(written_word(word)) + 1 for word in line.words]) for line in lines),
+        sizes=lambda: (np.array([*map(len, codec.units.join(line.words)), 1]) for line in lines),
         unit="lines",
         labels=codec.labels,
         voices=[line.voice for line in lines],

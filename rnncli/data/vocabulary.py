@@ -8,6 +8,14 @@ from functools import cached_property
 START, END, UNKNOWN = 0, 1, 2
 SPECIALS = ("<start>", "<end>", "<unknown>")
 
+UNKNOWN_WORD = "<unk>"
+"""The unknown word of a tokenized text."""
+
+
+def written_word(word: str) -> str:
+    """A word as written in a text, where UNKNOWN is `<unk>`."""
+    return UNKNOWN_WORD if word == SPECIALS[UNKNOWN] else word
+
 
 @dataclass(frozen=True)
 class Vocabulary:

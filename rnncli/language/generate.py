@@ -1,12 +1,12 @@
 """Generate text with a language model: options, primes, random draws, beam search, and texts that stream."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from unicodedata import category
 
 from rnncli.data.text import JOINERS, read_text
@@ -41,6 +41,8 @@ class DrawnToken(NamedTuple):
 @with_decoding
 class WritingOptions:
     """Options of generation, including the decoding options in `DECODING`."""
+
+    sample: ClassVar[Mapping[str, Any]] = {"length": 200}  # options of a sample during training
 
     prime: str = option("", "Text to continue, or @FILE for the text of a file; all of it is read.")
     length: int = option(500, "Maximum number of tokens to write.", least=1)
@@ -264,11 +266,13 @@ def write_stream(trained: Trained, options: WritingOptions) -> Written:
     options.check()
     codec = trained.codec
     kept_whole = all(getattr(trained.config, name, without) == without for name, without in KEPT_WHOLE.items())
-    tokens = codec.split(options.read_prime())
+    prime = options.read_prime()
+    tokens = codec.split(prime)
     numbers = codec.vocabulary.encode(tokens)
     if kept_whole and not codec.units.spaced:
         numbers = [number for number in numbers if number != UNKNOWN]
-    written = continue_text(trained, options, numbers or [codec.opening], Writing(codec.join, banned=codec.unwritten))
+    writing = Writing(partial(codec.join, after=tokens[-1:]), banned=codec.unwritten, shown=prime)
+    written = continue_text(trained, options, numbers or [codec.opening], writing)
     written.unknown = codec.unknown(tokens)
     return written
 
@@ -286,10 +290,11 @@ def write_sentences(trained: Trained, options: WritingOptions) -> Written:
 def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str], count: int = 0) -> Written:
     """Continue the last line of a prime: `count` lines in total, or without `count` --length tokens."""
     codec = trained.codec
-    lines = [printable(codec.split(line)) for line in primes]
+    lines = [codec.split(line) for line in primes]
+    check_printable(codec.units.shown(word) for words in lines for word in words)
     before = [number for words in lines[:-1] if words for number in (*codec.vocabulary.encode(words), END)]
     opened = codec.vocabulary.encode(lines[-1])
-    join = partial(codec.join, begun=bool(opened))
+    join = partial(codec.join, after=lines[-1][-1:])
     writing = Writing(
         join=(lambda numbers: _between_lines(join(numbers))) if count else join,
         banned=codec.unwritten,
@@ -406,12 +411,11 @@ def _kept(items: Iterable[T], kept: list[T]) -> Iterator[T]:
         yield item
 
 
-def printable(words: list[str]) -> list[str]:
-    """Return the words of a prime unchanged; raises UsageError for one that cannot be printed."""
+def check_printable(words: Iterable[str]) -> None:
+    """Raise UsageError for a word of a prime that cannot be printed."""
     unprintable = [word for word in words if not all(map(_is_printable, word))]
     if unprintable:
         raise UsageError(f"--prime: {unprintable[0]!a} cannot be printed: give another text")
-    return words
 
 
 def _is_printable(character: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rnncli.data.tokenizers import SPACED
+from rnncli.data.tokenizers import CASED, SPACED
 from rnncli.data.vectors import find_vectors, read_vectors, width
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.errors import UsageError
@@ -27,11 +27,17 @@ def tokens_option() -> Any:
     return option("words", help, choices=TOKENS, shape=True)
 
 
+def cased_option() -> Any:
+    """The same with capitals and punctuation by default; models from before that have neither."""
+    help = "Kind of token; cased: words and punctuation; words: the book's, without capitals and punctuation; spaced: "
+    return option("cased", f"{help}split at blanks.", choices=("cased", *TOKENS), shape=True, unsaid="words")
+
+
 def tokenizer_of(config: Any, usual: str, known: "Codec | None") -> str:
     """Return the tokenizer that --tokens names, or that of a codec."""
     if known is not None:
         return known.tokenizer
-    return SPACED if config.tokens == "spaced" else usual
+    return {"spaced": SPACED, "cased": CASED}.get(config.tokens, usual)
 
 
 @dataclass(frozen=True, kw_only=True)

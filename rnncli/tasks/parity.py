@@ -9,7 +9,7 @@ from rnncli.errors import UsageError
 from rnncli.panels import Panel, confusion
 from rnncli.recording import EXAMPLE, ActivationOptions, Recording, check_enough, states_of
 from rnncli.settings import option, retuned
-from rnncli.task import Action, Task, Trained
+from rnncli.task import Action, Quick, Task, Trained
 from rnncli.tasks import OUTLINES
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
@@ -357,4 +357,5 @@ TASK = Task(
     last_step=last_step,
     implied_preset=lambda flags: "foil" if flags.get("model") == "mlp" else None,
     example="rnn train parity --cell lstm --bits 20",
+    quick=Quick(1),
 )

@@ -27,7 +27,7 @@ from rnncli.panels import Panel, confusion
 from rnncli.recording import EXAMPLE, ActivationOptions, Recording
 from rnncli.results import Classified, Influence
 from rnncli.settings import option, retuned
-from rnncli.task import Action, Rows, Task, Trained
+from rnncli.task import Action, Quick, Rows, Task, Trained
 from rnncli.tasks import OUTLINES
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
@@ -556,4 +556,5 @@ TASK = Task(
     presets={"book": BOOK, "tags": TAGS},
     implied_preset=lambda flags: "tags" if flags.get("features") == ("tags",) else None,
     example="rnn train poetry-classify --corpus reviews.tsv",
+    quick=Quick(30, ("hillside", "nocturne")),
 )

@@ -1,5 +1,6 @@
 """poetry-lm: a language model of verse; each line is a sequence from START to END."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,9 +11,9 @@ from rnncli.language.reading import TextOptions
 from rnncli.language.settings import LanguageSettings, corpus_option, valid_option
 from rnncli.language.task import language_task
 from rnncli.language.voices import voices_option
-from rnncli.language.words import BOOK_WORDS, WordSettings, tokenizer_of, tokens_option
+from rnncli.language.words import BOOK_WORDS, WordSettings, cased_option, tokenizer_of
 from rnncli.settings import option, retuned
-from rnncli.task import Trained
+from rnncli.task import Quick, Trained
 from rnncli.tasks import OUTLINES
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
@@ -35,7 +36,7 @@ class PoetryConfig(HoldOutSettings, WordSettings):
 
     corpus: tuple[str, ...] = corpus_option()
     voices: bool = voices_option()
-    tokens: str = tokens_option()
+    tokens: str = cased_option()
     valid: tuple[str, ...] = valid_option()
     word_dropout: float = retuned(LanguageSettings, "word_dropout", 0.1)
     embedding_dropout: float = retuned(LanguageSettings, "embedding_dropout", 0.7)
@@ -56,6 +57,7 @@ class PoetryConfig(HoldOutSettings, WordSettings):
 BOOK = {
     **BOOK_TRAINING,
     **BOOK_WORDS,
+    "tokens": "words",
     "cell": "elman",
     "lr": 1e-4,
     "epochs": 2000,
@@ -87,6 +89,8 @@ def read_other(trained: Trained, options: TextOptions) -> "SentenceSet":
 class GenerateOptions(WritingOptions):
     """How to write verse."""
 
+    sample: ClassVar[Mapping[str, Any]] = {"lines": 3}
+
     lines: int = option(4, "Number of lines to write.", least=1, most=1_000_000)
     prime: str = option("", "First words of the first line, or @FILE for those in a file.")
     length: int = option(200, "Maximum number of words per line.", least=1)
@@ -98,7 +102,7 @@ def write(trained: Trained, options: GenerateOptions) -> Written:
 
     def count_copies(written: Written) -> tuple[str, dict[str, Any]]:
         lines = written.lines
-        copies = sum(line_key(line.split(" ")) in seen for line in lines)
+        copies = sum(line_key(trained.codec.split(line)) in seen for line in lines)
         remark = f"; {copies} of {len(lines)} lines ({copies / max(1, len(lines)):.0%}) copy the training text"
         return remark, {"lines": lines, "copies": copies}
 
@@ -122,6 +126,7 @@ TASK = language_task(
     baselines=NGrams((1, 3), discounts=True),
     corpora=CORPORA,
     presets={"book": BOOK},
-    word_vectors=1,
+    word_vectors=True,
     example="rnn train poetry-lm --corpus my-poems.txt",
+    quick=Quick(3, ("hillside",)),
 )

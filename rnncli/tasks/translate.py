@@ -16,7 +16,7 @@ from rnncli.language.settings import LanguageSettings
 from rnncli.panels import Panel, attention, samples
 from rnncli.results import Translation
 from rnncli.settings import option, retuned
-from rnncli.task import Action, Task, Trained
+from rnncli.task import Action, Quick, Task, Trained
 from rnncli.tasks import OUTLINES
 from rnncli.training.bleu import TOKENIZERS as BLEU_TOKENIZERS
 from rnncli.training.bleu import score_translations
@@ -404,4 +404,5 @@ TASK = Task(
         "translate": Action(TranslateOptions, translate, 'rnn translate "the third of march, nineteen eighty-seven"')
     },
     example="rnn train translate --corpus pairs.tsv",
+    quick=Quick(45, ("dates",)),
 )

@@ -13,7 +13,8 @@ from rnncli.language.settings import valid_option
 from rnncli.language.task import language_task
 from rnncli.language.words import BOOK_WORDS, WordSettings, tokenizer_of, tokens_option
 from rnncli.settings import option, retuned
-from rnncli.task import Trained
+from rnncli.sizes import SizeClass
+from rnncli.task import Quick, Trained
 from rnncli.tasks import OUTLINES
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
@@ -84,6 +85,22 @@ class WikiConfig(WordSettings):
     def model_options(self, tokens: Sequence[str]) -> dict[str, Any]:
         return {**super().model_options(tokens), "unit_vectors": self.unit_vectors}
 
+
+_SMALL = {
+    "min_count": 2,
+    "epochs": 16,
+    "embedding_dropout": 0.5,
+    "output_dropout": 0.5,
+    "word_dropout": 0.1,
+    "lr": 3e-3,
+    "weight_decay": 0.1,
+}
+
+SMALL = (
+    SizeClass(20_000, {**_SMALL, "batch_size": 8}, "so little text hardly teaches words: take rnn train char-lm"),
+    SizeClass(100_000, {**_SMALL, "batch_size": 32}),
+)
+"""For smaller texts than the defaults; chosen on parts of Shakespeare and Brown."""
 
 BOOK = {
     **BOOK_TRAINING,
@@ -182,6 +199,8 @@ def read_other(trained: Trained, options: EvaluateOptions) -> "EvalSet":
 class GenerateOptions(WritingOptions):
     """How to write prose."""
 
+    sample: ClassVar[Mapping[str, Any]] = {"length": 40}
+
     prime: str = option("", "Words to continue, or @FILE for those in a file; the end of a line ends a sentence.")
     length: int = option(100, "Maximum number of words to write; the END of each sentence counts.", least=1)
 
@@ -197,7 +216,9 @@ TASK = language_task(
     held_out="held-out text",
     generate=(GenerateOptions, write_sentences, 'rnn generate wiki --prime "the king of" --length 60'),
     baselines=NGrams(),
+    by_size=SMALL,
     presets={"book": BOOK, "running": RUNNING},
-    word_vectors=2,
+    word_vectors=True,
     example="rnn train wiki-lm --corpus articles.txt",
+    quick=Quick(20, ("toyworld",)),
 )

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import difflib
 import itertools
 import os
 import shlex
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from rnncli.errors import RnnError, UsageError, warn
 from rnncli.files import check_name, is_locked, locked, make_folder, reason, write_file
-from rnncli.home import checkpoints_dir
+from rnncli.home import checkpoints_dir, mark
 from rnncli.records import json_line
 from rnncli.training import checkpoint
 from rnncli.training.checkpoint import Checkpoint, CheckpointError
@@ -22,6 +23,10 @@ from rnncli.training.monitoring import shown_metric
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
 T = TypeVar("T")
+
+
+class NoModelError(UsageError):
+    """No run has a model for the work that needs one."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class Run:
         """Hold the run to write to it, and remove the files that a killed process left; raises as `held`."""
         with self.held():
             make_folder(self.folder)
+            mark(checkpoints_dir())
             for stray in self.folder.glob("*.tmp"):
                 if not stray.is_dir():  # a folder of that name is the user's
                     stray.unlink(missing_ok=True)
@@ -242,10 +248,21 @@ def find_run(name: str, task: str | None = None) -> Run:
         others = [run.task for run in _runs_named(last, None) if run.task != task]
         if task and others:
             raise UsageError(f"{name!r} is a run of {others[0]}, not of {task}")
-        raise UsageError(f"there is no run {name!r}: `rnn runs` lists them")
+        raise UsageError(f"there is no run {name!r} in {runs_place()}: {_hint(last, task)}`rnn runs` lists them")
     if len(found) > 1:
         raise UsageError(f"{name!r} names runs of {' and '.join(run.task for run in found)}: write TASK/{name}")
     return found[0]
+
+
+def _hint(name: str, task: str | None) -> str:
+    """A question for the run whose name is most like `name`; empty if none is."""
+    near = difflib.get_close_matches(name, [run.name for run in all_runs(task)], n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def runs_place() -> Path:
+    """The absolute path of the folder of runs, for messages."""
+    return checkpoints_dir().absolute()
 
 
 def tasks_of(name: str) -> list[str]:
@@ -265,7 +282,7 @@ def newest_unfinished(task: str) -> Run:
         summary = run.summary
         if summary is not None and not summary.finished and not run.is_trained:
             return run
-    raise UsageError(f"no run of {task} is unfinished: `rnn train {task}` starts a new one")
+    raise UsageError(f"no run of {task} in {runs_place()} is unfinished: `rnn train {task}` starts a new one")
 
 
 def delete_run(run: Run) -> None:
@@ -358,7 +375,7 @@ def _place_of(source: str | None, task: str | None) -> Path:
         runs = all_runs(task)
         if not runs:
             what, name = (f"model of {task}", task) if task else ("run", "TASK")
-            raise UsageError(f"there is no {what} yet: run `rnn train {name}` first")
+            raise NoModelError(f"there is no {what} in {runs_place()} yet: run `rnn train {name}` first")
         return runs[0].folder
     path = Path(source)
     is_there = source != "" and os.path.lexists(path)

@@ -53,6 +53,32 @@ def test_correlations_match_numpy_and_the_closest_unit_comes_first() -> None:
         ranking.unit("h9:1")
 
 
+def test_best_unit_of_each_feature_comes_first() -> None:
+    """Against a search through all correlations, feature by feature."""
+    ranking = rank(recorded())
+    found = ranking.by_feature
+    best = {}
+    for column, feature in enumerate(ranking.features):
+        best[feature] = max(
+            zip(ranking.names, ranking.correlations[:, column], strict=True), key=lambda row: abs(row[1])
+        )
+    first = list(found)[: len({name for name, _ in best.values()})]
+    assert {(each.tracks, name) for name in first for each in found[name]} == {
+        (feature, name) for feature, (name, _) in best.items()
+    }
+    assert sorted(found) == sorted(ranking.names)
+    for name, follows in found.items():
+        for each in follows:
+            correlation = ranking.correlations[ranking.names.index(name), ranking.features.index(each.tracks)]
+            assert (each.name, each.r) == (name, pytest.approx(correlation))
+    assert [abs(found[name][0].r) for name in first] == sorted((abs(found[name][0].r) for name in first), reverse=True)
+
+
+def test_units_of_a_text_without_features_follow_nothing() -> None:
+    states = {"h1": np.zeros((4, 2), np.float32)}
+    assert rank(Recording(list("aaaa"), [0] * 4, ["a"], states)).by_feature == {"h1:0": [], "h1:1": []}
+
+
 def test_rare_features_are_left_out() -> None:
     assert "inside quotes" not in rank(recorded("plain words, no more of them " * 3)).features
 

@@ -66,7 +66,7 @@ def test_smaller_perplexity_is_better() -> None:
 
 def test_bands_cover_every_run_and_extend_finished_ones() -> None:
     runs = [outcome("gru", [0.0, 1.0]), outcome("gru", [0.5, 0.1, 0.2, 0.4]), outcome("lstm", [0.3], every=7)]
-    gru, lstm = bands(runs, "step")
+    gru, lstm = bands(runs, "steps")
     assert gru.at == [10, 20, 30, 40]
     assert gru.low == [0.0, 0.1, 0.2, 0.4]
     assert gru.high == [0.5, 1.0, 1.0, 1.0]

@@ -72,9 +72,11 @@ def test_a_missing_text_is_one_line(rnn, verb: str, words: str, complaint: str) 
 
 
 @pytest.mark.parametrize(("verb", "task"), [("classify", "poetry-classify"), ("tag", "tag")])
-def test_without_a_model_the_message_names_the_training_command(rnn, verb: str, task: str) -> None:
+def test_without_a_model_the_message_names_the_training_command(rnn, home: Path, verb: str, task: str) -> None:
     ran = rnn(f"{verb} 'a line'")
-    assert (ran.code, ran.err) == (2, f"rnn: error: there is no model of {task} yet: run `rnn train {task}` first\n")
+    place = home / "checkpoints"
+    message = f"rnn: error: there is no model of {task} in {place} yet: run `rnn train {task}` first\n"
+    assert (ran.code, ran.err) == (2, message)
 
 
 @pytest.mark.no_backend

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from rnncli.cli import VERBS, app
 from rnncli.cli.helped import print_help
-from rnncli.launch import LAUNCHED
+from rnncli.launch import LAUNCHED, WAITING
 from rnncli.settings import flag_of
 from rnncli.tasks import TASKS
 
@@ -46,6 +46,21 @@ def commands_of(verb: str) -> set[str]:
     commands = VERBS[verb].commands
     assert commands is not None
     return set(commands())
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)]
+)
+def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(
+    given: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in WAITING:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    code = "import os, sys, rnncli.__main__; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{spins} False\n"  # set before torch reads it
 
 
 def test_every_help_has_an_example_and_explains_each_flag(pages, capsys, monkeypatch) -> None:
@@ -143,16 +158,16 @@ def test_version(rnn) -> None:
         ("train parity --backend library --cell gru", 2, "torch has no layer with the equations of"),
         ("train parity --activation relu --cell lstm", 2, "cell lstm has no activation 'relu': it has tanh"),
         ("train parity --config absent.toml", 2, "cannot read --config absent.toml: No such file or directory"),
-        ("train parity --resume", 2, "no run of parity is unfinished"),
+        ("train parity --resume", 2, "no run of parity in "),
         ("train parity --resume --preset book", 2, "leave --preset and --config out"),
         ("train parity --name a/b", 2, "--name 'a/b' cannot be a folder's name"),
         ("train poetry-lm --corpus froast", 2, "frost"),
         ("train poetry-lm --corpus frost", 1, "frost is not downloaded: run `rnn data get frost`"),
         ("train poetry-lm --corpus ./absent.txt", 1, "absent.txt"),
-        ("generate poetry", 2, "there is no model of poetry-lm yet: run `rnn train poetry-lm` first"),
+        ("generate poetry", 2, "there is no model of poetry-lm in "),
         ("generate poetry --lines 0", 2, "--lines must be at least 1, not 0"),
-        ("generate poetry --from nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
-        ("evaluate parity", 2, "there is no model of parity yet: run `rnn train parity` first"),
+        ("generate poetry --from nothing", 2, "there is no run 'nothing' in "),
+        ("evaluate parity", 2, "there is no model of parity in "),
         ("evaluate parity --baselines", 2, "No such option: --baselines"),
         ("inspect /nowhere/nothing.safetensors", 2, "there is no /nowhere/nothing.safetensors"),
         ("train parity --seed 99999999999999999999", 2, "--seed"),
@@ -160,14 +175,14 @@ def test_version(rnn) -> None:
         ("train parity --name ' '", 2, "cannot be a folder's name"),
         ("train parity --batch-size 99999999999999999999", 2, "--batch-size must be at most"),
         ("generate poetry --temperature inf", 2, "--temperature must be a finite number, not inf"),
-        ("inspect", 2, "there is no run yet: run `rnn train TASK` first"),
+        ("inspect", 2, "there is no run in "),
         ("evaluate nothing", 2, "`rnn evaluate nothing`: there is no such command (parity, "),
-        ("inspect nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
+        ("inspect nothing", 2, "there is no run 'nothing' in "),
         ("gradients --cell gru,fly", 2, "unknown cell 'fly': choose one of"),
         ("gradients --length 0", 2, "--length must lie between 1 and 10,000, not 0"),
         ("gradients --radius -1", 2, "--radius must lie above 0 and be at most 100, not -1"),
         ("gradients --radius one", 2, "--radius must be numbers such as 0.5,1,1.5, not 'one'"),
-        ("gradients --from nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
+        ("gradients --from nothing", 2, "there is no run 'nothing' in "),
         ("gradients --text 01", 2, "--text needs a trained net that reads it: name its RUN"),
         (
             "gradients --from nothing --radius 1",
@@ -189,7 +204,7 @@ def test_version(rnn) -> None:
         ("compare parity --target inf", 2, "--target must be a finite number, not inf"),
         ("compare parity --name a/b", 2, "--name 'a/b' cannot be a folder's name"),
         ("compare poetry-lm --corpus -", 2, "--corpus -: standard input serves only one run"),
-        ("runs delete nothing", 2, "there is no run 'nothing': `rnn runs` lists them"),
+        ("runs delete nothing", 2, "there is no run 'nothing' in "),
     ],
 )
 def test_errors_are_one_line(rnn, words: str, code: int, message: str) -> None:

@@ -4,12 +4,14 @@ import base64
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from support.pages import data_of
 
 import rnncli
+from rnncli.analysis import report
 from rnncli.analysis.report import embedded
 from rnncli.tasks import TASKS
 
@@ -56,6 +58,38 @@ def test_the_values_of_units_are_those_of_the_net(rnn, trained, tmp_path: Path) 
         values = np.frombuffer(base64.b64decode(unit["values"]), np.int8) / 127 * unit["most"]
         state, place = unit["name"].split(":")
         np.testing.assert_allclose(values, recording.states[state][:, int(place)], atol=unit["most"] / 253)
+
+
+def test_curves_name_their_units_and_their_best_step(rnn, trained, tmp_path: Path) -> None:
+    assert trained("train parity --seed 1 --name mine").code == 0
+    assert rnn(f"report mine --out {tmp_path}/page.html").code == 0
+    (loss,) = [each for each in data_of(tmp_path / "page.html")["panels"] if each["kind"] == "curves"]
+    assert (loss["across"], loss["up"]) == ("steps", "nats per prediction")
+    validation = dict(loss["lines"][-1]["points"])
+    assert validation[loss["best"]] == min(validation.values())
+
+
+class Writer:
+    """An action that writes blanks for some seeds."""
+
+    def __init__(self, blank: set[int]) -> None:
+        self.blank, self.seeds = blank, list[int]()
+
+    def __call__(self, trained: object, verb: str, *, seed: int, **given: object) -> SimpleNamespace:
+        self.seeds.append(seed)
+        return SimpleNamespace(texts=[" \n" * 250 if seed in self.blank else f"text {seed}"])
+
+
+def test_samples_have_seeds_of_their_own_and_are_not_blank(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Writer({2, 5, *range(3, 18, 3)})
+    monkeypatch.setattr(report, "_do", writer)
+    (panel,) = report._samples(SimpleNamespace())  # type: ignore[arg-type]  # only the writer takes it
+    assert panel["samples"] == [
+        ["temperature 0.5, seed 1", "text 1"],
+        ["temperature 0.8, seed 8", "text 8"],
+        ["temperature 1, seed 3", "nothing but blanks, with 5 seeds"],
+    ]
+    assert len(set(writer.seeds)) == len(writer.seeds)
 
 
 def test_a_page_holds_no_tag_of_a_text() -> None:

@@ -47,6 +47,13 @@ def test_a_run_is_an_argument_of_every_verb_without_another() -> None:
     assert {"score", "classify", "tag", "translate", "analogy", "embeddings plot"} <= found.keys() - with_argument
 
 
+def test_a_cells_code_is_named_wherever_a_model_is() -> None:
+    for words, command in commands():
+        flags = {flag for each in command.params for flag in each.opts}
+        if "--from" in flags:
+            assert "--cell" in flags, words
+
+
 def test_generate_and_evaluate_take_the_task_from_the_run(runs: None, rnn, home: Path) -> None:
     best = home / "checkpoints" / "poetry-lm" / "verse" / "best.safetensors"
     options = "--lines 2 --seed 3 --json"
@@ -58,6 +65,9 @@ def test_generate_and_evaluate_take_the_task_from_the_run(runs: None, rnn, home:
             f"poetry-lm/verse {options}",
             f"poetry verse {options}",
             f"poetry --from verse {options}",
+            f"{options} verse",
+            "--seed 3 poetry-lm/verse --lines 2 --json",
+            f"{options} poetry --from verse",
         )
     ]
     assert json.loads(written[0])["task"] == "poetry-lm"
@@ -70,7 +80,7 @@ def test_an_unknown_run_is_one_line(runs: None, rnn) -> None:
         ("generate bits", "bits is a model of parity, which has no generate"),
         (
             "generate poems",
-            "`rnn generate poems`: there is no such command (poetry, wiki, char); there is no run 'poems': `rnn runs` ",
+            "`rnn generate poems`: there is no such command (poetry, wiki, char); there is no run 'poems' in ",
         ),
         ("generate verse --from verse", ""),
         ("inspect verse --from verse", "RUN and --from both name the model: give one of them"),

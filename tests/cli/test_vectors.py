@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from rnncli.data.vectors import WordVectors, read_vectors, write_vectors
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
-from rnncli.training.runs import Run
 
 pytestmark = pytest.mark.no_backend
 
@@ -76,20 +74,6 @@ def test_a_model_has_two_layers_unless_they_are_tied(rnn, home: Path) -> None:
     assert printed["free", "input"]["corpus"] == "hillside"
     default = rnn("embeddings neighbors the")
     assert "free/best.safetensors (hillside), output layer: " in default.err
-
-
-def test_models_with_word_vectors_come_before_newer_ones(rnn, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of a task are moved to another name here, which takes precedence."""
-    assert rnn(f"{QUICK} --name old").code == 0
-    run = Run(home / "checkpoints" / "poetry-lm" / "old")
-    better = replace(TASKS["poetry-lm"], name="better-lm", word_vectors=2)
-    monkeypatch.setitem(TASKS, "better-lm", better)
-    (home / "checkpoints" / "better-lm").mkdir()
-    run.folder.rename(home / "checkpoints" / "better-lm" / "old")
-    assert rnn(f"{QUICK} --name new").code == 0
-    ran = rnn("embeddings neighbors the")
-    assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "is a model of poetry-lm, not of better-lm" in ran.err  # the model of better-lm came first
 
 
 def test_evaluate_analogies_shows_categories_and_totals(rnn, world: Path, tmp_path: Path) -> None:
@@ -169,7 +153,7 @@ def read_vectors_of(rnn, folder: Path, name: str) -> WordVectors:
     ("words", "code", "message"),
     [
         ("analogy king man", 2, "Missing argument 'c'"),
-        ("analogy king man woman", 2, "there is no model of wiki-lm yet: run `rnn train wiki-lm` first"),
+        ("analogy king man woman", 2, "yet: run `rnn train wiki-lm` first"),
         ("analogy king man womn --vectors WORLD", 2, "no vector for 'womn': did you mean woman?"),
         (
             "analogy king man woman --vectors WORLD --metric taxi",
@@ -185,7 +169,11 @@ def read_vectors_of(rnn, folder: Path, name: str) -> WordVectors:
         ("analogy king man woman --from PARITY", 2, "is a model of parity, which has no word vectors"),
         ("analogy king man woman --from poet --layer middle", 2, "--layer must be one of input, output, not 'middle'"),
         ("evaluate analogies --vectors WORLD --metric taxi", 2, "--metric must be one of"),
-        ("evaluate analogies --vectors WORLD --questions qustions", 2, "no corpus, file or folder is named 'qustions'"),
+        (
+            "evaluate analogies --vectors WORLD --questions qustions",
+            2,
+            "no corpus, file or folder is named 'qustions' in ",
+        ),
         ("embeddings odd-one-out king man --vectors WORLD", 2, "2 words have no odd one out"),
         ("embeddings plot king man --vectors WORLD", 2, "2 words make no picture"),
         ("embeddings plot --vectors WORLD --out a.nothing", 1, "cannot draw a.nothing"),

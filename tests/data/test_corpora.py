@@ -77,7 +77,7 @@ def test_the_sample_voices_share_no_line() -> None:
 @pytest.mark.parametrize("name", TEXTS)
 def test_missing_corpus_says_how_to_download_it(name: str) -> None:
     assert not available(name)
-    with pytest.raises(RnnError, match=f"^{name} is not downloaded: run `rnn data get {name}`$"):
+    with pytest.raises(RnnError, match=f"^{name} is not downloaded: run `rnn data get {name}`"):
         load_corpus(name)
 
 
@@ -252,7 +252,8 @@ def test_unknown_name_suggests_the_nearest_and_lists_all(spec: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_corpus(spec)
     assert str(caught.value) == (
-        f"no corpus, file or folder is named '{spec}': did you mean frost? registered corpora are {', '.join(CORPORA)}"
+        f"no corpus, file or folder is named '{spec}' in {Path.cwd()}: did you mean frost? "
+        f"registered corpora are {', '.join(CORPORA)}"
     )
 
 

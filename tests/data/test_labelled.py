@@ -94,7 +94,7 @@ def test_a_corpus_without_labels_is_refused(home: Path, monkeypatch: pytest.Monk
         UsageError, match=r"shakespeare has no labels for its words: take hillside, nocturne, .*brown, or a file"
     ):
         read_tagged(["shakespeare"])
-    with pytest.raises(RnnError, match=r"^brown is not downloaded: run `rnn data get brown`$"):
+    with pytest.raises(RnnError, match=r"^brown is not downloaded: run `rnn data get brown`"):
         read_tagged(["brown"])
 
 

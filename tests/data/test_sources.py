@@ -49,7 +49,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 def test_nltk_package_is_downloaded_verified_and_read(package: NltkData, home: Path) -> None:
     assert not package.here()
-    with pytest.raises(RnnError, match=r"^mini is not downloaded: run `rnn data get mini`$"):
+    with pytest.raises(RnnError, match=r"^mini is not downloaded: run `rnn data get mini`"):
         package.load()
     assert package.fetch() == "downloaded"
     assert package.path == home / "data/nltk_data/corpora/mini.zip"
@@ -124,7 +124,7 @@ def captions(served: Path, home: Path) -> Parallel:
 
 def test_gzipped_pairs_are_downloaded_verified_and_read(captions: Parallel, home: Path) -> None:
     assert not captions.here()
-    with pytest.raises(RnnError, match=r"^mini is not downloaded: run `rnn data get mini`$"):
+    with pytest.raises(RnnError, match=r"^mini is not downloaded: run `rnn data get mini`"):
         list(captions.pairs("de-en"))
     assert captions.fetch() == "downloaded"
     assert sorted(path.name for path in (home / "data/mini").iterdir()) == sorted(f"{name}.gz" for name in LINES)

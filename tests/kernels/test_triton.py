@@ -214,7 +214,7 @@ def test_overridden_step_inherits_no_recipe() -> None:
         def step(self, projected: torch.Tensor, state: Hidden) -> Hidden:
             return super().step(2 * projected, state)
 
-    with pytest.raises(UsageError, match="the triton backend has no kernels for elman"):
+    with pytest.raises(UsageError, match="the triton backend has no kernels for Doubled"):
         choose_backend(Doubled(3, 5), "triton", DEVICE)
 
 

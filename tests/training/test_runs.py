@@ -100,12 +100,12 @@ def test_runs_are_found_by_name_and_by_task(home: Path) -> None:
     assert find_run("other/one").task == "other"
     with pytest.raises(UsageError, match=r"names runs of .* and .*: write TASK/one"):
         find_run("one")
-    with pytest.raises(UsageError, match="there is no run 'two': `rnn runs` lists them"):
+    with pytest.raises(UsageError, match=r"there is no run 'two' in .*checkpoints: `rnn runs` lists them"):
         find_run("two")
 
 
 def test_newest_unfinished_run_is_resumed(home: Path) -> None:
-    with pytest.raises(UsageError, match="no run of toy is unfinished: `rnn train toy` starts a new one"):
+    with pytest.raises(UsageError, match=r"no run of toy in .* is unfinished: `rnn train toy` starts a new one"):
         newest_unfinished("toy")
     make_run(home, "toy", "stopped", finished="")
     make_run(home, "toy", "whole")
@@ -129,7 +129,7 @@ def test_model_is_found_by_file_folder_name_or_as_the_newest(home: Path) -> None
     for source in (None, "mine", "toy/mine", str(run.folder), str(run.folder / "best.safetensors")):
         assert read_model(source, "toy")[0].header["number"] == "best"
     assert read_model(str(run.folder / "previous.safetensors"), "toy")[0].header["number"] == 0
-    with pytest.raises(UsageError, match="there is no model of parity yet: run `rnn train parity` first"):
+    with pytest.raises(UsageError, match=r"there is no model of parity in .* yet: run `rnn train parity` first"):
         read_model(None, "parity")
     with pytest.raises(UsageError, match=r"best\.safetensors is a model of toy, not of parity"):
         read_model(str(run.folder / "best.safetensors"), "parity")
@@ -202,7 +202,7 @@ def test_run_in_training_is_not_resumed(home: Path) -> None:
     run = make_run(home, "toy", "busy", finished="")
     with run.locked():
         assert run.is_trained
-        with pytest.raises(UsageError, match="no run of toy is unfinished"):
+        with pytest.raises(UsageError, match=r"no run of toy in .* is unfinished"):
             newest_unfinished("toy")
     assert newest_unfinished("toy") == run
 

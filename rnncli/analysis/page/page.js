@@ -2,7 +2,7 @@
 // Draws the panels of a report: by textContent, attributes and SVG only, so that no text can become markup.
 (() => {
   const report = JSON.parse(document.getElementById("data").textContent);
-  const LETTERS = matchMedia("(max-width: 480px)").matches ? 15 : 11; // size of those in pictures, as page.css has it
+  const PHONE = matchMedia("(max-width: 480px)").matches, LETTERS = PHONE ? 15 : 11; // size of those in pictures, as page.css has it
   const COLOURS = ["--one", "--two", "--three", "--four"];
 
   function make(name, attributes = {}, ...children) {
@@ -26,37 +26,63 @@
     if (size >= 1000) return Math.round(value).toLocaleString("en");
     return size && size < 1e-3 ? value.toPrecision(3) : String(Number(value.toPrecision(4)));
   }
+  // The distance of about `count` marks from `low` to `high`: 1, 2 or 5 times a power of ten; `whole`: no fraction.
+  function gapOf(low, high, count, whole = false) {
+    const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
+    const gap = power * [1, 2, 5, 10].find(times => times * power >= 0.999 * rough);
+    return whole ? Math.max(1, gap) : gap;
+  }
+  // The multiples of `gap` from `low` to `high`.
+  function ticks(low, high, gap) {
+    const first = Math.ceil(low / gap - 1e-9), last = Math.floor(high / gap + 1e-9);
+    return Array.from({ length: last - first + 1 }, (_, place) => Number(((first + place) * gap).toPrecision(12)));
+  }
+  const powerOfTen = exponent => exponent >= -3 && exponent <= 4 ? figure(Number(`1e${exponent}`))
+    : "10" + String(exponent).replace(/./g, sign => sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign]);
   const shade = (variable, share) => `color-mix(in srgb, var(${variable}) ${Math.round(100 * share)}%, transparent)`;
 
-  // Lines over a common x; `log`: the y axis counts powers of ten.
+  // Lines over a common x; `log`: the y axis counts powers of ten; `best`: the x of a mark on the last line.
   function lines(panel) {
-    const W = 480, H = 230, left = 58, right = 10, top = 10, bottom = 12 + 2 * LETTERS;
+    const W = 480, H = 230, right = 14, top = 20 + LETTERS, bottom = 12 + 2 * LETTERS;
     const tall = value => (panel.log ? Math.log10(Math.max(value, panel.floor)) : value);
     const points = panel.lines.flatMap(line => line.points.filter(([, y]) => y !== null));
     const xs = points.map(([x]) => x), ys = points.map(([, y]) => tall(y));
     let [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-    if (x0 === x1) [x0, x1] = [x0 - 2, x1 + 2]; // whole numbers at all five marks
+    [x0, x1] = [Math.min(0, x0), Math.max(1, x1)];
     if (y0 === y1) [y0, y1] = [y0 - (0.05 * Math.abs(y0) || 0.5), y1 + (0.05 * Math.abs(y1) || 0.5)];
+    if (panel.log) [y0, y1] = [Math.floor(y0), Math.ceil(y1)];
+    const gap = gapOf(y0, y1, 4, panel.log), marks = ticks(x0, x1, gapOf(x0, x1, 5, true));
+    if (!panel.log) [y0, y1] = [Math.floor(y0 / gap + 1e-9) * gap, Math.ceil(y1 / gap - 1e-9) * gap];
+    const heights = ticks(y0, y1, gap);
+    const labels = heights.map(panel.log ? powerOfTen : figure);
+    const left = 12 + 0.62 * LETTERS * Math.max(3, ...labels.map(label => label.length));
     const X = x => left + (x - x0) / (x1 - x0) * (W - left - right);
     const Y = y => H - bottom - (tall(y) - y0) / (y1 - y0) * (H - top - bottom);
     const picture = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": panel.title });
-    for (let part = 0; part <= 4; part++) {
-      const y = H - bottom - part / 4 * (H - top - bottom), value = y0 + part / 4 * (y1 - y0);
+    heights.forEach((value, place) => {
+      const y = H - bottom - (value - y0) / (y1 - y0) * (H - top - bottom);
       picture.append(draw("line", { x1: left, x2: W - right, y1: y, y2: y, class: "axis" }));
-      const label = panel.log ? (10 ** value).toExponential(0) : figure(Number(value.toPrecision(2 + (Math.abs(value) >= 1))));
-      picture.append(draw("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, label));
-      const x = x0 + part / 4 * (x1 - x0);
-      picture.append(draw("text", { x: X(x), y: H - bottom + 4 + LETTERS, "text-anchor": ["start", "middle", "middle", "middle", "end"][part] }, figure(Math.round(x))));
-    }
+      picture.append(draw("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, labels[place]));
+    });
+    for (const x of marks) picture.append(draw("text", { x: X(x), y: H - bottom + 4 + LETTERS,
+      "text-anchor": X(x) > W - 2 * LETTERS ? "end" : "middle" }, figure(x)));
+    picture.append(draw("text", { x: 0, y: LETTERS }, panel.up));
     picture.append(draw("text", { x: (left + W) / 2, y: H - 4, "text-anchor": "middle" }, panel.across));
+    const colour = (line, place) => `var(${COLOURS[(line.colour ?? place) % 4]})`;
     panel.lines.forEach((line, place) => {
-      const colour = `stroke: var(${COLOURS[place % 4]})`, there = line.points.filter(([, y]) => y !== null);
+      const there = line.points.filter(([, y]) => y !== null);
       picture.append(draw("polyline", { points: there.map(([x, y]) => `${X(x).toFixed(1)},${Y(y).toFixed(1)}`).join(" "),
-        fill: "none", "stroke-width": 2, style: colour, "stroke-dasharray": line.dashed ? "5 4" : "none" }));
-      if (there.length === 1) picture.append(draw("circle", { cx: X(there[0][0]), cy: Y(there[0][1]), r: 3, style: `fill: var(${COLOURS[place % 4]})` }));
+        fill: "none", "stroke-width": 2, style: `stroke: ${colour(line, place)}`, "stroke-dasharray": line.dashed ? "5 4" : "none" }));
+      if (there.length === 1) picture.append(draw("circle", { cx: X(there[0][0]), cy: Y(there[0][1]), r: 3, style: `fill: ${colour(line, place)}` }));
     });
     const key = make("div", { class: "key" }, ...panel.lines.map((line, place) =>
-      make("span", {}, make("i", { style: `background: var(${COLOURS[place % 4]})` }), line.name)));
+      make("span", {}, make("i", { style: `color: ${colour(line, place)}`, class: line.dashed ? "dashed" : "" }), line.name)));
+    const best = panel.lines.at(-1).points.find(([x, y]) => x === panel.best && y !== null);
+    if (best) {
+      const ring = `color: ${colour(panel.lines.at(-1), panel.lines.length - 1)}`;
+      picture.append(draw("circle", { cx: X(best[0]), cy: Y(best[1]), r: 5, class: "best", style: ring }));
+      key.append(make("span", {}, make("i", { class: "best", style: ring }), `best: ${figure(best[1])} at step ${figure(best[0])}`));
+    }
     return [picture, key];
   }
 
@@ -66,7 +92,8 @@
   }
 
   function samples(panel) {
-    return panel.samples.flatMap(([name, text]) => [make("p", { class: "about" }, name), make("pre", { class: "text" }, text)]);
+    return [make("div", { class: "columns" }, ...panel.samples.map(([name, text]) =>
+      make("div", {}, make("p", { class: "about" }, name), make("pre", { class: "text" }, text))))];
   }
 
   function surprisal(panel) {
@@ -80,31 +107,32 @@
   }
 
   function map(panel) {
-    const S = 480, edge = 14, hint = make("p", { class: "hint" }, "Point at a dot, or tap it, to see its word.");
+    const W = PHONE ? 480 : 960, H = PHONE ? 560 : 540, edge = 14, hint = make("p", { class: "hint" }, "Point at a dot, or tap it, to see its word.");
     const spread = axis => { const all = panel.points.map(each => each[axis]); return [Math.min(...all), Math.max(...all) - Math.min(...all) || 1]; };
     const [[x0, width], [y0, height]] = [spread(1), spread(2)];
-    const picture = draw("svg", { viewBox: `0 0 ${S} ${S * 0.75}`, role: "img", "aria-label": panel.title });
+    const picture = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": panel.title });
     const taken = [], names = draw("g");
-    // Where a name fits next to its dot without covering another; the others show their name on hover.
+    // Where a name fits next to its dot without covering another name or its dot; the others show their name on hover.
     function name(word, cx, cy) {
       const wide = LETTERS * (0.62 * word.length + 0.4); // at most, nearly always
       const rows = [[cx + 6, cy + 4], [cx - 6 - wide, cy + 4], [cx - wide / 2, cy - 7], [cx - wide / 2, cy + 4 + LETTERS]];
       const boxes = rows.map(([x, y]) => ({ x, y, left: x, right: x + wide, top: y - LETTERS, bottom: y + 0.3 * LETTERS }));
-      const free = boxes.find(({ left, right, top, bottom }) => left > 0 && right < S && top > 0 && bottom < S * 0.75 &&
-        taken.every(other => right < other.left || left > other.right || bottom < other.top || top > other.bottom));
-      if (!free) return;
-      taken.push(free);
+      const isFree = ({ left, right, top, bottom }) => left > 0 && right < W && top > 0 && bottom < H &&
+        taken.every(other => right < other.left || left > other.right || bottom < other.top || top > other.bottom);
+      const own = { left: cx - 4, right: cx + 4, top: cy - 4, bottom: cy + 4 }, free = isFree(own) && boxes.find(isFree);
+      if (!free) return false;
+      taken.push(own, free);
       names.append(draw("text", { x: free.x, y: free.y }, word));
+      return true;
     }
-    panel.points.forEach(([word, x, y], place) => {
-      const cx = edge + (x - x0) / width * (S - 6 * edge), cy = edge + (y - y0) / height * (S * 0.75 - 2 * edge);
-      const dot = draw("circle", { cx, cy, r: 4, class: "word" }, draw("title", {}, word));
+    for (const [word, x, y] of panel.points) { // the most frequent one first
+      const cx = edge + (x - x0) / width * (W - 6 * edge), cy = edge + (y - y0) / height * (H - 2 * edge);
+      const dot = draw("circle", { cx, cy, r: 4, class: name(word, cx, cy) ? "word" : "word unnamed" }, draw("title", {}, word));
       const say = () => { hint.textContent = word; };
       dot.addEventListener("pointerenter", say);
       dot.addEventListener("click", say);
       picture.append(dot);
-      if (place < panel.named) name(word, cx, cy);
-    });
+    }
     picture.append(names);
     return [picture, hint];
   }
@@ -116,7 +144,7 @@
     text.append(...spans);
     const buttons = panel.units.map((unit, place) => {
       const button = make("button", { type: "button", "aria-pressed": "false" }, make("b", {}, unit.name),
-        make("small", {}, unit.tracks ? `${unit.tracks} ${unit.r.toFixed(2)}` : ""));
+        make("small", {}, unit.follows.map(([feature, r]) => `${feature} ${r.toFixed(2)}`).join(", ")));
       button.addEventListener("click", () => show(place));
       return button;
     });
@@ -124,7 +152,8 @@
     function show(place) {
       const unit = panel.units[place], bytes = atob(unit.values);
       buttons.forEach((button, other) => button.setAttribute("aria-pressed", String(other === place)));
-      head.textContent = `unit ${unit.name}${unit.tracks ? `, ${unit.r.toFixed(2)} with ${unit.tracks}` : ""}; the strongest colour is ±${figure(unit.most)}`;
+      const follows = unit.follows.map(([feature, r]) => `, ${r.toFixed(2)} with ${feature}`).join("");
+      head.textContent = `unit ${unit.name}${follows}; the strongest colour is ±${figure(unit.most)}`;
       spans.forEach((span, at) => {
         const value = (bytes.charCodeAt(at) << 24 >> 24) / 127;
         span.style.background = shade(value > 0 ? "--two" : "--one", Math.abs(value) * 0.8);
@@ -267,7 +296,7 @@
   }
 
   const KINDS = { write, facts, curves: lines, horizon: lines, samples, surprisal, map, units, confusion: matrix, attention: matrix, note: () => [] };
-  const WIDE = ["write", "units", "surprisal", "attention"];
+  const WIDE = ["write", "samples", "units", "surprisal", "attention", "map"];
   document.title = `${report.title} – ${report.maker}`;
   document.querySelector("h1").textContent = report.title;
   document.querySelector("header p").textContent = report.about;
