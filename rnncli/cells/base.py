@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.errors import UsageError
-from rnncli.kernels.forms import FusedForm, TorchForm, TritonForm
+from rnncli.kernels.forms import TorchForm, TritonForm
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
@@ -160,10 +160,6 @@ class Cell(nn.Module, ABC, Generic[StateT]):
 
     def triton_form(self) -> TritonForm | None:
         """Return the cell for the triton backend, or None where that has no recipe for it."""
-        return None
-
-    def fused_form(self) -> FusedForm | None:
-        """Return the cell for the fused backend, or None where no loops are written for it; imports numba."""
         return None
 
     @property
