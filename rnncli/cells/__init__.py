@@ -6,7 +6,7 @@ Shapes: T steps, B batch, D input, M hidden. A cell is named `NAME` or `NAME:VAR
 
 from typing import TYPE_CHECKING, Any
 
-from rnncli.cells.outside import is_outside, label_of, loaded, outside, use_cell
+from rnncli.cells.outside import is_outside, label_of, loaded, outside_cell, use_cell
 from rnncli.cells.registry import BUILT_IN, CELLS
 from rnncli.errors import UsageError
 
@@ -24,7 +24,7 @@ def cell_class(kind: str) -> "type[Cell[Any]]":
     name = kind.partition(":")[0]
     if name in CELLS:
         return CELLS[name]
-    found = outside(kind)
+    found = outside_cell(kind)
     if found is None:
         hint = f"; name its class too: {kind}:Class" if kind.endswith(".py") else ""
         raise UsageError(f"unknown cell {kind!r}: choose one of {', '.join(CELLS)}, or your own by PATH.py:Class{hint}")
@@ -39,7 +39,7 @@ def make_cell(
     One from outside is tried out on a step. Raises UsageError for an unknown cell, variant or activation, and for a
     cell from outside that fails.
     """
-    Class, found = cell_class(kind), outside(kind)
+    Class, found = cell_class(kind), outside_cell(kind)
     _, colon, variant = (found.source, found.variant, found.variant) if found else kind.partition(":")
     own: dict[str, Any] = {"variant": variant if colon else None, "activation": activation, "learn_h0": learn_h0}
     if not is_outside(Class):

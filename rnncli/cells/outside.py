@@ -47,7 +47,7 @@ class OutsideCell(NamedTuple):
         return self.source.endswith(".py")
 
 
-def outside(kind: str) -> OutsideCell | None:
+def outside_cell(kind: str) -> OutsideCell | None:
     """Split the name of a cell from outside into its parts; None for a registered name, and for anything else."""
     path, mark, rest = kind.partition(".py:")
     source = f"{path}.py"
@@ -61,7 +61,7 @@ def outside(kind: str) -> OutsideCell | None:
 
 def label_of(kind: str) -> str:
     """The name of a cell for tables and folders: that of a cell from outside is without its source."""
-    found = outside(kind)
+    found = outside_cell(kind)
     return found.label if found else kind
 
 
@@ -89,7 +89,7 @@ def use_cell(cell: "str | type[Cell[Any]]") -> str:
         found = _place_of(_checked(cell, cell.__module__))
         _LOADED[found.source, found.name] = cell
         return str(found)
-    split = outside(cell)
+    split = outside_cell(cell)
     if split is None:
         return cell
     found = split._replace(source=str(Path(split.source).absolute())) if split.is_file else split
@@ -218,7 +218,7 @@ def cell_again(kind: str, header: Mapping[str, Any], given: "str | type[Cell[Any
     A changed source is an RnnWarning. Raises UsageError where the user has not named the code that it needs, for
     another class than the checkpoint's, and for a cell given with a checkpoint that needs none.
     """
-    found, kept = outside(kind), header.get("cell")
+    found, kept = outside_cell(kind), header.get("cell")
     kept = kept if isinstance(kept, Mapping) else {}
     if found is None and (kind.partition(":")[0] in CELLS or not kept):
         if given is not None:
@@ -254,7 +254,7 @@ def _option(found: OutsideCell) -> str:
 
 def _renamed(given: str, before: OutsideCell | None, kept: Mapping[str, Any], checkpoint: object) -> str:
     """The cell that the user names for a checkpoint, with the checkpoint's variant."""
-    now = outside(given)
+    now = outside_cell(given)
     wanted = before.name if before else kept.get("class")
     if now is None or now.name != wanted:
         raise UsageError(f"{checkpoint} was trained with the cell {wanted}, not with {label_of(given)}")
@@ -267,7 +267,7 @@ def _renamed(given: str, before: OutsideCell | None, kept: Mapping[str, Any], ch
 def _warn_of_change(kind: str, kept: Mapping[str, Any], checkpoint: object) -> None:
     if not kept.get("sha256"):
         return
-    found = outside(kind)
+    found = outside_cell(kind)
     cell = loaded(found) if found else CELLS[kind.partition(":")[0]]
     if digest_of(cell) not in ("", kept["sha256"]):
         where = f"the source of the cell {label_of(kind)}"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from rnncli.cells import label_of, use_cell
-from rnncli.cells.outside import outside
+from rnncli.cells.outside import outside_cell
 from rnncli.cli.screen import AsJson, note, note_picture, print_json, print_table, size
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.verb import Verb
@@ -24,7 +24,7 @@ def cells(
     from rnncli.analysis.bench import find_rows, machine, matmul_rates, measure
     from rnncli.analysis.bench_cells import left_out, rows_of
 
-    own = list(rows_of(use_cell(cell))) if cell and outside(cell) else []
+    own = list(rows_of(use_cell(cell))) if cell and outside_cell(cell) else []
     found = find_rows(None if own else cell, shape, own)
     rates = matmul_rates()
     note(machine())

@@ -7,7 +7,7 @@ import typer
 
 import rnncli
 from rnncli.cells import BUILT_IN, use_cell
-from rnncli.cells.outside import outside
+from rnncli.cells.outside import outside_cell
 from rnncli.cli.options import cells_of
 from rnncli.cli.screen import AsJson, Device, Named, named, note_picture, print_json, print_table, print_text
 from rnncli.cli.spellings import Formerly
@@ -57,7 +57,7 @@ def gradients(
     """Show how the gradient of a loss at step T vanishes or explodes on the way back."""
     source = named(run, source)
     fresh = {"--cell": cell, "--radius": radius, "--hidden": hidden, "--inputs": inputs}
-    code = cell[0] if source is not None and cell and len(cell) == 1 and outside(cell[0]) else None
+    code = cell[0] if source is not None and cell and len(cell) == 1 and outside_cell(cell[0]) else None
     given = [name for name, value in fresh.items() if value not in (None, []) and not (name == "--cell" and code)]
     if source is not None and given:
         raise UsageError(f"{given[0]} is for fresh cells, and {source} is a trained net: leave {given[0]} out")

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnncli.cli.completing import complete_run
 from rnncli.cli.screen import AsJson, confirm, figure, note, print_json, print_table, size, warn
 from rnncli.cli.verb import Verb
 from rnncli.errors import RnnError, UsageError
@@ -37,7 +38,10 @@ def list_runs(as_json: AsJson = False) -> None:
 
 
 def delete_runs(
-    names: Annotated[list[str], typer.Argument(metavar="RUN", help="Names from `rnn runs`, or TASK/RUN.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN", help="Names from `rnn runs`, or TASK/RUN.", autocompletion=complete_run),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,
 ) -> None:
     """Delete runs with all their files."""
@@ -51,7 +55,10 @@ def delete_runs(
 
 
 def prune_runs(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[RUN]…", help="Runs from `rnn runs`; else all.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]…", help="Runs from `rnn runs`; else all.", autocompletion=complete_run),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove the `previous` checkpoint of runs whose `last` is sound."""

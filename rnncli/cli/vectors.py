@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from rnncli.cli.completing import completion
 from rnncli.cli.models import open_model
 from rnncli.cli.screen import note
 from rnncli.errors import UsageError
@@ -20,7 +21,7 @@ Layer = Annotated[
     str | None,
     typer.Option(
         help="The layer of the vectors: input or output. (default: the better one)",
-        autocompletion=lambda incomplete: [each for each in ("input", "output") if each.startswith(incomplete)],
+        autocompletion=completion(("input", "output")),
     ),
 ]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from rnncli.cells.outside import cell_again, loaded, outside
+from rnncli.cells.outside import cell_again, loaded, outside_cell
 from rnncli.errors import UsageError
 from rnncli.language.settings import LanguageSettings
 from rnncli.settings import flag_of, option
@@ -59,7 +59,7 @@ def resolve_start(config: Settings, task: str) -> Settings:
     start = _open(config.init_from, type(config), task)
     theirs, file = _shape(start.config), start.file
     for name, value in _shape(config).items():
-        if name == "cell" and (code := outside(value)):
+        if name == "cell" and (code := outside_cell(value)):
             loaded(code)  # the user has named it, and not only the model to start from
             cell_again(theirs[name], start.found.header, value, file)
         elif value != theirs[name]:

@@ -13,7 +13,7 @@ from support.numpy_loop import Weights, block, sigmoid
 from rnncli.analysis.gradients import of_fresh_cells
 from rnncli.cells import cell_class, label_of, make_cell, use_cell
 from rnncli.cells.base import Cell, Hidden
-from rnncli.cells.outside import OutsideCell, outside
+from rnncli.cells.outside import OutsideCell, outside_cell
 from rnncli.errors import UsageError
 from rnncli.kernels.scan import scan
 from rnncli.models.first_weights import draw_book_weights
@@ -113,14 +113,14 @@ def test_wrong_declarations_and_steps_are_one_line(body: dict[str, Any], message
 
 
 def test_names_are_split_at_the_first_file_and_registered_names_win() -> None:
-    assert outside("gru:reset-after") is None
-    assert outside("grue") is None
-    assert outside(".py:MGU") is None
-    assert outside("mine.py:") is None
-    assert outside(r"C:\x.py:MGU") == OutsideCell(r"C:\x.py", "MGU")
-    assert outside("a.py:B:some-variant") == OutsideCell("a.py", "B", "some-variant")
-    assert outside("odd.py:er/mine.py:MGU") is None
-    assert outside("package.module:Class:x") == OutsideCell("package.module", "Class", "x")
+    assert outside_cell("gru:reset-after") is None
+    assert outside_cell("grue") is None
+    assert outside_cell(".py:MGU") is None
+    assert outside_cell("mine.py:") is None
+    assert outside_cell(r"C:\x.py:MGU") == OutsideCell(r"C:\x.py", "MGU")
+    assert outside_cell("a.py:B:some-variant") == OutsideCell("a.py", "B", "some-variant")
+    assert outside_cell("odd.py:er/mine.py:MGU") is None
+    assert outside_cell("package.module:Class:x") == OutsideCell("package.module", "Class", "x")
     assert [label_of(kind) for kind in ("a/b.py:MGU", "p.m:LSTM:v", "lstm:full")] == ["MGU", "LSTM:v", "lstm:full"]
 
 

@@ -60,6 +60,15 @@ def test_resumed_run_equals_an_uninterrupted_one(rnn, mine: Path, home: Path) ->
     assert "elman" in rnn("train parity --resume --name half --cell elman --epochs 2").err
 
 
+def test_restarted_process_names_the_code_again(rnn, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = f"train parity --cell mine.py:MGU {SMALL} --epochs 1 --name bits"
+    assert rnn(train).code == 0
+    monkeypatch.setattr(rnncli.cells.outside, "_LOADED", {})
+    monkeypatch.setattr(rnncli.training.distributed, "begun", lambda: "bits")
+    restarted = rnn(train)
+    assert (restarted.code, "run bits, resumed" in restarted.err) == (0, True)
+
+
 def test_no_file_runs_unasked_or_before_the_checksum(rnn, mine: Path, home: Path) -> None:
     assert rnn(f"train parity --cell mine.py:CoupledLSTM:peephole {SMALL} --epochs 1 --name bits").code == 0
     assert rnn(f"train parity --cell elman {SMALL} --epochs 1 --name plain").code == 0

@@ -73,14 +73,6 @@ def test_a_file_is_ranked_line_by_line(poet, tmp_path: Path, monkeypatch: pytest
     assert printed["by"] == "probability"
 
 
-def test_models_of_prose_come_before_verse_and_verse_before_letters(poet) -> None:
-    assert poet(f"train char-lm {QUICK} --name letters").code == 0
-    assert "poetry-lm/poet/" in poet("score gate").err
-    assert poet(f"train wiki-lm {QUICK} --name prose").code == 0
-    assert "wiki-lm/prose/" in poet("score gate").err
-    assert "char-lm/letters/" in poet("score gate --from letters").err
-
-
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

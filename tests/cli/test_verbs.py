@@ -96,7 +96,6 @@ def test_generate_takes_the_options_of_the_model_s_task(poet) -> None:
     written = poet("generate poetry --lines 2 --seed 2").out
     assert poet("generate --from poet --lines 2 --seed 2").out == poet("generate --lines 2 --seed 2").out == written
     for words, complaint in (
-        ("generate --lines 2 poetry", "--lines comes after the task: `rnn generate poetry --lines`"),
         ("generate wiki --from poet", "'poet' is a run of poetry-lm, not of wiki-lm"),
         ("generate --from poet --lines 0", "--lines must be at least 1, not 0"),
     ):
