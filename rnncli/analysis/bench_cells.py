@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from rnncli.analysis.bench import Contender, Row, Step
 from rnncli.cells import CELLS, label_of, make_cell
 from rnncli.extras import installed
-from rnncli.kernels import ACTIVATIONS
-from rnncli.kernels.fused import trouble
+from rnncli.kernels.fused import fused_form, trouble
 from rnncli.kernels.matmul import fast_matmul, switched
 from rnncli.kernels.precision import has_bfloat16
 from rnncli.kernels.scan import choose_backend, scan
@@ -129,17 +128,18 @@ def of_compiled(kind: str, shape: Shape) -> Step:
     T, B, D, M = shape
     cell: Any = make_cell(kind, D, M)
     choose_backend(cell, "fused")  # raises where it cannot run
-    form = cell.fused_form()
-    weight_x, bias, *weights = (value.detach().numpy() for value in form.weights)
-    first = [np.zeros((B, M), np.float32) for _ in cell.state_fields]
+    form: Any = fused_form(cell)
+    traced = form.traced
+    inputs = [value.detach().numpy() for value in traced.inputs.of(cell, torch.float32)]
+    first = [np.zeros((B, size), np.float32) for size in traced.fields]
     generator = np.random.default_rng(0)
     x, weigh = (generator.standard_normal((T, B, size), np.float32) for size in (D, M))
-    ends, f = np.full(B, T), ACTIVATIONS.index(form.activation)
+    ends = np.full(B, T)
 
     def step() -> object:
-        made = form.kernel.compiled_forward(ends, f, x, weight_x, bias, *first, *weights)
+        made = traced.module.forward(ends, traced.sizes, x, *first, *inputs)
         last = [np.zeros_like(value) for value in first]
-        return form.kernel.compiled_backward(ends, f, x, weight_x, *weights, *made, weigh, *last)
+        return traced.module.backward(ends, traced.sizes, x, *inputs, *made, weigh, *last)
 
     return step
 

@@ -246,6 +246,11 @@ def _warn_of_slow_cells(training: "Training") -> None:
         trouble = triton.trouble("cuda", torch.float32)
     if trouble:
         warn(f"{trouble}; cells are slower without it")
+    elif training.backend == "reference" and training.device == "cpu":
+        stack: Any = training.experiment.model.stack
+        form = fused.fused_form(stack.cells[0])
+        if isinstance(form, str):
+            warn(f"the cell runs step by step, slowly: {form}")
 
 
 def _expected(training: "Training") -> tuple[str, str]:

@@ -12,6 +12,7 @@ from support.numpy_loop import Weights
 from rnncli.analysis import bench, bench_cells, bench_costs
 from rnncli.api import Training, load
 from rnncli.cells import CELLS
+from rnncli.kernels.fused import trouble
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.testing import check_cell
@@ -46,7 +47,7 @@ def test_resumed_run_equals_an_uninterrupted_one(home: Path) -> None:
     assert ends[0].tensors.keys() == ends[1].tensors.keys()
     assert all(ends[0].tensors[name].equal(value) for name, value in ends[1].tensors.items())
     model = load("half").model
-    assert model.stack.backend_in_use == "reference"
+    assert model.stack.backend_in_use == ("reference" if trouble() else "fused")
 
 
 def test_every_language_model_verb_accepts_it(rnn, tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_it_is_compared_with_others(rnn) -> None:
     assert [net["cell"] for net in json.loads(ran.out)["nets"]] == [NAME, "elman"]
 
 
-@pytest.mark.parametrize("backend", ["fused", "torch", "triton"])
+@pytest.mark.parametrize("backend", ["torch", "triton"])
 def test_backend_without_the_cell_is_refused_in_one_line(rnn, home: Path, backend: str) -> None:
     ran = rnn(f"train parity --cell {NAME} --backend {backend}")
     assert (ran.code, ran.err.count("\n")) == (2, 1)

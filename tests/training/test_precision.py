@@ -49,8 +49,8 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> RoundingProcessor:
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     monkeypatch.setattr(matmul, "ROUND_FROM", 0)
     if not fused.trouble():  # the rest works without numba too
-        monkeypatch.setattr("rnncli.kernels.fused.time_loop.ROUND_FROM", 0)
-        monkeypatch.setattr("rnncli.kernels.fused.scan.SMALL", 0)
+        monkeypatch.setattr("rnncli.kernels.engine.matmuls.ROUND_FROM", 0)
+        monkeypatch.setattr("rnncli.kernels.engine.scan.SMALL", 0)
     monkeypatch.setattr(machine, "SMALL", 0)
     return RoundingProcessor()
 
