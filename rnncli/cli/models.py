@@ -65,7 +65,7 @@ def _has(words: Sequence[str]) -> "Callable[..., bool]":
 def _trained_now(tasks: Sequence[Task], words: Sequence[str], example: Sequence[str], as_json: bool) -> "Run | None":
     """A run of a quick training, if it is wanted; None if there is none for the words.
 
-    Raises NoModelError, which names the training, if nobody can be asked or the answer is no.
+    Raises NoModelError, which names the training, if nobody can answer or the answer is no.
     """
     from rnncli.training.runs import NoModelError, runs_place
 
