@@ -33,8 +33,18 @@ from rnncli.training.losses import committee_loss
 
 pytestmark = [pytest.mark.posix("signals to other processes"), pytest.mark.no_backend]
 
-STREAM = {"corpus": ("hillside",), "hidden": "8", "embedding": 8, "batch_size": 7, "bptt": 40, "schedule": "constant"}
-CHARS = "char-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 40 --schedule constant"
+STREAM = {
+    "corpus": ("hillside",),
+    "hidden": "8",
+    "embedding": 8,
+    "batch_size": 7,
+    "bptt": 40,
+    "schedule": "constant",
+    "weight_drop": 0.0,
+}
+CHARS = (
+    "char-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 40 --schedule constant --weight-drop 0"
+)
 ALIKE = {
     "char-lm": f"{CHARS} --output-dropout 0 --epochs 2",
     "poetry-lm": "poetry-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 4 --accumulate 2 --bptt 5 "
