@@ -18,7 +18,7 @@ QUICK = "--hidden 16 --embedding 12 --epochs 2 --corpus hillside --tokens words"
 @pytest.fixture
 def poet(rnn, trained):
     """The command line, with a quickly trained model of poems."""
-    assert trained(f"train poetry-lm --tokens words {QUICK} --name poet").code == 0
+    assert trained(f"train poetry-lm {QUICK} --name poet").code == 0
     return rnn
 
 

@@ -126,7 +126,7 @@ def test_plot(rnn, world: Path, tmp_path: Path, words: str, method: str) -> None
 
 
 def test_export_import_and_start_from(rnn, world: Path, tmp_path: Path, home: Path) -> None:
-    assert rnn(f"{QUICK} --tokens words --name poet").code == 0
+    assert rnn(f"{QUICK} --name poet").code == 0
     out = tmp_path / "poet.bin"
     exported = rnn(f"embeddings export {out} --layer input").out
     gensim = KeyedVectors.load_word2vec_format(str(out), binary=True)
@@ -136,9 +136,7 @@ def test_export_import_and_start_from(rnn, world: Path, tmp_path: Path, home: Pa
     vectors = read_vectors(home / "data" / "vectors" / "mine.npz")
     np.testing.assert_array_equal(vectors.matrix, gensim.vectors[:50])
     assert "mine.npz: 50 words, D 5" in rnn("embeddings neighbors the --vectors mine").err
-    again = rnn(
-        f"{QUICK.replace('--embedding 5 ', '--tokens words ')} --embeddings mine --freeze-embeddings --name kept --json"
-    )
+    again = rnn(f"{QUICK.replace('--embedding 5 ', '')} --embeddings mine --freeze-embeddings --name kept --json")
     assert re.search(r"vectors for 50 of \d+ words from .*mine.npz, frozen", again.err)
     kept = read_vectors_of(rnn, tmp_path, "kept")
     np.testing.assert_array_equal(kept.matrix[kept.rows(vectors.words)], vectors.matrix)
