@@ -297,6 +297,8 @@ class Recorder:
             pass  # of no value so far
         elif name.endswith("_") and not name.startswith("_"):
             self.change(func, name, args, kwargs)
+        elif name in _FILLED:
+            self.prepared_call(func, args, kwargs, outs, [])
         elif all(map(self.is_prepared, tensors)) and name not in _SPREADS:
             self.prepared_call(func, args, kwargs, outs, tensors)
         else:
@@ -506,6 +508,9 @@ def run_recipe(recipe: Recipe, leaf: Callable[[Leaf], Tensor]) -> Tensor:
 
 _SPREADS = frozenset({"expand", "repeat", "repeat_interleave", "expand_as"})
 """Shape operations that may carry the size of the batch: no part of a recipe."""
+
+_FILLED = frozenset({"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"})
+"""Operations whose result does not depend on the values of a tensor."""
 
 SHAPES = frozenset(
     {"slice", "split", "split_with_sizes", "chunk", "unbind", "cat", "stack", "transpose", "t", "permute", "view"}
