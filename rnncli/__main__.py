@@ -105,6 +105,9 @@ def _reason(error: BaseException) -> str:
         return f"{error.filename or 'standard output'}: {reason(error)}"
     if isinstance(error, ImportError) and not (error.name or "").startswith("rnncli"):
         return f"a library cannot be loaded: {[*_chain(error)][-1]}: install rnn again"
+    cells = sys.modules.get("rnncli.cells.outside")
+    if cells and (place := cells.place_in_cells(error)):
+        return f"the cell's code fails at {place}: {type(error).__name__}: {error}"
     return f"{type(error).__name__}: {error} (this is a bug in rnn; --debug shows the traceback)"
 
 

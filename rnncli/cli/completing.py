@@ -19,12 +19,10 @@ def completion(choices: Collection[str] | Callable[[], Iterable[str]]) -> Comple
 
 
 def run_names() -> list[str]:
-    """The names of all runs; TASK/RUN where several tasks have a run of a name."""
-    from rnncli.training.runs import all_runs
+    """The names of all runs."""
+    from rnncli.training import runs
 
-    runs = all_runs()
-    names = [run.name for run in runs]
-    return [run.name if names.count(run.name) == 1 else f"{run.task}/{run.name}" for run in runs]
+    return runs.run_names()
 
 
 complete_run = completion(run_names)

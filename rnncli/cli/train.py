@@ -69,7 +69,9 @@ def _verb(task: Task) -> Callable[..., None]:
                 training.train(lambda _: None, lambda _: None)
 
     train.__doc__ = task.summary
-    return command_of(task.Config, train, **run_options(task))
+    command: Any = command_of(task.Config, train, **run_options(task))
+    command.expert |= {"sample_every", "quiet"}
+    return command  # type: ignore[no-any-return]  # a function
 
 
 def _code_in(flags: Flags) -> Flags:
@@ -88,7 +90,7 @@ def run_options(task: Task) -> dict[str, tuple[Any, Any]]:
     name = option("The run's name. (default: date, time and cell)", autocompletion=complete_run)
     begin = option("Continue the run of --name, or the newest unfinished run.", "--resume")
     curves = option("Write curves for TensorBoard next to the checkpoints.", "--tensorboard")
-    samples = option("Print a sample at every N-th validation; 0: never. (default: about five samples)", min=0)
+    samples = option("A sample at every N-th validation. (default: five in all)", min=0)
     return {
         "preset": (Annotated[str | None, preset], None),
         "config": (Annotated[Path | None, option("Settings from a TOML file.")], None),

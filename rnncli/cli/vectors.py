@@ -49,6 +49,7 @@ def known_vectors(
     cell: str | None = None,
     *,
     words: Sequence[str] = (),
+    example: Sequence[str] = (),
     as_json: bool = False,
 ) -> Known:
     """The vectors that `--from`, `--vectors` and `--layer` select; prints their origin on standard error.
@@ -62,7 +63,9 @@ def known_vectors(
             raise UsageError(f"--vectors names a file, {flags} select a model: give one or the other")
         known = _of_file(file)
     else:
-        trained = open_model(verb, model, lambda task: task.word_vectors, words=words, cell=cell, as_json=as_json)
+        trained = open_model(
+            verb, model, lambda task: task.word_vectors, words=words, example=example, cell=cell, as_json=as_json
+        )
         known = _of_model(trained, layer)
     V, D = known.vectors.matrix.shape
     kind = f", {known.layer} layer" if known.layer else ""

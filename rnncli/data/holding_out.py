@@ -76,8 +76,8 @@ class HoldOutSettings:
     hold_out: float = hold_out_option(
         0.1, "Share held out for validation, evenly spread; 0: none.", whole="hold_out_every"
     )
-    hold_out_every: int = option(0, "Hold out every N-th one instead; 0: not.", least=0, instead_of=ONE_OF)
-    hold_out_count: int = option(0, "Hold out N instead; 0: not.", least=0, instead_of=ONE_OF)
+    hold_out_every: int = option(0, "Hold out every N-th one instead; 0: not.", least=0, instead_of=ONE_OF, expert=True)
+    hold_out_count: int = option(0, "Hold out N instead; 0: not.", least=0, instead_of=ONE_OF, expert=True)
 
     @property
     def held_out(self) -> HoldOut:

@@ -12,7 +12,7 @@ from rnncli.cli.score import _show
 from rnncli.data.text import visible
 from rnncli.language.score import Scored, Surprise
 
-QUICK = "--hidden 16 --embedding 12 --epochs 2 --corpus hillside"
+QUICK = "--hidden 16 --embedding 12 --epochs 2 --corpus hillside --tokens words"
 
 
 @pytest.fixture
