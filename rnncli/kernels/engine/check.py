@@ -45,8 +45,8 @@ class Evaluation:
         if op in ("sum", "max"):
             B = max(len(each) for each in given)
             sizes = [self.graph.pieces[each].length for each in operands]
-            wide = [np.broadcast_to(each, (B, size)) for each, size in zip(given, sizes, strict=True)]
-            return getattr(np.concatenate(wide, 1), op)(axis=1, keepdims=True)
+            whole = [np.broadcast_to(each, (B, size)) for each, size in zip(given, sizes, strict=True)]
+            return getattr(np.concatenate(whole, 1), op)(axis=1, keepdims=True)
         with np.errstate(all="ignore"):
             return eval(
                 OPS[op].text.format(*(f"a[{k}]" for k in range(len(given))), x=repr(extra)),
