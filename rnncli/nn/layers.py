@@ -21,6 +21,8 @@ from rnncli.nn.opaque import scan_whole
 Result = Tensor | tuple[Tensor, ...]
 """A state: one tensor, or a tuple if the cell's state has several fields, as (h, c) of an LSTM."""
 
+_JIT: Any = torch.jit  # has no types
+
 
 class Layers(nn.Module):
     """Layers of one kind of cell; a subclass gives the cells and their weights."""
@@ -37,15 +39,19 @@ class Layers(nn.Module):
     weight_drop: float
     backend: str
 
-    def describe(self, kind: str, cell: Cell[Any], weight_drop: float, backend: str) -> None:
-        """Set what is known of all cells from one of them; raises UsageError for options that it does not have."""
+    def set_up(self, kind: str, cell: Cell[Any], weight_drop: float, backend: str) -> None:
+        """Set what all cells share, from one of them; raises UsageError for a weight drop that it cannot have."""
         if not 0 <= weight_drop < 1:
             raise UsageError(f"{self._name}: weight_drop must be at least 0 and less than 1, not {weight_drop}")
         if weight_drop and not cell.recurrent_weights():
             raise UsageError(f"{self._name}: cell {cell.kind} declares no recurrent matrices: leave weight_drop out")
-        choose_backend(cell, backend, device=None)
         self.kind, self.activation, self.state_sizes = kind, cell.activation, dict(cell.state_sizes)
         self.weight_drop, self.backend = weight_drop, backend
+
+    def check_backend(self) -> None:
+        """Raise UsageError for an unknown backend, and for one that cannot compute the cells."""
+        if self.backend != "auto":
+            choose_backend(self.cell(0), self.backend, device=None)
 
     @abstractmethod
     def cell(self, place: int) -> Cell[Any]:
@@ -72,7 +78,8 @@ class Layers(nn.Module):
         with R*M features, and the last state in the form of hx. Raises UsageError for any other shape or type.
         """
         if isinstance(input, PackedSequence):
-            return self._forward_packed(input, hx)
+            packed: tuple[Any, Any] = self._forward_packed(input, hx)
+            return packed
         if input.dim() not in (2, 3):
             raise UsageError(f"{self._name}: the input must have 3 dimensions, or 2 without a batch, not {input.dim()}")
         is_single = input.dim() == 2
@@ -82,7 +89,7 @@ class Layers(nn.Module):
             return outputs[:, 0], self._state([value[:, 0] for value in last])
         return outputs.transpose(0, 1) if self.batch_first else outputs, self._state(last)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _forward_packed(self, input: PackedSequence, hx: Result | None) -> tuple[Any, Any]:
         """The same over packed sequences: padded, and in the order of the packing, longest first."""
         data, batch_sizes, order, places = input
@@ -96,10 +103,10 @@ class Layers(nn.Module):
         packed = pack_padded_sequence(outputs, lengths)
         return PackedSequence(packed.data, packed.batch_sizes, order, places), self._state(last)
 
-    def _run(
-        self, x: Tensor, fields: list[Tensor] | None, lengths: Tensor | None
-    ) -> tuple[Tensor, list[Tensor]]:
+    def _run(self, x: Tensor, fields: list[Tensor] | None, lengths: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """Run over x (T, B, D) from fields of (L*R, B, M), or from the first states."""
+        if _JIT.is_tracing():
+            raise UsageError(f"{self._name}: torch.jit.trace cannot follow it: use torch.export, or to_torch first")
         self._check(x, fields)
         places = range(self.num_layers * self.directions)
         if fields is None:
@@ -164,7 +171,7 @@ class Layers(nn.Module):
     def _check(self, x: Tensor, fields: list[Tensor] | None) -> None:
         """Raise UsageError where the input (T, B, D) or a given state does not fit the weights."""
         T, B, D = x.shape
-        if D != self.input_size or not T:
+        if self.input_size != D or not T:
             wanted = f"at least one step of {self.input_size} features"
             raise UsageError(f"{self._name}: the input must have {wanted}, not {T} of {D}")
         for (name, size), value in zip(self.state_sizes.items(), fields or (), strict=False):

@@ -11,14 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnncli.cells import make_cell
+from rnncli.cells import cell_class, make_cell
 from rnncli.cells.base import Cell
 from rnncli.kernels.scan import scan
 
 
-@lru_cache
 def bare_cell(kind: str, input_size: int, hidden_size: int, activation: str) -> Cell[Any]:
-    """A cell without values, whose parameters are on the meta device."""
+    """A cell without values, whose parameters are on the meta device; do not change it."""
+    return _bare(cell_class(kind), kind, input_size, hidden_size, activation)
+
+
+@lru_cache
+def _bare(Class: type[Cell[Any]], kind: str, input_size: int, hidden_size: int, activation: str) -> Cell[Any]:
+    del Class  # part of the key: a notebook may define a class again
     with torch.device("meta"):
         return make_cell(kind, input_size, hidden_size, activation=activation, learn_h0=False)
 

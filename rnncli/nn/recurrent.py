@@ -16,9 +16,10 @@ class Recurrent(Layers):
     Inputs, results and the other arguments are those of torch.nn.GRU: an input of (T, B, D) gives h of every step,
     (T, B, R*M), and the last state, (L*R, B, M); a cell whose state has several fields takes and returns a tuple of
     them. The equations, the parameters (`cells.0.weight_x`, …), their initial values and the trainable first state are
-    the cell's own. `activation` is one of the cell's, `learn_h0=False` keeps the first state at zero, `weight_drop` is
-    the share of recurrent weights that each call in training sets to zero, and `backend` one of those of docs/cells.md.
-    Raises UsageError for a cell, an activation or a backend that does not exist, and as `forward`.
+    the cell's own. `variant` and `activation` are among those of the cell. `learn_h0=False` keeps the first state at
+    zero. `weight_drop` is the share of recurrent weights that each call in training sets to zero. `backend` is one of
+    docs/cells.md. Raises UsageError for a cell, a variant, an activation or a backend that does not exist, ValueError
+    for wrong sizes, and as `forward`.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Recurrent(Layers):
         hidden_size: int,
         num_layers: int = 1,
         *,
+        variant: str = "",
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
@@ -43,13 +45,14 @@ class Recurrent(Layers):
         nn.RNN(*sizes, dropout=dropout, device="meta")  # refuses wrong sizes, as torch does
         self.input_size, self.hidden_size, self.num_layers = sizes
         self.batch_first, self.dropout, self.bidirectional = batch_first, dropout, bidirectional
-        kind = use_cell(cell)
+        kind = use_cell(cell) + (f":{variant}" if variant else "")
         self.cells = nn.ModuleList(
             make_cell(kind, size, hidden_size, activation=activation, learn_h0=learn_h0).to(device, dtype)
             for size in [input_size, *[hidden_size * self.directions] * (num_layers - 1)]
             for _ in range(self.directions)
         )
-        self.describe(kind, self._plain(0), weight_drop, backend)
+        self.set_up(kind, self._plain(0), weight_drop, backend)
+        self.check_backend()
 
     def cell(self, place: int) -> Cell[Any]:
         """The cell of a layer and direction; the directions of layer 0 come first."""

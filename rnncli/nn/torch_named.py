@@ -4,8 +4,7 @@ A weight of torch becomes a cell's by a change of signs or a sum, at each call a
 batch, D input, M hidden, G gates, L layers, R directions.
 """
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,6 @@ from rnncli.errors import UsageError
 from rnncli.nn.layers import Layers
 from rnncli.nn.opaque import bare_cell, cell_with
 
-LayerT = TypeVar("LayerT", bound="TorchNamed")
-
 
 class TorchNamed(Layers, nn.RNNBase):
     """Layers with the parameters of torch's: weight_ih (G*M, D), weight_hh (G*M, M), bias_ih, bias_hh (G*M,).
@@ -26,11 +23,13 @@ class TorchNamed(Layers, nn.RNNBase):
     added under names of the same form.
     """
 
+    weight_hh_l0: Tensor
+
     def __init__(
         self,
         mode: str,
         kind: str,
-        *sizes: int,
+        *sizes: Any,
         activation: str = "tanh",
         learn_h0: bool,
         weight_drop: float,
@@ -39,16 +38,17 @@ class TorchNamed(Layers, nn.RNNBase):
     ) -> None:
         nn.RNNBase.__init__(self, mode, *sizes, **torch_options)
         cell = bare_cell(kind, self.input_size, self.hidden_size, activation)
-        self.describe(kind, cell, weight_drop, backend)
+        self.set_up(kind, cell, weight_drop, backend)
         self.learn_h0 = learn_h0
         self.own_names = [name for name, _ in cell.named_parameters() if name.startswith("weight_c")]
         for suffix in self._suffixes():
-            shapes = {name: cell.get_parameter(name).shape for name in self.own_names}
+            shapes = {name: tuple(cell.get_parameter(name).shape) for name in self.own_names}
             if learn_h0:
                 shapes |= {f"{field}0": (size,) for field, size in self.state_sizes.items()}
             for name, shape in shapes.items():
                 self.register_parameter(name + suffix, nn.Parameter(self.weight_hh_l0.new_empty(shape)))
                 self._init_own(name + suffix)
+        self.check_backend()
 
     def reset_parameters(self) -> None:
         """Fill all parameters uniformly from -1/√M to 1/√M, as torch does, but trainable first states with 0."""
@@ -201,7 +201,7 @@ class GRU(TorchNamed):
         one = bias_ih.new_ones(M)
         sign = torch.cat([one, -one, one])
         inner = {}
-        if self.reset == "after":
+        if self.kind == "gru:reset-after":
             inner = {"bias_hh": bias_hh[2 * M :]}
             bias_hh = F.pad(bias_hh[: 2 * M], (0, M))
         weights = {"weight_x": weight_ih * sign[:, None], "weight_h": weight_hh * sign[:, None]}
@@ -264,16 +264,19 @@ _PAIRS: tuple[tuple[type[TorchNamed], type[nn.RNNBase]], ...] = ((RNN, nn.RNN), 
 
 
 def from_torch(layer: nn.RNNBase, *, backend: str = "auto") -> RNN | GRU | LSTM:
-    """Copy a torch.nn.RNN, GRU or LSTM as our layer, which computes the same; raises UsageError for anything else."""
+    """Copy a torch.nn.RNN, GRU or LSTM as our layer, which computes the same.
+
+    Raises UsageError for anything else, and for projections.
+    """
     for Ours, Theirs in _PAIRS:
         if isinstance(layer, Theirs):
-            made: Any = _copied(layer, Ours, backend=backend, **_projection(layer))
+            made: RNN | GRU | LSTM = _copied(layer, Ours, backend=backend)
             return made
     raise UsageError(f"from_torch takes a torch.nn.RNN, GRU or LSTM, not a {type(layer).__name__}")
 
 
 def to_torch(layer: RNN | GRU | LSTM) -> nn.RNN | nn.GRU | nn.LSTM:
-    """Copy a layer as torch's, which computes the same once it is trained: torch has no weight drop.
+    """Copy a layer as torch's, which computes the same, but without weight drop in training.
 
     Raises UsageError where torch has no layer of the same equations.
     """
@@ -281,9 +284,9 @@ def to_torch(layer: RNN | GRU | LSTM) -> nn.RNN | nn.GRU | nn.LSTM:
         if isinstance(layer, Ours):
             if reason := _lacking(layer):
                 raise UsageError(f"torch.nn.{Theirs.__name__} has no {reason}")
-            made: Any = _copied(layer, Theirs)
+            made: nn.RNN | nn.GRU | nn.LSTM = _copied(layer, Theirs)
             return made
-    raise UsageError(f"to_torch takes a RNN, GRU or LSTM of rnncli.nn, not a {type(layer).__name__}")
+    raise UsageError(f"to_torch takes an RNN, GRU or LSTM of rnncli.nn, not a {type(layer).__name__}")
 
 
 def _lacking(layer: Any) -> str:
@@ -296,24 +299,14 @@ def _lacking(layer: Any) -> str:
     return "" if layer.activation in allowed else f"activation {layer.activation}"
 
 
-def _projection(layer: nn.RNNBase) -> dict[str, int]:
-    return {"proj_size": layer.proj_size} if layer.proj_size else {}
-
-
-def _copied(layer: nn.RNNBase, Layer: Any, **options: Any) -> nn.RNNBase:
+def _copied(layer: nn.RNNBase, Layer: Any, **options: Any) -> Any:
     """A layer of another class with the same sizes, options, weights and mode."""
-    if hasattr(layer, "nonlinearity"):
-        options["nonlinearity"] = layer.nonlinearity
-    names = ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
-    made: nn.RNNBase = Layer(
-        layer.input_size,
-        layer.hidden_size,
-        device="meta",
-        **{name: getattr(layer, name) for name in names},
-        **options,
-    )
-    weights: Mapping[str, Tensor] = {name: value.detach().clone() for name, value in layer.state_dict().items()}
-    made.load_state_dict(weights, assign=True)
+    names = ["num_layers", "bias", "batch_first", "dropout", "bidirectional"]
+    names += [name for name in ("nonlinearity", "proj_size") if getattr(layer, name, 0)]
+    options |= {name: getattr(layer, name) for name in names}
+    made: nn.RNNBase = Layer(layer.input_size, layer.hidden_size, device="meta", **options)
+    made.load_state_dict({name: value.clone() for name, value in layer.state_dict().items()}, assign=True)
+    made.flatten_parameters()
     for name, parameter in layer.named_parameters():
         made.get_parameter(name).requires_grad_(parameter.requires_grad)
     return made.train(layer.training)
