@@ -65,9 +65,11 @@ LONGEST = ("test_distributed.py", "test_all_cells.py", "test_signals.py", "test_
 def plain_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the engine's code as plain Python, not compiled: on tiny shapes that takes less time."""
     if not trouble():
+        from support.plain import load_plain
+
         from rnncli.kernels.engine import build
 
-        monkeypatch.setattr(build, "load_compiled", build.load_plain)
+        monkeypatch.setattr(build, "load_compiled", load_plain)
         monkeypatch.setattr(build, "_KNOWN", {})
         monkeypatch.setattr(build, "_LAST", WeakKeyDictionary())
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
+from rnncli.errors import UsageError
+
 if TYPE_CHECKING:
     from rnncli.kernels.engine.scan import Traced
 
@@ -27,6 +29,14 @@ def fused_form(cell: Any) -> FusedForm | str:
 
     traced = traced_form(cell)
     return traced if isinstance(traced, str) else FusedForm(cell, traced)
+
+
+def code_of(cell: Any) -> str:
+    """Return the source of the loops that the engine writes for a cell; raises UsageError if it writes none."""
+    form = trouble() or fused_form(cell)
+    if isinstance(form, str):
+        raise UsageError(f"there are no loops for {cell.kind}: {form}")
+    return form.traced.source.text
 
 
 def scan_fused(form: FusedForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:

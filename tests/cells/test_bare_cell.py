@@ -18,6 +18,8 @@ from rnncli.tasks import TASKS
 from rnncli.testing import check_cell
 from rnncli.training.checkpoint import read
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ from rnncli.errors import UsageError
 from rnncli.kernels.scan import choose_backend, reverse_valid, scan
 from rnncli.testing import backends_of
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 T, B, D, M = 7, 4, 3, 5
 LENGTHS = torch.tensor([7, 1, 4, 6])
 

@@ -1,17 +1,15 @@
 """From a cell to its compiled step: what is known of each kind of cell, traced when it is first used."""
 
 from operator import is_
-from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from rnncli.kernels.engine import functions
 from rnncli.kernels.engine.cache import load_compiled
 from rnncli.kernels.engine.check import traced
-from rnncli.kernels.engine.emit import IMPORT, emit
+from rnncli.kernels.engine.emit import emit
 from rnncli.kernels.engine.graph import Untraceable
 from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.engine.plan import make_plan
@@ -24,7 +22,8 @@ _LAST: WeakKeyDictionary[Any, tuple[list[Any], Traced | str]] = WeakKeyDictionar
 
 def traced_form(cell: Any) -> Traced | str:
     """A cell ready to run, or the reason why the engine cannot take it."""
-    stamp = [value for module in cell.modules() for value in vars(module).values()]
+    tables = [table for module in cell.modules() for table in (vars(module), vars(module).get("_parameters", {}))]
+    stamp = [value for table in tables for value in table.values()]
     last = _LAST.get(cell)
     if last is not None and len(last[0]) == len(stamp) and all(map(is_, last[0], stamp)):
         return last[1]
@@ -65,16 +64,3 @@ def _fact(item: tuple[str, Any]) -> Any:
     if isinstance(value, dict):
         return name, tuple((key, each.shape if isinstance(each, Tensor) else None) for key, each in value.items())
     return (name, id(value)) if callable(value) else (name, repr(value))
-
-
-def load_plain(text: str) -> Any:
-    """The functions of a source as plain Python, which runs everywhere, slowly."""
-    names: dict[str, Any] = {name: getattr(functions, name) for name in functions.__all__}
-    names = {name: getattr(each, "py_func", each) for name, each in names.items()}
-    names |= {"to_float": lambda value: value, "add_row": _add_row, "compiled": lambda function: function}
-    exec(compile(text.replace(IMPORT, ""), "<generated>", "exec"), names)
-    return SimpleNamespace(**names)
-
-
-def _add_row(a: Any, b: Any) -> None:
-    b += a

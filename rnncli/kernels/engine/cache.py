@@ -27,10 +27,15 @@ from rnncli.version import __version__
 
 def load_compiled(text: str) -> ModuleType:
     """The generated functions, to be compiled by numba when they are first called."""
-    name = f"rnncli_generated_{_digest(text, _machine(), _helpers())}"
+    name = name_of(text)
     if name not in sys.modules:
         sys.modules[name] = _module(name, text)
     return sys.modules[name]
+
+
+def name_of(text: str) -> str:
+    """The name of the module of a generated text, on this machine."""
+    return f"rnncli_generated_{_digest(text, _machine(), _helpers())}"
 
 
 def is_known(*facts: str) -> bool:

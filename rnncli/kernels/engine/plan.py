@@ -60,9 +60,6 @@ class Plan:
     kept: int = 0  # features kept apart from `projected`
     in_place: bool = False  # whether `dp` takes the place of `projected`
     d_places: list[int | None] = field(default_factory=list)  # where in `dp` the gradient of a matmul's result lies
-    totals: dict[str, Place] = field(
-        default_factory=dict
-    )  # vectors' places whose gradient is a sum over `dp` or a `d<j>`
     copies: list[int] = field(default_factory=list)  # fields whose arriving gradient is copied first
     vectors: dict[str, int] = field(default_factory=dict)  # where each vector begins in `v` and `acc`
     sums: list[tuple[Place, Place]] = field(default_factory=list)  # parts of `acc`, and what their sums are of

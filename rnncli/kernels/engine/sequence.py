@@ -90,7 +90,7 @@ class _Writer:
         lines = []
         for j in self.plan.run_matmuls():
             views = [self.inputs.views[k] for k in self.plan.weights(j)]
-            K, N = self.n(self.graph.matmuls[j].K), self.n(self.plan.width(j))
+            K, N = self.size(f"rows {j}", self.graph.matmuls[j].K), self.size(f"columns {j}", self.plan.width(j))
             lines.append(f"w{j} = np.empty(({f'{N}, {K}' if is_backward else f'{K}, {N}'}), x.dtype)")
             begin = 0
             for view in views:
@@ -98,45 +98,45 @@ class _Writer:
                 begin += view.shape[1]
         if self.is_linear:
             view = self.inputs.views[-1]
-            D, P = (self.n(size) for size in view.shape)
+            D, P = self.size("D", view.shape[0]), self.size("P", view.shape[1])
             lines.append(
                 f"wx = np.empty(({P}, {D}), x.dtype)" if is_backward else f"wx = np.empty(({D}, {P}), x.dtype)"
             )
             lines.append(self.copied(view, "wx", 0, is_backward))
         if self.plan.vectors:
-            lines.append(f"v = np.empty({self.n(self.total())}, x.dtype)")
+            lines.append(f"v = np.empty({self.size('vectors', self.total())}, x.dtype)")
         for name, begin in self.plan.vectors.items():
             view = self.inputs.views[int(name[1:])]
-            lines.append(
-                f"gather_vector({self.flat(view)}, v, {self.at('vector', begin)}, {self.n(self.graph.sizes[name])})"
-            )
+            lines.append(f"gather_vector({self.flat(view)}, v, {self.vector(name, begin)})")
         return lines
 
     def copied(self, view: View, weight: str, begin: int, is_backward: bool) -> str:
         """A call that copies a view (K, N) to columns of a weight, or its transpose to rows."""
-        K, N = (self.n(size) for size in view.shape)
-        rows, columns = (self.at("stride", each) for each in view.strides)
-        arguments = f"{self.flat(view)}, {rows}, {columns}, {K}, {N}, {self.at('begin', begin)}"
+        arguments = f"{self.flat(view)}, {self.numbers(view, begin)}"
         return f"gather_{'rows' if is_backward else 'columns'}({weight}, {arguments})"
 
+    def vector(self, name: str, begin: int) -> str:
+        """Where a vector begins in `v`, and its size."""
+        return f"{self.size(f'begin {name}', begin)}, {self.size(f'size {name}', self.graph.sizes[name])}"
+
+    def numbers(self, view: View, begin: int) -> str:
+        """The strides and sizes of a view, and where it begins in a weight."""
+        place = self.inputs.views.index(view)
+        return ", ".join(self.size(f"view {place} {k}", n) for k, n in enumerate((*view.strides, *view.shape, begin)))
+
     def flat(self, view: View) -> str:
-        return f"i{view.input}.reshape(-1)[{self.at('offset', view.offset)}:]"
-
-    def n(self, size: int) -> str:
-        return self.size("length", size)
-
-    def at(self, what: str, place: int) -> str:
-        return self.size(what, place)
+        place = self.inputs.views.index(view)
+        return f"i{view.input}.reshape(-1)[{self.size(f'offset {place}', view.offset)}:]"
 
     def total(self) -> int:
         return sum(self.graph.sizes[name] for name in self.plan.vectors)
 
     def array(self, name: str, size: int, *, timed: bool = False, zero: bool = False) -> str:
-        shape = f"({'len(x), ' if timed else ''}len(ends), {self.n(size)})"
+        shape = f"({'len(x), ' if timed else ''}len(ends), {self.size(f'features {name}', size)})"
         return f"{name} = np.{'zeros' if zero else 'empty'}({shape}, x.dtype)"
 
     def scratch(self, size: int) -> list[str]:
-        return [self.array("scratch", size), f"spare = np.empty({self.n(self.spare)}, x.dtype)"]
+        return [self.array("scratch", size), f"spare = np.empty({self.size('spare', self.spare)}, x.dtype)"]
 
     # backward
 
@@ -152,7 +152,10 @@ class _Writer:
         lines += [f"    multiply({gradient_source(plan, j)}, w{j}, q{j})" for j in plan.backward.last]
         lines += [f"added(c{plan.operands[j][1:]}, q{j})" for j in plan.backward.last]
         for j, by in plan.derivative.joined.items():
-            lines += [f"e{by}[:, :{self.n(self.graph.matmuls[by].N)}] = 0", f"multiply(e{by}, w{by}, r{by})"]
+            lines += [
+                f"e{by}[:, :{self.size(f'own {by}', self.graph.matmuls[by].N)}] = 0",
+                f"multiply(e{by}, w{by}, r{by})",
+            ]
             lines.append(f"added(c{plan.operands[j][1:]}, r{by})")
         lines += [f"d_{name} = np.zeros_like({name})" for name in self.given]
         lines += self.weight_gradients()
@@ -191,8 +194,8 @@ class _Writer:
                 d = f"d{j}"
             else:
                 whole = self.graph.sizes["projected"] == m.N
-                first = self.at("start projected", start)
-                d = dp if whole else f"{dp}[:, :, {first}:{first} + {self.n(m.N)}]"
+                first = self.size(f"first {j}", start)
+                d = dp if whole else f"{dp}[:, :, {first}:{first} + {self.size(f'own {j}', m.N)}]"
             x = f"s{name[1:]}[1:]" if name[0] == "n" else name
             lines.append(f"g = weight_gradient({d}, {x})")
             begin = 0
@@ -205,9 +208,7 @@ class _Writer:
         return [*lines, f"g = weight_gradient({dp}, x)", self.scattered(self.inputs.views[-1], 0)]
 
     def scattered(self, view: View, begin: int) -> str:
-        K, N = (self.n(size) for size in view.shape)
-        rows, columns = (self.at("stride", each) for each in view.strides)
-        return f"scatter_rows(g, d_{self.flat(view)}, {rows}, {columns}, {K}, {N}, {self.at('begin', begin)})"
+        return f"scatter_rows(g, d_{self.flat(view)}, {self.numbers(view, begin)})"
 
     def vector_gradients(self) -> list[str]:
         plan, lines = self.plan, []
@@ -221,15 +222,14 @@ class _Writer:
             lines.append(f"sums[{self.part(target)}] = total_{place.array}[{self.part(place)}]")
         for name, begin in plan.vectors.items():
             view = self.inputs.views[int(name[1:])]
-            flat, start = f"d_{self.flat(view)}", self.at("vector", begin)
-            lines.append(f"scatter_vector(sums, {flat}, {start}, {self.n(self.graph.sizes[name])})")
+            lines.append(f"scatter_vector(sums, d_{self.flat(view)}, {self.vector(name, begin)})")
         return lines
 
     def part(self, place: Place) -> str:
-        start, n = self.at(f"start {place.array}", place.start), self.n(place.length)
+        start, n = self.size(f"start {place.array}", place.start), self.size("length", place.length)
         if place.stride == 1:
             return f"{start}:{start} + {n}"
-        step = self.at(f"stride {place.array}", place.stride)
+        step = self.size(f"stride {place.array}", place.stride)
         return f"{start}:{start} + {n} * {step}:{step}"
 
 

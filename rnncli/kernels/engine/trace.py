@@ -123,18 +123,45 @@ def linear_projection(cell: Any, x: Tensor) -> Linear | None:
         axis, (elements,), _ = recorder.join([recorder.codes(made)])
     except Exception:  # the projection then stays as it is
         return None
-    nodes, offset = recorder.trace.nodes, recorder.offsets
-    *_, last = nodes
-    product = nodes[-3] if last.op == "add" and len(nodes) == 5 else last
-    if axis != 1 or not np.array_equal(elements, np.arange(last.length) + offset[-1]) or product.op != "matmul":
+    parts = _products(recorder, elements) if axis == 1 else None
+    if parts is None:
         return None
-    recipes = recorder.trace.prepared
-    if product is last:
-        return Linear(recipes[0], None) if len(nodes) == 3 else None
-    whole = [offset[2] + np.arange(product.length), offset[3] + np.arange(last.length)]
-    orders = (whole, whole[::-1])
-    fits = any(all(map(np.array_equal, last.operands, order)) for order in orders)
-    return Linear(*recipes) if fits and len(recipes) == 2 else None
+    weights, biases = [weight for weight, _, _ in parts], [bias for _, bias, _ in parts]
+    if all(bias is None for bias in biases):
+        return Linear(_joined(weights, 1), None)
+    none = {size: Fixed((size,), bytes(8 * size), torch.float64) for _, _, size in parts}
+    return Linear(_joined(weights, 1), _joined([bias or none[size] for _, bias, size in parts], 0))
+
+
+def _products(recorder: "Recorder", elements: Any) -> list[tuple[Recipe, Recipe | None, int]] | None:
+    """The weight, the bias and the width of each product of x in a row of elements, if it has nothing else."""
+    nodes, offsets, prepared = recorder.trace.nodes, np.array(recorder.offsets), recorder.trace.prepared
+
+    def whole(place: int, row: Any) -> bool:
+        return np.array_equal(row, offsets[place] + np.arange(nodes[place].length))
+
+    found, begin = [], 0
+    while begin < len(elements):
+        place = int(np.searchsorted(offsets, elements[begin], "right")) - 1
+        size = nodes[place].length
+        of_sum = nodes[place].operands if nodes[place].op == "add" else (elements[begin : begin + size],)
+        if not whole(place, elements[begin : begin + size]):
+            return None
+        within = [int(np.searchsorted(offsets, row[0], "right")) - 1 for row in of_sum]
+        kinds = {nodes[each].op: nodes[each] for each in within}
+        if not all(map(whole, within, of_sum)) or kinds.keys() not in ({"matmul"}, {"matmul", "load"}):
+            return None
+        packed = int(np.searchsorted(offsets, kinds["matmul"].operands[0][0], "right")) - 1
+        bias = kinds["load"].extra if "load" in kinds else ""
+        if not whole(0, nodes[packed].operands[0]) or bias == "x":
+            return None
+        found.append((prepared[kinds["matmul"].extra[0]], prepared[int(bias[1:])] if bias else None, size))
+        begin += size
+    return found
+
+
+def _joined(recipes: Sequence[Recipe], axis: int) -> Recipe:
+    return recipes[0] if len(recipes) == 1 else Call(torch.ops.aten.cat.default, (list(recipes), axis))
 
 
 def trace(cell: Any, projected: Tensor, state: Sequence[Tensor], bias: Recipe | None = None) -> Trace:
@@ -297,6 +324,8 @@ class Recorder:
             pass  # of no value so far
         elif name.endswith("_") and not name.startswith("_"):
             self.change(func, name, args, kwargs)
+        elif name in _FILLED:
+            self.prepared_call(func, args, kwargs, outs, [])
         elif all(map(self.is_prepared, tensors)) and name not in _SPREADS:
             self.prepared_call(func, args, kwargs, outs, tensors)
         else:
@@ -436,7 +465,7 @@ class Recorder:
 
     def part(self, weight: Tensor, place: int) -> Recipe:
         """The recipe of one of a stack of prepared matrices."""
-        return Call(torch.select, (self.value(weight).recipe, 0, place))
+        return Call(torch.ops.aten.select.int, (self.value(weight).recipe, 0, place))
 
     def matmul(self, operand: Any, weight: Recipe, N: int) -> Value:
         """The value (B, N) of a product of (B, K) with a prepared weight (K, N)."""
@@ -506,6 +535,9 @@ def run_recipe(recipe: Recipe, leaf: Callable[[Leaf], Tensor]) -> Tensor:
 
 _SPREADS = frozenset({"expand", "repeat", "repeat_interleave", "expand_as"})
 """Shape operations that may carry the size of the batch: no part of a recipe."""
+
+_FILLED = frozenset({"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"})
+"""Operations whose result does not depend on the values of a tensor."""
 
 SHAPES = frozenset(
     {"slice", "split", "split_with_sizes", "chunk", "unbind", "cat", "stack", "transpose", "t", "permute", "view"}
