@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rnncli.analysis.bench import Contender, Row, Step
+from rnncli.analysis.bench_floor import floor, of_layer_matmuls
 from rnncli.cells import CELLS, label_of, make_cell
 from rnncli.extras import installed
 from rnncli.kernels.fused import fused_form, trouble
@@ -70,13 +71,13 @@ def rows_of(kind: str) -> Iterator[Row]:
     """A cell without a rival at every shape, next to its own plain loop."""
     for shape in SHAPES:
         contenders: dict[str, Contender] = {"ours": partial(of_cell, kind, shape), "plain loop": _plain(kind, shape)}
-        yield Row(label_of(kind), str(shape), contenders)
+        yield Row(label_of(kind), str(shape), contenders | floor(of_layer_matmuls, kind, shape))
 
 
 def left_out() -> Iterator[str]:
     """What the rows lack on this machine, in a line each."""
     if reason := trouble():
-        yield f"{reason}; ours is a plain loop of steps, and its compiled code (compiled only) is left out"
+        yield f"{reason}; ours is a plain loop of steps; its compiled code (compiled only) and the floor are left out"
     if not installed("jax"):
         yield "JAX is not installed: its column is left out"
     if not has_bfloat16():
@@ -92,7 +93,7 @@ def _contenders(kind: str, shape: Shape) -> dict[str, Contender]:
     }
     if installed("jax"):
         contenders["JAX"] = lambda: of_jax(kind, shape)
-    return contenders
+    return contenders | floor(of_layer_matmuls, kind, shape)
 
 
 def _plain(kind: str, shape: Shape) -> Contender:
@@ -106,6 +107,7 @@ def _rounded_contenders(kind: str, shape: Shape) -> dict[str, Contender]:
         "ours": lambda: _rounded(of_cell(kind, shape)),
         "torch": lambda: of_layer(Layer, shape),
         "torch in bfloat16": lambda: of_layer(Layer, shape, torch.bfloat16),
+        **floor(of_layer_matmuls, kind, shape, "bfloat16"),
     }
 
 
@@ -158,10 +160,10 @@ def _training(module: nn.Module, run: Any, shape: Shape) -> Step:
     weigh = torch.randn(T, B, M, generator=generator).to(dtype)
 
     def step() -> Tensor:
-        module.zero_grad()
-        x.grad = None
         outputs: Tensor = run(x)
         outputs.backward(weigh)
+        module.zero_grad()
+        x.grad = None
         return outputs
 
     return step

@@ -69,9 +69,7 @@ def _verb(task: Task) -> Callable[..., None]:
                 training.train(lambda _: None, lambda _: None)
 
     train.__doc__ = task.summary
-    command: Any = command_of(task.Config, train, **run_options(task))
-    command.expert |= {"sample_every", "quiet"}
-    return command  # type: ignore[no-any-return]  # a function
+    return command_of(task.Config, train, **run_options(task))
 
 
 def _code_in(flags: Flags) -> Flags:

@@ -29,7 +29,7 @@ def tokens_option() -> Any:
 
 def cased_option() -> Any:
     """The same with capitals and punctuation by default; models from before that have neither."""
-    help = "Kind of token; words: no capitals and punctuation; spaced: split at blanks."
+    help = "Token; cased: as written; words: lower-case words; spaced: split at blanks."
     return option("cased", help, choices=("cased", *TOKENS), shape=True, legacy_default="words")
 
 

@@ -3,7 +3,7 @@
 Shapes: T steps, B batch, D input, M hidden.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,22 +65,15 @@ class Stack(nn.Module):
         the last states.
         """
         states = self.initial_states(x.shape[1]) if states is None else states
-        last: States = []
-        for layer in range(len(self.shape.hidden)):
-            if layer:
-                x = self.dropout(x)
-            outputs = []
-            for direction in range(self.directions):
-                place = layer * self.directions + direction
-                cell: Any = self.cells[place]
-                if self.training and self.shape.weight_drop:
-                    cell = cell.with_weight_drop(self.shape.weight_drop)
-                ours = reverse_valid(x, lengths) if direction else x
-                h, state = scan(cell, ours, states[place], lengths, self.backend)
-                outputs.append(reverse_valid(h, lengths) if direction else h)
-                last.append(state)
-            x = torch.cat(outputs, dim=-1) if self.directions == 2 else outputs[0]
-        return x, last
+
+        def unroll(place: int, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+            cell: Any = self.cells[place]
+            if self.training and self.shape.weight_drop:
+                cell = cell.with_weight_drop(self.shape.weight_drop)
+            h, state = scan(cell, x, states[place], lengths, self.backend)
+            return h, state
+
+        return run_layers(x, len(self.shape.hidden), self.directions, unroll, self.dropout, lengths)
 
     @property
     def backend_in_use(self) -> str:
@@ -98,6 +91,32 @@ class Stack(nn.Module):
         """Return the trainable states before the first step, for a batch of that size."""
         cells: Any = self.cells
         return [cell.initial_state(batch) for cell in cells]
+
+
+def run_layers(
+    x: Tensor,
+    layers: int,
+    directions: int,
+    unroll: Callable[[int, Tensor], tuple[Tensor, tuple[Tensor, ...]]],
+    dropout: Callable[[Tensor], Tensor],
+    lengths: Tensor | None = None,
+) -> tuple[Tensor, States]:
+    """Run layer upon layer over x (T, B, D), with `dropout` before each but the first.
+
+    `unroll` runs the layer and direction of a place in `States`, and returns h of every step and the last state.
+    Returns the top layer's outputs, (T, B, M) or (T, B, 2 M) for both directions, and the last states.
+    """
+    last: States = []
+    for layer in range(layers):
+        if layer:
+            x = dropout(x)
+        outputs = []
+        for direction in range(directions):
+            h, state = unroll(layer * directions + direction, reverse_valid(x, lengths) if direction else x)
+            outputs.append(reverse_valid(h, lengths) if direction else h)
+            last.append(state)
+        x = torch.cat(outputs, dim=-1) if directions == 2 else outputs[0]
+    return x, last
 
 
 def rows_of(states: States, rows: slice) -> States:

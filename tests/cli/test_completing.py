@@ -83,13 +83,17 @@ def test_completion_imports_no_torch(here: Path) -> None:
         "assert not {'torch', 'nltk', 'numba'} & set(sys.modules), sorted(sys.modules)\n"
     )
     for words in ("generate ver", "train wiki-lm --corpus hill", "train "):
-        asked = {
+        variables = {
             "_RNN_COMPLETE": "complete_bash",
             "COMP_WORDS": f"rnn {words}",
             "COMP_CWORD": str(len(words.split(" "))),
         }
         ran = subprocess.run(
-            [sys.executable, "-c", program], env={**os.environ, **asked}, capture_output=True, text=True, check=False
+            [sys.executable, "-c", program],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert (ran.returncode, ran.stderr) == (0, ""), words
         assert ran.stdout

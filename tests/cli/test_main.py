@@ -91,8 +91,7 @@ def test_help_of_training_hides_tuning_flags_and_has_at_most_50_lines(task: str,
         for each in fields
     }
     assert flags <= known
-    expert = {each.name for each in fields if each.metadata.get("expert")} | {"quiet"}
-    expert |= {"sample_every"} if "generate" in TASKS[task].actions else set()
+    expert = {each.name for each in fields if each.metadata.get("expert")}
     assert {"--momentum", "--backend"} <= known - shown
     assert len(known - shown) == len(expert)
     completed = {each.value for each in context.command.shell_complete(context, "--")}

@@ -309,7 +309,7 @@ def test_bench_measures_it(rnn, mine: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(bench_costs, "STEPS", (2, 3))
     monkeypatch.setattr(bench_costs, "BATCHES", (2, 3))
     rows = json.loads(rnn("bench cells --cell mine.py:MGU --shape M5 --rounds 1 --json").out)["rows"]
-    assert [(row["name"], *row["milliseconds"]) for row in rows] == [("MGU", "ours", "plain loop")]
+    assert [(row["name"], *row["milliseconds"]) for row in rows] == [("MGU", "ours", "plain loop", "floor")]
     assert rnn("bench growth --cell mine.py:ProjectedLSTM --hidden 4 --rounds 1").out.startswith(
         "ProjectedLSTM, 4 units"
     )

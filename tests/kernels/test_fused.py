@@ -242,10 +242,10 @@ def test_functions_are_exact_over_the_whole_range(name: str, dtype: Any, toleran
     rng = np.random.default_rng(0)
     scales = (1e-6, 1e-2, 1, 5, 40, 1000) if name in ("sigmoid", "tanh") else (1e-6, 1e-2, 1, 5, 15)
     a = np.concatenate([rng.normal(0, scale, 20_000) for scale in scales]).astype(dtype)
-    wide = a.astype(np.longdouble)
+    extended = a.astype(np.longdouble)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        exact = getattr(scalars, name)(wide)
+        exact = getattr(scalars, name)(extended)
     found = a.copy()
     of_each(name)(found)
     error, seen = np.abs(found - exact), np.abs(exact) > 1e-30
