@@ -77,6 +77,16 @@ def test_changed_attributes_are_traced_again() -> None:
         torch.testing.assert_close(found, wanted)
 
 
+def test_unexpected_error_of_the_engine_leaves_the_step_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("a case that nobody knows")
+
+    monkeypatch.setattr("rnncli.kernels.engine.build.emit", fail)
+    cell: Any = outside.MGU(3, 4)
+    assert fused_form(cell) == "the engine fails on its step: KeyError: 'a case that nobody knows'"
+    assert scan(cell, torch.randn(5, 2, 3), cell.initial_state(2))[0].shape == (5, 2, 4)
+
+
 calls = [0]
 
 
