@@ -353,6 +353,8 @@ class Recorder:
         if name in SHAPES:
             given = _mapped(args, lambda each: self.codes(each) if isinstance(each, Tensor) else each)
             return func(*given, **kwargs)
+        if name in ("any", "all"):
+            raise Untraceable(f"step may branch on data: {name}{self.place()}")
         if name not in RULES:
             raise Untraceable(f"the engine has no rule for {name}{self.place()}")
         found = RULES[name](self, *args, **kwargs)
