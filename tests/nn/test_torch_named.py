@@ -210,9 +210,9 @@ def test_copies_from_torch_and_back_compute_the_same(name: str) -> None:
     options: dict[str, Any] = {"num_layers": 2, "bidirectional": True, "batch_first": True, "dropout": 0.5}
     if name == "RNN":
         options["nonlinearity"] = "relu"
-    theirs = PAIRS[name][1](D, M, dtype=torch.float64, **options).eval()
+    theirs: Any = PAIRS[name][1](D, M, dtype=torch.float64, **options).eval()
     theirs.bias_hh_l1.requires_grad_(False)
-    mine = ours.from_torch(theirs, backend="reference")
+    mine: Any = ours.from_torch(theirs, backend="reference")
     again = ours.to_torch(mine)
     assert (type(mine), type(again), mine.backend) == (*PAIRS[name], "reference")
     x = randoms(B, T, D)
