@@ -13,10 +13,11 @@ from typing import Any
 
 from rnncli.errors import Interrupted, RnnError, RnnWarning, UsageError
 from rnncli.files import POSIX, reason
-from rnncli.launch import LAUNCHED
+from rnncli.launch import LAUNCHED, wait_briefly
 from rnncli.terminal import write_message
 
-if LAUNCHED in os.environ:  # before torch is imported
+wait_briefly()  # before torch is imported
+if LAUNCHED in os.environ:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # otherwise every process prints needless warnings
 
 _NO_MEMORY = re.compile(
@@ -104,6 +105,9 @@ def _reason(error: BaseException) -> str:
         return f"{error.filename or 'standard output'}: {reason(error)}"
     if isinstance(error, ImportError) and not (error.name or "").startswith("rnncli"):
         return f"a library cannot be loaded: {[*_chain(error)][-1]}: install rnn again"
+    cells = sys.modules.get("rnncli.cells.outside")
+    if cells and (place := cells.place_in_cells(error)):
+        return f"the cell's code fails at {place}: {type(error).__name__}: {error}"
     return f"{type(error).__name__}: {error} (this is a bug in rnn; --debug shows the traceback)"
 
 

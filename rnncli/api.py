@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnncli.cells.outside import kept_of, outside_cell
 from rnncli.data.corpora import from_stdin
+from rnncli.data.holding_out import HoldOutSettings
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
@@ -350,6 +351,8 @@ class Training:
             if task.name != run.task:
                 raise UsageError(f"{file} is a model of {task.name}, not of {run.task}")
             changes = respelled(type(before), canonical(task.Config, changes))
+            if isinstance(before, HoldOutSettings):
+                changes = before.without_same(changes)
             check_limits(replace(before, **_allowed(before, changes)))
             training = _as_it_was(run.name, found.header, lambda: cls(task, replace(before, **changes), file, changes))
             training._held = held.pop_all()

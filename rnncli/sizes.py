@@ -44,8 +44,8 @@ def sized(classes: Sequence[SizeClass], corpus: Sequence[str]) -> Sized | None:
     return Sized(characters, found.defaults, found.note) if found else None
 
 
-def _count(corpus: Sequence[str], most: float) -> int | None:
-    """Count the characters of corpora, to `most` or a little beyond it; None for shards and unreadable texts."""
+def _count(corpus: Sequence[str], limit: float) -> int | None:
+    """Count the characters of corpora, to `limit` or a little beyond it; None for shards and unreadable texts."""
     from rnncli.data.corpora import open_corpus
     from rnncli.data.indexed import is_prepared
 
@@ -56,7 +56,7 @@ def _count(corpus: Sequence[str], most: float) -> int | None:
                 return None
             for piece in open_corpus(spec).read():
                 count += len(piece)
-                if count >= most:
+                if count >= limit:
                     return count
     except RnnError:
         return None

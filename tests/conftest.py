@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import pytest
 import torch
@@ -38,6 +39,7 @@ from support.bare import PLACE  # noqa: E402
 from rnncli.__main__ import run  # noqa: E402
 from rnncli.cells import CELLS  # noqa: E402
 from rnncli.kernels.compiling import COMPILATION  # noqa: E402
+from rnncli.kernels.fused import trouble  # noqa: E402
 
 COMPILATION.begin()  # no test's output may depend on kernels that this machine compiled earlier
 COMPILATION.end()
@@ -57,6 +59,19 @@ class Ran(NamedTuple):
 
 LONGEST = ("test_distributed.py", "test_all_cells.py", "test_signals.py", "test_bench.py", "test_prepare.py")
 """Files that take longest. Processes of pytest-xdist begin with them, so that none of them runs last on its own."""
+
+
+@pytest.fixture
+def plain_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the engine's code as plain Python, not compiled: on tiny shapes that takes less time."""
+    if not trouble():
+        from support.plain import load_plain
+
+        from rnncli.kernels.engine import build
+
+        monkeypatch.setattr(build, "load_compiled", load_plain)
+        monkeypatch.setattr(build, "_KNOWN", {})
+        monkeypatch.setattr(build, "_LAST", WeakKeyDictionary())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

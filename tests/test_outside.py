@@ -118,7 +118,7 @@ def test_outside_language_model_resumes_and_supports_all_verbs(visiting, rnn, ho
     best = min(each["perplexity"] for each in measured["baselines"].values())
     assert 1 < best < measured["metrics"]["perplexity"] < 50  # of 50 letters
     written = rnn("generate names --from whole --seed 1 --length 9 --prime the")
-    assert len(written.out) == 9 + len("\n")
+    assert len(written.out) == len("the") + 9 + len("\n")
     assert json.loads(rnn("score --from whole 'the hill' 'xq zzkj' --json").out)["texts"][0]["rank"] == 1
     assert {"surprisal", "units"} < set(json.loads(rnn("report whole --json").out)["panels"])
     assert "Example: rnn generate names --length 40" in rnn("generate names --help").out

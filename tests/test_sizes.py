@@ -14,7 +14,7 @@ SMALL, LARGE = SizeClass(100, {"epochs": 9}, "little"), SizeClass(1_000, {"epoch
 
 
 def write(folder: Path, characters: int, name: str = "mine.txt") -> str:
-    """Write a text of so many characters, in lines, and return its path."""
+    """Write a text of N characters, in lines, and return its path."""
     file = folder / name
     file.write_text(("wörter und mehr\n" * characters)[:characters], encoding="utf-8")
     return str(file)

@@ -76,8 +76,8 @@ def test_plain_matmul_is_used_without_packed_weights(monkeypatch: pytest.MonkeyP
 @pytest.mark.skipif(bool(fused.trouble()), reason="waits for numba")
 @pytest.mark.parametrize("gone", ["_autograd", "_autograd._get_current_graph_task_keep_graph"])
 def test_unknown_graph_state_is_assumed_to_be_kept(gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnncli.kernels.fused.scan.SMALL", 0)
-    monkeypatch.setattr("rnncli.kernels.fused.scan.SMALL_AND_SHORT", 0)
+    monkeypatch.setattr("rnncli.kernels.engine.scan.SMALL", 0)
+    monkeypatch.setattr("rnncli.kernels.engine.scan.SMALL_AND_SHORT", 0)
     cell: Any = make_cell("lstm", 3, 5)
     outputs, _ = scan(cell, torch.randn(4, 2, 3), cell.initial_state(2), backend="fused")
     wanted = torch.autograd.grad(outputs.sum(), cell.weight_h, retain_graph=True)[0]

@@ -20,8 +20,11 @@ from rnncli.kernels.precision import has_bfloat16
 Step = Callable[[], object]
 """The timed work: one training step, one generated token, …"""
 
-Contender = Callable[[], Step]
-"""Prepares a step: weights and inputs are made here, untimed."""
+Contender = Callable[[], Step | None]
+"""Prepares a step: weights and inputs are made here, untimed; None where there is nothing to time."""
+
+FLOOR = "floor"
+"""The contender that computes only the matmuls of a row."""
 
 SOURCES = ("rnncli.analysis.bench_cells", "rnncli.analysis.bench_words")
 """Modules with `rows() -> Iterable[Row]`, in the order of the table."""
@@ -56,6 +59,12 @@ class Measured:
         ours, rival, *_ = self.milliseconds.values()
         return rival / ours
 
+    @property
+    def over_floor(self) -> float | None:
+        """Our time over that of the matmuls, where the row has them."""
+        ours, *_ = self.milliseconds.values()
+        return ours / self.milliseconds[FLOOR] if FLOOR in self.milliseconds else None
+
 
 def find_rows(name: str | None = None, shape: str | None = None, own: Sequence[Row] = ()) -> list[Row]:
     """The rows whose names and shapes contain `name` and `shape`, among `own` ones or those of all sources.
@@ -78,7 +87,8 @@ def measure(rows: Iterable[Row], rounds: int) -> Iterator[Measured]:
 
 
 def _medians(contenders: Mapping[str, Contender], rounds: int) -> dict[str, float]:
-    steps = {name: prepare() for name, prepare in contenders.items()}
+    prepared = {name: prepare() for name, prepare in contenders.items()}
+    steps = {name: step for name, step in prepared.items() if step}
     for step in steps.values():
         step()  # compiles, packs, fills caches
     repeats = {name: max(1, round(LONG_ENOUGH / _seconds(step, 2))) for name, step in steps.items()}

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from rnncli.analysis.bench import Contender, Row, Step
+from rnncli.analysis.bench_floor import floor, of_layer_matmuls
 from rnncli.cells import CELLS, label_of, make_cell
 from rnncli.extras import installed
-from rnncli.kernels import ACTIVATIONS
-from rnncli.kernels.fused import trouble
+from rnncli.kernels.fused import fused_form, trouble
 from rnncli.kernels.matmul import fast_matmul, switched
 from rnncli.kernels.precision import has_bfloat16
 from rnncli.kernels.scan import choose_backend, scan
@@ -71,13 +71,13 @@ def rows_of(kind: str) -> Iterator[Row]:
     """A cell without a rival at every shape, next to its own plain loop."""
     for shape in SHAPES:
         contenders: dict[str, Contender] = {"ours": partial(of_cell, kind, shape), "plain loop": _plain(kind, shape)}
-        yield Row(label_of(kind), str(shape), contenders)
+        yield Row(label_of(kind), str(shape), contenders | floor(of_layer_matmuls, kind, shape))
 
 
 def left_out() -> Iterator[str]:
     """What the rows lack on this machine, in a line each."""
     if reason := trouble():
-        yield f"{reason}; ours is a plain loop of steps, and its compiled code (compiled only) is left out"
+        yield f"{reason}; ours is a plain loop of steps; its compiled code (compiled only) and the floor are left out"
     if not installed("jax"):
         yield "JAX is not installed: its column is left out"
     if not has_bfloat16():
@@ -93,7 +93,7 @@ def _contenders(kind: str, shape: Shape) -> dict[str, Contender]:
     }
     if installed("jax"):
         contenders["JAX"] = lambda: of_jax(kind, shape)
-    return contenders
+    return contenders | floor(of_layer_matmuls, kind, shape)
 
 
 def _plain(kind: str, shape: Shape) -> Contender:
@@ -107,6 +107,7 @@ def _rounded_contenders(kind: str, shape: Shape) -> dict[str, Contender]:
         "ours": lambda: _rounded(of_cell(kind, shape)),
         "torch": lambda: of_layer(Layer, shape),
         "torch in bfloat16": lambda: of_layer(Layer, shape, torch.bfloat16),
+        **floor(of_layer_matmuls, kind, shape, "bfloat16"),
     }
 
 
@@ -129,17 +130,18 @@ def of_compiled(kind: str, shape: Shape) -> Step:
     T, B, D, M = shape
     cell: Any = make_cell(kind, D, M)
     choose_backend(cell, "fused")  # raises where it cannot run
-    form = cell.fused_form()
-    weight_x, bias, *weights = (value.detach().numpy() for value in form.weights)
-    first = [np.zeros((B, M), np.float32) for _ in cell.state_fields]
+    form: Any = fused_form(cell)
+    traced = form.traced
+    inputs = [value.detach().numpy() for value in traced.inputs.of(cell, torch.float32)]
+    first = [np.zeros((B, size), np.float32) for size in traced.fields]
     generator = np.random.default_rng(0)
     x, weigh = (generator.standard_normal((T, B, size), np.float32) for size in (D, M))
-    ends, f = np.full(B, T), ACTIVATIONS.index(form.activation)
+    ends = np.full(B, T)
 
     def step() -> object:
-        made = form.kernel.compiled_forward(ends, f, x, weight_x, bias, *first, *weights)
+        made = traced.module.forward(ends, traced.sizes, x, *first, *inputs)
         last = [np.zeros_like(value) for value in first]
-        return form.kernel.compiled_backward(ends, f, x, weight_x, *weights, *made, weigh, *last)
+        return traced.module.backward(ends, traced.sizes, x, *inputs, *made, weigh, *last)
 
     return step
 
@@ -158,10 +160,10 @@ def _training(module: nn.Module, run: Any, shape: Shape) -> Step:
     weigh = torch.randn(T, B, M, generator=generator).to(dtype)
 
     def step() -> Tensor:
-        module.zero_grad()
-        x.grad = None
         outputs: Tensor = run(x)
         outputs.backward(weigh)
+        module.zero_grad()
+        x.grad = None
         return outputs
 
     return step

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from rnncli.analysis.bench import Contender, Row, Step
 from rnncli.analysis.bench_cells import at_medium
+from rnncli.analysis.bench_floor import fastest, floor, linear_groups, matmuls_of
 from rnncli.data.batching import Batch
 from rnncli.data.vocabulary import END, START, UNKNOWN
 from rnncli.models.decoding import draw_streams, read
@@ -46,10 +47,11 @@ def rows() -> Iterator[Row]:
                 "ours": partial(our_step, tied, precision),
                 "torch": partial(their_step, tied),
                 "torch at medium": partial(_their_step_at_medium, tied),
+                **floor(_step_matmuls, precision),
             }
             name = f"word model, {precision}, {'tied' if tied else 'free'}"
             yield Row(name, f"T{T}-B{B}-M{M}-V{V}", contenders)
-    streams = {"ours": our_stream, "torch": their_stream}
+    streams: dict[str, Contender] = {"ours": our_stream, "torch": their_stream, **floor(_stream_matmuls)}
     yield Row("generation", f"B1-M{STREAM_M}-V{STREAM_V}, {STREAM} characters", streams, one_thread=True)
 
 
@@ -104,6 +106,13 @@ def _their_step_at_medium(tied: bool) -> Step:
     return at_medium(their_step(tied))
 
 
+def _step_matmuls(precision: str) -> Step | None:
+    """The matmuls of such a step: those of the layers and of the output layer."""
+    layer = matmuls_of("lstm:none", M, M)
+    layers = [group for _ in range(LAYERS) for group in layer.groups(T, B)] if layer else []
+    return fastest([*layers, *linear_groups(T * B, M, V)], precision)
+
+
 def a_batch() -> tuple[Tensor, Tensor]:
     """Tokens and targets (T, B) with the word frequencies of a text (Zipf)."""
     ranks = 1 / torch.arange(1, V + 1)
@@ -121,6 +130,13 @@ def our_stream() -> Step:
         return list(draw(read(model, SPECIALS[:1]), 1, Sampling(), ending=lambda: lambda _: next(last, True)))
 
     return step
+
+
+def _stream_matmuls() -> Step | None:
+    """The matmuls of a text: in each step the layer's, whose input is a row of a table, and the output layer's."""
+    layer = matmuls_of("lstm:none", STREAM_M, STREAM_M)
+    sizes = [*(layer.steps if layer else []), (STREAM_M, STREAM_V)]
+    return fastest([[(torch.randn(STREAM, 1, K), torch.randn(N, K).t()) for K, N in sizes]])
 
 
 def their_stream() -> Step:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.errors import UsageError
-from rnncli.kernels.forms import FusedForm, TorchForm, TritonForm
+from rnncli.kernels.forms import TorchForm, TritonForm
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
@@ -83,6 +83,11 @@ class Cell(nn.Module, ABC, Generic[StateT]):
         """The names of the state's tensors, h first."""
         return cast(tuple[str, ...], self.State._fields)
 
+    @property
+    def _own(self) -> dict[str, nn.Parameter]:
+        """The cell's own parameters by name, without those of modules inside it."""
+        return dict(self.named_parameters(recurse=False))
+
     def add_parameters(self) -> None:
         """Create all parameters but the first state: here Wx (G*M, D), Wh (G*M, M) and b (G*M,)."""
         rows = self.gates * self.hidden_size
@@ -92,14 +97,14 @@ class Cell(nn.Module, ABC, Generic[StateT]):
         self._add_first_state()  # already here: a checkpoint keeps an optimizer's state in the order of parameters
 
     def _add_first_state(self) -> None:
-        if f"{self.state_fields[0]}0" in self._own_names():
+        if "h0" in self._own:
             return
         for field, size in self.state_sizes.items():
             self.register_parameter(f"{field}0", nn.Parameter(torch.empty(size), requires_grad=self.learn_h0))
 
     def reset_parameters(self) -> None:
         """Fill every parameter by `init_parameter`; those of modules inside the cell keep their own values."""
-        for name, parameter in self.named_parameters(recurse=False):
+        for name, parameter in self._own.items():
             self.init_parameter(name, parameter.detach())
 
     def init_parameter(self, name: str, parameter: Tensor) -> None:
@@ -125,7 +130,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
 
     def recurrent_weights(self) -> dict[str, Tensor]:
         """The recurrent matrices by name."""
-        return {name: getattr(self, name) for name in self.recurrent if name in self._own_names()}
+        return {name: getattr(self, name) for name in self.recurrent if name in self._own}
 
     def with_weight_drop(self, share: float) -> "Cell[StateT]":
         """Return the cell with that share of its recurrent matrices at 0 and the rest times 1 / (1 - share).
@@ -157,10 +162,6 @@ class Cell(nn.Module, ABC, Generic[StateT]):
         """Return the cell for the triton backend, or None where that has no recipe for it."""
         return None
 
-    def fused_form(self) -> FusedForm | None:
-        """Return the cell for the fused backend, or None where no loops are written for it; imports numba."""
-        return None
-
     @property
     def kind(self) -> str:
         """The cell's name with its variant, as `make_cell` takes it."""
@@ -168,10 +169,6 @@ class Cell(nn.Module, ABC, Generic[StateT]):
 
     def extra_repr(self) -> str:
         return f"{self.kind}, D={self.input_size}, M={self.hidden_size}, {self.activation}"
-
-    def _own_names(self) -> set[str]:
-        """The names of the parameters, without those of modules inside the cell."""
-        return {name for name, _ in self.named_parameters(recurse=False)}
 
     def _check_sizes(self) -> None:
         """Raise UsageError where the sizes of the state are not one per field, that of h first and M."""
@@ -187,7 +184,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
 
     def _check_recurrent(self) -> None:
         """Raise UsageError where `recurrent`, unless it is the default, names something else than a parameter."""
-        lacking = [name for name in self.recurrent if name not in self._own_names()]
+        lacking = [name for name in self.recurrent if name not in self._own]
         if lacking and type(self).recurrent is not Cell.recurrent:
             raise UsageError(f"cell {self.name} has no parameter {lacking[0]!r}, which its `recurrent` names")
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
 from rnncli.kernels import ACTIVATIONS
-from rnncli.kernels.forms import FusedForm, TorchForm, TritonForm
+from rnncli.kernels.forms import TorchForm, TritonForm
 
 
 class GRU(Cell[Hidden]):
@@ -49,14 +49,6 @@ class GRU(Cell[Hidden]):
         bias_h = torch.cat([torch.zeros_like(self.bias[: 2 * M]), self.bias_hh])
         weights = [self.weight_x * sign[:, None], self.weight_h * sign[:, None], self.bias * sign, bias_h]
         return TorchForm(torch.gru, weights)
-
-    def fused_form(self) -> FusedForm:
-        from rnncli.kernels.fused.gru import ResetAfterKernel, ResetBeforeKernel
-
-        if self.variant == "reset-after":
-            weights = (self.weight_x, self.bias, self.weight_h, self.bias_hh)
-            return FusedForm(ResetAfterKernel, self.activation, weights)
-        return FusedForm(ResetBeforeKernel, self.activation, (self.weight_x, self.bias, self.weight_h))
 
     def triton_form(self) -> TritonForm | None:
         bias = (self.bias_hh,) if self.variant == "reset-after" else ()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
-from rnncli.kernels.forms import FusedForm, TorchForm, TritonForm
+from rnncli.kernels.forms import TorchForm, TritonForm
 
 
 class LSTMState(NamedTuple):
@@ -73,14 +73,6 @@ class LSTM(Cell[LSTMState]):
         if self.variant != "none":
             return None
         return TorchForm(torch.lstm, [self.weight_x, self.weight_h, self.bias, self.bias.new_zeros(len(self.bias))])
-
-    def fused_form(self) -> FusedForm:
-        from rnncli.kernels.fused.lstm import FullLSTMKernel, LSTMKernel
-
-        empty = self.bias.new_empty(0)
-        peepholes = (empty, empty) if self.variant == "none" else (self.weight_c, self.weight_co)
-        weights = (self.weight_x, self.bias, self.weight_h, *peepholes)
-        return FusedForm(FullLSTMKernel if self.variant == "full" else LSTMKernel, self.activation, weights)
 
     def triton_form(self) -> TritonForm | None:
         peepholes = () if self.variant == "none" else (self.weight_c, self.weight_co)

@@ -188,6 +188,14 @@ def place_of_error(source: str, error: BaseException) -> str:
     return f"{last.filename}:{last.lineno}"
 
 
+def place_in_cells(error: BaseException) -> str:
+    """The file and the line of a cell from outside that an error passed through; empty where it passed through none."""
+    modules = [sys.modules.get(cell.__module__) for cell in _LOADED.values()]
+    files = {getattr(module, "__file__", None) for module in modules}
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename in files]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
 def is_outside(cell: "type[Cell[Any]]") -> bool:
     """Whether a class is no part of rnn."""
     return not cell.__module__.startswith("rnncli.")

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
 from rnncli.kernels import ACTIVATIONS
-from rnncli.kernels.forms import FusedForm, TritonForm
+from rnncli.kernels.forms import TritonForm
 
 
 class Rated(Cell[Hidden]):
@@ -23,11 +23,6 @@ class Rated(Cell[Hidden]):
     def step(self, projected: Tensor, state: Hidden) -> Hidden:
         candidate, rate = (projected + F.linear(state.h, self.weight_h)).chunk(2, dim=-1)
         return Hidden(torch.lerp(state.h, self.f(candidate), torch.sigmoid(rate)))
-
-    def fused_form(self) -> FusedForm:
-        from rnncli.kernels.fused.rated import RatedKernel
-
-        return FusedForm(RatedKernel, self.activation, (self.weight_x, self.bias, self.weight_h))
 
     def triton_form(self) -> TritonForm | None:
         return TritonForm("rated", self.activation, (self.weight_x, self.bias, self.weight_h))

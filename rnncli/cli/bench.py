@@ -20,7 +20,11 @@ def cells(
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each; medians are shown.")] = 11,
     as_json: AsJson = False,
 ) -> None:
-    """Time our cells and their rivals in turns: medians in milliseconds, and the first rival's time over ours."""
+    """Time our cells, their rivals and the floor in turns: medians in milliseconds, and two ratios.
+
+    The floor is the matmuls of a row and nothing else, by the fastest library of this machine. `ratio` is the first
+    rival's time over ours; `ours / floor` is our time over the floor.
+    """
     from rnncli.analysis.bench import find_rows, machine, matmul_rates, measure
     from rnncli.analysis.bench_cells import left_out, rows_of
 
@@ -43,6 +47,7 @@ def cells(
             "shape": each.row.shape,
             "milliseconds": each.milliseconds,
             "ratio": each.ratio,
+            "over floor": each.over_floor,
         }
         for each in measured
     ]
@@ -51,9 +56,13 @@ def cells(
         return
     names = list(dict.fromkeys(name for each in measured for name in each.milliseconds))
     print_table(
-        ["what", "shape", *(f"{name}, ms" for name in names), "ratio"],
+        ["what", "shape", *(f"{name}, ms" for name in names), "ratio", "ours / floor"],
         [
-            [row["name"], row["shape"], *(row["milliseconds"].get(name) for name in names), row["ratio"]]
+            [
+                *(row["name"], row["shape"]),
+                *(row["milliseconds"].get(name) for name in names),
+                *(row["ratio"], row["over floor"]),
+            ]
             for row in facts
         ],
     )

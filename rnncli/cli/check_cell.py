@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from rnncli.cells import CELLS
-from rnncli.cli.options import completion
+from rnncli.cli.completing import completion
 from rnncli.cli.screen import AsJson, note, print_json, print_table, print_text
 from rnncli.cli.verb import Verb
 from rnncli.errors import RnnError

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnncli.cells import BUILT_IN, CELLS, label_of, use_cell
-from rnncli.cli.options import Flags, cells_of, command_class, command_of, completion, words_of
+from rnncli.cli.completing import completion
+from rnncli.cli.options import Flags, cells_of, command_class, command_of, words_of
 from rnncli.cli.per_task import first_task, of_each_task
 from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, print_text, warn, warn_missing
 from rnncli.cli.spellings import Formerly

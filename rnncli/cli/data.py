@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from rnncli.cli.completing import completion
 from rnncli.cli.prepare import prepare_corpus
 from rnncli.cli.screen import AsJson, print_json, print_table, print_text
 from rnncli.cli.verb import Verb
@@ -27,7 +28,10 @@ def list_corpora(as_json: AsJson = False) -> None:
 
 
 def get_corpora(
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names from `rnn data list`.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME", help="Names from `rnn data list`.", autocompletion=completion(CORPORA)),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Download corpora by name, and check their size and SHA-256; continues an interrupted download.

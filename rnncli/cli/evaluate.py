@@ -31,6 +31,9 @@ from rnncli.settings import check_limits
 from rnncli.task import Task, Trained
 from rnncli.tasks import TASKS
 
+EXAMPLE = ("man", "woman", "king", "queen")
+"""A question whose words a model that is trained for `rnn evaluate analogies` must have."""
+
 MAX_LABELS = 20
 """With more labels, the confusion matrix is not printed as a table."""
 
@@ -112,7 +115,7 @@ def analogies(
 
     if metric not in METRICS:
         raise UsageError(f"--metric must be one of {', '.join(METRICS)}, not {metric!r}")
-    known = known_vectors("evaluate analogies", named(run, source), file, layer, cell, as_json=as_json)
+    known = known_vectors("evaluate analogies", named(run, source), file, layer, cell, example=EXAMPLE, as_json=as_json)
     own = known.corpus and "toyworld" in known.corpus
     spec = questions or ("questions-words" if not own and available("questions-words") else "toyworld")
     began = time.perf_counter()

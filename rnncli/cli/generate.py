@@ -19,8 +19,6 @@ from rnncli.cli.actions import (
 from rnncli.cli.options import Flags, command_of
 from rnncli.cli.screen import named, note, origin, print_json, print_text
 from rnncli.cli.verb import Verb
-from rnncli.errors import UsageError
-from rnncli.settings import flag_of
 from rnncli.task import Task
 
 MAX_NAMED = 20
@@ -33,12 +31,6 @@ def of_any_task(
     """Write new text with the model that --from names, or with the newest model of a task."""
     if context.invoked_subcommand is None:
         _write(open_work("generate", flags, source, device, cell, as_json=as_json), as_json)
-        return
-    own = {"from": source, "cell": cell, "device": device != "auto", "json": as_json}
-    given = [*flags, *(flag for flag, is_given in own.items() if is_given)]
-    if given:
-        command, flag = f"rnn generate {context.invoked_subcommand}", flag_of(given[0])
-        raise UsageError(f"{flag} comes after the task: `{command} {flag}`")
 
 
 def of_task(task: Task) -> Callable[..., None]:

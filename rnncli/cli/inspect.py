@@ -20,12 +20,16 @@ def inspect(
     source: From = None,
     cell: CellCode = None,
     config: Annotated[bool, typer.Option("--config", help="Print only the settings, as TOML for `rnn train`.")] = False,
+    code: Annotated[bool, typer.Option("--code", help="Print only the loops that rnn writes for a cell.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a checkpoint's settings, sizes, metrics, vocabulary and checksum."""
+    """Show a checkpoint's settings, sizes, metrics, vocabulary and checksum; or the loops of a cell."""
     from rnncli.api import restore
     from rnncli.training.runs import read_model
 
+    if code:
+        _print_code(run, source, cell)
+        return
     if config and as_json:
         raise UsageError("--config prints TOML and --json prints JSON: give one of them")
     found, place = read_model(named(run, source), None)
@@ -83,6 +87,22 @@ def _print_config(found: "Checkpoint", place: Path) -> None:
 
     task = task_of(found.header, place)
     print_text(to_toml(task, check_header(task.Config, task.keeps, found.header, place)), end="")
+
+
+def _print_code(run: str | None, source: str | None, cell: Any) -> None:
+    """The code of the cell of that kind, or of a run's first layer."""
+    from rnncli.api import restore
+    from rnncli.cells import make_cell, use_cell
+    from rnncli.kernels.fused import code_of
+    from rnncli.training.runs import read_model
+
+    if cell and run is None and source is None:
+        print_text(code_of(make_cell(use_cell(cell), 8, 8)))
+        return
+    model: Any = restore(*read_model(named(run, source), None), cell=cell).model
+    if not hasattr(model, "stack"):
+        raise UsageError("this model has no cell: --code prints the loops of a cell")
+    print_text(code_of(model.stack.cells[0]))
 
 
 def _shown(value: Any) -> str:

@@ -19,6 +19,7 @@ def open_model(
     fits: Task | Callable[[Task], bool],
     *,
     words: Sequence[str] = (),
+    example: Sequence[str] = (),
     device: str = "cpu",
     cell: str | None = None,
     as_json: bool = False,
@@ -26,13 +27,14 @@ def open_model(
     """Load the model that `source` names, or the newest one of a task that fits, and print which where it is a choice.
 
     With `words`, its vocabulary must have them all, if any model or embedded corpus has. If there is no model, and
-    someone can answer on the terminal, offer to train one on embedded data. Raises as `rnncli.load`.
+    someone can answer on the terminal, offer to train one on embedded data, which has the words of the `example`.
+    Raises as `rnncli.load`.
     """
     task, suits = (fits.name, None) if isinstance(fits, Task) else (None, fits)
     if source is not None:
         return rnncli.load(source, task, suits=suits, device=device, cell=cell)
     tasks = [each for each in TASKS.values() if (suits(each) if suits else each.name == task)]
-    run = _newest(verb, tasks, words) or _trained_now(tasks, words, as_json) or _newest(verb, tasks, ())
+    run = _newest(verb, tasks, words) or _trained_now(tasks, words, example, as_json) or _newest(verb, tasks, ())
     if run is None:
         return rnncli.load(None, task, suits=suits, device=device, cell=cell)  # raises NoModelError
     return rnncli.load(run.folder, run.task, device=device, cell=cell)
@@ -60,14 +62,14 @@ def _has(words: Sequence[str]) -> "Callable[..., bool]":
     return read
 
 
-def _trained_now(tasks: Sequence[Task], words: Sequence[str], as_json: bool) -> "Run | None":
+def _trained_now(tasks: Sequence[Task], words: Sequence[str], example: Sequence[str], as_json: bool) -> "Run | None":
     """A run of a quick training, if it is wanted; None if there is none for the words.
 
-    Raises NoModelError, which names the training, if nobody can be asked or the answer is no.
+    Raises NoModelError, which names the training, if nobody can answer or the answer is no.
     """
     from rnncli.training.runs import NoModelError, runs_place
 
-    task = _quickest(tasks, words)
+    task = _quickest(tasks, words or example)
     if task is None or task.quick is None:
         return None
     lacking = f"model that has the words {', '.join(words)}" if words else f"model of {task.name}"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from rnncli.cli.completing import completion
 from rnncli.cli.helped import HelpedCommand
 from rnncli.cli.spellings import Formerly
 from rnncli.settings import flag_of
@@ -177,16 +178,6 @@ def _help(field: "dataclasses.Field[Any]", choices: Collection[str] | None, owne
     elif isinstance(default, float):
         default = f"{default:g}"
     return f"{text} (default: {default})"
-
-
-def completion(choices: Collection[str] | Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """A function for Typer that completes a value in the shell."""
-
-    def complete(incomplete: str) -> list[str]:
-        known = choices() if callable(choices) else choices
-        return [choice for choice in known if choice.startswith(incomplete)]
-
-    return complete
 
 
 def _value(value: Any) -> Any:

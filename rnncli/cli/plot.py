@@ -5,12 +5,16 @@ from typing import Annotated
 
 import typer
 
+from rnncli.cli.completing import complete_run
 from rnncli.cli.screen import AsJson, print_json, print_text, warn_missing
 from rnncli.cli.verb import Verb
 
 
 def plot(
-    names: Annotated[list[str], typer.Argument(metavar="RUN…", help="Runs' names, TASK/RUN, or folders.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN…", help="Runs' names, TASK/RUN, or folders.", autocompletion=complete_run),
+    ],
     metric: Annotated[
         list[str] | None, typer.Option(help="A metric to draw; may be repeated. (default: losses, and accuracy)")
     ] = None,

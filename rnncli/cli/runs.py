@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnncli.cli.completing import complete_run
 from rnncli.cli.screen import AsJson, confirm, figure, note, print_json, print_table, size, warn
 from rnncli.cli.verb import Verb
 from rnncli.errors import RnnError, UsageError
@@ -22,7 +23,7 @@ def runs(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 def list_runs(as_json: AsJson = False) -> None:
-    """List every run: task, corpus, state, best metric, steps, date, size."""
+    """List every run: task, corpus, state, best metric, date, size."""
     from rnncli.cli.per_task import first_task
     from rnncli.training.runs import all_runs
 
@@ -33,11 +34,14 @@ def list_runs(as_json: AsJson = False) -> None:
         note(f"no runs in {checkpoints_dir().absolute()} yet: `rnn train {first_task()}` makes one")
     else:
         rows = [_row(each) for each in facts]
-        print_table(["task", "run", "corpus", "state", "best", "steps", "date", "size"], rows)
+        print_table(["task", "run", "corpus", "state", "best", "date", "size"], rows)
 
 
 def delete_runs(
-    names: Annotated[list[str], typer.Argument(metavar="RUN", help="Names from `rnn runs`, or TASK/RUN.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN", help="Names from `rnn runs`, or TASK/RUN.", autocompletion=complete_run),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,
 ) -> None:
     """Delete runs with all their files."""
@@ -51,7 +55,10 @@ def delete_runs(
 
 
 def prune_runs(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[RUN]…", help="Runs from `rnn runs`; else all.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]…", help="Runs from `rnn runs`; else all.", autocompletion=complete_run),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove the `previous` checkpoint of runs whose `last` is sound."""
@@ -76,9 +83,9 @@ def prune_runs(
 
 def _row(facts: dict[str, Any]) -> list[Any]:
     best = f"{facts['metric'].replace('_', ' ')} {figure(facts['best'])}" if facts["metric"] else None
-    date = facts["saved"] and facts["saved"][:16].replace("T", " ")
+    date = facts["saved"] and facts["saved"][:10]
     first = [facts["task"], facts["run"], facts["corpus"], facts["state"]]
-    return [*first, best, facts["steps"], date, size(facts["bytes"])]
+    return [*first, best, date, size(facts["bytes"])]
 
 
 def _facts(run: "Run") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnncli.cli.completing import complete_run, completion
 from rnncli.errors import UsageError
 from rnncli.launch import LAUNCHED
 from rnncli.settings import DEVICES
@@ -26,13 +27,17 @@ MAX_MISSING = 30
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 From = Annotated[
     str | None,
-    typer.Option("--from", help="The model: a run's name or folder, or a file. (default: the newest of the task)"),
+    typer.Option(
+        "--from",
+        help="The model: a run's name or folder, or a file. (default: the newest)",
+        autocompletion=complete_run,
+    ),
 ]
 Device = Annotated[
     str,
     typer.Option(
         help=f"Where to compute: {', '.join(DEVICES)}; auto: CUDA if available, except for tiny nets.",
-        autocompletion=lambda incomplete: [each for each in DEVICES if each.startswith(incomplete)],
+        autocompletion=completion(DEVICES),
     ),
 ]
 """The flag of every verb that computes with a trained model."""
@@ -47,7 +52,12 @@ CellCode = Annotated[
 ]
 
 Named = Annotated[
-    str | None, typer.Argument(metavar="RUN", help="The model: a run's name or folder, or a file; the same as --from.")
+    str | None,
+    typer.Argument(
+        metavar="RUN",
+        help="The model: a run's name or folder, or a file; the same as --from.",
+        autocompletion=complete_run,
+    ),
 ]
 
 

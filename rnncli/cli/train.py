@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from rnncli.cells.outside import outside_cell
+from rnncli.cli.completing import complete_run, completion
 from rnncli.cli.options import Flags, command_class, command_of
 from rnncli.cli.per_task import first_task, of_each_task
 from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_table, print_text, warn, warn_missing
@@ -79,17 +80,19 @@ def _code_in(flags: Flags) -> Flags:
 def run_options(task: Task) -> dict[str, tuple[Any, Any]]:
     """The flags of a run in addition to its settings: annotations for Typer, and defaults."""
 
-    def option(help: str, *flags: str, least: int | None = None) -> Any:
-        return typer.Option(*flags, rich_help_panel="Run", help=help, min=least)
+    def option(help: str, *flags: str, **more: Any) -> Any:
+        return typer.Option(*flags, rich_help_panel="Run", help=help, **more)
 
     presets = ", ".join(task.presets) or "none"
+    preset = option(f"A named set of settings: {presets}.", autocompletion=completion(task.presets))
+    name = option("The run's name. (default: date, time and cell)", autocompletion=complete_run)
     begin = option("Continue the run of --name, or the newest unfinished run.", "--resume")
     curves = option("Write curves for TensorBoard next to the checkpoints.", "--tensorboard")
-    samples = option("Print a sample at every N-th validation; 0: never. (default: about five samples)", least=0)
+    samples = option("A sample at every N-th validation. (default: five in all)", min=0)
     return {
-        "preset": (Annotated[str | None, option(f"A named set of settings: {presets}.")], None),
+        "preset": (Annotated[str | None, preset], None),
         "config": (Annotated[Path | None, option("Settings from a TOML file.")], None),
-        "name": (Annotated[str | None, option("The run's name. (default: date, time and cell)")], None),
+        "name": (Annotated[str | None, name], None),
         "resume": (Annotated[bool, begin], False),
         "tensorboard": (Annotated[bool, curves], False),
         **({"sample_every": (Annotated[int | None, samples], None)} if "generate" in task.actions else {}),
@@ -243,6 +246,11 @@ def _warn_of_slow_cells(training: "Training") -> None:
         trouble = triton.trouble("cuda", torch.float32)
     if trouble:
         warn(f"{trouble}; cells are slower without it")
+    elif training.backend == "reference" and training.device == "cpu":
+        stack: Any = training.experiment.model.stack
+        form = fused.fused_form(stack.cells[0])
+        if isinstance(form, str):
+            warn(f"the cell runs step by step, slowly: {form}")
 
 
 def _expected(training: "Training") -> tuple[str, str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from rnncli.cli.completing import completion
 from rnncli.cli.models import open_model
 from rnncli.cli.screen import note
 from rnncli.errors import UsageError
@@ -20,7 +21,7 @@ Layer = Annotated[
     str | None,
     typer.Option(
         help="The layer of the vectors: input or output. (default: the better one)",
-        autocompletion=lambda incomplete: [each for each in ("input", "output") if each.startswith(incomplete)],
+        autocompletion=completion(("input", "output")),
     ),
 ]
 
@@ -48,6 +49,7 @@ def known_vectors(
     cell: str | None = None,
     *,
     words: Sequence[str] = (),
+    example: Sequence[str] = (),
     as_json: bool = False,
 ) -> Known:
     """The vectors that `--from`, `--vectors` and `--layer` select; prints their origin on standard error.
@@ -61,7 +63,9 @@ def known_vectors(
             raise UsageError(f"--vectors names a file, {flags} select a model: give one or the other")
         known = _of_file(file)
     else:
-        trained = open_model(verb, model, lambda task: task.word_vectors, words=words, cell=cell, as_json=as_json)
+        trained = open_model(
+            verb, model, lambda task: task.word_vectors, words=words, example=example, cell=cell, as_json=as_json
+        )
         known = _of_model(trained, layer)
     V, D = known.vectors.matrix.shape
     kind = f", {known.layer} layer" if known.layer else ""

@@ -4,11 +4,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from inspect import cleandoc
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand
 
+from rnncli.cli.completing import run_names
 from rnncli.cli.helped import HELP_NAMES, HelpedCommand, HelpedGroup
 from rnncli.cli.spellings import with_old_spellings
 from rnncli.plugins import warn_left_out
@@ -92,6 +93,13 @@ class Later(Mapping[str, Verb]):
         return self._own[name].summary if name in self._own else self._summary(name)
 
 
+class Completed(NamedTuple):
+    """A word for the shell's completion, in the form that Typer prints."""
+
+    value: str
+    help: str | None = None
+
+
 def group_of(commands: Commands, of: str, of_run: Callable[[str], str] | None = None) -> type[HelpedGroup]:
     """The class of a group whose commands are those of a registry, in its order; `of_run` as in `Verb`."""
 
@@ -104,6 +112,22 @@ def group_of(commands: Commands, of: str, of_run: Callable[[str], str] | None = 
             if of_run and args[0] not in self.commands:
                 args = [of_run(args[0]), "--from", *args]
             return super().resolve_command(ctx, args)
+
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            return super().parse_args(ctx, self._command_first(ctx, args) if of_run else args)
+
+        def _command_first(self, ctx: Any, args: list[str]) -> list[str]:
+            """The words of a command line with flags moved behind the command or the run that they belong to."""
+            _, rest, _ = self.make_parser(ctx).parse_args(args=[*args])
+            flags = args[: len(args) - len(rest)]
+            return [*rest[:1], *flags, *rest[1:]] if rest else args
+
+        def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+            if incomplete.startswith("-"):
+                return super().shell_complete(ctx, incomplete)
+            listed = [Completed(*row) for row in self.summaries()]
+            listed += [Completed(name) for name in run_names()] if of_run else []
+            return [each for each in listed if each.value.startswith(incomplete)]
 
         def list_commands(self, _ctx: Any) -> list[str]:
             return list(self.commands)

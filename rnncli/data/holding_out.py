@@ -1,6 +1,6 @@
 """Which lines are held out for validation: a share of them, every N-th, or N, evenly spread."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, NamedTuple
@@ -76,11 +76,18 @@ class HoldOutSettings:
     hold_out: float = hold_out_option(
         0.1, "Share held out for validation, evenly spread; 0: none.", whole="hold_out_every"
     )
-    hold_out_every: int = option(0, "Hold out every N-th one instead; 0: not.", least=0, instead_of=ONE_OF)
-    hold_out_count: int = option(0, "Hold out N instead; 0: not.", least=0, instead_of=ONE_OF)
+    hold_out_every: int = option(0, "Hold out every N-th one instead; 0: not.", least=0, instead_of=ONE_OF, expert=True)
+    hold_out_count: int = option(0, "Hold out N instead; 0: not.", least=0, instead_of=ONE_OF, expert=True)
 
     @property
     def held_out(self) -> HoldOut:
         """The held-out lines; `hold_out_count` and `hold_out_every` take precedence over the share."""
         share = 0.0 if self.hold_out_every or self.hold_out_count else self.hold_out
         return HoldOut(share, self.hold_out_every, self.hold_out_count)
+
+    def without_same(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Changes without those that hold out the same lines: one line in 10 is a tenth of the lines."""
+        by_line = "whole" in type(self).__dataclass_fields__["hold_out"].metadata
+        before, after = self.held_out, HoldOut(*(changes.get(name, 0) for name in ONE_OF))
+        is_same = by_line and not (before.number or after.number) and before.share_of(1) == after.share_of(1)
+        return {name: value for name, value in changes.items() if not (is_same and name in ONE_OF)}

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 
 
 def corpus_names() -> Iterable[str]:
-    """The names of all corpora."""
+    """The names of all corpora: the registered ones, and those that `rnn data prepare` made."""
     from rnncli.data.corpora import CORPORA
+    from rnncli.data.shards import VOCABULARY
+    from rnncli.home import data_dir
 
-    return CORPORA
+    return [*CORPORA, *(file.parent.name for file in data_dir().glob(f"*/{VOCABULARY}"))]

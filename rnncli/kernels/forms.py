@@ -1,12 +1,9 @@
-"""The form of a cell that each backend takes. Shapes: T steps, B batch, D input, M hidden, G gates."""
+"""The forms of a cell for the backends torch and triton. Shapes: T steps, B batch, D input, M hidden, G gates."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from rnncli.kernels.fused.scan import Kernel
 
 
 class TorchForm(NamedTuple):
@@ -14,14 +11,6 @@ class TorchForm(NamedTuple):
 
     function: Callable[..., Any]  # torch.rnn_tanh, torch.rnn_relu, torch.gru or torch.lstm
     weights: list[Tensor]  # (G*M, D), (G*M, M), (G*M,), (G*M,)
-
-
-class FusedForm(NamedTuple):
-    """A cell as the fused backend takes it: the kernel of its equations, its activation, and the weights."""
-
-    kernel: "type[Kernel]"
-    activation: str
-    weights: tuple[Tensor, ...]  # Wx (G*M, D), b (G*M,), then those that the kernel's docstring lists
 
 
 class TritonForm(NamedTuple):

@@ -11,8 +11,8 @@ from rnncli.errors import UsageError
 from rnncli.kernels import ACTIVATIONS, BACKENDS, triton
 from rnncli.kernels import precision as precisions
 from rnncli.kernels.chooser import Case, preferred
-from rnncli.kernels.forms import FusedForm, TorchForm, TritonForm
-from rnncli.kernels.fused import scan_fused, trouble
+from rnncli.kernels.forms import TorchForm, TritonForm
+from rnncli.kernels.fused import FusedForm, fused_form, scan_fused, trouble
 from rnncli.kernels.matmul import may_round
 from rnncli.kernels.reference import SteppedCell, scan_reference
 from rnncli.kernels.torch_layers import scan_torch
@@ -28,7 +28,6 @@ class Recurrence(SteppedCell[StateT], Protocol[StateT]):
     @property
     def kind(self) -> str: ...
     def torch_form(self) -> TorchForm | None: ...
-    def fused_form(self) -> FusedForm | None: ...
     def triton_form(self) -> TritonForm | None: ...
 
 
@@ -100,10 +99,8 @@ def _fused_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype
         return "the fused backend computes only in float32 and float64"
     if reason := trouble():
         return reason
-    form = cell.fused_form() if _of_its_step(type(cell), "fused_form") else None
-    if form is None or form.activation not in ACTIVATIONS:
-        return f"the fused backend has no loops for {cell.kind}"
-    return form
+    form = fused_form(cell)
+    return f"the fused backend cannot take {cell.kind}: {form}" if isinstance(form, str) else form
 
 
 def _triton_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> TritonForm | str:

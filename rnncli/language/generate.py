@@ -290,7 +290,8 @@ def write_sentences(trained: Trained, options: WritingOptions) -> Written:
 def write_lines(trained: Trained, options: WritingOptions, primes: Sequence[str], count: int = 0) -> Written:
     """Continue the last line of a prime: `count` lines in total, or without `count` --length tokens."""
     codec = trained.codec
-    lines = [printable(codec.split(line)) for line in primes]
+    lines = [codec.split(line) for line in primes]
+    check_printable(codec.units.shown(word) for words in lines for word in words)
     before = [number for words in lines[:-1] if words for number in (*codec.vocabulary.encode(words), END)]
     opened = codec.vocabulary.encode(lines[-1])
     join = partial(codec.join, after=lines[-1][-1:])
@@ -410,12 +411,11 @@ def _kept(items: Iterable[T], kept: list[T]) -> Iterator[T]:
         yield item
 
 
-def printable(words: list[str]) -> list[str]:
-    """Return the words of a prime unchanged; raises UsageError for one that cannot be printed."""
+def check_printable(words: Iterable[str]) -> None:
+    """Raise UsageError for a word of a prime that cannot be printed."""
     unprintable = [word for word in words if not all(map(_is_printable, word))]
     if unprintable:
         raise UsageError(f"--prime: {unprintable[0]!a} cannot be printed: give another text")
-    return words
 
 
 def _is_printable(character: str) -> bool:

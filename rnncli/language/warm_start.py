@@ -22,6 +22,12 @@ KEEPS = dict.fromkeys(("fingerprint", "tokenizer", "vocabulary"))
 """Parts that every language model has in its checkpoint's payload."""
 
 
+def _run_names() -> list[str]:
+    from rnncli.training.runs import run_names
+
+    return run_names()
+
+
 @dataclass(frozen=True, kw_only=True)
 class WarmStartSettings(LanguageSettings):
     """Settings of a model that may start from another one."""
@@ -29,6 +35,7 @@ class WarmStartSettings(LanguageSettings):
     init_from: str | None = option(
         None,
         "Start from a run, folder or file of the same task: its weights, its shape, and its vocabulary, which grows.",
+        suggest=_run_names,
     )
 
     @property

@@ -29,8 +29,8 @@ def tokens_option() -> Any:
 
 def cased_option() -> Any:
     """The same with capitals and punctuation by default; models from before that have neither."""
-    help = "Kind of token; cased: words and punctuation; words: the book's, without capitals and punctuation; spaced: "
-    return option("cased", f"{help}split at blanks.", choices=("cased", *TOKENS), shape=True, unsaid="words")
+    help = "Token; cased: as written; words: lower-case words; spaced: split at blanks."
+    return option("cased", help, choices=("cased", *TOKENS), shape=True, legacy_default="words")
 
 
 def tokenizer_of(config: Any, usual: str, known: "Codec | None") -> str:

@@ -7,7 +7,8 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from typing import Any, cast
 
 import torch
@@ -80,16 +81,21 @@ def export_step(model: LanguageModel, facts: Mapping[str, Any], label: int | Non
         field.clone() for field in flat(model.initial_states(2))
     ]  # exported with one stream, the graph would only accept one
     batch = torch.export.Dim("B")
-    with _quietly():
-        program = cast(Any, torch.onnx.export)(
-            step,
-            (torch.zeros(2, dtype=torch.long), *first),
-            dynamo=True,
-            dynamic_shapes=({0: batch}, tuple({0: batch} for _ in first)),
-            input_names=["tokens", *names],
-            output_names=["logits", *(name.replace("state", "next") for name in names)],
-            verbose=False,
-        )
+    try:
+        with _quietly():
+            program = cast(Any, torch.onnx.export)(
+                step,
+                (torch.zeros(2, dtype=torch.long), *first),
+                dynamo=True,
+                dynamic_shapes=({0: batch}, tuple({0: batch} for _ in first)),
+                input_names=["tokens", *names],
+                output_names=["logits", *(name.replace("state", "next") for name in names)],
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        cell: Any = model.stack.cells[0]
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise RnnError(f"torch cannot write the step of cell {cell.kind} as a graph: {reason}") from error
     proto = program.model_proto
     if proto.ByteSize() > MAX_BYTES:
         raise RnnError("the model is larger than 2 GB, the limit of an ONNX file")
@@ -130,12 +136,11 @@ def _difference(step: OnnxStep, written: bytes, names: list[str]) -> float:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Silence torch's exporter while inside."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        logging.disable(before)

@@ -52,7 +52,7 @@ class CharConfig(HoldOutSettings, WarmStartSettings):
     valid: tuple[str, ...] = valid_option()
     vocab_size: int = option(0, "Keep only the N most frequent tokens; 0: all (bpe: 4,000).", least=0)
     min_count: int = option(1, "Tokens seen less often in the training text are UNKNOWN.", least=1, expert=True)
-    hold_out: float = hold_out_option(0.1, "Share of the text, at its end, held out for validation; 0: none.")
+    hold_out: float = hold_out_option(0.1, "Share held out at the end of the text; 0: none.")
     hold_out_every: int = option(0, "Hold out every N-th line instead.", least=0, instead_of=ONE_OF, expert=True)
     hold_out_count: int = option(0, "Hold out the last N characters.", least=0, instead_of=ONE_OF, expert=True)
     embedding: int = retuned(LanguageSettings, "embedding", 64)

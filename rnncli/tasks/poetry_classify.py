@@ -67,7 +67,7 @@ class ClassifyConfig(TableSettings, HoldOutSettings, LabellingSettings):
     )
     class_weights: bool = option(False, "Give rare labels more weight.", expert=True)
     bag: bool = option(True, "Also feed the sum of the input vectors to the output layer.", expert=True)
-    ensemble: int = option(3, "Number of nets whose predictions are averaged.", least=1, most=100)
+    ensemble: int = option(3, "Nets whose predictions are averaged.", least=1, most=100)
     hidden: str = retuned(RecurrentSettings, "hidden", "64")
     epochs: int = retuned(RecurrentSettings, "epochs", 12)
     batch_size: int = retuned(RecurrentSettings, "batch_size", 64)

@@ -26,7 +26,7 @@ from rnncli.panels import Panel, confusion
 from rnncli.recording import EXAMPLE, ActivationOptions, Recording
 from rnncli.results import Tagged
 from rnncli.settings import option, retuned
-from rnncli.task import Action, Rows, Task, Trained
+from rnncli.task import Action, Quick, Rows, Task, Trained
 from rnncli.tasks import OUTLINES
 from rnncli.training.entities import entity_metrics, is_iob
 from rnncli.training.settings import RecurrentSettings
@@ -384,4 +384,5 @@ TASK = Task(
         "activations": Action(ActivationOptions, record_states, EXAMPLE),
     },
     example="rnn train tag --corpus sentences.conll",
+    quick=Quick(10, ("hillside", "nocturne")),
 )

@@ -208,6 +208,13 @@ def all_runs(task: str | None = None) -> list[Run]:
     return sorted(runs, key=lambda run: (run.folder.stat().st_mtime, run.name), reverse=True)
 
 
+def run_names() -> list[str]:
+    """The names of all runs; TASK/RUN where several tasks have a run of a name."""
+    runs = all_runs()
+    names = [run.name for run in runs]
+    return [run.name if names.count(run.name) == 1 else f"{run.task}/{run.name}" for run in runs]
+
+
 def _tasks(task: str | None) -> list[Path]:
     return sorted(_folders(checkpoints_dir())) if task is None else [checkpoints_dir() / task]
 

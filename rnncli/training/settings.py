@@ -106,7 +106,7 @@ class RecurrentSettings(TrainingSettings):
         suggest=CELLS,
         shape=True,
     )
-    hidden: str = option("64", "Hidden units, layer by layer: 64 or 64,32.", shape=True)
+    hidden: str = option("64", "Hidden units by layer: 64 or 64,32.", shape=True)
     activation: str | None = option(
         None,
         f"Nonlinearity of the cell, where it is free: {', '.join(ACTIVATIONS)}.",

@@ -89,3 +89,16 @@ def test_costs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_ratio_is_to_the_first_rival() -> None:
     row = Row("a", "s", {})
     assert Measured(row, {"ours": 2.0, "torch": 3.0, "other": 9.0}).ratio == 1.5
+
+
+def test_our_time_is_also_shown_over_the_floor() -> None:
+    row = Row("a", "s", {})
+    assert Measured(row, {"ours": 3.0, "torch": 6.0, "floor": 2.0}).over_floor == 1.5
+    assert Measured(row, {"ours": 3.0, "torch": 6.0}).over_floor is None
+
+
+def test_contender_that_has_nothing_to_time_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)
+    row = Row("a", "s", {"ours": lambda: lambda: None, "rival": lambda: lambda: None, "floor": lambda: None})
+    (found,) = measure([row], rounds=1)
+    assert found.milliseconds.keys() == {"ours", "rival"}

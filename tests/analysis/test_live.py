@@ -57,8 +57,7 @@ def test_live_text_matches_rnn_generate(task: str, more: dict[str, Any], prime: 
     lines = [""] * (1 + max(each["line"] for each in tokens))
     for each in tokens:
         lines[each["line"]] += each["token"]
-    begun = "" if task == "char-lm" else prime
-    whole = begun + "".join(lines)
+    whole = prime + "".join(lines)
     assert whole.rstrip("\n") == end["text"].rstrip("\n") or (more and end["text"].startswith(whole))
     for each in tokens:
         names, probs = zip(*each["likeliest"], strict=True)

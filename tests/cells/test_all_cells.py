@@ -12,6 +12,8 @@ from rnncli.errors import UsageError
 from rnncli.kernels.scan import scan
 from rnncli.testing import backends_of, examine, subject
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell_has_a_test_of_its_equations(name: str) -> None:

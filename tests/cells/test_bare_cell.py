@@ -12,10 +12,13 @@ from support.numpy_loop import Weights
 from rnncli.analysis import bench, bench_cells, bench_costs
 from rnncli.api import Training, load
 from rnncli.cells import CELLS
+from rnncli.kernels.fused import trouble
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.testing import check_cell
 from rnncli.training.checkpoint import read
+
+pytestmark = pytest.mark.usefixtures("plain_loops")
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +49,7 @@ def test_resumed_run_equals_an_uninterrupted_one(home: Path) -> None:
     assert ends[0].tensors.keys() == ends[1].tensors.keys()
     assert all(ends[0].tensors[name].equal(value) for name, value in ends[1].tensors.items())
     model = load("half").model
-    assert model.stack.backend_in_use == "reference"
+    assert model.stack.backend_in_use == ("reference" if trouble() else "fused")
 
 
 def test_every_language_model_verb_accepts_it(rnn, tmp_path: Path) -> None:
@@ -76,7 +79,7 @@ def test_it_is_compared_with_others(rnn) -> None:
     assert [net["cell"] for net in json.loads(ran.out)["nets"]] == [NAME, "elman"]
 
 
-@pytest.mark.parametrize("backend", ["fused", "torch", "triton"])
+@pytest.mark.parametrize("backend", ["torch", "triton"])
 def test_backend_without_the_cell_is_refused_in_one_line(rnn, home: Path, backend: str) -> None:
     ran = rnn(f"train parity --cell {NAME} --backend {backend}")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
@@ -89,7 +92,7 @@ def test_bench_measures_it(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "SHAPES", (bench_cells.Shape(3, 2, 4, 4),) * 3)
     monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)
     row, *_ = bench.find_rows(NAME)
-    assert row.contenders.keys() == {"ours", "plain loop"}
+    assert row.contenders.keys() == {"ours", "plain loop", *([] if trouble() else ["floor"])}
     (measured,) = bench.measure([row], rounds=1)
     assert measured.ratio > 0
     if sys.platform == "linux":

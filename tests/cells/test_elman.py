@@ -8,6 +8,8 @@ from torch import nn
 from rnncli.cells.elman import Elman
 from rnncli.testing import check_equations, subject
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 
 @pytest.mark.parametrize("activation", Elman.activations)
 def test_equals_its_equation(activation: str) -> None:

@@ -9,6 +9,8 @@ from torch import nn
 from rnncli.cells.gru import GRU
 from rnncli.testing import check_equations, subject
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 
 @pytest.mark.parametrize("variant", GRU.variants)
 @pytest.mark.parametrize("activation", GRU.activations)

@@ -10,6 +10,8 @@ from rnncli.cells import make_cell
 from rnncli.cells.lstm import LSTM
 from rnncli.testing import check_equations, subject
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 
 @pytest.mark.parametrize("variant", LSTM.variants)
 def test_equals_its_equations(variant: str) -> None:

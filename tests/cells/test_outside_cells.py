@@ -22,6 +22,8 @@ from rnncli.testing import check_cell, describe, milliseconds, subject
 from rnncli.training.optimizers import make_optimizer
 from rnncli.training.settings import RecurrentSettings
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 FILE = Path(file.__file__)
 SOUND = (file.MGU, file.CoupledLSTM, file.MultiplicativeLSTM, file.LayerNormLSTM, file.ProjectedLSTM)
 

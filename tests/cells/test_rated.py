@@ -6,6 +6,8 @@ from support.numpy_loop import ACTIVATIONS, Weights, block, sigmoid
 from rnncli.cells.rated import Rated
 from rnncli.testing import check_equations, subject
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 
 @pytest.mark.parametrize("activation", Rated.activations)
 def test_equals_its_equations(activation: str) -> None:

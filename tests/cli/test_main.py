@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from rnncli.cli import VERBS, app
 from rnncli.cli.helped import print_help
-from rnncli.launch import LAUNCHED
+from rnncli.launch import LAUNCHED, WAITING
 from rnncli.settings import flag_of
 from rnncli.tasks import TASKS
 
@@ -46,6 +46,21 @@ def commands_of(verb: str) -> set[str]:
     commands = VERBS[verb].commands
     assert commands is not None
     return set(commands())
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)]
+)
+def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(
+    given: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in WAITING:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    code = "import os, sys, rnncli.__main__; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{spins} False\n"  # set before torch reads it
 
 
 def test_every_help_has_an_example_and_explains_each_flag(pages, capsys, monkeypatch) -> None:

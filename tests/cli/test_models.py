@@ -74,6 +74,11 @@ def test_models_without_the_words_name_the_training_that_has_them(rnn, home: Pat
     assert (ran.code, ran.out, ran.err) == (2, "", f"rnn: error: {message}\n")
 
 
+def test_without_a_model_analogies_name_a_training_whose_corpus_has_them(rnn) -> None:
+    assert rnn("evaluate analogies").err.endswith(" yet: run `rnn train wiki-lm` first\n")
+    assert rnn("embeddings export vectors.txt").err.endswith(" yet: run `rnn train poetry-lm` first\n")
+
+
 def test_words_that_no_embedded_corpus_has_get_a_hint_from_the_newest_model(rnn, add_run) -> None:
     add_run("poetry-lm", "verse-voices", 1000)
     ran = rnn("embeddings neighbors thee")

@@ -16,6 +16,7 @@ from rnncli.analysis import bench, bench_cells, bench_costs
 from rnncli.api import Training
 from rnncli.cells import use_cell
 from rnncli.errors import RnnWarning, UsageError
+from rnncli.kernels.fused import trouble
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.training.checkpoint import read
@@ -239,6 +240,26 @@ def test_fields_of_two_sizes_serve_every_verb_of_a_language_model(rnn, mine: Pat
     assert rnn(f"{again} {cell}").code == 0
 
 
+def test_step_that_looks_at_values_trains_and_writes_but_is_no_graph(rnn, mine: Path) -> None:
+    cell = "--cell mine.py:Branching"
+    small = "--hidden 4 --embedding 4 --epochs 1 --corpus hillside"
+    assert rnn(f"train char-lm {cell} {small} --name text").code == 0
+    assert rnn(f"generate text {cell} --length 9 --seed 1").code == 0
+    refused = rnn(f"export text {cell} --onnx text.onnx")
+    assert (refused.code, refused.out, refused.err.count("\n")) == (1, "", 1)
+    assert "torch cannot write the step of cell Branching as a graph: " in refused.err
+    assert not Path("text.onnx").exists()
+
+
+def test_code_that_fails_in_training_is_named(rnn, mine: Path) -> None:
+    text = mine.read_text("utf-8").replace("/ self.steps)", "/ self.steps if self.steps < 30 else state.c)")
+    mine.write_text(text, "utf-8")
+    line = text[: text.index("else state.c")].count("\n") + 1
+    ran = rnn(f"train parity {SMALL} --cell mine.py:Counting")
+    assert ran.code == 1
+    assert f"the cell's code fails at {mine}:{line}: AttributeError: 'Hidden' object has no attribute 'c'" in ran.err
+
+
 def test_translator_starts_fields_of_two_sizes(rnn, mine: Path) -> None:
     cell = "--cell mine.py:ProjectedLSTM"
     small = "--corpus dates --hidden 3 --embedding 4 --epochs 1 --max-time 1"
@@ -288,8 +309,9 @@ def test_bench_measures_it(rnn, mine: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(bench_cells, "SHAPES", (bench_cells.Shape(3, 2, 4, 4), bench_cells.Shape(3, 2, 5, 5)))
     monkeypatch.setattr(bench_costs, "STEPS", (2, 3))
     monkeypatch.setattr(bench_costs, "BATCHES", (2, 3))
+    floor = [] if trouble() else ["floor"]  # numba may be absent
     rows = json.loads(rnn("bench cells --cell mine.py:MGU --shape M5 --rounds 1 --json").out)["rows"]
-    assert [(row["name"], *row["milliseconds"]) for row in rows] == [("MGU", "ours", "plain loop")]
+    assert [(row["name"], *row["milliseconds"]) for row in rows] == [("MGU", "ours", "plain loop", *floor)]
     assert rnn("bench growth --cell mine.py:ProjectedLSTM --hidden 4 --rounds 1").out.startswith(
         "ProjectedLSTM, 4 units"
     )

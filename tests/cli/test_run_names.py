@@ -65,6 +65,9 @@ def test_generate_and_evaluate_take_the_task_from_the_run(runs: None, rnn, home:
             f"poetry-lm/verse {options}",
             f"poetry verse {options}",
             f"poetry --from verse {options}",
+            f"{options} verse",
+            "--seed 3 poetry-lm/verse --lines 2 --json",
+            f"{options} poetry --from verse",
         )
     ]
     assert json.loads(written[0])["task"] == "poetry-lm"

@@ -101,7 +101,7 @@ def test_messages_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_questions_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     questions = []
-    monkeypatch.setattr("typer.confirm", lambda question: questions.append(question) or True)
+    monkeypatch.setattr("typer.confirm", lambda question, default: questions.append(question) or not default)
     assert confirm("delete a\nb\x1b?")
     assert questions == ["delete a\\nb\\x1b?"]
 

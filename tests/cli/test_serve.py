@@ -49,7 +49,7 @@ def test_it_prints_its_address_and_an_interrupt_ends_it_during_a_text(rnn, home:
         assert '"kind": "write"' in page
         assert "connect-src 'self'" in page
         *tokens, end = ask(port, {"prime": "the", "length": 5, "seed": 1}).events
-        assert "".join(each["token"] for each in tokens) == end["text"]
+        assert "the" + "".join(each["token"] for each in tokens) == end["text"]
         with socket.create_connection(("127.0.0.1", port)) as client:
             body = json.dumps({"length": 5_000}).encode()
             headers = ["Host: localhost", "Content-Type: application/json", f"Content-Length: {len(body)}"]

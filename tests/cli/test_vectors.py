@@ -15,7 +15,7 @@ pytestmark = pytest.mark.no_backend
 
 KeyedVectors = pytest.importorskip("gensim.models", reason="waits for gensim, which does not install here").KeyedVectors
 
-QUICK = "train poetry-lm --corpus hillside --hidden 6 --embedding 5 --epochs 1"
+QUICK = "train poetry-lm --corpus hillside --tokens words --hidden 6 --embedding 5 --epochs 1"
 WORLD = WordVectors(
     ("the", "man", "woman", "king", "queen", "paris", "france", "london", "england"),
     np.array(

@@ -96,7 +96,6 @@ def test_generate_takes_the_options_of_the_model_s_task(poet) -> None:
     written = poet("generate poetry --lines 2 --seed 2").out
     assert poet("generate --from poet --lines 2 --seed 2").out == poet("generate --lines 2 --seed 2").out == written
     for words, complaint in (
-        ("generate --lines 2 poetry", "--lines comes after the task: `rnn generate poetry --lines`"),
         ("generate wiki --from poet", "'poet' is a run of poetry-lm, not of wiki-lm"),
         ("generate --from poet --lines 0", "--lines must be at least 1, not 0"),
     ):
@@ -154,7 +153,7 @@ def test_runs_are_listed_and_deleted(poet, home: Path) -> None:
 
 def test_runs_are_pruned(poet, home: Path) -> None:
     folder = home / "checkpoints/poetry-lm/poet"
-    assert re.search(r"hillside +done +perplexity \S+ +22 +\d{4}-\d\d-\d\d \d\d:\d\d +\d", poet("runs").out)
+    assert re.search(r"hillside +done +perplexity \S+ +\d{4}-\d\d-\d\d +\d", poet("runs").out)
     size = (folder / "previous.safetensors").stat().st_size
     ran = poet("runs prune --yes")
     assert (ran.code, ran.err) == (0, f"freed {size / 1000:.1f} kB\n")

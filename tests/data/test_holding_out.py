@@ -177,3 +177,24 @@ def test_toml_flags_and_presets_replace_each_other(tmp_path: Path) -> None:
 def test_nothing_left_to_learn_is_one_line(task: str, flags: dict, complaint: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=complaint):
         READ[task][0](settings(task, tmp_path, **flags))
+
+
+@pytest.mark.parametrize(
+    ("task", "before", "changes", "is_same"),
+    [
+        ("poetry-lm", {}, {"hold_out": 0.0, "hold_out_every": 10}, True),  # --hold-out 10, as it was written before
+        ("tag", {"hold_out_every": 10, "hold_out": 0.0}, {"hold_out": 0.1}, True),
+        ("tag", {"hold_out_every": 10, "hold_out": 0.0}, {"hold_out": 0.2}, False),
+        ("poetry-lm", {}, {"hold_out_every": 9}, False),
+        ("poetry-lm", {}, {"hold_out_count": 10}, False),
+        ("char-lm", {}, {"hold_out_every": 10}, False),  # its share is the end of the text
+    ],
+)
+def test_a_resumed_run_takes_another_spelling_of_the_same_lines(
+    task: str, before: dict, changes: dict, is_same: bool
+) -> None:
+    settings = TASKS[task].Config(**before)
+    assert settings.without_same(changes | {"epochs": 3}) == ({} if is_same else changes) | {"epochs": 3}
+    other = HoldOut(*(changes.get(name, 0) for name in ("hold_out", "hold_out_every", "hold_out_count")))
+    if task != "char-lm":
+        assert (settings.held_out.rows(99) == other.rows(99)) == is_same

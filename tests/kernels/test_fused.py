@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 import torch
 from support.covering import covering
-from support.kinds import FUSED, with_activations
+from support.kinds import COMPILED, KINDS, with_activations
 
 from rnncli.cells import make_cell
 from rnncli.cells.elman import Elman
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels import fused, matmul, memory, precision
-from rnncli.kernels.fused import arithmetic
-from rnncli.kernels.fused import scan as fused_scan
-from rnncli.kernels.fused import time_loop as fused_loop
+from rnncli.kernels.engine import arithmetic, functions, matmuls, scalars
+from rnncli.kernels.engine import scan as engine_scan
 from rnncli.kernels.matmul import fast_matmul
 from rnncli.kernels.scan import choose_backend, scan
 from rnncli.models.stack import Stack, StackShape
@@ -33,9 +32,9 @@ WAYS = ["whole", "step by step", "packed"]
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each path of the backend: small nets in compiled code only, others with torch's matmuls, packed weights."""
     for limit in ("SMALL", "SMALL_AND_SHORT"):
-        monkeypatch.setattr(fused_scan, limit, math.inf if request.param == "whole" else 0)
+        monkeypatch.setattr(engine_scan, limit, math.inf if request.param == "whole" else 0)
     if request.param == "packed":
-        monkeypatch.setattr(fused_loop, "ONEDNN", 0)
+        monkeypatch.setattr(matmuls, "ONEDNN", 0)
         for limit in ("MIN_REPEATS", "MIN_REPEATS_CONTIGUOUS"):
             monkeypatch.setattr(matmul, limit, 0)
     return request.param
@@ -63,11 +62,13 @@ def results(cell: Any, x: torch.Tensor, lengths: torch.Tensor | None, backend: s
 
 @pytest.mark.parametrize(
     ("cell_of", "way", "shape", "dtype", "padded"),
-    covering(with_activations(FUSED), WAYS, SHAPES, CLOSE, [False, True], strength=3),
+    covering(with_activations(KINDS[:-1]), WAYS, SHAPES, CLOSE, [False, True], strength=3),
     indirect=["way"],
     ids=str,
 )
-def test_equals_the_reference(cell_of: tuple[str, str], way: str, shape: Any, dtype: Any, padded: bool) -> None:
+def test_equals_the_reference(
+    cell_of: tuple[str, str], way: str, shape: Any, dtype: Any, padded: bool, plain_loops: None
+) -> None:
     """Any three of cell, way, shape, precision and padding meet: 136 of the 540 combinations."""
     kind, activation = cell_of
     T, B, D, M = shape
@@ -79,7 +80,7 @@ def test_equals_the_reference(cell_of: tuple[str, str], way: str, shape: Any, dt
         torch.testing.assert_close(ours, wanted, rtol=CLOSE[dtype], atol=CLOSE[dtype])
 
 
-@pytest.mark.parametrize("kind", FUSED)
+@pytest.mark.parametrize("kind", COMPILED)
 def test_gradients_are_as_accurate_as_float32_allows(kind: str) -> None:
     """At a realistic size, the norm-wise error of each gradient stays below 1e-5 of float64 on the reference."""
     T, B, D, M = 35, 20, 96, 128
@@ -99,13 +100,13 @@ def rounding(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Round every matmul of a step that may be rounded, on any processor."""
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     monkeypatch.setattr(matmul, "ROUND_FROM", 0)
-    monkeypatch.setattr(fused_loop, "ROUND_FROM", 0)
-    monkeypatch.setattr(fused_scan, "SMALL", 0)
+    monkeypatch.setattr(matmuls, "ROUND_FROM", 0)
+    monkeypatch.setattr(engine_scan, "SMALL", 0)
     with fast_matmul("bfloat16"):
         yield
 
 
-@pytest.mark.parametrize("kind", FUSED)
+@pytest.mark.parametrize("kind", COMPILED)
 @pytest.mark.parametrize("padded", [False, True])
 def test_rounded_matmuls_err_by_their_rounding(kind: str, padded: bool, rounding: None) -> None:
     """Norm-wise errors of values and gradients, the first states' too, against float64: 1e-4 to 1e-2."""
@@ -121,7 +122,7 @@ def test_rounded_matmuls_err_by_their_rounding(kind: str, padded: bool, rounding
         assert 1e-4 * theirs.norm() < (ours - theirs).norm() < 1e-2 * theirs.norm()
 
 
-@pytest.mark.parametrize("kind", FUSED)
+@pytest.mark.parametrize("kind", COMPILED)
 def test_bidirectional_layers_may_be_rounded(kind: str, rounding: None) -> None:
     torch.manual_seed(0)
     shape = StackShape(kind, (64, 48), bidirectional=True)
@@ -153,7 +154,7 @@ def test_rounds_to_nearest_with_ties_to_even() -> None:
     torch.testing.assert_close(near, values.bfloat16(), rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("kind", FUSED)
+@pytest.mark.parametrize("kind", COMPILED)
 def test_inputs_may_be_non_contiguous_and_need_no_gradient(kind: str, way: str) -> None:
     cell = a_cell(kind, 3, 4)
     x = torch.randn(5, 3, 2, dtype=torch.float64).permute(2, 0, 1)[:, ::2]  # (T, B, D) = (2, 3, 3)
@@ -167,7 +168,7 @@ def test_inputs_may_be_non_contiguous_and_need_no_gradient(kind: str, way: str) 
     torch.testing.assert_close(ours, cell.weight_x.grad, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("kind", FUSED)
+@pytest.mark.parametrize("kind", COMPILED)
 @pytest.mark.parametrize("used", ["outputs", "state"])
 def test_results_may_be_unused_or_used_twice(kind: str, used: str, way: str) -> None:
     found = []
@@ -183,7 +184,7 @@ def test_results_may_be_unused_or_used_twice(kind: str, used: str, way: str) -> 
         torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("kind", FUSED)
+@pytest.mark.parametrize("kind", COMPILED)
 def test_retained_graph_gives_the_same_gradients_again(kind: str, way: str) -> None:
     cell = a_cell(kind, 3, 4)
     outputs, _ = scan(cell, torch.ones(3, 2, 3, dtype=torch.float64), cell.initial_state(2), backend="fused")
@@ -207,7 +208,7 @@ def test_second_derivatives_and_changed_inputs_are_refused(way: str) -> None:
         outputs.sum().backward()
 
 
-@pytest.mark.parametrize("kind", FUSED)
+@pytest.mark.parametrize("kind", COMPILED)
 def test_nothing_is_kept_without_gradients(kind: str, way: str) -> None:
     cell = a_cell(kind, 3, 4)
     x = torch.randn(3, 2, 3, dtype=torch.float64)
@@ -220,43 +221,52 @@ def test_nothing_is_kept_without_gradients(kind: str, way: str) -> None:
         assert torch.equal(outputs, wanted)
 
 
-@pytest.mark.parametrize("kind", FUSED)
+@pytest.mark.parametrize("kind", COMPILED)
 def test_two_runs_are_bitwise_equal(kind: str, way: str) -> None:
     x = torch.randn(7, 4, 3)
     runs = [results(a_cell(kind, 3, 5, dtype=torch.float32), x, None, "fused") for _ in range(2)]
     assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
 
 
+def of_each(name: str) -> Any:
+    """A compiled loop that replaces each value of a (N,) by a function of it."""
+    scope: dict[str, Any] = {"f": getattr(scalars, name)}
+    exec("def run(a):\n    for n in range(a.size):\n        a[n] = f(a[n])", scope)
+    return pytest.importorskip("numba").njit(error_model="numpy", fastmath={"contract"})(scope["run"])
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 4e-7), (np.float64, 8e-16)])
-def test_activations_are_exact_over_the_whole_range(dtype: Any, tolerance: float) -> None:
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "softplus", "expm1"])
+def test_functions_are_exact_over_the_whole_range(name: str, dtype: Any, tolerance: float) -> None:
+    assert functions
     rng = np.random.default_rng(0)
-    a = np.concatenate([rng.normal(0, scale, 20_000) for scale in (1e-6, 1e-2, 1, 5, 40, 1000)]).astype(dtype)
-    exact = a.astype(np.longdouble)
+    scales = (1e-6, 1e-2, 1, 5, 40, 1000) if name in ("sigmoid", "tanh") else (1e-6, 1e-2, 1, 5, 15)
+    a = np.concatenate([rng.normal(0, scale, 20_000) for scale in scales]).astype(dtype)
+    extended = a.astype(np.longdouble)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        wanted = {arithmetic.sigmoid: 1 / (1 + np.exp(-exact)), arithmetic.tanh: np.tanh(exact)}
-    for function, exact in wanted.items():
-        found = a.copy()
-        function(found)
-        error = np.abs(found - exact)
-        seen = np.abs(exact) > 1e-30
+        exact = getattr(scalars, name)(extended)
+    found = a.copy()
+    of_each(name)(found)
+    error, seen = np.abs(found - exact), np.abs(exact) > 1e-30
+    if name in ("sigmoid", "tanh"):
         assert error.max() < tolerance
-        assert (error[seen] / np.abs(exact[seen])).max() < tolerance
+    assert (error[seen] / np.abs(exact[seen])).max() < tolerance
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_activations_at_the_ends_of_the_range(dtype: Any) -> None:
     ends = np.array([np.inf, -np.inf, np.nan, 0.0, np.finfo(dtype).max, np.finfo(dtype).min], dtype=dtype)
     found = ends.copy()
-    arithmetic.tanh(found)
+    of_each("tanh")(found)
     np.testing.assert_array_equal(found, np.array([1, -1, np.nan, 0, 1, -1], dtype=dtype))
     found = ends.copy()
-    arithmetic.sigmoid(found)
+    of_each("sigmoid")(found)
     np.testing.assert_allclose(found, np.array([1, 0, np.nan, 0.5, 1, 0], dtype=dtype), rtol=0, atol=1e-37)
 
 
 def test_without_numba_auto_takes_another_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "rnncli.kernels.fused.arithmetic", None)
+    monkeypatch.setitem(sys.modules, "rnncli.kernels.engine.arithmetic", None)
     fused.trouble.cache_clear()
     try:
         assert "needs numba" in fused.trouble()
@@ -304,16 +314,32 @@ def test_unsupported_device_type_and_cell_are_refused() -> None:
         choose_backend(cell, "fused", dtype=torch.float16)
 
 
-def test_cell_without_its_own_loops_runs_on_the_reference() -> None:
+def test_cell_with_a_step_of_its_own_is_traced_by_itself(plain_loops: None) -> None:
     class Mine(Elman):
         """A user's cell: it inherits everything but the step, so that the inherited forms do not describe it."""
 
         def step(self, projected: torch.Tensor, state: Any) -> Any:
             return type(state)(torch.sin(projected + state.h))
 
-    assert choose_backend(Mine(3, 4)) == "reference"
-    with pytest.raises(UsageError, match="the fused backend has no loops for Mine"):
-        choose_backend(Mine(3, 4), "fused")
+    cell: Any = Mine(3, 4)
+    assert choose_backend(cell) == "fused"
+    x = torch.randn(5, 2, 3)
+    found, wanted = (scan(cell, x, cell.initial_state(2), backend=backend)[0] for backend in ("fused", "reference"))
+    torch.testing.assert_close(found, wanted)
+
+
+def test_cell_that_cannot_be_traced_runs_on_the_reference() -> None:
+    class Mine(Elman):
+        """A user's cell that looks at its neighbours in the batch."""
+
+        def step(self, projected: torch.Tensor, state: Any) -> Any:
+            return type(state)(torch.tanh(projected - state.h.mean(0)))
+
+    cell: Any = Mine(3, 4)
+    assert choose_backend(cell) == "reference"
+    reason = "the fused backend cannot take Mine: step reduces over the batch .test_fused.py, line"
+    with pytest.raises(UsageError, match=reason):
+        choose_backend(cell, "fused")
 
 
 def test_huge_page_tensor_behaves_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:

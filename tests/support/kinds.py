@@ -5,6 +5,8 @@ All are in the registry except the bare cell at the end, which `conftest` regist
 
 from typing import Any
 
+import pytest
+
 from rnncli.cells import CELLS, cell_class
 from rnncli.cells.base import Cell
 from rnncli.kernels.fused import trouble
@@ -20,7 +22,11 @@ FIRST_KINDS = list({kind.partition(":")[0]: kind for kind in reversed(KINDS)}.va
 """One variant of each cell."""
 KINDS_WITH_ACTIVATIONS = [(kind, activation) for kind in KINDS for activation in CLASSES[kind].activations]
 
-FUSED = [kind for kind in KINDS if CLASSES[kind].fused_form is not Cell.fused_form]
+COMPILED = [
+    pytest.param(kind, marks=[] if kind in ("elman", "gru:reset-before", "lstm:full") else [pytest.mark.slow])
+    for kind in KINDS
+]
+"""Kinds whose loops a test compiles: all of them, but only three in the fast suite."""
 TRITON = [kind for kind in KINDS if CLASSES[kind].triton_form is not Cell.triton_form]
 """The kinds that the backend supports; whether torch has a layer depends on the activation too: `backends_of`."""
 

@@ -63,6 +63,7 @@ STATED = {
     "poetry-lm": {
         **EVERYWHERE,
         **WORDS,
+        "tokens": "words",
         "cell": "elman",
         "lr": 1e-4,
         "epochs": 2000,

@@ -100,7 +100,7 @@ def test_a_text_is_scored_in_a_voice(task: str, home: Path) -> None:
 
 
 def test_a_text_without_a_word_is_refused(home: Path) -> None:
-    model = trained("poetry-lm")
+    model = trained("poetry-lm", tokens="words")
     with pytest.raises(UsageError, match="there is no word in text 2"):
         model.score(["the gate", "---"])
     with pytest.raises(UsageError, match="text 1 is empty"):

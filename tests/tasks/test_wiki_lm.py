@@ -1,6 +1,7 @@
 """wiki-lm: reading corpora, vocabularies, running text and sentences, unit vectors, evaluation."""
 
 import json
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ from rnncli.tasks.wiki_lm import BPTT, EvaluateOptions, GenerateOptions, WikiCon
 
 TASK = TASKS["wiki-lm"]
 evaluate = TASK.evaluate.run
-QUICK = {"hidden": "4", "embedding": 4, "epochs": 1}
+LARGE = {each.name: each.default for each in fields(WikiConfig) if each.name in TASK.by_size[0].defaults}
+"""The defaults of a large text, whose words are kept even if they occur once."""
+
+QUICK = {**LARGE, "hidden": "4", "embedding": 4, "epochs": 1}
 WORDS = ("the", "cat", "sat", "mat", "owl")
 
 
@@ -145,7 +149,9 @@ def test_too_short_text_is_refused(text: Path) -> None:
 
 def test_prepared_shards_equal_the_same_text(text: Path, home: Path, rnn) -> None:
     assert rnn(f"data prepare {text} --name shards").code == 0
-    by_shards, by_text = (read(resolve(TASK, {"corpus": (spec,)}), Known()).stream for spec in ("shards", str(text)))
+    by_shards, by_text = (
+        read(resolve(TASK, {**LARGE, "corpus": (spec,)}), Known()).stream for spec in ("shards", str(text))
+    )
     assert isinstance(by_shards.parts[0].ids, np.memmap)
     assert [ids.tolist() for ids in by_shards.sequences()] == [ids.tolist() for ids in by_text.sequences()]
     assert [ids.tolist() for ids in by_shards.held_out()] == [ids.tolist() for ids in by_text.held_out()]

@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> str:
 
 
 def start(name: str, **flags: object) -> Training:
-    return Training.start("poetry-lm", resolve(TASK, {**FLAGS, **flags}), name)
+    return Training.start("poetry-lm", resolve(TASK, {**FLAGS, "tokens": "words", **flags}), name)
 
 
 def rows(experiment: Experiment) -> tuple[torch.Tensor, list[str]]:

@@ -21,7 +21,15 @@ from rnncli.training.interrupts import Interrupts
 from rnncli.training.loop import Stepped, Trainer
 from rnncli.training.losses import prediction_loss
 
-PLAIN = ("dropout", "word_dropout", "char_dropout", "input_dropout", "embedding_dropout", "output_dropout")
+PLAIN = (
+    "dropout",
+    "word_dropout",
+    "char_dropout",
+    "input_dropout",
+    "embedding_dropout",
+    "output_dropout",
+    "weight_drop",
+)
 MORE: dict[str, dict[str, Any]] = {
     "char-lm": {"activation_penalty": 2.0, "change_penalty": 1.0, "clip": 0.05},
     "poetry-lm": {"activation_penalty": 2.0, "change_penalty": 1.0, "bptt": 5},

@@ -33,10 +33,20 @@ from rnncli.training.losses import committee_loss
 
 pytestmark = [pytest.mark.posix("signals to other processes"), pytest.mark.no_backend]
 
-STREAM = {"corpus": ("hillside",), "hidden": "8", "embedding": 8, "batch_size": 7, "bptt": 40, "schedule": "constant"}
-CHARS = "char-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 40 --schedule constant"
+STREAM = {
+    "corpus": ("hillside",),
+    "hidden": "8",
+    "embedding": 8,
+    "batch_size": 7,
+    "bptt": 40,
+    "schedule": "constant",
+    "weight_drop": 0.0,
+}
+CHARS = (
+    "char-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 40 --schedule constant --weight-drop 0"
+)
 ALIKE = {
-    "char-lm": f"{CHARS} --output-dropout 0 --epochs 2",
+    "char-lm": f"{CHARS} --output-dropout 0 --weight-drop 0 --epochs 2",
     "poetry-lm": "poetry-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 4 --accumulate 2 --bptt 5 "
     "--epochs 1 --word-dropout 0 --embedding-dropout 0 --output-dropout 0",
     "parity": "parity --bits 5 --hidden 4 --batch-size 101 --epochs 1 --validate-every 20 --lr 0.001",
@@ -109,7 +119,7 @@ def differences(one: dict[str, Tensor], two: dict[str, Tensor]) -> dict[str, flo
 def leave_half(name: str, steps: int) -> None:
     """Interrupt the single-process training of char-lm after `steps` steps."""
     training = Training.start(
-        "char-lm", resolve(TASKS["char-lm"], {**STREAM, "output_dropout": 0.0, "epochs": 2}), name
+        "char-lm", resolve(TASKS["char-lm"], {**STREAM, "output_dropout": 0.0, "weight_drop": 0.0, "epochs": 2}), name
     )
 
     def listen(event: Event) -> None:

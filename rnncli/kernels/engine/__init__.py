@@ -1,0 +1,1 @@
+"""The engine: traces a cell's step, derives its gradient and writes compiled loops for it."""

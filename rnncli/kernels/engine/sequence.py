@@ -1,0 +1,254 @@
+"""Source text of the functions that run a whole sequence: matmuls, stages and the gradients of parameters."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rnncli.kernels.engine.graph import Place
+from rnncli.kernels.engine.inputs import Inputs, View
+from rnncli.kernels.engine.plan import Plan
+
+
+class Function(NamedTuple):
+    """A function of the text: its name and the arrays that it takes after (t, ends, sizes)."""
+
+    name: str
+    arrays: tuple[str, ...]
+
+
+class Sizes:
+    """The integers of a plan, each with its place in the array of sizes."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, int], int] = {}
+
+    def __call__(self, what: str, value: int) -> str:
+        return f"n{self.values.setdefault((what, value), len(self.values))}"
+
+
+def opened(lines: Sequence[str]) -> list[str]:
+    """Lines that read the sizes which these lines use."""
+    numbers = {int(n) for line in lines for n in re.findall(r"\bn(\d+)\b", line)}
+    return [f"n{n} = sizes[{n}]" for n in sorted(numbers)]
+
+
+def whole_sequence(
+    plan: Plan, inputs: Inputs, sizes: Sizes, functions: Sequence[Sequence[Function]], spare: int
+) -> list[str]:
+    """The text of `forward` and `backward`.
+
+    `forward` takes (ends, sizes, x, the first state, the inputs) and returns the states and what else is kept;
+    `backward` takes (ends, sizes, x, the inputs, what `forward` returned, the gradients of all h and of the last state)
+    and returns the gradients of x, the first state and the inputs.
+    """
+    writer = _Writer(plan, inputs, sizes, spare)
+    return [writer.forward(functions[0]), writer.backward(functions[1])]
+
+
+class _Writer:
+    def __init__(self, plan: Plan, inputs: Inputs, sizes: Sizes, spare: int) -> None:
+        self.plan, self.graph, self.inputs, self.size, self.spare = plan, plan.graph, inputs, sizes, spare
+        self.is_linear = len(inputs.views) > plan.recipes
+        self.states = [f"s{n}" for n in range(len(self.graph.fields))]
+        self.given = [f"i{n}" for n in range(len(inputs.sources))]
+        own = [name for j, name in enumerate(plan.operands) if name[0] == "x" and j not in plan.again]
+        self.kept = [*self.states, "projected", *(["kept"] if plan.kept else []), *own]
+
+    def forward(self, functions: Sequence[Function]) -> str:
+        first = [f"first{n}" for n in range(len(self.states))]
+        lines = [f"{s} = state_buffer({value}, len(x))" for s, value in zip(self.states, first, strict=True)]
+        lines += self.parameters(is_backward=False)
+        lines += self.project()
+        plan, graph = self.plan, self.graph
+        if plan.kept:
+            lines.append(self.array("kept", plan.kept, timed=True))
+        for j in plan.run_matmuls():
+            name = plan.operands[j]
+            lines.append(self.array(f"y{j}", plan.width(j)))
+            if name[0] == "x":
+                lines.append(self.array(name, graph.matmuls[j].K, timed=True))
+        lines += [f"multiply({plan.operands[j]}[0], w{by}, y{by})" for j, by in plan.derivative.joined.items()]
+        lines += self.scratch(plan.forward.scratch)
+        lines.append("for t in range(len(x)):")
+        for stage, function in zip(plan.forward.stages, functions, strict=True):
+            lines += [f"    multiply({_operand(plan.operands[j])}, w{j}, y{j})" for j in stage.matmuls]
+            lines.append(_call(function))
+        lines.append(f"return {', '.join(self.kept)},")
+        return _function("forward", ["x", *first, *self.given], lines)
+
+    def project(self) -> list[str]:
+        if not self.is_linear:
+            return ["projected = x"]
+        return [
+            self.array("projected", self.graph.sizes["projected"], timed=True),
+            "for t in range(len(x)):",
+            "    multiply(x[t], wx, projected[t])",
+        ]
+
+    def parameters(self, *, is_backward: bool) -> list[str]:
+        """Lines that copy weights and vectors from the inputs; backward, weights are transposed."""
+        lines = []
+        for j in self.plan.run_matmuls():
+            views = [self.inputs.views[k] for k in self.plan.weights(j)]
+            K, N = self.size(f"rows {j}", self.graph.matmuls[j].K), self.size(f"columns {j}", self.plan.width(j))
+            lines.append(f"w{j} = np.empty(({f'{N}, {K}' if is_backward else f'{K}, {N}'}), x.dtype)")
+            begin = 0
+            for view in views:
+                lines.append(self.copied(view, f"w{j}", begin, is_backward))
+                begin += view.shape[1]
+        if self.is_linear:
+            view = self.inputs.views[-1]
+            D, P = self.size("D", view.shape[0]), self.size("P", view.shape[1])
+            lines.append(
+                f"wx = np.empty(({P}, {D}), x.dtype)" if is_backward else f"wx = np.empty(({D}, {P}), x.dtype)"
+            )
+            lines.append(self.copied(view, "wx", 0, is_backward))
+        if self.plan.vectors:
+            lines.append(f"v = np.empty({self.size('vectors', self.total())}, x.dtype)")
+        for name, begin in self.plan.vectors.items():
+            view = self.inputs.views[int(name[1:])]
+            lines.append(f"gather_vector({self.flat(view)}, v, {self.vector(name, begin)})")
+        return lines
+
+    def copied(self, view: View, weight: str, begin: int, is_backward: bool) -> str:
+        """A call that copies a view (K, N) to columns of a weight, or its transpose to rows."""
+        arguments = f"{self.flat(view)}, {self.numbers(view, begin)}"
+        return f"gather_{'rows' if is_backward else 'columns'}({weight}, {arguments})"
+
+    def vector(self, name: str, begin: int) -> str:
+        """Where a vector begins in `v`, and its size."""
+        return f"{self.size(f'begin {name}', begin)}, {self.size(f'size {name}', self.graph.sizes[name])}"
+
+    def numbers(self, view: View, begin: int) -> str:
+        """The strides and sizes of a view, and where it begins in a weight."""
+        place = self.inputs.views.index(view)
+        return ", ".join(self.size(f"view {place} {k}", n) for k, n in enumerate((*view.strides, *view.shape, begin)))
+
+    def flat(self, view: View) -> str:
+        place = self.inputs.views.index(view)
+        return f"i{view.input}.reshape(-1)[{self.size(f'offset {place}', view.offset)}:]"
+
+    def total(self) -> int:
+        return sum(self.graph.sizes[name] for name in self.plan.vectors)
+
+    def array(self, name: str, size: int, *, timed: bool = False, zero: bool = False) -> str:
+        shape = f"({'len(x), ' if timed else ''}len(ends), {self.size(f'features {name}', size)})"
+        return f"{name} = np.{'zeros' if zero else 'empty'}({shape}, x.dtype)"
+
+    def scratch(self, size: int) -> list[str]:
+        return [self.array("scratch", size), f"spare = np.empty({self.size('spare', self.spare)}, x.dtype)"]
+
+    # backward
+
+    def backward(self, functions: Sequence[Function]) -> str:
+        plan = self.plan
+        last = [f"c{n}" for n in range(len(self.states))]
+        lines = self.parameters(is_backward=True)
+        lines += self.backward_arrays()
+        lines.append("for t in range(len(x) - 1, -1, -1):")
+        for stage, function in zip(plan.backward.stages, functions, strict=True):
+            lines += [f"    multiply({gradient_source(plan, j)}, w{j}, r{j})" for j in stage.matmuls]
+            lines.append(_call(function))
+        lines += [f"    multiply({gradient_source(plan, j)}, w{j}, q{j})" for j in plan.backward.last]
+        lines += [f"added(c{plan.operands[j][1:]}, q{j})" for j in plan.backward.last]
+        for j, by in plan.derivative.joined.items():
+            lines += [
+                f"e{by}[:, :{self.size(f'own {by}', self.graph.matmuls[by].N)}] = 0",
+                f"multiply(e{by}, w{by}, r{by})",
+            ]
+            lines.append(f"added(c{plan.operands[j][1:]}, r{by})")
+        lines += [f"d_{name} = np.zeros_like({name})" for name in self.given]
+        lines += self.weight_gradients()
+        lines += self.vector_gradients()
+        results = ["d_x", *last, *(f"d_{name}" for name in self.given)]
+        lines.append(f"return {', '.join(results)}")
+        return _function("backward", ["x", *self.given, *self.kept, "dout", *last], lines)
+
+    def backward_arrays(self) -> list[str]:
+        plan, graph = self.plan, self.graph
+        lines = (
+            ["projected = projected.copy()"]
+            if plan.in_place
+            else [self.array("dp", graph.sizes["projected"], timed=True)]
+        )
+        for j, (m, begin) in enumerate(zip(graph.matmuls, plan.d_places, strict=True)):
+            if j not in plan.derivative.joined:
+                lines.append(self.array(f"q{j}" if j in plan.derivative.carried else f"r{j}", m.K, zero=True))
+                if plan.has_copy(j):
+                    lines.append(self.array(f"e{j}", plan.width(j), zero=True))
+            if begin is None:
+                lines.append(self.array(f"d{j}", m.N, timed=True))
+            if j in plan.again:
+                lines.append(self.array(f"x{j}", m.K, timed=True))
+        lines += [self.array(f"b{n}", graph.sizes[f"s{n}"]) for n in plan.copies]
+        if plan.vectors:
+            lines.append(self.array("acc", self.total(), zero=True))
+        return lines + self.scratch(plan.backward.scratch)
+
+    def weight_gradients(self) -> list[str]:
+        plan, lines = self.plan, []
+        dp = "projected" if plan.in_place else "dp"
+        for j, m in enumerate(self.graph.matmuls):
+            name, start = plan.operands[j], plan.d_places[j]
+            if start is None:
+                d = f"d{j}"
+            else:
+                whole = self.graph.sizes["projected"] == m.N
+                first = self.size(f"first {j}", start)
+                d = dp if whole else f"{dp}[:, :, {first}:{first} + {self.size(f'own {j}', m.N)}]"
+            x = f"s{name[1:]}[1:]" if name[0] == "n" else name
+            lines.append(f"g = weight_gradient({d}, {x})")
+            begin = 0
+            for k in m.weights:
+                lines.append(self.scattered(self.inputs.views[k], begin))
+                begin += self.inputs.views[k].shape[1]
+        if not self.is_linear:
+            return [*lines, f"d_x = {dp}"]
+        lines += ["d_x = np.empty_like(x)", "for t in range(len(x)):", f"    multiply({dp}[t], wx, d_x[t])"]
+        return [*lines, f"g = weight_gradient({dp}, x)", self.scattered(self.inputs.views[-1], 0)]
+
+    def scattered(self, view: View, begin: int) -> str:
+        return f"scatter_rows(g, d_{self.flat(view)}, {self.numbers(view, begin)})"
+
+    def vector_gradients(self) -> list[str]:
+        plan, lines = self.plan, []
+        if not plan.vectors:
+            return []
+        lines.append("sums = total(acc.reshape(1, acc.shape[0], acc.shape[1]))")
+        arrays = dict.fromkeys(place.array for _, place in plan.sums)
+        dp = "projected" if plan.in_place else "dp"
+        lines += [f"total_{array} = total({dp if array == 'dp' else array})" for array in arrays]
+        for target, place in plan.sums:
+            lines.append(f"sums[{self.part(target)}] = total_{place.array}[{self.part(place)}]")
+        for name, begin in plan.vectors.items():
+            view = self.inputs.views[int(name[1:])]
+            lines.append(f"scatter_vector(sums, d_{self.flat(view)}, {self.vector(name, begin)})")
+        return lines
+
+    def part(self, place: Place) -> str:
+        start, n = self.size(f"start {place.array}", place.start), self.size("length", place.length)
+        if place.stride == 1:
+            return f"{start}:{start} + {n}"
+        step = self.size(f"stride {place.array}", place.stride)
+        return f"{start}:{start} + {n} * {step}:{step}"
+
+
+def _function(name: str, arguments: Sequence[str], lines: Sequence[str]) -> str:
+    body = [*opened(lines), *lines]
+    return "\n".join([f"def {name}(ends, sizes, {', '.join(arguments)}):", *(f"    {line}" for line in body)])
+
+
+def _call(function: Function) -> str:
+    return f"    {function.name}(t, ends, sizes, {', '.join(function.arrays)})"
+
+
+def _operand(array: str) -> str:
+    """The operand of a matmul at step t."""
+    return f"s{array[1:]}[t + 1]" if array[0] == "n" else f"{array}[t]"
+
+
+def gradient_source(plan: Plan, j: int) -> str:
+    """The gradient of a matmul's result at step t."""
+    if plan.has_copy(j):
+        return f"e{j}"
+    return f"d{j}[t]" if plan.d_places[j] is None else f"{'projected' if plan.in_place else 'dp'}[t]"
