@@ -123,7 +123,7 @@ def linear_projection(cell: Any, x: Tensor) -> Linear | None:
         axis, (elements,), _ = recorder.join([recorder.codes(made)])
     except Exception:  # the projection then stays as it is
         return None
-    parts = _products(recorder, elements) if axis == 1 else None
+    parts = _matmuls(recorder, elements) if axis == 1 else None
     if parts is None:
         return None
     weights, biases = [weight for weight, _, _ in parts], [bias for _, bias, _ in parts]
@@ -133,7 +133,7 @@ def linear_projection(cell: Any, x: Tensor) -> Linear | None:
     return Linear(_joined(weights, 1), _joined([bias or none[size] for _, bias, size in parts], 0))
 
 
-def _products(recorder: "Recorder", elements: Any) -> list[tuple[Recipe, Recipe | None, int]] | None:
+def _matmuls(recorder: "Recorder", elements: Any) -> list[tuple[Recipe, Recipe | None, int]] | None:
     """The weight, the bias and the width of each product of x in a row of elements, if it has nothing else."""
     nodes, offsets, prepared = recorder.trace.nodes, np.array(recorder.offsets), recorder.trace.prepared
 
