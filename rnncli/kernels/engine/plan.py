@@ -67,7 +67,7 @@ class Plan:
 
     def members(self, j: int) -> list[int]:
         """A matmul that is run and those that it computes as well, in the order of their columns."""
-        return [j, *(other for other, by in self.derivative.joined.items() if by == j)]
+        return [j, *(other for other, by in self.derivative.merged.items() if by == j)]
 
     def width(self, j: int) -> int:
         """The columns of a matmul that is run."""
@@ -81,7 +81,7 @@ class Plan:
         """Whether the gradient of a matmul's result is gathered in `e<j>` for its matmul."""
         first, *others = self.d_parts[j]
         is_part = first.array == "dp" and first.length < self.graph.sizes["projected"]
-        return is_part or bool(others) or j in self.derivative.joined.values()
+        return is_part or bool(others) or j in self.derivative.merged.values()
 
     def own_gradients(self, j: int) -> int:
         """The features of `d<j>`."""
@@ -89,7 +89,7 @@ class Plan:
 
     def run_matmuls(self) -> list[int]:
         """The matmuls that are run; the others are computed by those."""
-        return [j for j in range(len(self.graph.matmuls)) if j not in self.derivative.joined]
+        return [j for j in range(len(self.graph.matmuls)) if j not in self.derivative.merged]
 
 
 class _Scheduler:
@@ -179,7 +179,7 @@ class _Scheduler:
         return depth
 
 
-def joined_matmuls(graph: Graph) -> dict[int, int]:
+def merged_matmuls(graph: Graph) -> dict[int, int]:
     """Matmuls of an old field that the matmul of the same new field can compute one step ahead, by that one."""
     operands = {
         f"y{j}": [] if field_of(graph, j) is not None else [piece for piece, _ in m.operand]
@@ -257,11 +257,11 @@ class _Planner:
         for piece, place in stores:
             if place.array[0] == "n" and place.length == self.graph.pieces[piece].length:
                 self.available.setdefault(piece, place)
-        ahead = {load for j in self.derivative.joined for load in self.graph.inputs.get(f"y{j}", ())}
-        pinned = {n for n, piece in enumerate(self.graph.pieces) if ahead.intersection(piece.operands)}
+        early = {load for j in self.derivative.merged for load in self.graph.inputs.get(f"y{j}", ())}
+        pinned = {n for n, piece in enumerate(self.graph.pieces) if early.intersection(piece.operands)}
         found = _Scheduler(self.graph, {}, operands).run(stores, pinned)
         for stage in found.stages:
-            stage.matmuls = [j for j in stage.matmuls if j not in self.derivative.joined]
+            stage.matmuls = [j for j in stage.matmuls if j not in self.derivative.merged]
         return found
 
     def choose_kept(self) -> tuple[list[int], set[int]]:
@@ -365,9 +365,9 @@ class _Planner:
             d_parts.append(parts)
             stores += own
             is_copied = len(parts) > 1 or (parts[0].array == "dp" and parts[0].length < graph.sizes["projected"])
-            if j in derivative.joined.values() or (is_copied and j not in derivative.joined):
+            if j in derivative.merged.values() or (is_copied and j not in derivative.merged):
                 stores += _at(results, f"e{j}")
-        for j, other in derivative.joined.items():
+        for j, other in derivative.merged.items():
             shift = graph.matmuls[other].N
             pairs = _at(derivative.results[j], f"e{other}")
             stores += [(piece, place._replace(start=place.start + shift)) for piece, place in pairs]
@@ -390,7 +390,7 @@ class _Planner:
         arriving |= set(graph.inputs.get("dout", ()))
         pinned = {n for n, piece in enumerate(graph.pieces) if arriving.intersection(piece.operands)}
         found = _Scheduler(graph, self.available, operands).run(stores, pinned)
-        found.last = sorted(derivative.carried - derivative.joined.keys())
+        found.last = sorted(derivative.carried - derivative.merged.keys())
         return found, d_parts, sums, copies
 
     def vector_stores(self, stores: list[tuple[int, Place]]) -> list[tuple[Place, Place]]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import RnnError
-from rnncli.kernels.engine.emit import BITS, Source
+from rnncli.kernels.engine.emit import BITS, Code
 from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.engine.matmuls import TRANSPOSE_FROM, StepMatmul, policy, rows, weight_gradient
 from rnncli.kernels.engine.plan import Pass, Plan
@@ -31,7 +31,7 @@ SMALL_AND_SHORT = SMALL // 10
 class Traced:
     """A cell's step, ready to run: its plan, its code, and where its tensors come from."""
 
-    def __init__(self, plan: Plan, source: Source, inputs: Inputs, module: Any) -> None:
+    def __init__(self, plan: Plan, source: Code, inputs: Inputs, module: Any) -> None:
         self.plan, self.source, self.inputs, self.module = plan, source, inputs, module
         self.is_linear = len(inputs.views) > plan.recipes
         self.sizes = np.array(source.sizes, np.int64)
@@ -173,7 +173,7 @@ class Memory:
         rounded = self.run.rounded
         matmuls = {j: StepMatmul(self.operand(j), self.weight(j), rounded) for j in self.plan.run_matmuls()}
         results = {}
-        for j, by in self.plan.derivative.joined.items():
+        for j, by in self.plan.derivative.merged.items():
             results[f"y{by}"] = matmuls[by].bits(matmul(self.operand(j)[0], matmuls[by].weight))
         self.steps(self.plan.forward, self.traced.source.forward, matmuls, range(self.run.T), "y", results)
 
@@ -226,7 +226,7 @@ class Memory:
         for j, m in enumerate(graph.matmuls):
             if own := plan.own_gradients(j):
                 self.empty(f"d{j}", T, B, own)
-            if plan.has_copy(j) and j not in plan.derivative.joined:
+            if plan.has_copy(j) and j not in plan.derivative.merged:
                 self.empty(f"e{j}", B, plan.width(j)).zero_()
             if j in plan.again:
                 self.empty(f"x{j}", T, B, m.K)
@@ -236,7 +236,7 @@ class Memory:
         self.run_back()
 
     def run_back(self) -> None:
-        plan, joined, matmuls = self.plan, self.plan.derivative.joined, {}
+        plan, merged, matmuls = self.plan, self.plan.derivative.merged, {}
         for j in plan.run_matmuls():
             source = self.tensors[f"e{j}" if plan.has_copy(j) else plan.d_parts[j][0].array]
             source = source if source.dim() == 3 else source[None]
@@ -247,7 +247,7 @@ class Memory:
         self.steps(plan.backward, self.traced.source.backward, matmuls, order, "r", results)
         for j in plan.backward.last:
             self.tensors[f"c{plan.operands[j][1:]}"] += matmuls[j].values(results[f"q{j}"])
-        for j, by in joined.items():
+        for j, by in merged.items():
             begin = self.graph.matmuls[by].N
             d, weight = self.tensors[f"e{by}"][:, begin:], matmuls[by].weight[begin:]
             self.tensors[f"c{plan.operands[j][1:]}"] += matmul(d, weight)

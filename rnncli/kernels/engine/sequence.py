@@ -67,7 +67,7 @@ class _Writer:
             lines.append(self.array(f"y{j}", plan.width(j)))
             if name[0] == "x":
                 lines.append(self.array(name, graph.matmuls[j].K, timed=True))
-        lines += [f"multiply({plan.operands[j]}[0], w{by}, y{by})" for j, by in plan.derivative.joined.items()]
+        lines += [f"multiply({plan.operands[j]}[0], w{by}, y{by})" for j, by in plan.derivative.merged.items()]
         lines += self.scratch(plan.forward.scratch)
         lines.append("for t in range(len(x)):")
         for stage, function in zip(plan.forward.stages, functions, strict=True):
@@ -151,7 +151,7 @@ class _Writer:
             lines.append(_call(function))
         lines += [f"    multiply({gradient_source(plan, j)}, w{j}, q{j})" for j in plan.backward.last]
         lines += [f"added(c{plan.operands[j][1:]}, q{j})" for j in plan.backward.last]
-        for j, by in plan.derivative.joined.items():
+        for j, by in plan.derivative.merged.items():
             lines += [
                 f"e{by}[:, :{self.size(f'own {by}', self.graph.matmuls[by].N)}] = 0",
                 f"multiply(e{by}, w{by}, r{by})",
@@ -172,7 +172,7 @@ class _Writer:
             else [self.array("dp", graph.sizes["projected"], timed=True)]
         )
         for j, m in enumerate(graph.matmuls):
-            if j not in plan.derivative.joined:
+            if j not in plan.derivative.merged:
                 lines.append(self.array(f"q{j}" if j in plan.derivative.carried else f"r{j}", m.K, zero=True))
                 if plan.has_copy(j):
                     lines.append(self.array(f"e{j}", plan.width(j), zero=True))
