@@ -28,7 +28,7 @@ BITS = "yrq"
 """Arrays that hold the bits of a bfloat16 if matmuls are rounded."""
 
 
-class Loops(NamedTuple):
+class Code(NamedTuple):
     """The text, its functions by direction, and the integers that they read."""
 
     text: str
@@ -38,7 +38,7 @@ class Loops(NamedTuple):
     spare: int  # length of the rows that loops hand to the next ones
 
 
-def emit(plan: Plan, inputs: Inputs) -> Loops:
+def emit(plan: Plan, inputs: Inputs) -> Code:
     """Write the source of a plan whose parameters lie in these inputs."""
     sizes, text = Sizes(), [HEADER]
     functions: list[list[Function]] = []
@@ -55,7 +55,7 @@ def emit(plan: Plan, inputs: Inputs) -> Loops:
     text += whole_sequence(plan, inputs, sizes, functions, spare)
     values = tuple(value for _, value in sizes.values)
     whole = "\n\n\n".join([text[0], *(f"@compiled\n{each}" for each in text[1:])]) + "\n"
-    return Loops(whole, tuple(functions[0]), tuple(functions[1]), values, spare)
+    return Code(whole, tuple(functions[0]), tuple(functions[1]), values, spare)
 
 
 def row(array: str) -> str:

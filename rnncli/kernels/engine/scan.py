@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import RnnError
-from rnncli.kernels.engine.emit import BITS, Loops
+from rnncli.kernels.engine.emit import BITS, Code
 from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.engine.matmuls import TRANSPOSE_FROM, StepMatmul, policy, rows, weight_gradient
 from rnncli.kernels.engine.plan import Pass, Plan
@@ -31,7 +31,7 @@ SMALL_AND_SHORT = SMALL // 10
 class Traced:
     """A cell's step, ready to run: its plan, its code, and where its tensors come from."""
 
-    def __init__(self, plan: Plan, source: Loops, inputs: Inputs, module: Any) -> None:
+    def __init__(self, plan: Plan, source: Code, inputs: Inputs, module: Any) -> None:
         self.plan, self.source, self.inputs, self.module = plan, source, inputs, module
         self.is_linear = len(inputs.views) > plan.recipes
         self.sizes = np.array(source.sizes, np.int64)
