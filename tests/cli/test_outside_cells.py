@@ -23,7 +23,7 @@ from rnncli.training.checkpoint import read
 
 FILE = Path(file.__file__)
 TESTS = FILE.parents[1]
-SMALL = "--bits 3 --hidden 3 --seed 1"
+SMALL = "--bits 3 --hidden 3 --seed 1 --backend reference"
 
 
 @pytest.fixture
@@ -129,6 +129,7 @@ def test_python_loads_and_resumes_with_a_class(rnn, mine: Path, home: Path) -> N
     ]
 
 
+@pytest.mark.slow
 def test_installed_entry_point_needs_no_flag(rnn, home: Path, tmp_path: Path) -> None:
     info = tmp_path / "site" / "cells_outside-1.0.dist-info"
     info.mkdir(parents=True)
@@ -213,6 +214,7 @@ def test_file_of_settings_runs_no_code(rnn, mine: Path) -> None:
     assert "code from outside, which runs only if you name it: --cell mine.py:MGU" in ran.err
 
 
+@pytest.mark.slow
 def test_fields_of_two_sizes_serve_every_verb_of_a_language_model(rnn, mine: Path) -> None:
     cell = "--cell mine.py:ProjectedLSTM"
     train = f"train char-lm {cell} --hidden 4,3 --embedding 4 --epochs 1 --corpus hillside --weight-drop 0.1"
@@ -267,6 +269,7 @@ def test_translator_starts_fields_of_two_sizes(rnn, mine: Path) -> None:
     assert rnn(f"translate --from dates {cell} 'May 5, 1990' --beam 2 --json").code == 0
 
 
+@pytest.mark.slow
 def test_two_classes_of_one_name_are_compared(rnn, mine: Path) -> None:
     other = mine.with_name("other.py")
     other.write_text(mine.read_text("utf-8").replace("torch.lerp(h, candidate, f)", "f * candidate"), "utf-8")
@@ -280,6 +283,7 @@ def test_two_classes_of_one_name_are_compared(rnn, mine: Path) -> None:
     assert {row["name"].partition(",")[0] for row in rows} == {"MGU", "gru:reset-before"}
 
 
+@pytest.mark.slow
 def test_check_cell_prints_checks_times_and_the_backend(rnn, mine: Path) -> None:
     quick = "--hidden 4 --rounds 1"
     told = json.loads(rnn(f"check-cell mine.py:MGU {quick} --json").out)

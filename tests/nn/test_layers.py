@@ -47,6 +47,7 @@ def loss(layer: Any, weights: dict[str, Tensor], x: Tensor) -> Tensor:
     return found
 
 
+@pytest.mark.usefixtures("plain_loops")
 def test_copies_of_every_kind_compute_the_same(make: Callable[..., Any]) -> None:
     layer, x = make(), inputs()
     saved = io.BytesIO()
@@ -64,6 +65,7 @@ def test_copies_of_every_kind_compute_the_same(make: Callable[..., Any]) -> None
         each(x)[0].sum().backward()
 
 
+@pytest.mark.usefixtures("plain_loops")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own, of its forward derivatives
 def test_transforms_give_the_gradients_of_autograd(make: Callable[..., Any]) -> None:
     layer, x = make().double(), inputs(torch.float64)

@@ -14,6 +14,8 @@ import rnncli.nn as ours
 from rnncli.cells import use_cell
 from rnncli.nn.opaque import bare_cell
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 LAYERS: dict[str, Callable[[], Any]] = {
     "RNN": lambda: ours.RNN(4, 5, weight_drop=0.5),
     "GRU": lambda: ours.GRU(4, 5, 2, bidirectional=True),

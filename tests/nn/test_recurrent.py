@@ -12,6 +12,8 @@ from rnncli.errors import UsageError
 from rnncli.kernels.reference import scan_reference
 from rnncli.models.stack import Stack, StackShape
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 
 def test_two_directions_are_two_scans_from_trained_first_states() -> None:
     torch.manual_seed(1)

@@ -14,6 +14,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 import rnncli.nn as ours
 from rnncli.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 PAIRS = {"RNN": (ours.RNN, nn.RNN), "GRU": (ours.GRU, nn.GRU), "LSTM": (ours.LSTM, nn.LSTM)}
 T, B, D, M = 6, 4, 3, 5
 LINEAR: Any = nn.Linear(D, M)

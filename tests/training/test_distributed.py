@@ -33,6 +33,7 @@ from rnncli.training.losses import committee_loss
 
 pytestmark = [pytest.mark.posix("signals to other processes"), pytest.mark.no_backend]
 
+STEPPED = "--backend reference"  # compiling loops in each process would take most of the time
 STREAM = {
     "corpus": ("hillside",),
     "hidden": "8",
@@ -41,17 +42,20 @@ STREAM = {
     "bptt": 40,
     "schedule": "constant",
     "weight_drop": 0.0,
+    "backend": "reference",
 }
 CHARS = (
-    "char-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 40 --schedule constant --weight-drop 0"
+    "char-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 7 --bptt 40 --schedule constant --weight-drop 0 "
+    f"{STEPPED}"
 )
 ALIKE = {
-    "char-lm": f"{CHARS} --output-dropout 0 --weight-drop 0 --epochs 2",
+    "char-lm": f"{CHARS} --output-dropout 0 --epochs 2",
     "poetry-lm": "poetry-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 4 --accumulate 2 --bptt 5 "
-    "--epochs 1 --word-dropout 0 --embedding-dropout 0 --output-dropout 0",
-    "parity": "parity --bits 5 --hidden 4 --batch-size 101 --epochs 1 --validate-every 20 --lr 0.001",
+    f"--epochs 1 --word-dropout 0 --embedding-dropout 0 --output-dropout 0 {STEPPED}",
+    "parity": f"parity --bits 5 --hidden 4 --batch-size 101 --epochs 1 --validate-every 20 --lr 0.001 {STEPPED}",
     "poetry-classify": "poetry-classify --corpus hillside --corpus nocturne --hidden 8 --folds 2 --ensemble 1 "
-    "--batch-size 33 --epochs 2 --word-dropout 0 --char-dropout 0 --input-dropout 0 --output-dropout 0 --class-weights",
+    "--batch-size 33 --epochs 2 --word-dropout 0 --char-dropout 0 --input-dropout 0 --output-dropout 0 --class-weights "
+    f"{STEPPED}",
 }
 """A training of each kind, without dropout: with carried states, windows, no states at all, independent parts."""
 
@@ -119,7 +123,7 @@ def differences(one: dict[str, Tensor], two: dict[str, Tensor]) -> dict[str, flo
 def leave_half(name: str, steps: int) -> None:
     """Interrupt the single-process training of char-lm after `steps` steps."""
     training = Training.start(
-        "char-lm", resolve(TASKS["char-lm"], {**STREAM, "output_dropout": 0.0, "weight_drop": 0.0, "epochs": 2}), name
+        "char-lm", resolve(TASKS["char-lm"], {**STREAM, "output_dropout": 0.0, "epochs": 2}), name
     )
 
     def listen(event: Event) -> None:

@@ -47,9 +47,9 @@ def build(cell: Any) -> Traced | str:
 def _made(cell: Any) -> Traced:
     """Trace, plan and write; raises Untraceable.
 
-    Neither the random state nor a context of the caller's that records no gradients matters.
+    The caller's contexts do not matter: its random state, its default device, and whether it records gradients.
     """
-    with torch.random.fork_rng([]), torch.inference_mode(False), torch.enable_grad():
+    with torch.random.fork_rng([]), torch.device("cpu"), torch.inference_mode(False), torch.enable_grad():
         found = traced(cell, [int(value.shape[1]) for value in cell.initial_state(1)])
     recipes = found.trace.prepared
     plan = make_plan(found.graph, found.derivative, len(recipes), owned=found.linear is not None)

@@ -62,6 +62,13 @@ def test_cell_may_be_traced_first_where_no_gradients_are_recorded(mode: Callable
     torch.testing.assert_close(found, scan(cell, x, cell.initial_state(2), backend="reference")[0])
 
 
+def test_cell_without_values_is_traced() -> None:
+    """As while a checkpoint's model is outlined on the meta device, for a run with `--backend fused`."""
+    with torch.device("meta"):
+        cell: Any = outside.MGU(5, 7)
+        assert not isinstance(fused_form(cell), str)
+
+
 def test_changed_attributes_are_traced_again() -> None:
     class Scaled(Cell[Hidden]):
         scale = 1.0
