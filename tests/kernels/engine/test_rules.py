@@ -121,3 +121,23 @@ def test_ties_have_torchs_subgradients(name: str) -> None:
         cell.h0.copy_(torch.tensor([0.0, -0.3, 0.1, 3.0]))
     x = torch.zeros(3, 3, 3, dtype=torch.float64)
     same(gradients(cell, x, "fused"), gradients(cell, x, "reference"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1000.0, -1000.0])
+@pytest.mark.parametrize(
+    "function",
+    [F.relu, F.relu6, F.hardtanh, F.hardsigmoid, F.elu, F.selu, F.leaky_relu, F.silu, lambda z: z.clamp(-1, 1)],
+)
+def test_values_and_gradients_at_extremes(function: Callable[[Tensor], Tensor], value: float) -> None:
+    class Plain(Made):
+        def step(self, projected: Tensor, state: Hidden) -> Hidden:
+            return Hidden(function(projected) + 0.0 * state.h)
+
+    cell: Any = Plain(3, 4).double()
+    found = []
+    for backend in ("fused", "reference"):
+        x = torch.full((1, 1, 3), value, dtype=torch.float64, requires_grad=True)
+        outputs, _ = scan(cell, x, cell.initial_state(1), backend=backend)
+        (d_x,) = torch.autograd.grad(outputs.sum(), x)
+        found.append((outputs, d_x if value == value else outputs))  # a gradient at NaN means nothing
+    torch.testing.assert_close(*found, rtol=1e-7, atol=1e-7, equal_nan=True)
