@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnncli.kernels.engine.facts import TABLES, content
 from rnncli.kernels.engine.graph import Node, Untraceable
 
 FEW = 8
@@ -212,11 +213,13 @@ def dispatch_mode() -> Any:
 
 
 def _attributes(cell: Any) -> dict[str, Any]:
-    """What a step may not change: attributes, by identity, of every module."""
+    """What a step may not change: the attributes of every module, and what they contain."""
     return {
-        f"{path}.{name}".lstrip("."): (id(value) if not isinstance(value, int | float | str) else value)
+        f"{path}.{name}".lstrip("."): id(value) if isinstance(value, Tensor) else content(value)
         for path, module in cell.named_modules()
-        for name, value in vars(module).items()
+        for own in (vars(module), *(vars(module)[table] for table in TABLES))
+        for name, value in own.items()
+        if name not in TABLES
     }
 
 

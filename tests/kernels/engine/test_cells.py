@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support import outside
 from support.kinds import CLASSES, KINDS_WITH_ACTIVATIONS
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
@@ -62,29 +64,60 @@ def test_cell_may_be_traced_first_where_no_gradients_are_recorded(mode: Callable
     torch.testing.assert_close(found, scan(cell, x, cell.initial_state(2), backend="reference")[0])
 
 
-def test_changed_attributes_are_traced_again() -> None:
-    class Scaled(Cell[Hidden]):
-        scale = 1.0
+class Changing(Cell[Hidden]):
+    scale = 1.0
 
-        def step(self, projected: Tensor, state: Hidden) -> Hidden:
-            return Hidden(torch.tanh(projected * self.scale + state.h))
+    def add_parameters(self) -> None:
+        super().add_parameters()
+        self.inner, self.outer = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.register_buffer("gain", torch.ones(4))
+        self.factor, self.table, self.row = 1.0, {"factor": [1.0]}, np.ones(4)
+        self.function: Callable[[Tensor], Tensor] = lambda z: z
+        self.options = SimpleNamespace(factor=1.0)
 
-    cell: Any = Scaled(3, 4)
-    x = torch.randn(5, 2, 3)
+    def step(self, projected: Tensor, state: Hidden) -> Hidden:
+        scale = self.scale * self.factor * self.table["factor"][0] * float(self.row[2]) * self.options.factor
+        return Hidden(torch.tanh(self.function(projected) * scale + self.outer(self.inner(state.h)) * self.gain))
+
+
+def scaled(factor: float) -> Callable[[Tensor], Tensor]:
+    return lambda z: z * factor
+
+
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "a number": lambda cell: setattr(cell, "factor", 0.5),
+    "a number in a list in a table": lambda cell: cell.table["factor"].__setitem__(0, 0.5),
+    "a number in an array": lambda cell: cell.row.__setitem__(2, 0.5),
+    "a number in an object": lambda cell: setattr(cell.options, "factor", 0.5),
+    "a function": lambda cell: setattr(cell, "function", scaled(0.5)),
+    "a buffer's shape": lambda cell: setattr(cell, "gain", torch.tensor(0.5)),
+    "two weights that are the same": lambda cell: setattr(cell.outer, "weight", cell.inner.weight),
+    "a hook": lambda cell: cell.inner.register_forward_hook(lambda module, given, made: made * 3),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changed_cells_are_traced_again(name: str) -> None:
+    torch.manual_seed(0)
+    cell, other, x = Changing(3, 4), Changing(3, 4), torch.randn(5, 2, 3)
+
+    def check(each: Any) -> Tensor:
+        found, wanted = (scan(each, x, each.initial_state(2), backend=name)[0] for name in ("fused", "reference"))
+        torch.testing.assert_close(found, wanted)
+        return torch.as_tensor(wanted)
+
+    before = check(cell)
+    CHANGES[name](cell)
+    assert not torch.equal(check(cell), before)
+    check(other)  # which has nothing of the change
+
+
+def test_changed_classes_are_traced_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell, x = Changing(3, 4), torch.randn(5, 2, 3)
     for scale in (1.0, 0.5):
-        cell.scale = scale
+        monkeypatch.setattr(Changing, "scale", scale)
         found, wanted = (scan(cell, x, cell.initial_state(2), backend=name)[0] for name in ("fused", "reference"))
         torch.testing.assert_close(found, wanted)
-
-
-def test_unexpected_error_of_the_engine_leaves_the_step_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise KeyError("a case that nobody knows")
-
-    monkeypatch.setattr("rnncli.kernels.engine.build.emit", fail)
-    cell: Any = outside.MGU(3, 4)
-    assert fused_form(cell) == "the engine fails on its step: KeyError: 'a case that nobody knows'"
-    assert scan(cell, torch.randn(5, 2, 3), cell.initial_state(2))[0].shape == (5, 2, 4)
 
 
 calls = [0]
@@ -100,9 +133,21 @@ def remembers(cell: Any, a: Tensor, h: Tensor) -> Tensor:
     return torch.tanh(a + h)
 
 
+def counts_in_a_list(cell: Any, a: Tensor, h: Tensor) -> Tensor:
+    cell.kept.append(1)
+    return torch.tanh(a + h)
+
+
+def changes_a_buffer(cell: Any, a: Tensor, h: Tensor) -> Tensor:
+    cell.gain = cell.gain * 0.5
+    return torch.tanh(a + h) * cell.gain
+
+
 TRAPS: dict[str, tuple[Callable[[Any, Tensor, Tensor], Tensor], str]] = {
     "a counter outside": (counts, "two calls of step compute different operations"),
     "an attribute": (remembers, r"step changes the cell's attributes \(seen\)"),
+    "a list": (counts_in_a_list, r"step changes the cell's attributes \(kept\)"),
+    "a buffer": (changes_a_buffer, r"step changes the cell's attributes \(gain\)"),
     "a branch on data": (lambda c, a, h: a if h.sum() > 0 else h, r"step reduces over the batch \(test_cells.py, line"),
     "a value as a number": (
         lambda c, a, h: a + h * float(c.bias[0]),
@@ -134,6 +179,11 @@ def test_traps_are_refused_with_their_reason(name: str) -> None:
     function, reason = TRAPS[name]
 
     class Trap(Cell[Hidden]):
+        def add_parameters(self) -> None:
+            super().add_parameters()
+            self.kept: list[int] = []
+            self.register_buffer("gain", torch.ones(4))
+
         def step(self, projected: Tensor, state: Hidden) -> Hidden:
             return Hidden(function(self, projected, state.h))
 
