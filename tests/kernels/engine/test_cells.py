@@ -158,6 +158,8 @@ TRAPS: dict[str, tuple[Callable[[Any, Tensor, Tensor], Tensor], str]] = {
     "a mean of the batch": (lambda c, a, h: a + h.mean(0), r"step reduces over the batch \(test_cells.py, line \d+\)"),
     "another sequence": (lambda c, a, h: a + h.flip(0), r"step mixes the sequences of the batch \(test_cells.py, line"),
     "the batch's size": (lambda c, a, h: (a + h) / len(a), "step computes different operations for different batches"),
+    "one sequence": (lambda c, a, h: a if len(a) == 1 else h, "step computes different operations for different"),
+    "a large batch": (lambda c, a, h: a if len(a) > 8 else h, "step computes different operations for different"),
     "a changed state": (
         lambda c, a, h: a + h.mul_(0.5),
         "mul_ changes the state, or a tensor that is in use",
