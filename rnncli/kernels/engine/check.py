@@ -146,8 +146,9 @@ def _check_batches(twin: Any, projected: Tensor, state: Any) -> None:
 
 def _source(cell: Any) -> str:
     """The text of a cell's classes; where there is none, something new."""
+    kind: Any = type(cell)
     try:
-        return "".join(inspect.getsource(each) for each in own_classes(type(cell)))
+        return "".join(map(inspect.getsource, own_classes(kind)))
     except (OSError, TypeError):
         return os.urandom(16).hex()
 

@@ -15,7 +15,19 @@ _BASES = ("builtins", "abc", "typing", "torch.", "rnncli.cells.base")
 TABLES = ("_parameters", "_buffers", "_modules")
 """The attributes of a module that hold its tensors and its modules."""
 
-_SETTLED = (bool, int, float, complex, str, bytes, type(None), type, FunctionType, BuiltinFunctionType, ModuleType)
+_SETTLED: tuple[type, ...] = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(None),
+    type,
+    FunctionType,
+    BuiltinFunctionType,
+    ModuleType,
+)
 _SETTLED += (torch.dtype, torch.device, torch.Size)
 """Types of values that never change."""
 
@@ -34,7 +46,7 @@ class Same:
 
 
 @cache
-def own_classes(cell_class: type) -> tuple[type, ...]:
+def own_classes(cell_class: Any) -> tuple[type, ...]:
     """A class and its bases, without those that every cell has."""
     return tuple(each for each in cell_class.__mro__ if not each.__module__.startswith(_BASES))
 
@@ -47,7 +59,8 @@ def held(cell: Any) -> list[Any]:
         found += own.values()
         found += own["_parameters"].values()
         found += own["_buffers"].values()
-        for each in own_classes(type(module)):
+        kind: Any = type(module)
+        for each in own_classes(kind):
             found += vars(each).values()
     return found
 
@@ -72,11 +85,12 @@ def fingerprint(cell: Any) -> Any:
         return None if isinstance(value, nn.Module) else content(value)
 
     def facts(module: nn.Module) -> Iterator[Any]:
-        yield type(module)
+        kind: Any = type(module)
+        yield kind
         for name, value in vars(module).items():
             yield name
             yield tuple((key, fact(each)) for key, each in value.items()) if name in TABLES else fact(value)
-        for each in own_classes(type(module)):
+        for each in own_classes(kind):
             yield tuple(map(Same, vars(each).values()))
 
     return tuple(tuple(facts(module)) for module in cell.modules())
