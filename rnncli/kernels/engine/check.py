@@ -229,6 +229,8 @@ def _prepared_gradients(found: Evaluation, prepared: Sequence[Tensor]) -> list[T
 
 def _agree(ours: Any, theirs: Tensor, what: str) -> None:
     ours = torch.as_tensor(ours)
+    if theirs.isnan().any():
+        raise Untraceable(f"step cannot be checked: {what} is NaN for random numbers")
     scale = max(1.0, float(theirs.detach().abs().max())) if theirs.numel() else 1.0
     if not (ours - theirs.detach()).abs().le(CLOSE * scale).all():
         raise Untraceable(f"the graph of step does not compute what step does: {what} differs")

@@ -153,6 +153,18 @@ TRAPS: dict[str, tuple[Callable[[Any, Tensor, Tensor], Tensor], str]] = {
         lambda c, a, h: a + h * float(c.bias[0]),
         r"step reads a tensor's value, so that it may branch on data \(test_cells.py, line \d+\)",
     ),
+    "values as a list": (
+        lambda c, a, h: a if h.tolist()[0][0] > -99 else h,
+        r"step reads a tensor's value, so that it may branch on data \(test_cells.py, line \d+\)",
+    ),
+    "values as an array": (
+        lambda c, a, h: a if h.detach().numpy()[0, 0] > -99 else h,
+        r"step reads a tensor's value, so that it may branch on data \(test_cells.py, line \d+\)",
+    ),
+    "a root of negative numbers": (
+        lambda c, a, h: a.sqrt() + h,
+        "step cannot be checked: field 0 of the new state is NaN for random numbers",
+    ),
     "dropout": (lambda c, a, h: F.dropout(a + h, 0.5), r"bernoulli is random \(test_cells.py, line \d+\)"),
     "noise": (lambda c, a, h: a + torch.randn_like(h), r"randn_like is random \(test_cells.py, line \d+\)"),
     "a mean of the batch": (lambda c, a, h: a + h.mean(0), r"step reduces over the batch \(test_cells.py, line \d+\)"),
