@@ -1,6 +1,7 @@
 """From a cell to its compiled step: what is known of each kind of cell, traced when it is first used."""
 
 from operator import is_
+from threading import RLock
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -26,6 +27,9 @@ class Seen(NamedTuple):
 
 
 _KNOWN: dict[Any, Traced | str] = {}
+_ONE_AT_A_TIME = RLock()
+"""Held while a cell is traced: another thread must not use a module that is not yet complete."""
+
 _LAST: WeakKeyDictionary[Any, Seen] = WeakKeyDictionary()
 
 
@@ -36,8 +40,9 @@ def traced_form(cell: Any) -> Traced | str:
     if last is not None and is_same and last.contents == list(map(content, last.changing)):
         return last.form
     key = fingerprint(cell)
-    if key not in _KNOWN:
-        _KNOWN[key] = build(cell)
+    with _ONE_AT_A_TIME:
+        if key not in _KNOWN:
+            _KNOWN[key] = build(cell)
     lists = changing(cell)
     _LAST[cell] = Seen(stamp, lists, list(map(content, lists)), _KNOWN[key])
     return _KNOWN[key]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -121,6 +122,23 @@ def test_changed_classes_are_traced_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 calls = [0]
+
+
+def test_threads_trace_a_cell_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell, built, found = outside.MGU(3, 4), [], []
+    second = Thread(target=lambda: found.append(fused_form(cell)))
+
+    def slow(each: Any) -> str:
+        if not built:
+            second.start()
+        built.append(each)
+        second.join(0.1)  # the second thread must wait
+        return "no form"
+
+    monkeypatch.setattr("rnncli.kernels.engine.build.build", slow)
+    found.append(fused_form(cell))
+    second.join()
+    assert (found, built) == (["no form", "no form"], [cell])
 
 
 def counts(cell: Any, a: Tensor, h: Tensor) -> Tensor:
