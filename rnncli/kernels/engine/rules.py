@@ -122,6 +122,11 @@ def _hardsigmoid(r: Recorder, a: Any) -> Value:
     return _hardtanh(r, r.point("add", r.point("mul", a, 1 / 6), 0.5), 0.0, 1.0)
 
 
+@_rule("masked_fill")
+def _masked_fill(r: Recorder, a: Any, mask: Any, value: Any) -> Value:
+    return r.point("select", mask, value, a)
+
+
 @_rule("leaky_relu")
 def _leaky_relu(r: Recorder, a: Any, slope: float = 0.01) -> Value:
     return r.point("select", r.point("gt", a, 0.0), a, r.point("mul", a, slope))

@@ -34,6 +34,7 @@ STEPS: dict[str, Step] = {
     "hard": lambda c, a, h: F.hardtanh(a) + F.hardsigmoid(h),
     "extremes": lambda c, a, h: torch.maximum(a, h) + torch.minimum(a, h * 0.5) + a.clamp(-0.3, 0.4) + h.clamp_min(0.1),
     "choices": lambda c, a, h: torch.where(a > h, a, h * 0.5) + (a >= 0).to(a.dtype) * h,
+    "filled": lambda c, a, h: (a * h).masked_fill(a > h, 0.5) + h,
     "logic": lambda c, a, h: torch.where((a < 0) & (h < 0) | ~(a == h), a, h),
     "signs": lambda c, a, h: a.abs() * torch.sign(h) + a,
     "slices": lambda c, a, h: torch.cat([a[:, 2:], h[:, :2]], 1) + torch.cat(list(h.split([1, 3], 1))[::-1], 1),
