@@ -15,20 +15,10 @@ _BASES = ("builtins", "abc", "typing", "torch.", "rnncli.cells.base")
 TABLES = ("_parameters", "_buffers", "_modules")
 """The attributes of a module that hold its tensors and its modules."""
 
-_SETTLED: tuple[type, ...] = (
-    bool,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    type(None),
-    type,
-    FunctionType,
-    BuiltinFunctionType,
-    ModuleType,
+_CONSTANT: tuple[type, ...] = (
+    *(bool, int, float, complex, str, bytes, type(None), type),
+    *(FunctionType, BuiltinFunctionType, ModuleType, torch.dtype, torch.device, torch.Size),
 )
-_SETTLED += (torch.dtype, torch.device, torch.Size)
 """Types of values that never change."""
 
 
@@ -71,7 +61,7 @@ def changing(cell: Any) -> list[Any]:
         value
         for module in cell.modules()
         for name, value in vars(module).items()
-        if not isinstance(value, (*_SETTLED, Tensor)) and name not in TABLES
+        if not isinstance(value, (*_CONSTANT, Tensor)) and name not in TABLES
     ]
 
 
@@ -100,7 +90,7 @@ def content(value: Any, seen: tuple[int, ...] = ()) -> Any:
     """A value that is equal for equal contents; that of a tensor changes with each operation in place."""
     if isinstance(value, dict) and not value:  # as most tables of a module are
         return dict
-    if isinstance(value, _SETTLED):
+    if isinstance(value, _CONSTANT):
         return type(value), value
     if id(value) in seen or isinstance(value, nn.Module):
         return Same(value)
