@@ -1,36 +1,50 @@
 """From a cell to its compiled step: what is known of each kind of cell, traced when it is first used."""
 
 from operator import is_
-from typing import Any
+from threading import RLock
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
 
 from rnncli.kernels.engine.cache import load_compiled
 from rnncli.kernels.engine.check import traced
 from rnncli.kernels.engine.emit import emit
+from rnncli.kernels.engine.facts import changing, content, fingerprint, held
 from rnncli.kernels.engine.graph import Untraceable
 from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.engine.plan import make_plan
 from rnncli.kernels.engine.scan import Traced
 
+
+class Seen(NamedTuple):
+    """What a cell held when it was last seen, and its form."""
+
+    held: list[Any]
+    changing: list[Any]
+    contents: list[Any]  # of those
+    form: Traced | str
+
+
 _KNOWN: dict[Any, Traced | str] = {}
-_LAST: WeakKeyDictionary[Any, tuple[list[Any], Traced | str]] = WeakKeyDictionary()
-"""What each cell held when it was last seen, and its form."""
+_ONE_AT_A_TIME = RLock()
+"""Held while a cell is traced: another thread must not use a module that is not yet complete."""
+
+_LAST: WeakKeyDictionary[Any, Seen] = WeakKeyDictionary()
 
 
 def traced_form(cell: Any) -> Traced | str:
     """A cell ready to run, or the reason why the engine cannot take it."""
-    tables = [table for module in cell.modules() for table in (vars(module), vars(module).get("_parameters", {}))]
-    stamp = [value for table in tables for value in table.values()]
-    last = _LAST.get(cell)
-    if last is not None and len(last[0]) == len(stamp) and all(map(is_, last[0], stamp)):
-        return last[1]
+    stamp, last = held(cell), _LAST.get(cell)
+    is_same = last is not None and len(last.held) == len(stamp) and all(map(is_, last.held, stamp))
+    if last is not None and is_same and last.contents == list(map(content, last.changing)):
+        return last.form
     key = fingerprint(cell)
-    if key not in _KNOWN:
-        _KNOWN[key] = build(cell)
-    _LAST[cell] = stamp, _KNOWN[key]
+    with _ONE_AT_A_TIME:
+        if key not in _KNOWN:
+            _KNOWN[key] = build(cell)
+    lists = changing(cell)
+    _LAST[cell] = Seen(stamp, lists, list(map(content, lists)), _KNOWN[key])
     return _KNOWN[key]
 
 
@@ -57,20 +71,3 @@ def _made(cell: Any) -> Traced:
     inputs = Inputs(cell, [*recipes, *([found.linear.weight] if found.linear else [])], vectors)
     source = emit(plan, inputs)
     return Traced(plan, source, inputs, load_compiled(source.text))
-
-
-def fingerprint(cell: Any) -> Any:
-    """What a trace depends on: classes, plain attributes by value, shapes of tensors, other objects by identity."""
-    modules = cell.modules()
-    return tuple((type(module), *map(_fact, vars(module).items())) for module in modules)
-
-
-def _fact(item: tuple[str, Any]) -> Any:
-    name, value = item
-    if isinstance(value, int | float | str | None):
-        return name, value
-    if isinstance(value, Tensor):
-        return name, value.shape
-    if isinstance(value, dict):
-        return name, tuple((key, each.shape if isinstance(each, Tensor) else None) for key, each in value.items())
-    return (name, id(value)) if callable(value) else (name, repr(value))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnncli.kernels.engine import cache, rules, scalars
 from rnncli.kernels.engine.derive import Derivative, derive
+from rnncli.kernels.engine.facts import own_classes
 from rnncli.kernels.engine.graph import Graph, Untraceable, build
 from rnncli.kernels.engine.ops import OPS
 from rnncli.kernels.engine.plan import merged_matmuls
@@ -20,6 +21,9 @@ assert rules  # which the tracer looks up
 
 CLOSE = 1e-6
 """Error of values and gradients, relative to the greatest of each; some gradients of torch have float32's constants."""
+
+BATCHES = (1, 2, 5, 16, 100)
+"""Sizes of batches by which a sequence's step may not differ."""
 
 
 class Evaluation:
@@ -114,6 +118,7 @@ def traced(cell: Any, sizes: Sequence[int]) -> Checked:
         raise Untraceable("two calls of step compute different operations")
     if first != others[0]:
         raise Untraceable("step computes different operations for different batches")
+    _check_batches(twin, *inputs(max(BATCHES)))
     graph = build(traces[0].nodes, traces[0].outputs, traces[0].sizes)
     derivative = derive(graph, merged_matmuls(graph))
     facts = repr(first), repr(linear), _source(cell)
@@ -126,10 +131,24 @@ def traced(cell: Any, sizes: Sequence[int]) -> Checked:
     return Checked(traces[0], graph, derivative, linear)
 
 
+def _check_batches(twin: Any, projected: Tensor, state: Any) -> None:
+    """Compare the steps of a batch and of its first sequences; raises Untraceable where they differ."""
+    with torch.no_grad():
+        try:
+            whole = twin.step(projected, state)
+            parts = [(B, twin.step(projected[:B], type(state)(*(value[:B] for value in state)))) for B in BATCHES]
+        except Exception as error:  # whatever a user's step raises
+            raise Untraceable(f"step fails for some batches: {_line(error)}") from None
+    for B, found in parts:
+        if not all(torch.allclose(a, b[:B], equal_nan=True) for a, b in zip(found, whole, strict=True)):
+            raise Untraceable("step computes different operations for different batches")
+
+
 def _source(cell: Any) -> str:
-    """The text of a cell's class; where there is none, something new."""
+    """The text of a cell's classes; where there is none, something new."""
+    kind: Any = type(cell)
     try:
-        return inspect.getsource(type(cell))
+        return "".join(map(inspect.getsource, own_classes(kind)))
     except (OSError, TypeError):
         return os.urandom(16).hex()
 
@@ -210,6 +229,8 @@ def _prepared_gradients(found: Evaluation, prepared: Sequence[Tensor]) -> list[T
 
 def _agree(ours: Any, theirs: Tensor, what: str) -> None:
     ours = torch.as_tensor(ours)
+    if theirs.isnan().any():
+        raise Untraceable(f"step cannot be checked: {what} is NaN for random numbers")
     scale = max(1.0, float(theirs.detach().abs().max())) if theirs.numel() else 1.0
     if not (ours - theirs.detach()).abs().le(CLOSE * scale).all():
         raise Untraceable(f"the graph of step does not compute what step does: {what} differs")

@@ -97,13 +97,13 @@ def _pow(r: Recorder, a: Any, p: Any) -> Value:
 
 @_rule("clamp", "clamp_min", "clamp_max")
 def _clamp(r: Recorder, a: Any, low: Any = None, high: Any = None, **names: Any) -> Value:
-    """The gradient passes at the limits themselves, as torch's."""
+    """The gradient passes at the limits themselves, and NaN stays NaN, as torch's."""
     low, high = names.get("min", low), names.get("max", high)
     found = a
     if low is not None:
-        found = r.point("select", r.point("ge", a, low), found, low)
+        found = r.point("select", r.point("lt", a, low), low, found)
     if high is not None:
-        found = r.point("select", r.point("le", found, high), found, high)
+        found = r.point("select", r.point("gt", found, high), high, found)
     return found if isinstance(found, Value) else r.point("mul", a, 1.0)
 
 
@@ -112,14 +112,19 @@ RULES["clamp_max"] = lambda r, a, high: _clamp(r, a, None, high)
 
 @_rule("hardtanh")
 def _hardtanh(r: Recorder, a: Any, low: float = -1.0, high: float = 1.0) -> Value:
-    """The gradient does not pass at the limits, as torch's."""
-    found = r.point("select", r.point("gt", a, low), a, low)
-    return r.point("select", r.point("lt", found, high), found, high)
+    """The gradient does not pass at the limits, and NaN stays NaN, as torch's."""
+    found = r.point("select", r.point("le", a, low), low, a)
+    return r.point("select", r.point("ge", found, high), high, found)
 
 
 @_rule("hardsigmoid")
 def _hardsigmoid(r: Recorder, a: Any) -> Value:
     return _hardtanh(r, r.point("add", r.point("mul", a, 1 / 6), 0.5), 0.0, 1.0)
+
+
+@_rule("masked_fill")
+def _masked_fill(r: Recorder, a: Any, mask: Any, value: Any) -> Value:
+    return r.point("select", mask, value, a)
 
 
 @_rule("leaky_relu")
@@ -129,7 +134,8 @@ def _leaky_relu(r: Recorder, a: Any, slope: float = 0.01) -> Value:
 
 @_rule("elu")
 def _elu(r: Recorder, a: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Value:
-    low = r.point("mul", r.point("expm1", r.point("mul", a, input_scale)), alpha)
+    below = r.point("select", r.point("gt", a, 0.0), 0.0, a)  # e^x of a large number would be inf
+    low = r.point("mul", r.point("expm1", r.point("mul", below, input_scale)), alpha)
     return r.point("mul", r.point("select", r.point("gt", a, 0.0), a, low), scale)
 
 

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
+from rnncli.kernels.engine.facts import TABLES, content
 from rnncli.kernels.engine.graph import Node, Untraceable
 
 FEW = 8
@@ -177,7 +179,7 @@ def trace(cell: Any, projected: Tensor, state: Sequence[Tensor], bias: Recipe | 
     if bias is not None:
         vector = Value(recorder.vector(bias, projected.shape[1:]))
         recorder.keep(projected, recorder.point("add", projected, vector))
-    with torch.no_grad(), mode(recorder):
+    with torch.no_grad(), ValueGuard(recorder), mode(recorder):
         after = cell.step(projected, type(state)(*state) if hasattr(state, "_fields") else state)
     if _attributes(cell) != before:
         raise Untraceable(f"step changes the cell's attributes ({_changed(before, _attributes(cell))})")
@@ -206,17 +208,37 @@ def dispatch_mode() -> Any:
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             del types
-            return self.recorder.record(func, args, kwargs or {})
+            self.recorder.is_recording = True
+            try:
+                return self.recorder.record(func, args, kwargs or {})
+            finally:
+                self.recorder.is_recording = False
 
     return Shown
 
 
+class ValueGuard(TorchFunctionMode):
+    """Refuses methods that give the step a tensor's values, of which dispatch shows nothing."""
+
+    def __init__(self, recorder: "Recorder") -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        if getattr(func, "__name__", "") in ("tolist", "numpy", "__array__") and not self.recorder.is_recording:
+            raise Untraceable(f"step reads a tensor's value, so that it may branch on data{self.recorder.place()}")
+        return func(*args, **(kwargs or {}))
+
+
 def _attributes(cell: Any) -> dict[str, Any]:
-    """What a step may not change: attributes, by identity, of every module."""
+    """What a step may not change: the attributes of every module, and what they contain."""
     return {
-        f"{path}.{name}".lstrip("."): (id(value) if not isinstance(value, int | float | str) else value)
+        f"{path}.{name}".lstrip("."): id(value) if isinstance(value, Tensor) else content(value)
         for path, module in cell.named_modules()
-        for name, value in vars(module).items()
+        for own in (vars(module), *(vars(module)[table] for table in TABLES))
+        for name, value in own.items()
+        if name not in TABLES
     }
 
 
@@ -233,6 +255,7 @@ class Recorder:
         self.values: dict[int, Value] = {}
         self.inputs = list(inputs.values())
         self.cell_class = type(cell)
+        self.is_recording = False
         self.offset = 0
         self.offsets: list[int] = []
         self.numbers: dict[tuple[str, float], Tensor] = {}

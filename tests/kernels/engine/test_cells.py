@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Callable
+from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support import outside
 from support.kinds import CLASSES, KINDS_WITH_ACTIVATIONS
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
@@ -69,32 +72,80 @@ def test_cell_without_values_is_traced() -> None:
         assert not isinstance(fused_form(cell), str)
 
 
-def test_changed_attributes_are_traced_again() -> None:
-    class Scaled(Cell[Hidden]):
-        scale = 1.0
+class Changing(Cell[Hidden]):
+    scale = 1.0
 
-        def step(self, projected: Tensor, state: Hidden) -> Hidden:
-            return Hidden(torch.tanh(projected * self.scale + state.h))
+    def add_parameters(self) -> None:
+        super().add_parameters()
+        self.inner, self.outer = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.register_buffer("gain", torch.ones(4))
+        self.factor, self.table, self.row = 1.0, {"factor": [1.0]}, np.ones(4)
+        self.function: Callable[[Tensor], Tensor] = lambda z: z
+        self.options = SimpleNamespace(factor=1.0)
 
-    cell: Any = Scaled(3, 4)
-    x = torch.randn(5, 2, 3)
+    def step(self, projected: Tensor, state: Hidden) -> Hidden:
+        scale = self.scale * self.factor * self.table["factor"][0] * float(self.row[2]) * self.options.factor
+        return Hidden(torch.tanh(self.function(projected) * scale + self.outer(self.inner(state.h)) * self.gain))
+
+
+def scaled(factor: float) -> Callable[[Tensor], Tensor]:
+    return lambda z: z * factor
+
+
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "a number": lambda cell: setattr(cell, "factor", 0.5),
+    "a number in a list in a table": lambda cell: cell.table["factor"].__setitem__(0, 0.5),
+    "a number in an array": lambda cell: cell.row.__setitem__(2, 0.5),
+    "a number in an object": lambda cell: setattr(cell.options, "factor", 0.5),
+    "a function": lambda cell: setattr(cell, "function", scaled(0.5)),
+    "a buffer's shape": lambda cell: setattr(cell, "gain", torch.tensor(0.5)),
+    "two weights that are the same": lambda cell: setattr(cell.outer, "weight", cell.inner.weight),
+    "a hook": lambda cell: cell.inner.register_forward_hook(lambda module, given, made: made * 3),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changed_cells_are_traced_again(name: str) -> None:
+    torch.manual_seed(0)
+    cell, other, x = Changing(3, 4), Changing(3, 4), torch.randn(5, 2, 3)
+
+    def check(each: Any) -> Tensor:
+        found, wanted = (scan(each, x, each.initial_state(2), backend=name)[0] for name in ("fused", "reference"))
+        torch.testing.assert_close(found, wanted)
+        return torch.as_tensor(wanted)
+
+    before = check(cell)
+    CHANGES[name](cell)
+    assert not torch.equal(check(cell), before)
+    check(other)  # which has nothing of the change
+
+
+def test_changed_classes_are_traced_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell, x = Changing(3, 4), torch.randn(5, 2, 3)
     for scale in (1.0, 0.5):
-        cell.scale = scale
+        monkeypatch.setattr(Changing, "scale", scale)
         found, wanted = (scan(cell, x, cell.initial_state(2), backend=name)[0] for name in ("fused", "reference"))
         torch.testing.assert_close(found, wanted)
 
 
-def test_unexpected_error_of_the_engine_leaves_the_step_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise KeyError("a case that nobody knows")
-
-    monkeypatch.setattr("rnncli.kernels.engine.build.emit", fail)
-    cell: Any = outside.MGU(3, 4)
-    assert fused_form(cell) == "the engine fails on its step: KeyError: 'a case that nobody knows'"
-    assert scan(cell, torch.randn(5, 2, 3), cell.initial_state(2))[0].shape == (5, 2, 4)
-
-
 calls = [0]
+
+
+def test_threads_trace_a_cell_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell, built, found = outside.MGU(3, 4), [], []
+    second = Thread(target=lambda: found.append(fused_form(cell)))
+
+    def slow(each: Any) -> str:
+        if not built:
+            second.start()
+        built.append(each)
+        second.join(0.1)  # the second thread must wait
+        return "no form"
+
+    monkeypatch.setattr("rnncli.kernels.engine.build.build", slow)
+    found.append(fused_form(cell))
+    second.join()
+    assert (found, built) == (["no form", "no form"], [cell])
 
 
 def counts(cell: Any, a: Tensor, h: Tensor) -> Tensor:
@@ -107,19 +158,45 @@ def remembers(cell: Any, a: Tensor, h: Tensor) -> Tensor:
     return torch.tanh(a + h)
 
 
+def counts_in_a_list(cell: Any, a: Tensor, h: Tensor) -> Tensor:
+    cell.kept.append(1)
+    return torch.tanh(a + h)
+
+
+def changes_a_buffer(cell: Any, a: Tensor, h: Tensor) -> Tensor:
+    cell.gain = cell.gain * 0.5
+    return torch.tanh(a + h) * cell.gain
+
+
 TRAPS: dict[str, tuple[Callable[[Any, Tensor, Tensor], Tensor], str]] = {
     "a counter outside": (counts, "two calls of step compute different operations"),
     "an attribute": (remembers, r"step changes the cell's attributes \(seen\)"),
+    "a list": (counts_in_a_list, r"step changes the cell's attributes \(kept\)"),
+    "a buffer": (changes_a_buffer, r"step changes the cell's attributes \(gain\)"),
     "a branch on data": (lambda c, a, h: a if h.sum() > 0 else h, r"step reduces over the batch \(test_cells.py, line"),
     "a value as a number": (
         lambda c, a, h: a + h * float(c.bias[0]),
         r"step reads a tensor's value, so that it may branch on data \(test_cells.py, line \d+\)",
+    ),
+    "values as a list": (
+        lambda c, a, h: a if h.tolist()[0][0] > -99 else h,
+        r"step reads a tensor's value, so that it may branch on data \(test_cells.py, line \d+\)",
+    ),
+    "values as an array": (
+        lambda c, a, h: a if h.detach().numpy()[0, 0] > -99 else h,
+        r"step reads a tensor's value, so that it may branch on data \(test_cells.py, line \d+\)",
+    ),
+    "a root of negative numbers": (
+        lambda c, a, h: a.sqrt() + h,
+        "step cannot be checked: field 0 of the new state is NaN for random numbers",
     ),
     "dropout": (lambda c, a, h: F.dropout(a + h, 0.5), r"bernoulli is random \(test_cells.py, line \d+\)"),
     "noise": (lambda c, a, h: a + torch.randn_like(h), r"randn_like is random \(test_cells.py, line \d+\)"),
     "a mean of the batch": (lambda c, a, h: a + h.mean(0), r"step reduces over the batch \(test_cells.py, line \d+\)"),
     "another sequence": (lambda c, a, h: a + h.flip(0), r"step mixes the sequences of the batch \(test_cells.py, line"),
     "the batch's size": (lambda c, a, h: (a + h) / len(a), "step computes different operations for different batches"),
+    "one sequence": (lambda c, a, h: a if len(a) == 1 else h, "step computes different operations for different"),
+    "a large batch": (lambda c, a, h: a if len(a) > 8 else h, "step computes different operations for different"),
     "a changed state": (
         lambda c, a, h: a + h.mul_(0.5),
         "mul_ changes the state, or a tensor that is in use",
@@ -141,6 +218,11 @@ def test_traps_are_refused_with_their_reason(name: str) -> None:
     function, reason = TRAPS[name]
 
     class Trap(Cell[Hidden]):
+        def add_parameters(self) -> None:
+            super().add_parameters()
+            self.kept: list[int] = []
+            self.register_buffer("gain", torch.ones(4))
+
         def step(self, projected: Tensor, state: Hidden) -> Hidden:
             return Hidden(function(self, projected, state.h))
 

@@ -34,6 +34,7 @@ STEPS: dict[str, Step] = {
     "hard": lambda c, a, h: F.hardtanh(a) + F.hardsigmoid(h),
     "extremes": lambda c, a, h: torch.maximum(a, h) + torch.minimum(a, h * 0.5) + a.clamp(-0.3, 0.4) + h.clamp_min(0.1),
     "choices": lambda c, a, h: torch.where(a > h, a, h * 0.5) + (a >= 0).to(a.dtype) * h,
+    "filled": lambda c, a, h: (a * h).masked_fill(a > h, 0.5) + h,
     "logic": lambda c, a, h: torch.where((a < 0) & (h < 0) | ~(a == h), a, h),
     "signs": lambda c, a, h: a.abs() * torch.sign(h) + a,
     "slices": lambda c, a, h: torch.cat([a[:, 2:], h[:, :2]], 1) + torch.cat(list(h.split([1, 3], 1))[::-1], 1),
@@ -121,3 +122,23 @@ def test_ties_have_torchs_subgradients(name: str) -> None:
         cell.h0.copy_(torch.tensor([0.0, -0.3, 0.1, 3.0]))
     x = torch.zeros(3, 3, 3, dtype=torch.float64)
     same(gradients(cell, x, "fused"), gradients(cell, x, "reference"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1000.0, -1000.0])
+@pytest.mark.parametrize(
+    "function",
+    [F.relu, F.relu6, F.hardtanh, F.hardsigmoid, F.elu, F.selu, F.leaky_relu, lambda z: z.clamp(-1, 1)],
+)
+def test_values_and_gradients_at_extremes(function: Callable[[Tensor], Tensor], value: float) -> None:
+    class Plain(Made):
+        def step(self, projected: Tensor, state: Hidden) -> Hidden:
+            return Hidden(function(projected) + 0.0 * state.h)
+
+    cell: Any = Plain(3, 4).double()
+    found = []
+    for backend in ("fused", "reference"):
+        x = torch.full((1, 1, 3), value, dtype=torch.float64, requires_grad=True)
+        outputs, _ = scan(cell, x, cell.initial_state(1), backend=backend)
+        (d_x,) = torch.autograd.grad(outputs.sum(), x)
+        found.append((outputs, d_x if value == value else outputs))  # a gradient at NaN means nothing
+    torch.testing.assert_close(*found, rtol=1e-7, atol=1e-7, equal_nan=True)
