@@ -25,6 +25,7 @@ def inspect(
 ) -> None:
     """Show a checkpoint's settings, sizes, metrics, vocabulary and checksum; or the loops of a cell."""
     from rnncli.api import restore
+    from rnncli.data.text import visible
     from rnncli.training.runs import read_model
 
     if code:
@@ -75,8 +76,9 @@ def inspect(
     print_table(("setting", "value"), [(name, _shown(value)) for name, value in found.header["config"].items()])
     print_table(("metric", "last validation"), list(metrics.items()))
     if "vocabulary" in payload:
-        words = payload["vocabulary"]
-        print_text(f"vocabulary, {len(words):,} words, most frequent first: {' '.join(words[:20])} …")
+        tokens = payload["vocabulary"]
+        first = " ".join(map(visible, tokens[:20]))
+        print_text(f"vocabulary, {len(tokens):,} tokens, most frequent first: {first} …")
 
 
 def _print_config(found: "Checkpoint", place: Path) -> None:
