@@ -34,7 +34,7 @@ def open_model(
     if source is not None:
         return rnncli.load(source, task, suits=suits, device=device, cell=cell)
     tasks = [each for each in TASKS.values() if (suits(each) if suits else each.name == task)]
-    run = _newest(verb, tasks, words) or _trained_now(tasks, words, example, as_json) or _newest(verb, tasks, ())
+    run = _newest(verb, tasks, words) or _trained_now(verb, tasks, words, example, as_json) or _newest(verb, tasks, ())
     if run is None:
         return rnncli.load(None, task, suits=suits, device=device, cell=cell)  # raises NoModelError
     return rnncli.load(run.folder, run.task, device=device, cell=cell)
@@ -62,7 +62,9 @@ def _has(words: Sequence[str]) -> "Callable[..., bool]":
     return read
 
 
-def _trained_now(tasks: Sequence[Task], words: Sequence[str], example: Sequence[str], as_json: bool) -> "Run | None":
+def _trained_now(
+    verb: str, tasks: Sequence[Task], words: Sequence[str], example: Sequence[str], as_json: bool
+) -> "Run | None":
     """A run of a quick training, if it is wanted; None if there is none for the words.
 
     Raises NoModelError, which names the training, if nobody can answer or the answer is no.
@@ -72,7 +74,8 @@ def _trained_now(tasks: Sequence[Task], words: Sequence[str], example: Sequence[
     task = _quickest(tasks, words or example)
     if task is None or task.quick is None:
         return None
-    lacking = f"model that has the words {', '.join(words)}" if words else f"model of {task.name}"
+    of_one = f"model of {task.name}" if len(tasks) == 1 else f"model for `rnn {verb}`"
+    lacking = f"model that has the words {', '.join(words)}" if words else of_one
     missing, command = f"there is no {lacking} in {runs_place()} yet", task.quick.command(task.name)
     question = f"{missing}: train one now (`{command}`, about {task.quick.seconds} s)?"
     if as_json or not can_ask() or not confirm(question, default=True):

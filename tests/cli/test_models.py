@@ -26,9 +26,10 @@ def add_run(home: Path) -> Callable[[str, str, int], Path]:
     def add(task: str, fixture: str, when: int) -> Path:
         folder = home / "checkpoints" / task / fixture
         folder.mkdir(parents=True)
-        shutil.copyfile(FIXTURES / fixture / "best.safetensors", folder / "best.safetensors")
-        os.utime(folder, (when, when))
-        return folder / "best.safetensors"
+        model = folder / "best.safetensors"
+        shutil.copyfile(FIXTURES / fixture / "best.safetensors", model)
+        os.utime(model, (when, when))
+        return model
 
     return add
 
@@ -39,7 +40,7 @@ def test_the_newest_model_of_any_task_with_the_verb_is_taken_and_printed(rnn, ad
     ran = rnn("score 'the gate' --json")
     assert json.loads(ran.out)["checkpoint"] == str(chars)
     assert ran.err == "model: char-lm/chars-voices (newest for `rnn score`)\n"
-    os.utime(verse.parent, (4000, 4000))
+    os.utime(verse, (4000, 4000))
     assert json.loads(rnn("score 'the gate' --json").out)["checkpoint"] == str(verse)
 
 
@@ -86,13 +87,14 @@ def test_words_that_no_embedded_corpus_has_get_a_hint_from_the_newest_model(rnn,
     assert "no vector for 'thee': did you mean the" in ran.err
 
 
-@pytest.mark.parametrize("words", ["evaluate parity", "activations"])
-def test_on_a_terminal_enter_trains_a_model_and_the_verb_continues(words: str, home: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "missing"), [("evaluate parity", "of parity"), ("activations", "for `rnn activations`")]
+)
+def test_on_a_terminal_enter_trains_a_model_and_the_verb_continues(words: str, missing: str, home: Path) -> None:
     with on_a_terminal(typed="\n") as shown:
         assert run(words.split()) == 0
-    question = (
-        f"there is no model of parity in {home / 'checkpoints'} yet: train one now (`rnn train parity`, about 1 s)?"
-    )
+    place = home / "checkpoints"
+    question = f"there is no model {missing} in {place} yet: train one now (`rnn train parity`, about 1 s)?"
     assert question in shown.text
     assert "parity on all 4,096 strings of 12 bits" in shown.text
     (made,) = (home / "checkpoints" / "parity").glob("*/best.safetensors")
