@@ -20,8 +20,10 @@ def cells(
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each; medians are shown.")] = 11,
     as_json: AsJson = False,
 ) -> None:
-    """Time our cells and their rivals in turns: medians in milliseconds, the first rival's time over ours,
-    and ours over the floor: the matmuls and nothing else, by the fastest library of this machine.
+    """Time our cells, their rivals and the floor in turns: medians in milliseconds, and two ratios.
+
+    The floor is the matmuls of a row and nothing else, by the fastest library of this machine. `ratio` is the first
+    rival's time over ours; `ours / floor` is our time over the floor.
     """
     from rnncli.analysis.bench import find_rows, machine, matmul_rates, measure
     from rnncli.analysis.bench_cells import left_out, rows_of

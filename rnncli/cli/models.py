@@ -31,8 +31,11 @@ def open_model(
     Raises as `rnncli.load`.
     """
     task, suits = (fits.name, None) if isinstance(fits, Task) else (None, fits)
+    from rnncli.api import pick_device
+
     if source is not None:
         return rnncli.load(source, task, suits=suits, device=device, cell=cell)
+    pick_device(device)  # refuses an unavailable device before anything is read or trained
     tasks = [each for each in TASKS.values() if (suits(each) if suits else each.name == task)]
     run = _newest(verb, tasks, words) or _trained_now(verb, tasks, words, example, as_json) or _newest(verb, tasks, ())
     if run is None:

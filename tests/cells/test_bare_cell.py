@@ -92,7 +92,7 @@ def test_bench_measures_it(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "SHAPES", (bench_cells.Shape(3, 2, 4, 4),) * 3)
     monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)
     row, *_ = bench.find_rows(NAME)
-    assert row.contenders.keys() == {"ours", "plain loop", "floor"}
+    assert row.contenders.keys() == {"ours", "plain loop", *([] if trouble() else ["floor"])}
     (measured,) = bench.measure([row], rounds=1)
     assert measured.ratio > 0
     if sys.platform == "linux":

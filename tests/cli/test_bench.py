@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rnncli.analysis import bench, bench_cells, bench_costs
+from rnncli.kernels.fused import trouble
 
 
 @pytest.fixture
@@ -30,11 +31,12 @@ def test_cells(quick) -> None:
     assert "torch at medium, ms" in ran.out
     assert "T12-B1-M4" in ran.out
     assert "ours / floor" in ran.out
+    floor = [] if trouble() else ["floor"]  # numba may be absent
     found = json.loads(quick("bench cells --cell lstm:full --rounds 1 --json").out)
     assert [row["name"] for row in found["rows"]] == ["lstm:full"] * 3 + ["lstm:full, bfloat16"] * 3
     assert found["rows"][0].keys() == {"name", "shape", "milliseconds", "ratio", "over floor"}
-    assert found["rows"][0]["milliseconds"].keys() == {"ours", "torch", "torch at medium", "floor"}
-    assert found["rows"][3]["milliseconds"].keys() == {"ours", "torch", "torch in bfloat16", "floor"}
+    assert found["rows"][0]["milliseconds"].keys() == {"ours", "torch", "torch at medium", *floor}
+    assert found["rows"][3]["milliseconds"].keys() == {"ours", "torch", "torch in bfloat16", *floor}
     assert found["gflops"].keys() == {"float32, torch's choice", "float32", "bfloat16"}
     refused = quick("bench cells --cell flute")
     assert (refused.code, refused.err.count("\n")) == (2, 1)

@@ -22,6 +22,7 @@ from rnncli.kernels.scan import choose_backend
 from rnncli.nn import layers
 
 T, B, D, M = 5, 3, 4, 6
+DIST: Any = dist
 LAYERS: dict[str, Callable[..., Any]] = {
     "RNN": lambda **options: ours.RNN(D, M, **options),
     "GRU": lambda **options: ours.GRU(D, M, 2, bidirectional=True, **options),
@@ -73,7 +74,8 @@ def test_transforms_give_the_gradients_of_autograd(make: Callable[..., Any]) -> 
     for name, parameter in layer.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad)
         torch.testing.assert_close(each[name].sum(0), parameter.grad)
-    _, slope = jvp(lambda x: loss(layer, weights, x), (x,), (x,))
+    derivatives: Any = jvp(lambda x: loss(layer, weights, x), (x,), (x,))
+    slope = derivatives[1]
     step = 1e-6
     numeric = (loss(layer, weights, x * (1 + step)) - loss(layer, weights, x * (1 - step))) / (2 * step)
     torch.testing.assert_close(slope, numeric, rtol=1e-6, atol=1e-6)
@@ -132,7 +134,7 @@ def test_autocast_and_bfloat16_agree_with_float32(make: Callable[..., Any]) -> N
 
 @contextmanager
 def group() -> Iterator[None]:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", store=DIST.HashStore(), rank=0, world_size=1)
     try:
         yield
     finally:

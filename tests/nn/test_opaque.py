@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from support.outside import CoupledLSTM, LayerNormLSTM
+from support.outside import MGU, CoupledLSTM, LayerNormLSTM
 from torch.nn.utils.rnn import pack_sequence
 
 import rnncli.nn as ours
+from rnncli.cells import use_cell
 from rnncli.nn.opaque import bare_cell
 
 LAYERS: dict[str, Callable[[], Any]] = {
@@ -69,6 +70,14 @@ def test_packed_sequences_run_outside_of_the_compiled_graph() -> None:
     assert torch.equal(found.data, layer(packed)[0].data)
 
 
-def test_cells_without_values_belong_to_a_class() -> None:
-    assert bare_cell("gru", 2, 3, "tanh") is bare_cell("gru", 2, 3, "tanh")
-    assert bare_cell("gru", 2, 3, "tanh").get_parameter("weight_x").is_meta
+def test_class_that_is_defined_again_replaces_the_first() -> None:
+    """As in a notebook, where both have one name."""
+    found = []
+    for _ in range(2):
+        again = type("Again", (MGU,), {"__module__": __name__})
+        kind = use_cell(again)
+        found.append(bare_cell(kind, 2, 3, "tanh"))
+        assert type(found[-1]) is again
+        assert bare_cell(kind, 2, 3, "tanh") is found[-1]
+        assert found[-1].get_parameter("weight_x").is_meta
+    assert found[0] is not found[1]

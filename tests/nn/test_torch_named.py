@@ -16,6 +16,8 @@ from rnncli.errors import UsageError
 
 PAIRS = {"RNN": (ours.RNN, nn.RNN), "GRU": (ours.GRU, nn.GRU), "LSTM": (ours.LSTM, nn.LSTM)}
 T, B, D, M = 6, 4, 3, 5
+LINEAR: Any = nn.Linear(D, M)
+THEIRS: Any = nn.GRU(D, M)
 
 
 def pair(name: str, **options: Any) -> tuple[Any, Any]:
@@ -168,14 +170,14 @@ def test_equations_that_torch_lacks(layer: Callable[[], Any], step: Any) -> None
 
 
 def test_sigmoid_layer_differs_from_tanh_by_its_function() -> None:
-    layer = ours.RNN(D, M, nonlinearity="sigmoid", dtype=torch.float64)
+    layer: Any = ours.RNN(D, M, nonlinearity="sigmoid", dtype=torch.float64)
     x = randoms(1, D)
     summed = x @ layer.weight_ih_l0.T + layer.bias_ih_l0 + layer.bias_hh_l0
     torch.testing.assert_close(layer(x)[0], torch.sigmoid(summed), rtol=0, atol=1e-12)
 
 
 def test_own_parameters_begin_as_documented() -> None:
-    layer = ours.LSTM(D, 100, 2, bidirectional=True, peepholes="full", learn_h0=True)
+    layer: Any = ours.LSTM(D, 100, 2, bidirectional=True, peepholes="full", learn_h0=True)
     own = {name for name, _ in layer.named_parameters()} - {
         name for name, _ in nn.LSTM(D, 100, 2, bidirectional=True).named_parameters()
     }
@@ -190,7 +192,7 @@ def test_own_parameters_begin_as_documented() -> None:
 
 
 def test_weight_drop_zeroes_a_share_of_weight_hh_in_training() -> None:
-    layer = ours.GRU(D, 40, weight_drop=0.25)
+    layer: Any = ours.GRU(D, 40, weight_drop=0.25)
     torch.manual_seed(1)
     dropped = layer.cell(0).weight_h
     share = float((dropped == 0).float().mean())
@@ -208,9 +210,9 @@ def test_copies_from_torch_and_back_compute_the_same(name: str) -> None:
     options: dict[str, Any] = {"num_layers": 2, "bidirectional": True, "batch_first": True, "dropout": 0.5}
     if name == "RNN":
         options["nonlinearity"] = "relu"
-    theirs = PAIRS[name][1](D, M, dtype=torch.float64, **options).eval()
+    theirs: Any = PAIRS[name][1](D, M, dtype=torch.float64, **options).eval()
     theirs.bias_hh_l1.requires_grad_(False)
-    mine = ours.from_torch(theirs, backend="reference")
+    mine: Any = ours.from_torch(theirs, backend="reference")
     again = ours.to_torch(mine)
     assert (type(mine), type(again), mine.backend) == (*PAIRS[name], "reference")
     x = randoms(B, T, D)
@@ -238,15 +240,15 @@ def test_copies_from_torch_and_back_compute_the_same(name: str) -> None:
          "^torch has no layer with the equations of elman"),
         (lambda: ours.RNN(D, M, weight_drop=1.0), "^RNN: weight_drop must be at least 0 and less than 1, not 1.0$"),
         (lambda: ours.from_torch(nn.LSTM(D, M, proj_size=2)), "^LSTM has no proj_size"),
-        (lambda: ours.from_torch(nn.Linear(D, M)),
-         "^from_torch takes a torch.nn.RNN, GRU or LSTM, not a Linear$"),  # type: ignore[arg-type]
+        (lambda: ours.from_torch(LINEAR),
+         "^from_torch takes a torch.nn.RNN, GRU or LSTM, not a Linear$"),
         (lambda: ours.to_torch(ours.LSTM(D, M, peepholes="full")), "^torch.nn.LSTM has no full peepholes$"),
         (lambda: ours.to_torch(ours.GRU(D, M, reset="before")), "^torch.nn.GRU has no reset-before$"),
         (lambda: ours.to_torch(ours.GRU(D, M, activation="relu")), "^torch.nn.GRU has no activation relu$"),
         (lambda: ours.to_torch(ours.RNN(D, M, learn_h0=True)),
          r"^torch.nn.RNN has no trainable first state \(learn_h0\)"),
-        (lambda: ours.to_torch(nn.GRU(D, M)),
-         "^to_torch takes an RNN, GRU or LSTM of rnncli.nn, not a GRU$"),  # type: ignore[arg-type]
+        (lambda: ours.to_torch(THEIRS),
+         "^to_torch takes an RNN, GRU or LSTM of rnncli.nn, not a GRU$"),
     ],
 )  # fmt: skip
 def test_refusals_name_the_fault(make: Callable[[], Any], message: str) -> None:
@@ -256,8 +258,9 @@ def test_refusals_name_the_fault(make: Callable[[], Any], message: str) -> None:
 
 @pytest.mark.parametrize("sizes", [(0, 5), (3, 0), (3, 5, 0)])
 def test_wrong_sizes_are_refused_as_by_torch(sizes: tuple[int, ...]) -> None:
+    layers: list[Any] = [nn.GRU, ours.GRU, ours.Elman]
     with pytest.raises(ValueError, match="must be greater than zero") as theirs:
-        nn.GRU(*sizes)
-    for Layer in (ours.GRU, ours.Elman):
+        layers[0](*sizes)
+    for Layer in layers[1:]:
         with pytest.raises(ValueError, match=f"^{theirs.value}$"):
             Layer(*sizes)

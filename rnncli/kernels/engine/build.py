@@ -37,10 +37,20 @@ def traced_form(cell: Any) -> Traced | str:
 def build(cell: Any) -> Traced | str:
     """The same for a cell of a kind that is unknown so far."""
     try:
-        with torch.random.fork_rng([]), torch.inference_mode(False), torch.enable_grad():
-            found = traced(cell, [int(value.shape[1]) for value in cell.initial_state(1)])
+        return _made(cell)
     except Untraceable as reason:
         return str(reason)
+    except Exception as error:  # a case that the engine does not know; the step loop still runs it
+        return f"the engine fails on its step: {type(error).__name__}: {error}".splitlines()[0]
+
+
+def _made(cell: Any) -> Traced:
+    """Trace, plan and write; raises Untraceable.
+
+    Neither the random state nor a context of the caller's that records no gradients matters.
+    """
+    with torch.random.fork_rng([]), torch.inference_mode(False), torch.enable_grad():
+        found = traced(cell, [int(value.shape[1]) for value in cell.initial_state(1)])
     recipes = found.trace.prepared
     plan = make_plan(found.graph, found.derivative, len(recipes), owned=found.linear is not None)
     vectors = [int(name[1:]) for name in plan.vectors]

@@ -13,7 +13,7 @@ from rnncli.kernels.engine import cache, rules, scalars
 from rnncli.kernels.engine.derive import Derivative, derive
 from rnncli.kernels.engine.graph import Graph, Untraceable, build
 from rnncli.kernels.engine.ops import OPS
-from rnncli.kernels.engine.plan import joined_matmuls
+from rnncli.kernels.engine.plan import merged_matmuls
 from rnncli.kernels.engine.trace import Linear, Trace, linear_projection, run_recipe, tensors_of, trace, twin_of
 
 assert rules  # which the tracer looks up
@@ -115,7 +115,7 @@ def traced(cell: Any, sizes: Sequence[int]) -> Checked:
     if first != others[0]:
         raise Untraceable("step computes different operations for different batches")
     graph = build(traces[0].nodes, traces[0].outputs, traces[0].sizes)
-    derivative = derive(graph, joined_matmuls(graph))
+    derivative = derive(graph, merged_matmuls(graph))
     facts = repr(first), repr(linear), _source(cell)
     if not cache.is_known(*facts):
         try:

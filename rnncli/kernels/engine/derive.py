@@ -20,18 +20,18 @@ class Derivative:
     inputs: dict[str, Packed] = field(default_factory=dict)  # of `projected`, the state and the vectors, by array
     results: list[Packed] = field(default_factory=list)  # of the matmuls
     carried: set[int] = field(default_factory=set)  # matmuls of a whole field: the step before adds their `r` itself
-    joined: dict[int, int] = field(default_factory=dict)
+    merged: dict[int, int] = field(default_factory=dict)
     """Matmuls of an old field by the matmul of the new one, which computes them a step ahead, and `r` of both."""
     begin: int = 0  # the number of the first piece that is not one of the step
 
     def carried_by(self, graph: Graph, number: int) -> list[int]:
         """The matmuls of a field whose `r` arrives as `q`."""
-        return [j for j in sorted(self.carried - self.joined.keys()) if field_of(graph, j) == number]
+        return [j for j in sorted(self.carried - self.merged.keys()) if field_of(graph, j) == number]
 
 
-def derive(graph: Graph, joined: dict[int, int]) -> Derivative:
+def derive(graph: Graph, merged: dict[int, int]) -> Derivative:
     """Extend a graph by its gradient."""
-    return _Reverse(graph, joined).run()
+    return _Reverse(graph, merged).run()
 
 
 def field_of(graph: Graph, j: int) -> int | None:
@@ -57,10 +57,10 @@ def new_field_of(graph: Graph, j: int) -> int | None:
 class _Reverse:
     """Reverse mode: pieces from last to first, each with the sum of its gradients."""
 
-    def __init__(self, graph: Graph, joined: dict[int, int]) -> None:
+    def __init__(self, graph: Graph, merged: dict[int, int]) -> None:
         self.graph = graph
         self.sums: dict[int, list[int]] = {}
-        self.found = Derivative(begin=len(graph.pieces), joined=joined)
+        self.found = Derivative(begin=len(graph.pieces), merged=merged)
         self.found.carried = {j for j in range(len(graph.matmuls)) if field_of(graph, j) is not None}
 
     def run(self) -> Derivative:

@@ -28,7 +28,7 @@ BITS = "yrq"
 """Arrays that hold the bits of a bfloat16 if matmuls are rounded."""
 
 
-class Source(NamedTuple):
+class Code(NamedTuple):
     """The text, its functions by direction, and the integers that they read."""
 
     text: str
@@ -38,7 +38,7 @@ class Source(NamedTuple):
     spare: int  # length of the rows that loops hand to the next ones
 
 
-def emit(plan: Plan, inputs: Inputs) -> Source:
+def emit(plan: Plan, inputs: Inputs) -> Code:
     """Write the source of a plan whose parameters lie in these inputs."""
     sizes, text = Sizes(), [HEADER]
     functions: list[list[Function]] = []
@@ -55,7 +55,7 @@ def emit(plan: Plan, inputs: Inputs) -> Source:
     text += whole_sequence(plan, inputs, sizes, functions, spare)
     values = tuple(value for _, value in sizes.values)
     whole = "\n\n\n".join([text[0], *(f"@compiled\n{each}" for each in text[1:])]) + "\n"
-    return Source(whole, tuple(functions[0]), tuple(functions[1]), values, spare)
+    return Code(whole, tuple(functions[0]), tuple(functions[1]), values, spare)
 
 
 def row(array: str) -> str:
@@ -147,8 +147,8 @@ class _StageWriter:
         place: Place = graph.pieces[piece].extra
         if place.array[0] == "v":
             return place._replace(array="v", start=place.start + self.plan.vectors[place.array])
-        if place.array[0] == "y" and int(place.array[1:]) in self.plan.derivative.joined:
-            j = self.plan.derivative.joined[int(place.array[1:])]
+        if place.array[0] == "y" and int(place.array[1:]) in self.plan.derivative.merged:
+            j = self.plan.derivative.merged[int(place.array[1:])]
             return place._replace(array=f"y{j}", start=place.start + self.graph.matmuls[j].N)
         if place.array[0] == "c" and int(place.array[1:]) in self.plan.copies:
             return place._replace(array=f"b{place.array[1:]}")
@@ -191,10 +191,10 @@ class _StageWriter:
         op, operands, _, extra = self.graph.pieces[piece]
         if op in ("sum", "max"):
             parts = [self.reduced(op, each) for each in operands]
-            joined = " + ".join(parts) if op == "sum" else parts[0]
+            merged = " + ".join(parts) if op == "sum" else parts[0]
             for part in parts[1:] if op == "max" else ():
-                joined = f"maximum({joined}, {part})"
-            return f"a{piece} = {joined}"
+                merged = f"maximum({merged}, {part})"
+            return f"a{piece} = {merged}"
         given = [self.value(each, depth) for each in operands]
         number = self.constants.setdefault(repr(extra), f"k{len(self.constants)}") if isinstance(extra, float) else ""
         return f"a{piece} = {OPS[op].text.format(*given, x=number)}"

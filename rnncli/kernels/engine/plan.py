@@ -59,14 +59,15 @@ class Plan:
     recipes: int  # prepared tensors of the step
     kept: int = 0  # features kept apart from `projected`
     in_place: bool = False  # whether `dp` takes the place of `projected`
-    d_places: list[int | None] = field(default_factory=list)  # where in `dp` the gradient of a matmul's result lies
+    d_parts: list[list[Place]] = field(default_factory=list)
+    """Where the gradient of each matmul's result lies: in `dp`, in its own `d<j>`, or parts of it in both."""
     copies: list[int] = field(default_factory=list)  # fields whose arriving gradient is copied first
     vectors: dict[str, int] = field(default_factory=dict)  # where each vector begins in `v` and `acc`
     sums: list[tuple[Place, Place]] = field(default_factory=list)  # parts of `acc`, and what their sums are of
 
     def members(self, j: int) -> list[int]:
         """A matmul that is run and those that it computes as well, in the order of their columns."""
-        return [j, *(other for other, by in self.derivative.joined.items() if by == j)]
+        return [j, *(other for other, by in self.derivative.merged.items() if by == j)]
 
     def width(self, j: int) -> int:
         """The columns of a matmul that is run."""
@@ -78,12 +79,17 @@ class Plan:
 
     def has_copy(self, j: int) -> bool:
         """Whether the gradient of a matmul's result is gathered in `e<j>` for its matmul."""
-        is_part = self.d_places[j] is not None and self.graph.sizes["projected"] > self.graph.matmuls[j].N
-        return is_part or j in self.derivative.joined.values()
+        first, *others = self.d_parts[j]
+        is_part = first.array == "dp" and first.length < self.graph.sizes["projected"]
+        return is_part or bool(others) or j in self.derivative.merged.values()
+
+    def own_gradients(self, j: int) -> int:
+        """The features of `d<j>`."""
+        return sum(place.length for place in self.d_parts[j] if place.array != "dp")
 
     def run_matmuls(self) -> list[int]:
         """The matmuls that are run; the others are computed by those."""
-        return [j for j in range(len(self.graph.matmuls)) if j not in self.derivative.joined]
+        return [j for j in range(len(self.graph.matmuls)) if j not in self.derivative.merged]
 
 
 class _Scheduler:
@@ -173,7 +179,7 @@ class _Scheduler:
         return depth
 
 
-def joined_matmuls(graph: Graph) -> dict[int, int]:
+def merged_matmuls(graph: Graph) -> dict[int, int]:
     """Matmuls of an old field that the matmul of the same new field can compute one step ahead, by that one."""
     operands = {
         f"y{j}": [] if field_of(graph, j) is not None else [piece for piece, _ in m.operand]
@@ -212,11 +218,11 @@ class _Planner:
         forward = self.schedule_forward()
         kept, again = self.choose_kept()
         size = self.place_kept(forward, kept)
-        backward, d_places, sums, copies = self.schedule_backward(again)
+        backward, d_parts, sums, copies = self.schedule_backward(again)
         for each in (forward, backward):
             each.scratch = _cross(graph, each)
         plan = Plan(graph, derivative, forward, backward, self.operands, again, recipes, size)
-        plan.d_places, plan.copies = d_places, copies
+        plan.d_parts, plan.copies = d_parts, copies
         plan.sums, plan.vectors = sums, self.vectors()
         plan.in_place = self.owned and self.fits_in_place(backward)
         if plan.in_place:
@@ -251,11 +257,11 @@ class _Planner:
         for piece, place in stores:
             if place.array[0] == "n" and place.length == self.graph.pieces[piece].length:
                 self.available.setdefault(piece, place)
-        ahead = {load for j in self.derivative.joined for load in self.graph.inputs.get(f"y{j}", ())}
-        pinned = {n for n, piece in enumerate(self.graph.pieces) if ahead.intersection(piece.operands)}
+        early = {load for j in self.derivative.merged for load in self.graph.inputs.get(f"y{j}", ())}
+        pinned = {n for n, piece in enumerate(self.graph.pieces) if early.intersection(piece.operands)}
         found = _Scheduler(self.graph, {}, operands).run(stores, pinned)
         for stage in found.stages:
-            stage.matmuls = [j for j in stage.matmuls if j not in self.derivative.joined]
+            stage.matmuls = [j for j in stage.matmuls if j not in self.derivative.merged]
         return found
 
     def choose_kept(self) -> tuple[list[int], set[int]]:
@@ -348,19 +354,20 @@ class _Planner:
             for each in users
         )
 
-    def schedule_backward(self, again: set[int]) -> tuple[Pass, list[int | None], list[tuple[Place, Place]], list[int]]:
+    def schedule_backward(
+        self, again: set[int]
+    ) -> tuple[Pass, list[list[Place]], list[tuple[Place, Place]], list[int]]:
         graph, derivative = self.graph, self.derivative
         dp = _at(derivative.inputs.get("projected", ()), "dp")
-        stores, d_places = list(dp), []
+        stores, d_parts = list(dp), []
         for j, results in enumerate(derivative.results):
-            begin = _inside(results, dp)
-            d_places.append(begin)
-            if begin is None:
-                stores += _at(results, f"d{j}")
-            is_part = begin is not None and graph.sizes["projected"] > graph.matmuls[j].N
-            if j in derivative.joined.values() or (is_part and j not in derivative.joined):
+            parts, own = _gradient_parts(f"d{j}", results, dp)
+            d_parts.append(parts)
+            stores += own
+            is_copied = len(parts) > 1 or (parts[0].array == "dp" and parts[0].length < graph.sizes["projected"])
+            if j in derivative.merged.values() or (is_copied and j not in derivative.merged):
                 stores += _at(results, f"e{j}")
-        for j, other in derivative.joined.items():
+        for j, other in derivative.merged.items():
             shift = graph.matmuls[other].N
             pairs = _at(derivative.results[j], f"e{other}")
             stores += [(piece, place._replace(start=place.start + shift)) for piece, place in pairs]
@@ -383,8 +390,8 @@ class _Planner:
         arriving |= set(graph.inputs.get("dout", ()))
         pinned = {n for n, piece in enumerate(graph.pieces) if arriving.intersection(piece.operands)}
         found = _Scheduler(graph, self.available, operands).run(stores, pinned)
-        found.last = sorted(derivative.carried - derivative.joined.keys())
-        return found, d_places, sums, copies
+        found.last = sorted(derivative.carried - derivative.merged.keys())
+        return found, d_parts, sums, copies
 
     def vector_stores(self, stores: list[tuple[int, Place]]) -> list[tuple[Place, Place]]:
         """Sum the vectors' gradients in `acc`, except those that another array has anyway: pairs of their places."""
@@ -433,6 +440,30 @@ def _at(packed: Packed, array: str) -> list[tuple[int, Place]]:
 
 def _renamed(place: Place, old: str, new: str) -> Place:
     return place._replace(array=new) if place.array == old else place
+
+
+def _gradient_parts(
+    array: str, results: Packed, dp: Sequence[tuple[int, Place]]
+) -> tuple[list[Place], list[tuple[int, Place]]]:
+    """Where the gradient of a matmul's result lies, and what of it must be stored in its own array."""
+    N = sum(place.length for _, place in results)
+    if (begin := _inside(results, dp)) is not None:
+        return [Place("dp", begin, N)], []
+    known = {(piece, place.length): place.start for piece, place in dp if place.stride == 1}
+    parts: list[Place] = []
+    own: list[tuple[int, Place]] = []
+    for piece, (_, _, length, _) in results:
+        start = known.get((piece, length))
+        part = Place("dp", start, length) if start is not None else Place(array, sum(p.length for _, p in own), length)
+        if start is None:
+            own.append((piece, part))
+        if parts and parts[-1].array == part.array and parts[-1].start + parts[-1].length == part.start:
+            parts[-1] = parts[-1]._replace(length=parts[-1].length + length)
+        else:
+            parts.append(part)
+    if len(parts) > 3 or any(place.stride != 1 for _, place in results):
+        return [Place(array, 0, N)], _at(results, array)
+    return parts, own
 
 
 def _inside(results: Packed, dp: Sequence[tuple[int, Place]]) -> int | None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import RnnError
-from rnncli.kernels.engine.emit import BITS, Source
+from rnncli.kernels.engine.emit import BITS, Code
 from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.engine.matmuls import TRANSPOSE_FROM, StepMatmul, policy, rows, weight_gradient
 from rnncli.kernels.engine.plan import Pass, Plan
@@ -31,7 +31,7 @@ SMALL_AND_SHORT = SMALL // 10
 class Traced:
     """A cell's step, ready to run: its plan, its code, and where its tensors come from."""
 
-    def __init__(self, plan: Plan, source: Source, inputs: Inputs, module: Any) -> None:
+    def __init__(self, plan: Plan, source: Code, inputs: Inputs, module: Any) -> None:
         self.plan, self.source, self.inputs, self.module = plan, source, inputs, module
         self.is_linear = len(inputs.views) > plan.recipes
         self.sizes = np.array(source.sizes, np.int64)
@@ -173,7 +173,7 @@ class Memory:
         rounded = self.run.rounded
         matmuls = {j: StepMatmul(self.operand(j), self.weight(j), rounded) for j in self.plan.run_matmuls()}
         results = {}
-        for j, by in self.plan.derivative.joined.items():
+        for j, by in self.plan.derivative.merged.items():
             results[f"y{by}"] = matmuls[by].bits(matmul(self.operand(j)[0], matmuls[by].weight))
         self.steps(self.plan.forward, self.traced.source.forward, matmuls, range(self.run.T), "y", results)
 
@@ -223,10 +223,10 @@ class Memory:
             self.tensors["dp"] = self.tensors["projected"]
         else:
             self.empty("dp", T, B, self.traced.P)
-        for j, (m, begin) in enumerate(zip(graph.matmuls, plan.d_places, strict=True)):
-            if begin is None:
-                self.empty(f"d{j}", T, B, m.N)
-            if plan.has_copy(j) and j not in plan.derivative.joined:
+        for j, m in enumerate(graph.matmuls):
+            if own := plan.own_gradients(j):
+                self.empty(f"d{j}", T, B, own)
+            if plan.has_copy(j) and j not in plan.derivative.merged:
                 self.empty(f"e{j}", B, plan.width(j)).zero_()
             if j in plan.again:
                 self.empty(f"x{j}", T, B, m.K)
@@ -236,9 +236,9 @@ class Memory:
         self.run_back()
 
     def run_back(self) -> None:
-        plan, joined, matmuls = self.plan, self.plan.derivative.joined, {}
+        plan, merged, matmuls = self.plan, self.plan.derivative.merged, {}
         for j in plan.run_matmuls():
-            source = self.tensors[f"e{j}" if plan.has_copy(j) else f"d{j}" if plan.d_places[j] is None else "dp"]
+            source = self.tensors[f"e{j}" if plan.has_copy(j) else plan.d_parts[j][0].array]
             source = source if source.dim() == 3 else source[None]
             matmuls[j] = StepMatmul(source, self.weight(j).t(), self.run.rounded)
         nothing = {j: self.x.new_zeros(self.run.B, matmuls[j].weight.shape[1]) for j in plan.backward.last}
@@ -247,20 +247,21 @@ class Memory:
         self.steps(plan.backward, self.traced.source.backward, matmuls, order, "r", results)
         for j in plan.backward.last:
             self.tensors[f"c{plan.operands[j][1:]}"] += matmuls[j].values(results[f"q{j}"])
-        for j, by in joined.items():
+        for j, by in merged.items():
             begin = self.graph.matmuls[by].N
             d, weight = self.tensors[f"e{by}"][:, begin:], matmuls[by].weight[begin:]
             self.tensors[f"c{plan.operands[j][1:]}"] += matmul(d, weight)
 
     def gradients(self, of_x: bool) -> tuple[Tensor | None, list[Tensor | None]]:
         """The gradients of the input and of the prepared tensors."""
-        traced, graph = self.traced, self.graph
+        traced, plan, graph = self.traced, self.plan, self.graph
         found: list[Tensor | None] = [None] * len(self.prepared)
         for j, m in enumerate(graph.matmuls):
-            d, x = self.result_gradient(j), self.operand(j)
-            parts = d.split([self.prepared[k].shape[1] for k in m.weights], -1) if len(m.weights) > 1 else [d]
-            for k, part in zip(m.weights, parts, strict=True):
-                _accumulate(found, k, self.weight_gradient(part, x).t())
+            places = [(self.tensors[place.array], place.start, place.start + place.length) for place in plan.d_parts[j]]
+            parts = [self.weight_gradient(d[:, :, begin:end], self.operand(j)) for d, begin, end in places]
+            whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+            for k, part in zip(m.weights, whole.split([self.prepared[k].shape[1] for k in m.weights]), strict=True):
+                _accumulate(found, k, part.t())
         self.vector_gradients(found)
         dp = self.tensors["dp"]
         if not traced.is_linear:
@@ -289,14 +290,6 @@ class Memory:
         for name, begin in plan.vectors.items():
             k = int(name[1:])
             _accumulate(found, k, summed[begin : begin + self.graph.sizes[name]].view_as(self.prepared[k]))
-
-    def result_gradient(self, j: int) -> Tensor:
-        begin = self.plan.d_places[j]
-        return (
-            self.tensors[f"d{j}"]
-            if begin is None
-            else self.tensors["dp"][:, :, begin : begin + self.graph.matmuls[j].N]
-        )
 
     def operand(self, j: int) -> Tensor:
         name = self.plan.operands[j]

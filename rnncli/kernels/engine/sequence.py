@@ -67,7 +67,7 @@ class _Writer:
             lines.append(self.array(f"y{j}", plan.width(j)))
             if name[0] == "x":
                 lines.append(self.array(name, graph.matmuls[j].K, timed=True))
-        lines += [f"multiply({plan.operands[j]}[0], w{by}, y{by})" for j, by in plan.derivative.joined.items()]
+        lines += [f"multiply({plan.operands[j]}[0], w{by}, y{by})" for j, by in plan.derivative.merged.items()]
         lines += self.scratch(plan.forward.scratch)
         lines.append("for t in range(len(x)):")
         for stage, function in zip(plan.forward.stages, functions, strict=True):
@@ -151,7 +151,7 @@ class _Writer:
             lines.append(_call(function))
         lines += [f"    multiply({gradient_source(plan, j)}, w{j}, q{j})" for j in plan.backward.last]
         lines += [f"added(c{plan.operands[j][1:]}, q{j})" for j in plan.backward.last]
-        for j, by in plan.derivative.joined.items():
+        for j, by in plan.derivative.merged.items():
             lines += [
                 f"e{by}[:, :{self.size(f'own {by}', self.graph.matmuls[by].N)}] = 0",
                 f"multiply(e{by}, w{by}, r{by})",
@@ -171,13 +171,13 @@ class _Writer:
             if plan.in_place
             else [self.array("dp", graph.sizes["projected"], timed=True)]
         )
-        for j, (m, begin) in enumerate(zip(graph.matmuls, plan.d_places, strict=True)):
-            if j not in plan.derivative.joined:
+        for j, m in enumerate(graph.matmuls):
+            if j not in plan.derivative.merged:
                 lines.append(self.array(f"q{j}" if j in plan.derivative.carried else f"r{j}", m.K, zero=True))
                 if plan.has_copy(j):
                     lines.append(self.array(f"e{j}", plan.width(j), zero=True))
-            if begin is None:
-                lines.append(self.array(f"d{j}", m.N, timed=True))
+            if own := plan.own_gradients(j):
+                lines.append(self.array(f"d{j}", own, timed=True))
             if j in plan.again:
                 lines.append(self.array(f"x{j}", m.K, timed=True))
         lines += [self.array(f"b{n}", graph.sizes[f"s{n}"]) for n in plan.copies]
@@ -189,15 +189,13 @@ class _Writer:
         plan, lines = self.plan, []
         dp = "projected" if plan.in_place else "dp"
         for j, m in enumerate(self.graph.matmuls):
-            name, start = plan.operands[j], plan.d_places[j]
-            if start is None:
-                d = f"d{j}"
-            else:
-                whole = self.graph.sizes["projected"] == m.N
-                first = self.size(f"first {j}", start)
-                d = dp if whole else f"{dp}[:, :, {first}:{first} + {self.size(f'own {j}', m.N)}]"
+            name, parts = plan.operands[j], plan.d_parts[j]
             x = f"s{name[1:]}[1:]" if name[0] == "n" else name
-            lines.append(f"g = weight_gradient({d}, {x})")
+            sources = [dp if place.array == "dp" else place.array for place in parts]
+            if plan.has_copy(j) or len(parts) > 1:
+                sources = [f"{d}[:, :, {self.part(place)}]" for d, place in zip(sources, parts, strict=True)]
+            found = [f"weight_gradient({d}, {x})" for d in sources]
+            lines.append(f"g = {found[0]}" if len(found) == 1 else f"g = np.concatenate(({', '.join(found)}))")
             begin = 0
             for k in m.weights:
                 lines.append(self.scattered(self.inputs.views[k], begin))
@@ -251,4 +249,5 @@ def gradient_source(plan: Plan, j: int) -> str:
     """The gradient of a matmul's result at step t."""
     if plan.has_copy(j):
         return f"e{j}"
-    return f"d{j}[t]" if plan.d_places[j] is None else f"{'projected' if plan.in_place else 'dp'}[t]"
+    array = plan.d_parts[j][0].array
+    return f"{'projected' if plan.in_place and array == 'dp' else array}[t]"

@@ -123,17 +123,17 @@ def linear_projection(cell: Any, x: Tensor) -> Linear | None:
         axis, (elements,), _ = recorder.join([recorder.codes(made)])
     except Exception:  # the projection then stays as it is
         return None
-    parts = _products(recorder, elements) if axis == 1 else None
+    parts = _matmuls_of(recorder, elements) if axis == 1 else None
     if parts is None:
         return None
     weights, biases = [weight for weight, _, _ in parts], [bias for _, bias, _ in parts]
     if all(bias is None for bias in biases):
-        return Linear(_joined(weights, 1), None)
+        return Linear(_concatenated(weights, 1), None)
     none = {size: Fixed((size,), bytes(8 * size), torch.float64) for _, _, size in parts}
-    return Linear(_joined(weights, 1), _joined([bias or none[size] for _, bias, size in parts], 0))
+    return Linear(_concatenated(weights, 1), _concatenated([bias or none[size] for _, bias, size in parts], 0))
 
 
-def _products(recorder: "Recorder", elements: Any) -> list[tuple[Recipe, Recipe | None, int]] | None:
+def _matmuls_of(recorder: "Recorder", elements: Any) -> list[tuple[Recipe, Recipe | None, int]] | None:
     """The weight, the bias and the width of each product of x in a row of elements, if it has nothing else."""
     nodes, offsets, prepared = recorder.trace.nodes, np.array(recorder.offsets), recorder.trace.prepared
 
@@ -160,7 +160,7 @@ def _products(recorder: "Recorder", elements: Any) -> list[tuple[Recipe, Recipe 
     return found
 
 
-def _joined(recipes: Sequence[Recipe], axis: int) -> Recipe:
+def _concatenated(recipes: Sequence[Recipe], axis: int) -> Recipe:
     return recipes[0] if len(recipes) == 1 else Call(torch.ops.aten.cat.default, (list(recipes), axis))
 
 
@@ -353,6 +353,8 @@ class Recorder:
         if name in SHAPES:
             given = _mapped(args, lambda each: self.codes(each) if isinstance(each, Tensor) else each)
             return func(*given, **kwargs)
+        if name in ("any", "all"):
+            raise Untraceable(f"step may branch on data: {name}{self.place()}")
         if name not in RULES:
             raise Untraceable(f"the engine has no rule for {name}{self.place()}")
         found = RULES[name](self, *args, **kwargs)

@@ -77,6 +77,16 @@ def test_changed_attributes_are_traced_again() -> None:
         torch.testing.assert_close(found, wanted)
 
 
+def test_unexpected_error_of_the_engine_leaves_the_step_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("a case that nobody knows")
+
+    monkeypatch.setattr("rnncli.kernels.engine.build.emit", fail)
+    cell: Any = outside.MGU(3, 4)
+    assert fused_form(cell) == "the engine fails on its step: KeyError: 'a case that nobody knows'"
+    assert scan(cell, torch.randn(5, 2, 3), cell.initial_state(2))[0].shape == (5, 2, 4)
+
+
 calls = [0]
 
 
@@ -130,3 +140,19 @@ def test_traps_are_refused_with_their_reason(name: str) -> None:
     found: Any = fused_form(Trap(3, 4))
     assert re.match(reason, found), found
     assert "\n" not in found
+
+
+def test_code_of_a_cell_is_printed(rnn: Callable[[str], Any]) -> None:
+    shown = rnn("inspect --cell lstm:none --code")
+    assert (shown.code, shown.err) == (0, "")
+    assert "def forward_0(" in shown.out
+    assert "def backward(" in shown.out
+    file = outside.__file__
+    refused = rnn(f"inspect --cell {file}:Branching --code")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "there are no loops for Branching: step may branch on data: any (outside.py, line " in refused.err
+
+
+def test_training_says_why_a_cell_runs_step_by_step(rnn: Callable[[str], Any], home: Any) -> None:
+    ran = rnn(f"train parity --cell {outside.__file__}:Counting --bits 3 --hidden 2 --epochs 1")
+    assert "the cell runs step by step, slowly: step changes the cell's attributes (" in ran.err
