@@ -75,6 +75,10 @@ def test_models_without_the_words_name_the_training_that_has_them(rnn, home: Pat
     assert (ran.code, ran.out, ran.err) == (2, "", f"rnn: error: {message}\n")
 
 
+def test_a_single_word_is_named_as_one(rnn) -> None:
+    assert "no model that has the word king in " in rnn("embeddings neighbors king").err
+
+
 def test_without_a_model_analogies_name_a_training_whose_corpus_has_them(rnn) -> None:
     assert rnn("evaluate analogies").err.endswith(" yet: run `rnn train wiki-lm` first\n")
     assert rnn("embeddings export vectors.txt").err.endswith(" yet: run `rnn train poetry-lm` first\n")
