@@ -1,5 +1,6 @@
 """The model that a verb takes without a name: the newest that can do the work, or a new one after a question."""
 
+import io
 import json
 import os
 import shutil
@@ -137,6 +138,16 @@ def test_no_input_refuses_a_question_about_deletion(add_run, rnn) -> None:
     ran = rnn("runs delete parity-solved --no-input")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "--no-input" in ran.err
+    assert file.exists()
+
+
+def test_input_without_an_answer_deletes_nothing(add_run, rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = add_run("parity", "parity-solved", 1000)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    ran = rnn("runs delete parity-solved")
+    assert ran.code == 2
+    assert ran.err.startswith("rnn: error: nobody answers this question: Delete parity/parity-solved (")
+    assert ran.err.endswith("? Add --yes\n")
     assert file.exists()
 
 
