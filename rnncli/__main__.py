@@ -67,12 +67,19 @@ def _command(arguments: Sequence[str] | None) -> int:
         text = error.format_message()
         if not text:  # Typer printed the help
             return 2
-        raise UsageError(text) from None
+        raise UsageError(_with_list(text, error)) from None
     if sys.stdout is not None:
         sys.stdout.flush()  # here, where a closed pipe is handled
     if code == 128 + signal.SIGINT:
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
+
+
+def _with_list(text: str, error: Any) -> str:
+    """Typer's message, after an unknown command that resembles none with the command line that lists them."""
+    if not text.startswith("No such command") or "Did you mean" in text or error.ctx is None:
+        return text
+    return f"{text.rstrip('.')}: `{error.ctx.command_path} --help` lists them"
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def _instead(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else "`rnn train TASK --help-all` lists them"
+    return f"did you mean {near[0].replace('_', '-')!r}?" if near else "`rnn train TASK --help-all` lists them"
 
 
 def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:

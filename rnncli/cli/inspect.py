@@ -36,11 +36,30 @@ def inspect(
     if config:
         _print_config(found, place)
         return
-    trained = restore(found, place, cell=cell)
-    model: Any = trained.model
-    progress, payload = found.header["progress"], found.header["payload"]
-    facts = {
-        "task": trained.task,
+    model = restore(found, place, cell=cell).model
+    facts, shapes = _facts(found, place, model), _shapes(model)
+    history = found.header["progress"]["history"]
+    metrics = history[-1] if history else {}
+    if as_json:
+        header = {"config": found.header["config"], "shapes": shapes, "metrics": metrics}
+        print_json({**facts, **header, "payload": found.header["payload"]})
+        return
+    print_table(
+        ("checkpoint", ""),
+        [(name, size(value) if name == "bytes" else figure(value)) for name, value in facts.items()],
+    )
+    print_table(("weights", "shape"), [(name, " x ".join(map(str, shape))) for name, shape in shapes.items()])
+    print_table(("setting", "value"), [(name, _shown(value)) for name, value in found.header["config"].items()])
+    print_table(("metric", "last validation"), list(metrics.items()))
+    if "vocabulary" in found.header["payload"]:
+        _print_vocabulary(found.header["payload"]["vocabulary"])
+
+
+def _facts(found: "Checkpoint", place: Path, model: Any) -> dict[str, Any]:
+    """The origin, the size and the state of a checkpoint."""
+    progress = found.header["progress"]
+    return {
+        "task": found.header["task"],
         "file": str(place),
         "sha256": found.sha256,
         "verified": True,
@@ -53,30 +72,18 @@ def inspect(
         "seconds": progress["seconds"],
         "run when saved": progress["finished"] or "in progress",
     }
-    parameters = list(model.named_parameters())
-    shapes = {name: list(parameter.shape) for name, parameter in parameters if not OTHER_MEMBERS.match(name)}
-    metrics = progress["history"][-1] if progress["history"] else {}
-    if as_json:
-        print_json(
-            {
-                **facts,
-                "config": found.header["config"],
-                "shapes": shapes,
-                "metrics": metrics,
-                "payload": payload,
-            }
-        )
-        return
-    print_table(
-        ("checkpoint", ""),
-        [(name, size(value) if name == "bytes" else figure(value)) for name, value in facts.items()],
-    )
-    print_table(("weights", "shape"), [(name, " x ".join(map(str, shape))) for name, shape in shapes.items()])
-    print_table(("setting", "value"), [(name, _shown(value)) for name, value in found.header["config"].items()])
-    print_table(("metric", "last validation"), list(metrics.items()))
-    if "vocabulary" in payload:
-        words = payload["vocabulary"]
-        print_text(f"vocabulary, {len(words):,} words, most frequent first: {' '.join(words[:20])} …")
+
+
+def _shapes(model: Any) -> dict[str, list[int]]:
+    """The shapes of the weights by name, of a committee only those of its first net."""
+    return {name: list(each.shape) for name, each in model.named_parameters() if not OTHER_MEMBERS.match(name)}
+
+
+def _print_vocabulary(tokens: list[str]) -> None:
+    from rnncli.data.text import visible
+
+    first = " ".join(map(visible, tokens[:20]))
+    print_text(f"vocabulary, {len(tokens):,} tokens, most frequent first: {first} …")
 
 
 def _print_config(found: "Checkpoint", place: Path) -> None:

@@ -30,14 +30,14 @@ def open_model(
     someone can answer on the terminal, offer to train one on embedded data, which has the words of the `example`.
     Raises as `rnncli.load`.
     """
-    task, suits = (fits.name, None) if isinstance(fits, Task) else (None, fits)
     from rnncli.api import pick_device
 
+    task, suits = (fits.name, None) if isinstance(fits, Task) else (None, fits)
     if source is not None:
         return rnncli.load(source, task, suits=suits, device=device, cell=cell)
     pick_device(device)  # refuses an unavailable device before anything is read or trained
     tasks = [each for each in TASKS.values() if (suits(each) if suits else each.name == task)]
-    run = _newest(verb, tasks, words) or _trained_now(tasks, words, example, as_json) or _newest(verb, tasks, ())
+    run = _newest(verb, tasks, words) or _trained_now(verb, tasks, words, example, as_json) or _newest(verb, tasks, ())
     if run is None:
         return rnncli.load(None, task, suits=suits, device=device, cell=cell)  # raises NoModelError
     return rnncli.load(run.folder, run.task, device=device, cell=cell)
@@ -50,7 +50,7 @@ def _newest(verb: str, tasks: Sequence[Task], words: Sequence[str]) -> "Run | No
     runs = [run for run in all_runs() if run.task in {task.name for task in tasks}]
     run = next((run for run in runs if not words or run.read(_has(words))), None)
     if run is not None and len(runs) > 1 and len(tasks) > 1:
-        why = f"that has the words {', '.join(words)}" if words else f"for `rnn {verb}`"
+        why = f"that has {_named(words)}" if words else f"for `rnn {verb}`"
         note(f"model: {run.task}/{run.name} (newest {why})")
     return run
 
@@ -65,7 +65,13 @@ def _has(words: Sequence[str]) -> "Callable[..., bool]":
     return read
 
 
-def _trained_now(tasks: Sequence[Task], words: Sequence[str], example: Sequence[str], as_json: bool) -> "Run | None":
+def _named(words: Sequence[str]) -> str:
+    return f"the word{'s' * (len(words) > 1)} {', '.join(words)}"
+
+
+def _trained_now(
+    verb: str, tasks: Sequence[Task], words: Sequence[str], example: Sequence[str], as_json: bool
+) -> "Run | None":
     """A run of a quick training, if it is wanted; None if there is none for the words.
 
     Raises NoModelError, which names the training, if nobody can answer or the answer is no.
@@ -75,7 +81,8 @@ def _trained_now(tasks: Sequence[Task], words: Sequence[str], example: Sequence[
     task = _quickest(tasks, words or example)
     if task is None or task.quick is None:
         return None
-    lacking = f"model that has the words {', '.join(words)}" if words else f"model of {task.name}"
+    of_one = f"model of {task.name}" if len(tasks) == 1 else f"model for `rnn {verb}`"
+    lacking = f"model that has {_named(words)}" if words else of_one
     missing, command = f"there is no {lacking} in {runs_place()} yet", task.quick.command(task.name)
     question = f"{missing}: train one now (`{command}`, about {task.quick.seconds} s)?"
     if as_json or not can_ask() or not confirm(question, default=True):

@@ -185,11 +185,17 @@ def can_ask() -> bool:
 def confirm(question: str, *, default: bool = False) -> bool:
     """Ask a yes-or-no question, where Enter means the default.
 
-    Raises typer.Abort if nobody answers, UsageError with --no-input.
+    Raises typer.Abort for an interrupt, UsageError with --no-input and where the input ends without an answer.
     """
     if not QUESTIONS.allowed:
         raise UsageError(f"--no-input leaves this question open: {question} Add --yes")
-    return typer.confirm(escaped(question, one_line=True), default=default)
+    try:
+        return typer.confirm(escaped(question, one_line=True), default=default)
+    except typer.Abort as abort:
+        if not isinstance(abort.__context__, EOFError) or can_ask():
+            raise
+        print_text()  # ends the line of the question
+        raise UsageError(f"nobody answers this question: {question} Add --yes") from None
 
 
 def figure(value: Any) -> str:

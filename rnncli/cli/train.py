@@ -17,6 +17,8 @@ from rnncli.cli.screen import AsJson, metrics_rows, note, print_json, print_tabl
 from rnncli.cli.verb import Verb
 from rnncli.errors import RnnError, UsageError
 from rnncli.extras import need
+from rnncli.home import begin
+from rnncli.kernels.compiling import COMPILATION
 from rnncli.presets import remarks_on, resolve, size_of
 from rnncli.task import Task
 
@@ -43,6 +45,8 @@ def _verb(task: Task) -> Callable[..., None]:
         from rnncli.api import Training
         from rnncli.training.distributed import begun, from_first, is_first, together
 
+        if quiet:
+            _announce_nothing()
         if resume and (preset or config):
             raise UsageError("--resume continues with the settings of the run: leave --preset and --config out")
         if tensorboard:
@@ -72,6 +76,12 @@ def _verb(task: Task) -> Callable[..., None]:
     return command_of(task.Config, train, **run_options(task))
 
 
+def _announce_nothing() -> None:
+    """Print neither the home nor that kernels are compiled."""
+    COMPILATION.announce = lambda: None
+    begin(lambda _: None)
+
+
 def _code_in(flags: Flags) -> Flags:
     """The flag that names the code of a cell from outside, which a restarted process has to name again."""
     return {name: value for name, value in flags.items() if name == "cell" and outside_cell(value)}
@@ -86,14 +96,14 @@ def run_options(task: Task) -> dict[str, tuple[Any, Any]]:
     presets = ", ".join(task.presets) or "none"
     preset = option(f"A named set of settings: {presets}.", autocompletion=completion(task.presets))
     name = option("The run's name. (default: date, time and cell)", autocompletion=complete_run)
-    begin = option("Continue the run of --name, or the newest unfinished run.", "--resume")
+    resumes = option("Continue the run of --name, or the newest unfinished run.", "--resume")
     curves = option("Write curves for TensorBoard next to the checkpoints.", "--tensorboard")
     samples = option("A sample at every N-th validation. (default: five in all)", min=0)
     return {
         "preset": (Annotated[str | None, preset], None),
         "config": (Annotated[Path | None, option("Settings from a TOML file.")], None),
         "name": (Annotated[str | None, name], None),
-        "resume": (Annotated[bool, begin], False),
+        "resume": (Annotated[bool, resumes], False),
         "tensorboard": (Annotated[bool, curves], False),
         **({"sample_every": (Annotated[int | None, samples], None)} if "generate" in task.actions else {}),
         "quiet": (Annotated[bool, option("Print only the result, warnings and errors.", "--quiet")], False),

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -278,8 +279,12 @@ def _mode(path: Path) -> int | None:
 def _unknown(kind: str, name: str) -> UsageError:
     from difflib import get_close_matches
 
+    takes_files = "file" in kind
     near = get_close_matches(name.lower(), CORPORA, n=1)
+    if takes_files and not near:
+        with suppress(OSError):
+            near = get_close_matches(name, [each.name for each in Path().iterdir()], n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     known = f"{hint}registered corpora are {', '.join(CORPORA)}"
-    place = f" in {Path.cwd()}" if "file" in kind else ""
+    place = f" in {Path.cwd()}" if takes_files else ""
     return UsageError(f"no {kind} is named {name!r}{place}: {known}")

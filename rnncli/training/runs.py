@@ -22,6 +22,8 @@ from rnncli.training.monitoring import shown_metric
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
+_NEVER = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+
 T = TypeVar("T")
 
 
@@ -203,9 +205,9 @@ def _named_run(folder: Path, name: str) -> Run:
 
 
 def all_runs(task: str | None = None) -> list[Run]:
-    """List every run on disk, of one task or of all, newest first."""
+    """List every run on disk, of one task or of all, the last one saved first."""
     runs = [Run(folder) for each in _tasks(task) for folder in _folders(each) if _holds_checkpoint(folder)]
-    return sorted(runs, key=lambda run: (run.folder.stat().st_mtime, run.name), reverse=True)
+    return sorted(runs, key=lambda run: (run.saved or _NEVER, run.name), reverse=True)
 
 
 def run_names() -> list[str]:

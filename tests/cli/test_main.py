@@ -105,7 +105,7 @@ def test_all_ways_to_help_print_the_same(rnn) -> None:
         assert page.out.startswith(f"Usage: rnn {words}".strip())
         assert rnn(f"{words} -h") == rnn(f"help {words}") == page
     assert rnn("help train parity --all") == rnn("train parity --help-all")
-    assert rnn("help flay").err == "rnn: error: No such command 'flay'.\n"
+    assert rnn("help flay").err == "rnn: error: No such command 'flay': `rnn --help` lists them\n"
     assert rnn("help version now").err == "rnn: error: rnn version has no commands: leave 'now' out\n"
 
 
@@ -148,9 +148,9 @@ def test_version(rnn) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ("fly", 2, "No such command 'fly'."),
+        ("fly", 2, "No such command 'fly': `rnn --help` lists them"),
         ("train", 2, ""),
-        ("train chess", 2, "No such command 'chess'."),
+        ("train chess", 2, "No such command 'chess': `rnn train --help` lists them"),
         ("train parity --bits twelve", 2, "Invalid value for '--bits'"),
         ("train parity --bits 0", 2, "--bits must be at least 1, not 0"),
         ("train parity --cell lstm:odd", 2, "cell lstm has no variant 'odd': it has full, diagonal, none"),
@@ -189,7 +189,7 @@ def test_version(rnn) -> None:
             2,
             "--radius is for fresh cells, and nothing is a trained net: leave --radius out",
         ),
-        ("compare chess", 2, "No such command 'chess'."),
+        ("compare chess", 2, "No such command 'chess': `rnn compare --help` lists them"),
         ("compare parity --cell gru --cell fly", 2, "unknown cell 'fly': choose one of"),
         ("compare parity --cell lstm --activation relu", 2, "cell lstm has no activation 'relu': it has tanh"),
         ("compare parity --seeds 0", 2, "Invalid value for '--seeds'"),

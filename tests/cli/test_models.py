@@ -1,5 +1,6 @@
 """The model that a verb takes without a name: the newest that can do the work, or a new one after a question."""
 
+import io
 import json
 import os
 import shutil
@@ -26,9 +27,10 @@ def add_run(home: Path) -> Callable[[str, str, int], Path]:
     def add(task: str, fixture: str, when: int) -> Path:
         folder = home / "checkpoints" / task / fixture
         folder.mkdir(parents=True)
-        shutil.copyfile(FIXTURES / fixture / "best.safetensors", folder / "best.safetensors")
-        os.utime(folder, (when, when))
-        return folder / "best.safetensors"
+        model = folder / "best.safetensors"
+        shutil.copyfile(FIXTURES / fixture / "best.safetensors", model)
+        os.utime(model, (when, when))
+        return model
 
     return add
 
@@ -39,7 +41,7 @@ def test_the_newest_model_of_any_task_with_the_verb_is_taken_and_printed(rnn, ad
     ran = rnn("score 'the gate' --json")
     assert json.loads(ran.out)["checkpoint"] == str(chars)
     assert ran.err == "model: char-lm/chars-voices (newest for `rnn score`)\n"
-    os.utime(verse.parent, (4000, 4000))
+    os.utime(verse, (4000, 4000))
     assert json.loads(rnn("score 'the gate' --json").out)["checkpoint"] == str(verse)
 
 
@@ -74,6 +76,10 @@ def test_models_without_the_words_name_the_training_that_has_them(rnn, home: Pat
     assert (ran.code, ran.out, ran.err) == (2, "", f"rnn: error: {message}\n")
 
 
+def test_a_single_word_is_named_as_one(rnn) -> None:
+    assert "no model that has the word king in " in rnn("embeddings neighbors king").err
+
+
 def test_without_a_model_analogies_name_a_training_whose_corpus_has_them(rnn) -> None:
     assert rnn("evaluate analogies").err.endswith(" yet: run `rnn train wiki-lm` first\n")
     assert rnn("embeddings export vectors.txt").err.endswith(" yet: run `rnn train poetry-lm` first\n")
@@ -86,13 +92,14 @@ def test_words_that_no_embedded_corpus_has_get_a_hint_from_the_newest_model(rnn,
     assert "no vector for 'thee': did you mean the" in ran.err
 
 
-@pytest.mark.parametrize("words", ["evaluate parity", "activations"])
-def test_on_a_terminal_enter_trains_a_model_and_the_verb_continues(words: str, home: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "missing"), [("evaluate parity", "of parity"), ("activations", "for `rnn activations`")]
+)
+def test_on_a_terminal_enter_trains_a_model_and_the_verb_continues(words: str, missing: str, home: Path) -> None:
     with on_a_terminal(typed="\n") as shown:
         assert run(words.split()) == 0
-    question = (
-        f"there is no model of parity in {home / 'checkpoints'} yet: train one now (`rnn train parity`, about 1 s)?"
-    )
+    place = home / "checkpoints"
+    question = f"there is no model {missing} in {place} yet: train one now (`rnn train parity`, about 1 s)?"
     assert question in shown.text
     assert "parity on all 4,096 strings of 12 bits" in shown.text
     (made,) = (home / "checkpoints" / "parity").glob("*/best.safetensors")
@@ -131,6 +138,16 @@ def test_no_input_refuses_a_question_about_deletion(add_run, rnn) -> None:
     ran = rnn("runs delete parity-solved --no-input")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "--no-input" in ran.err
+    assert file.exists()
+
+
+def test_input_without_an_answer_deletes_nothing(add_run, rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = add_run("parity", "parity-solved", 1000)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    ran = rnn("runs delete parity-solved")
+    assert ran.code == 2
+    assert ran.err.startswith("rnn: error: nobody answers this question: Delete parity/parity-solved (")
+    assert ran.err.endswith("? Add --yes\n")
     assert file.exists()
 
 

@@ -11,6 +11,8 @@ from support.terminals import on_a_terminal
 
 from rnncli.api import Training
 from rnncli.cli.samples import Samples
+from rnncli.home import mark
+from rnncli.kernels.compiling import COMPILATION
 from rnncli.training.loop import Stepped, Validated
 
 pytestmark = pytest.mark.no_backend
@@ -62,6 +64,21 @@ def test_quiet_prints_the_result_only(rnn) -> None:
     ran = rnn(f"train poetry-lm {TINY} --quiet --sample-every 1")
     assert ran.err == ""
     assert "perplexity" in ran.out
+
+
+def test_quiet_announces_neither_the_home_nor_kernels(
+    rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RNN_HOME")
+    (tmp_path / "checkpoints").mkdir()
+    mark(tmp_path / "checkpoints")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    monkeypatch.setattr(COMPILATION, "announce", COMPILATION.announce)  # restored afterwards
+    assert rnn("train parity --epochs 1 --quiet").err == ""
+    COMPILATION.announce()
+    assert capsys.readouterr().err == ""
+    assert [each.name for each in (tmp_path / "checkpoints").iterdir() if each.is_dir()] == ["parity"]
 
 
 def test_tasks_that_write_nothing_have_no_samples(rnn) -> None:

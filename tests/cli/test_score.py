@@ -81,7 +81,7 @@ def test_a_file_is_ranked_line_by_line(poet, tmp_path: Path, monkeypatch: pytest
         ("'  '", "text 1 is empty: there is no word in it"),
         ("one --by luck", "--by must be one of perplexity, probability, not 'luck'"),
         ("--file nowhere.txt", "nowhere.txt does not exist"),
-        ("one", "there is no model of poetry-lm in "),
+        ("one", "there is no model for `rnn score` in "),
         ("-", "standard input is empty"),
     ],
 )

@@ -91,7 +91,7 @@ def test_a_busy_port_is_one_line(rnn) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "complaint"),
     [
-        ("--port 0", 2, "there is no model of"),
+        ("--port 0", 2, "there is no model for `rnn serve` in "),
         ("nothing --port 0", 2, "there is no run 'nothing'"),
         ("mine --from mine --port 0", 2, "RUN and --from both name the model"),
         ("--port 65536", 2, "Invalid value for '--port'"),

@@ -257,6 +257,13 @@ def test_unknown_name_suggests_the_nearest_and_lists_all(spec: str) -> None:
     )
 
 
+def test_misspelled_file_suggests_one_that_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sonnets.txt").write_text("a rose\n")
+    with pytest.raises(UsageError, match=r"no corpus, file or folder .*: did you mean sonnets\.txt\? registered"):
+        load_corpus("sonets.txt")
+
+
 @pytest.mark.parametrize("spec", ["xyzzy", "poem.txt", "", "x" * 5000, "a\0b", "two\nlines"])
 def test_unknown_name_without_a_near_one_lists_all(spec: str) -> None:
     with pytest.raises(UsageError, match="registered corpora are hillside") as caught:

@@ -95,6 +95,7 @@ def test_invalid_values_are_refused_in_one_line(flags: dict, message: str) -> No
     [
         ("lr = ", "is not TOML"),
         ("speed = 3", "there is no setting 'speed': did you mean 'seed'\\?"),
+        ("bach-size = 3", "there is no setting 'bach-size': did you mean 'batch-size'\\?"),
         ("zzz = 3", "there is no setting 'zzz': `rnn train TASK --help-all` lists them"),
         ("lr = 'fast'", "lr must be a number, not 'fast'"),
         ("epochs = 1.5", "epochs must be a whole number, not 1.5"),

@@ -104,6 +104,16 @@ def test_runs_are_found_by_name_and_by_task(home: Path) -> None:
         find_run("two")
 
 
+def test_other_files_of_a_run_do_not_make_it_the_newest(home: Path) -> None:
+    old, new = make_run(home, "toy", "old"), make_run(home, "toy", "new")
+    for run, when in ((old, 1000), (new, 2000)):
+        for file in run.folder.iterdir():
+            os.utime(file, (when, when))
+    (old.folder / "report.html").write_text("a page")
+    prune_run(old)
+    assert all_runs() == [new, old]
+
+
 def test_newest_unfinished_run_is_resumed(home: Path) -> None:
     with pytest.raises(UsageError, match=r"no run of toy in .* is unfinished: `rnn train toy` starts a new one"):
         newest_unfinished("toy")
