@@ -28,12 +28,12 @@ from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import (
     Run,
     RunElsewhere,
-    all_runs,
     check_new,
     new_run,
     read_for_resume,
     read_model,
     read_task,
+    runs_to_use,
     tasks_of,
 )
 from rnncli.training.session import Session
@@ -212,7 +212,7 @@ def _task_for(source: str | None, suits: Callable[[Task], bool]) -> str | None:
     """
     names = [task.name for task in filter(suits, TASKS.values())]
     if source is None:
-        return next((run.task for run in all_runs() if run.task in names), names[0])
+        return next((run.task for run in runs_to_use() if run.task in names), names[0])
     owners = [name for name in tasks_of(source) if name in names]
     return owners[0] if len(owners) == 1 else None
 

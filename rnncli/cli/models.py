@@ -45,9 +45,9 @@ def open_model(
 
 def _newest(verb: str, tasks: Sequence[Task], words: Sequence[str]) -> "Run | None":
     """The newest run of these tasks whose vocabulary has all the words; prints it if there are other runs."""
-    from rnncli.training.runs import all_runs
+    from rnncli.training.runs import runs_to_use
 
-    runs = [run for run in all_runs() if run.task in {task.name for task in tasks}]
+    runs = [run for run in runs_to_use() if run.task in {task.name for task in tasks}]
     run = next((run for run in runs if not words or run.read(_has(words))), None)
     if run is not None and len(runs) > 1 and len(tasks) > 1:
         why = f"that has {_named(words)}" if words else f"for `rnn {verb}`"

@@ -210,6 +210,11 @@ def all_runs(task: str | None = None) -> list[Run]:
     return sorted(runs, key=lambda run: (run.saved or _NEVER, run.name), reverse=True)
 
 
+def runs_to_use(task: str | None = None) -> list[Run]:
+    """List the same runs for a verb that needs a model: runs without a `best`, not validated so far, come last."""
+    return sorted(all_runs(task), key=lambda run: not (run.folder / BEST).exists())
+
+
 def run_names() -> list[str]:
     """The names of all runs; TASK/RUN where several tasks have a run of a name."""
     runs = all_runs()
@@ -381,7 +386,7 @@ def _place_of(source: str | None, task: str | None) -> Path:
     where there is none.
     """
     if source is None:
-        runs = all_runs(task)
+        runs = runs_to_use(task)
         if not runs:
             what, name = (f"model of {task}", task) if task else ("run", "TASK")
             raise NoModelError(f"there is no {what} in {runs_place()} yet: run `rnn train {name}` first")

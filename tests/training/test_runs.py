@@ -114,6 +114,16 @@ def test_other_files_of_a_run_do_not_make_it_the_newest(home: Path) -> None:
     assert all_runs() == [new, old]
 
 
+def test_verbs_take_no_unvalidated_run_while_there_is_another(home: Path) -> None:
+    """A second terminal once scored with the weights of a run that had just started."""
+    make_run(home, "toy", "validated")
+    begun = make_run(home, "toy", "begun", best=False)
+    for file in begun.folder.iterdir():
+        os.utime(file, (1 << 33, 1 << 33))
+    assert all_runs()[0] == begun
+    assert read_model(None, "toy")[1].parent.name == "validated"
+
+
 def test_newest_unfinished_run_is_resumed(home: Path) -> None:
     with pytest.raises(UsageError, match=r"no run of toy in .* is unfinished: `rnn train toy` starts a new one"):
         newest_unfinished("toy")
