@@ -145,7 +145,7 @@ def test_mean_line_length_matches_the_corpus(home: Path) -> None:
     training.train(lambda _: None, pytest.fail)
     trained = load(home / "checkpoints/poetry-lm/test/best.safetensors")
     written = write(trained, GenerateOptions(lines=1000, seed=0))
-    mean = sum(len(line.split()) for line in written.lines) / 1000
+    mean = sum(len(trained.codec.split(line)) for line in written.lines) / 1000
     lines = TASK.token_access.data(trained, "").verse.training
     assert mean == pytest.approx(sum(len(line.words) for line in lines) / len(lines), rel=0.1)
 
