@@ -154,6 +154,28 @@ def test_streams_end_independently_and_run_in_batches(monkeypatch: pytest.Monkey
         assert text[-1] == 4 or len(text) == 6
 
 
+def test_streams_keep_their_own_states_when_others_end() -> None:
+    """Each token's probability is that of the model after the stream's own tokens."""
+    model, choices = tiny_model(), list[decoding.Choice]()
+    lengths = iter((9, 2, 7, 4))
+    steps = draw_streams(
+        read(model, (START,)),
+        4,
+        Sampling(),
+        banned=(),
+        generator=torch.Generator().manual_seed(3),
+        ending=lambda: ending(next(lengths)),
+        listen=choices.append,
+    )
+    assert sum(len(step) for step in steps) == 9 + 2 + 7 + 4
+    for stream in range(4):
+        drawn = [each for each in choices if each.stream == stream]
+        text = torch.tensor([START, *(each.token for each in drawn)])
+        probs = model(text[:-1, None])[0][:, 0].softmax(-1)
+        expected = probs.gather(1, text[1:, None])[:, 0].tolist()
+        assert [each.probability for each in drawn] == pytest.approx(expected)
+
+
 def test_repetition_guard_uses_each_streams_own_past() -> None:
     texts: list[list[int]] = [[] for _ in range(30)]
     prime = [3, 4, 3, 5]
@@ -244,10 +266,12 @@ def test_no_sequence_begins_with_a_token_banned_first() -> None:
     assert any(END not in each.tokens and each.ended for each in guarded)
 
 
-@pytest.mark.parametrize("width", [1, 2, 3])
-def test_narrow_beam_keeps_the_likeliest_at_every_step(width: int) -> None:
-    """Against a loop over whole sequences, each scored from its start."""
+@pytest.mark.parametrize(("width", "end_bias"), [(1, 0.0), (2, 0.0), (3, 0.0), (3, 3.0), (4, 2.0)])
+def test_narrow_beam_keeps_the_likeliest_at_every_step(width: int, end_bias: float) -> None:
+    """Against a loop over whole sequences, each scored from its start; an ended one gives its place to no other."""
     model, places, open_, done = tiny_model(), width, [(0.0, [START])], []
+    with torch.no_grad():
+        model.bias[END] += end_bias
     for _ in range(6):
         grown = []
         for total, tokens in open_:
@@ -260,6 +284,7 @@ def test_narrow_beam_keeps_the_likeliest_at_every_step(width: int) -> None:
     done += [(total / (len(tokens) - 1), tokens[1:]) for total, tokens in open_]
     (found,) = beam_search(model.stepper(), model.initial_states(1), start=START, end=END, width=width, max_length=[6])
     assert [(pytest.approx(each.score), each.tokens) for each in found] == sorted(done, reverse=True)
+    assert any(each.ended for each in found) or not end_bias
 
 
 def test_beam_without_end_reaches_max_length_without_banned_repeats() -> None:
