@@ -1,6 +1,7 @@
 """The tensors that a step takes besides its input and state, and where the parameters that it uses lie in them."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -34,19 +35,15 @@ class Inputs:
         self.shapes: list[tuple[int, ...]] = []
         for number, recipe in enumerate(recipes):
             leaf = viewed(recipe)
-            if (
-                leaf is not None
-                and number in vectors
-                and not run_recipe(recipe, lambda x: held(cell, x)).is_contiguous()
-            ):
+            if leaf is not None and number in vectors and not computed(recipe, cell).is_contiguous():
                 leaf = None  # a vector is copied as it lies
             source = recipe if leaf is None else leaf
             if source not in self.sources:
                 self.sources.append(source)
-                self.shapes.append(tuple(run_recipe(source, lambda each: held(cell, each)).shape))
+                self.shapes.append(tuple(computed(source, cell).shape))
             place = self.sources.index(source)
             whole = torch.empty(self.shapes[place])
-            view = whole if leaf is None else run_recipe(recipe, lambda _, whole=whole: whole)  # type: ignore[misc]
+            view = whole if leaf is None else run_recipe(recipe, partial(_always, whole))
             self.views.append(View(place, tuple(view.shape), view.stride(), int(view.storage_offset())))
         self.names = [source.name if isinstance(source, Leaf) and not source.module else "" for source in self.sources]
 
@@ -54,7 +51,7 @@ class Inputs:
         """The inputs' values, contiguous."""
         found = []
         for name, source in zip(self.names, self.sources, strict=True):
-            value: Tensor = getattr(cell, name) if name else run_recipe(source, lambda leaf: held(cell, leaf))
+            value: Tensor = getattr(cell, name) if name else computed(source, cell)
             value = value if value.dtype == dtype else value.to(dtype)
             found.append(value if value.is_contiguous() else value.contiguous())
         return found
@@ -72,8 +69,17 @@ class Inputs:
         return found
 
 
-def held(cell: Any, leaf: Leaf) -> Tensor:
-    """A tensor of the cell."""
+def computed(recipe: Recipe, cell: Any) -> Tensor:
+    """What a recipe computes from the cell's tensors."""
+    return run_recipe(recipe, partial(tensor_of, cell))
+
+
+def _always(whole: Tensor, _: Leaf) -> Tensor:
+    return whole
+
+
+def tensor_of(cell: Any, leaf: Leaf) -> Tensor:
+    """The tensor of the cell that a leaf names."""
     owner = cell.get_submodule(leaf.module) if leaf.module else cell
     found: Tensor = getattr(owner, leaf.name)
     return found

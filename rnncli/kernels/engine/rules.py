@@ -283,11 +283,14 @@ def _mm(r: Recorder, a: Any, weight: Any) -> Value:
     return Value(torch.stack([each for each in found if each is not None], 1).flatten(0, 1))
 
 
+def _with_bias(r: Recorder, product: Value, bias: Any, beta: float, alpha: float) -> Value:
+    """Return beta bias + alpha product."""
+    return _add(r, product if alpha == 1 else r.point("mul", product, alpha), bias, alpha=beta)
+
+
 @_rule("addmm")
 def _addmm(r: Recorder, bias: Any, a: Any, weight: Any, *, beta: float = 1, alpha: float = 1) -> Value:
-    found = _mm(r, a, weight)
-    found = found if alpha == 1 else r.point("mul", found, alpha)
-    return r.point("add", found, bias if beta == 1 else r.point("mul", bias, beta))
+    return _with_bias(r, _mm(r, a, weight), bias, beta, alpha)
 
 
 @_rule("bmm")
@@ -303,9 +306,7 @@ def _bmm(r: Recorder, a: Any, weight: Any) -> Value:
 
 @_rule("baddbmm")
 def _baddbmm(r: Recorder, bias: Any, a: Any, weight: Any, *, beta: float = 1, alpha: float = 1) -> Value:
-    found = _bmm(r, a, weight)
-    found = found if alpha == 1 else r.point("mul", found, alpha)
-    return r.point("add", found, bias if beta == 1 else r.point("mul", bias, beta))
+    return _with_bias(r, _bmm(r, a, weight), bias, beta, alpha)
 
 
 @_rule("mv")

@@ -1,4 +1,7 @@
-"""The functions that generated code calls on single values, here as numpy computes them; `functions` has numba's."""
+"""The functions that generated code calls on single values, here as numpy computes them; `functions` has numba's.
+
+Each is a function of its own, since numba tells them apart by the function that generated code calls.
+"""
 
 import math
 from typing import Any

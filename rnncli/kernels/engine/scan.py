@@ -40,7 +40,7 @@ class Traced:
         self.P = graph.sizes["projected"]
         self.work = sum(m.K * m.N for m in graph.matmuls)
         if self.is_linear:
-            self.work = max(self.work, *(math.prod(inputs.views[-1].shape),))
+            self.work = max(self.work, math.prod(inputs.views[-1].shape))
 
 
 class Run(NamedTuple):

@@ -195,7 +195,7 @@ def dispatch_mode() -> Any:
     if Mode is None:
         return None
 
-    class Shown(Mode):  # type: ignore[misc]
+    class Shown(Mode):  # type: ignore[misc]  # mypy does not know a class that is found at run time
         """Hands every operation to the recorder."""
 
         def __init__(self, recorder: "Recorder") -> None:
