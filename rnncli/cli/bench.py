@@ -47,25 +47,23 @@ def cells(
             "shape": each.row.shape,
             "milliseconds": each.milliseconds,
             "ratio": each.ratio,
-            "over floor": each.over_floor,
+            "over_floor": each.over_floor,
         }
         for each in measured
     ]
     if as_json:
-        print_json({"machine": machine(), "gflops": rates, "rounds": rounds, "left out": missing, "rows": facts})
+        print_json({"machine": machine(), "gflops": rates, "rounds": rounds, "left_out": missing, "rows": facts})
         return
-    names = list(dict.fromkeys(name for each in measured for name in each.milliseconds))
-    print_table(
-        ["what", "shape", *(f"{name}, ms" for name in names), "ratio", "ours / floor"],
-        [
-            [
-                *(row["name"], row["shape"]),
-                *(row["milliseconds"].get(name) for name in names),
-                *(row["ratio"], row["over floor"]),
-            ]
-            for row in facts
-        ],
-    )
+    _print_rows(facts)
+
+
+def _print_rows(facts: list[dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for row in facts for name in row["milliseconds"]))
+    table = []
+    for row in facts:
+        times = [row["milliseconds"].get(name) for name in names]
+        table.append([row["name"], row["shape"], *times, row["ratio"], row["over_floor"]])
+    print_table(["what", "shape", *(f"{name}, ms" for name in names), "ratio", "ours / floor"], table)
 
 
 Kind = Annotated[str, typer.Option(help="The cell.")]

@@ -1,7 +1,7 @@
 """`rnn evaluate TASK`: the metrics of a trained model, and of baselines on the same data."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,17 +72,7 @@ def _verb(task: Task) -> Callable[..., None]:
             others = dict(list(rows.items())[1:])
             print_json({**facts, "seconds": seconds, "metrics": metrics, "baselines": others})
             return
-        names = [name for name, value in metrics.items() if not isinstance(value, dict)]
-        print_table(
-            ["model", *(name.replace("_", " ") for name in names)],
-            [[label, *(values.get(name) for name in names)] for label, values in rows.items()],
-        )
-        for signature in metrics.get("signatures", {}).values():
-            print_text(signature)
-        if metrics.get("entities"):
-            _show_entities(metrics["entities"])
-        if "confusion" in metrics:
-            _show_confusion(metrics["confusion"], getattr(options, "out", None))
+        _show_metrics(rows, metrics, getattr(options, "out", None))
 
     evaluate.__doc__ = f"Measure a model of {task.name}."
     common = of_one_task(task.evaluate.Options)
@@ -93,6 +83,21 @@ def _verb(task: Task) -> Callable[..., None]:
         flag = typer.Option("--novelty", help="Print how much of it is copied from the training text.")
         common["novelty"] = (Annotated[bool, flag], False)
     return command_of(task.evaluate.Options, evaluate, **common)
+
+
+def _show_metrics(rows: Mapping[str, Any], metrics: Mapping[str, Any], out: str | None) -> None:
+    """Print a row for the model and each baseline, and what else the model's metrics hold."""
+    names = [name for name, value in metrics.items() if not isinstance(value, dict)]
+    print_table(
+        ["model", *(name.replace("_", " ") for name in names)],
+        [[label, *(values.get(name) for name in names)] for label, values in rows.items()],
+    )
+    for signature in metrics.get("signatures", {}).values():
+        print_text(signature)
+    if metrics.get("entities"):
+        _show_entities(metrics["entities"])
+    if "confusion" in metrics:
+        _show_confusion(metrics["confusion"], out)
 
 
 def analogies(

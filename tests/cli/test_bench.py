@@ -34,7 +34,7 @@ def test_cells(quick) -> None:
     floor = [] if trouble() else ["floor"]  # numba may be absent
     found = json.loads(quick("bench cells --cell lstm:full --rounds 1 --json").out)
     assert [row["name"] for row in found["rows"]] == ["lstm:full"] * 3 + ["lstm:full, bfloat16"] * 3
-    assert found["rows"][0].keys() == {"name", "shape", "milliseconds", "ratio", "over floor"}
+    assert found["rows"][0].keys() == {"name", "shape", "milliseconds", "ratio", "over_floor"}
     assert found["rows"][0]["milliseconds"].keys() == {"ours", "torch", "torch at medium", *floor}
     assert found["rows"][3]["milliseconds"].keys() == {"ours", "torch", "torch in bfloat16", *floor}
     assert found["gflops"].keys() == {"float32, torch's choice", "float32", "bfloat16"}
@@ -55,7 +55,7 @@ def test_cells_says_what_it_leaves_out(quick, monkeypatch: pytest.MonkeyPatch) -
         assert line in ran.err
     assert "plain loop, ms" in ran.out
     assert "compiled only" not in ran.out
-    assert len(json.loads(quick("bench cells --cell elman --shape T12 --rounds 1 --json").out)["left out"]) == 3
+    assert len(json.loads(quick("bench cells --cell elman --shape T12 --rounds 1 --json").out)["left_out"]) == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is measured on Linux only")
