@@ -1,7 +1,6 @@
 """Everything that generated code calls; importing it tells numba how to compile the functions of `scalars`."""
 
 import math
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -164,19 +163,70 @@ overload(scalars.absolute)(lambda x: lambda x: abs(x))
 overload(scalars.power)(lambda x, p: lambda x, p: x**p)
 
 
-def _comparison(function: Callable[..., Any], compare: Callable[[Any, Any], Any]) -> None:
-    """Compile a comparison to 1 or 0, in the type of its operands."""
+@_numba(scalars.eq)
+def _eq(a: Any, b: Any) -> Any:
+    one = _one(a)
+    zero = one - one
 
-    def typed(a: Any, b: Any) -> Any:
-        one = _one(a)
-        zero = one - one
-        return lambda a, b: one if compare(a, b) else zero
+    def compute(a: Any, b: Any) -> Any:
+        return one if a == b else zero
 
-    overload(function)(typed)
+    return compute
 
 
-for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
-    _comparison(getattr(scalars, _name), getattr(operator, _name))
+@_numba(scalars.ne)
+def _ne(a: Any, b: Any) -> Any:
+    one = _one(a)
+    zero = one - one
+
+    def compute(a: Any, b: Any) -> Any:
+        return one if a != b else zero
+
+    return compute
+
+
+@_numba(scalars.lt)
+def _lt(a: Any, b: Any) -> Any:
+    one = _one(a)
+    zero = one - one
+
+    def compute(a: Any, b: Any) -> Any:
+        return one if a < b else zero
+
+    return compute
+
+
+@_numba(scalars.le)
+def _le(a: Any, b: Any) -> Any:
+    one = _one(a)
+    zero = one - one
+
+    def compute(a: Any, b: Any) -> Any:
+        return one if a <= b else zero
+
+    return compute
+
+
+@_numba(scalars.gt)
+def _gt(a: Any, b: Any) -> Any:
+    one = _one(a)
+    zero = one - one
+
+    def compute(a: Any, b: Any) -> Any:
+        return one if a > b else zero
+
+    return compute
+
+
+@_numba(scalars.ge)
+def _ge(a: Any, b: Any) -> Any:
+    one = _one(a)
+    zero = one - one
+
+    def compute(a: Any, b: Any) -> Any:
+        return one if a >= b else zero
+
+    return compute
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc"}, nogil=True)
