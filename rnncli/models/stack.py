@@ -56,7 +56,8 @@ class Stack(nn.Module):
         cell: Any = self.cells[0]
         if shape.weight_drop and not cell.recurrent_weights():
             raise UsageError(f"--weight-drop: cell {cell.kind} declares no recurrent matrices: leave it out")
-        choose_backend(cell, backend, device=None)  # refuses the impossible here, not during training
+        if backend != "auto":
+            choose_backend(cell, backend, device=None)  # refuses the impossible here, not during training
 
     def forward(self, x: Tensor, states: States | None = None, lengths: Tensor | None = None) -> tuple[Tensor, States]:
         """Run all layers over x (T, B, D) from `states`, or from the trainable first ones.
