@@ -1,6 +1,7 @@
 """Source text of a plan: one function for each stage, and one for each direction that runs a whole sequence.
 
-Lengths and places come as an array of integers, so that nets of all sizes share one text.
+The function of a stage runs it for all sequences of a step; without matmuls between stages, for all steps of some
+sequences: it streams. Lengths and places come as an array of integers, so that nets of all sizes share one text.
 """
 
 import re
@@ -11,7 +12,7 @@ from rnncli.kernels.engine.graph import Place
 from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.engine.ops import OPS
 from rnncli.kernels.engine.plan import Pass, Plan, Stage
-from rnncli.kernels.engine.sequence import Function, Sizes, whole_sequence
+from rnncli.kernels.engine.sequence import Function, Sizes, called_with, whole_sequence
 
 IMPORT = "from rnncli.kernels.engine.functions import *"
 """The line of generated code that brings the functions it calls."""
@@ -92,7 +93,7 @@ class _StageWriter:
         arrays = self.arrays([*ended, *before])
         flat = [(place, view) for place, view in self.views.items() if place.array in ("v", "spare")]
         rows = [(place, view) for place, view in self.views.items() if place.array not in ("v", "spare")]
-        lines = [f"def {name}(t, ends, sizes, {', '.join(arrays)}):"]
+        lines = [f"def {name}({called_with(self.plan)}, ends, sizes, {', '.join(arrays)}):"]
         opening = [self.view(place, view) for place, view in flat]
         inner = [self.view(place, view) for place, view in rows]
         numbers = sorted(
@@ -101,10 +102,14 @@ class _StageWriter:
         lines += [f"    {n} = sizes[{n[1:]}]" for n in numbers]
         lines += ["    real = s0.dtype.type", *(f"    {k} = real({text})" for text, k in self.constants.items())]
         lines += [f"    {line}" for line in opening]
-        lines += ["    for b in range(ends.size):", "        if t >= ends[b]:"]
-        lines += [f"            {line}" for line in (*ended, "continue")]
-        lines += [f"        {line}" for line in (*before, *inner, *body)]
-        return lines, arrays
+        loop = ["for b in range(ends.size):", "    if t >= ends[b]:"]
+        loop += [f"        {line}" for line in (*ended, "continue")]
+        loop += [f"    {line}" for line in (*before, *inner, *body)]
+        if self.plan.streams:
+            steps = "len(s0) - 2, -1, -1" if is_backward else "len(s0) - 1"
+            loop[0] = "for b in range(first, last):"
+            loop = [f"for t in range({steps}):", *(f"    {line}" for line in loop)]
+        return [*lines, *(f"    {line}" for line in loop)], arrays
 
     def arrays(self, lines: Sequence[str]) -> tuple[str, ...]:
         found = {base(place.array) for place in self.views} | {"s0"}

@@ -5,6 +5,7 @@ Shapes: T steps, B batch, D input, P projected features, S features of a state's
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -26,6 +27,9 @@ SMALL = 250_000
 
 SMALL_AND_SHORT = SMALL // 10
 """The same limit for fewer steps, since compiled loops copy every weight."""
+
+STREAMED = 2_000_000
+"""Projected features of all steps. From this number on, starting a thread for them pays."""
 
 
 class Traced:
@@ -170,12 +174,32 @@ class Memory:
         self.empty("spare", self.traced.source.spare)
 
     def forward(self) -> None:
+        if self.plan.streams:
+            self.stream(self.traced.source.forward[0])
+            return
         rounded = self.run.rounded
         matmuls = {j: StepMatmul(self.operand(j), self.weight(j), rounded) for j in self.plan.run_matmuls()}
         results = {}
         for j, by in self.plan.derivative.merged.items():
             results[f"y{by}"] = matmuls[by].bits(matmul(self.operand(j)[0], matmuls[by].weight))
         self.steps(self.plan.forward, self.traced.source.forward, matmuls, range(self.run.T), "y", results)
+
+    def stream(self, function: Function) -> None:
+        """Run all steps of a cell without matmuls, in threads if that pays, each for some of the sequences."""
+        call, B = getattr(self.traced.module, function.name), self.run.B
+        threads = min(torch.get_num_threads(), B, max(1, self.run.T * B * self.traced.P // STREAMED))
+        bounds = [B * n // threads for n in range(threads + 1)]
+
+        def run(first: int, last: int) -> None:
+            spare = np.empty(self.traced.source.spare, self.tensors["spare"].numpy().dtype)
+            arrays = [spare if name == "spare" else self.tensors[name].detach().numpy() for name in function.arrays]
+            call(first, last, self.run.ends, self.traced.sizes, *arrays)
+
+        if threads == 1:
+            run(0, B)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, bounds, bounds[1:]))
 
     def states_of(self, name: str) -> Tensor:
         """The old or new states of a field, (T, B, S)."""
@@ -233,7 +257,10 @@ class Memory:
         if plan.vectors:
             self.tensors["acc"] = self.x.new_zeros(B, sum(graph.sizes[name] for name in plan.vectors))
         self.common(plan.backward)
-        self.run_back()
+        if plan.streams:
+            self.stream(self.traced.source.backward[0])
+        else:
+            self.run_back()
 
     def run_back(self) -> None:
         plan, merged, matmuls = self.plan, self.plan.derivative.merged, {}

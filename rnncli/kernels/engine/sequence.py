@@ -10,10 +10,15 @@ from rnncli.kernels.engine.plan import Plan
 
 
 class Function(NamedTuple):
-    """A function of the text: its name and the arrays that it takes after (t, ends, sizes)."""
+    """A function of the text: its name and the arrays that it takes after `called_with`, ends and sizes."""
 
     name: str
     arrays: tuple[str, ...]
+
+
+def called_with(plan: Plan) -> str:
+    """What the function of a stage takes first: a step, or the first of some sequences and the one after them."""
+    return "first, last" if plan.streams else "t"
 
 
 class Sizes:
@@ -69,12 +74,21 @@ class _Writer:
                 lines.append(self.array(name, graph.matmuls[j].K, timed=True))
         lines += [f"multiply({plan.operands[j]}[0], w{by}, y{by})" for j, by in plan.derivative.merged.items()]
         lines += self.scratch(plan.forward.scratch)
-        lines.append("for t in range(len(x)):")
+        steps = []
         for stage, function in zip(plan.forward.stages, functions, strict=True):
-            lines += [f"    multiply({_operand(plan.operands[j])}, w{j}, y{j})" for j in stage.matmuls]
-            lines.append(_call(function))
+            steps += [f"multiply({_operand(plan.operands[j])}, w{j}, y{j})" for j in stage.matmuls]
+            steps.append(self.call(function))
+        lines += self.loop("len(x)", steps)
         lines.append(f"return {', '.join(self.kept)},")
         return _function("forward", ["x", *first, *self.given], lines)
+
+    def loop(self, steps: str, lines: Sequence[str]) -> list[str]:
+        """A loop over these steps, unless the lines run all of them themselves."""
+        return list(lines) if self.plan.streams else [f"for t in range({steps}):", *(f"    {line}" for line in lines)]
+
+    def call(self, function: Function) -> str:
+        given = "0, len(ends)" if self.plan.streams else "t"
+        return f"{function.name}({given}, ends, sizes, {', '.join(function.arrays)})"
 
     def project(self) -> list[str]:
         if not self.is_linear:
@@ -145,11 +159,12 @@ class _Writer:
         last = [f"c{n}" for n in range(len(self.states))]
         lines = self.parameters(is_backward=True)
         lines += self.backward_arrays()
-        lines.append("for t in range(len(x) - 1, -1, -1):")
+        steps = []
         for stage, function in zip(plan.backward.stages, functions, strict=True):
-            lines += [f"    multiply({gradient_source(plan, j)}, w{j}, r{j})" for j in stage.matmuls]
-            lines.append(_call(function))
-        lines += [f"    multiply({gradient_source(plan, j)}, w{j}, q{j})" for j in plan.backward.last]
+            steps += [f"multiply({gradient_source(plan, j)}, w{j}, r{j})" for j in stage.matmuls]
+            steps.append(self.call(function))
+        steps += [f"multiply({gradient_source(plan, j)}, w{j}, q{j})" for j in plan.backward.last]
+        lines += self.loop("len(x) - 1, -1, -1", steps)
         lines += [f"added(c{plan.operands[j][1:]}, q{j})" for j in plan.backward.last]
         for j, by in plan.derivative.merged.items():
             lines += [
@@ -234,10 +249,6 @@ class _Writer:
 def _function(name: str, arguments: Sequence[str], lines: Sequence[str]) -> str:
     body = [*opened(lines), *lines]
     return "\n".join([f"def {name}(ends, sizes, {', '.join(arguments)}):", *(f"    {line}" for line in body)])
-
-
-def _call(function: Function) -> str:
-    return f"    {function.name}(t, ends, sizes, {', '.join(function.arrays)})"
 
 
 def _operand(array: str) -> str:
