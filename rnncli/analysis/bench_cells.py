@@ -141,7 +141,7 @@ def of_compiled(kind: str, shape: Shape) -> Step:
     def step() -> object:
         made = traced.module.forward(ends, traced.sizes, x, *first, *inputs)
         last = [np.zeros_like(value) for value in first]
-        return traced.module.backward(ends, traced.sizes, x, *inputs, *made, weigh, *last)
+        return traced.module.backward(ends, traced.sizes, True, x, *inputs, *made, weigh, *last)
 
     return step
 

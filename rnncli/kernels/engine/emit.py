@@ -12,7 +12,7 @@ from rnncli.kernels.engine.graph import Place
 from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.engine.ops import OPS
 from rnncli.kernels.engine.plan import Pass, Plan, Stage
-from rnncli.kernels.engine.sequence import Function, Sizes, called_with, whole_sequence
+from rnncli.kernels.engine.sequence import Function, Sizes, all_steps, called_with, step_loop, whole_sequence
 
 IMPORT = "from rnncli.kernels.engine.functions import *"
 """The line of generated code that brings the functions it calls."""
@@ -29,34 +29,45 @@ BITS = "yrq"
 """Arrays that hold the bits of a bfloat16 if matmuls are rounded."""
 
 
+class Loops(NamedTuple):
+    """The functions of a direction: one for each stage, and one that runs all steps with their matmuls."""
+
+    stages: tuple[Function, ...]
+    steps: Function
+
+
 class Code(NamedTuple):
     """The text, its functions by direction, and the integers that they read."""
 
     text: str
-    forward: tuple[Function, ...]
-    backward: tuple[Function, ...]
+    forward: Loops
+    backward: Loops
     sizes: tuple[int, ...]
     spare: int  # length of the rows that loops hand to the next ones
 
 
 def emit(plan: Plan, inputs: Inputs) -> Code:
     """Write the source of a plan whose parameters lie in these inputs."""
-    sizes, text = Sizes(), [HEADER]
-    functions: list[list[Function]] = []
-    spare = 0
+    sizes, texts, spare = Sizes(), [], 0
+    loops: list[Loops] = []
+    bodies: list[list[str]] = []
     for direction, found in (("forward", plan.forward), ("backward", plan.backward)):
-        made = []
+        is_backward, stages = direction == "backward", []
         for number, stage in enumerate(found.stages):
             writer = _StageWriter(plan, found, stage, sizes)
-            lines, arrays = writer.write(f"{direction}_{number}", direction == "backward", number == 0)
-            text.append("\n".join(lines))
-            made.append(Function(f"{direction}_{number}", arrays))
+            lines, arrays = writer.write(f"{direction}_{number}", is_backward, number == 0)
+            texts.append("\n".join(lines))
+            stages.append(Function(f"{direction}_{number}", arrays))
             spare = max(spare, writer.spare)
-        functions.append(made)
-    text += whole_sequence(plan, inputs, sizes, functions, spare)
-    values = tuple(value for _, value in sizes.values)
-    whole = "\n\n\n".join([text[0], *(f"@compiled\n{each}" for each in text[1:])]) + "\n"
-    return Code(whole, tuple(functions[0]), tuple(functions[1]), values, spare)
+        bodies.append(all_steps(plan, stages, is_backward=is_backward))
+        steps = stages[0]
+        if not plan.streams:
+            steps, text = step_loop(f"{direction}_steps", bodies[-1])
+            texts.append(text)
+        loops.append(Loops(tuple(stages), steps))
+    texts += whole_sequence(plan, inputs, sizes, (bodies[0], bodies[1]), spare)
+    whole = "\n\n\n".join([HEADER, *(f"@compiled\n{each}" for each in texts)]) + "\n"
+    return Code(whole, loops[0], loops[1], tuple(value for _, value in sizes.values), spare)
 
 
 def row(array: str) -> str:

@@ -63,7 +63,7 @@ def test_outside_cells_equal_the_plain_loop(
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads_share_the_sequences_of_a_cell_without_products(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_share_the_sequences_of_a_cell_without_matmuls(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnncli.kernels.engine.scan.SMALL", 0)
     monkeypatch.setattr("rnncli.kernels.engine.scan.STREAMED", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
