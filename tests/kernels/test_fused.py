@@ -16,7 +16,7 @@ from support.kinds import COMPILED, KINDS, with_activations
 from rnncli.cells import make_cell
 from rnncli.cells.elman import Elman
 from rnncli.errors import RnnError, UsageError
-from rnncli.kernels import fused, matmul, memory, precision
+from rnncli.kernels import fused, matmul, precision
 from rnncli.kernels.engine import arithmetic, functions, matmuls, scalars
 from rnncli.kernels.engine import scan as engine_scan
 from rnncli.kernels.matmul import fast_matmul
@@ -342,15 +342,6 @@ def test_cell_that_cannot_be_traced_runs_on_the_reference() -> None:
     reason = "the fused backend cannot take Mine: step reduces over the batch .test_fused.py, line"
     with pytest.raises(UsageError, match=reason):
         choose_backend(cell, "fused")
-
-
-def test_huge_page_tensor_behaves_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "LARGE", 0)
-    found = memory.empty_huge(torch.empty(0, dtype=torch.float64), 3, 700, 5)
-    assert (found.shape, found.dtype, found.is_contiguous()) == ((3, 700, 5), torch.float64, True)
-    assert found.data_ptr() % memory.PAGE == 0
-    found.fill_(2.5)
-    assert found.sum() == 2.5 * found.numel()
 
 
 def test_numba_is_imported_only_when_used() -> None:
