@@ -119,10 +119,12 @@ def _rounded(step: Step) -> Step:
     return run
 
 
-def of_cell(kind: str, shape: Shape, backend: str = "auto") -> Step:
+def of_cell(kind: str, shape: Shape, backend: str = "auto", *, recompute: bool = False) -> Step:
     """Forward and backward of one of our layers."""
     cell: Any = make_cell(kind, shape.D, shape.M)
-    return _training(cell, lambda x: scan(cell, x, cell.initial_state(shape.B), backend=backend)[0], shape)
+    return _training(
+        cell, lambda x: scan(cell, x, cell.initial_state(shape.B), None, backend, recompute=recompute)[0], shape
+    )
 
 
 def of_compiled(kind: str, shape: Shape) -> Step:
