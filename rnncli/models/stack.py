@@ -32,6 +32,7 @@ class StackShape:
     dropout: float = 0.0  # between layers, one mask for all steps
     bidirectional: bool = False
     weight_drop: float = 0.0  # of the recurrent weights, one mask per sequence
+    recompute: bool = False  # whether only states are kept for the backward pass
 
 
 class Stack(nn.Module):
@@ -71,7 +72,7 @@ class Stack(nn.Module):
             cell: Any = self.cells[place]
             if self.training and self.shape.weight_drop:
                 cell = cell.with_weight_drop(self.shape.weight_drop)
-            h, state = scan(cell, x, states[place], lengths, self.backend)
+            h, state = scan(cell, x, states[place], lengths, self.backend, recompute=self.shape.recompute)
             return h, state
 
         return run_layers(x, len(self.shape.hidden), self.directions, unroll, self.dropout, lengths)
