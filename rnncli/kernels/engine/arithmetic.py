@@ -44,6 +44,7 @@ def compiled(function: Function) -> Function:
     A division by zero gives inf or nan, as everywhere in numpy: a check would prevent vectorisation.
     """
     options: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+    options["no_cfunc_wrapper"] = True  # nothing calls it from C
     made: Function
     try:
         made = njit(cache=True, **options)(function)
@@ -160,14 +161,16 @@ def added(a: Any, b: Any) -> Any:
 def state_buffer(first: Any, T: int) -> Any:
     """Allocate a state's field for all T steps, (T+1, B, M); only its first value (B, M) is filled in."""
     values = np.empty((T + 1, first.shape[0], first.shape[1]), first.dtype)
-    values[0] = first
+    for b in range(first.shape[0]):
+        for m in range(first.shape[1]):
+            values[0, b, m] = first[b, m]
     return values
 
 
 @compiled
 def rows(a: Any) -> Any:
-    """View the first two dimensions of a (T, B, N), all of whose rows lie at the same distance, as one."""
-    return as_strided(a, (a.shape[0] * a.shape[1], a.shape[2]), a.strides[1:])
+    """View the first two dimensions of a contiguous a (T, B, N) as one."""
+    return a.reshape(a.shape[0] * a.shape[1], a.shape[2])
 
 
 @compiled
@@ -175,7 +178,8 @@ def weight_gradient(d: Any, x: Any) -> Any:
     """Return the gradient (G, D) of a weight that maps x (T, B, D) to values whose gradient is d (T, B, G)."""
     out = np.zeros((d.shape[2], x.shape[2]), d.dtype)
     if d.size * x.shape[2] >= GEMM:
-        gemm(rows(d).T, rows(x[: len(d)]), out)
+        N = d.shape[0] * d.shape[1]
+        gemm(as_strided(d, (N, d.shape[2]), d.strides[1:]).T, as_strided(x, (N, x.shape[2]), x.strides[1:]), out)
         return out
     for t in range(d.shape[0]):
         for b in range(d.shape[1]):

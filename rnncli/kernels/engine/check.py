@@ -122,7 +122,8 @@ def traced(cell: Any, sizes: Sequence[int]) -> Checked:
     _check_batches(twin, *inputs(max(BATCHES)))
     graph = build(traces[0].nodes, traces[0].outputs, traces[0].sizes)
     derivative = derive(graph, merged_matmuls(graph))
-    facts = repr(first), repr(linear), _source(type(cell))
+    kind: Any = type(cell)
+    facts = repr(first), repr(linear), _source(kind)
     if not cache.is_known(*facts):
         try:
             compare(twin, traces[0], graph, derivative, linear, *inputs(3))

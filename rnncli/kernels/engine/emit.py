@@ -12,7 +12,7 @@ from rnncli.kernels.engine.graph import Place
 from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.engine.ops import OPS
 from rnncli.kernels.engine.plan import Pass, Plan, Stage
-from rnncli.kernels.engine.sequence import Function, Sizes, all_steps, called_with, step_loop, whole_sequence
+from rnncli.kernels.engine.sequence import Function, Sizes, called_with, step_loop, whole_sequence
 
 IMPORT = "from rnncli.kernels.engine.functions import *"
 """The line of generated code that brings the functions it calls."""
@@ -50,7 +50,6 @@ def emit(plan: Plan, inputs: Inputs) -> Code:
     """Write the source of a plan whose parameters lie in these inputs."""
     sizes, texts, spare = Sizes(), [], 0
     loops: list[Loops] = []
-    bodies: list[list[str]] = []
     for direction, found in (("forward", plan.forward), ("backward", plan.backward)):
         is_backward, stages = direction == "backward", []
         for number, stage in enumerate(found.stages):
@@ -59,13 +58,12 @@ def emit(plan: Plan, inputs: Inputs) -> Code:
             texts.append("\n".join(lines))
             stages.append(Function(f"{direction}_{number}", arrays))
             spare = max(spare, writer.spare)
-        bodies.append(all_steps(plan, stages, is_backward=is_backward))
         steps = stages[0]
         if not plan.streams:
-            steps, text = step_loop(f"{direction}_steps", bodies[-1])
+            steps, text = step_loop(plan, stages, is_backward=is_backward)
             texts.append(text)
         loops.append(Loops(tuple(stages), steps))
-    texts += whole_sequence(plan, inputs, sizes, (bodies[0], bodies[1]), spare)
+    texts += whole_sequence(plan, inputs, sizes, (loops[0].steps, loops[1].steps), spare)
     whole = "\n\n\n".join([HEADER, *(f"@compiled\n{each}" for each in texts)]) + "\n"
     return Code(whole, loops[0], loops[1], tuple(value for _, value in sizes.values), spare)
 
@@ -100,7 +98,7 @@ class _StageWriter:
         self.hold()
         body = self.loops()
         ended = self.ended(is_backward, is_first)
-        before = [] if not is_backward else [f"b{n}[b] = c{n}[b]" for n in self.plan.copies if is_first]
+        before = [] if not is_backward else [f"copy_row(c{n}[b], b{n}[b])" for n in self.plan.copies if is_first]
         arrays = self.arrays([*ended, *before])
         flat = [(place, view) for place, view in self.views.items() if place.array in ("v", "spare")]
         rows = [(place, view) for place, view in self.views.items() if place.array not in ("v", "spare")]
@@ -138,15 +136,14 @@ class _StageWriter:
     def ended(self, is_backward: bool, is_first: bool) -> list[str]:
         """What happens past a sequence's end: the state stays, and its gradient waits."""
         written = list(dict.fromkeys(place.array for _, place in self.stage.stores))
-        lines = [f"{row(array)} = s{array[1:]}[t, b]" for array in written if array[0] == "n"]
+        lines = [f"copy_row(s{array[1:]}[t, b], {row(array)})" for array in written if array[0] == "n"]
         zeros = [array for array in written if array[0] in "xde" or (is_backward and array == "projected")]
         lines += [f"{row(array)} = 0" for array in zeros]
         if is_backward and is_first:
             for number in range(len(self.graph.fields)):
                 arriving = ["dout[t, b]"] if number == 0 else []
-                carried = self.plan.derivative.carried_by(self.graph, number)
-                lines += [f"c{number}[b] += {each}" for each in arriving]
-                lines += [f"add_row(q{j}[b], c{number}[b])" for j in carried]
+                arriving += [f"q{j}[b]" for j in self.plan.derivative.carried_by(self.graph, number)]
+                lines += [f"add_row({each}, c{number}[b])" for each in arriving]
         return lines
 
     # values

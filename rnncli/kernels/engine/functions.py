@@ -23,8 +23,9 @@ from rnncli.kernels.engine.arithmetic import (
 from rnncli.kernels.engine.scalars import *  # noqa: F403  # generated code imports them from here
 
 __all__ = [
-    "add_row", "added", "compiled", "gather_columns", "gather_rows", "gather_vector", "multiply", "row_max", "row_sum",
-    "rows", "scatter_rows", "scatter_vector", "state_buffer", "to_float", "total", "weight_gradient", *scalars.__all__,
+    "add_row", "added", "compiled", "copy_row", "empty", "empty_steps", "gather_columns", "gather_rows",
+    "gather_vector", "multiply", "row_max", "row_sum", "rows", "scatter_rows", "scatter_vector", "state_buffer",
+    "to_float", "total", "weight_gradient", "zeros", *scalars.__all__,
 ]  # fmt: skip
 
 
@@ -256,38 +257,68 @@ def add_row(a: Any, b: Any) -> None:
 
 
 @compiled
-def gather_columns(weight: Any, source: Any, rows: int, columns: int, K: int, N: int, begin: int) -> None:
+def copy_row(a: Any, b: Any) -> None:
+    """Copy a (N,) to b; numba takes seconds to compile the assignment of an array, for what it says if sizes differ."""
+    for n in range(b.size):
+        b[n] = a[n]
+
+
+@compiled
+def empty(N: int, K: int, like: Any) -> Any:
+    """Allocate an array (N, K). One shared function takes less time to compile than its lines in each place."""
+    return np.empty((N, K), like.dtype)
+
+
+@compiled
+def empty_steps(T: int, N: int, K: int, like: Any) -> Any:
+    """Allocate an array (T, N, K)."""
+    return np.empty((T, N, K), like.dtype)
+
+
+@compiled
+def zeros(N: int, K: int, like: Any) -> Any:
+    """Allocate an array (N, K) of zeros."""
+    return np.zeros((N, K), like.dtype)
+
+
+@compiled
+def gather_columns(weight: Any, source: Any, offset: int, rows: int, columns: int, K: int, N: int, begin: int) -> None:
     """Copy (K, N) values of `source`, `rows` and `columns` apart, to the columns of a weight from `begin` on."""
+    flat = source.reshape(-1)
     for k in range(K):
         for n in range(N):
-            weight[k, begin + n] = source[k * rows + n * columns]
+            weight[k, begin + n] = flat[offset + k * rows + n * columns]
 
 
 @compiled
-def gather_rows(weight: Any, source: Any, rows: int, columns: int, K: int, N: int, begin: int) -> None:
+def gather_rows(weight: Any, source: Any, offset: int, rows: int, columns: int, K: int, N: int, begin: int) -> None:
     """Copy the transpose of the same values to the rows of a weight from `begin` on."""
+    flat = source.reshape(-1)
     for n in range(N):
         for k in range(K):
-            weight[begin + n, k] = source[k * rows + n * columns]
+            weight[begin + n, k] = flat[offset + k * rows + n * columns]
 
 
 @compiled
-def scatter_rows(gradient: Any, target: Any, rows: int, columns: int, K: int, N: int, begin: int) -> None:
+def scatter_rows(gradient: Any, target: Any, offset: int, rows: int, columns: int, K: int, N: int, begin: int) -> None:
     """Add the rows of a gradient (…, K) from `begin` on to (K, N) values of `target`."""
+    flat = target.reshape(-1)
     for n in range(N):
         for k in range(K):
-            target[k * rows + n * columns] += gradient[begin + n, k]
+            flat[offset + k * rows + n * columns] += gradient[begin + n, k]
 
 
 @compiled
-def gather_vector(source: Any, target: Any, begin: int, N: int) -> None:
-    """Copy N values to those of `target` from `begin` on."""
+def gather_vector(source: Any, target: Any, offset: int, begin: int, N: int) -> None:
+    """Copy N values of `source`, from `offset` on, to those of `target` from `begin` on."""
+    flat = source.reshape(-1)
     for n in range(N):
-        target[begin + n] = source[n]
+        target[begin + n] = flat[offset + n]
 
 
 @compiled
-def scatter_vector(source: Any, target: Any, begin: int, N: int) -> None:
-    """Add N values of `source` from `begin` on to `target`."""
+def scatter_vector(source: Any, target: Any, offset: int, begin: int, N: int) -> None:
+    """Add N values of `source` from `begin` on to those of `target` from `offset` on."""
+    flat = target.reshape(-1)
     for n in range(N):
-        target[n] += source[begin + n]
+        flat[offset + n] += source[begin + n]

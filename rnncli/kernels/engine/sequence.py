@@ -37,10 +37,8 @@ def opened(lines: Sequence[str]) -> list[str]:
     return [f"n{n} = sizes[{n}]" for n in sorted(numbers)]
 
 
-def all_steps(plan: Plan, functions: Sequence[Function], *, is_backward: bool) -> list[str]:
-    """Lines that run all steps of a direction: matmuls and the functions of the stages."""
-    if plan.streams:
-        return [_call(functions[0], "0", "len(ends)")]
+def step_loop(plan: Plan, functions: Sequence[Function], *, is_backward: bool) -> tuple[Function, str]:
+    """The function that runs all steps of a direction, matmuls and the functions of the stages, with its text."""
     found, result = (plan.backward, "r") if is_backward else (plan.forward, "y")
     source = gradient_source if is_backward else operand_source
     lines: list[str] = []
@@ -48,21 +46,15 @@ def all_steps(plan: Plan, functions: Sequence[Function], *, is_backward: bool) -
         lines += [f"multiply({source(plan, j)}, w{j}, {result}{j})" for j in stage.matmuls]
         lines.append(_call(function, "t"))
     lines += [f"multiply({source(plan, j)}, w{j}, q{j})" for j in found.last]
-    steps = "len(s0) - 2, -1, -1" if is_backward else "len(s0) - 1"
-    return [f"for t in range({steps}):", *(f"    {line}" for line in lines)]
+    words = {word for line in lines for word in re.findall(r"[(,] *([a-z]+\d*)", line)}
+    arrays = tuple(sorted(words - {"t", "ends", "sizes"}))
+    name, steps = ("backward_steps", "len(s0) - 2, -1, -1") if is_backward else ("forward_steps", "len(s0) - 1")
+    loop = [f"for t in range({steps}):", *(f"    {line}" for line in lines)]
+    return Function(name, arrays), _function(name, arrays, loop)
 
 
-def step_loop(name: str, steps: Sequence[str]) -> tuple[Function, str]:
-    """The function of the lines that run all steps, with its text."""
-    words = {word for line in steps for word in re.findall(r"[(,] *([a-z]+\d*)", line)}
-    arrays = tuple(sorted(words - {"t", "ends", "sizes", "len"}))
-    return Function(name, arrays), _function(name, arrays, steps)
-
-
-def whole_sequence(
-    plan: Plan, inputs: Inputs, sizes: Sizes, steps: tuple[Sequence[str], Sequence[str]], spare: int
-) -> list[str]:
-    """The text of `forward` and `backward`, which contain the lines that run all steps.
+def whole_sequence(plan: Plan, inputs: Inputs, sizes: Sizes, steps: tuple[Function, Function], spare: int) -> list[str]:
+    """The text of `forward` and `backward`, which call the functions that run all steps.
 
     `forward` takes (ends, sizes, x, the first state, the inputs) and returns the states and what else is kept;
     `backward` takes (ends, sizes, whether the gradient of x is wanted, x, the inputs, what `forward` returned, the
@@ -70,7 +62,9 @@ def whole_sequence(
     overwrite `projected`, and the gradients of the last state.
     """
     writer = _Writer(plan, inputs, sizes, spare)
-    return [writer.forward(steps[0]), writer.backward(steps[1])]
+    first = ("0", "len(ends)") if plan.streams else ()
+    forward, backward = (_call(each, *first) for each in steps)
+    return [writer.forward(forward), writer.backward(backward)]
 
 
 class _Writer:
@@ -82,7 +76,7 @@ class _Writer:
         own = [name for j, name in enumerate(plan.operands) if name[0] == "x" and j not in plan.again]
         self.kept = [*self.states, "projected", *(["kept"] if plan.kept else []), *own]
 
-    def forward(self, steps: Sequence[str]) -> str:
+    def forward(self, steps: str) -> str:
         first = [f"first{n}" for n in range(len(self.states))]
         lines = [f"{s} = state_buffer({value}, len(x))" for s, value in zip(self.states, first, strict=True)]
         lines += self.parameters(is_backward=False)
@@ -97,8 +91,7 @@ class _Writer:
                 lines.append(self.array(name, graph.matmuls[j].K, timed=True))
         lines += [f"multiply({plan.operands[j]}[0], w{by}, y{by})" for j, by in plan.derivative.merged.items()]
         lines += self.scratch(plan.forward.scratch)
-        lines += steps
-        lines.append(f"return {', '.join(self.kept)},")
+        lines += [steps, f"return {', '.join(self.kept)},"]
         return _function("forward", ["x", *first, *self.given], lines)
 
     def project(self) -> list[str]:
@@ -115,7 +108,7 @@ class _Writer:
         for j in self.plan.run_matmuls():
             views = [self.inputs.views[k] for k in self.plan.weights(j)]
             K, N = self.size(f"rows {j}", self.graph.matmuls[j].K), self.size(f"columns {j}", self.plan.width(j))
-            lines.append(f"w{j} = np.empty(({f'{N}, {K}' if is_backward else f'{K}, {N}'}), x.dtype)")
+            lines.append(f"w{j} = empty({f'{N}, {K}' if is_backward else f'{K}, {N}'}, x)")
             begin = 0
             for view in views:
                 lines.append(self.copied(view, f"w{j}", begin, is_backward))
@@ -123,53 +116,49 @@ class _Writer:
         if self.is_linear:
             view = self.inputs.views[-1]
             D, P = self.size("D", view.shape[0]), self.size("P", view.shape[1])
-            lines.append(
-                f"wx = np.empty(({P}, {D}), x.dtype)" if is_backward else f"wx = np.empty(({D}, {P}), x.dtype)"
-            )
+            lines.append(f"wx = empty({f'{P}, {D}' if is_backward else f'{D}, {P}'}, x)")
             lines.append(self.copied(view, "wx", 0, is_backward))
         if self.plan.vectors:
             lines.append(f"v = np.empty({self.size('vectors', self.total())}, x.dtype)")
         for name, begin in self.plan.vectors.items():
             view = self.inputs.views[int(name[1:])]
-            lines.append(f"gather_vector({self.flat(view)}, v, {self.vector(name, begin)})")
+            lines.append(f"gather_vector(i{view.input}, v, {self.vector(view, name, begin)})")
         return lines
 
     def copied(self, view: View, weight: str, begin: int, is_backward: bool) -> str:
         """A call that copies a view (K, N) to columns of a weight, or its transpose to rows."""
-        arguments = f"{self.flat(view)}, {self.numbers(view, begin)}"
-        return f"gather_{'rows' if is_backward else 'columns'}({weight}, {arguments})"
+        return f"gather_{'rows' if is_backward else 'columns'}({weight}, i{view.input}, {self.numbers(view, begin)})"
 
-    def vector(self, name: str, begin: int) -> str:
-        """Where a vector begins in `v`, and its size."""
-        return f"{self.size(f'begin {name}', begin)}, {self.size(f'size {name}', self.graph.sizes[name])}"
+    def vector(self, view: View, name: str, begin: int) -> str:
+        """Where a vector begins in its input and in `v`, and its size."""
+        offset = self.offset(view)
+        return f"{offset}, {self.size(f'begin {name}', begin)}, {self.size(f'size {name}', self.graph.sizes[name])}"
 
     def numbers(self, view: View, begin: int) -> str:
-        """The strides and sizes of a view, and where it begins in a weight."""
-        place = self.inputs.views.index(view)
-        return ", ".join(self.size(f"view {place} {k}", n) for k, n in enumerate((*view.strides, *view.shape, begin)))
+        """The offset, strides and sizes of a view, and where it begins in a weight."""
+        place, numbers = self.inputs.views.index(view), (*view.strides, *view.shape, begin)
+        return ", ".join([self.offset(view), *(self.size(f"view {place} {k}", n) for k, n in enumerate(numbers))])
 
-    def flat(self, view: View) -> str:
-        place = self.inputs.views.index(view)
-        return f"i{view.input}.reshape(-1)[{self.size(f'offset {place}', view.offset)}:]"
+    def offset(self, view: View) -> str:
+        return self.size(f"offset {self.inputs.views.index(view)}", view.offset)
 
     def total(self) -> int:
         return sum(self.graph.sizes[name] for name in self.plan.vectors)
 
     def array(self, name: str, size: int, *, timed: bool = False, zero: bool = False) -> str:
-        shape = f"({'len(x), ' if timed else ''}len(ends), {self.size(f'features {name}', size)})"
-        return f"{name} = np.{'zeros' if zero else 'empty'}({shape}, x.dtype)"
+        make = "zeros" if zero else "empty_steps" if timed else "empty"
+        return f"{name} = {make}({'len(x), ' if timed else ''}len(ends), {self.size(f'features {name}', size)}, x)"
 
     def scratch(self, size: int) -> list[str]:
         return [self.array("scratch", size), f"spare = np.empty({self.size('spare', self.spare)}, x.dtype)"]
 
     # backward
 
-    def backward(self, steps: Sequence[str]) -> str:
+    def backward(self, steps: str) -> str:
         plan = self.plan
         last = [f"c{n}" for n in range(len(self.states))]
         lines = self.parameters(is_backward=True)
-        lines += self.backward_arrays()
-        lines += steps
+        lines += [*self.backward_arrays(), steps]
         lines += [f"added(c{plan.operands[j][1:]}, q{j})" for j in plan.backward.last]
         for j, by in plan.derivative.merged.items():
             lines += [
@@ -222,7 +211,7 @@ class _Writer:
         return [*lines, f"g = weight_gradient({dp}, x)", self.scattered(self.inputs.views[-1], 0)]
 
     def scattered(self, view: View, begin: int) -> str:
-        return f"scatter_rows(g, d_{self.flat(view)}, {self.numbers(view, begin)})"
+        return f"scatter_rows(g, d_i{view.input}, {self.numbers(view, begin)})"
 
     def vector_gradients(self) -> list[str]:
         plan, lines = self.plan, []
@@ -233,10 +222,10 @@ class _Writer:
         dp = "projected" if plan.in_place else "dp"
         lines += [f"total_{array} = total({dp if array == 'dp' else array})" for array in arrays]
         for target, place in plan.sums:
-            lines.append(f"sums[{self.part(target)}] = total_{place.array}[{self.part(place)}]")
+            lines.append(f"copy_row(total_{place.array}[{self.part(place)}], sums[{self.part(target)}])")
         for name, begin in plan.vectors.items():
             view = self.inputs.views[int(name[1:])]
-            lines.append(f"scatter_vector(sums, d_{self.flat(view)}, {self.vector(name, begin)})")
+            lines.append(f"scatter_vector(sums, d_i{view.input}, {self.vector(view, name, begin)})")
         return lines
 
     def part(self, place: Place) -> str:
