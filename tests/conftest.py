@@ -1,5 +1,6 @@
 """Fixtures: a home folder per test, the command line in this process, and the real corpora if they exist."""
 
+import base64
 import hashlib
 import json
 import os
@@ -37,7 +38,9 @@ from support.bare import NAME as BARE  # noqa: E402
 from support.bare import PLACE  # noqa: E402
 
 from rnncli.__main__ import run  # noqa: E402
+from rnncli.analysis import plots  # noqa: E402
 from rnncli.cells import CELLS  # noqa: E402
+from rnncli.files import write_file  # noqa: E402
 from rnncli.kernels.compiling import COMPILATION  # noqa: E402
 from rnncli.kernels.fused import trouble  # noqa: E402
 
@@ -90,6 +93,22 @@ def bare_cell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     call = getattr(request.node, "callspec", None)
     if call is not None and call.params.get("kind") == BARE:
         monkeypatch.setitem(CELLS, BARE, PLACE)
+
+
+@pytest.fixture(autouse=True)
+def blank_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save a blank picture where a training would draw its curve, which costs a second, unless a test is marked."""
+    if not request.node.get_closest_marker("draws"):
+        monkeypatch.setattr(plots, "draw_curve", _save_blank)
+
+
+def _save_blank(history: object, path: Path, **_: object) -> plots.Picture:
+    write_file(path, base64.b64decode(BLANK))
+    return plots.Picture(path)
+
+
+BLANK = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg=="
+"""A PNG of one pixel."""
 
 
 @pytest.fixture

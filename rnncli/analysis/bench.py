@@ -136,12 +136,17 @@ def _processor() -> str:
     return f"{facts['model name']} (family {facts.get('cpu family')}, model {facts.get('model')})"
 
 
+MATMUL = (700, 650, 2600)
+"""M, K and N of the matmul whose rate is measured."""
+
+
 def matmul_rates() -> dict[str, float]:
-    """10^9 operations per second of a large matmul, (700, 650) by (650, 2600).
+    """10^9 operations per second of a large matmul, (M, K) by (K, N).
 
     A multiplication with its addition counts as two; `bfloat16` is included if the processor has instructions for it.
     """
-    a, b = torch.randn(700, 650), torch.randn(650, 2600)
+    M, K, N = MATMUL
+    a, b = torch.randn(M, K), torch.randn(K, N)
 
     def fast() -> Tensor:
         with fast_matmul("float32"):

@@ -119,10 +119,12 @@ def _rounded(step: Step) -> Step:
     return run
 
 
-def of_cell(kind: str, shape: Shape, backend: str = "auto") -> Step:
+def of_cell(kind: str, shape: Shape, backend: str = "auto", *, recompute: bool = False) -> Step:
     """Forward and backward of one of our layers."""
     cell: Any = make_cell(kind, shape.D, shape.M)
-    return _training(cell, lambda x: scan(cell, x, cell.initial_state(shape.B), backend=backend)[0], shape)
+    return _training(
+        cell, lambda x: scan(cell, x, cell.initial_state(shape.B), None, backend, recompute=recompute)[0], shape
+    )
 
 
 def of_compiled(kind: str, shape: Shape) -> Step:
@@ -141,7 +143,7 @@ def of_compiled(kind: str, shape: Shape) -> Step:
     def step() -> object:
         made = traced.module.forward(ends, traced.sizes, x, *first, *inputs)
         last = [np.zeros_like(value) for value in first]
-        return traced.module.backward(ends, traced.sizes, x, *inputs, *made, weigh, *last)
+        return traced.module.backward(ends, traced.sizes, True, x, *inputs, *made, weigh, *last)
 
     return step
 

@@ -28,12 +28,12 @@ def _points(kind: str, shapes: dict[int, Shape], rounds: int) -> Points:
     return [(size, each.milliseconds["ours"]) for size, each in zip(shapes, measure(rows, rounds), strict=True)]
 
 
-def memory(kind: str) -> Iterator[tuple[Shape, int, int | None]]:
-    """Peak bytes of a training step beyond weights and inputs, with the gradients: shape, ours, torch's layer.
+def memory(kind: str) -> Iterator[tuple[Shape, int, int, int | None]]:
+    """Peak bytes of a training step beyond weights and inputs, with the gradients: shape, ours, recompute, torch's.
 
     The last is None for a cell without a rival among torch's layers.
     """
     Layer = RIVALS.get(kind.partition(":")[0])
     for shape in SHAPES:
-        ours: Contender = partial(of_cell, kind, shape)
-        yield shape, peak(ours), Layer and peak(partial(of_layer, Layer, shape))
+        ours: list[Contender] = [partial(of_cell, kind, shape, recompute=each) for each in (False, True)]
+        yield shape, peak(ours[0]), peak(ours[1]), Layer and peak(partial(of_layer, Layer, shape))

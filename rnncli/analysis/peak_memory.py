@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rnncli.analysis.bench import Contender
 from rnncli.errors import RnnError
+from rnncli.kernels.memory import POOL
 
 M_MMAP_THRESHOLD = -3
 """The option of `mallopt` that says from which size on a block is mapped from the system, and unmapped when freed."""
@@ -33,6 +34,7 @@ def peak(prepare: Contender) -> int:
             assert step is not None
             step()
             gc.collect()
+            POOL.clear()  # what our layers keep from step to step counts
             ctypes.CDLL(None).malloc_trim(0)  # returns what was freed before
             Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the peak
             before = _status("VmRSS")

@@ -70,17 +70,17 @@ Kind = Annotated[str, typer.Option(help="The cell.")]
 
 
 def memory(cell: Kind = "lstm:none", as_json: AsJson = False) -> None:
-    """Measure the peak memory of a training step of one layer, and that of torch's layer."""
+    """Measure the peak memory of a training step of one layer, also with `recompute`, and that of torch's layer."""
     from rnncli.analysis.bench_costs import memory as peaks
 
     cell = use_cell(cell)
-    rows = [(str(shape), ours, torch, torch and ours / torch) for shape, ours, torch in peaks(cell)]
+    rows = [(str(shape), ours, less, torch, torch and ours / torch) for shape, ours, less, torch in peaks(cell)]
     if as_json:
-        names = ("shape", "ours", "torch", "ratio")
+        names = ("shape", "ours", "recompute", "torch", "ratio")
         print_json({"cell": cell, "rows": [dict(zip(names, row, strict=True)) for row in rows]})
         return
-    shown = [(shape, size(ours), torch and size(torch), ratio) for shape, ours, torch, ratio in rows]
-    print_table([f"{label_of(cell)}, peak", "ours", "torch", "ours / torch"], shown)
+    shown = [(shape, size(ours), size(less), torch and size(torch), ratio) for shape, ours, less, torch, ratio in rows]
+    print_table([f"{label_of(cell)}, peak", "ours", "recompute", "torch", "ours / torch"], shown)
 
 
 def growth(

@@ -1,7 +1,7 @@
 """The scan: a cell unrolled over T steps, by the chosen backend or the best that fits."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -14,6 +14,7 @@ from rnncli.kernels.chooser import Case, preferred
 from rnncli.kernels.forms import TorchForm, TritonForm
 from rnncli.kernels.fused import FusedForm, fused_form, scan_fused, trouble
 from rnncli.kernels.matmul import may_round
+from rnncli.kernels.recompute import scan_in_pieces
 from rnncli.kernels.reference import SteppedCell, scan_reference
 from rnncli.kernels.torch_layers import scan_torch
 
@@ -127,12 +128,15 @@ def scan(
     state: StateT,
     lengths: Tensor | None = None,
     backend: str = "auto",
+    *,
+    recompute: bool = False,
 ) -> tuple[Tensor, StateT]:
     """Unroll `cell` over x (T, B, D) from `state`; return h of every step (T, B, M) and the last state.
 
     lengths (B,), on the CPU, each from 1 to T. Beyond the end of a sequence its state stays constant, and its padding
-    is never read. Both results are of the first state's type: under autocast only matmuls are in a smaller one. Raises
-    ValueError for lengths out of range, UsageError as `choose_backend`.
+    is never read. With `recompute` only states are kept, and the backward pass computes the rest again. Both results
+    are of the first state's type: under autocast only matmuls are in a smaller one. Raises ValueError for lengths out
+    of range, UsageError as `choose_backend`.
     """
     if lengths is not None:
         x = blank_padding(x, lengths)
@@ -141,7 +145,11 @@ def scan(
     case = Case(x.device.type, cell.kind, state[0].shape[1], rounded, lengths is not None, x.shape[1])
     name, form = _choose(cell, backend, x.device.type, dtype, case)
     run = _SCANS[name] if name != "reference" else scan_reference
-    outputs, last = run(cell if name == "reference" else form, x, state, lengths)
+    run = partial(run, cell if name == "reference" else form)
+    if recompute and torch.is_grad_enabled():
+        outputs, last = scan_in_pieces(run, x, state, lengths)
+    else:
+        outputs, last = run(x, state, lengths)
     exact = [value.to(first.dtype) for value, first in zip(last, state, strict=True)]
     return outputs.to(state[0].dtype), type(state)(*exact)
 

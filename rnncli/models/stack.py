@@ -34,6 +34,7 @@ class StackShape:
     bidirectional: bool = False
     weight_drop: float = 0.0  # of the recurrent weights, one mask per sequence
     block: str = "none"  # around each layer, as `make_block` takes it
+    recompute: bool = False  # whether only states are kept for the backward pass
 
 
 class Stack(nn.Module):
@@ -60,7 +61,8 @@ class Stack(nn.Module):
         cell: Any = self.cells[0]
         if shape.weight_drop and not cell.recurrent_weights():
             raise UsageError(f"--weight-drop: cell {cell.kind} declares no recurrent matrices: leave it out")
-        choose_backend(cell, backend, device=None)  # refuses the impossible here, not during training
+        if backend != "auto":
+            choose_backend(cell, backend, device=None)  # refuses the impossible here, not during training
 
     def forward(self, x: Tensor, states: States | None = None, lengths: Tensor | None = None) -> tuple[Tensor, States]:
         """Run all layers over x (T, B, D) from `states`, or from the trainable first ones.
@@ -76,7 +78,7 @@ class Stack(nn.Module):
             cell: Any = self.cells[place]
             if self.training and self.shape.weight_drop:
                 cell = cell.with_weight_drop(self.shape.weight_drop)
-            h, state = scan(cell, x, states[place], lengths, self.backend)
+            h, state = scan(cell, x, states[place], lengths, self.backend, recompute=self.shape.recompute)
             return h, state
 
         blocks: Any = self.blocks

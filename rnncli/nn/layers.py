@@ -39,15 +39,16 @@ class Layers(nn.Module):
     state_sizes: dict[str, int]  # of the cells' state, by field
     weight_drop: float
     backend: str
+    recompute: bool = False  # here for layers that were pickled before it existed
 
-    def set_up(self, kind: str, cell: Cell[Any], weight_drop: float, backend: str) -> None:
+    def set_up(self, kind: str, cell: Cell[Any], weight_drop: float, backend: str, recompute: bool) -> None:
         """Set what all cells share, from one of them; raises UsageError for a weight drop that it cannot have."""
         if not 0 <= weight_drop < 1:
             raise UsageError(f"{self._name}: weight_drop must be at least 0 and less than 1, not {weight_drop}")
         if weight_drop and not cell.recurrent_weights():
             raise UsageError(f"{self._name}: cell {cell.kind} declares no recurrent matrices: leave weight_drop out")
         self.kind, self.activation, self.state_sizes = kind, cell.activation, dict(cell.state_sizes)
-        self.weight_drop, self.backend = weight_drop, backend
+        self.weight_drop, self.backend, self.recompute = weight_drop, backend, recompute
 
     def check_backend(self) -> None:
         """Raise UsageError for an unknown backend, and for one that cannot compute the cells."""
@@ -129,12 +130,12 @@ class Layers(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         if torch.compiler.is_compiling():
             return scan_whole(self.kind, self.activation, self.cell_weights(place), x, state, self.backend)
-        cell, backend = self.cell(place), self.backend
+        cell, backend, recompute = self.cell(place), self.backend, self.recompute and not in_transform()
         if backend != "reference" and in_transform():
             if backend != "auto":
                 raise UsageError(f"{self._name}: transforms of torch.func need backend='reference' or 'auto'")
             backend = "reference"
-        return scan(cell, x, cell.State(*state), lengths, backend)
+        return scan(cell, x, cell.State(*state), lengths, backend, recompute=recompute)
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training)

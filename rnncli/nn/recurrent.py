@@ -18,8 +18,8 @@ class Recurrent(Layers):
     them. The equations, the parameters (`cells.0.weight_x`, …), their initial values and the trainable first state are
     the cell's own. `variant` and `activation` are among those of the cell. `learn_h0=False` keeps the first state at
     zero. `weight_drop` is the share of recurrent weights that each call in training sets to zero. `backend` is one of
-    docs/cells.md. Raises UsageError for a cell, a variant, an activation or a backend that does not exist, ValueError
-    for wrong sizes, and as `forward`.
+    docs/cells.md. `recompute` keeps only states for the backward pass, which computes the rest again. Raises UsageError
+    for a cell, a variant, an activation or a backend that does not exist, ValueError for wrong sizes, and as `forward`.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Recurrent(Layers):
         learn_h0: bool = True,
         weight_drop: float = 0.0,
         backend: str = "auto",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         sizes = (input_size, hidden_size, num_layers)
@@ -51,7 +52,7 @@ class Recurrent(Layers):
             for size in [input_size, *[hidden_size * self.directions] * (num_layers - 1)]
             for _ in range(self.directions)
         )
-        self.set_up(kind, self._plain(0), weight_drop, backend)
+        self.set_up(kind, self._plain(0), weight_drop, backend, recompute)
         self.check_backend()
 
     def cell(self, place: int) -> Cell[Any]:

@@ -34,11 +34,12 @@ class TorchNamed(Layers, nn.RNNBase):
         learn_h0: bool,
         weight_drop: float,
         backend: str,
+        recompute: bool,
         **torch_options: Any,
     ) -> None:
         nn.RNNBase.__init__(self, mode, *sizes, **torch_options)
         cell = bare_cell(kind, self.input_size, self.hidden_size, activation)
-        self.set_up(kind, cell, weight_drop, backend)
+        self.set_up(kind, cell, weight_drop, backend, recompute)
         self.learn_h0 = learn_h0
         self.own_names = [name for name, _ in cell.named_parameters() if name.startswith("weight_c")]
         for suffix in self._suffixes():
@@ -95,7 +96,7 @@ class TorchNamed(Layers, nn.RNNBase):
         return tuple(getattr(self, f"{field}0{suffix}").expand(batch, -1) for field in self.state_sizes)
 
     def extra_repr(self) -> str:
-        own = {"learn_h0": False, "weight_drop": 0.0, "backend": "auto"}
+        own = {"learn_h0": False, "weight_drop": 0.0, "backend": "auto", "recompute": False}
         changed = [f", {name}={getattr(self, name)}" for name, usual in own.items() if getattr(self, name) != usual]
         return f"{super().extra_repr()}, cell={self.kind}, activation={self.activation}{''.join(changed)}"
 
@@ -105,8 +106,9 @@ class RNN(TorchNamed):
 
     Arguments, parameters, inputs and results are torch's. Keyword-only and ours: `learn_h0` trains the first state
     (parameters h0_l0, …, (M,), that start at 0), `weight_drop` is the share of weight_hh that each call in training
-    sets to zero, and `backend` one of those of docs/cells.md. Raises ValueError or TypeError as torch, UsageError for
-    values of ours that do not exist, and as `forward`.
+    sets to zero, `backend` is one of those of docs/cells.md, and `recompute` keeps only states for the backward pass,
+    which computes the rest again. Raises ValueError or TypeError as torch, UsageError for values of ours that do not
+    exist, and as `forward`.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class RNN(TorchNamed):
         learn_h0: bool = False,
         weight_drop: float = 0.0,
         backend: str = "auto",
+        recompute: bool = False,
     ) -> None:
         super().__init__(
             "RNN_RELU" if nonlinearity == "relu" else "RNN_TANH",
@@ -142,6 +145,7 @@ class RNN(TorchNamed):
             learn_h0=learn_h0,
             weight_drop=weight_drop,
             backend=backend,
+            recompute=recompute,
         )
         self.nonlinearity = nonlinearity
 
@@ -153,8 +157,8 @@ class GRU(TorchNamed):
     `reset="after"` (torch): n = f(W_in x + b_in + r (W_hn h' + b_hn));
     `reset="before"`: n = f(W_in x + b_in + W_hn (r h') + b_hn).
     The blocks of the weights are (r, z, n). Arguments, parameters, inputs and results are torch's. Keyword-only and
-    ours: `reset`; `activation`, f: tanh, sigmoid or relu; `learn_h0`, `weight_drop` and `backend` as `RNN`, as are the
-    errors.
+    ours: `reset`; `activation`, f: tanh, sigmoid or relu; `learn_h0`, `weight_drop`, `backend` and `recompute` as
+    `RNN`, as are the errors.
     """
 
     def __init__(
@@ -174,6 +178,7 @@ class GRU(TorchNamed):
         learn_h0: bool = False,
         weight_drop: float = 0.0,
         backend: str = "auto",
+        recompute: bool = False,
     ) -> None:
         _check_choice("GRU", "reset", reset, ("after", "before"))
         super().__init__(
@@ -192,6 +197,7 @@ class GRU(TorchNamed):
             learn_h0=learn_h0,
             weight_drop=weight_drop,
             backend=backend,
+            recompute=recompute,
         )
         self.reset = reset
 
@@ -216,8 +222,8 @@ class LSTM(TorchNamed):
     o = σ(W_io x + b_io + W_ho h' + b_ho + P_o c);  h = o tanh(c).
     The blocks of the weights are (i, f, g, o). "none", the default, has no P; "diagonal" has weight_c_l0 (2M,) for P_i
     and P_f, and weight_co_l0 (M,) for P_o; "full" has matrices, (2M, M) and (M, M). Arguments, other parameters, inputs
-    and results are torch's, except that `proj_size` must be 0. `learn_h0` (h0_l0 and c0_l0), `weight_drop`, `backend`
-    and errors as `RNN`.
+    and results are torch's, except that `proj_size` must be 0. `learn_h0` (h0_l0 and c0_l0), `weight_drop`, `backend`,
+    `recompute` and errors as `RNN`.
     """
 
     def __init__(
@@ -237,6 +243,7 @@ class LSTM(TorchNamed):
         learn_h0: bool = False,
         weight_drop: float = 0.0,
         backend: str = "auto",
+        recompute: bool = False,
     ) -> None:
         if proj_size:
             raise UsageError(f"LSTM has no proj_size (given: {proj_size}): use torch.nn.LSTM for projections")
@@ -256,6 +263,7 @@ class LSTM(TorchNamed):
             learn_h0=learn_h0,
             weight_drop=weight_drop,
             backend=backend,
+            recompute=recompute,
         )
         self.peepholes = peepholes
 

@@ -132,6 +132,12 @@ class RecurrentSettings(TrainingSettings):
     backend: str = option(
         "auto", "How to unroll the cells.", choices=BACKENDS, renamed=FORMER_BACKENDS, resumable=True, expert=True
     )
+    recompute: bool = option(
+        False,
+        "Keep only states, and compute the rest again in the backward pass: less memory, more time.",
+        resumable=True,
+        expert=True,
+    )
 
     @property
     def needs_corpus(self) -> bool:
@@ -156,7 +162,8 @@ class RecurrentSettings(TrainingSettings):
         """The stack of cells that the settings describe."""
         from rnncli.models.stack import StackShape
 
-        return StackShape(self.cell, self.sizes, self.activation, self.learn_h0, self.layer_dropout, block=self.block)
+        shape = StackShape(self.cell, self.sizes, self.activation, self.learn_h0, self.layer_dropout)
+        return dataclasses.replace(shape, block=self.block, recompute=self.recompute)
 
     def draw_first_weights(self, model: "nn.Module") -> None:
         """Draw a new net's weights again, where `--init` names others than those it was built with."""

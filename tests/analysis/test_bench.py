@@ -80,10 +80,11 @@ def test_costs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     by_T, by_B = bench_costs.growth("elman", 4, rounds=1)
     assert [size for size, _ in by_T] == [2, 4]
     assert [size for size, _ in by_B] == [1, 2]
-    ((_, ours, theirs),) = bench_costs.memory("lstm:none")
+    ((_, ours, less, theirs),) = bench_costs.memory("lstm:none")
     min_bytes = 40 * 64 * 128 * 4 * 5  # bytes of the gates and of h, at least
     assert ours > min_bytes
     assert theirs > min_bytes
+    assert less < ours
 
 
 def test_the_ratio_is_to_the_first_rival() -> None:

@@ -15,6 +15,7 @@ def quick(rnn, monkeypatch: pytest.MonkeyPatch):
     """The command line, with tiny shapes."""
     small = bench_cells.Shape(3, 2, 4, 4)
     monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)
+    monkeypatch.setattr(bench, "MATMUL", (2, 3, 4))
     monkeypatch.setattr(bench_cells, "SHAPES", (small,) * 3)
     monkeypatch.setattr(bench_cells, "installed", lambda name: False)
     monkeypatch.setattr(bench_cells, "has_bfloat16", lambda: True)

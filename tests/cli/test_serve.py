@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from support.processes import heed_interrupts
+from support.processes import PATIENCE, heed_interrupts
 from support.serving import ask, served
 
 import rnncli.analysis
@@ -56,7 +56,7 @@ def test_it_prints_its_address_and_an_interrupt_ends_it_during_a_text(rnn, home:
             client.sendall("\r\n".join(["POST /write HTTP/1.1", *headers, "", ""]).encode() + body)
             assert client.recv(100).startswith(b"HTTP/1.1 200")
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1] == "rnn: stopped"
     assert "Traceback" not in err

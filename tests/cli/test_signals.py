@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.processes import heed_interrupts
+from support.processes import PATIENCE, heed_interrupts
 
 from rnncli.training import checkpoint
 from rnncli.training.runs import Run
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.posix("signals to other processes"), pytest.mark.no_ba
 
 Start = Callable[..., subprocess.Popen[str]]
 
-TRAIN = "train poetry-lm --corpus hillside --epochs 100000 --hidden 8 --embedding 8 --name mine"
+TRAIN = "train poetry-lm --corpus hillside --epochs 100000 --hidden 8 --embedding 8 --backend reference --name mine"
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def start(home: Path) -> Iterator[Start]:
             **{"preexec_fn": heed_interrupts, **options},
         )
         processes.append(process)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not (metrics.exists() and metrics.stat().st_size > before):
             assert process.poll() is None, process.stderr and process.stderr.read()
             assert time.monotonic() < deadline
@@ -63,11 +63,11 @@ def test_training_saves_after_its_terminal_closes(start: Start, home: Path) -> N
     assert process.stderr is not None
     process.stderr.close()
     metrics = home / "checkpoints/poetry-lm/mine/metrics.jsonl"
-    before, deadline = metrics.stat().st_size, time.monotonic() + 30
+    before, deadline = metrics.stat().st_size, time.monotonic() + PATIENCE
     while metrics.stat().st_size < before + 5000 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=30) == 129
+    assert process.wait(timeout=PATIENCE) == 129
     assert metrics.stat().st_size >= before + 5000
     assert checkpoint.read(home / "checkpoints/poetry-lm/mine/last.safetensors").header["progress"]["step"] > 0
 
@@ -78,7 +78,7 @@ def test_training_saves_after_its_terminal_closes(start: Start, home: Path) -> N
 def test_a_signal_saves_and_prints_how_to_continue(number: signal.Signals, code: int, start: Start, home: Path) -> None:
     process = start()
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     last_line = err.splitlines()[-1]
     stopped = re.fullmatch(
@@ -91,7 +91,7 @@ def test_a_signal_saves_and_prints_how_to_continue(number: signal.Signals, code:
     assert found.header["progress"]["step"] == int(stopped[1])
     resumed = start("train poetry-lm --resume")
     resumed.send_signal(signal.SIGTERM)
-    resumed.communicate(timeout=30)
+    resumed.communicate(timeout=PATIENCE)
     found = checkpoint.read(home / "checkpoints/poetry-lm/mine/last.safetensors")
     assert found.header["progress"]["step"] > int(stopped[1])
 
@@ -101,7 +101,7 @@ def test_a_second_signal_ends_at_once(start: Start, home: Path) -> None:
     process = start()
     for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
         process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode in (130, 143)
     assert "stopped and saved" not in err
     with Run(home / "checkpoints/poetry-lm/mine").locked():
@@ -114,11 +114,11 @@ def test_an_ignored_signal_stays_ignored(start: Start, home: Path) -> None:
     process = start(TRAIN, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.send_signal(signal.SIGHUP)
     metrics = home / "checkpoints/poetry-lm/mine/metrics.jsonl"
-    before, deadline = metrics.stat().st_size, time.monotonic() + 30
+    before, deadline = metrics.stat().st_size, time.monotonic() + PATIENCE
     while metrics.stat().st_size < before + 2000 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert metrics.stat().st_size >= before + 2000
 
@@ -143,7 +143,7 @@ def test_a_closed_pipe_ends_it_quietly(words: str, home: Path) -> None:
         stdout=writer,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     os.close(writer)
     assert ran.returncode == 141
@@ -154,8 +154,8 @@ def test_a_closed_pipe_ends_it_quietly(words: str, home: Path) -> None:
 def test_a_run_killed_in_its_first_second_can_continue(start: Start) -> None:
     process = start()
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     resumed = start("train poetry-lm --resume")
     resumed.send_signal(signal.SIGTERM)
-    resumed.communicate(timeout=30)
+    resumed.communicate(timeout=PATIENCE)
     assert resumed.returncode == 143

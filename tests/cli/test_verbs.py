@@ -21,8 +21,9 @@ def poet(rnn, trained):
     return rnn
 
 
-def test_train_prints_its_progress_and_saves_a_complete_run(trained, home: Path) -> None:
-    ran = trained("train parity --seed 1 --name mine")
+@pytest.mark.draws
+def test_train_prints_its_progress_and_saves_a_complete_run(rnn, home: Path) -> None:
+    ran = rnn("train parity --seed 1 --name mine")
     assert ran.code == 0
     assert "parity on all 4,096 strings of 12 bits" in ran.err
     backend = "torch" if fused.trouble() else "fused"
@@ -37,7 +38,7 @@ def test_train_prints_its_progress_and_saves_a_complete_run(trained, home: Path)
         "metrics.jsonl",
         "curve.png",
     }
-    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "curve.png").stat().st_size > 10_000
     assert all(json.loads(line)["loss"] > 0 for line in (folder / "metrics.jsonl").read_text().splitlines())
 
 

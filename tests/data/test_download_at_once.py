@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from support.processes import heed_interrupts
+from support.processes import PATIENCE, heed_interrupts
 
 from rnncli.home import MARKER
 
@@ -88,7 +88,7 @@ def start(server: Slow, home: Path) -> Iterator[Start]:
 
 def test_one_downloads_while_the_others_wait(server: Slow, start: Start, home: Path) -> None:
     """One is stopped by Ctrl-C; when the first is killed, another one downloads the rest for all."""
-    first, part, deadline = start(), home / "data/mini.txt.part", time.monotonic() + 60
+    first, part, deadline = start(), home / "data/mini.txt.part", time.monotonic() + PATIENCE
     while not (part.exists() and part.stat().st_size == HALF):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -98,11 +98,11 @@ def test_one_downloads_while_the_others_wait(server: Slow, start: Start, home: P
         assert each.stderr.readline() == "waiting for another process, which is downloading mini\n"
     stopped, *others = waiting
     stopped.send_signal(signal.SIGINT)
-    out, err = stopped.communicate(timeout=60)
+    out, err = stopped.communicate(timeout=PATIENCE)
     assert (stopped.returncode, out, err.splitlines()[-1]) == (-signal.SIGINT, "", "KeyboardInterrupt")
     assert server.ranges == [None]
     first.kill()
-    assert sorted(each.communicate(timeout=60)[0] for each in others) == ["already there\n", "downloaded\n"]
+    assert sorted(each.communicate(timeout=PATIENCE)[0] for each in others) == ["already there\n", "downloaded\n"]
     assert [each.returncode for each in others] == [0, 0]
     assert server.ranges == [None, f"bytes={HALF}-"]
     kept = {each.name: each.read_bytes() for each in (home / "data").iterdir() if each.name != MARKER}

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.processes import PATIENCE
 
 from rnncli.data import cached_folder, token_text
 from rnncli.data.codec import Codec
@@ -237,7 +238,7 @@ def test_one_of_two_processes_makes_the_folder(tmp_path: Path) -> None:
             waiting = f"waiting for another process, which is preparing {tmp_path / 'folder'}\n"
             assert second.stderr.readline() == waiting
             (tmp_path / "go").touch()
-            assert second.communicate(timeout=60) == ("", "")
+            assert second.communicate(timeout=PATIENCE) == ("", "")
     assert (first.returncode, second.returncode) == (0, 0)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "go"]
 

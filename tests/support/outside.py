@@ -32,6 +32,20 @@ class MGU(Cell[Hidden]):
         return Hidden(torch.lerp(h, candidate, f))
 
 
+class MinGRU(Cell[Hidden]):
+    """The minimal GRU (Feng et al. 2024, arXiv:2410.01201): z = sigmoid(x Wz + bz);  h = (1 - z) h' + z (x Wn + bn)."""
+
+    recurrent = ()
+
+    def add_parameters(self) -> None:
+        self.weight_x = nn.Parameter(torch.empty(2 * self.hidden_size, self.input_size))
+        self.bias = nn.Parameter(torch.empty(2 * self.hidden_size))
+
+    def step(self, projected: Tensor, state: Hidden) -> Hidden:
+        z, content = projected.chunk(2, -1)
+        return Hidden(torch.lerp(state.h, content, torch.sigmoid(z)))
+
+
 class CoupledLSTM(Cell[Memory]):
     """An LSTM whose input gate is 1 - f (Greff et al. 2017, arXiv:1503.04069); the blocks are (f, c, o)."""
 

@@ -3,6 +3,9 @@
 import signal
 from pathlib import Path
 
+PATIENCE = 300
+"""Seconds that a test waits for a process, which only a fault exceeds: machines differ, and other work slows them."""
+
 
 def heed_interrupts() -> None:
     """Make a child obey Ctrl-C and the end of its terminal, which background jobs and `nohup` ignore."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import torch.distributed as dist
-from support.processes import commands_path, heed_interrupts
+from support.processes import PATIENCE, commands_path, heed_interrupts
 from torch import Tensor
 
 from rnncli.__main__ import run
@@ -152,7 +152,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         "train char-lm --resume --name half",
         f"train {ALIKE['char-lm']} --epochs 100000 --name stopped",
     ]
-    metrics, deadline = home / "checkpoints/char-lm/stopped/metrics.jsonl", time.monotonic() + 120
+    metrics, deadline = home / "checkpoints/char-lm/stopped/metrics.jsonl", time.monotonic() + PATIENCE
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RNN_HOME", str(home))
         leave_half("half", steps=20)
@@ -166,7 +166,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
             os.killpg(
                 launch.process.pid, signal.SIGINT
             )  # as a terminal does: to all, and to torchrun, which forwards it
-            assert launch.process.wait(timeout=60) != 0
+            assert launch.process.wait(timeout=PATIENCE) != 0
         yield Trained(home, launch.out, launch.err)
 
 
@@ -308,7 +308,7 @@ def test_interrupt_ends_a_process_that_waits_for_others() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", program], env={**os.environ, **alone}, preexec_fn=heed_interrupts
     ) as one:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while store.num_keys() == keys:
             assert one.poll() is None
             assert time.monotonic() < deadline

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch.distributed as dist
-from support.processes import heed_interrupts
+from support.processes import PATIENCE, heed_interrupts
 
 from rnncli.errors import RnnError
 from rnncli.launch import LAUNCHED
@@ -52,7 +52,7 @@ def met(store: Any, counts: Sequence[int], agents: Sequence[Path]) -> list[Any]:
             )
         )
     try:
-        return [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+        return [json.loads(process.communicate(timeout=PATIENCE)[0]) for process in processes]
     finally:
         for process in processes:
             process.kill()

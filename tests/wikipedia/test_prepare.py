@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.dumps import Page, dump_xml, multistream
-from support.processes import heed_interrupts
+from support.processes import PATIENCE, heed_interrupts
 
 from rnncli.data.corpora import CORPORA
 from rnncli.data.shards import Shards
@@ -513,7 +513,7 @@ def start(home: Path, dump_file: Path, *words: str) -> subprocess.Popen[str]:
         text=True,
         preexec_fn=heed_interrupts,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not (journal.exists() and len(journal.read_text().splitlines()) > before):
         assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < deadline
@@ -531,13 +531,13 @@ def test_preparation_stopped_by_a_signal_continues_to_the_same_bytes(
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     workers = children.read_text(encoding="utf-8").split() if children.exists() else []
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     if number != signal.SIGKILL:
         assert err.splitlines()[-1] == "rnn: stopped: the same command continues from here"
         assert "Traceback" not in err
     assert not (home / "data/mini").exists()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while any(Path(f"/proc/{worker}").exists() for worker in workers):  # they end on their own
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -561,7 +561,7 @@ def test_a_worker_that_dies_is_one_line(home: Path, big_dump: Path) -> None:
     for child in children:
         if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
             os.kill(int(child), signal.SIGKILL)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert err.splitlines()[-1].startswith("rnn: error: a worker process was killed")
 

@@ -11,8 +11,13 @@ import numpy as np
 from numba import njit, types
 from numba.core import event
 from numba.extending import overload
+from numpy.lib.stride_tricks import as_strided
 
 from rnncli.kernels.compiling import COMPILATION
+from rnncli.kernels.engine.blas import gemm
+
+GEMM = 30_000
+"""Multiplications of a matmul. Below this, BLAS's call costs more than its speed gains."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -95,6 +100,9 @@ def _exponential_of(x: Any) -> Callable[[Any], Any]:
 @compiled
 def multiply(a: Any, weight: Any, out: Any) -> None:
     """Set out (B, N) to a (B, K) times weight (K, N)."""
+    if a.shape[0] * weight.size >= GEMM:
+        gemm(a, weight, out)
+        return
     K = a.shape[1]
     whole = K - K % 4
     for b in range(a.shape[0]):
@@ -157,9 +165,18 @@ def state_buffer(first: Any, T: int) -> Any:
 
 
 @compiled
+def rows(a: Any) -> Any:
+    """View the first two dimensions of a (T, B, N), all of whose rows lie at the same distance, as one."""
+    return as_strided(a, (a.shape[0] * a.shape[1], a.shape[2]), a.strides[1:])
+
+
+@compiled
 def weight_gradient(d: Any, x: Any) -> Any:
     """Return the gradient (G, D) of a weight that maps x (T, B, D) to values whose gradient is d (T, B, G)."""
     out = np.zeros((d.shape[2], x.shape[2]), d.dtype)
+    if d.size * x.shape[2] >= GEMM:
+        gemm(rows(d).T, rows(x[: len(d)]), out)
+        return out
     for t in range(d.shape[0]):
         for b in range(d.shape[1]):
             row = x[t, b]

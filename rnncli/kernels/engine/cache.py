@@ -21,7 +21,7 @@ from numba import config
 
 from rnncli.errors import RnnError
 from rnncli.files import write_file
-from rnncli.kernels.engine import arithmetic, functions, scalars
+from rnncli.kernels.engine import arithmetic, blas, functions, scalars
 from rnncli.version import __version__
 
 
@@ -96,7 +96,7 @@ def _digest(*texts: str) -> str:
 @cache
 def _helpers() -> str:
     """A digest of the functions that generated code calls, which are compiled into it."""
-    files = [Path(str(module.__file__)) for module in (functions, scalars, arithmetic)]
+    files = [Path(str(module.__file__)) for module in (functions, scalars, arithmetic, blas)]
     return _digest(*(file.read_text(encoding="utf-8") for file in files))
 
 

@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,7 +122,7 @@ def traced(cell: Any, sizes: Sequence[int]) -> Checked:
     _check_batches(twin, *inputs(max(BATCHES)))
     graph = build(traces[0].nodes, traces[0].outputs, traces[0].sizes)
     derivative = derive(graph, merged_matmuls(graph))
-    facts = repr(first), repr(linear), _source(cell)
+    facts = repr(first), repr(linear), _source(type(cell))
     if not cache.is_known(*facts):
         try:
             compare(twin, traces[0], graph, derivative, linear, *inputs(3))
@@ -144,11 +145,11 @@ def _check_batches(twin: Any, projected: Tensor, state: Any) -> None:
             raise Untraceable("step computes different operations for different batches")
 
 
-def _source(cell: Any) -> str:
-    """The text of a cell's classes; where there is none, something new."""
-    kind: Any = type(cell)
+@lru_cache
+def _source(cell_class: type) -> str:
+    """The text of a cell's class and its bases; where there is none, something new."""
     try:
-        return "".join(map(inspect.getsource, own_classes(kind)))
+        return "".join(map(inspect.getsource, own_classes(cell_class)))
     except (OSError, TypeError):
         return os.urandom(16).hex()
 

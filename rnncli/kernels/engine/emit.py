@@ -1,6 +1,7 @@
 """Source text of a plan: one function for each stage, and one for each direction that runs a whole sequence.
 
-Lengths and places come as an array of integers, so that nets of all sizes share one text.
+The function of a stage runs it for all sequences of a step; without matmuls between stages, for all steps of some
+sequences: it streams. Lengths and places come as an array of integers, so that nets of all sizes share one text.
 """
 
 import re
@@ -11,7 +12,7 @@ from rnncli.kernels.engine.graph import Place
 from rnncli.kernels.engine.inputs import Inputs
 from rnncli.kernels.engine.ops import OPS
 from rnncli.kernels.engine.plan import Pass, Plan, Stage
-from rnncli.kernels.engine.sequence import Function, Sizes, whole_sequence
+from rnncli.kernels.engine.sequence import Function, Sizes, all_steps, called_with, step_loop, whole_sequence
 
 IMPORT = "from rnncli.kernels.engine.functions import *"
 """The line of generated code that brings the functions it calls."""
@@ -28,34 +29,45 @@ BITS = "yrq"
 """Arrays that hold the bits of a bfloat16 if matmuls are rounded."""
 
 
+class Loops(NamedTuple):
+    """The functions of a direction: one for each stage, and one that runs all steps with their matmuls."""
+
+    stages: tuple[Function, ...]
+    steps: Function
+
+
 class Code(NamedTuple):
     """The text, its functions by direction, and the integers that they read."""
 
     text: str
-    forward: tuple[Function, ...]
-    backward: tuple[Function, ...]
+    forward: Loops
+    backward: Loops
     sizes: tuple[int, ...]
     spare: int  # length of the rows that loops hand to the next ones
 
 
 def emit(plan: Plan, inputs: Inputs) -> Code:
     """Write the source of a plan whose parameters lie in these inputs."""
-    sizes, text = Sizes(), [HEADER]
-    functions: list[list[Function]] = []
-    spare = 0
+    sizes, texts, spare = Sizes(), [], 0
+    loops: list[Loops] = []
+    bodies: list[list[str]] = []
     for direction, found in (("forward", plan.forward), ("backward", plan.backward)):
-        made = []
+        is_backward, stages = direction == "backward", []
         for number, stage in enumerate(found.stages):
             writer = _StageWriter(plan, found, stage, sizes)
-            lines, arrays = writer.write(f"{direction}_{number}", direction == "backward", number == 0)
-            text.append("\n".join(lines))
-            made.append(Function(f"{direction}_{number}", arrays))
+            lines, arrays = writer.write(f"{direction}_{number}", is_backward, number == 0)
+            texts.append("\n".join(lines))
+            stages.append(Function(f"{direction}_{number}", arrays))
             spare = max(spare, writer.spare)
-        functions.append(made)
-    text += whole_sequence(plan, inputs, sizes, functions, spare)
-    values = tuple(value for _, value in sizes.values)
-    whole = "\n\n\n".join([text[0], *(f"@compiled\n{each}" for each in text[1:])]) + "\n"
-    return Code(whole, tuple(functions[0]), tuple(functions[1]), values, spare)
+        bodies.append(all_steps(plan, stages, is_backward=is_backward))
+        steps = stages[0]
+        if not plan.streams:
+            steps, text = step_loop(f"{direction}_steps", bodies[-1])
+            texts.append(text)
+        loops.append(Loops(tuple(stages), steps))
+    texts += whole_sequence(plan, inputs, sizes, (bodies[0], bodies[1]), spare)
+    whole = "\n\n\n".join([HEADER, *(f"@compiled\n{each}" for each in texts)]) + "\n"
+    return Code(whole, loops[0], loops[1], tuple(value for _, value in sizes.values), spare)
 
 
 def row(array: str) -> str:
@@ -92,7 +104,7 @@ class _StageWriter:
         arrays = self.arrays([*ended, *before])
         flat = [(place, view) for place, view in self.views.items() if place.array in ("v", "spare")]
         rows = [(place, view) for place, view in self.views.items() if place.array not in ("v", "spare")]
-        lines = [f"def {name}(t, ends, sizes, {', '.join(arrays)}):"]
+        lines = [f"def {name}({called_with(self.plan)}, ends, sizes, {', '.join(arrays)}):"]
         opening = [self.view(place, view) for place, view in flat]
         inner = [self.view(place, view) for place, view in rows]
         numbers = sorted(
@@ -101,10 +113,14 @@ class _StageWriter:
         lines += [f"    {n} = sizes[{n[1:]}]" for n in numbers]
         lines += ["    real = s0.dtype.type", *(f"    {k} = real({text})" for text, k in self.constants.items())]
         lines += [f"    {line}" for line in opening]
-        lines += ["    for b in range(ends.size):", "        if t >= ends[b]:"]
-        lines += [f"            {line}" for line in (*ended, "continue")]
-        lines += [f"        {line}" for line in (*before, *inner, *body)]
-        return lines, arrays
+        loop = ["for b in range(ends.size):", "    if t >= ends[b]:"]
+        loop += [f"        {line}" for line in (*ended, "continue")]
+        loop += [f"    {line}" for line in (*before, *inner, *body)]
+        if self.plan.streams:
+            steps = "len(s0) - 2, -1, -1" if is_backward else "len(s0) - 1"
+            loop[0] = "for b in range(first, last):"
+            loop = [f"for t in range({steps}):", *(f"    {line}" for line in loop)]
+        return [*lines, *(f"    {line}" for line in loop)], arrays
 
     def arrays(self, lines: Sequence[str]) -> tuple[str, ...]:
         found = {base(place.array) for place in self.views} | {"s0"}

@@ -14,6 +14,7 @@ from rnncli.kernels.engine.arithmetic import (
     compiled,
     exponential,
     multiply,
+    rows,
     state_buffer,
     to_float,
     total,
@@ -23,7 +24,7 @@ from rnncli.kernels.engine.scalars import *  # noqa: F403  # generated code impo
 
 __all__ = [
     "add_row", "added", "compiled", "gather_columns", "gather_rows", "gather_vector", "multiply", "row_max", "row_sum",
-    "scatter_rows", "scatter_vector", "state_buffer", "to_float", "total", "weight_gradient", *scalars.__all__,
+    "rows", "scatter_rows", "scatter_vector", "state_buffer", "to_float", "total", "weight_gradient", *scalars.__all__,
 ]  # fmt: skip
 
 

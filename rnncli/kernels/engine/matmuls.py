@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from rnncli.kernels.engine.arithmetic import to_bf16
-from rnncli.kernels.matmul import ROUND_FROM, fast_matmul, matmul, repeated_matmul
+from rnncli.kernels.engine.blas import IS_EXPORTED
+from rnncli.kernels.matmul import ROUND_FROM, fast_matmul, matmul, prefers_onednn, repeated_matmul
 
 TRANSPOSE_FROM = 4
 """Steps. From this number on, copying a weight into the matmul's layout pays."""
@@ -40,13 +41,22 @@ class StepMatmul(NamedTuple):
         """Whether the results are the bits of bfloat16."""
         return self.rounded and self.work >= ROUND_FROM
 
+    @property
+    def suits_blas(self) -> bool:
+        """Whether compiled code should call BLAS for it."""
+        return IS_EXPORTED and not self.rounds and (self.work < ONEDNN or not prefers_onednn())
+
+    def empty(self) -> Any:
+        """An array for a result."""
+        return self.source.new_empty(self.source.shape[1], self.weight.shape[1]).numpy()
+
     def prepare(self, T: int) -> Matmul:
         """Do everything that need not be done at each of T steps."""
         source, weight, _ = self
         if self.rounds:
             return self._prepare_rounded(T)
         sources = source.unbind(0) * (T // len(source))
-        if self.work >= ONEDNN:
+        if self.work >= ONEDNN and prefers_onednn():
             multiply = repeated_matmul(weight, source.shape[1], T)
             return lambda t: multiply(sources[t]).numpy()
         weight = weight.contiguous() if T >= TRANSPOSE_FROM else weight

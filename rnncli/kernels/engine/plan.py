@@ -65,6 +65,11 @@ class Plan:
     vectors: dict[str, int] = field(default_factory=dict)  # where each vector begins in `v` and `acc`
     sums: list[tuple[Place, Place]] = field(default_factory=list)  # parts of `acc`, and what their sums are of
 
+    @property
+    def streams(self) -> bool:
+        """Whether no matmul divides a step, so that one function runs all steps."""
+        return not self.graph.matmuls
+
     def members(self, j: int) -> list[int]:
         """A matmul that is run and those that it computes as well, in the order of their columns."""
         return [j, *(other for other, by in self.derivative.merged.items() if by == j)]
@@ -394,12 +399,16 @@ class _Planner:
         return found, d_parts, sums, copies
 
     def vector_stores(self, stores: list[tuple[int, Place]]) -> list[tuple[Place, Place]]:
-        """Sum the vectors' gradients in `acc`, except those that another array has anyway: pairs of their places."""
+        """Sum the vectors' gradients in `acc`, except those that another array has anyway: pairs of their places.
+
+        A function that runs all steps sums everything on its way, since reading an array again would cost more.
+        """
         begins, sums = self.vectors(), []
         written = {
             (piece, place.length): place
             for piece, place in stores
             if place.array == "dp" or (place.array[0] == "d" and place.array[1:].isdigit())
+            if self.graph.matmuls
         }
         for array, packed in self.derivative.inputs.items():
             if array[0] != "v":

@@ -4,7 +4,8 @@ Shapes: T steps, B batch, D input, P projected features, S features of a state's
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -26,6 +27,9 @@ SMALL = 250_000
 
 SMALL_AND_SHORT = SMALL // 10
 """The same limit for fewer steps, since compiled loops copy every weight."""
+
+STREAMED = 2_000_000
+"""Projected features of all steps. From this number on, starting a thread for them pays."""
 
 
 class Traced:
@@ -71,7 +75,7 @@ class SmallScan(torch.autograd.Function):
         count = len(traced.fields)
         given = [value.contiguous().detach().numpy() for value in (x, *rest)]
         made = traced.module.forward(run.ends, traced.sizes, *given)
-        ctx.traced, ctx.run, ctx.arrays = traced, run, (given[0], *given[1 + count :], *made)
+        ctx.traced, ctx.run, ctx.given, ctx.made = traced, run, (given[0], *given[1 + count :]), made
         states = [torch.from_numpy(value) for value in made[:count]]
         ctx.save_for_backward(x, *rest[count:], *states)  # so that autograd notices if one is changed
         return (states[0][1:], *(value[run.T] for value in states))
@@ -80,10 +84,14 @@ class SmallScan(torch.autograd.Function):
     def backward(ctx: Any, d_outputs: Tensor, *d_last: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second()
         traced, run, _ = ctx.traced, ctx.run, ctx.saved_tensors
-        last = [value.numpy().copy() for value in d_last]
-        d = d_outputs.contiguous().numpy()
-        found = traced.module.backward(run.ends, traced.sizes, *ctx.arrays, d, *last)
-        return None, None, *(torch.from_numpy(value) for value in found)
+        made, projected = list(ctx.made), len(traced.fields)
+        if traced.plan.in_place and _graph_is_kept():
+            made[projected] = made[projected].copy()
+        of_x = ctx.needs_input_grad[2]
+        d = [d_outputs.contiguous().numpy(), *(value.numpy().copy() for value in d_last)]
+        found = traced.module.backward(run.ends, traced.sizes, of_x, *ctx.given, *made, *d)
+        d_x, *others = (torch.from_numpy(value) for value in found)
+        return None, None, d_x if of_x else None, *others
 
 
 class LargeScan(torch.autograd.Function):
@@ -170,12 +178,51 @@ class Memory:
         self.empty("spare", self.traced.source.spare)
 
     def forward(self) -> None:
+        if self.plan.streams:
+            self.stream(self.traced.source.forward.steps)
+            return
         rounded = self.run.rounded
         matmuls = {j: StepMatmul(self.operand(j), self.weight(j), rounded) for j in self.plan.run_matmuls()}
         results = {}
         for j, by in self.plan.derivative.merged.items():
             results[f"y{by}"] = matmuls[by].bits(matmul(self.operand(j)[0], matmuls[by].weight))
-        self.steps(self.plan.forward, self.traced.source.forward, matmuls, range(self.run.T), "y", results)
+        if self.in_one_call(matmuls.values()):
+            self.loop(self.traced.source.forward.steps, matmuls, results)
+        else:
+            self.steps(self.plan.forward, self.traced.source.forward.stages, matmuls, range(self.run.T), "y", results)
+
+    def in_one_call(self, matmuls: Iterable[StepMatmul]) -> bool:
+        """Whether compiled code should run all steps, their matmuls too."""
+        return self.run.T >= TRANSPOSE_FROM and all(each.suits_blas for each in matmuls)
+
+    def loop(self, function: Function, matmuls: dict[int, StepMatmul], results: dict[str, Any]) -> None:
+        """Run all steps and their matmuls in one call; the last results of the matmuls remain in `results`."""
+        given = []
+        for name in function.arrays:
+            if name[0] == "w":
+                given.append(matmuls[int(name[1:])].weight.contiguous().numpy())
+            elif name[0] in BITS:
+                given.append(results.setdefault(name, matmuls[int(name[1:])].empty()))
+            else:
+                given.append(self.tensors[name].detach().numpy())
+        getattr(self.traced.module, function.name)(self.run.ends, self.traced.sizes, *given)
+
+    def stream(self, function: Function) -> None:
+        """Run all steps of a cell without matmuls, in threads if that pays, each for some of the sequences."""
+        call, B = getattr(self.traced.module, function.name), self.run.B
+        threads = min(torch.get_num_threads(), B, max(1, self.run.T * B * self.traced.P // STREAMED))
+        bounds = [B * n // threads for n in range(threads + 1)]
+
+        def run(first: int, last: int) -> None:
+            spare = np.empty(self.traced.source.spare, self.tensors["spare"].numpy().dtype)
+            arrays = [spare if name == "spare" else self.tensors[name].detach().numpy() for name in function.arrays]
+            call(first, last, self.run.ends, self.traced.sizes, *arrays)
+
+        if threads == 1:
+            run(0, B)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, bounds, bounds[1:]))
 
     def states_of(self, name: str) -> Tensor:
         """The old or new states of a field, (T, B, S)."""
@@ -233,7 +280,10 @@ class Memory:
         if plan.vectors:
             self.tensors["acc"] = self.x.new_zeros(B, sum(graph.sizes[name] for name in plan.vectors))
         self.common(plan.backward)
-        self.run_back()
+        if plan.streams:
+            self.stream(self.traced.source.backward.steps)
+        else:
+            self.run_back()
 
     def run_back(self) -> None:
         plan, merged, matmuls = self.plan, self.plan.derivative.merged, {}
@@ -243,8 +293,11 @@ class Memory:
             matmuls[j] = StepMatmul(source, self.weight(j).t(), self.run.rounded)
         nothing = {j: self.x.new_zeros(self.run.B, matmuls[j].weight.shape[1]) for j in plan.backward.last}
         results = {f"q{j}": matmuls[j].bits(value) for j, value in nothing.items()}
-        order = range(self.run.T - 1, -1, -1)
-        self.steps(plan.backward, self.traced.source.backward, matmuls, order, "r", results)
+        if self.in_one_call(matmuls.values()):
+            self.loop(self.traced.source.backward.steps, matmuls, results)
+        else:
+            order = range(self.run.T - 1, -1, -1)
+            self.steps(plan.backward, self.traced.source.backward.stages, matmuls, order, "r", results)
         for j in plan.backward.last:
             self.tensors[f"c{plan.operands[j][1:]}"] += matmuls[j].values(results[f"q{j}"])
         for j, by in merged.items():

@@ -10,10 +10,15 @@ from rnncli.kernels.engine.plan import Plan
 
 
 class Function(NamedTuple):
-    """A function of the text: its name and the arrays that it takes after (t, ends, sizes)."""
+    """A function of the text: its name and the arrays that it takes after `called_with`, ends and sizes."""
 
     name: str
     arrays: tuple[str, ...]
+
+
+def called_with(plan: Plan) -> str:
+    """What the function of a stage takes first: a step, or the first of some sequences and the one after them."""
+    return "first, last" if plan.streams else "t"
 
 
 class Sizes:
@@ -32,17 +37,40 @@ def opened(lines: Sequence[str]) -> list[str]:
     return [f"n{n} = sizes[{n}]" for n in sorted(numbers)]
 
 
+def all_steps(plan: Plan, functions: Sequence[Function], *, is_backward: bool) -> list[str]:
+    """Lines that run all steps of a direction: matmuls and the functions of the stages."""
+    if plan.streams:
+        return [_call(functions[0], "0", "len(ends)")]
+    found, result = (plan.backward, "r") if is_backward else (plan.forward, "y")
+    source = gradient_source if is_backward else operand_source
+    lines: list[str] = []
+    for stage, function in zip(found.stages, functions, strict=True):
+        lines += [f"multiply({source(plan, j)}, w{j}, {result}{j})" for j in stage.matmuls]
+        lines.append(_call(function, "t"))
+    lines += [f"multiply({source(plan, j)}, w{j}, q{j})" for j in found.last]
+    steps = "len(s0) - 2, -1, -1" if is_backward else "len(s0) - 1"
+    return [f"for t in range({steps}):", *(f"    {line}" for line in lines)]
+
+
+def step_loop(name: str, steps: Sequence[str]) -> tuple[Function, str]:
+    """The function of the lines that run all steps, with its text."""
+    words = {word for line in steps for word in re.findall(r"[(,] *([a-z]+\d*)", line)}
+    arrays = tuple(sorted(words - {"t", "ends", "sizes", "len"}))
+    return Function(name, arrays), _function(name, arrays, steps)
+
+
 def whole_sequence(
-    plan: Plan, inputs: Inputs, sizes: Sizes, functions: Sequence[Sequence[Function]], spare: int
+    plan: Plan, inputs: Inputs, sizes: Sizes, steps: tuple[Sequence[str], Sequence[str]], spare: int
 ) -> list[str]:
-    """The text of `forward` and `backward`.
+    """The text of `forward` and `backward`, which contain the lines that run all steps.
 
     `forward` takes (ends, sizes, x, the first state, the inputs) and returns the states and what else is kept;
-    `backward` takes (ends, sizes, x, the inputs, what `forward` returned, the gradients of all h and of the last state)
-    and returns the gradients of x, the first state and the inputs.
+    `backward` takes (ends, sizes, whether the gradient of x is wanted, x, the inputs, what `forward` returned, the
+    gradients of all h and of the last state) and returns the gradients of x, the first state and the inputs. It may
+    overwrite `projected`, and the gradients of the last state.
     """
     writer = _Writer(plan, inputs, sizes, spare)
-    return [writer.forward(functions[0]), writer.backward(functions[1])]
+    return [writer.forward(steps[0]), writer.backward(steps[1])]
 
 
 class _Writer:
@@ -54,7 +82,7 @@ class _Writer:
         own = [name for j, name in enumerate(plan.operands) if name[0] == "x" and j not in plan.again]
         self.kept = [*self.states, "projected", *(["kept"] if plan.kept else []), *own]
 
-    def forward(self, functions: Sequence[Function]) -> str:
+    def forward(self, steps: Sequence[str]) -> str:
         first = [f"first{n}" for n in range(len(self.states))]
         lines = [f"{s} = state_buffer({value}, len(x))" for s, value in zip(self.states, first, strict=True)]
         lines += self.parameters(is_backward=False)
@@ -69,10 +97,7 @@ class _Writer:
                 lines.append(self.array(name, graph.matmuls[j].K, timed=True))
         lines += [f"multiply({plan.operands[j]}[0], w{by}, y{by})" for j, by in plan.derivative.merged.items()]
         lines += self.scratch(plan.forward.scratch)
-        lines.append("for t in range(len(x)):")
-        for stage, function in zip(plan.forward.stages, functions, strict=True):
-            lines += [f"    multiply({_operand(plan.operands[j])}, w{j}, y{j})" for j in stage.matmuls]
-            lines.append(_call(function))
+        lines += steps
         lines.append(f"return {', '.join(self.kept)},")
         return _function("forward", ["x", *first, *self.given], lines)
 
@@ -81,8 +106,7 @@ class _Writer:
             return ["projected = x"]
         return [
             self.array("projected", self.graph.sizes["projected"], timed=True),
-            "for t in range(len(x)):",
-            "    multiply(x[t], wx, projected[t])",
+            "multiply(rows(x), wx, rows(projected))",
         ]
 
     def parameters(self, *, is_backward: bool) -> list[str]:
@@ -140,16 +164,12 @@ class _Writer:
 
     # backward
 
-    def backward(self, functions: Sequence[Function]) -> str:
+    def backward(self, steps: Sequence[str]) -> str:
         plan = self.plan
         last = [f"c{n}" for n in range(len(self.states))]
         lines = self.parameters(is_backward=True)
         lines += self.backward_arrays()
-        lines.append("for t in range(len(x) - 1, -1, -1):")
-        for stage, function in zip(plan.backward.stages, functions, strict=True):
-            lines += [f"    multiply({gradient_source(plan, j)}, w{j}, r{j})" for j in stage.matmuls]
-            lines.append(_call(function))
-        lines += [f"    multiply({gradient_source(plan, j)}, w{j}, q{j})" for j in plan.backward.last]
+        lines += steps
         lines += [f"added(c{plan.operands[j][1:]}, q{j})" for j in plan.backward.last]
         for j, by in plan.derivative.merged.items():
             lines += [
@@ -162,15 +182,11 @@ class _Writer:
         lines += self.vector_gradients()
         results = ["d_x", *last, *(f"d_{name}" for name in self.given)]
         lines.append(f"return {', '.join(results)}")
-        return _function("backward", ["x", *self.given, *self.kept, "dout", *last], lines)
+        return _function("backward", ["of_x", "x", *self.given, *self.kept, "dout", *last], lines)
 
     def backward_arrays(self) -> list[str]:
         plan, graph = self.plan, self.graph
-        lines = (
-            ["projected = projected.copy()"]
-            if plan.in_place
-            else [self.array("dp", graph.sizes["projected"], timed=True)]
-        )
+        lines = [] if plan.in_place else [self.array("dp", graph.sizes["projected"], timed=True)]
         for j, m in enumerate(graph.matmuls):
             if j not in plan.derivative.merged:
                 lines.append(self.array(f"q{j}" if j in plan.derivative.carried else f"r{j}", m.K, zero=True))
@@ -202,7 +218,7 @@ class _Writer:
                 begin += self.inputs.views[k].shape[1]
         if not self.is_linear:
             return [*lines, f"d_x = {dp}"]
-        lines += ["d_x = np.empty_like(x)", "for t in range(len(x)):", f"    multiply({dp}[t], wx, d_x[t])"]
+        lines += ["d_x = np.empty_like(x if of_x else x[:0])", f"multiply(rows({dp}[: len(d_x)]), wx, rows(d_x))"]
         return [*lines, f"g = weight_gradient({dp}, x)", self.scattered(self.inputs.views[-1], 0)]
 
     def scattered(self, view: View, begin: int) -> str:
@@ -236,12 +252,13 @@ def _function(name: str, arguments: Sequence[str], lines: Sequence[str]) -> str:
     return "\n".join([f"def {name}(ends, sizes, {', '.join(arguments)}):", *(f"    {line}" for line in body)])
 
 
-def _call(function: Function) -> str:
-    return f"    {function.name}(t, ends, sizes, {', '.join(function.arrays)})"
+def _call(function: Function, *first: str) -> str:
+    return f"{function.name}({', '.join([*first, 'ends', 'sizes', *function.arrays])})"
 
 
-def _operand(array: str) -> str:
+def operand_source(plan: Plan, j: int) -> str:
     """The operand of a matmul at step t."""
+    array = plan.operands[j]
     return f"s{array[1:]}[t + 1]" if array[0] == "n" else f"{array}[t]"
 
 

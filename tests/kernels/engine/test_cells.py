@@ -23,7 +23,14 @@ pytestmark = [
     pytest.mark.skipif(bool(trouble()), reason="waits for numba"),
 ]
 
-OUTSIDE = [outside.MGU, outside.CoupledLSTM, outside.MultiplicativeLSTM, outside.LayerNormLSTM, outside.ProjectedLSTM]
+OUTSIDE = [
+    outside.MGU,
+    outside.MinGRU,
+    outside.CoupledLSTM,
+    outside.MultiplicativeLSTM,
+    outside.LayerNormLSTM,
+    outside.ProjectedLSTM,
+]
 
 
 @pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
@@ -53,6 +60,22 @@ def test_outside_cells_equal_the_plain_loop(
         found.append([outputs, *state, inputs.grad, *(parameter.grad for parameter in cell.parameters())])
     for ours, wanted in zip(*found, strict=True):
         torch.testing.assert_close(ours, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_share_the_sequences_of_a_cell_without_matmuls(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncli.kernels.engine.scan.SMALL", 0)
+    monkeypatch.setattr("rnncli.kernels.engine.scan.STREAMED", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    torch.manual_seed(0)
+    cell: Any = outside.MinGRU(3, 4)
+    x, lengths, found = torch.randn(6, 5, 3), torch.tensor([6, 1, 3, 6, 2]), []
+    for backend in ("fused", "reference"):
+        inputs = x.clone().requires_grad_()
+        outputs, state = scan(cell, inputs, cell.initial_state(5), lengths, backend)
+        wanted = [inputs, *cell.parameters()]
+        found.append([outputs, *torch.autograd.grad(outputs.square().sum() + state.h.sum(), wanted)])
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
