@@ -1,10 +1,12 @@
 """Comparisons of cells on one task: their runs, the quantity that is matched, and their results."""
 
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from rnncli.analysis.curves import ACROSS
@@ -22,6 +24,9 @@ from rnncli.training.settings import RecurrentSettings
 
 MATCHES = ("hidden", "params", "time")
 """What all nets share: their sizes, the number of parameters of the first cell's net, or its training time."""
+
+MAX_HEADS = 64
+"""The most heads of a cell, which divide its units."""
 
 
 class Member(NamedTuple):
@@ -68,6 +73,7 @@ class Comparison:
 
     def check(self) -> None:
         """Raise UsageError for invalid settings before any training."""
+        from rnncli.models.outline import outline
         from rnncli.models.stack import Stack
 
         check_name(self.name)
@@ -80,11 +86,16 @@ class Comparison:
         check_limits(replace(self.settings, seed=self.settings.seed + self.seeds - 1))
         kinds: list[tuple[type, str]] = []
         for cell in self.cells:
-            net: Any = Stack(1, replace(self.settings, cell=cell, hidden="1").shape, self.settings.backend)
+            smallest = replace(self.settings, cell=cell, hidden=str(smallest_size(cell)))
+            net: Any = Stack(1, smallest.shape, self.settings.backend)
             kind = type(net.cells[0]), net.cells[0].variant
             if kind in kinds:
                 raise UsageError(f"--cell {','.join(self.cells)} compares {net.cells[0].kind} with itself")
             kinds.append(kind)
+        for size in self.sizes:
+            for cell in self.cells[:1] if self.match == "params" else self.cells:
+                shape = replace(self.settings, cell=cell, hidden=size).shape
+                outline(partial(Stack, 1, shape, "reference"), sys.maxsize)  # refuses sizes that heads do not divide
         known = self if self.match == "hidden" else replace(self, cells=self.cells[:1])  # the others depend on these
         for member in known.members():
             member.begun()
@@ -129,16 +140,28 @@ class Comparison:
         if self.match != "params" or cell == self.cells[0]:
             return size
         payload = _known(_sound_header(self.task, self._first(size, self.settings.seed)))["payload"]
-        layers = replace(self.settings, hidden=size).sizes
+        layers, unit = replace(self.settings, hidden=size).sizes, smallest_size(cell)
 
         def stretched(first: int) -> str:
-            return ",".join(str(max(1, round(each * first / layers[0]))) for each in layers)
+            return ",".join(str(unit * max(1, round(each * first / layers[0]))) for each in layers)
 
         def count(first: int) -> int:
             return count_parameters(self.task, replace(self.settings, cell=cell, hidden=stretched(first)), payload)
 
         wanted = count_parameters(self.task, replace(self.settings, cell=self.cells[0], hidden=size), payload)
         return stretched(nearest(cache(count), wanted))
+
+
+def smallest_size(cell: str) -> int:
+    """The least number of units of a cell; it takes all multiples, such as those of its heads."""
+    from rnncli.cells import make_cell
+
+    for size in range(1, MAX_HEADS):
+        with suppress(UsageError):
+            make_cell(cell, 1, size)
+            return size
+    make_cell(cell, 1, MAX_HEADS)  # raises what is wrong, if it is not the size
+    return MAX_HEADS
 
 
 def _known(value: Any) -> Any:

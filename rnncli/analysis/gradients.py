@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,11 +16,10 @@ from torch.nn import functional as F
 from rnncli.cells import label_of, make_cell
 from rnncli.cells.base import Cell, recurrent_blocks
 from rnncli.errors import RnnError, UsageError
+from rnncli.models.block import PLAIN, PlainBlock
+from rnncli.models.stack import Stack
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
-
-if TYPE_CHECKING:
-    from rnncli.models.stack import Stack
 
 SHARE = 0.01
 """Below this share of the gradient at lag 0, the past counts as out of reach."""
@@ -35,7 +34,7 @@ class Flow(NamedTuple):
     name: str  # of the net, for the legend
     state: str  # the state's name: h of a single layer, c2 for the memory cell of the second
     norms: list[float]  # of dL_T/dh_t, the mean over the sequences, at the lags T - t = 0, 1, …
-    weight_norm: float  # of the gradient of the cells' weights, the mean over the sequences
+    weight_norm: float  # of the gradient of the layers' weights, the mean over the sequences
     clipped_norm: float  # the norm after clipping
 
     @property
@@ -72,12 +71,14 @@ def of_fresh_cells(
     clip: float = 1.0,
     seed: int = 0,
     device: str = "cpu",
+    skips_radii: bool = False,
 ) -> list[Flow]:
     """The flows through initialised cells, for each cell, radius and state tensor (an LSTM's memory has its own).
 
-    A radius scales every gate's block of the recurrent matrices to it; None keeps the initial radius, 1. Inputs x
-    (T, B, M) are drawn from N(0, inputs^2), the same for all; the loss is h_T in a random direction of length 1 (B, M).
-    Raises UsageError for unknown cells and invalid sizes, RnnError where gradients overflow.
+    A radius scales every gate's block of the recurrent matrices to it; None keeps the initial radius, 1. A cell without
+    such matrices raises UsageError, or with `skips_radii` has one flow without a radius. Inputs x (T, B, M) are drawn
+    from N(0, inputs^2), the same for all; the loss is h_T in a random direction of length 1 (B, M). Raises UsageError
+    for unknown cells and invalid sizes, RnnError where gradients overflow.
     """
     _check(hidden, length, inputs, radii)
     generator = torch.Generator().manual_seed(seed)
@@ -86,17 +87,23 @@ def of_fresh_cells(
     x, direction = x.to(device), direction.to(device)
     flows = []
     for kind in kinds:
-        for radius in radii:
-            with torch.random.fork_rng([]):
-                torch.manual_seed(seed)
-                cell = make_cell(kind, hidden, hidden).double()
-                cell.reset_parameters()  # draws again, so that the weights are exact in float64
+        lacks_radius = skips_radii and not _fresh_cell(kind, hidden, seed).recurrent_weights()
+        for radius in (None,) if lacks_radius else radii:
+            cell = _fresh_cell(kind, hidden, seed)
             if radius is not None:
                 scale_to_radius(cell, radius)
             cell.to(device)
             name = cell.kind if radius is None else f"{cell.kind}, radius {radius:g}"
             flows += flows_of([cell], x, lambda h: (h * direction).sum(), name, clip)
     return flows
+
+
+def _fresh_cell(kind: str, hidden: int, seed: int) -> Cell[Any]:
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        cell = make_cell(kind, hidden, hidden).double()
+        cell.reset_parameters()  # draws again, so that the weights are exact in float64
+    return cell
 
 
 def of_model(
@@ -122,10 +129,12 @@ def of_model(
         fresh = type(stack)(last.inputs.shape[-1], shape).double()
         trained.config.draw_first_weights(fresh)
     fresh.to(last.inputs.device)
-    cells: list[Any] = list(stack.cells)
-    untrained: list[Any] = list(fresh.cells)
-    flows = flows_of(cells, last.inputs, last.loss, f"{name}, trained", clip)
-    return flows + flows_of(untrained, last.inputs, last.loss, f"{name}, fresh", clip)
+    flows = []
+    for net, when in ((stack, "trained"), (fresh, "fresh")):
+        cells: Any = net.cells
+        blocks: Any = net.blocks
+        flows += flows_of(cells, last.inputs, last.loss, f"{name}, {when}", clip, blocks)
+    return flows
 
 
 def scale_to_radius(cell: Cell[Any], radius: float) -> None:
@@ -146,25 +155,32 @@ def scale_to_radius(cell: Cell[Any], radius: float) -> None:
 
 
 def flows_of(
-    cells: Sequence[Cell[Any]], x: Tensor, loss: Callable[[Tensor], Tensor], name: str, clip: float
+    cells: Sequence[Cell[Any]],
+    x: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    name: str,
+    clip: float,
+    blocks: Sequence[PlainBlock] = (),
 ) -> list[Flow]:
-    """The flows of a loss of the top layer's h_T (B, M), summed over sequences, through layers that read x (T, B, D).
+    """The flows of a loss of the last output (B, M), summed over sequences, through layers that read x (T, B, D).
 
-    One flow for each tensor of each layer's state. Backpropagation through time (Werbos 1990): the gradient at a state
-    is the sum over all paths from there to the loss. Clipping by the norm as Pascanu et al. 2013; 0: none.
+    Without `blocks` around the cells, the output is h_T of the top layer. One flow for each tensor of each layer's
+    state. Backpropagation through time (Werbos 1990): the gradient at a state is the sum over all paths from there to
+    the loss. Clipping by the norm as Pascanu et al. 2013; 0: none.
     """
-    B, kept = x.shape[1], []
-    for cell in cells:
+    B, kept, outputs = x.shape[1], [], list(x.detach())
+    for cell, block in zip(cells, blocks or [PLAIN] * len(cells), strict=True):
+        read, past = block.split(torch.stack(outputs))
         state, states = cell.initial_state(B), []
-        for projected in cell.project(x.detach() if cell is cells[0] else x):
+        for projected in cell.project(read):
             state = cell.step(projected, state)
             states.append(state)
         kept.append(states)
-        x = torch.stack([each[0] for each in states])
-    weights = [each for cell in cells for each in cell.parameters() if each.requires_grad]
+        outputs = [block.join(state[0], *parts) for state, *parts in zip(states, *past, strict=True)]
+    weights = [each for layer in (*cells, *blocks) for each in layer.parameters() if each.requires_grad]
     wanted = [tensor for states in kept for state in states for tensor in state]
-    # the last h of the top layer itself, not a copy: its gradient is requested
-    grads = torch.autograd.grad(loss(kept[-1][-1][0]), [*wanted, *weights], allow_unused=True)
+    # without a block, the last output is h itself, not a copy: its gradient is requested
+    grads = torch.autograd.grad(loss(outputs[-1]), [*wanted, *weights], allow_unused=True)
     weight_norm = float(torch.nn.utils.get_total_norm([each for each in grads[len(wanted) :] if each is not None])) / B
     clipped = min(weight_norm, clip) if clip else weight_norm
     norms = iter([0.0 if each is None else float(each.norm(dim=-1).mean()) for each in grads[: len(wanted)]])

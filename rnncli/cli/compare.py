@@ -189,7 +189,7 @@ def _show(
         from rnncli.analysis.plots import draw_bands
 
         across = "seconds" if comparison.match == "time" else "steps"
-        title = f"{task} · {comparison.name}"
+        title = f"{task} · {comparison.name}: {_matched(comparison)}"
         picture = draw_bands(bands(outcomes, across), out, across=across, metric=metric, title=title)
         warn_missing(picture)
     if as_json:
@@ -236,13 +236,17 @@ def _print_rows(comparison: "Comparison", found: "list[Row]", metric: str, targe
         if target is not None:
             line += [_whole(row.steps_to_target), row.seconds_to_target, f"{row.reached} of {comparison.seeds}"]
         table.append(line)
-    what = MATCHED[comparison.match].format(first=label_of(comparison.cells[0]))
-    print_table(columns, table, title=f"{comparison.task.name}, {what}: {_seeds(comparison.seeds)} of each net")
+    title = f"{comparison.task.name}, {_matched(comparison)}: {_seeds(comparison.seeds)} of each net"
+    print_table(columns, table, title=title)
     print_text(f"means{', ± the standard deviation, over seeds' if several else ' of one seed: no spread'}")
     if target is not None:
         bound = "at most" if less_is_better(metric) else "at least"
         why = "" if chosen else ", which every run reached"
         print_text(f"target: {shown} {bound} {figure(target)}{why}; the median over the runs that reached it")
+
+
+def _matched(comparison: "Comparison") -> str:
+    return MATCHED[comparison.match].format(first=label_of(comparison.cells[0]))
 
 
 def _whole(value: float | None) -> int | None:

@@ -100,9 +100,8 @@ def _fresh(
     hidden = 64 if hidden is None else hidden
     inputs = 0.1 if inputs is None else inputs
     device = pick_device(device, hidden)
-    flows = of_fresh_cells(
-        kinds, radii, hidden=hidden, length=length, inputs=inputs, clip=clip, seed=seed, device=device
-    )
+    options: dict[str, Any] = {"length": length, "inputs": inputs, "clip": clip, "seed": seed, "device": device}
+    flows = of_fresh_cells(kinds, radii, hidden=hidden, skips_radii=radius is None, **options)
     what = f"fresh cells of {hidden} {'unit' if hidden == 1 else 'units'}, inputs of standard deviation {inputs:g}"
     return flows, {"of": what, "checkpoint": None, "device": device, "length": length}
 

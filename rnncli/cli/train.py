@@ -236,7 +236,8 @@ def _what_is_trained(training: "Training") -> str:
     if training.backend:
         stack: Any = training.experiment.model.stack
         sizes = "-".join(map(str, stack.shape.hidden))
-        net, backend = f"{stack.cells[0].kind} {sizes}", f", {training.backend} backend"
+        block = "" if stack.shape.block == "none" else f" in {stack.shape.block} blocks"
+        net, backend = f"{stack.cells[0].kind} {sizes}{block}", f", {training.backend} backend"
     else:
         net, backend = f"feed-forward, hidden {training.config.hidden}", ""
     several = f", {world()} processes" if world() > 1 else ""

@@ -1,1 +1,4 @@
 """Networks built of cells: stacks, and one module for each of the three kinds of prediction."""
+
+BLOCKS = ("none", "residual")
+"""What can surround the cells of a layer, see `rnncli.models.block`."""

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from rnncli.data.features import Tokens
 from rnncli.kernels.scan import blank_padding
 from rnncli.models.reader import TokenReader
-from rnncli.models.stack import Stack, StackShape
+from rnncli.models.stack import Stack, StackShape, last_outputs
 
 
 class Classifier(nn.Module):
     """Labels a whole sequence with one of K classes: softmax(h_T Wo + bo), T its last valid step.
 
-    In both directions, the backward stack's last state, at the first step, is appended to the forward one's. With
+    In both directions, the backward half of the output is that of the first step, where that direction ends. With
     `bag`, the sum of all that was read, over the square root of T, is appended too. Raises UsageError as `Stack`.
     """
 
@@ -42,8 +42,8 @@ class Classifier(nn.Module):
     def forward(self, tokens: Tokens, states: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
         """Score sequences of the given lengths: logits (B, K), and None in place of a state to continue from."""
         x = self.reader(tokens)
-        _, last = self.stack(x, lengths=lengths)
-        parts = [state[0] for state in last[-self.stack.directions :]]
+        h, _ = self.stack(x, lengths=lengths)
+        parts = [last_outputs(h, lengths, self.stack.directions)]
         if self.bag:
             count = x.new_tensor(x.shape[0]) if lengths is None else lengths.to(x)[:, None]
             parts.append((x if lengths is None else blank_padding(x, lengths)).sum(0) / count.sqrt())

@@ -18,7 +18,6 @@ from rnncli.errors import RnnError
 from rnncli.extras import need
 from rnncli.models.language_model import LanguageModel
 from rnncli.models.stack import States
-from rnncli.models.stepper import advance
 
 STEPS, STREAMS = 5, (1, 3)
 """An exported graph is tested on this many steps of these numbers of streams."""
@@ -45,8 +44,9 @@ class OnnxStep(nn.Module):
         cells: Any = list(self.model.stack.cells)
         rest = iter(fields)
         states = [cell.State(*(next(rest) for _ in cell.state_fields)) for cell in cells]
-        after = advance(cells, cells[0].project(self.vectors(tokens)), states)
-        return (self.model.readout.logits(self.model.projection(after[-1][0])), *flat(after))
+        stack = self.model.stack
+        top, after = stack.step(stack.prepare(0, self.vectors(tokens)), states)
+        return (self.model.readout.logits(self.model.projection(top)), *flat(after))
 
 
 def flat(states: States) -> list[Tensor]:

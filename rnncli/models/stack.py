@@ -3,7 +3,7 @@
 Shapes: T steps, B batch, D input, M hidden.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ from rnncli.cells import make_cell
 from rnncli.errors import UsageError
 from rnncli.kernels import precision as precisions
 from rnncli.kernels.matmul import may_round
-from rnncli.kernels.scan import choose_backend, reverse_valid, scan
+from rnncli.kernels.scan import blank_padding, choose_backend, reverse_valid, scan
+from rnncli.models.block import PlainBlock, make_block
 from rnncli.models.dropout import LockedDropout
 
 States = list[tuple[Tensor, ...]]
@@ -32,11 +33,12 @@ class StackShape:
     dropout: float = 0.0  # between layers, one mask for all steps
     bidirectional: bool = False
     weight_drop: float = 0.0  # of the recurrent weights, one mask per sequence
+    block: str = "none"  # around each layer, as `make_block` takes it
     recompute: bool = False  # whether only states are kept for the backward pass
 
 
 class Stack(nn.Module):
-    """A cell scanned over time, layer upon layer, with dropout between the layers.
+    """A cell scanned over time, layer upon layer, with dropout between the layers; each layer may have a block.
 
     Raises UsageError for an unknown cell, variant, activation or backend.
     """
@@ -46,13 +48,15 @@ class Stack(nn.Module):
         self.shape, self.backend = shape, backend
         self.directions = 2 if shape.bidirectional else 1
         self.dropout = LockedDropout(shape.dropout)
-        self.cells = nn.ModuleList()
+        self.cells, blocks = nn.ModuleList(), []
         for size in shape.hidden:
             for _ in range(self.directions):
                 self.cells.append(
                     make_cell(shape.cell, input_size, size, activation=shape.activation, learn_h0=shape.learn_h0)
                 )
+            blocks.append(make_block(shape.block, input_size, size * self.directions))
             input_size = size * self.directions
+        self.blocks = nn.ModuleList(blocks)
         self.output_size = input_size
         cell: Any = self.cells[0]
         if shape.weight_drop and not cell.recurrent_weights():
@@ -67,6 +71,8 @@ class Stack(nn.Module):
         the last states.
         """
         states = self.initial_states(x.shape[1]) if states is None else states
+        if lengths is not None:
+            x = blank_padding(x, lengths)  # a block reads it too
 
         def unroll(place: int, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
             cell: Any = self.cells[place]
@@ -75,7 +81,31 @@ class Stack(nn.Module):
             h, state = scan(cell, x, states[place], lengths, self.backend, recompute=self.shape.recompute)
             return h, state
 
-        return run_layers(x, len(self.shape.hidden), self.directions, unroll, self.dropout, lengths)
+        blocks: Any = self.blocks
+        return run_layers(x, blocks, self.directions, unroll, self.dropout, lengths)
+
+    def prepare(self, layer: int, x: Tensor) -> tuple[Tensor, ...]:
+        """Return all that a step of a layer needs of its input x (B, D): what its cell projects, and what goes past."""
+        cell: Any = self.cells[layer]
+        block: Any = self.blocks[layer]
+        read, past = block.split(x)
+        return (cell.project(read), *past)
+
+    def step(self, prepared: tuple[Tensor, ...], states: States) -> tuple[Tensor, States]:
+        """Advance all layers of one direction by one step, from what `prepare` returns for the first layer.
+
+        Returns the top layer's output (B, M), and the states after the step.
+        """
+        cells: Any = self.cells
+        blocks: Any = self.blocks
+        after: States = []
+        for layer, (cell, block, state) in enumerate(zip(cells, blocks, states, strict=True)):
+            projected, *past = prepared
+            after.append(cell.step(projected, state))
+            top = block.join(after[-1][0], *past)
+            if layer + 1 < len(cells):
+                prepared = self.prepare(layer + 1, top)
+        return top, after
 
     @property
     def backend_in_use(self) -> str:
@@ -97,28 +127,40 @@ class Stack(nn.Module):
 
 def run_layers(
     x: Tensor,
-    layers: int,
+    blocks: Iterable[PlainBlock],
     directions: int,
     unroll: Callable[[int, Tensor], tuple[Tensor, tuple[Tensor, ...]]],
     dropout: Callable[[Tensor], Tensor],
     lengths: Tensor | None = None,
 ) -> tuple[Tensor, States]:
-    """Run layer upon layer over x (T, B, D), with `dropout` before each but the first.
+    """Run layer upon layer over x (T, B, D), one per block, with `dropout` before the cells of each but the first.
 
     `unroll` runs the layer and direction of a place in `States`, and returns h of every step and the last state.
     Returns the top layer's outputs, (T, B, M) or (T, B, 2 M) for both directions, and the last states.
     """
     last: States = []
-    for layer in range(layers):
+    for layer, block in enumerate(blocks):
+        read, past = block.split(x)
         if layer:
-            x = dropout(x)
+            read = dropout(read)
         outputs = []
         for direction in range(directions):
-            h, state = unroll(layer * directions + direction, reverse_valid(x, lengths) if direction else x)
+            h, state = unroll(layer * directions + direction, reverse_valid(read, lengths) if direction else read)
             outputs.append(reverse_valid(h, lengths) if direction else h)
             last.append(state)
-        x = torch.cat(outputs, dim=-1) if directions == 2 else outputs[0]
+        x = block.join(torch.cat(outputs, dim=-1) if directions == 2 else outputs[0], *past)
     return x, last
+
+
+def last_outputs(outputs: Tensor, lengths: Tensor | None, directions: int) -> Tensor:
+    """Return the output of each direction where it stops: forward at a sequence's last valid step, backward at 0.
+
+    outputs (T, B, M), or (T, B, 2 M) of both directions; lengths (B,) as `scan` takes them. Returns (B, M) or (B, 2 M).
+    """
+    rows = torch.arange(outputs.shape[1], device=outputs.device)
+    ends = outputs[-1] if lengths is None else outputs[lengths.to(outputs.device) - 1, rows]
+    M = outputs.shape[-1] // directions
+    return ends if directions == 1 else torch.cat([ends[:, :M], outputs[0, :, M:]], dim=-1)
 
 
 def rows_of(states: States, rows: slice) -> States:

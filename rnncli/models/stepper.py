@@ -3,25 +3,15 @@
 Shapes: B streams, V words.
 """
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from rnncli.models.stack import States
+from rnncli.models.stack import Stack, States
 
 TABLE = 1 << 20
-"""Numbers. A larger table of projected words takes longer to fill than a few lines take to write."""
-
-
-def advance(cells: Sequence[Any], projected: Tensor, states: States) -> States:
-    """Advance the states of all layers by one step, from the projected input of the first cell, (B, P)."""
-    after: States = []
-    for cell, state in zip(cells, states, strict=True):
-        projected = cell.project(after[-1][0]) if after else projected
-        after.append(cell.step(projected, state))
-    return after
+"""Numbers. A larger table of prepared words takes longer to fill than a few lines take to write."""
 
 
 class ReadsAndScores(Protocol):
@@ -30,7 +20,7 @@ class ReadsAndScores(Protocol):
     @property
     def embedding(self) -> Any: ...
     @property
-    def stack(self) -> nn.Module: ...
+    def stack(self) -> Stack: ...
     @property
     def projection(self) -> nn.Module: ...
     @property
@@ -47,21 +37,22 @@ class Stepper:
     """
 
     def __init__(self, model: ReadsAndScores, label: int | None = None) -> None:
-        cells: Any = model.stack.cells
-        self.model, self.cells, self.readout = model, list(cells), model.readout
+        self.model, self.stack, self.readout = model, model.stack, model.readout
         words = model.embedding.weight
         self.label = None if label is None else torch.tensor(label, device=words.device)
         tokens = torch.arange(len(words), device=words.device)
-        fits = len(words) * self._project(tokens[:1]).numel() <= TABLE
-        self.projected = self._project(tokens) if fits else None
+        fits = len(words) * sum(each.numel() for each in self._prepare(tokens[:1])) <= TABLE
+        self.prepared = self._prepare(tokens) if fits else None
 
     def __call__(self, tokens: Tensor, states: States) -> tuple[Tensor, States]:
         """Score the token after each of the tokens (B,): logits (B, V), and the states after them."""
-        x = self._project(tokens) if self.projected is None else self.projected.index_select(0, tokens)
-        after = advance(self.cells, x, states)
-        return self.readout.logits(self.model.projection(after[-1][0])), after
+        if self.prepared is None:
+            prepared = self._prepare(tokens)
+        else:
+            prepared = tuple(each.index_select(0, tokens) for each in self.prepared)
+        top, after = self.stack.step(prepared, states)
+        return self.readout.logits(self.model.projection(top)), after
 
-    def _project(self, tokens: Tensor) -> Tensor:
-        """Return the projected input (B, P) of the first cell for tokens (B,)."""
-        projected: Tensor = self.cells[0].project(self.model.add_label(self.model.read(tokens), self.label))
-        return projected
+    def _prepare(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Return what the first layer needs of tokens (B,)."""
+        return self.stack.prepare(0, self.model.add_label(self.model.read(tokens), self.label))

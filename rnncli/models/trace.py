@@ -22,12 +22,15 @@ def trace(stack: Stack, x: Tensor) -> States:
     indexed by the step that was read. Dropout is off. The cells' own `step` runs, since the scans only keep h.
     """
     cells: Any = stack.cells
+    blocks: Any = stack.blocks
     traced: States = []
-    for first in range(0, len(cells), stack.directions):
-        layer = [_unrolled(cell, x.flip(0) if way else x) for way, cell in enumerate(cells[first:][: stack.directions])]
+    for first, block in zip(range(0, len(cells), stack.directions), blocks, strict=True):
+        read, past = block.split(x)
+        ways = enumerate(cells[first:][: stack.directions])
+        layer = [_unrolled(cell, read.flip(0) if way else read) for way, cell in ways]
         if stack.directions == 2:
             layer[1] = type(layer[1])(*(field.flip(0) for field in layer[1]))
-        x = torch.cat([states[0] for states in layer], dim=-1)
+        x = block.join(torch.cat([states[0] for states in layer], dim=-1), *past)
         traced += layer
     return traced
 

@@ -16,7 +16,6 @@ from rnncli.models.dropout import LockedDropout, WordDropout
 from rnncli.models.language_model import Dropouts
 from rnncli.models.readout import FullSoftmax
 from rnncli.models.stack import Stack, StackShape, States
-from rnncli.models.stepper import advance
 
 
 class Encoded(NamedTuple):
@@ -119,10 +118,9 @@ class Translator(nn.Module):
         The first of the `states` is the `Encoded`, one row per token; the decoder's states follow.
         """
         (memory, keys, padding), *before = states
-        cells: Any = list(self.decoder.cells)
-        after = advance(cells, cells[0].project(self.embedding(tokens)), before)
+        top, after = self.decoder.step(self.decoder.prepare(0, self.embedding(tokens)), before)
         encoded = Encoded(memory, keys, padding)
-        h, _ = self._attended(after[-1][0][:, None], encoded)
+        h, _ = self._attended(top[:, None], encoded)
         return self.readout.logits(h[:, 0]), [encoded, *after]
 
     def _read(self, pair: Pair) -> tuple[Tensor, Tensor | None]:

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from rnncli.cells.base import Cell
 from rnncli.errors import UsageError
 from rnncli.kernels.scan import choose_backend, scan
+from rnncli.models.block import PLAIN
 from rnncli.models.stack import run_layers
 from rnncli.nn.opaque import scan_whole
 
@@ -118,7 +119,7 @@ class Layers(nn.Module):
         def unroll(place: int, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
             return self._unroll(place, x, states[place], lengths)
 
-        outputs, last = run_layers(x, self.num_layers, self.directions, unroll, self._drop, lengths)
+        outputs, last = run_layers(x, [PLAIN] * self.num_layers, self.directions, unroll, self._drop, lengths)
         results = [torch.stack(values) for values in zip(*last, strict=True)]
         if not torch.compiler.is_compiling() and not in_transform():
             self._refuse_second_derivatives([outputs, *results], x.shape[1], lengths is not None)

@@ -39,19 +39,20 @@ class OptimizerKind:
 
     build: Callable[[Groups, Rates], "Optimizer"]
     settings: Mapping[str, float]
-    orthogonal: bool = False  # whether it steps the cells' matrices along orthogonalised momentum
+    orthogonal: bool = False  # whether it steps the matrices of cells and blocks along orthogonalised momentum
 
 
 def make_optimizer(model: "nn.Module", settings: Rates) -> "Optimizer":
     """Build the optimizer that the settings name over the trainable parameters; weight decay only affects matrices."""
     from rnncli.cells.base import Cell
+    from rnncli.models.block import ResidualBlock
 
     kind = OPTIMIZERS[settings.optimizer]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    cells = [module for module in model.modules() if isinstance(module, Cell)] if kind.orthogonal else []
-    of_cells = {id(each) for cell in cells for each in cell.parameters() if each.dim() == 2}
+    layers = [each for each in model.modules() if isinstance(each, Cell | ResidualBlock)] if kind.orthogonal else []
+    hidden = {id(each) for layer in layers for each in layer.parameters() if each.dim() == 2}
     orthogonal, matrices, vectors = (
-        [each for each in trainable if (id(each) in of_cells, each.dim() > 1) == place]
+        [each for each in trainable if (id(each) in hidden, each.dim() > 1) == place]
         for place in ((True, True), (False, True), (False, False))
     )
     decay = settings.weight_decay if "weight_decay" in kind.settings else 0.0

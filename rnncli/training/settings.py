@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rnncli.cells import BUILT_IN, CELLS, label_of
 from rnncli.errors import UsageError
 from rnncli.kernels import ACTIVATIONS, BACKENDS, FORMER_BACKENDS, PRECISIONS
+from rnncli.models import BLOCKS
 from rnncli.settings import DEVICES, flag_of, option
 from rnncli.training.optimizers import OPTIMIZERS
 from rnncli.training.schedules import SCHEDULES
@@ -121,6 +122,13 @@ class RecurrentSettings(TrainingSettings):
         expert=True,
     )
     layer_dropout: float = option(0.0, "Dropout between layers.", least=0, most=0.99, expert=True)
+    block: str = option(
+        "none",
+        "Around each layer: none, or a residual block, for deep nets (norm, cell, gate, projection, skip connection).",
+        choices=BLOCKS,
+        shape=True,
+        expert=True,
+    )
     backend: str = option(
         "auto", "How to unroll the cells.", choices=BACKENDS, renamed=FORMER_BACKENDS, resumable=True, expert=True
     )
@@ -155,7 +163,7 @@ class RecurrentSettings(TrainingSettings):
         from rnncli.models.stack import StackShape
 
         shape = StackShape(self.cell, self.sizes, self.activation, self.learn_h0, self.layer_dropout)
-        return dataclasses.replace(shape, recompute=self.recompute)
+        return dataclasses.replace(shape, block=self.block, recompute=self.recompute)
 
     def draw_first_weights(self, model: "nn.Module") -> None:
         """Draw a new net's weights again, where `--init` names others than those it was built with."""
@@ -169,6 +177,7 @@ BOOK_TRAINING = {
     "learn_h0": True,
     "init": "book",
     "layer_dropout": 0.0,
+    "block": "none",
     "batch_size": 1,
     "accumulate": 1,
     "optimizer": "sgd",

@@ -10,7 +10,8 @@ from support.kinds import KINDS
 from rnncli.analysis.gradients import flows_of, horizon, of_fresh_cells, of_model, scale_to_radius
 from rnncli.analysis.plots import draw_gradients
 from rnncli.api import load
-from rnncli.cells import make_cell
+from rnncli.cells import make_cell, use_cell
+from rnncli.cells.base import Cell, Hidden
 from rnncli.errors import RnnError, UsageError
 
 
@@ -98,6 +99,14 @@ def test_radius_applies_to_every_gate() -> None:
     scale_to_radius(cell, 0.7)
     radii = [float(torch.linalg.eigvals(block).abs().max()) for block in cell.weight_h.detach().chunk(3)]
     assert radii == pytest.approx([0.7] * 3, rel=1e-5)
+
+
+def test_cell_without_recurrent_matrices_is_shown_without_a_radius() -> None:
+    step = {"recurrent": (), "step": lambda self, a, s: Hidden(a + 0.5 * s.h)}
+    kinds = ["elman", use_cell(type("Fading", (Cell,), step))]
+    flows = of_fresh_cells(kinds, [0.5, 1.0], hidden=4, length=9, skips_radii=True)
+    assert [flow.name for flow in flows] == ["elman, radius 0.5", "elman, radius 1", "Fading"]
+    assert flows[2].norms == pytest.approx([0.5**lag for lag in range(9)])
 
 
 def test_invalid_gradient_options_are_refused() -> None:

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rnncli.analysis.comparisons import smallest_size
+from rnncli.cells import CELLS
+from rnncli.cells.elman import Elman
 from rnncli.cli import progress
+from rnncli.errors import UsageError
 from rnncli.models.stack import StackShape
 from rnncli.models.tagger import Tagger
 from rnncli.training import checkpoint
@@ -121,9 +125,12 @@ def test_a_run_with_other_settings_is_refused(rnn) -> None:
     assert written("compare-elman-2-0") == before
 
 
-def test_sizes_are_matched_by_parameters(rnn) -> None:
-    cells = ("gru", "elman", "lstm:none")
-    printed = json.loads(rnn(f"{TINY} --cell {','.join(cells)} --hidden 5,4+2 --seeds 1 --match params --json").out)
+def test_sizes_are_matched_by_parameters(rnn, tmp_path: Path) -> None:
+    cells, picture = ("gru", "elman", "lstm:none"), tmp_path / "cells.svg"
+    words = f"{TINY} --cell {','.join(cells)} --hidden 5,4+2 --seeds 1 --match params --out {picture} --json"
+    printed = json.loads(rnn(words).out)
+    assert printed["match"] == "params"
+    assert "as many parameters as gru has" in picture.read_text()
 
     def count(cell: str, sizes: tuple[int, ...]) -> int:
         return sum(each.numel() for each in Tagger(1, 2, StackShape(cell, sizes)).parameters() if each.requires_grad)
@@ -136,6 +143,28 @@ def test_sizes_are_matched_by_parameters(rnn) -> None:
             best = min(range(1, 30), key=lambda size: abs(count(cell, layout(size)) - wanted))
             expected.append((cell, ",".join(map(str, layout(best))), count(cell, layout(best))))
     assert [(net["cell"], net["hidden"], net["parameters"]) for net in printed["nets"]] == expected
+
+
+class InPairs(Elman):
+    """An Elman unit whose units come in pairs, as those of a cell in heads do."""
+
+    name = "pairs"
+
+    def add_parameters(self) -> None:
+        if self.hidden_size % 2:
+            raise UsageError(f"cell pairs: 2 does not divide {self.hidden_size} units")
+        super().add_parameters()
+
+
+def test_a_cell_in_heads_is_matched_by_sizes_that_it_takes(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CELLS, "pairs", InPairs)
+    assert (smallest_size("elman"), smallest_size("pairs")) == (1, 2)
+    ran = rnn(f"{TINY} --cell elman --cell pairs --hidden 4,5")
+    assert (ran.code, ran.out, ran.err) == (2, "", "rnn: error: cell pairs: 2 does not divide 5 units\n")
+    printed = json.loads(rnn(f"{TINY} --cell gru --cell pairs --hidden 5,4+2 --seeds 1 --match params --json").out)
+    sizes = [net["hidden"].split(",") for net in printed["nets"] if net["cell"] == "pairs"]
+    assert [len(each) for each in sizes] == [1, 2]
+    assert all(int(size) % 2 == 0 for each in sizes for size in each)
 
 
 def test_seconds_are_matched(rnn) -> None:

@@ -74,8 +74,8 @@ def spellings() -> Ragged:
     [("relu", {"tied": True, "labels": 2, "spellings": spellings()}), ("sigmoid", {"softmax": "adaptive"})],
     ids=["tied", "adaptive"],
 )
-def test_exported_kind_of_model_equals_the_model(activation: str, options: dict[str, Any]) -> None:
-    shape = StackShape("elman", (16,), activation)
+def test_exported_kind_of_model_in_a_block_equals_the_model(activation: str, options: dict[str, Any]) -> None:
+    shape = StackShape("elman", (16,), activation, block="residual")
     check(LanguageModel(V, 4, shape, unit_vectors="row", **options), 1 if "labels" in options else None)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from rnncli.data.batching import Batch
 from rnncli.data.pairs import Pair, SentencePairs, side_by_side
 from rnncli.data.vocabulary import END, START
+from rnncli.models import BLOCKS
 from rnncli.models.attention import Attention
 from rnncli.models.decoding import beam_search
 from rnncli.models.stack import StackShape
@@ -22,9 +23,9 @@ V = 7
 PAIRS = [([3, 4], [5]), ([3, 4, 5, 6, 3], [4, 4, 3]), ([6], [3, 5, 6, 4]), ([5, 5, 4], [3])]
 
 
-def translator(attention: str = "general", cell: str = "lstm:none", **more: Any) -> Translator:
+def translator(attention: str = "general", cell: str = "lstm:none", block: str = "none", **more: Any) -> Translator:
     torch.manual_seed(1)
-    model = Translator(V, 4, StackShape(cell, (3, 5)), attention=attention, **more).double()
+    model = Translator(V, 4, StackShape(cell, (3, 5), block=block), attention=attention, **more).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.6)
@@ -91,8 +92,9 @@ def test_padding_changes_no_score_and_no_gradient(attention: str, bidirectional:
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
-def test_steps_equal_the_scan(attention: str, cell: str) -> None:
-    model = translator(attention, cell)
+@pytest.mark.parametrize("block", BLOCKS)
+def test_steps_equal_the_scan(attention: str, cell: str, block: str) -> None:
+    model = translator(attention, cell, block)
     batch = batch_of([1])
     encoded, states = model.encode(batch.inputs.source, batch.inputs.lengths)
     states = [encoded, *states]

@@ -92,11 +92,13 @@ def test_trained_model_loads_and_evaluates(task: str, home: Path) -> None:
     ("task", "cell"),
     [each if each in ONCE else pytest.param(*each, marks=pytest.mark.slow) for each in product(TASKS, OTHER_CELLS)],
 )
-def test_every_task_takes_other_cells(task: str, cell: str, home: Path) -> None:
+def test_every_task_takes_other_cells_in_blocks(task: str, cell: str, home: Path) -> None:
     bptt = 4 if TASKS[task].Config.truncates else 0
-    training = start(task, "mine", cell=cell, hidden="3,2", layer_dropout=0.1, bptt=bptt, learn_h0=False)
+    deep = {"hidden": "3,2", "block": "residual", "layer_dropout": 0.1}
+    training = start(task, "mine", cell=cell, **deep, bptt=bptt, learn_h0=False)
     training.train(lambda _: None, pytest.fail)
-    assert load(training.run.folder / "last.safetensors").config.sizes == (3, 2)
+    config = load(training.run.folder / "last.safetensors").config
+    assert (config.sizes, config.block) == ((3, 2), "residual")
 
 
 def test_resuming_with_a_changed_text_is_refused(home: Path, tmp_path: Path) -> None:

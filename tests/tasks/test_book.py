@@ -14,6 +14,7 @@ EVERYWHERE = {
     "learn_h0": True,
     "init": "book",
     "layer_dropout": 0.0,
+    "block": "none",
     # chapters 2, 4 and 6: updates with momentum 0.99 after each sequence; the argument `reg` of `fit` is unused
     "optimizer": "sgd",
     "momentum": 0.99,
