@@ -91,7 +91,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
         return dict(self.named_parameters(recurse=False))
 
     def add_parameters(self) -> None:
-        """Create all parameters but the first state: here Wx (G*M, D), b (G*M,) and, if it is recurrent, Wh (G*M, M)."""
+        """Create all parameters but the first state: Wx (G*M, D), b (G*M,) and, if it is recurrent, Wh (G*M, M)."""
         rows = self.gates * self.hidden_size
         self.weight_x = nn.Parameter(torch.empty(rows, self.input_size))
         if "weight_h" in self.recurrent:

@@ -10,8 +10,8 @@ class IndRNN(Cell[Hidden]):
     """The independently recurrent unit (Li et al. 2018, arXiv:1803.04831).
 
     h = f(x Wx + u h' + b), with a vector u, and f one of relu, tanh, sigmoid.
-    Shapes: x (B, D), u (M,), h (B, M), Wx (M, D) stored transposed. u starts between 0 and 1, uniformly. The paper keeps
-    |u| at most 2^(1/T) for sequences of T steps; here the step cuts u to [-1, 1], the range for any T. Otherwise
+    Shapes: x (B, D), u (M,), h (B, M), Wx (M, D) stored transposed. u starts between 0 and 1, uniformly. The paper
+    keeps |u| at most 2^(1/T) for sequences of T steps; here the step cuts u to [-1, 1], the range for any T. Otherwise
     initialisation and errors as `Cell`.
     """
 

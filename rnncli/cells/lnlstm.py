@@ -13,8 +13,8 @@ class LayerNormLSTM(Memory):
     (i, f, g, o) = gx N(x Wx) + gh N(h' Wh) + b, with N(a) = (a - mean(a)) / sqrt(var(a) + 1e-5) over all 4 M numbers;
     c = sigmoid(f) c' + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(gc N(c) + bc), with N over the M units.
     Shapes: x (B, D), h and c (B, M); the four blocks of Wx, Wh, gx, gh and b are (i, f, g, o). The paper has a shift
-    for each N; those of the gates are part of b here. Initialisation as `Cell`, but bf = 1 and the gains gx, gh, gc = 1;
-    errors as `Cell`.
+    for each N; those of the gates are part of b here. Initialisation as `Cell`, but bf = 1 and the gains gx, gh and gc
+    1; errors as `Cell`.
     """
 
     name = "lnlstm"

@@ -56,7 +56,7 @@ def test_heads_are_blocks_that_see_only_themselves() -> None:
 
 
 def test_heads_that_do_not_divide_the_units_are_refused() -> None:
-    with pytest.raises(UsageError, match="^cell slstm:4-heads: 4 does not divide 6 units$"):
+    with pytest.raises(UsageError, match=r"^cell slstm:4-heads: 4 does not divide 6 units$"):
         make_cell("slstm:4-heads", 3, 6)
 
 
