@@ -103,8 +103,8 @@ class Cell(nn.Module, ABC, Generic[StateT]):
         if "h0" in self._own:
             return
         for field, size in self.state_sizes.items():
-            learned = self.learn_h0 and field not in self.unread
-            self.register_parameter(f"{field}0", nn.Parameter(torch.empty(size), requires_grad=learned))
+            trainable = self.learn_h0 and field not in self.unread
+            self.register_parameter(f"{field}0", nn.Parameter(torch.empty(size), requires_grad=trainable))
 
     def reset_parameters(self) -> None:
         """Fill every parameter by `init_parameter`; those of modules inside the cell keep their own values."""

@@ -36,8 +36,8 @@ def test_first_state_is_trainable_or_stays_zero(kind: str) -> None:
         outputs.square().sum().backward()
         for field in cell.state_fields:
             first = cell.get_parameter(f"{field}0")
-            is_learned = learn and field not in cell.unread
-            assert (first.grad is not None and first.grad.abs().sum() > 0) == is_learned == first.requires_grad
+            is_trainable = learn and field not in cell.unread
+            assert (first.grad is not None and first.grad.abs().sum() > 0) == is_trainable == first.requires_grad
             assert not first.any()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rnncli.api import Training, load
+from rnncli.cells import BUILT_IN, CLASSIC
 from rnncli.data import dates
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
@@ -23,6 +24,8 @@ DRAWN = {"wiki-lm": {"end_share": 0.3, "unit_vectors": "matrix"}}
 OTHER_CELLS = ("rated", "gru", "lstm:diagonal")
 ONCE = list(zip(TASKS, cycle(OTHER_CELLS), strict=False))
 """Each task with one of these cells."""
+FEW = [("parity", "slstm"), ("char-lm", "lru"), ("translate", "sru")]
+"""Tasks with cells that are not classic: several fields, one of complex numbers, one that no step reads."""
 
 
 @pytest.fixture(autouse=True)
@@ -93,8 +96,24 @@ def test_trained_model_loads_and_evaluates(task: str, home: Path) -> None:
     [each if each in ONCE else pytest.param(*each, marks=pytest.mark.slow) for each in product(TASKS, OTHER_CELLS)],
 )
 def test_every_task_takes_other_cells(task: str, cell: str, home: Path) -> None:
+    check_two_layers(task, cell, learn_h0=False)
+
+
+@pytest.mark.parametrize(
+    ("task", "cell"),
+    [
+        each if each in FEW else pytest.param(*each, marks=pytest.mark.slow)
+        for each in product(TASKS, BUILT_IN)
+        if each[1] not in CLASSIC
+    ],
+)
+def test_every_task_takes_todays_cells(task: str, cell: str, home: Path) -> None:
+    check_two_layers(task, cell, backend="reference")
+
+
+def check_two_layers(task: str, cell: str, **flags: Any) -> None:
     bptt = 4 if TASKS[task].Config.truncates else 0
-    training = start(task, "mine", cell=cell, hidden="3,2", layer_dropout=0.1, bptt=bptt, learn_h0=False)
+    training = start(task, "mine", cell=cell, hidden="3,2", layer_dropout=0.1, bptt=bptt, **flags)
     training.train(lambda _: None, pytest.fail)
     assert load(training.run.folder / "last.safetensors").config.sizes == (3, 2)
 
