@@ -56,7 +56,8 @@ class LRU(Cell[LRUState]):
             super().init_parameter(name, parameter)
 
     def project(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight_x) * self.gamma_log.exp().repeat(2)
+        weight = self.weight_x.unflatten(0, (2, -1)) * self.gamma_log.exp()[:, None]
+        return F.linear(x, weight.flatten(0, 1))
 
     def step(self, projected: Tensor, state: LRUState) -> LRUState:
         radius, angle = torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rnncli.cells import CELLS, cell_class, make_cell
+from rnncli.cells import CELLS, CLASSIC, cell_class, make_cell
 from rnncli.cells.base import Cell
 from rnncli.errors import UsageError
 from rnncli.kernels.fused import trouble
@@ -29,8 +29,8 @@ def _every_kind() -> Iterator[str]:
 
 CLASSES: dict[str, type[Cell[Any]]] = {**{kind: cell_class(kind) for kind in _every_kind()}, BARE: Leaky}
 KINDS = list(CLASSES)
-FIRST_KINDS = list({kind.partition(":")[0]: kind for kind in reversed(KINDS)}.values())[::-1]
-"""One variant of each cell."""
+FIRST_KINDS = [next(kind for kind in KINDS if kind.partition(":")[0] == name) for name in (*CLASSIC, BARE)]
+"""One variant of each classic cell, and the bare one."""
 KINDS_WITH_ACTIVATIONS = [(kind, activation) for kind in KINDS for activation in CLASSES[kind].activations]
 
 COMPILED = [
