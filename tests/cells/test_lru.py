@@ -58,8 +58,8 @@ def test_first_values_fill_the_unit_disc_and_keep_the_variance() -> None:
     cell: Any = make_cell("lru", 200, 4000).double()
     cell.reset_parameters()
     radius, angle = torch.exp(-cell.nu_log.detach().exp()), cell.theta_log.detach().exp()
-    shares = [float((radius < bound).double().mean()) for bound in (0.5, 0.9, 1.0)]
-    assert shares == pytest.approx([0.25, 0.81, 1.0], abs=0.03)
+    fractions = [float((radius < bound).double().mean()) for bound in (0.5, 0.9, 1.0)]
+    assert fractions == pytest.approx([0.25, 0.81, 1.0], abs=0.03)
     assert float(angle.mean()) == pytest.approx(math.pi, abs=0.1)
     assert float(angle.max()) < 2 * math.pi
     torch.testing.assert_close(cell.gamma_log.detach().exp(), torch.sqrt(1 - radius**2))

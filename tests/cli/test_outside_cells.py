@@ -125,7 +125,7 @@ def test_python_loads_and_resumes_with_a_class(rnn, mine: Path, home: Path) -> N
     assert told[2] == told[0].replace("best.", "last.")
     assert [line for line in told if "warning" not in line.lower() and "warn(" not in line][3:] == [
         "True",
-        "support.outside:Deep solved",
+        "support.outside:Deep done",
     ]
 
 
