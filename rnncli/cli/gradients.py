@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import rnncli
-from rnncli.cells import CLASSIC, use_cell
+from rnncli.cells import CLASSIC, cell_class, use_cell
 from rnncli.cells.outside import outside_cell
 from rnncli.cli.options import cells_of
 from rnncli.cli.screen import AsJson, Device, Named, named, note_picture, print_json, print_table, print_text
@@ -100,9 +100,12 @@ def _fresh(
     hidden = 64 if hidden is None else hidden
     inputs = 0.1 if inputs is None else inputs
     device = pick_device(device, hidden)
-    flows = of_fresh_cells(
-        kinds, radii, hidden=hidden, length=length, inputs=inputs, clip=clip, seed=seed, device=device
-    )
+    flows = []
+    for kind in kinds:
+        own = radii if radius is not None or cell_class(kind).recurrent else (None,)  # nothing to scale by default
+        flows += of_fresh_cells(
+            [kind], own, hidden=hidden, length=length, inputs=inputs, clip=clip, seed=seed, device=device
+        )
     what = f"fresh cells of {hidden} {'unit' if hidden == 1 else 'units'}, inputs of standard deviation {inputs:g}"
     return flows, {"of": what, "checkpoint": None, "device": device, "length": length}
 

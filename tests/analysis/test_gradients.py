@@ -93,6 +93,15 @@ def test_a_net_that_is_named_twice_is_shown_once(rnn) -> None:
     assert printed["of"].startswith("fresh cells of 1 unit,")
 
 
+def test_cells_without_a_matrix_are_shown_once_and_refuse_a_radius(rnn) -> None:
+    printed = json.loads(rnn("gradients --cell lru,elman,mingru --length 3 --hidden 2 --json").out)
+    names = list(dict.fromkeys(row["name"] for row in printed["rows"]))
+    assert names == ["lru", *(f"elman, radius {radius}" for radius in ("0.5", "1", "1.5")), "mingru:positive"]
+    refused = rnn("gradients --cell lru --radius 1")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "--radius: cell lru declares no recurrent matrices" in refused.err
+
+
 def test_radius_applies_to_every_gate() -> None:
     cell = make_cell("gru", 4, 6)
     scale_to_radius(cell, 0.7)
