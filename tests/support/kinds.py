@@ -4,7 +4,7 @@ All are in the registry except the bare cell at the end, which `conftest` regist
 that need a number of units with certain divisors, the heads of sLSTM, have tests of their own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -33,11 +33,16 @@ FIRST_KINDS = [next(kind for kind in KINDS if kind.partition(":")[0] == name) fo
 """One variant of each classic cell, and the bare one."""
 KINDS_WITH_ACTIVATIONS = [(kind, activation) for kind in KINDS for activation in CLASSES[kind].activations]
 
-COMPILED = [
-    pytest.param(kind, marks=[] if kind in ("elman", "gru:reset-before", "lstm:full") else [pytest.mark.slow])
-    for kind in KINDS
-]
+
+def _compiled(kinds: Iterable[str]) -> list[Any]:
+    fast = ("elman", "gru:reset-before", "lstm:full")
+    return [pytest.param(kind, marks=[] if kind in fast else [pytest.mark.slow]) for kind in kinds]
+
+
+COMPILED = _compiled(KINDS)
 """Kinds whose loops a test compiles: all of them, but only three in the fast suite."""
+ROUNDED = _compiled(kind for kind in KINDS if CLASSES[kind].recurrent)
+"""Those of them whose step multiplies by a matrix, which a precision may round."""
 TRITON = [kind for kind in KINDS if CLASSES[kind].triton_form is not Cell.triton_form]
 """The kinds that the backend supports; whether torch has a layer depends on the activation too: `backends_of`."""
 
