@@ -270,7 +270,7 @@ def test_translator_starts_fields_of_two_sizes(rnn, mine: Path) -> None:
 @pytest.mark.slow
 def test_two_classes_of_one_name_are_compared(rnn, mine: Path) -> None:
     other = mine.with_name("other.py")
-    other.write_text(mine.read_text("utf-8").replace("torch.lerp(h, candidate, f)", "f * candidate"), "utf-8")
+    other.write_text(mine.read_text("utf-8").replace("Hidden(torch.tanh(F", "Hidden(torch.sin(F"), "utf-8")
     cells = "--cell mine.py:Deep --cell other.py:Deep --cell elman,gru"
     words = f"compare parity {cells} --hidden 2 --bits 2 --epochs 1 --seeds 1"
     nets = json.loads(rnn(f"{words} --json").out)["nets"]
@@ -294,10 +294,10 @@ def test_check_cell_prints_checks_times_and_the_backend(rnn, mine: Path) -> None
         "directions",
         "backends",
     ]
-    assert told["milliseconds"].keys() == {"auto", "step loop", "torch.nn.GRU"}
+    assert told["milliseconds"].keys() == {"auto", "step loop", "torch.nn.RNN"}
     assert told["auto"]
     shown = rnn(f"check-cell mine.py:Deep {quick}")
-    assert (shown.code, "auto takes " in shown.out, "torch.nn.GRU" in shown.out) == (0, True, True)
+    assert (shown.code, "auto takes " in shown.out, "torch.nn.RNN" in shown.out) == (0, True, True)
     assert rnn(f"check-cell rated --activation relu {quick}").code == 0
     failed = rnn("check-cell mine.py:Counting")
     assert failed.code == 1
