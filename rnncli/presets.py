@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from rnncli.cells import use_cell
+from rnncli.cells import cell_class, use_cell
 from rnncli.errors import UsageError
 from rnncli.settings import as_kind, canonical, check_limits, overlay, respelled
 from rnncli.sizes import Sized, sized
@@ -42,6 +42,8 @@ def resolve(
     size = size_of(task, {**values, **chosen}, preset)
     for layer in (size.defaults if size else {}, task.presets[preset] if preset else {}, chosen):
         values = overlay(task.Config, with_own_defaults(values, layer), layer)
+    if values.get("weight_drop") and "weight_drop" not in chosen and not cell_class(values["cell"]).recurrent:
+        values["weight_drop"] = 0.0  # a default or a preset adapts to a cell without recurrent matrices
     settings = task.Config(**values | ({"init": "default"} if starts else {}))
     check_limits(settings)
     check_used(settings, chosen)

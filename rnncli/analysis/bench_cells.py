@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from rnncli.analysis.bench import Contender, Row, Step
 from rnncli.analysis.bench_floor import floor, of_layer_matmuls
-from rnncli.cells import CELLS, label_of, make_cell
+from rnncli.cells import CELLS, CLASSIC, label_of, make_cell, use_cell
+from rnncli.cells.outside import outside_cell
 from rnncli.extras import installed
 from rnncli.kernels.fused import fused_form, trouble
 from rnncli.kernels.matmul import fast_matmul, switched
@@ -50,10 +51,10 @@ TINY = {"elman": Shape(12, 1, 1, 4), "gru:reset-before": Shape(20, 1, 30, 30)}
 
 
 def rows() -> Iterator[Row]:
-    """Every cell at every shape, also in bfloat16 if the processor supports it, then the tiny nets as in training."""
+    """The classic cells at every shape, also in bfloat16 if the processor has it, then the tiny nets as in training."""
     for kind, shape in product(KINDS, SHAPES):
         yield Row(kind, str(shape), _contenders(kind, shape))
-    for kind in CELLS:
+    for kind in CLASSIC:
         if kind not in RIVALS:
             yield from rows_of(kind)
     if has_bfloat16():
@@ -65,6 +66,14 @@ def rows() -> Iterator[Row]:
         if not trouble():  # numba, which compiles it, may be absent
             contenders["compiled only"] = partial(of_compiled, kind, shape)
         yield Row(kind, str(shape), contenders, one_thread=True)
+
+
+def own_rows(cell: str) -> Iterator[Row]:
+    """The rows of a cell that no layer of torch competes with; none for any other name."""
+    if outside_cell(cell):
+        yield from rows_of(use_cell(cell))
+    elif (name := cell.partition(":")[0]) in CELLS and name not in RIVALS:
+        yield from rows_of(cell)
 
 
 def rows_of(kind: str) -> Iterator[Row]:

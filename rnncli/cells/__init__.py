@@ -7,13 +7,13 @@ Shapes: T steps, B batch, D input, M hidden. A cell is named `NAME` or `NAME:VAR
 from typing import TYPE_CHECKING, Any
 
 from rnncli.cells.outside import is_outside, label_of, loaded, outside_cell, use_cell
-from rnncli.cells.registry import BUILT_IN, CELLS
+from rnncli.cells.registry import BUILT_IN, CELLS, CLASSIC
 from rnncli.errors import UsageError
 
 if TYPE_CHECKING:
     from rnncli.cells.base import Cell
 
-__all__ = ["BUILT_IN", "CELLS", "cell_class", "label_of", "make_cell", "use_cell"]
+__all__ = ["BUILT_IN", "CELLS", "CLASSIC", "cell_class", "label_of", "make_cell", "use_cell"]
 
 
 def cell_class(kind: str) -> "type[Cell[Any]]":

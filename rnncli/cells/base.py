@@ -31,7 +31,8 @@ class Cell(nn.Module, ABC, Generic[StateT]):
     A subclass implements `step`. Where they differ from the defaults here, it also gives:
     - its `State`, a NamedTuple with h first, and `state_sizes`, where a field other than h has not M units;
     - the number of `gates` in the default parameters Wx, Wh and b; or `add_parameters` with any others, and `project`;
-    - the names of its `recurrent` matrices, which weight drop and `rnn gradients --radius` change;
+    - the names of its `recurrent` matrices, which weight drop and `rnn gradients --radius` change; `()` for none;
+    - the fields of the state that are `unread`: the next step does not need them, and their first values stay 0;
     - its `variants` and `activations` (functions of torch or of torch.nn.functional); the first of each is the default;
     - its `name`, without which it has the name of its class.
 
@@ -45,6 +46,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
     variants: ClassVar[tuple[str, ...]] = ("",)
     activations: ClassVar[tuple[str, ...]] = ("tanh",)
     recurrent: ClassVar[tuple[str, ...]] = ("weight_h",)
+    unread: ClassVar[tuple[str, ...]] = ()
     State: ClassVar[Any] = Hidden  # the NamedTuple that StateT stands for
     weight_h: Tensor  # a parameter, or the part that weight drop leaves
 
@@ -89,10 +91,11 @@ class Cell(nn.Module, ABC, Generic[StateT]):
         return dict(self.named_parameters(recurse=False))
 
     def add_parameters(self) -> None:
-        """Create all parameters but the first state: here Wx (G*M, D), Wh (G*M, M) and b (G*M,)."""
+        """Create all parameters but the first state: Wx (G*M, D), b (G*M,) and, if it is recurrent, Wh (G*M, M)."""
         rows = self.gates * self.hidden_size
         self.weight_x = nn.Parameter(torch.empty(rows, self.input_size))
-        self.weight_h = nn.Parameter(torch.empty(rows, self.hidden_size))
+        if "weight_h" in self.recurrent:
+            self.weight_h = nn.Parameter(torch.empty(rows, self.hidden_size))
         self.bias = nn.Parameter(torch.empty(rows))
         self._add_first_state()  # already here: a checkpoint keeps an optimizer's state in the order of parameters
 
@@ -100,7 +103,8 @@ class Cell(nn.Module, ABC, Generic[StateT]):
         if "h0" in self._own:
             return
         for field, size in self.state_sizes.items():
-            self.register_parameter(f"{field}0", nn.Parameter(torch.empty(size), requires_grad=self.learn_h0))
+            trainable = self.learn_h0 and field not in self.unread
+            self.register_parameter(f"{field}0", nn.Parameter(torch.empty(size), requires_grad=trainable))
 
     def reset_parameters(self) -> None:
         """Fill every parameter by `init_parameter`; those of modules inside the cell keep their own values."""

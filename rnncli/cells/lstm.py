@@ -17,7 +17,19 @@ class LSTMState(NamedTuple):
     c: Tensor
 
 
-class LSTM(Cell[LSTMState]):
+class Memory(Cell[LSTMState]):
+    """A cell with a memory: the four blocks of its weights are (i, f, c, o), and its forget gates start open."""
+
+    gates = 4
+    State = LSTMState
+
+    def init_parameter(self, name: str, parameter: Tensor) -> None:
+        super().init_parameter(name, parameter)
+        if name == "bias":
+            nn.init.ones_(parameter[self.hidden_size : 2 * self.hidden_size])
+
+
+class LSTM(Memory):
     """Long short-term memory (Hochreiter and Schmidhuber 1997) with forget gate (Gers et al. 2000) and peepholes.
 
     i = sigmoid(x Wxi + h' Whi + c' Wci + bi);  f = sigmoid(x Wxf + h' Whf + c' Wcf + bf);
@@ -29,9 +41,7 @@ class LSTM(Cell[LSTMState]):
     """
 
     name = "lstm"
-    gates = 4
     variants = ("full", "diagonal", "none")
-    State = LSTMState
 
     def add_parameters(self) -> None:
         super().add_parameters()
@@ -42,14 +52,11 @@ class LSTM(Cell[LSTMState]):
             self.weight_co = nn.Parameter(torch.empty(M, *columns))  # of o, which sees the new c
 
     def init_parameter(self, name: str, parameter: Tensor) -> None:
-        M = self.hidden_size
         if name in ("weight_c", "weight_co"):
-            bound = (3.0 / M) ** 0.5  # Glorot's, for an M x M matrix
+            bound = (3.0 / self.hidden_size) ** 0.5  # Glorot's, for an M x M matrix
             nn.init.uniform_(parameter, -bound, bound)
-            return
-        super().init_parameter(name, parameter)
-        if name == "bias":
-            nn.init.ones_(parameter[M : 2 * M])
+        else:
+            super().init_parameter(name, parameter)
 
     def step(self, projected: Tensor, state: LSTMState) -> LSTMState:
         M = self.hidden_size

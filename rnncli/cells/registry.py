@@ -12,7 +12,19 @@ _OWN: "dict[str, type[Cell[Any]] | str]" = {
     "rated": "rnncli.cells.rated:Rated",
     "gru": "rnncli.cells.gru:GRU",
     "lstm": "rnncli.cells.lstm:LSTM",
+    "mgu": "rnncli.cells.mgu:MGU",
+    "mlstm": "rnncli.cells.mlstm:MultiplicativeLSTM",
+    "lnlstm": "rnncli.cells.lnlstm:LayerNormLSTM",
+    "indrnn": "rnncli.cells.indrnn:IndRNN",
+    "sru": "rnncli.cells.sru:SRU",
+    "lru": "rnncli.cells.lru:LRU",
+    "mingru": "rnncli.cells.mingru:MinGRU",
+    "minlstm": "rnncli.cells.minlstm:MinLSTM",
+    "slstm": "rnncli.cells.slstm:SLSTM",
 }
+
+CLASSIC = ("elman", "rated", "gru", "lstm")
+"""The cells that verbs with several cells take where none is named."""
 
 BUILT_IN = tuple(_OWN)
 """The names of rnn's own cells; listing `CELLS` may import other packages."""

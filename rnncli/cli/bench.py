@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 
 from rnncli.cells import label_of, use_cell
-from rnncli.cells.outside import outside_cell
 from rnncli.cli.screen import AsJson, note, note_picture, print_json, print_table, size
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.verb import Verb
@@ -14,7 +13,7 @@ from rnncli.cli.verb import Verb
 
 def cells(
     cell: Annotated[
-        str | None, typer.Option(help="Only rows whose name contains this; or a cell of your own, PATH.py:Class.")
+        str | None, typer.Option(help="Only rows whose name contains this; or any cell, as for rnn train.")
     ] = None,
     shape: Annotated[str | None, typer.Option(help="Only rows whose shape contains this, such as B20-M650.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each; medians are shown.")] = 11,
@@ -26,9 +25,9 @@ def cells(
     rival's time over ours; `ours / floor` is our time over the floor.
     """
     from rnncli.analysis.bench import find_rows, machine, matmul_rates, measure
-    from rnncli.analysis.bench_cells import left_out, rows_of
+    from rnncli.analysis.bench_cells import left_out, own_rows
 
-    own = list(rows_of(use_cell(cell))) if cell and outside_cell(cell) else []
+    own = list(own_rows(cell)) if cell else []
     found = find_rows(None if own else cell, shape, own)
     rates = matmul_rates()
     note(machine())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cells import BUILT_IN, CELLS, label_of, use_cell
+from rnncli.cells import CELLS, CLASSIC, label_of, use_cell
 from rnncli.cli.completing import completion
 from rnncli.cli.options import Flags, cells_of, command_class, command_of, words_of
 from rnncli.cli.per_task import first_task, of_each_task
@@ -56,7 +56,7 @@ def _verb(task: Task) -> Callable[..., None]:
         if target is not None and not math.isfinite(target):
             raise UsageError(f"--target must be a finite number, not {target}")
         settings = resolve(task, flags, preset, config)
-        names = tuple(map(use_cell, cells_of(cell or BUILT_IN)))
+        names = tuple(map(use_cell, cells_of(cell or CLASSIC)))
         comparison = Comparison(task, name, settings, names, _sizes(settings, hidden), seeds, match)
         comparison.check()
         if out:
@@ -88,7 +88,7 @@ def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
         return typer.Option(rich_help_panel="Comparison", help=help, **more)
 
     several = (
-        f"A cell, as for rnn train; may be repeated; others are matched to the first. (default: {','.join(BUILT_IN)})"
+        f"A cell, as for rnn train; may be repeated; others are matched to the first. (default: {','.join(CLASSIC)})"
     )
     kinds = option(several, autocompletion=completion(CELLS))
     sizes = option("Hidden units to compare: 32,64; `+` joins the layers of one net: 64+32. (default: the task's)")

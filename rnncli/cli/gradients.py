@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import rnncli
-from rnncli.cells import BUILT_IN, use_cell
+from rnncli.cells import CLASSIC, use_cell
 from rnncli.cells.outside import outside_cell
 from rnncli.cli.options import cells_of
 from rnncli.cli.screen import AsJson, Device, Named, named, note_picture, print_json, print_table, print_text
@@ -27,7 +27,7 @@ def gradients(
     cell: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"A cell, as for rnn train; may be repeated. (default: {','.join(BUILT_IN)}) Of RUN: its code again."
+            help=f"A cell, as for rnn train; may be repeated. (default: {','.join(CLASSIC)}) Of RUN: its code again."
         ),
     ] = None,
     radius: Annotated[
@@ -92,7 +92,7 @@ def _fresh(
     from rnncli.analysis.gradients import of_fresh_cells
     from rnncli.api import pick_device
 
-    kinds = list(dict.fromkeys(map(use_cell, cells_of(cell or BUILT_IN))))
+    kinds = list(dict.fromkeys(map(use_cell, cells_of(cell or CLASSIC))))
     try:
         radii = list(dict.fromkeys(float(value) for value in (RADII if radius is None else radius).split(",")))
     except ValueError:

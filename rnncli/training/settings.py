@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnncli.cells import BUILT_IN, CELLS, label_of
+from rnncli.cells import BUILT_IN, CELLS, CLASSIC, label_of
 from rnncli.errors import UsageError
 from rnncli.kernels import ACTIVATIONS, BACKENDS, FORMER_BACKENDS, PRECISIONS
 from rnncli.models import BLOCKS
@@ -103,7 +103,7 @@ class RecurrentSettings(TrainingSettings):
 
     cell: str = option(
         "elman",
-        f"Cell: {', '.join(BUILT_IN)}; variants: lstm:none; your own: PATH.py:Class.",
+        f"{', '.join(CLASSIC)}, {len(BUILT_IN) - len(CLASSIC)} others (docs/cells.md), or PATH.py:Class.",
         suggest=CELLS,
         shape=True,
     )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.kinds import KINDS
 
-from rnncli.analysis.gradients import flows_of, horizon, of_fresh_cells, of_model, scale_to_radius
+from rnncli.analysis.gradients import Flow, flows_of, horizon, of_fresh_cells, of_model, scale_to_radius
 from rnncli.analysis.plots import draw_gradients
 from rnncli.api import load
 from rnncli.cells import make_cell, use_cell
@@ -92,6 +92,21 @@ def test_a_net_that_is_named_twice_is_shown_once(rnn) -> None:
     printed = json.loads(rnn("gradients --cell elman,elman --radius 1,0.5,1.0 --length 3 --hidden 1 --json").out)
     assert [row["name"] for row in printed["rows"]] == ["elman, radius 1", "elman, radius 0.5"]
     assert printed["of"].startswith("fresh cells of 1 unit,")
+
+
+def test_cells_without_a_matrix_are_shown_once_and_refuse_a_radius(rnn) -> None:
+    printed = json.loads(rnn("gradients --cell lru,elman,mingru --length 3 --hidden 2 --json").out)
+    names = list(dict.fromkeys(row["name"] for row in printed["rows"]))
+    assert names == ["lru", *(f"elman, radius {radius}" for radius in ("0.5", "1", "1.5")), "mingru:positive"]
+    refused = rnn("gradients --cell lru --radius 1")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "--radius: cell lru declares no recurrent matrices" in refused.err
+
+
+def test_field_that_reaches_the_output_a_step_later_counts_from_there() -> None:
+    flow = Flow("lru", "imag", [0.0, 1.0, 0.1, 0.001, 0.0], 1.0, 1.0)
+    assert flow.horizon == 3
+    assert flow.factor == pytest.approx(0.001**0.5)
 
 
 def test_radius_applies_to_every_gate() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support import outside as file
-from support.numpy_loop import Weights, block, sigmoid
+from support.numpy_loop import Weights, sigmoid
 
 from rnncli.analysis.gradients import of_fresh_cells
 from rnncli.cells import cell_class, label_of, make_cell, use_cell
@@ -25,7 +25,7 @@ from rnncli.training.settings import RecurrentSettings
 pytestmark = pytest.mark.usefixtures("plain_loops")
 
 FILE = Path(file.__file__)
-SOUND = (file.MGU, file.CoupledLSTM, file.MultiplicativeLSTM, file.LayerNormLSTM, file.ProjectedLSTM)
+SOUND = (file.Deep, file.CoupledLSTM, file.MultiplicativeRNN, file.Normalised, file.ProjectedLSTM)
 
 
 def elman(step: Any) -> type[Cell[Hidden]]:
@@ -44,11 +44,9 @@ def test_variant_and_units_are_chosen() -> None:
 
 
 def test_cells_equal_their_equations() -> None:
-    def minimal(x, state, w: Weights):
-        (h,) = state
-        wx, wh, b = w["weight_x"], w["weight_h"], w["bias"]
-        f = sigmoid(x @ block(wx, 0, 2) + h @ block(wh, 0, 2) + block(b, 0, 2))
-        return ((1 - f) * h + f * np.tanh(x @ block(wx, 1, 2) + (f * h) @ block(wh, 1, 2) + block(b, 1, 2)),)
+    def deep(x, state, w: Weights):
+        s = np.tanh(x @ w["weight_x"].T + state[0] @ w["weight_h"].T + w["bias"])
+        return (np.tanh(s @ w["weight_s"].T),)
 
     def projected(x, state, w: Weights):
         h, c = state
@@ -56,10 +54,10 @@ def test_cells_equal_their_equations() -> None:
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(new)
         return (sigmoid(o) * np.tanh(c)) @ w["weight_r"].T, c
 
-    check_cell(file.MGU, minimal)
+    check_cell(file.Deep, deep)
     check_cell(file.ProjectedLSTM, projected)
     with pytest.raises(AssertionError, match="the cell and its equations differ by"):
-        check_cell(file.MGU, lambda x, state, w: tuple(each + 0.1 for each in minimal(x, state, w)))
+        check_cell(file.Deep, lambda x, state, w: tuple(each + 0.1 for each in deep(x, state, w)))
 
 
 @pytest.mark.parametrize(
@@ -117,29 +115,31 @@ def test_wrong_declarations_and_steps_are_one_line(body: dict[str, Any], message
 def test_names_are_split_at_the_first_file_and_registered_names_win() -> None:
     assert outside_cell("gru:reset-after") is None
     assert outside_cell("grue") is None
-    assert outside_cell(".py:MGU") is None
+    assert outside_cell(".py:Deep") is None
     assert outside_cell("mine.py:") is None
-    assert outside_cell(r"C:\x.py:MGU") == OutsideCell(r"C:\x.py", "MGU")
+    assert outside_cell(r"C:\x.py:Deep") == OutsideCell(r"C:\x.py", "Deep")
     assert outside_cell("a.py:B:some-variant") == OutsideCell("a.py", "B", "some-variant")
-    assert outside_cell("odd.py:er/mine.py:MGU") is None
+    assert outside_cell("odd.py:er/mine.py:Deep") is None
     assert outside_cell("package.module:Class:x") == OutsideCell("package.module", "Class", "x")
-    assert [label_of(kind) for kind in ("a/b.py:MGU", "p.m:LSTM:v", "lstm:full")] == ["MGU", "LSTM:v", "lstm:full"]
+    assert [label_of(kind) for kind in ("a/b.py:Deep", "p.m:LSTM:v", "lstm:full")] == ["Deep", "LSTM:v", "lstm:full"]
 
 
 def test_file_runs_once_per_content_and_imports_its_neighbours(tmp_path: Path) -> None:
-    text = "import beside_mine\nfrom support.outside import MGU as Base\nclass MGU(Base):\n    number = beside_mine.N\n"
+    text = (
+        "import beside_mine\nfrom support.outside import Deep as Base\nclass Deep(Base):\n    number = beside_mine.N\n"
+    )
     (tmp_path / "beside_mine.py").write_text("N = 7\n")
     mine = tmp_path / "mine.py"
     mine.write_text(text)
     before = list(sys.path)
-    kind = use_cell(f"{mine}:MGU")
+    kind = use_cell(f"{mine}:Deep")
     first = cell_class(kind)
-    assert (kind, first.number, sys.path) == (f"{mine}:MGU", 7, before)  # type: ignore[attr-defined]
+    assert (kind, first.number, sys.path) == (f"{mine}:Deep", 7, before)  # type: ignore[attr-defined]
     assert sys.modules[first.__module__].__file__ == str(mine)
-    use_cell(f"{mine}:MGU")
+    use_cell(f"{mine}:Deep")
     assert cell_class(kind) is first
     mine.write_text(text + "    more = 1\n")
-    use_cell(f"{mine}:MGU")
+    use_cell(f"{mine}:Deep")
     assert cell_class(kind) is not first
     del sys.modules["beside_mine"]
 
@@ -199,9 +199,8 @@ def test_time_of_a_layer_stands_next_to_torchs_nearest(monkeypatch: pytest.Monke
     from rnncli.analysis import bench
 
     monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)
-    names = {use_cell(each): list(milliseconds(use_cell(each), 4, 1)) for each in (file.MGU, file.CoupledLSTM)}
-    assert set(map(tuple, names.values())) == {("auto", "step loop", "torch.nn.GRU")}
-    assert list(milliseconds("elman", 4, 1))[-1] == "torch.nn.RNN"
+    names = [list(milliseconds(use_cell(each), 4, 1)) for each in (file.Deep, file.CoupledLSTM)]
+    assert names == [["auto", "step loop", f"torch.nn.{Layer}"] for Layer in ("RNN", "GRU")]
 
 
 def test_example_of_the_page_is_the_minimal_gated_unit(tmp_path: Path) -> None:
@@ -209,7 +208,7 @@ def test_example_of_the_page_is_the_minimal_gated_unit(tmp_path: Path) -> None:
     example = tmp_path / "mine.py"
     example.write_text(page.partition("```python\n")[2].partition("```")[0], "utf-8")
     cell: Any = make_cell(use_cell(f"{example}:MGU"), 3, 4)
-    ours: Any = make_cell(use_cell(file.MGU), 3, 4)
+    ours: Any = make_cell("mgu", 3, 4)
     ours.load_state_dict(cell.state_dict())
     x = torch.randn(5, 2, 3)
     assert torch.equal(scan(cell, x, cell.initial_state(2))[0], scan(ours, x, ours.initial_state(2))[0])

@@ -301,7 +301,7 @@ def test_a_bug_is_one_line_and_debug_shows_the_traceback(rnn, monkeypatch: pytes
     ("words", "completed"),
     [
         ("train pa", {"parity"}),
-        ("train parity --cell l", {"lstm"}),
+        ("train parity --cell ls", {"lstm"}),
         ("train parity --optimizer ad", {"adam", "adamw"}),
         ("train poetry-lm --corpus h", {"hillside"}),
         ("gen", {"generate"}),

@@ -14,7 +14,7 @@ from support import outside as file
 import rnncli
 from rnncli.analysis import bench, bench_cells, bench_costs
 from rnncli.api import Training
-from rnncli.cells import use_cell
+from rnncli.cells import BUILT_IN, use_cell
 from rnncli.errors import RnnWarning, UsageError
 from rnncli.kernels.fused import trouble
 from rnncli.presets import resolve
@@ -49,12 +49,12 @@ def fresh_process(home: Path, program: str) -> list[str]:
 
 
 def test_resumed_run_equals_an_uninterrupted_one(rnn, mine: Path, home: Path) -> None:
-    assert rnn(f"train parity --cell mine.py:MGU {SMALL} --epochs 2 --name whole").code == 0
-    started = rnn(f"train parity --cell mine.py:MGU {SMALL} --epochs 1 --name half")
-    assert "MGU 3: " in started.err
-    assert rnn("train parity --resume --name half --cell mine.py:MGU --epochs 2").code == 0
+    assert rnn(f"train parity --cell mine.py:Deep {SMALL} --epochs 2 --name whole").code == 0
+    started = rnn(f"train parity --cell mine.py:Deep {SMALL} --epochs 1 --name half")
+    assert "Deep 3: " in started.err
+    assert rnn("train parity --resume --name half --cell mine.py:Deep --epochs 2").code == 0
     whole, half = (read(home / "checkpoints" / "parity" / run / "last.safetensors") for run in ("whole", "half"))
-    assert half.header["config"]["cell"] == f"{mine}:MGU"
+    assert half.header["config"]["cell"] == f"{mine}:Deep"
     assert half.header["cell"].keys() == {"class", "sha256"}
     assert whole.tensors.keys() == half.tensors.keys()
     assert all(torch.equal(whole.tensors[name], half.tensors[name]) for name in whole.tensors)
@@ -62,7 +62,7 @@ def test_resumed_run_equals_an_uninterrupted_one(rnn, mine: Path, home: Path) ->
 
 
 def test_restarted_process_names_the_code_again(rnn, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train = f"train parity --cell mine.py:MGU {SMALL} --epochs 1 --name bits"
+    train = f"train parity --cell mine.py:Deep {SMALL} --epochs 1 --name bits"
     assert rnn(train).code == 0
     monkeypatch.setattr(rnncli.cells.outside, "_LOADED", {})
     monkeypatch.setattr(rnncli.training.distributed, "begun", lambda: "bits")
@@ -103,10 +103,10 @@ def test_no_file_runs_unasked_or_before_the_checksum(rnn, mine: Path, home: Path
 
 
 def test_python_loads_and_resumes_with_a_class(rnn, mine: Path, home: Path) -> None:
-    assert rnn(f"train parity --cell mine.py:MGU {SMALL} --epochs 1 --name bits").code == 0
+    assert rnn(f"train parity --cell mine.py:Deep {SMALL} --epochs 1 --name bits").code == 0
     told = fresh_process(
         home,
-        "from support.outside import MGU, CoupledLSTM\n"
+        "from support.outside import CoupledLSTM, Deep\n"
         "from rnncli.api import Training\n"
         "from rnncli.training.runs import find_run\n"
         "def refused(call):\n"
@@ -115,17 +115,17 @@ def test_python_loads_and_resumes_with_a_class(rnn, mine: Path, home: Path) -> N
         "refused(lambda: rnncli.load('bits'))\n"
         "refused(lambda: rnncli.load('bits', cell=CoupledLSTM))\n"
         "refused(lambda: Training.resume(find_run('bits'), {'epochs': 2}))\n"
-        "print(type(rnncli.load('bits', cell=MGU).model.stack.cells[0]) is MGU)\n"
-        "training = Training.resume(find_run('bits'), {'epochs': 2, 'cell': MGU})\n"
+        "print(type(rnncli.load('bits', cell=Deep).model.stack.cells[0]) is Deep)\n"
+        "training = Training.resume(find_run('bits'), {'epochs': 2, 'cell': Deep})\n"
         "training.train(lambda _: None, print)\n"
         "print(training.config.cell, training.trainer.progress.finished)\n",
     )
-    assert "(in Python, cell=MGU)" in told[0]
-    assert told[1].endswith("was trained with the cell MGU, not with CoupledLSTM")
+    assert "(in Python, cell=Deep)" in told[0]
+    assert told[1].endswith("was trained with the cell Deep, not with CoupledLSTM")
     assert told[2] == told[0].replace("best.", "last.")
     assert [line for line in told if "warning" not in line.lower() and "warn(" not in line][3:] == [
         "True",
-        "support.outside:MGU solved",
+        "support.outside:Deep done",
     ]
 
 
@@ -135,13 +135,13 @@ def test_installed_entry_point_needs_no_flag(rnn, home: Path, tmp_path: Path) ->
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cells-outside\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[rnncli.cells]\nmgu = support.outside:MGU\nno-cell = support.outside:NotACell\n"
+        "[rnncli.cells]\ndeep = support.outside:Deep\nno-cell = support.outside:NotACell\n"
     )
     told = fresh_process(
         home,
         f"sys.path.append({str(info.parent)!r})\n"
-        f"rnn('train parity --cell mgu {SMALL} --epochs 1 --name short --json')\n"
-        f"rnn('train parity --cell support.outside:MGU {SMALL} --epochs 1 --name long --json')\n"
+        f"rnn('train parity --cell deep {SMALL} --epochs 1 --name short --json')\n"
+        f"rnn('train parity --cell support.outside:Deep {SMALL} --epochs 1 --name long --json')\n"
         f"sys.modules['rnncli.cells.outside']._LOADED.clear()\n"
         "rnn('evaluate parity short --json')\n"
         "rnn('evaluate parity long --json')\n",
@@ -152,43 +152,41 @@ def test_installed_entry_point_needs_no_flag(rnn, home: Path, tmp_path: Path) ->
         == 1
     )
     told = fresh_process(
-        home, "rnn('evaluate parity short')\nrnn('evaluate parity short --cell support.outside:MGU --json')\n"
+        home, "rnn('evaluate parity short')\nrnn('evaluate parity short --cell support.outside:Deep --json')\n"
     )
-    assert "was trained with the cell mgu of a package that is not installed: install it, or name the cell's" in told[0]
+    assert "was trained with the cell deep of a package that is not installed: install it, or name the" in told[0]
     assert told[-1] == "0"
 
 
 def test_changed_source_is_a_warning(rnn, mine: Path) -> None:
-    assert rnn(f"train parity --cell mine.py:MGU {SMALL} --epochs 1 --name bits").code == 0
-    assert "warning" not in rnn("evaluate parity bits --cell mine.py:MGU").err
-    mine.write_text(
-        mine.read_text("utf-8").replace("return Hidden(torch.lerp(h", "return Hidden(torch.lerp(0.5 * h"), "utf-8"
-    )
-    with pytest.warns(RnnWarning, match="the source of the cell MGU has changed since .* was written: its results may"):
-        rnncli.load("bits", cell="mine.py:MGU")
+    assert rnn(f"train parity --cell mine.py:Deep {SMALL} --epochs 1 --name bits").code == 0
+    assert "warning" not in rnn("evaluate parity bits --cell mine.py:Deep").err
+    mine.write_text(mine.read_text("utf-8").replace("Hidden(torch.tanh(F", "Hidden(torch.sin(F"), "utf-8")
+    with pytest.warns(RnnWarning, match="the source of the cell Deep has changed since .* was written: its results"):
+        rnncli.load("bits", cell="mine.py:Deep")
     moved = mine.rename(mine.with_name("moved.py"))
-    assert "rnn: warning: the source of the cell MGU has changed" in rnn(f"inspect bits --cell {moved.name}:MGU").err
+    assert "rnn: warning: the source of the cell Deep has changed" in rnn(f"inspect bits --cell {moved.name}:Deep").err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("mine.py:MUG", "mine.py has no MUG: did you mean mine.py:MGU?"),
+        ("mine.py:Dep", "mine.py has no Dep: did you mean mine.py:Deep?"),
         (
             "mine.py",
-            "unknown cell 'mine.py': choose one of elman, rated, gru, lstm, or your own by PATH.py:Class; name its",
+            f"unknown cell 'mine.py': choose one of {', '.join(BUILT_IN)}, or your own by PATH.py:Class; name",
         ),
-        ("gone.py:MGU", "cannot read the cell's file {folder}gone.py: No such file or directory"),
+        ("gone.py:Deep", "cannot read the cell's file {folder}gone.py: No such file or directory"),
         ("mine.py:NotACell", "mine.py: NotACell is not a cell: derive it from rnncli.cells.base.Cell"),
-        ("mine.py:MGU:odd", "cell MGU has no variant 'odd': it has none"),
+        ("mine.py:Deep:odd", "cell Deep has no variant 'odd': it has none"),
         ("mine.py:Doubled", "cell Doubled: step returns a tensor of 2 x 6 as h, not a tensor of 2 x 3"),
         ("mine.py:Clashing", "cell Clashing fails at {folder}mine.py:"),
-        ("broken.py:MGU", "{folder}broken.py:2: SyntaxError: "),
-        ("failing.py:MGU", "{folder}failing.py:3: ZeroDivisionError: division by zero"),
-        ("leaving.py:MGU", "{folder}leaving.py:1: SystemExit: 3"),
-        ("no_such.module:MGU", "unknown cell 'no_such.module:MGU': there is no cell and no module no_such.module"),
-        ("outside_failing:MGU", "{folder}outside_failing.py:2: ZeroDivisionError: division by zero"),
-        ("mine:MGU", "there is no cell and no module mine; did you mean mine.py:MGU?"),
+        ("broken.py:Deep", "{folder}broken.py:2: SyntaxError: "),
+        ("failing.py:Deep", "{folder}failing.py:3: ZeroDivisionError: division by zero"),
+        ("leaving.py:Deep", "{folder}leaving.py:1: SystemExit: 3"),
+        ("no_such.module:Deep", "unknown cell 'no_such.module:Deep': there is no cell and no module no_such.module"),
+        ("outside_failing:Deep", "{folder}outside_failing.py:2: ZeroDivisionError: division by zero"),
+        ("mine:Deep", "there is no cell and no module mine; did you mean mine.py:Deep?"),
         ("json:loads", "json: loads is not a cell"),
     ],
 )
@@ -208,10 +206,10 @@ def test_wrong_cells_are_one_line(
 
 
 def test_file_of_settings_runs_no_code(rnn, mine: Path) -> None:
-    (mine.parent / "my.toml").write_text('cell = "mine.py:MGU"\n')
+    (mine.parent / "my.toml").write_text('cell = "mine.py:Deep"\n')
     ran = rnn(f"train parity {SMALL} --config my.toml")
     assert (ran.code, (mine.parent / "ran").exists()) == (2, False)
-    assert "code from outside, which runs only if you name it: --cell mine.py:MGU" in ran.err
+    assert "code from outside, which runs only if you name it: --cell mine.py:Deep" in ran.err
 
 
 @pytest.mark.slow
@@ -272,22 +270,22 @@ def test_translator_starts_fields_of_two_sizes(rnn, mine: Path) -> None:
 @pytest.mark.slow
 def test_two_classes_of_one_name_are_compared(rnn, mine: Path) -> None:
     other = mine.with_name("other.py")
-    other.write_text(mine.read_text("utf-8").replace("torch.lerp(h, candidate, f)", "f * candidate"), "utf-8")
-    cells = "--cell mine.py:MGU --cell other.py:MGU --cell elman,gru"
+    other.write_text(mine.read_text("utf-8").replace("Hidden(torch.tanh(F", "Hidden(torch.sin(F"), "utf-8")
+    cells = "--cell mine.py:Deep --cell other.py:Deep --cell elman,gru"
     words = f"compare parity {cells} --hidden 2 --bits 2 --epochs 1 --seeds 1"
     nets = json.loads(rnn(f"{words} --json").out)["nets"]
-    assert [net["cell"] for net in nets] == [f"{mine}:MGU", f"{other}:MGU", "elman", "gru"]
+    assert [net["cell"] for net in nets] == [f"{mine}:Deep", f"{other}:Deep", "elman", "gru"]
     assert "it is finished already" in rnn(words).err
-    assert "with itself" in rnn("compare parity --cell mine.py:MGU --cell ./mine.py:MGU --bits 2").err
-    rows = json.loads(rnn("gradients --cell mine.py:MGU --cell gru --hidden 4 --length 5 --json").out)["rows"]
-    assert {row["name"].partition(",")[0] for row in rows} == {"MGU", "gru:reset-before"}
+    assert "with itself" in rnn("compare parity --cell mine.py:Deep --cell ./mine.py:Deep --bits 2").err
+    rows = json.loads(rnn("gradients --cell mine.py:Deep --cell gru --hidden 4 --length 5 --json").out)["rows"]
+    assert {row["name"].partition(",")[0] for row in rows} == {"Deep", "gru:reset-before"}
 
 
 @pytest.mark.slow
 def test_check_cell_prints_checks_times_and_the_backend(rnn, mine: Path) -> None:
     quick = "--hidden 4 --rounds 1"
-    told = json.loads(rnn(f"check-cell mine.py:MGU {quick} --json").out)
-    assert told["cell"] == f"{mine}:MGU"
+    told = json.loads(rnn(f"check-cell mine.py:Deep {quick} --json").out)
+    assert told["cell"] == f"{mine}:Deep"
     assert [check["name"] for check in told["checks"] if check["passed"]] == [
         "shapes",
         "state",
@@ -296,10 +294,10 @@ def test_check_cell_prints_checks_times_and_the_backend(rnn, mine: Path) -> None
         "directions",
         "backends",
     ]
-    assert told["milliseconds"].keys() == {"auto", "step loop", "torch.nn.GRU"}
+    assert told["milliseconds"].keys() == {"auto", "step loop", "torch.nn.RNN"}
     assert told["auto"]
-    shown = rnn(f"check-cell mine.py:MGU {quick}")
-    assert (shown.code, "auto takes " in shown.out, "torch.nn.GRU" in shown.out) == (0, True, True)
+    shown = rnn(f"check-cell mine.py:Deep {quick}")
+    assert (shown.code, "auto takes " in shown.out, "torch.nn.RNN" in shown.out) == (0, True, True)
     assert rnn(f"check-cell rated --activation relu {quick}").code == 0
     failed = rnn("check-cell mine.py:Counting")
     assert failed.code == 1
@@ -314,20 +312,20 @@ def test_bench_measures_it(rnn, mine: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(bench_costs, "STEPS", (2, 3))
     monkeypatch.setattr(bench_costs, "BATCHES", (2, 3))
     floor = [] if trouble() else ["floor"]  # numba may be absent
-    rows = json.loads(rnn("bench cells --cell mine.py:MGU --shape M5 --rounds 1 --json").out)["rows"]
-    assert [(row["name"], *row["milliseconds"]) for row in rows] == [("MGU", "ours", "plain loop", *floor)]
+    rows = json.loads(rnn("bench cells --cell mine.py:Deep --shape M5 --rounds 1 --json").out)["rows"]
+    assert [(row["name"], *row["milliseconds"]) for row in rows] == [("Deep", "ours", "plain loop", *floor)]
     assert rnn("bench growth --cell mine.py:ProjectedLSTM --hidden 4 --rounds 1").out.startswith(
         "ProjectedLSTM, 4 units"
     )
 
 
 def test_settings_take_a_class(home: Path) -> None:
-    settings = resolve(TASKS["parity"], {"cell": file.MGU, "bits": 2, "hidden": "2", "epochs": 1})
-    assert (settings.cell, settings.label) == ("support.outside:MGU", "MGU")
+    settings = resolve(TASKS["parity"], {"cell": file.Deep, "bits": 2, "hidden": "2", "epochs": 1})
+    assert (settings.cell, settings.label) == ("support.outside:Deep", "Deep")
     training = Training.start("parity", settings)
-    assert training.run.name.endswith("-MGU")
+    assert training.run.name.endswith("-Deep")
     training.train(lambda _: None, pytest.fail)
-    assert isinstance(rnncli.load(training.run.name).model.stack.cells[0], file.MGU)
-    kind = f"{use_cell(file.MGU)}:x"
-    with pytest.raises(UsageError, match="cell MGU has no variant 'x'"):
+    assert isinstance(rnncli.load(training.run.name).model.stack.cells[0], file.Deep)
+    kind = f"{use_cell(file.Deep)}:x"
+    with pytest.raises(UsageError, match="cell Deep has no variant 'x'"):
         Training.start("parity", resolve(TASKS["parity"], {"cell": kind, "bits": 2}))

@@ -20,6 +20,7 @@ def make(kind: str = "lstm:none", *, bidirectional: bool = True) -> tuple[Classi
     return net.double(), lexicon.encode(LINES)
 
 
+@pytest.mark.usefixtures("plain_loops")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_padding_changes_nothing(kind: str, bidirectional: bool) -> None:

@@ -118,6 +118,7 @@ def tiny_model(cell: str = "gru", V: int = 5, labels: int = 0) -> Any:
     return model
 
 
+@pytest.mark.usefixtures("plain_loops")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("label", [None, 1])
 def test_prime_is_read_by_the_scan_as_by_single_steps(

@@ -31,14 +31,23 @@ def test_each_gate_of_a_cell_is_a_separate_matrix(kind: str) -> None:
     D, M = 150, 250
     torch.manual_seed(0)
     cell: Any = make_cell(kind, D, M)
+    before = {name: parameter.detach().clone() for name, parameter in cell.named_parameters()}
     draw_book_weights(cell)
     for name, parameter in cell.named_parameters():
         if name.startswith("weight"):
-            ends = D + M if name == "weight_x" else 2 * M
             for gate in parameter.split(M):
-                check_normal(gate, ends)
-        else:
+                check_normal(gate, M + (D if gate.shape[1:] == (D,) else M))
+        elif name.startswith("bias") or name.endswith("0"):
             assert not parameter.any(), name  # every bias, the LSTM's forget gate included, and h0, c0
+        else:
+            assert torch.equal(parameter, before[name]), name  # the gains of a layer normalisation, the LRU's λ
+
+
+def test_each_head_is_a_separate_matrix() -> None:
+    torch.manual_seed(0)
+    cell: Any = make_cell("slstm:4-heads", 3, 400)
+    draw_book_weights(cell)
+    check_normal(cell.weight_h, 200)
 
 
 def test_embedding_and_output_layer_have_their_spread() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.covering import covering
 from support.kinds import KINDS
 from torch import nn
 from torch.nn import functional as F
@@ -56,9 +57,11 @@ def test_loss_of_a_batch_equals_that_of_its_logits() -> None:
         torch.testing.assert_close(ours, wanted)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("table", [0, 1 << 20])
-@pytest.mark.parametrize("options", [{"tied": True}, {"unit_vectors": "row"}, {"softmax": "adaptive"}])
+@pytest.mark.usefixtures("plain_loops")
+@pytest.mark.parametrize(
+    ("kind", "table", "options"),
+    covering(KINDS, [0, 1 << 20], [{"tied": True}, {"unit_vectors": "row"}, {"softmax": "adaptive"}], strength=2),
+)
 def test_stepper_equals_the_scan(
     kind: str, table: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

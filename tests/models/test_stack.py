@@ -14,6 +14,7 @@ T, B, D = 6, 3, 4
 LENGTHS = torch.tensor([6, 2, 5])
 
 
+@pytest.mark.usefixtures("plain_loops")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_layers_may_differ_in_size(kind: str, bidirectional: bool) -> None:

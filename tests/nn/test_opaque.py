@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.outside import MGU, CoupledLSTM, LayerNormLSTM
+from support.outside import CoupledLSTM, Deep, Normalised
 from torch.nn.utils.rnn import pack_sequence
 
 import rnncli.nn as ours
@@ -23,7 +23,7 @@ LAYERS: dict[str, Callable[[], Any]] = {
     "peepholes": lambda: ours.LSTM(4, 5, peepholes="diagonal", learn_h0=True, bias=False),
     "Rated": lambda: ours.Rated(4, 5, 2, activation="relu"),
     "outside": lambda: ours.Recurrent(CoupledLSTM, 4, 5, variant="peephole", weight_drop=0.5),
-    "with modules": lambda: ours.Recurrent(LayerNormLSTM, 4, 5),
+    "with modules": lambda: ours.Recurrent(Normalised, 4, 5),
 }
 
 
@@ -76,7 +76,7 @@ def test_class_that_is_defined_again_replaces_the_first() -> None:
     """As in a notebook, where both have one name."""
     found = []
     for _ in range(2):
-        again = type("Again", (MGU,), {"__module__": __name__})
+        again = type("Again", (Deep,), {"__module__": __name__})
         kind = use_cell(again)
         found.append(bare_cell(kind, 2, 3, "tanh"))
         assert type(found[-1]) is again

@@ -17,33 +17,18 @@ class Memory(NamedTuple):
     c: Tensor
 
 
-class MGU(Cell[Hidden]):
-    """The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420).
+class Deep(Cell[Hidden]):
+    """A unit with a deep transition (Pascanu et al. 2014, arXiv:1312.6026): h = tanh(tanh(x Wx + h' Wh + b) Ws)."""
 
-    f = sigmoid(x Wxf + h' Whf + bf);  h = (1 - f) h' + f tanh(x Wxh + (f h') Whh + bh).
-    """
-
-    gates = 2
-
-    def step(self, projected: Tensor, state: Hidden) -> Hidden:
-        M, h = self.hidden_size, state.h
-        f = torch.sigmoid(projected[:, :M] + F.linear(h, self.weight_h[:M]))
-        candidate = torch.tanh(projected[:, M:] + F.linear(f * h, self.weight_h[M:]))
-        return Hidden(torch.lerp(h, candidate, f))
-
-
-class MinGRU(Cell[Hidden]):
-    """The minimal GRU (Feng et al. 2024, arXiv:2410.01201): z = sigmoid(x Wz + bz);  h = (1 - z) h' + z (x Wn + bn)."""
-
-    recurrent = ()
+    recurrent = ("weight_h", "weight_s")
 
     def add_parameters(self) -> None:
-        self.weight_x = nn.Parameter(torch.empty(2 * self.hidden_size, self.input_size))
-        self.bias = nn.Parameter(torch.empty(2 * self.hidden_size))
+        super().add_parameters()
+        self.weight_s = nn.Parameter(torch.empty(self.hidden_size, self.hidden_size))
 
     def step(self, projected: Tensor, state: Hidden) -> Hidden:
-        z, content = projected.chunk(2, -1)
-        return Hidden(torch.lerp(state.h, content, torch.sigmoid(z)))
+        s = torch.tanh(projected + F.linear(state.h, self.weight_h))
+        return Hidden(torch.tanh(F.linear(s, self.weight_s)))
 
 
 class CoupledLSTM(Cell[Memory]):
@@ -66,46 +51,36 @@ class CoupledLSTM(Cell[Memory]):
         return Memory(torch.sigmoid(o) * torch.tanh(c), c)
 
 
-class MultiplicativeLSTM(Cell[Memory]):
-    """An LSTM that sees m = (x Wmx) (h' Wmh) in place of h' (Krause et al. 2016, arXiv:1609.07959)."""
+class MultiplicativeRNN(Cell[Hidden]):
+    """h = tanh(x Wx + ((x Wfx) (h' Wfh)) Wf) with a factor of M + 2 numbers (Sutskever et al. 2011)."""
 
-    State = Memory
-    recurrent = ("weight_mh", "weight_m")
+    recurrent = ("weight_fh", "weight_f")
 
     def add_parameters(self) -> None:
         D, M = self.input_size, self.hidden_size
-        self.weight_mx = nn.Parameter(torch.empty(M, D))
-        self.weight_mh = nn.Parameter(torch.empty(M, M))
-        self.weight_x = nn.Parameter(torch.empty(4 * M, D))
-        self.weight_m = nn.Parameter(torch.empty(4 * M, M))
-        self.bias = nn.Parameter(torch.empty(4 * M))
+        self.weight_x = nn.Parameter(torch.empty(M, D))
+        self.weight_fx = nn.Parameter(torch.empty(M + 2, D))
+        self.weight_fh = nn.Parameter(torch.empty(M + 2, M))
+        self.weight_f = nn.Parameter(torch.empty(M, M + 2))
 
     def project(self, x: Tensor) -> Tensor:
-        return torch.cat([F.linear(x, self.weight_mx), F.linear(x, self.weight_x, self.bias)], -1)
+        return torch.cat([F.linear(x, self.weight_x), F.linear(x, self.weight_fx)], -1)
 
-    def step(self, projected: Tensor, state: Memory) -> Memory:
+    def step(self, projected: Tensor, state: Hidden) -> Hidden:
         M = self.hidden_size
-        m = projected[:, :M] * F.linear(state.h, self.weight_mh)
-        i, f, candidate, o = (projected[:, M:] + F.linear(m, self.weight_m)).chunk(4, -1)
-        c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(candidate)
-        return Memory(torch.sigmoid(o) * torch.tanh(c), c)
+        factor = projected[:, M:] * F.linear(state.h, self.weight_fh)
+        return Hidden(torch.tanh(projected[:, :M] + F.linear(factor, self.weight_f)))
 
 
-class LayerNormLSTM(Cell[Memory]):
-    """An LSTM with layer normalisation (Ba et al. 2016, arXiv:1607.06450) of h' Wh and of c."""
-
-    State = Memory
-    gates = 4
+class Normalised(Cell[Hidden]):
+    """An Elman unit with a module inside: h = tanh(layer norm of x Wx + h' Wh + b) (Ba et al. 2016, equation 4)."""
 
     def add_parameters(self) -> None:
         super().add_parameters()
-        self.norm_h = nn.LayerNorm(4 * self.hidden_size)
-        self.norm_c = nn.LayerNorm(self.hidden_size)
+        self.norm = nn.LayerNorm(self.hidden_size)
 
-    def step(self, projected: Tensor, state: Memory) -> Memory:
-        i, f, candidate, o = (projected + self.norm_h(F.linear(state.h, self.weight_h))).chunk(4, -1)
-        c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(candidate)
-        return Memory(torch.sigmoid(o) * torch.tanh(self.norm_c(c)), c)
+    def step(self, projected: Tensor, state: Hidden) -> Hidden:
+        return Hidden(torch.tanh(self.norm(projected + F.linear(state.h, self.weight_h))))
 
 
 class ProjectedLSTM(Cell[Memory]):

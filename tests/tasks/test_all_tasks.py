@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rnncli.api import Training, load
+from rnncli.cells import BUILT_IN, CLASSIC
 from rnncli.data import dates
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
@@ -23,6 +24,8 @@ DRAWN = {"wiki-lm": {"end_share": 0.3, "unit_vectors": "matrix"}}
 OTHER_CELLS = ("rated", "gru", "lstm:diagonal")
 ONCE = list(zip(TASKS, cycle(OTHER_CELLS), strict=False))
 """Each task with one of these cells."""
+FEW = [("translate", cell) for cell in ("slstm", "lru", "sru")]
+"""The fastest task with cells of several fields: one of complex numbers, one that no step reads."""
 
 
 @pytest.fixture(autouse=True)
@@ -93,12 +96,27 @@ def test_trained_model_loads_and_evaluates(task: str, home: Path) -> None:
     [each if each in ONCE else pytest.param(*each, marks=pytest.mark.slow) for each in product(TASKS, OTHER_CELLS)],
 )
 def test_every_task_takes_other_cells_in_blocks(task: str, cell: str, home: Path) -> None:
+    check_two_layers(task, cell, learn_h0=False, block="residual")
+
+
+@pytest.mark.parametrize(
+    ("task", "cell"),
+    [
+        each if each in FEW else pytest.param(*each, marks=pytest.mark.slow)
+        for each in product(TASKS, BUILT_IN)
+        if each[1] not in CLASSIC
+    ],
+)
+def test_every_task_takes_todays_cells(task: str, cell: str, home: Path) -> None:
+    check_two_layers(task, cell, backend="reference")
+
+
+def check_two_layers(task: str, cell: str, **flags: Any) -> None:
     bptt = 4 if TASKS[task].Config.truncates else 0
-    deep = {"hidden": "3,2", "block": "residual", "layer_dropout": 0.1}
-    training = start(task, "mine", cell=cell, **deep, bptt=bptt, learn_h0=False)
+    training = start(task, "mine", cell=cell, hidden="3,2", layer_dropout=0.1, bptt=bptt, **flags)
     training.train(lambda _: None, pytest.fail)
     config = load(training.run.folder / "last.safetensors").config
-    assert (config.sizes, config.block) == ((3, 2), "residual")
+    assert (config.sizes, config.block) == ((3, 2), flags.get("block", "none"))
 
 
 def test_resuming_with_a_changed_text_is_refused(home: Path, tmp_path: Path) -> None:

@@ -29,6 +29,13 @@ def test_settings_come_back_from_a_file(task, tmp_path: Path) -> None:
             assert task.resolved(resolve(task, {}, file=file)) == settings
 
 
+def test_weight_drop_that_nobody_chose_suits_the_cell() -> None:
+    task, small = TASKS["char-lm"], {"corpus": ("hillside",)}
+    assert resolve(task, {**small, "cell": "mlstm"}).weight_drop == 0.5
+    assert resolve(task, {**small, "cell": "mingru"}).weight_drop == 0.0
+    assert resolve(task, {**small, "cell": "mingru", "weight_drop": 0.5}).weight_drop == 0.5  # refused by the net
+
+
 @pytest.mark.parametrize("name", ['of "mine"', "back\\slash", "\ttab\x7f\x1b", "früh 詩 😀"])
 def test_odd_names_of_corpora_come_back_from_a_file(name: str, tmp_path: Path) -> None:
     task, file = TASKS["poetry-lm"], tmp_path / "mine.toml"

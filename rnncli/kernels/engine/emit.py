@@ -229,6 +229,7 @@ class _StageWriter:
             lengths = {self.graph.pieces[piece].length for piece in here} | {place.length for _, place in stores}
             for length in sorted(lengths):
                 wanted = [(piece, place) for piece, place in stores if place.length == length]
+                wanted.sort(key=lambda pair: pair[0] in self.here)  # what is read from memory may be overwritten here
                 body = [self.statement(p, depth) for p in here if self.graph.pieces[p].length == length > 1]
                 body += [
                     f"{self.name(place)}[{'m' if length > 1 else 0}] {'+=' if place.array == 'acc' else '='} "

@@ -153,7 +153,7 @@ class _Scheduler:
             stages[stage].matmuls.append(int(array[1:]))
         found = Pass(stages, dict(self.given), latest, self._depths(live, latest))
         for piece, place in stores:
-            stages[latest.get(piece, deadlines.get(piece, count - 1))].stores.append((piece, place))
+            stages[latest.get(piece, self.earliest(piece))].stores.append((piece, place))
         return found
 
     def live(self, wanted: Iterable[int]) -> set[int]:

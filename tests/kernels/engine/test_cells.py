@@ -23,14 +23,7 @@ pytestmark = [
     pytest.mark.skipif(bool(trouble()), reason="waits for numba"),
 ]
 
-OUTSIDE = [
-    outside.MGU,
-    outside.MinGRU,
-    outside.CoupledLSTM,
-    outside.MultiplicativeLSTM,
-    outside.LayerNormLSTM,
-    outside.ProjectedLSTM,
-]
+OUTSIDE = [outside.Deep, outside.CoupledLSTM, outside.MultiplicativeRNN, outside.Normalised, outside.ProjectedLSTM]
 
 
 @pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
@@ -68,7 +61,7 @@ def test_threads_share_the_sequences_of_a_cell_without_matmuls(threads: int, mon
     monkeypatch.setattr("rnncli.kernels.engine.scan.STREAMED", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     torch.manual_seed(0)
-    cell: Any = outside.MinGRU(3, 4)
+    cell: Any = make_cell("mingru", 3, 4)
     x, lengths, found = torch.randn(6, 5, 3), torch.tensor([6, 1, 3, 6, 2]), []
     for backend in ("fused", "reference"):
         inputs = x.clone().requires_grad_()
@@ -80,7 +73,7 @@ def test_threads_share_the_sequences_of_a_cell_without_matmuls(threads: int, mon
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_cell_may_be_traced_first_where_no_gradients_are_recorded(mode: Callable[[], Any]) -> None:
-    cell: Any = outside.MGU(3, 4)
+    cell: Any = outside.Deep(3, 4)
     x, before = torch.randn(5, 2, 3), torch.get_rng_state()
     with mode():
         found, _ = scan(cell, x, cell.initial_state(2), backend="fused")
@@ -91,7 +84,7 @@ def test_cell_may_be_traced_first_where_no_gradients_are_recorded(mode: Callable
 def test_cell_without_values_is_traced() -> None:
     """As while a checkpoint's model is outlined on the meta device, for a run with `--backend fused`."""
     with torch.device("meta"):
-        cell: Any = outside.MGU(5, 7)
+        cell: Any = outside.Deep(5, 7)
         assert not isinstance(fused_form(cell), str)
 
 
@@ -155,7 +148,7 @@ calls = [0]
 
 
 def test_threads_trace_a_cell_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell, built, found = outside.MGU(3, 4), [], []
+    cell, built, found = outside.Deep(3, 4), [], []
     second = Thread(target=lambda: found.append(fused_form(cell)))
 
     def slow(each: Any) -> str:
