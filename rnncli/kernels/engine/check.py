@@ -43,8 +43,7 @@ class Evaluation:
         if op in ("const", "size"):
             return np.full((1, 1), extra)
         if op == "load":
-            stop = extra.start + extra.stride * extra.length
-            return self.array(extra.array)[:, extra.start : stop : extra.stride]
+            return self.array(extra.array)[:, extra.slice]
         given = [self.value(each) for each in operands]
         if op in ("sum", "max"):
             B = max(len(each) for each in given)
@@ -77,8 +76,8 @@ class Evaluation:
     def packed(self, pairs: Sequence[tuple[int, Any]], size: int) -> Any:
         """An array (B, size) of pieces."""
         out = np.zeros((len(self.arrays["projected"]), size))
-        for piece, (_, start, length, stride) in pairs:
-            out[:, start : start + stride * length : stride] = self.value(piece)
+        for piece, place in pairs:
+            out[:, place.slice] = self.value(piece)
         return out
 
 

@@ -99,7 +99,7 @@ def twin_of(cell: Any, generator: torch.Generator) -> Any:
             made = torch.randn(tensor.shape, generator=generator, dtype=torch.float64) * 0.3
             memo[id(tensor)] = torch.nn.Parameter(made) if isinstance(tensor, torch.nn.Parameter) else made
         else:
-            memo[id(tensor)] = tensor.detach().clone()
+            memo[id(tensor)] = tensor.detach().clone() if tensor.is_meta else tensor.detach().to("cpu", copy=True)
     try:
         return deepcopy(cell, memo)
     except Exception as error:  # an attribute may refuse
@@ -131,8 +131,11 @@ def linear_projection(cell: Any, x: Tensor) -> Linear | None:
     weights, biases = [weight for weight, _, _ in parts], [bias for _, bias, _ in parts]
     if all(bias is None for bias in biases):
         return Linear(_concatenated(weights, 1), None)
-    none = {size: Fixed((size,), bytes(8 * size), torch.float64) for _, _, size in parts}
-    return Linear(_concatenated(weights, 1), _concatenated([bias or none[size] for _, bias, size in parts], 0))
+    zeros = torch.ops.aten.new_zeros.default
+    return Linear(
+        _concatenated(weights, 1),
+        _concatenated([bias or Call(zeros, (weight, [size])) for weight, bias, size in parts], 0),
+    )
 
 
 def _matmuls_of(recorder: "Recorder", elements: Any) -> list[tuple[Recipe, Recipe | None, int]] | None:
@@ -556,6 +559,13 @@ def run_recipe(recipe: Recipe, leaf: Callable[[Leaf], Tensor]) -> Tensor:
     result: Any = recipe.function(*_mapped(recipe.args, compute), **kwargs)
     found: Tensor = result if recipe.part is None else result[recipe.part]
     return found
+
+
+def has_constants(recipe: Any) -> bool:
+    """Whether a recipe, or an argument of one, has constant tensors, which are on the CPU."""
+    if isinstance(recipe, Call):
+        return has_constants([*recipe.args, *(value for _, value in recipe.kwargs)])
+    return any(map(has_constants, recipe)) if isinstance(recipe, list | tuple) else isinstance(recipe, Fixed)
 
 
 _SPREADS = frozenset({"expand", "repeat", "repeat_interleave", "expand_as"})
