@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import Tensor
 
 from rnncli.kernels.engine.cache import load_compiled
 from rnncli.kernels.engine.check import Checked, traced
 from rnncli.kernels.engine.facts import changing, content, fingerprint, held
 from rnncli.kernels.engine.graph import Untraceable
+from rnncli.kernels.engine.surroundings import Surroundings, surroundings
 from rnncli.kernels.engine.torch_table import TorchLayer, layer_of
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ class Known:
 class Seen(NamedTuple):
     """What a cell held when it was last seen, and what is known of it."""
 
-    held: list[Any]
+    surroundings: Surroundings
+    held: list[Any]  # also in the surroundings
     changing: list[Any]
     contents: list[Any]  # of those
     known: Known
@@ -72,19 +75,27 @@ def _form(cell: Any, name: str, make: Callable[[Checked], Form]) -> Form | str:
 
 def _known(cell: Any) -> Known:
     """The trace and the forms of a cell."""
-    stamp, last = held(cell), _LAST.get(cell)
-    is_same = last is not None and len(last.held) == len(stamp) and all(map(is_, last.held, stamp))
-    if last is not None and is_same and last.contents == list(map(content, last.changing)):
+    last = _LAST.get(cell)
+    if last is not None and _is_same(last, cell):
         return last.known
-    key = fingerprint(cell)
+    around = surroundings(cell)
+    key = fingerprint(cell, around.values())
     with _ONE_AT_A_TIME:
         known = _KNOWN.pop(key) if key in _KNOWN else Known(build(cell))
         _KNOWN[key] = known  # the last one
         if len(_KNOWN) > MOST:
             del _KNOWN[next(iter(_KNOWN))]
-    lists = changing(cell)
-    _LAST[cell] = Seen(stamp, lists, list(map(content, lists)), known)
+    outside = around.values()
+    lists = [*changing(cell), *(value for value in outside if isinstance(value, Tensor | tuple))]
+    _LAST[cell] = Seen(around, [*held(cell), *outside], lists, list(map(content, lists)), known)
     return known
+
+
+def _is_same(last: Seen, cell: Any) -> bool:
+    """Whether a cell and its surroundings are as they were."""
+    now = [*held(cell), *last.surroundings.values()]
+    is_same = len(now) == len(last.held) and all(map(is_, now, last.held))
+    return is_same and last.contents == list(map(content, last.changing))
 
 
 def build(cell: Any) -> Checked | str:

@@ -245,3 +245,69 @@ def test_code_of_a_cell_is_printed(rnn: Callable[[str], Any]) -> None:
 def test_training_says_why_a_cell_runs_step_by_step(rnn: Callable[[str], Any], home: Any) -> None:
     ran = rnn(f"train parity --cell {outside.__file__}:Counting --bits 3 --hidden 2 --epochs 1")
     assert "the cell runs step by step, slowly: step changes the cell's attributes (" in ran.err
+
+
+factor, vector = 1.0, torch.ones(4)
+
+
+def scaled_outside(value: Tensor) -> Tensor:
+    return value * factor
+
+
+def bounded(limit: float) -> tuple[Any, Callable[[float], None]]:
+    """A class whose step names a variable around it, and a function that sets the variable."""
+
+    class Bounded(Cell[Hidden]):
+        @property
+        def scaled_vector(self) -> Tensor:
+            return vector * 1.0
+
+        def step(self, projected: Tensor, state: Hidden) -> Hidden:
+            h = projected + F.linear(state.h, self.weight_h) * self.scaled_vector
+            return Hidden(scaled_outside(h).clamp(-limit, limit))
+
+    def change(value: float) -> None:
+        nonlocal limit
+        limit = value
+
+    return Bounded, change
+
+
+@pytest.mark.parametrize("name", ["a global number", "a global tensor", "a global tensor in place", "a variable"])
+def test_values_outside_are_read_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in ("factor", "vector"):
+        monkeypatch.setattr(f"{__name__}.{each}", globals()[each] * 1.0)
+    torch.manual_seed(0)
+    Bounded, change = bounded(0.9)
+    cell, x = Bounded(3, 4), torch.randn(5, 2, 3)
+    with torch.no_grad():
+        cell.h0.fill_(0.5)
+    changes: dict[str, Callable[[], object]] = {
+        "a global number": lambda: monkeypatch.setattr(f"{__name__}.factor", 0.5),
+        "a global tensor": lambda: monkeypatch.setattr(f"{__name__}.vector", torch.full((4,), 0.5)),
+        "a global tensor in place": lambda: vector.mul_(0.5),
+        "a variable": lambda: change(0.3),
+    }
+
+    def check() -> Tensor:
+        found, wanted = (scan(cell, x, cell.initial_state(2), backend=name)[0] for name in ("fused", "reference"))
+        torch.testing.assert_close(found, wanted)
+        return torch.as_tensor(wanted)
+
+    before = check()
+    changes[name]()
+    assert not torch.equal(check(), before)
+
+
+def test_few_kinds_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rnncli.kernels.engine import build
+
+    monkeypatch.setattr(build, "MOST", 3)
+    built: list[float] = []
+    monkeypatch.setattr(build, "build", lambda cell: built.append(cell.factor) or "no form")
+    cell: Any = Changing(3, 4)
+    for factor in (1, 2, 3, 1, 4, 1, 2):  # 4 takes the place of 2, which was used longest ago
+        cell.factor = float(factor)
+        assert fused_form(cell) == "no form"
+        assert len(build._KNOWN) <= 3
+    assert built == [1, 2, 3, 4, 2]
