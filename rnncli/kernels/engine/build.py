@@ -16,6 +16,7 @@ from rnncli.kernels.engine.facts import changing, content, fingerprint, held
 from rnncli.kernels.engine.graph import Untraceable
 from rnncli.kernels.engine.surroundings import Surroundings, surroundings
 from rnncli.kernels.engine.torch_table import TorchLayer, layer_of
+from rnncli.kernels.engine.trace import InDouble
 
 if TYPE_CHECKING:
     from rnncli.kernels.engine.scan import Traced
@@ -110,6 +111,7 @@ def build(cell: Any) -> Checked | str:
         torch.autocast("cpu", enabled=False),
         torch.inference_mode(False),
         torch.enable_grad(),
+        InDouble(),
     ):
         return _attempt(lambda: traced(cell, [int(value.shape[1]) for value in cell.initial_state(1)]))
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,10 +76,14 @@ class Trace:
 
 
 class Value(NamedTuple):
-    """A traced tensor: the codes of its elements, or a recipe; a code is (element * 8 + sequence + 1, or + 0)."""
+    """A traced tensor: the codes of its elements, or a recipe; a code is (element * 8 + sequence + 1, or + 0).
+
+    A result that no rule describes has the name of its operation in place of these.
+    """
 
     codes: Tensor | None = None
     recipe: Recipe | None = None
+    unknown: str = ""
 
 
 def tensors_of(cell: Any) -> dict[Leaf, Tensor]:
@@ -234,6 +239,21 @@ class ValueGuard(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class InDouble(TorchFunctionMode):
+    """Reads float32 in a user's code as double precision, which the copies of cells have."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        if getattr(func, "__name__", "") == "float":
+            return args[0].double(*args[1:], **(kwargs or {}))
+        args, values = _mapped((args, tuple((kwargs or {}).values())), _doubled)
+        return func(*args, **dict(zip(kwargs or {}, values, strict=True)))
+
+
+def _doubled(value: Any) -> Any:
+    return torch.float64 if value is torch.float32 else value
+
+
 def _attributes(cell: Any) -> dict[str, Any]:
     """What a step may not change: the attributes of every module, and what they contain."""
     return {
@@ -332,7 +352,10 @@ class Recorder:
             if tensor.requires_grad:
                 raise Untraceable(f"step uses a parameter that the cell does not hold{self.place()}")
             self.keep(tensor, Value(recipe=_fixed(tensor)))
-        return self.values[id(tensor)]
+        found = self.values[id(tensor)]
+        if found.unknown:
+            raise Untraceable(f"the engine has no rule for a result of {found.unknown} in use here{self.place()}")
+        return found
 
     def is_prepared(self, tensor: Tensor) -> bool:
         return self.value(tensor).codes is None
@@ -356,8 +379,10 @@ class Recorder:
             self.prepared_call(func, args, kwargs, outs, tensors)
         else:
             found = self.apply(name, func, args, kwargs)
-            for tensor, codes in zip(outs, found if isinstance(found, list | tuple) else [found], strict=False):
-                if codes is not None:
+            for tensor, codes in zip_longest(outs, found if isinstance(found, list | tuple) else [found]):
+                if codes is None:
+                    self.keep(tensor, Value(unknown=name))
+                else:
                     self.agree(name, tensor, codes)
                     self.keep(tensor, Value(codes))
         return result
@@ -411,6 +436,10 @@ class Recorder:
             for each in self.alive
             if each is not target and each.untyped_storage().data_ptr() == target.untyped_storage().data_ptr()
         ]
+        if name in ("copy_", "fill_") and (shared or self.is_prepared(target)):
+            raise Untraceable(
+                f"step assigns to part of a tensor: torch.cat and torch.where make a new one{self.place()}"
+            )
         if shared or self.is_prepared(target) or any(target is each for each in self.inputs):
             raise Untraceable(f"{name} changes the state, or a tensor that is in use elsewhere{self.place()}")
         codes = self.apply(name.rstrip("_"), func, args, kwargs)

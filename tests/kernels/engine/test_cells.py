@@ -23,7 +23,27 @@ pytestmark = [
     pytest.mark.skipif(bool(trouble()), reason="waits for numba"),
 ]
 
-OUTSIDE = [outside.MGU, outside.CoupledLSTM, outside.MultiplicativeLSTM, outside.LayerNormLSTM, outside.ProjectedLSTM]
+
+class Positive(Cell[outside.Memory]):
+    """A memory cell that is positive from its first value on, and whose logarithm is seen."""
+
+    State, gates = outside.Memory, 2
+
+    def init_parameter(self, name: str, parameter: Tensor) -> None:
+        super().init_parameter(name, parameter)
+        if name == "c0":
+            nn.init.ones_(parameter)
+
+    def step(self, projected: Tensor, state: outside.Memory) -> outside.Memory:
+        a, b = (projected + F.linear(state.h, self.weight_h)).chunk(2, -1)
+        c = torch.exp(torch.maximum(a, state.c.log())) + state.c.sqrt()
+        return outside.Memory(torch.tanh(b) / c, c)
+
+
+OUTSIDE = [
+    *(outside.MGU, outside.CoupledLSTM, outside.MultiplicativeLSTM, outside.LayerNormLSTM, outside.ProjectedLSTM),
+    Positive,
+]
 
 
 @pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
@@ -168,6 +188,12 @@ def changes_a_buffer(cell: Any, a: Tensor, h: Tensor) -> Tensor:
     return torch.tanh(a + h) * cell.gain
 
 
+def assigns(cell: Any, a: Tensor, h: Tensor) -> Tensor:
+    made = torch.zeros_like(a)
+    made[:, :2] = h[:, :2]
+    return made + a
+
+
 TRAPS: dict[str, tuple[Callable[[Any, Tensor, Tensor], Tensor], str]] = {
     "a counter outside": (counts, "two calls of step compute different operations"),
     "an attribute": (remembers, r"step changes the cell's attributes \(seen\)"),
@@ -204,6 +230,15 @@ TRAPS: dict[str, tuple[Callable[[Any, Tensor, Tensor], Tensor], str]] = {
     "an unknown operation": (
         lambda c, a, h: torch.fft.fft(a + h).real,
         r"the engine has no rule for _fft_r2c \(test_cells.py, line \d+\)",
+    ),
+    "rounding": (lambda c, a, h: a + h.round(), r"step rounds a value \(test_cells.py, line \d+\)"),
+    "a part assigned": (
+        assigns,
+        r"step assigns to part of a tensor: torch.cat and torch.where make a new one \(test_cells.py, line \d+\)",
+    ),
+    "the place of a maximum": (
+        lambda c, a, h: a + h * a.max(1, keepdim=True).indices,
+        r"the engine has no rule for a result of max in use here \(test_cells.py, line \d+\)",
     ),
     "a product of states": (
         lambda c, a, h: (a[:, None, :] @ h[:, :, None])[:, 0] + a,
