@@ -15,7 +15,8 @@ from rnncli.kernels.engine.facts import own_classes
 from rnncli.kernels.engine.graph import Graph, Untraceable, build
 from rnncli.kernels.engine.ops import OPS
 from rnncli.kernels.engine.plan import merged_matmuls
-from rnncli.kernels.engine.trace import Linear, Trace, linear_projection, run_recipe, tensors_of, trace, twin_of
+from rnncli.kernels.engine.recipes import run_recipe
+from rnncli.kernels.engine.trace import Linear, Trace, linear_projection, tensors_of, trace, twin_of
 
 assert rules  # which the tracer looks up
 

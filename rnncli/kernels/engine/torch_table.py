@@ -16,7 +16,7 @@ from rnncli.kernels.engine.check import Checked
 from rnncli.kernels.engine.derive import field_of
 from rnncli.kernels.engine.graph import Place, Untraceable
 from rnncli.kernels.engine.inputs import computed
-from rnncli.kernels.engine.trace import Call, Recipe, has_constants
+from rnncli.kernels.engine.recipes import Call, Recipe, has_constants
 
 Parts = list[tuple[Place, float]]
 """A sum of parts of the cell's tensors, each times a factor."""

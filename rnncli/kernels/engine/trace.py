@@ -21,43 +21,10 @@ from torch.overrides import TorchFunctionMode
 
 from rnncli.kernels.engine.facts import TABLES, content
 from rnncli.kernels.engine.graph import Node, Untraceable
+from rnncli.kernels.engine.recipes import Call, Fixed, Leaf, Recipe, mapped
 
 FEW = 8
 """Features. Sums over at most this many are additions, position by position; at most twice as many sums are loops."""
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A tensor that the cell holds: a parameter, a buffer, or an attribute, by its module's path and its name."""
-
-    module: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """A constant tensor that the step makes, or finds outside the cell."""
-
-    shape: tuple[int, ...]
-    data: bytes
-    dtype: torch.dtype
-
-    def tensor(self) -> Tensor:
-        return torch.frombuffer(bytearray(self.data), dtype=self.dtype).view(self.shape)
-
-
-@dataclass(frozen=True)
-class Call:
-    """An operation on leaves and constants only; recipes take the places of its tensors."""
-
-    function: Any
-    args: tuple[Any, ...]
-    kwargs: tuple[tuple[str, Any], ...] = ()
-    part: int | None = None  # of a list of results
-
-
-Recipe = Leaf | Fixed | Call
-"""How a tensor is computed that does not depend on the input or the state."""
 
 
 @dataclass
@@ -246,7 +213,7 @@ class InDouble(TorchFunctionMode):
         del types
         if getattr(func, "__name__", "") == "float":
             return args[0].double(*args[1:], **(kwargs or {}))
-        args, values = _mapped((args, tuple((kwargs or {}).values())), _doubled)
+        args, values = mapped((args, tuple((kwargs or {}).values())), _doubled)
         return func(*args, **dict(zip(kwargs or {}, values, strict=True)))
 
 
@@ -402,7 +369,7 @@ class Recorder:
     def apply(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The codes of an operation's results."""
         if name in SHAPES:
-            given = _mapped(args, lambda each: self.codes(each) if isinstance(each, Tensor) else each)
+            given = mapped(args, lambda each: self.codes(each) if isinstance(each, Tensor) else each)
             return func(*given, **kwargs)
         if name in ("any", "all"):
             raise Untraceable(f"step may branch on data: {name}{self.place()}")
@@ -423,9 +390,9 @@ class Recorder:
         def recipe_of(each: Any) -> Any:
             return self.value(each).recipe if isinstance(each, Tensor) else each
 
-        more = tuple((key, *_mapped((value,), recipe_of)) for key, value in kwargs.items())
+        more = tuple((key, *mapped((value,), recipe_of)) for key, value in kwargs.items())
         for part, tensor in enumerate(outs):
-            call = Call(func, _mapped(args, recipe_of), more, None if len(outs) == 1 else part)
+            call = Call(func, mapped(args, recipe_of), more, None if len(outs) == 1 else part)
             self.keep(tensor, Value(recipe=call))
 
     def change(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -559,12 +526,6 @@ def _flat(value: Any) -> list[Any]:
     return [value]
 
 
-def _mapped(values: Any, change: Callable[[Any], Any]) -> tuple[Any, ...]:
-    return tuple(
-        type(each)(_mapped(each, change)) if isinstance(each, list | tuple) else change(each) for each in values
-    )
-
-
 def _fixed(tensor: Tensor) -> Fixed:
     tensor = tensor.detach().contiguous()
     return Fixed(tuple(tensor.shape), tensor.numpy().tobytes(), tensor.dtype)
@@ -572,29 +533,6 @@ def _fixed(tensor: Tensor) -> Fixed:
 
 def _uniform(value: Tensor) -> bool:
     return value.numel() > 0 and bool((value == value.flatten()[0]).all())
-
-
-def run_recipe(recipe: Recipe, leaf: Callable[[Leaf], Tensor]) -> Tensor:
-    """Compute a prepared tensor from the cell's own."""
-    if isinstance(recipe, Leaf):
-        return leaf(recipe)
-    if isinstance(recipe, Fixed):
-        return recipe.tensor()
-
-    def compute(each: Any) -> Any:
-        return run_recipe(each, leaf) if isinstance(each, Leaf | Fixed | Call) else each
-
-    kwargs = {key: _mapped((value,), compute)[0] for key, value in recipe.kwargs}
-    result: Any = recipe.function(*_mapped(recipe.args, compute), **kwargs)
-    found: Tensor = result if recipe.part is None else result[recipe.part]
-    return found
-
-
-def has_constants(recipe: Any) -> bool:
-    """Whether a recipe, or an argument of one, has constant tensors, which are on the CPU."""
-    if isinstance(recipe, Call):
-        return has_constants([*recipe.args, *(value for _, value in recipe.kwargs)])
-    return any(map(has_constants, recipe)) if isinstance(recipe, list | tuple) else isinstance(recipe, Fixed)
 
 
 _SPREADS = frozenset({"expand", "repeat", "repeat_interleave", "expand_as"})
