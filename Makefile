@@ -20,7 +20,7 @@ test-browser: .venv/developing
 
 test-without-numba: .venv/developing
 	OMP_NUM_THREADS=1 RNN_HIDE=numba $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not no_backend and not slow" \
-		tests/cells tests/models tests/training tests/cli
+		tests/cells tests/models tests/training tests/cli tests/kernels/engine/test_torch_table.py
 
 test-avx2: .venv/developing
 	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest --numprocesses 2 tests/kernels \
