@@ -21,7 +21,8 @@ test-browser: .venv/developing
 test-without-numba: .venv/developing
 	OMP_NUM_THREADS=1 RNN_HIDE=numba $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not no_backend and not slow" \
 		tests/cells tests/nn tests/models/test_stack.py tests/models/test_language_model.py \
-		tests/training/test_loop.py tests/training/test_precision.py tests/cli/test_verbs.py tests/cli/test_bench.py
+		tests/training/test_loop.py tests/training/test_precision.py tests/cli/test_verbs.py tests/cli/test_bench.py \
+		tests/kernels/engine/test_torch_table.py
 
 test-avx2: .venv/developing
 	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest --numprocesses 2 tests/kernels \

@@ -1,12 +1,11 @@
 """The simple recurrent unit of Elman."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
 from rnncli.kernels import ACTIVATIONS
-from rnncli.kernels.forms import TorchForm, TritonForm
+from rnncli.kernels.forms import TritonForm
 
 
 class Elman(Cell[Hidden]):
@@ -21,13 +20,6 @@ class Elman(Cell[Hidden]):
 
     def step(self, projected: Tensor, state: Hidden) -> Hidden:
         return Hidden(self.f(projected + F.linear(state.h, self.weight_h)))
-
-    def torch_form(self) -> TorchForm | None:
-        functions = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}
-        if self.activation not in functions:
-            return None
-        weights = [self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias)]
-        return TorchForm(functions[self.activation], weights)
 
     def triton_form(self) -> TritonForm | None:
         return TritonForm("elman", self.activation, (self.weight_x, self.bias, self.weight_h))

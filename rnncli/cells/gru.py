@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
 from rnncli.kernels import ACTIVATIONS
-from rnncli.kernels.forms import TorchForm, TritonForm
+from rnncli.kernels.forms import TritonForm
 
 
 class GRU(Cell[Hidden]):
@@ -39,16 +39,6 @@ class GRU(Cell[Hidden]):
             gates = torch.sigmoid(projected[:, : 2 * M] + F.linear(h, self.weight_h[: 2 * M]))
             inner = F.linear(gates[:, :M] * h, self.weight_h[2 * M :])
         return Hidden(torch.lerp(h, self.f(projected[:, 2 * M :] + inner), gates[:, M:]))
-
-    def torch_form(self) -> TorchForm | None:
-        if self.variant != "reset-after" or self.activation != "tanh":
-            return None
-        M = self.hidden_size
-        sign = torch.ones_like(self.bias)
-        sign[M : 2 * M] = -1.0  # sigmoid(-a) = 1 - sigmoid(a) turns our z into torch's
-        bias_h = torch.cat([torch.zeros_like(self.bias[: 2 * M]), self.bias_hh])
-        weights = [self.weight_x * sign[:, None], self.weight_h * sign[:, None], self.bias * sign, bias_h]
-        return TorchForm(torch.gru, weights)
 
     def triton_form(self) -> TritonForm | None:
         bias = (self.bias_hh,) if self.variant == "reset-after" else ()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
-from rnncli.kernels.forms import TorchForm, TritonForm
+from rnncli.kernels.forms import TritonForm
 
 
 class LSTMState(NamedTuple):
@@ -75,11 +75,6 @@ class LSTM(Memory):
         if self.variant == "full":
             return F.linear(c, weight)
         return c.repeat(1, gates) * weight
-
-    def torch_form(self) -> TorchForm | None:
-        if self.variant != "none":
-            return None
-        return TorchForm(torch.lstm, [self.weight_x, self.weight_h, self.bias, self.bias.new_zeros(len(self.bias))])
 
     def triton_form(self) -> TritonForm | None:
         peepholes = () if self.variant == "none" else (self.weight_c, self.weight_co)

@@ -11,12 +11,12 @@ from rnncli.errors import UsageError
 from rnncli.kernels import ACTIVATIONS, BACKENDS, triton
 from rnncli.kernels import precision as precisions
 from rnncli.kernels.chooser import Case, preferred
-from rnncli.kernels.forms import TorchForm, TritonForm
+from rnncli.kernels.forms import TritonForm
 from rnncli.kernels.fused import FusedForm, fused_form, scan_fused, trouble
 from rnncli.kernels.matmul import may_round
 from rnncli.kernels.recompute import scan_in_pieces
 from rnncli.kernels.reference import SteppedCell, scan_reference
-from rnncli.kernels.torch_layers import scan_torch
+from rnncli.kernels.torch_layers import TorchForm, scan_torch, torch_form
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
@@ -28,7 +28,6 @@ class Recurrence(SteppedCell[StateT], Protocol[StateT]):
 
     @property
     def kind(self) -> str: ...
-    def torch_form(self) -> TorchForm | None: ...
     def triton_form(self) -> TritonForm | None: ...
 
 
@@ -89,8 +88,8 @@ _STEP = ("step", "project")
 
 def _torch_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> TorchForm | str:
     del device, dtype
-    form = cell.torch_form() if _of_its_step(type(cell), "torch_form") else None
-    return form or f"torch has no layer with the equations of {cell.kind}"
+    form = torch_form(cell)
+    return f"the torch backend cannot take {cell.kind}: {form}" if isinstance(form, str) else form
 
 
 def _fused_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> FusedForm | str:

@@ -1,16 +1,34 @@
-"""The torch backend: torch's own fused layers, for cells whose equations coincide with theirs."""
+"""The torch backend: torch's own fused layers, for cells whose equations coincide with theirs.
+
+Shapes: D input, M hidden, G gates.
+"""
 
 import warnings
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from rnncli.kernels.forms import TorchForm
 from rnncli.kernels.precision import type_of_factors
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
+
+
+class TorchForm(NamedTuple):
+    """A cell as torch's own layer: its function, and the weights in that layer's layout and gate order."""
+
+    function: Callable[..., Any]  # torch.rnn_tanh, torch.rnn_relu, torch.gru or torch.lstm
+    weights: list[Tensor]  # (G*M, D), (G*M, M), (G*M,), (G*M,)
+
+
+def torch_form(cell: Any) -> TorchForm | str:
+    """Return the cell as the layer of torch with the same equations, or say in a line why there is none."""
+    from rnncli.kernels.engine.build import torch_layer
+
+    layer = torch_layer(cell)
+    return layer if isinstance(layer, str) else TorchForm(layer.function, layer.weights_of(cell))
 
 
 def scan_torch(form: TorchForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:

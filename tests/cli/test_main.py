@@ -155,7 +155,7 @@ def test_version(rnn) -> None:
         ("train parity --bits 0", 2, "--bits must be at least 1, not 0"),
         ("train parity --cell lstm:odd", 2, "cell lstm has no variant 'odd': it has full, diagonal, none"),
         ("train parity --hidden -4", 2, "--hidden must be sizes such as 64 or 64,32, not '-4'"),
-        ("train parity --backend library --cell gru", 2, "torch has no layer with the equations of"),
+        ("train parity --backend library --cell gru", 2, "torch has no layer with its equations"),
         ("train parity --activation relu --cell lstm", 2, "cell lstm has no activation 'relu': it has tanh"),
         ("train parity --config absent.toml", 2, "cannot read --config absent.toml: No such file or directory"),
         ("train parity --resume", 2, "no run of parity in "),

@@ -57,7 +57,7 @@ def test_chooser_names_the_backend_that_runs() -> None:
     assert choose_backend(a_cell("lstm"), sequences=512) == "reference"
     assert choose_backend(a_cell("elman"), sequences=512) == "torch"
     assert choose_backend(a_cell("lstm:none"), "reference") == "reference"
-    with pytest.raises(UsageError, match="torch has no layer with the equations of"):
+    with pytest.raises(UsageError, match="the torch backend cannot take rated: torch has no layer with its equations"):
         choose_backend(a_cell("rated"), "torch")
     with pytest.raises(UsageError, match="unknown backend 'warp'"):
         choose_backend(a_cell("rated"), "warp")

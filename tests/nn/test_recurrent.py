@@ -63,7 +63,11 @@ def test_options_reach_the_cells() -> None:
     [
         ("lsmt", {}, "^unknown cell 'lsmt'"),
         ("gru", {"variant": "never"}, "^cell gru has no variant 'never'"),
-        ("lstm", {"backend": "torch"}, "^torch has no layer with the equations of lstm:full"),
+        (
+            "lstm",
+            {"backend": "torch"},
+            "^the torch backend cannot take lstm:full: torch has no layer with its equations",
+        ),
         ("lstm", {"weight_drop": -0.1}, "^Recurrent: weight_drop must be at least 0 and less than 1, not -0.1$"),
         (torch.nn.GRU, {}, "GRU is not a cell"),
     ],

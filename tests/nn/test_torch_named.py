@@ -239,7 +239,7 @@ def test_copies_from_torch_and_back_compute_the_same(name: str) -> None:
         (lambda: ours.RNN(D, M, nonlinearity="cos"), "^cell elman has no activation 'cos'"),
         (lambda: ours.RNN(D, M, backend="fast"), "^unknown backend 'fast'"),
         (lambda: ours.RNN(D, M, nonlinearity="sigmoid", backend="torch"),
-         "^torch has no layer with the equations of elman"),
+         "^the torch backend cannot take elman: torch has no layer with its equations"),
         (lambda: ours.RNN(D, M, weight_drop=1.0), "^RNN: weight_drop must be at least 0 and less than 1, not 1.0$"),
         (lambda: ours.from_torch(nn.LSTM(D, M, proj_size=2)), "^LSTM has no proj_size"),
         (lambda: ours.from_torch(LINEAR),

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from support.kinds import CLASSES, KINDS, TRITON
+from support.kinds import KINDS, OF_TORCH, TRITON
 from torch.utils._pytree import tree_leaves
 
 from rnncli.api import Training
 from rnncli.cells import make_cell
-from rnncli.cells.base import Cell
 from rnncli.data import dates
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
@@ -22,7 +21,7 @@ from rnncli.kernels import precision
 from rnncli.kernels.matmul import fast_matmul, small_matmul
 from rnncli.kernels.precision import forward_pass, training_precision, type_of_factors, using
 from rnncli.kernels.scan import scan
-from rnncli.kernels.torch_layers import TorchForm
+from rnncli.kernels.torch_layers import TorchForm, torch_form
 from rnncli.models.stack import Stack, StackShape
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
@@ -32,8 +31,6 @@ from rnncli.training.loop import MIN_SCALE, NotFinite
 T, B, D, M = 12, 16, 24, 32
 ERRORS = {"float32": 1e-5, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}
 """Norm-wise, of gradients against float64; a factor is off by up to 2^-24, 2^-11, 2^-11 and 2^-8."""
-
-OF_TORCH = [k for k in KINDS if CLASSES[k].torch_form is not Cell.torch_form and make_cell(k, 1, 1).torch_form()]
 
 
 def gradients(kind: str, backend: str, device: str, inside: Callable[[], AbstractContextManager[Any]]) -> list[Any]:
@@ -87,17 +84,18 @@ def test_triton_under_autocast_rounds_like_the_reference(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", OF_TORCH)
-def test_torch_layers_follow_autocast(kind: str) -> None:
+def test_torch_layers_follow_autocast(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By itself, torch's autocast makes cuDNN's layers float16 in bfloat16 too, whose range a loss may need."""
     cell: Any = make_cell(kind, D, M)
-    form, seen = cell.torch_form(), []
+    form: Any = torch_form(cell)
+    seen: list[Any] = []
 
     def function(*values: Any) -> Any:
         seen.extend(each.dtype for each in tree_leaves(values) if torch.is_tensor(each) and each.is_floating_point())
         seen.append(torch.is_autocast_enabled("cpu"))
         return form.function(*values)
 
-    cell.torch_form = lambda: TorchForm(function, form.weights)
+    monkeypatch.setattr("rnncli.kernels.scan.torch_form", lambda _: TorchForm(function, form.weights))
     x, lengths = torch.randn(T, B, D), torch.arange(B) % T + 1
     for ends in (None, lengths):
         for given in (x, x.bfloat16()):

@@ -2,7 +2,7 @@
 
 The folder is below the package's `__pycache__`, or the user's cache folder if that is not writable. A file's name has a
 digest of everything that its compiled code depends on, so that processors, versions and processes never disturb each
-other. If no folder is writable, code is compiled for this process only.
+other. If no folder is writable, code is compiled for this process only. Notes need no numba.
 """
 
 import contextlib
@@ -14,14 +14,10 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-import numba
 import torch
-from llvmlite import binding
-from numba import config
 
 from rnncli.errors import RnnError
 from rnncli.files import write_file
-from rnncli.kernels.engine import arithmetic, blas, functions, scalars
 from rnncli.version import __version__
 
 
@@ -96,12 +92,16 @@ def _digest(*texts: str) -> str:
 @cache
 def _helpers() -> str:
     """A digest of the functions that generated code calls, which are compiled into it."""
-    files = [Path(str(module.__file__)) for module in (functions, scalars, arithmetic, blas)]
+    files = [Path(__file__).with_name(f"{name}.py") for name in ("functions", "scalars", "arithmetic", "blas")]
     return _digest(*(file.read_text(encoding="utf-8") for file in files))
 
 
 @cache
 def _machine() -> str:
     """What compiled code depends on: versions and the processor."""
+    import numba
+    from llvmlite import binding
+    from numba import config
+
     processor = getattr(config, "CPU_NAME", None) or binding.get_host_cpu_name()
     return "\0".join((__version__, numba.__version__, processor, binding.get_host_cpu_features().flatten()))

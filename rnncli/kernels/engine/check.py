@@ -16,12 +16,16 @@ from rnncli.kernels.engine.facts import own_classes
 from rnncli.kernels.engine.graph import Graph, Untraceable, build
 from rnncli.kernels.engine.ops import OPS
 from rnncli.kernels.engine.plan import merged_matmuls
-from rnncli.kernels.engine.trace import Linear, Trace, linear_projection, run_recipe, tensors_of, trace, twin_of
+from rnncli.kernels.engine.recipes import run_recipe
+from rnncli.kernels.engine.trace import Linear, Trace, linear_projection, tensors_of, trace, twin_of
 
 assert rules  # which the tracer looks up
 
 CLOSE = 1e-6
 """Error of values and gradients, relative to the greatest of each; some gradients of torch have float32's constants."""
+
+STEPS = 3
+"""Steps from a cell's first state to one that it is checked with."""
 
 BATCHES = (1, 2, 5, 16, 100)
 """Sizes of batches by which a sequence's step may not differ."""
@@ -44,8 +48,7 @@ class Evaluation:
         if op in ("const", "size"):
             return np.full((1, 1), extra)
         if op == "load":
-            stop = extra.start + extra.stride * extra.length
-            return self.array(extra.array)[:, extra.start : stop : extra.stride]
+            return self.array(extra.array)[:, extra.slice]
         given = [self.value(each) for each in operands]
         if op in ("sum", "max"):
             B = max(len(each) for each in given)
@@ -78,8 +81,8 @@ class Evaluation:
     def packed(self, pairs: Sequence[tuple[int, Any]], size: int) -> Any:
         """An array (B, size) of pieces."""
         out = np.zeros((len(self.arrays["projected"]), size))
-        for piece, (_, start, length, stride) in pairs:
-            out[:, start : start + stride * length : stride] = self.value(piece)
+        for piece, place in pairs:
+            out[:, place.slice] = self.value(piece)
         return out
 
 
@@ -90,6 +93,33 @@ class Checked(NamedTuple):
     graph: Graph
     derivative: Derivative
     linear: Linear | None  # how the inputs are projected
+
+
+class Samples:
+    """Projected inputs and states to check a copy of a cell with, from `sizes` of both.
+
+    States are random numbers. Where a step makes no finite numbers of those, such as a logarithm of a state that is
+    always positive, they are states that the copy reaches from the first state of the cell itself.
+    """
+
+    def __init__(self, cell: Any, twin: Any, sizes: Sequence[int], generator: torch.Generator) -> None:
+        self.cell, self.twin, self.sizes, self.generator = cell, twin, sizes, generator
+
+    def random(self, B: int) -> tuple[Tensor, Any]:
+        """Random numbers for B sequences: the projected inputs (B, P), and the state."""
+        made = [torch.randn(B, size, generator=self.generator, dtype=torch.float64) * 0.7 for size in self.sizes]
+        return made[0], self.cell.State(*made[1:])
+
+    def of(self, B: int) -> tuple[Tensor, Any]:
+        """The same with a state of which a step makes finite numbers, if there is one."""
+        projected, state = self.random(B)
+        first = [value.detach().to(projected) for value in self.cell.initial_state(B) if not value.is_meta]
+        with torch.no_grad():
+            if first and not all(value.isfinite().all() for value in self.twin.step(projected, state)):
+                state = self.cell.State(*first)
+                for _ in range(STEPS):
+                    state = self.twin.step(self.random(B)[0], state)
+        return projected, state
 
 
 def traced(cell: Any, sizes: Sequence[int]) -> Checked:
@@ -104,12 +134,9 @@ def traced(cell: Any, sizes: Sequence[int]) -> Checked:
     except Exception as error:  # whatever a user's code raises
         raise Untraceable(f"project fails in double precision: {_line(error)}") from None
 
-    def inputs(B: int) -> tuple[Tensor, Any]:
-        made = [torch.randn(B, size, generator=generator, dtype=torch.float64) * 0.7 for size in (projected, *sizes)]
-        return made[0], cell.State(*made[1:])
-
+    samples = Samples(cell, twin, (projected, *sizes), generator)
     try:
-        traces = [trace(twin, *inputs(B), bias) for B in (2, 3, 3)]
+        traces = [trace(twin, *samples.random(B), bias) for B in (2, 3, 3)]
     except Untraceable:
         raise
     except Exception as error:  # whatever a user's step raises
@@ -119,24 +146,25 @@ def traced(cell: Any, sizes: Sequence[int]) -> Checked:
         raise Untraceable("two calls of step compute different operations")
     if first != others[0]:
         raise Untraceable("step computes different operations for different batches")
-    _check_batches(twin, *inputs(max(BATCHES)))
+    _check_batches(twin, samples)
     graph = build(traces[0].nodes, traces[0].outputs, traces[0].sizes)
     derivative = derive(graph, merged_matmuls(graph))
     kind: Any = type(cell)
     facts = repr(first), repr(linear), _source(kind)
     if not cache.is_known(*facts):
         try:
-            compare(twin, traces[0], graph, derivative, linear, *inputs(3))
+            compare(twin, traces[0], graph, derivative, linear, *samples.of(3))
         except RuntimeError as error:  # of autograd
             raise Untraceable(f"step has no gradients in double precision: {_line(error)}") from None
         cache.note(*facts)
     return Checked(traces[0], graph, derivative, linear)
 
 
-def _check_batches(twin: Any, projected: Tensor, state: Any) -> None:
+def _check_batches(twin: Any, samples: Samples) -> None:
     """Compare the steps of a batch and of its first sequences; raises Untraceable where they differ."""
     with torch.no_grad():
         try:
+            projected, state = samples.of(max(BATCHES))
             whole = twin.step(projected, state)
             parts = [(B, twin.step(projected[:B], type(state)(*(value[:B] for value in state)))) for B in BATCHES]
         except Exception as error:  # whatever a user's step raises

@@ -109,7 +109,8 @@ class _StageWriter:
             {word for line in (*body, *opening, *inner) for word in _names(line)}, key=lambda n: int(n[1:])
         )
         lines += [f"    {n} = sizes[{n[1:]}]" for n in numbers]
-        lines += ["    real = s0.dtype.type", *(f"    {k} = real({text})" for text, k in self.constants.items())]
+        texts = {k: text.replace("inf", "np.inf").replace("nan", "np.nan") for text, k in self.constants.items()}
+        lines += ["    real = s0.dtype.type", *(f"    {k} = real({text})" for k, text in texts.items())]
         lines += [f"    {line}" for line in opening]
         loop = ["for b in range(ends.size):", "    if t >= ends[b]:"]
         loop += [f"        {line}" for line in (*ended, "continue")]

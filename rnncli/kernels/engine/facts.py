@@ -1,6 +1,6 @@
-"""What a trace of a cell depends on: its classes, its attributes by value, and the shapes of its tensors."""
+"""What a trace depends on: a cell's classes, its attributes by value, shapes of tensors, and values outside of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -38,7 +38,12 @@ class Same:
 @cache
 def own_classes(cell_class: Any) -> tuple[type, ...]:
     """A class and its bases, without those that every cell has."""
-    return tuple(each for each in cell_class.__mro__ if not each.__module__.startswith(_BASES))
+    return tuple(each for each in cell_class.__mro__ if is_own(each.__module__))
+
+
+def is_own(module: str | None) -> bool:
+    """Whether a module is none of those of every cell."""
+    return not str(module).startswith(_BASES)
 
 
 def held(cell: Any) -> list[Any]:
@@ -65,8 +70,11 @@ def changing(cell: Any) -> list[Any]:
     ]
 
 
-def fingerprint(cell: Any) -> Any:
-    """A value that is equal for cells with equal traces; tensors count by shape, and by which of them are the same."""
+def fingerprint(cell: Any, outside: Sequence[Any]) -> Any:
+    """A value that is equal for cells with equal traces, with these values outside.
+
+    The cell's tensors count by shape, and by which of them are the same.
+    """
     places: dict[int, int] = {}
 
     def fact(value: Any) -> Any:
@@ -83,7 +91,12 @@ def fingerprint(cell: Any) -> Any:
         for each in own_classes(kind):
             yield tuple(map(Same, vars(each).values()))
 
-    return tuple(tuple(facts(module)) for module in cell.modules())
+    return tuple(tuple(facts(module)) for module in cell.modules()), tuple(map(outside_fact, outside))
+
+
+def outside_fact(value: Any) -> Any:
+    """A value that is equal for equal values outside of a cell; objects count by identity, whatever they contain."""
+    return content(value) if isinstance(value, (*_CONSTANT, Tensor, tuple)) else Same(value)
 
 
 def content(value: Any, seen: tuple[int, ...] = ()) -> Any:

@@ -45,6 +45,11 @@ class Place(NamedTuple):
     length: int
     stride: int = 1
 
+    @property
+    def slice(self) -> slice:
+        """The same as a slice."""
+        return slice(self.start, self.start + self.stride * self.length, self.stride)
+
 
 class Matmul(NamedTuple):
     """A product of a packed operand (B, K) and a weight (K, N)."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rnncli.kernels.engine.trace import Call, Leaf, Recipe, run_recipe
+from rnncli.kernels.engine.recipes import Call, Leaf, Recipe, run_recipe
 
 VIEWS = frozenset({"t", "transpose", "permute", "slice", "select", "view", "unsqueeze", "squeeze", "split", "alias"})
 """Operations of torch that only view a tensor."""

@@ -139,6 +139,55 @@ def _elu(r: Recorder, a: Any, alpha: float = 1.0, scale: float = 1.0, input_scal
     return r.point("mul", r.point("select", r.point("gt", a, 0.0), a, low), scale)
 
 
+@_rule("celu")
+def _celu(r: Recorder, a: Any, alpha: float = 1.0) -> Value:
+    return _elu(r, a, alpha, input_scale=1 / alpha)
+
+
+@_rule("_prelu_kernel")
+def _prelu(r: Recorder, a: Any, slope: Any) -> Value:
+    return r.point("select", r.point("gt", a, 0.0), a, r.point("mul", a, slope))
+
+
+@_rule("mish")
+def _mish(r: Recorder, a: Any) -> Value:
+    return r.point("mul", a, r.point("tanh", r.point("softplus", a)))
+
+
+@_rule("hardswish")
+def _hardswish(r: Recorder, a: Any) -> Value:
+    inner = r.point("mul", a, r.point("add", r.point("mul", a, 1 / 6), 0.5))
+    return r.point("select", r.point("le", a, -3.0), 0.0, r.point("select", r.point("lt", a, 3.0), inner, a))
+
+
+@_rule("glu")
+def _glu(r: Recorder, a: Any, dim: int = -1) -> Value:
+    left, right = r.codes(a).chunk(2, dim)
+    return r.point("mul", Value(left), r.point("sigmoid", Value(right)))
+
+
+@_rule("nan_to_num")
+def _nan_to_num(r: Recorder, a: Any, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Value:
+    """The gradient passes where nothing is replaced, as torch's."""
+    if posinf is None or neginf is None:
+        raise Untraceable(f"nan_to_num needs posinf and neginf: their defaults depend on the type{r.place()}")
+    replaced = r.point(
+        "select", r.point("gt", a, 0.0), posinf, r.point("select", r.point("lt", a, 0.0), neginf, nan or 0.0)
+    )
+    return r.point("select", r.point("lt", r.point("abs", a), math.inf), a, replaced)
+
+
+@_rule("logaddexp")
+def _logaddexp(r: Recorder, a: Any, b: Any) -> Value:
+    distance = r.point("abs", r.point("sub", a, b))
+    return r.point("add", r.point("maximum", a, b), r.point("softplus", r.point("neg", distance)))
+
+
+@_rule("round", "floor", "ceil", "trunc")
+def _round(r: Recorder, *_: Any, **_names: Any) -> Value:
+    raise Untraceable(f"step rounds a value{r.place()}")
+
+
 @_rule("silu")
 def _silu(r: Recorder, a: Any) -> Value:
     return r.point("mul", a, r.point("sigmoid", a))
@@ -203,6 +252,17 @@ def _amax(r: Recorder, a: Any, dim: Any = (), keepdim: bool = False) -> Value:
 @_rule("amin")
 def _amin(r: Recorder, a: Any, dim: Any = (), keepdim: bool = False) -> Value:
     return r.point("neg", r.reduce("max", r.point("neg", a), _axes(dim), keepdim))
+
+
+@_rule("max")
+def _max(r: Recorder, a: Any, dim: Any = None, keepdim: bool = False) -> list[Value]:
+    """The greatest values, not their places; equal ones share the gradient, as amax's."""
+    return [r.reduce("max", a, _axes(dim), keepdim)]
+
+
+@_rule("min")
+def _min(r: Recorder, a: Any, dim: Any = None, keepdim: bool = False) -> list[Value]:
+    return [_amin(r, a, _axes(dim), keepdim)]
 
 
 @_rule("var")

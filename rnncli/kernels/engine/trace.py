@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,43 +21,10 @@ from torch.overrides import TorchFunctionMode
 
 from rnncli.kernels.engine.facts import TABLES, content
 from rnncli.kernels.engine.graph import Node, Untraceable
+from rnncli.kernels.engine.recipes import Call, Fixed, Leaf, Recipe, mapped
 
 FEW = 8
 """Features. Sums over at most this many are additions, position by position; at most twice as many sums are loops."""
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A tensor that the cell holds: a parameter, a buffer, or an attribute, by its module's path and its name."""
-
-    module: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """A constant tensor that the step makes, or finds outside the cell."""
-
-    shape: tuple[int, ...]
-    data: bytes
-    dtype: torch.dtype
-
-    def tensor(self) -> Tensor:
-        return torch.frombuffer(bytearray(self.data), dtype=self.dtype).view(self.shape)
-
-
-@dataclass(frozen=True)
-class Call:
-    """An operation on leaves and constants only; recipes take the places of its tensors."""
-
-    function: Any
-    args: tuple[Any, ...]
-    kwargs: tuple[tuple[str, Any], ...] = ()
-    part: int | None = None  # of a list of results
-
-
-Recipe = Leaf | Fixed | Call
-"""How a tensor is computed that does not depend on the input or the state."""
 
 
 @dataclass
@@ -75,10 +43,14 @@ class Trace:
 
 
 class Value(NamedTuple):
-    """A traced tensor: the codes of its elements, or a recipe; a code is (element * 8 + sequence + 1, or + 0)."""
+    """A traced tensor: the codes of its elements, or a recipe; a code is (element * 8 + sequence + 1, or + 0).
+
+    A result that no rule describes has the name of its operation in place of these.
+    """
 
     codes: Tensor | None = None
     recipe: Recipe | None = None
+    unknown: str = ""
 
 
 def tensors_of(cell: Any) -> dict[Leaf, Tensor]:
@@ -99,7 +71,7 @@ def twin_of(cell: Any, generator: torch.Generator) -> Any:
             made = torch.randn(tensor.shape, generator=generator, dtype=torch.float64) * 0.3
             memo[id(tensor)] = torch.nn.Parameter(made) if isinstance(tensor, torch.nn.Parameter) else made
         else:
-            memo[id(tensor)] = tensor.detach().clone()
+            memo[id(tensor)] = tensor.detach().clone() if tensor.is_meta else tensor.detach().to("cpu", copy=True)
     try:
         return deepcopy(cell, memo)
     except Exception as error:  # an attribute may refuse
@@ -131,8 +103,11 @@ def linear_projection(cell: Any, x: Tensor) -> Linear | None:
     weights, biases = [weight for weight, _, _ in parts], [bias for _, bias, _ in parts]
     if all(bias is None for bias in biases):
         return Linear(_concatenated(weights, 1), None)
-    none = {size: Fixed((size,), bytes(8 * size), torch.float64) for _, _, size in parts}
-    return Linear(_concatenated(weights, 1), _concatenated([bias or none[size] for _, bias, size in parts], 0))
+    zeros = torch.ops.aten.new_zeros.default
+    return Linear(
+        _concatenated(weights, 1),
+        _concatenated([bias or Call(zeros, (weight, [size])) for weight, bias, size in parts], 0),
+    )
 
 
 def _matmuls_of(recorder: "Recorder", elements: Any) -> list[tuple[Recipe, Recipe | None, int]] | None:
@@ -229,6 +204,21 @@ class ValueGuard(TorchFunctionMode):
         if getattr(func, "__name__", "") in ("tolist", "numpy", "__array__") and not self.recorder.is_recording:
             raise Untraceable(f"step reads a tensor's value, so that it may branch on data{self.recorder.place()}")
         return func(*args, **(kwargs or {}))
+
+
+class InDouble(TorchFunctionMode):
+    """Reads float32 in a user's code as double precision, which the copies of cells have."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        if getattr(func, "__name__", "") == "float":
+            return args[0].double(*args[1:], **(kwargs or {}))
+        args, values = mapped((args, tuple((kwargs or {}).values())), _doubled)
+        return func(*args, **dict(zip(kwargs or {}, values, strict=True)))
+
+
+def _doubled(value: Any) -> Any:
+    return torch.float64 if value is torch.float32 else value
 
 
 def _attributes(cell: Any) -> dict[str, Any]:
@@ -329,7 +319,10 @@ class Recorder:
             if tensor.requires_grad:
                 raise Untraceable(f"step uses a parameter that the cell does not hold{self.place()}")
             self.keep(tensor, Value(recipe=_fixed(tensor)))
-        return self.values[id(tensor)]
+        found = self.values[id(tensor)]
+        if found.unknown:
+            raise Untraceable(f"the engine has no rule for a result of {found.unknown} in use here{self.place()}")
+        return found
 
     def is_prepared(self, tensor: Tensor) -> bool:
         return self.value(tensor).codes is None
@@ -353,8 +346,10 @@ class Recorder:
             self.prepared_call(func, args, kwargs, outs, tensors)
         else:
             found = self.apply(name, func, args, kwargs)
-            for tensor, codes in zip(outs, found if isinstance(found, list | tuple) else [found], strict=False):
-                if codes is not None:
+            for tensor, codes in zip_longest(outs, found if isinstance(found, list | tuple) else [found]):
+                if codes is None:
+                    self.keep(tensor, Value(unknown=name))
+                else:
                     self.agree(name, tensor, codes)
                     self.keep(tensor, Value(codes))
         return result
@@ -374,7 +369,7 @@ class Recorder:
     def apply(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The codes of an operation's results."""
         if name in SHAPES:
-            given = _mapped(args, lambda each: self.codes(each) if isinstance(each, Tensor) else each)
+            given = mapped(args, lambda each: self.codes(each) if isinstance(each, Tensor) else each)
             return func(*given, **kwargs)
         if name in ("any", "all"):
             raise Untraceable(f"step may branch on data: {name}{self.place()}")
@@ -395,9 +390,9 @@ class Recorder:
         def recipe_of(each: Any) -> Any:
             return self.value(each).recipe if isinstance(each, Tensor) else each
 
-        more = tuple((key, *_mapped((value,), recipe_of)) for key, value in kwargs.items())
+        more = tuple((key, *mapped((value,), recipe_of)) for key, value in kwargs.items())
         for part, tensor in enumerate(outs):
-            call = Call(func, _mapped(args, recipe_of), more, None if len(outs) == 1 else part)
+            call = Call(func, mapped(args, recipe_of), more, None if len(outs) == 1 else part)
             self.keep(tensor, Value(recipe=call))
 
     def change(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -408,6 +403,10 @@ class Recorder:
             for each in self.alive
             if each is not target and each.untyped_storage().data_ptr() == target.untyped_storage().data_ptr()
         ]
+        if name in ("copy_", "fill_") and (shared or self.is_prepared(target)):
+            raise Untraceable(
+                f"step assigns to part of a tensor: torch.cat and torch.where make a new one{self.place()}"
+            )
         if shared or self.is_prepared(target) or any(target is each for each in self.inputs):
             raise Untraceable(f"{name} changes the state, or a tensor that is in use elsewhere{self.place()}")
         codes = self.apply(name.rstrip("_"), func, args, kwargs)
@@ -527,12 +526,6 @@ def _flat(value: Any) -> list[Any]:
     return [value]
 
 
-def _mapped(values: Any, change: Callable[[Any], Any]) -> tuple[Any, ...]:
-    return tuple(
-        type(each)(_mapped(each, change)) if isinstance(each, list | tuple) else change(each) for each in values
-    )
-
-
 def _fixed(tensor: Tensor) -> Fixed:
     tensor = tensor.detach().contiguous()
     return Fixed(tuple(tensor.shape), tensor.numpy().tobytes(), tensor.dtype)
@@ -540,22 +533,6 @@ def _fixed(tensor: Tensor) -> Fixed:
 
 def _uniform(value: Tensor) -> bool:
     return value.numel() > 0 and bool((value == value.flatten()[0]).all())
-
-
-def run_recipe(recipe: Recipe, leaf: Callable[[Leaf], Tensor]) -> Tensor:
-    """Compute a prepared tensor from the cell's own."""
-    if isinstance(recipe, Leaf):
-        return leaf(recipe)
-    if isinstance(recipe, Fixed):
-        return recipe.tensor()
-
-    def compute(each: Any) -> Any:
-        return run_recipe(each, leaf) if isinstance(each, Leaf | Fixed | Call) else each
-
-    kwargs = {key: _mapped((value,), compute)[0] for key, value in recipe.kwargs}
-    result: Any = recipe.function(*_mapped(recipe.args, compute), **kwargs)
-    found: Tensor = result if recipe.part is None else result[recipe.part]
-    return found
 
 
 _SPREADS = frozenset({"expand", "repeat", "repeat_interleave", "expand_as"})

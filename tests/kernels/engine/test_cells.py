@@ -14,6 +14,7 @@ from support.kinds import CLASSES, KINDS_WITH_ACTIVATIONS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnncli.cells import make_cell
 from rnncli.cells.base import Cell, Hidden
 from rnncli.kernels.fused import FusedForm, fused_form, trouble
 from rnncli.kernels.scan import scan
@@ -23,7 +24,27 @@ pytestmark = [
     pytest.mark.skipif(bool(trouble()), reason="waits for numba"),
 ]
 
-OUTSIDE = [outside.Deep, outside.CoupledLSTM, outside.MultiplicativeRNN, outside.Normalised, outside.ProjectedLSTM]
+
+class Positive(Cell[outside.Memory]):
+    """A memory cell that is positive from its first value on, and whose logarithm is seen."""
+
+    State, gates = outside.Memory, 2
+
+    def init_parameter(self, name: str, parameter: Tensor) -> None:
+        super().init_parameter(name, parameter)
+        if name == "c0":
+            nn.init.ones_(parameter)
+
+    def step(self, projected: Tensor, state: outside.Memory) -> outside.Memory:
+        a, b = (projected + F.linear(state.h, self.weight_h)).chunk(2, -1)
+        c = torch.exp(torch.maximum(a, state.c.log())) + state.c.sqrt()
+        return outside.Memory(torch.tanh(b) / c, c)
+
+
+OUTSIDE = [
+    *(outside.Deep, outside.CoupledLSTM, outside.MultiplicativeRNN, outside.Normalised, outside.ProjectedLSTM),
+    Positive,
+]
 
 
 @pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
@@ -184,6 +205,12 @@ def changes_a_buffer(cell: Any, a: Tensor, h: Tensor) -> Tensor:
     return torch.tanh(a + h) * cell.gain
 
 
+def assigns(cell: Any, a: Tensor, h: Tensor) -> Tensor:
+    made = torch.zeros_like(a)
+    made[:, :2] = h[:, :2]
+    return made + a
+
+
 TRAPS: dict[str, tuple[Callable[[Any, Tensor, Tensor], Tensor], str]] = {
     "a counter outside": (counts, "two calls of step compute different operations"),
     "an attribute": (remembers, r"step changes the cell's attributes \(seen\)"),
@@ -220,6 +247,15 @@ TRAPS: dict[str, tuple[Callable[[Any, Tensor, Tensor], Tensor], str]] = {
     "an unknown operation": (
         lambda c, a, h: torch.fft.fft(a + h).real,
         r"the engine has no rule for _fft_r2c \(test_cells.py, line \d+\)",
+    ),
+    "rounding": (lambda c, a, h: a + h.round(), r"step rounds a value \(test_cells.py, line \d+\)"),
+    "a part assigned": (
+        assigns,
+        r"step assigns to part of a tensor: torch.cat and torch.where make a new one \(test_cells.py, line \d+\)",
+    ),
+    "the place of a maximum": (
+        lambda c, a, h: a + h * a.max(1, keepdim=True).indices,
+        r"the engine has no rule for a result of max in use here \(test_cells.py, line \d+\)",
     ),
     "a product of states": (
         lambda c, a, h: (a[:, None, :] @ h[:, :, None])[:, 0] + a,
@@ -261,3 +297,69 @@ def test_code_of_a_cell_is_printed(rnn: Callable[[str], Any]) -> None:
 def test_training_says_why_a_cell_runs_step_by_step(rnn: Callable[[str], Any], home: Any) -> None:
     ran = rnn(f"train parity --cell {outside.__file__}:Counting --bits 3 --hidden 2 --epochs 1")
     assert "the cell runs step by step, slowly: step changes the cell's attributes (" in ran.err
+
+
+factor, vector = 1.0, torch.ones(4)
+
+
+def scaled_outside(value: Tensor) -> Tensor:
+    return value * factor
+
+
+def bounded(limit: float) -> tuple[Any, Callable[[float], None]]:
+    """A class whose step names a variable around it, and a function that sets the variable."""
+
+    class Bounded(Cell[Hidden]):
+        @property
+        def scaled_vector(self) -> Tensor:
+            return vector * 1.0
+
+        def step(self, projected: Tensor, state: Hidden) -> Hidden:
+            h = projected + F.linear(state.h, self.weight_h) * self.scaled_vector
+            return Hidden(scaled_outside(h).clamp(-limit, limit))
+
+    def change(value: float) -> None:
+        nonlocal limit
+        limit = value
+
+    return Bounded, change
+
+
+@pytest.mark.parametrize("name", ["a global number", "a global tensor", "a global tensor in place", "a variable"])
+def test_values_outside_are_read_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in ("factor", "vector"):
+        monkeypatch.setattr(f"{__name__}.{each}", globals()[each] * 1.0)
+    torch.manual_seed(0)
+    Bounded, change = bounded(0.9)
+    cell, x = Bounded(3, 4), torch.randn(5, 2, 3)
+    with torch.no_grad():
+        cell.h0.fill_(0.5)
+    changes: dict[str, Callable[[], object]] = {
+        "a global number": lambda: monkeypatch.setattr(f"{__name__}.factor", 0.5),
+        "a global tensor": lambda: monkeypatch.setattr(f"{__name__}.vector", torch.full((4,), 0.5)),
+        "a global tensor in place": lambda: vector.mul_(0.5),
+        "a variable": lambda: change(0.3),
+    }
+
+    def check() -> Tensor:
+        found, wanted = (scan(cell, x, cell.initial_state(2), backend=name)[0] for name in ("fused", "reference"))
+        torch.testing.assert_close(found, wanted)
+        return torch.as_tensor(wanted)
+
+    before = check()
+    changes[name]()
+    assert not torch.equal(check(), before)
+
+
+def test_few_kinds_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rnncli.kernels.engine import build
+
+    monkeypatch.setattr(build, "MOST", 3)
+    built: list[float] = []
+    monkeypatch.setattr(build, "build", lambda cell: built.append(cell.factor) or "no form")
+    cell: Any = Changing(3, 4)
+    for factor in (1, 2, 3, 1, 4, 1, 2):  # 4 takes the place of 2, which was used longest ago
+        cell.factor = float(factor)
+        assert fused_form(cell) == "no form"
+        assert len(build._KNOWN) <= 3
+    assert built == [1, 2, 3, 4, 2]
