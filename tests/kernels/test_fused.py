@@ -174,7 +174,7 @@ def test_rounds_to_nearest_with_ties_to_even() -> None:
 
 
 @pytest.mark.parametrize("kind", COMPILED)
-def test_inputs_may_be_non_contiguous_and_need_no_gradient(kind: str, way: str) -> None:
+def test_inputs_may_be_non_contiguous_and_need_no_gradient(kind: str, way: str, plain_loops: None) -> None:
     cell = a_cell(kind, 3, 4)
     x = torch.randn(5, 3, 2, dtype=torch.float64).permute(2, 0, 1)[:, ::2]  # (T, B, D) = (2, 3, 3)
     outputs, _ = scan(cell, x, cell.initial_state(3), backend="fused")
@@ -189,7 +189,7 @@ def test_inputs_may_be_non_contiguous_and_need_no_gradient(kind: str, way: str) 
 
 @pytest.mark.parametrize("kind", COMPILED)
 @pytest.mark.parametrize("used", ["outputs", "state"])
-def test_results_may_be_unused_or_used_twice(kind: str, used: str, way: str) -> None:
+def test_results_may_be_unused_or_used_twice(kind: str, used: str, way: str, plain_loops: None) -> None:
     found = []
     for backend in ("fused", "reference"):
         cell = a_cell(kind, 3, 4)
@@ -204,7 +204,7 @@ def test_results_may_be_unused_or_used_twice(kind: str, used: str, way: str) -> 
 
 
 @pytest.mark.parametrize("kind", COMPILED)
-def test_retained_graph_gives_the_same_gradients_again(kind: str, way: str) -> None:
+def test_retained_graph_gives_the_same_gradients_again(kind: str, way: str, plain_loops: None) -> None:
     cell = a_cell(kind, 3, 4)
     outputs, _ = scan(cell, torch.ones(3, 2, 3, dtype=torch.float64), cell.initial_state(2), backend="fused")
     once = torch.autograd.grad(outputs.sum(), [cell.weight_x], retain_graph=True)
@@ -214,7 +214,7 @@ def test_retained_graph_gives_the_same_gradients_again(kind: str, way: str) -> N
         outputs.sum().backward()
 
 
-def test_second_derivatives_and_changed_inputs_are_refused(way: str) -> None:
+def test_second_derivatives_and_changed_inputs_are_refused(way: str, plain_loops: None) -> None:
     cell = a_cell("lstm", 3, 4)
     x = torch.ones(3, 2, 3, dtype=torch.float64, requires_grad=True)
     outputs, _ = scan(cell, x, cell.initial_state(2), backend="fused")
@@ -228,7 +228,7 @@ def test_second_derivatives_and_changed_inputs_are_refused(way: str) -> None:
 
 
 @pytest.mark.parametrize("kind", COMPILED)
-def test_nothing_is_kept_without_gradients(kind: str, way: str) -> None:
+def test_nothing_is_kept_without_gradients(kind: str, way: str, plain_loops: None) -> None:
     cell = a_cell(kind, 3, 4)
     x = torch.randn(3, 2, 3, dtype=torch.float64)
     wanted, _ = scan(cell, x, cell.initial_state(2), backend="fused")

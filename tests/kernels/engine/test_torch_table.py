@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
+from rnncli.cells.lnlstm import LayerNormLSTM
 from rnncli.cells.lstm import LSTM
+from rnncli.cells.mgu import MGU
+from rnncli.cells.mlstm import MultiplicativeLSTM
 from rnncli.kernels.engine.build import torch_layer
 from rnncli.kernels.scan import choose_backend, scan
 from rnncli.kernels.torch_layers import TorchForm, torch_form
@@ -227,7 +230,8 @@ class OwnStep(LSTM):
 
 
 OTHERS: list[Any] = [
-    *(outside.MGU, outside.CoupledLSTM, outside.MultiplicativeLSTM, outside.LayerNormLSTM, outside.ProjectedLSTM),
+    *(outside.Deep, outside.CoupledLSTM, outside.MultiplicativeRNN, outside.Normalised, outside.ProjectedLSTM),
+    *(MGU, MultiplicativeLSTM, LayerNormLSTM),
     *(Detached, WithoutState, Independent, Squared, SwappedGRU),
 ]
 
