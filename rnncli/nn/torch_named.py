@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
 from rnncli.errors import UsageError
-from rnncli.nn.layers import Layers
+from rnncli.nn.layers import Layers, in_transform
 from rnncli.nn.opaque import bare_cell, cell_with
 
 
@@ -94,6 +94,22 @@ class TorchNamed(Layers, nn.RNNBase):
             return tuple(self.weight_hh_l0.new_zeros(batch, size) for size in self.state_sizes.values())
         suffix = self._suffixes()[place]
         return tuple(getattr(self, f"{field}0{suffix}").expand(batch, -1) for field in self.state_sizes)
+
+    def _single_step(self, x: Tensor, fields: list[Tensor] | None) -> tuple[Tensor, list[Tensor]] | None:
+        """By torch's function of the same equations, on the weights as they are.
+
+        Not for an LSTM, whose weights oneDNN packs first: its steps take less time here.
+        """
+        function = {"RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu, "GRU": torch.gru}.get(self.mode)
+        is_plain = self.backend in ("auto", "torch") and not (self.training and (self.dropout or self.weight_drop))
+        is_changed = in_transform() or torch.is_autocast_enabled(x.device.type)
+        if function is None or not is_plain or is_changed or _lacking(self):
+            return None
+        parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]
+        weights = [getattr(self, part + suffix) for suffix in self._suffixes() for part in parts]
+        h = fields[0].contiguous() if fields else x.new_zeros(len(self._suffixes()), x.shape[1], self.hidden_size)
+        outputs, last = function(x, h, weights, self.bias, self.num_layers, 0.0, False, self.bidirectional, False)
+        return outputs, [last]
 
     def extra_repr(self) -> str:
         own = {"learn_h0": False, "weight_drop": 0.0, "backend": "auto", "recompute": False}
