@@ -109,8 +109,7 @@ class Layers(nn.Module):
         if _JIT.is_tracing():
             raise UsageError(f"{self._name}: torch.jit.trace cannot follow it: use torch.export, or to_torch first")
         self._check(x, fields)
-        is_use = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        if is_use and len(x) == 1 and (found := self._single_step(x, fields)):
+        if not torch.compiler.is_compiling() and len(x) == 1 and (found := self._single_step(x, fields)):
             return found
         places = range(self.num_layers * self.directions)
         if fields is None:
@@ -128,7 +127,7 @@ class Layers(nn.Module):
         return outputs, results
 
     def _single_step(self, x: Tensor, fields: list[Tensor] | None) -> tuple[Tensor, list[Tensor]] | None:
-        """One step of all layers without gradients, if there is a shorter way than `scan`."""
+        """One step of all layers, if there is a shorter way than `scan`."""
         del x, fields
         return None
 

@@ -167,7 +167,8 @@ def state_buffer(first: Any, T: int) -> Any:
 @compiled
 def rows(a: Any) -> Any:
     """View the first two dimensions of a (T, B, N), all of whose rows lie at the same distance, as one."""
-    return as_strided(a, (a.shape[0] * a.shape[1], a.shape[2]), a.strides[1:])
+    distance = a.strides[1] if a.shape[1] > 1 else a.strides[0]  # the stride of one row means nothing
+    return as_strided(a, (a.shape[0] * a.shape[1], a.shape[2]), (distance, a.strides[2]))
 
 
 @compiled
