@@ -123,7 +123,7 @@ def prefers_onednn() -> bool:
 
     Without it torch's switch has no effect, and calls of packed weights take 25 to 50 us more than they gain.
     """
-    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    found = precisions.capabilities()
     return not found.get("avx2") or bool(found.get("avx512_f"))
 
 

@@ -112,5 +112,16 @@ def trouble(precision: str, device: str) -> str:
 @cache
 def has_bfloat16() -> bool:
     """Tell whether the CPU has bfloat16 instructions; without them such matmuls are slower than float32's."""
+    return bool(capabilities().get("avx512_bf16") or has_amx())
+
+
+def has_amx() -> bool:
+    """Tell whether the CPU multiplies whole tiles in bfloat16."""
+    return bool(capabilities().get("amx_bf16"))
+
+
+@cache
+def capabilities() -> dict[str, Any]:
+    """Return the CPU's instructions by name; nothing where torch does not tell."""
     found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    return found

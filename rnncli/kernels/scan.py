@@ -48,6 +48,7 @@ def choose_backend(
     backend, or for one that cannot compute this cell, on this device or in this precision.
     """
     case = Case(device or "cpu", cell.kind, cell.hidden_size, precision or name_of(dtype), packed, sequences)
+    case = case._replace(amx=precisions.has_amx())
     return _choose(cell, backend, device, dtype, case)[0]
 
 
@@ -141,7 +142,9 @@ def scan(
         x = blank_padding(x, lengths)
     dtype = precisions.type_of_factors(x)
     rounded = "bfloat16" if may_round(x) else name_of(dtype)
+    single = len(x) == 1 and not torch.is_grad_enabled()
     case = Case(x.device.type, cell.kind, state[0].shape[1], rounded, lengths is not None, x.shape[1])
+    case = case._replace(single=single, amx=precisions.has_amx())
     name, form = _choose(cell, backend, x.device.type, dtype, case)
     run = _SCANS[name] if name != "reference" else scan_reference
     run = partial(run, cell if name == "reference" else form)

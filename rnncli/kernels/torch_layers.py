@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from rnncli.kernels.precision import type_of_factors
+from rnncli.kernels.matmul import may_round
+from rnncli.kernels.precision import has_amx, type_of_factors
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
@@ -34,9 +35,9 @@ def torch_form(cell: Any) -> TorchForm | str:
 def scan_torch(form: TorchForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:
     """Unroll a cell with torch's layer of the same equations; arguments and results as `scan_reference`.
 
-    Under autocast the whole layer runs in the smaller type.
+    Under autocast the whole layer runs in the smaller type; so it does where `may_round` allows it and the CPU has AMX.
     """
-    dtype = type_of_factors(state[0])
+    dtype = torch.bfloat16 if may_round(x) and has_amx() else type_of_factors(state[0])
     if dtype != state[0].dtype:  # by hand: torch's autocast always takes float16 for cuDNN's layers
         half = TorchForm(form.function, [weight.to(dtype) for weight in form.weights])
         with torch.autocast(x.device.type, enabled=False):

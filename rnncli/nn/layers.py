@@ -110,6 +110,8 @@ class Layers(nn.Module):
         if _JIT.is_tracing():
             raise UsageError(f"{self._name}: torch.jit.trace cannot follow it: use torch.export, or to_torch first")
         self._check(x, fields)
+        if not torch.compiler.is_compiling() and len(x) == 1 and (found := self._single_step(x, fields)):
+            return found
         places = range(self.num_layers * self.directions)
         if fields is None:
             states = [self.first_state(place, x.shape[1]) for place in places]
@@ -124,6 +126,11 @@ class Layers(nn.Module):
         if not torch.compiler.is_compiling() and not in_transform():
             self._refuse_second_derivatives([outputs, *results], x.shape[1], lengths is not None)
         return outputs, results
+
+    def _single_step(self, x: Tensor, fields: list[Tensor] | None) -> tuple[Tensor, list[Tensor]] | None:
+        """One step of all layers, if there is a shorter way than `scan`."""
+        del x, fields
+        return None
 
     def _unroll(
         self, place: int, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None

@@ -12,8 +12,16 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
 from rnncli.errors import UsageError
-from rnncli.nn.layers import Layers
+from rnncli.nn.layers import Layers, in_transform
 from rnncli.nn.opaque import bare_cell, cell_with
+
+_FUNCTIONS: dict[str, Any] = {
+    "RNN_TANH": torch.rnn_tanh,
+    "RNN_RELU": torch.rnn_relu,
+    "GRU": torch.gru,
+    "LSTM": torch.lstm,
+}
+"""Torch's functions by the mode of a layer."""
 
 
 class TorchNamed(Layers, nn.RNNBase):
@@ -94,6 +102,24 @@ class TorchNamed(Layers, nn.RNNBase):
             return tuple(self.weight_hh_l0.new_zeros(batch, size) for size in self.state_sizes.values())
         suffix = self._suffixes()[place]
         return tuple(getattr(self, f"{field}0{suffix}").expand(batch, -1) for field in self.state_sizes)
+
+    def _single_step(self, x: Tensor, fields: list[Tensor] | None) -> tuple[Tensor, list[Tensor]] | None:
+        """By torch's function of the same equations, on the weights as they are, on a CPU.
+
+        Not for an LSTM in use: oneDNN packs its weights first, which takes longer than the step of large ones.
+        """
+        function = _FUNCTIONS.get(self.mode) if self.mode != "LSTM" or torch.is_grad_enabled() else None
+        is_plain = self.backend in ("auto", "torch") and not (self.training and (self.dropout or self.weight_drop))
+        is_changed = in_transform() or torch.is_autocast_enabled(x.device.type) or x.device.type != "cpu"
+        if function is None or not is_plain or is_changed or _lacking(self):
+            return None
+        parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]
+        weights = [getattr(self, part + suffix) for suffix in self._suffixes() for part in parts]
+        shape = len(self._suffixes()), x.shape[1], self.hidden_size
+        first = [value.contiguous() for value in fields or [x.new_zeros(shape)] * len(self.state_sizes)]
+        hx: Any = first if len(first) > 1 else first[0]
+        outputs, *last = function(x, hx, weights, self.bias, self.num_layers, 0.0, False, self.bidirectional, False)
+        return outputs, last
 
     def extra_repr(self) -> str:
         own = {"learn_h0": False, "weight_drop": 0.0, "backend": "auto", "recompute": False}

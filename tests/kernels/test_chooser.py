@@ -14,7 +14,7 @@ from rnncli.kernels import precision, triton
 from rnncli.kernels.chooser import ROWS, TINY, Case, Row, preferred
 from rnncli.kernels.fused import trouble
 from rnncli.kernels.precision import using
-from rnncli.kernels.scan import choose_backend
+from rnncli.kernels.scan import choose_backend, scan
 
 LACKED = {"rated", "gru:reset-before", "lstm:diagonal", "lstm:full"}
 """The cells that torch has no layer for."""
@@ -23,22 +23,25 @@ LACKED = {"rated", "gru:reset-before", "lstm:diagonal", "lstm:full"}
 @pytest.mark.parametrize(
     ("case", "row", "first"),
     [
-        (Case("cpu", "lstm:none", 200), 0, "torch"),
-        (Case("cpu", "lstm:none", 8, sequences=512), 0, "torch"),
-        (Case("cpu", "lstm:none", 200, packed=True), 2, "fused"),
-        (Case("cpu", "lstm:none", 200, "bfloat16"), 2, "fused"),
-        (Case("cpu", "elman", 15, sequences=512), 1, "torch"),
-        (Case("cpu", "lstm:full", 15, packed=True, sequences=512), 1, "torch"),
-        (Case("cpu", "elman", 16, sequences=512), 2, "fused"),
-        (Case("cpu", "elman", 15, sequences=511), 2, "fused"),
-        (Case("cuda", "lstm:none", 64, "bfloat16", packed=True), 3, "triton"),
-        (Case("cuda", "elman", 512), 4, "triton"),
-        (Case("cuda", "elman", 511), 5, "torch"),
-        (Case("cuda", "elman", 512, "float16"), 5, "torch"),
-        (Case("cuda", "elman", 512, "tf32"), 5, "torch"),
-        (Case("cuda", "lstm:none", 650), 5, "torch"),
-        (Case("cuda", "rated", 64), 5, "torch"),
-        (Case("mps", "elman", 64), 6, "torch"),
+        (Case("cpu", "lstm:none", 200, packed=True, single=True), 0, "reference"),
+        (Case("cpu", "lstm:none", 200), 1, "torch"),
+        (Case("cpu", "lstm:none", 8, sequences=512), 1, "torch"),
+        (Case("cpu", "lstm:none", 200, packed=True), 4, "fused"),
+        (Case("cpu", "lstm:none", 200, "bfloat16", packed=True, amx=True), 4, "fused"),
+        (Case("cpu", "lstm:none", 200, "bfloat16"), 4, "fused"),
+        (Case("cpu", "lstm:none", 200, "bfloat16", amx=True), 2, "torch"),
+        (Case("cpu", "elman", 15, sequences=512), 3, "torch"),
+        (Case("cpu", "lstm:full", 15, packed=True, sequences=512), 3, "torch"),
+        (Case("cpu", "elman", 16, sequences=512), 4, "fused"),
+        (Case("cpu", "elman", 15, sequences=511), 4, "fused"),
+        (Case("cuda", "lstm:none", 64, "bfloat16", packed=True), 5, "triton"),
+        (Case("cuda", "elman", 512), 6, "triton"),
+        (Case("cuda", "elman", 511), 7, "torch"),
+        (Case("cuda", "elman", 512, "float16"), 7, "torch"),
+        (Case("cuda", "elman", 512, "tf32"), 7, "torch"),
+        (Case("cuda", "lstm:none", 650), 7, "torch"),
+        (Case("cuda", "rated", 64), 7, "torch"),
+        (Case("mps", "elman", 64), 8, "torch"),
     ],
 )
 def test_first_matching_row_decides(case: Case, row: int, first: str) -> None:
@@ -51,17 +54,42 @@ def test_first_matching_row_decides(case: Case, row: int, first: str) -> None:
 def test_every_row_is_used_and_has_a_reason() -> None:
     """No row is hidden by one above it: every row decides some case."""
     cases = [
-        Case(device, kind, units, name, packed, sequences)
+        Case(device, kind, units, name, packed, sequences, single, amx)
         for device in ("cpu", "cuda", "mps")
         for kind in KINDS
         for units in (4, 64, 512)
         for name in ("float32", "tf32", "bfloat16", "float16", "float64")
         for packed in (False, True)
         for sequences in (None, 1, 1024)
+        for single in (False, True)
+        for amx in (False, True)
     ]
     used: list[Row] = [next(row for row in ROWS if row.fits(case)) for case in cases]
     assert set(used) == set(ROWS)
     assert all(row.because for row in ROWS)
+
+
+def test_lstms_in_bfloat16_on_amx_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Norm-wise errors of values and gradients against float64, with h and c in bfloat16: 1e-4 to 2e-2."""
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "capabilities", lambda: {"amx_bf16": True})
+    torch.manual_seed(0)
+    single: Any = make_cell("lstm:none", 24, 32)
+    exact: Any = make_cell("lstm:none", 24, 32).double()
+    exact.load_state_dict(single.state_dict())
+    x = torch.randn(12, 16, 24)
+    found = []
+    for cell, inputs, backend in ((single, x, "auto"), (exact, x.double(), "reference")):
+        with using("bfloat16"):
+            outputs, state = scan(cell, inputs, cell.initial_state(16), backend=backend)
+            outputs.square().sum().backward()
+        assert outputs.dtype == inputs.dtype
+        found.append([outputs, *state, *(parameter.grad for parameter in cell.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        assert 1e-4 * theirs.norm() < (ours - theirs).norm() < 2e-2 * theirs.norm()
+    with using("bfloat16"), torch.no_grad():  # validation and use stay exact
+        outputs, _ = scan(single, x, single.initial_state(16))
+    assert (outputs - found[1][0]).norm() < 1e-5 * found[1][0].norm()
 
 
 @pytest.fixture

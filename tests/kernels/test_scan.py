@@ -8,6 +8,7 @@ from support.kinds import KINDS
 
 from rnncli.cells import make_cell
 from rnncli.errors import UsageError
+from rnncli.kernels import precision
 from rnncli.kernels.scan import choose_backend, reverse_valid, scan
 from rnncli.testing import backends_of
 
@@ -47,7 +48,8 @@ def test_reversal_keeps_the_padding_at_the_end() -> None:
     assert torch.equal(reverse_valid(x, None), x.flip(0))
 
 
-def test_chooser_names_the_backend_that_runs() -> None:
+def test_chooser_names_the_backend_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_amx", lambda: False)
     assert choose_backend(a_cell("lstm:none")) == "torch"
     assert choose_backend(a_cell("lstm:none"), packed=True) == "fused"
     assert choose_backend(a_cell("lstm:none"), precision="bfloat16") == "fused"

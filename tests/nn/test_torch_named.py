@@ -103,6 +103,25 @@ def test_state_dicts_load_strictly_in_both_directions(
     torch.testing.assert_close(mine(randoms(T, B, D))[0], theirs(randoms(T, B, D))[0], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False, "batch_first": True}]
+)
+@pytest.mark.parametrize("name", PAIRS)
+def test_single_steps_are_those_of_torch(name: str, options: dict[str, Any]) -> None:
+    mine, theirs = pair(name, **options)
+    x = randoms(1, B, D).transpose(0, 1) if options.get("batch_first") else randoms(1, B, D)
+    for mode in (torch.no_grad, torch.enable_grad):
+        with mode():
+            outputs, hx = mine(x)
+            torch.testing.assert_close((outputs, hx), theirs(x))
+            torch.testing.assert_close(mine(x, hx), theirs(x, hx))
+    torch.testing.assert_close(results(mine, x, hx), results(theirs, x, hx))
+    layer: Any = ours.GRU(D, M, learn_h0=True, reset="before", dtype=torch.float64)
+    with torch.no_grad():
+        found = layer(x)
+    torch.testing.assert_close(found, layer(x))
+
+
 def test_positional_arguments_are_those_of_torch() -> None:
     for name, extra in (("RNN", ("relu",)), ("GRU", ()), ("LSTM", ())):
         more = (False, True, 0.25, True, *((0,) if name == "LSTM" else ()))

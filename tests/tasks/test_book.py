@@ -118,7 +118,19 @@ STATED = {
 }
 UNSTATED = {
     # where and how long to train; settings that SGD at a constant rate does not use
-    *("seed", "device", "backend", "precision", "save_every", "max_time", "beta1", "beta2", "warmup", "decay"),
+    *(
+        "seed",
+        "device",
+        "backend",
+        "precision",
+        "recompute",
+        "save_every",
+        "max_time",
+        "beta1",
+        "beta2",
+        "warmup",
+        "decay",
+    ),
     # texts, other sources of weights and vectors, voices
     *("corpus", "valid", "tokens", "init_from", "embeddings", "freeze_embeddings", "voices"),
     # tables, words and spellings, which the book's classifier does not read

@@ -135,6 +135,7 @@ def test_documented_table_of_backends_is_true(task: str, preset: str | None, mon
     assert row[1] == f"{net}, B {config.batch_size}"
     for place, has in ((2, True), (3, False)):
         monkeypatch.setattr(precision, "has_bfloat16", lambda has=has: has)
+        monkeypatch.setattr(precision, "has_amx", lambda: False)
         assert row[place] == " ".join(taken_by_itself(task, preset)[1:])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))

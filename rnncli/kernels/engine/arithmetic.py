@@ -174,12 +174,18 @@ def rows(a: Any) -> Any:
 
 
 @compiled
+def _strided_rows(a: Any) -> Any:
+    """The same for an a (T, B, N), all of whose rows lie at the same distance."""
+    distance = a.strides[1] if a.shape[1] > 1 else a.strides[0]  # the stride of one row means nothing
+    return as_strided(a, (a.shape[0] * a.shape[1], a.shape[2]), (distance, a.strides[2]))
+
+
+@compiled
 def weight_gradient(d: Any, x: Any) -> Any:
     """Return the gradient (G, D) of a weight that maps x (T, B, D) to values whose gradient is d (T, B, G)."""
     out = np.zeros((d.shape[2], x.shape[2]), d.dtype)
     if d.size * x.shape[2] >= GEMM:
-        N = d.shape[0] * d.shape[1]
-        gemm(as_strided(d, (N, d.shape[2]), d.strides[1:]).T, as_strided(x, (N, x.shape[2]), x.strides[1:]), out)
+        gemm(_strided_rows(d).T, _strided_rows(x[: len(d)]), out)
         return out
     for t in range(d.shape[0]):
         for b in range(d.shape[1]):

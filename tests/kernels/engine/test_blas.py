@@ -41,6 +41,20 @@ def test_blas_and_its_substitute_agree(letter: str, rows: int, inner: int, colum
         np.testing.assert_allclose(out.T, wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_rows_of_one_sequence_lie_a_step_apart() -> None:
+    """The stride of a dimension of size 1 may be anything: here it is that of the whole batch."""
+    from rnncli.kernels.engine.arithmetic import rows, weight_gradient
+
+    values = np.arange(12.0).reshape(1, 4, 3)
+    one = values.transpose(1, 0, 2)
+    assert one.flags.c_contiguous
+    assert one.strides[1] != one.strides[0]
+    for function in (rows, rows.py_func):
+        np.testing.assert_array_equal(function(one), values[0])
+    d = np.random.default_rng(0).standard_normal((1, 400, 30)).transpose(1, 0, 2)
+    np.testing.assert_allclose(weight_gradient(d, d), d[:, 0].T @ d[:, 0])
+
+
 def test_compiled_matmuls_of_all_layouts() -> None:
     from rnncli.kernels.engine.arithmetic import GEMM, multiply, weight_gradient
 
