@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.errors import UsageError
-from rnncli.kernels.forms import TorchForm, TritonForm
+from rnncli.kernels.forms import TorchForm
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
@@ -156,10 +156,6 @@ class Cell(nn.Module, ABC, Generic[StateT]):
 
     def torch_form(self) -> TorchForm | None:
         """Return the cell as one of torch's own layers, or None where their equations differ."""
-        return None
-
-    def triton_form(self) -> TritonForm | None:
-        """Return the cell for the triton backend, or None where that has no recipe for it."""
         return None
 
     @property

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
 from rnncli.kernels import ACTIVATIONS
-from rnncli.kernels.forms import TorchForm, TritonForm
+from rnncli.kernels.forms import TorchForm
 
 
 class Elman(Cell[Hidden]):
@@ -28,6 +28,3 @@ class Elman(Cell[Hidden]):
             return None
         weights = [self.weight_x, self.weight_h, self.bias, torch.zeros_like(self.bias)]
         return TorchForm(functions[self.activation], weights)
-
-    def triton_form(self) -> TritonForm | None:
-        return TritonForm("elman", self.activation, (self.weight_x, self.bias, self.weight_h))

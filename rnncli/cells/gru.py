@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
 from rnncli.kernels import ACTIVATIONS
-from rnncli.kernels.forms import TorchForm, TritonForm
+from rnncli.kernels.forms import TorchForm
 
 
 class GRU(Cell[Hidden]):
@@ -49,7 +49,3 @@ class GRU(Cell[Hidden]):
         bias_h = torch.cat([torch.zeros_like(self.bias[: 2 * M]), self.bias_hh])
         weights = [self.weight_x * sign[:, None], self.weight_h * sign[:, None], self.bias * sign, bias_h]
         return TorchForm(torch.gru, weights)
-
-    def triton_form(self) -> TritonForm | None:
-        bias = (self.bias_hh,) if self.variant == "reset-after" else ()
-        return TritonForm(f"gru:{self.variant}", self.activation, (self.weight_x, self.bias, self.weight_h, *bias))

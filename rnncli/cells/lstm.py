@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
-from rnncli.kernels.forms import TorchForm, TritonForm
+from rnncli.kernels.forms import TorchForm
 
 
 class LSTMState(NamedTuple):
@@ -73,9 +73,3 @@ class LSTM(Cell[LSTMState]):
         if self.variant != "none":
             return None
         return TorchForm(torch.lstm, [self.weight_x, self.weight_h, self.bias, self.bias.new_zeros(len(self.bias))])
-
-    def triton_form(self) -> TritonForm | None:
-        peepholes = () if self.variant == "none" else (self.weight_c, self.weight_co)
-        return TritonForm(
-            f"lstm:{self.variant}", self.activation, (self.weight_x, self.bias, self.weight_h, *peepholes)
-        )

@@ -1,4 +1,4 @@
-"""The forms of a cell for the backends torch and triton. Shapes: T steps, B batch, D input, M hidden, G gates."""
+"""The form of a cell for the backend torch. Shapes: T steps, B batch, D input, M hidden, G gates."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,11 +11,3 @@ class TorchForm(NamedTuple):
 
     function: Callable[..., Any]  # torch.rnn_tanh, torch.rnn_relu, torch.gru or torch.lstm
     weights: list[Tensor]  # (G*M, D), (G*M, M), (G*M,), (G*M,)
-
-
-class TritonForm(NamedTuple):
-    """A cell as the triton backend takes it: the name of its recipe, its activation, and the weights."""
-
-    recipe: str
-    activation: str
-    weights: tuple[Tensor, ...]  # Wx (G*M, D), b (G*M,), then in the recipe's order (n*M, M) matrices, (k*M,) vectors

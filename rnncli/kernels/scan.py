@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from rnncli.errors import UsageError
-from rnncli.kernels import ACTIVATIONS, BACKENDS, triton
+from rnncli.kernels import BACKENDS, triton
 from rnncli.kernels import precision as precisions
 from rnncli.kernels.chooser import Case, preferred
-from rnncli.kernels.forms import TorchForm, TritonForm
+from rnncli.kernels.forms import TorchForm
 from rnncli.kernels.fused import FusedForm, fused_form, scan_fused, trouble
 from rnncli.kernels.matmul import may_round
 from rnncli.kernels.reference import SteppedCell, scan_reference
@@ -28,7 +28,6 @@ class Recurrence(SteppedCell[StateT], Protocol[StateT]):
     @property
     def kind(self) -> str: ...
     def torch_form(self) -> TorchForm | None: ...
-    def triton_form(self) -> TritonForm | None: ...
 
 
 def choose_backend(
@@ -103,11 +102,11 @@ def _fused_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype
     return f"the fused backend cannot take {cell.kind}: {form}" if isinstance(form, str) else form
 
 
-def _triton_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> TritonForm | str:
-    form = cell.triton_form() if _of_its_step(type(cell), "triton_form") else None
-    if form is None or form.activation not in ACTIVATIONS:
-        return f"the triton backend has no kernels for {cell.kind}"
-    return triton.trouble(device, dtype) or form
+def _triton_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> triton.TritonForm | str:
+    if reason := triton.trouble(device, dtype):
+        return reason
+    form = triton.triton_form(cell)
+    return f"the triton backend cannot take {cell.kind}: {form}" if isinstance(form, str) else form
 
 
 _FORMS: dict[str, Callable[[Any, str | None, torch.dtype], Any]] = {

@@ -27,8 +27,6 @@ COMPILED = [
     for kind in KINDS
 ]
 """Kinds whose loops a test compiles: all of them, but only three in the fast suite."""
-TRITON = [kind for kind in KINDS if CLASSES[kind].triton_form is not Cell.triton_form]
-"""The kinds that the backend supports; whether torch has a layer depends on the activation too: `backends_of`."""
 
 CPU_BACKENDS = ("reference", *([] if trouble() else ["fused"]), "torch")
 """Without numba there is no `fused`."""

@@ -1,70 +1,118 @@
-"""From a cell to its compiled step: what is known of each kind of cell, traced when it is first used."""
+"""From a cell to its forms: what is known of each kind of cell, traced and compiled when first needed."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from operator import is_
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 
 from rnncli.kernels.engine.cache import load_compiled
-from rnncli.kernels.engine.check import traced
-from rnncli.kernels.engine.emit import emit
+from rnncli.kernels.engine.check import Checked, traced
 from rnncli.kernels.engine.facts import changing, content, fingerprint, held
 from rnncli.kernels.engine.graph import Untraceable
-from rnncli.kernels.engine.inputs import Inputs
-from rnncli.kernels.engine.plan import make_plan
-from rnncli.kernels.engine.scan import Traced
+
+if TYPE_CHECKING:
+    from rnncli.kernels.engine.scan import Traced
+
+Form = TypeVar("Form")
+
+
+@dataclass
+class Known:
+    """What is known of cells with one fingerprint: their trace, and the forms that it was made into so far."""
+
+    trace: Checked | str
+    forms: dict[str, Any] = field(default_factory=dict)
 
 
 class Seen(NamedTuple):
-    """What a cell held when it was last seen, and its form."""
+    """What a cell held when it was last seen, and what is known of it."""
 
     held: list[Any]
     changing: list[Any]
     contents: list[Any]  # of those
-    form: Traced | str
+    known: Known
 
 
-_KNOWN: dict[Any, Traced | str] = {}
+MOST = 64
+"""Kinds of cells. With more, as of a cell with an attribute that changes in each epoch, the oldest is forgotten."""
+
+_KNOWN: dict[Any, Known] = {}
 _ONE_AT_A_TIME = RLock()
 """Held while a cell is traced: another thread must not use a module that is not yet complete."""
 
 _LAST: WeakKeyDictionary[Any, Seen] = WeakKeyDictionary()
 
 
-def traced_form(cell: Any) -> Traced | str:
-    """A cell ready to run, or the reason why the engine cannot take it."""
+def traced_form(cell: Any) -> "Traced | str":
+    """A cell ready to run in compiled loops, or the reason why the engine cannot take it; imports numba."""
+    return form_of(cell, "loops", lambda trace: _compiled(trace, cell))
+
+
+def form_of(cell: Any, name: str, make: Callable[[Checked], Form]) -> Form | str:
+    """Return what `make` makes of a cell's trace, or the reason why it cannot."""
+    known = _known(cell)
+    if name not in known.forms:
+        with _ONE_AT_A_TIME:
+            if name not in known.forms:
+                trace = known.trace
+                known.forms[name] = trace if isinstance(trace, str) else _attempt(lambda: make(trace))
+    found: Form | str = known.forms[name]
+    return found
+
+
+def _known(cell: Any) -> Known:
+    """What is known of a cell."""
     stamp, last = held(cell), _LAST.get(cell)
     is_same = last is not None and len(last.held) == len(stamp) and all(map(is_, last.held, stamp))
     if last is not None and is_same and last.contents == list(map(content, last.changing)):
-        return last.form
+        return last.known
     key = fingerprint(cell)
     with _ONE_AT_A_TIME:
-        if key not in _KNOWN:
-            _KNOWN[key] = build(cell)
+        known = _KNOWN.pop(key) if key in _KNOWN else Known(build(cell))
+        _KNOWN[key] = known  # the last one
+        if len(_KNOWN) > MOST:
+            del _KNOWN[next(iter(_KNOWN))]
     lists = changing(cell)
-    _LAST[cell] = Seen(stamp, lists, list(map(content, lists)), _KNOWN[key])
-    return _KNOWN[key]
+    _LAST[cell] = Seen(stamp, lists, list(map(content, lists)), known)
+    return known
 
 
-def build(cell: Any) -> Traced | str:
-    """The same for a cell of a kind that is unknown so far."""
+def build(cell: Any) -> Checked | str:
+    """The trace of a cell of a kind that is unknown so far.
+
+    The caller's contexts do not matter: its random state, its default device, autocast, and whether it records
+    gradients.
+    """
+    with (
+        torch.random.fork_rng([]),
+        torch.device("cpu"),
+        torch.autocast("cpu", enabled=False),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
+        return _attempt(lambda: traced(cell, [int(value.shape[1]) for value in cell.initial_state(1)]))
+
+
+def _attempt(make: Callable[[], Form]) -> Form | str:
     try:
-        return _made(cell)
+        return make()
     except Untraceable as reason:
         return str(reason)
     except Exception as error:  # a case that the engine does not know; the step loop still runs it
         return f"the engine fails on its step: {type(error).__name__}: {error}".splitlines()[0]
 
 
-def _made(cell: Any) -> Traced:
-    """Trace, plan and write; raises Untraceable.
+def _compiled(found: Checked, cell: Any) -> "Traced":
+    """Plan and write the loops of a cell."""
+    from rnncli.kernels.engine.emit import emit
+    from rnncli.kernels.engine.inputs import Inputs
+    from rnncli.kernels.engine.plan import make_plan
+    from rnncli.kernels.engine.scan import Traced
 
-    The caller's contexts do not matter: its random state, its default device, and whether it records gradients.
-    """
-    with torch.random.fork_rng([]), torch.device("cpu"), torch.inference_mode(False), torch.enable_grad():
-        found = traced(cell, [int(value.shape[1]) for value in cell.initial_state(1)])
     recipes = found.trace.prepared
     plan = make_plan(found.graph, found.derivative, len(recipes), owned=found.linear is not None)
     vectors = [int(name[1:]) for name in plan.vectors]

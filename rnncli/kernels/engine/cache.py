@@ -2,35 +2,34 @@
 
 The folder is below the package's `__pycache__`, or the user's cache folder if that is not writable. A file's name has a
 digest of everything that its compiled code depends on, so that processors, versions and processes never disturb each
-other. If no folder is writable, code is compiled for this process only.
+other. If no folder is writable, code is compiled for this process only. Notes need no numba.
 """
 
 import contextlib
 import hashlib
 import importlib.util
+import linecache
 import os
 import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-import numba
 import torch
-from llvmlite import binding
-from numba import config
 
 from rnncli.errors import RnnError
 from rnncli.files import write_file
-from rnncli.kernels.engine import arithmetic, functions, scalars
 from rnncli.version import __version__
 
 
 def load_compiled(text: str) -> ModuleType:
     """The generated functions, to be compiled by numba when they are first called."""
-    name = name_of(text)
-    if name not in sys.modules:
-        sys.modules[name] = _module(name, text)
-    return sys.modules[name]
+    return _loaded(name_of(text), text)
+
+
+def load_kernels(text: str) -> ModuleType:
+    """The generated kernels, to be compiled by triton, which has a cache of its own."""
+    return _loaded(f"rnncli_kernels_{_digest(text, __version__)}", text)
 
 
 def name_of(text: str) -> str:
@@ -48,10 +47,17 @@ def note(*facts: str) -> None:
     _write(_note(facts), "")
 
 
+def _loaded(name: str, text: str) -> ModuleType:
+    if name not in sys.modules:
+        sys.modules[name] = _module(name, text)
+    return sys.modules[name]
+
+
 def _module(name: str, text: str) -> ModuleType:
     file = _write(f"{name}.py", text)
     if file is None:
         module = ModuleType(name)
+        linecache.cache[f"<{name}>"] = (len(text), None, text.splitlines(keepends=True), f"<{name}>")  # triton reads it
         exec(compile(text, f"<{name}>", "exec"), vars(module))
         return module
     spec = importlib.util.spec_from_file_location(name, file)
@@ -96,12 +102,16 @@ def _digest(*texts: str) -> str:
 @cache
 def _helpers() -> str:
     """A digest of the functions that generated code calls, which are compiled into it."""
-    files = [Path(str(module.__file__)) for module in (functions, scalars, arithmetic)]
+    files = [Path(__file__).with_name(f"{name}.py") for name in ("functions", "scalars", "arithmetic")]
     return _digest(*(file.read_text(encoding="utf-8") for file in files))
 
 
 @cache
 def _machine() -> str:
     """What compiled code depends on: versions and the processor."""
+    import numba
+    from llvmlite import binding
+    from numba import config
+
     processor = getattr(config, "CPU_NAME", None) or binding.get_host_cpu_name()
     return "\0".join((__version__, numba.__version__, processor, binding.get_host_cpu_features().flatten()))

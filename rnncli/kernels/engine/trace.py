@@ -99,7 +99,7 @@ def twin_of(cell: Any, generator: torch.Generator) -> Any:
             made = torch.randn(tensor.shape, generator=generator, dtype=torch.float64) * 0.3
             memo[id(tensor)] = torch.nn.Parameter(made) if isinstance(tensor, torch.nn.Parameter) else made
         else:
-            memo[id(tensor)] = tensor.detach().clone()
+            memo[id(tensor)] = tensor.detach().to("cpu", copy=True)
     try:
         return deepcopy(cell, memo)
     except Exception as error:  # an attribute may refuse
@@ -542,15 +542,17 @@ def _uniform(value: Tensor) -> bool:
     return value.numel() > 0 and bool((value == value.flatten()[0]).all())
 
 
-def run_recipe(recipe: Recipe, leaf: Callable[[Leaf], Tensor]) -> Tensor:
+def run_recipe(
+    recipe: Recipe, leaf: Callable[[Leaf], Tensor], fixed: Callable[[Fixed], Tensor] = Fixed.tensor
+) -> Tensor:
     """Compute a prepared tensor from the cell's own."""
     if isinstance(recipe, Leaf):
         return leaf(recipe)
     if isinstance(recipe, Fixed):
-        return recipe.tensor()
+        return fixed(recipe)
 
     def compute(each: Any) -> Any:
-        return run_recipe(each, leaf) if isinstance(each, Leaf | Fixed | Call) else each
+        return run_recipe(each, leaf, fixed) if isinstance(each, Leaf | Fixed | Call) else each
 
     kwargs = {key: _mapped((value,), compute)[0] for key, value in recipe.kwargs}
     result: Any = recipe.function(*_mapped(recipe.args, compute), **kwargs)
