@@ -11,6 +11,7 @@ import pytest
 import torch
 from support import outside, streamed
 from support.kinds import KINDS, KINDS_WITH_ACTIVATIONS
+from torch.nn import functional as F
 
 from rnncli.api import restore
 from rnncli.cells import make_cell
@@ -185,7 +186,7 @@ def test_nothing_is_kept_without_a_backward_pass(kind: str, tier: Tier, monkeypa
 
 @pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
 def test_extreme_inputs_do_not_overflow_or_hide_a_nan(kind: str, activation: str) -> None:
-    cell = a_cell(kind, 1, 2, activation)
+    cell = a_cell(kind, 1, 3, activation)
     x = torch.tensor([[[-3e4]], [[3e4]], [[float("nan")]]])
     ours = results(cell, x, None, Tier.WHOLE)
     assert ours[0][:2].isfinite().all()
@@ -267,7 +268,7 @@ class Moving(Cell[Hidden]):
     """A step that moves the features of its state, so that registers of a program do not fit the next step."""
 
     def step(self, projected: torch.Tensor, state: Hidden) -> Hidden:
-        return Hidden(torch.tanh(projected + state.h.roll(1, 1)))
+        return Hidden(torch.tanh(projected + F.linear(state.h.roll(2, 1), self.weight_h)))
 
 
 def test_moved_features_take_launches_at_each_step() -> None:

@@ -197,7 +197,8 @@ class Unrolled(torch.autograd.Function):
         if torch.is_grad_enabled():  # else a second derivative would silently be zero
             raise RnnError("the triton backend has no second derivatives: use --backend reference")
         arrays = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
-        memory = Memory(ctx.run, *ctx.size, arrays)
+        T, B = ctx.size
+        memory = Memory(ctx.run, T, B, arrays)
         nothing = d_outputs.new_zeros(d_outputs.shape[1:])  # the last output holds it
         memory.backward(d_outputs, (nothing, *d_last))
         d_first = (memory.arrays[f"c{n}"][0].to(dtype) for n, dtype in enumerate(ctx.dtypes))

@@ -29,7 +29,8 @@ class Source(NamedTuple):
 def step_kernels(plan: Plan, is_backward: bool) -> tuple[list[Kernel], list[str]]:
     """The kernels of a step in one direction, in their order, and their texts."""
     found = plan.backward if is_backward else plan.forward
-    kernels, texts = [], []
+    kernels: list[Kernel] = []
+    texts: list[str] = []
     for stage in found.stages:
         for is_row, only in _launches(plan, found, stage):
             name = f"{'backward' if is_backward else 'forward'}_{len(kernels)}"
