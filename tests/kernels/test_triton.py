@@ -313,15 +313,17 @@ def test_model_trained_with_triton_runs_without_it(rnn: Any, home: Path, monkeyp
 
 @pytest.mark.slow
 def test_kernels_are_legal_for_the_compiler(pytestconfig: pytest.Config, tmp_path: Path) -> None:
-    """Down to machine code for a card that need not be there; two cells that need every branch of the kernels."""
+    """Down to machine code for a card that need not be there: cells with two stages, vectors, sums, and no matrix."""
     folder = Path(__file__).parents[2]
+    own = (f"{outside.__file__}:LayerNormLSTM", f"{streamed.__file__}:MinGRU")
+    kinds = ("gru:reset-before", "lstm:diagonal", *own)
     command = [sys.executable, "benchmarks/triton_kernels.py", "--width", "16", "--types", "bfloat16"]
     kept = getattr(pytestconfig, "cache", None)  # pytest's own; absent with `-p no:cacheprovider`
     cache = kept.mkdir("triton") if kept else tmp_path  # compiled kernels are reused
     environment = os.environ | {"TRITON_CACHE_DIR": str(cache), "PYTHONPATH": str(folder), "TRITON_INTERPRET": "0"}
     ran = subprocess.run(
-        [*command, "--kinds", "gru:reset-before,gru:reset-after,lstm:diagonal"],
+        [*command, "--kinds", ",".join(kinds)],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("| bfloat16 |") == 9 + 6 + 6
+    assert ran.stdout.count("| bfloat16 |") == 9 + 6 + 9 + 6
