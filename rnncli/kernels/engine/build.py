@@ -22,7 +22,7 @@ Form = TypeVar("Form")
 
 @dataclass
 class Known:
-    """What is known of cells with one fingerprint: their trace, and the forms that it was made into so far."""
+    """Cells with one fingerprint: their trace, and the forms that it was made into so far."""
 
     trace: Checked | str
     forms: dict[str, Any] = field(default_factory=dict)
@@ -65,7 +65,7 @@ def form_of(cell: Any, name: str, make: Callable[[Checked], Form]) -> Form | str
 
 
 def _known(cell: Any) -> Known:
-    """What is known of a cell."""
+    """The record of a cell with this fingerprint."""
     stamp, last = held(cell), _LAST.get(cell)
     is_same = last is not None and len(last.held) == len(stamp) and all(map(is_, last.held, stamp))
     if last is not None and is_same and last.contents == list(map(content, last.changing)):
