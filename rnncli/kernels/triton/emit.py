@@ -1,4 +1,4 @@
-"""Source text of a plan for triton: kernels over all steps, and kernels for each step."""
+"""Emitted text of a plan for triton: kernels over all steps, and kernels for each step."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from rnncli.kernels.triton.arithmetic import *
 '''
 
 
-class Source(NamedTuple):
+class Emitted(NamedTuple):
     """The text, and its kernels in the order of their launches, by direction (forward, backward)."""
 
     text: str
@@ -24,7 +24,7 @@ class Source(NamedTuple):
     steps: tuple[list[Kernel], list[Kernel]]
 
 
-def emit(plan: Plan) -> Source:
+def emit(plan: Plan) -> Emitted:
     """Write the source of a plan."""
     texts, whole, steps = [HEADER], [], []
     for is_backward in (False, True):
@@ -36,4 +36,4 @@ def emit(plan: Plan) -> Source:
         steps.append(kernels)
         texts += more
     both = (whole[0], whole[1]) if whole else None
-    return Source("\n\n\n".join(texts) + "\n", both, (steps[0], steps[1]))
+    return Emitted("\n\n\n".join(texts) + "\n", both, (steps[0], steps[1]))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rnncli.kernels.engine.graph import Place
 from rnncli.kernels.engine.plan import Pass, Plan, Stage
-from rnncli.kernels.triton.tile import LEAST, Kernel, TileWriter, padded
+from rnncli.kernels.triton.tile import MIN_TILE, Kernel, TileWriter, padded
 
 DEPTH = 64
 """The most columns of a matmul's operand that a program reads at once."""
@@ -17,7 +17,7 @@ Loads = list[tuple[int, Place]]
 """Pieces that are part of a matmul's result, and their places in it."""
 
 
-class Source(NamedTuple):
+class Part(NamedTuple):
     """Part of a matmul's operand in memory, and the rows of the weight by which it is multiplied."""
 
     array: str
@@ -36,7 +36,7 @@ def step_kernels(plan: Plan, is_backward: bool) -> tuple[list[Kernel], list[str]
             name = f"{'backward' if is_backward else 'forward'}_{len(kernels)}"
             writer = StepWriter(plan, found, is_backward, is_row)
             text = writer.write(name, stage, only)
-            kernels.append(writer.kernel(is_whole=is_row, rows=1 if is_row else LEAST))
+            kernels.append(writer.kernel(is_whole=is_row, rows=1 if is_row else MIN_TILE))
             texts.append(text)
     return kernels, texts
 
@@ -67,7 +67,7 @@ class StepWriter(TileWriter):
     """Writes the kernel of a stage."""
 
     def __init__(self, plan: Plan, found: Pass, is_backward: bool, is_row: bool) -> None:
-        super().__init__(plan, found, None if is_row else "COLUMNS", 1 if is_row else LEAST)
+        super().__init__(plan, found, None if is_row else "COLUMNS", 1 if is_row else MIN_TILE)
         self.is_backward, self.is_row = is_backward, is_row
 
     def write(self, name: str, stage: Stage, only: Loads | None) -> str:
@@ -111,15 +111,15 @@ class StepWriter(TileWriter):
 
     # matmuls
 
-    def sources(self, array: str) -> tuple[list[Source], str]:
+    def sources(self, array: str) -> tuple[list[Part], str]:
         """The operand of a matmul, and its row."""
         j = int(array[1:])
         if array[0] == "y":
             operand = self.plan.operands[j]
-            return [Source(operand, 0, self.graph.matmuls[j].K, 0)], self.row(operand)
+            return [Part(operand, 0, self.graph.matmuls[j].K, 0)], self.row(operand)
         found, offset = [], 0
         for place in self.plan.d_parts[j]:
-            found.append(Source(place.array, place.start, place.length, offset))
+            found.append(Part(place.array, place.start, place.length, offset))
             offset += place.length
         return found, "now" if array[0] == "r" else "(now + B)"
 
@@ -148,7 +148,7 @@ class StepWriter(TileWriter):
             if place.length == 1:
                 self.lines.append(f"a{piece} = {self.first_column(f'a{piece}')}")
 
-    def weight(self, array: str, source: Source, place: Place) -> str:
+    def weight(self, array: str, source: Part, place: Place) -> str:
         """A tile of a weight (N, K): from input to output, or back."""
         j = int(array[1:])
         column = "unit" if place.length == 1 else f"m{place.length}"

@@ -11,7 +11,7 @@ from torch import Tensor
 from rnncli.kernels.engine.graph import Place
 from rnncli.kernels.triton import graphs
 from rnncli.kernels.triton.build import Kernels
-from rnncli.kernels.triton.tile import LEAST, Kernel, padded
+from rnncli.kernels.triton.tile import MIN_TILE, Kernel, padded
 from rnncli.kernels.triton.whole import is_streamed, weight_tiles
 
 COLUMNS = 32
@@ -44,7 +44,7 @@ def on_chip_bytes(kernels: Kernels, dtype: torch.dtype) -> int:
     matrices = sum(K * N for K, N in weight_tiles(kernels.plan)) * size * parts
     ((backward,),) = kernels.source.whole[1:]
     loaded = sum(padded(place.length) * _itemsize(place, size) for place in backward.loads)
-    return matrices + LEAST * (loaded + 3 * padded(backward.length) * size)
+    return matrices + MIN_TILE * (loaded + 3 * padded(backward.length) * size)
 
 
 def _itemsize(place: Place, size: int) -> int:

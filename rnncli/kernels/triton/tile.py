@@ -11,8 +11,8 @@ from rnncli.kernels.engine.graph import Place
 from rnncli.kernels.engine.ops import OPS
 from rnncli.kernels.engine.plan import Pass, Plan
 
-LEAST = 16
-"""The least rows and columns of a matmul's tiles."""
+MIN_TILE = 16
+"""The minimum of rows and columns of a matmul's tiles."""
 
 TIMED = ("projected", "dp", "dout")
 """Arrays with a row for each step, in addition to those of states, of operands and of gradients."""
@@ -29,9 +29,9 @@ class Kernel(NamedTuple):
     loads: tuple[Place, ...]  # what a program reads at each step
 
 
-def padded(length: int, least: int = LEAST) -> int:
+def padded(length: int, min_width: int = MIN_TILE) -> int:
     """The width of a tile of this many features: a power of two."""
-    return int(max(least, 1 << (length - 1).bit_length()))
+    return int(max(min_width, 1 << (length - 1).bit_length()))
 
 
 def widths(plan: Plan) -> dict[str, int]:
@@ -56,8 +56,8 @@ def number(value: float) -> str:
 class TileWriter:
     """Writes the statements of one kernel; `width` is the text of a tile's width, or None for the padded length."""
 
-    def __init__(self, plan: Plan, found: Pass, width: str | None, least: int = LEAST) -> None:
-        self.plan, self.graph, self.found, self.width, self.least = plan, plan.graph, found, width, least
+    def __init__(self, plan: Plan, found: Pass, width: str | None, min_width: int = MIN_TILE) -> None:
+        self.plan, self.graph, self.found, self.width, self.min_width = plan, plan.graph, found, width, min_width
         self.widths = widths(plan)
         self.before: list[str] = []  # statements on parameters only
         self.lines: list[str] = []
@@ -77,7 +77,7 @@ class TileWriter:
 
     def columns(self, length: int) -> str:
         """The width of a tile."""
-        return self.width or str(padded(length, self.least))
+        return self.width or str(padded(length, self.min_width))
 
     def row(self, array: str) -> str:
         """The row of an array for each sequence, at this step."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rnncli.kernels.engine.graph import Graph, Place
 from rnncli.kernels.engine.plan import Pass, Plan
-from rnncli.kernels.triton.tile import LEAST, Kernel, TileWriter, padded
+from rnncli.kernels.triton.tile import MIN_TILE, Kernel, TileWriter, padded
 
 Weight = tuple[int, Place, Place]
 """Part of the weight of a matmul: the places in its operand and in its result."""
@@ -45,7 +45,7 @@ def whole_kernel(plan: Plan, is_backward: bool) -> tuple[Kernel, str]:
     """The kernel of one direction, and its text."""
     writer = BackwardWriter(plan, plan.backward) if is_backward else ForwardWriter(plan, plan.forward)
     text = writer.write("backward" if is_backward else "forward")
-    return writer.kernel(is_whole=not is_streamed(plan.graph), rows=1 if is_streamed(plan.graph) else LEAST), text
+    return writer.kernel(is_whole=not is_streamed(plan.graph), rows=1 if is_streamed(plan.graph) else MIN_TILE), text
 
 
 class WholeWriter(TileWriter):
@@ -79,12 +79,12 @@ class WholeWriter(TileWriter):
         kept = ["if KEEP:", *(f"    {line}" for line in self.kept)] if self.kept else []
         body = [*self.beginning(), *self.lines, *kept, *self.moved]
         constants = "ROWS: tl.constexpr, COLUMNS: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr"
-        ahead = 4 if self.width else 2
+        prefetched = 4 if self.width else 2
         return "\n".join([
             '@triton.jit(do_not_specialize=["T", "B"])',
             f"def {name}({', '.join(self.arrays)}, ends, T, B, {constants}):",
             *(f"    {line}" for line in (*self.opening(), *self.before, *self.opened)),
-            f"    for step in tl.range(0, T, num_stages={ahead}):  # prefetches",
+            f"    for step in tl.range(0, T, num_stages={prefetched}):  # prefetches",
             *(f"        {line}" for line in body),
             *(f"    {line}" for line in self.closed),
         ])  # fmt: skip
