@@ -1,10 +1,11 @@
 """One report on a CUDA card: whether all cells are right, the time of whole training steps, and the speed of each cell.
 
-Three sections share `--seconds`: the checks (tests marked `cuda`; without pytest, every cell's values and gradients
+Four sections share `--seconds`: the checks (tests marked `cuda`; without pytest, every cell's values and gradients
 against float64), training steps of char-lm, wiki-lm and translate next to a plain `nn.LSTM` model with fused AdamW,
-also captured in one CUDA graph, and cells next to cuDNN with flattened weights. The report is rewritten after each
-section. A section that fails or runs out of time leaves its rows and a line with the reason; the exit status is 1 if
-anything failed. Needs torch, numpy and the package's dependencies except nltk and numba; needs no installation.
+also captured in one CUDA graph, cells of a user's file, and cells next to cuDNN with flattened weights. The report is
+rewritten after each section. A section that fails or runs out of time leaves its rows and a line with the reason; the
+exit status is 1 if anything failed. Needs torch, numpy and the package's dependencies except nltk and numba; needs no
+installation.
 Without a card, or with `--device cpu`, every part runs on tiny shapes: a trial of the script, not a measurement.
 Run: python benchmarks/cuda.py [--out cuda-report.md] [--seconds 280] [--device cuda|cpu]
 """
@@ -49,6 +50,22 @@ TYPES = ("float32", "float16", "bfloat16")
 LIMITS = {"float32": 1e-5, "float16": 0.05, "bfloat16": 0.05}
 SHAPES = ((100, 64, 512), (1024, 16, 256), (1024, 16, 768), (1024, 16, 64), (35, 20, 650), (128, 64, 1024))
 TINY = ((2, 2, 4),)
+OUTSIDE, STREAMED = "tests/support/outside.py", "tests/support/streamed.py"
+OWN = (
+    (f"{OUTSIDE}:MGU", (100, 64, 512), "the Python loop", 10),
+    (f"{STREAMED}:MinGRU", (4096, 8, 512), "nn.GRU", 20),
+)
+"""Cells of a user's file: a shape, the rival, and how many times as fast as that they are wanted to be."""
+OWN_TESTS = (
+    "MGU",
+    "CoupledLSTM",
+    "MultiplicativeLSTM",
+    "LayerNormLSTM",
+    "ProjectedLSTM",
+    "MinGRU",
+    "IndRNN",
+    "Rotating",
+)
 CHECKED = {"cuda": ((40, 33, 64), (20, 64, 200), (20, 64, 512)), "cpu": TINY}
 WORKERS = max(1, min(16, os.cpu_count() or 1))
 
@@ -235,7 +252,8 @@ def cuda_tests() -> list[Job]:
     """Tests marked `cuda` that need no corpus and no further package; those of kernels by cell, side by side."""
     options = ["-m", "cuda", "-v", "-o", "addopts=--import-mode=importlib", "-W", "default", "--tb=line"]
     command = [sys.executable, "-m", "pytest", *options]
-    kernels = [Job(kind, [*command, TRITON_TESTS, "-k", f"{kind}-"]) for kind in KINDS]
+    words = [*(f"{kind}-" for kind in KINDS), *(OWN_TESTS if KINDS else ())]
+    kernels = [Job(word.strip("-"), [*command, TRITON_TESTS, "-k", word]) for word in words]
     return [*(Job(Path(file).stem, [*command, file]) for file in TEST_FILES), *kernels]
 
 
@@ -310,10 +328,10 @@ def error(kind: str, dtype: str, shape: tuple[int, int, int], device: str) -> fl
 
 def new_cell(kind: str, M: int) -> Any:
     """A cell with D = M and the same drawn weights at every call."""
-    from rnncli.cells import make_cell
+    from rnncli.cells import make_cell, use_cell
 
     torch.manual_seed(7)
-    cell: Any = make_cell(kind, M, M)
+    cell: Any = make_cell(use_cell(str(ROOT / kind) if ".py:" in kind else kind), M, M)
     with torch.no_grad():
         for parameter in cell.parameters():
             parameter.normal_(0, 1.5 / M**0.5)
@@ -600,6 +618,44 @@ def translate_steps(folder: Path, device: str) -> StepCase:
     return StepCase("translate", None, {"corpus": ("dates",), **({} if device == "cuda" else small)}, plain_translator)
 
 
+# Cells of a user's file
+
+
+def own_cells(device: str, end: float, say: Say) -> bool:
+    """A cell that no library has next to its Python loop, and one without matrices next to torch's GRU; float32."""
+    say("## Cells of a user's file\n")
+    say("Ms, medians after warming up; D = M; float32. Ratio: the rival's over ours, both ways.\n")
+    say("| cell | T B M | ours by | forward | both ways | rival | forward | both ways | ratio | wanted |")
+    say("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    right = True
+    for kind, shape, rival, wanted in OWN:
+        shape = shape if device == "cuda" else TINY[0]
+        row = guarded(lambda: measured_own(kind, shape, rival, device), end)  # noqa: B023  # called at once
+        say(f"| {kind.rpartition(':')[2]} | {' '.join(map(str, shape))} | {row} | {wanted} |")
+        right &= went_well(row)
+    return right
+
+
+def measured_own(kind: str, shape: tuple[int, int, int], rival: str, device: str) -> str:
+    """The middle of a row."""
+    from rnncli.kernels.scan import scan
+
+    T, B, M = shape
+    cell = new_cell(kind, M).to(device)
+    x = torch.randn(T, B, M, device=device, requires_grad=True)
+    layer = nn.GRU(M, M).to(device)
+
+    def unrolled(backend: str) -> list[float]:
+        return both_ways(lambda: scan(cell, x, cell.initial_state(B), None, backend)[0], x, cell, device)
+
+    backend = best_backend(device, "float32")
+    ours = unrolled(backend)
+    theirs = both_ways(lambda: layer(x)[0], x, layer, device) if rival == "nn.GRU" else unrolled("reference")
+    how = tier(cell, torch.float32) if backend == "triton" else backend
+    figures = [f"{forward:.2f} | {both:.2f}" for forward, both in (ours, theirs)]
+    return f"{how} | {figures[0]} | {rival} | {figures[1]} | {theirs[1] / ours[1]:.1f}"
+
+
 # Cells next to cuDNN
 
 
@@ -662,12 +718,11 @@ def measured(
 
 
 def tier(cell: Any, dtype: torch.dtype) -> str:
-    """How the kernels run the cell: on chip, or with one launch per step."""
-    from rnncli.kernels.triton.recipes import RECIPES
-    from rnncli.kernels.triton.scan import choose_tier, concat_weights
+    """How the kernels run the cell: on chip, or with launches at each step."""
+    from rnncli.kernels.triton.build import kernels_of
+    from rnncli.kernels.triton.tiers import choose_tier
 
-    form = cell.triton_form()
-    return choose_tier(RECIPES[form.recipe], concat_weights(form, dtype)[0]).__name__
+    return choose_tier(kernels_of(cell), dtype, next(cell.parameters()).device).name.lower()
 
 
 def both_ways(run: Callable[[], Tensor], x: Tensor, module: nn.Module, device: str) -> list[float]:
@@ -742,12 +797,13 @@ def run_once(kind: str, dtype: str, shape: tuple[int, int, int], device: str) ->
 Section = Callable[[str, float, Say], bool]
 """Prints its lines for a device until an end; returns whether all went well."""
 
-FRACTIONS = {"checks": 0.4, "steps": 0.4, "cells": 1.0}
+FRACTIONS = {"checks": 0.4, "steps": 0.4, "own": 0.4, "cells": 1.0}
 """Sections in the order of their importance, and the share of the remaining time that each may take."""
 
 SECTIONS: dict[str, Section] = {
     "checks": checks,
     "steps": steps,
+    "own": own_cells,
     "cells": cells,
     **{f"warm {part}": partial(compile_part, part) for part in range(PARTS)},
 }

@@ -45,10 +45,10 @@ def compiled(kind: str, M: int, dtype: torch.dtype, capability: int) -> Iterator
     import triton
     from triton.backends.compiler import GPUTarget
 
-    from rnncli.cells import make_cell
-    from rnncli.kernels.triton import on_chip, stepwise
-    from rnncli.kernels.triton.recipes import RECIPES
-    from rnncli.kernels.triton.scan import OnChip, Stepwise, Unrolled, concat_weights
+    from rnncli.cells import make_cell, use_cell
+    from rnncli.kernels.triton.build import kernels_of
+    from rnncli.kernels.triton.scan import unroll
+    from rnncli.kernels.triton.tiers import Tier
 
     class Absent:
         """Replaces the driver of an absent card."""
@@ -64,16 +64,17 @@ def compiled(kind: str, M: int, dtype: torch.dtype, capability: int) -> Iterator
 
     triton.runtime.driver.set_active(Absent())
     found: list[tuple[str, Any]] = []
-    for tier, module in ((OnChip, on_chip), (Stepwise, stepwise)):
-        for kernel in (module.forward, module.backward):
-            kernel.run = compile_only(kernel, f"{tier.__name__} {kernel.__name__}", found)
-        cell: Any = make_cell(kind, M, M).to(dtype)
-        form = cell.triton_form()
-        loop = tier(RECIPES[form.recipe], form.activation, torch.ones(1, dtype=torch.int32))
-        projected = torch.zeros(1, 1, cell.gates * M, dtype=dtype, requires_grad=True)
-        for keep in (False, True):
-            outputs, *_ = Unrolled.apply(loop, keep, projected, *concat_weights(form, dtype), *cell.initial_state(1))
-        outputs.sum().backward()
+    cell: Any = make_cell(use_cell(kind), M, M).to(dtype)
+    kernels: Any = kernels_of(cell)
+    x = torch.zeros(1, 1, M, dtype=dtype)
+    for tier, directions in ((Tier.WHOLE, kernels.source.whole), (Tier.STEPS, kernels.source.steps)):
+        for kernel in (each for direction in directions or () for each in direction):
+            function = getattr(kernels.module, kernel.name)
+            function.run = compile_only(function, f"{tier.name.lower()} {kernel.name}", found)
+        if directions:
+            with torch.no_grad():
+                unroll(kernels, cell, x, cell.initial_state(1), None, tier)
+            unroll(kernels, cell, x, cell.initial_state(1), None, tier)[0].sum().backward()
     yield from found
 
 
@@ -82,9 +83,8 @@ def compile_only(kernel: Any, name: str, found: list[tuple[str, Any]]) -> Callab
 
     def run(*args: Any, grid: Any, warmup: bool, **options: Any) -> None:
         del warmup  # compiles only
-        which = f" {options['WHICH'] + 1}" if "WHICH" in options else ""
-        kept = "" if options.get("KEEP", True) else ", nothing kept"
-        found.append((name + which + kept, type(kernel).run(kernel, *args, grid=grid, warmup=True, **options)))
+        kept = "" if options["KEEP"] else ", nothing kept"
+        found.append((name + kept, type(kernel).run(kernel, *args, grid=grid, warmup=True, **options)))
 
     return run
 

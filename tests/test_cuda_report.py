@@ -58,7 +58,7 @@ def test_the_whole_script_without_card_and_nltk(cuda: Any, tmp_path: Path, capsy
     text = report.read_text()
     assert text in capsys.readouterr().out
     found = tables(text)
-    assert [*found] == ["Checks", "Whole training steps", "Cells"]
+    assert [*found] == ["Checks", "Whole training steps", "Cells of a user's file", "Cells"]
     assert [row[0] for row in found["Checks"]] == list(cuda.KINDS)
     assert all(0 < float(error) <= 0.05 for row in found["Checks"] for error in row[1:])
     steps = found["Whole training steps"]
@@ -68,6 +68,9 @@ def test_the_whole_script_without_card_and_nltk(cuda: Any, tmp_path: Path, capsy
     for *_, ours, plain, ratio, captured in steps:
         assert float(plain) / float(ours) == pytest.approx(float(ratio), abs=0.02, rel=0.02)
         assert captured == "skipped"
+    own = found["Cells of a user's file"]
+    assert [(row[0], row[5], row[-1]) for row in own] == [("MGU", "the Python loop", "10"), ("MinGRU", "nn.GRU", "20")]
+    assert all(float(row[7]) / float(row[4]) == pytest.approx(float(row[8]), abs=0.1, rel=0.1) for row in own)
     assert len(found["Cells"]) == 2 * 3
     assert {row[2] for row in found["Cells"]} == {"float32", "float16", "bfloat16"}
     assert all(float(figure) >= 0 for row in found["Cells"] for figure in row[5:])
@@ -81,7 +84,8 @@ def test_a_failed_section_is_a_line_and_the_rest_is_there(cuda: Any, monkeypatch
         say("begun")
         raise RuntimeError("out of luck\nat length")
 
-    parts = {"checks": fail, "steps": fail, "cells": lambda device, end, say: say("all well") is None}
+    parts = {"checks": fail, "steps": fail}
+    parts |= dict.fromkeys(("own", "cells"), lambda device, end, say: say("all well") is None)
     monkeypatch.setattr(cuda, "SECTIONS", parts)
     with pytest.raises(SystemExit) as ended:
         cuda.main(["--device", "cpu", "--out", str(tmp_path / "report.md"), "--seconds", "5"])

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.errors import UsageError
-from rnncli.kernels.forms import TritonForm
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
@@ -157,10 +156,6 @@ class Cell(nn.Module, ABC, Generic[StateT]):
     @abstractmethod
     def step(self, projected: Tensor, state: StateT) -> StateT:
         """Advance one step from the projected input (B, P) and the state of (B, size) tensors."""
-
-    def triton_form(self) -> TritonForm | None:
-        """Return the cell for the triton backend, or None where that has no recipe for it."""
-        return None
 
     @property
     def kind(self) -> str:

@@ -5,7 +5,6 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
 from rnncli.kernels import ACTIVATIONS
-from rnncli.kernels.forms import TritonForm
 
 
 class Elman(Cell[Hidden]):
@@ -20,6 +19,3 @@ class Elman(Cell[Hidden]):
 
     def step(self, projected: Tensor, state: Hidden) -> Hidden:
         return Hidden(self.f(projected + F.linear(state.h, self.weight_h)))
-
-    def triton_form(self) -> TritonForm | None:
-        return TritonForm("elman", self.activation, (self.weight_x, self.bias, self.weight_h))

@@ -6,7 +6,6 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
 from rnncli.kernels import ACTIVATIONS
-from rnncli.kernels.forms import TritonForm
 
 
 class GRU(Cell[Hidden]):
@@ -39,7 +38,3 @@ class GRU(Cell[Hidden]):
             gates = torch.sigmoid(projected[:, : 2 * M] + F.linear(h, self.weight_h[: 2 * M]))
             inner = F.linear(gates[:, :M] * h, self.weight_h[2 * M :])
         return Hidden(torch.lerp(h, self.f(projected[:, 2 * M :] + inner), gates[:, M:]))
-
-    def triton_form(self) -> TritonForm | None:
-        bias = (self.bias_hh,) if self.variant == "reset-after" else ()
-        return TritonForm(f"gru:{self.variant}", self.activation, (self.weight_x, self.bias, self.weight_h, *bias))

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnncli.cells.base import Cell
-from rnncli.kernels.forms import TritonForm
 
 
 class LSTMState(NamedTuple):
@@ -75,9 +74,3 @@ class LSTM(Memory):
         if self.variant == "full":
             return F.linear(c, weight)
         return c.repeat(1, gates) * weight
-
-    def triton_form(self) -> TritonForm | None:
-        peepholes = () if self.variant == "none" else (self.weight_c, self.weight_co)
-        return TritonForm(
-            f"lstm:{self.variant}", self.activation, (self.weight_x, self.bias, self.weight_h, *peepholes)
-        )

@@ -6,7 +6,6 @@ from torch.nn import functional as F
 
 from rnncli.cells.base import Cell, Hidden
 from rnncli.kernels import ACTIVATIONS
-from rnncli.kernels.forms import TritonForm
 
 
 class Rated(Cell[Hidden]):
@@ -23,6 +22,3 @@ class Rated(Cell[Hidden]):
     def step(self, projected: Tensor, state: Hidden) -> Hidden:
         candidate, rate = (projected + F.linear(state.h, self.weight_h)).chunk(2, dim=-1)
         return Hidden(torch.lerp(state.h, self.f(candidate), torch.sigmoid(rate)))
-
-    def triton_form(self) -> TritonForm | None:
-        return TritonForm("rated", self.activation, (self.weight_x, self.bias, self.weight_h))

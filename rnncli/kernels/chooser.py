@@ -104,7 +104,7 @@ ROWS = (
         ("torch", "triton", "reference"),
         "float32 LSTM none: T100 B64 M512 5.2 ms against cuDNN's 5.3, T1024 B16 M64 7.4 against 1.8, M768 51 against "
         "42 (M256 23 against 35, the only point that ours won); float16: cuDNN's persistent kernel, M768 7.1 ms. Cells "
-        "that torch lacks fall through to triton: T100 B64 M512 LSTM full 8.5 ms, 106 by the reference",
+        "that torch lacks, yours too, fall through to triton: T100 B64 M512 LSTM full 8.5 ms, 106 by the reference",
     ),
     Row("*", ("torch", "reference"), "no measurement"),
 )

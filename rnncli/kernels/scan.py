@@ -1,17 +1,16 @@
 """The scan: a cell unrolled over T steps, by the chosen backend or the best that fits."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from rnncli.errors import UsageError
-from rnncli.kernels import ACTIVATIONS, BACKENDS, triton
+from rnncli.kernels import BACKENDS, triton
 from rnncli.kernels import precision as precisions
 from rnncli.kernels.chooser import Case, preferred
-from rnncli.kernels.forms import TritonForm
 from rnncli.kernels.fused import FusedForm, fused_form, scan_fused, trouble
 from rnncli.kernels.matmul import may_round
 from rnncli.kernels.recompute import scan_in_pieces
@@ -28,7 +27,6 @@ class Recurrence(SteppedCell[StateT], Protocol[StateT]):
 
     @property
     def kind(self) -> str: ...
-    def triton_form(self) -> TritonForm | None: ...
 
 
 def choose_backend(
@@ -76,17 +74,6 @@ def _choose(
     raise AssertionError("the reference backend takes every cell")
 
 
-@cache
-def _of_its_step(cell_class: type, form: str) -> bool:
-    """Tell whether a form belongs to the cell's step: a subclass with its own step inherits no form."""
-    line = cell_class.__mro__
-    first = {name: next(place for place, each in enumerate(line) if name in vars(each)) for name in (form, *_STEP)}
-    return first[form] <= min(first[name] for name in _STEP)
-
-
-_STEP = ("step", "project")
-
-
 def _torch_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> TorchForm | str:
     del device, dtype
     form = torch_form(cell)
@@ -104,11 +91,11 @@ def _fused_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype
     return f"the fused backend cannot take {cell.kind}: {form}" if isinstance(form, str) else form
 
 
-def _triton_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> TritonForm | str:
-    form = cell.triton_form() if _of_its_step(type(cell), "triton_form") else None
-    if form is None or form.activation not in ACTIVATIONS:
-        return f"the triton backend has no kernels for {cell.kind}"
-    return triton.trouble(device, dtype) or form
+def _triton_form(cell: Recurrence[StateT], device: str | None, dtype: torch.dtype) -> triton.TritonForm | str:
+    if reason := triton.trouble(device, dtype):
+        return reason
+    form = triton.triton_form(cell)
+    return f"the triton backend cannot take {cell.kind}: {form}" if isinstance(form, str) else form
 
 
 _FORMS: dict[str, Callable[[Any, str | None, torch.dtype], Any]] = {

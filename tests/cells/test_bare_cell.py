@@ -79,9 +79,8 @@ def test_it_is_compared_with_others(rnn) -> None:
     assert [net["cell"] for net in json.loads(ran.out)["nets"]] == [NAME, "elman"]
 
 
-@pytest.mark.parametrize("backend", ["torch", "triton"])
-def test_backend_without_the_cell_is_refused_in_one_line(rnn, home: Path, backend: str) -> None:
-    ran = rnn(f"train parity --cell {NAME} --backend {backend}")
+def test_backend_without_the_cell_is_refused_in_one_line(rnn, home: Path) -> None:
+    ran = rnn(f"train parity --cell {NAME} --backend torch")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert ran.err.endswith("; use --backend reference or auto\n")
     assert not (home / "checkpoints").exists()

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from support.kinds import BARE, KINDS, TRITON
+from support import outside
+from support.kinds import BARE, KINDS
 
 from rnncli.api import pick_device
 from rnncli.cells import make_cell
@@ -16,7 +17,7 @@ from rnncli.kernels.fused import trouble
 from rnncli.kernels.precision import using
 from rnncli.kernels.scan import choose_backend, scan
 
-LACKED = {"rated", "gru:reset-before", "lstm:diagonal", "lstm:full"}
+LACKED = {"rated", "gru:reset-before", "lstm:diagonal", "lstm:full", BARE}
 """The cells that torch has no layer for."""
 
 
@@ -101,20 +102,30 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", [BARE])
-def test_cell_without_forms_is_traced_on_a_cpu_and_runs_by_its_step_elsewhere(
+def test_cell_without_forms_is_traced_on_cpu_and_cuda_and_runs_by_its_step_elsewhere(
     kind: str, card: None, plain_loops: None
 ) -> None:
+    pytest.importorskip("triton", reason="waits for triton, which installs only on Linux")
     cell: Any = make_cell(kind, 3, 64)
     assert choose_backend(cell, device="cpu") == ("reference" if trouble() else "fused")
-    for device in ("cuda", "mps"):
-        assert choose_backend(cell, device=device) == "reference"
+    assert choose_backend(cell, device="cuda") == "triton"
+    assert choose_backend(cell, device="mps") == "reference"
     with pytest.raises(UsageError, match=r"torch has no layer.*; use --backend reference or auto"):
         choose_backend(cell, "torch")
-    with pytest.raises(UsageError, match=f"the triton backend has no kernels for {kind}; use --backend reference"):
+
+
+def test_step_that_cannot_be_traced_runs_step_by_step_on_cuda(card: None) -> None:
+    pytest.importorskip("triton", reason="waits for triton, which installs only on Linux")
+    cell: Any = outside.Branching(3, 64)
+    assert choose_backend(cell, device="cuda") == "reference"
+    refused = (
+        r"the triton backend cannot take Branching: step may branch on data: any \(outside.py, line \d+\); use --b"
+    )
+    with pytest.raises(UsageError, match=refused):
         choose_backend(cell, "triton", "cuda")
 
 
-@pytest.mark.parametrize("kind", TRITON)
+@pytest.mark.parametrize("kind", KINDS)
 def test_auto_on_cuda_takes_triton_for_cells_that_torch_lacks(kind: str, card: None) -> None:
     pytest.importorskip("triton", reason="waits for triton, which installs only on Linux")
     cell: Any = make_cell(kind, 3, 64)

@@ -9,48 +9,65 @@ from typing import Any
 
 import pytest
 import torch
-from support.kinds import TRITON, with_activations
+from support import outside, streamed
+from support.kinds import KINDS, KINDS_WITH_ACTIVATIONS
+from torch.nn import functional as F
 
 from rnncli.api import restore
 from rnncli.cells import make_cell
-from rnncli.cells.base import Hidden
+from rnncli.cells.base import Cell, Hidden
 from rnncli.cells.elman import Elman
 from rnncli.errors import RnnError, UsageError
+from rnncli.kernels.engine import cache
 from rnncli.kernels.scan import choose_backend, scan
 from rnncli.training.checkpoint import read as read_checkpoint
 
 pytest.importorskip("triton", reason="waits for triton, which installs only on Linux")
 
-from rnncli.kernels.triton import graphs
+from rnncli.kernels.triton import graphs, tiers
 from rnncli.kernels.triton import scan as triton_scan
-from rnncli.kernels.triton.recipes import RECIPES
-from rnncli.kernels.triton.scan import (
-    Loop,
-    OnChip,
-    Stepwise,
-    choose_tier,
-    concat_weights,
-    on_chip_bytes,
-    shared_memory,
-    unroll,
-)
+from rnncli.kernels.triton.build import Kernels, kernels_of
+from rnncli.kernels.triton.scan import unroll
+from rnncli.kernels.triton.tiers import Tier, choose_tier, on_chip_bytes
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-TIERS = [OnChip, Stepwise]
+TIERS = list(Tier)
+OUTSIDE: dict[str, tuple[type[Cell[Any]], str | None]] = {
+    "MGU": (outside.MGU, None),
+    "CoupledLSTM:plain": (outside.CoupledLSTM, "plain"),
+    "CoupledLSTM:peephole": (outside.CoupledLSTM, "peephole"),
+    "MultiplicativeLSTM": (outside.MultiplicativeLSTM, None),
+    "LayerNormLSTM": (outside.LayerNormLSTM, None),
+    "ProjectedLSTM": (outside.ProjectedLSTM, None),
+    "MinGRU": (streamed.MinGRU, None),
+    "IndRNN": (streamed.IndRNN, None),
+    "Rotating": (streamed.Rotating, None),
+}
+"""Cells of a user's file and their variants."""
 LENGTHS = torch.tensor([3, 1, 2])
 
 
 def a_cell(kind: str, D: int, M: int, activation: str | None = None) -> Any:
     torch.manual_seed(7)
-    cell: Any = make_cell(kind, D, M, activation=activation).to(DEVICE)
+    if kind in OUTSIDE:
+        Class, variant = OUTSIDE[kind]
+        cell: Any = Class(D, M, variant=variant).to(DEVICE)
+    else:
+        cell = make_cell(kind, D, M, activation=activation).to(DEVICE)
     with torch.no_grad():
         for parameter in cell.parameters():
             parameter.normal_(0, 1.5 / M**0.5)
     return cell
 
 
+def kernels(cell: Any) -> Kernels:
+    found = kernels_of(cell)
+    assert not isinstance(found, str), found
+    return found
+
+
 def results(
-    cell: Any, x: torch.Tensor, lengths: torch.Tensor | None = None, tier: type[Loop] | None = None
+    cell: Any, x: torch.Tensor, lengths: torch.Tensor | None = None, tier: Tier | None = None
 ) -> list[torch.Tensor]:
     """Return outputs, last state and all gradients, from a tier of the backend or from the reference."""
     cell.zero_grad()
@@ -59,7 +76,7 @@ def results(
     if tier is None:
         outputs, last = scan(cell, x, state, lengths, "reference")
     else:
-        outputs, last = unroll(cell.triton_form(), x, state, lengths, tier)
+        outputs, last = unroll(kernels(cell), cell, x, state, lengths, tier)
     loss = outputs.float().square().sum() + sum((k + 2) * field.float().sum() for k, field in enumerate(last))
     loss.backward()
     return [outputs, *last, x.grad, *(parameter.grad for parameter in cell.parameters())]
@@ -72,28 +89,37 @@ def assert_equal(ours: list[torch.Tensor], wanted: list[torch.Tensor], tolerance
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize(("kind", "activation"), with_activations(TRITON))
-def test_equals_the_reference_where_sequences_end_early(kind: str, activation: str, tier: type[Loop]) -> None:
+@pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
+def test_equals_the_reference_where_sequences_end_early(kind: str, activation: str, tier: Tier) -> None:
     cell = a_cell(kind, 3, 5, activation)
     x = torch.randn(3, 3, 3)
     assert_equal(results(cell, x, LENGTHS, tier), results(cell, x, LENGTHS), 1e-5)
 
 
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("kind", OUTSIDE)
+def test_outside_cells_equal_the_reference(kind: str, tier: Tier) -> None:
+    """Layer norm, two sizes of the state, a matmul of a product, and steps without a matrix."""
+    cell = a_cell(kind, 2, 6)
+    x = torch.randn(2, 2, 2)
+    lengths = torch.tensor([2, 1])
+    assert_equal(results(cell, x, lengths, tier), results(cell, x, lengths), 1e-5)
+
+
 SHAPES = [(1, 1, 3, 1), (2, 17, 2, 5), (2, 2, 3, 70)]
-FITTING = [
+CASES = [
     (kind, tier, *shape)
-    for kind in TRITON
+    for kind in (*KINDS, "LayerNormLSTM", "MinGRU")
     for tier in TIERS
-    for shape in SHAPES
-    if tier is Stepwise
-    or DEVICE == "cpu"  # interpreted, nothing is too large
-    or on_chip_bytes(RECIPES[kind], shape[-1], torch.float32) <= shared_memory(torch.device(DEVICE))
+    for shape in (SHAPES if kind in KINDS else SHAPES[2:])
 ]
 
 
-@pytest.mark.parametrize(("kind", "tier", "T", "B", "D", "M"), FITTING)
-def test_equals_the_reference_in_every_shape(kind: str, tier: type[Loop], T: int, B: int, D: int, M: int) -> None:
+@pytest.mark.parametrize(("kind", "tier", "T", "B", "D", "M"), CASES)
+def test_equals_the_reference_in_every_shape(kind: str, tier: Tier, T: int, B: int, D: int, M: int) -> None:
     cell = a_cell(kind, D, M)
+    if DEVICE == "cuda" and tier is Tier.WHOLE:  # interpreted, nothing is too large
+        tier = choose_tier(kernels(cell), torch.float32, torch.device(DEVICE))
     x = torch.randn(T, B, D)
     assert_equal(results(cell, x, None, tier), results(cell, x), 1e-5)
 
@@ -103,21 +129,35 @@ def test_equals_the_reference_in_every_shape(kind: str, tier: type[Loop], T: int
 @pytest.mark.parametrize(
     ("T", "B", "D", "M"), [(200, 33, 64, 64), (60, 16, 128, 128), (40, 70, 200, 200), (20, 64, 512, 512)]
 )
-@pytest.mark.parametrize("kind", TRITON)
+@pytest.mark.parametrize("kind", KINDS)
 def test_compiled_kernels_equal_the_reference(kind: str, T: int, B: int, D: int, M: int, dtype: torch.dtype) -> None:
-    """In the chosen tier, against float64; half precision within its rounding."""
+    check_compiled(kind, T, B, D, M, dtype)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("T", "B", "D", "M"), [(60, 16, 64, 64), (20, 64, 512, 512)])
+@pytest.mark.parametrize("kind", OUTSIDE)
+def test_compiled_kernels_of_outside_cells_equal_the_reference(
+    kind: str, T: int, B: int, D: int, M: int, dtype: torch.dtype
+) -> None:
+    check_compiled(kind, T, B, D, M, dtype)
+
+
+def check_compiled(kind: str, T: int, B: int, D: int, M: int, dtype: torch.dtype) -> None:
+    """Check the chosen tier against float64; half precision within its rounding."""
     cell = a_cell(kind, D, M)
     x = torch.randn(T, B, D)
     lengths = torch.randint(1, T + 1, (B,))
     wanted = results(a_cell(kind, D, M).double(), x.double(), lengths)
     ours = cell.to(dtype)
-    chosen = choose_tier(RECIPES[kind], concat_weights(ours.triton_form(), dtype)[0])
+    chosen = choose_tier(kernels(ours), dtype, torch.device(DEVICE))
     assert_equal(results(ours, x.to(dtype), lengths, chosen), wanted, 1e-5 if dtype == torch.float32 else 0.05)
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("kind", TRITON)
-def test_half_precision_errs_by_its_rounding(kind: str, tier: type[Loop]) -> None:
+@pytest.mark.parametrize("kind", [*KINDS, "MinGRU"])
+def test_half_precision_errs_by_its_rounding(kind: str, tier: Tier) -> None:
     cell = a_cell(kind, 3, 5)
     x = torch.randn(3, 3, 3)
     wanted = results(cell, x, LENGTHS)
@@ -125,27 +165,30 @@ def test_half_precision_errs_by_its_rounding(kind: str, tier: type[Loop]) -> Non
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("kind", TRITON)
-def test_nothing_is_kept_without_a_backward_pass(kind: str, tier: type[Loop], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_kept_without_a_backward_pass(kind: str, tier: Tier, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = a_cell(kind, 3, 5)
     x = torch.randn(3, 3, 3, device=DEVICE)
-    tapes = []
-    forward = tier.forward
-    monkeypatch.setattr(
-        tier, "forward", lambda self, x, tape, *rest: (tapes.append(tape), forward(self, x, tape, *rest))
-    )
+    sizes: dict[str, int] = {}
+    empty = triton_scan.Memory.empty
+
+    def counted(memory: Any, name: str, *rows: int, **options: Any) -> torch.Tensor:
+        sizes[name] = rows[0]
+        return empty(memory, name, *rows, **options)
+
+    monkeypatch.setattr(triton_scan.Memory, "empty", counted)
     with torch.no_grad():
-        outputs, last = unroll(cell.triton_form(), x, cell.initial_state(3), LENGTHS, tier)
+        outputs, last = unroll(kernels(cell), cell, x, cell.initial_state(3), LENGTHS, tier)
         wanted, wanted_last = scan(cell, x, cell.initial_state(3), LENGTHS, "reference")
     assert_equal([outputs, *last], [wanted, *wanted_last], 1e-5)
-    assert sum(len(value) for value in tapes[0]) == 4 * len(last) + len(tapes[0]) - len(last)
+    assert all(size == (4 if name in ("s0", "s1") else 3 if name == "scratch" else 1) for name, size in sizes.items())
 
 
-@pytest.mark.parametrize(("kind", "activation"), with_activations(TRITON))
+@pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
 def test_extreme_inputs_do_not_overflow_or_hide_a_nan(kind: str, activation: str) -> None:
-    cell = a_cell(kind, 1, 2, activation)
+    cell = a_cell(kind, 1, 3, activation)
     x = torch.tensor([[[-3e4]], [[3e4]], [[float("nan")]]])
-    ours = results(cell, x, None, OnChip)
+    ours = results(cell, x, None, Tier.WHOLE)
     assert ours[0][:2].isfinite().all()
     assert ours[0][2].isnan().all()
     assert_equal([ours[0][:2]], [results(cell, x)[0][:2]], 1e-5)
@@ -161,38 +204,40 @@ def test_replayed_graph_equals_single_launches(kind: str, monkeypatch: pytest.Mo
     cell = a_cell(kind, 3, 5)
     for _ in range(4):
         x = torch.randn(3, 3, 3)
-        assert_equal(results(cell, x, LENGTHS, Stepwise), results(cell, x, LENGTHS), 1e-5)
+        assert_equal(results(cell, x, LENGTHS, Tier.STEPS), results(cell, x, LENGTHS), 1e-5)
     assert len(recorded) == 2  # forward and backward
     monkeypatch.setattr(graphs, "MAX_GRAPHS", 2)
-    results(cell, torch.randn(1, 1, 3), None, Stepwise)
+    results(cell, torch.randn(1, 1, 3), None, Tier.STEPS)
     assert len(recorded) == len(graphs._seen) == 2
 
 
 def test_second_derivative_is_refused() -> None:
     cell = a_cell("elman", 1, 2)
-    outputs, _ = unroll(cell.triton_form(), torch.ones(1, 1, 1, device=DEVICE), cell.initial_state(1))
+    outputs, _ = unroll(kernels(cell), cell, torch.ones(1, 1, 1, device=DEVICE), cell.initial_state(1))
     with pytest.raises(RnnError, match="the triton backend has no second derivatives"):
         torch.autograd.grad(outputs.sum(), cell.weight_h, create_graph=True)
 
 
-def test_small_cells_run_on_chip() -> None:
-    def tier(kind: str, M: int, dtype: torch.dtype) -> type[Loop]:
-        matrices = torch.empty(sum(term.dense for term in RECIPES[kind].terms) * M, M, dtype=dtype)
-        return choose_tier(RECIPES[kind], matrices)
+def test_small_cells_run_on_chip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiers, "shared_memory", lambda _: 227 * 1024)
 
-    assert tier("elman", 128, torch.float32) is tier("lstm:none", 128, torch.bfloat16) is OnChip
-    assert tier("elman", 200, torch.float32) is tier("lstm:full", 128, torch.bfloat16) is Stepwise
+    def tier(kind: str, M: int, dtype: torch.dtype) -> Tier:
+        return choose_tier(kernels(a_cell(kind, 3, M)), dtype, torch.device(DEVICE))
+
+    assert tier("elman", 128, torch.float32) is tier("lstm:none", 128, torch.bfloat16) is Tier.WHOLE
+    assert tier("elman", 200, torch.float32) is tier("lstm:full", 128, torch.bfloat16) is Tier.STEPS
+    assert tier("MinGRU", 10_000, torch.float32) is Tier.WHOLE  # nothing is held on chip
 
 
-@pytest.mark.parametrize("kind", TRITON)
+@pytest.mark.parametrize("kind", KINDS)
 def test_tier_on_chip_is_taken_only_where_it_fits(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A card with one byte less than the tier needs gets the other tier; with exactly as much, this one."""
-    matrices = torch.empty(sum(term.dense for term in RECIPES[kind].terms) * 70, 70)
-    needed = on_chip_bytes(RECIPES[kind], 70, torch.float32)
-    assert needed > matrices.numel() * 2 * 4  # a float32 is stored as two of TF32
-    for there, tier in ((needed - 1, Stepwise), (needed, OnChip)):
-        monkeypatch.setattr(triton_scan, "shared_memory", lambda _, there=there: there)
-        assert choose_tier(RECIPES[kind], matrices) is tier
+    found = kernels(a_cell(kind, 3, 70))
+    needed = on_chip_bytes(found, torch.float32)
+    assert needed > sum(m.K * m.N for m in found.plan.graph.matmuls) * 2 * 4  # a float32 is stored as two of TF32
+    for there, tier in ((needed - 1, Tier.STEPS), (needed, Tier.WHOLE)):
+        monkeypatch.setattr(tiers, "shared_memory", lambda _, there=there: there)
+        assert choose_tier(found, torch.float32, torch.device(DEVICE)) is tier
 
 
 def test_unsupported_cases_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,22 +245,45 @@ def test_unsupported_cases_are_refused_in_one_line(monkeypatch: pytest.MonkeyPat
     assert choose_backend(cell, "triton", DEVICE) == "triton"
     with pytest.raises(UsageError, match="computes in float32, float16 and bfloat16, not float64; use --backend"):
         choose_backend(cell, "triton", DEVICE, torch.float64)
-    monkeypatch.setattr(cell, "triton_form", lambda: None)
-    with pytest.raises(UsageError, match="the triton backend has no kernels for rated; use --backend"):
-        choose_backend(cell, "triton", DEVICE)
-    monkeypatch.undo()
+    refused = r"the triton backend cannot take Counting: step changes the cell's attributes \(steps\); use --backend"
+    with pytest.raises(UsageError, match=refused):
+        choose_backend(outside.Counting(3, 5), "triton", DEVICE)
     monkeypatch.setitem(sys.modules, "triton", None)
     with pytest.raises(UsageError, match=r"needs triton, .*: pip install 'rnncli\[triton\]'; use --backend"):
         choose_backend(cell, "triton", DEVICE)
 
 
-def test_overridden_step_inherits_no_recipe() -> None:
+def test_overridden_step_has_its_own_kernels() -> None:
     class Doubled(Elman):
         def step(self, projected: torch.Tensor, state: Hidden) -> Hidden:
             return super().step(2 * projected, state)
 
-    with pytest.raises(UsageError, match="the triton backend has no kernels for Doubled"):
-        choose_backend(Doubled(3, 5), "triton", DEVICE)
+    torch.manual_seed(0)
+    cell: Any = Doubled(3, 5).to(DEVICE)
+    x = torch.randn(2, 1, 3)
+    assert_equal(results(cell, x, None, Tier.WHOLE), results(cell, x), 1e-5)
+
+
+class Moving(Cell[Hidden]):
+    """A step that moves the features of its state, so that registers of a program do not fit the next step."""
+
+    def step(self, projected: torch.Tensor, state: Hidden) -> Hidden:
+        return Hidden(torch.tanh(projected + F.linear(state.h.roll(2, 1), self.weight_h)))
+
+
+def test_moved_features_take_launches_at_each_step() -> None:
+    torch.manual_seed(0)
+    cell: Any = Moving(2, 5).to(DEVICE)
+    assert choose_tier(kernels(cell), torch.float32, torch.device(DEVICE)) is Tier.STEPS
+    x = torch.randn(3, 3, 2)
+    assert_equal(results(cell, x, LENGTHS, Tier.STEPS), results(cell, x, LENGTHS), 1e-5)
+
+
+def test_kernels_need_no_writable_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_folders", list)
+    cell: Any = Elman(3, 11).to(DEVICE)
+    x = torch.randn(2, 1, 3)
+    assert_equal(results(cell, x, None, Tier.WHOLE), results(cell, x), 1e-5)
 
 
 def test_missing_cuda_device_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,15 +313,17 @@ def test_model_trained_with_triton_runs_without_it(rnn: Any, home: Path, monkeyp
 
 @pytest.mark.slow
 def test_kernels_are_legal_for_the_compiler(pytestconfig: pytest.Config, tmp_path: Path) -> None:
-    """Down to machine code for a card that need not be there; two cells that need every branch of the kernels."""
+    """Down to machine code for a card that need not be there: cells with two stages, vectors, sums, and no matrix."""
     folder = Path(__file__).parents[2]
+    own = (f"{outside.__file__}:LayerNormLSTM", f"{streamed.__file__}:MinGRU")
+    kinds = ("gru:reset-before", "lstm:diagonal", *own)
     command = [sys.executable, "benchmarks/triton_kernels.py", "--width", "16", "--types", "bfloat16"]
     kept = getattr(pytestconfig, "cache", None)  # pytest's own; absent with `-p no:cacheprovider`
     cache = kept.mkdir("triton") if kept else tmp_path  # compiled kernels are reused
     environment = os.environ | {"TRITON_CACHE_DIR": str(cache), "PYTHONPATH": str(folder), "TRITON_INTERPRET": "0"}
     ran = subprocess.run(
-        [*command, "--kinds", "gru:reset-before,gru:reset-after,lstm:diagonal"],
+        [*command, "--kinds", ",".join(kinds)],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("| bfloat16 |") == 9 + 6 + 6
+    assert ran.stdout.count("| bfloat16 |") == 9 + 6 + 9 + 6

@@ -45,8 +45,6 @@ ROUNDED = _compiled(kind for kind in KINDS if CLASSES[kind].recurrent)
 """Those of them whose step multiplies by a matrix, which a precision may round."""
 OF_TORCH = ("elman", "gru:reset-after", "lstm:none")
 """The kinds whose equations torch has a layer for, with their first activation."""
-TRITON = [kind for kind in KINDS if CLASSES[kind].triton_form is not Cell.triton_form]
-"""The kinds that the backend supports."""
 
 CPU_BACKENDS = ("reference", *([] if trouble() else ["fused"]), "torch")
 """Without numba there is no `fused`."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.kinds import KINDS, OF_TORCH, TRITON
+from support.kinds import KINDS, OF_TORCH
 from torch.utils._pytree import tree_leaves
 
 from rnncli.api import Training
@@ -109,7 +109,7 @@ def test_torch_layers_follow_autocast(kind: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", ERRORS)
 @pytest.mark.parametrize(
     ("kind", "backend"),
-    [*product(KINDS, ("reference",)), *product(TRITON, ("triton",)), *product(OF_TORCH, ("torch",))],
+    [*product(KINDS, ("reference",)), *product(KINDS, ("triton",)), *product(OF_TORCH, ("torch",))],
 )
 def test_cuda_errs_by_its_rounding(kind: str, backend: str, name: str) -> None:
     if precision.trouble(name, "cuda"):

@@ -54,15 +54,15 @@ _LAST: WeakKeyDictionary[Any, Seen] = WeakKeyDictionary()
 
 def traced_form(cell: Any) -> "Traced | str":
     """A cell ready to run in compiled loops, or the reason why the engine cannot take it; imports numba."""
-    return _form(cell, "loops", lambda trace: _compiled(trace, cell))
+    return form_of(cell, "loops", lambda trace: _compiled(trace, cell))
 
 
 def torch_layer(cell: Any) -> TorchLayer | str:
     """The layer of torch with a cell's equations, or the reason why there is none."""
-    return _form(cell, "torch", layer_of)
+    return form_of(cell, "torch", layer_of)
 
 
-def _form(cell: Any, name: str, make: Callable[[Checked], Form]) -> Form | str:
+def form_of(cell: Any, name: str, make: Callable[[Checked], Form]) -> Form | str:
     """Return what `make` makes of a cell's trace, or the reason why it cannot."""
     known = _known(cell)
     if name not in known.forms:

@@ -8,6 +8,7 @@ other. If no folder is writable, code is compiled for this process only. Notes n
 import contextlib
 import hashlib
 import importlib.util
+import linecache
 import os
 import sys
 from functools import cache
@@ -23,10 +24,12 @@ from rnncli.version import __version__
 
 def load_compiled(text: str) -> ModuleType:
     """The generated functions, to be compiled by numba when they are first called."""
-    name = name_of(text)
-    if name not in sys.modules:
-        sys.modules[name] = _module(name, text)
-    return sys.modules[name]
+    return _loaded(name_of(text), text)
+
+
+def load_kernels(text: str) -> ModuleType:
+    """The generated kernels, to be compiled by triton, which has a cache of its own."""
+    return _loaded(f"rnncli_kernels_{_digest(text, __version__)}", text)
 
 
 def name_of(text: str) -> str:
@@ -44,10 +47,17 @@ def note(*facts: str) -> None:
     _write(_note(facts), "")
 
 
+def _loaded(name: str, text: str) -> ModuleType:
+    if name not in sys.modules:
+        sys.modules[name] = _module(name, text)
+    return sys.modules[name]
+
+
 def _module(name: str, text: str) -> ModuleType:
     file = _write(f"{name}.py", text)
     if file is None:
         module = ModuleType(name)
+        linecache.cache[f"<{name}>"] = (len(text), None, text.splitlines(keepends=True), f"<{name}>")  # triton reads it
         exec(compile(text, f"<{name}>", "exec"), vars(module))
         return module
     spec = importlib.util.spec_from_file_location(name, file)

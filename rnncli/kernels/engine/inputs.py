@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rnncli.kernels.engine.recipes import Call, Leaf, Recipe, run_recipe
+from rnncli.kernels.engine.recipes import Call, Fixed, Leaf, Recipe, run_recipe
 
 VIEWS = frozenset({"t", "transpose", "permute", "slice", "select", "view", "unsqueeze", "squeeze", "split", "alias"})
 """Operations of torch that only view a tensor."""
@@ -71,7 +71,12 @@ class Inputs:
 
 def computed(recipe: Recipe, cell: Any) -> Tensor:
     """What a recipe computes from the cell's tensors."""
-    return run_recipe(recipe, partial(tensor_of, cell))
+    return run_recipe(recipe, partial(tensor_of, cell), partial(_next_to, cell))
+
+
+def _next_to(cell: Any, constant: Fixed) -> Tensor:
+    """A constant on the cell's device."""
+    return constant.tensor().to(cell.get_parameter("h0").device)
 
 
 def _always(whole: Tensor, _: Leaf) -> Tensor:

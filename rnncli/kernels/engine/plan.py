@@ -207,14 +207,17 @@ def merged_matmuls(graph: Graph) -> dict[int, int]:
     return found
 
 
-def make_plan(graph: Graph, derivative: Derivative, recipes: int, *, owned: bool) -> Plan:
-    """Plan both directions; `owned` says whether the array `projected` may be overwritten."""
-    return _Planner(graph, derivative, owned).run(recipes)
+def make_plan(graph: Graph, derivative: Derivative, recipes: int, *, owned: bool, cheap: float = CHEAP) -> Plan:
+    """Plan both directions.
+
+    `owned` says whether the array `projected` may be overwritten, `cheap` what may be computed again.
+    """
+    return _Planner(graph, derivative, owned, cheap).run(recipes)
 
 
 class _Planner:
-    def __init__(self, graph: Graph, derivative: Derivative, owned: bool) -> None:
-        self.graph, self.derivative, self.owned = graph, derivative, owned
+    def __init__(self, graph: Graph, derivative: Derivative, owned: bool, cheap: float) -> None:
+        self.graph, self.derivative, self.owned, self.cheap = graph, derivative, owned, cheap
         self.available: dict[int, Place] = {}  # what the backward pass reads from memory
         self.operands = [self.operand(j) for j in range(len(graph.matmuls))]
 
@@ -274,14 +277,14 @@ class _Planner:
         graph = self.graph
         kept: list[int] = []
         for piece in sorted(self.needed()):
-            if self.cost(piece) > CHEAP:
+            if self.cost(piece) > self.cheap:
                 kept.append(piece)
                 self.available[piece] = Place("kept", 0, graph.pieces[piece].length)
         again: set[int] = set()
         for j, array in enumerate(self.operands):
             if array[0] != "x":
                 continue
-            if sum(self.cost(piece) for piece, _ in graph.matmuls[j].operand) <= CHEAP:
+            if sum(self.cost(piece) for piece, _ in graph.matmuls[j].operand) <= self.cheap:
                 again.add(j)
             else:
                 self.available.update(_at(graph.matmuls[j].operand, array))

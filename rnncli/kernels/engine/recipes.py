@@ -42,15 +42,17 @@ Recipe = Leaf | Fixed | Call
 """How a tensor is computed that does not depend on the input or the state."""
 
 
-def run_recipe(recipe: Recipe, leaf: Callable[[Leaf], Tensor]) -> Tensor:
+def run_recipe(
+    recipe: Recipe, leaf: Callable[[Leaf], Tensor], fixed: Callable[[Fixed], Tensor] = Fixed.tensor
+) -> Tensor:
     """Compute a prepared tensor from the cell's own."""
     if isinstance(recipe, Leaf):
         return leaf(recipe)
     if isinstance(recipe, Fixed):
-        return recipe.tensor()
+        return fixed(recipe)
 
     def compute(each: Any) -> Any:
-        return run_recipe(each, leaf) if isinstance(each, Leaf | Fixed | Call) else each
+        return run_recipe(each, leaf, fixed) if isinstance(each, Leaf | Fixed | Call) else each
 
     kwargs = {key: mapped((value,), compute)[0] for key, value in recipe.kwargs}
     result: Any = recipe.function(*mapped(recipe.args, compute), **kwargs)

@@ -1,27 +1,44 @@
-"""The triton backend for CUDA: kernels that hold a cell's recurrent weights on chip, or take one launch per step.
+"""The triton backend for CUDA: kernels that the engine writes from a cell's step, and that triton compiles.
 
-Shapes: T steps, B batch, D input, M hidden, G gates. Triton is imported only when the backend is used.
+Shapes: T steps, B batch, D input, M hidden. Triton is imported only when the backend is used.
 """
 
 from functools import cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from rnncli.extras import missing
-from rnncli.kernels.forms import TritonForm
+
+if TYPE_CHECKING:
+    from rnncli.kernels.triton.build import Kernels
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
+class TritonForm(NamedTuple):
+    """A cell and its kernels."""
+
+    cell: Any
+    kernels: "Kernels"
+
+
+def triton_form(cell: Any) -> TritonForm | str:
+    """Return the cell as the backend runs it, or say in a line why it cannot; imports triton."""
+    from rnncli.kernels.triton.build import kernels_of
+
+    kernels = kernels_of(cell)
+    return kernels if isinstance(kernels, str) else TritonForm(cell, kernels)
+
+
 def scan_triton(form: TritonForm, x: Tensor, state: StateT, lengths: Tensor | None = None) -> tuple[Tensor, StateT]:
-    """Unroll a cell by its recipe; arguments and results as `scan_reference`. It is differentiable once."""
+    """Unroll a cell by its kernels; arguments and results as `scan_reference`. It is differentiable once."""
     from rnncli.kernels.triton.scan import unroll
 
-    return unroll(form, x, state, lengths)
+    return unroll(form.kernels, form.cell, x, state, lengths)
 
 
 def trouble(device: str | None, dtype: torch.dtype) -> str:

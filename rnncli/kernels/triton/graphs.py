@@ -1,7 +1,7 @@
 """Many small launches as one CUDA graph: recorded when a shape occurs for the second time, then replayed."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,7 @@ class Recorded:
 _seen: OrderedDict[Hashable, Recorded | None] = OrderedDict()
 
 
-def run(key: Hashable, launch: Launch, tensors: list[Tensor], written: range) -> None:
+def run(key: Hashable, launch: Launch, tensors: list[Tensor], written: Sequence[int]) -> None:
     """Run `launch` on the tensors; it changes those at `written`.
 
     The key stands for everything that the launches depend on except the tensors' contents. The first run launches one

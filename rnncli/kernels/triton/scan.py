@@ -1,180 +1,171 @@
-"""The scan by triton's kernels: which tier runs the loop, and the matmuls before and after it.
+"""The scan by a cell's kernels: its arrays, which tier runs the loop, and the matmuls before and after it.
 
-Shapes: T steps, B batch, D input, M hidden, G projected blocks, N blocks of pre-activations.
+Shapes: T steps, B batch, D input, P projected features, S features of a state's field, K and N of a matmul.
 """
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-import triton
 from torch import Tensor
-from torch.nn import functional as F
 
 from rnncli.errors import RnnError
-from rnncli.kernels.forms import TritonForm
-from rnncli.kernels.triton import graphs, on_chip, stepwise
-from rnncli.kernels.triton.recipes import RECIPES, Recipe
+from rnncli.kernels.engine.inputs import computed
+from rnncli.kernels.engine.plan import Plan
+from rnncli.kernels.precision import type_of_factors
+from rnncli.kernels.triton.build import Kernels
+from rnncli.kernels.triton.tiers import Launching, Tier, choose_tier
+from rnncli.kernels.triton.tile import widths
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
-Weights = tuple[Tensor, Tensor]  # (n*M, M) matrices, (k, M) vectors
 
-ROWS = 16
-"""Sequences in a program's tile: the minimum for a matmul on tensor cores."""
-COLUMNS = 32
-"""Hidden units in a program's tile, with one launch per step."""
+
+class Run(NamedTuple):
+    """What one call runs on."""
+
+    kernels: Kernels
+    tier: Tier
+    ends: Tensor  # (B,) int32
+    dtype: torch.dtype  # of the matmuls
+    keep: bool  # whether a backward pass follows
 
 
 def unroll(
-    form: TritonForm, x: Tensor, state: StateT, lengths: Tensor | None = None, tier: "type[Loop] | None" = None
+    kernels: Kernels, cell: Any, x: Tensor, state: StateT, lengths: Tensor | None = None, tier: Tier | None = None
 ) -> tuple[Tensor, StateT]:
-    """Unroll as `scan_triton`; the tier is chosen where none is given."""
-    projected = F.linear(x, *form.weights[:2])
-    dense, vectors = concat_weights(form, projected.dtype)
-    recipe = RECIPES[form.recipe]
-    tier = tier or choose_tier(recipe, dense)
-    ends = torch.full((x.shape[1],), x.shape[0], device=x.device) if lengths is None else lengths
-    loop = tier(recipe, form.activation, ends.to(x.device, torch.int32))
+    """Unroll a cell; arguments and results as `scan_reference`. The tier is chosen where none is given."""
+    T, B, _ = x.shape
+    dtype = type_of_factors(x)
+    projected = cell.project(x) if kernels.linear is None else x @ computed(kernels.linear, cell)
+    weights, vectors = parameters(kernels, cell, dtype)
+    ends = torch.full((B,), T, device=x.device) if lengths is None else lengths
+    tier = tier or choose_tier(kernels, dtype, x.device)
+    run = Run(kernels, tier, ends.to(x.device, torch.int32), dtype, torch.is_grad_enabled())
     with torch.cuda.device_of(x):  # the kernels launch there
         outputs, *last = Unrolled.apply(  # type: ignore[no-untyped-call]  # torch gives it no types
-            loop, torch.is_grad_enabled(), projected, dense, vectors, *state
+            run, projected, vectors, len(weights), *weights, *state
         )
     return outputs, type(state)(outputs[-1], *last)
 
 
-def concat_weights(form: TritonForm, dtype: torch.dtype) -> Weights:
-    """Join all matrices of a form into one tensor, all vectors into another."""
-    weights = [weight.to(dtype) for weight in form.weights[2:]]
-    dense = torch.cat([weight for weight in weights if weight.dim() == 2])
-    vectors = torch.cat([dense.new_empty(0), *(weight for weight in weights if weight.dim() == 1)])
-    return dense, vectors.view(-1, dense.shape[1])
+def parameters(kernels: Kernels, cell: Any, dtype: torch.dtype) -> tuple[list[Tensor], Tensor]:
+    """The weights (N, K) of all matmuls in the type of the factors, and all vectors in float32, under autograd."""
+    plan, graph = kernels.plan, kernels.plan.graph
+    with torch.autocast(cell.get_parameter("h0").device.type, enabled=False):
+        prepared = [computed(recipe, cell) for recipe in kernels.recipes]
+    weights = []
+    for m in graph.matmuls:
+        parts = [prepared[k].to(dtype).t() for k in m.weights]
+        weights.append((parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous())
+    vectors = [prepared[int(name[1:])].float().reshape(-1) for name in plan.vectors]
+    nothing = torch.zeros(0, device=cell.get_parameter("h0").device)
+    return weights, torch.cat([nothing, *vectors])
 
 
-def choose_tier(recipe: Recipe, dense: Tensor) -> "type[Loop]":
-    """Take the tier on chip where it fits, else a launch per step."""
-    fits = on_chip_bytes(recipe, dense.shape[1], dense.dtype) <= shared_memory(dense.device)
-    return OnChip if fits else Stepwise
+class Memory:
+    """The arrays of one sequence, by the names of `plan`."""
+
+    def __init__(self, run: Run, T: int, B: int, arrays: dict[str, Tensor]) -> None:
+        self.run, self.T, self.B, self.arrays = run, T, B, arrays
+        self.plan: Plan = run.kernels.plan
+        self.widths = widths(self.plan)
+        self.device = run.ends.device
+
+    def launching(self, is_backward: bool) -> Launching:
+        return Launching(self.run.kernels, self.run.tier, is_backward, self.T, self.B, self.run.keep)
+
+    def empty(self, name: str, *rows: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        self.arrays[name] = torch.empty(*rows, self.widths[name], dtype=dtype, device=self.device)
+        return self.arrays[name]
+
+    def states(self, first: tuple[Tensor, ...]) -> None:
+        """Allocate the states of all steps: h in the type of the matmuls, the others in float32."""
+        for n, value in enumerate(first):
+            dtype = torch.float32 if n else self.run.dtype
+            self.empty(f"s{n}", self.T + 1, self.B, dtype=dtype)[0] = value
+
+    def forward(self) -> None:
+        """Allocate what the kernels need besides, and launch them."""
+        launching, T = self.launching(is_backward=False), self.T if self.run.keep else 1
+        for name in launching.arrays:
+            if name == "kept" or (name[0] == "x" and name[1:].isdigit()):
+                again = name != "kept" and int(name[1:]) in self.plan.again
+                self.empty(name, 1 if again else T, self.B, dtype=self.run.dtype)
+            elif name[0] == "y" or name == "scratch":
+                self.empty(name, self.B)
+        launching.launch(self.arrays, self.run.ends, written=("s", "kept", "x"))
+
+    def backward(self, d_outputs: Tensor, d_last: tuple[Tensor, ...]) -> None:
+        """Launch the kernels of the gradient; that of the first state is then in row 0 of `c0`, `c1`, …"""
+        launching, T, B = self.launching(is_backward=True), self.T, self.B
+        self.arrays["dout"] = d_outputs.contiguous()
+        for n, value in enumerate(d_last):
+            self.empty(f"c{n}", 2, B)[:] = value
+        self.gradient("dp", self.arrays["projected"].dtype)
+        for j in range(len(self.plan.graph.matmuls)):
+            if self.plan.own_gradients(j):
+                self.gradient(f"d{j}", self.run.dtype)
+            if j in self.plan.again:
+                self.empty(f"x{j}", T, B, dtype=self.run.dtype)
+        if self.plan.vectors:
+            self.empty("acc", B).zero_()
+        for name in launching.arrays:
+            if name[0] in "rq" or name == "scratch":
+                self.empty(name, B)
+        launching.launch(self.arrays, self.run.ends, written=("c", "d", "x", "acc"))
+        if not launching.is_whole:
+            self.first_step()
+
+    def gradient(self, name: str, dtype: torch.dtype) -> None:
+        """Allocate a gradient of all steps, and zeros in place of one more."""
+        self.empty(name, self.T + 1, self.B, dtype=dtype)[self.T] = 0
+
+    def first_step(self) -> None:
+        """Add to the first state's gradient what the launches of one step more would add."""
+        for n in range(len(self.plan.graph.fields)):
+            for j in self.plan.derivative.carried_by(self.plan.graph, n):
+                weights = self.arrays[f"w{j}"].float()
+                for (d, _), weight in zip(self.parts(j), weights.split([w for _, w in self.parts(j)]), strict=True):
+                    self.arrays[f"c{n}"][0] += d[0].float() @ weight
+
+    # after the loop
+
+    def parts(self, j: int) -> list[tuple[Tensor, int]]:
+        """The gradients (T + 1, B, n) of the parts of a matmul's result, and their widths."""
+        return [
+            (self.arrays[array][:, :, start : start + length], length)
+            for array, start, length, _ in self.plan.d_parts[j]
+        ]
+
+    def operand(self, j: int) -> Tensor:
+        """The operand of a matmul at all steps, (T, B, K)."""
+        name = self.plan.operands[j]
+        if name[0] == "x":
+            return self.arrays[name]
+        states = self.arrays[f"s{name[1:]}"]
+        return states[1:] if name[0] == "n" else states[:-1]
+
+    def weight_gradients(self) -> list[Tensor]:
+        """The gradients (N, K) of all weights, one matmul for neighbours that see the same operand."""
+        found = []
+        for j in range(len(self.plan.graph.matmuls)):
+            x = self.operand(j).to(self.run.dtype).flatten(0, 1)
+            parts = [d[:-1].to(self.run.dtype).flatten(0, 1).t() @ x for d, _ in self.parts(j)]
+            found.append(parts[0] if len(parts) == 1 else torch.cat(parts))
+        return found
+
+    def vector_gradients(self) -> Tensor:
+        """The gradients of all vectors: sums over sequences, and of those that another array has, over steps too."""
+        if not self.plan.vectors:
+            return torch.zeros(0, device=self.device)
+        found = self.arrays["acc"].sum(0)
+        for target, source in self.plan.sums:
+            d = self.arrays[source.array][:-1, :, source.start : source.start + source.stride * source.length]
+            found[_slice(target)] = d[:, :, :: source.stride].sum((0, 1), dtype=torch.float32)
+        return found
 
 
-def on_chip_bytes(recipe: Recipe, M: int, dtype: torch.dtype) -> int:
-    """Return the shared memory that a program of the tier on chip needs: all matrices, and the tiles of two steps."""
-    size = dtype.itemsize
-    matrices = sum(term.dense for term in recipe.terms)
-    parts = 2 if precision() == "tf32x3" and size == 4 else 1  # a float32 is split into two of TF32
-    tile = ROWS * padded(M)
-    tiles = tile * sum(4 if name in ("c", "c'") else size for name in recipe.values) + 3 * tile * size
-    return matrices * padded(M) ** 2 * size * parts + tiles
-
-
-def padded(M: int) -> int:
-    """Return the width of a tile that holds M columns: a power of two, and no less than matmuls need."""
-    return int(max(16, triton.next_power_of_2(M)))
-
-
-def precision() -> str:
-    """Say how float32 is multiplied: in three tensor-core matmuls, or in one where torch allows TF32."""
-    allowed: str = torch.backends.cuda.matmul.fp32_precision
-    return "tf32" if allowed == "tf32" else "tf32x3"
-
-
-def shared_memory(device: torch.device) -> int:
-    """Return the bytes of shared memory that a program can have."""
-    if device.type != "cuda":
-        return 227 * 1024  # as much as the largest cards have
-    return int(getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", 48 * 1024))
-
-
-@dataclass(frozen=True)
-class Loop(ABC):
-    """A cell's loop over the steps, forward and backward, by one of the tiers; tapes and blocks as in `tiles`."""
-
-    recipe: Recipe
-    activation: str
-    lengths: Tensor  # (B,) int32
-
-    @abstractmethod
-    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **constants: Any) -> None:
-        """Launch the kernels of all steps; `constants` are known at compile time."""
-
-    def forward(self, projected: Tensor, tape: tuple[Tensor, ...], weights: Weights, keep: bool) -> None:
-        """Fill the tape from projected (T, B, G*M) and the first state in its slot 0."""
-        T, B, _ = projected.shape
-        tensors = (projected, tape, *weights, self.lengths)
-        self.run(False, tensors, T, B, weights[0].shape[1], KEEP=keep, **self.constants)
-
-    def backward(
-        self, d_outputs: Tensor, d_state: tuple[Tensor, ...], d_blocks: Tensor, tape: list[Tensor], weights: Weights
-    ) -> None:
-        """Fill d_blocks (T + 1, B, N*M), zeros at T; d_state, of the last state, becomes that of the first."""
-        tensors = (d_outputs, d_state, d_blocks, tuple(tape), *weights, self.lengths)
-        self.run(True, tensors, *d_outputs.shape, **self.constants)
-
-    @property
-    def constants(self) -> dict[str, Any]:
-        """The compile-time constants of all kernels."""
-        cell = {"F": self.activation, "CELL": self.recipe, "ROWS": ROWS, "PRECISION": precision()}
-        return cell | {"enable_fp_fusion": True}
-
-    def new_tape(self, projected: Tensor, state: tuple[Tensor, ...], keep: bool) -> tuple[Tensor, ...]:
-        """Allocate the values of all steps, fill in the first state; in the inputs' type except c, in float32."""
-        T, B, _ = projected.shape
-        recipe, found = self.recipe, []
-        for name in recipe.values[len(recipe.state) :]:
-            is_state = name in recipe.state
-            dtype = torch.float32 if name == "c" else projected.dtype
-            value = projected.new_empty(T + 1 if keep or is_state else 1, B, state[0].shape[1], dtype=dtype)
-            if is_state:
-                value[0] = state[recipe.state.index(name)]
-            found.append(value)
-        return tuple(found)
-
-
-class OnChip(Loop):
-    """One launch: a program takes its sequences through all steps and holds the weights on chip."""
-
-    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **constants: Any) -> None:
-        kernel = on_chip.backward if backward else on_chip.forward
-        warps = 8 if M > 32 else 4
-        kernel[(triton.cdiv(B, ROWS),)](*tensors, T, B, M=M, P=padded(M), num_warps=warps, **constants)
-
-
-class Stepwise(Loop):
-    """One or two launches per step, under a CUDA graph; a program computes a tile of rows and columns."""
-
-    def run(self, backward: bool, tensors: tuple[Any, ...], T: int, B: int, M: int, **constants: Any) -> None:
-        kernel = stepwise.backward if backward else stepwise.forward
-        grid = triton.cdiv(B, ROWS), triton.cdiv(M, COLUMNS)
-        launches = [(t, which) for t in range(T) for which in range(len(self.recipe.launches))]
-        constants |= {"M": M, "COLUMNS": COLUMNS, "DEPTH": min(64, padded(M))}
-
-        def launch(flat: list[Tensor]) -> None:
-            grouped = regrouped(flat, tensors)
-            for t, which in reversed(launches) if backward else launches:
-                kernel[grid](*grouped, t, B, WHICH=which, **constants)
-
-        flat = [tensor for group in tensors for tensor in (group if isinstance(group, tuple) else (group,))]
-        key = (backward, T, B, str(constants), tuple((tensor.dtype, tensor.device) for tensor in flat))
-        graphs.run(key, launch, flat, written=range(1, 2 + len(tensors[1]) - (not backward)))
-
-    def backward(
-        self, d_outputs: Tensor, d_state: tuple[Tensor, ...], d_blocks: Tensor, tape: list[Tensor], weights: Weights
-    ) -> None:
-        super().backward(d_outputs, d_state, d_blocks, tape, weights)
-        dense, vectors = weights
-        M = dense.shape[1]
-        for term in self.recipe.terms:  # the next step's launch would do this, but there is no next step
-            if 0 <= term.operand < len(d_state):
-                d = d_blocks[0, :, term.block * M : (term.block + 1) * M]
-                d_h_matmul = d @ dense[term.tile * M : (term.tile + 1) * M] if term.dense else d * vectors[term.tile]
-                d_state[term.operand].add_(d_h_matmul)
-
-
-def regrouped(flat: list[Tensor], like: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Arrange the tensors in the given order, in tuples where `like` has tuples."""
-    rest = iter(flat)
-    return tuple(tuple(next(rest) for _ in group) if isinstance(group, tuple) else next(rest) for group in like)
+def _slice(place: Any) -> slice:
+    return slice(place.start, place.start + place.stride * place.length, place.stride)
 
 
 class Unrolled(torch.autograd.Function):
@@ -182,53 +173,33 @@ class Unrolled(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, loop: Loop, keep: bool, projected: Tensor, dense: Tensor, vectors: Tensor, *state: Tensor
+        ctx: Any, run: Run, projected: Tensor, vectors: Tensor, count: int, *rest: Tensor
     ) -> tuple[Tensor, ...]:
         """Return outputs (T, B, M), then the other fields of the last state."""
-        weights = (dense.contiguous(), vectors.contiguous())
-        tape = loop.new_tape(projected, state, keep)
-        loop.forward(projected.contiguous(), tape, weights, keep)
-        if keep:
-            ctx.loop = loop
+        weights, state = rest[:count], rest[count:]
+        T, B, _ = projected.shape
+        arrays = {"projected": projected.contiguous(), "v": vectors, **{f"w{j}": w for j, w in enumerate(weights)}}
+        memory = Memory(run, T, B, arrays)
+        memory.states(state)
+        memory.forward()
+        if run.keep:
+            wanted = set(memory.launching(is_backward=True).arrays) | set(run.kernels.plan.operands)
+            wanted |= {f"w{j}" for j in range(count)} | {f"s{n}" for n in range(len(state))} | {"projected"}
+            names = [name for name in memory.arrays if name in wanted and name[0] not in "y" and name != "scratch"]
+            ctx.run, ctx.size, ctx.count, ctx.names = run, (T, B), count, names
             ctx.dtypes = [value.dtype for value in state]
-            ctx.save_for_backward(*weights, *tape)
-        h, *rest = (tape[new - len(state)] for new in loop.recipe.new)
-        return h[1:], *(value[-1].to(first.dtype, copy=True) for value, first in zip(rest, state[1:], strict=True))
+            ctx.save_for_backward(*(memory.arrays[name] for name in names))
+        h, *others = (memory.arrays[f"s{n}"] for n in range(len(state)))
+        return h[1:], *(value[-1].to(first.dtype, copy=True) for value, first in zip(others, state[1:], strict=True))
 
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor, *d_last: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # else a second derivative would silently be zero
             raise RnnError("the triton backend has no second derivatives: use --backend reference")
-        loop: Loop = ctx.loop
-        dense, vectors, *tape = ctx.saved_tensors
-        T, B, M = d_outputs.shape
-        d_h = torch.zeros(B, M, dtype=torch.float32, device=d_outputs.device)  # the last output holds it
-        d_state = (d_h, *(value.to(torch.float32, copy=True).contiguous() for value in d_last))
-        d_blocks = d_outputs.new_zeros(T + 1, B, len(loop.recipe.blocks) * M)
-        loop.backward(d_outputs.contiguous(), d_state, d_blocks, tape, (dense, vectors))
-        d_blocks = d_blocks[:-1]
-        d_weights = weight_gradients(loop.recipe, tape, d_blocks)
-        d_first = (value.to(dtype) for value, dtype in zip(d_state, ctx.dtypes, strict=True))
-        return None, None, d_blocks[:, :, : loop.recipe.projected * M], *d_weights, *d_first
-
-
-def weight_gradients(recipe: Recipe, tape: list[Tensor], d_blocks: Tensor) -> Weights:
-    """Return the gradients of the matrices, one matmul for neighbours that see the same value, and of the vectors."""
-    T, B, _ = d_blocks.shape
-    M = tape[0].shape[2]
-
-    def seen(operand: int) -> Tensor:
-        old = operand < len(recipe.state)
-        value = tape[(recipe.new[operand] if old else operand) - len(recipe.state)]
-        return (value[:-1] if old else value[1:]).to(d_blocks.dtype)
-
-    dense, vectors = [], [d_blocks.new_empty(0, M)]
-    for (operand, is_dense, _), group in groupby(recipe.terms, lambda at: (at.operand, at.dense, at.block - at.tile)):
-        terms = list(group)
-        d = d_blocks[:, :, terms[0].block * M : (terms[-1].block + 1) * M]
-        if is_dense:
-            dense.append(d.reshape(T * B, -1).T @ seen(operand).reshape(T * B, M))
-        else:
-            each = d.unflatten(2, (-1, M))
-            vectors.append((each if operand < 0 else each * seen(operand)[:, :, None]).sum((0, 1)))
-    return torch.cat(dense), torch.cat(vectors)
+        arrays = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
+        T, B = ctx.size
+        memory = Memory(ctx.run, T, B, arrays)
+        nothing = d_outputs.new_zeros(d_outputs.shape[1:])  # the last output holds it
+        memory.backward(d_outputs, (nothing, *d_last))
+        d_first = (memory.arrays[f"c{n}"][0].to(dtype) for n, dtype in enumerate(ctx.dtypes))
+        return None, memory.arrays["dp"][:-1], memory.vector_gradients(), None, *memory.weight_gradients(), *d_first

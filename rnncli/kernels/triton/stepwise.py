@@ -1,224 +1,186 @@
-"""The tier for larger M: a step's matmuls and pointwise work in one launch, or two.
+"""Source text of the kernels that are launched at each step: one for each stage of the plan.
 
-There are two where one stage sees the other's result through a matrix. A program has a tile of the rows and columns of
-all blocks. Shapes as in `tiles`.
+A program has a tile of sequences and of features, and adds up the matmuls that its pieces need. A stage with a sum over
+features gets programs with all features of a sequence; its matmuls are then kernels of their own, before it.
 """
 
-import triton
-import triton.language as tl
+from typing import NamedTuple
 
-from rnncli.kernels.triton.tiles import (
-    frozen,
-    load_blocks,
-    load_values,
-    place,
-    repeated,
-    replaced,
-    slot,
-    store_value,
-)
+from rnncli.kernels.engine.graph import Place
+from rnncli.kernels.engine.plan import Pass, Plan, Stage
+from rnncli.kernels.triton.tile import MIN_TILE, Kernel, TileWriter, padded
+
+DEPTH = 64
+"""The most columns of a matmul's operand that a program reads at once."""
+
+Loads = list[tuple[int, Place]]
+"""Pieces that are part of a matmul's result, and their places in it."""
 
 
-@triton.jit
-def add_matmuls(
-    a,
-    pointer,
-    seen: tl.constexpr,
-    dense,
-    rows,
-    columns,
-    B,
-    CELL: tl.constexpr,
-    M: tl.constexpr,
-    DEPTH: tl.constexpr,
-    WHICH: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """Add to the pre-activations a, those that a launch reads, the matmuls with one value (B, M) in memory."""
-    START: tl.constexpr = CELL.launches[WHICH].start
-    STOP: tl.constexpr = CELL.launches[WHICH].stop
-    for k in range(0, M, DEPTH):
-        inner = k + tl.arange(0, DEPTH)
-        x = tl.load(
-            pointer + rows[:, None] * M + inner[None, :], (rows < B)[:, None] & (inner < M)[None, :], other=0.0
-        ).to(dense.dtype.element_ty)
-        inside = (inner < M)[:, None] & (columns < M)[None, :]
-        for j in tl.static_range(len(CELL.terms)):
-            if CELL.terms[j].dense and CELL.terms[j].operand == seen:
-                if CELL.terms[j].stage >= START and CELL.terms[j].stage < STOP:
-                    where = (CELL.terms[j].tile * M + columns[None, :]) * M + inner[:, None]
-                    weight = tl.load(dense + where, inside, other=0.0)
-                    total = tl.dot(x, weight, a[CELL.terms[j].block], input_precision=PRECISION)
-                    a = replaced(a, CELL.terms[j].block, total)
-    return a
+class Part(NamedTuple):
+    """Part of a matmul's operand in memory, and the rows of the weight by which it is multiplied."""
+
+    array: str
+    start: int
+    length: int
+    offset: int
 
 
-@triton.jit
-def add_matmuls_backward(
-    total,
-    d_blocks,
-    seen: tl.constexpr,
-    dense,
-    rows,
-    columns,
-    B,
-    CELL: tl.constexpr,
-    M: tl.constexpr,
-    DEPTH: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """Add to the gradient of one value what the blocks (B, N*M) that see it through matrices contribute."""
-    if CELL.multiplies[seen]:
-        for k in range(0, M, DEPTH):
-            inner = k + tl.arange(0, DEPTH)
-            inside = (inner < M)[:, None] & (columns < M)[None, :]
-            there = (rows < B)[:, None] & (inner < M)[None, :]
-            for j in tl.static_range(len(CELL.terms)):
-                if CELL.terms[j].dense and CELL.terms[j].operand == seen:
-                    where = (rows[:, None] * len(CELL.blocks) + CELL.terms[j].block) * M + inner[None, :]
-                    d = tl.load(d_blocks + where, there, other=0.0)
-                    weight = tl.load(
-                        dense + (CELL.terms[j].tile * M + inner[:, None]) * M + columns[None, :], inside, other=0.0
-                    )
-                    total = tl.dot(d, weight, total, input_precision=PRECISION)
-    return total
+def step_kernels(plan: Plan, is_backward: bool) -> tuple[list[Kernel], list[str]]:
+    """The kernels of a step in one direction, in their order, and their texts."""
+    found = plan.backward if is_backward else plan.forward
+    kernels: list[Kernel] = []
+    texts: list[str] = []
+    for stage in found.stages:
+        for is_row, only in _launches(plan, found, stage):
+            name = f"{'backward' if is_backward else 'forward'}_{len(kernels)}"
+            writer = StepWriter(plan, found, is_backward, is_row)
+            text = writer.write(name, stage, only)
+            kernels.append(writer.kernel(is_whole=is_row, rows=1 if is_row else MIN_TILE))
+            texts.append(text)
+    return kernels, texts
 
 
-@triton.jit
-def add_vectors_backward(total, da, seen: tl.constexpr, weights, CELL: tl.constexpr):
-    """Add to the gradient of one value what the blocks that see it through vectors contribute."""
-    for j in tl.static_range(len(CELL.terms)):
-        if CELL.terms[j].operand == seen and not CELL.terms[j].dense:
-            total += da[CELL.terms[j].block] * weights[j][None, :]
-    return total
+def _launches(plan: Plan, found: Pass, stage: Stage) -> list[tuple[bool, Loads | None]]:
+    """The launches of a stage: whether programs have all features, and the results if it computes nothing else."""
+    if not stage.pieces and not any(place.array[0] != "e" for _, place in stage.stores):
+        return []
+    if all(plan.graph.pieces[piece].op not in ("sum", "max") for piece in stage.pieces):
+        return [(False, None)]
+    loads = results_read(plan, found, stage)
+    return [*([(False, loads)] if loads else []), (True, None)]
 
 
-@triton.jit
-def load_vectors(vectors, columns, CELL: tl.constexpr, M: tl.constexpr):
-    """Load the vectors into the positions of their terms; matrices get 0."""
-    out = ()
-    for j in tl.static_range(len(CELL.terms)):
-        if CELL.terms[j].dense:
-            out = out + (0,)
+def results_read(plan: Plan, found: Pass, stage: Stage) -> Loads:
+    """The parts of matmuls' results that a stage reads."""
+    graph = plan.graph
+    used = [each for piece in stage.pieces for each in graph.pieces[piece].operands]
+    used += [piece for piece, place in stage.stores if place.array[0] != "e"]
+    return [
+        (each, graph.pieces[each].extra)
+        for each in sorted(set(used))
+        if graph.pieces[each].op == "load" and graph.pieces[each].extra.array[0] in "yrq" and each not in found.where
+    ]
+
+
+class StepWriter(TileWriter):
+    """Writes the kernel of a stage."""
+
+    def __init__(self, plan: Plan, found: Pass, is_backward: bool, is_row: bool) -> None:
+        super().__init__(plan, found, None if is_row else "COLUMNS", 1 if is_row else MIN_TILE)
+        self.is_backward, self.is_row = is_backward, is_row
+
+    def write(self, name: str, stage: Stage, only: Loads | None) -> str:
+        """The text of a stage's kernel, or of one that only stores matmuls' results."""
+        self.name = name
+        loads = results_read(self.plan, self.found, stage) if only is None else only
+        if not self.is_row:
+            for array in dict.fromkeys(place.array for _, place in loads):
+                self.multiply(array, [(piece, place) for piece, place in loads if place.array == array])
+        if only is not None:
+            for piece, place in only:
+                self.write_tile(place, self.names[piece])
         else:
-            vector = tl.load(vectors + CELL.terms[j].tile * M + columns, columns < M, other=0.0)
-            out = out + (vector.to(tl.float32),)
-    return out
+            for piece in stage.pieces:
+                self.compute(piece)
+            for piece, place in stage.stores:
+                self.store(piece, place)
+        constants = "ROWS: tl.constexpr, COLUMNS: tl.constexpr, KEEP: tl.constexpr, PRECISION: tl.constexpr"
+        here = ["now = t * B + rows", "alive = t < end"]
+        if not self.is_backward:
+            here.append("spot = now if KEEP else rows")
+        return "\n".join([
+            '@triton.jit(do_not_specialize=["t", "B"])',
+            f"def {name}({', '.join(self.arrays)}, ends, t, B, {constants}):",
+            *(f"    {line}" for line in (*self.opening(), *here, *self.before, *self.lines)),
+        ])  # fmt: skip
 
+    def row(self, array: str) -> str:
+        if array[0] == "c":
+            return "(rows + (t + 1) % 2 * B)"  # the gradients that arrive; those that leave have the other half
+        return super().row(array)
 
-@triton.jit(do_not_specialize=["t", "B"])
-def forward(
-    projected,
-    tape,
-    dense,
-    vectors,
-    lengths,
-    t,
-    B,
-    F: tl.constexpr,
-    CELL: tl.constexpr,
-    M: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    DEPTH: tl.constexpr,
-    KEEP: tl.constexpr,
-    PRECISION: tl.constexpr,
-    WHICH: tl.constexpr,
-):
-    """Compute the stages of launch WHICH of step t."""
-    B = B.to(tl.int64)  # and with it all addresses
-    rows = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
-    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    inside = (rows < B)[:, None] & (columns < M)[None, :]
-    alive = t < tl.load(lengths + rows, rows < B, other=0)[:, None]
-    weights = load_vectors(vectors, columns, CELL, M)
-    a = load_blocks(projected, t, rows, columns, inside, B, CELL.projected, M, CELL.projected)
-    a = a + repeated(tl.zeros_like(a[0]), len(CELL.blocks) - CELL.projected)
-    for seen in tl.static_range(len(CELL.values)):
-        if CELL.launches[WHICH].multiplies[seen]:
-            if seen < len(CELL.new):
-                pointer = tape[CELL.new[seen] - len(CELL.new)] + t * B * M
-            else:
-                pointer = tape[seen - len(CELL.new)] + slot(t, seen, CELL, KEEP) * B * M
-            a = add_matmuls(a, pointer, seen, dense, rows, columns, B, CELL, M, DEPTH, WHICH, PRECISION)
-    START: tl.constexpr = CELL.launches[WHICH].start
-    STOP: tl.constexpr = CELL.launches[WHICH].stop
-    values = load_values(tape, t, rows, columns, inside, B, CELL, M, CELL.spans[START][0], KEEP)
-    for k in tl.static_range(START, STOP):
-        for j in tl.static_range(len(CELL.terms)):
-            if CELL.terms[j].stage == k and not CELL.terms[j].dense:
-                seen_now = weights[j][None, :]
-                if CELL.terms[j].operand >= 0:
-                    seen_now = seen_now * values[CELL.terms[j].operand]
-                a = replaced(a, CELL.terms[j].block, a[CELL.terms[j].block] + seen_now)
-        values = values + CELL.stages[k].forward(a, values, F)
-    for k in tl.static_range(len(CELL.values)):
-        if k >= CELL.spans[START][0] and k < len(values):
-            store_value(tape, frozen(values[k], values, alive, k, CELL), t, k, rows, columns, inside, B, CELL, M, KEEP)
+    def kept_row(self, array: str) -> str:
+        if self.is_backward:
+            return "now"
+        return "rows" if array != "kept" and int(array[1:]) in self.plan.again else "spot"
 
+    def result(self, place: Place) -> str:
+        assert self.is_row  # other kernels have all results at their beginning
+        return self.read(place)
 
-@triton.jit(do_not_specialize=["t", "B"])
-def backward(
-    d_outputs,
-    d_state,
-    d_blocks,
-    tape,
-    dense,
-    vectors,
-    lengths,
-    t,
-    B,
-    F: tl.constexpr,
-    CELL: tl.constexpr,
-    M: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    DEPTH: tl.constexpr,
-    PRECISION: tl.constexpr,
-    WHICH: tl.constexpr,
-):
-    """Compute the stages of launch WHICH of step t, backward.
+    # matmuls
 
-    d_state, (B, M) per field, goes from launch to launch. The first launch of a step adds what reaches its state
-    through matmuls of the next step.
-    """
-    B = B.to(tl.int64)  # and with it all addresses
-    rows = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
-    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    inside = (rows < B)[:, None] & (columns < M)[None, :]
-    alive = t < tl.load(lengths + rows, rows < B, other=0)[:, None]
-    weights = load_vectors(vectors, columns, CELL, M)
-    values = load_values(tape, t, rows, columns, inside, B, CELL, M, len(CELL.values), True)
-    N: tl.constexpr = len(CELL.blocks)
-    START: tl.constexpr = CELL.launches[WHICH].start
-    STOP: tl.constexpr = CELL.launches[WHICH].stop
-    here = place(0, rows, columns, B, M)
-    total = ()
-    for field in tl.static_range(len(CELL.new)):
-        total = total + (tl.load(d_state[field] + here, inside, other=0.0),)
-    if len(CELL.stages) == STOP:
-        later = load_blocks(d_blocks, t + 1, rows, columns, inside, B, N, M, N)
-        for field in tl.static_range(len(CELL.new)):
-            sum = add_vectors_backward(total[field], later, field, weights, CELL)
-            there = d_blocks + (t + 1) * B * (N * M)
-            sum = add_matmuls_backward(sum, there, field, dense, rows, columns, B, CELL, M, DEPTH, PRECISION)
-            total = replaced(total, field, sum)
-        d_output = tl.load(d_outputs + place(t, rows, columns, B, M), inside, other=0.0).to(tl.float32)
-        total = replaced(total, 0, total[0] + d_output)
-    da = load_blocks(d_blocks, t, rows, columns, inside, B, N, M, N)  # results of earlier launches
-    d = total
-    for k in tl.static_range(STOP - 1, START - 1, -1):
-        p = tl.zeros_like(d[0])
-        for seen in tl.static_range(len(CELL.new), len(CELL.values)):
-            if seen >= CELL.spans[k][0] and seen < CELL.spans[k][1]:
-                p = add_vectors_backward(p, da, seen, weights, CELL)
-                there = d_blocks + t * B * (N * M)
-                p = add_matmuls_backward(p, there, seen, dense, rows, columns, B, CELL, M, DEPTH, PRECISION)
-        found, d = CELL.stages[k].backward(d, p, values, F)
-        for n in tl.static_range(len(found)):
-            block = tl.where(alive, found[n], 0.0)
-            da = replaced(da, CELL.reads[k][n], block)
-            where = (t * B + rows[:, None]) * (N * M) + CELL.reads[k][n] * M + columns[None, :]
-            tl.store(d_blocks + where, block.to(d_blocks.dtype.element_ty), inside)
-    for field in tl.static_range(len(CELL.new)):
-        tl.store(d_state[field] + here, tl.where(alive, d[field], total[field]), inside)
+    def sources(self, array: str) -> tuple[list[Part], str]:
+        """The operand of a matmul, and its row."""
+        j = int(array[1:])
+        if array[0] == "y":
+            operand = self.plan.operands[j]
+            return [Part(operand, 0, self.graph.matmuls[j].K, 0)], self.row(operand)
+        found, offset = [], 0
+        for place in self.plan.d_parts[j]:
+            found.append(Part(place.array, place.start, place.length, offset))
+            offset += place.length
+        return found, "now" if array[0] == "r" else "(now + B)"
+
+    def multiply(self, array: str, loads: Loads) -> None:
+        """Write the loops over the operand of a matmul for some parts of its result."""
+        j = int(array[1:])
+        for piece, _ in loads:
+            self.lines.append(f"a{piece} = tl.zeros((ROWS, COLUMNS), tl.float32)")
+            self.names[piece] = f"a{piece}"
+        sources, row = self.sources(array)
+        for source in sources:
+            base = f"s{source.array[1:]}" if source.array[0] == "n" else source.array
+            self.arrays |= {base: None, f"w{j}": None}
+            depth = min(DEPTH, padded(source.length))
+            address = f"{base} + {row} * {self.widths[base]} + {source.start} + inner[None, :]"
+            self.lines += [
+                f"for k in range(0, {source.length}, {depth}):",
+                f"    inner = k + tl.arange(0, {depth})",
+                f"    x = tl.load({address}, there & (inner < {source.length})[None, :], other=0.0)",
+                f"    x = x.to(w{j}.dtype.element_ty)",
+            ]
+            for piece, place in loads:
+                weight = self.weight(array, source, place)
+                self.lines.append(f"    a{piece} = tl.dot(x, {weight}, a{piece}, input_precision=PRECISION)")
+        for piece, place in loads:
+            if place.length == 1:
+                self.lines.append(f"a{piece} = {self.first_column(f'a{piece}')}")
+
+    def weight(self, array: str, source: Part, place: Place) -> str:
+        """A tile of a weight (N, K): from input to output, or back."""
+        j = int(array[1:])
+        column = "unit" if place.length == 1 else f"m{place.length}"
+        if place.length > 1:
+            self.lengths.add(place.length)
+        inner, K = f"({source.offset} + inner)[:, None]", self.graph.matmuls[j].K
+        out = f"({place.start} + {column} * {place.stride})"
+        where = f"{out} * {K} + {inner}" if array[0] == "y" else f"{inner} * {K} + {out}"
+        mask = f"(inner < {source.length})[:, None] & ({column} < {place.length})"
+        return f"tl.load(w{j} + {where}, {mask}, other=0.0)"
+
+    # stores
+
+    def store(self, piece: int, place: Place) -> None:
+        """Store a piece; what the backward pass needs only if it follows."""
+        kind = place.array[0]
+        if kind == "e":
+            return
+        value = self.value(piece)
+        if kind == "n":
+            value = self.while_alive(value, self.read(place._replace(array=f"s{place.array[1:]}")))
+        elif self.is_backward and kind == "c":
+            value = self.while_alive(value, self.arriving(place))
+            self.write_tile(place, value, "(rows + t % 2 * B)")
+            return
+        elif self.is_backward and place.array == "acc":
+            value = f"tl.load({self.address(place)}, {self.mask(place)}, other=0.0) + {self.while_alive(value)}"
+        elif self.is_backward and place.array != "scratch":
+            value = self.while_alive(value)
+        self.write_tile(place, value)
+
+    def arriving(self, place: Place) -> str:
+        """The gradient that arrives at part of the state."""
+        arrived = self.read(place)
+        return f"{arrived} + {self.read(place._replace(array='dout'))}" if place.array == "c0" else arrived
