@@ -2,7 +2,7 @@
 
 Four sections share `--seconds`: the checks (tests marked `cuda`; without pytest, every cell's values and gradients
 against float64), training steps of char-lm, wiki-lm and translate next to a plain `nn.LSTM` model with fused AdamW,
-also captured in one CUDA graph, cells of a user's file, and cells next to cuDNN with flattened weights. The report is
+also captured in one CUDA graph, cells that torch lacks, and cells next to cuDNN with flattened weights. The report is
 rewritten after each section. A section that fails or runs out of time leaves its rows and a line with the reason; the
 exit status is 1 if anything failed. Needs torch, numpy and the package's dependencies except nltk and numba; needs no
 installation.
@@ -50,22 +50,14 @@ TYPES = ("float32", "float16", "bfloat16")
 LIMITS = {"float32": 1e-5, "float16": 0.05, "bfloat16": 0.05}
 SHAPES = ((100, 64, 512), (1024, 16, 256), (1024, 16, 768), (1024, 16, 64), (35, 20, 650), (128, 64, 1024))
 TINY = ((2, 2, 4),)
-OUTSIDE, STREAMED = "tests/support/outside.py", "tests/support/streamed.py"
 OWN = (
-    (f"{OUTSIDE}:MGU", (100, 64, 512), "the Python loop", 10),
-    (f"{STREAMED}:MinGRU", (4096, 8, 512), "nn.GRU", 20),
+    ("mgu", (100, 64, 512), "the Python loop", 10),
+    ("tests/support/outside.py:CoupledLSTM", (100, 64, 512), "the Python loop", 10),
+    ("mingru", (4096, 8, 512), "nn.GRU", 20),
 )
-"""Cells of a user's file: a shape, the rival, and how many times as fast as that they are wanted to be."""
-OWN_TESTS = (
-    "MGU",
-    "CoupledLSTM",
-    "MultiplicativeLSTM",
-    "LayerNormLSTM",
-    "ProjectedLSTM",
-    "MinGRU",
-    "IndRNN",
-    "Rotating",
-)
+"""Cells that torch lacks, one of a user's file: a shape, the rival, and how many times as fast they are to be."""
+OWN_TESTS = ("Deep", "CoupledLSTM", "MultiplicativeRNN", "Normalised", "ProjectedLSTM", "Rotating", "mingru", "lnlstm")
+"""Words in the names of the tests of other cells."""
 CHECKED = {"cuda": ((40, 33, 64), (20, 64, 200), (20, 64, 512)), "cpu": TINY}
 WORKERS = max(1, min(16, os.cpu_count() or 1))
 
@@ -618,12 +610,12 @@ def translate_steps(folder: Path, device: str) -> StepCase:
     return StepCase("translate", None, {"corpus": ("dates",), **({} if device == "cuda" else small)}, plain_translator)
 
 
-# Cells of a user's file
+# Cells that torch lacks
 
 
 def own_cells(device: str, end: float, say: Say) -> bool:
     """A cell that no library has next to its Python loop, and one without matrices next to torch's GRU; float32."""
-    say("## Cells of a user's file\n")
+    say("## Cells that torch lacks\n")
     say("Ms, medians after warming up; D = M; float32. Ratio: the rival's over ours, both ways.\n")
     say("| cell | T B M | ours by | forward | both ways | rival | forward | both ways | ratio | wanted |")
     say("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")

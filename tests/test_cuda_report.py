@@ -58,7 +58,7 @@ def test_the_whole_script_without_card_and_nltk(cuda: Any, tmp_path: Path, capsy
     text = report.read_text()
     assert text in capsys.readouterr().out
     found = tables(text)
-    assert [*found] == ["Checks", "Whole training steps", "Cells of a user's file", "Cells"]
+    assert [*found] == ["Checks", "Whole training steps", "Cells that torch lacks", "Cells"]
     assert [row[0] for row in found["Checks"]] == list(cuda.KINDS)
     assert all(0 < float(error) <= 0.05 for row in found["Checks"] for error in row[1:])
     steps = found["Whole training steps"]
@@ -68,8 +68,12 @@ def test_the_whole_script_without_card_and_nltk(cuda: Any, tmp_path: Path, capsy
     for *_, ours, plain, ratio, captured in steps:
         assert float(plain) / float(ours) == pytest.approx(float(ratio), abs=0.02, rel=0.02)
         assert captured == "skipped"
-    own = found["Cells of a user's file"]
-    assert [(row[0], row[5], row[-1]) for row in own] == [("MGU", "the Python loop", "10"), ("MinGRU", "nn.GRU", "20")]
+    own = found["Cells that torch lacks"]
+    assert [(row[0], row[5], row[-1]) for row in own] == [
+        ("mgu", "the Python loop", "10"),
+        ("CoupledLSTM", "the Python loop", "10"),
+        ("mingru", "nn.GRU", "20"),
+    ]
     assert all(float(row[7]) / float(row[4]) == pytest.approx(float(row[8]), abs=0.1, rel=0.1) for row in own)
     assert len(found["Cells"]) == 2 * 3
     assert {row[2] for row in found["Cells"]} == {"float32", "float16", "bfloat16"}

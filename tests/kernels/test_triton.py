@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from support import outside, streamed
+from support import outside
+from support.bare import NAME as BARE
 from support.kinds import KINDS, KINDS_WITH_ACTIVATIONS
 from torch.nn import functional as F
 
 from rnncli.api import restore
-from rnncli.cells import make_cell
+from rnncli.cells import CLASSIC, make_cell
 from rnncli.cells.base import Cell, Hidden
 from rnncli.cells.elman import Elman
 from rnncli.errors import RnnError, UsageError
@@ -33,17 +34,27 @@ from rnncli.kernels.triton.tiers import Tier, choose_tier, on_chip_bytes
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TIERS = list(Tier)
 OUTSIDE: dict[str, tuple[type[Cell[Any]], str | None]] = {
-    "MGU": (outside.MGU, None),
+    "Deep": (outside.Deep, None),
     "CoupledLSTM:plain": (outside.CoupledLSTM, "plain"),
     "CoupledLSTM:peephole": (outside.CoupledLSTM, "peephole"),
-    "MultiplicativeLSTM": (outside.MultiplicativeLSTM, None),
-    "LayerNormLSTM": (outside.LayerNormLSTM, None),
+    "MultiplicativeRNN": (outside.MultiplicativeRNN, None),
+    "Normalised": (outside.Normalised, None),
     "ProjectedLSTM": (outside.ProjectedLSTM, None),
-    "MinGRU": (streamed.MinGRU, None),
-    "IndRNN": (streamed.IndRNN, None),
-    "Rotating": (streamed.Rotating, None),
+    "Rotating": (outside.Rotating, None),
 }
 """Cells of a user's file and their variants."""
+FAST = [kind for kind in KINDS if kind.partition(":")[0] in (*CLASSIC, BARE)]
+TODAY = ["lnlstm", "mingru:positive"]
+"""With reductions, and without matmuls."""
+
+
+def _param(kind: str, *more: str) -> Any:
+    return pytest.param(kind, *more, marks=[] if kind in (*FAST, *TODAY) else [pytest.mark.slow])
+
+
+SOME_KINDS = [_param(kind) for kind in KINDS]
+"""All kinds; the fast suite runs some."""
+SOME_WITH_ACTIVATIONS = [_param(*each) for each in KINDS_WITH_ACTIVATIONS]
 LENGTHS = torch.tensor([3, 1, 2])
 
 
@@ -89,7 +100,7 @@ def assert_equal(ours: list[torch.Tensor], wanted: list[torch.Tensor], tolerance
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
+@pytest.mark.parametrize(("kind", "activation"), SOME_WITH_ACTIVATIONS)
 def test_equals_the_reference_where_sequences_end_early(kind: str, activation: str, tier: Tier) -> None:
     cell = a_cell(kind, 3, 5, activation)
     x = torch.randn(3, 3, 3)
@@ -109,9 +120,9 @@ def test_outside_cells_equal_the_reference(kind: str, tier: Tier) -> None:
 SHAPES = [(1, 1, 3, 1), (2, 17, 2, 5), (2, 2, 3, 70)]
 CASES = [
     (kind, tier, *shape)
-    for kind in (*KINDS, "LayerNormLSTM", "MinGRU")
+    for kind in (*FAST, *TODAY)
     for tier in TIERS
-    for shape in (SHAPES if kind in KINDS else SHAPES[2:])
+    for shape in (SHAPES if kind in FAST else SHAPES[2:])
 ]
 
 
@@ -156,7 +167,7 @@ def check_compiled(kind: str, T: int, B: int, D: int, M: int, dtype: torch.dtype
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("kind", [*KINDS, "MinGRU"])
+@pytest.mark.parametrize("kind", SOME_KINDS)
 def test_half_precision_errs_by_its_rounding(kind: str, tier: Tier) -> None:
     cell = a_cell(kind, 3, 5)
     x = torch.randn(3, 3, 3)
@@ -165,7 +176,7 @@ def test_half_precision_errs_by_its_rounding(kind: str, tier: Tier) -> None:
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME_KINDS)
 def test_nothing_is_kept_without_a_backward_pass(kind: str, tier: Tier, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = a_cell(kind, 3, 5)
     x = torch.randn(3, 3, 3, device=DEVICE)
@@ -184,7 +195,7 @@ def test_nothing_is_kept_without_a_backward_pass(kind: str, tier: Tier, monkeypa
     assert all(size == (4 if name in ("s0", "s1") else 3 if name == "scratch" else 1) for name, size in sizes.items())
 
 
-@pytest.mark.parametrize(("kind", "activation"), KINDS_WITH_ACTIVATIONS)
+@pytest.mark.parametrize(("kind", "activation"), SOME_WITH_ACTIVATIONS)
 def test_extreme_inputs_do_not_overflow_or_hide_a_nan(kind: str, activation: str) -> None:
     cell = a_cell(kind, 1, 3, activation)
     x = torch.tensor([[[-3e4]], [[3e4]], [[float("nan")]]])
@@ -229,7 +240,7 @@ def test_small_cells_run_on_chip(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tier("MinGRU", 10_000, torch.float32) is Tier.WHOLE  # nothing is held on chip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME_KINDS)
 def test_tier_on_chip_is_taken_only_where_it_fits(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A card with one byte less than the tier needs gets the other tier; with exactly as much, this one."""
     found = kernels(a_cell(kind, 3, 70))
@@ -315,8 +326,7 @@ def test_model_trained_with_triton_runs_without_it(rnn: Any, home: Path, monkeyp
 def test_kernels_are_legal_for_the_compiler(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     """Down to machine code for a card that need not be there: cells with two stages, vectors, sums, and no matrix."""
     folder = Path(__file__).parents[2]
-    own = (f"{outside.__file__}:LayerNormLSTM", f"{streamed.__file__}:MinGRU")
-    kinds = ("gru:reset-before", "lstm:diagonal", *own)
+    kinds = ("gru:reset-before", "lstm:diagonal", f"{outside.__file__}:Normalised", "mingru")
     command = [sys.executable, "benchmarks/triton_kernels.py", "--width", "16", "--types", "bfloat16"]
     kept = getattr(pytestconfig, "cache", None)  # pytest's own; absent with `-p no:cacheprovider`
     cache = kept.mkdir("triton") if kept else tmp_path  # compiled kernels are reused

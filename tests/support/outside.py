@@ -106,6 +106,38 @@ class ProjectedLSTM(Cell[Memory]):
         return Memory(F.linear(torch.sigmoid(o) * torch.tanh(c), self.weight_r), c)
 
 
+class Turning(NamedTuple):
+    """The output (B, M), and the real and the imaginary part of M / 2 numbers."""
+
+    h: Tensor
+    real: Tensor
+    imaginary: Tensor
+
+
+class Rotating(Cell[Turning]):
+    """A linear unit with complex state (after Orvieto et al. 2023, arXiv:2303.06349) and one gain for all units."""
+
+    State = Turning
+    recurrent = ()
+
+    @property
+    def state_sizes(self) -> dict[str, int]:
+        M = self.hidden_size
+        return {"h": M, "real": M // 2, "imaginary": M - M // 2}
+
+    def add_parameters(self) -> None:
+        self.weight_x = nn.Parameter(torch.empty(self.hidden_size, self.input_size))
+        self.bias = nn.Parameter(torch.empty(self.hidden_size))
+        self.size, self.angle = nn.Parameter(torch.empty(1)), nn.Parameter(torch.empty(self.hidden_size // 2))
+
+    def step(self, projected: Tensor, state: Turning) -> Turning:
+        shrink = torch.exp(-torch.exp(self.size))
+        a, b = shrink * torch.cos(self.angle), shrink * torch.sin(self.angle)
+        x, y = projected.chunk(2, -1)
+        real, imaginary = a * state.real - b * state.imaginary + x, b * state.real + a * state.imaginary + y
+        return Turning(torch.cat([real, imaginary], -1), real, imaginary)
+
+
 class Branching(Cell[Hidden]):
     """An Elman unit that halves its state where any unit of the batch is above 0.5: its step looks at values."""
 
