@@ -45,8 +45,9 @@ class Flow(NamedTuple):
     @property
     def factor(self) -> float:
         """The factor of the norm per step backwards: the geometric mean over the lags with a non-zero norm."""
-        lags = next((lag for lag in reversed(range(len(self.norms))) if self.norms[lag]), 0)
-        return (self.norms[lags] / self.norms[0]) ** (1 / lags) if lags and self.norms[0] else math.nan
+        first = first_lag(self.norms)
+        last = next((lag for lag in reversed(range(len(self.norms))) if self.norms[lag]), 0)
+        return (self.norms[last] / self.norms[first]) ** (1 / (last - first)) if last > first else math.nan
 
     @property
     def clipped(self) -> list[float]:
@@ -56,8 +57,14 @@ class Flow(NamedTuple):
 
 
 def horizon(norms: Sequence[float], share: float = SHARE) -> int | None:
-    """The first lag whose norm is below `share` of the norm at lag 0; None if there is none."""
-    return next((lag for lag, norm in enumerate(norms) if norm < share * norms[0]), None)
+    """The first lag whose norm is below `share` of the norm at `first_lag`; None if there is none."""
+    first = first_lag(norms)
+    return next((lag for lag in range(first, len(norms)) if norms[lag] < share * norms[first]), None)
+
+
+def first_lag(norms: Sequence[float]) -> int:
+    """The first lag with a gradient: 0, or 1 of a field that reaches the output a step later."""
+    return next((lag for lag, norm in enumerate(norms) if norm), 0)
 
 
 def of_fresh_cells(

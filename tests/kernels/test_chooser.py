@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from support import outside
-from support.kinds import BARE, KINDS
+from support.kinds import KINDS, OF_TORCH
 
 from rnncli.api import pick_device
 from rnncli.cells import make_cell
@@ -17,7 +17,7 @@ from rnncli.kernels.fused import trouble
 from rnncli.kernels.precision import using
 from rnncli.kernels.scan import choose_backend, scan
 
-LACKED = {"rated", "gru:reset-before", "lstm:diagonal", "lstm:full", BARE}
+LACKED = set(KINDS) - set(OF_TORCH)
 """The cells that torch has no layer for."""
 
 

@@ -192,7 +192,8 @@ def test_nothing_is_kept_without_a_backward_pass(kind: str, tier: Tier, monkeypa
         outputs, last = unroll(kernels(cell), cell, x, cell.initial_state(3), LENGTHS, tier)
         wanted, wanted_last = scan(cell, x, cell.initial_state(3), LENGTHS, "reference")
     assert_equal([outputs, *last], [wanted, *wanted_last], 1e-5)
-    assert all(size == (4 if name in ("s0", "s1") else 3 if name == "scratch" else 1) for name, size in sizes.items())
+    of_one_step = ("scratch", "y0")  # (B, N)
+    assert all(size == (4 if name in ("s0", "s1") else 3 if name in of_one_step else 1) for name, size in sizes.items())
 
 
 @pytest.mark.parametrize(("kind", "activation"), SOME_WITH_ACTIVATIONS)
@@ -237,7 +238,7 @@ def test_small_cells_run_on_chip(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert tier("elman", 128, torch.float32) is tier("lstm:none", 128, torch.bfloat16) is Tier.WHOLE
     assert tier("elman", 200, torch.float32) is tier("lstm:full", 128, torch.bfloat16) is Tier.STEPS
-    assert tier("MinGRU", 10_000, torch.float32) is Tier.WHOLE  # nothing is held on chip
+    assert tier("mingru", 10_000, torch.float32) is Tier.WHOLE  # nothing is held on chip
 
 
 @pytest.mark.parametrize("kind", SOME_KINDS)
@@ -245,7 +246,7 @@ def test_tier_on_chip_is_taken_only_where_it_fits(kind: str, monkeypatch: pytest
     """A card with one byte less than the tier needs gets the other tier; with exactly as much, this one."""
     found = kernels(a_cell(kind, 3, 70))
     needed = on_chip_bytes(found, torch.float32)
-    assert needed > sum(m.K * m.N for m in found.plan.graph.matmuls) * 2 * 4  # a float32 is stored as two of TF32
+    assert needed >= sum(m.K * m.N for m in found.plan.graph.matmuls) * 2 * 4  # a float32 is stored as two of TF32
     for there, tier in ((needed - 1, Tier.STEPS), (needed, Tier.WHOLE)):
         monkeypatch.setattr(tiers, "shared_memory", lambda _, there=there: there)
         assert choose_tier(found, torch.float32, torch.device(DEVICE)) is tier
