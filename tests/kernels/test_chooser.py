@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from support import outside
-from support.kinds import KINDS, OF_TORCH
+from support.kinds import BARE, KINDS, OF_TORCH
 
 from rnncli.api import pick_device
 from rnncli.cells import make_cell
