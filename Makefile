@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-browser test-without-numba test-avx2 check clean
+.PHONY: demo test test-all test-slow test-browser test-without-numba test-avx2 check clean
 
 demo: .venv/installed
 	$(BIN)/rnn train parity
@@ -12,7 +12,9 @@ demo: .venv/installed
 test: .venv/developing
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-all: test
+test-all: test test-slow
+
+test-slow: .venv/developing
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "slow and not browser"
 
 test-browser: .venv/developing

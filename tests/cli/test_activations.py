@@ -12,9 +12,12 @@ from rnncli.tasks import TASKS
 
 SMALL = {"parity": "--epochs 1 --validate-every 0", "poetry-classify": "--hidden 4 --epochs 1 --folds 0 --ensemble 1"}
 TASKS_WITH_UNITS = [task.name for task in TASKS.values() if "activations" in task.uses]
+FAST = ("parity", "poetry-lm", "poetry-classify")
 
 
-@pytest.mark.parametrize("task", TASKS_WITH_UNITS)
+@pytest.mark.parametrize(
+    "task", [each if each in FAST else pytest.param(each, marks=pytest.mark.slow) for each in TASKS_WITH_UNITS]
+)
 def test_every_task_shows_its_units(task: str, rnn, trained) -> None:
     assert trained(f"train {task} --name mine --seed 1 {SMALL.get(task, '--hidden 4 --epochs 1')}").code == 0
     printed = json.loads(rnn("activations mine --max-tokens 90 --json").out)

@@ -260,6 +260,7 @@ def test_code_that_fails_in_training_is_named(rnn, mine: Path) -> None:
     assert f"the cell's code fails at {mine}:{line}: AttributeError: 'Hidden' object has no attribute 'c'" in ran.err
 
 
+@pytest.mark.slow
 def test_translator_starts_fields_of_two_sizes(rnn, mine: Path) -> None:
     cell = "--cell mine.py:ProjectedLSTM"
     small = "--corpus dates --hidden 3 --embedding 4 --epochs 1 --max-time 1"

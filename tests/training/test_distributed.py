@@ -50,14 +50,18 @@ CHARS = (
 )
 ALIKE = {
     "char-lm": f"{CHARS} --output-dropout 0 --epochs 2",
+    "parity": f"parity --bits 5 --hidden 4 --batch-size 101 --epochs 1 --validate-every 20 --lr 0.001 {STEPPED}",
+}
+"""Trainings without dropout: with carried states and windows, and with no states at all."""
+
+OTHERS = {
     "poetry-lm": "poetry-lm --corpus hillside --hidden 8 --embedding 8 --batch-size 4 --accumulate 2 --bptt 5 "
     f"--epochs 1 --word-dropout 0 --embedding-dropout 0 --output-dropout 0 {STEPPED}",
-    "parity": f"parity --bits 5 --hidden 4 --batch-size 101 --epochs 1 --validate-every 20 --lr 0.001 {STEPPED}",
     "poetry-classify": "poetry-classify --corpus hillside --corpus nocturne --hidden 8 --folds 2 --ensemble 1 "
     "--batch-size 33 --epochs 2 --word-dropout 0 --char-dropout 0 --input-dropout 0 --output-dropout 0 --class-weights "
     f"{STEPPED}",
 }
-"""A training of each kind, without dropout: with carried states, windows, no states at all, independent parts."""
+"""The same with accumulated batches, and with independent parts."""
 
 DROPPED = f"{CHARS} --output-dropout 0.5 --epochs 3 --save-every 0.05"
 
@@ -171,8 +175,22 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
 
 @pytest.mark.parametrize("task", ALIKE)
 def test_two_processes_take_the_steps_of_one(task: str, trained: Trained) -> None:
+    check_alike(trained.home, task)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one_in_other_tasks(home: Path) -> None:
+    with Launch(home, *(f"train {words} --json --name two" for words in OTHERS.values())) as launch:
+        for words in OTHERS.values():
+            assert run(shlex.split(f"train {words} --name one")) == 0
+        assert launch.process.wait(timeout=PATIENCE) == 0, launch.err
+    for task in OTHERS:
+        check_alike(home, task)
+
+
+def check_alike(home: Path, task: str) -> None:
     """Metrics, weights, the optimizer's averages, carried states, generators: everything in a checkpoint."""
-    one, two = (last(trained.home, task, name) for name in ("one", "two"))
+    one, two = (last(home, task, name) for name in ("one", "two"))
     histories = [found.header["progress"]["history"] for found in (one, two)]
     assert len(histories[0]) == len(histories[1]) > 0
     for ours, theirs in zip(*histories, strict=True):
