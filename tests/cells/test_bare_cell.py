@@ -86,6 +86,7 @@ def test_backend_without_the_cell_is_refused_in_one_line(rnn, home: Path) -> Non
     assert not (home / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_bench_measures_it(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (bench_cells, bench_costs):
         monkeypatch.setattr(module, "SHAPES", (bench_cells.Shape(3, 2, 4, 4),) * 3)

@@ -307,6 +307,7 @@ def test_check_cell_prints_checks_times_and_the_backend(rnn, mine: Path) -> None
     assert rnn("check-cell mine.py:Doubled").err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_bench_measures_it(rnn, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)
     monkeypatch.setattr(bench_cells, "SHAPES", (bench_cells.Shape(3, 2, 4, 4), bench_cells.Shape(3, 2, 5, 5)))

@@ -20,6 +20,8 @@ from rnncli.models.trace import trace
 from rnncli.training.optimizers import make_optimizer
 from rnncli.training.settings import RecurrentSettings
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 T, B, D, V = 6, 3, 4, 11
 LENGTHS = torch.tensor([6, 2, 5])
 
