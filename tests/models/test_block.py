@@ -22,6 +22,7 @@ from rnncli.training.settings import RecurrentSettings
 
 pytestmark = pytest.mark.usefixtures("plain_loops")
 
+
 T, B, D, V = 6, 3, 4, 11
 LENGTHS = torch.tensor([6, 2, 5])
 

@@ -9,6 +9,8 @@ from rnncli.models.classifier import Classifier, Committee
 from rnncli.models.reader import ReaderShape, TokenReader
 from rnncli.models.stack import StackShape
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 LINES = [["the", "bells", "toll"], ["never"], ["the", "raven", "the", "raven", "the"]]
 ROWS = torch.tensor([0, 1, 2])
 

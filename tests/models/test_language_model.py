@@ -20,6 +20,8 @@ from rnncli.models.stack import StackShape
 from rnncli.models.tagger import Tagger
 from rnncli.training.losses import language_loss, prediction_loss
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 V, T, B = 11, 5, 3
 
 

@@ -21,6 +21,8 @@ from rnncli.errors import UsageError
 from rnncli.kernels.scan import choose_backend
 from rnncli.nn import layers
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 T, B, D, M = 5, 3, 4, 6
 DIST: Any = dist
 LAYERS: dict[str, Callable[..., Any]] = {
