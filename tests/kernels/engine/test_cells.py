@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from rnncli.cells import make_cell
 from rnncli.cells.base import Cell, Hidden
+from rnncli.kernels.engine import facts
 from rnncli.kernels.fused import FusedForm, fused_form, trouble
 from rnncli.kernels.scan import scan
 
@@ -349,6 +350,20 @@ def test_values_outside_are_read_again(name: str, monkeypatch: pytest.MonkeyPatc
     before = check()
     changes[name]()
     assert not torch.equal(check(), before)
+
+
+def test_a_global_tensor_may_be_of_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.inference_mode():
+        monkeypatch.setattr(f"{__name__}.vector", torch.full((4,), 0.25))
+    cell: Any = bounded(0.8)[0](3, 4)
+    with torch.no_grad():
+        assert scan(cell, torch.randn(5, 2, 3), cell.initial_state(2), backend="fused")[0].shape == (5, 2, 4)
+
+
+@pytest.mark.parametrize("module", ["abc_cells", "typings", "torchcells.gru", "rnncli.cells.base2"])
+def test_a_users_module_may_have_a_name_that_begins_as_ours(module: str) -> None:
+    assert facts.is_own(module)
+    assert not any(map(facts.is_own, ("abc", "typing", "torch", "torch.nn.modules.linear", "rnncli.cells.base")))
 
 
 def test_few_kinds_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
