@@ -61,7 +61,8 @@ def unroll(traced: Traced, cell: Any, x: Tensor, state: Any, lengths: Tensor | N
     T, B, _ = x.shape
     ends = _equal_ends(B, T) if lengths is None else lengths.to(torch.int64).contiguous().numpy()
     given = x if traced.is_linear else cell.project(x)
-    is_small = B * traced.work < (SMALL if T >= TRANSPOSE_FROM else SMALL_AND_SHORT)
+    work = traced.work or traced.P * x.shape[2]  # that of a projection by the cell's own code is unknown
+    is_small = B * work < (SMALL if T >= TRANSPOSE_FROM else SMALL_AND_SHORT)
     apply: Any = SmallScan.apply if is_small else LargeScan.apply
     outputs, *last = apply(traced, Run(T, B, ends, may_round(x)), given, *state, *traced.inputs.of(cell, x.dtype))
     return outputs, type(state)(*last)
