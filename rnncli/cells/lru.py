@@ -25,8 +25,8 @@ class LRU(Cell[LRUState]):
 
     s = λ s' + γ (x B), with complex s, B and λ = exp(-exp(ν) + i exp(θ)), so that |λ| < 1, and γ = exp(g). As real
     numbers: h = Re(λ) h' - Im(λ) imag' + γ (x Re(B));  imag = Re(λ) imag' + Im(λ) h' + γ (x Im(B)).
-    The output is h, the real part of s. The paper's C (the linear layer that reads s) and D (the skip connection) are
-    left to the layer that reads h; B rotates each unit, so that h can be any combination of both parts of its s.
+    The output is h, the real part of s, not the paper's Re(s C) + D x. A rotation of B makes h any one combination of
+    both parts of a unit's s; a residual block mixes units and has a skip connection.
     Shapes: x (B, D), h and imag (B, M), ν, θ and g (M,): `nu_log`, `theta_log`, `gamma_log`; the two blocks of
     `weight_x`, B, are (real, imaginary). Initialisation: λ uniform over the unit disc (`RING`), γ = sqrt(1 - |λ|²), B
     normal with variance 1 / (2 D). Errors as `Cell`.

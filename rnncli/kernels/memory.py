@@ -82,10 +82,10 @@ def empty_huge(like: Tensor, *shape: int) -> Tensor:
 
 
 def _huge_pages(size: int) -> mmap.mmap | None:
-    """Map `size` bytes on huge pages; None where the system has none."""
+    """Map `size` bytes on huge pages; None where the system has none, or lacks memory."""
     if sys.platform != "win32" and hasattr(mmap, "MADV_HUGEPAGE"):
-        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        with contextlib.suppress(OSError):  # a kernel without them
+        with contextlib.suppress(OSError):  # a kernel without them, or no memory, which torch then reports
+            memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             memory.madvise(mmap.MADV_HUGEPAGE)
             return memory
     return None

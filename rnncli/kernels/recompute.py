@@ -36,7 +36,7 @@ def scan_in_pieces(
 
     Kind: Any = type(state)
     for part in x.split(steps):
-        found, *last = checkpoint(piece, part, *state, use_reentrant=False, preserve_rng_state=False)
+        found, *last = checkpoint(piece, part, *state, use_reentrant=False)
         outputs.append(found)
         state = Kind(*last)
     return torch.cat(outputs) if len(outputs) > 1 else outputs[0], state

@@ -39,9 +39,8 @@ def scan_torch(form: TorchForm, x: Tensor, state: StateT, lengths: Tensor | None
     """
     dtype = torch.bfloat16 if may_round(x) and has_amx() else type_of_factors(state[0])
     if dtype != state[0].dtype:  # by hand: torch's autocast always takes float16 for cuDNN's layers
-        half = TorchForm(form.function, [weight.to(dtype) for weight in form.weights])
         with torch.autocast(x.device.type, enabled=False):
-            return scan_torch(half, x.to(dtype), type(state)(*(value.to(dtype) for value in state)), lengths)
+            return scan_torch(form, x.to(dtype), type(state)(*(value.to(dtype) for value in state)), lengths)
     if lengths is None:
         outputs, *last = _call(form, x, state)
         return outputs, type(state)(*(value[0] for value in last))
@@ -69,6 +68,7 @@ def _call(form: TorchForm, x: Tensor | PackedSequence, state: tuple[Tensor, ...]
 
 def _run(form: TorchForm, x: Tensor | PackedSequence, hx: Tensor | tuple[Tensor, ...]) -> Any:
     options = (True, 1, 0.0, torch.is_grad_enabled(), False)  # biases, layers, dropout, train, bidirectional
+    weights = [weight.to(x.data.dtype) for weight in form.weights]
     if isinstance(x, PackedSequence):
-        return form.function(x.data, x.batch_sizes, hx, form.weights, *options)
-    return form.function(x, hx, form.weights, *options, False)  # batch_first
+        return form.function(x.data, x.batch_sizes, hx, weights, *options)
+    return form.function(x, hx, weights, *options, False)  # batch_first

@@ -1,5 +1,6 @@
 """Large tensors on huge pages: what they share with any tensor, and when their memory serves the next ones."""
 
+import errno
 import mmap
 from threading import Thread
 from typing import Any
@@ -63,6 +64,15 @@ def test_idle_blocks_never_exceed_what_was_in_use_at_one_time(pool: memory.Pool)
         assert sum(map(len, pool.idle)) <= pool.peak
     pool.clear()
     assert (pool.idle, pool.in_use, pool.peak) == ([], 0, 0)
+
+
+@huge_pages
+def test_torch_allocates_where_huge_pages_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **_names: Any) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(mmap, "mmap", fail)
+    assert memory.empty_huge(LIKE, 3, 5).shape == (3, 5)
 
 
 @huge_pages

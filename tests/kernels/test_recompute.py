@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rnncli import nn as ours
 from rnncli.cells import make_cell
+from rnncli.cells.base import Cell, Hidden
 from rnncli.errors import RnnError
 from rnncli.kernels.fused import trouble
 from rnncli.kernels.scan import scan
@@ -37,7 +39,8 @@ def test_recomputed_scan_is_the_same(
     torch.testing.assert_close(*(results(cell, x, lengths, backend, recompute) for recompute in (False, True)))
 
 
-def test_gates_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", [BACKENDS[0], BACKENDS[2]])
+def test_gates_are_not_kept(backend: str, plain_loops: None) -> None:
     """Between the passes, tensors hold h, the input, and the states between pieces of 16 steps."""
     cell: Any = make_cell("lstm:full", 8, 8)
     x, kept = torch.randn(64, 4, 8), []
@@ -50,10 +53,26 @@ def test_gates_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
             return value
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-            results = scan(cell, x, cell.initial_state(4), backend="reference", recompute=recompute)
+            results = scan(cell, x, cell.initial_state(4), backend=backend, recompute=recompute)
         kept.append(sum(sizes.values()))
         del results
     assert kept[1] < kept[0] / 5
+
+
+class Noisy(Cell[Hidden]):
+    """A unit whose step draws random numbers."""
+
+    def step(self, projected: Tensor, state: Hidden) -> Hidden:
+        return Hidden(torch.tanh(projected + F.dropout(F.linear(state.h, self.weight_h), 0.5)))
+
+
+def test_random_steps_draw_the_same_numbers_again() -> None:
+    torch.manual_seed(0)
+    cell, x, found = Noisy(3, 4), torch.randn(40, 2, 3), []
+    for recompute in (False, True):
+        torch.manual_seed(1)
+        found.append(results(cell, x, None, "reference", recompute))
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

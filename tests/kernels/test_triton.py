@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import time
 from collections import OrderedDict
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from rnncli.cells.elman import Elman
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.engine import cache
 from rnncli.kernels.scan import choose_backend, scan
+from rnncli.nn import GRU
 from rnncli.training.checkpoint import read as read_checkpoint
 
 pytest.importorskip("triton", reason="waits for triton, which installs only on Linux")
@@ -90,7 +93,7 @@ def results(
         outputs, last = unroll(kernels(cell), cell, x, state, lengths, tier)
     loss = outputs.float().square().sum() + sum((k + 2) * field.float().sum() for k, field in enumerate(last))
     loss.backward()
-    return [outputs, *last, x.grad, *(parameter.grad for parameter in cell.parameters())]
+    return [outputs, *last, x.grad, *(each.grad for each in cell.parameters() if each.requires_grad)]
 
 
 def assert_equal(ours: list[torch.Tensor], wanted: list[torch.Tensor], tolerance: float) -> None:
@@ -194,8 +197,8 @@ def test_nothing_is_kept_without_a_backward_pass(kind: str, tier: Tier, monkeypa
         outputs, last = unroll(kernels(cell), cell, x, cell.initial_state(3), LENGTHS, tier)
         wanted, wanted_last = scan(cell, x, cell.initial_state(3), LENGTHS, "reference")
     assert_equal([outputs, *last], [wanted, *wanted_last], 1e-5)
-    of_one_step = ("scratch", "y0")  # (B, N)
-    assert all(size == (4 if name in ("s0", "s1") else 3 if name in of_one_step else 1) for name, size in sizes.items())
+    rows = {"s": 4, "y": 3}  # states of all steps and the first; results of matmuls of one step
+    assert all(size == (3 if name == "scratch" else rows.get(name[0], 1)) for name, size in sizes.items())
 
 
 @pytest.mark.parametrize(("kind", "activation"), SOME_WITH_ACTIVATIONS)
@@ -223,6 +226,48 @@ def test_replayed_graph_equals_single_launches(kind: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(graphs, "MAX_GRAPHS", 2)
     results(cell, torch.randn(1, 1, 3), None, Tier.STEPS)
     assert len(recorded) == len(graphs._seen) == 2
+
+
+def test_threads_may_replay_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "_seen", OrderedDict())
+    monkeypatch.setattr(graphs, "recordable", lambda tensors: True)
+    monkeypatch.setattr(graphs, "record", lambda launches: launches)
+    found: dict[float, set[float]] = {1.0: set(), 2.0: set()}
+
+    def double(tensors: list[torch.Tensor]) -> None:
+        time.sleep(1e-4)  # lets the other thread run
+        tensors[1].copy_(2 * tensors[0])
+
+    def work(value: float) -> None:
+        for _ in range(20):
+            tensors = [torch.full((1,), value), torch.zeros(1)]
+            graphs.run("key", double, tensors, [1])
+            found[value].add(tensors[1].item())
+
+    threads = [Thread(target=work, args=(value,)) for value in found]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert found == {1.0: {2.0}, 2.0: {4.0}}
+
+
+def test_launches_write_no_gradient_that_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed: list[int] = []
+
+    def run(key: object, launch: Any, tensors: list[torch.Tensor], written: list[int]) -> None:
+        changed.extend(tensors[k].data_ptr() for k in written)
+        launch(tensors)
+
+    monkeypatch.setattr(graphs, "run", run)
+    cell = a_cell("elman", 2, 3)
+    outputs, _ = unroll(
+        kernels(cell), cell, torch.randn(2, 1, 2, device=DEVICE), cell.initial_state(1), None, Tier.STEPS
+    )
+    d = torch.randn_like(outputs)
+    outputs.backward(d)
+    assert changed
+    assert d.data_ptr() not in changed
 
 
 def test_second_derivative_is_refused() -> None:
@@ -276,6 +321,16 @@ def test_overridden_step_has_its_own_kernels() -> None:
     cell: Any = Doubled(3, 5).to(DEVICE)
     x = torch.randn(2, 1, 3)
     assert_equal(results(cell, x, None, Tier.WHOLE), results(cell, x), 1e-5)
+
+
+def test_layers_of_rnncli_nn_run_by_kernels() -> None:
+    """Their cells are views of torch's parameters, with no values of their own."""
+    torch.manual_seed(0)
+    layer, x, found = GRU(3, 5, reset="before", device=DEVICE), torch.randn(3, 2, 3, device=DEVICE), []
+    for layer.backend in ("triton", "reference"):
+        outputs, last = layer(x)
+        found.append([outputs, last, *torch.autograd.grad(outputs.square().sum(), list(layer.parameters()))])
+    assert_equal(*found, 1e-5)
 
 
 class Moving(Cell[Hidden]):

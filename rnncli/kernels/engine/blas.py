@@ -19,15 +19,30 @@ _POINTERS = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 13)
 _NAMES = {"s": "rnncli_sgemm", "d": "rnncli_dgemm"}
 """The names under which compiled code finds the functions, by the letter of their type."""
 
+_REALS: dict[str, Any] = {"s": ctypes.c_float, "d": ctypes.c_double}
+_N, _T = ord("N"), ord("T")
+
 
 def _exported(letter: str) -> int | None:
-    """The address of a function of torch's BLAS library, if torch exports it."""
+    """The address of a function of torch's BLAS library, if torch exports it and it comes out right."""
     for file in (Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"):
         try:
-            return ctypes.cast(getattr(ctypes.CDLL(str(file)), f"{letter}gemm_"), ctypes.c_void_p).value
+            function = _POINTERS((f"{letter}gemm_", ctypes.CDLL(str(file))))
         except (OSError, AttributeError):
             continue
+        if comes_out_right(function, _REALS[letter]):
+            return ctypes.cast(function, ctypes.c_void_p).value
     return None
+
+
+def comes_out_right(function: Any, real: Any) -> bool:
+    """Whether a function multiplies two small matrices, given numbers of 64 bits: it may read 32 of them."""
+    a, b = np.arange(6, dtype=real).reshape(2, 3), np.arange(12, dtype=real).reshape(3, 4)
+    out, factors = np.full((2, 4), np.nan, real), np.array([1, 0], real)
+    numbers = np.array([_N, _N, 4, 2, 3, 4, 3, 4], np.int64)
+    ta, tb, m, n, k, lda, ldb, ldc = (numbers[place:] for place in range(8))
+    function(*(each.ctypes.data for each in (ta, tb, m, n, k, factors, b, lda, a, ldb, factors[1:], out, ldc)))
+    return np.array_equal(out, a @ b)
 
 
 def _by_numpy(real: Any) -> Any:
@@ -49,8 +64,7 @@ def _by_numpy(real: Any) -> Any:
 _NUMBERS = (0, 1, 2, 3, 4, 7, 9, 12)
 """The places of whole numbers among the arguments: transA, transB, m, n, k, lda, ldb, ldc."""
 
-_N, _T = ord("N"), ord("T")
-_SUBSTITUTES = {"s": _by_numpy(ctypes.c_float), "d": _by_numpy(ctypes.c_double)}
+_SUBSTITUTES = {letter: _by_numpy(real) for letter, real in _REALS.items()}
 _ADDRESSES = {letter: _exported(letter) for letter in _NAMES}
 IS_EXPORTED = all(_ADDRESSES.values())
 """Whether torch exports the functions, so that their calls cost next to nothing."""

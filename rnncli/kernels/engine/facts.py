@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_BASES = ("builtins", "abc", "typing", "torch.", "rnncli.cells.base")
-"""Modules of the classes that every cell has."""
+_BASES = ("builtins", "abc", "typing", "torch", "rnncli.cells.base")
+"""Modules, or packages, of the classes that every cell has."""
 
 TABLES = ("_parameters", "_buffers", "_modules")
 """The attributes of a module that hold its tensors and its modules."""
@@ -43,7 +43,7 @@ def own_classes(cell_class: Any) -> tuple[type, ...]:
 
 def is_own(module: str | None) -> bool:
     """Whether a module is none of those of every cell."""
-    return not str(module).startswith(_BASES)
+    return not f"{module}.".startswith(tuple(f"{base}." for base in _BASES))
 
 
 def held(cell: Any) -> list[Any]:
@@ -108,7 +108,7 @@ def content(value: Any, seen: tuple[int, ...] = ()) -> Any:
     if id(value) in seen or isinstance(value, nn.Module):
         return Same(value)
     if isinstance(value, Tensor):
-        return Same(value), value._version
+        return Same(value), 0 if value.is_inference() else value._version  # those of inference mode have none
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype.str, value.tobytes()
     seen += (id(value),)

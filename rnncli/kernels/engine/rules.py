@@ -179,7 +179,9 @@ def _nan_to_num(r: Recorder, a: Any, nan: Any = None, posinf: Any = None, neginf
 
 @_rule("logaddexp")
 def _logaddexp(r: Recorder, a: Any, b: Any) -> Value:
-    distance = r.point("abs", r.point("sub", a, b))
+    same = r.point("eq", a, b)  # also infinite ones, whose difference is no number
+    left, right = (r.point("select", same, 0.0, each) for each in (a, b))
+    distance = r.point("abs", r.point("sub", left, right))
     return r.point("add", r.point("maximum", a, b), r.point("softplus", r.point("neg", distance)))
 
 

@@ -61,7 +61,8 @@ def unroll(traced: Traced, cell: Any, x: Tensor, state: Any, lengths: Tensor | N
     T, B, _ = x.shape
     ends = _equal_ends(B, T) if lengths is None else lengths.to(torch.int64).contiguous().numpy()
     given = x if traced.is_linear else cell.project(x)
-    is_small = B * traced.work < (SMALL if T >= TRANSPOSE_FROM else SMALL_AND_SHORT)
+    work = traced.work or traced.P * x.shape[2]  # that of a projection by the cell's own code is unknown
+    is_small = B * work < (SMALL if T >= TRANSPOSE_FROM else SMALL_AND_SHORT)
     apply: Any = SmallScan.apply if is_small else LargeScan.apply
     outputs, *last = apply(traced, Run(T, B, ends, may_round(x)), given, *state, *traced.inputs.of(cell, x.dtype))
     return outputs, type(state)(*last)
@@ -73,23 +74,23 @@ class SmallScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, traced: Traced, run: Run, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         count = len(traced.fields)
+        x = x.contiguous()
         given = [value.contiguous().detach().numpy() for value in (x, *rest)]
-        made = traced.module.forward(run.ends, traced.sizes, *given)
-        ctx.traced, ctx.run, ctx.given, ctx.made = traced, run, (given[0], *given[1 + count :]), made
-        states = [torch.from_numpy(value) for value in made[:count]]
-        ctx.save_for_backward(x, *rest[count:], *states)  # so that autograd notices if one is changed
-        return (states[0][1:], *(value[run.T] for value in states))
+        made = [torch.from_numpy(value) for value in traced.module.forward(run.ends, traced.sizes, *given)]
+        ctx.traced, ctx.run, ctx.projected = traced, run, 1 + len(rest)  # its place among the saved tensors
+        ctx.save_for_backward(x, *rest[count:], *made)
+        return (made[0][1:], *(value[run.T] for value in made[:count]))
 
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor, *d_last: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second()
-        traced, run, _ = ctx.traced, ctx.run, ctx.saved_tensors
-        made, projected = list(ctx.made), len(traced.fields)
+        traced, run = ctx.traced, ctx.run
+        saved = [value.detach().numpy() for value in ctx.saved_tensors]
         if traced.plan.in_place and _graph_is_kept():
-            made[projected] = made[projected].copy()
+            saved[ctx.projected] = saved[ctx.projected].copy()
         of_x = ctx.needs_input_grad[2]
         d = [d_outputs.contiguous().numpy(), *(value.numpy().copy() for value in d_last)]
-        found = traced.module.backward(run.ends, traced.sizes, of_x, *ctx.given, *made, *d)
+        found = traced.module.backward(run.ends, traced.sizes, of_x, *saved, *d)
         d_x, *others = (torch.from_numpy(value) for value in found)
         return None, None, d_x if of_x else None, *others
 

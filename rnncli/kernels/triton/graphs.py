@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from threading import RLock
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ class Recorded:
 
 
 _seen: OrderedDict[Hashable, Recorded | None] = OrderedDict()
+_ONE_AT_A_TIME = RLock()
+"""Held while a graph is filled and replayed: threads share its tensors."""
 
 
 def run(key: Hashable, launch: Launch, tensors: list[Tensor], written: Sequence[int]) -> None:
@@ -33,6 +36,11 @@ def run(key: Hashable, launch: Launch, tensors: list[Tensor], written: Sequence[
     if not recordable(tensors):
         launch(tensors)
         return
+    with _ONE_AT_A_TIME:
+        _run(key, launch, tensors, written)
+
+
+def _run(key: Hashable, launch: Launch, tensors: list[Tensor], written: Sequence[int]) -> None:
     if key not in _seen:
         launch(tensors)
         _seen[key] = None

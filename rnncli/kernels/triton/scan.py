@@ -35,8 +35,8 @@ def unroll(
     """Unroll a cell; arguments and results as `scan_reference`. The tier is chosen where none is given."""
     T, B, _ = x.shape
     dtype = type_of_factors(x)
-    projected = cell.project(x) if kernels.linear is None else x @ computed(kernels.linear, cell)
-    weights, vectors = parameters(kernels, cell, dtype)
+    projected = cell.project(x) if kernels.linear is None else x @ computed(kernels.linear, cell).to(x.dtype)
+    weights, vectors = parameters(kernels, cell, x.device, dtype)
     ends = torch.full((B,), T, device=x.device) if lengths is None else lengths
     tier = tier or choose_tier(kernels, dtype, x.device)
     run = Run(kernels, tier, ends.to(x.device, torch.int32), dtype, torch.is_grad_enabled())
@@ -47,17 +47,17 @@ def unroll(
     return outputs, type(state)(outputs[-1], *last)
 
 
-def parameters(kernels: Kernels, cell: Any, dtype: torch.dtype) -> tuple[list[Tensor], Tensor]:
+def parameters(kernels: Kernels, cell: Any, device: torch.device, dtype: torch.dtype) -> tuple[list[Tensor], Tensor]:
     """The weights (N, K) of all matmuls in the type of the factors, and all vectors in float32, under autograd."""
     plan, graph = kernels.plan, kernels.plan.graph
-    with torch.autocast(cell.get_parameter("h0").device.type, enabled=False):
+    with torch.autocast(device.type, enabled=False):
         prepared = [computed(recipe, cell) for recipe in kernels.recipes]
     weights = []
     for m in graph.matmuls:
         parts = [prepared[k].to(dtype).t() for k in m.weights]
         weights.append((parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous())
     vectors = [prepared[int(name[1:])].float().reshape(-1) for name in plan.vectors]
-    nothing = torch.zeros(0, device=cell.get_parameter("h0").device)
+    nothing = torch.zeros(0, device=device)
     return weights, torch.cat([nothing, *vectors])
 
 

@@ -69,3 +69,12 @@ def test_compiled_matmuls_of_all_layouts() -> None:
         a = np.ascontiguousarray(part.reshape(-1, G)[:rows])
         multiply(a, wanted, out)
         np.testing.assert_allclose(out, a @ wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_a_function_that_reads_numbers_otherwise_is_not_taken() -> None:
+    """Such as the upper half of each, on a machine that stores it first."""
+    from rnncli.kernels.engine import blas
+
+    for letter, real in blas._REALS.items():
+        assert blas.comes_out_right(blas._SUBSTITUTES[letter], real)
+        assert not blas.comes_out_right(blas._POINTERS(lambda *_: None), real)

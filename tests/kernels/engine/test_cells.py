@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from rnncli.cells import make_cell
 from rnncli.cells.base import Cell, Hidden
+from rnncli.kernels.engine import facts
 from rnncli.kernels.fused import FusedForm, fused_form, trouble
 from rnncli.kernels.scan import scan
 
@@ -76,20 +77,29 @@ def test_outside_cells_equal_the_plain_loop(
         torch.testing.assert_close(ours, wanted, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads_share_the_sequences_of_a_cell_without_matmuls(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnncli.kernels.engine.scan.SMALL", 0)
+@pytest.mark.parametrize(("kind", "threads"), [("mingru", 1), ("mingru", 2), ("mingru", 3), ("sru", 2)])
+def test_threads_share_the_sequences_of_a_cell_without_matmuls(
+    kind: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of one whose inputs are projected by its own code."""
+    from rnncli.kernels.engine.scan import Memory
+
+    streamed: list[object] = []
+    stream = Memory.stream
+    monkeypatch.setattr(Memory, "stream", lambda memory, name: (streamed.append(name), stream(memory, name))[1])
+    monkeypatch.setattr("rnncli.kernels.engine.scan.SMALL", 50)
     monkeypatch.setattr("rnncli.kernels.engine.scan.STREAMED", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     torch.manual_seed(0)
-    cell: Any = make_cell("mingru", 3, 4)
-    x, lengths, found = torch.randn(6, 5, 3), torch.tensor([6, 1, 3, 6, 2]), []
+    cell: Any = make_cell(kind, 4, 4)
+    x, lengths, found = torch.randn(6, 5, 4), torch.tensor([6, 1, 3, 6, 2]), []
     for backend in ("fused", "reference"):
         inputs = x.clone().requires_grad_()
         outputs, state = scan(cell, inputs, cell.initial_state(5), lengths, backend)
-        wanted = [inputs, *cell.parameters()]
+        wanted = [inputs, *(each for each in cell.parameters() if each.requires_grad)]
         found.append([outputs, *torch.autograd.grad(outputs.square().sum() + state.h.sum(), wanted)])
     torch.testing.assert_close(*found)
+    assert len(streamed) == 2
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -349,6 +359,20 @@ def test_values_outside_are_read_again(name: str, monkeypatch: pytest.MonkeyPatc
     before = check()
     changes[name]()
     assert not torch.equal(check(), before)
+
+
+def test_a_global_tensor_may_be_of_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.inference_mode():
+        monkeypatch.setattr(f"{__name__}.vector", torch.full((4,), 0.25))
+    cell: Any = bounded(0.8)[0](3, 4)
+    with torch.no_grad():
+        assert scan(cell, torch.randn(5, 2, 3), cell.initial_state(2), backend="fused")[0].shape == (5, 2, 4)
+
+
+@pytest.mark.parametrize("module", ["abc_cells", "typings", "torchcells.gru", "rnncli.cells.base2"])
+def test_a_users_module_may_have_a_name_that_begins_as_ours(module: str) -> None:
+    assert facts.is_own(module)
+    assert not any(map(facts.is_own, ("abc", "typing", "torch", "torch.nn.modules.linear", "rnncli.cells.base")))
 
 
 def test_few_kinds_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

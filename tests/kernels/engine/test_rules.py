@@ -32,6 +32,7 @@ STEPS: dict[str, Step] = {
     "less common": lambda c, a, h: F.celu(a, 0.5) + F.mish(h) + F.hardswish(2 * a) + F.prelu(h, c.u[:1]),
     "gated linear": lambda c, a, h: F.glu(torch.cat([a, h], 1)) + torch.logaddexp(a, h),
     "infinite": lambda c, a, h: (a + h).masked_fill(a > h, -torch.inf).exp() + h,
+    "infinite sums": lambda c, a, h: h + torch.logaddexp(*(x.masked_fill(a > h, -torch.inf) for x in (a, h))).exp(),
     "replaced": lambda c, a, h: h + torch.where(a > h, a, torch.inf).nan_to_num(0.5, posinf=1.0, neginf=-1.0),
     "greatest": lambda c, a, h: a + (a - h).max(1, keepdim=True).values * h + torch.min(h, dim=1)[0][:, None],
     "types": lambda c, a, h: a.float() + h.to(torch.float32) * torch.ones(4, dtype=torch.float32).to(h),

@@ -280,3 +280,21 @@ def test_cell_may_be_matched_first_under_autocast() -> None:
         assert choose_backend(cell, "torch") == "torch"
         outputs, _ = scan(cell, torch.randn(T, B, D), cell.initial_state(B), backend="torch")
     assert outputs.dtype == torch.float32
+
+
+class Masked(Cell[Hidden]):
+    """An Elman unit whose recurrent matrix is lower triangular, by a mask of another type."""
+
+    def add_parameters(self) -> None:
+        super().add_parameters()
+        self.register_buffer("mask", torch.ones(self.hidden_size, self.hidden_size, dtype=torch.bool).tril())
+
+    def step(self, projected: Tensor, state: Hidden) -> Hidden:
+        weight = self.weight_h * self.get_buffer("mask").to(projected.dtype)
+        return Hidden(torch.tanh(projected + F.linear(state.h, weight)))
+
+
+def test_masks_of_another_type_keep_the_type_of_the_cell() -> None:
+    cell, x = Masked(D, M), torch.randn(T, B, D)
+    found, wanted = (scan(cell, x, cell.initial_state(B), backend=name)[0] for name in ("torch", "reference"))
+    torch.testing.assert_close(found, wanted)
