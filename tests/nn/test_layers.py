@@ -3,10 +3,8 @@
 import copy
 import io
 import pickle
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -185,12 +183,3 @@ def test_wrong_inputs_are_refused_in_one_line(call: Callable[[Any], Any], messag
 def test_empty_batches_are_those_of_torch() -> None:
     found, last = ours.GRU(D, M)(torch.ones(T, 0, D))
     assert (found.shape, last.shape) == ((T, 0, M), (1, 0, M))
-
-
-def test_training_loop_of_the_page_learns() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "nn.md").read_text(encoding="utf-8")
-    (program,) = (each for each in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "backward" in each)
-    assert len([line for line in program.splitlines() if line]) <= 25
-    names: dict[str, Any] = {}
-    exec(compile(program, "nn.md", "exec"), names)
-    assert names["accuracy"] > 0.95
