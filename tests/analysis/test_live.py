@@ -214,6 +214,7 @@ def test_disconnected_client_stops_generation(letters: Model, monkeypatch: pytes
     assert len(drawn) == 2 + 4  # one was in progress when the first client left
 
 
+@pytest.mark.slow
 def test_a_thousand_requests_from_twenty_clients_at_once(letters: Model, port: int) -> None:
     """Each answer is the same as without other clients."""
     wanted = {seed: letters.generate(length=4, seed=seed).texts[0] for seed in range(10)}

@@ -12,7 +12,7 @@ from rnncli.tasks import TASKS
 
 SMALL = {"parity": "--epochs 1 --validate-every 0", "poetry-classify": "--hidden 4 --epochs 1 --folds 0 --ensemble 1"}
 TASKS_WITH_UNITS = [task.name for task in TASKS.values() if "activations" in task.uses]
-FAST = ("parity", "poetry-lm", "poetry-classify")
+FAST = ("parity", "poetry-lm")
 
 
 @pytest.mark.parametrize(

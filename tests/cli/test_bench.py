@@ -11,7 +11,7 @@ from rnncli.kernels.fused import trouble
 
 
 @pytest.fixture
-def quick(rnn, monkeypatch: pytest.MonkeyPatch):
+def quick(rnn, monkeypatch: pytest.MonkeyPatch, plain_loops: None):
     """The command line, with tiny shapes."""
     small = bench_cells.Shape(3, 2, 4, 4)
     monkeypatch.setattr(bench, "LONG_ENOUGH", 0.0)

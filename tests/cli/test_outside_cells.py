@@ -102,6 +102,7 @@ def test_no_file_runs_unasked_or_before_the_checksum(rnn, mine: Path, home: Path
     assert told[-2:] == ["0", "ran True"]
 
 
+@pytest.mark.slow
 def test_python_loads_and_resumes_with_a_class(rnn, mine: Path, home: Path) -> None:
     assert rnn(f"train parity --cell mine.py:Deep {SMALL} --epochs 1 --name bits").code == 0
     told = fresh_process(
@@ -240,6 +241,7 @@ def test_fields_of_two_sizes_serve_every_verb_of_a_language_model(rnn, mine: Pat
     assert rnn(f"{again} {cell}").code == 0
 
 
+@pytest.mark.slow
 def test_step_that_looks_at_values_trains_and_writes_but_is_no_graph(rnn, mine: Path) -> None:
     cell = "--cell mine.py:Branching"
     small = "--hidden 4 --embedding 4 --epochs 1 --corpus hillside"

@@ -71,8 +71,10 @@ def spellings() -> Ragged:
 
 @pytest.mark.parametrize(
     ("activation", "options"),
-    [("relu", {"tied": True, "labels": 2, "spellings": spellings()}), ("sigmoid", {"softmax": "adaptive"})],
-    ids=["tied", "adaptive"],
+    [
+        pytest.param("relu", {"tied": True, "labels": 2, "spellings": spellings()}, id="tied"),
+        pytest.param("sigmoid", {"softmax": "adaptive"}, id="adaptive", marks=pytest.mark.slow),
+    ],
 )
 def test_exported_kind_of_model_in_a_block_equals_the_model(activation: str, options: dict[str, Any]) -> None:
     shape = StackShape("elman", (16,), activation, block="residual")

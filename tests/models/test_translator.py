@@ -19,6 +19,8 @@ from rnncli.models.translator import Translator
 from rnncli.tasks.translate import ATTENTIONS
 from rnncli.training.losses import language_loss
 
+pytestmark = pytest.mark.usefixtures("plain_loops")
+
 V = 7
 PAIRS = [([3, 4], [5]), ([3, 4, 5, 6, 3], [4, 4, 3]), ([6], [3, 5, 6, 4]), ([5, 5, 4], [3])]
 

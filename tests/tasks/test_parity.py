@@ -54,7 +54,9 @@ def test_metrics_of_a_hand_made_net_are_right() -> None:
     assert metrics["accuracy"] == 0.5
 
 
-@pytest.mark.parametrize("cell", ["elman", "rated", "gru", "lstm"])
+@pytest.mark.parametrize(
+    "cell", ["elman", *(pytest.param(each, marks=pytest.mark.slow) for each in ("rated", "gru", "lstm"))]
+)
 def test_default_recipe_solves_strings_of_any_length(cell: str, home: Path) -> None:
     training = Training.start("parity", resolve(TASKS["parity"], {"cell": cell, "seed": 1}), "test")
     training.train(lambda _: None, pytest.fail)

@@ -37,6 +37,7 @@ def run(folders: str, text: str = TWICE) -> str:
     return ran.stdout.strip()
 
 
+@pytest.mark.slow
 def test_second_process_compiles_nothing(tmp_path: Path) -> None:
     assert run(str(tmp_path)) == "2.0 True"
     assert run(str(tmp_path)) == "2.0 False"
