@@ -161,7 +161,7 @@ def added(a: Any, b: Any) -> Any:
 def state_buffer(first: Any, T: int) -> Any:
     """Allocate a state's field for all T steps, (T+1, B, M); only its first value (B, M) is filled in."""
     values = np.empty((T + 1, first.shape[0], first.shape[1]), first.dtype)
-    for b in range(first.shape[0]):
+    for b in range(first.shape[0]):  # the assignment of an array would take seconds more to compile
         for m in range(first.shape[1]):
             values[0, b, m] = first[b, m]
     return values
