@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from rnncli.data.batching import IGNORED
 from rnncli.errors import UsageError
-from rnncli.kernels.linear import BLOCK, linear_cross_entropy, linear_score, linear_surprisals
+from rnncli.kernels.linear import blocks, linear_cross_entropy, linear_score, linear_surprisals
 
 NOISE_WORDS = 2_000
 """Words that a sampled softmax draws for each batch."""
@@ -111,10 +111,7 @@ class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
     @torch.no_grad()
     def score(self, h: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss, and how many targets are the likeliest word."""
-        rows = max(1, BLOCK // self.n_classes)
-        hits = [
-            (self.predict(some) == these).sum() for some, these in zip(h.split(rows), targets.split(rows), strict=True)
-        ]
+        hits = [(self.predict(h[part]) == targets[part]).sum() for part in blocks(h, self.n_classes)]
         return self.loss(h, targets), torch.stack(hits).sum()
 
     @torch.no_grad()
