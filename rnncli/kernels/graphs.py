@@ -9,9 +9,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,7 +20,16 @@ from torch import Tensor
 from rnncli.errors import RnnError
 
 MAX_GRAPHS = 8
-"""The number of graphs kept, most recently used; each holds the tensors that it reads and writes."""
+"""The number of graphs kept; each holds the tensors that it reads and writes."""
+
+IDLE = 16
+"""Times this number of graphs: the runs after which one that was not replayed makes room for another.
+
+Recording costs more than it saves where more shapes than graphs take turns: the others then run without.
+"""
+
+REMEMBERED = 1_000
+"""The number of shapes, most recent ones, that are known to have come once."""
 
 _inside: ContextVar[bool] = ContextVar("inside", default=False)
 
@@ -56,33 +66,41 @@ class Recorder(Protocol):
         """Return what repeats the launches of a function and returns its result, in the same tensors each time."""
 
 
-class Recorded(NamedTuple):
-    """A graph, and the tensors that it reads."""
+@dataclass
+class Recorded:
+    """A graph, the tensors that it reads, and the number of the run that used it last."""
 
     replay: Callable[[], Any]
     inputs: list[Tensor]
+    used: int
 
 
 class Graphs:
     """Runs functions of tensors as graphs: one for each function, shape of its arguments, and address of what it uses.
 
     A shape that comes for the first time runs without a graph, as does everything without a recorder, and everything
-    inside another graph. `limit` graphs are kept. A function that reads a tensor on the host cannot be recorded: `note`
-    then gets the reason, once for each key, and it always runs without a graph.
+    inside another graph. `limit` graphs are kept, the most recently used ones. A function that reads a tensor on the
+    host cannot be recorded: `note` then gets its key and the reason, once, and it always runs without a graph.
     """
 
     def __init__(
         self,
-        recorder: Recorder | None,
-        note: Callable[[str], None] = lambda _: None,
+        recorder: Recorder | None = None,
+        note: Callable[[Hashable, str], None] = lambda _, __: None,
         *,
         limit: int = MAX_GRAPHS,
         remedy: str = "",
     ) -> None:
         self.recorder, self.note, self.limit, self.remedy = recorder, note, limit, remedy
+        self.runs = self.replays = 0
         self.refused: dict[Hashable, str] = {}
-        self._seen: OrderedDict[Hashable, Recorded | None] = OrderedDict()
+        self._once: OrderedDict[Hashable, None] = OrderedDict()
+        self._recorded: OrderedDict[Hashable, Recorded] = OrderedDict()
         self._one_at_a_time = RLock()  # threads would share a graph's tensors
+
+    def records(self, key: Hashable) -> bool:
+        """Tell whether a function may be recorded."""
+        return self.recorder is not None and key not in self.refused
 
     def run(
         self,
@@ -96,63 +114,64 @@ class Graphs:
 
         Arguments and result are tensors, other hashable values, or tuples, lists and dictionaries of these. The `key`
         stands for all that the function depends on besides its arguments and the contents of the tensors that it
-        `uses`, such as weights, which must stay where they are. Within a graph, all arguments are on the recorder's
-        device. The result's tensors are copied `into` some if given, else into new ones. Raises RnnError where a
-        recording fails.
+        `uses`, such as weights. Inside a graph, all arguments are on the recorder's device. The result's tensors are
+        copied `into` some if given, else into new ones. Raises RnnError where a recording fails.
         """
-        if self.recorder is None or key in self.refused or in_graph() or not self.recorder.is_free():
+        recorder = self.recorder if self.records(key) and not in_graph() else None
+        if recorder is None or not recorder.is_free():
             return _handed_out(function(*arguments), into, new=False)
         tensors: list[Tensor] = []
         place = key, _shape(arguments, tensors), tuple(each.data_ptr() for each in uses)
         with self._one_at_a_time, _for_graph():
-            if place not in self._seen:
-                return self._first(self.recorder, place, function, arguments, tensors, into)
-            self._seen.move_to_end(place)
-            recorded = self._seen[place] or self._record(self.recorder, place, function, arguments, tensors)
+            self.runs += 1
+            recorded = self._recorded.get(place)
+            if recorded is None and place in self._once and self._makes_room():
+                recorded = self._recorded[place] = self._record(recorder, function, arguments, tensors)
+            if recorded is None:
+                self._remember(place)
+                moved = _rebuilt(arguments, iter([each.to(recorder.device) for each in tensors]))
+                result, reason = recorder.first(lambda: function(*moved))
+                if reason:
+                    self.refused[key] = reason
+                    self.note(key, reason)
+                return _handed_out(result, into, new=False)
+            self.replays += 1
+            self._recorded.move_to_end(place)
+            recorded.used = self.runs
             for own, tensor in zip(recorded.inputs, tensors, strict=True):
                 own.copy_(tensor, non_blocking=True)
             return _handed_out(recorded.replay(), into, new=True)
 
-    def _first(
-        self,
-        recorder: Recorder,
-        place: tuple[Hashable, ...],
-        function: Callable[..., Any],
-        arguments: Any,
-        tensors: list[Tensor],
-        into: Sequence[Tensor] | None,
-    ) -> Any:
-        moved = _rebuilt(arguments, iter([each.to(recorder.device) for each in tensors]))
-        result, reason = recorder.first(lambda: function(*moved))
-        if reason:
-            self.refused[place[0]] = reason
-            self.note(reason)
-        else:
-            self._seen[place] = None
-            if len(self._seen) > self.limit:
-                self._seen.popitem(last=False)
-        return _handed_out(result, into, new=False)
+    def _remember(self, place: Hashable) -> None:
+        """Note that a shape has come."""
+        self._once[place] = None
+        self._once.move_to_end(place)
+        if len(self._once) > REMEMBERED:
+            self._once.popitem(last=False)
+
+    def _makes_room(self) -> bool:
+        """Drop the graph that was idle for longest, if there are too many; tell whether there is room for one."""
+        if len(self._recorded) < self.limit:
+            return True
+        place, oldest = next(iter(self._recorded.items()))
+        if self.runs - oldest.used <= IDLE * self.limit:
+            return False
+        del self._recorded[place]
+        return True
 
     def _record(
-        self,
-        recorder: Recorder,
-        place: tuple[Hashable, ...],
-        function: Callable[..., Any],
-        arguments: Any,
-        tensors: list[Tensor],
+        self, recorder: Recorder, function: Callable[..., Any], arguments: Any, tensors: Sequence[Tensor]
     ) -> Recorded:
         with torch.inference_mode(False):  # they outlive the mode of this call
             own = [each.detach().to(recorder.device, copy=True) for each in tensors]
         fixed = _rebuilt(arguments, iter(own))
         try:
-            replay = recorder.record(lambda: function(*fixed))
+            return Recorded(recorder.record(lambda: function(*fixed)), own, self.runs)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise RnnError(f"a CUDA graph cannot be recorded: {reason}{self.remedy and f'; {self.remedy}'}") from error
-        recorded = self._seen[place] = Recorded(replay, own)
-        return recorded
 
 
 def _shape(tree: Any, tensors: list[Tensor]) -> Hashable:

@@ -10,7 +10,7 @@ from support.tape import TapeRecorder
 from torch import Tensor
 
 from rnncli.errors import RnnError
-from rnncli.kernels.graphs import Graphs, Recorder, in_graph, recorder_on
+from rnncli.kernels.graphs import IDLE, Graphs, Recorder, in_graph, recorder_on
 
 
 @pytest.fixture(params=["tape", pytest.param("cuda", marks=pytest.mark.cuda)])
@@ -114,29 +114,36 @@ def test_results_are_written_where_the_caller_wants_them(recorder: Recorder) -> 
         assert out.item() == 2 * value
 
 
-def test_only_the_most_recent_graphs_are_kept(recorder: Recorder) -> None:
+def test_idle_graphs_make_room_and_busy_ones_stay(recorder: Recorder) -> None:
     graphs, calls = Graphs(recorder, limit=2), []
 
     def count(x: Tensor) -> Tensor:
         calls.append(len(x))
         return x + 1
 
-    for size in (1, 2, 1, 2, 3, 2, 2, 1, 1):  # 3 drops 1, and 1 drops 3
-        graphs.run("count", count, torch.zeros(size, device=recorder.device))
-    assert calls == [1, 2, 1, 2, 3, 1, 1]
+    def run(*sizes: int) -> list[int]:
+        calls.clear()
+        for size in sizes:
+            graphs.run("count", count, torch.zeros(size, device=recorder.device))
+        return calls
+
+    assert run(1, 2, 1, 2) == [1, 2, 1, 2]
+    assert run(3, 3, 1, 2, 3) == [3, 3, 3]  # no graph of its own while the two are in use
+    run(*[2] * (IDLE * 2))
+    assert run(3, 2, 3, 2, 1) == [3, 1]  # 1 was idle
 
 
 def test_reading_on_the_host_is_refused_once_and_runs_anyway(recorder: Recorder) -> None:
     reasons: list[str] = []
-    graphs = Graphs(recorder, reasons.append)
+    graphs = Graphs(recorder, lambda key, reason: reasons.append(f"{key}: {reason}"))
 
     def read(x: Tensor) -> float:
         return x.sum().item()
 
     for size in (2, 2, 2, 3, 3):
         assert graphs.run("read", read, torch.ones(size, device=recorder.device)) == size
-    assert len(reasons) == 1
-    assert graphs.refused == {"read": reasons[0]}
+    assert reasons == [f"read: {graphs.refused['read']}"]
+    assert not graphs.records("read")
     assert graphs.run("other", torch.neg, torch.ones(1, device=recorder.device)).item() == -1
 
 
