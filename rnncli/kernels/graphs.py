@@ -81,18 +81,11 @@ class Graphs:
 
     A shape that comes for the first time runs without a graph, as does everything without a recorder, and everything
     inside another graph. `limit` graphs are kept, the most recently used ones. A function that reads a tensor on the
-    host cannot be recorded: `note` then gets its key and the reason, once, and it always runs without a graph.
+    host cannot be recorded: its key is then among the `refused`, with the reason, and it always runs without a graph.
     """
 
-    def __init__(
-        self,
-        recorder: Recorder | None = None,
-        note: Callable[[Hashable, str], None] = lambda _, __: None,
-        *,
-        limit: int = MAX_GRAPHS,
-        remedy: str = "",
-    ) -> None:
-        self.recorder, self.note, self.limit, self.remedy = recorder, note, limit, remedy
+    def __init__(self, recorder: Recorder | None = None, *, limit: int = MAX_GRAPHS, remedy: str = "") -> None:
+        self.recorder, self.limit, self.remedy = recorder, limit, remedy
         self.runs = 0
         self.prepared = 0  # runs without a graph, and recordings
         self.refused: dict[Hashable, str] = {}
@@ -137,7 +130,6 @@ class Graphs:
                 result, reason = recorder.first(lambda: function(*moved))
                 if reason:
                     self.refused[key] = reason
-                    self.note(key, reason)
                 return _handed_out(result, into, new=False)
             self._recorded.move_to_end(place)
             recorded.used = self.runs

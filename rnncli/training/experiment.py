@@ -26,6 +26,9 @@ class Outcome(NamedTuple):
     penalty: Tensor | None = None
 
 
+OWN_SHAPES = "nearly every batch has a shape of its own"
+"""Why the steps of some tasks are not recorded as CUDA graphs."""
+
 Metrics = dict[str, float]
 
 
