@@ -43,7 +43,8 @@ def in_graph() -> bool:
 
 
 @contextmanager
-def _for_graph() -> Iterator[None]:
+def for_graph() -> Iterator[None]:
+    """Run code as for a graph while inside."""
     token = _inside.set(True)
     try:
         yield
@@ -80,19 +81,13 @@ class Graphs:
 
     A shape that comes for the first time runs without a graph, as does everything without a recorder, and everything
     inside another graph. `limit` graphs are kept, the most recently used ones. A function that reads a tensor on the
-    host cannot be recorded: `note` then gets its key and the reason, once, and it always runs without a graph.
+    host cannot be recorded: its key is then among the `refused`, with the reason, and it always runs without a graph.
     """
 
-    def __init__(
-        self,
-        recorder: Recorder | None = None,
-        note: Callable[[Hashable, str], None] = lambda _, __: None,
-        *,
-        limit: int = MAX_GRAPHS,
-        remedy: str = "",
-    ) -> None:
-        self.recorder, self.note, self.limit, self.remedy = recorder, note, limit, remedy
-        self.runs = self.replays = 0
+    def __init__(self, recorder: Recorder | None = None, *, limit: int = MAX_GRAPHS, remedy: str = "") -> None:
+        self.recorder, self.limit, self.remedy = recorder, limit, remedy
+        self.runs = 0
+        self.prepared = 0  # runs without a graph, and recordings
         self.refused: dict[Hashable, str] = {}
         self._once: OrderedDict[Hashable, None] = OrderedDict()
         self._recorded: OrderedDict[Hashable, Recorded] = OrderedDict()
@@ -122,25 +117,30 @@ class Graphs:
             return _handed_out(function(*arguments), into, new=False)
         tensors: list[Tensor] = []
         place = key, _shape(arguments, tensors), tuple(each.data_ptr() for each in uses)
-        with self._one_at_a_time, _for_graph():
+        with self._one_at_a_time, for_graph():
             self.runs += 1
             recorded = self._recorded.get(place)
             if recorded is None and place in self._once and self._makes_room():
                 recorded = self._recorded[place] = self._record(recorder, function, arguments, tensors)
+                self.prepared += 1
             if recorded is None:
+                self.prepared += 1
                 self._remember(place)
                 moved = _rebuilt(arguments, iter([each.to(recorder.device) for each in tensors]))
                 result, reason = recorder.first(lambda: function(*moved))
                 if reason:
                     self.refused[key] = reason
-                    self.note(key, reason)
                 return _handed_out(result, into, new=False)
-            self.replays += 1
             self._recorded.move_to_end(place)
             recorded.used = self.runs
             for own, tensor in zip(recorded.inputs, tensors, strict=True):
                 own.copy_(tensor, non_blocking=True)
             return _handed_out(recorded.replay(), into, new=True)
+
+    def forget(self) -> None:
+        """Drop all graphs, and which shapes have come."""
+        self._once.clear()
+        self._recorded.clear()
 
     def _remember(self, place: Hashable) -> None:
         """Note that a shape has come."""

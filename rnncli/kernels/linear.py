@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from rnncli.kernels.graphs import in_graph
 from rnncli.kernels.matmul import may_round
 from rnncli.kernels.precision import type_of_factors
 
@@ -156,7 +157,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _way(x: Tensor) -> Way:
-    return CPU if x.device.type == "cpu" else CARD
+    return CPU if x.device.type == "cpu" and not in_graph() else CARD
 
 
 def _fits(hidden: Tensor, weight: Tensor, bias: Tensor) -> bool:
