@@ -214,10 +214,13 @@ def _handed_out(result: Any, into: Sequence[Tensor] | None, *, new: bool) -> Any
 
 
 class CudaRecorder:
-    """Records on a stream of its own, into one pool of memory: its graphs must not be replayed at the same time."""
+    """Records on a stream of its own, into one pool of memory: its graphs must not be replayed at the same time.
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    What is recorded may draw from torch's default generator of the device, and from the `generators`.
+    """
+
+    def __init__(self, device: torch.device, *generators: torch.Generator) -> None:
+        self.device, self.generators = device, generators
         self.stream: Any = torch.cuda.Stream(device)
         self.pool: Any = torch.cuda.graph_pool_handle()
 
@@ -242,7 +245,9 @@ class CudaRecorder:
 
     def record(self, function: Callable[[], Any]) -> Callable[[], Any]:
         """Capture what a function launches; nothing of it runs before the first replay."""
-        graph = torch.cuda.CUDAGraph()
+        graph: Any = torch.cuda.CUDAGraph()
+        for generator in self.generators:
+            graph.register_generator_state(generator)
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             result = function()
 
@@ -265,6 +270,6 @@ def _wait_among(heard: Sequence[warnings.WarningMessage]) -> str:
     return reason
 
 
-def recorder_on(device: torch.device) -> CudaRecorder | None:
-    """Return a recorder for a CUDA device; none for any other."""
-    return CudaRecorder(device) if device.type == "cuda" else None
+def recorder_on(device: torch.device, *generators: torch.Generator) -> CudaRecorder | None:
+    """Return a recorder for a CUDA device, which may draw from `generators`; none for any other."""
+    return CudaRecorder(device, *generators) if device.type == "cuda" else None

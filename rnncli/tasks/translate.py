@@ -271,6 +271,7 @@ def _translated(
 
     from rnncli.data.pairs import side_by_side
     from rnncli.models.decoding import beam_search
+    from rnncli.models.recorded import graphs_on
 
     model: Any = trained.model
     units, vocabulary = trained.codec.units, trained.codec.vocabulary
@@ -287,6 +288,7 @@ def _translated(
             max_length=(2 * batch.lengths + 20).tolist(),
             length_power=options.length_power,
             banned=(START,) if trained.config.attention != "none" else (START, UNKNOWN),
+            graphs=graphs_on(trained.device),
         )
         found = [(place, each) for place, some in enumerate(best) for each in some[:nbest]]
         weights = model.weights(side_by_side([(numbers[place], each.tokens) for place, each in found], trained.device))

@@ -50,6 +50,7 @@ class Recording(TorchDispatchMode):
         self.calls: list[tuple[Any, Any, Any, list[Tensor]]] = []
         self._made: dict[int, Any] = {}  # storages
         self._before: dict[int, tuple[Any, Any]] = {}  # storages that are written to, and copies of them
+        self._drawn: dict[torch.Generator, Tensor] = {}  # their states before
         self._inference = torch.is_inference_mode_enabled()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -57,6 +58,9 @@ class Recording(TorchDispatchMode):
         if reason := reason_to_refuse(func, args, kwargs):
             raise RuntimeError(f"operation not permitted when stream is capturing: {reason}")
         given = _storages((args, kwargs))
+        generator = kwargs.get("generator")
+        if generator is not None:
+            self._drawn.setdefault(generator, generator.get_state())
         if func._schema.is_mutable:
             for place in given.keys() - self._made.keys() - self._before.keys():
                 self._before[place] = given[place], given[place].clone()
@@ -70,7 +74,9 @@ class Recording(TorchDispatchMode):
         return out
 
     def undo(self) -> None:
-        """Take back what the calls wrote to tensors from before."""
+        """Take back what the calls wrote to tensors from before, and drew from generators."""
+        for generator, state in self._drawn.items():
+            generator.set_state(state)
         for storage, before in self._before.values():
             storage.copy_(before)
         self._before.clear()
