@@ -6,6 +6,7 @@ would not see again fails here. What only a card can show is marked `cuda`.
 
 import copy
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def assert_same_state(ours: Trainer, theirs: Trainer) -> None:
 @pytest.fixture(autouse=True)
 def rmsprop_on_any_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's RMSprop counts its steps on the device only where that is a card."""
-    monkeypatch.setattr(torch.optim.rmsprop, "_get_capturable_supported_devices", lambda: ["cpu"])
+    module = import_module("torch.optim.rmsprop")
+    monkeypatch.setattr(module, "_get_capturable_supported_devices", lambda: ["cpu"])
 
 
 CASES: dict[str, dict[str, Any]] = {
