@@ -75,10 +75,9 @@ class Recording(TorchDispatchMode):
             storage.copy_(before)
         self._before.clear()
 
-    @torch.no_grad()
     def play(self) -> None:
-        """Repeat all calls, each result into the tensors of the first time."""
-        with torch.inference_mode(self._inference):
+        """Repeat all calls below autograd, each result into the tensors of the first time."""
+        with torch.inference_mode(self._inference), torch._C._AutoDispatchBelowAutograd():
             for func, args, kwargs, made in self.calls:
                 given = _storages((args, kwargs))
                 again = [each for each in tree_leaves(func(*args, **kwargs)) if isinstance(each, Tensor)]
