@@ -207,7 +207,8 @@ class SentenceStream:
     ) -> Iterator[LazyBatch]:
         """Every training sequence once: parts in random order, sequences shuffled within pools of `POOL` batches.
 
-        The steps of a batch are a multiple of `multiple`. Skips the first `begin` batches without building them. Until a batch is built, only lengths are read.
+        The steps of a batch are a multiple of `multiple`. Skips the first `begin` batches without building them. Until
+        a batch is built, only lengths are read.
         """
         generator = epoch_generator(seed, epoch)
         for pool in self._pools(size * POOL, generator):

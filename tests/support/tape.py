@@ -47,7 +47,7 @@ class Recording(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[tuple[Any, Any, Any, list[Tensor]]] = []
+        self.calls: list[tuple[Any, Any, Any, dict[int, Tensor]]] = []  # with the tensors they made, by place
         self._made: dict[int, Any] = {}  # storages
         self._before: dict[int, tuple[Any, Any]] = {}  # storages that are written to, and copies of them
         self._drawn: dict[torch.Generator, Tensor] = {}  # their states before
@@ -65,9 +65,12 @@ class Recording(TorchDispatchMode):
             for place in given.keys() - self._made.keys() - self._before.keys():
                 self._before[place] = given[place], given[place].clone()
         out = func(*args, **kwargs)
-        made = [each for each in tree_leaves(out) if isinstance(each, Tensor)]
-        made = [each for each in made if each.untyped_storage()._cdata not in given]
-        self._made |= _storages(made)
+        made = {
+            place: each
+            for place, each in enumerate(tree_leaves(out))
+            if isinstance(each, Tensor) and each.untyped_storage()._cdata not in given
+        }
+        self._made |= _storages(list(made.values()))
         if made or func._schema.is_mutable:  # a view needs no repetition
             lists = tree_map(lambda each: each, (args, kwargs))
             self.calls.append((func, *lists, made))
@@ -81,17 +84,14 @@ class Recording(TorchDispatchMode):
             storage.copy_(before)
         self._before.clear()
 
-    @torch.no_grad()
     def play(self) -> None:
-        """Repeat all calls, each result into the tensors of the first time."""
-        with torch.inference_mode(self._inference):
+        """Repeat all calls below autograd, each result into the tensors of the first time."""
+        with torch.inference_mode(self._inference), torch._C._AutoDispatchBelowAutograd():
             for func, args, kwargs, made in self.calls:
-                given = _storages((args, kwargs))
-                again = [each for each in tree_leaves(func(*args, **kwargs)) if isinstance(each, Tensor)]
-                again = [each for each in again if each.untyped_storage()._cdata not in given]
-                for own, each in zip(made, again, strict=True):
-                    assert own.shape == each.shape
-                    own.copy_(each)
+                again = tree_leaves(func(*args, **kwargs))
+                for place, own in made.items():
+                    assert own.shape == again[place].shape
+                    own.copy_(again[place])
 
 
 def _storages(tree: Any) -> dict[int, Any]:
