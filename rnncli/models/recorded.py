@@ -1,4 +1,4 @@
-"""Decoding by CUDA graphs: a step of all streams is one launch, and the card computes the next while the host reads.
+"""The use of a model by CUDA graphs: writing, where the card computes a step while the host reads the last, and scoring.
 
 Shapes: B streams, V words.
 """
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnncli.errors import RnnError, warn
 from rnncli.kernels.graphs import Graphs, recorder_on
+from rnncli.models.readout import AdaptiveSoftmax
 from rnncli.models.stack import States, select_rows
 
 STEP = "step"
@@ -21,6 +22,12 @@ def graphs_on(device: torch.device, *generators: torch.Generator) -> Graphs | No
     """Return graphs for a CUDA device, which may draw from these generators; None for any other device."""
     recorder = recorder_on(device, *generators)
     return None if recorder is None else Graphs(recorder)
+
+
+def graphs_of(model: Any) -> Graphs:
+    """Return graphs for texts that a language model scores; they record on CUDA only, and no adaptive softmax."""
+    found = None if isinstance(model.readout, AdaptiveSoftmax) else graphs_on(next(model.parameters()).device)
+    return found or Graphs()
 
 
 def run(graphs: Graphs, function: Callable[..., Any], *arguments: Any, uses: Sequence[Tensor] = ()) -> Any:
