@@ -2,7 +2,7 @@
 
 Four sections share `--seconds`: the checks (tests marked `cuda`; without pytest, every cell's values and gradients
 against float64), training steps of char-lm, wiki-lm and translate next to a plain `nn.LSTM` model with fused AdamW,
-also captured in one CUDA graph, cells that torch lacks, and cells next to cuDNN with flattened weights. The report is
+both also by CUDA graphs, cells that torch lacks, and cells next to cuDNN with flattened weights. The report is
 rewritten after each section. A section that fails or runs out of time leaves its rows and a line with the reason; the
 exit status is 1 if anything failed. Needs torch, numpy and the package's dependencies except nltk and numba; needs no
 installation.
@@ -64,6 +64,7 @@ WORKERS = max(1, min(16, os.cpu_count() or 1))
 TEST_FILES = (
     *("tests/training/test_reduced.py", "tests/tasks/test_devices.py", "tests/tasks/test_all_tasks.py"),
     *("tests/kernels/test_scan.py", "tests/kernels/test_linear.py", "tests/training/test_loop.py"),
+    *("tests/kernels/test_graphs.py", "tests/training/test_recorded.py"),
 )
 TRITON_TESTS = "tests/kernels/test_triton.py"
 
@@ -384,12 +385,15 @@ class StepCase(NamedTuple):
 def steps(device: str, end: float, say: Say) -> bool:
     """Training steps of three tasks, in the precision of `rnn train` and in others, and of plain models."""
     say("## Whole training steps\n")
-    say("Median ms per step: `rnn train`, batches included; an `nn.LSTM` model of the same sizes with clipping and")
-    say("fused AdamW on one batch, in the same precision (under autocast torch computes its layers in float16, and the")
-    say("loss is not scaled); the same captured in one CUDA graph. Ratio: plain over ours. First each task's default.")
-    say("" if device == "cuda" else "\nA CUDA graph needs a card: the capture is skipped.\n")
-    say("| task | T B | precision, backend | ours | plain | ratio | captured |")
-    say("| --- | --- | --- | --- | --- | --- | --- |")
+    say("Median ms per step: `rnn train`, batches included, with `--no-graphs` and with `--graphs`; an `nn.LSTM` model")
+    say("of the same sizes with clipping and fused AdamW on one batch, in the same precision (under autocast torch")
+    say(
+        "computes its layers in float16, and the loss is not scaled); the same captured in one CUDA graph. Ratios: plain"
+    )
+    say("over ours. First each task's default.")
+    say("" if device == "cuda" else "\nCUDA graphs need a card: they are skipped.\n")
+    say("| task | T B | precision, backend | ours | plain | ratio | ours, graphs | plain, captured | ratio |")
+    say("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     slowest, right = 0.0, True
     with tempfile.TemporaryDirectory() as folder, home_in(folder):
         cases = [make(Path(folder), device) for make in (char_steps, wiki_steps, translate_steps)]
@@ -418,37 +422,54 @@ def home_in(folder: str) -> Iterator[None]:
 def steps_of(case: StepCase, precision: str, device: str, end: float) -> str:
     """A row of the table, or the reason why there is none."""
     found = guarded(lambda: measured_steps(case, precision, device, end), end)
-    return f"| {case.task} | {found} |" if "|" in found else f"| {case.task} | | {precision}: {found} | | | | |"
+    return f"| {case.task} | {found} |" if "|" in found else f"| {case.task} | | {precision}: {found} | | | | | | |"
 
 
 def measured_steps(case: StepCase, precision: str, device: str, end: float) -> str:
     """The cells of a row after its task."""
     from rnncli.kernels.precision import training_precision, using
 
-    training, ours = trained_steps(case, precision, device)
+    training, ours = trained_steps(case, precision, device, "off")
     plain = case.plain(training.config, training.experiment)
     taken = training.trainer.settings.precision
     with using(taken), training_precision():
         theirs = timed_plain(plain, device)
         captured = guarded(lambda: f"{timed_captured(plain):.2f}", end) if device == "cuda" else "skipped"
+    recorded = guarded(lambda: timed_graphs(case, precision), end) if device == "cuda" else "skipped"
     how = f"{taken}, {training.backend}"
-    return f"{plain.shape} | {how} | {ours:.2f} | {theirs:.2f} | {theirs / ours:.2f} | {captured}"
+    eager = f"{ours:.2f} | {theirs:.2f} | {theirs / ours:.2f}"
+    return f"{plain.shape} | {how} | {eager} | {recorded} | {captured} | {quotient(captured, recorded)}"
+
+
+def timed_graphs(case: StepCase, precision: str) -> str:
+    """The median ms of steps by graphs, or which part of them was not recorded."""
+    training, ours = trained_steps(case, precision, "cuda", "on")
+    refused = "; ".join(f"no graph of {part}: {reason}" for part, reason in training.trainer.graphs.refused.items())
+    return f"{ours:.2f} **{WRONG}: {refused}**" if refused else f"{ours:.2f}"
+
+
+def quotient(above: str, below: str) -> str:
+    """The ratio of two figures of a table; empty where one of them is none."""
+    try:
+        return f"{float(above) / float(below):.2f}"
+    except ValueError:
+        return ""
 
 
 class Enough(Exception):
     """Ends a training whose steps have been timed."""
 
 
-def trained_steps(case: StepCase, precision: str, device: str) -> tuple[Any, float]:
+def trained_steps(case: StepCase, precision: str, device: str, graphs: str) -> tuple[Any, float]:
     """A training after some steps, and the median of their ms; time between two steps counts."""
     from rnncli.api import Training
     from rnncli.presets import resolve
     from rnncli.tasks import TASKS
     from rnncli.training.loop import Stepped
 
-    flags = {"device": device, "precision": precision, "epochs": 100_000, **case.flags}
-    training = Training.start(case.task, resolve(TASKS[case.task], flags, case.preset), precision)
-    lost, wanted = (10, 60) if device == "cuda" else (1, 2)
+    flags = {"device": device, "precision": precision, "graphs": graphs, "epochs": 100_000, **case.flags}
+    training = Training.start(case.task, resolve(TASKS[case.task], flags, case.preset), f"{precision}-{graphs}")
+    lost, wanted = (40, 60) if device == "cuda" else (1, 2)  # graphs are recorded in the first ones
     moments: list[float] = []
     times: list[float] = []
 
