@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from rnncli.analysis.peak_memory import peak
 from rnncli.kernels import linear
+from rnncli.kernels.graphs import Graphs, recorder_on
 from rnncli.kernels.matmul import fast_matmul
-from rnncli.kernels.precision import has_bfloat16
+from rnncli.kernels.precision import forward_pass, has_bfloat16, training_precision, trouble, using
 
 IGNORED = -100
 
@@ -288,11 +289,34 @@ def test_other_devices_and_dtypes_use_torch() -> None:
 
 
 @pytest.mark.cuda
-def test_cuda_equals_the_cpu() -> None:
-    case = a_case(dtype=torch.float32)
+@pytest.mark.parametrize("way", ["card"], indirect=True)
+@pytest.mark.parametrize("V", [100, 10_000, 250_000])
+@pytest.mark.parametrize(
+    ("precision", "error"), [("float32", 1e-5), ("tf32", 4e-3), ("bfloat16", 2e-2), ("float16", 4e-3)]
+)
+def test_cuda_equals_float64_in_every_precision_also_by_a_graph(
+    precision: str, error: float, V: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason := trouble(precision, "cuda"):
+        pytest.skip(reason)
+    monkeypatch.setattr(linear, "CARD", linear.CARD._replace(scores=100, rows=100))
+    case = a_case(250, 64, V, torch.float32, scale=0.1)
+    case.targets[::5] = IGNORED
+    exact = case.double()
+    wanted = found(plain(exact), exact)
     there = Case(*(each.detach().cuda().requires_grad_() for each in case.trainable), case.targets.cuda())
-    for mine, wanted in zip(
-        found(linear_cross_entropy(*there), there), found(linear_cross_entropy(*case), case), strict=True
-    ):
-        torch.testing.assert_close(mine.cpu(), wanted, rtol=1e-4, atol=1e-4)
-    assert int(linear_score(*there)[1]) == int(linear_score(*case)[1])
+
+    def step() -> list[Tensor]:
+        with forward_pass("cuda"):
+            loss = linear.linear_cross_entropy(*there)
+        return found(loss, there)
+
+    graphs = Graphs(recorder_on(torch.device("cuda")))
+    with using(precision), training_precision():
+        for _ in range(4):
+            for mine, true in zip(graphs.run("step", step, uses=there.trainable), wanted, strict=True):
+                assert (mine.cpu() - true).norm() < error * true.norm()
+    assert not graphs.refused
+    loss, hits = linear.linear_score(*there)
+    torch.testing.assert_close(loss.cpu().double(), wanted[0], rtol=1e-5, atol=0)
+    assert int(hits) == int(linear.linear_score(*case)[1])

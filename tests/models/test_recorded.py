@@ -8,7 +8,7 @@ import torch
 from support.tape import TapeRecorder
 
 from rnncli.errors import RnnWarning
-from rnncli.kernels.graphs import Graphs
+from rnncli.kernels.graphs import Graphs, recorder_on
 from rnncli.models import decoding, recorded
 from rnncli.models.decoding import (
     Choice,
@@ -24,7 +24,9 @@ from rnncli.models.decoding import (
 from rnncli.models.language_model import LanguageModel
 from rnncli.models.recorded import RecordedStreams, graphs_on
 from rnncli.models.sampling import Sampling
+from rnncli.models.scoring import surprisals
 from rnncli.models.stack import StackShape, States
+from rnncli.training.metrics import running_metrics
 
 START, END, UNKNOWN = 0, 1, 2
 OPTIONS = (
@@ -60,13 +62,20 @@ def sentences(model: Any) -> Opening:
     """The same model, which restarts after each END and ends a sentence after 6 tokens."""
     opening = read(model, [START])
     step = limited(restarting(opening.step, model.initial_states(1), START, END), END, 6)
-    return Opening(step, opening.logits, [Length(torch.zeros(1, 1, dtype=torch.long)), *opening.states])
+    size = Length(torch.zeros(1, 1, dtype=torch.long, device=opening.logits.device))
+    return Opening(step, opening.logits, [size, *opening.states])
 
 
 def streams(
-    opening: Opening, graphs: Graphs | None, count: int, *last: int, listen: Any = None, **options: float
+    opening: Opening,
+    graphs: Graphs | None,
+    count: int,
+    *last: int,
+    listen: Any = None,
+    generator: torch.Generator | None = None,
+    **options: float,
 ) -> list[list[tuple[int, int]]]:
-    generator = torch.Generator().manual_seed(5)
+    generator = (generator or torch.Generator()).manual_seed(5)
     drawn = draw_streams(
         opening,
         count,
@@ -192,6 +201,44 @@ def test_option_that_waits_for_the_device_is_named_and_obeyed(
         drawn = streams(opening, graphs_on(torch.device("cpu")), 2)
     assert drawn == streams(opening, None, 2)
     assert not tape.replays
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("make", [lambda model: read(model, [3, 4]), sentences])
+def test_card_draws_the_same_by_graphs(options: dict[str, float], make: Any) -> None:
+    model, device = tiny_model().cuda(), torch.device("cuda")
+    generator = torch.Generator(device)
+    graphs = Graphs(recorder_on(device, generator))
+    by_graphs = streams(make(model), graphs, 9, generator=generator, **options)
+    assert not graphs.refused
+    assert by_graphs == streams(make(model), Graphs(), 9, generator=generator, **options)
+    listened: list[Choice] = []
+    assert streams(make(model), graphs, 9, generator=generator, listen=listened.append, **options) == by_graphs
+    assert len(listened) == sum(map(len, by_graphs))
+
+
+@pytest.mark.cuda
+def test_card_searches_and_scores_by_graphs_as_the_cpu_does() -> None:
+    model = tiny_model()
+    texts = [[START, *(3 + (7 * place + length) % 3 for place in range(length))] for length in range(1, 140)]
+    ids = torch.tensor([each for text in texts for each in text]).numpy()
+
+    def found() -> Any:
+        device = next(model.parameters()).device
+        (some,) = beam_search(
+            model.stepper(), model.initial_states(1), start=START, end=END, width=4, max_length=[12],
+            graphs=graphs_on(device),
+        )  # fmt: skip
+        return [each.tokens for each in some], surprisals(model, texts), running_metrics(model, ids)
+
+    beams, costs, metrics = found()
+    model.cuda()
+    on_card = found()
+    assert on_card[0] == beams
+    for ours, wanted in zip(on_card[1], costs, strict=True):
+        assert ours.tolist() == pytest.approx(wanted.tolist(), rel=1e-9)
+    assert on_card[2] == pytest.approx(metrics, rel=1e-9)
 
 
 @pytest.fixture(autouse=True)
