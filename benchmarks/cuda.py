@@ -3,9 +3,9 @@
 Six sections share `--seconds`: the checks (tests marked `cuda`; without pytest, every cell's values and gradients
 against float64), training steps of char-lm, wiki-lm and translate next to a plain `nn.LSTM` model with fused AdamW,
 both also by CUDA graphs, the output layer next to torch's, writing next to `nn.LSTM` one step at a time, cells that
-torch lacks, and cells next to cuDNN with flattened weights. The report is rewritten after each section. A section that fails or runs out of time leaves its rows and a line with the reason; the
-exit status is 1 if anything failed. Needs torch, numpy and the package's dependencies except nltk and numba; needs no
-installation.
+torch lacks, and cells next to cuDNN with flattened weights. The report is rewritten after each section. A section that
+fails or runs out of time leaves its rows and a line with the reason; the exit status is 1 if anything failed. Needs
+torch, numpy and the package's dependencies except nltk and numba; needs no installation.
 Without a card, or with `--device cpu`, every part runs on tiny shapes: a trial of the script, not a measurement.
 Run: python benchmarks/cuda.py [--out cuda-report.md] [--seconds 280] [--device cuda|cpu]
 """
@@ -654,10 +654,8 @@ class Output(NamedTuple):
 def output_layer(device: str, end: float, say: Say) -> bool:
     """The output layer with its loss next to torch's separate operations, and to torch's own blocks."""
     say("## The output layer\n")
-    say(
-        "Ms of forward and backward, medians after warming up, and MB at the peak above what is there before (on a card);"
-    )
-    say("each in every precision of `rnn train`. Ratio: the separate operations over ours. Torch's blocks are")
+    say("Ms of forward and backward, medians after warming up, and on a card the MB at the peak above those before; in")
+    say("every precision of `rnn train`. Ratio: the separate operations over ours. Torch's blocks are")
     say("`F.linear_cross_entropy` with its options for chunks, which newer versions have.\n")
     say("| N M V | precision | ours, MB | F.linear and F.cross_entropy, MB | torch's blocks, MB | ratio |")
     say("| --- | --- | --- | --- | --- | --- |")
@@ -732,10 +730,8 @@ WANTED_STREAMS = {1: "3 times as fast", 1024: "1,000,000"}
 def writing(device: str, end: float, say: Say) -> bool:
     """Characters a second of `rnn generate`, by graphs and without, next to nn.LSTM one step at a time."""
     say("## Writing\n")
-    say(
-        f"Characters per second, the best of three texts; one LSTM, V {CHARACTERS}, float32. Rival: nn.Embedding, nn.LSTM"
-    )
-    say("and nn.Linear one step at a time, with `torch.multinomial`. Ratio: ours by graphs over the rival.")
+    say(f"Characters per second, the best of three texts; one LSTM, V {CHARACTERS}, float32. Rival: nn.Embedding,")
+    say("nn.LSTM and nn.Linear one step at a time, with `torch.multinomial`. Ratio: ours by graphs over the rival.")
     say("" if device == "cuda" else "\nA CUDA graph needs a card: the graphs are skipped.\n")
     say("| streams, M | by graphs | without | nn.LSTM | ratio | wanted |")
     say("| --- | --- | --- | --- | --- | --- |")

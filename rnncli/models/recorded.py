@@ -1,4 +1,4 @@
-"""The use of a model by CUDA graphs: writing, where the card computes a step while the host reads the last, and scoring.
+"""Models in use, by CUDA graphs: scoring, and writing, where a card computes a step while the host reads the last one.
 
 Shapes: B streams, V words.
 """
