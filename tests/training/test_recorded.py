@@ -264,7 +264,7 @@ def test_graphs_are_recorded_on_cuda_only_and_a_users_wish_is_obeyed_or_refused(
         reason(recompute)
     monkeypatch.setattr(machine, "world", lambda: 2)
     assert reason(auto) == "several processes exchange their gradients within a step"
-    assert Experiment.no_graphs  # a task of others has to declare that nothing outside of tensors matters
+    assert Experiment.no_graphs  # tasks of others have to declare that nothing outside of tensors matters
 
 
 def test_flag_is_refused_on_a_cpu(rnn: Any) -> None:
