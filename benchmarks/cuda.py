@@ -388,10 +388,8 @@ def steps(device: str, end: float, say: Say) -> bool:
     say("## Whole training steps\n")
     say("Median ms per step: `rnn train`, batches included, with `--no-graphs` and with `--graphs`; an `nn.LSTM` model")
     say("of the same sizes with clipping and fused AdamW on one batch, in the same precision (under autocast torch")
-    say(
-        "computes its layers in float16, and the loss is not scaled); the same captured in one CUDA graph. Ratios: plain"
-    )
-    say("over ours. First each task's default.")
+    say("computes its layers in float16, and the loss is not scaled); the same captured in one CUDA graph.")
+    say("Ratios: plain over ours. First each task's default.")
     say("" if device == "cuda" else "\nCUDA graphs need a card: they are skipped.\n")
     say("| task | T B | precision, backend | ours | plain | ratio | ours, graphs | plain, captured | ratio |")
     say("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")

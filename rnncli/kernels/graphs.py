@@ -1,7 +1,7 @@
 """Functions of tensors as CUDA graphs: recorded when a shape comes for the second time, then replayed by one launch.
 
-A card that waits for launches gains the most: a replay needs one, however many operations it repeats. What is recorded
-when, and what is copied in and out, does not depend on CUDA: a `Recorder` does.
+A card that waits for launches gains the most: a replay needs one, however many operations it repeats. The choice of the
+moment, and all copies, are independent of CUDA: only a `Recorder` knows it.
 """
 
 import warnings
@@ -23,7 +23,7 @@ MAX_GRAPHS = 8
 """The number of graphs kept; each holds the tensors that it reads and writes."""
 
 IDLE = 16
-"""Times this number of graphs: the runs after which one that was not replayed makes room for another.
+"""Times this number of graphs: the runs after which one that was not replayed is dropped for another.
 
 Recording costs more than it saves where more shapes than graphs take turns: the others then run without.
 """
@@ -120,7 +120,7 @@ class Graphs:
         with self._one_at_a_time, for_graph():
             self.runs += 1
             recorded = self._recorded.get(place)
-            if recorded is None and place in self._once and self._makes_room():
+            if recorded is None and place in self._once and self._has_a_free_place():
                 recorded = self._recorded[place] = self._record(recorder, function, arguments, tensors)
                 self.prepared += 1
             if recorded is None:
@@ -149,8 +149,8 @@ class Graphs:
         if len(self._once) > REMEMBERED:
             self._once.popitem(last=False)
 
-    def _makes_room(self) -> bool:
-        """Drop the graph that was idle for longest, if there are too many; tell whether there is room for one."""
+    def _has_a_free_place(self) -> bool:
+        """Drop the graph that was idle for longest, if there are too many; tell whether one more can be kept."""
         if len(self._recorded) < self.limit:
             return True
         place, oldest = next(iter(self._recorded.items()))

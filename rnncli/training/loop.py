@@ -267,7 +267,7 @@ class Trainer:
         """
         self.optimizer.zero_grad(set_to_none=True)
         counts = torch.stack([part.counts.reshape(-1) for part in parts]).sum(0)
-        divisors = usual or (counts.clamp(min=1) / self._shares(counts)).unbind()
+        divisors = usual or (counts.clamp(min=1) / self._parts_of_a_count(counts)).unbind()
         ended: list[States] = []
         sums: list[Tensor] = []
         with training_precision():
@@ -301,7 +301,7 @@ class Trainer:
         (aim * self.scale.factor if self.scale else aim).backward()
         return sums.detach(), None if outcome.states is None else detach(outcome.states)
 
-    def _shares(self, counts: Sequence[int] | Tensor) -> int:
+    def _parts_of_a_count(self, counts: Sequence[int] | Tensor) -> int:
         """Return among how many parts each count is divided: where all parts share one loss, each gets a part of it."""
         return 1 if len(counts) > 1 else len(self.parts)
 
@@ -327,7 +327,7 @@ class Trainer:
         no factors where the step must be skipped. Raises NotFinite.
         """
         numbers, own = torch.cat([passes.sums, passes.norms]).tolist(), passes.counts.tolist()
-        divisors = usual or [max(1, count) / self._shares(own) for count in own]
+        divisors = usual or [max(1, count) / self._parts_of_a_count(own) for count in own]
         sizes = numbers[len(own) :]
         sums, counts = self._agree(numbers[: len(own)], own)
         means = [total / max(1.0, count) for total, count in zip(sums, counts, strict=True)]

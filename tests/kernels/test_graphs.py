@@ -1,4 +1,4 @@
-"""Functions of tensors as graphs: what is recorded when, what is copied, and what is refused."""
+"""Functions of tensors as graphs: when they are recorded, what is copied, and what is refused."""
 
 import time
 from threading import Thread
@@ -114,7 +114,7 @@ def test_results_are_written_where_the_caller_wants_them(recorder: Recorder) -> 
         assert out.item() == 2 * value
 
 
-def test_idle_graphs_make_room_and_busy_ones_stay(recorder: Recorder) -> None:
+def test_idle_graphs_give_way_and_busy_ones_stay(recorder: Recorder) -> None:
     graphs, calls = Graphs(recorder, limit=2), []
 
     def count(x: Tensor) -> Tensor:

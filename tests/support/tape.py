@@ -32,7 +32,7 @@ def reason_to_refuse(func: Any, args: Any, kwargs: Any) -> str:
     return name if UNKNOWN_IN_ADVANCE & set(func.tags) else ""
 
 
-class Watch(TorchDispatchMode):
+class Checking(TorchDispatchMode):
     """Notes the first call that CUDA could not record."""
 
     reason = ""
@@ -113,9 +113,9 @@ class TapeRecorder:
         return not self._busy
 
     def first(self, function: Callable[[], Any]) -> tuple[Any, str]:
-        with self._in_use(), Watch() as watch:
+        with self._in_use(), Checking() as checking:
             result = function()
-        return result, watch.reason
+        return result, checking.reason
 
     def record(self, function: Callable[[], Any]) -> Callable[[], Any]:
         """Nothing is changed by the recording, as on CUDA, where nothing runs before the first replay."""

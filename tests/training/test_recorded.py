@@ -242,7 +242,7 @@ def test_part_of_a_step_that_reads_a_tensor_is_named_once(tape: TapeRecorder, ho
     assert len(tape.recordings) == 1  # of the optimizer's step
 
 
-# What is recorded, and what is refused
+# Choice and refusal
 
 
 def reason(settings: TrainingSettings, device: str = "cuda", *, given: bool = True, no_graphs: str = "") -> str:
@@ -264,10 +264,10 @@ def test_graphs_are_recorded_on_cuda_only_and_a_users_wish_is_obeyed_or_refused(
         reason(recompute)
     monkeypatch.setattr(machine, "world", lambda: 2)
     assert reason(auto) == "several processes exchange their gradients within a step"
-    assert Experiment.no_graphs  # a task of others has to declare that nothing outside of tensors matters
+    assert Experiment.no_graphs  # tasks of others have to declare that nothing outside of tensors matters
 
 
-def test_flag_is_refused_on_a_cpu_in_one_line(rnn: Any) -> None:
+def test_flag_is_refused_on_a_cpu(rnn: Any) -> None:
     ran = rnn("train parity --graphs --device cpu")
     assert ran.code == 2
     assert ran.err.strip().splitlines()[-1].endswith("--graphs: only CUDA has graphs; leave --graphs out")

@@ -243,17 +243,17 @@ def test_scale_is_saved_in_the_checkpoint(home: Path, halves: None) -> None:
 
 
 def test_scale_moves_as_that_of_torch() -> None:
-    scale, judge = LossScale(torch.device("cpu")), torch.amp.GradScaler("cpu", growth_interval=PATIENCE)
+    scale, theirs = LossScale(torch.device("cpu")), torch.amp.GradScaler("cpu", growth_interval=PATIENCE)
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], 0.0)
     for step in range(2 * PATIENCE + 10):
         skipped = step in (3, 4, PATIENCE + 1)
         parameter.grad = torch.full((1,), torch.inf if skipped else 1.0)
-        judge.scale(parameter)
-        judge.step(optimizer)
-        judge.update()
+        theirs.scale(parameter)
+        theirs.step(optimizer)
+        theirs.update()
         scale.update(skipped=skipped)
-        state = judge.state_dict()
+        state = theirs.state_dict()
         assert scale.state() == {name: state[name] for name in scale.state()}
         assert scale.factor.item() == scale.value
 
