@@ -27,12 +27,12 @@ class Way(NamedTuple):
 
 CPU = Way(8_000_000, 32, static=False)
 """32 MB of float32 scores fit in a large cache, and the C library reuses a block of that size, where it would request a
-larger one from the operating system page by page at every step. A block of 8 rows would take 1.25 times as long (V a
-million)."""
+larger one from the operating system page by page at every step. With fewer rows, the gradient of a large weight would
+be read and written too often."""
 
 CARD = Way(32_000_000, 256, static=True)
 """A matmul of 32 million scores fills an H100 seven times (132 tiles of 128 by 256), and takes ten times as long as its
-launch. With fewer rows, the gradient of the weight would be read and written more often than it is worth."""
+launch. With fewer rows, the gradient of the weight takes longer to read and write than to compute."""
 
 MIN_SCORES = 1_000_000
 """Scores (N times V). From this number on, this is faster than torch's separate operations."""
