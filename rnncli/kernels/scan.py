@@ -149,7 +149,7 @@ def scan(
 def blank_padding(x: Tensor, lengths: Tensor) -> Tensor:
     """Set x (T, B, D) to zero beyond each sequence's end, so that no NaN there reaches a value or a gradient."""
     T = x.shape[0]
-    if not in_graph() and (lengths.min() < 1 or lengths.max() > T):
+    if not in_graph() and (lengths.min() < 1 or lengths.max() > T):  # a graph reads no length on the host
         raise ValueError(f"lengths must lie between 1 and {T}, not {lengths.min()} to {lengths.max()}")
     return x.masked_fill(padding_mask(T, lengths).to(x.device)[:, :, None], 0.0)
 

@@ -67,10 +67,8 @@ def make_optimizer(model: "nn.Module", settings: Rates, *, recorded: bool = Fals
     ]
     optimizer = kind.build([group for group in groups if group["params"]], settings)
     for group in optimizer.param_groups if recorded else ():
-        if "capturable" in group:
-            group["capturable"] = True
-        elif "fused" in group:
-            group["fused"] = True
+        group |= {"capturable": True} if "capturable" in group else {}
+        group["fused" if "fused" in group else "foreach"] = True  # the others read the learning rate on the host
     return optimizer
 
 
