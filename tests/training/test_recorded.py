@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import support.tape
 import torch
 from support.experiments import make_trainer, train
 from support.tape import TapeRecorder
@@ -88,7 +89,9 @@ FAST = ("sgd", "normuon", "carried states, average, schedule")
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, marks=() if case in FAST else pytest.mark.slow) for case in CASES])
-def test_recorded_training_is_the_same(case: str) -> None:
+def test_recorded_training_is_the_same(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if case == "rmsprop":  # torch adds a tensor of 1.0 to a count on the CPU, and a number to one on a card
+        monkeypatch.setattr(support.tape, "FROM_HOST", ())
     tape, settings = TapeRecorder(), {"epochs": 1, **CASES[case]}
     plain, taped = trainer_of(**settings), trainer_of(tape, **settings)
     assert losses_of(taped) == pytest.approx(losses_of(plain), rel=1e-4)
