@@ -125,9 +125,11 @@ def scan(
 
     lengths (B,), on the CPU, each from 1 to T. Beyond the end of a sequence its state stays constant, and its padding
     is never read. With `recompute` only states are kept, and the backward pass computes the rest again. Both results
-    are of the first state's type: under autocast only matmuls are in a smaller one. Raises ValueError for lengths out
-    of range, UsageError as `choose_backend`.
+    are of the first state's type: under autocast only matmuls are in a smaller one. Raises ValueError for no step at
+    all and for lengths out of range, UsageError as `choose_backend`.
     """
+    if not len(x):
+        raise ValueError("x has no steps: a scan needs at least one")
     if lengths is not None:
         x = blank_padding(x, lengths)
     dtype = precisions.type_of_factors(x)
@@ -149,7 +151,7 @@ def scan(
 def blank_padding(x: Tensor, lengths: Tensor) -> Tensor:
     """Set x (T, B, D) to zero beyond each sequence's end, so that no NaN there reaches a value or a gradient."""
     T = x.shape[0]
-    if not in_graph() and (lengths.min() < 1 or lengths.max() > T):
+    if not in_graph() and (lengths.min() < 1 or lengths.max() > T):  # a graph reads no length on the host
         raise ValueError(f"lengths must lie between 1 and {T}, not {lengths.min()} to {lengths.max()}")
     return x.masked_fill(padding_mask(T, lengths).to(x.device)[:, :, None], 0.0)
 

@@ -66,11 +66,10 @@ def make_optimizer(model: "nn.Module", settings: Rates, *, recorded: bool = Fals
         {"params": vectors, "weight_decay": 0.0},
     ]
     optimizer = kind.build([group for group in groups if group["params"]], settings)
-    for group in optimizer.param_groups if recorded else ():
+    for group in optimizer.param_groups if recorded and kind.recordable else ():
+        group["fused" if "fused" in group else "foreach"] = True  # the others read the learning rate on the host
         if "capturable" in group:
             group["capturable"] = True
-        elif "fused" in group:
-            group["fused"] = True
     return optimizer
 
 

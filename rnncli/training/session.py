@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +15,10 @@ from rnncli.training.loop import Event, NotFinite, Stepped, Trainer, Validated
 from rnncli.training.machine import is_out_of_memory, keep_freed_memory, matmul_policy
 from rnncli.training.runs import Run
 
-PARTS_OF_A_STEP = {"gradients": "the forward and backward passes", "update": "the optimizer's step"}
+PARTS_OF_A_STEP: Mapping[Hashable, str] = {
+    "gradients": "the forward and backward passes",
+    "update": "the optimizer's step",
+}
 """The keys of a trainer's graphs, in words."""
 
 State = tuple[dict[str, Any], dict[str, Tensor]]

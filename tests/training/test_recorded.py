@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import support.tape
 import torch
 from support.experiments import make_trainer, train
 from support.tape import TapeRecorder
@@ -88,7 +89,9 @@ FAST = ("sgd", "normuon", "carried states, average, schedule")
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, marks=() if case in FAST else pytest.mark.slow) for case in CASES])
-def test_recorded_training_is_the_same(case: str) -> None:
+def test_recorded_training_is_the_same(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if case == "rmsprop":  # torch adds a tensor of 1.0 to a count on the CPU, and a number to one on a card
+        monkeypatch.setattr(support.tape, "FROM_HOST", ())
     tape, settings = TapeRecorder(), {"epochs": 1, **CASES[case]}
     plain, taped = trainer_of(**settings), trainer_of(tape, **settings)
     assert losses_of(taped) == pytest.approx(losses_of(plain), rel=1e-4)
@@ -190,7 +193,7 @@ WHOLE: dict[str, dict[str, Any]] = {
     "char-lm": {"hidden": "6,5", "embedding": 4, "bptt": 8, "batch_size": 4, "average": 0.9, "output_dropout": 0.2},
     "poetry-lm": {"word_dropout": 0.0, "hidden": "6", "embedding": 4, "batch_size": 4, "tied": True},
     "parity": {"hidden": "4", "bits": 5, "batch_size": 64, "epochs": 1, "validate_every": 8},
-    "translate": {"hidden": "4", "embedding": 4, "batch_size": 256, "corpus": ("dates",), "max_time": 0.0},
+    "translate": {"hidden": "4", "embedding": 4, "batch_size": 4, "tokens": "word"},
     "wiki-lm": {"hidden": "6", "embedding": 6, "running": True, "softmax": "sampled", "bptt": 5, "batch_size": 4},
 }
 
@@ -207,8 +210,10 @@ WHOLE: dict[str, dict[str, Any]] = {
 )
 def test_task_is_learned_the_same_by_graphs(task: str, tape: TapeRecorder, home: Path) -> None:
     text = home / "text.txt"
-    text.write_text(VERSE)
-    flags: dict[str, Any] = {**TINY, **({} if task in ("parity", "translate") else {"corpus": (str(text),)})}
+    lines = VERSE.splitlines()
+    pairs = [f"{line}\t{other}\n" for line, other in zip(lines, lines[::-1], strict=True)]
+    text.write_text("".join(pairs) if task == "translate" else VERSE)
+    flags: dict[str, Any] = {**TINY, **({} if task == "parity" else {"corpus": (str(text),)})}
     curves, states = [], []
     for graphs in ("off", "on"):
         training = Training.start(task, resolve(TASKS[task], {**flags, **WHOLE[task], "graphs": graphs}), graphs)
