@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import select
 import sys
 import time
@@ -218,7 +219,8 @@ def test_pytest_output_is_counted(cuda: Any, monkeypatch: Any, tmp_path: Path) -
 
 def test_every_file_with_tests_of_a_card_is_run(cuda: Any) -> None:
     root = SCRIPT.parents[1]
-    marked = [file for file in root.glob("tests/**/test_*.py") if "\n@pytest.mark.cuda\n" in file.read_text("utf-8")]
+    mark = re.compile(r"^@pytest\.mark\.cuda$|marks=pytest\.mark\.cuda", re.MULTILINE)
+    marked = [file for file in root.glob("tests/**/test_*.py") if mark.search(file.read_text("utf-8"))]
     assert {file.relative_to(root).as_posix() for file in marked} == {*cuda.TEST_FILES, cuda.TRITON_TESTS}
 
 

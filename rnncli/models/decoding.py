@@ -189,28 +189,31 @@ def _draw_ahead(given: Drawing, graphs: Graphs) -> Iterator[list[tuple[int, int]
     )
     never = never[: len(given.banned)]
     running = [(row, stream, given.ending()) for row, stream in enumerate(given.streams)]
-    while running:
-        read = fetched(chosen[0])
-        following = batch.advance()
-        tokens = read()
-        if given.listen is not None:
-            rows = torch.tensor([row for row, _, _ in running], device=never.device)
-            _notify(given.listen, [stream for _, stream, _ in running], *(each[rows] for each in chosen))
-        for past, token in zip(pasts or (), tokens, strict=False):
-            past.add(token)
-        yield [(stream, tokens[row]) for row, stream, _ in running]
-        running = [(row, stream, ends) for row, stream, ends in running if not ends(tokens[row])]
-        if 2 * len(running) <= len(batch):
-            rows = torch.tensor([row for row, _, _ in running], dtype=torch.long, device=never.device)
-            batch.keep(rows)
-            following = tuple(each[rows] for each in following)
-            pasts = pasts and [pasts[row] for row, _, _ in running]
-            running = [(row, stream, ends) for row, (_, stream, ends) in enumerate(running)]
-        if pasts is not None and running:
-            chosen = choose(*following)
-            batch.tokens.copy_(chosen[0])
-        else:
-            chosen = following
+    try:
+        while running:
+            read = fetched(chosen[0])
+            following = batch.advance()
+            tokens = read()
+            if given.listen is not None:
+                rows = torch.tensor([row for row, _, _ in running], device=never.device)
+                _notify(given.listen, [stream for _, stream, _ in running], *(each[rows] for each in chosen))
+            for past, token in zip(pasts or (), tokens, strict=False):
+                past.add(token)
+            yield [(stream, tokens[row]) for row, stream, _ in running]
+            running = [(row, stream, ends) for row, stream, ends in running if not ends(tokens[row])]
+            if running and 2 * len(running) <= len(batch):
+                rows = torch.tensor([row for row, _, _ in running], dtype=torch.long, device=never.device)
+                batch.keep(rows)
+                following = tuple(each[rows] for each in following)
+                pasts = pasts and [pasts[row] for row, _, _ in running]
+                running = [(row, stream, ends) for row, (_, stream, ends) in enumerate(running)]
+            if pasts is not None and running:
+                chosen = choose(*following)
+                batch.tokens.copy_(chosen[0])
+            else:
+                chosen = following
+    finally:  # also where the caller wants no more
+        batch.release()
 
 
 def _notify(listen: Listener, streams: list[int], drawn: Tensor, probs: Tensor) -> None:

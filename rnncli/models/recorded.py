@@ -86,7 +86,15 @@ class RecordedStreams:
 
     def keep(self, rows: Tensor) -> None:
         """Drop all streams except some rows (N,)."""
-        self.tokens, self.states = self.tokens[rows], select_rows(self.states, rows)
+        tokens, states = self.tokens[rows], select_rows(self.states, rows)
+        self.release()
+        self.tokens, self.states = tokens, states
+
+    def release(self) -> None:
+        """Drop the graphs, once none runs: others may come to lie where these read and write."""
+        if self.tokens.is_cuda:
+            torch.cuda.synchronize(self.tokens.device)
+        self.graphs.forget()
 
 
 def _fields(states: States) -> list[Tensor]:

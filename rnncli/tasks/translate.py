@@ -288,7 +288,7 @@ def _translated(
             max_length=(2 * batch.lengths + 20).tolist(),
             length_power=options.length_power,
             banned=(START,) if trained.config.attention != "none" else (START, UNKNOWN),
-            graphs=graphs_on(trained.device),
+            graphs=graphs_on(next(model.parameters()).device),
         )
         found = [(place, each) for place, some in enumerate(best) for each in some[:nbest]]
         weights = model.weights(side_by_side([(numbers[place], each.tokens) for place, each in found], trained.device))
