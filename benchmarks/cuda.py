@@ -726,7 +726,7 @@ WANTED_STREAMS = {1: "3 times as fast", 1024: "1,000,000"}
 
 
 def writing(device: str, end: float, say: Say) -> bool:
-    """Characters a second of `rnn generate`, by graphs and without, next to nn.LSTM one step at a time."""
+    """Characters per second of `rnn generate`, by graphs and without, next to nn.LSTM one step at a time."""
     say("## Writing\n")
     say(f"Characters per second, the best of three texts; one LSTM, V {CHARACTERS}, float32. Rival: nn.Embedding,")
     say("nn.LSTM and nn.Linear one step at a time, with `torch.multinomial`. Ratio: ours by graphs over the rival.")

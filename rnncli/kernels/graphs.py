@@ -216,7 +216,7 @@ def _handed_out(result: Any, into: Sequence[Tensor] | None, *, new: bool) -> Any
 class CudaRecorder:
     """Records on a stream of its own, into one pool of memory: its graphs must not be replayed at the same time.
 
-    What is recorded may draw from torch's default generator of the device, and from the `generators`.
+    Recorded functions may draw from torch's default generator of the device, and from the `generators`.
     """
 
     def __init__(self, device: torch.device, *generators: torch.Generator) -> None:

@@ -101,7 +101,7 @@ def linear_surprisals(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Ten
 
 
 def blocks(x: Tensor, V: int) -> Iterator[slice]:
-    """Yield the rows of x (N, M), so many at a time as the device of x scores V words for."""
+    """Yield the rows of x (N, M), a block at a time: those for which its device scores V words at once."""
     way = _way(x)
     rows = max(way.rows, way.scores // V)
     return (slice(begin, begin + rows) for begin in range(0, len(x), rows))

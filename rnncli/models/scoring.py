@@ -23,7 +23,7 @@ WINDOW = 256
 """Steps read at a time, so that a text of any length fits in memory."""
 
 MULTIPLE = 32
-"""Graphs score windows of a multiple of so many steps."""
+"""Steps. With graphs, the length of a window is a multiple of it."""
 
 Costs = np.ndarray[Any, np.dtype[np.float64]]
 

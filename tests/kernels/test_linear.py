@@ -37,9 +37,9 @@ def recordable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Refuse what a CUDA graph cannot record, where the function computes as on a card."""
 
     def call(*arguments: Any, **options: Any) -> Any:
-        with Watch() as watch:
+        with Watch() as calls:
             result = function(*arguments, **options)
-        assert not (linear.CPU.static and watch.reason), watch.reason
+        assert not (linear.CPU.static and calls.reason), calls.reason
         return result
 
     return call
