@@ -243,7 +243,7 @@ def test_scale_is_saved_in_the_checkpoint(home: Path, halves: None) -> None:
 
 
 def test_scale_moves_as_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert PATIENCE == torch.amp.GradScaler("cpu").get_growth_interval()
+    assert torch.amp.GradScaler("cpu").get_growth_interval() == PATIENCE
     monkeypatch.setattr("rnncli.training.loss_scale.PATIENCE", 5)
     scale, theirs = LossScale(torch.device("cpu")), torch.amp.GradScaler("cpu", growth_interval=5)
     parameter = torch.nn.Parameter(torch.zeros(1))
