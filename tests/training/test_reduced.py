@@ -242,12 +242,14 @@ def test_scale_is_saved_in_the_checkpoint(home: Path, halves: None) -> None:
     assert all(map(torch.equal, trainer.trainable, resumed.trainer.trainable))
 
 
-def test_scale_moves_as_that_of_torch() -> None:
-    scale, theirs = LossScale(torch.device("cpu")), torch.amp.GradScaler("cpu", growth_interval=PATIENCE)
+def test_scale_moves_as_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert torch.amp.GradScaler("cpu").get_growth_interval() == PATIENCE
+    monkeypatch.setattr("rnncli.training.loss_scale.PATIENCE", 5)
+    scale, theirs = LossScale(torch.device("cpu")), torch.amp.GradScaler("cpu", growth_interval=5)
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], 0.0)
-    for step in range(2 * PATIENCE + 10):
-        skipped = step in (3, 4, PATIENCE + 1)
+    for step in range(30):
+        skipped = step in (3, 4, 11)
         parameter.grad = torch.full((1,), torch.inf if skipped else 1.0)
         theirs.scale(parameter)
         theirs.step(optimizer)
