@@ -246,8 +246,10 @@ class CudaRecorder:
     def record(self, function: Callable[[], Any]) -> Callable[[], Any]:
         """Capture what a function launches; nothing of it runs before the first replay."""
         graph: Any = torch.cuda.CUDAGraph()
-        for generator in self.generators:
-            graph.register_generator_state(generator)
+        register: Any = getattr(graph, "register_generator_state", None)
+        with warnings.catch_warnings(action="ignore"):  # since torch 2.14 a graph finds them by itself
+            for generator in self.generators if register else ():
+                register(generator)
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             result = function()
 
