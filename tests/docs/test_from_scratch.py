@@ -138,7 +138,7 @@ def test_steps_forward_and_backward_equal_the_cells(
 ) -> None:
     name = cell.partition(":")[0]
     step: Callable[..., Any] = getattr(program, f"{name}_step")
-    back: Callable[..., Any] = getattr(program, f"{name}_back")
+    step_back: Callable[..., Any] = getattr(program, f"{name}_back")
     normal = program.generator.normal
     net = {"Wx": normal(size=(V, blocks * M)), "Wh": normal(size=(M, blocks * M)), "b": normal(size=blocks * M)}
     x, first, weights = normal(size=(T, V)), normal(size=(fields, M)), normal(size=(T, M))
@@ -151,7 +151,7 @@ def test_steps_forward_and_backward_equal_the_cells(
     d_state, d_x = [np.zeros(M)] * fields, np.zeros_like(x)
     totals = {name: np.zeros_like(weight) for name, weight in net.items()}
     for t in reversed(range(T)):
-        d_x[t], *d_state, grads = back(net, kept[t], d_state[0] + weights[t], *d_state[1:])
+        d_x[t], *d_state, grads = step_back(net, kept[t], d_state[0] + weights[t], *d_state[1:])
         for each, grad in grads.items():
             totals[each] += grad
 
