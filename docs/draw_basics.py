@@ -192,8 +192,8 @@ def ways():
     """The three ways of predicting, on one line."""
     figure, panels = new_figure(11.5, 2.9, 3, width_ratios=[4, 4, 5])
     line = ["the", "gate", "was", "shut"]
-    unrolled(panels[0], line, [None, None, None, "Frost"], "label the sequence")
-    unrolled(panels[1], line, ["article", "noun", "verb", "adj."], "label every step")
+    unrolled(panels[0], line, [None, None, None, "hillside"], "label the sequence")
+    unrolled(panels[1], line, ["DT", "NN", "VBD", "JJ"], "label every step")
     unrolled(panels[2], ["START", *line], [*line, "END"], "predict the next token")
     return figure
 

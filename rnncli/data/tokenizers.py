@@ -148,7 +148,7 @@ TOKENIZERS: dict[str, Units] = {
 
 @cache
 def _word(marks: str) -> re.Pattern[str]:
-    """The pattern of a word or a sign, with the blank before it and the `marks` after its letters, or of white space."""
+    """The pattern of white space, or of a word or sign with the blank before it and the `marks` after its letters."""
     return re.compile(rf" ?\w[\w{marks}]*+| ?[^\w\s][{marks}]*+|\s" if marks else r" ?\w+| ?[^\w\s]|\s")
 
 

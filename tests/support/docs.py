@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import runpy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,3 +33,8 @@ def run_page(page: str) -> tuple[dict[str, Any], list[str]]:
             exec(compile(block.code, f"{page}, block {number}", "exec"), names)
         printed.append(output.getvalue())
     return names, printed
+
+
+def run_file(name: str) -> dict[str, Any]:
+    """The names that a program of docs/ defines; it does not see itself as the main program."""
+    return runpy.run_path(str(DOCS / name))
