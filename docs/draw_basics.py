@@ -170,6 +170,56 @@ def cross_entropy():
     return figure
 
 
+def units():
+    """The same mean loss in nats, in bits, and as a perplexity."""
+    figure, axes = new_figure(8.6, 2.5)
+    guesses = {"a coin": 2, "a die": 6, "27 letters": 27, "256 bytes": 256, "1,000 words": 1000}
+    for row, (name, ticks, to_nats) in enumerate(
+        (
+            ("perplexity", (1, 2, 6, 27, 100, 256, 1000), np.log),
+            ("bits", range(11), lambda bits: np.multiply(bits, np.log(2))),
+            ("nats", range(8), np.asarray),
+        )
+    ):
+        axes.plot([0, 7], [row, row], color=GREY, lw=1.2)
+        axes.text(-0.15, row, name, ha="right", va="center", fontsize=11, color=BLUE)
+        for tick in ticks:
+            axes.plot([to_nats(tick)] * 2, [row - 0.09, row + 0.09], color=INK, lw=1.2)
+            axes.text(to_nats(tick), row + 0.14, f"{tick:,}", ha="center", va="bottom", fontsize=9.5, color=INK)
+    for name, choices in guesses.items():
+        axes.plot([np.log(choices)] * 2, [-0.15, 2.1], color=ORANGE, lw=1, ls=":")
+        axes.text(np.log(choices), -0.2, name, ha="center", va="top", fontsize=9.5, color=ORANGE)
+    axes.text(-0.15, -0.2, "guessing", ha="right", va="top", fontsize=9.5, color=ORANGE)
+    axes.set(xlim=(-1.4, 7.2), ylim=(-0.6, 2.5))
+    axes.set_axis_off()
+    return figure
+
+
+def ends():
+    """Inputs and targets of a line, and the share of lines that have ended, by the Markov model of the page."""
+    figure, (pairs, curve) = new_figure(9.6, 2.9, 2, width_ratios=[1.25, 1])
+    words = ["the", "gate", "was", "shut"]
+    for row, (name, line) in enumerate((("targets", [*words, "END"]), ("inputs", ["START", *words]))):
+        pairs.text(-0.75, -row, name, ha="right", va="center", fontsize=10.5, color=INK)
+        for place, word in enumerate(line):
+            box(pairs, place, -row, word, *((PALE, INK) if row else (ORANGE, "white")), size=9.5)
+    for place in range(5):
+        arrow(pairs, (place, -1), (place, 0))
+    pairs.set(xlim=(-1.7, 4.6), ylim=(-1.6, 0.6))
+    pairs.set_axis_off()
+    sentences = [["START", *line.split(), "END"] for line in LINES]
+    counts = Counter(pair for each in sentences for pair in pairwise(each))
+    states = list(dict.fromkeys(word for each in sentences for word in each))
+    table = np.array([[counts[one, other] for other in states] for one in states], float)
+    table[states.index("END"), states.index("END")] = 1
+    table /= table.sum(1, keepdims=True)
+    reached = [np.linalg.matrix_power(table, step)[0, states.index("END")] for step in range(41)]
+    curve.step(range(41), reached, where="post", color=BLUE, lw=2)
+    curve.set(xlabel="steps", ylabel="probability of END so far", xlim=(0, 40), ylim=(0, 1.03))
+    curve.grid(alpha=0.25)
+    return figure
+
+
 def unrolled(axes, inputs, outputs, title):
     """A net over time: inputs below, states in the middle, predictions above (None: no prediction)."""
     gap = 1.75
@@ -234,7 +284,9 @@ PICTURES = {
     "underflow": underflow,
     "embeddings": embeddings,
     "cross-entropy": cross_entropy,
+    "units": units,
     "ways": ways,
+    "ends": ends,
     "teacher-forcing": teacher_forcing,
     "batches": batches,
 }

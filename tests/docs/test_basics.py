@@ -22,7 +22,7 @@ def test_every_section_has_its_picture() -> None:
     shown = re.findall(r"!\[[^\]]+\]\(basics-([\w-]+)\.png\)", page)
     assert shown == [path.partition("basics-")[2] for path in re.findall(r"\((basics-[\w-]+)\.png\)", page)]
     assert sorted(shown) == sorted(path.stem.removeprefix("basics-") for path in DOCS.glob("basics-*.png"))
-    assert len(shown) == 7
+    assert len(shown) == 9
 
 
 @pytest.mark.slow
