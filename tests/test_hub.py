@@ -6,11 +6,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
+from huggingface_hub import constants
 from support.hub import Hub, Repo, serving_hub
 
 import rnncli
@@ -21,10 +20,10 @@ from rnncli.tasks import TASKS
 from rnncli.training import checkpoint
 from rnncli.training.runs import Run
 
-huggingface_hub = pytest.importorskip("huggingface_hub")
-import_module("huggingface_hub.constants")
-
-pytestmark = pytest.mark.no_backend
+pytestmark = [
+    pytest.mark.no_backend,
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),  # the library's own upload without xet
+]
 
 FIXTURES = Path(__file__).parent / "checkpoints"
 RECORDS = [{"step": 100, "epoch": 1.0, "seconds": 1.5, "loss": 0.5, "bits": None}]
@@ -35,7 +34,6 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     """A hub that the library uses in place of the real one, with the token of `me`."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    constants: Any = huggingface_hub.constants
     with serving_hub() as served:
         monkeypatch.setattr(constants, "ENDPOINT", served.url)
         address = f"{served.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
@@ -201,7 +199,7 @@ def test_failures_of_the_hub_are_one_line(rnn, home: Path, hub: Hub, monkeypatch
     make_run(home)
     hub.fails["GET /api/models/me/down"] = 503
     assert rnn("pull me/down").err == "rnn: error: cannot pull me/down: the hub answers 503; try again later\n"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     ran = rnn("pull me/name")
     assert ran.code == 1
     assert "cannot pull me/name: " in ran.err
@@ -209,7 +207,7 @@ def test_failures_of_the_hub_are_one_line(rnn, home: Path, hub: Hub, monkeypatch
     monkeypatch.delenv("HF_TOKEN")
     ran = rnn("push mine me/name")
     assert ran.err == "rnn: error: rnn push needs an access token of the hub: run `hf auth login`, or set HF_TOKEN\n"
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     ran = rnn("pull me/name")
     assert ran.err == "rnn: error: cannot pull me/name: HF_HUB_OFFLINE forbids the network: unset it\n"
 
