@@ -22,7 +22,7 @@ from rnncli.terminal import escaped
 from rnncli.training import checkpoint
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.loop import is_record, measured
-from rnncli.training.runs import BEST, Run, check_new, new_run
+from rnncli.training.runs import BEST, Run, check_new, new_run, tasks_of
 from rnncli.version import __version__
 
 METRICS, CARD = "metrics.jsonl", "README.md"
@@ -126,6 +126,8 @@ def pull(repo: str, *, name: str | None = None, revision: str | None = None) -> 
     found = checkpoint.from_bytes(got[BEST], source)
     task = task_of(found.header, source)
     config = check_header(task.Config, task.keeps, found.header, source)
+    if task.name in tasks_of(chosen):
+        raise UsageError(f"run {chosen!r} of {task.name} is already there: take another --name")
     history = _history(got[METRICS], repo) if METRICS in got else found.header["progress"]["history"]
     run = _save(new_run(task.name, config.label, chosen), history, got[BEST])
     kept = found.header.get("cell")
