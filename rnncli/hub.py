@@ -62,7 +62,7 @@ def push(run: Run, repo: str, *, public: bool = False) -> Pushed:
     """Upload a run's best checkpoint, its metrics and a model card to a repository, which is made if it is not there.
 
     A new repository is private, unless `public`. The token is the one that huggingface_hub finds. Raises UsageError for
-    a name that is none, a missing token or permission, a run without a best checkpoint, an existing repository that is
+    an invalid name, a missing token or permission, a run without a best checkpoint, an existing repository that is
     public or holds other files; RnnError for a damaged checkpoint, and if the hub cannot be reached or fails.
     """
     hub = _library("rnn push")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ pytestmark = [
 ]
 
 FIXTURES = Path(__file__).parent / "checkpoints"
+PAGE = Path(__file__).parents[1] / "docs" / "hub.md"
 RECORDS = [{"step": 100, "epoch": 1.0, "seconds": 1.5, "loss": 0.5, "bits": None}]
 
 
@@ -76,6 +78,16 @@ def test_a_pulled_run_is_the_run_that_was_pushed(rnn, home: Path, hub: Hub) -> N
     assert "hf_mine" not in ran.err
 
 
+def test_the_program_of_the_docs_pushes_and_pulls(home: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(home, name="small")
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    exec(program, {})
+    sha256 = checkpoint.read(home / "checkpoints" / "parity" / "copy" / "best.safetensors").sha256
+    pushed, pulled = capsys.readouterr().out.splitlines()
+    assert pushed == f"{hub.url}/me/small True {sha256}"
+    assert pulled == f"{home / 'checkpoints' / 'parity' / 'copy'} {hub.repos['me/small'].sha}"
+
+
 def test_the_card_has_the_facts_of_the_run(rnn, home: Path, hub: Hub) -> None:
     import yaml
 
@@ -110,7 +122,7 @@ def test_no_text_of_a_run_acts_in_its_card() -> None:
             assert each != sign or shown[place - 1] == "\\", sign
 
 
-def test_a_new_repository_is_public_only_if_asked(rnn, home: Path, hub: Hub) -> None:
+def test_a_new_repository_is_public_only_on_request(rnn, home: Path, hub: Hub) -> None:
     make_run(home)
     assert rnn("push mine me/open --public").err.endswith("; public\n")
     assert not hub.repos["me/open"].private

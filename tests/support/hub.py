@@ -33,7 +33,7 @@ class Repo:
 
 @dataclass
 class Hub:
-    """All repositories, those whom tokens belong to, and what was asked."""
+    """All repositories, the owners of tokens, and the requests so far."""
 
     url: str = ""
     repos: dict[str, Repo] = field(default_factory=dict)
@@ -61,10 +61,10 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        asked = f"{self.command} /{'/'.join(parts)}"
-        self.hub.requests.append(asked)
+        request = f"{self.command} /{'/'.join(parts)}"
+        self.hub.requests.append(request)
         try:
-            failing = [status for begin, status in self.hub.fails.items() if asked.startswith(begin)]
+            failing = [status for begin, status in self.hub.fails.items() if request.startswith(begin)]
             if failing:
                 raise Refused(failing[0])
             answer, headers = self._route(parts, body)

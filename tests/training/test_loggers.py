@@ -61,10 +61,10 @@ def test_a_program_of_the_docs_logs_every_validation(library: str, home: Path, m
     exec(program, {})
     (run,) = all_runs()
     assert (logged.names, logged.is_open) == ([run.name], False)
-    assert logged.settings["epochs"] == 2
+    assert logged.settings["epochs"] == 1
     assert json.loads(json.dumps(logged.settings)) == logged.settings
     kept = records(run)
-    assert len(kept) >= 2
+    assert kept
     assert [step for step, _ in logged.records] == [record["step"] for record in kept]
     assert [data for _, data in logged.records] == [
         {name: value for name, value in record.items() if value is not None} for record in kept
