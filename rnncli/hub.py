@@ -222,7 +222,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def model_card(task: Task, found: Checkpoint, cell: str, repo: str) -> str:
     """The README.md of a repository: what the model is, its measurements and its use; every text in it is escaped."""
     header, progress, name = found.header, found.header["progress"], repo.rpartition("/")[2]
-    best = next((each for each in progress["history"] if each["step"] == progress["best_step"]), {})
+    best: dict[str, Any] = next((each for each in progress["history"] if each["step"] == progress["best_step"]), {})
     weights = sum(each.numel() for key, each in found.tensors.items() if key.startswith("model."))
     rows = {
         "task": task.name,

@@ -105,7 +105,8 @@ def _weights_after_starts(model: KneserNey, grams: Sequence[Array]) -> Array:
 
 
 def _section(grams: Sequence[Array], probs: Sequence[Array], backoff: Sequence[Array] | None) -> Section:
-    return Section(np.concatenate(grams), _logs(np.concatenate(probs)), backoff and _logs(np.concatenate(backoff)))
+    weights = None if backoff is None else _logs(np.concatenate(backoff))
+    return Section(np.concatenate(grams), _logs(np.concatenate(probs)), weights)
 
 
 def _logs(values: Array) -> Array:

@@ -96,17 +96,19 @@ def _layers_of(path: str, stack: Stack) -> Iterator[tuple[str, _Layer]]:
 def _layer_of(cells: list[Any], R: int) -> _Layer:
     """The layer of cells of one size, layer by layer and forward before backward."""
     weights: dict[str, Tensor] = {}
+    functions = []
     for place, cell in enumerate(cells):
         form = torch_form(cell)
         if isinstance(form, str):
             by = f" with {cell.activation}" if cell.activation != cell.activations[0] else ""
             raise UsageError(f"--torch: cell {cell.kind}{by}: {form}; --weights exports any cell")
+        functions.append(form.function)
         names = (f"{part}_l{place // R}{'_reverse' * (place % R)}" for part in _PARTS)
         weights |= {name: value.detach() for name, value in zip(names, form.weights, strict=True)}
     states = zip(*(cell.initial_state(1) for cell in cells), strict=True)
     first = {f"{letter}0": torch.cat(values) for letter, values in zip("hc", states, strict=False)}
     sizes = {"input_size": cells[0].input_size, "hidden_size": cells[0].hidden_size, "num_layers": len(cells) // R}
-    return _Layer({**_CLASSES[form.function], **sizes, "bidirectional": R == 2}, weights, first)
+    return _Layer({**_CLASSES[functions[0]], **sizes, "bidirectional": R == 2}, weights, first)
 
 
 _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
