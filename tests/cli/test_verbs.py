@@ -36,6 +36,7 @@ def test_train_prints_its_progress_and_saves_a_complete_run(rnn, home: Path) -> 
         "last.safetensors",
         "previous.safetensors",
         "metrics.jsonl",
+        "metrics.csv",
         "curve.png",
     }
     assert (folder / "curve.png").stat().st_size > 10_000
