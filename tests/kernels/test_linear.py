@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from support.tape import Watch
+from support.tape import Checking
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,7 +37,7 @@ def recordable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Refuse what a CUDA graph cannot record, where the function computes as on a card."""
 
     def call(*arguments: Any, **options: Any) -> Any:
-        with Watch() as calls:
+        with Checking() as calls:
             result = function(*arguments, **options)
         assert not (linear.CPU.static and calls.reason), calls.reason
         return result
