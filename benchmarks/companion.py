@@ -1,7 +1,7 @@
 """The book's companion, run: every command and program of docs/book/, in order, with its figures and seconds.
 
 The pages are the only list of commands. In a block without a language, a line that begins with `$` is a command; a
-backslash at its end joins the next line. A block in `python` is a program. Each page runs in an empty folder of its own.
+backslash at its end joins the next line. A block in `python` is a program. Each page runs in an empty folder.
 A command that names $RNN_CORPORA needs the folder of real corpora; without it the command is left out, by name, and
 tasks learn from embedded texts.
 Run: python benchmarks/companion.py [chapter-2 …] [--quick]
@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, redirect_stdout
 from pathlib import Path
+from traceback import print_exc
 from typing import NamedTuple
 
 from rnncli.__main__ import run
@@ -34,6 +35,10 @@ SMALL = {
     "activations": "--max-tokens 40",
 }
 """Flags that make a verb short, for `--quick`."""
+
+
+ENDED = (130, 143)
+"""Exit codes after Ctrl-C and SIGTERM, which end the program."""
 
 
 class Part(NamedTuple):
@@ -55,7 +60,8 @@ class Part(NamedTuple):
 
     def small(self) -> "Part":
         """The same on little data."""
-        return self._replace(text=f"{self.text} {SMALL[self.verb]}") if self.verb in SMALL else self
+        command, either, rest = self.text.partition(" || ")
+        return self._replace(text=f"{command} {SMALL[self.verb]}{either}{rest}") if self.verb in SMALL else self
 
 
 class Ran(NamedTuple):
@@ -88,15 +94,31 @@ def run_part(part: Part) -> Ran:
     out, before = io.StringIO(), time.perf_counter()
     with redirect_stdout(out):
         if part.is_program:
-            exec(compile(part.text, "program", "exec"), {})
-            code = 0
+            code = run_program(part.text)
         elif part.verb and not SHELL.search(part.text):
             code = run(shlex.split(part.text)[1:])
         else:
-            done = subprocess.run(["bash", "-c", part.text], stdout=subprocess.PIPE, text=True, check=False)
+            paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where `rnn` is
+            done = subprocess.run(
+                ["bash", "-c", part.text],
+                env={**os.environ, "PATH": paths},
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+                check=False,
+            )
             out.write(done.stdout)
             code = done.returncode
     return Ran(code, out.getvalue(), time.perf_counter() - before)
+
+
+def run_program(text: str) -> int:
+    """Run a program of a page; an error is part of its output."""
+    try:
+        exec(compile(text, "program", "exec"), {})
+    except Exception:
+        print_exc(file=sys.stdout)
+        return 1
+    return 0
 
 
 def link_corpora(data: Path) -> None:
@@ -126,6 +148,8 @@ def run_page(page: Path, quick: bool) -> list[Ran]:
             if found[-1].code:
                 print(f"failed with exit code {found[-1].code}; the rest of the page is left out")
                 break
+    if found and found[-1].code in ENDED:
+        sys.exit(found[-1].code)
     return found
 
 
@@ -135,13 +159,21 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="Train each net for a moment: shows that all runs")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", message="os.fork")
-    corpora = f"real corpora of {os.environ[CORPORA]}" if CORPORA in os.environ else f"embedded corpora ({CORPORA} is not set)"
+    corpora = (
+        f"real corpora of {os.environ[CORPORA]}"
+        if CORPORA in os.environ
+        else f"embedded corpora ({CORPORA} is not set)"
+    )
     print(f"companion on {corpora}")
-    chosen = [each for each in pages() if not arguments.pages or each.stem in arguments.pages]
+    by_name = {page.stem: page for page in pages()}
+    for name in set(arguments.pages) - set(by_name):
+        parser.error(f"{name} is no page: choose from {', '.join(by_name)}")
+    chosen = [by_name[name] for name in arguments.pages or by_name]
     ran = {page.stem: run_page(page, arguments.quick) for page in chosen}
     print("\n| page | parts | failed | seconds |\n| --- | --- | --- | --- |")
     for name, found in ran.items():
-        print(f"| {name} | {len(found)} | {sum(each.code != 0 for each in found)} | {sum(each.seconds for each in found):.0f} |")
+        failed, seconds = sum(each.code != 0 for each in found), sum(each.seconds for each in found)
+        print(f"| {name} | {len(found)} | {failed} | {seconds:.0f} |")
     print(f"in all {sum(each.seconds for found in ran.values() for each in found):.0f} s")
     sys.exit(any(each.code for found in ran.values() for each in found))
 
