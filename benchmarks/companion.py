@@ -65,11 +65,12 @@ class Part(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """The exit code of a part, its output, and its seconds."""
+    """The exit code of a part, its output, and its seconds: by the clock, and of processors."""
 
     code: int
     out: str
     seconds: float
+    processor: float
 
 
 def pages() -> list[Path]:
@@ -91,7 +92,7 @@ def parts_of(page: str) -> Iterator[Part]:
 
 def run_part(part: Part) -> Ran:
     """Run a part in the current folder: a program and `rnn` in this process, other commands by the shell."""
-    out, before = io.StringIO(), time.perf_counter()
+    out, before, busy = io.StringIO(), time.perf_counter(), processor_seconds()
     with redirect_stdout(out):
         if part.is_program:
             code = run_program(part.text)
@@ -108,7 +109,13 @@ def run_part(part: Part) -> Ran:
             )
             out.write(done.stdout)
             code = done.returncode
-    return Ran(code, out.getvalue(), time.perf_counter() - before)
+    return Ran(code, out.getvalue(), time.perf_counter() - before, processor_seconds() - busy)
+
+
+def processor_seconds() -> float:
+    """Seconds of processors that this process and those it started have used."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def run_program(text: str) -> int:
@@ -144,7 +151,10 @@ def run_page(page: Path, quick: bool) -> list[Ran]:
                 print(f"left out: needs {CORPORA}, the folder of real corpora")
                 continue
             found.append(run_part(part.small() if quick else part))
-            print(f"{found[-1].out.rstrip()}\n[{found[-1].seconds:.1f} s]", flush=True)
+            print(
+                f"{found[-1].out.rstrip()}\n[{found[-1].seconds:.1f} s, {found[-1].processor:.1f} of processors]",
+                flush=True,
+            )
             if found[-1].code:
                 print(f"failed with exit code {found[-1].code}; the rest of the page is left out")
                 break
@@ -170,12 +180,13 @@ def main() -> None:
         parser.error(f"{name} is no page: choose from {', '.join(by_name)}")
     chosen = [by_name[name] for name in arguments.pages or by_name]
     ran = {page.stem: run_page(page, arguments.quick) for page in chosen}
-    print("\n| page | parts | failed | seconds |\n| --- | --- | --- | --- |")
-    for name, found in ran.items():
-        failed, seconds = sum(each.code != 0 for each in found), sum(each.seconds for each in found)
-        print(f"| {name} | {len(found)} | {failed} | {seconds:.0f} |")
-    print(f"in all {sum(each.seconds for found in ran.values() for each in found):.0f} s")
-    sys.exit(any(each.code for found in ran.values() for each in found))
+    print("\n| page | parts | failed | seconds | of processors |\n| --- | --- | --- | --- | --- |")
+    whole = [each for found in ran.values() for each in found]
+    for name, parts in {**ran, "all": whole}.items():
+        failed = sum(each.code != 0 for each in parts)
+        seconds, processor = sum(each.seconds for each in parts), sum(each.processor for each in parts)
+        print(f"| {name} | {len(parts)} | {failed} | {seconds:.0f} | {processor:.0f} |")
+    sys.exit(any(each.code for each in whole))
 
 
 if __name__ == "__main__":
