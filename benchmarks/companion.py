@@ -132,9 +132,8 @@ def link_corpora(data: Path) -> None:
     """Fill the folder of corpora with links to the real ones, if they are here."""
     data.mkdir()
     if CORPORA in os.environ:
-        for each in Path(os.environ[CORPORA]).absolute().iterdir():
+        for each in Path(os.environ[CORPORA]).iterdir():
             (data / each.name).symlink_to(each)
-        os.environ.setdefault("NLTK_DATA", str(Path(os.environ[CORPORA], "nltk_data").absolute()))
 
 
 def run_page(page: Path, quick: bool) -> list[Ran]:
@@ -169,11 +168,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="Train each net for a moment: shows that all runs")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", message="os.fork")
-    corpora = (
-        f"real corpora of {os.environ[CORPORA]}"
-        if CORPORA in os.environ
-        else f"embedded corpora ({CORPORA} is not set)"
-    )
+    corpora = f"embedded corpora ({CORPORA} is not set)"
+    if CORPORA in os.environ:
+        folder = Path(os.environ[CORPORA]).absolute()
+        if not folder.is_dir():
+            parser.error(f"{CORPORA}: {folder} is no folder")
+        os.environ[CORPORA], corpora = str(folder), f"real corpora of {folder}"
     print(f"companion on {corpora}")
     by_name = {page.stem: page for page in pages()}
     for name in set(arguments.pages) - set(by_name):

@@ -177,7 +177,6 @@ def test_real_corpora_are_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "corpora").mkdir()
     (tmp_path / "corpora" / "robert_frost.txt").write_text("two roads", "utf-8")
     monkeypatch.setenv("RNN_CORPORA", str(tmp_path / "corpora"))
-    monkeypatch.setenv("NLTK_DATA", "elsewhere")
     companion.link_corpora(tmp_path / "data")
     assert (tmp_path / "data" / "robert_frost.txt").read_text("utf-8") == "two roads"
 
