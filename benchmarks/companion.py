@@ -30,11 +30,12 @@ CORPORA = "RNN_CORPORA"
 SHELL = re.compile(r"[|<>$*;]")
 SMALL = {
     "train": "--epochs 1 --max-time 0.2",
+    "train poetry-classify": "--epochs 1 --max-time 0.2 --ensemble 1",
     "compare": "--epochs 1 --max-time 0.2 --seeds 1",
     "gradients": "--length 12",
     "activations": "--max-tokens 40",
 }
-"""Flags that make a verb short, for `--quick`."""
+"""Flags that make a verb, or a verb with a task, short: for `--quick`."""
 
 
 ENDED = (130, 143)
@@ -60,8 +61,9 @@ class Part(NamedTuple):
 
     def small(self) -> "Part":
         """The same on little data."""
+        flags = SMALL.get(" ".join(self.text.split()[1:3]), SMALL.get(self.verb, "")) if self.verb else ""
         command, either, rest = self.text.partition(" || ")
-        return self._replace(text=f"{command} {SMALL[self.verb]}{either}{rest}") if self.verb in SMALL else self
+        return self._replace(text=f"{command} {flags}{either}{rest}") if flags else self
 
 
 class Ran(NamedTuple):

@@ -169,8 +169,13 @@ def test_an_error_of_a_program_is_printed_and_ends_its_page() -> None:
 
 
 def test_small_parts_are_short_and_others_stay() -> None:
-    small = [companion.Part("", words).small().text for words in ("rnn train parity || true", "rnn score rnn", "ls")]
-    assert small == ["rnn train parity --epochs 1 --max-time 0.2 || true", "rnn score rnn", "ls"]
+    words = ("rnn train parity || true", "rnn train poetry-classify", "rnn score rnn", "ls")
+    assert [companion.Part("", each).small().text for each in words] == [
+        "rnn train parity --epochs 1 --max-time 0.2 || true",
+        "rnn train poetry-classify --epochs 1 --max-time 0.2 --ensemble 1",
+        "rnn score rnn",
+        "ls",
+    ]
 
 
 def test_real_corpora_are_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
