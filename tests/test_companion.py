@@ -76,7 +76,7 @@ def test_every_command_of_a_page_exists_with_its_flags(page: Path) -> None:
     "wrong", ["rnn train parity --bitz 3", "rnn trane parity", "rnn train parities", "rnn train parity --bits x"]
 )
 def test_a_wrong_command_is_found(wrong: str) -> None:
-    with pytest.raises(BaseException, match="bitz|trane|parities|valid integer"):
+    with pytest.raises(BaseException, match=r"bitz|trane|parities|valid integer"):
         parse(wrong)
 
 
