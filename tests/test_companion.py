@@ -176,6 +176,8 @@ def test_small_parts_are_short_and_others_stay() -> None:
         "rnn score rnn",
         "ls",
     ]
+    program = companion.Part("", "for _ in range(150): write(lines=300, count=12)", is_program=True)
+    assert program.small().text == "for _ in range(2): write(lines=2, count=12)"
 
 
 def test_real_corpora_are_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
