@@ -1,15 +1,18 @@
-# Everything a fresh machine needs: `make demo` (install and run the main job), `make test`, `make check`.
+# Everything a fresh machine needs: `make demo` (install and run the main job), `make test`, `make check`, `make companion`.
 PYTHON ?= python3
 BIN := .venv/bin
 # Without --no-compile, pip compiles a hundred packages' modules, most of which nothing imports.
 INSTALL := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt
 
-.PHONY: demo test test-all test-slow test-browser test-without-numba test-avx2 check clean
+.PHONY: demo companion test test-all test-slow test-browser test-without-numba test-avx2 check clean
 
 demo: .venv/installed
 	$(BIN)/rnn train parity
 	$(BIN)/rnn train poetry-lm --corpus hillside
 	$(BIN)/rnn generate poetry --lines 8
+
+companion: .venv/developing
+	$(BIN)/python benchmarks/companion.py
 
 test: .venv/developing
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

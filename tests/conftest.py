@@ -60,7 +60,14 @@ class Ran(NamedTuple):
     err: str
 
 
-LONGEST = ("test_distributed.py", "test_all_cells.py", "test_signals.py", "test_bench.py", "test_prepare.py")
+LONGEST = (
+    "test_distributed.py",
+    "test_all_cells.py",
+    "test_signals.py",
+    "test_bench.py",
+    "test_prepare.py",
+    "test_companion.py",
+)
 """Files that take longest. Processes of pytest-xdist begin with them, so that none of them runs last on its own."""
 
 
