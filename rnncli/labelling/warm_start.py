@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rnncli.cells.outside import outside_cell
 from rnncli.errors import UsageError
 from rnncli.labelling.inputs import TokenInputs
 from rnncli.restoring import Keeps, rebuild
@@ -82,7 +83,8 @@ def copy_encoder(start: Start, task_of: TaskOf, nets: Sequence[Any]) -> None:
     task = task_of(start.found.header, start.file)
     if task.token_access is None:
         return
-    model: Any = rebuild(task, start.found, start.file, start.config.cell).model
+    cell = start.config.cell
+    model: Any = rebuild(task, start.found, start.file, cell if outside_cell(cell) else None).model
     with torch.no_grad():
         vectors = model.read(torch.arange(len(start.payload["vocabulary"])))
         for net in nets:
