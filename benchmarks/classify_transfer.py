@@ -11,6 +11,7 @@ import csv
 import os
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -118,6 +119,7 @@ def main() -> None:
         for fold, part in enumerate(parts(data)):
             for count, name, figures in nets(Path(folder), data, part, str(fold)):
                 found.setdefault((count, name), []).append(figures)
+                print(f"fold {fold}, {count or 'all'} lines, {name}: {figures[0]:.3f}", file=sys.stderr, flush=True)
     print("| labelled lines | net | accuracy | spread | balanced | better than untrained |")
     print("| --- | --- | --- | --- | --- | --- |")
     for (count, name), figures in found.items():
