@@ -25,8 +25,8 @@ LANGUAGE: dict[str, dict[str, Any]] = {
     "wiki-lm": {"batch_size": 4, "spelling": 3, "unit_vectors": "row", "block": "residual"},
     "char-lm": {"bptt": 8, "batch_size": 2},
 }
-LABEL = {"poetry-classify": {"folds": 0, "ensemble": 2, "batch_size": 4}, "tag": {"batch_size": 4}}
-FLAGS = {"epochs": 3, "seed": 4}
+LABEL = {"poetry-classify": {"folds": 0, "ensemble": 2, "batch_size": 6}, "tag": {"batch_size": 3}}
+FLAGS = {"epochs": 1, "seed": 4}
 
 
 @pytest.fixture
@@ -124,14 +124,14 @@ def test_a_tagger_labels_a_word_at_its_last_token(source: str, files: dict[str, 
 def test_fine_tuned_run_resumes_bit_for_bit_without_the_language_model(task: str, files: dict[str, str]) -> None:
     lm = language(files, "poetry-lm")
     runs = []
-    for name, epochs in (("whole", 5), ("part", 3)):
+    for name, epochs in (("whole", 4), ("part", 2)):
         training = start(task, files, name, "ulmfit", epochs=epochs, schedule="constant")
         training.train(lambda _: None, pytest.fail)
         runs.append(training)
     whole, part = runs
     for file in lm.source.parent.iterdir():
         file.unlink()
-    resumed = Training.resume(part.run, {"epochs": 5})
+    resumed = Training.resume(part.run, {"epochs": 4})
     resumed.train(lambda _: None, pytest.fail)
     assert resumed.trainer.progress.step == whole.trainer.progress.step
     ours, theirs = (dict(each.trainer.snapshot()[1]) for each in (resumed, whole))

@@ -125,8 +125,8 @@ def test_unsupported_settings_of_a_softmax_are_refused(home: Path) -> None:
 
 
 OTHERS: dict[str, dict[str, Any]] = {
-    "poetry-classify": {"corpus": ("hillside", "nocturne"), "folds": 0, "ensemble": 2, "samples_per_class": 40},
-    "tag": {"corpus": ("hillside",), "batch_size": 64},
+    "poetry-classify": {"corpus": ("hillside", "nocturne"), "folds": 0, "ensemble": 2, "features": ("words",)},
+    "tag": {"corpus": ("hillside",), "batch_size": 64, "features": ("words",)},
     "translate": {"tokens": "word", "batch_size": 4},
 }
 """Tasks other than language models."""
