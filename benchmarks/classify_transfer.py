@@ -4,7 +4,7 @@ For each of five folds (seed 0), 50, 200 and all of the fold's training lines ar
 fold's training lines, as one text without labels, or only the labelled ones; no model reads a line of the fold's test
 part. Each distinct line counts once. Prints the mean accuracy over the folds, its spread (standard deviation of the
 folds), and in how many folds a net is better than the one that starts from the same language model before its training.
-Needs the corpora (rnn data get frost poe). Run: python benchmarks/classify_transfer.py
+Needs the corpora (rnn data get frost poe). Run: python benchmarks/classify_transfer.py [FOLD …]
 """
 
 import csv
@@ -47,6 +47,9 @@ SHARED: dict[str, Any] = {"folds": 0, "ensemble": 1, "batch_size": 32, "validate
 SCRATCH: dict[str, Any] = {"lr": 4e-3}
 FINE_TUNED: dict[str, Any] = {"lr": 1e-2}
 
+UNTRAINED = "untrained language model"
+"""The net of the language models with new weights."""
+
 
 class Part(NamedTuple):
     """The numbers of a fold's training lines, in random order, and of its test lines."""
@@ -80,18 +83,18 @@ def language_model(file: Path, data: LabelledTexts, rows: Sequence[int], name: s
     return str(training.run.folder / "last.safetensors")
 
 
-def measure(corpus: str, test: str, name: str, preset: str | None = None, **flags: Any) -> tuple[float, float]:
-    """Train a classifier; returns its accuracy and balanced accuracy on the test lines."""
+def measure(corpus: str, test: str, name: str, preset: str | None = None, **flags: Any) -> float:
+    """Train a classifier; returns its accuracy on the test lines."""
     task = TASKS["poetry-classify"]
     training = Training.start(task.name, resolve(task, {"corpus": (corpus,), **SHARED, **flags}, preset), name)
     training.train(lambda _: None, print)
     model = load(training.run.folder / "last.safetensors")
-    metrics = task.evaluate.run(model, LabelledOptions(corpus=(test,)))
-    return metrics["accuracy"], metrics["balanced_accuracy"]
+    accuracy: float = task.evaluate.run(model, LabelledOptions(corpus=(test,)))["accuracy"]
+    return accuracy
 
 
-def nets(folder: Path, data: LabelledTexts, part: Part, fold: str) -> Iterator[tuple[int, str, tuple[float, float]]]:
-    """Yield the number of labelled lines, the name of a net, and its figures, for all nets of a fold."""
+def nets(folder: Path, data: LabelledTexts, part: Part, fold: str) -> Iterator[tuple[int, str, float]]:
+    """Yield the number of labelled lines, the name of a net, and its accuracy, for all nets of a fold."""
     test = table(folder / f"test{fold}.csv", data, part.test)
     untrained = language_model(folder / "all.txt", data, part.training, f"untrained{fold}", trained=False)
     everything = language_model(folder / "all.txt", data, part.training, f"all{fold}")
@@ -99,7 +102,7 @@ def nets(folder: Path, data: LabelledTexts, part: Part, fold: str) -> Iterator[t
         rows = part.training[: count or None]
         corpus, name = table(folder / f"train{fold}-{count}.csv", data, rows), f"{fold}-{count}"
         yield count, "defaults, from scratch", measure(corpus, test, f"defaults{name}", epochs=epochs, **SCRATCH)
-        starts = {"untrained language model": untrained, "language model of all training lines": everything}
+        starts = {UNTRAINED: untrained, "language model of all training lines": everything}
         if count:
             own = language_model(folder / "own.txt", data, rows, f"own{name}")
             starts["language model of the labelled lines"] = own
@@ -111,25 +114,24 @@ def nets(folder: Path, data: LabelledTexts, part: Part, fold: str) -> Iterator[t
 def main() -> None:
     torch.set_num_threads(1)
     began = time.process_time()
-    found: dict[tuple[int, str], list[tuple[float, float]]] = {}
+    found: dict[tuple[int, str], list[float]] = {}
+    wanted = list(map(int, sys.argv[1:])) or list(range(FOLDS))
     corpora = tuple(f"{name}={Path(load_corpus(name).origin).absolute()}" for name in ("frost", "poe"))
     data = read_labelled(corpora).distinct()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RNN_HOME"] = folder  # deletes the runs at the end
         for fold, part in enumerate(parts(data)):
-            for count, name, figures in nets(Path(folder), data, part, str(fold)):
-                found.setdefault((count, name), []).append(figures)
-                print(f"fold {fold}, {count or 'all'} lines, {name}: {figures[0]:.3f}", file=sys.stderr, flush=True)
-    print("| labelled lines | net | accuracy | spread | balanced | better than untrained |")
-    print("| --- | --- | --- | --- | --- | --- |")
+            for count, name, accuracy in nets(Path(folder), data, part, str(fold)) if fold in wanted else ():
+                found.setdefault((count, name), []).append(accuracy)
+                print(f"fold {fold}, {count or 'all'} lines, {name}: {accuracy:.4f}", file=sys.stderr, flush=True)
+    print("| labelled lines | net | accuracy | spread | better than untrained |")
+    print("| --- | --- | --- | --- | --- |")
     for (count, name), figures in found.items():
-        accuracy, balanced = zip(*figures, strict=True)
-        plain = [each[0] for each in found[count, "untrained language model"]]
-        better = sum(one > other for one, other in zip(accuracy, plain, strict=True))
-        print(
-            f"| {count or 'all'} | {name} | {statistics.mean(accuracy):.3f} | {statistics.stdev(accuracy):.3f} "
-            f"| {statistics.mean(balanced):.3f} | {better} of {len(plain)} |"
-        )
+        plain = found[count, UNTRAINED]
+        better = sum(one > other for one, other in zip(figures, plain, strict=True))
+        spread = statistics.stdev(figures) if len(figures) > 1 else 0.0
+        mean = statistics.mean(figures)
+        print(f"| {count or 'all'} | {name} | {mean:.3f} | {spread:.3f} | {better} of {len(plain)} |")
     print(f"{time.process_time() - began:.0f} s of one processor")
 
 
