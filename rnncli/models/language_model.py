@@ -81,9 +81,9 @@ class LanguageModel(nn.Module):
         self.register_buffer("noise_probs", noise_probs, persistent=False)
 
     @property
-    def by_layer(self) -> list[list[nn.Module | nn.Parameter]]:
+    def by_layer(self) -> list[list[nn.Module]]:
         """Its parts by layer, from the token vectors to the output, which has the parameters not listed here."""
-        inputs = [self.embedding, *([self.voices] if self.voices else [])]
+        inputs: list[nn.Module] = [self.embedding, self.voices] if self.voices else [self.embedding]
         return [inputs, *self.stack.by_layer, [self.projection]]
 
     @property
