@@ -97,7 +97,7 @@ class TokenInputs(Inputs):
 
     def split_all(self, texts: Sequence[str]) -> list[list[str]]:
         lines = list(map(self.split, texts))
-        check_lengths(lines, least=0, what="tokens")
+        check_lengths(lines, min_length=0, what="tokens")
         return lines
 
     def tags(self, lines: Lines) -> None:
@@ -117,7 +117,7 @@ class TokenInputs(Inputs):
         numbers: list[list[int]] = []
         labelled: list[bool] = []
         split = [list(self.tokens_of(line)) for line in lines]
-        check_lengths([list(chain.from_iterable(line)) for line in split], least=0, what="tokens")
+        check_lengths([list(chain.from_iterable(line)) for line in split], min_length=0, what="tokens")
         for line in split:
             words = [self.codec.vocabulary.encode(tokens) or [UNKNOWN] for tokens in line]
             numbers.append([self.opening, *chain.from_iterable(words)])
@@ -183,14 +183,12 @@ def words_of_all(texts: Sequence[str], split: Callable[[str], list[str]] = words
     return lines
 
 
-def check_lengths(lines: Lines, least: int = 1, what: str = "words") -> None:
-    """Raise RnnError for a text with fewer than `least` words, or with more than `MAX_STEPS`."""
+def check_lengths(lines: Lines, min_length: int = 1, what: str = "words") -> None:
+    """Raise RnnError for a text with fewer than `min_length` words, or with more than `MAX_STEPS`."""
     for place, line in enumerate(lines, start=1):
-        if not least <= len(line) <= MAX_STEPS:
-            beginning = " ".join(line[:6])
-            raise RnnError(
-                f"text {place} ({beginning[:40]}…) has {len(line):,} {what}: a text must have {least} to {MAX_STEPS:,}"
-            )
+        if not min_length <= len(line) <= MAX_STEPS:
+            beginning, limits = " ".join(line[:6]), f"{min_length} to {MAX_STEPS:,}"
+            raise RnnError(f"text {place} ({beginning[:40]}…) has {len(line):,} {what}: a text must have {limits}")
 
 
 def as_written(text: str, words: Sequence[str]) -> list[str]:
