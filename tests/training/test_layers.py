@@ -32,7 +32,7 @@ def classifier() -> Classifier:
     return Classifier(reader, 2, StackShape("gru", (4, 3), bidirectional=True))
 
 
-def voiced(**options: Any) -> LanguageModel:
+def language_model(**options: Any) -> LanguageModel:
     return LanguageModel(9, 6, StackShape("lstm", (4, 3), block="residual"), labels=2, **options)
 
 
@@ -55,7 +55,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], list[list[str]]]] = {
         ],
     ),
     "language model": (
-        voiced,
+        language_model,
         [
             ["embedding", "voices"],
             ["stack.cells.0", "stack.blocks.0"],
@@ -64,7 +64,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], list[list[str]]]] = {
         ],
     ),
     "tied": (
-        lambda: voiced(tied=True),
+        lambda: language_model(tied=True),
         [
             ["embedding", "voices"],
             ["stack.cells.0", "stack.blocks.0"],
