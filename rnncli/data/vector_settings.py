@@ -18,7 +18,7 @@ class VectorSettings:
 
     panel: ClassVar[str] = "Model"
 
-    embeddings: str | None = option(None, "Start from word vectors: a file, or an imported name.")
+    embeddings: str | None = option(None, "Start from word vectors: a file, or an imported name.", expert=True)
     freeze_embeddings: bool = option(False, "Keep the initial word vectors.", expert=True)
 
 

@@ -31,9 +31,7 @@ class LabellingSettings(VectorSettings, RecurrentSettings):
     features: tuple[str, ...] = option(
         ("words", "chars"), "Features of a word, comma-separated: tags, words, chars.", suggest=FEATURES
     )
-    init_from: str | None = init_from_option(
-        "Start from a language model (a run, folder or file): its tokens, vectors and layers."
-    )
+    init_from: str | None = init_from_option("Start from a language model: run, folder or file.")
     bidirectional: bool = option(True, "Read forwards and backwards.", expert=True)
     word_size: int = option(32, "Size of the word vectors.", least=1, expert=True)
     char_size: int = option(32, "Size of the spelling vectors.", least=1, expert=True)

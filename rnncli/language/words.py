@@ -51,6 +51,7 @@ class WordSettings(VectorSettings, WarmStartSettings):
         shape=True,
         expert=True,
     )
+    embeddings: str | None = option(None, "Start from word vectors: a file, or an imported name.")
     softmax: str = option(
         "full",
         "Train on the scores of all words, of rare words in classes, or of a sample; the latter two are faster.",

@@ -52,8 +52,8 @@ class ClassifyConfig(TableSettings, HoldOutSettings, LabellingSettings):
     corpus: tuple[str, ...] = option(
         (), "Name or NAME=FILE, one per label; or a table, such as a CSV or TSV file.", suggest=corpus_names
     )
-    text_column: str = option("text", "Column of a table that holds the text, by name or number.")
-    label_column: str = option("label", "Column of a table that holds the label.")
+    text_column: str = option("text", "Column with the text: name or number.")
+    label_column: str = option("label", "Column with the label: name or number.")
     header: bool = retuned(TableSettings, "header", True)
     distinct: bool = option(True, "Use repeated lines once, or as often as they occur.", expert=True)
     samples_per_class: int = option(0, "Use only the first N texts of each label; 0: all.", least=0, expert=True)

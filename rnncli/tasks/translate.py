@@ -83,9 +83,6 @@ class TranslateConfig(TableSettings, VectorSettings, LanguageSettings):
     lowercase: bool = option(False, "Convert all text to lower case.", shape=True, expert=True)
     attention: str = option("general", "Kind of attention to the source.", choices=ATTENTIONS, shape=True)
     bidirectional: bool = option(True, "Read the source in both directions.", shape=True, expert=True)
-    embeddings: str | None = option(
-        None, "Start from word vectors (--tokens word): a file, or an imported name.", expert=True
-    )
     tied: bool = retuned(LanguageSettings, "tied", True)
     cell: str = retuned(RecurrentSettings, "cell", "lstm:none")
     hidden: str = retuned(RecurrentSettings, "hidden", "128")
