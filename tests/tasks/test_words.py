@@ -136,7 +136,8 @@ def other(task: str, name: str, tmp_path: Path, **flags: Any) -> Training:
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("\n".join(f"the {word} Wall\tein {word} haus" for word in "abcdefghijklmno"), encoding="utf-8")
     own = {"corpus": (str(pairs),)} if task == "translate" else {}
-    return Training.start(task, resolve(TASKS[task], {**FLAGS, **OTHERS[task], **own, **flags}), name)
+    values = {**FLAGS, "backend": "reference", **OTHERS[task], **own, **flags}
+    return Training.start(task, resolve(TASKS[task], values), name)
 
 
 def embeddings_of(task: str, training: Training) -> tuple[list[torch.Tensor], dict[str, list[int]]]:
@@ -151,7 +152,6 @@ def embeddings_of(task: str, training: Training) -> tuple[list[torch.Tensor], di
     }
 
 
-@pytest.mark.usefixtures("plain_loops")
 @pytest.mark.parametrize("task", OTHERS)
 def test_other_tasks_start_from_word_vectors(task: str, home: Path, tmp_path: Path, file: str) -> None:
     size = "embedding" if task == "translate" else "word_size"
