@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnncli.cells.outside import cell_again, loaded, outside_cell
+from rnncli.data.text import visible
 from rnncli.errors import UsageError
 from rnncli.restoring import Keeps, check_header
 from rnncli.settings import flag_of, option
@@ -78,7 +79,7 @@ def _shown(value: Any) -> str:
 
 def some_of(tokens: Sequence[str]) -> str:
     """Return the first few of some tokens, for a note."""
-    return ", ".join(map(repr, tokens[:MAX_SHOWN])) + (", …" if len(tokens) > MAX_SHOWN else "")
+    return ", ".join(repr(visible(token)) for token in tokens[:MAX_SHOWN]) + (", …" if len(tokens) > MAX_SHOWN else "")
 
 
 _last_read = dict[tuple[str, int, int], Start]()

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rnncli.data.codec import Codec
+from rnncli.data.marks import shorten
 from rnncli.data.splitting import words_of
 from rnncli.data.vocabulary import UNKNOWN
 from rnncli.errors import RnnError
@@ -187,8 +188,8 @@ def check_lengths(lines: Lines, min_length: int = 1, what: str = "words") -> Non
     """Raise RnnError for a text with fewer than `min_length` words, or with more than `MAX_STEPS`."""
     for place, line in enumerate(lines, start=1):
         if not min_length <= len(line) <= MAX_STEPS:
-            beginning, limits = " ".join(line[:6]), f"{min_length} to {MAX_STEPS:,}"
-            raise RnnError(f"text {place} ({beginning[:40]}…) has {len(line):,} {what}: a text must have {limits}")
+            beginning, limits = shorten(" ".join(line), 40), f"{min_length} to {MAX_STEPS:,}"
+            raise RnnError(f"text {place} ({beginning}) has {len(line):,} {what}: a text must have {limits}")
 
 
 def as_written(text: str, words: Sequence[str]) -> list[str]:
