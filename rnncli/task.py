@@ -168,6 +168,11 @@ class Task:
         """Settings as a run stores them: with current names and the default corpus, after `resolve_defaults`."""
         old = {each.name: getattr(settings, each.name) for each in fields(settings) if "whole" in each.metadata}
         settings = replace(settings, **respelled(self.Config, old))
+        if settings.unfreeze_every and not getattr(settings, "init_from", None):
+            raise UsageError(
+                "--unfreeze-every (also of --preset ulmfit) freezes layers that nothing has trained: add --init-from, "
+                "or --unfreeze-every 0"
+            )
         if self.corpora and settings.needs_corpus:
             settings = replace(settings, corpus=self.default_corpus)
         return self.resolve_defaults(settings)

@@ -169,12 +169,24 @@ class Features:
     forms: Tensor  # (P,), rows of `grams`
     grams: Ragged  # U spellings
     sizes: tuple[int, int, int]  # of the lexicon: tags, words, n-grams
+    labelled: Tensor | None = None  # (P,): the words that have labels of their own; None: all
+
+    @classmethod
+    def of_tokens(
+        cls, lines: Sequence[Sequence[int]], count: int, labelled: Sequence[bool] | None = None
+    ) -> "Features":
+        """N sequences of the numbers of `count` tokens, which have no other features."""
+        numbers, lengths = Ragged.of(lines)
+        nothing = torch.zeros_like(numbers)
+        chosen = None if labelled is None else torch.tensor(labelled, dtype=torch.bool)
+        return cls(lengths, nothing, numbers, nothing, Ragged.of([[]]), (1, count, 1), chosen)
 
     def only(self, rows: Tensor) -> "Features":
         """Select some sequences by number."""
         places = Ragged(self.forms, self.lengths).places(rows)
         tags, words, forms = (column[places] for column in (self.tags, self.words, self.forms))
-        return Features(self.lengths[rows], tags, words, forms, self.grams, self.sizes)
+        labelled = None if self.labelled is None else self.labelled[places]
+        return Features(self.lengths[rows], tags, words, forms, self.grams, self.sizes, labelled)
 
     def tokens(self, rows: Tensor) -> Tokens:
         """Some sequences by number, padded to the longest, with the spellings that occur in them."""

@@ -1,30 +1,28 @@
-"""Code shared by the tasks that label words and texts: settings, lexicon, splitting into words, recording."""
+"""Code shared by the tasks that label words and texts: settings, their resolution, recording."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rnncli.data.marks import shorten
-from rnncli.data.splitting import words_of
-from rnncli.errors import RnnError, UsageError
+from rnncli.data.vector_settings import VectorSettings, resolve_vectors, start_from_vectors
+from rnncli.errors import UsageError
+from rnncli.labelling.inputs import WordInputs, inputs_of, lexicon_from, words_of_all
+from rnncli.labelling.warm_start import TaskOf, resolve_start
 from rnncli.recording import ActivationOptions, HeldOutText, Recording, check_enough, states_of
 from rnncli.settings import option, retuned
 from rnncli.task import Trained
 from rnncli.training.settings import RecurrentSettings
+from rnncli.warm_start import init_from_option
 
 if TYPE_CHECKING:
-    from rnncli.data.features import Lexicon
-    from rnncli.models.reader import TokenReader
+    from rnncli.models.reader import EmbeddingReader, TokenReader
     from rnncli.models.stack import StackShape
 
 FEATURES = ("tags", "words", "chars")
 
-MAX_WORDS = 5_000
-"""Maximum number of words in a text; a batch with a longer text would not fit in memory."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class LabellingSettings(RecurrentSettings):
+class LabellingSettings(VectorSettings, RecurrentSettings):
     """Settings of a net that reads words by tag, by word and by spelling, and labels them."""
 
     panel: ClassVar[str] = "Reading"
@@ -33,6 +31,7 @@ class LabellingSettings(RecurrentSettings):
     features: tuple[str, ...] = option(
         ("words", "chars"), "Features of a word, comma-separated: tags, words, chars.", suggest=FEATURES
     )
+    init_from: str | None = init_from_option("Start from a language model: run, folder or file.")
     bidirectional: bool = option(True, "Read forwards and backwards.", expert=True)
     word_size: int = option(32, "Size of the word vectors.", least=1, expert=True)
     char_size: int = option(32, "Size of the spelling vectors.", least=1, expert=True)
@@ -54,67 +53,62 @@ class LabellingSettings(RecurrentSettings):
     def shape(self) -> "StackShape":
         return replace(super().shape, bidirectional=self.bidirectional)
 
-    def reader(self, lexicon: "Lexicon") -> "TokenReader":
-        """The part of the net that turns words into vectors."""
-        from rnncli.models.reader import ReaderShape, TokenReader
+    def reader(self, payload: Mapping[str, Any]) -> "TokenReader | EmbeddingReader":
+        """The part of the net that turns words, or the tokens of a language model, into vectors."""
+        from rnncli.models.reader import EmbeddingReader, ReaderShape, TokenReader
 
         shape = ReaderShape(
-            self.features, self.word_size, self.char_size, self.word_dropout, self.char_dropout, self.input_dropout
+            self.features,
+            self.word_size,
+            self.char_size,
+            self.word_dropout,
+            self.char_dropout,
+            self.input_dropout,
+            self.freeze_embeddings,
         )
-        return TokenReader(lexicon, shape)
+        inputs = inputs_of(self, payload)
+        if isinstance(inputs, WordInputs):
+            return TokenReader(inputs.lexicon, shape)
+        return EmbeddingReader(len(payload["vocabulary"]), shape)
 
 
-def resolve_labelling(config: Any) -> Any:
-    """Settings with absolute paths and separate features; raises UsageError for an unknown feature."""
+FINE_TUNING = {
+    "schedule": "slanted",
+    "warmup": 0.1,
+    "lr_ratio": 32.0,
+    "layer_decay": 2.6,
+    "unfreeze_every": 1,
+    "beta1": 0.7,
+    "beta2": 0.99,
+}
+"""How Howard and Ruder 2018 (arXiv:1801.06146) fine-tune a language model to label, for `--init-from`."""
+
+
+def resolve_labelling(config: Any, task_of: TaskOf) -> Any:
+    """Settings with absolute paths and separate features, as `resolve_vectors` and `resolve_start` make them.
+
+    Raises UsageError for an unknown feature, and as these.
+    """
     from rnncli.data.corpora import absolute_spec
 
     features = tuple(dict.fromkeys(name.strip() for names in config.features for name in names.split(",")))
-    unknown = [name for name in features if name not in FEATURES]
+    unknown = [name for name in features if name not in (*FEATURES, "tokens")]
     if unknown:
         raise UsageError(f"--features must be among {', '.join(FEATURES)}, not {', '.join(unknown)!r}")
     if config.patience or config.schedule == "plateau":
         raise UsageError("held-out texts only measure the result: leave --patience and --schedule plateau out")
-    return replace(config, features=features, corpus=tuple(absolute_spec(spec) for spec in config.corpus))
+    config = replace(config, features=features, corpus=tuple(absolute_spec(spec) for spec in config.corpus))
+    if config.embeddings and not config.init_from and "words" not in features:
+        raise UsageError("--embeddings sets the vectors of words: add words to --features")
+    return resolve_start(resolve_vectors(config, "word_size"), task_of)
 
 
-def lexicon_of(
-    config: LabellingSettings, lines: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]
-) -> dict[str, Any]:
-    """The lexicon of the training texts, as a checkpoint stores it."""
-    from rnncli.data.features import Lexicon
-
-    max_length = config.char_ngrams if "chars" in config.features else 0
-    lexicon = Lexicon.of(lines, tags, min_count=config.min_count, max_length=max_length)
-    words = lexicon.words if "words" in config.features else ()
-    return {"tags": list(lexicon.tags), "words": list(words), "grams": list(lexicon.grams), "longest": max_length}
-
-
-def lexicon_from(payload: Mapping[str, Any]) -> "Lexicon":
-    """The lexicon in a checkpoint's payload."""
-    from rnncli.data.features import Lexicon
-
-    tags, words, grams, max_length = (payload["lexicon"][name] for name in ("tags", "words", "grams", "longest"))
-    return Lexicon(tuple(tags), tuple(words), tuple(grams), max_length)
-
-
-def words_of_all(texts: Sequence[str], split: Callable[[str], list[str]] = words_of) -> list[list[str]]:
-    """The words of each text; raises RnnError as `check_lengths`."""
-    lines = [split(text) for text in texts]
-    check_lengths(lines)
-    return lines
-
-
-def check_lengths(lines: Sequence[Sequence[str]]) -> None:
-    """Raise RnnError for a text without words, or with more than `MAX_WORDS`."""
-    for place, line in enumerate(lines, start=1):
-        if not 0 < len(line) <= MAX_WORDS:
-            beginning = shorten(" ".join(line), 40)
-            raise RnnError(f"text {place} ({beginning}) has {len(line):,} words: a text must have 1 to {MAX_WORDS:,}")
-
-
-def as_written(text: str, words: Sequence[str]) -> list[str]:
-    """Words with the quotation marks of the text, which NLTK's tokenizer turns into `` and ''."""
-    return ['"' if word in ("``", "''") and word not in text else word for word in words]
+def vectors_note(config: LabellingSettings, payload: Mapping[str, Any], nets: Sequence[Any]) -> str:
+    """Start from the word vectors that the settings name, if any; returns a note. Raises as `start_from_vectors`."""
+    if config.embeddings is None:
+        return ""
+    _, words, _ = lexicon_from(payload).numbers
+    return start_from_vectors(config, words.items(), [net.reader.words for net in nets])
 
 
 def record_words(
@@ -122,36 +116,35 @@ def record_words(
     options: ActivationOptions,
     net: Any,
     held_out_text: HeldOutText,
-    split: Callable[[str], list[str]] = words_of,
+    split: Callable[[str], list[str]] | None = None,
 ) -> Recording:
-    """Record the states of a net of words over a text, line by line; raises as `words_of_all` and `check_enough`."""
+    """Record the states of a net over a text, line by line; raises as `Inputs.split_all` and `check_enough`.
+
+    A net of words may `split` a line by other rules than its inputs.
+    """
     import torch
 
-    from rnncli.data.tagging import tags_of
-
+    inputs = inputs_of(trained.config, trained.payload)
     lines: list[str] = []
     words: list[list[str]] = []
     for line in filter(str.strip, options.read(trained, held_out_text).split("\n")):
         left = options.max_tokens - sum(map(len, words))
         if left <= 0:
             break
-        lines.append(line)
-        words += [each[:left] for each in words_of_all([line], split)]
-    shown = [as_written(line, each) for line, each in zip(lines, words, strict=True)]
-    pieces = [
-        f"{' ' * (place > 0)}{word}" + "\n" * (place == len(line) - 1)
-        for line in shown
-        for place, word in enumerate(line)
-    ]
+        found = inputs.split_all([line]) if split is None or inputs.opened else words_of_all([line], split)
+        if any(found):
+            lines.append(line)
+            words += [each[:left] for each in found]
+    written = [inputs.pieces(line, each) for line, each in zip(lines, words, strict=True)]
+    pieces = [piece + "\n" * (place == len(line) - 1) for line in written for place, piece in enumerate(line)]
     check_enough(pieces)
-    tags = tags_of(words) if "tags" in trained.config.features else None
-    features = lexicon_from(trained.payload).encode(words, tags)
+    features = inputs.encode(words)
     with torch.inference_mode():
         read = [net.reader(features.tokens(torch.tensor([row])).to(trained.device)) for row in range(len(words))]
-    numbers = {word: number for number, word in enumerate(dict.fromkeys(word for line in shown for word in line))}
-    return Recording(
-        pieces, [numbers[word] for line in shown for word in line], list(numbers), states_of(net.stack, read)
-    )
+    shown = [name for line, each in zip(lines, words, strict=True) for name in inputs.written(line, each)]
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(shown))}
+    states = states_of(net.stack, read, opened=inputs.opened)
+    return Recording(pieces, [numbers[word] for word in shown], list(numbers), states)
 
 
 @dataclass(frozen=True, kw_only=True)

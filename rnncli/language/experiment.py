@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from rnncli.data.vector_settings import VectorSettings, start_from_vectors
 from rnncli.language.evaluate import validator
 from rnncli.language.reading import TrainingReader
 from rnncli.language.settings import LanguageSettings
-from rnncli.language.warm_start import WarmStartSettings, start_model
-from rnncli.language.words import start_from_vectors
+from rnncli.language.warm_start import WarmStartSettings, check_voices, copy_start, start_model
 
 if TYPE_CHECKING:
+    from rnncli.data.codec import Codec
     from rnncli.models.language_model import LanguageModel
     from rnncli.training.experiment import Experiment
 
@@ -26,18 +27,18 @@ def build(read: TrainingReader, config: WarmStartSettings, device: str) -> "Expe
     start = start_model(config)
     data = read(config, Known(start.codec if start else None, grows=config.grows))
     if start:
-        start.check_voices(labels_of(data.voices, by_voice=getattr(config, "voices", False)))
+        check_voices(start, labels_of(data.voices, by_voice=getattr(config, "voices", False)))
     payload = {"corpus": data.name, "fingerprint": data.fingerprint, **data.codec.payload}
     model: Any = build_model(config, payload).to(device)
     model.init_bias(data.frequencies().to(device))
-    start_note = start.copy_weights(model, data.codec.vocabulary.tokens) if start else ""
+    start_note = copy_start(start, model, data.codec.vocabulary.tokens) if start else ""
     target = torch.device(device)
     plan = Plan(config.step_size, config.bptt, config.seed, batch_multiple(config, device))
     epochs = data.epochs(plan, target)
     softmax = getattr(config, "softmax", "full")
     return Experiment(
         model=model,
-        begin=lambda: start_note or start_from_vectors(config, model, data.codec),
+        begin=lambda: start_note or vectors_note(config, model, data.codec),
         batches=epochs.batches,
         batches_per_epoch=epochs.per_epoch,
         about=data.about,
@@ -50,6 +51,13 @@ def build(read: TrainingReader, config: WarmStartSettings, device: str) -> "Expe
         payload=payload,
         tensors=data.tensors(),
     )
+
+
+def vectors_note(config: LanguageSettings, model: "LanguageModel", codec: "Codec") -> str:
+    """Start from the word vectors that the settings name, if any; returns a note. Raises as `start_from_vectors`."""
+    if not isinstance(config, VectorSettings):
+        return ""
+    return start_from_vectors(config, codec.vocabulary.numbers.items(), [model.embedding])
 
 
 def build_model(config: LanguageSettings, payload: Mapping[str, Any]) -> "LanguageModel":

@@ -1,14 +1,13 @@
 """Code shared by all language models of words: their softmax, and pretrained word vectors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rnncli.data.tokenizers import CASED, SPACED
-from rnncli.data.vectors import find_vectors, read_vectors, width
+from rnncli.data.vector_settings import VectorSettings, resolve_vectors
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.errors import UsageError
-from rnncli.language.settings import LanguageSettings
 from rnncli.language.warm_start import WarmStartSettings
 from rnncli.settings import option
 
@@ -41,7 +40,7 @@ def tokenizer_of(config: Any, usual: str, known: "Codec | None") -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WordSettings(WarmStartSettings):
+class WordSettings(VectorSettings, WarmStartSettings):
     """Settings of a language model of words."""
 
     spelling: int = option(
@@ -53,7 +52,6 @@ class WordSettings(WarmStartSettings):
         expert=True,
     )
     embeddings: str | None = option(None, "Start from word vectors: a file, or an imported name.")
-    freeze_embeddings: bool = option(False, "Keep the initial word vectors.", expert=True)
     softmax: str = option(
         "full",
         "Train on the scores of all words, of rare words in classes, or of a sample; the latter two are faster.",
@@ -98,10 +96,7 @@ Settings = TypeVar("Settings", bound=WordSettings)
 
 
 def resolve_words(config: Settings) -> Settings:
-    """Take D from the word vectors, if any, and make their path absolute.
-
-    Raises UsageError for another D, and for settings that the softmax does not support.
-    """
+    """Settings as `resolve_vectors` makes them; also raises UsageError for those that the softmax does not support."""
     wrong = {
         "--no-tied": config.softmax == "adaptive" and config.tied,
         "--label-smoothing 0": config.label_smoothing > 0,
@@ -109,41 +104,6 @@ def resolve_words(config: Settings) -> Settings:
     missing = [flag for flag, is_on in wrong.items() if is_on]
     if missing and config.softmax != "full":
         raise UsageError(f"--softmax {config.softmax} does not support these settings: add {' '.join(missing)}")
-    if config.embeddings is None:
-        if config.freeze_embeddings:
-            raise UsageError("--freeze-embeddings needs word vectors: add --embeddings FILE")
-        return config
-    if config.spelling:
+    if config.embeddings and config.spelling:
         raise UsageError("--embeddings sets whole word vectors: leave --spelling out")
-    file = find_vectors(config.embeddings)
-    D = width(file)
-    default = next(field.default for field in fields(config) if field.name == "embedding")
-    if config.embedding not in (default, D):
-        raise UsageError(
-            f"--embedding {config.embedding}: the vectors in {file} are of size {D}; leave --embedding out"
-        )
-    return replace(config, embedding=D, embeddings=str(file.absolute()))
-
-
-def start_from_vectors(config: LanguageSettings, model: Any, codec: "Codec") -> str:
-    """Copy the vectors that the settings name into a language model of words; returns a note with their number.
-
-    Tokens without a vector keep their initial one. Raises as `read_vectors`.
-    """
-    if not isinstance(config, WordSettings) or config.embeddings is None:
-        return ""
-    import torch
-
-    vectors = read_vectors(find_vectors(config.embeddings))
-    # A lower-case model also finds the vectors of names; exact spellings take precedence.
-    folded: dict[str, int] = {}
-    for row, word in enumerate(vectors.words):
-        folded.setdefault(word.lower(), row)
-    tokens = codec.vocabulary.tokens
-    found = {number: vectors.numbers.get(token, folded.get(token)) for number, token in enumerate(tokens)}
-    rows = {number: row for number, row in found.items() if row is not None}
-    if not rows:
-        raise UsageError(f"no word of the vocabulary has a vector in {config.embeddings}: use vectors of its language")
-    model.start_from(torch.tensor(list(rows)), torch.from_numpy(vectors.matrix[list(rows.values())]))
-    kept = "frozen" if config.freeze_embeddings else "to train further"
-    return f"vectors for {len(rows):,} of {len(tokens):,} words from {config.embeddings}, {kept}"
+    return resolve_vectors(config, "embedding")

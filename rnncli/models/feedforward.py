@@ -16,6 +16,11 @@ class FeedForward(nn.Module):
             inputs = size
         self.layers = nn.Sequential(*layers, nn.Linear(inputs, classes))
 
+    @property
+    def by_layer(self) -> list[list[nn.Module]]:
+        """Its layers, the first one first."""
+        return [[each] for each in self.layers if isinstance(each, nn.Linear)]
+
     def forward(self, x: Tensor, states: None = None, lengths: None = None) -> tuple[Tensor, None]:
         """Score x (..., n): logits (..., K), and None in place of a state."""
         del lengths  # all inputs are always present

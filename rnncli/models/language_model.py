@@ -32,7 +32,7 @@ class LanguageModel(nn.Module):
     are the embedding (Press and Wolf 2017, arXiv:1608.05859), after a projection where M differs from D. With
     `spellings`, a token's n-grams add to x_t. `unit_vectors` scales x_t to length 1 (`row`), or the whole embedding to
     norm 1 after each training step (`matrix`, see `scale_vectors`). With `labels`, each of that many labels adds a
-    trainable vector to x_t (see `rnncli.models.voices`). The embedding starts at N(0, 0.1), or from `start_from`;
+    trainable vector to x_t (see `rnncli.models.voices`). The embedding starts at N(0, 0.1);
     `frozen` keeps it untrained. The `softmax` is `full`, `adaptive`, or in training `sampled` (see
     `rnncli.models.readout`); for the last two, tokens are numbered by frequency. Raises UsageError as `Stack`, and for
     an impossible adaptive softmax.
@@ -81,6 +81,12 @@ class LanguageModel(nn.Module):
         self.register_buffer("noise_probs", noise_probs, persistent=False)
 
     @property
+    def by_layer(self) -> list[list[nn.Module]]:
+        """Its parts by layer, from the token vectors to the output, which has the parameters not listed here."""
+        inputs: list[nn.Module] = [self.embedding, self.voices] if self.voices else [self.embedding]
+        return [inputs, *self.stack.by_layer, [self.projection]]
+
+    @property
     def readout(self) -> FullSoftmax | AdaptiveSoftmax:
         """The part that scores words from features: logits, loss, accuracy."""
         if isinstance(self.output, AdaptiveSoftmax):
@@ -101,11 +107,6 @@ class LanguageModel(nn.Module):
         """
         if self.unit_vectors == "matrix":
             self.embedding.weight.div_(self.embedding.weight.norm().clamp(min=1e-12))
-
-    def start_from(self, tokens: Tensor, vectors: Tensor) -> None:
-        """Take vectors (N, D) from elsewhere for tokens (N,); all others stay unchanged."""
-        with torch.no_grad():
-            self.embedding.weight[tokens] = vectors.to(self.embedding.weight)
 
     @property
     def vector_layers(self) -> tuple[str, ...]:

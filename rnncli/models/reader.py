@@ -1,4 +1,4 @@
-"""Words as the input of a net: their tag, their own vector, the sum of their character n-grams, side by side.
+"""Words as the input of a net: their tag, their own vector, the sum of their character n-grams; or tokens.
 
 Shapes: T steps, B batch, D features of a step, U distinct spellings.
 """
@@ -24,6 +24,7 @@ class ReaderShape:
     word_dropout: float = 0.0  # of words, with all their features
     char_dropout: float = 0.0  # of the n-grams
     input_dropout: float = 0.0  # of features, the same at every step
+    frozen: bool = False  # whether the words' vectors stay untrained
 
 
 class TokenReader(nn.Module):
@@ -43,11 +44,13 @@ class TokenReader(nn.Module):
         self.tags = len(lexicon.tags) + 1
         words, grams = len(lexicon.words) + 1, len(lexicon.grams) + 1
         self.words = _embedding(words, shape.word_size) if "words" in shape.features else None
+        if self.words is not None:
+            self.words.weight.requires_grad_(not shape.frozen)
         self.grams = _embedding(grams, shape.char_size) if "chars" in shape.features else None
         self.register_buffer("known_tags", torch.ones(self.tags, dtype=torch.bool))
         self.register_buffer("known_words", torch.ones(words, dtype=torch.bool))
         self.register_buffer("known_grams", torch.ones(grams, dtype=torch.bool))
-        self.input_dropout = nn.Sequential(WordDropout(shape.word_dropout), LockedDropout(shape.input_dropout))
+        self.input_dropout = _input_dropout(shape)
         sizes = {"tags": self.tags, "words": shape.word_size, "chars": shape.char_size}
         self.output_size = sum(sizes[name] for name in shape.features)
 
@@ -84,6 +87,25 @@ class TokenReader(nn.Module):
     @property
     def _dtype(self) -> torch.dtype:
         return next((each.dtype for each in self.parameters()), torch.get_default_dtype())
+
+
+class EmbeddingReader(nn.Module):
+    """Turns the V tokens of a language model into vectors, x_t = row w_t of the embedding; it starts at N(0, 0.1)."""
+
+    def __init__(self, vocabulary_size: int, shape: ReaderShape) -> None:
+        super().__init__()
+        self.embedding = _embedding(vocabulary_size, shape.word_size)
+        self.input_dropout = _input_dropout(shape)
+        self.output_size = shape.word_size
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Return the vectors (T, B, D) of a batch of tokens."""
+        out: Tensor = self.input_dropout(self.embedding(tokens.words))
+        return out
+
+
+def _input_dropout(shape: ReaderShape) -> nn.Sequential:
+    return nn.Sequential(WordDropout(shape.word_dropout), LockedDropout(shape.input_dropout))
 
 
 def _embedding(count: int, size: int) -> nn.Embedding:

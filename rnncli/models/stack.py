@@ -108,6 +108,12 @@ class Stack(nn.Module):
         return top, after
 
     @property
+    def by_layer(self) -> list[list[nn.Module]]:
+        """The cells of all directions and the block of each layer, the first layer first."""
+        cells, ways = list(self.cells), self.directions
+        return [[*cells[ways * layer : ways * (layer + 1)], block] for layer, block in enumerate(self.blocks)]
+
+    @property
     def backend_in_use(self) -> str:
         """The backend that will unroll the cells on their current device; unequal lengths may use another."""
         cell: Any = self.cells[0]

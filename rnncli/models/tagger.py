@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from rnncli.models.dropout import LockedDropout
-from rnncli.models.reader import TokenReader
+from rnncli.models.reader import EmbeddingReader, TokenReader
 from rnncli.models.stack import Stack, StackShape, States
 
 
@@ -15,7 +15,7 @@ class Tagger(nn.Module):
 
     def __init__(
         self,
-        reader: TokenReader | int,
+        reader: TokenReader | EmbeddingReader | int,
         classes: int,
         shape: StackShape,
         *,
@@ -32,6 +32,11 @@ class Tagger(nn.Module):
         """Score x: logits (T, B, K), and the last states to continue from."""
         h, states = self.stack(self.reader(x), states, lengths)
         return self.output(self.dropout(h)), states
+
+    @property
+    def by_layer(self) -> list[list[nn.Module]]:
+        """Its parts by layer, from the reader to the output."""
+        return [[self.reader], *self.stack.by_layer, [self.output]]
 
     def initial_states(self, batch: int) -> States:
         """Return the trainable states before the first step, for a batch of that size."""

@@ -32,8 +32,8 @@ class Translator(nn.Module):
     Encoder: m_s = [forward_s; backward_s] of its top layer. Decoder: every layer's first state is tanh(W s + b) of the
     last states s, in both directions, of the encoder's layer; h_t is its top output, c_t what `Attention` sees for it;
     h~_t = tanh(Wc [c_t; h_t]), without attention tanh(Wc h_t); p(y_t) = softmax(h~_t Wo' + bo). The context is not fed
-    into the cell, so that the decoder is one scan. Source and target share one embedding; `tied` shares it with Wo too
-    (Press and Wolf 2017). Raises UsageError as `Stack`.
+    into the cell, so that the decoder is one scan. Source and target share one embedding, which `frozen` keeps
+    untrained; `tied` shares it with Wo too (Press and Wolf 2017). Raises UsageError as `Stack`.
     """
 
     def __init__(
@@ -46,12 +46,14 @@ class Translator(nn.Module):
         bidirectional: bool = True,
         dropouts: Dropouts | None = None,
         tied: bool = False,
+        frozen: bool = False,
         backend: str = "auto",
     ) -> None:
         super().__init__()
         dropouts = dropouts or Dropouts()
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
+        self.embedding.weight.requires_grad_(not frozen)
         self.input_dropout = nn.Sequential(WordDropout(dropouts.word), LockedDropout(dropouts.embedding))
         self.encoder = Stack(embedding_size, replace(shape, bidirectional=bidirectional), backend)
         self.decoder = Stack(embedding_size, replace(shape, learn_h0=False), backend)
@@ -71,6 +73,15 @@ class Translator(nn.Module):
     def stack(self) -> Stack:
         """The decoder's cells; the encoder's are of the same kind."""
         return self.decoder
+
+    @property
+    def by_layer(self) -> list[list[nn.Module]]:
+        """Its parts by layer: the token vectors, the encoder's layers, the decoder's, and the output.
+
+        The output has the parameters that are not listed here.
+        """
+        first, *decoder = self.decoder.by_layer
+        return [[self.embedding], *self.encoder.by_layer, [self.starts, *first], *decoder, [self.joint]]
 
     @property
     def readout(self) -> FullSoftmax:

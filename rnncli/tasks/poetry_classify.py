@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.folds import clusters, stratified_folds
@@ -13,22 +14,23 @@ from rnncli.data.table_settings import TableSettings, refuse_unused
 from rnncli.data.tables import separator_of
 from rnncli.data.texts import GivenTexts
 from rnncli.errors import UsageError, warn
+from rnncli.labelling.inputs import TokenInputs, inputs_of, lexicon_of, tags_if, words_of_all
 from rnncli.labelling.settings import (
+    FINE_TUNING,
     LabelledOptions,
     LabellingSettings,
-    as_written,
-    lexicon_from,
-    lexicon_of,
     record_words,
     resolve_labelling,
-    words_of_all,
+    vectors_note,
 )
+from rnncli.labelling.warm_start import copy_encoder, inherited_shape, start_model, start_note, token_part
+from rnncli.models import POOLINGS
 from rnncli.panels import Panel, confusion
 from rnncli.recording import EXAMPLE, ActivationOptions, Recording
 from rnncli.results import Classified, Influence
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Quick, Rows, Task, Trained
-from rnncli.tasks import OUTLINES
+from rnncli.tasks import OUTLINES, task_of
 from rnncli.training.settings import BOOK_TRAINING, RecurrentSettings
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from rnncli.data.labelled import LabelledTexts
     from rnncli.labelling.classical import Baseline
     from rnncli.training.experiment import Experiment, Metrics
+    from rnncli.warm_start import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +52,8 @@ class ClassifyConfig(TableSettings, HoldOutSettings, LabellingSettings):
     corpus: tuple[str, ...] = option(
         (), "Name or NAME=FILE, one per label; or a table, such as a CSV or TSV file.", suggest=corpus_names
     )
-    text_column: str = option("text", "Column of a table that holds the text, by name or number.")
-    label_column: str = option("label", "Column of a table that holds the label.")
+    text_column: str = option("text", "Column with the text: name or number.")
+    label_column: str = option("label", "Column with the label: name or number.")
     header: bool = retuned(TableSettings, "header", True)
     distinct: bool = option(True, "Use repeated lines once, or as often as they occur.", expert=True)
     samples_per_class: int = option(0, "Use only the first N texts of each label; 0: all.", least=0, expert=True)
@@ -67,6 +70,12 @@ class ClassifyConfig(TableSettings, HoldOutSettings, LabellingSettings):
     )
     class_weights: bool = option(False, "Give rare labels more weight.", expert=True)
     bag: bool = option(True, "Also feed the sum of the input vectors to the output layer.", expert=True)
+    pooling: str = option(
+        "last",
+        "States that the output layer reads: last, or concat: also the maximum and the mean over all steps.",
+        choices=POOLINGS,
+        expert=True,
+    )
     ensemble: int = option(3, "Nets whose predictions are averaged.", least=1, most=100)
     hidden: str = retuned(RecurrentSettings, "hidden", "64")
     epochs: int = retuned(RecurrentSettings, "epochs", 12)
@@ -83,11 +92,14 @@ class ClassifyConfig(TableSettings, HoldOutSettings, LabellingSettings):
 TAGS = {"cell": "gru:reset-after", "ensemble": 6, "word_dropout": 0.0, "lr": 8e-3, "weight_decay": 0.1, "epochs": 15}
 """For tags only, which overfit less."""
 
+ULMFIT = {**FINE_TUNING, "pooling": "concat", "bag": False}
+
 BOOK = {
     **BOOK_TRAINING,
     "features": ("tags",),
     "ensemble": 1,
     "bag": False,
+    "pooling": "last",
     "cell": "elman",
     "hidden": "30",
     "activation": "relu",
@@ -116,7 +128,7 @@ POETS = (("frost", "poe"), ("hillside", "nocturne"))
 def resolve_defaults(config: ClassifyConfig) -> Any:
     """As `resolve_labelling`; also raises UsageError for a setting of tables if there are no tables."""
     refuse_unused(config, bool(config.separator) or any(map(separator_of, config.corpus)))
-    return resolve_labelling(config)
+    return resolve_labelling(config, task_of)
 
 
 class Divided(NamedTuple):
@@ -217,35 +229,33 @@ def _group_keys(group: str, data: "LabelledTexts") -> Sequence[object]:
 
 
 def encode(config: ClassifyConfig, payload: Mapping[str, Any], texts: Sequence[str]) -> "Features":
-    """The features of texts; raises as `words_of_all` and `tags_of`."""
-    from rnncli.data.tagging import tags_of
-
-    lines = words_of_all(texts)
-    tags = tags_of(lines) if "tags" in config.features else None
-    return lexicon_from(payload).encode(lines, tags)
+    """The features of texts; raises as `Inputs.split_all` and `Inputs.tags`."""
+    inputs = inputs_of(config, payload)
+    return inputs.encode(inputs.split_all(texts))
 
 
 def build(config: ClassifyConfig, device: str) -> "Experiment":
     """Read and divide the texts, and make new nets for each split."""
     from rnncli.data.batching import IGNORED
     from rnncli.data.features import Labelled
-    from rnncli.data.tagging import tags_of
     from rnncli.training.experiment import OWN_SHAPES, BestPart, Experiment
     from rnncli.training.losses import committee_loss
 
-    divided = divide(config)
-    lines = words_of_all(divided.data.texts)
-    tags = tags_of(lines) if "tags" in config.features else []
+    divided, start = divide(config), start_model(config, task_of)
     payload = {
         "corpus": divided.data.name,
         "fingerprint": divided.data.fingerprint,
         "classes": divided.classes,
-        "lexicon": lexicon_of(config, lines, tags),
+        **(token_part(start) if start else _lexicon_part(config, divided)),
     }
-    features = lexicon_from(payload).encode(lines, tags or None)
-    model: Any = build_model(config, payload).to(device)
-    for place, member in enumerate(model.members):
-        member.reader.learn(features.counts(divided.seen(place // config.ensemble)), config.min_count)
+    features = encode(config, payload, divided.data.texts)
+    model: Any = build_model(config, payload)
+    if start:
+        copy_encoder(start, task_of, model.members)
+    else:
+        for place, member in enumerate(model.members):
+            member.reader.learn(features.counts(divided.seen(place // config.ensemble)), config.min_count)
+    model.to(device)
     weights = (
         class_weights(divided).repeat_interleave(config.ensemble, dim=0).to(device) if config.class_weights else None
     )
@@ -266,8 +276,24 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
         monitor="accuracy",
         newest_is_best=True,
         payload=payload,
+        begin=lambda: (
+            _start_note(config, payload, start, divided) if start else vectors_note(config, payload, model.members)
+        ),
         best_part=BestPart(lambda name: int(name.split(".")[1]) < config.ensemble, {"splits": 1}),
     )
+
+
+def _lexicon_part(config: ClassifyConfig, divided: Divided) -> dict[str, Any]:
+    lines = words_of_all(divided.data.texts)
+    return {"lexicon": lexicon_of(config, lines, tags_if(lines, with_tags="tags" in config.features) or [])}
+
+
+def _start_note(config: ClassifyConfig, payload: Mapping[str, Any], start: "Start", divided: Divided) -> str:
+    """A note on the language model that the nets start from, and on what the folds then measure."""
+    inputs = inputs_of(config, payload)
+    assert isinstance(inputs, TokenInputs)
+    note = start_note(start, inputs, chain.from_iterable(inputs.split_all(divided.data.texts)))
+    return f"{note}; the folds are fair only if it has not read the texts that they hold out" if config.folds else note
 
 
 def class_weights(divided: Divided) -> "Tensor":
@@ -302,13 +328,13 @@ def build_model(config: ClassifyConfig, payload: Mapping[str, Any]) -> "nn.Modul
     """Untrained nets: an ensemble for all texts, then, if the file has them, one per fold for the other texts."""
     from rnncli.models.classifier import Classifier, Committee
 
-    lexicon = lexicon_from(payload)
     return Committee(
         [
             Classifier(
-                config.reader(lexicon),
+                config.reader(payload),
                 len(payload["classes"]),
                 config.shape,
+                pooling=config.pooling,
                 bag=config.bag,
                 dropout=config.output_dropout,
                 backend=config.backend,
@@ -495,17 +521,17 @@ def classify(trained: Trained, options: GivenTexts) -> list[Classified]:
 def _classified(trained: Trained, text: str) -> Classified:
     import torch
 
-    from rnncli.data.tagging import tags_of
     from rnncli.models.classifier import Committee
 
     config: ClassifyConfig = trained.config
     model: Any = trained.model
     final = Committee(model.members[: config.ensemble])  # the nets that were trained on all texts
-    (words,) = words_of_all([text])
-    tags = tags_of([words])[0] if "tags" in config.features else [""] * len(words)
+    inputs = inputs_of(config, trained.payload)
+    (words,) = inputs.split_all([text])
+    tags = (inputs.tags([words]) or [[""] * len(words)])[0]
     without = range(len(words)) if 1 < len(words) <= MAX_ERASED else ()
     kept = [range(len(words)), *([at for at in range(len(words)) if at != gone] for gone in without)]
-    features = lexicon_from(trained.payload).encode(
+    features = inputs.encode(
         [[words[at] for at in places] for places in kept], [[tags[at] for at in places] for places in kept]
     )
     probs = _scores(final, features, config)[:, 0].double().exp()
@@ -517,7 +543,7 @@ def _classified(trained: Trained, text: str) -> Classified:
         text,
         classes[label],
         dict(zip(classes, probs[0].tolist(), strict=True)),
-        [Influence(word, by) for word, by in zip(as_written(text, words), influences, strict=True)],
+        [Influence(word, by) for word, by in zip(inputs.written(text, words), influences, strict=True)],
     )
 
 
@@ -546,7 +572,7 @@ TASK = Task(
     corpora=POETS,
     build=build,
     build_model=build_model,
-    keeps={"fingerprint": None, "classes": None, "lexicon": None},
+    keeps={"fingerprint": None, "classes": None},
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate poetry-classify --baselines", corpus=evaluation_name),
     baselines=baselines,
     panels={"Confusion": confusion_of},
@@ -554,7 +580,8 @@ TASK = Task(
         "classify": Action(GivenTexts, classify, 'rnn classify "the gate stood open and the field was white"'),
         "activations": Action(ActivationOptions, record_states, EXAMPLE),
     },
-    presets={"book": BOOK, "tags": TAGS},
+    presets={"book": BOOK, "tags": TAGS, "ulmfit": ULMFIT},
+    inherited=partial(inherited_shape, task_of),
     implied_preset=lambda flags: "tags" if flags.get("features") == ("tags",) else None,
     example="rnn train poetry-classify --corpus reviews.tsv",
     quick=Quick(30, ("hillside", "nocturne")),

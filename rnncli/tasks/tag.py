@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from rnncli.data.holding_out import HoldOutSettings
@@ -11,23 +12,30 @@ from rnncli.data.suggested import corpus_names
 from rnncli.data.table_settings import TableSettings, refuse_unused
 from rnncli.data.texts import GivenTexts
 from rnncli.errors import UsageError
-from rnncli.labelling.settings import (
-    LabelledOptions,
-    LabellingSettings,
+from rnncli.labelling.inputs import (
+    TokenInputs,
     as_written,
     check_lengths,
-    lexicon_from,
+    inputs_of,
     lexicon_of,
-    record_words,
-    resolve_labelling,
+    tags_if,
     words_of_all,
 )
+from rnncli.labelling.settings import (
+    FINE_TUNING,
+    LabelledOptions,
+    LabellingSettings,
+    record_words,
+    resolve_labelling,
+    vectors_note,
+)
+from rnncli.labelling.warm_start import copy_encoder, inherited_shape, start_model, start_note, token_part
 from rnncli.panels import Panel, confusion
 from rnncli.recording import EXAMPLE, ActivationOptions, Recording
 from rnncli.results import Tagged
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Quick, Rows, Task, Trained
-from rnncli.tasks import OUTLINES
+from rnncli.tasks import OUTLINES, task_of
 from rnncli.training.entities import entity_metrics, is_iob
 from rnncli.training.settings import RecurrentSettings
 
@@ -37,6 +45,7 @@ if TYPE_CHECKING:
     from rnncli.data.features import Features
     from rnncli.data.labelled import TaggedSentences
     from rnncli.training.experiment import Experiment, Metrics
+    from rnncli.warm_start import Start
 
 LARGE = {"epochs": 6, "batch_size": 32}
 """For a million words."""
@@ -95,7 +104,7 @@ def resolve_defaults(config: TagConfig) -> Any:
     from rnncli.data.corpora import CORPORA
 
     refuse_unused(config, any(spec not in CORPORA for spec in config.corpus))
-    return resolve_labelling(config)
+    return resolve_labelling(config, task_of)
 
 
 def implied_preset(flags: Mapping[str, Any]) -> str | None:
@@ -125,22 +134,28 @@ def build(config: TagConfig, device: str) -> "Experiment":
     from rnncli.training.experiment import OWN_SHAPES, Experiment
     from rnncli.training.losses import prediction_loss
 
-    split = read_split(config)
+    split, start = read_split(config), start_model(config, task_of)
     payload = {
         "corpus": split.name,
         "fingerprint": split.fingerprint,
         "classes": split.classes,
-        "lexicon": lexicon_of(config, split.training.words, _tags(config, split.training) or []),
+        **(token_part(start) if start else _lexicon_part(config, split.training.words)),
         "known": sorted({word.lower() for words in split.training.words for word in words}),
         "whole": kept_whole(split.training.words),
     }
-    training = Labelled(
-        _encode(config, payload, split.training), _answers(split.classes, split.training), by_word=True, device=device
-    )
+    read = _encode(config, payload, split.training)
+    targets = _targets(read, _answers(split.classes, split.training))
+    training = Labelled(read, targets, by_word=True, device=device)
     measured = split.held_out if split.held_out.words else split.training
     features = _encode(config, payload, measured)
+    model: Any = build_model(config, payload)
+    if start:
+        copy_encoder(start, task_of, [model])
     return Experiment(
-        model=build_model(config, payload).to(device),
+        model=model.to(device),
+        begin=lambda: (
+            _start_note(config, payload, start, split.training) if start else vectors_note(config, payload, [model])
+        ),
         batches=lambda epoch, begin=0: training.shuffled(config.step_size, config.seed, epoch, begin),
         batches_per_epoch=-(-len(split.training.words) // config.step_size),
         about=_about(split),
@@ -154,15 +169,28 @@ def build(config: TagConfig, device: str) -> "Experiment":
     )
 
 
-def _tags(config: TagConfig, data: "TaggedSentences") -> list[list[str]] | None:
-    """The words' parts of speech by NLTK's tagger; None if the net does not read them."""
-    from rnncli.data.tagging import tags_of
+def _lexicon_part(config: TagConfig, lines: Sequence[Words]) -> dict[str, Any]:
+    return {"lexicon": lexicon_of(config, lines, tags_if(lines, with_tags="tags" in config.features) or [])}
 
-    return tags_of(data.words) if "tags" in config.features else None
+
+def _start_note(config: TagConfig, payload: Mapping[str, Any], start: "Start", data: "TaggedSentences") -> str:
+    inputs = inputs_of(config, payload)
+    assert isinstance(inputs, TokenInputs)
+    tokens = chain.from_iterable(map(inputs.tokens_of, data.words))
+    return start_note(start, inputs, chain.from_iterable(tokens))
 
 
 def _encode(config: TagConfig, payload: Mapping[str, Any], data: "TaggedSentences") -> "Features":
-    return lexicon_from(payload).encode(data.words, _tags(config, data))
+    return inputs_of(config, payload).encode_words(data.words)
+
+
+def _targets(features: "Features", answers: "Tensor") -> "Tensor":
+    """The label ids (P,) of all steps, from those of the labelled ones; IGNORED at the others."""
+    from rnncli.data.batching import IGNORED
+
+    if features.labelled is None:
+        return answers
+    return answers.new_full(features.labelled.shape, IGNORED).masked_scatter(features.labelled, answers)
 
 
 def _answers(classes: Sequence[str], data: "TaggedSentences") -> "Tensor":
@@ -191,7 +219,7 @@ def build_model(config: TagConfig, payload: Mapping[str, Any]) -> "nn.Module":
     from rnncli.models.tagger import Tagger
 
     return Tagger(
-        config.reader(lexicon_from(payload)),
+        config.reader(payload),
         len(payload["classes"]),
         config.shape,
         dropout=config.output_dropout,
@@ -200,7 +228,7 @@ def build_model(config: TagConfig, payload: Mapping[str, Any]) -> "nn.Module":
 
 
 def score(model: "nn.Module", features: "Features") -> "Tensor":
-    """Log-probabilities (P, K) of the labels of all words, in the order of the sentences."""
+    """Log-probabilities (N, K) of the labels of all N words, in the order of the sentences."""
     import torch
 
     from rnncli.data.features import Labelled, Ragged
@@ -217,7 +245,8 @@ def score(model: "nn.Module", features: "Features") -> "Tensor":
             valid = torch.arange(logits.shape[1]) < features.lengths[rows, None]
             parts.append(logits[valid].log_softmax(-1))
             places.append(words.places(rows))
-    return torch.cat(parts)[torch.cat(places).argsort()]
+    every_step = torch.cat(parts)[torch.cat(places).argsort()]
+    return every_step if features.labelled is None else every_step[features.labelled]
 
 
 def measure(scores: "Tensor", data: "TaggedSentences", classes: Sequence[str]) -> dict[str, Any]:
@@ -374,11 +403,12 @@ TASK = Task(
     resolve_defaults=resolve_defaults,
     build=build,
     build_model=build_model,
-    keeps={"fingerprint": None, "classes": None, "lexicon": None, "known": None},
+    keeps={"fingerprint": None, "classes": None, "known": None},
     evaluate=Action(LabelledOptions, evaluate, "rnn evaluate tag --baselines", corpus=evaluation_name),
     baselines=baselines,
     panels={"Confusion": confusion_of},
-    presets={"large": LARGE},
+    presets={"large": LARGE, "ulmfit": FINE_TUNING},
+    inherited=partial(inherited_shape, task_of),
     implied_preset=implied_preset,
     uses={
         "tag": Action(TagOptions, tag, 'rnn tag "the gate stood open and the field was white"'),

@@ -10,6 +10,7 @@ from rnncli.data.table_settings import TableSettings, refuse_unused
 from rnncli.data.text import visible
 from rnncli.data.texts import GivenTexts
 from rnncli.data.tokenizers import KINDS
+from rnncli.data.vector_settings import VectorSettings, resolve_vectors, start_from_vectors
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 from rnncli.errors import UsageError
 from rnncli.language.settings import LanguageSettings
@@ -48,12 +49,15 @@ SENTENCES = {
 """For tens of thousands of sentence pairs; training takes twenty minutes on two cores."""
 
 
+WORDS = ("word", "spaced")
+"""The kinds of tokens that are words, which can have vectors from elsewhere."""
+
 ROWS, POSITIONS = 256, 8_192
 """Maximum number of hypotheses in a batch of the beam search, and of their source tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranslateConfig(TableSettings, LanguageSettings):
+class TranslateConfig(TableSettings, VectorSettings, LanguageSettings):
     """Settings of translate; the defaults suit dates."""
 
     panel: ClassVar[str] = "Pairs"
@@ -105,7 +109,10 @@ class TranslateConfig(TableSettings, LanguageSettings):
 
 
 def resolve_defaults(config: TranslateConfig) -> TranslateConfig:
-    """Settings with absolute paths; raises UsageError for --pair without Multi30k, and as `refuse_unused`."""
+    """Settings with absolute paths; raises UsageError for --pair without Multi30k, and for vectors without words.
+
+    Also raises as `refuse_unused` and `resolve_vectors`.
+    """
     from rnncli.data.corpora import CORPORA, absolute_spec
 
     names = ("source", "target", "valid_source", "valid_target")
@@ -114,7 +121,9 @@ def resolve_defaults(config: TranslateConfig) -> TranslateConfig:
     if config.pair != TranslateConfig.pair and "multi30k" not in corpus:
         raise UsageError(f"--pair {config.pair} names languages of multi30k: give --corpus multi30k, or leave it out")
     refuse_unused(config, not config.source and any(spec not in CORPORA for spec in corpus))
-    return replace(config, corpus=corpus, **files)
+    if config.embeddings and config.tokens not in WORDS:
+        raise UsageError(f"--embeddings sets the vectors of words, not of --tokens {config.tokens}: add --tokens word")
+    return resolve_vectors(replace(config, corpus=corpus, **files), "embedding")
 
 
 def implied_preset(flags: Mapping[str, Any]) -> str | None:
@@ -153,9 +162,15 @@ def build(config: TranslateConfig, device: str) -> "Experiment":
         loss=config.loss,
         uses_all=True,
         no_graphs="",
+        begin=lambda: start_from_vectors(config, _words(codec), [model.embedding]),
         validate=lambda model: prediction_metrics(model, validation.in_order(256)),
         payload=payload,
     )
+
+
+def _words(codec: "Codec") -> Iterator[tuple[str, int]]:
+    """The tokens without the blank that stands before a word, and their numbers."""
+    return ((token.strip(" "), number) for token, number in codec.vocabulary.numbers.items())
 
 
 def _about(data: "Paired", known: int) -> str:
@@ -209,6 +224,7 @@ def build_model(config: TranslateConfig, payload: Mapping[str, Any]) -> "nn.Modu
         bidirectional=config.bidirectional,
         dropouts=config.dropouts,
         tied=config.tied,
+        frozen=config.freeze_embeddings,
         backend=config.backend,
     )
 

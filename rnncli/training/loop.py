@@ -19,6 +19,7 @@ from rnncli.models.stack import States, detach, join_rows, rows_of
 from rnncli.training import distributed
 from rnncli.training.averaging import MovingAverage, averaged
 from rnncli.training.experiment import Experiment, Metrics, never_solved
+from rnncli.training.layers import GradualUnfreezing
 from rnncli.training.loss_scale import MIN_SCALE, LossScale
 from rnncli.training.monitoring import less_is_better
 from rnncli.training.optimizers import OPTIMIZERS, make_optimizer, optimizer_tensors, restore_optimizer
@@ -148,11 +149,13 @@ class Trainer:
         self.parts = [list(part.parameters()) for part in experiment.independent_parts(self.model)]
         self.optimizer = make_optimizer(self.model, settings)
         self.average = MovingAverage(self.trainable, settings.average) if settings.average else None
+        self.unfreezing = GradualUnfreezing(self.model, settings.unfreeze_every) if settings.unfreeze_every else None
         self.progress = Progress()
         self.carried: States | None = None
         self.rows = 0  # of the last batch, over all processes
         self.whole = True  # weights, optimizer and progress are consistent; false during an optimizer step
-        uses_all = experiment.uses_all and not settings.bptt  # only the first window uses a first state
+        # only the first window uses a first state, and no step a frozen layer
+        uses_all = experiment.uses_all and not settings.bptt and not self.unfreezing
         self.loss = distributed.parallel(self.model, experiment.loss, uses_all=uses_all)
         self.shared_values: Callable[[], tuple[float, ...]] = tuple  # sent to other processes at each step
         self.shared_maxima: list[float] = []  # maxima over all processes; empty for a single one
@@ -218,6 +221,8 @@ class Trainer:
         """
         began, progress = time.perf_counter(), self.progress
         self.model.train()
+        if self.unfreezing and self.unfreezing.begin(progress.epoch):
+            self.graphs.forget()  # they train the layers of before
         distributed.seed_by_rank(self.settings.seed, progress.step)
         if batch.continues and self.carried is not None and self.rows != batch.rows:
             raise RnnError(f"the run was saved with {self.rows} sequences per batch, not {batch.rows}: start a new run")
@@ -395,7 +400,7 @@ class Trainer:
                 if each.grad is not None and (isinstance(factor, Tensor) or factor != 1.0):
                     each.grad.mul_(factor)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("lr_factor", 1.0)  # an optimizer from outside may drop it
         self.optimizer.step()
         self.experiment.after_step(self.model)
         if self.average:

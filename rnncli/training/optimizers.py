@@ -27,10 +27,12 @@ class Rates(Protocol):
     def beta2(self) -> float: ...
     @property
     def weight_decay(self) -> float: ...
+    @property
+    def layer_decay(self) -> float: ...
 
 
 Groups = list[dict[str, Any]]
-"""Parameters as torch's optimizers take them: each group with its own weight decay."""
+"""Parameters as torch's optimizers take them: each group with its weight decay, and a factor of the learning rate."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +48,32 @@ class OptimizerKind:
 def make_optimizer(model: "nn.Module", settings: Rates, *, recorded: bool = False) -> "Optimizer":
     """Build the optimizer that the settings name over the trainable parameters; weight decay only affects matrices.
 
-    If it will be `recorded` as a graph, it reads no tensor on the host: not the learning rate, nor a count of steps.
+    If it will be `recorded` as a graph, it reads no tensor on the host: not the learning rate, nor a count of steps. A
+    layer's learning rate is that of the layer above over `layer_decay` (Howard and Ruder 2018, arXiv:1801.06146).
+    Raises UsageError as `layers_of`.
     """
     from rnncli.cells.base import Cell
     from rnncli.models.block import ResidualBlock
+    from rnncli.training.layers import layers_of
 
     kind = OPTIMIZERS[settings.optimizer]
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    together = [[parameter for parameter in model.parameters() if parameter.requires_grad]]
+    parts = together if settings.layer_decay == 1.0 else layers_of(model)
     layers = [each for each in model.modules() if isinstance(each, Cell | ResidualBlock)] if kind.orthogonal else []
     hidden = {id(each) for layer in layers for each in layer.parameters() if each.dim() == 2}
-    orthogonal, matrices, vectors = (
-        [each for each in trainable if (id(each) in hidden, each.dim() > 1) == place]
-        for place in ((True, True), (False, True), (False, False))
-    )
     decay = settings.weight_decay if "weight_decay" in kind.settings else 0.0
-    groups: Groups = [
-        {"params": orthogonal, "weight_decay": decay, "orthogonal": True},
-        {"params": matrices, "weight_decay": decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    groups: Groups = []
+    for depth, part in enumerate(reversed(parts)):
+        factor = settings.layer_decay**-depth
+        orthogonal, matrices, vectors = (
+            [each for each in part if (id(each) in hidden, each.dim() > 1) == place]
+            for place in ((True, True), (False, True), (False, False))
+        )
+        groups += [
+            {"params": orthogonal, "weight_decay": decay, "lr_factor": factor, "orthogonal": True},
+            {"params": matrices, "weight_decay": decay, "lr_factor": factor},
+            {"params": vectors, "weight_decay": 0.0, "lr_factor": factor},
+        ]
     optimizer = kind.build([group for group in groups if group["params"]], settings)
     for group in optimizer.param_groups if recorded and kind.recordable else ():
         group["fused" if "fused" in group else "foreach"] = True  # the others read the learning rate on the host

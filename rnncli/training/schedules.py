@@ -17,6 +17,8 @@ class Pace(Protocol):
     def decay(self) -> float: ...
     @property
     def warmup(self) -> float: ...
+    @property
+    def lr_ratio(self) -> float: ...
 
 
 class Position(NamedTuple):
@@ -50,10 +52,22 @@ def _cosine(settings: Pace, at: Position) -> float:
     return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
+def _slanted(settings: Pace, at: Position) -> float:
+    """A slanted triangle: a short linear rise, then a long linear fall (Howard and Ruder 2018, arXiv:1801.06146).
+
+    p = t / cut before the step cut = warmup T, then 1 - (t - cut) / (T - cut); factor (1 + p (ratio - 1)) / ratio.
+    The paper rounds cut down, which makes its last rates negative where warmup T is no whole number; here it is exact.
+    """
+    cut = settings.warmup * at.steps
+    p = at.step / cut if at.step < cut else 1.0 - (at.step - cut) / max(1.0, at.steps - cut)
+    return (1.0 + max(0.0, p) * (settings.lr_ratio - 1.0)) / settings.lr_ratio
+
+
 SCHEDULES: Mapping[str, ScheduleKind] = {
     "constant": ScheduleKind(lambda _, __: 1.0, {}),
     "exponential": ScheduleKind(lambda settings, at: settings.decay**at.epoch, {"decay": 0.95}),
     "cosine": ScheduleKind(_cosine, {"warmup": 0.05}),
+    "slanted": ScheduleKind(_slanted, {"warmup": 0.1, "lr_ratio": 32.0}),
     "plateau": ScheduleKind(lambda settings, at: settings.decay**at.drops, {"decay": 0.5}),
 }
 """Defaults as for optimizers: a schedule that was not the tuned one starts from its own."""

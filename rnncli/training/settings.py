@@ -56,7 +56,20 @@ class TrainingSettings:
     decay: float = option(
         0.9999, "exponential: per-epoch factor; plateau: per-drop factor.", above=0, most=1, expert=True
     )
-    warmup: float = option(0.0, "cosine: share of the steps that warm up.", least=0, most=1, expert=True)
+    warmup: float = option(0.0, "cosine, slanted: share of the steps that warm up.", least=0, most=1, expert=True)
+    lr_ratio: float = option(32.0, "slanted: the greatest learning rate over the least.", least=1, expert=True)
+    layer_decay: float = option(
+        1.0,
+        "Divide the learning rate by this from each layer to the one below (ULMFiT: 2.6); 1: one rate.",
+        least=1,
+        expert=True,
+    )
+    unfreeze_every: int = option(
+        0,
+        "Epochs after which one more layer is trained, from the output down (ULMFiT: 1); 0: all from the start.",
+        least=0,
+        expert=True,
+    )
     clip: float = option(1.0, "Greatest norm of the gradient; 0: no clipping.", least=0, expert=True)
     bptt: int = option(0, "Truncate backpropagation to this many steps; 0: whole sequences.", least=0, expert=True)
     patience: int = option(
@@ -192,6 +205,8 @@ BOOK_TRAINING = {
     "momentum": 0.99,
     "weight_decay": 0.0,
     "average": 0.0,
+    "layer_decay": 1.0,
+    "unfreeze_every": 0,
     "clip": 0.0,
     "bptt": 0,
     "patience": 0,

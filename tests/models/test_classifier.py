@@ -44,6 +44,22 @@ def test_label_comes_from_the_last_valid_step() -> None:
     torch.testing.assert_close(logits, net.output(ends), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_concat_pooling_equals_a_loop_over_each_sequence(bidirectional: bool) -> None:
+    shape = StackShape("gru", (4, 3), bidirectional=bidirectional)
+    plain, features = make(bidirectional=bidirectional)
+    net = Classifier(plain.reader, 2, shape, pooling="concat", bag=True).double().eval()
+    logits, _ = net(features.tokens(ROWS), None, features.lengths)
+    for row in ROWS.tolist():
+        x = net.reader(features.tokens(torch.tensor([row])))
+        h, _ = net.stack(x)
+        last = torch.cat([h[-1, 0, :3], h[0, 0, 3:]])
+        pooled = [last, h[:, 0].max(0).values, h[:, 0].mean(0), x[:, 0].sum(0) / len(x) ** 0.5]
+        torch.testing.assert_close(logits[row], net.output(torch.cat(pooled)), rtol=0, atol=1e-12)
+    same, _ = net(features.tokens(torch.tensor([2])))  # without lengths
+    torch.testing.assert_close(same[0], logits[2], rtol=0, atol=1e-12)
+
+
 def test_members_train_independently() -> None:
     nets = [make()[0] for _ in range(3)]
     committee, features = Committee(nets), make()[1]

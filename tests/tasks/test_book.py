@@ -22,6 +22,8 @@ EVERYWHERE = {
     "accumulate": 1,
     "weight_decay": 0.0,
     "average": 0.0,
+    "layer_decay": 1.0,
+    "unfreeze_every": 0,
     # chapter 1 describes clipping and truncation; no script uses them
     "clip": 0.0,
     "bptt": 0,
@@ -82,6 +84,7 @@ STATED = {
         "activation": "relu",
         "bidirectional": False,
         "bag": False,
+        "pooling": "last",
         "ensemble": 1,
         "word_dropout": 0.0,
         "input_dropout": 0.0,
@@ -129,6 +132,7 @@ UNSTATED = {
         "beta1",
         "beta2",
         "warmup",
+        "lr_ratio",
         "decay",
     ),
     # texts, other sources of weights and vectors, voices

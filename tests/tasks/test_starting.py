@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from rnncli import warm_start
 from rnncli.api import Training, load
 from rnncli.errors import RnnError, UsageError
-from rnncli.language import warm_start
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.training import checkpoint

@@ -1,4 +1,4 @@
-"""Pretrained word vectors: which words get one, freezing, spellings, and the adaptive softmax."""
+"""Pretrained word vectors in all tasks: which words get one, freezing, spellings, and the adaptive softmax."""
 
 from pathlib import Path
 from typing import Any
@@ -122,3 +122,70 @@ def test_unsupported_settings_of_a_softmax_are_refused(home: Path) -> None:
         start("mine", softmax="adaptive", label_smoothing=0.0)
     with pytest.raises(UsageError, match=r"--softmax sampled .* add --label-smoothing 0$"):
         start("mine", softmax="sampled")
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "poetry-classify": {"corpus": ("hillside", "nocturne"), "folds": 0, "ensemble": 2, "features": ("words",)},
+    "tag": {"corpus": ("hillside",), "batch_size": 64, "features": ("words",)},
+    "translate": {"tokens": "word", "batch_size": 4},
+}
+"""Tasks other than language models."""
+
+
+def other(task: str, name: str, tmp_path: Path, **flags: Any) -> Training:
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("\n".join(f"the {word} Wall\tein {word} haus" for word in "abcdefghijklmno"), encoding="utf-8")
+    own = {"corpus": (str(pairs),)} if task == "translate" else {}
+    values = {**FLAGS, "backend": "reference", **OTHERS[task], **own, **flags}
+    return Training.start(task, resolve(TASKS[task], values), name)
+
+
+def embeddings_of(task: str, training: Training) -> tuple[list[torch.Tensor], dict[str, list[int]]]:
+    """The word vectors of all nets, and the rows of "the" and of "wall" (which translate also has after a blank)."""
+    model: Any = training.experiment.model
+    payload = training.experiment.payload
+    nets = getattr(model, "members", [model])
+    weights = [(net.embedding if task == "translate" else net.reader.words).weight.detach().clone() for net in nets]
+    words = payload["vocabulary"] if task == "translate" else ["", *payload["lexicon"]["words"]]
+    return weights, {
+        each: [n for n, word in enumerate(words) if word.strip().lower() == each] for each in ("the", "wall")
+    }
+
+
+@pytest.mark.parametrize("task", OTHERS)
+def test_other_tasks_start_from_word_vectors(task: str, home: Path, tmp_path: Path, file: str) -> None:
+    size = "embedding" if task == "translate" else "word_size"
+    random, rows = embeddings_of(task, other(task, "random", tmp_path, **{size: 3}))
+    training = other(task, "given", tmp_path, embeddings=file, freeze_embeddings=True)
+    given, same_rows = embeddings_of(task, training)
+    assert rows == same_rows
+    assert rows["the"]
+    assert rows["wall"]
+    for before, after in zip(random, given, strict=True):
+        for word, row in (("the", 1), ("wall", 2)):
+            np.testing.assert_array_equal(after[rows[word]].numpy(), GIVEN.matrix[[row] * len(rows[word])])
+        others = [row for row in range(len(before)) if row not in rows["the"] + rows["wall"]]
+        assert torch.equal(after[others], before[others])
+    known = sum(map(len, rows.values()))
+    assert training.begun == f"vectors for {known} of {len(given[0]) - (task != 'translate')} words from {file}, frozen"
+    training.train(lambda _: None, pytest.fail)
+    Path(file).unlink()  # the run does not need it any more
+    resumed = Training.resume(training.run, {"epochs": 2})
+    resumed.train(lambda _: None, pytest.fail)
+    assert all(torch.equal(one, two) for one, two in zip(given, embeddings_of(task, resumed)[0], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("task", "flags", "refusal"),
+    [
+        ("poetry-classify", {"word_size": 5}, "--word-size 5: the vectors in .* are of size 3; leave --word-size out"),
+        ("tag", {"features": ("chars",)}, "--embeddings sets the vectors of words: add words to --features"),
+        ("translate", {"tokens": "char"}, "--embeddings sets the vectors of words, not of --tokens char: add --tokens"),
+        ("tag", {"embeddings": None, "freeze_embeddings": True}, "--freeze-embeddings needs word vectors: add"),
+    ],
+)
+def test_vectors_that_do_not_fit_are_refused(
+    home: Path, tmp_path: Path, file: str, task: str, flags: dict[str, Any], refusal: str
+) -> None:
+    with pytest.raises(UsageError, match=refusal):
+        other(task, "none", tmp_path, **{"embeddings": file, **flags})

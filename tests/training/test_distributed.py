@@ -188,6 +188,21 @@ def test_two_processes_take_the_steps_of_one_in_other_tasks(home: Path) -> None:
         check_alike(home, task)
 
 
+@pytest.mark.slow
+def test_two_processes_unfreeze_layers_as_one(home: Path) -> None:
+    """From the weights of a language model before its first step."""
+    source = {"corpus": ("hillside",), "hidden": "8,7", "embedding": 8, "backend": "reference"}
+    Training.start("poetry-lm", resolve(TASKS["poetry-lm"], source), "lm")
+    words = (
+        "tag --corpus hillside --init-from poetry-lm/lm --preset ulmfit --epochs 4 --batch-size 64 --word-dropout 0 "
+        f"--input-dropout 0 --output-dropout 0 {STEPPED}"
+    )
+    with Launch(home, f"train {words} --json --name two") as launch:
+        assert run(shlex.split(f"train {words} --name one")) == 0
+        assert launch.process.wait(timeout=PATIENCE) == 0, launch.err
+    check_alike(home, "tag")
+
+
 def check_alike(home: Path, task: str) -> None:
     """Metrics, weights, the optimizer's averages, carried states, generators: everything in a checkpoint."""
     one, two = (last(home, task, name) for name in ("one", "two"))

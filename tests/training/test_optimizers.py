@@ -24,7 +24,16 @@ CLASSES = {
     "normuon": NorMuon,
 }
 GIVEN = {"lr": 0.5, "momentum": 0.25, "beta1": 0.125, "beta2": 0.75, "weight_decay": 0.0625}
-OTHERS = {"lr": 0.25, "momentum": 0.5, "beta1": 0.625, "beta2": 0.5, "weight_decay": 0.5, "warmup": 0.3, "decay": 0.7}
+OTHERS = {
+    "lr": 0.25,
+    "momentum": 0.5,
+    "beta1": 0.625,
+    "beta2": 0.5,
+    "weight_decay": 0.5,
+    "warmup": 0.3,
+    "decay": 0.7,
+    "lr_ratio": 8.0,
+}
 
 
 def in_use(optimizer: Any) -> dict[str, float]:
@@ -48,11 +57,12 @@ def test_schedules_use_exactly_the_settings_they_name() -> None:
 
     for name, kind in SCHEDULES.items():
         rates = {}
-        for decay, warmup in ((0.5, 0.5), (0.25, 0.5), (0.5, 0.25)):
-            settings = TrainingSettings(schedule=name, decay=decay, warmup=warmup)
-            rates[decay, warmup] = [learning_rate(settings, Position(step, step, 9, step)) for step in range(9)]
-        uses = {"decay": rates[0.5, 0.5] != rates[0.25, 0.5], "warmup": rates[0.5, 0.5] != rates[0.5, 0.25]}
-        assert {each for each, used in uses.items() if used} == set(kind.settings)
+        for changed in ("", "decay", "warmup", "lr_ratio"):
+            values = {each: 4.0 if each == "lr_ratio" else 0.5 for each in ("decay", "warmup", "lr_ratio")}
+            values |= {changed: values[changed] / 2} if changed else {}
+            settings = TrainingSettings(schedule=name, **values)
+            rates[changed] = [learning_rate(settings, Position(step, step, 9, step)) for step in range(9)]
+        assert {each for each, found in rates.items() if found != rates[""]} == set(kind.settings)
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)

@@ -19,6 +19,7 @@ SETTINGS = [
     {"optimizer": "adam", "streams": True},
     {"optimizer": "muon", "average": 0.9, "weight_decay": 0.1},
     {"optimizer": "normuon", "weight_decay": 0.1},
+    {"optimizer": "adamw", "schedule": "slanted", "layer_decay": 2.6, "unfreeze_every": 1, "average": 0.9},
 ]
 
 
@@ -47,7 +48,7 @@ def save_and_load(trainer: Trainer, path: Path, drop: str = "", **settings) -> T
     return resumed
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings["optimizer"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.get("schedule", settings["optimizer"]))
 @pytest.mark.parametrize("steps", [1, 7, 10])
 def test_resumed_run_is_bitwise_equal_to_an_uninterrupted_one(settings: dict, steps: int, tmp_path: Path) -> None:
     whole = make_trainer(**settings)
