@@ -56,4 +56,4 @@ def test_old_run_resumes_if_its_file_reads_the_same(
     run = train_as_before("tag", tmp_path / "plain.conll", monkeypatch, word_size=4, char_size=4)
     resumed = Training.resume(run, {"epochs": 2})
     resumed.train(lambda _: None, pytest.fail)
-    assert load("old").header["reading"] == 2
+    assert load("old").header["reading"] == 3

@@ -147,7 +147,7 @@ PLAIN = Shown()
 def follow(training: "Training", *, resumed: bool, shown: Shown = PLAIN) -> None:
     """Print what is trained, train it with a progress bar, samples and TensorBoard curves, and draw the curve."""
     from rnncli.analysis.plots import draw_curve
-    from rnncli.cli.progress import Bar
+    from rnncli.training.progress import Bar
 
     trainer, run = training.trainer, training.run
     _introduce(training, shown, resumed=resumed)

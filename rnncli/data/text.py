@@ -22,8 +22,11 @@ STDIN = "standard input"
 BLOCK = 1 << 20
 """Bytes that are read at a time."""
 
-READING = 2
-"""The rules by which this version reads files, recorded in checkpoints; see CHANGELOG. In 1, a lone CR ended a line."""
+READING = 3
+"""The rules by which this version reads files, recorded in checkpoints; see CHANGELOG.
+
+In 1, a lone CR ended a line. Before 3, JSON lines were plain text.
+"""
 
 JOINERS = "\u200c\u200d"
 """Invisible characters that separate two letters, as in Persian, or combine two emoji."""
@@ -51,6 +54,11 @@ def read_as(reading: int) -> Iterator[None]:
 def reads_as_before() -> bool:
     """Whether files are read by the rules of READING 1."""
     return _reading.get() < 2
+
+
+def reads_json_lines() -> bool:
+    """Whether a file that ends in .jsonl has a JSON object per line, as from READING 3 on."""
+    return _reading.get() >= 3
 
 
 def lines_of(text: str) -> list[str]:

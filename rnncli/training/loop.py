@@ -104,13 +104,25 @@ class Stepped(NamedTuple):
 
     loss: float  # nats per prediction
     predictions: int  # targets of the batch
+    step: int = 0  # its number, from 1
+    lr: float = 0.0
 
 
 class Validated(NamedTuple):
     """The model was validated, and is the best so far or not."""
 
-    record: dict[str, Any]
+    record: dict[str, float | None]  # the metrics, and step, epoch, seconds, train_loss, lr
     improved: bool
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the validation."""
+        return measured(self.record)
+
+    @property
+    def step(self) -> int:
+        """The steps so far."""
+        return int(self.record["step"] or 0)
 
 
 class Restarted(NamedTuple):
@@ -120,6 +132,9 @@ class Restarted(NamedTuple):
 
 
 Event = Stepped | Validated | Restarted
+
+Listener = Callable[[Event], object]
+"""A function of each event; training ends after the current step if it returns True."""
 
 
 class Gathered(NamedTuple):
@@ -152,6 +167,7 @@ class Trainer:
         self.shared_values: Callable[[], tuple[float, ...]] = tuple  # sent to other processes at each step
         self.shared_maxima: list[float] = []  # maxima over all processes; empty for a single one
         self.clock = 0.0  # seconds that several processes agree on
+        self.stop_reason = ""  # why the caller wants the training to end before the next step
         self.device = next(self.model.parameters()).device.type
         self.scaler = torch.amp.GradScaler(self.device) if settings.precision == "float16" else None
 
@@ -233,7 +249,7 @@ class Trainer:
         spent = time.perf_counter() - began
         progress.seconds += spent
         progress.stepping += spent
-        return Stepped(value, count)
+        return Stepped(value, count, progress.step, progress.lr)
 
     def _backward(self, batch: Batch | LazyBatch) -> tuple[Gathered, States | None]:
         """Accumulate the gradients of the batch's loss, piece by piece of our sequences, each window by window.
@@ -401,6 +417,8 @@ class Trainer:
                 return "solved"
             if settings.patience and settings.schedule != "plateau" and progress.stale >= settings.patience:
                 return f"no gain in {progress.stale} validations"
+        if self.stop_reason:
+            return self.stop_reason
         if settings.epochs and progress.epoch >= settings.epochs:
             return "done"
         if settings.max_time and (self.clock if distributed.world() > 1 else progress.seconds) >= settings.max_time:
