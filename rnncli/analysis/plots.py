@@ -108,9 +108,14 @@ def _ring(axes: Any, best: float | None, label: str = "") -> None:
 
 
 def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Picture:
+    """Save `runs_figure`; raises RnnError if the file cannot be written."""
+    return _save(runs_figure(curves, across=across), path)
+
+
+def runs_figure(curves: "Sequence[Curve]", *, across: str) -> "Figure":
     """Draw curves of several runs: one panel per task and metric, one colour per run, dashed training losses.
 
-    A ring marks the best step of each run. Raises RnnError if the file cannot be written.
+    A ring marks the best step of each run.
     """
     runs = list(dict.fromkeys(curve.run for curve in curves))
     panels = list(dict.fromkeys((curve.task, curve.panel) for curve in curves))
@@ -135,7 +140,7 @@ def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Picture:
             _from_zero(axes, across)
             axes.grid(alpha=0.25)
             axes.legend(frameon=False, fontsize=8)
-    return _save(figure, path)
+    return figure
 
 
 def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str, title: str) -> Picture:
