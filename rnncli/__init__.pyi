@@ -273,7 +273,7 @@ def compare(
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
-    target: float | None = None,
+    goal: float | None = None,
     name: str = "compare",
     preset: Literal["book", "foil"] | None = None,
     config: str | Path | None = None,
@@ -283,7 +283,8 @@ def compare(
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
     `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
-    `params` or `time`. The runs begin with `name`. `options` are those of `rnn train TASK`. Raises as `train`.
+    `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
+    `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
 
 @overload
@@ -295,7 +296,7 @@ def compare(
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
-    target: float | None = None,
+    goal: float | None = None,
     name: str = "compare",
     preset: Literal["book"] | None = None,
     config: str | Path | None = None,
@@ -305,7 +306,8 @@ def compare(
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
     `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
-    `params` or `time`. The runs begin with `name`. `options` are those of `rnn train TASK`. Raises as `train`.
+    `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
+    `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
 
 @overload
@@ -317,7 +319,7 @@ def compare(
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
-    target: float | None = None,
+    goal: float | None = None,
     name: str = "compare",
     preset: Literal["book", "tags"] | None = None,
     config: str | Path | None = None,
@@ -327,7 +329,8 @@ def compare(
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
     `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
-    `params` or `time`. The runs begin with `name`. `options` are those of `rnn train TASK`. Raises as `train`.
+    `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
+    `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
 
 @overload
@@ -339,7 +342,7 @@ def compare(
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
-    target: float | None = None,
+    goal: float | None = None,
     name: str = "compare",
     preset: Literal["large"] | None = None,
     config: str | Path | None = None,
@@ -349,7 +352,8 @@ def compare(
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
     `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
-    `params` or `time`. The runs begin with `name`. `options` are those of `rnn train TASK`. Raises as `train`.
+    `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
+    `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
 
 @overload
@@ -361,7 +365,7 @@ def compare(
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
-    target: float | None = None,
+    goal: float | None = None,
     name: str = "compare",
     preset: Literal["book", "running"] | None = None,
     config: str | Path | None = None,
@@ -371,7 +375,8 @@ def compare(
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
     `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
-    `params` or `time`. The runs begin with `name`. `options` are those of `rnn train TASK`. Raises as `train`.
+    `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
+    `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
 
 @overload
@@ -383,7 +388,7 @@ def compare(
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
-    target: float | None = None,
+    goal: float | None = None,
     name: str = "compare",
     preset: Literal["best"] | None = None,
     config: str | Path | None = None,
@@ -393,7 +398,8 @@ def compare(
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
     `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
-    `params` or `time`. The runs begin with `name`. `options` are those of `rnn train TASK`. Raises as `train`.
+    `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
+    `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
 
 @overload
@@ -405,7 +411,7 @@ def compare(
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
-    target: float | None = None,
+    goal: float | None = None,
     name: str = "compare",
     preset: Literal["sentences"] | None = None,
     config: str | Path | None = None,
@@ -415,7 +421,8 @@ def compare(
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
     `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
-    `params` or `time`. The runs begin with `name`. `options` are those of `rnn train TASK`. Raises as `train`.
+    `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
+    `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
 
 @overload
@@ -427,7 +434,7 @@ def compare(
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
-    target: float | None = None,
+    goal: float | None = None,
     name: str = "compare",
     preset: str | None = None,
     config: str | Path | None = None,
@@ -437,5 +444,6 @@ def compare(
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
     `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
-    `params` or `time`. The runs begin with `name`. `options` are those of `rnn train TASK`. Raises as `train`.
+    `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
+    `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """

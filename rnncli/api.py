@@ -88,13 +88,14 @@ class Model(Trained):
     @cached_property
     def history(self) -> History:
         """The validations of its training, from the run's `metrics.jsonl` where there is one, else from its file."""
-        progress = self.header["progress"]
+        header: Mapping[str, Any] = self.header
+        progress = header["progress"]
         records: Sequence[Record] = progress["history"]
         with suppress(RnnError):
             newer = read_records(Run(self.source.parent))
             if [each["step"] for each in newer[: len(records)]] == [each["step"] for each in records]:
                 records = newer
-        choice = Choice(self.header["monitor"], progress["best_step"])
+        choice = Choice(header["monitor"], progress["best_step"])
         return History(records, choice, run=self.source.parent.name, task=self.task)
 
     @property

@@ -149,7 +149,7 @@ def _plain_options(task: Task, options: Mapping[str, object]) -> dict[str, Any]:
     options = canonical(task.Config, respelled(task.Config, options))
     known = {each.name for each in fields(task.Config)}
     hints = get_type_hints(task.Config)
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in options.items():
         if name not in known:
             near = did_you_mean(name, known)
@@ -157,7 +157,7 @@ def _plain_options(task: Task, options: Mapping[str, object]) -> dict[str, Any]:
                 f"{task.name} has no option {name!r}: {near or f'`rnn train {task.name} --help-all` lists all'}"
             )
         if name in ("corpus", "valid") and value is not None:
-            found[name] = corpus_specs(value)  # type: ignore[arg-type]  # it refuses what is no corpus
+            found[name] = corpus_specs(value)
         elif name == "cell" and isinstance(value, type):
             found[name] = value
         elif value is not None:
@@ -269,7 +269,7 @@ class ComparisonResult:
 
     comparison: Comparison
     outcomes: Sequence[Outcome]
-    target: float | None = None
+    goal: float | None = None
     """The value of the metric that runs are timed to; by default the best of the weakest run."""
 
     @property
@@ -279,8 +279,8 @@ class ComparisonResult:
 
     @cached_property
     def aim(self) -> float | None:
-        """The target in use."""
-        return default_target(self.outcomes) if self.target is None else self.target
+        """The goal in use."""
+        return default_target(self.outcomes) if self.goal is None else self.goal
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -327,7 +327,7 @@ def compare(
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
-    target: float | None = None,
+    goal: float | None = None,
     name: str = "compare",
     preset: str | None = None,
     config: str | Path | None = None,
@@ -337,7 +337,8 @@ def compare(
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
     `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
-    `params` or `time`. The runs begin with `name`. `options` are those of `rnn train TASK`. Raises as `train`.
+    `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
+    `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
     _refuse_launch("compare")
     declared = _task_of(task)
@@ -359,7 +360,7 @@ def compare(
         outcomes = train_all(comparison, run, lambda _: None)
     except Interrupted:
         raise KeyboardInterrupt("stopped and saved: the same call of rnncli.compare continues from here") from None
-    return ComparisonResult(comparison, outcomes, target)
+    return ComparisonResult(comparison, outcomes, goal)
 
 
 def train_all(

@@ -8,7 +8,7 @@ from rnncli.data.corpora import CORPORA, exists, written_as_path
 from rnncli.data.items import IN_PYTHON, Item, hold
 from rnncli.errors import UsageError
 
-CorpusLike: TypeAlias = str | Path | Iterable[Item | Path] | Mapping[str, "str | Path | Iterable[Item | Path]"]
+CorpusLike: TypeAlias = str | Path | Iterable[Item | Path] | Mapping[str, str | Path | Iterable[Item | Path]]
 """A name or a path, several of them, items, or a mapping from labels or voices to any of these."""
 
 _FILES = (".txt", ".csv", ".tsv", ".jsonl", ".gz", ".conll", ".conllu")

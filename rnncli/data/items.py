@@ -57,8 +57,7 @@ class Items:
     def text_pairs(self, keys: Keys) -> Iterator[tuple[int, str, str]]:
         """Two texts of each item, such as a text and its label, with the item's number; raises RnnError."""
         for number, first, second in self._pairs(keys):
-            pair = (self._text(number, *each) for each in ((keys.first, first), (keys.second, second)))
-            yield (number, *pair)
+            yield number, self._text(number, keys.first, first), self._text(number, keys.second, second)
 
     def word_pairs(self, keys: Keys) -> Iterator[list[tuple[str, str]]]:
         """The words of each item, each with its label; raises RnnError."""
@@ -155,7 +154,7 @@ def _lines(pieces: Iterable[str]) -> Iterator[str]:
 _HELD: dict[str, Items] = {}
 
 
-def hold(items: Iterable[Item]) -> str:
+def hold(items: Iterable[object]) -> str:
     """Keep items in this process as a corpus, and return its name, which depends only on its items.
 
     Labels of a data set of the library `datasets` that are numbers get their names. Raises UsageError for no items, and
