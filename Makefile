@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-slow test-browser test-without-numba test-avx2 check clean
+.PHONY: demo types notebooks test test-all test-slow test-browser test-without-numba test-avx2 check clean
 
 demo: .venv/installed
 	$(BIN)/rnn train parity
@@ -16,6 +16,12 @@ test-all: test test-slow
 
 test-slow: .venv/developing
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "slow and not browser"
+
+types: .venv/developing
+	PYTHONPATH=. $(BIN)/python tests/support/option_types.py
+
+notebooks: .venv/developing
+	PYTHONPATH=. $(BIN)/python tests/support/notebooks.py docs/notebooks/*.ipynb
 
 test-browser: .venv/developing
 	$(BIN)/pytest -m browser tests/browser

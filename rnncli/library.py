@@ -93,12 +93,16 @@ def train(
     try:
         _follow(training, tuple(callbacks), remarks, shown=progress)
     except Interrupted as stop:
-        if stop.exit_code != 128 + signal.SIGINT:
-            raise
         again = f"rnncli.train({declared.name!r}, name={training.run.name!r}, resume=True)"
-        step = training.trainer.progress.step
-        raise KeyboardInterrupt(f"stopped and saved at step {step:,}: {again} continues from here") from None
+        raise _stopped(stop, f"stopped and saved at step {training.trainer.progress.step:,}: {again}") from None
     return load(training.run, declared.name, device=training.device)
+
+
+def _stopped(stop: Interrupted, what: str) -> BaseException:
+    """The error after a signal: Python's own for Ctrl-C."""
+    text = f"{what} continues from here"
+    number = stop.exit_code - 128
+    return KeyboardInterrupt(text) if number == signal.SIGINT else Interrupted(text, number)
 
 
 @contextmanager
@@ -358,8 +362,8 @@ def compare(
 
     try:
         outcomes = train_all(comparison, run, lambda _: None)
-    except Interrupted:
-        raise KeyboardInterrupt("stopped and saved: the same call of rnncli.compare continues from here") from None
+    except Interrupted as stop:
+        raise _stopped(stop, "stopped and saved: the same call of rnncli.compare") from None
     return ComparisonResult(comparison, outcomes, goal)
 
 

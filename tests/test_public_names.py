@@ -39,7 +39,7 @@ def test_import_is_light() -> None:
 
 def test_generated_types_are_up_to_date() -> None:
     for path, text in written().items():
-        assert path.read_text("utf-8") == text, "run: PYTHONPATH=. python tests/support/option_types.py"
+        assert path.read_text("utf-8") == text, "run `make types`"
     assert (PACKAGE / "py.typed").exists()
 
 

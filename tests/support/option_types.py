@@ -1,6 +1,6 @@
 """Writes `rnncli/options.py` and `rnncli/__init__.pyi`, which give editors and type checkers the options of each task.
 
-After a change of settings, of options or of the exported names: `PYTHONPATH=. python tests/support/option_types.py`.
+After a change of settings, of options or of the exported names: `make types`.
 """
 
 import ast
