@@ -46,7 +46,7 @@ def _outputs(source: str, names: dict[str, Any], number: int) -> Iterator[dict[s
     for figure in _open_figures():
         data = {"image/png": _png(figure), "text/plain": [repr(figure)]}
         yield {"data": data, "metadata": {}, "output_type": "display_data"}
-    if value is not None:
+    if value is not None and not source.rstrip().endswith(";"):
         yield {"data": _shown(value), "execution_count": number, "metadata": {}, "output_type": "execute_result"}
 
 
