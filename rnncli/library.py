@@ -28,7 +28,7 @@ from rnncli.analysis.curves import read_records
 from rnncli.analysis.history import Choice, History
 from rnncli.analysis.plots import bands_figure
 from rnncli.api import Model, Training, load
-from rnncli.cells import CLASSIC, label_of, use_cell
+from rnncli.cells import CLASSIC, label_of
 from rnncli.data.corpora import registered
 from rnncli.data.from_python import CorpusLike, corpus_specs
 from rnncli.errors import Interrupted, UsageError, warn
@@ -349,9 +349,10 @@ def compare(
     for option, instead in (("cell", "cells"), ("hidden", "sizes"), ("init_from", "")):
         if option in options:
             raise UsageError(f"compare takes no {option}: {f'give {instead}' if instead else 'leave it out'}")
-    settings = resolve(declared, _plain_options(declared, options), preset, None if config is None else Path(config))
-    widths = tuple(str(_plain("hidden", size)) for size in sizes) or (",".join(map(str, settings.sizes)),)
-    comparison = Comparison(declared, name, settings, tuple(map(use_cell, cells)), widths, seeds, match)
+    given, file = _plain_options(declared, options), None if config is None else Path(config)
+    nets = [resolve(declared, {**given, "cell": cell}, preset, file) for cell in cells]
+    widths = tuple(str(_plain("hidden", size)) for size in sizes) or (",".join(map(str, nets[0].sizes)),)
+    comparison = Comparison(declared, name, nets, widths, seeds, match)
     comparison.check()
 
     def run(training: Training, resumed: bool) -> None:

@@ -241,18 +241,18 @@ def test_what_is_shown_is_short_and_nothing_in_it_acts(home: Path, tmp_path: Pat
     scored = model.score([f"the gate {NASTY}"])
     written = model.generate(length=100, count=3, seed=1)
     everything = [model, model.history, run, written, scored[0], model.evaluate(), model.activations(), model.vectors()]
+    pages = {id(each): Page(each._repr_html_()) for each in everything if hasattr(each, "_repr_html_")}
     for each in everything:
         shown = repr(each)
         assert len(shown.splitlines()) <= 5
         assert max(map(len, shown.splitlines())) <= 210
         assert "\x1b" not in shown
-        if show := getattr(each, "_repr_html_", None):
-            page = Page(show())
-            assert {*page.tags} <= {"div", "b", "table", "thead", "tbody", "tr", "th", "td", "img", "pre", "small"}
+    for page in pages.values():
+        assert {*page.tags} <= {"div", "b", "table", "thead", "tbody", "tr", "th", "td", "img", "pre", "small"}
     for each in (model, run):
-        assert "<b>" in Page(each._repr_html_()).text
+        assert "<b>" in pages[id(each)].text  # the corpus's name, as text
     for each in (model, model.history, run):
-        assert Page(each._repr_html_()).tags.count("img") == 1
+        assert pages[id(each)].tags.count("img") == 1
 
 
 def test_comparison_has_a_row_per_net_and_continues(home: Path) -> None:

@@ -48,8 +48,8 @@ def shown(value: object) -> str:
 
 def lines(title: str, facts: Mapping[str, object]) -> str:
     """Plain text: a title, and a line for each fact, at most 100 characters wide; nothing in it acts on a terminal."""
-    wide = max(map(len, facts), default=0)
-    rows = [title, *(f"  {name:{wide}}  {shown(value)}" for name, value in facts.items())]
+    size = max(map(len, facts), default=0)
+    rows = [title, *(f"  {name:{size}}  {shown(value)}" for name, value in facts.items())]
     return "\n".join(clipped(row) for row in rows)
 
 
