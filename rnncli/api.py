@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from rnncli.data.text import READING, read_as
 from rnncli.data.vectors import WordVectors
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
+from rnncli.kernels.graphs import CudaRecorder, for_graph
 from rnncli.kernels.precision import forward_pass
 from rnncli.language.generate import Written
 from rnncli.language.score import Scored
@@ -44,7 +45,7 @@ from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Listener, Trainer, below
-from rnncli.training.machine import matmul_policy, pick_precision
+from rnncli.training.machine import matmul_policy, pick_graphs, pick_precision
 from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import (
     Run,
@@ -60,6 +61,9 @@ from rnncli.training.runs import (
 from rnncli.training.session import Session
 from rnncli.training.settings import RecurrentSettings, TrainingSettings
 from rnncli.version import __version__
+
+if TYPE_CHECKING:
+    from rnncli.exporting import Exported
 
 Options = TypeVar("Options")
 
@@ -175,6 +179,29 @@ class Model(Trained):
         metrics = Evaluation(self._do("evaluate", options))
         self.check_loss(metrics)
         return metrics
+
+    def export(
+        self,
+        *,
+        onnx: str | Path | None = None,
+        weights: str | Path | None = None,
+        torch: str | Path | None = None,
+        arpa: str | Path | None = None,
+        label: str | None = None,
+        order: int | None = None,
+        corpus: str | Path | Sequence[str | Path] = (),
+    ) -> "list[Exported]":
+        """Write the model, or n-grams of its text, to files for programs without rnn: docs/export.md.
+
+        `label` is the voice for `onnx` and `torch`; `order` is the length of the n-grams for `arpa`, 5 by default, and
+        `corpus` another text for them. Raises as `rnncli.exporting.export`, which writes nothing then.
+        """
+        from rnncli.exporting import ExportOptions, export
+
+        files = {"onnx": onnx, "weights": weights, "torch": torch, "arpa": arpa}
+        texts = tuple(map(str, [corpus] if isinstance(corpus, str | Path) else corpus))
+        paths = {form: None if file is None else Path(file) for form, file in files.items()}
+        return export(self, paths, ExportOptions(label, order, texts))
 
     def check_loss(self, metrics: Mapping[str, Any]) -> None:
         """Raise RnnError if the loss is not a number; another metric may be one, such as a share of no new words."""
@@ -370,10 +397,15 @@ class Training:
             built = replace(config, init_from=str(resumed))  # type: ignore[call-arg]  # for a task that has it
         self.experiment: Experiment = task.build(built, self.device)
         config.draw_first_weights(self.experiment.model)
-        # a resumed run may be on another machine now: its precision is refused there only if it was given again
-        given = resumed is None or "precision" in changes
-        precision = pick_precision(config, self.device, self.experiment.model, given=given)
+
+        def given(name: str) -> bool:
+            return resumed is None or name in changes  # a resumed run may be on another machine now
+
+        precision = pick_precision(config, self.device, self.experiment.model, given=given("precision"))
         self.trainer = Trainer(self.experiment, replace(config, precision=precision))
+        self.no_graphs = pick_graphs(config, self.device, self.experiment, given=given("graphs"))
+        if not self.no_graphs:
+            self.trainer.record_steps(CudaRecorder(self.trainer.trainable[0].device))
         self.begun = ""  # the origin of a new run's first weights, in words
         self._held = ExitStack()
 
@@ -431,7 +463,8 @@ class Training:
     def backend(self) -> str:
         """The backend that unrolls the cells in a training step; empty for a feed-forward net."""
         stack: Any = getattr(self.experiment.model, "stack", None)
-        with matmul_policy(self.experiment.model, self.trainer.settings.precision), forward_pass(self.device):
+        recorded = nullcontext() if self.no_graphs else for_graph()
+        with recorded, matmul_policy(self.experiment.model, self.trainer.settings.precision), forward_pass(self.device):
             return stack.backend_in_use if stack else ""
 
     @property
@@ -447,7 +480,10 @@ class Training:
             kind, backend = f"feed-forward, hidden {self.config.hidden}", ""
         several = f", {distributed.world()} processes" if distributed.world() > 1 else ""
         precision = self.trainer.settings.precision
-        return f"{kind}: {count:,} parameters, on {self.device}{backend}, {precision}{several}"
+        graphs = ", CUDA graphs" if not self.no_graphs else ""
+        if self.device == "cuda" and self.no_graphs:
+            graphs = f", no CUDA graphs ({self.no_graphs})"
+        return f"{kind}: {count:,} parameters, on {self.device}{backend}, {precision}{several}{graphs}"
 
     @property
     def slow_because(self) -> str:

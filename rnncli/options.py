@@ -56,6 +56,9 @@ class TrainingOptions(TypedDict, total=False):
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
     """Precision of a large net's matrix products; auto: the fastest that keeps the task's loss. (default: 'auto')
     """
+    graphs: Literal["auto", "off", "on"] | bool
+    """Record training steps as CUDA graphs, and replay them; auto: on CUDA, where it is possible. (default: 'auto')
+    """
     device: Literal["auto", "cpu", "cuda", "mps"]
     """Where to train. (default: 'auto')"""
 

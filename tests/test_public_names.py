@@ -88,7 +88,7 @@ class Lazy:
     """Stands for a class of another library that is imported only when it is used."""
 
 
-LAZY = {"Figure": Lazy, "Matrix": Lazy}
+LAZY = {"Figure": Lazy, "Matrix": Lazy, "Exported": Lazy}
 
 
 def test_every_option_of_a_task_is_typed() -> None:

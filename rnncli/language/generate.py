@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from unicodedata import category
 
-from rnncli.data.text import JOINERS, read_text
+from rnncli.data.marks import JOINERS
+from rnncli.data.text import read_text
 from rnncli.data.vocabulary import END, START, UNKNOWN
 from rnncli.errors import UsageError
 from rnncli.language.voices import label_number
@@ -128,9 +129,12 @@ class Draft:
         return "" if self.score is None else f": log-probability {self.log_probability:.4f}, {self.score:.4f} per token"
 
     def written(self, tokens: Iterable[int], join: Join, stop: str | None) -> Iterator[str]:
-        """Yield the text of tokens before `stop`, without delay; keeps the tokens that are displayed completely."""
+        """Yield the text of tokens before `stop`, without delay; keeps the tokens that are displayed completely.
+
+        The bytes of an incomplete character at the end are left out.
+        """
         size = 0
-        for piece in before_stop(join(_kept(tokens, self.tokens)), stop):
+        for piece in before_stop(_complete(join, _kept(tokens, self.tokens)), stop):
             size += len(piece)
             yield piece
         del self.tokens[_count_shown(self.tokens, join, size) :]
@@ -230,6 +234,7 @@ def continue_text(trained: Trained, options: WritingOptions, prime: Sequence[int
     import torch
 
     from rnncli.models.decoding import Length, Opening, draw_streams, limited, read, restarting
+    from rnncli.models.recorded import graphs_on
 
     if options.beam:
         return Written(_beam_search(trained, options, prime, writing), None, how=f"beam search of width {options.beam}")
@@ -242,16 +247,19 @@ def continue_text(trained: Trained, options: WritingOptions, prime: Sequence[int
         size = Length(torch.zeros(1, 1, dtype=torch.long, device=trained.device))
         step = limited(opening.step, END, options.length)
         opening = Opening(step, opening.logits, [size, *opening.states])
+    device = next(model.parameters()).device
+    generator = options.generator(device)
     steps = draw_streams(
         opening,
         options.count,
         options.sampling,
         banned=writing.banned,
         banned_first=writing.banned_first,
-        generator=options.generator(next(model.parameters()).device),
+        generator=generator,
         ending=lambda: writing.ending(options.length, options.stop),
         past=prime,
         listen=listener(trained, options, writing.join),
+        graphs=graphs_on(device, generator),
     )
     drafts, how = [Draft() for _ in range(options.count)], f"seed {options.used_seed}"
     if options.count == 1:
@@ -364,6 +372,7 @@ def stream_decoder(join: Join) -> Callable[[int], str]:
 def _beam_search(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> list[Draft]:
     """The n best texts of a beam search, whose first input is the last token of the prime."""
     from rnncli.models.decoding import beam_search, read
+    from rnncli.models.recorded import graphs_on
 
     model: Any = trained.model.eval()
     label, (*before, last) = label_number(trained, options.label), prime
@@ -378,6 +387,7 @@ def _beam_search(trained: Trained, options: WritingOptions, prime: Sequence[int]
         banned_first=writing.banned_first,
         sampling=options.sampling,
         past=prime,
+        graphs=graphs_on(next(model.parameters()).device),
     )
     drafts = [Draft(log_probability=each.log_probability, score=each.score) for each in found[: options.nbest]]
     for draft, each in zip(drafts, found, strict=False):
@@ -402,6 +412,14 @@ def before_stop(pieces: Iterable[str], stop: str | None) -> Iterator[str]:
             held = held[safe:]
     if held:
         yield held
+
+
+def _complete(join: Join, tokens: Iterable[int]) -> Iterator[str]:
+    """Yield a piece of text per token, without a further one for bytes of an incomplete character."""
+    taken = list[int]()
+    for number, piece in enumerate(join(_kept(tokens, taken)), start=1):
+        if number <= len(taken):
+            yield piece
 
 
 def _count_shown(tokens: Sequence[int], join: Join, characters: int) -> int:
