@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Without --no-compile, pip compiles a hundred packages' modules, most of which nothing imports.
 INSTALL := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt
 
-.PHONY: demo companion test test-all test-slow test-browser test-without-numba test-avx2 check clean
+.PHONY: demo companion types notebooks test test-all test-slow test-browser test-without-numba test-avx2 check clean
 
 demo: .venv/installed
 	$(BIN)/rnn train parity
@@ -21,6 +21,12 @@ test-all: test test-slow
 
 test-slow: .venv/developing
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "slow and not browser"
+
+types: .venv/developing
+	PYTHONPATH=. $(BIN)/python tests/support/option_types.py
+
+notebooks: .venv/developing
+	PYTHONPATH=. $(BIN)/python tests/support/notebooks.py docs/notebooks/*.ipynb
 
 test-browser: .venv/developing
 	$(BIN)/pytest -m browser tests/browser

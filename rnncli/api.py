@@ -2,28 +2,49 @@
 
 import math
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from torch import Tensor, nn
+
+from rnncli.analysis.cards import card, lines, shown
+from rnncli.analysis.curves import read_records
+from rnncli.analysis.history import Choice, History, Record
 from rnncli.cells.outside import kept_of, outside_cell
 from rnncli.data.corpora import from_stdin
+from rnncli.data.from_python import corpus_specs
 from rnncli.data.holding_out import HoldOutSettings
 from rnncli.data.text import READING, read_as
+from rnncli.data.vectors import WordVectors
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
 from rnncli.kernels.graphs import CudaRecorder, for_graph
 from rnncli.kernels.precision import forward_pass
+from rnncli.language.generate import Written
+from rnncli.language.score import Scored
+from rnncli.options import (
+    ActivationsOptions,
+    ClassifyOptions,
+    EvaluateOptions,
+    GenerateOptions,
+    ScoreOptions,
+    TagOptions,
+    TranslateOptions,
+)
+from rnncli.recording import Recording
 from rnncli.restoring import rebuild, usable
+from rnncli.results import Classified, Evaluation, Tagged, Translation
 from rnncli.settings import DEVICES, canonical, check_limits, plain, respelled
 from rnncli.task import Action, Task, Trained
 from rnncli.tasks import TASKS, task_of
 from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.experiment import Experiment
-from rnncli.training.loop import Event, Trainer, below
+from rnncli.training.loop import Listener, Trainer, below
 from rnncli.training.machine import matmul_policy, pick_graphs, pick_precision
 from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import (
@@ -42,12 +63,7 @@ from rnncli.training.settings import RecurrentSettings, TrainingSettings
 from rnncli.version import __version__
 
 if TYPE_CHECKING:
-    from rnncli.cells.base import Cell
-    from rnncli.data.vectors import WordVectors
     from rnncli.exporting import Exported
-    from rnncli.language.score import Scored
-    from rnncli.recording import Recording
-    from rnncli.results import Classified, Tagged, Translation
 
 Options = TypeVar("Options")
 
@@ -59,61 +75,108 @@ class Model(Trained):
     `task`, `config`, `payload` (the vocabulary, …) and `source` (its file) describe it.
     """
 
+    if TYPE_CHECKING:
+        config: RecurrentSettings
+        header: Mapping[str, object]
+        tensors: Mapping[str, Tensor]
+
+        @property
+        def payload(self) -> Mapping[str, object]: ...
+
     @property
     def can(self) -> tuple[str, ...]:
         """The verbs that the model has."""
         vectors = ("vectors",) if hasattr(self.model, "word_vectors") else ()
         return (*TASKS[self.task].actions, *vectors)
 
-    def generate(self, **options: Any) -> Any:
-        """Write new text; the options and the result depend on the task: see `rnn generate --help`.
+    @cached_property
+    def history(self) -> History:
+        """The validations of its training, from the run's `metrics.jsonl` where there is one, else from its file."""
+        header: Mapping[str, Any] = self.header
+        progress = header["progress"]
+        records: Sequence[Record] = progress["history"]
+        with suppress(RnnError):
+            newer = read_records(Run(self.source.parent))
+            if [each["step"] for each in newer[: len(records)]] == [each["step"] for each in records]:
+                records = newer
+        choice = Choice(header["monitor"], progress["best_step"])
+        return History(records, choice, run=self.source.parent.name, task=self.task)
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """The model in four lines: its net, its text, its best metric, and its verbs."""
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        best, history = self.history.best, self.history
+        value = (
+            "not validated"
+            if best is None
+            else f"{history.metric.replace('_', ' ')} {shown(history[history.metric][best])}"
+        )
+        sizes = self.config.hidden.replace(",", "-")
+        return {
+            "net": f"{self.config.label} {sizes}, {count:,} parameters, on {self.device}",
+            "corpus": self.payload["corpus"],
+            "best": f"{value} at step {history.best_step:,}",
+            "can": ", ".join(self.can),
+        }
+
+    def __repr__(self) -> str:
+        return lines(f"Model {self.task}/{self.source.parent.name}", self.facts)
+
+    def _repr_html_(self) -> str:
+        history = self.history
+        return card(f"{self.task} · {history.run}", self.facts, history.plot() if history.records else None)
+
+    def generate(self, **options: Unpack[GenerateOptions]) -> Written:
+        """Write new text; the options depend on the task: see `rnn generate --help`.
 
         Raises UsageError for invalid options.
         """
-        return self.do("generate", **options)
+        found: Written = self._do("generate", options)
+        return found
 
-    def score(self, texts: str | Sequence[str], **options: Any) -> "list[Scored]":
+    def score(self, texts: str | Iterable[str], **options: Unpack[ScoreOptions]) -> list[Scored]:
         """Score texts: how likely each is, its rank, and how surprising each of its tokens is, in the order given.
 
         The best text has the lowest perplexity, or, with `by="probability"`, the highest probability. `label` is the
         voice to score in, for a model of several voices. Raises UsageError for a text without words.
         """
-        found: list[Scored] = self.do("score", texts=texts, **options)
+        found: list[Scored] = self._do("score", options, texts=texts)
         return found
 
-    def classify(self, texts: str | Sequence[str], **options: Any) -> "list[Classified]":
+    def classify(self, texts: str | Iterable[str], **options: Unpack[ClassifyOptions]) -> list[Classified]:
         """The label of each text, its probability, and the words that moved it; raises RnnError for an empty text."""
-        found: list[Classified] = self.do("classify", texts=texts, **options)
+        found: list[Classified] = self._do("classify", options, texts=texts)
         return found
 
-    def tag(self, texts: str | Sequence[str], **options: Any) -> "list[list[Tagged]]":
+    def tag(self, texts: str | Iterable[str], **options: Unpack[TagOptions]) -> list[list[Tagged]]:
         """A label for every word of each text; raises RnnError for a text without words.
 
         `split_words` selects how a text is split: as in the `training` file, only at `blanks`, or as `nltk` does.
         """
-        found: list[list[Tagged]] = self.do("tag", texts=texts, **options)
+        found: list[list[Tagged]] = self._do("tag", options, texts=texts)
         return found
 
-    def translate(self, texts: str | Sequence[str], **options: Any) -> "list[list[Translation]]":
+    def translate(self, texts: str | Iterable[str], **options: Unpack[TranslateOptions]) -> list[list[Translation]]:
         """The `nbest` best translations of each text; raises UsageError for an `nbest` greater than `beam`."""
-        found: list[list[Translation]] = self.do("translate", texts=texts, **options)
+        found: list[list[Translation]] = self._do("translate", options, texts=texts)
         return found
 
-    def activations(self, text: str | None = None, **options: Any) -> "Recording":
+    def activations(self, text: str | None = None, **options: Unpack[ActivationsOptions]) -> Recording:
         """The state of every unit after every token of a text, or of the held-out text.
 
         `rnncli.analysis.activations.rank` finds the feature that each unit follows. Raises UsageError for a text of
         fewer than two tokens, RnnError if the held-out text cannot be read.
         """
-        found: Recording = self.do("activations", text=text, **options)
+        found: Recording = self._do("activations", options, text=text)
         return found
 
-    def evaluate(self, **options: Any) -> dict[str, Any]:
+    def evaluate(self, **options: Unpack[EvaluateOptions]) -> Evaluation:
         """Measure the model on the held-out data, or on a `corpus`; for the options see `rnn evaluate TASK --help`.
 
         Raises RnnError for a text that cannot be read, UsageError if nothing was held out.
         """
-        metrics: dict[str, Any] = self.do("evaluate", **options)
+        metrics = Evaluation(self._do("evaluate", options))
         self.check_loss(metrics)
         return metrics
 
@@ -145,7 +208,7 @@ class Model(Trained):
         if math.isnan(metrics.get("loss", 0.0)):
             raise RnnError(f"{self.source} has no loss here: its output is not a number")
 
-    def vectors(self, layer: str | None = None) -> "WordVectors":
+    def vectors(self, layer: str | None = None) -> WordVectors:
         """The word vectors of a layer: `input` or `output`; by default those of the better layer.
 
         Raises UsageError for a model without word vectors.
@@ -163,42 +226,46 @@ class Model(Trained):
             )
         return actions[verb]
 
-    def do(self, verb: str, **options: Any) -> Any:
+    def do(self, verb: str, **options: object) -> object:
         """Run the action for a verb, also for a verb without a method here; raises as `action` and `make_options`."""
+        return self._do(verb, options)
+
+    def _do(self, verb: str, options: Mapping[str, object], **more: object) -> Any:
         action = self.action(verb)
-        return action.run(self, make_options(action.Options, options))
+        return action.run(self, make_options(action.Options, {**more, **options}))
 
 
-def make_options(Options: type[Options], given: dict[str, Any]) -> Options:
+def make_options(Options: type[Options], given: Mapping[str, Any]) -> Options:
     """The options of an action as its dataclass, checked against their limits; one text or path becomes a list of one.
 
-    Raises UsageError for a value beyond its limits, and for an unknown option.
+    A `corpus` may be anything that `corpus_specs` takes. Raises UsageError for a value beyond its limits, and for an
+    unknown option.
     """
     given = respelled(Options, given)
     names = {field.name: field for field in fields(Options)}  # type: ignore[arg-type]  # always a dataclass
     unknown = [name for name in given if name not in names]
     if unknown:
         raise UsageError(f"there is no option {unknown[0]!r}: the options are {', '.join(names)}")
-    values = {
-        name: tuple(map(str, [value] if isinstance(value, str | Path) else value))
-        if isinstance(names[name].default, tuple)
-        else value
-        for name, value in given.items()
-    }
+    values = dict(given)
+    for name, value in given.items():
+        if name == "corpus":
+            values[name] = corpus_specs(value)
+        elif isinstance(names[name].default, tuple):
+            values[name] = tuple(map(str, [value] if isinstance(value, str | Path) else value))
     options = Options(**values)
     check_limits(options)
     return options
 
 
 def load(
-    source: str | Path | None = None,
+    source: str | Path | Run | None = None,
     task: str | None = None,
     *,
     suits: Callable[[Task], bool] | None = None,
     device: str = "auto",
-    cell: "str | type[Cell[Any]] | None" = None,
+    cell: str | type[nn.Module] | None = None,
 ) -> Model:
-    """Load a trained model by its file, the folder of its run, or the name of its run.
+    """Load a trained model by its file, the folder of its run, its run, or the name of its run.
 
     Without a `source`, load the newest model of `task`, or of all tasks that `suits`. If runs of several tasks have the
     name, the run of the task that suits is loaded.
@@ -210,7 +277,7 @@ def load(
     valid, and UsageError for an unknown run, a run of another task, an unavailable device, and a cell from outside that
     is not named again.
     """
-    name = None if source is None else str(source)
+    name = None if source is None else str(source.folder.absolute() if isinstance(source, Run) else source)
     if task is None and suits is not None:
         task = _task_for(name, suits)
     elif task is None and name is None:
@@ -255,7 +322,7 @@ def _check_finite(model: Model) -> None:
         )
 
 
-def restore(found: Checkpoint, source: Path, device: str = "cpu", cell: "str | type[Cell[Any]] | None" = None) -> Model:
+def restore(found: Checkpoint, source: Path, device: str = "cpu", cell: str | type[nn.Module] | None = None) -> Model:
     """Build the model of a checkpoint with its weights on a device; raises as `rebuild` and `pick_device`."""
     task = task_of(found.header, source)
     config, model = rebuild(task, found, source, cell)
@@ -400,7 +467,47 @@ class Training:
         with recorded, matmul_policy(self.experiment.model, self.trainer.settings.precision), forward_pass(self.device):
             return stack.backend_in_use if stack else ""
 
-    def train(self, listen: Callable[[Event], None], warn: Callable[[str], None]) -> None:
+    @property
+    def net(self) -> str:
+        """The net in words: its cells, parameters, device, backend, and precision."""
+        count = sum(parameter.numel() for parameter in self.trainer.trainable)
+        if self.backend:
+            stack: Any = self.experiment.model.stack
+            sizes = "-".join(map(str, stack.shape.hidden))
+            block = "" if stack.shape.block == "none" else f" in {stack.shape.block} blocks"
+            kind, backend = f"{stack.cells[0].kind} {sizes}{block}", f", {self.backend} backend"
+        else:
+            kind, backend = f"feed-forward, hidden {self.config.hidden}", ""
+        several = f", {distributed.world()} processes" if distributed.world() > 1 else ""
+        precision = self.trainer.settings.precision
+        graphs = ", CUDA graphs" if not self.no_graphs else ""
+        if self.device == "cuda" and self.no_graphs:
+            graphs = f", no CUDA graphs ({self.no_graphs})"
+        return f"{kind}: {count:,} parameters, on {self.device}{backend}, {precision}{several}{graphs}"
+
+    @property
+    def slow_because(self) -> str:
+        """Why the cells run slowly where a faster backend exists; empty if they do not, or if the user chose it."""
+        import torch
+
+        from rnncli.kernels import fused, triton
+
+        if self.config.backend != "auto":
+            return ""
+        on_cpu = self.device == "cpu"
+        trouble = fused.trouble() if on_cpu else ""
+        if self.device == "cuda":
+            trouble = triton.trouble("cuda", torch.float32)
+        if trouble:
+            return f"{trouble}; cells are slower without it"
+        if self.backend == "reference" and on_cpu:
+            stack: Any = self.experiment.model.stack
+            form = fused.fused_form(stack.cells[0])
+            if isinstance(form, str):
+                return f"the cell runs step by step, slowly: {form}"
+        return ""
+
+    def train(self, listen: Listener, warn: Callable[[str], None]) -> None:
         """Train until the run is finished; events, warnings and errors as in `Session.train`."""
         with self._held:
             self.session.train(listen, warn)

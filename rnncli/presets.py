@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 from rnncli.cells import cell_class, use_cell
 from rnncli.errors import UsageError
-from rnncli.settings import as_kind, canonical, check_limits, overlay, respelled
+from rnncli.settings import as_kind, canonical, check_limits, did_you_mean, overlay, respelled
 from rnncli.sizes import Sized, sized
 from rnncli.task import Task
 from rnncli.training.settings import RecurrentSettings, check_used, untuned, unused, with_own_defaults
@@ -91,10 +91,8 @@ def _toml_value(value: str | float | bool | tuple[str, ...]) -> str:
 
 def _instead(name: str, known: Iterable[str]) -> str:
     """What to do instead of naming a setting that does not exist."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, n=1)
-    return f"did you mean {near[0].replace('_', '-')!r}?" if near else "`rnn train TASK --help-all` lists them"
+    near = did_you_mean(name.replace("_", "-"), [each.replace("_", "-") for each in known])
+    return near or "`rnn train TASK --help-all` lists them"
 
 
 def _read_toml(file: Path, Config: type[RecurrentSettings]) -> dict[str, Any]:

@@ -67,6 +67,10 @@ class Recording:
     features: Mapping[str, Sequence[float]] = field(default_factory=dict)  # task features, (T,) each
     decoded: Sequence[str] = ()  # the text that each token adds, where `pieces` show bytes by number
 
+    def __repr__(self) -> str:
+        states = ", ".join(f"{name} {values.shape}" for name, values in self.states.items())
+        return f"Recording({len(self.pieces):,} tokens; {states})"
+
     @property
     def parts(self) -> Sequence[str]:
         """The text that each token adds; empty for a part of a character that a later token completes."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from rnncli.cells.base import Cell
     from rnncli.training.checkpoint import Checkpoint
 
 MAX_REASON = 200
@@ -59,7 +58,7 @@ class Rebuilt(NamedTuple):
     model: "nn.Module"  # its weights are the checkpoint's tensors
 
 
-def rebuild(task: Task, found: "Checkpoint", source: "Path", cell: "str | type[Cell[Any]] | None" = None) -> Rebuilt:
+def rebuild(task: Task, found: "Checkpoint", source: "Path", cell: "str | type[nn.Module] | None" = None) -> Rebuilt:
     """Check a task's checkpoint, except its training state, and build its model on the CPU.
 
     Allocates the model only after names and shapes of the weights agree with the settings. `cell` names the code of a

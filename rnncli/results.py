@@ -1,7 +1,33 @@
-"""The results of the verbs for texts: tasks fill them in, the API returns them, the command line prints them."""
+"""The results of the verbs: tasks fill them in, the API returns them, the command line prints them."""
 
 import math
+from collections.abc import Mapping
+from html import escape
 from typing import NamedTuple
+
+
+def brief(text: str, width: int = 60) -> str:
+    """The beginning of a text, as Python writes it."""
+    return repr(text if len(text) <= width else f"{text[: width - 1]}…")
+
+
+class Evaluation(dict[str, float]):
+    """Metrics by name; `details` has what is not a number, such as the confusion matrix, which `[...]` finds too."""
+
+    def __init__(self, metrics: Mapping[str, object]) -> None:
+        numbers = {name: math.nan if value is None else value for name, value in metrics.items()}
+        super().__init__({name: value for name, value in numbers.items() if isinstance(value, int | float)})
+        self.details = {name: value for name, value in metrics.items() if name not in self}
+
+    def __missing__(self, name: str) -> object:
+        return self.details[name]
+
+    def __repr__(self) -> str:
+        return f"Evaluation({', '.join(f'{name}={value:.4g}' for name, value in self.items())})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{escape(name)}</td><td>{value:.4g}</td></tr>" for name, value in self.items())
+        return f"<table>{rows}</table>"
 
 
 class Influence(NamedTuple):
@@ -24,6 +50,9 @@ class Classified(NamedTuple):
         """The probability of the label; NaN without a label."""
         return math.nan if self.label is None else self.probs[self.label]
 
+    def __repr__(self) -> str:
+        return f"Classified({brief(self.text)}, label={self.label!r}, probability={self.probability:.3f})"
+
 
 class Tagged(NamedTuple):
     """A word with its label and the label's probability."""
@@ -42,3 +71,6 @@ class Translation(NamedTuple):
     tokens: list[str]  # END last
     source_tokens: list[str]  # END last
     attention: list[list[float]]  # weights of each token on each source token; empty without attention
+
+    def __repr__(self) -> str:
+        return f"Translation({brief(self.text)}, score={self.score:.4g}, {len(self.tokens)} tokens)"

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -43,6 +43,14 @@ def retuned(Settings: Any, name: str, default: Any) -> Any:
 def flag_of(name: str) -> str:
     """The flag of a setting."""
     return "--" + name.replace("_", "-")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question for the known name that is most like another one; empty if none is."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
 
 
 def respelled(Settings: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:

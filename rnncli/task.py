@@ -52,11 +52,15 @@ class Trained:
         return Codec.of(self.payload, is_running=getattr(self.config, "running", False))
 
     def check_readable(self, instead: str = "give --corpus") -> None:
-        """Raise UsageError, which says what to do instead, if it learned from standard input."""
-        from rnncli.data.corpora import from_stdin
+        """Raise UsageError, which says what to do instead, if its text came from standard input, or from Python.
 
-        if any(map(from_stdin, (*self.config.corpus, *getattr(self.config, "valid", ())))):
-            raise UsageError(f"{self.source} learned from standard input, which cannot be read again: {instead}")
+        A corpus from Python that this process holds can be read again.
+        """
+        from rnncli.data.corpora import cannot_be_read_again
+
+        for spec in (*self.config.corpus, *getattr(self.config, "valid", ())):
+            if origin := cannot_be_read_again(spec):
+                raise UsageError(f"{self.source} learned from {origin}, which cannot be read again: {instead}")
 
     @contextmanager
     def reading_again(self, instead: str = "give --corpus") -> Iterator[None]:

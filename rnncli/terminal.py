@@ -90,7 +90,10 @@ def progress_bar(
     `total` and `done` count units, which `scaled` shows in thousands or millions. `delay` is in seconds: shorter work
     shows no bar. Without `leave` the bar disappears at its end; without `shown` it never appears.
     """
-    from tqdm import tqdm  # imported here, since only long work needs it
+    if "ipykernel" in sys.modules:
+        from tqdm.auto import tqdm  # a widget, in a notebook that has them
+    else:
+        from tqdm import tqdm  # imported here, since only long work needs it; `auto` would import asyncio
 
     screen = Screen()
     return tqdm(

@@ -64,3 +64,13 @@ def test_a_progress_bar_is_escaped_and_needs_neither_terminal_nor_stream(
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys, "stderr", None)
     bar_over_seven()
+
+
+def test_bar_is_a_widget_where_notebooks_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tqdm import auto, std
+
+    with terminal.progress_bar(1, "step", shown=False) as bar:
+        assert type(bar) is std.tqdm
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)  # of Jupyter, which `auto` then looks at
+    with terminal.progress_bar(1, "step", shown=False) as bar:
+        assert type(bar) is auto.tqdm

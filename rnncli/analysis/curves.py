@@ -66,8 +66,7 @@ def of_runs(runs: Sequence[Run], metrics: Sequence[str], across: str) -> list[Cu
 
     Raises RnnError as `read_records`, UsageError for a metric that a run lacks and for an unknown x axis.
     """
-    if across not in ACROSS:
-        raise UsageError(f"--against must be one of {', '.join(ACROSS)}, not {across!r}")
+    check_axis(across)
     names = [run.name for run in runs]
     label = {run: run.name if names.count(run.name) == 1 else f"{run.task}/{run.name}" for run in runs}
     histories = {run: read_records(run) for run in runs}
@@ -77,15 +76,40 @@ def of_runs(runs: Sequence[Run], metrics: Sequence[str], across: str) -> list[Cu
     curves = []
     for run, history in histories.items():
         best_step = run.read(lambda header: int(header["progress"]["best_step"]))
-        best = next((float(each[ACROSS[across]]) for each in history if each["step"] == best_step), None)
-        unit = loss_unit(history[-1])
-        known = [name for name, value in history[-1].items() if _is_number(value) and name not in ACROSS.values()]
-        for metric in metrics:
-            if not any(_is_number(record.get(metric)) for record in history):
-                raise UsageError(f"run {run.name} has no metric {metric!r}: it has {', '.join(known)}")
-            at = [float(record[ACROSS[across]]) for record in history]
-            found = [value if _is_number(value := record.get(metric)) else None for record in history]
-            curves.append(Curve(label[run], metric, at, found, run.task, best, unit))
+        curves += of_records(label[run], run.task, history, best_step, metrics, across)
+    return curves
+
+
+def check_axis(across: str) -> None:
+    """Raise UsageError for an unknown x axis."""
+    if across not in ACROSS:
+        raise UsageError(f"--against must be one of {', '.join(ACROSS)}, not {across!r}")
+
+
+def of_records(
+    run: str,
+    task: str,
+    records: Sequence[Mapping[str, Any]],
+    best_step: int | None,
+    metrics: Sequence[str],
+    across: str,
+) -> list[Curve]:
+    """The curves of some metrics of one run, by default of its losses; raises as `of_runs`."""
+    check_axis(across)
+    place = ACROSS[across]
+    best = next((float(each[place]) for each in records if each["step"] == best_step), None)
+    at = [float(record[place]) for record in records]
+    known = [
+        name
+        for name in (records[-1] if records else {})
+        if name not in ACROSS.values() and any(_is_number(record.get(name)) for record in records)
+    ]
+    curves = []
+    for metric in metrics or ("train_loss", "loss"):
+        if metric not in known:
+            raise UsageError(f"run {run} has no metric {metric!r}: it has {', '.join(known)}")
+        found = [value if _is_number(value := record.get(metric)) else None for record in records]
+        curves.append(Curve(run, metric, at, found, task, best, loss_unit(records[-1])))
     return curves
 
 

@@ -4,6 +4,7 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,8 @@ from rnncli.files import write_file
 from rnncli.training.monitoring import less_is_better
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from rnncli.analysis.comparisons import Band
     from rnncli.analysis.curves import Curve
     from rnncli.analysis.gradients import Flow
@@ -45,20 +48,19 @@ def _any_letter() -> Iterator[None]:
 
 
 def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str, best: int | None = None) -> Picture:
-    """Draw losses, and below them accuracy if there is one, against steps, with a ring at the step `best`, as a PNG.
+    """Save `curve_figure` as a PNG; raises RnnError if the file cannot be written."""
+    return _save(curve_figure(history, title=title, best=best), path)
 
-    Raises RnnError if the file cannot be written.
-    """
-    plt = _pyplot()
+
+def curve_figure(history: Sequence[Mapping[str, Any]], *, title: str, best: int | None = None) -> "Figure":
+    """Draw losses, and below them accuracy if there is one, against steps, with a ring at the step `best`."""
     record = history[0] if history else {}
     losses = [("train_loss", "training", "#9aa4b2"), ("loss", "validation", "#1f5fa8")]
     panels = {f"loss ({loss_unit(record)})": losses}
     if "accuracy" in record:
         panels["accuracy (%)"] = [("accuracy", "validation", "#1f5fa8")]
     size, ratios = (8, 3 + 1.8 * len(panels)), [2, 1][: len(panels)]
-    figure, grid = plt.subplots(
-        len(panels), figsize=size, layout="constrained", squeeze=False, sharex=True, height_ratios=ratios
-    )
+    figure, grid = _grid(len(panels), 1, figsize=size, layout="constrained", sharex=True, height_ratios=ratios)
     for axes, (name, curves) in zip(grid[:, 0], panels.items(), strict=True):
         for metric, label, color in curves:
             _draw_line(
@@ -70,7 +72,7 @@ def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, title: str, 
     grid[0, 0].set_title(title.replace("$", r"\$"))
     grid[0, 0].legend(frameon=False, fontsize=9)
     _from_zero(grid[-1, 0], "steps")
-    return _save(figure, path)
+    return figure
 
 
 def _draw_line(
@@ -107,18 +109,22 @@ def _ring(axes: Any, best: float | None, label: str = "") -> None:
 
 
 def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Picture:
+    """Save `runs_figure`; raises RnnError if the file cannot be written."""
+    return _save(runs_figure(curves, across=across), path)
+
+
+def runs_figure(curves: "Sequence[Curve]", *, across: str) -> "Figure":
     """Draw curves of several runs: one panel per task and metric, one colour per run, dashed training losses.
 
-    A ring marks the best step of each run. Raises RnnError if the file cannot be written.
+    A ring marks the best step of each run.
     """
-    plt = _pyplot()
     runs = list(dict.fromkeys(curve.run for curve in curves))
     panels = list(dict.fromkeys((curve.task, curve.panel) for curve in curves))
     several = len({task for task, _ in panels}) > 1  # their losses and accuracies do not compare
     rows = list(dict.fromkeys(task for task, _ in panels))
     columns = max(sum(task == each for each, _ in panels) for task in rows)
     size = (6.4 * columns + 0.6, 4.5 * len(rows))
-    figure, grid = plt.subplots(len(rows), columns, figsize=size, layout="constrained", squeeze=False)
+    figure, grid = _grid(len(rows), columns, figsize=size, layout="constrained")
     for row, task in zip(grid, rows, strict=True):
         names = [panel for each, panel in panels if each == task]
         for axes in row[len(names) :]:
@@ -135,18 +141,21 @@ def draw_runs(curves: "Sequence[Curve]", path: Path, *, across: str) -> Picture:
             _from_zero(axes, across)
             axes.grid(alpha=0.25)
             axes.legend(frameon=False, fontsize=8)
-    return _save(figure, path)
+    return figure
 
 
 def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str, title: str) -> Picture:
+    """Save `bands_figure`; raises RnnError if the file cannot be written."""
+    return _save(bands_figure(bands, across=across, metric=metric, title=title), path)
+
+
+def bands_figure(bands: "Sequence[Band]", *, across: str, metric: str, title: str) -> "Figure":
     """Draw a comparison: one colour per cell, one line style per size, the mean over the runs inside their band.
 
     A ring marks the best mean of each.
-    Raises RnnError if the file cannot be written.
     """
-    plt = _pyplot()
     cells = list(dict.fromkeys(band.cell for band in bands))
-    figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
+    figure, axes = _axes(figsize=(8, 4.8), layout="constrained")
     for band in bands:
         sizes = [each.hidden for each in bands if each.cell == band.cell]  # by position: sizes of matched nets differ
         dashes = ("-", "--", ":", "-.")[sizes.index(band.hidden) % 4]
@@ -165,7 +174,7 @@ def draw_bands(bands: "Sequence[Band]", path: Path, *, across: str, metric: str,
         axes.set_yscale("log")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8)
-    return _save(figure, path)
+    return figure
 
 
 def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Picture:
@@ -174,12 +183,11 @@ def draw_confusion(confusion: Mapping[str, Mapping[str, int]], path: Path) -> Pi
     Colours are shares of the right label, so that rare labels are visible. Raises RnnError if the file cannot be
     written.
     """
-    plt = _pyplot()
     labels = [label.replace("$", r"\$") for label in confusion]
     counts = [list(row.values()) for row in confusion.values()]
     fractions = [[count / max(1, sum(row)) for count in row] for row in counts]
     side = 2.5 + 0.55 * len(labels)
-    figure, axes = plt.subplots(figsize=(side + 2, side), layout="constrained")
+    figure, axes = _axes(figsize=(side + 2, side), layout="constrained")
     picture = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="given label", ylabel="right label")
     axes.set_xticks(range(len(labels)), labels, rotation=45 if len(labels) > 4 else 0)
@@ -201,10 +209,9 @@ def draw_attention(
 
     Long sentences get small labels instead of a large picture. Raises RnnError if the file cannot be written.
     """
-    plt = _pyplot()
     across, down = ([token.strip().replace("$", r"\$") or "␣" for token in side] for side in (source, target))
     width, height = 2.5 + 0.4 * len(across), 2 + 0.34 * len(down)
-    figure, axes = plt.subplots(figsize=(min(width, _MAX_INCHES), min(height, _MAX_INCHES)), layout="constrained")
+    figure, axes = _axes(figsize=(min(width, _MAX_INCHES), min(height, _MAX_INCHES)), layout="constrained")
     picture = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     slanted = any(len(token) > 2 for token in across[:-1])  # the last one is END
     labels = {"rotation": 45, "ha": "left"} if slanted else {"ha": "center"}
@@ -223,9 +230,8 @@ def draw_words(words: Sequence[str], points: Sequence[Sequence[float]], path: Pa
 
     Raises RnnError if the file cannot be written.
     """
-    plt = _pyplot()
     side = min(22.0, 7.0 + len(words) / 20)
-    figure, axes = plt.subplots(figsize=(side * 1.25, side), dpi=_DPI, layout="constrained")
+    figure, axes = _axes(figsize=(side * 1.25, side), dpi=_DPI, layout="constrained")
     axes.scatter([x for x, _ in points], [y for _, y in points], s=14, color="#1f5fa8")
     axes.margins(0.08)
     axes.set(xticks=[], yticks=[], title=title)
@@ -266,8 +272,7 @@ def draw_growth(costs: Mapping[str, Sequence[tuple[int, float]]], path: Path, *,
 
     Raises RnnError if the file cannot be written.
     """
-    plt = _pyplot()
-    figure, panels = plt.subplots(1, len(costs), figsize=(4.5 * len(costs), 3.8), layout="constrained", squeeze=False)
+    figure, panels = _grid(1, len(costs), figsize=(4.5 * len(costs), 3.8), layout="constrained")
     for axes, (name, points) in zip(panels[0], costs.items(), strict=True):
         sizes, times = zip(*points, strict=True)
         axes.plot([0, sizes[-1]], [0, times[-1]], color="#9aa4b2", ls="--", label="in proportion")
@@ -284,12 +289,11 @@ def draw_gradients(flows: "Sequence[Flow]", path: Path, *, title: str) -> Pictur
 
     Nets whose names agree up to a comma share a panel. Raises RnnError if the file cannot be written.
     """
-    plt = _pyplot()
     nets = list(dict.fromkeys(flow.name.partition(", ")[0] for flow in flows))
     columns = min(2, len(nets))
     rows = -(-len(nets) // columns)
-    figure, panels = plt.subplots(
-        rows, columns, figsize=(5.2 * columns + 1, 3.4 * rows + 0.6), layout="constrained", squeeze=False, sharey=True
+    figure, panels = _grid(
+        rows, columns, figsize=(5.2 * columns + 1, 3.4 * rows + 0.6), layout="constrained", sharey=True
     )
     for axes, net in zip(panels.flat, nets, strict=False):
         curves = [flow for flow in flows if flow.name.partition(", ")[0] == net]
@@ -316,7 +320,9 @@ def draw_gradients(flows: "Sequence[Flow]", path: Path, *, title: str) -> Pictur
 
 def picture_file(path: Path) -> Path:
     """The file of a picture, a PNG by default; raises RnnError for an unsupported ending."""
-    kinds = _pyplot().Figure().canvas.get_supported_filetypes()
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kinds = FigureCanvasBase.get_supported_filetypes()
     named = path if path.suffix or not path.name else path.with_suffix(".png")
     if named.suffix[1:].lower() not in kinds:
         raise RnnError(f"cannot draw {path}: name a file such as picture.png, or one that ends in .svg or .pdf")
@@ -354,23 +360,45 @@ def _find_fonts(figure: Any) -> str:
 
 
 @_any_letter()
-def _save(figure: Any, path: Path) -> Picture:
-    """Save a figure atomically, and close it; raises RnnError if the file cannot be written."""
+def _save(figure: "Figure", path: Path) -> Picture:
+    """Save a figure atomically; raises RnnError if the file cannot be written."""
+    path = picture_file(path)
+    missing = _find_fonts(figure)
     drawn = io.BytesIO()
-    try:
-        path = picture_file(path)
-        missing = _find_fonts(figure)
-        figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=_DPI)
-    finally:
-        _pyplot().close(figure)
+    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=_DPI)
     write_file(path, drawn.getvalue())
     return Picture(path, missing)
 
 
-def _pyplot() -> Any:
-    import matplotlib
+@_any_letter()
+def png_of(figure: "Figure", dpi: int = _DPI) -> bytes:
+    """A figure as a PNG."""
+    drawn = io.BytesIO()
+    _find_fonts(figure)
+    figure.savefig(drawn, format="png", dpi=dpi)
+    return drawn.getvalue()
 
-    matplotlib.use("Agg")  # no window, on any machine
-    from matplotlib import pyplot as plt
 
-    return plt
+@cache
+def _figure_class() -> "type[Figure]":
+    """A Figure that notebooks show although pyplot, which owns windows and the backend, does not know it."""
+    from matplotlib.figure import Figure
+
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            return png_of(self)
+
+    return ShownFigure
+
+
+def _grid(rows: int, columns: int, **options: Any) -> "tuple[Figure, Any]":
+    """A figure with rows and columns of axes: an array (rows, columns)."""
+    of_axes = {name: options.pop(name) for name in ("sharex", "sharey", "height_ratios") if name in options}
+    figure = _figure_class()(**options)
+    return figure, figure.subplots(rows, columns, squeeze=False, **of_axes)
+
+
+def _axes(**options: Any) -> "tuple[Figure, Any]":
+    """A figure with one pair of axes."""
+    figure, grid = _grid(1, 1, **options)
+    return figure, grid[0, 0]

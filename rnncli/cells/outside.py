@@ -79,15 +79,16 @@ def loaded(found: OutsideCell) -> "type[Cell[Any]]":
     return _LOADED[found.source, found.name]
 
 
-def use_cell(cell: "str | type[Cell[Any]]") -> str:
+def use_cell(cell: "str | type[nn.Module]") -> str:
     """Load a cell that the user names, and return its name for settings; this runs its file, or imports its module.
 
     The name has an absolute path, so that it works in any folder. A registered name returns as it is. Raises UsageError
     for a source that cannot be run, and for a class that is not a cell.
     """
     if isinstance(cell, type):
-        found = _place_of(_checked(cell, cell.__module__))
-        _LOADED[found.source, found.name] = cell
+        kind = _checked(cell, cell.__module__)
+        found = _place_of(kind)
+        _LOADED[found.source, found.name] = kind
         return str(found)
     split = outside_cell(cell)
     if split is None:
@@ -220,7 +221,7 @@ def kept_of(model: "nn.Module") -> dict[str, Any]:
     return {"cell": {"class": classes[0].__name__, "sha256": digest_of(classes[0])}} if classes else {}
 
 
-def cell_again(kind: str, header: Mapping[str, Any], given: "str | type[Cell[Any]] | None", checkpoint: object) -> str:
+def cell_again(kind: str, header: Mapping[str, Any], given: "str | type[nn.Module] | None", checkpoint: object) -> str:
     """The name of a checkpoint's cell, which the user has named in this process, or names by `given`.
 
     A changed source is an RnnWarning. Raises UsageError where the user has not named the code that it needs, for

@@ -14,7 +14,7 @@ from rnncli.cells import CELLS, CLASSIC, label_of
 from rnncli.cli.completing import completion
 from rnncli.cli.options import Flags, cells_of, command_class, command_of, words_of
 from rnncli.cli.per_task import first_task, of_each_task
-from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, print_text, warn, warn_missing
+from rnncli.cli.screen import AsJson, figure, note, print_json, print_table, print_text, warn_missing
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.train import follow, run_options
 from rnncli.cli.verb import Verb
@@ -25,7 +25,7 @@ from rnncli.task import Task
 from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
-    from rnncli.analysis.comparisons import Comparison, Member, Outcome, Row
+    from rnncli.analysis.comparisons import Comparison, Outcome, Row
 
 MATCHED = {
     "hidden": "the same sizes",
@@ -137,40 +137,14 @@ def _sizes(settings: RecurrentSettings, hidden: str | None) -> tuple[str, ...]:
 
 def _all_trained(comparison: "Comparison", again: str) -> "list[Outcome]":
     """Train the unfinished runs, and read all results; raises Interrupted, which names the command to continue."""
-    from rnncli.analysis.comparisons import check_alike, outcome
+    from rnncli.library import train_all
 
-    outcomes = []
     try:
-        count = len(comparison.cells) * len(comparison.sizes) * comparison.seeds
-        for place, member in enumerate(comparison.members(), 1):
-            note(f"{place} of {count}: {member.run.name}")
-            _train(comparison, member)
-            outcomes.append(outcome(comparison.task, member))
+        return train_all(comparison, lambda training, resumed: follow(training, resumed=resumed), note)
     except Interrupted as stop:
         raise Interrupted(f"stopped and saved: `{again}` continues from here", stop.exit_code - 128) from None
     except KeyboardInterrupt:
         raise Interrupted(f"stopped: `{again}` continues from here", signal.SIGINT) from None
-    check_alike(outcomes)
-    return outcomes
-
-
-def _train(comparison: "Comparison", member: "Member") -> None:
-    """Train a run, or continue it, unless it is finished; a run whose loss is not finite stays as it is."""
-    from rnncli.api import Training
-    from rnncli.training.loop import NotFinite
-
-    begun = member.begun()
-    if begun and member.finished:
-        note("it is finished already")
-        return
-    if begun:
-        training = Training.resume(member.run, {})
-    else:
-        training = Training.start(comparison.task.name, member.settings, member.run.name)
-    try:
-        follow(training, resumed=begun)
-    except NotFinite as error:
-        warn(f"run {member.run.name} does not count: {error}")
 
 
 def _show(

@@ -147,7 +147,7 @@ PLAIN = Shown()
 def follow(training: "Training", *, resumed: bool, shown: Shown = PLAIN) -> None:
     """Print what is trained, train it with a progress bar, samples and TensorBoard curves, and draw the curve."""
     from rnncli.analysis.plots import draw_curve
-    from rnncli.cli.progress import Bar
+    from rnncli.training.progress import Bar
 
     trainer, run = training.trainer, training.run
     _introduce(training, shown, resumed=resumed)
@@ -178,10 +178,11 @@ def _introduce(training: "Training", shown: Shown, *, resumed: bool) -> None:
     steps, duration = _expected(training)
     if shown.size:
         say(f"{shown.size} ({duration})" if duration else shown.size)
-    say(_what_is_trained(training))
+    say(training.net)
     for remark in filter(None, (*shown.remarks, training.begun)):
         say(remark)
-    _warn_of_slow_cells(training)
+    if slow := training.slow_because:
+        warn(slow)
     say(f"run {training.run.name}, {'resumed' if resumed else 'started'}: {', '.join(filter(None, (steps, duration)))}")
 
 
@@ -227,44 +228,6 @@ def best_record(training: "Training") -> dict[str, float]:
     progress = training.trainer.progress
     at_best = (record for record in reversed(progress.history) if record["step"] == progress.best_step)
     return measured(next(at_best, progress.history[-1]))  # the last one, if no validation gave a number
-
-
-def _what_is_trained(training: "Training") -> str:
-    from rnncli.training.distributed import world
-
-    count = sum(parameter.numel() for parameter in training.trainer.trainable)
-    if training.backend:
-        stack: Any = training.experiment.model.stack
-        sizes = "-".join(map(str, stack.shape.hidden))
-        block = "" if stack.shape.block == "none" else f" in {stack.shape.block} blocks"
-        net, backend = f"{stack.cells[0].kind} {sizes}{block}", f", {training.backend} backend"
-    else:
-        net, backend = f"feed-forward, hidden {training.config.hidden}", ""
-    several = f", {world()} processes" if world() > 1 else ""
-    precision = training.trainer.settings.precision
-    graphs = ", CUDA graphs" if not training.no_graphs else ""
-    if training.device == "cuda" and training.no_graphs:
-        graphs = f", no CUDA graphs ({training.no_graphs})"
-    return f"{net}: {count:,} parameters, on {training.device}{backend}, {precision}{several}{graphs}"
-
-
-def _warn_of_slow_cells(training: "Training") -> None:
-    import torch
-
-    from rnncli.kernels import fused, triton
-
-    if training.config.backend != "auto":
-        return
-    trouble = fused.trouble() if training.device == "cpu" else ""
-    if training.device == "cuda":
-        trouble = triton.trouble("cuda", torch.float32)
-    if trouble:
-        warn(f"{trouble}; cells are slower without it")
-    elif training.backend == "reference" and training.device == "cpu":
-        stack: Any = training.experiment.model.stack
-        form = fused.fused_form(stack.cells[0])
-        if isinstance(form, str):
-            warn(f"the cell runs step by step, slowly: {form}")
 
 
 def _expected(training: "Training") -> tuple[str, str]:

@@ -84,4 +84,4 @@ def _of_model(trained: "Model", layer: str | None) -> Known:
     from rnncli.analysis.vectors import default_layer
 
     layer = layer or default_layer(trained)
-    return Known(trained.vectors(layer), str(trained.source), layer, trained.payload.get("corpus"))
+    return Known(trained.vectors(layer), str(trained.source), layer, str(trained.payload["corpus"]))

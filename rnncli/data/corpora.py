@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from rnncli.data import dates, toyworld
 from rnncli.data.brown import running_text, universal_sentences
+from rnncli.data.items import IN_PYTHON, Items, held_items, is_gone, is_json_lines, json_items
 from rnncli.data.sources import AnyEntry, Corpus, CorpusEntry, Embedded, Generated, NltkData, Parallel, Remote, Split
-from rnncli.data.text import STDIN, folder_pieces, read_stdin, text_pieces, texts_below
+from rnncli.data.text import STDIN, folder_pieces, read_stdin, reads_json_lines, text_pieces, texts_below
 from rnncli.errors import UsageError
 from rnncli.plugins import Registry
 
@@ -176,9 +177,10 @@ def load_corpus(spec: str) -> Corpus:
     """Read the corpus that `spec` names.
 
     `-` is standard input; `NAME=SPEC` gives any other spec a label; a registered name is that corpus, even if a file
-    has the same name; all else is the path of a file or folder (`./frost` is always a path).
+    has the same name; `python:…` is a corpus from Python (`rnncli.data.items.hold`); all else is the path of a file or
+    folder (`./frost` is always a path). A file that ends in .jsonl has a text in each of its JSON objects.
     Raises UsageError for a spec that is neither a name nor a path; RnnError for a registered corpus that is not
-    downloaded yet, and for a file that `rnncli.data.text` cannot read.
+    downloaded yet, for a corpus of another Python process, and for a file that `rnncli.data.text` cannot read.
     """
     label, rest = _labelled(spec)
     if label:
@@ -187,8 +189,24 @@ def load_corpus(spec: str) -> Corpus:
         return Corpus("stdin", read_stdin(), STDIN)
     if spec in CORPORA:
         return CORPORA[spec].load()
+    if spec.startswith(IN_PYTHON):
+        items = held_items(spec)
+        return Corpus(items.name, "".join(items.pieces()), items.origin)
     found = _at_path(spec)
     return Corpus(found.name, "".join(found.read()), str(found.path))
+
+
+def items_of(spec: str) -> Items | None:
+    """The items of a corpus that has them, with or without a label: JSON lines, or a corpus from Python."""
+    label, rest = _labelled(spec)
+    if label:
+        items = items_of(rest)
+        return items and replace(items, name=label)
+    if spec in CORPORA:
+        return None
+    if spec.startswith(IN_PYTHON):
+        return held_items(spec)
+    return json_items(_path_of(spec)) if is_json_lines(spec) and reads_json_lines() else None
 
 
 def load_test(spec: str) -> Corpus | None:
@@ -211,7 +229,7 @@ def open_corpus(spec: str) -> PiecewiseText:
     label, rest = _labelled(spec)
     if label:
         return open_corpus(rest)._replace(name=label)
-    if spec == "-" or spec in CORPORA:
+    if spec == "-" or spec in CORPORA or spec.startswith(IN_PYTHON):
         corpus = load_corpus(spec)
         return PiecewiseText(corpus.name, lambda: iter([corpus.text]))
     return _at_path(spec)
@@ -232,19 +250,25 @@ def from_stdin(spec: str) -> bool:
     return _labelled(spec)[1] == "-"
 
 
+def cannot_be_read_again(spec: str) -> str:
+    """Where a corpus came from that this process cannot read, such as standard input; empty for any other."""
+    if from_stdin(spec):
+        return STDIN
+    return "a corpus in the memory of another Python process" if is_gone(_labelled(spec)[1]) else ""
+
+
 def absolute_spec(spec: str) -> str:
     """Return a spec of the same corpus that works in any folder."""
     label, rest = _labelled(spec)
     if label:
         return f"{label}={absolute_spec(rest)}"
-    if spec == "-" or spec in CORPORA or _mode(Path(spec)) is None:
+    if spec == "-" or spec in CORPORA or spec.startswith(IN_PYTHON) or _mode(Path(spec)) is None:
         return spec
     return str(Path(spec).absolute())
 
 
 def _at_path(spec: str) -> PiecewiseText:
-    # A shell expands ~ only at the start of a word, so not in NAME=~/poems.txt.
-    path = Path(spec).expanduser() if spec.startswith("~/") else Path(spec)
+    path = _path_of(spec)
     mode = _mode(path)
     if not spec or (mode is None and not written_as_path(spec)):
         raise _unknown("corpus, file or folder", spec)
@@ -252,7 +276,15 @@ def _at_path(spec: str) -> PiecewiseText:
         return PiecewiseText(
             path.resolve().name, partial(folder_pieces, path), sum(map(_size, texts_below(path))), path
         )
+    if is_json_lines(spec) and reads_json_lines():
+        items = json_items(path)
+        return PiecewiseText(items.name, items.pieces, _size(path), path)
     return PiecewiseText(path.stem, partial(text_pieces, path), _size(path), path)
+
+
+def _path_of(spec: str) -> Path:
+    # A shell expands ~ only at the start of a word, so not in NAME=~/poems.txt.
+    return Path(spec).expanduser() if spec.startswith("~/") else Path(spec)
 
 
 def _size(path: Path) -> int:
@@ -261,6 +293,11 @@ def _size(path: Path) -> int:
         return path.stat().st_size * (4 if path.suffix == ".gz" else 1)
     except OSError:
         return 0  # reading the file reports the error
+
+
+def exists(spec: str) -> bool:
+    """Whether a spec is the path of a file or folder that is here."""
+    return _mode(_path_of(spec)) is not None
 
 
 def written_as_path(spec: str) -> bool:

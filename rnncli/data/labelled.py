@@ -8,8 +8,10 @@ from pathlib import Path
 
 from rnncli.data import legacy
 from rnncli.data.columns import read_columns
-from rnncli.data.corpora import CORPORA, load_corpus
-from rnncli.data.tables import Layout, Row, check_width, column_of, read_rows, separator_of
+from rnncli.data.corpora import CORPORA, items_of, load_corpus
+from rnncli.data.items import TAGS, WORDS, Items, Keys
+from rnncli.data.sources import TaggedSentence
+from rnncli.data.tables import Layout, Row, check_width, column_of, read_rows, separator_of, two_names
 from rnncli.data.text import STDIN, lines_of, read_stdin, read_text, reads_as_before
 from rnncli.data.tokenizers import verse_words
 from rnncli.errors import RnnError, UsageError
@@ -78,18 +80,25 @@ def read_labelled(
     *,
     to_learn: bool = True,
 ) -> LabelledTexts:
-    """Read labelled texts: a table, or two or more corpora whose names are the labels.
+    """Read labelled texts: a table, items, or two or more corpora whose names are the labels.
 
-    A table is a file that ends in .csv or .tsv, or any file if a separator is named. A corpus's texts are its lines.
+    A table is a file that ends in .csv or .tsv, or any file if a separator is named. Items are JSON lines with a text
+    and a label, or pairs from Python. A corpus's texts are its lines, or its items.
     Raises RnnError for a file that cannot be read; with `to_learn`, UsageError for fewer than two labels, or a label
     with fewer than two texts.
     """
     separator = layout.character
-    tables = [spec for spec in specs if separator or (separator_of(spec) and "=" not in spec)]
+    alone = [spec for spec in specs if "=" not in spec]
+    tables = [spec for spec in specs if separator] or [spec for spec in alone if separator_of(spec) or items_of(spec)]
     if tables:
         if len(specs) > 1:
             raise UsageError(f"{tables[0]} has its labels in a column: give it as the only --corpus, or as NAME=FILE")
-        found = _read_table(tables[0], text_column, label_column, layout)
+        items = None if separator else items_of(tables[0])
+        if items:
+            keys = Keys(text_column, label_column, ("--text-column", "--label-column"))
+            found = _read_items(items, keys)
+        else:
+            found = _read_table(tables[0], text_column, label_column, layout)
     else:
         found = _read_corpora(specs)
     if not found.texts:
@@ -114,21 +123,45 @@ def _check_labels(name: str, counts: dict[str, int]) -> None:
 
 def _read_corpora(specs: Sequence[str]) -> LabelledTexts:
     texts, labels, stanzas, places = [], [], [], []
-    corpora = [load_corpus(spec) for spec in specs]
+    corpora = [_lines_or_items(spec) for spec in specs]
     stanza = 0
-    for number, corpus in enumerate(corpora):
+    for number, (name, lines) in enumerate(corpora):
         place = 0
-        for line in lines_of(corpus.text):
+        for line in lines:
             if not line.strip():
                 stanza += 1
                 continue
             texts.append(line.strip())
-            labels.append(corpus.name)
+            labels.append(name)
             stanzas.append(stanza)
             places.append((number, place))
             place += 1
         stanza += 1
-    return LabelledTexts(" + ".join(corpus.name for corpus in corpora), texts, labels, stanzas, places)
+    return LabelledTexts(" + ".join(name for name, _ in corpora), texts, labels, stanzas, places)
+
+
+def _lines_or_items(spec: str) -> tuple[str, list[str]]:
+    """The name of a corpus, and its lines, or its items with single blanks between words."""
+    if items := items_of(spec):
+        return items.name, [" ".join(text.split()) for text in items.pieces()]
+    corpus = load_corpus(spec)
+    return corpus.name, lines_of(corpus.text)
+
+
+def _read_items(items: Items, keys: Keys) -> LabelledTexts:
+    """Read texts with their labels; each is a stanza of its own."""
+    pairs = list(items.text_pairs(keys))
+    rows = [(number, " ".join(text.split()), label.strip()) for number, text, label in pairs]
+    if unlabelled := next((number for number, _, label in rows if not label), None):
+        raise RnnError(f"{items.origin}, {items.unit} {unlabelled}: the {keys.second} is empty")
+    return _as_rows(items.name, [(text, label) for _, text, label in rows if text], len(rows))
+
+
+def _as_rows(name: str, pairs: Sequence[tuple[str, str]], rows: int) -> LabelledTexts:
+    """Texts and labels of a table or of items."""
+    numbers = range(len(pairs))
+    texts, labels = ([pair[part] for pair in pairs] for part in (0, 1))
+    return LabelledTexts(name, texts, labels, list(numbers), [(number, 0) for number in numbers], rows)
 
 
 def _read_table(spec: str, text_column: str, label_column: str, layout: Layout) -> LabelledTexts:
@@ -147,17 +180,14 @@ def _read_table(spec: str, text_column: str, label_column: str, layout: Layout) 
         label_column = {LABEL_COLUMN: "2"}.get(label_column, label_column)
     text_at = column_of(text_column, names, len(first), "--text-column", origin)
     label_at = column_of(label_column, names, len(first), "--label-column", origin)
-    texts, labels = [], []
+    pairs = []
     body = rows[layout.header :]
     for row in body:
         if not row.fields[label_at].strip():
             raise RnnError(f"{origin}, line {row.line}: this row has no {label_column}")
         if words := row.fields[text_at].split():
-            texts.append(" ".join(words))
-            labels.append(row.fields[label_at].strip())
-    numbers = range(len(texts))
-    places = [(number, 0) for number in numbers]
-    return LabelledTexts(Path(origin).stem, texts, labels, list(numbers), places, len(body))
+            pairs.append((" ".join(words), row.fields[label_at].strip()))
+    return _as_rows(Path(origin).stem, pairs, len(body))
 
 
 def _even_rows(text: str, separator: str, layout: Layout, origin: str) -> list[Row]:
@@ -228,9 +258,9 @@ def _read_tagged(spec: str, columns: str, layout: Layout) -> TaggedSentences:
             raise UsageError(
                 f"{spec} has no labels for its words: take {', '.join(tagged_corpora())}, or a file of your own"
             )
-        sentences = entry.tagged()
-        words, labels = ([[pair[part] for pair in sentence] for sentence in sentences] for part in (0, 1))
-        return TaggedSentences(spec, words, labels)
+        return TaggedSentences(spec, *_words_and_labels(entry.tagged()))
+    if items := items_of(spec):
+        return _tagged_items(items, columns)
     corpus = load_corpus(spec)
     if reads_as_before():
         found, note = legacy.column_sentences(corpus), ""
@@ -239,5 +269,14 @@ def _read_tagged(spec: str, columns: str, layout: Layout) -> TaggedSentences:
     full = [sentence for sentence in found if sentence]
     if not full:
         raise RnnError(f"{corpus.origin} has no word with a label")
-    words, labels = ([[pair[part] for pair in sentence] for sentence in full] for part in (0, 1))
-    return TaggedSentences(corpus.name, words, labels, note)
+    return TaggedSentences(corpus.name, *_words_and_labels(full), note)
+
+
+def _tagged_items(items: Items, columns: str) -> TaggedSentences:
+    keys = Keys(*two_names(columns or f"{WORDS},{TAGS}", "the words' and the labels'"), ("--columns", "--columns"))
+    return TaggedSentences(items.name, *_words_and_labels(list(items.word_pairs(keys))))
+
+
+def _words_and_labels(sentences: Sequence[TaggedSentence]) -> tuple[list[list[str]], list[list[str]]]:
+    words, labels = ([[pair[part] for pair in sentence] for sentence in sentences] for part in (0, 1))
+    return words, labels

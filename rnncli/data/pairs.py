@@ -15,15 +15,18 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from rnncli.data.batching import IGNORED, Batch, Sentences, Sequences, rounded_up
-from rnncli.data.corpora import CORPORA, load_corpus
+from rnncli.data.corpora import CORPORA, items_of, load_corpus
+from rnncli.data.items import SOURCE, TARGET, Items, Keys
 from rnncli.data.sources import Corpus, Parallel
-from rnncli.data.tables import Layout, Row, check_width, column_of, name_of, read_rows, separator_of
+from rnncli.data.tables import Layout, Row, check_width, column_of, name_of, read_rows, separator_of, two_names
 from rnncli.data.text import lines_of, read_text, reads_as_before
 from rnncli.data.vocabulary import END
 from rnncli.errors import RnnError, UsageError
 
 Lines = list[tuple[str, str]]
 """Sentences, each with its translation."""
+
+_COLUMNS = "a sentence's and its translation's"
 
 
 class Paired(NamedTuple):
@@ -98,7 +101,18 @@ def read_pairs(spec: PairSpec) -> Paired:
         return Paired(name, paired_files(spec.source, spec.target), [], [])
     if len(spec.corpus) > 1:
         raise UsageError("pairs come from one --corpus: put them into one file")
+    if items := items_of(spec.corpus[0]):
+        return _paired_items(items, spec.columns)
     return _paired_rows(load_corpus(spec.corpus[0]), spec)
+
+
+def _paired_items(items: Items, columns: str) -> Paired:
+    """Read the pairs of JSON lines or from Python; `columns` names the keys, unless it numbers them."""
+    wanted = two_names(columns, _COLUMNS)
+    by_number = all(map(str.isdecimal, wanted))
+    keys = Keys(*((SOURCE, TARGET) if by_number else wanted), ("--columns", "--columns"))
+    pairs = _checked(list(items.text_pairs(keys)), items.origin, items.origin, items.unit)
+    return Paired(items.name, pairs, [], [], f"{len(pairs):,} {items.unit}s read")
 
 
 def _paired_rows(corpus: Corpus, spec: PairSpec) -> Paired:
@@ -111,9 +125,7 @@ def _paired_rows(corpus: Corpus, spec: PairSpec) -> Paired:
     if spec.layout.header:
         header, *rows = rows
     width = max(len(header.fields), *(len(row.fields) for row in rows)) if rows else 0
-    wanted = [part.strip() for part in spec.columns.split(",")]
-    if len(wanted) != 2:
-        raise UsageError(f"--columns takes two, a sentence's and its translation's, not {spec.columns!r}")
+    wanted = two_names(spec.columns, _COLUMNS)
     for row in rows:
         if len(row.fields) < 2:
             raise RnnError(
@@ -141,12 +153,12 @@ def paired_files(source: str, target: str) -> Lines:
     return _checked(numbered, source, target)
 
 
-def _checked(numbered: Sequence[tuple[int, str, str]], source: str, target: str) -> Lines:
+def _checked(numbered: Sequence[tuple[int, str, str]], source: str, target: str, unit: str = "line") -> Lines:
     """Normalise blanks between words; raises RnnError for an empty line."""
     for line, *pair in numbered:
         for text, name in zip(pair, (source, target), strict=True):
             if not text.strip():
-                raise RnnError(f"{name}, line {line} is empty: remove the pair, or fill it in")
+                raise RnnError(f"{name}, {unit} {line} is empty: remove the pair, or fill it in")
     return [(" ".join(one.split()), " ".join(other.split())) for _, one, other in numbered]
 
 

@@ -123,6 +123,14 @@ def check_width(row: Row, width: int, separator: str, origin: str, *, quoted: bo
     raise RnnError(f"{origin}, line {row.line}: {len(row.fields)} fields, and {like} has {width}: {hint}")
 
 
+def two_names(columns: str, what: str) -> tuple[str, str]:
+    """The two columns that `--columns` names; raises UsageError for any other number."""
+    found = [part.strip() for part in columns.split(",")]
+    if len(found) != 2:
+        raise UsageError(f"--columns takes two, {what}, not {columns!r}")
+    return found[0], found[1]
+
+
 def column_of(wanted: str, names: Sequence[str], width: int, flag: str, origin: str) -> int:
     """The index, from 0, of one of `width` columns by its name or its number, from 1; raises UsageError."""
     if wanted in names:

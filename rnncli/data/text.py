@@ -23,10 +23,11 @@ STDIN = "standard input"
 BLOCK = 1 << 20
 """Bytes that are read at a time."""
 
-READING = 3
+READING = 4
 """The rules by which this version reads files, recorded in checkpoints; see CHANGELOG.
 
-In 1, a lone CR ended a line. In 1 and 2, a combining mark ended a word of `--tokens word`.
+In 1, a lone CR ended a line. In 1 and 2, a combining mark ended a word of `--tokens word`. Before 4,
+JSON lines were plain text.
 """
 
 _GZIP_MARK = b"\x1f\x8b"
@@ -57,6 +58,11 @@ def reads_as_before() -> bool:
 def ends_words_at_marks() -> bool:
     """Whether `--tokens word` splits by the rules of READING 1 and 2."""
     return _reading.get() < 3
+
+
+def reads_json_lines() -> bool:
+    """Whether a file that ends in .jsonl has a JSON object per line, as from READING 4 on."""
+    return _reading.get() >= 4
 
 
 def lines_of(text: str) -> list[str]:

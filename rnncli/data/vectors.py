@@ -43,6 +43,10 @@ class WordVectors:
     words: tuple[str, ...]
     matrix: "Matrix"
 
+    def __repr__(self) -> str:
+        first = ", ".join(map(repr, self.words[:4]))
+        return f"WordVectors({len(self.words):,} words of {self.matrix.shape[1]} numbers: {first}, …)"
+
     @cached_property
     def numbers(self) -> dict[str, int]:
         """Word -> row."""

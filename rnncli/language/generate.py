@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
+from html import escape
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
@@ -17,6 +18,7 @@ from rnncli.language.voices import label_number
 from rnncli.models.sampling import DECODING, Sampling, with_decoding
 from rnncli.settings import option
 from rnncli.task import Trained
+from rnncli.terminal import escaped
 
 if TYPE_CHECKING:
     import torch
@@ -168,6 +170,16 @@ class Written:
         for _ in self.stream or ():
             pass
         return [draft.text for draft in self.drafts]
+
+    def __repr__(self) -> str:
+        first, *more = [line for text in self.texts for line in text.splitlines()] or [""]
+        rest = len(more) - 3
+        shown = [escaped(line[:100], one_line=True) for line in (first, *more[:3])]
+        return "\n".join([*shown, f"({self.remark}{f'; {rest} more lines' if rest > 0 else ''})"])
+
+    def _repr_html_(self) -> str:
+        texts = "\n---\n".join(self.texts)
+        return f'<pre style="white-space:pre-wrap">{escape(texts)}</pre><small>{escape(self.remark)}</small>'
 
     @property
     def remark(self) -> str:

@@ -9,6 +9,7 @@ from rnncli.data.texts import GivenTexts
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.voices import label_number
+from rnncli.results import brief
 from rnncli.settings import option
 from rnncli.task import Action, Trained
 
@@ -53,6 +54,9 @@ class Scored(NamedTuple):
         from rnncli.training.metrics import perplexity
 
         return perplexity(-self.log_probability / len(self.tokens)) if self.tokens else math.nan
+
+    def __repr__(self) -> str:
+        return f"Scored({brief(self.text)}, bits={self.bits:.2f}, perplexity={self.perplexity:.2f}, rank={self.rank})"
 
     @property
     def unknown(self) -> list[str]:

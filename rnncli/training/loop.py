@@ -107,13 +107,25 @@ class Stepped(NamedTuple):
 
     loss: float  # nats per prediction
     predictions: int  # targets of the batch
+    step: int = 0  # its number, from 1
+    lr: float = 0.0
 
 
 class Validated(NamedTuple):
     """The model was validated, and is the best so far or not."""
 
-    record: dict[str, Any]
+    record: dict[str, float | None]  # the metrics, and step, epoch, seconds, train_loss, lr
     improved: bool
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the validation."""
+        return measured(self.record)
+
+    @property
+    def step(self) -> int:
+        """The steps so far."""
+        return int(self.record["step"] or 0)
 
 
 class Restarted(NamedTuple):
@@ -123,6 +135,9 @@ class Restarted(NamedTuple):
 
 
 Event = Stepped | Validated | Restarted
+
+Listener = Callable[[Event], object]
+"""A function of each event; training ends after the current step if it returns True."""
 
 
 class Passes(NamedTuple):
@@ -160,6 +175,7 @@ class Trainer:
         self.shared_values: Callable[[], tuple[float, ...]] = tuple  # sent to other processes at each step
         self.shared_maxima: list[float] = []  # maxima over all processes; empty for a single one
         self.clock = 0.0  # seconds that several processes agree on
+        self.stop_reason = ""  # why the caller wants the training to end before the next step
         self.device = next(self.model.parameters()).device.type
         self.scale = LossScale(self.trainable[0].device) if settings.precision == "float16" else None
         self.graphs = Graphs()
@@ -246,7 +262,7 @@ class Trainer:
         spent = time.perf_counter() - began
         progress.seconds += spent
         progress.stepping += spent
-        return Stepped(value, count)
+        return Stepped(value, count, progress.step, progress.lr)
 
     def _pass(self, batch: Batch | LazyBatch) -> tuple[Passes, list[float]]:
         """Compute the gradients of a batch's loss sums over divisors: the counts of targets, where a piece has all.
@@ -450,6 +466,8 @@ class Trainer:
                 return "solved"
             if settings.patience and settings.schedule != "plateau" and progress.stale >= settings.patience:
                 return f"no gain in {progress.stale} validations"
+        if self.stop_reason:
+            return self.stop_reason
         if settings.epochs and progress.epoch >= settings.epochs:
             return "done"
         if settings.max_time and (self.clock if distributed.world() > 1 else progress.seconds) >= settings.max_time:

@@ -11,7 +11,7 @@ from rnncli.errors import Interrupted, RnnError
 from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint, to_bytes
 from rnncli.training.interrupts import noted_interrupts
-from rnncli.training.loop import Event, NotFinite, Stepped, Trainer, Validated
+from rnncli.training.loop import Event, Listener, NotFinite, Stepped, Trainer, Validated
 from rnncli.training.machine import is_out_of_memory, keep_freed_memory, matmul_policy
 from rnncli.training.runs import Run
 
@@ -23,6 +23,9 @@ PARTS_OF_A_STEP: Mapping[Hashable, str] = {
 
 State = tuple[dict[str, Any], dict[str, Tensor]]
 """The contents of a checkpoint: its header, and its tensors by name."""
+
+STOPPED = "stopped by a callback"
+"""Why a run ended whose listener asked for it."""
 
 
 class Session:
@@ -37,6 +40,7 @@ class Session:
         self._saved_at = time.monotonic()
         self._warn: Callable[[str], None] = lambda _: None
         self._warned: set[str] = set()
+        self._stop_requested = False  # by a listener
         self._metrics_whole = True  # if false, the next save rewrites the file
 
     def resume(self, found: Checkpoint) -> None:
@@ -45,27 +49,35 @@ class Session:
         self.trainer.progress.finished = ""
         self.run.write_metrics(self.trainer.progress.history)
 
-    def train(self, listen: Callable[[Event], None], warn: Callable[[str], None]) -> None:
+    def train(self, listen: Listener, warn: Callable[[str], None]) -> None:
         """Train to the end and pass every event to `listen`; a failed intermediate save goes to `warn`.
 
-        Raises Interrupted after a signal (everything is saved; the text says how to resume), and RnnError when the loss
-        is not finite, memory runs out (the state before that step is saved) or the last save fails.
+        If `listen` returns True, the training ends as after its last step: validated, saved, and resumable. If it
+        raises, the run is saved first. Raises Interrupted after a signal (everything is saved; the text says how to
+        resume), and RnnError when the loss is not finite, memory runs out (the state before that step is saved) or the
+        last save fails.
         """
         self._warn = warn
         keep_freed_memory()
         suited = matmul_policy(self.trainer.model, self.trainer.settings.precision)
         with suited, noted_interrupts() as interrupts:
-            self.trainer.shared_values = lambda: (interrupts.received, time.monotonic() - self._saved_at)
+            self.trainer.shared_values = lambda: (
+                interrupts.received,
+                self._stop_requested,
+                time.monotonic() - self._saved_at,
+            )
             try:
                 for event in self.trainer.events():
-                    listen(event)
                     if isinstance(event, Validated):
                         self._note(event)
-                    elif isinstance(event, Stepped):
+                    self._tell(listen, event)
+                    if isinstance(event, Stepped):
                         self._tell_of_graphs()
-                        number, waited = self.trainer.shared_maxima or self.trainer.shared_values()
+                        number, stop, waited = self.trainer.shared_maxima or self.trainer.shared_values()
                         if number:
                             self._stop(int(number))
+                        if stop:
+                            self.trainer.stop_reason = STOPPED
                         if waited >= self.trainer.settings.save_every:
                             self._save()
             except NotFinite:
@@ -79,6 +91,17 @@ class Session:
                     "the sequences of a step"
                 ) from None
             self.save()
+
+    def _tell(self, listen: Listener, event: Event) -> None:
+        """Pass an event on, and note a wish to stop, which several processes share with the next step."""
+        try:
+            self._stop_requested |= listen(event) is True
+        except BaseException:
+            if distributed.world() == 1:
+                self.save()
+            raise
+        if self._stop_requested and distributed.world() == 1:
+            self.trainer.stop_reason = STOPPED
 
     def save(self) -> None:
         """Write the newest state, and the best one where it is not on disk yet; all processes take part."""

@@ -11,11 +11,10 @@ import pytest
 from rnncli.analysis.comparisons import smallest_size
 from rnncli.cells import CELLS
 from rnncli.cells.elman import Elman
-from rnncli.cli import progress
 from rnncli.errors import UsageError
 from rnncli.models.stack import StackShape
 from rnncli.models.tagger import Tagger
-from rnncli.training import checkpoint
+from rnncli.training import checkpoint, progress
 from rnncli.training.interrupts import Interrupts
 from rnncli.training.loop import NotFinite, Stepped
 from rnncli.training.runs import Run, all_runs, find_run
