@@ -6,11 +6,13 @@ from typing import Any
 from rnncli.version import __version__
 
 project, author, release = "rnn", "the rnncli developers", __version__
-copyright = f"2026 {author}"  # noqa: A001  # the name that Sphinx reads
+copyright = f"2026 {author}"  # the name that Sphinx reads
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 
 myst_heading_anchors = 4
 myst_url_schemes = ("http", "https", "mailto")
+
+smartquotes = False  # primes of equations stay primes
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
