@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-slow test-browser test-without-numba test-avx2 check clean
+.PHONY: demo test test-all test-slow test-browser test-without-numba test-avx2 test-package check docs clean
 
 demo: .venv/installed
 	$(BIN)/rnn train parity
@@ -30,6 +30,10 @@ test-avx2: .venv/developing
 	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest --numprocesses 2 tests/kernels \
 		--ignore tests/kernels/test_triton.py
 
+test-package: .venv/developing
+	$(BIN)/pip check
+	$(BIN)/pytest -m "slow or not slow" tests/test_package.py
+
 check: .venv/developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff check --preview --select PLW1514 . # a text file is opened with its encoding
@@ -37,6 +41,10 @@ check: .venv/developing
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/test_circles.py tests/test_plain_english.py
+
+docs: .venv/documenting
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/site
+	@echo build/site/index.html
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv
@@ -47,6 +55,10 @@ check: .venv/developing
 
 .venv/developing: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv/documenting: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 clean:
