@@ -58,7 +58,8 @@ def _command(arguments: Sequence[str] | None) -> int:
 
     from rnncli.cli import app
 
-    TyperError = next(each for each in reversed(typer.BadParameter.__mro__) if hasattr(each, "format_message"))
+    # The base of Typer's errors, which has another name and place before 0.29.
+    TyperError: Any = next(each for each in reversed(typer.BadParameter.__mro__) if hasattr(each, "format_message"))
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="rnn")
     except typer.Abort:
