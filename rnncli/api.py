@@ -43,6 +43,7 @@ from rnncli.version import __version__
 if TYPE_CHECKING:
     from rnncli.cells.base import Cell
     from rnncli.data.vectors import WordVectors
+    from rnncli.exporting import Exported
     from rnncli.language.score import Scored
     from rnncli.recording import Recording
     from rnncli.results import Classified, Tagged, Translation
@@ -114,6 +115,29 @@ class Model(Trained):
         metrics: dict[str, Any] = self.do("evaluate", **options)
         self.check_loss(metrics)
         return metrics
+
+    def export(
+        self,
+        *,
+        onnx: str | Path | None = None,
+        weights: str | Path | None = None,
+        torch: str | Path | None = None,
+        arpa: str | Path | None = None,
+        label: str | None = None,
+        order: int | None = None,
+        corpus: str | Path | Sequence[str | Path] = (),
+    ) -> "list[Exported]":
+        """Write the model, or n-grams of its text, to files for programs without rnn: docs/export.md.
+
+        `label` is the voice for `onnx` and `torch`; `order` is the length of the n-grams for `arpa`, 5 by default, and
+        `corpus` another text for them. Raises as `rnncli.exporting.export`, which writes nothing then.
+        """
+        from rnncli.exporting import ExportOptions, export
+
+        files = {"onnx": onnx, "weights": weights, "torch": torch, "arpa": arpa}
+        texts = tuple(map(str, [corpus] if isinstance(corpus, str | Path) else corpus))
+        paths = {form: None if file is None else Path(file) for form, file in files.items()}
+        return export(self, paths, ExportOptions(label, order, texts))
 
     def check_loss(self, metrics: Mapping[str, Any]) -> None:
         """Raise RnnError if the loss is not a number; another metric may be one, such as a share of no new words."""

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -190,8 +190,8 @@ def _is_at(file: Path, handle: int) -> bool:
         return False
 
 
-def write_file(path: Path, data: bytes, *, previous: Path | None = None) -> None:
-    """Write `data` to `path` atomically.
+def write_file(path: Path, data: bytes | Iterable[bytes], *, previous: Path | None = None) -> None:
+    """Write `data`, or its parts one by one, to `path` atomically.
 
     The data goes to a temporary file in the same folder, which is flushed, synced and renamed; then the folder is
     synced. Each temporary name is unique, so the last of several concurrent writers wins. With `previous`, the old file
@@ -204,7 +204,7 @@ def write_file(path: Path, data: bytes, *, previous: Path | None = None) -> None
     try:
         make_folder(path.parent)
         with temporary.open("xb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         if previous is not None and path.exists():
@@ -212,9 +212,10 @@ def write_file(path: Path, data: bytes, *, previous: Path | None = None) -> None
         replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise RnnError(f"cannot save {path}: {reason(error)}; what was saved before is untouched") from None
+    finally:
+        with contextlib.suppress(OSError):  # still there after an error or an interrupt
+            temporary.unlink(missing_ok=True)
 
 
 def _temporary(path: Path) -> Path:

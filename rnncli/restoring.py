@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rnncli.data.marks import shorten
 from rnncli.data.vocabulary import SPECIALS
 from rnncli.errors import RnnError
 from rnncli.extras import installed
@@ -45,9 +46,7 @@ def usable(source: "Path", what: str) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else str(error)
-        reason = " ".join(reason.split())
-        if len(reason) > MAX_REASON:
-            reason = f"{reason[:MAX_REASON]}…"
+        reason = shorten(" ".join(reason.split()), MAX_REASON)
         raise CheckpointError(
             f"{source} holds {what} that this version cannot use: {reason}; load another checkpoint, or train again"
         ) from error

@@ -6,7 +6,7 @@ import pytest
 
 from rnncli import api
 from rnncli.api import Training, load
-from rnncli.data.text import read_as
+from rnncli.data.text import READING, read_as
 from rnncli.errors import UsageError
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
@@ -23,10 +23,10 @@ FILES = {
 }
 
 
-def train_as_before(task: str, path: Path, monkeypatch: pytest.MonkeyPatch, **flags: object) -> Run:
-    """A run of the first version: its checkpoints do not record how its file was read."""
-    with read_as(1), monkeypatch.context() as patched:
-        patched.setattr(api, "READING", 1)
+def train_as_before(task: str, path: Path, monkeypatch: pytest.MonkeyPatch, reading: int = 1, **flags: object) -> Run:
+    """A run of an earlier version, by default the first."""
+    with read_as(reading), monkeypatch.context() as patched:
+        patched.setattr(api, "READING", reading)
         training = Training.start(task, resolve(TASKS[task], {**QUICK, **flags, "corpus": (str(path),)}), "old")
         training.train(lambda _: None, pytest.fail)
     return training.run
@@ -56,4 +56,14 @@ def test_old_run_resumes_if_its_file_reads_the_same(
     run = train_as_before("tag", tmp_path / "plain.conll", monkeypatch, word_size=4, char_size=4)
     resumed = Training.resume(run, {"epochs": 2})
     resumed.train(lambda _: None, pytest.fail)
-    assert load("old").header["reading"] == 2
+    assert load("old").header["reading"] == READING
+
+
+def test_old_run_of_words_that_end_at_marks(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lake.txt").write_text("Стари́к ви́дит ло́дку.\n" * 40, encoding="utf-8")
+    run = train_as_before("char-lm", tmp_path / "lake.txt", monkeypatch, 2, tokens="word", embedding=4)
+    assert {"\u0301", " ло", "дку"} <= set(load("old").payload["vocabulary"])
+    history = load("old").header["progress"]["history"]
+    assert load("old").evaluate()["loss"] == pytest.approx(history[-1]["loss"], rel=1e-5)
+    with pytest.raises(UsageError, match="this version of rnn reads the file of run old differently"):
+        Training.resume(run, {"epochs": 2})

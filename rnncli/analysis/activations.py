@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 
+from rnncli.data.marks import JOINERS, is_mark
 from rnncli.errors import UsageError
 from rnncli.recording import Recording
 
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
 MIN_DIFFERENT = 8
 """Tokens at which a feature must differ from its most frequent value; with fewer, correlations may be accidental."""
 
-QUOTES = {'"': '"', "“": "”", "«": "»"}
+QUOTES = {'"': '"', "“": "”", "«": "»", "„": "“", "「": "」", "『": "』"}
 OPENING, CLOSING = "([{", ")]}"
+
+VOWELS = frozenset("aeiouαεηιουωаеиоуыэюяєі")
+"""Vowels without their marks, of the Latin, Greek and Cyrillic scripts."""
 
 
 class Unit(NamedTuple):
@@ -140,7 +145,7 @@ def features_of(recording: Recording) -> Mapping[str, Sequence[float]]:
 
 def _columns(text: str) -> dict[str, list[float]]:
     """The features of each character."""
-    letters = [sign.isalnum() or sign in "'’" for sign in text]
+    letters = [_is_in_word(sign) for sign in text]
     after = [*letters[1:], False]
     return {
         "place in the line": _since(text, [sign == "\n" for sign in text]),
@@ -148,14 +153,20 @@ def _columns(text: str) -> dict[str, list[float]]:
         "end of a word": [float(here and not then) for here, then in zip(letters, after, strict=True)],
         "end of a line": [float(sign == "\n") for sign in text],
         "between words": [float(sign.isspace()) for sign in text],
-        "punctuation": [float(sign.isprintable() and not sign.isalnum() and not sign.isspace()) for sign in text],
+        "punctuation": [
+            float(sign.isprintable() and not (sign.isalnum() or sign.isspace() or is_mark(sign))) for sign in text
+        ],
         "capital": [float(sign.isupper()) for sign in text],
         "digit": [float(sign.isdigit()) for sign in text],
-        "vowel": [float(sign in "aeiouAEIOU") for sign in text],
+        "vowel": [float(normalize("NFD", sign.lower())[0] in VOWELS) for sign in text],
         "inside quotes": _quoted(text),
         "inside brackets": _depth(text),
         "indent": _indent(text),
     }
+
+
+def _is_in_word(sign: str) -> bool:
+    return sign.isalnum() or sign in "'’" or sign in JOINERS or is_mark(sign)
 
 
 def _since(text: str, begins: Sequence[bool]) -> list[float]:

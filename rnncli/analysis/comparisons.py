@@ -65,11 +65,20 @@ class Comparison:
 
     task: Task
     name: str
-    settings: RecurrentSettings  # shared settings; its seed is the first one
-    cells: Sequence[str]
+    nets: Sequence[RecurrentSettings]  # of each cell; where a default does not suit a cell, they differ; the first seed
     sizes: Sequence[str]  # as `RecurrentSettings.hidden`
     seeds: int
     match: str = "hidden"
+
+    @property
+    def settings(self) -> RecurrentSettings:
+        """The settings of the first cell."""
+        return self.nets[0]
+
+    @property
+    def cells(self) -> list[str]:
+        """The cells, the one that others match first."""
+        return [each.cell for each in self.nets]
 
     def check(self) -> None:
         """Raise UsageError for invalid settings before any training."""
@@ -85,41 +94,41 @@ class Comparison:
             raise UsageError("--corpus -: standard input serves only one run; name a file")
         check_limits(replace(self.settings, seed=self.settings.seed + self.seeds - 1))
         kinds: list[tuple[type, str]] = []
-        for cell in self.cells:
-            smallest = replace(self.settings, cell=cell, hidden=str(smallest_size(cell)))
+        for each in self.nets:
+            smallest = replace(each, hidden=str(smallest_size(each.cell)))
             net: Any = Stack(1, smallest.shape, self.settings.backend)
             kind = type(net.cells[0]), net.cells[0].variant
             if kind in kinds:
                 raise UsageError(f"--cell {','.join(self.cells)} compares {net.cells[0].kind} with itself")
             kinds.append(kind)
         for size in self.sizes:
-            for cell in self.cells[:1] if self.match == "params" else self.cells:
-                shape = replace(self.settings, cell=cell, hidden=size).shape
+            for each in self.nets[:1] if self.match == "params" else self.nets:
+                shape = replace(each, hidden=size).shape
                 outline(partial(Stack, 1, shape, "reference"), sys.maxsize)  # refuses sizes that heads do not divide
-        known = self if self.match == "hidden" else replace(self, cells=self.cells[:1])  # the others depend on these
+        known = self if self.match == "hidden" else replace(self, nets=self.nets[:1])  # the others depend on these
         for member in known.members():
             member.begun()
 
     def members(self) -> Iterator[Member]:
         """Every run, the first cell's first; with `match`, they must be trained in this order."""
-        nets = set()
-        for cell in self.cells:
+        known = set()
+        for net in self.nets:
             for size in self.sizes:
-                hidden = self._matched_size(cell, size)
-                if (cell, hidden) not in nets:  # two sizes may give the same net
-                    nets.add((cell, hidden))
-                    yield from (self._member(cell, size, hidden, seed) for seed in self._numbers)
+                hidden = self._matched_size(net, size)
+                if (net.cell, hidden) not in known:  # two sizes may give the same net
+                    known.add((net.cell, hidden))
+                    yield from (self._member(net, size, hidden, seed) for seed in self._numbers)
 
     @property
     def _numbers(self) -> range:
         return range(self.settings.seed, self.settings.seed + self.seeds)
 
-    def _member(self, cell: str, size: str, hidden: str, seed: int) -> Member:
-        settings = replace(self.settings, cell=cell, hidden=hidden, seed=seed)
-        if self.match == "time" and cell != self.cells[0]:
+    def _member(self, net: RecurrentSettings, size: str, hidden: str, seed: int) -> Member:
+        settings = replace(net, hidden=hidden, seed=seed)
+        if self.match == "time" and net.cell != self.settings.cell:
             seconds = self._first(size, seed).read(lambda header: float(header["progress"]["seconds"]))
             settings = replace(settings, epochs=0, max_time=_known(seconds))
-        return Member(self.task.resolved(settings), self._run(cell, hidden, seed))
+        return Member(self.task.resolved(settings), self._run(net.cell, hidden, seed))
 
     def _run(self, cell: str, hidden: str, seed: int) -> Run:
         net = f"{self._called(cell).replace(':', '-')}-{hidden.replace(',', '+')}"
@@ -133,22 +142,22 @@ class Comparison:
 
     def _first(self, size: str, seed: int) -> Run:
         """The run of the first cell that the others match."""
-        return self._run(self.cells[0], size, seed)
+        return self._run(self.settings.cell, size, seed)
 
-    def _matched_size(self, cell: str, size: str) -> str:
+    def _matched_size(self, net: RecurrentSettings, size: str) -> str:
         """The sizes of another cell's layers, in the same proportions, with the nearest number of parameters."""
-        if self.match != "params" or cell == self.cells[0]:
+        if self.match != "params" or net.cell == self.settings.cell:
             return size
         payload = _known(_sound_header(self.task, self._first(size, self.settings.seed)))["payload"]
-        layers, unit = replace(self.settings, hidden=size).sizes, smallest_size(cell)
+        layers, unit = replace(net, hidden=size).sizes, smallest_size(net.cell)
 
         def stretched(first: int) -> str:
             return ",".join(str(unit * max(1, round(each * first / layers[0]))) for each in layers)
 
         def count(first: int) -> int:
-            return count_parameters(self.task, replace(self.settings, cell=cell, hidden=stretched(first)), payload)
+            return count_parameters(self.task, replace(net, hidden=stretched(first)), payload)
 
-        wanted = count_parameters(self.task, replace(self.settings, cell=self.cells[0], hidden=size), payload)
+        wanted = count_parameters(self.task, replace(self.settings, hidden=size), payload)
         return stretched(nearest(cache(count), wanted))
 
 

@@ -26,6 +26,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rnncli.analysis.report import MAX_BITS, page
+from rnncli.data.marks import shorten
 from rnncli.data.text import visible
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.generate import DrawnToken, WritingOptions, Written
@@ -187,8 +188,7 @@ def _failure(error: Exception) -> Event:
 
 def _one_line(text: str) -> str:
     """Shorten an error message to one line, without the dashes of a command-line option."""
-    text = " ".join(text.split()).removeprefix("--")
-    return text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS - 1]}…"
+    return shorten(" ".join(text.split()).removeprefix("--"), MAX_LETTERS - 1)
 
 
 def _line(value: Mapping[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnncli.data.marks import shorten
 from rnncli.data.vocabulary import UNKNOWN
 from rnncli.errors import UsageError
 from rnncli.task import Trained
@@ -41,7 +42,7 @@ class Novelty(NamedTuple):
     def remark(self) -> str:
         """The overlap in one line."""
         share = "too short for 8-grams" if self.seen is None else f"{self.seen:.1%} of its 8-grams"
-        shown = self.stretch if len(self.stretch) <= SHOWN else f"{self.stretch[:SHOWN]}…"
+        shown = shorten(self.stretch, SHOWN)
         return f"in the training text: {share}; the longest stretch there has {self.longest:,} tokens: {shown!r}"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rnncli.analysis.curves import loss_unit
 from rnncli.analysis.fonts import fonts_for
 from rnncli.cells import label_of
+from rnncli.data.text import visible
 from rnncli.errors import RnnError
 from rnncli.files import write_file
 from rnncli.training.monitoring import less_is_better
@@ -249,7 +250,7 @@ def draw_words(words: Sequence[str], points: Sequence[Sequence[float]], path: Pa
 def _label(axes: Any, word: str, point: Sequence[float]) -> Any:
     """A word at a point, with a line to it."""
     return axes.annotate(
-        word.replace("$", r"\$"),
+        visible(word).replace("$", r"\$"),
         point,
         (0, 0),
         textcoords="offset pixels",

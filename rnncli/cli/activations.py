@@ -129,6 +129,8 @@ def _on_colours(pieces: list[str], scaled: list[float]) -> Iterator[tuple[str, s
 
 def with_marks(pieces: list[str], scaled: list[float]) -> str:
     """The lines of a text, each with a line of marks below it: `#` and `+` are positive, `=` and `-` negative."""
+    from rich.cells import cell_len  # a Chinese character takes two cells of a terminal, a combining mark none
+
     above, below = "", ""
     for piece, value in zip(pieces, scaled, strict=True):
         body, ends = piece.rstrip("\n"), piece[len(piece.rstrip("\n")) :]
@@ -136,7 +138,7 @@ def with_marks(pieces: list[str], scaled: list[float]) -> str:
         shown = visible(body, keep=" ") or "↵" * bool(ends)
         blanks = len(shown) - len(shown.lstrip(" ")) if shown.strip() else 0
         above += shown + ends
-        below += " " * blanks + mark * (len(shown) - blanks) + ends
+        below += " " * blanks + mark * (cell_len(shown) - blanks) + ends
     lines = zip(above.split("\n"), below.split("\n"), strict=True)
     return "\n".join(line for pair in lines if pair[0] for line in (pair[0], pair[1].rstrip()) if line)
 

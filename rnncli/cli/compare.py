@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnncli.cells import CELLS, CLASSIC, label_of, use_cell
+from rnncli.cells import CELLS, CLASSIC, label_of
 from rnncli.cli.completing import completion
 from rnncli.cli.options import Flags, cells_of, command_class, command_of, words_of
 from rnncli.cli.per_task import first_task, of_each_task
@@ -55,9 +55,8 @@ def _verb(task: Task) -> Callable[..., None]:
             raise UsageError("rnn compare trains one net after the other, in one process: start it without torchrun")
         if target is not None and not math.isfinite(target):
             raise UsageError(f"--target must be a finite number, not {target}")
-        settings = resolve(task, flags, preset, config)
-        names = tuple(map(use_cell, cells_of(cell or CLASSIC)))
-        comparison = Comparison(task, name, settings, names, _sizes(settings, hidden), seeds, match)
+        nets = [resolve(task, {**flags, "cell": each}, preset, config) for each in cells_of(cell or CLASSIC)]
+        comparison = Comparison(task, name, nets, _sizes(nets[0], hidden), seeds, match)
         comparison.check()
         if out:
             from rnncli.analysis.plots import picture_file

@@ -1,49 +1,60 @@
-"""`rnn export`: write a model for programs without rnn."""
+"""`rnn export`: write a model, or n-grams of its text, for programs without rnn."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from rnncli.cli.completing import completion
 from rnncli.cli.models import open_model
 from rnncli.cli.screen import AsJson, CellCode, From, Named, named, note, print_json, print_text, size
 from rnncli.cli.verb import Verb
+from rnncli.data.suggested import corpus_names
 from rnncli.errors import UsageError
 
 
 def export(
     run: Named = None,
-    onnx: Annotated[Path | None, typer.Option("--onnx", help="Write an ONNX graph of one step to this file.")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="The voice, for a model of several voices.")] = None,
+    onnx: Annotated[Path | None, typer.Option("--onnx", help="An ONNX graph of one step of a language model.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="All weights, as safetensors.")] = None,
+    torch: Annotated[
+        Path | None, typer.Option("--torch", help="The weights as torch.nn.LSTM, GRU or RNN have them, as safetensors.")
+    ] = None,
+    arpa: Annotated[
+        Path | None, typer.Option("--arpa", help="Kneser-Ney n-grams of a language model's training text.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", help="The voice, for --onnx or --torch of a model of several voices.")
+    ] = None,
+    order: Annotated[int | None, typer.Option(min=1, help="The length of the n-grams. (default: 5)")] = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(help="Another text for the n-grams.", autocompletion=completion(corpus_names)),
+    ] = None,
     source: From = None,
     cell: CellCode = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a language model's step, with its state and its vocabulary, as an ONNX file, checked by onnxruntime."""
-    if onnx is None:
-        raise UsageError("name the file to write: --onnx FILE")
-    from rnncli.files import write_file
-    from rnncli.language.voices import label_number
-    from rnncli.models.language_model import LanguageModel
-    from rnncli.models.onnx_step import check_onnx, export_step
-
-    check_onnx()
+    """Write a model, or n-grams of its text, for programs without rnn: ONNX, safetensors, ARPA; one file or several."""
+    files = {"onnx": onnx, "weights": weights, "torch": torch, "arpa": arpa}
+    if not any(files.values()):
+        raise UsageError(f"name the file to write: {', '.join(f'--{form} FILE' for form in files)}")
+    needs_text = bool(onnx or arpa)
     trained = open_model(
-        "export", named(run, source), lambda task: task.token_access is not None, cell=cell, as_json=as_json
+        "export",
+        named(run, source),
+        lambda task: not needs_text or task.token_access is not None,
+        cell=cell,
+        as_json=as_json,
     )
-    net: Any = trained.model
-    if not isinstance(net, LanguageModel):
-        raise UsageError(f"{trained.source} is a model of {trained.task}: --onnx exports language models")
-    voice = label_number(trained, label)
-    kept = {name: trained.payload[name] for name in ("vocabulary", "tokenizer", "bpe") if name in trained.payload}
-    written, difference = export_step(net, {"task": trained.task, "cell": trained.config.label, **kept}, voice)
-    write_file(onnx, written)
-    facts = {"checkpoint": str(trained.source), "file": str(onnx), "bytes": len(written), "difference": difference}
+    exported = trained.export(**files, label=label, order=order, corpus=corpus or ())
     if as_json:
-        print_json(facts)
+        files_written = [{**each._asdict(), "file": str(each.file)} for each in exported]
+        print_json({"task": trained.task, "checkpoint": str(trained.source), "files": files_written})
         return
     note(f"from {trained.source} ({trained.payload['corpus']})")
-    print_text(f"{onnx}: {size(len(written))}; onnxruntime gives the same numbers within {difference:.1g}")
+    for each in exported:
+        print_text(f"{each.file}: {size(each.bytes)}; {each.about}")
 
 
-VERB = Verb(export, "rnn export RUN --onnx model.onnx")
+VERB = Verb(export, "rnn export RUN --onnx model.onnx\nrnn export RUN --weights model.safetensors --arpa model.arpa")

@@ -73,9 +73,8 @@ def _in_colours(scored: "Scored", figures: str) -> Iterator[tuple[str, str]]:
     glue = "" if letters >= len(scored.text) else " "  # words come without the blanks between them
     yield figures, ""
     for place, each in enumerate(scored.tokens):
-        shown = each.token if each.token == " " else visible(each.token)
         yield glue * (place > 0), ""
-        yield shown, _style(each.bits, each.unknown)
+        yield visible(each.token, keep=" "), _style(each.bits, each.unknown)
 
 
 def _style(bits: float, unknown: bool = False) -> str:

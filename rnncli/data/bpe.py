@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from rnncli.data.marks import JOINERS
 from rnncli.data.units import Units, from_bytes, shown_bytes
 from rnncli.errors import RnnError, UsageError
 from rnncli.extras import need
@@ -17,19 +18,27 @@ DEFAULT_SIZE = 4_000
 """Vocabulary size without --vocab-size."""
 
 
+_MARKED = r"\p{L}\p{M}" + JOINERS
+_WORDS = rf"'(?:[sdmt]|ll|ve|re)| ?[{_MARKED}]+| ?\p{{N}}[\p{{N}}\p{{M}}]*| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+"
+"""The words of GPT-2 (Radford et al. 2019), but letters and digits keep their combining marks and joiners."""
+
+
 def learn_bpe(texts: Iterable[str], size: int) -> str:
     """Merge the most frequent pairs of tokens in texts until there are `size` tokens (Sennrich et al. 2016).
 
-    Returns the tokenizer as JSON. Merges start from bytes and never cross words; a blank belongs to the word after it
-    (Radford et al. 2019). Raises UsageError where `size` allows no merge, RnnError without the library.
+    Returns the tokenizer as JSON. Merges start from bytes and never cross words; a blank belongs to the word after it,
+    and a combining mark to the letter before it. Raises UsageError where `size` allows no merge, RnnError without the
+    library.
     """
     if size <= BYTES:
         raise UsageError(f"--vocab-size {size}: bpe starts from {BYTES} bytes and adds to them, give more than that")
     library = _library()
     tokenizer = library.Tokenizer(library.models.BPE())
-    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    pre = library.pre_tokenizers
+    words = pre.Split(library.Regex(_WORDS), behavior="isolated")
+    tokenizer.pre_tokenizer = pre.Sequence([words, pre.ByteLevel(add_prefix_space=False, use_regex=False)])
     trainer = library.trainers.BpeTrainer(
-        vocab_size=size, initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=size, initial_alphabet=pre.ByteLevel.alphabet(), show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     return str(tokenizer.to_str())

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from rnncli.data.marks import shorten
 from rnncli.data.sources import Corpus, TaggedSentence
 from rnncli.data.tables import Layout, Row, check_width, column_of, read_rows, separator_of
 from rnncli.data.text import lines_of
@@ -214,7 +215,7 @@ def _pair(row: Row, chosen: _Chosen, origin: str) -> tuple[str, str]:
 
 
 def _no_pair(row: Row, origin: str) -> RnnError:
-    shown = " ".join(row.fields)[:40]
+    shown = shorten(" ".join(row.fields), 40)
     return RnnError(f"{origin}, line {row.line}: {shown!r} is not a word and its label")
 
 

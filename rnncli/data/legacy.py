@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 
+from rnncli.data.marks import shorten
 from rnncli.data.sources import Corpus, TaggedSentence
 from rnncli.errors import RnnError
 
@@ -31,6 +32,6 @@ def column_sentences(corpus: Corpus) -> list[TaggedSentence]:
             continue
         columns = [column.strip() for column in line.split("\t")] if tabs else line.split()
         if len(columns) < 2 or not columns[0] or not columns[-1]:
-            raise RnnError(f"{corpus.origin}, line {number}: {line.strip()[:40]!r} is not a word and its label")
+            raise RnnError(f"{corpus.origin}, line {number}: {shorten(line.strip(), 40)!r} is not a word and its label")
         sentences[-1].append((columns[0], columns[-1]))
     return sentences

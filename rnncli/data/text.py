@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
+from rnncli.data.marks import DOTTED_CIRCLE, JOINERS, is_mark
 from rnncli.errors import RnnError
 
 STDIN = "standard input"
@@ -22,11 +23,11 @@ STDIN = "standard input"
 BLOCK = 1 << 20
 """Bytes that are read at a time."""
 
-READING = 2
-"""The rules by which this version reads files, recorded in checkpoints; see CHANGELOG. In 1, a lone CR ended a line."""
+READING = 3
+"""The rules by which this version reads files, recorded in checkpoints; see CHANGELOG.
 
-JOINERS = "\u200c\u200d"
-"""Invisible characters that separate two letters, as in Persian, or combine two emoji."""
+In 1, a lone CR ended a line. In 1 and 2, a combining mark ended a word of `--tokens word`.
+"""
 
 _GZIP_MARK = b"\x1f\x8b"
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -51,6 +52,11 @@ def read_as(reading: int) -> Iterator[None]:
 def reads_as_before() -> bool:
     """Whether files are read by the rules of READING 1."""
     return _reading.get() < 2
+
+
+def ends_words_at_marks() -> bool:
+    """Whether `--tokens word` splits by the rules of READING 1 and 2."""
+    return _reading.get() < 3
 
 
 def lines_of(text: str) -> list[str]:
@@ -105,12 +111,14 @@ def join_texts(texts: Iterable[Iterable[str]]) -> Iterator[str]:
 def visible(text: str, keep: str = "") -> str:
     """Show a text on one line, with a symbol for each invisible character and an escape for each control character.
 
-    A blank gets a symbol only in a text of blanks; characters in `keep` stay as they are.
+    A blank gets a symbol only in a text of blanks; characters in `keep` stay as they are. Without `keep` the text is
+    displayed on its own, and a combining mark at its beginning gets a dotted circle as its letter.
     """
     if text and not text.strip(" ") and " " not in keep:
         return "␣" * len(text)
     signs = {"\n": "↵", "\t": "→"}
-    return "".join(
+    letter = DOTTED_CIRCLE * (not keep and text[:1] != "" and is_mark(text[0]))
+    return letter + "".join(
         c if c.isprintable() or c in JOINERS or c in keep else signs.get(c, c.encode("unicode_escape").decode())
         for c in text
     )

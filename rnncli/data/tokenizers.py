@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, partial
 
 from rnncli.data.cased_words import cased_words, join_cased, shown_cased
-from rnncli.data.marks import combining_marks
+from rnncli.data.marks import JOINERS, combining_marks
 from rnncli.data.scripts import lacks_blanks
+from rnncli.data.text import ends_words_at_marks
 from rnncli.data.units import Units, from_bytes, shown_bytes
 from rnncli.data.vocabulary import END, SPECIALS, UNKNOWN, UNKNOWN_WORD, written_word
 
@@ -145,6 +146,17 @@ TOKENIZERS: dict[str, Units] = {
 """The tokenizers of word models, which read a text line by line."""
 
 
+@cache
+def _word(marks: str) -> re.Pattern[str]:
+    """The pattern of white space, or of a word or sign with the blank before it and the `marks` after its letters."""
+    return re.compile(rf" ?\w[\w{marks}]*+| ?[^\w\s][{marks}]*+|\s" if marks else r" ?\w+| ?[^\w\s]|\s")
+
+
+def _words(text: str) -> list[str]:
+    marks = "" if text.isascii() or ends_words_at_marks() else f"{combining_marks()}\ufe00-\ufe0f{JOINERS}"
+    return _word(marks).findall(text)
+
+
 def _as_letters(text: str) -> str:
     return text.encode().decode("latin-1")
 
@@ -157,7 +169,7 @@ UNITS: dict[str, Units] = {
         _as_letters,
         lambda unit: shown_bytes(unit.encode("latin-1")),
     ),
-    "word": Units(re.compile(r" ?\w+| ?[^\w\s]|\s").findall),  # a word has the blank before it
+    "word": Units(_words),
     "spaced": Units(
         lambda text: _with_unknown(_SPACED_AND_ENDS.findall(text)), join_spaced, shown=written_word, spaced=True
     ),

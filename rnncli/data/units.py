@@ -28,8 +28,5 @@ def from_bytes(units: Iterable[bytes]) -> Iterator[str]:
 
 
 def shown_bytes(data: bytes) -> str:
-    """The text of bytes, or their numbers if they are only a part of a character."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return "".join(f"\\x{byte:02x}" for byte in data)
+    """The text of bytes, with the numbers of those that are only a part of a character."""
+    return data.decode(errors="backslashreplace")

@@ -122,9 +122,11 @@ def scan(
 
     lengths (B,), on the CPU, each from 1 to T. Beyond the end of a sequence its state stays constant, and its padding
     is never read. With `recompute` only states are kept, and the backward pass computes the rest again. Both results
-    are of the first state's type: under autocast only matmuls are in a smaller one. Raises ValueError for lengths out
-    of range, UsageError as `choose_backend`.
+    are of the first state's type: under autocast only matmuls are in a smaller one. Raises ValueError for no step at
+    all and for lengths out of range, UsageError as `choose_backend`.
     """
+    if not len(x):
+        raise ValueError("x has no steps: a scan needs at least one")
     if lengths is not None:
         x = blank_padding(x, lengths)
     dtype = precisions.type_of_factors(x)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rnncli.data.marks import shorten
 from rnncli.data.splitting import words_of
 from rnncli.errors import RnnError, UsageError
 from rnncli.recording import ActivationOptions, HeldOutText, Recording, check_enough, states_of
@@ -107,10 +108,8 @@ def check_lengths(lines: Sequence[Sequence[str]]) -> None:
     """Raise RnnError for a text without words, or with more than `MAX_WORDS`."""
     for place, line in enumerate(lines, start=1):
         if not 0 < len(line) <= MAX_WORDS:
-            beginning = " ".join(line[:6])
-            raise RnnError(
-                f"text {place} ({beginning[:40]}…) has {len(line):,} words: a text must have 1 to {MAX_WORDS:,}"
-            )
+            beginning = shorten(" ".join(line), 40)
+            raise RnnError(f"text {place} ({beginning}) has {len(line):,} words: a text must have 1 to {MAX_WORDS:,}")
 
 
 def as_written(text: str, words: Sequence[str]) -> list[str]:

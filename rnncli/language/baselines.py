@@ -1,5 +1,6 @@
 """The baselines of a language model: n-grams fitted on its training text and measured on its evaluation text."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,8 @@ class NGrams:
         """
         from rnncli.language.ngrams import DISCOUNTS, KneserNey, best_discount
 
-        training, held_out = _fitting(text, trained), list(text.measured_arrays(trained, options))
+        training = within_memory(text.training_arrays(trained, "leave --baselines out"))
+        held_out = list(text.measured_arrays(trained, options))
         size = len(trained.payload["vocabulary"])
         letters = self.char_orders if trained.payload["tokenizer"] in ("char", "bytes") else ()
         rows = {
@@ -43,10 +45,10 @@ class NGrams:
         return {row: model.metrics(held_out) for row, model in rows.items()}
 
 
-def _fitting(text: TokenAccess, trained: Trained) -> list[Any]:
-    """A model's training tokens: all of them, or the first `MAX_TOKENS`."""
+def within_memory(arrays: Iterable[Any]) -> list[Any]:
+    """Arrays of tokens: all of them, or the first `MAX_TOKENS` tokens."""
     found, left = [], MAX_TOKENS
-    for ids in text.training_arrays(trained, "leave --baselines out"):
+    for ids in arrays:
         found.append(ids[:left])
         left -= len(found[-1])
         if not left:

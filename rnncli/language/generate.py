@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from unicodedata import category
 
-from rnncli.data.text import JOINERS, read_text
+from rnncli.data.marks import JOINERS
+from rnncli.data.text import read_text
 from rnncli.data.vocabulary import END, START, UNKNOWN
 from rnncli.errors import UsageError
 from rnncli.language.voices import label_number
@@ -126,9 +127,12 @@ class Draft:
         return "" if self.score is None else f": log-probability {self.log_probability:.4f}, {self.score:.4f} per token"
 
     def written(self, tokens: Iterable[int], join: Join, stop: str | None) -> Iterator[str]:
-        """Yield the text of tokens before `stop`, without delay; keeps the tokens that are displayed completely."""
+        """Yield the text of tokens before `stop`, without delay; keeps the tokens that are displayed completely.
+
+        The bytes of an incomplete character at the end are left out.
+        """
         size = 0
-        for piece in before_stop(join(_kept(tokens, self.tokens)), stop):
+        for piece in before_stop(_complete(join, _kept(tokens, self.tokens)), stop):
             size += len(piece)
             yield piece
         del self.tokens[_count_shown(self.tokens, join, size) :]
@@ -390,6 +394,14 @@ def before_stop(pieces: Iterable[str], stop: str | None) -> Iterator[str]:
             held = held[safe:]
     if held:
         yield held
+
+
+def _complete(join: Join, tokens: Iterable[int]) -> Iterator[str]:
+    """Yield a piece of text per token, without a further one for bytes of an incomplete character."""
+    taken = list[int]()
+    for number, piece in enumerate(join(_kept(tokens, taken)), start=1):
+        if number <= len(taken):
+            yield piece
 
 
 def _count_shown(tokens: Sequence[int], join: Join, characters: int) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rnncli.cells.outside import cell_again, loaded, outside_cell
+from rnncli.data.text import visible
 from rnncli.errors import UsageError
 from rnncli.language.settings import LanguageSettings
 from rnncli.settings import flag_of, option
@@ -116,7 +117,7 @@ class Start(NamedTuple):
         if not self.config.grows:
             return f"{note}; its vocabulary cannot grow, so new tokens are UNKNOWN"
         new = tokens[known:]
-        names = ", ".join(map(repr, new[:MAX_SHOWN])) + (", …" if len(new) > MAX_SHOWN else "")
+        names = ", ".join(repr(visible(token)) for token in new[:MAX_SHOWN]) + (", …" if len(new) > MAX_SHOWN else "")
         return f"{note}, {len(new):,} new (initialized to their mean): {names}" if new else f"{note}, no new ones"
 
 

@@ -178,6 +178,13 @@ class LanguageModel(nn.Module):
         """Add the vectors of labels (...) to those of tokens, x (..., D); dropout does not touch them."""
         return x if labels is None or self.voices is None else x + self.voices(labels)
 
+    @torch.no_grad()
+    def input_vectors(self, label: int | None = None) -> Tensor:
+        """Return the vectors (V, D) that the stack reads, with all that spelling and the voice of a label add."""
+        device = self.embedding.weight.device
+        voice = None if label is None else torch.tensor(label, device=device)
+        return self.add_label(self.read(torch.arange(len(self.embedding.weight), device=device)), voice)
+
     def initial_states(self, batch: int) -> States:
         """Return the trainable states before the first step, for a batch of that size."""
         return self.stack.initial_states(batch)

@@ -34,11 +34,7 @@ class OnnxStep(nn.Module):
 
     def __init__(self, model: LanguageModel, label: int | None = None) -> None:
         super().__init__()
-        words = model.embedding.weight
-        voice = None if label is None else torch.tensor(label, device=words.device)
-        tokens = torch.arange(len(words), device=words.device)
-        vectors = model.add_label(model.read(tokens), voice).detach()  # including what spelling and voices add
-        self.model, self.vectors = model, nn.Embedding.from_pretrained(vectors)
+        self.model, self.vectors = model, nn.Embedding.from_pretrained(model.input_vectors(label))
 
     def forward(self, tokens: Tensor, *fields: Tensor) -> tuple[Tensor, ...]:
         cells: Any = list(self.model.stack.cells)

@@ -74,10 +74,10 @@ def _is_progress(value: Any, kind: Any) -> bool:
         return isinstance(value, str)
     if kind == float | None:
         return value is None or _is_number(value)
-    return isinstance(value, list) and all(map(_is_record, value))
+    return isinstance(value, list) and all(map(is_record, value))
 
 
-def _is_record(value: Any) -> bool:
+def is_record(value: Any) -> bool:
     """Tell whether a JSON value can be a validation's record: numbers by name, some of them null."""
     if not isinstance(value, dict) or not all(_is_number(each) or each is None for each in value.values()):
         return False

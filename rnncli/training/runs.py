@@ -1,4 +1,4 @@
-"""The folders of runs: `checkpoints/<task>/<run>/{last,previous,best}.safetensors` and `metrics.jsonl`."""
+"""The folders of runs: `checkpoints/<task>/<run>/{last,previous,best}.safetensors` and `metrics.{jsonl,csv}`."""
 
 import contextlib
 import datetime
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from rnncli.errors import RnnError, UsageError, warn
 from rnncli.files import check_name, is_locked, locked, make_folder, reason, write_file
 from rnncli.home import checkpoints_dir, mark
-from rnncli.records import json_line
+from rnncli.records import csv_columns, csv_rows, json_line
 from rnncli.training import checkpoint
 from rnncli.training.checkpoint import Checkpoint, CheckpointError
 from rnncli.training.monitoring import shown_metric
@@ -48,6 +48,10 @@ class Run:
     @property
     def metrics(self) -> Path:
         return self.folder / "metrics.jsonl"
+
+    @property
+    def table(self) -> Path:
+        return self.folder / "metrics.csv"
 
     @property
     def size(self) -> int:
@@ -111,17 +115,34 @@ class Run:
         write_file(self.folder / BEST, data)
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Rewrite metrics.jsonl: one JSON object per validation."""
+        """Rewrite metrics.jsonl and metrics.csv: one JSON object, and one row, per validation."""
         lines = "".join(json_line(record) + "\n" for record in history)
         write_file(self.metrics, lines.encode())
+        self._write_table(history)
 
-    def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """Add one validation's record to metrics.jsonl."""
-        try:
-            with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json_line(record) + "\n")
-        except OSError as error:
-            raise RnnError(f"cannot write {self.metrics}: {reason(error)}") from None
+    def append_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Add the last record of a history to metrics.jsonl and metrics.csv, which have the others.
+
+        A table that is missing, or lacks a column of the new record, is written again.
+        """
+        *before, record = history
+        _append(self.metrics, json_line(record) + "\n")
+        columns = csv_columns(before)
+        if record.keys() <= set(columns) and self.table.exists():
+            _append(self.table, csv_rows(columns, [record]))
+        else:
+            self._write_table(history)
+
+    def _write_table(self, history: Sequence[Mapping[str, Any]]) -> None:
+        write_file(self.table, csv_rows(csv_columns(history), history, header=True).encode())
+
+
+def _append(file: Path, text: str) -> None:
+    try:
+        with file.open("a", encoding="utf-8", newline="") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise RnnError(f"cannot write {file}: {reason(error)}") from None
 
 
 class RunElsewhere(Run):
@@ -141,7 +162,7 @@ class RunElsewhere(Run):
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write nothing."""
 
-    def append_metrics(self, record: Mapping[str, Any]) -> None:
+    def append_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write nothing."""
 
 

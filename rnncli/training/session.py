@@ -107,7 +107,7 @@ class Session:
             self._pending_best = header, {name: value.detach().clone() for name, value in tensors.items()}
         if self._metrics_whole:
             try:
-                self.run.append_metrics(event.record)
+                self.run.append_metrics(self.trainer.progress.history)
             except RnnError as error:  # half a line may have been written
                 self._metrics_whole = False
                 self._warn_once(f"{error}; training continues, and a later save rewrites the file")

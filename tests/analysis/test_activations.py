@@ -24,6 +24,17 @@ def recorded(text: str = TEXT) -> Recording:
     return Recording(list(text), numbers, names, {name: each.astype(np.float32) for name, each in states.items()})
 
 
+def test_marks_belong_to_words_and_are_no_punctuation() -> None:
+    text = "«Ве\u0301чер», „दिन“.\n「昼」"
+    found = features_of(Recording(list(text), [], (), {}))
+    marked = {name: "".join(text[at] for at in range(len(text)) if column[at]) for name, column in found.items()}
+    assert marked["punctuation"] == "«»,„“.「」"
+    assert marked["end of a word"] == "рन昼"
+    assert marked["vowel"] == "ее"
+    assert marked["inside quotes"] == "«Ве\u0301чер„दिन「昼"
+    assert found["place in the word"][text.index("р")] == 6
+
+
 def test_features_of_each_character() -> None:
     found = features_of(recorded())
     first = TEXT[: TEXT.index("\n\n") + 2]

@@ -106,13 +106,18 @@ def test_attention_of_any_letters_and_length_fits_a_picture(tokens: list[str], t
 
 def test_letters_are_drawn_in_fonts_that_have_them_and_the_others_are_named(tmp_path: Path) -> None:
     """DejaVu Sans, the default, lacks U+2322; STIXGeneral, also part of matplotlib, has it."""
-    drawn = draw_words(["a⌢b", "b\U000f1234"], [(0, 0), (1, 1)], tmp_path / "w.png", title="⌢")
-    assert drawn.missing == "\U000f1234"  # for private use
+    drawn = draw_words(["a⌢b", "b\U00016ac0"], [(0, 0), (1, 1)], tmp_path / "w.png", title="⌢")
+    assert drawn.missing == "\U00016ac0"  # a digit of Tangsa
     families, missing = fonts_for(["a⌢b", "naïve \u200d☀\ufe0f"])
     assert (len(families), missing) == (2, "")
     found = next(entry for entry in fontManager.ttflist if entry.name == families[1])
     assert FT2Font(found.fname).get_char_index(ord("⌢")) > 0
     assert "Last Resort" not in found.name  # it has a box for everything
+
+
+def test_words_of_blanks_and_lone_marks_have_visible_labels(figures: list[Any], tmp_path: Path) -> None:
+    draw_words(["\u0301", " ", "\n", "и\u0301"], [(0, 0), (1, 1), (0, 1), (1, 0)], tmp_path / "w.png", title="")
+    assert [label.get_text() for label in figures[0].axes[0].texts] == ["◌\u0301", "␣", "↵", "и\u0301"]
 
 
 def test_letters_that_no_font_has_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

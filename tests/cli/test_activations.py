@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.pages import data_of
 
+from rnncli.cli.activations import with_marks
 from rnncli.tasks import TASKS
 
 SMALL = {"parity": "--epochs 1 --validate-every 0", "poetry-classify": "--hidden 4 --epochs 1 --folds 0 --ensemble 1"}
@@ -72,3 +73,10 @@ def test_texts_come_from_files_and_errors_are_one_line(rnn, trained, tmp_path: P
         ran = rnn(f"activations {words}")
         assert (ran.code in (1, 2), ran.out, ran.err.count("\n")) == (True, "", 1)
         assert complaint in ran.err
+
+
+@pytest.mark.no_backend
+def test_marks_stand_below_their_tokens_whatever_the_width_of_a_character() -> None:
+    """A Chinese character takes two cells of a terminal, a combining mark none."""
+    assert with_marks(["реки", "\u0301", " да"], [1.0, -1.0, -1.0]) == "реки\u0301 да\n#### =="
+    assert with_marks([*"日本", " x"], [1.0, -1.0, 0.4]) == "日本 x\n##== +"

@@ -178,6 +178,17 @@ def test_seconds_are_matched(rnn) -> None:
         assert first["config"]["epochs"] == 3
 
 
+def test_a_default_that_does_not_suit_a_cell_is_left_out_for_that_cell(rnn, tmp_path: Path) -> None:
+    text = tmp_path / "small.txt"
+    text.write_text("the gate stood open, and the snow came in\n" * 20)
+    words = f"compare char-lm --corpus {text} --cell elman --cell mingru --hidden 2 --embedding 2 --epochs 1 --seeds 1"
+    ran = rnn(f"{words} --weight-drop 0.1")
+    assert (ran.code, "cell mingru:positive declares no recurrent matrices" in ran.err) == (2, True)
+    assert rnn(words).code == 0
+    drops = [header(f"compare-{cell}-2-0")["config"]["weight_drop"] for cell in ("elman", "mingru")]
+    assert drops == [0.5, 0.0]
+
+
 def test_a_net_whose_loss_is_not_finite_does_not_count(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     from rnncli.cli import compare
 

@@ -19,7 +19,8 @@ def test_the_file_suffices_to_continue_a_text(rnn, home: Path, tmp_path: Path) -
     file = tmp_path / "model.onnx"
     ran = rnn(f"export mine --onnx {file} --json")
     assert ran.code == 0
-    facts = json.loads(ran.out)
+    (facts,) = json.loads(ran.out)["files"]
+    assert facts["form"] == "onnx"
     assert facts["bytes"] == file.stat().st_size
     assert facts["difference"] < 1e-5
     session = onnxruntime.InferenceSession(file.read_bytes())
@@ -36,16 +37,18 @@ def test_the_file_suffices_to_continue_a_text(rnn, home: Path, tmp_path: Path) -
     assert nats == pytest.approx(-scored["texts"][0]["log_probability"], rel=1e-4)
 
 
+ODD = Path(__file__).parents[1] / "checkpoints" / "parity-solved" / "best.safetensors"
+
+
 @pytest.mark.parametrize(
     ("words", "refusal"),
     [
-        ("export odd", "name the file to write: --onnx FILE"),
-        ("export odd --onnx {}", "is a model of parity: --onnx exports language models"),
+        (f"export {ODD}", "name the file to write: --onnx FILE"),
+        (f"export {ODD} --onnx {{}}", "is a model of parity: --onnx exports language models"),
         ("export absent --onnx {}", "there is no run 'absent'"),
     ],
 )
 def test_a_refused_export_is_one_line(rnn, tmp_path: Path, words: str, refusal: str) -> None:
-    assert rnn("train parity --epochs 1 --name odd").code == 0
     file = tmp_path / "model.onnx"
     ran = rnn(words.format(file))
     assert ran.code == 2

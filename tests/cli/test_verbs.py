@@ -36,6 +36,7 @@ def test_train_prints_its_progress_and_saves_a_complete_run(rnn, home: Path) -> 
         "last.safetensors",
         "previous.safetensors",
         "metrics.jsonl",
+        "metrics.csv",
         "curve.png",
     }
     assert (folder / "curve.png").stat().st_size > 10_000
@@ -188,7 +189,7 @@ def test_a_run_in_training_is_not_touched(poet, home: Path) -> None:
     run = Run(home / "checkpoints/poetry-lm/poet")
     before = run.metrics.read_text()
     with run.locked():
-        run.append_metrics({"step": 10**6})
+        run.append_metrics([{"step": 10**6}])
         ran = poet("train poetry-lm --resume --name poet --epochs 9")
         assert (ran.code, ran.err.count("\n")) == (1, 1)
         assert "is being trained by another process" in ran.err

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rnncli.data.bpe import bpe_units, learn_bpe
+from rnncli.data.units import shown_bytes
 from rnncli.errors import RnnError, UsageError
 
 
@@ -40,3 +41,9 @@ def test_invalid_vocabulary_size_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(RnnError, match=r"pip install 'rnncli\[bpe\]'"):
         learn_bpe(["text"], 300)
+
+
+def test_parts_of_characters_are_displayed_as_numbers_between_whole_ones() -> None:
+    assert shown_bytes("кé".encode()[1:-1]) == "\\xba\\xc3"
+    assert shown_bytes(" к日".encode()[:-1]) == " к\\xe6\\x97"
+    assert shown_bytes(b"plain") == "plain"

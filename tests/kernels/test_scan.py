@@ -79,6 +79,12 @@ def test_impossible_lengths_are_refused(lengths: list[int]) -> None:
         scan(cell, torch.randn(T, B, D, dtype=torch.float64), cell.initial_state(B), torch.tensor(lengths))
 
 
+def test_no_step_is_refused() -> None:
+    cell = a_cell("elman")
+    with pytest.raises(ValueError, match="x has no steps"):
+        scan(cell, torch.randn(0, B, D, dtype=torch.float64), cell.initial_state(B))
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lengths", [None, LENGTHS])

@@ -2,35 +2,17 @@
 
 import itertools
 import math
-import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 from nltk.lm import KneserNeyInterpolated
+from support.sequences import HELD_OUT, TRAINING, V, some_sequences
 
 from rnncli.data.holding_out import HoldOut
 from rnncli.data.verse import read_verse
 from rnncli.data.vocabulary import END, START, UNKNOWN, Vocabulary
 from rnncli.language.ngrams import DISCOUNTS, KneserNey, best_discount
-
-V = 12
-
-
-def some_sequences(count: int, seed: int, max_length: int = 9) -> list[list[int]]:
-    """Ids from 3 on, with END after each sequence; some tokens are much rarer than others."""
-    generator = random.Random(seed)
-    return [
-        [
-            3 + min(generator.randrange(V - 3), generator.randrange(V - 3))
-            for _ in range(generator.randrange(max_length))
-        ]
-        + [END]
-        for _ in range(count)
-    ]
-
-
-TRAINING, HELD_OUT = some_sequences(40, seed=1), some_sequences(25, seed=2)
 
 
 def nltk_model(order: int, discount: float, training: list[list[int]]) -> KneserNeyInterpolated:

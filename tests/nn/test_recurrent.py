@@ -8,6 +8,7 @@ from support.outside import CoupledLSTM
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnncli.nn as ours
+from rnncli.cells.registry import BUILT_IN
 from rnncli.errors import UsageError
 from rnncli.kernels.reference import scan_reference
 from rnncli.models.stack import Stack, StackShape
@@ -28,6 +29,31 @@ def test_two_directions_are_two_scans_from_trained_first_states() -> None:
         wanted = wanted.flip(0) if number else wanted
         torch.testing.assert_close(found.transpose(0, 1)[..., 5 * number : 5 * number + 5], wanted, rtol=0, atol=1e-12)
         torch.testing.assert_close(last[number], state.h, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", BUILT_IN)
+def test_two_layers_of_any_cell_are_two_step_loops(cell: str) -> None:
+    torch.manual_seed(1)
+    layer = ours.Recurrent(cell, 3, 4, 2, dtype=torch.float64)
+    x = torch.randn(6, 2, 3, dtype=torch.float64, requires_grad=True)
+    found, last = layer(x)
+    below = x
+    for number, one in enumerate(layer.cells):
+        own: Any = one
+        below, state = scan_reference(own, below, own.initial_state(2))
+        for name, value in state._asdict().items():
+            fields = last if torch.is_tensor(last) else last[state._fields.index(name)]
+            torch.testing.assert_close(fields[number], value, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found, below, rtol=0, atol=1e-12)
+    weights = [x, *(each for each in layer.parameters() if each.requires_grad)]
+    for mine, wanted in zip(
+        torch.autograd.grad(found.square().sum(), weights, allow_unused=True),
+        torch.autograd.grad(below.square().sum(), weights, allow_unused=True),
+        strict=True,
+    ):
+        assert (mine is None) == (wanted is None)
+        if mine is not None:
+            torch.testing.assert_close(mine, wanted, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("cell", ["lstm:full", CoupledLSTM])

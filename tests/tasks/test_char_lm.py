@@ -16,6 +16,7 @@ from rnncli.data.units import Units
 from rnncli.data.vocabulary import SPECIALS, Vocabulary
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.activations import LanguageActivationOptions
+from rnncli.language.generate import Draft
 from rnncli.language.generate import write_stream as write
 from rnncli.presets import resolve
 from rnncli.task import Trained
@@ -214,3 +215,18 @@ def test_validation_text_is_read_in_its_voice_and_nothing_else_is_held_out(home:
     valid.write_text("t")
     with pytest.raises(RnnError, match="valid has fewer than two tokens: give a longer text to --valid"):
         train(file, valid=(str(valid),))
+
+
+@pytest.mark.parametrize("tokens", ["bytes", "bpe"])
+def test_text_ends_before_an_incomplete_character(tokens: str) -> None:
+    bpe = learn_bpe([TEXT], 258) if tokens == "bpe" else ""
+    units = Codec(tokens, Vocabulary(SPECIALS), bpe).units
+    codec = Codec(tokens, Vocabulary(SPECIALS), bpe).grown(units.split("да é"))
+    ids = codec.vocabulary.encode(units.split("да"))
+    assert len(ids) == 4
+    for length, text, kept in ((4, "да", 4), (3, "д", 2), (2, "д", 2), (1, "", 0)):
+        draft = Draft()
+        assert "".join(draft.written(ids[:length], codec.join, None)) == text
+        assert draft.tokens == ids[:kept]
+    draft, broken = Draft(), codec.vocabulary.encode(units.split("д")[:1] * 2 + units.split("а"))
+    assert "".join(draft.written(broken, codec.join, None)) == "\ufffd\ufffdа"  # bytes that are no character

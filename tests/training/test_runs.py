@@ -1,5 +1,6 @@
 """Run folders: naming, finding, locking, falling back from a damaged file, deleting."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -336,9 +337,38 @@ def test_a_model_without_the_state_of_training_is_not_resumed(home: Path) -> Non
 
 def test_metrics_are_json_lines_without_nan(home: Path) -> None:
     run = make_run(home, "toy", "mine")
-    run.write_metrics([{"loss": float("inf")}])
-    run.append_metrics({"loss": 1.5})
+    history: list[dict[str, Any]] = [{"loss": float("inf")}]
+    run.write_metrics(history)
+    history.append({"loss": 1.5})
+    run.append_metrics(history)
     assert run.metrics.read_text() == '{"loss": null}\n{"loss": 1.5}\n'
+
+
+def test_metrics_are_also_a_table_with_the_same_columns_in_every_row(home: Path) -> None:
+    run, history = make_run(home, "toy", "mine"), [{"step": 1, "loss": 0.1, "bits": float("nan"), "a, b": None}]
+    run.append_metrics(history)  # the first validation
+    history.append({"step": 2, "loss": 1e-9, "a, b": 7})
+    run.append_metrics(history)
+    assert run.table.read_bytes() == b'step,loss,bits,"a, b"\n1,0.1,,\n2,1e-09,,7\n'
+    history.append({"step": 3, "loss": 2.5, "rank": 4})
+    run.append_metrics(history)  # a new column is the last one
+    assert [[*row.values()] for row in read_table(run)] == [
+        ["1", "0.1", "", "", ""],
+        ["2", "1e-09", "", "7", ""],
+        ["3", "2.5", "", "", "4"],
+    ]
+    run.table.unlink()  # as in a run of an earlier version
+    history.append({"step": 4, "loss": 2.25})
+    run.append_metrics(history)
+    assert [row["step"] for row in read_table(run)] == ["1", "2", "3", "4"]
+    assert [float(row["loss"]) for row in read_table(run)] == [record["loss"] for record in history]
+    run.write_metrics([])
+    assert run.table.read_text() == ""
+
+
+def read_table(run: Run) -> list[dict[str, str]]:
+    with run.table.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def test_unwritable_folder_is_refused_in_one_line(home: Path) -> None:

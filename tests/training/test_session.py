@@ -208,10 +208,11 @@ def test_unsaved_best_model_is_not_replaced_by_a_later_state(tmp_path: Path, mon
 def test_metrics_after_the_checkpoint_are_discarded(tmp_path: Path) -> None:
     first = session(tmp_path, epochs=2)
     first.train(lambda _: None, pytest.fail)
-    first.run.append_metrics({"step": 10**6})
+    first.run.append_metrics([*first.trainer.progress.history, {"step": 10**6}])
     again = session(tmp_path, epochs=2)
     again.resume(checkpoint.read(tmp_path / "last.safetensors"))
     assert len(first.run.metrics.read_text().splitlines()) == 2
+    assert len(first.run.table.read_text().splitlines()) == 3
 
 
 def test_failed_intermediate_save_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,12 +234,12 @@ def test_metrics_cut_short_by_a_full_disk_are_rewritten(tmp_path: Path, monkeypa
     toy, warnings = session(tmp_path, epochs=6), []
     append, full = Run.append_metrics, iter([False, True, True])
 
-    def cut_short(run: Run, record: dict[str, Any]) -> None:
+    def cut_short(run: Run, history: list[dict[str, Any]]) -> None:
         if next(full, False):
             with run.metrics.open("a") as file:
                 file.write('{"step": 1')
             raise RnnError(f"cannot write {run.metrics}: no room")
-        append(run, record)
+        append(run, history)
 
     def save_now(event: object) -> None:
         if isinstance(event, Validated) and toy.trainer.progress.step == 28:
