@@ -24,8 +24,15 @@ import pytest
 from support.markdown import PAGES, ROOT, Block, blocks, name_of
 
 NOTES = {"before", "varies", "slow", "not run"}
-ELSEWHERE = ("CONTRIBUTING.md", "docs/python.md")
-"""tests/test_outside.py runs the blocks of CONTRIBUTING, as the modules of a package."""
+ELSEWHERE = {
+    "CONTRIBUTING.md": "tests/test_outside.py",
+    "docs/basics.md": "tests/docs/test_basics.py",
+    "docs/from-scratch.md": "tests/docs/test_from_scratch.py",
+    "docs/hub.md": "tests/test_hub.py",
+    "docs/scripts.md": "tests/docs/test_scripts.py",
+}
+"""Pages whose blocks run in tests of their own, with more to check."""
+
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 """A number in an output."""
 
@@ -99,6 +106,11 @@ def test_notes_are_known_and_give_a_reason(page: Path) -> None:
             assert name in NOTES, f"{name_of(page)}:{block.line}: {name}"
             assert len(text.split()) > 2, f"{name_of(page)}:{block.line}: give the reason, not {text!r}"
             assert name != "before" or shlex.split(text)[0] == "rnn"
+
+
+@pytest.mark.parametrize(("page", "test"), ELSEWHERE.items())
+def test_pages_left_to_other_tests_are_named_there(page: str, test: str) -> None:
+    assert Path(page).name in (ROOT / test).read_text("utf-8")
 
 
 def test_the_training_loop_of_nn_is_short() -> None:

@@ -45,7 +45,7 @@ def shown(page: Path) -> Iterator[tuple[int, list[str]]]:
 
 def alternatives(text: str) -> Iterator[list[str]]:
     """The words up to a comment, a pipe or a redirection; `a|b` gives two command lines."""
-    text = re.split(r" [|>&<]| #|;", text)[0]
+    text = re.sub(r"(--\S+) …", r"\1 X", re.split(r" [|>&<]| #|;", text)[0])  # the value of a flag
     words = [word.removesuffix("…") for word in shlex.split(text) if word not in ("…", "...")]
     if several := next((word for word in words if re.fullmatch(r"[\w-]+(\|[\w-]+)+", word)), None):
         for one in several.split("|"):
