@@ -21,8 +21,6 @@ python_maximum_signature_line_length = 88
 html_theme = "furo"
 html_title = f"rnn {release}"
 html_copy_source = False
-html_static_path = ["style"]
-html_css_files = ["site.css"]
 
 _CODE = re.compile(r"(`+[^`]+`+)")
 _ELSEWHERE = {"(../CONTRIBUTING.md": "(project/contributing.md", "(../CHANGELOG.md": "(project/changelog.md"}
