@@ -1,6 +1,8 @@
 # Everything a fresh machine needs: `make demo` (install and run the main job), `make test`, `make check`.
 PYTHON ?= python3
 BIN := .venv/bin
+# Without --no-compile, pip compiles a hundred packages' modules, most of which nothing imports.
+INSTALL := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt
 
 .PHONY: demo test test-all test-slow test-browser test-without-numba test-avx2 test-package check docs clean
 
@@ -50,11 +52,11 @@ docs: .venv/documenting
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/pip pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(INSTALL) --editable .
 	touch $@
 
 .venv/developing: .venv/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	touch $@
 
 .venv/documenting: .venv/installed

@@ -1,17 +1,18 @@
 """One report on a CUDA card: whether all cells are right, the time of whole training steps, and the speed of each cell.
 
-Four sections share `--seconds`: the checks (tests marked `cuda`; without pytest, every cell's values and gradients
+Six sections share `--seconds`: the checks (tests marked `cuda`; without pytest, every cell's values and gradients
 against float64), training steps of char-lm, wiki-lm and translate next to a plain `nn.LSTM` model with fused AdamW,
-also captured in one CUDA graph, cells that torch lacks, and cells next to cuDNN with flattened weights. The report is
-rewritten after each section. A section that fails or runs out of time leaves its rows and a line with the reason; the
-exit status is 1 if anything failed. Needs torch, numpy and the package's dependencies except nltk and numba; needs no
-installation.
+both also by CUDA graphs, the output layer next to torch's, writing next to `nn.LSTM` one step at a time, cells that
+torch lacks, and cells next to cuDNN with flattened weights. The report is rewritten after each section. A section that
+fails or runs out of time leaves its rows and a line with the reason; the exit status is 1 if anything failed. Needs
+torch, numpy and the package's dependencies except nltk and numba; needs no installation.
 Without a card, or with `--device cpu`, every part runs on tiny shapes: a trial of the script, not a measurement.
 Run: python benchmarks/cuda.py [--out cuda-report.md] [--seconds 280] [--device cuda|cpu]
 """
 
 import argparse
 import importlib.util
+import math
 import os
 import platform
 import re
@@ -64,6 +65,7 @@ WORKERS = max(1, min(16, os.cpu_count() or 1))
 TEST_FILES = (
     *("tests/training/test_reduced.py", "tests/tasks/test_devices.py", "tests/tasks/test_all_tasks.py"),
     *("tests/kernels/test_scan.py", "tests/kernels/test_linear.py", "tests/training/test_loop.py"),
+    *("tests/kernels/test_graphs.py", "tests/training/test_recorded.py", "tests/models/test_recorded.py"),
 )
 TRITON_TESTS = "tests/kernels/test_triton.py"
 
@@ -384,12 +386,13 @@ class StepCase(NamedTuple):
 def steps(device: str, end: float, say: Say) -> bool:
     """Training steps of three tasks, in the precision of `rnn train` and in others, and of plain models."""
     say("## Whole training steps\n")
-    say("Median ms per step: `rnn train`, batches included; an `nn.LSTM` model of the same sizes with clipping and")
-    say("fused AdamW on one batch, in the same precision (under autocast torch computes its layers in float16, and the")
-    say("loss is not scaled); the same captured in one CUDA graph. Ratio: plain over ours. First each task's default.")
-    say("" if device == "cuda" else "\nA CUDA graph needs a card: the capture is skipped.\n")
-    say("| task | T B | precision, backend | ours | plain | ratio | captured |")
-    say("| --- | --- | --- | --- | --- | --- | --- |")
+    say("Median ms per step: `rnn train`, batches included, with `--no-graphs` and with `--graphs`; an `nn.LSTM` model")
+    say("of the same sizes with clipping and fused AdamW on one batch, in the same precision (under autocast torch")
+    say("computes its layers in float16, and the loss is not scaled); the same captured in one CUDA graph.")
+    say("Ratios: plain over ours. First each task's default.")
+    say("" if device == "cuda" else "\nCUDA graphs need a card: they are skipped.\n")
+    say("| task | T B | precision, backend | ours | plain | ratio | ours, graphs | plain, captured | ratio |")
+    say("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     slowest, right = 0.0, True
     with tempfile.TemporaryDirectory() as folder, home_in(folder):
         cases = [make(Path(folder), device) for make in (char_steps, wiki_steps, translate_steps)]
@@ -418,37 +421,54 @@ def home_in(folder: str) -> Iterator[None]:
 def steps_of(case: StepCase, precision: str, device: str, end: float) -> str:
     """A row of the table, or the reason why there is none."""
     found = guarded(lambda: measured_steps(case, precision, device, end), end)
-    return f"| {case.task} | {found} |" if "|" in found else f"| {case.task} | | {precision}: {found} | | | | |"
+    return f"| {case.task} | {found} |" if "|" in found else f"| {case.task} | | {precision}: {found} | | | | | | |"
 
 
 def measured_steps(case: StepCase, precision: str, device: str, end: float) -> str:
     """The cells of a row after its task."""
     from rnncli.kernels.precision import training_precision, using
 
-    training, ours = trained_steps(case, precision, device)
+    training, ours = trained_steps(case, precision, device, "off")
     plain = case.plain(training.config, training.experiment)
     taken = training.trainer.settings.precision
     with using(taken), training_precision():
         theirs = timed_plain(plain, device)
         captured = guarded(lambda: f"{timed_captured(plain):.2f}", end) if device == "cuda" else "skipped"
+    recorded = guarded(lambda: timed_graphs(case, precision), end) if device == "cuda" else "skipped"
     how = f"{taken}, {training.backend}"
-    return f"{plain.shape} | {how} | {ours:.2f} | {theirs:.2f} | {theirs / ours:.2f} | {captured}"
+    eager = f"{ours:.2f} | {theirs:.2f} | {theirs / ours:.2f}"
+    return f"{plain.shape} | {how} | {eager} | {recorded} | {captured} | {quotient(captured, recorded)}"
+
+
+def timed_graphs(case: StepCase, precision: str) -> str:
+    """The median ms of steps by graphs, or which part of them was not recorded."""
+    training, ours = trained_steps(case, precision, "cuda", "on")
+    refused = "; ".join(f"no graph of {part}: {reason}" for part, reason in training.trainer.graphs.refused.items())
+    return f"{ours:.2f} **{WRONG}: {refused}**" if refused else f"{ours:.2f}"
+
+
+def quotient(above: str, below: str) -> str:
+    """The ratio of two figures of a table; empty where one of them is none."""
+    try:
+        return f"{float(above) / float(below):.2f}"
+    except ValueError:
+        return ""
 
 
 class Enough(Exception):
     """Ends a training whose steps have been timed."""
 
 
-def trained_steps(case: StepCase, precision: str, device: str) -> tuple[Any, float]:
+def trained_steps(case: StepCase, precision: str, device: str, graphs: str) -> tuple[Any, float]:
     """A training after some steps, and the median of their ms; time between two steps counts."""
     from rnncli.api import Training
     from rnncli.presets import resolve
     from rnncli.tasks import TASKS
     from rnncli.training.loop import Stepped
 
-    flags = {"device": device, "precision": precision, "epochs": 100_000, **case.flags}
-    training = Training.start(case.task, resolve(TASKS[case.task], flags, case.preset), precision)
-    lost, wanted = (10, 60) if device == "cuda" else (1, 2)
+    flags = {"device": device, "precision": precision, "graphs": graphs, "epochs": 100_000, **case.flags}
+    training = Training.start(case.task, resolve(TASKS[case.task], flags, case.preset), f"{precision}-{graphs}")
+    lost, wanted = (40, 60) if device == "cuda" else (1, 2)  # graphs are recorded in the first ones
     moments: list[float] = []
     times: list[float] = []
 
@@ -608,6 +628,184 @@ def translate_steps(folder: Path, device: str) -> StepCase:
     del folder
     small = {"hidden": "4", "embedding": 4, "batch_size": 2}
     return StepCase("translate", None, {"corpus": ("dates",), **({} if device == "cuda" else small)}, plain_translator)
+
+
+# The output layer
+
+
+OUTPUTS = {
+    "cuda": ((2048, 256, 100), (2048, 256, 10_000), (2048, 256, 250_000), (512, 256, 1_000_000)),
+    "cpu": ((128, 4, 10_000),),
+}
+"""N predictions, M features, V words; on the CPU the smallest that is computed in blocks."""
+
+
+class Output(NamedTuple):
+    """An output layer and its predictions."""
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor
+    targets: Tensor
+
+
+def output_layer(device: str, end: float, say: Say) -> bool:
+    """The output layer with its loss next to torch's separate operations, and to torch's own blocks."""
+    say("## The output layer\n")
+    say("Ms of forward and backward, medians after warming up, and on a card the MB at the peak above those before; in")
+    say("every precision of `rnn train`. Ratio: the separate operations over ours. Torch's blocks are")
+    say("`F.linear_cross_entropy` with its options for chunks, which newer versions have.\n")
+    say("| N M V | precision | ours, MB | F.linear and F.cross_entropy, MB | torch's blocks, MB | ratio |")
+    say("| --- | --- | --- | --- | --- | --- |")
+    right = True
+    precisions = ("tf32", "float32", "bfloat16", "float16") if device == "cuda" else ("float32",)
+    for shape in OUTPUTS[device]:
+        for precision in precisions:
+            row = guarded(lambda: measured_output(shape, precision, device), end)  # noqa: B023  # called at once
+            say(f"| {' '.join(map(str, shape))} | {precision} | {row} |")
+            right &= went_well(row)
+    return right
+
+
+def measured_output(shape: tuple[int, int, int], precision: str, device: str) -> str:
+    """The end of a row."""
+    from rnncli.kernels.linear import linear_cross_entropy
+    from rnncli.kernels.precision import forward_pass, training_precision, using
+
+    N, M, V = shape
+    targets = torch.randint(V, (N,), device=device)
+    layer = Output(
+        *(torch.randn(*size, device=device).mul_(0.1).requires_grad_() for size in ((N, M), (V, M), (V,))), targets
+    )
+    chunks = getattr(nn, "LinearCrossEntropyOptions", None)
+
+    def separate(each: Output) -> Tensor:
+        return F.cross_entropy(F.linear(*each[:3]), each.targets, reduction="sum")
+
+    def torchs_blocks(each: Output) -> Tensor:
+        fused: Any = getattr(F, "linear_cross_entropy", None)
+        loss: Tensor = fused(
+            each.hidden, each.weight, each.targets, linear_bias=each.bias, reduction="sum", options=chunks and chunks()
+        )
+        return loss
+
+    def timed(loss: Callable[[Output], Tensor]) -> tuple[str, float]:
+        def step() -> None:
+            with forward_pass(device):
+                value = loss(layer)
+            torch.autograd.grad(value, layer[:3])
+
+        with using(precision), training_precision():
+            ms, peak = median(step, device), peak_of(step, device)
+        return f"{ms:.2f}, {peak}", ms
+
+    ours, theirs = timed(lambda each: linear_cross_entropy(*each)), timed(separate)
+    blocks = guarded(lambda: timed(torchs_blocks)[0], math.inf) if chunks else "absent"
+    return f"{ours[0]} | {theirs[0]} | {blocks.removeprefix(FAILED).strip()} | {theirs[1] / ours[1]:.2f}"
+
+
+def peak_of(step: Callable[[], None], device: str) -> str:
+    """The MB that a step holds at its peak above those before it; on a CPU torch does not count them."""
+    if device == "cpu":
+        return "not measured"
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step()
+    return f"{(torch.cuda.max_memory_allocated() - before) / 2**20:.0f}"
+
+
+# Writing
+
+
+STREAMS = {"cuda": ((1, 256, 2_000), (1024, 256, 500)), "cpu": ((1, 4, 8), (4, 4, 8))}
+"""B streams, M units, characters of each."""
+CHARACTERS = 100
+"""V of the models that write."""
+WANTED_STREAMS = {1: "3 times as fast", 1024: "1,000,000"}
+
+
+def writing(device: str, end: float, say: Say) -> bool:
+    """Characters per second of `rnn generate`, by graphs and without, next to nn.LSTM one step at a time."""
+    say("## Writing\n")
+    say(f"Characters per second, the best of three texts; one LSTM, V {CHARACTERS}, float32. Rival: nn.Embedding,")
+    say("nn.LSTM and nn.Linear one step at a time, with `torch.multinomial`. Ratio: ours by graphs over the rival.")
+    say("" if device == "cuda" else "\nA CUDA graph needs a card: the graphs are skipped.\n")
+    say("| streams, M | by graphs | without | nn.LSTM | ratio | wanted |")
+    say("| --- | --- | --- | --- | --- | --- |")
+    right = True
+    for B, M, length in STREAMS[device]:
+        row = guarded(lambda: measured_writing(B, M, length, device), end)  # noqa: B023  # called at once
+        say(f"| {B}, {M} | {row} | {WANTED_STREAMS.get(B, '')} |")
+        right &= went_well(row)
+    return right
+
+
+def measured_writing(B: int, M: int, length: int, device: str) -> str:
+    """The middle of a row."""
+    from rnncli.models.decoding import draw_streams, read
+    from rnncli.models.language_model import LanguageModel
+    from rnncli.models.recorded import graphs_on
+    from rnncli.models.sampling import Sampling
+    from rnncli.models.stack import StackShape
+
+    model = LanguageModel(CHARACTERS, M, StackShape("lstm:none", (M,))).to(device).eval()
+    generator = torch.Generator(device)
+
+    def ours(*, by_graphs: bool) -> None:
+        graphs = graphs_on(torch.device(device), generator) if by_graphs else None
+        drawn = draw_streams(
+            read(model, [0]),
+            B,
+            Sampling(),
+            banned=(0, 1),
+            generator=generator,
+            ending=lambda: ends_after(length),
+            graphs=graphs,
+        )
+        for _ in drawn:
+            pass
+
+    rival = plain_writer(M, device)
+    found = [
+        characters_per_second(run, B * length) if run else None
+        for run in (
+            partial(ours, by_graphs=True) if device == "cuda" else None,
+            partial(ours, by_graphs=False),
+            lambda: rival(B, length),
+        )
+    ]
+    shown = ["skipped" if each is None else f"{each:.0f}" for each in found]
+    return " | ".join([*shown, "" if found[0] is None else f"{found[0] / (found[2] or 1):.1f}"])
+
+
+def ends_after(length: int) -> Callable[[int], bool]:
+    """An ending of a stream: with the token of that number."""
+    left = iter(range(length - 1, -1, -1))
+    return lambda _: next(left) == 0
+
+
+def plain_writer(M: int, device: str) -> Callable[[int, int], None]:
+    """A model of torch's own modules that writes B streams, and reads each token on the host."""
+    embedding, lstm, output = (
+        each.to(device) for each in (nn.Embedding(CHARACTERS, M), nn.LSTM(M, M), nn.Linear(M, CHARACTERS))
+    )
+
+    @torch.inference_mode()
+    def write(B: int, length: int) -> None:
+        token, state = torch.zeros(1, B, dtype=torch.long, device=device), None
+        for _ in range(length):
+            h, state = lstm(embedding(token), state)
+            token = torch.multinomial(output(h[0]).softmax(-1), 1).t()
+            token.tolist()
+
+    return write
+
+
+def characters_per_second(write: Callable[[], None], characters: int) -> float:
+    """The best of three texts, after one to warm up."""
+    write()
+    return 1e3 * characters / min(clocked(write) for _ in range(3))
 
 
 # Cells that torch lacks
@@ -789,12 +987,14 @@ def run_once(kind: str, dtype: str, shape: tuple[int, int, int], device: str) ->
 Section = Callable[[str, float, Say], bool]
 """Prints its lines for a device until an end; returns whether all went well."""
 
-FRACTIONS = {"checks": 0.4, "steps": 0.4, "own": 0.4, "cells": 1.0}
+FRACTIONS = {"checks": 0.4, "steps": 0.4, "output": 0.3, "writing": 0.3, "own": 0.4, "cells": 1.0}
 """Sections in the order of their importance, and the share of the remaining time that each may take."""
 
 SECTIONS: dict[str, Section] = {
     "checks": checks,
     "steps": steps,
+    "output": output_layer,
+    "writing": writing,
     "own": own_cells,
     "cells": cells,
     **{f"warm {part}": partial(compile_part, part) for part in range(PARTS)},

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +14,7 @@ from rnncli.data.holding_out import HoldOutSettings
 from rnncli.data.text import READING, read_as
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
+from rnncli.kernels.graphs import CudaRecorder, for_graph
 from rnncli.kernels.precision import forward_pass
 from rnncli.restoring import rebuild, usable
 from rnncli.settings import DEVICES, canonical, check_limits, plain, respelled
@@ -23,7 +24,7 @@ from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.experiment import Experiment
 from rnncli.training.loop import Event, Trainer, below
-from rnncli.training.machine import matmul_policy, pick_precision
+from rnncli.training.machine import matmul_policy, pick_graphs, pick_precision
 from rnncli.training.randomness import seed_everything
 from rnncli.training.runs import (
     Run,
@@ -329,10 +330,15 @@ class Training:
             built = replace(config, init_from=str(resumed))  # type: ignore[call-arg]  # for a task that has it
         self.experiment: Experiment = task.build(built, self.device)
         config.draw_first_weights(self.experiment.model)
-        # a resumed run may be on another machine now: its precision is refused there only if it was given again
-        given = resumed is None or "precision" in changes
-        precision = pick_precision(config, self.device, self.experiment.model, given=given)
+
+        def given(name: str) -> bool:
+            return resumed is None or name in changes  # a resumed run may be on another machine now
+
+        precision = pick_precision(config, self.device, self.experiment.model, given=given("precision"))
         self.trainer = Trainer(self.experiment, replace(config, precision=precision))
+        self.no_graphs = pick_graphs(config, self.device, self.experiment, given=given("graphs"))
+        if not self.no_graphs:
+            self.trainer.record_steps(CudaRecorder(self.trainer.trainable[0].device))
         self.begun = ""  # the origin of a new run's first weights, in words
         self._held = ExitStack()
 
@@ -390,7 +396,8 @@ class Training:
     def backend(self) -> str:
         """The backend that unrolls the cells in a training step; empty for a feed-forward net."""
         stack: Any = getattr(self.experiment.model, "stack", None)
-        with matmul_policy(self.experiment.model, self.trainer.settings.precision), forward_pass(self.device):
+        recorded = nullcontext() if self.no_graphs else for_graph()
+        with recorded, matmul_policy(self.experiment.model, self.trainer.settings.precision), forward_pass(self.device):
             return stack.backend_in_use if stack else ""
 
     def train(self, listen: Callable[[Event], None], warn: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import select
 import sys
 import time
@@ -58,16 +59,24 @@ def test_the_whole_script_without_card_and_nltk(cuda: Any, tmp_path: Path, capsy
     text = report.read_text()
     assert text in capsys.readouterr().out
     found = tables(text)
-    assert [*found] == ["Checks", "Whole training steps", "Cells that torch lacks", "Cells"]
+    assert [*found] == [
+        *("Checks", "Whole training steps", "The output layer", "Writing", "Cells that torch lacks", "Cells")
+    ]
     assert [row[0] for row in found["Checks"]] == list(cuda.KINDS)
     assert all(0 < float(error) <= 0.05 for row in found["Checks"] for error in row[1:])
     steps = found["Whole training steps"]
     assert [row[0] for row in steps] == 2 * ["char-lm", "wiki-lm", "translate"]
     assert {(row[0], row[1]) for row in steps if row[0] != "translate"} == {("char-lm", "4 2"), ("wiki-lm", "4 2")}
     assert all(row[2].startswith("float32, ") for row in steps)
-    for *_, ours, plain, ratio, captured in steps:
+    for *_, ours, plain, ratio, graphs, captured, no_ratio in steps:
         assert float(plain) / float(ours) == pytest.approx(float(ratio), abs=0.02, rel=0.02)
-        assert captured == "skipped"
+        assert (graphs, captured, no_ratio) == ("skipped", "skipped", "")
+    ((shape, precision, *times, ratio),) = found["The output layer"]
+    assert (shape, precision) == ("128 4 10000", "float32")
+    ours, separate, _ = (float(each.partition(",")[0]) for each in times)
+    assert separate / ours == pytest.approx(float(ratio), abs=0.02, rel=0.05)
+    assert [row[:2] for row in found["Writing"]] == [["1, 4", "skipped"], ["4, 4", "skipped"]]
+    assert all(float(figure) > 0 for row in found["Writing"] for figure in row[2:4])
     own = found["Cells that torch lacks"]
     assert [(row[0], row[5], row[-1]) for row in own] == [
         ("mgu", "the Python loop", "10"),
@@ -89,7 +98,7 @@ def test_a_failed_section_is_a_line_and_the_rest_is_there(cuda: Any, monkeypatch
         raise RuntimeError("out of luck\nat length")
 
     parts = {"checks": fail, "steps": fail}
-    parts |= dict.fromkeys(("own", "cells"), lambda device, end, say: say("all well") is None)
+    parts |= dict.fromkeys(("output", "writing", "own", "cells"), lambda device, end, say: say("all well") is None)
     monkeypatch.setattr(cuda, "SECTIONS", parts)
     with pytest.raises(SystemExit) as ended:
         cuda.main(["--device", "cpu", "--out", str(tmp_path / "report.md"), "--seconds", "5"])
@@ -210,7 +219,8 @@ def test_pytest_output_is_counted(cuda: Any, monkeypatch: Any, tmp_path: Path) -
 
 def test_every_file_with_tests_of_a_card_is_run(cuda: Any) -> None:
     root = SCRIPT.parents[1]
-    marked = [file for file in root.glob("tests/**/test_*.py") if "\n@pytest.mark.cuda\n" in file.read_text("utf-8")]
+    mark = re.compile(r"^@pytest\.mark\.cuda$|marks=pytest\.mark\.cuda", re.MULTILINE)
+    marked = [file for file in root.glob("tests/**/test_*.py") if mark.search(file.read_text("utf-8"))]
     assert {file.relative_to(root).as_posix() for file in marked} == {*cuda.TEST_FILES, cuda.TRITON_TESTS}
 
 

@@ -242,7 +242,10 @@ def _what_is_trained(training: "Training") -> str:
         net, backend = f"feed-forward, hidden {training.config.hidden}", ""
     several = f", {world()} processes" if world() > 1 else ""
     precision = training.trainer.settings.precision
-    return f"{net}: {count:,} parameters, on {training.device}{backend}, {precision}{several}"
+    graphs = ", CUDA graphs" if not training.no_graphs else ""
+    if training.device == "cuda" and training.no_graphs:
+        graphs = f", no CUDA graphs ({training.no_graphs})"
+    return f"{net}: {count:,} parameters, on {training.device}{backend}, {precision}{several}{graphs}"
 
 
 def _warn_of_slow_cells(training: "Training") -> None:

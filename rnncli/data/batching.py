@@ -5,7 +5,7 @@ Shapes: N sequences, T steps, B batch, D input.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -95,6 +95,11 @@ class Batches(Protocol):
     def __call__(self, epoch: int, begin: int = 0, /) -> Iterable[Batch | LazyBatch]: ...
 
 
+def rounded_up(number: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-number // multiple) * multiple
+
+
 class Sequences(ABC):
     """N sequences that batches are drawn from."""
 
@@ -147,17 +152,21 @@ class Sentences(Sequences):
     targets: Tensor  # (N, T): the tokens and END, then IGNORED
     lengths: Tensor  # (N,): predictions of each
     labels: Tensor | None = None  # (N,): the voice of each
+    multiple: int = 1  # the steps of a batch are a multiple of it
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int]], labels: Sequence[int] | None = None) -> "Sentences":
+    def of(
+        cls, sequences: Sequence[Sequence[int]], labels: Sequence[int] | None = None, multiple: int = 1
+    ) -> "Sentences":
         """Put START before and END after each sequence."""
-        T = max((len(sequence) for sequence in sequences), default=0) + 1
+        T = rounded_up(max((len(sequence) for sequence in sequences), default=0) + 1, multiple)
         inputs = torch.full((len(sequences), T), END)
         targets = torch.full((len(sequences), T), IGNORED)
         for row, sequence in enumerate(sequences):
             inputs[row, : len(sequence) + 1] = torch.tensor([START, *sequence])
             targets[row, : len(sequence) + 1] = torch.tensor([*sequence, END])
-        return cls(inputs, targets, (targets != IGNORED).sum(1), None if labels is None else torch.tensor(labels))
+        voices = None if labels is None else torch.tensor(labels)
+        return cls(inputs, targets, (targets != IGNORED).sum(1), voices, multiple)
 
     def with_ends(self, chosen: Tensor) -> "Sentences":
         """A copy that predicts END only where chosen (N,), and always after a single token."""
@@ -165,16 +174,16 @@ class Sentences(Sequences):
         lengths = self.lengths - dropped.long()
         ends = torch.arange(self.targets.shape[1]) == lengths[:, None]
         targets = self.targets.masked_fill(dropped[:, None] & ends, IGNORED)
-        return Sentences(self.inputs, targets, lengths, self.labels)
+        return replace(self, targets=targets, lengths=lengths)
 
     def to(self, device: torch.device) -> "Sentences":
         """Copy to a device; lengths stay on the CPU."""
         labels = None if self.labels is None else self.labels.to(device)
-        return Sentences(self.inputs.to(device), self.targets.to(device), self.lengths, labels)
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device), labels=labels)
 
     def rows(self, rows: Tensor) -> Batch:
-        """A time-major batch of some sequences by number, cut to the longest of them."""
-        T = int(self.lengths[rows].max())
+        """A time-major batch of some sequences by number, cut to the longest of them, up to `multiple`."""
+        T = rounded_up(int(self.lengths[rows].max()), self.multiple)
         labels = None if self.labels is None else self.labels[rows].expand(T, -1)
         return Batch(self.inputs[rows, :T].T.contiguous(), self.targets[rows, :T].T.contiguous(), labels=labels)
 

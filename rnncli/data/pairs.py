@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from rnncli.data.batching import IGNORED, Batch, Sentences, Sequences
+from rnncli.data.batching import IGNORED, Batch, Sentences, Sequences, rounded_up
 from rnncli.data.corpora import CORPORA, load_corpus
 from rnncli.data.sources import Corpus, Parallel
 from rnncli.data.tables import Layout, Row, check_width, column_of, name_of, read_rows, separator_of
@@ -171,18 +172,24 @@ class SentencePairs(Sequences):
     lengths: Tensor  # (N,): tokens of both sides, so that batches are similar in both
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.device) -> "SentencePairs":
-        """Pad encoded pairs, with END after every source; the lengths stay on the CPU."""
+    def of(
+        cls, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.device, multiple: int = 1
+    ) -> "SentencePairs":
+        """Pad encoded pairs, with END after every source; the lengths stay on the CPU.
+
+        The steps of a batch are a multiple of `multiple`, on both sides.
+        """
         sources = [torch.tensor([*source, END]) for source, _ in pairs]
         lengths = torch.tensor([len(source) for source in sources])
-        targets = Sentences.of([target for _, target in pairs])
-        padded = pad_sequence(sources, batch_first=True, padding_value=END).to(device)
+        targets = Sentences.of([target for _, target in pairs], multiple=multiple)
+        padded = pad_sequence(sources, batch_first=True, padding_value=END)
+        padded = F.pad(padded, (0, -padded.shape[1] % multiple), value=END).to(device)
         return cls(padded, lengths, targets.to(device), lengths + targets.lengths)
 
     def rows(self, rows: Tensor) -> Batch:
         """A time-major batch of some pairs by number, cut to the longest of them."""
         lengths = self.source_lengths[rows]
-        source = self.sources[rows, : int(lengths.max())].T.contiguous()
+        source = self.sources[rows, : rounded_up(int(lengths.max()), self.targets.multiple)].T.contiguous()
         batch = self.targets.rows(rows)
         return batch._replace(inputs=Pair(source, lengths, batch.inputs))
 

@@ -119,13 +119,14 @@ class Prose:
         )
 
     def epochs(self, plan: Plan, device: torch.device) -> Epochs:
-        size, seed = plan.step_size, plan.seed
         if self.codec.is_running:
-            text = RunningText(self.running_text[0], size, plan.bptt)
+            text = RunningText(self.running_text[0], plan.step_size, plan.bptt)
             return Epochs(lambda _, begin=0: text.batches(device, begin), text.batches_per_epoch)
         return Epochs(
-            lambda epoch, begin=0: self.stream.batches(size, seed, epoch, device, begin),
-            self.stream.batches_per_epoch(size),
+            lambda epoch, begin=0: self.stream.batches(
+                plan.step_size, plan.seed, epoch, device, begin, multiple=plan.multiple
+            ),
+            self.stream.batches_per_epoch(plan.step_size),
         )
 
     def tensors(self) -> Mapping[str, Tensor]:

@@ -202,10 +202,13 @@ class SentenceStream:
         """The number of batches of `size` sequences in an epoch; no batch crosses the end of a part."""
         return sum(-(-self.count(part) // size) for part in range(len(self.parts)))
 
-    def batches(self, size: int, seed: int, epoch: int, device: torch.device, begin: int = 0) -> Iterator[LazyBatch]:
+    def batches(
+        self, size: int, seed: int, epoch: int, device: torch.device, begin: int = 0, *, multiple: int = 1
+    ) -> Iterator[LazyBatch]:
         """Every training sequence once: parts in random order, sequences shuffled within pools of `POOL` batches.
 
-        Skips the first `begin` batches without building them. Until a batch is built, only lengths are read.
+        The steps of a batch are a multiple of `multiple`. Skips the first `begin` batches without building them. Until
+        a batch is built, only lengths are read.
         """
         generator = epoch_generator(seed, epoch)
         for pool in self._pools(size * POOL, generator):
@@ -216,17 +219,17 @@ class SentenceStream:
             if begin < len(places):
                 lengths = torch.from_numpy(pool.ends - pool.begins)
                 batches = order[lengths[order].argsort(stable=True)].split(size)
-                build = partial(self._built, pool, ends, device)
+                build = partial(self._built, pool, ends, device, multiple)
                 for place in places[begin:]:
                     yield LazyBatch(len(batches[place]), partial(_of_rows, build, batches[place]))
             begin = max(0, begin - len(places))
 
-    def _built(self, pool: Spans, with_end: Tensor | None, device: torch.device, rows: Tensor) -> Batch:
+    def _built(self, pool: Spans, with_end: Tensor | None, device: torch.device, multiple: int, rows: Tensor) -> Batch:
         """Build the batch of some sequences of a pool by number."""
         spans = pool.only(rows.numpy())
         known = self.remap[np.concatenate(spans.read())].tolist()
         ends = accumulate((spans.ends - spans.begins).tolist(), initial=0)
-        sentences = Sentences.of([known[begin:end] for begin, end in pairwise(ends)])
+        sentences = Sentences.of([known[begin:end] for begin, end in pairwise(ends)], multiple=multiple)
         if with_end is not None:
             sentences = sentences.with_ends(with_end[rows])
         return sentences.to(device).rows(torch.arange(len(rows)))

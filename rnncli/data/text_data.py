@@ -107,6 +107,7 @@ class Plan(NamedTuple):
     step_size: int  # sequences
     bptt: int  # steps of a batch, of a stream
     seed: int
+    multiple: int = 1  # of which the steps of a batch of sentences are one, so that few lengths occur
 
 
 class Epochs(NamedTuple):

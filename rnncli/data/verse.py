@@ -150,7 +150,8 @@ class VerseData:
     def epochs(self, plan: Plan, device: torch.device) -> Epochs:
         lines = self.verse.training
         numbers = [self.codec.vocabulary.encode(line.words) for line in lines]
-        sentences = Sentences.of(numbers, label_numbers(self.codec.labels, [line.voice for line in lines])).to(device)
+        voices = label_numbers(self.codec.labels, [line.voice for line in lines])
+        sentences = Sentences.of(numbers, voices, plan.multiple).to(device)
         return Epochs(partial(sentences.shuffled, plan.step_size, plan.seed), -(-len(lines) // plan.step_size))
 
     def tensors(self) -> Mapping[str, Tensor]:

@@ -12,6 +12,7 @@ from rnncli.kernels import BACKENDS, triton
 from rnncli.kernels import precision as precisions
 from rnncli.kernels.chooser import Case, preferred
 from rnncli.kernels.fused import FusedForm, fused_form, scan_fused, trouble
+from rnncli.kernels.graphs import in_graph
 from rnncli.kernels.matmul import may_round
 from rnncli.kernels.recompute import scan_in_pieces
 from rnncli.kernels.reference import SteppedCell, scan_reference
@@ -68,6 +69,8 @@ def _choose(
             raise UsageError(f"{form}; use --backend reference or auto")
         return backend, form
     for name in preferred(case):
+        if name == "torch" and case.packed and in_graph():
+            continue  # it packs by lengths that it reads on the host
         form = _FORMS[name](cell, device, dtype)
         if not isinstance(form, str):
             return name, form
@@ -148,7 +151,7 @@ def scan(
 def blank_padding(x: Tensor, lengths: Tensor) -> Tensor:
     """Set x (T, B, D) to zero beyond each sequence's end, so that no NaN there reaches a value or a gradient."""
     T = x.shape[0]
-    if lengths.min() < 1 or lengths.max() > T:
+    if not in_graph() and (lengths.min() < 1 or lengths.max() > T):  # a graph reads no length on the host
         raise ValueError(f"lengths must lie between 1 and {T}, not {lengths.min()} to {lengths.max()}")
     return x.masked_fill(padding_mask(T, lengths).to(x.device)[:, :, None], 0.0)
 

@@ -44,6 +44,7 @@ def scan_torch(form: TorchForm, x: Tensor, state: StateT, lengths: Tensor | None
     if lengths is None:
         outputs, *last = _call(form, x, state)
         return outputs, type(state)(*(value[0] for value in last))
+    lengths = lengths.cpu()
     packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
     assert packed.sorted_indices is not None
     assert packed.unsorted_indices is not None

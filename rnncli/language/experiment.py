@@ -21,6 +21,7 @@ def build(read: TrainingReader, config: WarmStartSettings, device: str) -> "Expe
     from rnncli.data.codec import Known, labels_of
     from rnncli.data.text_data import Plan
     from rnncli.training.experiment import Experiment
+    from rnncli.training.machine import batch_multiple
 
     start = start_model(config)
     data = read(config, Known(start.codec if start else None, grows=config.grows))
@@ -31,7 +32,9 @@ def build(read: TrainingReader, config: WarmStartSettings, device: str) -> "Expe
     model.init_bias(data.frequencies().to(device))
     start_note = start.copy_weights(model, data.codec.vocabulary.tokens) if start else ""
     target = torch.device(device)
-    epochs = data.epochs(Plan(config.step_size, config.bptt, config.seed), target)
+    plan = Plan(config.step_size, config.bptt, config.seed, batch_multiple(config, device))
+    epochs = data.epochs(plan, target)
+    softmax = getattr(config, "softmax", "full")
     return Experiment(
         model=model,
         begin=lambda: start_note or start_from_vectors(config, model, data.codec),
@@ -40,7 +43,8 @@ def build(read: TrainingReader, config: WarmStartSettings, device: str) -> "Expe
         about=data.about,
         loss=config.loss,
         # only the first batch of a stream uses a trainable first state
-        uses_all=getattr(config, "softmax", "full") != "adaptive" and (data.codec.by_sentence or not config.learn_h0),
+        uses_all=softmax != "adaptive" and (data.codec.by_sentence or not config.learn_h0),
+        no_graphs="an adaptive softmax looks at which classes its targets are in" if softmax == "adaptive" else "",
         after_step=lambda model: model.scale_vectors(),
         validate=validator(data, target),
         payload=payload,

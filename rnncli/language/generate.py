@@ -222,6 +222,7 @@ def continue_text(trained: Trained, options: WritingOptions, prime: Sequence[int
     import torch
 
     from rnncli.models.decoding import Length, Opening, draw_streams, limited, read, restarting
+    from rnncli.models.recorded import graphs_on
 
     if options.beam:
         return Written(_beam_search(trained, options, prime, writing), None, how=f"beam search of width {options.beam}")
@@ -234,16 +235,19 @@ def continue_text(trained: Trained, options: WritingOptions, prime: Sequence[int
         size = Length(torch.zeros(1, 1, dtype=torch.long, device=trained.device))
         step = limited(opening.step, END, options.length)
         opening = Opening(step, opening.logits, [size, *opening.states])
+    device = next(model.parameters()).device
+    generator = options.generator(device)
     steps = draw_streams(
         opening,
         options.count,
         options.sampling,
         banned=writing.banned,
         banned_first=writing.banned_first,
-        generator=options.generator(next(model.parameters()).device),
+        generator=generator,
         ending=lambda: writing.ending(options.length, options.stop),
         past=prime,
         listen=listener(trained, options, writing.join),
+        graphs=graphs_on(device, generator),
     )
     drafts, how = [Draft() for _ in range(options.count)], f"seed {options.used_seed}"
     if options.count == 1:
@@ -356,6 +360,7 @@ def stream_decoder(join: Join) -> Callable[[int], str]:
 def _beam_search(trained: Trained, options: WritingOptions, prime: Sequence[int], writing: Writing) -> list[Draft]:
     """The n best texts of a beam search, whose first input is the last token of the prime."""
     from rnncli.models.decoding import beam_search, read
+    from rnncli.models.recorded import graphs_on
 
     model: Any = trained.model.eval()
     label, (*before, last) = label_number(trained, options.label), prime
@@ -370,6 +375,7 @@ def _beam_search(trained: Trained, options: WritingOptions, prime: Sequence[int]
         banned_first=writing.banned_first,
         sampling=options.sampling,
         past=prime,
+        graphs=graphs_on(next(model.parameters()).device),
     )
     drafts = [Draft(log_probability=each.log_probability, score=each.score) for each in found[: options.nbest]]
     for draft, each in zip(drafts, found, strict=False):

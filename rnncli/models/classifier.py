@@ -45,7 +45,7 @@ class Classifier(nn.Module):
         h, _ = self.stack(x, lengths=lengths)
         parts = [last_outputs(h, lengths, self.stack.directions)]
         if self.bag:
-            count = x.new_tensor(x.shape[0]) if lengths is None else lengths.to(x)[:, None]
+            count = x.new_full((), x.shape[0]) if lengths is None else lengths.to(x)[:, None]
             parts.append((x if lengths is None else blank_padding(x, lengths)).sum(0) / count.sqrt())
         return self.output(self.dropout(torch.cat(parts, dim=-1))), states
 

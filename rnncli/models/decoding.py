@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from rnncli.errors import RnnError
+from rnncli.kernels.graphs import Graphs, in_graph
 from rnncli.kernels.matmul import small_matmul
+from rnncli.models.recorded import RecordedStreams, fetched, recorded_step
 from rnncli.models.sampling import Past, Sampling, draw, token_probabilities
-from rnncli.models.stack import States
+from rnncli.models.stack import States, select_rows
 
 MAX_SMALL = 3
 """Streams. Up to this number, matmuls have few rows and use `small_matmul`."""
@@ -24,7 +26,7 @@ MAX_STREAMS = 1024
 """Streams drawn side by side. More are drawn in batches of this size, which bounds the memory."""
 
 WINDOW = 256
-"""Tokens. Up to this many are read step by step, which needs no scan; more are read by scans of this length."""
+"""Tokens. A CPU reads up to this many step by step, which needs no scan; more are read by scans of this length."""
 
 DecodeStep = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """The tokens (B,) and the states before them -> the logits (B, V) of the next tokens, and the states after them."""
@@ -66,7 +68,7 @@ def read(model: Any, tokens: Sequence[int], label: int | None = None) -> Opening
     """
     step, states = model.eval().stepper(label), model.initial_states(1)
     device = next(model.parameters()).device
-    if len(tokens) <= WINDOW:
+    if len(tokens) <= (WINDOW if device.type == "cpu" else 1):
         with small_matmul():
             for token in tokens:
                 logits, states = step(torch.tensor([token], device=device), states)
@@ -97,18 +99,36 @@ def draw_streams(
     banned_first: Sequence[int] = (),
     past: Sequence[int] = (),
     listen: Listener | None = None,
+    graphs: Graphs | None = None,
 ) -> Iterator[list[tuple[int, int]]]:
     """Draw tokens for `count` streams side by side, all from one opening, each until its own `ending()` returns true.
 
     Yields, step by step, the number of each running stream with its token. A repetition guard treats `past` as already
-    written. No stream begins with one of `banned_first`. The generator must be on the model's device.
+    written. No stream begins with one of `banned_first`. The generator must be on the model's device. With `graphs` a
+    step is launched before the tokens of the previous one are read, and streams that ended stay until half of all have:
+    the texts are then others.
     """
     begun = sampling.past(past)
     for begin in range(0, count, MAX_STREAMS):
         streams = list(range(begin, min(begin + MAX_STREAMS, count)))
         pasts = [begun.copy() for _ in streams] if sampling.looks_back else None
+        drawing = Drawing(opening, streams, pasts, sampling, banned, banned_first, generator, ending, listen)
         with small_matmul() if len(streams) <= MAX_SMALL else nullcontext():
-            yield from _draw(opening, streams, pasts, sampling, banned, banned_first, generator, ending, listen)
+            yield from _draw(*drawing) if graphs is None else _draw_ahead(drawing, graphs)
+
+
+class Drawing(NamedTuple):
+    """Streams to draw, as `draw_streams` takes them."""
+
+    opening: Opening
+    streams: list[int]
+    pasts: list[Past] | None
+    sampling: Sampling
+    banned: Sequence[int]
+    banned_first: Sequence[int]
+    generator: torch.Generator
+    ending: Callable[[], Ending]
+    listen: Listener | None
 
 
 @torch.inference_mode()
@@ -126,7 +146,7 @@ def _draw(
     device = opening.logits.device
     never = torch.tensor([*banned, *banned_first], dtype=torch.long, device=device)
     same = torch.zeros(len(streams), dtype=torch.long, device=device)
-    logits, states = opening.logits[same], _rows(opening.states, same)
+    logits, states = opening.logits[same], select_rows(opening.states, same)
     endings = [ending() for _ in streams]
     while streams:
         probs = token_probabilities(logits, sampling, never, pasts or ())
@@ -140,12 +160,60 @@ def _draw(
         going = [place for place, token in enumerate(tokens) if not endings[place](token)]
         if len(going) < len(streams):
             rows = torch.tensor(going, dtype=torch.long, device=device)
-            drawn, states = drawn[rows], _rows(states, rows)
+            drawn, states = drawn[rows], select_rows(states, rows)
             streams, endings = [streams[place] for place in going], [endings[place] for place in going]
             pasts = pasts and [pasts[place] for place in going]
         if streams:
             logits, states = opening.step(drawn, states)
             never = never[: len(banned)]
+
+
+@torch.inference_mode()
+def _draw_ahead(given: Drawing, graphs: Graphs) -> Iterator[list[tuple[int, int]]]:
+    """Draw by graphs: the device computes the next step while the host reads the tokens of this one.
+
+    A row is a place in the batch; those of streams that ended are computed, and ignored.
+    """
+    opening, pasts = given.opening, given.pasts
+    never = torch.tensor([*given.banned, *given.banned_first], dtype=torch.long, device=opening.logits.device)
+
+    def choose(logits: Tensor) -> tuple[Tensor, ...]:
+        probs = token_probabilities(logits, given.sampling, never, pasts or ())
+        drawn = draw(probs, given.generator)
+        return (drawn, probs) if given.listen else (drawn,)
+
+    same = torch.zeros(len(given.streams), dtype=torch.long, device=never.device)
+    chosen = choose(opening.logits[same])
+    batch = RecordedStreams(
+        opening.step, choose if pasts is None else None, chosen[0], select_rows(opening.states, same), graphs
+    )
+    never = never[: len(given.banned)]
+    running = [(row, stream, given.ending()) for row, stream in enumerate(given.streams)]
+    try:
+        while running:
+            read = fetched(chosen[0])
+            following = batch.advance()
+            tokens = read()
+            if given.listen is not None:
+                rows = torch.tensor([row for row, _, _ in running], device=never.device)
+                _notify(given.listen, [stream for _, stream, _ in running], *(each[rows] for each in chosen))
+            for past, token in zip(pasts or (), tokens, strict=False):
+                past.add(token)
+            yield [(stream, tokens[row]) for row, stream, _ in running]
+            running = [(row, stream, ends) for row, stream, ends in running if not ends(tokens[row])]
+            if running and 2 * len(running) <= len(batch):
+                rows = torch.tensor([row for row, _, _ in running], dtype=torch.long, device=never.device)
+                batch.keep(rows)
+                following = tuple(each[rows] for each in following)
+                pasts = pasts and [pasts[row] for row, _, _ in running]
+                running = [(row, stream, ends) for row, (_, stream, ends) in enumerate(running)]
+            if pasts is not None and running:
+                chosen = choose(*following)
+                batch.tokens.copy_(chosen[0])
+            else:
+                chosen = following
+    finally:  # also where the caller wants no more
+        batch.release()
 
 
 def _notify(listen: Listener, streams: list[int], drawn: Tensor, probs: Tensor) -> None:
@@ -172,14 +240,14 @@ def restarting(step: DecodeStep, first: States, start: int, end: int) -> DecodeS
 
     def go(tokens: Tensor, states: States) -> tuple[Tensor, States]:
         ended = tokens == end
-        if not ended.any():
+        if not in_graph() and not ended.any():
             return step(tokens, states)
         fresh = [
             type(state)(*(new.where(ended[:, None], old) for new, old in zip(begin, state, strict=True)))
             for begin, state in zip(first, states, strict=True)
         ]
         logits, after = step(tokens.masked_fill(ended, start), fresh)
-        logits[ended, end] = -torch.inf
+        logits[:, end].masked_fill_(ended, -torch.inf)
         return logits, after
 
     return go
@@ -192,7 +260,8 @@ def limited(step: DecodeStep, end: int, length: int) -> DecodeStep:
         (before,) = states[0]
         size = (before + 1).masked_fill(tokens[:, None] == end, 0)
         logits, after = step(tokens, states[1:])
-        only_end = logits.new_full(logits.shape[1:], -torch.inf).index_fill(0, tokens.new_tensor([end]), 0.0)
+        only_end = logits.new_full(logits.shape[1:], -torch.inf)
+        only_end[end : end + 1].zero_()
         return only_end.where(size >= length, logits), [Length(size), *after]
 
     return go
@@ -251,6 +320,7 @@ def beam_search(
     banned_first: Sequence[int] = (),
     sampling: Sampling | None = None,
     past: Sequence[int] = (),
+    graphs: Graphs | None = None,
 ) -> list[list[Hypothesis]]:
     """Find the likeliest sequences that follow START, best score first, in one search per row of the states.
 
@@ -260,8 +330,9 @@ def beam_search(
     al. 2014, arXiv:1409.3215), so that width 1 takes the likeliest token each time. A score is log p / length **
     length_power: 1 gives the mean per prediction, 0 the sum. Log-probabilities are the model's own, changed by the
     options of `sampling` that serve beam search. `banned` tokens are skipped; no sequence begins with one of
-    `banned_first`. Raises as `read`.
+    `banned_first`. `graphs` compute the steps, if given. Raises as `read`.
     """
+    step = step if graphs is None else recorded_step(step, graphs)
     device = states[0][0].device
     never = torch.tensor([*banned, *banned_first], dtype=torch.long, device=device)
     sampling = sampling or Sampling()
@@ -285,10 +356,5 @@ def beam_search(
             log_probabilities, before, after = zip(*kept, strict=True)
             sums = torch.tensor(log_probabilities, dtype=scores.dtype, device=device)
             tokens = torch.tensor(after, device=device)
-            states = _rows(states, torch.tensor(before, device=device))
+            states = select_rows(states, torch.tensor(before, device=device))
     return [sorted(beam.done, key=lambda each: -each.score) for beam in beams]
-
-
-def _rows(states: States, rows: Tensor) -> States:
-    """Select rows of the states by number."""
-    return [type(state)(*(part.index_select(0, rows) for part in state)) for state in states]

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from rnncli.data.batching import IGNORED
 from rnncli.errors import UsageError
-from rnncli.kernels.linear import BLOCK, linear_cross_entropy, linear_score, linear_surprisals
+from rnncli.kernels.graphs import in_graph
+from rnncli.kernels.linear import blocks, linear_cross_entropy, linear_score, linear_surprisals
 
 NOISE_WORDS = 2_000
 """Words that a sampled softmax draws for each batch."""
@@ -65,12 +66,28 @@ class SampledSoftmax(FullSoftmax):
         """Sum -log p of targets (N,) among the words drawn; raises ValueError for smoothing."""
         if smoothing:
             raise ValueError("the sampled softmax supports no label smoothing")
+        if in_graph():
+            return self._loss_of_fixed_size(h, targets)
         targeted = (targets != IGNORED).nonzero().flatten()
         others = torch.multinomial(self.noise_probs, NOISE_WORDS, replacement=True)
         words, places = torch.cat([targets[targeted], others]).unique(return_inverse=True)
-        drawn = -torch.expm1(NOISE_WORDS * torch.log1p(-self.noise_probs[words]))  # p of at least one draw
-        scores = F.linear(h.index_select(0, targeted), self.weight[words], self.bias[words] - drawn.log())
+        scores = F.linear(h.index_select(0, targeted), self.weight[words], self.bias[words] - self._log_drawn(words))
         return F.cross_entropy(scores, places[: len(targeted)], reduction="sum")
+
+    def _loss_of_fixed_size(self, h: Tensor, targets: Tensor) -> Tensor:
+        """Compute the same loss with N + NOISE_WORDS scores for each target: a word that occurs again scores -inf."""
+        has_target = targets != IGNORED
+        others = torch.multinomial(self.noise_probs, NOISE_WORDS, replacement=True)
+        words = torch.cat([targets.where(has_target, others[0]), others]).sort().values
+        again = F.pad(words[1:] == words[:-1], (1, 0))
+        offset = (self.bias[words] - self._log_drawn(words)).masked_fill(again, -torch.inf)
+        places = torch.searchsorted(words, targets.contiguous()).where(has_target, IGNORED)
+        scores = F.linear(h, self.weight[words], offset)
+        return F.cross_entropy(scores, places, ignore_index=IGNORED, reduction="sum")
+
+    def _log_drawn(self, words: Tensor) -> Tensor:
+        """Return the log-probability that each word is drawn at least once."""
+        return (-torch.expm1(NOISE_WORDS * torch.log1p(-self.noise_probs[words]))).log()
 
 
 def zipf_probs(words: int) -> Tensor:
@@ -111,10 +128,7 @@ class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
     @torch.no_grad()
     def score(self, h: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss, and how many targets are the likeliest word."""
-        rows = max(1, BLOCK // self.n_classes)
-        hits = [
-            (self.predict(some) == these).sum() for some, these in zip(h.split(rows), targets.split(rows), strict=True)
-        ]
+        hits = [(self.predict(h[part]) == targets[part]).sum() for part in blocks(h, self.n_classes)]
         return self.loss(h, targets), torch.stack(hits).sum()
 
     @torch.no_grad()

@@ -207,7 +207,7 @@ def _nucleus(probs: "Tensor", sampling: Sampling, _: Sequence[Past]) -> "Tensor"
         return probs
     ordered, places = probs.sort(dim=-1, descending=True)
     beyond = ordered.cumsum(-1) - ordered >= p
-    beyond[:, 0] = False
+    beyond[:, :1].zero_()
     ordered = ordered.masked_fill(beyond, 0.0)
     kept = torch.zeros_like(probs).scatter_(-1, places, ordered)
     return kept / kept.sum(-1, keepdim=True)

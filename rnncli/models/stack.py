@@ -168,6 +168,11 @@ def rows_of(states: States, rows: slice) -> States:
     return [type(state)(*(value[rows] for value in state)) for state in states]
 
 
+def select_rows(states: States, rows: Tensor) -> States:
+    """Return the states (B, ...) of rows (N,) by number."""
+    return [type(state)(*(value.index_select(0, rows) for value in state)) for state in states]
+
+
 def join_rows(parts: Sequence[States]) -> States:
     """Join the states of consecutive rows into the states of all."""
     if len(parts) == 1:

@@ -169,6 +169,7 @@ def build(config: ParityConfig, device: str) -> "Experiment":
         batches_per_epoch=-(-rounds * len(strings) // config.step_size),
         loss=prediction_loss,
         uses_all=True,
+        no_graphs="",
         validate=lambda model: validate(model, as_batch(strings), long),
         about=f"{kind} {len(strings):,} strings of {config.bits} bits",
         solved=lambda metrics: metrics["accuracy"] == 1.0 and (not recurrent or metrics["long_margin"] >= SAFE_MARGIN),

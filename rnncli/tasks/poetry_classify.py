@@ -230,7 +230,7 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
     from rnncli.data.batching import IGNORED
     from rnncli.data.features import Labelled
     from rnncli.data.tagging import tags_of
-    from rnncli.training.experiment import BestPart, Experiment
+    from rnncli.training.experiment import OWN_SHAPES, BestPart, Experiment
     from rnncli.training.losses import committee_loss
 
     divided = divide(config)
@@ -261,6 +261,7 @@ def build(config: ClassifyConfig, device: str) -> "Experiment":
         loss=partial(committee_loss, smoothing=config.label_smoothing, weights=weights),
         validate=lambda model: measure(_scores(model, features, config), divided),
         uses_all=True,
+        no_graphs=OWN_SHAPES,
         independent_parts=lambda committee: committee.members,
         monitor="accuracy",
         newest_is_best=True,

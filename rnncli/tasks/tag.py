@@ -122,7 +122,7 @@ def read_split(config: TagConfig) -> Split:
 def build(config: TagConfig, device: str) -> "Experiment":
     """Read the sentences, and make a new tagger."""
     from rnncli.data.features import Labelled
-    from rnncli.training.experiment import Experiment
+    from rnncli.training.experiment import OWN_SHAPES, Experiment
     from rnncli.training.losses import prediction_loss
 
     split = read_split(config)
@@ -146,6 +146,7 @@ def build(config: TagConfig, device: str) -> "Experiment":
         about=_about(split),
         loss=partial(prediction_loss, smoothing=config.label_smoothing),
         uses_all=True,
+        no_graphs=OWN_SHAPES,
         validate=lambda model: _without_dicts(measure(score(model, features), measured, split.classes)),
         monitor="accuracy",
         newest_is_best=True,

@@ -133,12 +133,13 @@ def build(config: TranslateConfig, device: str) -> "Experiment":
 
     from rnncli.data.pairs import read_paired
     from rnncli.training.experiment import Experiment
+    from rnncli.training.machine import batch_multiple
     from rnncli.training.metrics import prediction_metrics
 
     data = read_paired(config.pair_spec, config.hold_out)
     codec = _codec(config, data)
     payload = {"corpus": data.name, "fingerprint": data.fingerprint, **codec.payload}
-    training = encode(config, codec, data.training, device)
+    training = encode(config, codec, data.training, device, batch_multiple(config, device))
     validation = encode(config, codec, data.validation, device)
     model: Any = build_model(config, payload).to(device)
     counts = torch.zeros(len(payload["vocabulary"]), device=device)
@@ -151,6 +152,7 @@ def build(config: TranslateConfig, device: str) -> "Experiment":
         about=_about(data, len(payload["vocabulary"])),
         loss=config.loss,
         uses_all=True,
+        no_graphs="",
         validate=lambda model: prediction_metrics(model, validation.in_order(256)),
         payload=payload,
     )
@@ -184,15 +186,15 @@ def prepared(config: TranslateConfig, text: str) -> str:
     return blank + (text.lower() if config.lowercase else text)
 
 
-def encode(config: TranslateConfig, codec: "Codec", pairs: "Lines", device: str) -> "SentencePairs":
-    """Pairs as token ids."""
+def encode(config: TranslateConfig, codec: "Codec", pairs: "Lines", device: str, multiple: int = 1) -> "SentencePairs":
+    """Pairs as token ids; the steps of a batch are a multiple of `multiple`."""
     import torch
 
     from rnncli.data.pairs import SentencePairs
 
     split, number = codec.split, codec.vocabulary.encode
     numbers = [tuple(number(split(prepared(config, text))) for text in pair) for pair in pairs]
-    return SentencePairs.of([(source, target) for source, target in numbers], torch.device(device))
+    return SentencePairs.of([(source, target) for source, target in numbers], torch.device(device), multiple)
 
 
 def build_model(config: TranslateConfig, payload: Mapping[str, Any]) -> "nn.Module":
@@ -269,6 +271,7 @@ def _translated(
 
     from rnncli.data.pairs import side_by_side
     from rnncli.models.decoding import beam_search
+    from rnncli.models.recorded import graphs_on
 
     model: Any = trained.model
     units, vocabulary = trained.codec.units, trained.codec.vocabulary
@@ -285,6 +288,7 @@ def _translated(
             max_length=(2 * batch.lengths + 20).tolist(),
             length_power=options.length_power,
             banned=(START,) if trained.config.attention != "none" else (START, UNKNOWN),
+            graphs=graphs_on(next(model.parameters()).device),
         )
         found = [(place, each) for place, some in enumerate(best) for each in some[:nbest]]
         weights = model.weights(side_by_side([(numbers[place], each.tokens) for place, each in found], trained.device))

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rnncli.models.outline import check_alike
 
@@ -19,10 +19,15 @@ class MovingAverage:
         self.parameters, self.decay = parameters, decay
         self.values = [parameter.detach().clone() for parameter in parameters]
 
-    def update(self, steps: int) -> None:
-        """Include the parameters as they are after `steps` steps."""
-        decay = min(self.decay, (1 + steps) / (10 + steps)) if steps > 1 else 0.0
-        get_ema_multi_avg_fn(decay)(self.values, [parameter.detach() for parameter in self.parameters], steps)
+    def weight(self, steps: int) -> float:
+        """Return the weight of the parameters as they are after `steps` steps."""
+        return 1.0 - min(self.decay, (1 + steps) / (10 + steps)) if steps > 1 else 1.0
+
+    @torch.no_grad()
+    def update(self, weight: float | Tensor) -> None:
+        """Include the parameters with a weight."""
+        for value, parameter in zip(self.values, self.parameters, strict=True):
+            value.lerp_(parameter, weight)
 
     @contextmanager
     def in_place(self) -> Iterator[list[Tensor]]:

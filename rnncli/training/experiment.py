@@ -26,6 +26,9 @@ class Outcome(NamedTuple):
     penalty: Tensor | None = None
 
 
+OWN_SHAPES = "nearly every batch has a shape of its own"
+"""Why the steps of some tasks are not recorded as CUDA graphs."""
+
 Metrics = dict[str, float]
 
 
@@ -54,6 +57,7 @@ class Experiment:
     loss: Callable[[nn.Module, Batch, States | None], Outcome]
     validate: Callable[[nn.Module], Metrics]
     uses_all: bool = False  # every batch reaches every parameter: processes need not look for unused ones
+    no_graphs: str = "the task does not declare that its steps can be recorded"  # why not; empty where they can
     after_step: Callable[[Any], None] = lambda _: None  # keeps the model's weights in their range
     independent_parts: Callable[[Any], Iterable[nn.Module]] = lambda model: (model,)  # parts that share no gradient
     about: str = ""  # describes the data in one line

@@ -2,30 +2,32 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnncli.data.batching import Batch, LazyBatch
 from rnncli.errors import RnnError
+from rnncli.kernels.graphs import Graphs, Recorder
 from rnncli.kernels.precision import forward_pass, training_precision
 from rnncli.models.outline import check_alike, check_finite, check_weights
 from rnncli.models.stack import States, detach, join_rows, rows_of
 from rnncli.training import distributed
 from rnncli.training.averaging import MovingAverage, averaged
 from rnncli.training.experiment import Experiment, Metrics, never_solved
+from rnncli.training.loss_scale import MIN_SCALE, LossScale
 from rnncli.training.monitoring import less_is_better
-from rnncli.training.optimizers import make_optimizer, optimizer_tensors, restore_optimizer
+from rnncli.training.optimizers import OPTIMIZERS, make_optimizer, optimizer_tensors, restore_optimizer
 from rnncli.training.randomness import random_state, restore_random_state
 from rnncli.training.schedules import Position, learning_rate
 from rnncli.training.settings import TrainingSettings
 
-MIN_SCALE, MAX_SCALE = 1.0, 2.0**127
-"""Limits of the loss scale: at the minimum or below, a gradient that is not finite is not float16's fault; the scale
-itself is a float32."""
+MAX_GRAPHS = 32
+"""The number of graphs kept of a training's steps; their intermediate results share one memory."""
 
 
 @dataclass
@@ -122,16 +124,18 @@ class Restarted(NamedTuple):
 Event = Stepped | Validated | Restarted
 
 
-class Gathered(NamedTuple):
-    """The results of a step's forward and backward passes in this process, for each independent part.
+class Passes(NamedTuple):
+    """The results of a step's forward and backward passes in this process, besides the gradients."""
 
-    The gradients are those of the loss sums over `divisors`, which equal the counts only where those are known in
-    advance.
-    """
+    sums: Tensor  # nats, one entry for each independent part, or a single one where the parts share one loss sum
+    counts: Tensor  # targets, one entry per sum
+    norms: Tensor  # of each part's gradient
+    states: States | None  # the last ones of our sequences
+    reached: tuple[bool, ...]  # whether each trainable parameter has a gradient
 
-    sums: list[Tensor]  # nats, () each; a single one where the parts share one loss sum
-    counts: list[float]  # targets, one entry per sum
-    divisors: list[float]  # one entry per sum
+
+Number = float | Tensor
+"""A number, or a tensor of one, whose value a graph reads at each replay."""
 
 
 class Trainer:
@@ -140,6 +144,7 @@ class Trainer:
     def __init__(self, experiment: Experiment, settings: TrainingSettings) -> None:
         self.experiment, self.settings, self.model = experiment, settings, experiment.model
         self.trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.tensors = [*self.model.parameters(), *self.model.buffers()]
         self.parts = [list(part.parameters()) for part in experiment.independent_parts(self.model)]
         self.optimizer = make_optimizer(self.model, settings)
         self.average = MovingAverage(self.trainable, settings.average) if settings.average else None
@@ -153,12 +158,22 @@ class Trainer:
         self.shared_maxima: list[float] = []  # maxima over all processes; empty for a single one
         self.clock = 0.0  # seconds that several processes agree on
         self.device = next(self.model.parameters()).device.type
-        self.scaler = torch.amp.GradScaler(self.device) if settings.precision == "float16" else None
+        self.scale = LossScale(self.trainable[0].device) if settings.precision == "float16" else None
+        self.graphs = Graphs()
+        self.gradients: list[Tensor] = []  # where graphs leave those of `trainable`
+
+    def record_steps(self, recorder: Recorder) -> None:
+        """Record the steps of a new trainer as graphs, and replay them."""
+        self.graphs = Graphs(recorder, limit=MAX_GRAPHS, remedy="use --no-graphs")
+        if not OPTIMIZERS[self.settings.optimizer].recordable:
+            self.graphs.refused["update"] = f"optimizer {self.settings.optimizer} does not declare that it can be"
+        self.gradients = [torch.empty_like(each) for each in self.trainable]
+        self.optimizer = make_optimizer(self.model, self.settings, recorded=True)
 
     def begin_average(self) -> None:
         """Start the average of the weights from their current values, where weights are averaged."""
         if self.average:
-            self.average.update(0)
+            self.average.update(self.average.weight(0))
 
     @property
     def planned_steps(self) -> int:
@@ -203,29 +218,22 @@ class Trainer:
         """
         began, progress = time.perf_counter(), self.progress
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
         distributed.seed_by_rank(self.settings.seed, progress.step)
         if batch.continues and self.carried is not None and self.rows != batch.rows:
             raise RnnError(f"the run was saved with {self.rows} sequences per batch, not {batch.rows}: start a new run")
-        with training_precision():
-            gathered, states = self._backward(batch)
-        value, count, skipped = self._clip(gathered)
+        passes, usual = self._pass(batch)
+        value, count, factors = self._judge(passes, usual)
         at = Position(progress.step, progress.epoch, self.planned_steps, progress.drops)
         progress.lr = learning_rate(self.settings, at)
-        for group in self.optimizer.param_groups:
-            group["lr"] = progress.lr
         self.whole = False
-        if not skipped:
-            self.optimizer.step()
-            self.experiment.after_step(self.model)
-        if self.scaler:
-            self.scaler.update()
-        self.carried, self.rows = states, batch.rows
+        if factors:
+            self._update(factors, passes.reached)
+        if self.scale:
+            self.scale.update(skipped=not factors)
+        self.carried, self.rows = passes.states, batch.rows
         progress.index += 1
         progress.step += 1
-        progress.skipped += skipped
-        if self.average and not skipped:
-            self.average.update(progress.step - progress.restarted)
+        progress.skipped += not factors
         self.whole = True
         progress.loss_sum += value * count
         progress.count += count
@@ -235,36 +243,53 @@ class Trainer:
         progress.stepping += spent
         return Stepped(value, count)
 
-    def _backward(self, batch: Batch | LazyBatch) -> tuple[Gathered, States | None]:
-        """Accumulate the gradients of the batch's loss, piece by piece of our sequences, each window by window.
+    def _pass(self, batch: Batch | LazyBatch) -> tuple[Passes, list[float]]:
+        """Compute the gradients of a batch's loss sums over divisors: the counts of targets, where a piece has all.
 
-        Returns the last states of our sequences too. Processes reduce the gradients once, at the last window.
+        Elsewhere the divisors are usual counts, which are returned too.
         """
         pieces = distributed.our_pieces(batch.rows, self.settings.accumulate)
+        parts = [distributed.take(batch, piece) for piece in pieces]
+        first = [self._carried(piece, pieces[0].start) if batch.continues else None for piece in pieces]
         known = len(pieces) == 1 and distributed.world() == 1
-        ended: list[States | None] = []
-        sums: Tensor | None = None
-        counts: Tensor | None = None
-        divisors: list[float] = []
-        for piece in pieces:
-            part = distributed.take(batch, piece)
-            counts = part.counts if counts is None else counts + part.counts
-            divisors = divisors or self._divisors(counts, batch.rows, known=known)
-            states = self._carried(piece, pieces[0].start) if batch.continues else None
-            windows = list(part.windows(self.settings.bptt))
-            for window in windows:
-                last = piece is pieces[-1] and window is windows[-1]
-                with distributed.reducing(self.loss, now=last):
-                    loss_sum, states = self._window(window, states, divisors)
-                sums = loss_sum if sums is None else sums + loss_sum
-            ended.append(states)
-        assert sums is not None
-        assert counts is not None
-        whole = [states for states in ended if states is not None]
-        flat = [float(count) for count in counts.reshape(-1).tolist()]
-        return Gathered(list(sums.reshape(-1)), flat, divisors), join_rows(whole) if whole else None
+        usual = [] if known else self._usual_divisors(parts[0].counts.numel(), batch.rows)
+        uses = (*self.tensors, *self.gradients, *([self.scale.factor] if self.scale else []))
+        passes: Passes = self.graphs.run("gradients", self._passes, parts, first, usual, uses=uses)
+        if self.gradients:
+            for each, gradient, reached in zip(self.trainable, self.gradients, passes.reached, strict=True):
+                each.grad = gradient if reached else None
+        return passes, usual
 
-    def _window(self, window: Batch, states: States | None, divisors: list[float]) -> tuple[Tensor, States | None]:
+    def _passes(self, parts: Sequence[Batch], first: Sequence[States | None], usual: Sequence[float]) -> Passes:
+        """Accumulate the gradients of the loss, piece by piece of our sequences, each window by window.
+
+        Processes reduce the gradients once, at the last window.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        counts = torch.stack([part.counts.reshape(-1) for part in parts]).sum(0)
+        divisors = usual or (counts.clamp(min=1) / self._parts_of_a_count(counts)).unbind()
+        ended: list[States] = []
+        sums: list[Tensor] = []
+        with training_precision():
+            for part, states in zip(parts, first, strict=True):
+                windows = list(part.windows(self.settings.bptt))
+                for window in windows:
+                    last = part is parts[-1] and window is windows[-1]
+                    with distributed.reducing(self.loss, now=last):
+                        loss_sum, states = self._window(window, states, divisors)
+                    sums.append(loss_sum)
+                ended += [] if states is None else [states]
+        norms = [
+            torch.nn.utils.get_total_norm([each.grad for each in part if each.grad is not None]) for part in self.parts
+        ]
+        reached = tuple(each.grad is not None for each in self.trainable)
+        for each, gradient in zip(self.trainable, self.gradients, strict=False):
+            if each.grad is not None:
+                gradient.copy_(each.grad)
+        last_states = join_rows(ended) if ended else None
+        return Passes(torch.stack(sums).sum(0), counts, torch.stack(norms), last_states, reached)
+
+    def _window(self, window: Batch, states: States | None, divisors: Sequence[Number]) -> tuple[Tensor, States | None]:
         """Accumulate the gradient of a window; return its loss sums and its last states."""
         with forward_pass(self.device):
             outcome = self.loss(window, states)
@@ -273,21 +298,21 @@ class Trainer:
         if outcome.penalty is not None:
             aim = aim + outcome.penalty / divisors[0]
         aim = aim * distributed.world()  # DistributedDataParallel takes the mean
-        (self.scaler.scale(aim) if self.scaler else aim).backward()
-        return outcome.loss_sum.detach(), None if outcome.states is None else detach(outcome.states)
+        (aim * self.scale.factor if self.scale else aim).backward()
+        return sums.detach(), None if outcome.states is None else detach(outcome.states)
 
-    def _divisors(self, counts: Tensor, rows: int, *, known: bool) -> list[float]:
-        """Return the divisors of the loss sums before the backward pass: the counts, where they are known.
+    def _parts_of_a_count(self, counts: Sequence[int] | Tensor) -> int:
+        """Return among how many parts each count is divided: where all parts share one loss, each gets a part of it."""
+        return 1 if len(counts) > 1 else len(self.parts)
 
-        Otherwise a power of two near the usual counts, the same in all processes, which only keeps gradients in range.
-        Where independent parts share one loss, each gets its part of the count.
+    def _usual_divisors(self, sums: int, rows: int) -> list[float]:
+        """Return divisors for unknown counts: a power of two near the usual ones, the same in all processes.
+
+        They only keep gradients in range.
         """
-        parts = 1 if counts.dim() else len(self.parts)
-        if known:
-            return [max(1, count) / parts for count in counts.reshape(-1).tolist()]
         progress = self.progress
         usual = progress.predictions / progress.step if progress.step else rows
-        return [2.0 ** round(math.log2(max(1.0, usual / len(self.parts))))] * counts.numel()
+        return [2.0 ** round(math.log2(max(1.0, usual / len(self.parts))))] * sums
 
     def _carried(self, piece: slice, start: int) -> States | None:
         """Return the states from which some of our sequences continue; ours begin with number `start` of the batch."""
@@ -295,31 +320,30 @@ class Trainer:
             return self.carried
         return rows_of(self.carried, slice(piece.start - start, piece.stop - start))
 
-    def _clip(self, gathered: Gathered) -> tuple[float, int, bool]:
-        """Make each part's gradient that of its mean loss, and clip it to the allowed norm (Pascanu et al. 2013).
+    def _judge(self, passes: Passes, usual: Sequence[float]) -> tuple[float, int, list[float]]:
+        """Return the loss of all as a number, the number of targets, and what each part's gradient is multiplied by.
 
-        Returns the loss of all as a number, the number of targets, and whether the step must be skipped. Raises
-        NotFinite.
+        That makes it the gradient of the part's mean loss, clipped to the allowed norm (Pascanu et al. 2013). There are
+        no factors where the step must be skipped. Raises NotFinite.
         """
-        if self.scaler:
-            self.scaler.unscale_(self.optimizer)
-        norms = [
-            torch.nn.utils.get_total_norm([each.grad for each in part if each.grad is not None]) for part in self.parts
-        ]
-        numbers = torch.stack([*gathered.sums, *norms]).tolist()
-        sums, sizes = numbers[: len(gathered.sums)], numbers[len(gathered.sums) :]
-        sums, counts = self._agree(sums, gathered.counts)
+        numbers, own = torch.cat([passes.sums, passes.norms]).tolist(), passes.counts.tolist()
+        divisors = usual or [max(1, count) / self._parts_of_a_count(own) for count in own]
+        sizes = numbers[len(own) :]
+        sums, counts = self._agree(numbers[: len(own)], own)
         means = [total / max(1.0, count) for total, count in zip(sums, counts, strict=True)]
         value = sum(means) / len(means)
-        parts = len(self.parts) // len(means)
+        parts, scale = len(self.parts) // len(means), self.scale.value if self.scale else 1.0
         factors = [
-            divisor * parts / max(1.0, count) for divisor, count in zip(gathered.divisors, counts, strict=True)
+            divisor * parts / max(1.0, count) / scale for divisor, count in zip(divisors, counts, strict=True)
         ] * parts
         sizes = [size * factor for size, factor in zip(sizes, factors, strict=True)]
         skipped = self._check(value, sizes)
-        for part, norm, size, factor in zip(self.parts, norms, sizes, factors, strict=True):
-            self._scale(part, norm, size, factor)
-        return value, round(sum(counts)), skipped
+        clip = self.settings.clip
+        clipped = [
+            factor * clip / (size + 1e-6) if 0.0 < clip < size else factor
+            for size, factor in zip(sizes, factors, strict=True)
+        ]
+        return value, round(sum(counts)), [] if skipped else clipped
 
     def _agree(self, sums: list[float], counts: list[float]) -> tuple[list[float], list[float]]:
         """Add up the sums and counts of all processes: a step's only message besides the gradients."""
@@ -333,11 +357,9 @@ class Trainer:
         """Tell whether the step must be skipped, since a scaled gradient exceeds float16; raises NotFinite."""
         bad = next((size for size in sizes if not math.isfinite(size)), 0.0)
         finite = math.isfinite(value) and math.isfinite(bad)
-        if math.isfinite(value) and not finite and self.scaler and self.scaler.get_scale() > MIN_SCALE:
+        if math.isfinite(value) and not finite and self.scale and self.scale.value > MIN_SCALE:
             return True
         if not finite:
-            if self.scaler:
-                self.scaler.update(self.scaler.get_scale())  # forgets the step, keeps the scale
             progress = self.progress
             what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient's norm is {bad}"
             raise NotFinite(
@@ -346,16 +368,38 @@ class Trainer:
             )
         return False
 
-    def _scale(self, part: list[nn.Parameter], norm: Tensor, size: float, factor: float) -> None:
-        """Multiply a part's gradient, of that norm, by a factor, and clip the result, of that size."""
-        clip = self.settings.clip
-        clipped = 0.0 < clip < size
-        if factor != 1.0:
+    def _update(self, factors: Sequence[float], reached: tuple[bool, ...]) -> None:
+        """Take the optimizer's step along the gradients times factors, and include it in the average."""
+        progress = self.progress
+        weight = self.average.weight(progress.step + 1 - progress.restarted) if self.average else 0.0
+        numbers = [progress.lr, weight, *factors]
+        if not self.graphs.records("update"):
+            self._step(numbers, reached)
+            return
+        kept = [value for values in self.optimizer.state.values() for value in values.values()]
+        averages = self.average.values if self.average else []
+        uses = (*self.tensors, *self.gradients, *averages, *(each for each in kept if isinstance(each, Tensor)))
+        self.graphs.run("update", self._recorded_step, torch.tensor(numbers), reached, uses=uses)
+
+    def _recorded_step(self, numbers: Tensor, reached: tuple[bool, ...]) -> None:
+        """Take the same step by numbers on the device."""
+        with warnings.catch_warnings():  # the first step is not recorded, on purpose
+            warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
+            self._step(list(numbers.unbind()), reached)
+
+    def _step(self, numbers: Sequence[Number], reached: tuple[bool, ...]) -> None:
+        del reached  # a graph's gradients are where they were
+        rate, weight, *factors = numbers
+        for part, factor in zip(self.parts, factors, strict=True):
             for each in part:
-                if each.grad is not None:
-                    each.grad.mul_(factor * (clip / (size + 1e-6) if clipped else 1.0))
-        elif clipped:
-            torch.nn.utils.clip_grads_with_norm_(part, clip, norm)
+                if each.grad is not None and (isinstance(factor, Tensor) or factor != 1.0):
+                    each.grad.mul_(factor)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.experiment.after_step(self.model)
+        if self.average:
+            self.average.update(weight)
 
     def _validation_due(self) -> bool:
         progress, every = self.progress, self.settings.validate_every
@@ -416,7 +460,8 @@ class Trainer:
         progress = self.progress
         self.experiment.reset()
         distributed.same_weights(self.model)
-        self.optimizer = make_optimizer(self.model, self.settings)
+        self.optimizer = make_optimizer(self.model, self.settings, recorded=self.graphs.recorder is not None)
+        self.graphs.forget()  # those of the other optimizer
         self.carried = None
         progress.restarts, progress.restarted = progress.restarts + 1, progress.step
         progress.stale = progress.drops = 0
@@ -431,7 +476,7 @@ class Trainer:
         tensors |= {f"random.{name}": value for name, value in random_state().items()}
         for place, state in enumerate(distributed.whole_states(self.carried or [], self.rows)):
             tensors |= {f"carried.{place}.{part}": value for part, value in enumerate(state)}
-        scale = {"scaler": self.scaler.state_dict()} if self.scaler else {}
+        scale = {"scaler": self.scale.state()} if self.scale else {}
         return {"progress": asdict(self.progress), **scale}, tensors
 
     def restore(self, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -453,9 +498,10 @@ class Trainer:
         self.clock = self.progress.seconds
         if self.progress.history:
             self.experiment.solved(self.progress.history[-1])  # checks that the metrics it reads exist
-        if self.scaler and "scaler" in values:  # absent if the run used another precision so far
-            self.scaler.load_state_dict(self.scaler.state_dict() | _scale_of(values["scaler"]))
+        if self.scale and "scaler" in values:  # absent if the run used another precision so far
+            self.scale.restore(values["scaler"])
         restore_optimizer(self.optimizer, self.settings, below("optimizer", tensors))
+        self.graphs.forget()
         restore_random_state(below("random", tensors))
         self.carried = self._restore_carried(below("carried", tensors))
 
@@ -474,14 +520,6 @@ class Trainer:
             for place, first in enumerate(firsts)
         ]
         return distributed.our_states(whole)
-
-
-def _scale_of(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scale of a stored scaler and how long it has held; raises ValueError for an impossible one."""
-    scale, held = stored["scale"], stored["_growth_tracker"]
-    if not (_is_number(scale) and 0.0 < scale < MAX_SCALE and type(held) is int and 0 <= held < 2**31):
-        raise ValueError(f"scaler is {dict(stored)!r}")
-    return {"scale": float(scale), "_growth_tracker": held}
 
 
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

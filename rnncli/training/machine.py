@@ -14,10 +14,15 @@ from rnncli.errors import UsageError
 from rnncli.kernels import precision as precisions
 from rnncli.kernels.matmul import fast_matmul, small_matmul
 from rnncli.models.feedforward import FeedForward
+from rnncli.training.distributed import world
+from rnncli.training.experiment import Experiment
 from rnncli.training.settings import TrainingSettings
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt, from malloc.h."""
+
+FEW_LENGTHS = 8
+"""Sentences are padded to a multiple of this number of steps where steps are recorded: each length needs a graph."""
 
 SMALL = 100_000
 """Weights. A smaller net gains nothing from several threads, and loses much when other programs use the cores."""
@@ -53,6 +58,32 @@ def pick_precision(settings: TrainingSettings, device: str, model: nn.Module, *,
     if reason and given and not auto:
         raise UsageError(f"--precision {wanted}: {reason}; leave --precision out")
     return "float32" if reason else wanted
+
+
+def pick_graphs(settings: TrainingSettings, device: str, experiment: Experiment, *, given: bool) -> str:
+    """Return why training steps are not recorded as CUDA graphs; empty where they are.
+
+    Raises UsageError where the user has `given` --graphs, but they cannot be.
+    """
+    if settings.graphs == "off":
+        return "--no-graphs"
+    reason = _without_graphs(device) or experiment.no_graphs
+    if getattr(settings, "recompute", False):
+        reason = reason or "--recompute restores random generators, which a graph cannot"
+    if reason and given and settings.graphs == "on":
+        raise UsageError(f"--graphs: {reason}; leave --graphs out")
+    return reason
+
+
+def batch_multiple(settings: TrainingSettings, device: str) -> int:
+    """Return a number of which the steps of sentences' batches are to be a multiple: CUDA graphs want few lengths."""
+    return 1 if settings.graphs == "off" or _without_graphs(device) else FEW_LENGTHS
+
+
+def _without_graphs(device: str) -> str:
+    if device != "cuda":
+        return "only CUDA has graphs"
+    return "several processes exchange their gradients within a step" if world() > 1 else ""
 
 
 def keep_freed_memory() -> None:

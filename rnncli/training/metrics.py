@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rnncli.data.batching import Batch, LazyBatch
+from rnncli.data.batching import IGNORED, Batch, LazyBatch
 from rnncli.data.streams import ConcatIds, Ids, RunningText
+from rnncli.models.recorded import graphs_of, run
 from rnncli.models.stack import States
 from rnncli.training.distributed import our_part, totals
 from rnncli.training.experiment import Metrics
@@ -36,14 +37,21 @@ def prediction_metrics(model: nn.Module, batches: Iterable[Batch | LazyBatch]) -
     Batches may continue each other. Several processes share the batches, and all get the same result.
     """
     language: Any = model.eval()
-    loss_sum, correct, count = 0.0, 0.0, 0.0
-    states: States | None = None
+    graphs = graphs_of(language)
+
+    def measured(inputs: Any, targets: Tensor, labels: Tensor | None, states: States | None) -> tuple[Tensor, States]:
+        h, after = language.features(inputs, states, labels=labels)
+        nats, hits = language.readout.score(h.flatten(0, 1), targets.flatten())
+        return torch.stack([nats.double(), hits.double(), (targets != IGNORED).sum().double()]), after
+
+    sums, states = torch.zeros(3, dtype=torch.float64, device=next(model.parameters()).device), None
     with torch.inference_mode():
         for batch in map(our_part, batches):
-            h, states = language.features(batch.inputs, states if batch.continues else None, labels=batch.labels)
-            nats, hits = language.readout.score(h.flatten(0, 1), batch.targets.flatten())
-            loss_sum, correct, count = loss_sum + float(nats), correct + int(hits), count + batch.predictions
-    loss_sum, correct, count = totals(loss_sum, correct, count)
+            reads = batch.inputs, batch.targets, batch.labels, states if batch.continues else None
+            # other inputs than tokens have lengths, which are read on the host
+            found, states = run(graphs, measured, *reads) if isinstance(batch.inputs, Tensor) else measured(*reads)
+            sums += found
+    loss_sum, correct, count = totals(*sums.tolist())
     loss = loss_sum / count
     return {"loss": loss, "accuracy": correct / count, "perplexity": perplexity(loss)}
 

@@ -58,7 +58,12 @@ class Muon(torch.optim.AdamW):
         momentum = state["momentum"]
         momentum.lerp_(gradient, 1 - self.momentum)
         update = self._scaled(orthogonal(gradient.lerp(momentum, self.momentum)), state)
-        parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * RMS)
+        rate = group["lr"]  # a tensor where the step is recorded as a graph
+        parameter.mul_(1 - rate * group["weight_decay"])
+        if isinstance(rate, Tensor):
+            parameter.addcmul_(update, rate, value=-RMS)
+        else:
+            parameter.add_(update, alpha=-rate * RMS)
 
     def _scaled(self, update: Tensor, state: dict[str, Any]) -> Tensor:
         """Scale an orthogonal matrix (R, C) to values of about 1."""

@@ -39,11 +39,15 @@ class OptimizerKind:
 
     build: Callable[[Groups, Rates], "Optimizer"]
     settings: Mapping[str, float]
+    recordable: bool = False  # whether a step depends on tensors only, and reads none on the host: graphs can replay it
     orthogonal: bool = False  # whether it steps the matrices of cells and blocks along orthogonalised momentum
 
 
-def make_optimizer(model: "nn.Module", settings: Rates) -> "Optimizer":
-    """Build the optimizer that the settings name over the trainable parameters; weight decay only affects matrices."""
+def make_optimizer(model: "nn.Module", settings: Rates, *, recorded: bool = False) -> "Optimizer":
+    """Build the optimizer that the settings name over the trainable parameters; weight decay only affects matrices.
+
+    If it will be `recorded` as a graph, it reads no tensor on the host: not the learning rate, nor a count of steps.
+    """
     from rnncli.cells.base import Cell
     from rnncli.models.block import ResidualBlock
 
@@ -61,7 +65,12 @@ def make_optimizer(model: "nn.Module", settings: Rates) -> "Optimizer":
         {"params": matrices, "weight_decay": decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return kind.build([group for group in groups if group["params"]], settings)
+    optimizer = kind.build([group for group in groups if group["params"]], settings)
+    for group in optimizer.param_groups if recorded and kind.recordable else ():
+        group["fused" if "fused" in group else "foreach"] = True  # the others read the learning rate on the host
+        if "capturable" in group:
+            group["capturable"] = True
+    return optimizer
 
 
 def _sgd(groups: Groups, settings: Rates) -> "Optimizer":
@@ -110,12 +119,12 @@ _ADAM = {"beta1": 0.9, "beta2": 0.999}
 _MUON = {"lr": 1e-2, "momentum": 0.95, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.1}
 
 _KINDS = {
-    "sgd": OptimizerKind(_sgd, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}),
-    "rmsprop": OptimizerKind(_rmsprop, {"lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0}),
-    "adam": OptimizerKind(_adam, {"lr": 1e-3, **_ADAM, "weight_decay": 0.0}),
-    "adamw": OptimizerKind(_adamw, {"lr": 1e-3, **_ADAM, "weight_decay": 0.01}),
-    "muon": OptimizerKind(_muon, _MUON, orthogonal=True),
-    "normuon": OptimizerKind(_normuon, _MUON, orthogonal=True),
+    "sgd": OptimizerKind(_sgd, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}, recordable=True),
+    "rmsprop": OptimizerKind(_rmsprop, {"lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0}, recordable=True),
+    "adam": OptimizerKind(_adam, {"lr": 1e-3, **_ADAM, "weight_decay": 0.0}, recordable=True),
+    "adamw": OptimizerKind(_adamw, {"lr": 1e-3, **_ADAM, "weight_decay": 0.01}, recordable=True),
+    "muon": OptimizerKind(_muon, _MUON, recordable=True, orthogonal=True),
+    "normuon": OptimizerKind(_normuon, _MUON, recordable=True, orthogonal=True),
 }
 
 OPTIMIZERS: Registry[OptimizerKind] = Registry("rnncli.optimizers", OptimizerKind, _KINDS)

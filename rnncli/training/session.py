@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -14,6 +14,12 @@ from rnncli.training.interrupts import noted_interrupts
 from rnncli.training.loop import Event, NotFinite, Stepped, Trainer, Validated
 from rnncli.training.machine import is_out_of_memory, keep_freed_memory, matmul_policy
 from rnncli.training.runs import Run
+
+PARTS_OF_A_STEP: Mapping[Hashable, str] = {
+    "gradients": "the forward and backward passes",
+    "update": "the optimizer's step",
+}
+"""The keys of a trainer's graphs, in words."""
 
 State = tuple[dict[str, Any], dict[str, Tensor]]
 """The contents of a checkpoint: its header, and its tensors by name."""
@@ -56,6 +62,7 @@ class Session:
                     if isinstance(event, Validated):
                         self._note(event)
                     elif isinstance(event, Stepped):
+                        self._tell_of_graphs()
                         number, waited = self.trainer.shared_maxima or self.trainer.shared_values()
                         if number:
                             self._stop(int(number))
@@ -90,6 +97,11 @@ class Session:
             self._metrics_whole = True
         except RnnError as error:
             self._warn_once(str(error))
+
+    def _tell_of_graphs(self) -> None:
+        """Warn of a part of a step that turned out not to be recordable."""
+        for part, reason in self.trainer.graphs.refused.items():
+            self._warn_once(f"no CUDA graph of {PARTS_OF_A_STEP[part]}: {reason}")
 
     def _warn_once(self, text: str) -> None:
         if text not in self._warned:

@@ -74,6 +74,14 @@ class TrainingSettings:
         legacy_default="float32",
         expert=True,
     )
+    graphs: str = option(
+        "auto",
+        "Record training steps as CUDA graphs, and replay them; auto: on CUDA, where it is possible.",
+        choices=("auto", "off", "on"),
+        switch=("off", "on"),
+        resumable=True,
+        expert=True,
+    )
     device: str = option("auto", "Where to train.", choices=DEVICES, resumable=True)
 
     @property

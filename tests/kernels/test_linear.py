@@ -1,29 +1,53 @@
 """The output layer fused with its loss, against F.linear and F.cross_entropy: values, gradients and edge cases."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+from support.tape import Checking
 from torch import Tensor
 from torch.nn import functional as F
 
+from rnncli.analysis.peak_memory import peak
 from rnncli.kernels import linear
-from rnncli.kernels.linear import linear_cross_entropy, linear_score
+from rnncli.kernels.graphs import Graphs, recorder_on
 from rnncli.kernels.matmul import fast_matmul
-from rnncli.kernels.precision import has_bfloat16
+from rnncli.kernels.precision import forward_pass, has_bfloat16, training_precision, trouble, using
 
 IGNORED = -100
 
 
-@pytest.fixture(autouse=True)
-def _fused_at_any_size(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Use blocks of three rows, so that every test crosses block boundaries, at all sizes."""
+@pytest.fixture(autouse=True, params=["cpu", "card"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Use blocks of three rows, so that every test crosses block boundaries, at all sizes.
+
+    Every test runs as a CPU computes, and as a card does.
+    """
     monkeypatch.setattr(linear, "MIN_SCORES", 1)
-    monkeypatch.setattr(linear, "BLOCK", 3 * 40)
     monkeypatch.setattr(linear, "MIN_ROUNDED", 1)
+    chosen = linear.CPU if request.param == "cpu" else linear.CARD
+    monkeypatch.setattr(linear, "CPU", chosen._replace(scores=3 * 40, rows=1))
     with fast_matmul("float32"):
-        yield
+        yield request.param
+
+
+def recordable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse what a CUDA graph cannot record, where the function computes as on a card."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        with Checking() as calls:
+            result = function(*arguments, **options)
+        assert not (linear.CPU.static and calls.reason), calls.reason
+        return result
+
+    return call
+
+
+linear_cross_entropy, linear_score, linear_surprisals = map(
+    recordable, (linear.linear_cross_entropy, linear.linear_score, linear.linear_surprisals)
+)
 
 
 class Case(NamedTuple):
@@ -75,7 +99,7 @@ def test_values_and_gradients_equal_torch(
 
 
 def test_gradients_of_a_word_model_keep_float32_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "BLOCK", 100 * 3000)
+    monkeypatch.setattr(linear, "CPU", linear.CPU._replace(scores=100 * 3000))
     case = a_case(250, 64, 3000, torch.float32)
     exact = case.double()
     for mine, wanted in zip(found(linear_cross_entropy(*case), case), found(plain(exact), exact), strict=True):
@@ -148,8 +172,12 @@ def test_score_counts_the_likeliest_targets() -> None:
     loss, hits = linear_score(*case)
     torch.testing.assert_close(loss, plain(case).detach())
     assert int(hits) == int((scores.argmax(-1) == case.targets).sum()) >= 5
+    surprisals = linear_surprisals(*case[:3], case.targets.clamp(min=0))
+    assert surprisals.dtype == torch.float64
+    torch.testing.assert_close(surprisals[4:].sum().float(), loss)
 
 
+@pytest.mark.parametrize("way", ["cpu"], indirect=True)
 def test_softmax_out_of_place_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     case = a_case(dtype=torch.float32)
     there = found(linear_cross_entropy(*case), case)
@@ -177,6 +205,82 @@ def test_bfloat16_rounds_only_where_requested() -> None:
     torch.testing.assert_close(scored.double(), wanted[0], rtol=1e-6, atol=0)
 
 
+HALVES = {"bfloat16": 8e-3, "float16": 1e-3}
+"""The greatest error of a gradient, norm-wise: of the factors, and of results that a CPU rounds too."""
+
+
+@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("hidden_type", ["its own", "autocast's"])
+def test_autocast_rounds_factors_and_nothing_else(name: str, hidden_type: str) -> None:
+    case = a_case(50, 24, 300, torch.float32, scale=0.2)
+    case.targets[::7] = IGNORED
+    half = getattr(torch, name)
+    if hidden_type == "autocast's":
+        case = case._replace(hidden=case.hidden.detach().to(half).requires_grad_())
+    exact = case.double()
+    with torch.autocast("cpu", half):
+        loss = linear_cross_entropy(*case, smoothing=0.1)
+    ours = found(loss, case)
+    assert [each.dtype for each in ours] == [torch.float32, case.hidden.dtype, torch.float32, torch.float32]
+    for mine, wanted in zip(ours, found(plain(exact, 0.1), exact), strict=True):
+        assert (mine.double() - wanted).norm() < HALVES[name] * wanted.norm()
+
+
+@pytest.mark.parametrize("way", ["card"], indirect=True)
+@pytest.mark.parametrize("name", HALVES)
+def test_small_gradients_survive_a_half_on_a_card(name: str) -> None:
+    """Of words with a probability of 1e-8, which float16 rounds to 0, and of a target predicted with p 0.996."""
+    case = a_case(12, 8, 40, torch.float32, scale=0.01)
+    with torch.no_grad():
+        case.bias[:] = 0.0
+        case.bias[:5] = -9.0
+        case.bias[7] = 9.0
+    case.targets[:] = 7
+    exact = case.double()
+    wanted = found(plain(exact), exact)
+    with torch.autocast("cpu", getattr(torch, name)):
+        loss = linear_cross_entropy(*case)
+    dX, dW, db = torch.autograd.grad(loss, case.trainable)
+    for mine, true in ((db[:5], wanted[3][:5]), (db[7], wanted[3][7]), (dW[7], wanted[2][7])):
+        assert (mine - true / 0.37).norm() < 0.02 * true.norm() / 0.37
+    assert dX.isfinite().all()
+
+
+@pytest.mark.parametrize("way", ["card"], indirect=True)
+@pytest.mark.parametrize(("N", "V"), [(700, 100), (600, 2_000), (9, 100_000), (5, 1_000_000)])
+def test_vocabularies_of_all_sizes(N: int, V: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "CPU", linear.CARD._replace(scores=50_000, rows=4))
+    case = a_case(N, 4, V)  # in float32, torch's log_softmax on a CPU sums a million values to 3e-5 only
+    for mine, wanted in zip(found(linear_cross_entropy(*case), case), found(plain(case), case), strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_features_without_a_target_change_nothing() -> None:
+    """Whatever stands where a batch is padded."""
+    case = a_case(dtype=torch.float32)
+    case.targets[4:9] = IGNORED
+    wanted = found(linear_cross_entropy(*case), case)
+    with torch.no_grad():
+        case.hidden[4:9] = torch.inf
+    for mine, same in zip(found(linear_cross_entropy(*case), case), wanted, strict=True):
+        assert torch.equal(mine, same)
+    assert not wanted[1][4:9].any()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is measured on Linux only")
+def test_memory_is_that_of_a_block(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    scores, N, V = 200_000, 500, 4_000
+    monkeypatch.setattr(linear, "CPU", linear.CPU._replace(scores=scores))
+    case = a_case(N, 4, V, torch.float32)
+
+    def stepping(loss: Callable[[Case], Tensor]) -> int:
+        return peak(lambda: lambda: found(loss(case), case) and None)
+
+    ours, torchs = stepping(lambda each: linear_cross_entropy(*each)), stepping(plain)
+    assert ours < (1 if way == "cpu" else 2) * 4 * scores + 4_000_000  # blocks of scores, and what is small
+    assert torchs > max(2 * 4 * N * V, 3 * ours)
+
+
 def test_other_devices_and_dtypes_use_torch() -> None:
     case = a_case()
     half = Case(*(each.detach().bfloat16().requires_grad_() for each in case.trainable), case.targets)
@@ -185,11 +289,34 @@ def test_other_devices_and_dtypes_use_torch() -> None:
 
 
 @pytest.mark.cuda
-def test_cuda_equals_the_cpu() -> None:
-    case = a_case(dtype=torch.float32)
+@pytest.mark.parametrize("way", ["card"], indirect=True)
+@pytest.mark.parametrize("V", [100, 10_000, 250_000])
+@pytest.mark.parametrize(
+    ("precision", "error"), [("float32", 1e-5), ("tf32", 4e-3), ("bfloat16", 2e-2), ("float16", 4e-3)]
+)
+def test_cuda_equals_float64_in_every_precision_also_by_a_graph(
+    precision: str, error: float, V: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason := trouble(precision, "cuda"):
+        pytest.skip(reason)
+    monkeypatch.setattr(linear, "CARD", linear.CARD._replace(scores=100, rows=100))
+    case = a_case(250, 64, V, torch.float32, scale=0.1)
+    case.targets[::5] = IGNORED
+    exact = case.double()
+    wanted = found(plain(exact), exact)
     there = Case(*(each.detach().cuda().requires_grad_() for each in case.trainable), case.targets.cuda())
-    for mine, wanted in zip(
-        found(linear_cross_entropy(*there), there), found(linear_cross_entropy(*case), case), strict=True
-    ):
-        torch.testing.assert_close(mine.cpu(), wanted, rtol=1e-4, atol=1e-4)
-    assert int(linear_score(*there)[1]) == int(linear_score(*case)[1])
+
+    def step() -> list[Tensor]:
+        with forward_pass("cuda"):
+            loss = linear.linear_cross_entropy(*there)
+        return found(loss, there)
+
+    graphs = Graphs(recorder_on(torch.device("cuda")))
+    with using(precision), training_precision():
+        for _ in range(4):
+            for mine, true in zip(graphs.run("step", step, uses=there.trainable), wanted, strict=True):
+                assert (mine.cpu() - true).norm() < error * true.norm()
+    assert not graphs.refused
+    loss, hits = linear.linear_score(*there)
+    torch.testing.assert_close(loss.cpu().double(), wanted[0], rtol=1e-5, atol=0)
+    assert int(hits) == int(linear.linear_score(*case)[1])

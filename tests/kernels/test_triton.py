@@ -3,10 +3,8 @@
 import os
 import subprocess
 import sys
-import time
-from collections import OrderedDict
 from pathlib import Path
-from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,14 +20,15 @@ from rnncli.cells.base import Cell, Hidden
 from rnncli.cells.elman import Elman
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.engine import cache
+from rnncli.kernels.graphs import CudaRecorder, Graphs
 from rnncli.kernels.scan import choose_backend, scan
 from rnncli.nn import GRU
 from rnncli.training.checkpoint import read as read_checkpoint
 
 pytest.importorskip("triton", reason="waits for triton, which installs only on Linux")
 
-from rnncli.kernels.triton import graphs, tiers
 from rnncli.kernels.triton import scan as triton_scan
+from rnncli.kernels.triton import tiers
 from rnncli.kernels.triton.build import Kernels, kernels_of
 from rnncli.kernels.triton.scan import unroll
 from rnncli.kernels.triton.tiers import Tier, choose_tier, on_chip_bytes
@@ -211,55 +210,55 @@ def test_extreme_inputs_do_not_overflow_or_hide_a_nan(kind: str, activation: str
     assert_equal([ours[0][:2]], [results(cell, x)[0][:2]], 1e-5)
 
 
+class Repeating:
+    """Launches again instead of recording, where there is no card: copies, keys and buffers are the same."""
+
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        self.recorded = 0
+
+    def is_free(self) -> bool:
+        return True
+
+    def first(self, function: Any) -> tuple[Any, str]:
+        return function(), ""
+
+    def record(self, function: Any) -> Any:
+        self.recorded += 1
+        return function
+
+
+class Counting(CudaRecorder):
+    """Counts what it records."""
+
+    recorded = 0
+
+    def record(self, function: Any) -> Any:
+        self.recorded += 1
+        return super().record(function)
+
+
 @pytest.mark.parametrize("kind", ["gru:reset-before", "lstm:diagonal"])
 def test_replayed_graph_equals_single_launches(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without CUDA, the launches run again instead of a recording: copies, keys and buffers are the same."""
-    recorded, record = [], graphs.record if DEVICE == "cuda" else lambda launches: launches
-    monkeypatch.setattr(graphs, "_seen", OrderedDict())
-    monkeypatch.setattr(graphs, "recordable", lambda tensors: True)
-    monkeypatch.setattr(graphs, "record", lambda launches: (recorded.append(launches), record(launches))[1])
+    recorder: Any = Counting(torch.device(DEVICE)) if DEVICE == "cuda" else Repeating()
+    graphs = Graphs(recorder, limit=2)
+    monkeypatch.setattr(tiers, "graphs_on", lambda device: graphs)
     cell = a_cell(kind, 3, 5)
     for _ in range(4):
         x = torch.randn(3, 3, 3)
         assert_equal(results(cell, x, LENGTHS, Tier.STEPS), results(cell, x, LENGTHS), 1e-5)
-    assert len(recorded) == 2  # forward and backward
-    monkeypatch.setattr(graphs, "MAX_GRAPHS", 2)
-    results(cell, torch.randn(1, 1, 3), None, Tier.STEPS)
-    assert len(recorded) == len(graphs._seen) == 2
-
-
-def test_threads_may_replay_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "_seen", OrderedDict())
-    monkeypatch.setattr(graphs, "recordable", lambda tensors: True)
-    monkeypatch.setattr(graphs, "record", lambda launches: launches)
-    found: dict[float, set[float]] = {1.0: set(), 2.0: set()}
-
-    def double(tensors: list[torch.Tensor]) -> None:
-        time.sleep(1e-4)  # lets the other thread run
-        tensors[1].copy_(2 * tensors[0])
-
-    def work(value: float) -> None:
-        for _ in range(20):
-            tensors = [torch.full((1,), value), torch.zeros(1)]
-            graphs.run("key", double, tensors, [1])
-            found[value].add(tensors[1].item())
-
-    threads = [Thread(target=work, args=(value,)) for value in found]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
-    assert found == {1.0: {2.0}, 2.0: {4.0}}
+    assert recorder.recorded == 2  # forward and backward
 
 
 def test_launches_write_no_gradient_that_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     changed: list[int] = []
 
-    def run(key: object, launch: Any, tensors: list[torch.Tensor], written: list[int]) -> None:
-        changed.extend(tensors[k].data_ptr() for k in written)
-        launch(tensors)
+    def run(key: object, launch: Any, *tensors: torch.Tensor, into: list[torch.Tensor]) -> None:
+        changed.extend(each.data_ptr() for each in into)
+        assert [each.data_ptr() for each in launch(*tensors)] == [each.data_ptr() for each in into]
 
-    monkeypatch.setattr(graphs, "run", run)
+    monkeypatch.setattr(tiers, "graphs_on", lambda device: SimpleNamespace(run=run))
     cell = a_cell("elman", 2, 3)
     outputs, _ = unroll(
         kernels(cell), cell, torch.randn(2, 1, 2, device=DEVICE), cell.initial_state(1), None, Tier.STEPS

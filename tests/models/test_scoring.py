@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import pytest
 import torch
+from support.tape import TapeRecorder
 
-from rnncli.models import scoring
+from rnncli.models import recorded, scoring
 from rnncli.models.language_model import LanguageModel
 from rnncli.models.scoring import surprisals
 from rnncli.models.stack import StackShape
@@ -14,9 +15,9 @@ from rnncli.models.stack import StackShape
 V = 23
 
 
-def a_model(softmax: str = "full", cell: str = "gru:reset-after") -> LanguageModel:
+def a_model(softmax: str = "full", cell: str = "gru:reset-after", backend: str = "auto") -> LanguageModel:
     torch.manual_seed(2)
-    model = LanguageModel(V, 6, StackShape(cell, (16, 18)), softmax=softmax)
+    model = LanguageModel(V, 6, StackShape(cell, (16, 18)), softmax=softmax, labels=2, backend=backend)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return model
@@ -55,6 +56,18 @@ def test_batched_scores_equal_single_ones(cell: str, monkeypatch: pytest.MonkeyP
         (alone,) = surprisals(model, [text])
         assert len(found) == len(text) - 1
         assert found.tolist() == pytest.approx(alone.tolist(), rel=1e-6, abs=1e-6)
+
+
+def test_replayed_scores_equal_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ROWS": 4, "WINDOW": 32, "MULTIPLE": 8}.items():
+        monkeypatch.setattr(scoring, name, value)
+    texts, model = some_texts()[4:24], a_model(backend="reference").double()
+    wanted = surprisals(model, texts, label=1)
+    tape = TapeRecorder()
+    monkeypatch.setattr(recorded, "recorder_on", lambda *_: tape)
+    for found, each in zip(surprisals(model, texts, label=1), wanted, strict=True):
+        assert found.tolist() == pytest.approx(each.tolist(), rel=1e-9)
+    assert tape.replays > 5
 
 
 def test_no_sequences_give_no_scores() -> None:

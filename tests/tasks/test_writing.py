@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.tape import TapeRecorder
 
 from rnncli.api import Training, load
 from rnncli.data.tokenizers import join_words
 from rnncli.errors import RnnError, UsageError
 from rnncli.language.generate import DrawnToken, Written, before_stop, check_printable
-from rnncli.models import decoding
+from rnncli.models import decoding, recorded
 from rnncli.presets import resolve
 from rnncli.task import Trained
 from rnncli.tasks import TASKS
@@ -50,6 +51,14 @@ def test_same_seed_gives_the_same_texts(trained: Trained) -> None:
     shown = "".join(several.pieces)
     assert [line for line in shown.splitlines() if line.startswith("--- ")] == [f"--- {n}" for n in range(1, 6)]
     assert all(text in shown for text in several.texts)
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_k": 5, "no_repeat": 3}, {"beam": 3, "seed": None}])
+def test_graphs_write_the_same_text(trained: Trained, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, tape = write(trained, length=20, **options), TapeRecorder()
+    monkeypatch.setattr(recorded, "recorder_on", lambda *_: tape)
+    assert write(trained, length=20, **options).texts == wanted.texts
+    assert tape.replays
 
 
 def test_prime_of_thousands_of_tokens_is_read_completely(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:

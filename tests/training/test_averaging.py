@@ -16,7 +16,7 @@ def test_equals_an_average_by_hand() -> None:
     for steps in range(1, 200):
         with torch.no_grad():
             weight.add_(torch.randn(3))
-        average.update(steps)
+        average.update(average.weight(steps))
         decay = min(0.9, (1 + steps) / (10 + steps)) if steps > 1 else 0.0
         wanted = decay * wanted + (1 - decay) * weight.detach()
     unaveraged = weight.detach().clone()

@@ -26,7 +26,8 @@ from rnncli.models.stack import Stack, StackShape
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.training import loop, machine
-from rnncli.training.loop import MIN_SCALE, NotFinite
+from rnncli.training.loop import NotFinite
+from rnncli.training.loss_scale import MIN_SCALE, PATIENCE, LossScale
 
 T, B, D, M = 12, 16, 24, 32
 ERRORS = {"float32": 1e-5, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}
@@ -203,18 +204,18 @@ def test_gradient_beyond_float16_is_skipped_and_halves_the_scale(home: Path, hal
     trainer = start("poetry-lm", "mine", precision="float16", corpus=("hillside",), average=0.9).trainer
     batch = next(iter(trainer.experiment.batches(0, 0)))
     trainer.take_step(batch)
-    scale, weights = trainer.scaler.get_scale(), [each.detach().clone() for each in trainer.trainable]
+    scale, weights = trainer.scale.value, [each.detach().clone() for each in trainer.trainable]
     averages = trainer.snapshot()[1]
     hook = trainer.trainable[-1].register_hook(lambda gradient: gradient * torch.inf)
     trainer.take_step(batch)
-    assert (trainer.progress.step, trainer.progress.skipped, trainer.scaler.get_scale()) == (2, 1, scale / 2)
+    assert (trainer.progress.step, trainer.progress.skipped, trainer.scale.value) == (2, 1, scale / 2)
     assert all(map(torch.equal, weights, trainer.trainable))
     after = trainer.snapshot()[1]
     assert all(torch.equal(after[name], averages[name]) for name in after if name.startswith(("model.", "optimizer.")))
-    trainer.scaler.update(MIN_SCALE)
+    trainer.scale.restore({"scale": MIN_SCALE, "_growth_tracker": 0})
     with pytest.raises(NotFinite, match="the gradient's norm is"):
         trainer.take_step(batch)
-    assert (trainer.progress.step, trainer.scaler.get_scale()) == (2, MIN_SCALE)
+    assert (trainer.progress.step, trainer.scale.value) == (2, MIN_SCALE)
     hook.remove()
     trainer.take_step(batch)
     assert not all(map(torch.equal, weights, trainer.trainable))
@@ -223,22 +224,40 @@ def test_gradient_beyond_float16_is_skipped_and_halves_the_scale(home: Path, hal
 def test_scale_is_saved_in_the_checkpoint(home: Path, halves: None) -> None:
     training = start("poetry-lm", "mine", precision="float16", corpus=("hillside",))
     trainer = training.trainer
-    assert trainer.scaler is not None
+    assert trainer.scale is not None
     batch = next(iter(trainer.experiment.batches(0, 0)))
     trainer.take_step(batch)
-    trainer.scaler.update(512.0)
+    trainer.scale.restore({"scale": 512.0, "_growth_tracker": 1})
     trainer.take_step(batch)
     training.session.save()
-    state = trainer.scaler.state_dict()
-    assert (state["scale"], state["_growth_tracker"]) == (512.0, 2)
+    state = trainer.scale.state()
+    assert state == {"scale": 512.0, "_growth_tracker": 2}
     with training._held:
         pass
     resumed = Training.resume(training.run, {})
-    assert resumed.trainer.scaler.state_dict() == state
+    assert resumed.trainer.scale.state() == state
     for each in (trainer, resumed.trainer):
         torch.manual_seed(5)
         each.take_step(batch)
     assert all(map(torch.equal, trainer.trainable, resumed.trainer.trainable))
+
+
+def test_scale_moves_as_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert torch.amp.GradScaler("cpu").get_growth_interval() == PATIENCE
+    monkeypatch.setattr("rnncli.training.loss_scale.PATIENCE", 5)
+    scale, theirs = LossScale(torch.device("cpu")), torch.amp.GradScaler("cpu", growth_interval=5)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], 0.0)
+    for step in range(30):
+        skipped = step in (3, 4, 11)
+        parameter.grad = torch.full((1,), torch.inf if skipped else 1.0)
+        theirs.scale(parameter)
+        theirs.step(optimizer)
+        theirs.update()
+        scale.update(skipped=skipped)
+        state = theirs.state_dict()
+        assert scale.state() == {name: state[name] for name in scale.state()}
+        assert scale.factor.item() == scale.value
 
 
 @pytest.mark.parametrize(
@@ -247,13 +266,13 @@ def test_scale_is_saved_in_the_checkpoint(home: Path, halves: None) -> None:
 )
 def test_impossible_scale_is_refused(broken: dict[str, Any], home: Path, halves: None) -> None:
     trainer = start("poetry-lm", "mine", precision="float16", corpus=("hillside",)).trainer
-    assert trainer.scaler is not None
+    assert trainer.scale is not None
     trainer.take_step(next(iter(trainer.experiment.batches(0, 0))))
     values, tensors = trainer.snapshot()
     with pytest.raises(ValueError, match=r"^scaler is "):
         trainer.restore(values | {"scaler": values["scaler"] | broken}, tensors)
-    trainer.restore(values | {"scaler": values["scaler"] | {"growth_factor": 1e9}}, tensors)  # not of the state
-    assert trainer.scaler.get_growth_factor() == 2.0
+    trainer.restore(values | {"scaler": values["scaler"] | {"growth_factor": 1e9}}, tensors)  # of earlier versions
+    assert trainer.scale.state() == values["scaler"]
 
 
 def test_precision_that_a_cpu_lacks_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

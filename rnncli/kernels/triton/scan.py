@@ -3,6 +3,7 @@
 Shapes: T steps, B batch, D input, P projected features, S features of a state's field, K and N of a matmul.
 """
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from rnncli.errors import RnnError
 from rnncli.kernels.engine.inputs import computed
 from rnncli.kernels.engine.plan import Plan
+from rnncli.kernels.graphs import for_graph, in_graph
 from rnncli.kernels.precision import type_of_factors
 from rnncli.kernels.triton.build import Kernels
 from rnncli.kernels.triton.tiers import Launching, Tier, choose_tier
@@ -187,6 +189,7 @@ class Unrolled(torch.autograd.Function):
             wanted |= {f"w{j}" for j in range(count)} | {f"s{n}" for n in range(len(state))} | {"projected"}
             names = [name for name in memory.arrays if name in wanted and name[0] not in "y" and name != "scratch"]
             ctx.run, ctx.size, ctx.count, ctx.names = run, (T, B), count, names
+            ctx.around = for_graph if in_graph() else nullcontext  # torch takes another thread for the backward pass
             ctx.dtypes = [value.dtype for value in state]
             ctx.save_for_backward(*(memory.arrays[name] for name in names))
         h, *others = (memory.arrays[f"s{n}"] for n in range(len(state)))
@@ -200,6 +203,7 @@ class Unrolled(torch.autograd.Function):
         T, B = ctx.size
         memory = Memory(ctx.run, T, B, arrays)
         nothing = d_outputs.new_zeros(d_outputs.shape[1:])  # the last output holds it
-        memory.backward(d_outputs, (nothing, *d_last))
+        with ctx.around():
+            memory.backward(d_outputs, (nothing, *d_last))
         d_first = (memory.arrays[f"c{n}"][0].to(dtype) for n, dtype in enumerate(ctx.dtypes))
         return None, memory.arrays["dp"][:-1], memory.vector_gradients(), None, *memory.weight_gradients(), *d_first

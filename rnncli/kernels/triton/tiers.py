@@ -4,12 +4,13 @@ Shapes: T steps, B batch, M hidden.
 """
 
 from enum import Enum
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from rnncli.kernels.engine.graph import Place
-from rnncli.kernels.triton import graphs
+from rnncli.kernels.graphs import Graphs, recorder_on
 from rnncli.kernels.triton.build import Kernels
 from rnncli.kernels.triton.tile import MIN_TILE, Kernel, padded
 from rnncli.kernels.triton.whole import is_streamed, weight_tiles
@@ -65,6 +66,12 @@ def shared_memory(device: torch.device) -> int:
     return int(getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", 48 * 1024))
 
 
+@cache
+def graphs_on(device: torch.device) -> Graphs:
+    """Return the graphs of all scans on a device."""
+    return Graphs(recorder_on(device))
+
+
 class Launching:
     """The launches of one direction for some sequences."""
 
@@ -85,15 +92,16 @@ class Launching:
             self.run(kernel, tensors, self.T)
             return
 
-        def steps(given: list[Tensor]) -> None:
+        changed = [k for k, name in enumerate(self.arrays, 1) if name.startswith(written) and name != "dout"]
+
+        def steps(*given: Tensor) -> list[Tensor]:
             for t in reversed(range(self.T)) if self.is_backward else range(self.T):
                 for kernel in self.order:
-                    self.run(kernel, given, t)
+                    self.run(kernel, list(given), t)
+            return [given[k] for k in changed]
 
-        key = (self.kernels.module.__name__, self.is_backward, self.T, self.B, str(self.constants))
-        types = tuple((tensor.dtype, tensor.device, tensor.shape) for tensor in tensors)
-        changed = [k for k, name in enumerate(self.arrays, 1) if name.startswith(written) and name != "dout"]
-        graphs.run((key, types), steps, tensors, written=changed)
+        key = self.kernels.module.__name__, self.is_backward, self.T, self.B, str(self.constants)
+        graphs_on(ends.device).run(key, steps, *tensors, into=[tensors[k] for k in changed])
 
     def run(self, kernel: Kernel, tensors: list[Tensor], t: int) -> None:
         """Launch a kernel for step t, or for t steps."""
