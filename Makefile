@@ -4,7 +4,8 @@ BIN := .venv/bin
 # Without --no-compile, pip compiles a hundred packages' modules, most of which nothing imports.
 INSTALL := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt
 
-.PHONY: demo companion types notebooks test test-all test-slow test-browser test-without-numba test-avx2 check clean
+.PHONY: demo companion types notebooks docs test test-all test-slow test-browser test-without-numba test-avx2 \
+	test-package check clean
 
 demo: .venv/installed
 	$(BIN)/rnn train parity
@@ -41,6 +42,10 @@ test-avx2: .venv/developing
 	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest --numprocesses 2 tests/kernels \
 		--ignore tests/kernels/test_triton.py
 
+test-package: .venv/developing
+	$(BIN)/pip check
+	$(BIN)/pytest -m "slow or not slow" tests/test_package.py
+
 check: .venv/developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff check --preview --select PLW1514 . # a text file is opened with its encoding
@@ -48,6 +53,10 @@ check: .venv/developing
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/test_circles.py tests/test_plain_english.py
+
+docs: .venv/documenting
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/site
+	@echo build/site/index.html
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv
@@ -58,6 +67,10 @@ check: .venv/developing
 
 .venv/developing: .venv/installed
 	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+.venv/documenting: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 clean:

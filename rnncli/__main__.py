@@ -55,15 +55,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _command(arguments: Sequence[str] | None) -> int:
     """Run a command line by Typer, and turn its errors into ours; imports happen here, where an interrupt is caught."""
     import typer
-    from typer.exceptions import TyperException
 
     from rnncli.cli import app
 
+    # The base of Typer's errors, which has another name and place before 0.29.
+    TyperError: Any = next(each for each in reversed(typer.BadParameter.__mro__) if hasattr(each, "format_message"))
     try:
         code = app(args=arguments, standalone_mode=False, prog_name="rnn")
     except typer.Abort:
         raise KeyboardInterrupt from None
-    except TyperException as error:
+    except TyperError as error:
         text = error.format_message()
         if not text:  # Typer printed the help
             return 2

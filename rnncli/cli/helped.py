@@ -21,8 +21,8 @@ MAX_WIDTH = 100
 NAME_WIDTH = 26
 """Columns for the names; a longer name gets its own line."""
 
-PLACEHOLDERS = {int: "N", float: "X", Path: "PATH"}
-"""The placeholder of a flag's value, by its type; TEXT for all others."""
+PLACEHOLDERS = {int: "N", float: "X", Path: "PATH", "integer": "N", "float": "X", "path": "PATH"}
+"""The placeholder of a flag's value, by its type, or by the name that Typer before 0.29 has for it; TEXT for others."""
 
 OPTIONS = "Options"
 """The heading of the flags that every verb has."""
@@ -191,7 +191,9 @@ def _name(param: Any) -> str:
     flags = ", ".join(sorted(param.opts, key=len))
     if param.is_flag:
         return f"--[no-]{flags[2:]}" if param.secondary_opts else flags
-    return f"{flags} {param.metavar or PLACEHOLDERS.get(param.type_descriptor.annotation, 'TEXT')}"
+    described = getattr(param, "type_descriptor", None)
+    kind = param.type.name.removesuffix(" range") if described is None else described.annotation
+    return f"{flags} {param.metavar or PLACEHOLDERS.get(kind, 'TEXT')}"
 
 
 def _text(param: Any) -> str:

@@ -1,6 +1,6 @@
 """The classifiers and taggers of `rnn evaluate --baselines`, which are not neural networks.
 
-Most are scikit-learn's; the HMM is hmmlearn's, if that is installed. The extra `baselines` installs both.
+Most are scikit-learn's, which the extra `baselines` installs.
 """
 
 from collections import Counter
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rnncli.errors import RnnError
-from rnncli.extras import installed, need
+from rnncli.extras import need
+from rnncli.labelling.hidden_markov import fit, log_likelihoods, random_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,10 +51,7 @@ def baseline_classifiers(texts: Sequence[str], weighted: bool) -> Iterator[Basel
     except RnnError as error:
         yield Baseline(f"baselines on tags: {error}")
         return
-    if installed("hmmlearn"):  # it has no wheels for some versions of Python
-        yield Baseline("HMM per label, tags", tags, hidden_markov, has_probabilities=False)
-    else:
-        yield Baseline("HMM per label, tags: hmmlearn is not installed")
+    yield Baseline("HMM per label, tags", tags, hidden_markov, has_probabilities=False)
     yield Baseline(f"logistic regression, tags 1-3{how}", tags, logistic_regression(weighted))
 
 
@@ -116,26 +114,17 @@ def hidden_markov(training: Lines, labels: Sequence[int], others: Lines) -> "NDA
 
     Tags that do not occur in training share one additional symbol.
     """
-    from hmmlearn.hmm import CategoricalHMM
-
     numbers = {tag: number for number, tag in enumerate(sorted({tag for line in training for tag in line}), start=1)}
-    priors = np.bincount(labels) / len(labels)
+    start = random_model(states=5, symbols=len(numbers) + 1, seed=0)
+
+    def numbered(lines: Lines) -> list[list[int]]:
+        return [[numbers.get(tag, 0) for tag in line] for line in lines]
+
     columns = []
-    for label, prior in enumerate(priors):
+    for label, prior in enumerate(np.bincount(labels) / len(labels)):
         own = [line for line, its in zip(training, labels, strict=True) if its == label]
-        model = CategoricalHMM(
-            HIDDEN_STATES, n_features=len(numbers) + 1, emissionprob_prior=1.1, n_iter=30, tol=1.0, random_state=0
-        )
-        model.fit(_column(own, numbers), [len(line) for line in own])
-        columns.append([model.score(_column([line], numbers)) + np.log(prior) for line in others])
+        columns.append(log_likelihoods(fit(start, numbered(own)), numbered(others)) + np.log(prior))
     return np.array(columns).T
-
-
-HIDDEN_STATES = 5
-
-
-def _column(lines: Lines, numbers: dict[str, int]) -> "NDArray[np.int64]":
-    return np.array([[numbers.get(tag, 0)] for line in lines for tag in line])
 
 
 def _grams(line: Sequence[str], max_n: int) -> list[str]:

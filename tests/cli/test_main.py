@@ -19,6 +19,7 @@ from rnncli.cli.helped import print_help
 from rnncli.launch import LAUNCHED, WAITING
 from rnncli.settings import flag_of
 from rnncli.tasks import TASKS
+from rnncli.version import __version__
 
 pytestmark = pytest.mark.no_backend
 
@@ -142,7 +143,7 @@ def test_commands_without_a_model_import_nothing_heavy(home: Path) -> None:
 
 
 def test_version(rnn) -> None:
-    assert rnn("--version") == rnn("version") == (0, "rnn 0.1.0\n", "")
+    assert rnn("--version") == rnn("version") == (0, f"rnn {__version__}\n", "")
 
 
 @pytest.mark.parametrize(

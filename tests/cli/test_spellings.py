@@ -47,7 +47,7 @@ def test_old_flag_gives_the_values_of_the_current_one(words: str, old: str, pres
 def test_notice_is_one_line_and_text_after_dashes_stays(rnn) -> None:
     ran = rnn("activations absent --tokens 9")
     assert ran.err.splitlines()[0] == "rnn: warning: --tokens is now called --max-tokens"
-    assert values_of("translate -- --attention")["texts"] == ["--attention"]
+    assert list(values_of("translate -- --attention")["texts"]) == ["--attention"]
 
 
 def test_kind_of_attention_and_of_token_keep_their_flags() -> None:

@@ -2,14 +2,12 @@
 
 import contextlib
 import io
-import re
 import runpy
-from pathlib import Path
 from typing import Any, NamedTuple
 
-DOCS = Path(__file__).parents[2] / "docs"
+from support.markdown import ROOT, blocks
 
-_BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:^```\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+DOCS = ROOT / "docs"
 
 
 class Block(NamedTuple):
@@ -21,7 +19,11 @@ class Block(NamedTuple):
 
 def blocks_of(page: str) -> list[Block]:
     """The blocks of a page, in order."""
-    return [Block(code, output) for code, output in _BLOCK.findall((DOCS / page).read_text("utf-8"))]
+    return [
+        Block(block.text, block.below.text if block.below and not block.below.language else "")
+        for block in blocks(DOCS / page)
+        if block.language == "python"
+    ]
 
 
 def run_page(page: str) -> tuple[dict[str, Any], list[str]]:
