@@ -154,12 +154,16 @@ def bands_figure(bands: "Sequence[Band]", *, across: str, metric: str, title: st
 
     A ring marks the best mean of each.
     """
+    from matplotlib import colormaps
+
     cells = list(dict.fromkeys(band.cell for band in bands))
+    pairs = [colormaps["tab20"](place) for place in range(20)]
+    colors = pairs[::2] + pairs[1::2]  # the strong ones first
     figure, axes = _axes(figsize=(8, 4.8), layout="constrained")
     for band in bands:
         sizes = [each.hidden for each in bands if each.cell == band.cell]  # by position: sizes of matched nets differ
         dashes = ("-", "--", ":", "-.")[sizes.index(band.hidden) % 4]
-        color = f"C{cells.index(band.cell) % 10}"
+        color = colors[cells.index(band.cell) % len(colors)]
         label = f"{label_of(band.cell)} {band.hidden.replace(',', '+')}"
         axes.plot(band.at, band.mean, color=color, ls=dashes, label=label)
         best = (min if less_is_better(metric) else max)(zip(band.mean, band.at, strict=True))
@@ -173,7 +177,10 @@ def bands_figure(bands: "Sequence[Band]", *, across: str, metric: str, title: st
     if min(values) > 0 and max(values) > 20 * min(values):
         axes.set_yscale("log")
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
+    if len(bands) > 6:  # the curves need the room
+        figure.legend(frameon=False, fontsize=8, loc="outside right upper")
+    else:
+        axes.legend(frameon=False, fontsize=8)
     return figure
 
 

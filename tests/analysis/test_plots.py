@@ -87,6 +87,17 @@ def test_bands_mark_the_best_mean(tmp_path: Path, figures: list[Any]) -> None:
     assert [rings(each.axes[0]) for each in figures] == [[(2, 0.5)], [(1, 1.0)]]
 
 
+def test_many_cells_have_colours_of_their_own_and_a_legend_outside(tmp_path: Path, figures: list[Any]) -> None:
+    cells = ("elman", "rated", "gru", "lstm", "mgu", "mlstm", "lnlstm", "indrnn", "sru", "lru", "mingru", "minlstm")
+    bands = [Band(cell, "4", [1, 2], [1.0, 0.5], [1.0, 0.5], [1.0, 0.5]) for cell in cells]
+    draw_bands(bands, tmp_path / "b.png", across="steps", metric="loss", title="t")
+    axes = figures[0].axes[0]
+    curves = [line for line in axes.lines if len(line.get_xdata()) == 2]
+    assert len({line.get_color() for line in curves}) == len(cells)
+    assert axes.get_legend() is None
+    assert len(figures[0].legends[0].get_texts()) == len(cells) + 1
+
+
 def test_confusion_of_many_labels_shows_no_zeros(tmp_path: Path, figures: list[Any]) -> None:
     for count in (12, 13):
         labels = [f"l{number}" for number in range(count)]
