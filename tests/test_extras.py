@@ -24,7 +24,7 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 
 
 def test_extras_named_in_code_exist() -> None:
-    """All except `dev`, `docs`, and `datasets`, which users import; lines that name another package are not our extras."""
+    """All except `dev`, `docs`, and `datasets`, which users import; lines may name extras of other packages."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "rnncli").rglob("*.py"))
     assert set(re.findall(r'extra="(\w+)"', code)) == set(extras) - {"dev", "docs", "datasets"}

@@ -3,7 +3,9 @@
 Shapes: B streams, V words.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -18,9 +20,22 @@ STEP = "step"
 """The key of the graphs here: each `Graphs` records one function."""
 
 
+_wanted: ContextVar[bool] = ContextVar("wanted", default=True)
+
+
+@contextmanager
+def without_graphs() -> Iterator[None]:
+    """Record nothing inside."""
+    token = _wanted.set(False)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
+
+
 def graphs_on(device: torch.device, *generators: torch.Generator) -> Graphs | None:
-    """Return graphs for a CUDA device, which may draw from these generators; None for any other device."""
-    recorder = recorder_on(device, *generators)
+    """Return graphs for a CUDA device, which may draw from these generators; None elsewhere, or if none is wanted."""
+    recorder = recorder_on(device, *generators) if _wanted.get() else None
     return None if recorder is None else Graphs(recorder)
 
 

@@ -4,6 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from rnncli.errors import RnnError
 from rnncli.kernels.graphs import Graphs, Recorder
 from rnncli.kernels.precision import forward_pass, training_precision
 from rnncli.models.outline import check_alike, check_finite, check_weights
+from rnncli.models.recorded import without_graphs
 from rnncli.models.stack import States, detach, join_rows, rows_of
 from rnncli.training import distributed
 from rnncli.training.averaging import MovingAverage, averaged
@@ -433,7 +435,8 @@ class Trainer:
         """Measure the model, record whether it is the best so far, and let a plateau lower the learning rate."""
         began, progress = time.perf_counter(), self.progress
         self.model.eval()
-        with torch.no_grad(), averaged(self.average):
+        plainly = without_graphs() if self.settings.graphs == "off" else nullcontext()
+        with torch.no_grad(), averaged(self.average), plainly:
             measured: Metrics = self.experiment.validate(self.model)
         metrics = distributed.from_first(lambda: measured)  # so that all processes decide alike
         value = metrics[self.experiment.monitor]

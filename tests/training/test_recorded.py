@@ -26,6 +26,7 @@ from rnncli.errors import UsageError
 from rnncli.kernels.graphs import CudaRecorder, for_graph
 from rnncli.kernels.matmul import fast_matmul
 from rnncli.kernels.scan import choose_backend
+from rnncli.models import recorded
 from rnncli.models.language_model import LanguageModel
 from rnncli.models.stack import StackShape
 from rnncli.models.translator import Translator
@@ -360,3 +361,19 @@ def test_recorded_training_is_the_same_on_a_card(case: str) -> None:
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-2)
     for ours, wanted in zip(found[1][1].trainable, found[0][1].trainable, strict=True):
         torch.testing.assert_close(ours, wanted, rtol=1e-2, atol=1e-3)
+
+
+def test_validation_is_recorded_unless_graphs_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "recorder_on", lambda *_: TapeRecorder())
+    for graphs, wanted in (("auto", True), ("off", False)):
+        seen: list[bool] = []
+
+        def validate(model: Any, seen: list[bool] = seen) -> dict[str, float]:
+            seen.append(recorded.graphs_on(next(model.parameters()).device) is not None)
+            return {"loss": 1.0}
+
+        trainer = trainer_of(epochs=1, graphs=graphs)
+        trainer.experiment = replace(trainer.experiment, validate=validate)
+        train(trainer)
+        assert seen
+        assert set(seen) == {wanted}
