@@ -19,11 +19,13 @@ def corpus_specs(corpus: CorpusLike) -> tuple[str, ...]:
 
     A list in which every string names a corpus or a file is a list of names; strings in any other list are texts. A
     tuple of strings always names corpora. Raises UsageError for a label that no spec can hold, for a mapping without
-    labels, and as `hold`.
+    labels, for several splits of a data set, and as `hold`.
     """
     if isinstance(corpus, str | Path):
         return (str(corpus),)
     if isinstance(corpus, Mapping):
+        if hasattr(corpus, "with_format"):  # as the mappings of splits of the library `datasets` have it
+            raise UsageError("the corpus from Python has several splits: choose one, such as corpus['train']")
         if not corpus:
             raise UsageError("the corpus from Python has no labels: give each label its texts")
         return tuple(f"{_checked(label)}={spec}" for label, part in corpus.items() for spec in corpus_specs(part))

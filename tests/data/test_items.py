@@ -54,6 +54,16 @@ def test_items_may_hold_what_json_cannot() -> None:
     assert load_corpus(*first).text == "a b\n"
 
 
+def test_several_splits_of_a_data_set_are_refused() -> None:
+    """The names of the splits would be the labels."""
+
+    class Splits(dict[str, list[str]]):
+        def with_format(self) -> None: ...
+
+    with pytest.raises(UsageError, match=r"has several splits: choose one, such as corpus\['train'\]"):
+        corpus_specs(Splits(train=["a"], test=["b"]))
+
+
 def test_data_frame_is_refused() -> None:
     """A data frame yields the names of its columns, which would be the texts."""
 
