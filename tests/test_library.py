@@ -18,6 +18,7 @@ import rnncli
 from rnncli import library
 from rnncli.errors import RnnError, UsageError
 from rnncli.presets import resolve
+from rnncli.results import Evaluation
 from rnncli.tasks import TASKS
 from rnncli.training.loop import Event
 
@@ -285,6 +286,12 @@ def test_comparison_has_a_row_per_net_and_continues(home: Path) -> None:
         rnncli.compare("parity", sizes="46")
     with pytest.raises(UsageError, match="parity has no option 'bit': did you mean 'bits'"):
         rnncli.compare("parity", bit=3)  # type: ignore[call-overload]
+
+
+def test_counts_of_an_evaluation_are_shown_whole() -> None:
+    found = Evaluation({"loss": 1.23456, "tokens": 123456})
+    assert repr(found) == "Evaluation(loss=1.235, tokens=123456)"
+    assert "<td>123456</td>" in found._repr_html_()
 
 
 def test_runs_of_all_states_are_listed(home: Path) -> None:
