@@ -5,11 +5,9 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 BLUE, ORANGE, GREY, PALE, INK = "#1f5fa8", "#c2571a", "#9aa4b2", "#dce8f5", "#1c2430"
 LINES = (
@@ -20,8 +18,8 @@ LINES = (
 
 
 def new_figure(width, height, panels=1, **options):
-    figure, axes = plt.subplots(1, panels, figsize=(width, height), layout="constrained", **options)
-    return figure, axes
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, panels, **options)
 
 
 def blank(axes, width, height):
@@ -133,7 +131,7 @@ def embeddings():
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     for word in line:
-        panels[1].add_patch(plt.Rectangle((-0.5, words.index(word) - 0.5), 3, 1, fill=False, ec=ORANGE, lw=2))
+        panels[1].add_patch(Rectangle((-0.5, words.index(word) - 0.5), 3, 1, fill=False, ec=ORANGE, lw=2))
     return figure
 
 
@@ -269,7 +267,7 @@ def batches():
         for row, length in enumerate(order):
             for step in range(tops[row // 4]):
                 color = (BLUE if row // 4 % 2 == 0 else "#3d7a3d") if step < length else "#e4e7eb"
-                axes.add_patch(plt.Rectangle((step, row + 0.6 * (row // 4)), 0.9, 0.85, color=color))
+                axes.add_patch(Rectangle((step, row + 0.6 * (row // 4)), 0.9, 0.85, color=color))
         steps, padding = int(order.sum()), 4 * sum(tops) - int(order.sum())
         axes.set_title(f"{name}: {padding} of {steps + padding} steps are padding", fontsize=11)
         axes.set(xlim=(-0.2, 9.2), ylim=(13.6, -0.3), xlabel="steps", yticks=[])
@@ -297,7 +295,6 @@ def draw(folder):
     for name, picture in PICTURES.items():
         figure = picture()
         figure.savefig(folder / f"basics-{name}.png", dpi=100)
-        plt.close(figure)
 
 
 if __name__ == "__main__":
