@@ -96,8 +96,12 @@ def test_ctrl_c_saves_and_says_how_to_continue(home: Path) -> None:
     again = re.escape(
         "stopped and saved at step 3: rnncli.train('char-lm', name='mine', resume=True) continues from here"
     )
-    with pytest.raises(KeyboardInterrupt, match=again):
-        train(callbacks=[interrupt])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt, match=again):
+            train(callbacks=[interrupt])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [run.state for run in rnncli.list_runs()] == ["unfinished"]
 
 

@@ -37,7 +37,7 @@ def _inherited(start: Start) -> dict[str, Any]:
 def _declared(task_of: TaskOf, header: Mapping[str, Any], file: Path) -> tuple[type, Keeps]:
     task = task_of(header, file)
     if task.token_access is None:
-        raise UsageError(f"{file} is a model of {task.name}: --init-from takes a language model, such as a poetry-lm")
+        raise UsageError(f"{file} is a model of {task.name}: --init-from takes a language model")
     return task.Config, task.keeps
 
 

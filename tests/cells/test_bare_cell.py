@@ -71,7 +71,7 @@ def test_every_language_model_verb_accepts_it(rnn, tmp_path: Path) -> None:
     *_, gradients, fresh, exported, _ = told.values()
     assert {row["state"] for row in gradients["rows"]} == {"h1", "h2"}
     assert fresh["rows"][0]["name"] == f"{NAME}, radius 1"
-    assert exported["difference"] < 1e-5
+    assert exported["files"][0]["difference"] < 1e-5
 
 
 def test_it_is_compared_with_others(rnn) -> None:

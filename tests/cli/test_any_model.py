@@ -102,7 +102,7 @@ def test_only_tasks_contain_their_names() -> None:
     names = "|".join([name for name in TASKS if name not in SUMMARIES] + after)
     written = re.compile(rf"(?<![\w-])({names})(?![\w-])")
     package = Path(rnncli.__file__).parent
-    for file in package.rglob("*.py"):
+    for file in set(package.rglob("*.py")) - {package / "options.py"}:  # which tests/support/option_types.py writes
         source = file.read_text("utf-8")
         if package / "tasks" not in file.parents and written.search(source):
             texts = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]

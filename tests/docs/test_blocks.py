@@ -44,7 +44,8 @@ def python_of(page: Path) -> list[Block]:
 def pages() -> Iterator[Any]:
     for page in PAGES:
         found = python_of(page)
-        if found and name_of(page) not in ELSEWHERE:
+        in_book = page.parent.name == "book"  # tests/test_companion.py runs every page there
+        if found and not in_book and name_of(page) not in ELSEWHERE:
             slow = any(name == "slow" for block in found for name, _ in block.notes)
             yield pytest.param(page, id=name_of(page), marks=[pytest.mark.slow] if slow else [])
 

@@ -22,7 +22,8 @@ def test_settings_come_back_from_a_file(task, tmp_path: Path) -> None:
     """Of every preset, with the task's corpus, and with flags given: those of any kind of value."""
     file = tmp_path / "mine.toml"
     strings = {"cell": "gru:reset-after", "hidden": "32,16", "precision": "bfloat16", "device": "cpu"}
-    for preset in (None, *task.presets):
+    starting = [name for name, values in task.presets.items() if values.get("unfreeze_every")]  # from a model
+    for preset in (None, *sorted(task.presets.keys() - starting)):
         for flags in ({}, {"lr": 1e-07, "seed": 2**63 - 1, "learn_h0": False, "save_every": 0.0, **strings}):
             settings = task.resolved(resolve(task, flags, preset))
             file.write_text(to_toml(task, settings), encoding="utf-8")

@@ -127,6 +127,7 @@ UNSTATED = {
         "backend",
         "precision",
         "recompute",
+        "graphs",
         "save_every",
         "max_time",
         "beta1",
