@@ -29,7 +29,7 @@ from rnncli.analysis.history import Choice, History
 from rnncli.analysis.plots import bands_figure
 from rnncli.api import Model, Training, load
 from rnncli.cells import CLASSIC, label_of
-from rnncli.data.corpora import registered
+from rnncli.data.corpora import absolute_spec, registered
 from rnncli.data.from_python import CorpusLike, corpus_specs
 from rnncli.errors import Interrupted, UsageError, warn
 from rnncli.kernels.compiling import COMPILATION
@@ -188,7 +188,7 @@ def _without_same_corpus(run: on_disk.Run, changes: dict[str, Any]) -> dict[str,
     """Changes of a resumed run without its own corpus, given again; raises UsageError for another one."""
     stored = run.read(lambda header: dict(header["config"])) or {}
     for name in {"corpus", "valid"} & changes.keys():
-        if list(changes[name]) != stored.get(name):
+        if [absolute_spec(spec) for spec in changes[name]] != stored.get(name):
             raise UsageError(
                 f"{name} is not that of run {run.name}: give the same, in the same order, or start a new run"
             )
@@ -349,6 +349,10 @@ def compare(
     for option, instead in (("cell", "cells"), ("hidden", "sizes"), ("init_from", "")):
         if option in options:
             raise UsageError(f"compare takes no {option}: {f'give {instead}' if instead else 'leave it out'}")
+    if isinstance(cells, str | type) or not cells:
+        raise UsageError("compare takes a list of cells, such as ['gru', 'lstm']")
+    if isinstance(sizes, str | Integral):
+        raise UsageError("compare takes a list of sizes, such as [32, 64]")
     given, file = _plain_options(declared, options), None if config is None else Path(config)
     nets = [resolve(declared, {**given, "cell": cell}, preset, file) for cell in cells]
     widths = tuple(str(_plain("hidden", size)) for size in sizes) or (",".join(map(str, nets[0].sizes)),)

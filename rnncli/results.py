@@ -23,11 +23,15 @@ class Evaluation(dict[str, float]):
         return self.details[name]
 
     def __repr__(self) -> str:
-        return f"Evaluation({', '.join(f'{name}={value:.4g}' for name, value in self.items())})"
+        return f"Evaluation({', '.join(f'{name}={value}' for name, value in self._shown().items())})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><td>{escape(name)}</td><td>{value:.4g}</td></tr>" for name, value in self.items())
+        rows = "".join(f"<tr><td>{escape(name)}</td><td>{value}</td></tr>" for name, value in self._shown().items())
         return f"<table>{rows}</table>"
+
+    def _shown(self) -> dict[str, str]:
+        """The metrics as people read them: counts whole, all others with four digits."""
+        return {name: str(value) if isinstance(value, int) else f"{value:.4g}" for name, value in self.items()}
 
 
 class Influence(NamedTuple):

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Real
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -119,6 +120,8 @@ def check_limits(settings: Any) -> None:
             raise UsageError(f"{flag} must be a finite number, not {value}")
         if "choices" in limits and value not in limits["choices"]:
             raise UsageError(f"{flag} must be one of {', '.join(limits['choices'])}, not {value!r}")
+        if limits.keys() & {"above", "below", "least", "most"} and not isinstance(value, Real):
+            raise UsageError(f"{flag} must be a number, not {value!r}")
         if "above" in limits and not value > limits["above"]:
             raise UsageError(f"{flag} must be above {limits['above']}, not {value}")
         if "below" in limits and not value < limits["below"]:

@@ -91,7 +91,8 @@ def open_start(source: str, declared: Declared, task: str | None = None) -> Star
     from rnncli.training.runs import read_model
 
     file = Path(source)
-    if file.is_absolute() and file.is_file() and (known := _last_read.get(_key(file))):
+    known = _last_read.get(_key(file)) if file.is_absolute() and file.is_file() else None
+    if known and task in (None, known.found.header["task"]):
         return known
     found, file = read_model(source, task)
     start = Start(found, file.absolute(), check_header(*declared(found.header, file), found.header, file))

@@ -8,6 +8,7 @@ from support.tasks import some_tasks
 import rnncli
 from rnncli.api import Model, Training, make_options
 from rnncli.errors import UsageError
+from rnncli.language.generate import WritingOptions
 from rnncli.language.score import ScoreOptions
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
@@ -100,6 +101,8 @@ def test_unknown_options_are_refused() -> None:
     assert make_options(ScoreOptions, {"texts": ["one", "two"]}).texts == ("one", "two")
     with pytest.raises(UsageError, match="there is no option 'text': the options are texts, file, label, by"):
         make_options(ScoreOptions, {"text": "one"})
+    with pytest.raises(UsageError, match="--length must be a number, not '10'"):
+        make_options(WritingOptions, {"length": "10"})
 
 
 def test_load_returns_a_model() -> None:

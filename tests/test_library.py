@@ -18,6 +18,7 @@ import rnncli
 from rnncli import library
 from rnncli.errors import RnnError, UsageError
 from rnncli.presets import resolve
+from rnncli.results import Evaluation
 from rnncli.tasks import TASKS
 from rnncli.training.loop import Event
 
@@ -172,6 +173,17 @@ def test_run_of_a_corpus_from_python_needs_the_same_items_again(home: Path, monk
     assert rnncli.train("char-lm", name="mine", resume=True, corpus=TEXTS, epochs=2, progress=False).history["step"]
 
 
+def test_resumed_run_takes_its_file_again(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.txt", "other.txt"):
+        Path(name).write_text("\n".join(TEXTS), encoding="utf-8")
+    train(corpus="mine.txt", epochs=1)
+    again: dict[str, Any] = {"name": "mine", "resume": True, "epochs": 2, "progress": False}
+    assert len(rnncli.train("char-lm", corpus="mine.txt", **again).history["step"]) == 2
+    with pytest.raises(UsageError, match="corpus is not that of run mine"):
+        rnncli.train("char-lm", corpus="other.txt", **again)
+
+
 @pytest.mark.slow
 def test_labels_pairs_and_words_from_python(home: Path) -> None:
     lines = [(text, "long" if place % 3 else "short") for place, text in enumerate(TEXTS)]
@@ -271,8 +283,19 @@ def test_comparison_has_a_row_per_net_and_continues(home: Path) -> None:
     assert isinstance(first.plot(), Figure)
     with pytest.raises(UsageError, match="compare takes no cell: give cells"):
         rnncli.compare("parity", cell="gru")
+    for cells in ([], "gru"):
+        with pytest.raises(UsageError, match="compare takes a list of cells"):
+            rnncli.compare("parity", cells=cells)
+    with pytest.raises(UsageError, match="compare takes a list of sizes"):
+        rnncli.compare("parity", sizes="46")
     with pytest.raises(UsageError, match="parity has no option 'bit': did you mean 'bits'"):
         rnncli.compare("parity", bit=3)  # type: ignore[call-overload]
+
+
+def test_counts_of_an_evaluation_are_shown_whole() -> None:
+    found = Evaluation({"loss": 1.23456, "tokens": 123456})
+    assert repr(found) == "Evaluation(loss=1.235, tokens=123456)"
+    assert "<td>123456</td>" in found._repr_html_()
 
 
 def test_runs_of_all_states_are_listed(home: Path) -> None:

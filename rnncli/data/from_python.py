@@ -18,11 +18,16 @@ def corpus_specs(corpus: CorpusLike) -> tuple[str, ...]:
     """The specs of a corpus, as `--corpus` takes them; items are held in this process.
 
     A list in which every string names a corpus or a file is a list of names; strings in any other list are texts. A
-    tuple of strings always names corpora. Raises UsageError for a label that no spec can hold, and as `hold`.
+    tuple of strings always names corpora. Raises UsageError for a label that no spec can hold, for a mapping without
+    labels, for several splits of a data set, and as `hold`.
     """
     if isinstance(corpus, str | Path):
         return (str(corpus),)
     if isinstance(corpus, Mapping):
+        if hasattr(corpus, "with_format"):  # as the mappings of splits of the library `datasets` have it
+            raise UsageError("the corpus from Python has several splits: choose one, such as corpus['train']")
+        if not corpus:
+            raise UsageError("the corpus from Python has no labels: give each label its texts")
         return tuple(f"{_checked(label)}={spec}" for label, part in corpus.items() for spec in corpus_specs(part))
     if isinstance(corpus, tuple) and corpus and all(isinstance(each, str | Path) for each in corpus):
         return tuple(map(str, corpus))
@@ -43,7 +48,9 @@ def _is_name(value: object) -> bool:
     return rest in CORPORA or rest == "-" or rest.startswith(IN_PYTHON) or looks_like_file or exists(rest)
 
 
-def _checked(label: str) -> str:
+def _checked(label: object) -> str:
+    if not isinstance(label, str):
+        raise UsageError(f"a corpus cannot be labelled {label!r}: write the label as text")
     if not label.strip() or "=" in label or written_as_path(label):
         raise UsageError(f"a corpus cannot be labelled {label!r}: leave out / and =, or give (text, label) pairs")
     return label

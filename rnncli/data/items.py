@@ -157,20 +157,30 @@ _HELD: dict[str, Items] = {}
 def hold(items: Iterable[object]) -> str:
     """Keep items in this process as a corpus, and return its name, which depends only on its items.
 
-    Labels of a data set of the library `datasets` that are numbers get their names. Raises UsageError for no items, and
-    for an item that is neither a text, a pair nor a mapping.
+    Labels of a data set of the library `datasets` that are numbers get their names. Raises UsageError for no items, for
+    an item that is neither a text, a pair nor a mapping, and for a data frame, which yields its columns.
     """
+    if hasattr(items, "columns"):
+        raise UsageError("the corpus from Python is a data frame: give its rows, such as frame.to_dict('records')")
     names = _label_names(items)
     held, digest = list[tuple[int, Item]](), hashlib.sha256()
     for number, item in enumerate(items, start=1):
         known = _item(number, item, names)
         held.append((number, known))
-        digest.update(json.dumps(known, default=repr).encode() + b"\n")
+        digest.update(_written(known) + b"\n")
     if not held:
         raise UsageError("the corpus from Python has no items: give texts or pairs")
     name = IN_PYTHON + digest.hexdigest()[:12]
     _HELD[name] = Items(name, "the corpus from Python", lambda: iter(held), "item")
     return name
+
+
+def _written(item: Item) -> bytes:
+    """An item as bytes, by which its corpus gets its name."""
+    try:
+        return json.dumps(item, default=repr).encode()
+    except (TypeError, ValueError):  # JSON allows neither every key nor a value inside itself
+        return ascii(item).encode()
 
 
 def _item(number: int, item: object, names: Mapping[str, Sequence[str]]) -> Item:

@@ -44,7 +44,7 @@ class LossScale:
         """Restore values from `state`; raises ValueError for impossible ones."""
         value, held = stored["scale"], stored["_growth_tracker"]
         is_number = type(value) is float or (type(value) is int and abs(value) < 2**63)
-        if not (is_number and 0.0 < value < MAX_SCALE and type(held) is int and 0 <= held < 2**31):
+        if not (is_number and 0.0 < value <= MAX_SCALE and type(held) is int and 0 <= held < 2**31):
             raise ValueError(f"scaler is {dict(stored)!r}")
         self._set(float(value))
         self.held = held

@@ -48,6 +48,32 @@ def test_equal_items_have_one_name_and_one_fingerprint() -> None:
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
+def test_items_may_hold_what_json_cannot() -> None:
+    first, same, other = (corpus_specs([{"text": "a b", "seen": {(1, 2): value}}]) for value in (3, 3, 4))
+    assert first == same != other
+    assert load_corpus(*first).text == "a b\n"
+
+
+def test_several_splits_of_a_data_set_are_refused() -> None:
+    """The names of the splits would be the labels."""
+
+    class Splits(dict[str, list[str]]):
+        def with_format(self) -> None: ...
+
+    with pytest.raises(UsageError, match=r"has several splits: choose one, such as corpus\['train'\]"):
+        corpus_specs(Splits(train=["a"], test=["b"]))
+
+
+def test_data_frame_is_refused() -> None:
+    """A data frame yields the names of its columns, which would be the texts."""
+
+    class Frame(list[str]):
+        columns = ("text", "label")
+
+    with pytest.raises(UsageError, match=r"is a data frame: give its rows, such as frame\.to_dict"):
+        corpus_specs(Frame(["text", "label"]))
+
+
 def test_labels_come_from_pairs_keys_and_mappings(tmp_path: Path) -> None:
     pairs = [("the  gate\nstood", "x"), ("open", "y"), ("snow", "x"), ("bells", "y")]
     wanted = (["the gate stood", "open", "snow", "bells"], ["x", "y", "x", "y"])
@@ -147,6 +173,8 @@ def test_wrong_line_is_named(second: str, message: str, tmp_path: Path, monkeypa
         ([], r"the corpus from Python has no items"),
         (3, r"a corpus is a name, a path or an iterable of texts or pairs, not int"),
         ({"a/b": ["c"]}, r"a corpus cannot be labelled 'a/b'"),
+        ({0: ["c"]}, r"a corpus cannot be labelled 0: write the label as text"),
+        ({}, r"the corpus from Python has no labels"),
     ],
 )
 def test_wrong_item_is_named(items: Any, message: str) -> None:

@@ -189,3 +189,12 @@ def test_what_needs_a_language_model_is_refused_without_one(files: dict[str, str
             start(task, files, init_from=None, features=("tokens",))
         with pytest.raises(UsageError, match="freezes layers that nothing has trained: add --init-from, or --unf"):
             start(task, files, preset="ulmfit", init_from=None)
+
+
+def test_model_that_was_read_for_a_classifier_is_of_another_task(files: dict[str, str]) -> None:
+    """The file is read once, and its task is compared each time."""
+    file = str(language(files, "poetry-lm").source)
+    corpora = files["ay.txt"], files["be.txt"]
+    resolve(TASKS["poetry-classify"], {**LABEL["poetry-classify"], "corpus": corpora, "init_from": file})
+    with pytest.raises(UsageError, match="is a model of poetry-lm, not of char-lm"):
+        resolve(TASKS["char-lm"], {"corpus": corpora, "init_from": file})

@@ -27,7 +27,7 @@ from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.training import loop, machine
 from rnncli.training.loop import NotFinite
-from rnncli.training.loss_scale import MIN_SCALE, PATIENCE, LossScale
+from rnncli.training.loss_scale import MAX_SCALE, MIN_SCALE, PATIENCE, LossScale
 
 T, B, D, M = 12, 16, 24, 32
 ERRORS = {"float32": 1e-5, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}
@@ -271,6 +271,7 @@ def test_impossible_scale_is_refused(broken: dict[str, Any], home: Path, halves:
     values, tensors = trainer.snapshot()
     with pytest.raises(ValueError, match=r"^scaler is "):
         trainer.restore(values | {"scaler": values["scaler"] | broken}, tensors)
+    trainer.restore(values | {"scaler": {"scale": MAX_SCALE, "_growth_tracker": 0}}, tensors)  # the greatest there is
     trainer.restore(values | {"scaler": values["scaler"] | {"growth_factor": 1e9}}, tensors)  # of earlier versions
     assert trainer.scale.state() == values["scaler"]
 
