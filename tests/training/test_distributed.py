@@ -173,6 +173,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         yield Trained(home, launch.out, launch.err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ALIKE)
 def test_two_processes_take_the_steps_of_one(task: str, trained: Trained) -> None:
     check_alike(trained.home, task)
@@ -214,6 +215,7 @@ def check_alike(home: Path, task: str) -> None:
     assert one.header["config"] == two.header["config"]
 
 
+@pytest.mark.slow
 def test_only_one_process_writes_and_prints(trained: Trained) -> None:
     objects = [line for line in trained.out.splitlines() if line.startswith("{")]
     assert len(objects) == len(ALIKE)
@@ -227,6 +229,7 @@ def test_only_one_process_writes_and_prints(trained: Trained) -> None:
     assert "Warning" not in trained.err
 
 
+@pytest.mark.slow
 def test_two_processes_continue_a_run_of_one(trained: Trained) -> None:
     """In mid-epoch, with carried states."""
     whole, resumed = (last(trained.home, "char-lm", name) for name in ("one", "half"))
@@ -234,6 +237,7 @@ def test_two_processes_continue_a_run_of_one(trained: Trained) -> None:
     assert max(differences(whole.tensors, resumed.tensors).values(), default=0) < 1e-4
 
 
+@pytest.mark.slow
 def test_interrupted_processes_save_once_and_one_continues(trained: Trained) -> None:
     progress = last(trained.home, "char-lm", "stopped").header["progress"]
     assert ours(trained.err) == [

@@ -522,7 +522,9 @@ def start(home: Path, dump_file: Path, *words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.posix("signals to other processes")
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["SIGKILL", *(pytest.param(each, marks=pytest.mark.slow) for each in ("SIGINT", "SIGTERM"))]
+)
 def test_preparation_stopped_by_a_signal_continues_to_the_same_bytes(
     home: Path, big_dump: Path, whole: dict[str, bytes], name: str
 ) -> None:
