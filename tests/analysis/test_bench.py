@@ -54,7 +54,7 @@ KINDS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", (*bench_cells.KINDS, "rated"))
+@pytest.mark.parametrize("kind", [*bench_cells.KINDS, "rated"])
 def test_every_contender_of_a_cell_runs(kind: str) -> None:
     bench_cells.of_cell(kind, SMALL)()
     if kind != "rated":
