@@ -113,7 +113,7 @@ def test_n_grams_of_another_text(tmp_path: Path) -> None:
 def test_several_files_are_written_or_none(rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     source = CHECKPOINTS / "verse-book" / "best.safetensors"  # gru:reset-before with relu
-    Path("old.arpa").write_text("an older file")
+    Path("old.arpa").write_text("an older file", encoding="utf-8")
     ran = rnn(f"export {source} --torch t.safetensors --weights w.safetensors --arpa old.arpa")
     assert ran.code == 2
     assert ran.err.startswith(
@@ -125,7 +125,7 @@ def test_several_files_are_written_or_none(rnn, tmp_path: Path, monkeypatch: pyt
     first, second = ran.out.splitlines()
     assert re.fullmatch(r"w\.safetensors: [\d.]+ kB; 7 tensors, [\d,]+ numbers", first)
     assert re.fullmatch(r"old\.arpa: [\d.]+ kB; modified Kneser-Ney 2-grams of hillside", second)
-    assert Path("old.arpa").read_text().startswith("\\data\\\nngram 1=")
+    assert Path("old.arpa").read_text(encoding="utf-8").startswith("\\data\\\nngram 1=")
     assert not list(tmp_path.glob("*.tmp"))
 
 
