@@ -4,6 +4,8 @@ BIN := .venv/bin
 # Without --no-compile, pip compiles a hundred packages' modules, most of which nothing imports.
 INSTALL := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt
 
+CHECKS := tests/test_circles.py tests/test_plain_english.py
+
 .PHONY: demo companion types notebooks docs test test-all test-slow test-browser test-without-numba test-avx2 \
 	test-package check clean
 
@@ -16,7 +18,7 @@ companion: .venv/developing
 	$(BIN)/python benchmarks/companion.py
 
 test: .venv/developing
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(CHECKS:%=--ignore %)
 
 test-all: test test-slow
 
@@ -52,7 +54,7 @@ check: .venv/developing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/test_circles.py tests/test_plain_english.py
+	$(BIN)/pytest --numprocesses 2 $(CHECKS)
 
 docs: .venv/documenting
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/site

@@ -67,7 +67,7 @@ def verse(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("task", ["char-lm", "wiki-lm", "poetry-lm"])
+@pytest.mark.parametrize("task", ["char-lm", pytest.param("wiki-lm", marks=pytest.mark.slow), "poetry-lm"])
 def test_copy_is_found_in_the_training_text(task: str, home: Path, verse: Path) -> None:
     """A short text, a text whose last token is unknown, and the same text reversed."""
     trained = train(task, corpus=(str(verse),), **({} if task == "wiki-lm" else {"min_count": 1}))
@@ -82,7 +82,9 @@ def test_copy_is_found_in_the_training_text(task: str, home: Path, verse: Path) 
         novelty(trained, [numbers])
 
 
-@pytest.mark.parametrize(("task", "longest"), [("char-lm", 29), ("wiki-lm", 6), ("poetry-lm", 6)])
+@pytest.mark.parametrize(
+    ("task", "longest"), [("char-lm", 29), pytest.param("wiki-lm", 6, marks=pytest.mark.slow), ("poetry-lm", 6)]
+)
 def test_evaluation_text_is_searched_too(task: str, longest: int, home: Path, verse: Path, tmp_path: Path) -> None:
     """A training line, repeated, and a line whose words occur in no such order."""
     trained = train(task, corpus=(str(verse),), **({} if task == "wiki-lm" else {"min_count": 1}))

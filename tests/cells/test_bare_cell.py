@@ -52,6 +52,7 @@ def test_resumed_run_equals_an_uninterrupted_one(home: Path) -> None:
     assert model.stack.backend_in_use == ("reference" if trouble() else "fused")
 
 
+@pytest.mark.slow
 def test_every_language_model_verb_accepts_it(rnn, tmp_path: Path) -> None:
     train = f"train char-lm --cell {NAME} --hidden 4,3 --embedding 4 --epochs 1 --corpus hillside --name mine"
     assert rnn(train).code == 0

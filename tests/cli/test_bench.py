@@ -59,6 +59,7 @@ def test_cells_says_what_it_leaves_out(quick, monkeypatch: pytest.MonkeyPatch) -
     assert len(json.loads(quick("bench cells --cell elman --shape T12 --rounds 1 --json").out)["left_out"]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is measured on Linux only")
 def test_memory(quick) -> None:
     assert "ours / torch" in quick("bench memory").out

@@ -323,6 +323,7 @@ def test_bench_measures_it(rnn, mine: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
+@pytest.mark.slow
 def test_settings_take_a_class(home: Path) -> None:
     settings = resolve(TASKS["parity"], {"cell": file.Deep, "bits": 2, "hidden": "2", "epochs": 1})
     assert (settings.cell, settings.label) == ("support.outside:Deep", "Deep")

@@ -38,6 +38,7 @@ def serving(home: Path, words: str) -> Iterator[tuple[subprocess.Popen[str], str
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.no_backend
 @pytest.mark.posix("signals to other processes")
 def test_it_prints_its_address_and_an_interrupt_ends_it_during_a_text(rnn, home: Path) -> None:

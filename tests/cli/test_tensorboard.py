@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-pytestmark = pytest.mark.no_backend
+pytestmark = [pytest.mark.no_backend, pytest.mark.slow]
 
 TINY = "train char-lm --corpus hillside --hidden 3 --embedding 3 --batch-size 8 --bptt 10 --name mine"
 

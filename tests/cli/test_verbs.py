@@ -50,6 +50,7 @@ def test_train_prints_why_cells_are_slow(rnn, monkeypatch: pytest.MonkeyPatch) -
     assert "slower" not in rnn("train parity --seed 1 --epochs 1 --backend reference").err
 
 
+@pytest.mark.slow
 def test_auto_takes_the_best_backend_of_this_machine(rnn) -> None:
     """With numba, compiled loops; without it (`RNN_HIDE=numba pytest`), plain ones and a warning with the reason."""
     try:

@@ -34,6 +34,7 @@ def test_brown_tags_map_to_universal_tags(tag: str, expected: str) -> None:
     assert universal(tag) == expected
 
 
+@pytest.mark.slow
 def test_the_universal_tags_have_their_published_counts(real_corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NLTK_DATA", str(real_corpora / "nltk_data"))
     read = CORPORA["brown"].tagged

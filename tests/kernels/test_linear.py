@@ -269,7 +269,7 @@ def test_features_without_a_target_change_nothing() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is measured on Linux only")
 def test_memory_is_that_of_a_block(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
-    scores, N, V = 200_000, 500, 4_000
+    scores, N, V = 200_000, 500, 8_000
     monkeypatch.setattr(linear, "CPU", linear.CPU._replace(scores=scores))
     case = a_case(N, 4, V, torch.float32)
 
@@ -277,7 +277,7 @@ def test_memory_is_that_of_a_block(monkeypatch: pytest.MonkeyPatch, way: str) ->
         return peak(lambda: lambda: found(loss(case), case) and None)
 
     ours, torchs = stepping(lambda each: linear_cross_entropy(*each)), stepping(plain)
-    assert ours < (1 if way == "cpu" else 2) * 4 * scores + 4_000_000  # blocks of scores, and what is small
+    assert ours < (1 if way == "cpu" else 2) * 4 * scores + 8_000_000  # blocks of scores, and what is small
     assert torchs > max(2 * 4 * N * V, 3 * ours)
 
 

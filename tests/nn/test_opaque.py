@@ -14,7 +14,7 @@ import rnncli.nn as ours
 from rnncli.cells import use_cell
 from rnncli.nn.opaque import bare_cell
 
-pytestmark = pytest.mark.usefixtures("plain_loops")
+pytestmark = [pytest.mark.usefixtures("plain_loops"), pytest.mark.slow]
 
 LAYERS: dict[str, Callable[[], Any]] = {
     "RNN": lambda: ours.RNN(4, 5, weight_drop=0.5),

@@ -166,6 +166,7 @@ def test_presets_leave_no_value_of_the_book_to_a_default(name: str) -> None:
     assert left <= ({"min_count"} if name == "poetry-classify" else set())  # all tags are known
 
 
+@pytest.mark.slow
 def test_expectation_of_an_unchanged_preset_is_printed(rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> None:
         raise RnnError("enough")

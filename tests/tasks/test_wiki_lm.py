@@ -240,6 +240,7 @@ def test_invalid_settings_are_refused(flags: dict, message: str, text: Path) -> 
         train(corpus=(str(text),), **flags)
 
 
+@pytest.mark.slow
 def test_preset_book_keeps_its_words_and_answers_analogies(text: Path, rnn) -> None:
     text.write_text(
         "\n".join(f"the {word} sat down" for word in ("king", "queen", "man", "woman", "cat") * 20), encoding="utf-8"

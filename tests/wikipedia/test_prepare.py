@@ -463,6 +463,7 @@ def test_counts_in_little_memory_are_those_of_a_counter(tmp_path: Path, monkeypa
         assert counts.most_frequent(limit) == (ranked[:limit], len(expected))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_new_words(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dump with new words throughout, and one four times as long that needs far less than four times the memory."""
     monkeypatch.setattr(dump, "UNIT", 25_000)
