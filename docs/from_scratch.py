@@ -84,7 +84,7 @@ error = largest_error(lambda: loss_of(forward(small, line[:-1], h0)[1], line[1:]
 print(f"{sum(weight.size for weight in small.values())} weights, each error below 1e-9: {error < 1e-9}")
 
 
-def train(net, window, epochs, rate=0.3, limit=1.0):
+def train(net, window, epochs, rate=0.01, limit=2.0):
     """Truncated backpropagation through time; returns the mean loss of the last epoch."""
     for _ in range(epochs):
         h, total = np.zeros(len(net["b"])), 0.0
@@ -94,7 +94,7 @@ def train(net, window, epochs, rate=0.3, limit=1.0):
             grads = backward(net, x, y, states, log_probs)
             norm = np.sqrt(sum((grad**2).sum() for grad in grads.values()))
             for name, grad in grads.items():
-                net[name] -= rate * min(1.0, limit / norm) * grad
+                net[name] -= rate * len(x) * min(1.0, limit / norm) * grad
             h, total = states[-1], total + loss_of(log_probs, y) * len(x)
     return total / len(inputs)
 
@@ -166,6 +166,28 @@ def lstm_back(net, kept, d_h, d_c):
     return d_a @ net["Wx"].T, d_a @ net["Wh"].T, d_new_c * f, grads
 
 
+def peephole_step(net, x, h, c):
+    """A step of an LSTM with peepholes, and what its backward step needs."""
+    i, f, candidate, o = np.split(x @ net["Wx"] + h @ net["Wh"] + net["b"], 4)
+    i, f = np.split(sigmoid(np.concatenate([i, f]) + c @ net["Wc"]), 2)
+    candidate = np.tanh(candidate)
+    new_c = f * c + i * candidate
+    o = sigmoid(o + new_c @ net["Wco"])
+    return o * np.tanh(new_c), new_c, (x, h, c, i, f, candidate, o, new_c)
+
+
+def peephole_back(net, kept, d_h, d_c):
+    """From the gradients of the new h and c: those of x, of the old h and c, and of the weights."""
+    x, h, c, i, f, candidate, o, new_c = kept
+    d_o = d_h * np.tanh(new_c) * o * (1 - o)
+    d_new_c = d_c + d_h * o * (1 - np.tanh(new_c) ** 2) + d_o @ net["Wco"].T
+    d_gates = np.concatenate([d_new_c * candidate * i * (1 - i), d_new_c * c * f * (1 - f)])
+    d_a = np.concatenate([d_gates, d_new_c * i * (1 - candidate**2), d_o])
+    grads = {"Wx": np.outer(x, d_a), "Wh": np.outer(h, d_a), "b": d_a}
+    grads |= {"Wc": np.outer(c, d_gates), "Wco": np.outer(new_c, d_o)}
+    return d_a @ net["Wx"].T, d_a @ net["Wh"].T, d_new_c * f + d_gates @ net["Wc"].T, grads
+
+
 x, h, c, h_weights, c_weights = generator.normal(size=(5, 4))
 gru = {"Wx": draw(4, 12), "Wh": draw(4, 12), "b": generator.normal(size=12)}
 d_x, d_h, grads = gru_back(gru, gru_step(gru, x, h)[1], h_weights)
@@ -174,13 +196,17 @@ error = largest_error(lambda: gru_step(gru, x, h)[0] @ h_weights, weights, slope
 print(f"GRU: each error below 1e-9: {error < 1e-9}")
 
 
-def lstm_loss():
-    new_h, new_c, _ = lstm_step(lstm, x, h, c)
-    return new_h @ h_weights + new_c @ c_weights
+def check_lstm(net, step, step_back):
+    def loss():
+        new_h, new_c, _ = step(net, x, h, c)
+        return new_h @ h_weights + new_c @ c_weights
+
+    d_x, d_h, d_c, grads = step_back(net, step(net, x, h, c)[2], h_weights, c_weights)
+    weights, slopes = {**net, "x": x, "h": h, "c": c}, {**grads, "x": d_x, "h": d_h, "c": d_c}
+    return largest_error(loss, weights, slopes) < 1e-9
 
 
 lstm = {"Wx": draw(4, 16), "Wh": draw(4, 16), "b": generator.normal(size=16)}
-d_x, d_h, d_c, grads = lstm_back(lstm, lstm_step(lstm, x, h, c)[2], h_weights, c_weights)
-weights, slopes = {**lstm, "x": x, "h": h, "c": c}, {**grads, "x": d_x, "h": d_h, "c": d_c}
-error = largest_error(lstm_loss, weights, slopes)
-print(f"LSTM: each error below 1e-9: {error < 1e-9}")
+print(f"LSTM: each error below 1e-9: {check_lstm(lstm, lstm_step, lstm_back)}")
+lstm |= {"Wc": draw(4, 8), "Wco": draw(4, 4)}
+print(f"LSTM with peepholes: each error below 1e-9: {check_lstm(lstm, peephole_step, peephole_back)}")

@@ -79,7 +79,7 @@ BOOK = {
     "patience_steps": 0,
 }
 BOOK_NOTE = (
-    "the book's settings: accuracy stays at .5 for 50 to 95 epochs, then rises to 1 within three (seed 0: at epoch 64)"
+    "the book's settings: accuracy stays at .5 for 51 to 93 epochs, then rises to 1 within three (seed 0: at epoch 64)"
 )
 FOIL = {
     "model": "mlp",

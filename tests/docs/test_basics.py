@@ -14,7 +14,7 @@ PAGE = "basics.md"
 def test_blocks_print_what_the_page_shows() -> None:
     _, printed = run_page(PAGE)
     assert [block.output for block in blocks_of(PAGE)] == printed
-    assert sum(map(bool, printed)) == 9
+    assert sum(map(bool, printed)) == 10
 
 
 def test_every_section_has_its_picture() -> None:

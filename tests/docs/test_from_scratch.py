@@ -67,6 +67,7 @@ def unrolled(cell: str, net: dict[str, Tensor], x: Tensor, first: tuple[Any, ...
     """Every h of our own cell with these weights over x (T, D), (T, M), and the last state."""
     own = make_cell(cell, x.shape[1], len(net["Wh"])).double()
     weights = {"weight_x": net["Wx"].T, "weight_h": net["Wh"].T, "bias": net["b"]}
+    weights |= {f"weight_{name[1:]}": weight.T for name, weight in net.items() if name in ("Wc", "Wco")}
     for name, weight in weights.items():
         assert getattr(own, name).shape == weight.shape
         delattr(own, name)
@@ -95,7 +96,7 @@ def test_forward_and_backward_equal_the_elman_cell(program: SimpleNamespace) -> 
 def test_training_equals_the_elman_cell_with_a_detached_state(program: SimpleNamespace) -> None:
     net = program.new_net(len(program.tokens), M)
     ours = parameters(net)
-    reported, limit, scaled = program.train(net, window=20, epochs=2, rate=0.4, limit=0.5), 0.5, 0
+    reported, limit, scaled = program.train(net, window=20, epochs=2, rate=0.02, limit=0.5), 0.5, 0
     for _ in range(2):
         h, total = torch.zeros(M, dtype=torch.float64), 0.0
         for begin in range(0, len(program.inputs), 20):
@@ -106,7 +107,7 @@ def test_training_equals_the_elman_cell_with_a_detached_state(program: SimpleNam
             scaled += bool(norm > limit)
             with torch.no_grad():
                 for weight, grad in zip(ours.values(), grads, strict=True):
-                    weight -= 0.4 * grad * min(1.0, limit / norm)
+                    weight -= 0.02 * len(x) * grad * min(1.0, limit / norm)
             total += loss.item() * len(x)
     assert 0 < scaled < 14  # some of the gradients are clipped, not all
     np.testing.assert_allclose(reported, total / len(program.inputs), **CLOSE)
@@ -132,15 +133,19 @@ def test_writing_draws_from_the_probabilities_of_the_elman_cell(page: tuple[dict
     np.testing.assert_allclose(probs, torch.softmax(log_probs[3:] / 0.7, -1).detach(), **CLOSE)
 
 
-@pytest.mark.parametrize(("cell", "blocks", "fields"), [("gru:reset-before", 3, 1), ("lstm:none", 4, 2)])
+@pytest.mark.parametrize(
+    ("name", "cell", "blocks", "fields"),
+    [("gru", "gru:reset-before", 3, 1), ("lstm", "lstm:none", 4, 2), ("peephole", "lstm:full", 4, 2)],
+)
 def test_steps_forward_and_backward_equal_the_cells(
-    program: SimpleNamespace, cell: str, blocks: int, fields: int
+    program: SimpleNamespace, name: str, cell: str, blocks: int, fields: int
 ) -> None:
-    name = cell.partition(":")[0]
     step: Callable[..., Any] = getattr(program, f"{name}_step")
     step_back: Callable[..., Any] = getattr(program, f"{name}_back")
     normal = program.generator.normal
     net = {"Wx": normal(size=(V, blocks * M)), "Wh": normal(size=(M, blocks * M)), "b": normal(size=blocks * M)}
+    if name == "peephole":
+        net |= {"Wc": normal(size=(M, 2 * M)), "Wco": normal(size=(M, M))}
     x, first, weights = normal(size=(T, V)), normal(size=(fields, M)), normal(size=(T, M))
 
     state, kept, loss = tuple(first), [], 0.0

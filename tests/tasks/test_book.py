@@ -173,7 +173,7 @@ def test_expectation_of_an_unchanged_preset_is_printed(rnn, monkeypatch: pytest.
 
     monkeypatch.setattr(Training, "train", stop)
     told = rnn("train parity --preset book --seed 3").err.splitlines()
-    assert told[2].startswith("the book's settings: accuracy stays at .5 for 50 to 95 epochs, then rises to 1")
+    assert told[2].startswith("the book's settings: accuracy stays at .5 for 51 to 93 epochs, then rises to 1")
     task = TASKS["parity"]
     assert remarks_on(task, resolve(task, {"seed": 3}, "book"), "book") == [told[2]]
     assert remarks_on(task, resolve(task, {"lr": 0.01}, "book"), "book") == []
