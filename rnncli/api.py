@@ -407,6 +407,7 @@ class Training:
         if not self.no_graphs:
             self.trainer.record_steps(CudaRecorder(self.trainer.trainable[0].device))
         self.begun = ""  # the origin of a new run's first weights, in words
+        self.reading = READING  # the rules that its files are read by
         self._held = ExitStack()
 
     @classmethod
@@ -509,7 +510,7 @@ class Training:
 
     def train(self, listen: Listener, warn: Callable[[str], None]) -> None:
         """Train until the run is finished; events, warnings and errors as in `Session.train`."""
-        with self._held:
+        with self._held, read_as(self.reading):
             self.session.train(listen, warn)
 
     def _hold(self, run: Run) -> None:
@@ -525,7 +526,7 @@ class Training:
         identity = {
             "task": self.task.name,
             "rnn": __version__,
-            "reading": READING,
+            "reading": self.reading,
             "config": plain(self.config),
             "monitor": self.experiment.monitor,
             "payload": payload,
@@ -537,30 +538,22 @@ class Training:
 def _as_it_was(name: str, header: Mapping[str, Any], build: Callable[[], Training]) -> Training:
     """Build a training again from the text that its checkpoint's header describes.
 
-    Raises UsageError if that text has changed, or if this version reads it differently.
+    Files are read by today's rules, or where these read something else, by those of the run's first version. Raises
+    UsageError if the text has changed.
     """
-    refused: RnnError = UsageError(f"the training text of run {name} has changed: start a new run")
-
-    def same(training: Training) -> bool:
-        before = header["payload"]  # an old version may lack a part, or have one that nothing reads any more
-        return all(before.get(key, value) == value for key, value in training.experiment.payload.items())
-
-    reading = header.get("reading", 1)
-    try:
-        if same(training := build()):
+    before, refused = header["payload"], None
+    for reading in sorted({READING, min(READING, header.get("reading", 1))}, reverse=True):
+        try:
+            with read_as(reading):
+                training = build()
+        except RnnError as error:
+            refused = refused or error
+            continue
+        payload = training.experiment.payload  # an old version may lack a part, or have one that nothing reads any more
+        if all(before.get(key, value) == value for key, value in payload.items()):
+            training.reading = reading
             return training
-    except RnnError as error:
-        if reading == READING:
-            raise
-        refused = error
-    if reading < READING:
-        with suppress(RnnError), read_as(reading):
-            if same(build()):
-                refused = UsageError(
-                    f"this version of rnn reads the file of run {name} differently (see CHANGELOG): start a new run; "
-                    "the old one still generates and evaluates"
-                )
-    raise refused
+    raise refused or UsageError(f"the training text of run {name} has changed: start a new run")
 
 
 def _writable(run: Run) -> Run:

@@ -1,9 +1,11 @@
 """Byte-pair encoding over bytes, with Hugging Face's tokenizers: trained on a text, saved as JSON."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rnncli.data.marks import JOINERS
+from rnncli.data.text import ends_words_at_marks
 from rnncli.data.units import Units, from_bytes, shown_bytes
 from rnncli.errors import RnnError, UsageError
 from rnncli.extras import need
@@ -35,8 +37,10 @@ def learn_bpe(texts: Iterable[str], size: int) -> str:
     library = _library()
     tokenizer = library.Tokenizer(library.models.BPE())
     pre = library.pre_tokenizers
+    as_bytes = partial(pre.ByteLevel, add_prefix_space=False)
     words = pre.Split(library.Regex(_WORDS), behavior="isolated")
-    tokenizer.pre_tokenizer = pre.Sequence([words, pre.ByteLevel(add_prefix_space=False, use_regex=False)])
+    in_words = pre.Sequence([words, as_bytes(use_regex=False)])
+    tokenizer.pre_tokenizer = as_bytes() if ends_words_at_marks() else in_words
     trainer = library.trainers.BpeTrainer(
         vocab_size=size, initial_alphabet=pre.ByteLevel.alphabet(), show_progress=False
     )

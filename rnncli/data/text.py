@@ -26,7 +26,7 @@ BLOCK = 1 << 20
 READING = 4
 """The rules by which this version reads files, recorded in checkpoints; see CHANGELOG.
 
-In 1, a lone CR ended a line. In 1 and 2, a combining mark ended a word of `--tokens word`. Before 4,
+In 1, a lone CR ended a line. In 1 and 2, a combining mark ended a word of `--tokens word` and `bpe`. Before 4,
 JSON lines were plain text.
 """
 
@@ -56,7 +56,7 @@ def reads_as_before() -> bool:
 
 
 def ends_words_at_marks() -> bool:
-    """Whether `--tokens word` splits by the rules of READING 1 and 2."""
+    """Whether `--tokens word` and `bpe` split by the rules of READING 1 and 2."""
     return _reading.get() < 3
 
 
