@@ -136,7 +136,7 @@ def test_type_checker_accepts_a_users_file_and_finds_its_mistakes(tmp_path: Path
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "right.py", "wrong.py"],
         cwd=tmp_path,
-        env={**os.environ, "MYPYPATH": str(PACKAGE.parent)},  # it does not follow editable installs
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},  # mypy does not follow editable installs
         capture_output=True,
         text=True,
         check=False,
