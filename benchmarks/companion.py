@@ -95,25 +95,32 @@ def parts_of(page: str) -> Iterator[Part]:
 
 
 def run_part(part: Part) -> Ran:
-    """Run a part in the current folder: a program and `rnn` in this process, other commands by the shell."""
+    """Run a part in the current folder; Ctrl-C ends it."""
     out, before, busy = io.StringIO(), time.perf_counter(), processor_seconds()
-    with redirect_stdout(out):
-        if part.is_program:
-            code = run_program(part.text)
-        elif part.verb and not SHELL.search(part.text):
-            code = run(shlex.split(part.text)[1:])
-        else:
-            paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where `rnn` is
-            done = subprocess.run(
-                ["bash", "-c", part.text],
-                env={**os.environ, "PATH": paths},
-                stdout=subprocess.PIPE,
-                encoding="utf-8",
-                check=False,
-            )
-            out.write(done.stdout)
-            code = done.returncode
+    try:
+        with redirect_stdout(out):
+            code = run_text(part)
+    except KeyboardInterrupt:
+        code = ENDED[0]
     return Ran(code, out.getvalue(), time.perf_counter() - before, processor_seconds() - busy)
+
+
+def run_text(part: Part) -> int:
+    """Run a program and `rnn` in this process, other commands by the shell; the exit code."""
+    if part.is_program:
+        return run_program(part.text)
+    if part.verb and not SHELL.search(part.text):
+        return run(shlex.split(part.text)[1:])
+    paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where `rnn` is
+    done = subprocess.run(
+        ["bash", "-c", part.text],
+        env={**os.environ, "PATH": paths},
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        check=False,
+    )
+    sys.stdout.write(done.stdout)
+    return done.returncode
 
 
 def processor_seconds() -> float:
@@ -173,15 +180,17 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", message="os.fork")
     corpora = f"embedded corpora ({CORPORA} is not set)"
-    if CORPORA in os.environ:
+    if not os.environ.get(CORPORA):
+        os.environ.pop(CORPORA, None)
+    else:
         folder = Path(os.environ[CORPORA]).absolute()
         if not folder.is_dir():
             parser.error(f"{CORPORA}: {folder} is no folder")
         os.environ[CORPORA], corpora = str(folder), f"real corpora of {folder}"
-    print(f"companion on {corpora}")
     by_name = {page.stem: page for page in pages()}
     for name in set(arguments.pages) - set(by_name):
         parser.error(f"{name} is no page: choose from {', '.join(by_name)}")
+    print(f"companion on {corpora}")
     chosen = [by_name[name] for name in arguments.pages or by_name]
     ran = {page.stem: run_page(page, arguments.quick) for page in chosen}
     print("\n| page | parts | failed | seconds | of processors |\n| --- | --- | --- | --- | --- |")

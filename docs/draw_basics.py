@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/basics.md: `python docs/draw_basics.py`."""
+"""Draw the pictures of docs/basics.md: `python docs/draw_basics.py`, or `python docs/draw_basics.py FOLDER`."""
 
 import sys
 from collections import Counter
@@ -291,11 +291,15 @@ PICTURES = {
 
 
 def draw(folder):
-    """Write every picture into a folder."""
+    """Write every picture into a folder, which is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, picture in PICTURES.items():
         figure = picture()
         figure.savefig(folder / f"basics-{name}.png", dpi=100)
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
+    try:
+        draw(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
+    except OSError as error:
+        sys.exit(f"{error.filename}: no picture can be written: {error.strerror}")

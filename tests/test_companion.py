@@ -168,6 +168,47 @@ def test_an_error_of_a_program_is_printed_and_ends_its_page() -> None:
     assert ran.out.endswith("ZeroDivisionError: division by zero\n")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "print('so far'); raise KeyboardInterrupt",
+        pytest.param("echo so far; kill -2 $PPID; sleep 9", marks=pytest.mark.posix("bash")),
+    ],
+)
+def test_ctrl_c_ends_a_part_without_a_traceback(text: str) -> None:
+    ran = companion.run_part(companion.Part("", text, is_program=text.startswith("print")))
+    assert ran.code == 130
+    assert "Traceback" not in ran.out
+
+
+@pytest.mark.parametrize(
+    ("corpora", "pages", "told"),
+    [("no folder", [], "is no folder"), ("", ["chapter-9"], "chapter-9 is no page: choose from chapter-1, ")],
+)
+def test_wrong_words_are_refused_in_a_line(
+    corpora: str, pages: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RNN_CORPORA", corpora)
+    monkeypatch.setattr(sys, "argv", ["companion.py", *pages])
+    with pytest.raises(SystemExit, match="2"):
+        companion.main()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert told in printed.err
+
+
+def test_an_empty_name_of_corpora_means_embedded_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RNN_CORPORA", "")
+    monkeypatch.setattr(sys, "argv", ["companion.py", "chapter-1"])
+    monkeypatch.setattr(companion, "run_page", lambda _page, _quick: [])
+    with pytest.raises(SystemExit) as ended:
+        companion.main()
+    assert not ended.value.code
+    assert "companion on embedded corpora (RNN_CORPORA is not set)" in capsys.readouterr().out
+
+
 def test_small_parts_are_short_and_others_stay() -> None:
     words = ("rnn train parity || true", "rnn train poetry-classify", "rnn score rnn", "ls")
     assert [companion.Part("", each).small().text for each in words] == [

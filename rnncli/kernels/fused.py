@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from torch import Tensor
 
 from rnncli.errors import UsageError
+from rnncli.kernels.compiling import COMPILATION
 
 if TYPE_CHECKING:
     from rnncli.kernels.engine.scan import Traced
@@ -47,6 +48,7 @@ def scan_fused(form: FusedForm, x: Tensor, state: StateT, lengths: Tensor | None
 
 
 @cache
+@COMPILATION.loading()
 def trouble() -> str:
     """Say in a few words why the backend cannot work on this machine; empty where it can."""
     try:

@@ -1,12 +1,14 @@
 """The estimate of a training: compilation does not count, and it is announced once."""
 
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.experiments import make_trainer
 
-from rnncli.kernels import compiling
+from rnncli.kernels import compiling, fused
 from rnncli.training import estimate
 from rnncli.training.estimate import seconds_a_step
 
@@ -65,6 +67,19 @@ def test_nested_compilations_count_once(monkeypatch: pytest.MonkeyPatch) -> None
         for _ in range(depth):
             compilation.end()
     assert (told, compilation.seconds) == (["compiling"], 4.0)
+
+
+def test_loading_a_compiler_is_not_step_time_and_is_not_announced(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_check() -> None:
+        clock.now += 3.0
+
+    monkeypatch.setitem(sys.modules, "rnncli.kernels.engine.arithmetic", SimpleNamespace(check=slow_check))
+    monkeypatch.setattr(estimate.COMPILATION, "announce", pytest.fail)
+    before = estimate.COMPILATION.seconds
+    assert fused.trouble.__wrapped__() == ""
+    assert estimate.COMPILATION.seconds == before + 3.0
 
 
 def test_numba_reports_compilation() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rnncli.extras import missing
+from rnncli.kernels.compiling import COMPILATION
 
 if TYPE_CHECKING:
     from rnncli.kernels.triton.build import Kernels
@@ -58,6 +59,7 @@ def trouble(device: str | None, dtype: torch.dtype) -> str:
 
 
 @cache
+@COMPILATION.loading()
 def _trial() -> str:
     """Say why a small kernel fails on this CUDA device, such as for lack of a C compiler; empty where it works."""
     from rnncli.kernels.triton.trial import comes_out_right
