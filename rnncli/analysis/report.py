@@ -251,9 +251,9 @@ def units_panel(ranking: Ranking) -> Panel:
 
 
 def _map(trained: Trained) -> Iterator[Panel]:
-    from rnncli.analysis.vectors import default_layer, of_model, project
+    from rnncli.analysis.vectors import default_layer, project, shown_vectors
 
-    vectors = of_model(trained, default_layer(trained))
+    vectors = shown_vectors(trained, default_layer(trained))
     words = vectors.words[:WORDS]
     points = project(vectors.matrix[:WORDS], "pca").round(4).tolist()
     yield {

@@ -51,6 +51,15 @@ def of_model(trained: Trained, layer: str) -> WordVectors:
     return WordVectors(tuple(trained.payload["vocabulary"][len(SPECIALS) :]), matrix[len(SPECIALS) :])
 
 
+def shown_vectors(trained: Trained, layer: str) -> WordVectors:
+    """The same with each token as it is displayed; of BPE, single bytes come after all merges."""
+    vectors, codec = of_model(trained, layer), trained.codec
+    if codec.noun not in ("byte", "token"):
+        return vectors
+    order = sorted(range(len(vectors.words)), key=lambda row: bool(codec.bpe) and len(vectors.words[row]) == 1)
+    return WordVectors(tuple(codec.units.shown(vectors.words[row]) for row in order), vectors.matrix[order])
+
+
 def neighbors(vectors: WordVectors, word: str, top: int) -> list[Near]:
     """The words with the greatest cosine similarity, without the word itself; raises UsageError as `rows`."""
     (row,) = vectors.rows([word])

@@ -7,6 +7,7 @@ import typer
 from rnncli.cli.screen import AsJson, CellCode, From, print_json, print_table, print_text
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
+from rnncli.data.text import visible
 
 
 def analogy(
@@ -32,7 +33,7 @@ def analogy(
         return
     print_text(f"{a} - {b} = ? - {c}")
     columns = [cell for each in answers for cell in (each, "")]
-    rows = zip(*([[near.word, near.score] for near in found] for found in answers.values()), strict=True)
+    rows = zip(*([[visible(near.word), near.score] for near in found] for found in answers.values()), strict=True)
     print_table(columns, [[cell for pair in row for cell in pair] for row in rows])
 
 

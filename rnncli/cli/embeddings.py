@@ -11,6 +11,7 @@ from rnncli.cli.screen import AsJson, CellCode, From, note, print_json, print_ta
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.vectors import File, Layer, known_vectors
 from rnncli.cli.verb import Verb
+from rnncli.data.text import visible
 from rnncli.errors import UsageError
 from rnncli.files import check_name
 from rnncli.home import data_dir, mark
@@ -36,7 +37,7 @@ def show_neighbors(
     if as_json:
         print_json({**known.facts, "word": word, "neighbors": [near._asdict() for near in found]})
         return
-    print_table(["word", "cosine"], found)
+    print_table([known.noun, "cosine"], [(visible(near.word), near.score) for near in found])
 
 
 def show_odd_one_out(
@@ -55,8 +56,8 @@ def show_odd_one_out(
     if as_json:
         print_json({**known.facts, "odd": found[0].word, "similarities": [near._asdict() for near in found]})
         return
-    print_text(found[0].word)
-    print_table(["word", "cosine with the mean"], found)
+    print_text(visible(found[0].word))
+    print_table([known.noun, "cosine with the mean"], [(visible(near.word), near.score) for near in found])
 
 
 def plot(
@@ -80,9 +81,8 @@ def plot(
     known = known_vectors("embeddings plot", source, file, layer, cell, words=words or (), as_json=as_json)
     shown = words or list(known.vectors.words[:count])
     points = project(known.vectors.unit[known.vectors.rows(shown)], method, seed)
-    drawn = draw_words(
-        shown, points.tolist(), out, title=f"{len(shown)} words by {method.upper().replace('TSNE', 't-SNE')}"
-    )
+    title = f"{len(shown)} {known.noun}s by {method.upper().replace('TSNE', 't-SNE')}"
+    drawn = draw_words(shown, points.tolist(), out, title=title)
     if as_json:
         print_json({**known.facts, "picture": str(drawn), "points": dict(zip(shown, points.tolist(), strict=True))})
     else:
@@ -109,7 +109,7 @@ def export(
     form = form or format_of(target)
     if form not in FORMATS:
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {form!r}")
-    known = known_vectors("embeddings export", source, file, layer, cell, as_json=as_json)
+    known = known_vectors("embeddings export", source, file, layer, cell, as_json=as_json, shown=False)
     vectors = known.vectors.first(limit) if limit else known.vectors
     write_vectors(vectors, target, form)
     if as_json:

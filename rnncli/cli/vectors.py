@@ -33,6 +33,7 @@ class Known(NamedTuple):
     source: str
     layer: str | None  # of a model; None for a file
     corpus: str | None
+    noun: str = "word"  # what one of them is called
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -51,10 +52,12 @@ def known_vectors(
     words: Sequence[str] = (),
     example: Sequence[str] = (),
     as_json: bool = False,
+    shown: bool = True,
 ) -> Known:
     """The vectors that `--from`, `--vectors` and `--layer` select; prints their origin on standard error.
 
-    Without a selection they are those of the newest model with all the `words`. Raises UsageError if the flags
+    Without a selection they are those of the newest model with all the `words`. A model's tokens are as they are
+    displayed, or where not `shown` as it stores them. Raises UsageError if the flags
     contradict each other, and as `read_vectors`, `open_model` and `of_model`.
     """
     if file is not None:
@@ -66,10 +69,10 @@ def known_vectors(
         trained = open_model(
             verb, model, lambda task: task.word_vectors, words=words, example=example, cell=cell, as_json=as_json
         )
-        known = _of_model(trained, layer)
+        known = _of_model(trained, layer, shown=shown)
     V, D = known.vectors.matrix.shape
     kind = f", {known.layer} layer" if known.layer else ""
-    note(f"from {known.source}{f' ({known.corpus})' if known.corpus else ''}{kind}: {V:,} words, D {D:,}")
+    note(f"from {known.source}{f' ({known.corpus})' if known.corpus else ''}{kind}: {V:,} {known.noun}s, D {D:,}")
     return known
 
 
@@ -80,8 +83,9 @@ def _of_file(spec: str) -> Known:
     return Known(read_vectors(file), str(file), None, None)
 
 
-def _of_model(trained: "Model", layer: str | None) -> Known:
-    from rnncli.analysis.vectors import default_layer
+def _of_model(trained: "Model", layer: str | None, *, shown: bool) -> Known:
+    from rnncli.analysis.vectors import default_layer, of_model, shown_vectors
 
     layer = layer or default_layer(trained)
-    return Known(trained.vectors(layer), str(trained.source), layer, str(trained.payload["corpus"]))
+    vectors = (shown_vectors if shown else of_model)(trained, layer)
+    return Known(vectors, str(trained.source), layer, str(trained.payload["corpus"]), trained.codec.noun)

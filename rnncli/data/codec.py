@@ -55,6 +55,11 @@ class Codec:
         return bpe_units(self.bpe) if self.bpe else UNITS[self.tokenizer]
 
     @property
+    def noun(self) -> str:
+        """What one of its tokens is called."""
+        return {"char": "character", "bytes": "byte", "bpe": "token"}.get(self.tokenizer, "word")
+
+    @property
     def by_line(self) -> bool:
         """Whether each line is a sequence of words with an END; otherwise a text is one stream."""
         return self.tokenizer in TOKENIZERS

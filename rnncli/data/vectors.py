@@ -66,8 +66,12 @@ class WordVectors:
         return self if count >= len(self.words) else WordVectors(self.words[:count], self.matrix[:count])
 
     def rows(self, words: Sequence[str]) -> list[int]:
-        """The rows of words, each as written or else in lower case; raises UsageError, with similar spellings."""
-        found = [self.numbers.get(word, self.numbers.get(word.lower())) for word in words]
+        """The rows of words; raises UsageError, with similar spellings.
+
+        Each is taken as written, or else in lower case, or else with the blank that belongs to a token of running text.
+        """
+        spellings = [(word, word.lower(), f" {word}") for word in words]
+        found = [next((self.numbers[each] for each in some if each in self.numbers), None) for some in spellings]
         unknown = [word for word, row in zip(words, found, strict=True) if row is None]
         if unknown:
             raise UsageError("; ".join(f"no vector for {word!r}{self._hint(word)}" for word in unknown))
