@@ -1,5 +1,7 @@
 """Runs older than a change in reading files: evaluation and resuming use the old data."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,11 @@ import pytest
 from rnncli import api
 from rnncli.api import Training, load
 from rnncli.data.codec import Codec
-from rnncli.data.text import READING, read_as
+from rnncli.data.text import PARTS_MARKS, READING, read_as
 from rnncli.errors import UsageError
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
+from rnncli.training import checkpoint
 from rnncli.training.runs import Run
 
 VERSE = "".join(f"the wall {number}\rthe field\x0cof snow and stone\n" for number in range(20))
@@ -84,3 +87,34 @@ def test_old_run_of_tokens_that_end_at_marks(
     Training.resume(run, {"epochs": 2}).train(lambda _: None, pytest.fail)
     assert load("old").payload == before.payload
     check_best_validation("old")
+
+
+def forget_mark_rule(file: Path) -> None:
+    """Make a checkpoint's payload what older programs wrote."""
+    found = checkpoint.read(file)
+    assert found.header["payload"].pop(PARTS_MARKS)
+    file.write_bytes(checkpoint.to_bytes(found.header, found.tensors))
+
+
+@pytest.mark.usefixtures("plain_loops")
+def test_words_that_end_at_marks_split_every_text_alike(
+    rnn: Callable[[str], Any], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "Стари́к ви́дит ло́дку."
+    (tmp_path / "lake.txt").write_text(f"{line}\n" * 40, encoding="utf-8")
+    (tmp_path / "kinds.tsv").write_text("text\tlabel\n" + f"{line}\ta\nСтари́к.\tb\n" * 3, encoding="utf-8")
+    run = train_as_before("char-lm", tmp_path / "lake.txt", monkeypatch, 2, embedding=4, tokens="word")
+    for file in run.folder.glob("*.safetensors"):
+        forget_mark_rule(file)
+    assert load("old").score(line)[0].unknown == []
+    assert json.loads(rnn("generate old --prime 'Стари́к' --length 3 --json").out)["unknown"] == []
+    for words in (
+        f"char-lm --corpus {tmp_path}/lake.txt --bptt 8 --name further",
+        f"poetry-classify --corpus {tmp_path}/kinds.tsv --folds 0 --name kinds",
+    ):
+        ran = rnn(f"train {words} --init-from old --epochs 1")
+        assert "no new ones" in ran.err
+        assert "classify" in words or rnn(f"train {words} --resume --epochs 2").code == 0
+        codec = Codec.of(load(words.split()[-1]).payload)
+        assert codec.split(line) == load("old").codec.split(line)
+        assert "\u0301" in codec.split(line)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.data.bpe import bpe_units
-from rnncli.data.tokenizers import TOKENIZERS, UNITS
+from rnncli.data.text import PARTS_MARKS, ends_words_at_marks
+from rnncli.data.tokenizers import TOKENIZERS, UNITS, WORDS_AND_MARKS
 from rnncli.data.units import Units
 from rnncli.data.vocabulary import END, SPECIALS, START, UNKNOWN, Vocabulary
 
@@ -29,17 +30,21 @@ class Codec:
     bpe: str = ""  # the merges, as JSON
     labels: tuple[str, ...] = ()  # the voices that the model knows
     is_running: bool = False  # word models only: the END of a line opens the next one, and the state is carried over
+    parts_marks: bool = field(default_factory=ends_words_at_marks)  # of `word`: by the rules of READING 1 and 2
 
     @classmethod
     def of(cls, payload: Mapping[str, Any], *, is_running: bool = False) -> "Codec":
         """Read the codec from a checkpoint's payload."""
         vocabulary, labels = Vocabulary(tuple(payload["vocabulary"])), tuple(payload.get("labels", ()))
-        return cls(payload["tokenizer"], vocabulary, payload.get("bpe", ""), labels, is_running)
+        parts_marks = payload.get(PARTS_MARKS) is True
+        return cls(payload["tokenizer"], vocabulary, payload.get("bpe", ""), labels, is_running, parts_marks)
 
     @property
     def numbering(self) -> dict[str, Any]:
         """All that decides the token ids, as plain values."""
-        kept = {"tokenizer": self.tokenizer, "vocabulary": list(self.vocabulary.tokens)}
+        kept: dict[str, Any] = {"tokenizer": self.tokenizer, "vocabulary": list(self.vocabulary.tokens)}
+        if self.tokenizer == "word" and self.parts_marks:
+            kept[PARTS_MARKS] = True
         return {**kept, "bpe": self.bpe} if self.bpe else kept
 
     @property
@@ -52,6 +57,8 @@ class Codec:
         """How the tokenizer splits and joins; raises RnnError where `bpe` needs a library that is missing."""
         if self.by_line:
             return TOKENIZERS[self.tokenizer]
+        if self.tokenizer == "word" and self.parts_marks:
+            return WORDS_AND_MARKS
         return bpe_units(self.bpe) if self.bpe else UNITS[self.tokenizer]
 
     @property

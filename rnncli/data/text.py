@@ -30,6 +30,9 @@ In 1, a lone CR ended a line. In 1 and 2, a combining mark ended a word of `--to
 JSON lines were plain text.
 """
 
+PARTS_MARKS = "parts_marks"
+"""The part of a model's payload that is true where its words are those of READING 1 and 2, and else absent."""
+
 _GZIP_MARK = b"\x1f\x8b"
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Control characters that are rare in text: all except tab, line feed, form feed, carriage return and escape.

@@ -9,7 +9,6 @@ from functools import cache, partial
 from rnncli.data.cased_words import cased_words, join_cased, shown_cased
 from rnncli.data.marks import JOINERS, combining_marks
 from rnncli.data.scripts import lacks_blanks
-from rnncli.data.text import ends_words_at_marks
 from rnncli.data.units import Units, from_bytes, shown_bytes
 from rnncli.data.vocabulary import END, SPECIALS, UNKNOWN, UNKNOWN_WORD, written_word
 
@@ -153,7 +152,7 @@ def _word(marks: str) -> re.Pattern[str]:
 
 
 def _words(text: str) -> list[str]:
-    marks = "" if text.isascii() or ends_words_at_marks() else f"{combining_marks()}\ufe00-\ufe0f{JOINERS}"
+    marks = "" if text.isascii() else f"{combining_marks()}\ufe00-\ufe0f{JOINERS}"
     return _word(marks).findall(text)
 
 
@@ -174,6 +173,9 @@ UNITS: dict[str, Units] = {
         lambda text: _with_unknown(_SPACED_AND_ENDS.findall(text)), join_spaced, shown=written_word, spaced=True
     ),
 }
+
+WORDS_AND_MARKS = Units(_word("").findall)
+"""The `word` of READING 1 and 2, where a combining mark is a token."""
 
 KINDS = (*UNITS, "bpe")
 """The kinds of tokens of running text; a `bpe` is trained on a text."""

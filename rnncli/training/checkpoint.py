@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnncli.data.text import PARTS_MARKS
 from rnncli.errors import RnnError
 
 if TYPE_CHECKING:
@@ -134,6 +135,9 @@ def _header(data: bytes, source: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{source} was written by a newer rnn (schema {schema}, this one reads up to {SCHEMA}): update rnn"
         )
+    payload, reading = header.get("payload"), header.get("reading", 1)
+    if isinstance(payload, dict) and isinstance(reading, int) and reading < 3 and payload.get("tokenizer") == "word":
+        payload[PARTS_MARKS] = True  # which older programs did not write
     return header
 
 

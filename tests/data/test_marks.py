@@ -4,9 +4,11 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from rnncli.data.bpe import bpe_units, learn_bpe
+from rnncli.data.codec import Codec
 from rnncli.data.marks import is_mark, shorten
 from rnncli.data.text import read_as, visible
 from rnncli.data.tokenizers import UNITS
+from rnncli.data.vocabulary import SPECIALS, Vocabulary
 
 pytestmark = pytest.mark.no_backend
 
@@ -43,7 +45,9 @@ def test_bpe_of_text_without_marks_is_that_of_gpt2() -> None:
 @pytest.mark.parametrize("reading", [1, 2])
 def test_words_of_former_runs_end_at_marks(reading: int) -> None:
     with read_as(reading):
-        assert UNITS["word"].split("реки\u0301.") == ["реки", "\u0301", "."]
+        codec = Codec("word", Vocabulary(SPECIALS))
+    assert codec.split("реки\u0301.") == ["реки", "\u0301", "."]
+    assert Codec.of(codec.payload).units == codec.units
 
 
 def test_lone_mark_is_displayed_on_a_dotted_circle() -> None:
