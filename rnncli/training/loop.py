@@ -484,6 +484,8 @@ class Trainer:
     def _restart(self) -> Restarted:
         """Draw new weights and reset the optimizer's averages; the steps and seconds spent still count."""
         progress = self.progress
+        for each in self.trainable:
+            each.requires_grad_()  # also in layers that are still frozen: the optimizer takes all
         self.experiment.reset()
         distributed.same_weights(self.model)
         self.optimizer = make_optimizer(self.model, self.settings, recorded=self.graphs.recorder is not None)

@@ -1,12 +1,13 @@
 """The layers of nets: their own learning rates, and gradual unfreezing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 import pytest
 import torch
-from support.experiments import BATCHES, make_trainer
+from support.experiments import BATCHES, make_trainer, train
 from torch import nn
 
 from rnncli.data.features import Lexicon
@@ -140,6 +141,25 @@ def test_frozen_weights_stay_to_the_bit_until_they_are_unfrozen(optimizer: str) 
         assert changed == {name for name in before if name.startswith(trained)}
         trainer.progress.epoch += 1
     assert all(each.requires_grad for each in trainer.trainable)
+
+
+def test_restart_keeps_frozen_layers_in_the_optimizer() -> None:
+    trainer = make_trainer(unfreeze_every=1, layer_decay=2.0)
+    learning: list[bool] = []
+
+    def reset() -> None:
+        learning.extend(each.requires_grad for each in trainer.trainable)
+
+    trainer.experiment = replace(
+        trainer.experiment, hopeless=lambda _, steps: trainer.progress.restarts < 2, reset=reset
+    )
+    factors = [group["lr_factor"] for group in trainer.optimizer.param_groups]
+    before = [each.detach().clone() for each in trainer.trainable]
+    train(trainer)
+    assert trainer.progress.restarts == 2
+    assert all(learning)
+    assert [group["lr_factor"] for group in trainer.optimizer.param_groups] == factors
+    assert not any(map(torch.equal, before, trainer.trainable))
 
 
 def test_several_epochs_per_layer_and_untrainable_weights() -> None:
