@@ -9,7 +9,6 @@ from torch import nn
 from rnncli.analysis.history import History as History
 from rnncli.api import Model as Model
 from rnncli.api import load as load
-from rnncli.cells import CLASSIC
 from rnncli.data.vectors import WordVectors as WordVectors
 from rnncli.errors import RnnError as RnnError
 from rnncli.errors import RnnWarning as RnnWarning
@@ -269,7 +268,7 @@ def compare(
     task: Literal["parity"],
     /,
     *,
-    cells: Sequence[str | type[nn.Module]] = CLASSIC,
+    cells: Sequence[str | type[nn.Module]] | None = None,
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
@@ -282,7 +281,8 @@ def compare(
 ) -> ComparisonResult:
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
-    `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
+    `cells` are by default the four classic ones, or with `init_from` that model's, which the runs then share. `sizes`
+    are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
     `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
     `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
@@ -292,7 +292,7 @@ def compare(
     task: Literal["poetry-lm"],
     /,
     *,
-    cells: Sequence[str | type[nn.Module]] = CLASSIC,
+    cells: Sequence[str | type[nn.Module]] | None = None,
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
@@ -305,7 +305,8 @@ def compare(
 ) -> ComparisonResult:
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
-    `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
+    `cells` are by default the four classic ones, or with `init_from` that model's, which the runs then share. `sizes`
+    are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
     `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
     `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
@@ -315,7 +316,7 @@ def compare(
     task: Literal["poetry-classify"],
     /,
     *,
-    cells: Sequence[str | type[nn.Module]] = CLASSIC,
+    cells: Sequence[str | type[nn.Module]] | None = None,
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
@@ -328,7 +329,8 @@ def compare(
 ) -> ComparisonResult:
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
-    `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
+    `cells` are by default the four classic ones, or with `init_from` that model's, which the runs then share. `sizes`
+    are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
     `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
     `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
@@ -338,7 +340,7 @@ def compare(
     task: Literal["tag"],
     /,
     *,
-    cells: Sequence[str | type[nn.Module]] = CLASSIC,
+    cells: Sequence[str | type[nn.Module]] | None = None,
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
@@ -351,7 +353,8 @@ def compare(
 ) -> ComparisonResult:
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
-    `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
+    `cells` are by default the four classic ones, or with `init_from` that model's, which the runs then share. `sizes`
+    are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
     `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
     `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
@@ -361,7 +364,7 @@ def compare(
     task: Literal["wiki-lm"],
     /,
     *,
-    cells: Sequence[str | type[nn.Module]] = CLASSIC,
+    cells: Sequence[str | type[nn.Module]] | None = None,
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
@@ -374,7 +377,8 @@ def compare(
 ) -> ComparisonResult:
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
-    `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
+    `cells` are by default the four classic ones, or with `init_from` that model's, which the runs then share. `sizes`
+    are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
     `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
     `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
@@ -384,7 +388,7 @@ def compare(
     task: Literal["char-lm"],
     /,
     *,
-    cells: Sequence[str | type[nn.Module]] = CLASSIC,
+    cells: Sequence[str | type[nn.Module]] | None = None,
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
@@ -397,7 +401,8 @@ def compare(
 ) -> ComparisonResult:
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
-    `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
+    `cells` are by default the four classic ones, or with `init_from` that model's, which the runs then share. `sizes`
+    are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
     `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
     `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
@@ -407,7 +412,7 @@ def compare(
     task: Literal["translate"],
     /,
     *,
-    cells: Sequence[str | type[nn.Module]] = CLASSIC,
+    cells: Sequence[str | type[nn.Module]] | None = None,
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
@@ -420,7 +425,8 @@ def compare(
 ) -> ComparisonResult:
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
-    `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
+    `cells` are by default the four classic ones, or with `init_from` that model's, which the runs then share. `sizes`
+    are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
     `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
     `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
@@ -430,7 +436,7 @@ def compare(
     task: Task,
     /,
     *,
-    cells: Sequence[str | type[nn.Module]] = CLASSIC,
+    cells: Sequence[str | type[nn.Module]] | None = None,
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
@@ -443,7 +449,8 @@ def compare(
 ) -> ComparisonResult:
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
-    `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
+    `cells` are by default the four classic ones, or with `init_from` that model's, which the runs then share. `sizes`
+    are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
     `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
     `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """

@@ -21,6 +21,7 @@ from rnncli.analysis.comparisons import (
     bands,
     check_alike,
     default_target,
+    nets_of,
     outcome,
     rows,
 )
@@ -28,7 +29,7 @@ from rnncli.analysis.curves import read_records
 from rnncli.analysis.history import Choice, History
 from rnncli.analysis.plots import bands_figure
 from rnncli.api import Model, Training, load
-from rnncli.cells import CLASSIC, label_of
+from rnncli.cells import label_of
 from rnncli.data.corpora import absolute_spec, registered
 from rnncli.data.from_python import CorpusLike, corpus_specs
 from rnncli.errors import Interrupted, UsageError, warn
@@ -327,7 +328,7 @@ def compare(
     task: str | Task,
     /,
     *,
-    cells: Sequence[str | type[nn.Module]] = CLASSIC,
+    cells: Sequence[str | type[nn.Module]] | None = None,
     sizes: Sequence[int | str | Sequence[int]] = (),
     seeds: int = 3,
     match: str = "hidden",
@@ -340,21 +341,22 @@ def compare(
 ) -> ComparisonResult:
     """Train a task with several cells, sizes and seeds, and compare them; the same call continues an interrupted one.
 
-    `sizes` are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
+    `cells` are by default the four classic ones, or with `init_from` that model's, which the runs then share. `sizes`
+    are hidden sizes, each as the option `hidden`. `match` is what all cells share with the first: `hidden`,
     `params` or `time`. `goal` is the value of the metric that runs are timed to. The names of the runs begin with
     `name`. `options` are those of `rnn train TASK`. Raises as `train`.
     """
     _refuse_launch("compare")
     declared = _task_of(task)
-    for option, instead in (("cell", "cells"), ("hidden", "sizes"), ("init_from", "")):
+    for option, instead in (("cell", "cells"), ("hidden", "sizes")):
         if option in options:
-            raise UsageError(f"compare takes no {option}: {f'give {instead}' if instead else 'leave it out'}")
-    if isinstance(cells, str | type) or not cells:
+            raise UsageError(f"compare takes no {option}: give {instead}")
+    if cells is not None and (isinstance(cells, str | type) or not cells):
         raise UsageError("compare takes a list of cells, such as ['gru', 'lstm']")
     if isinstance(sizes, str | Integral):
         raise UsageError("compare takes a list of sizes, such as [32, 64]")
     given, file = _plain_options(declared, options), None if config is None else Path(config)
-    nets = [resolve(declared, {**given, "cell": cell}, preset, file) for cell in cells]
+    nets = nets_of(declared, given, cells or (), preset, file)
     widths = tuple(str(_plain("hidden", size)) for size in sizes) or (",".join(map(str, nets[0].sizes)),)
     comparison = Comparison(declared, name, nets, widths, seeds, match)
     comparison.check()

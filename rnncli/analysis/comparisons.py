@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rnncli.analysis.curves import ACROSS
-from rnncli.cells import label_of
+from rnncli.cells import CLASSIC, label_of
 from rnncli.data.corpora import from_stdin
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import check_name
 from rnncli.home import checkpoints_dir
+from rnncli.presets import resolve
 from rnncli.restoring import check_header
 from rnncli.settings import check_limits, from_plain
 from rnncli.task import Task
@@ -57,6 +59,20 @@ class Member(NamedTuple):
                     "give the comparison another --name, or delete that run"
                 )
         return True
+
+
+def nets_of(
+    task: Task, flags: Mapping[str, Any], cells: Sequence[str | type], preset: str | None, file: Path | None
+) -> list[RecurrentSettings]:
+    """The settings of each cell; without cells, those of the model to start from, or else of the four classic ones.
+
+    Raises as `resolve`.
+    """
+    if not cells:
+        settings = resolve(task, flags, preset, file)
+        if getattr(settings, "init_from", None):
+            return [settings]
+    return [resolve(task, {**flags, "cell": each}, preset, file) for each in cells or CLASSIC]
 
 
 @dataclass(frozen=True)
@@ -105,6 +121,8 @@ class Comparison:
             for each in self.nets[:1] if self.match == "params" else self.nets:
                 shape = replace(each, hidden=size).shape
                 outline(partial(Stack, 1, shape, "reference"), sys.maxsize)  # refuses sizes that heads do not divide
+            for each in self.nets if getattr(self.settings, "init_from", None) else ():
+                self.task.resolved(replace(each, hidden=size))  # refuses another cell or size than that model's
         known = self if self.match == "hidden" else replace(self, nets=self.nets[:1])  # the others depend on these
         for member in known.members():
             member.begun()

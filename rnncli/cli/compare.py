@@ -20,7 +20,6 @@ from rnncli.cli.train import follow, run_options
 from rnncli.cli.verb import Verb
 from rnncli.errors import Interrupted, UsageError
 from rnncli.launch import LAUNCHED
-from rnncli.presets import resolve
 from rnncli.task import Task
 from rnncli.training.settings import RecurrentSettings
 
@@ -49,13 +48,13 @@ def _verb(task: Task) -> Callable[..., None]:
         config: Path | None,
         as_json: bool,
     ) -> None:
-        from rnncli.analysis.comparisons import Comparison
+        from rnncli.analysis.comparisons import Comparison, nets_of
 
         if LAUNCHED in os.environ:
             raise UsageError("rnn compare trains one net after the other, in one process: start it without torchrun")
         if target is not None and not math.isfinite(target):
             raise UsageError(f"--target must be a finite number, not {target}")
-        nets = [resolve(task, {**flags, "cell": each}, preset, config) for each in cells_of(cell or CLASSIC)]
+        nets = nets_of(task, flags, cells_of(cell or ()), preset, config)
         comparison = Comparison(task, name, nets, _sizes(nets[0], hidden), seeds, match)
         comparison.check()
         if out:
@@ -77,7 +76,7 @@ def _verb(task: Task) -> Callable[..., None]:
         _show(comparison, outcomes, target, out, as_json)
 
     compare.__doc__ = f"{task.summary} Compares several cells."
-    return command_of(task.Config, compare, without=("init_from",), **_compare_options(task))
+    return command_of(task.Config, compare, **_compare_options(task))
 
 
 def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
@@ -87,7 +86,8 @@ def _compare_options(task: Task) -> dict[str, tuple[Any, Any]]:
         return typer.Option(rich_help_panel="Comparison", help=help, **more)
 
     several = (
-        f"A cell, as for rnn train; may be repeated; others are matched to the first. (default: {','.join(CLASSIC)})"
+        f"A cell, as for rnn train; may be repeated; others are matched to the first. (default: {','.join(CLASSIC)}; "
+        "with --init-from that model's)"
     )
     kinds = option(several, autocompletion=completion(CELLS))
     sizes = option("Hidden units to compare: 32,64; `+` joins the layers of one net: 64+32. (default: the task's)")

@@ -1,6 +1,7 @@
 """`rnn compare` as a user runs it: its table against the runs' records, interrupted and continued, and matched."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -230,3 +231,26 @@ def test_several_processes_are_refused(rnn, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("rnncli.training.meeting.speaks", lambda: True)
     ran = rnn(f"{TINY} --cell elman")
     assert (ran.code, "start it without torchrun" in ran.err) == (2, True)
+
+
+@pytest.mark.usefixtures("plain_loops")
+def test_runs_start_from_a_model_with_its_cell_and_size(rnn, home: Path) -> None:
+    text = home / "text.txt"
+    text.write_text("the cat sat on the mat\n" * 30)
+    few = f"char-lm --corpus {text} --epochs 1 --bptt 8 --batch-size 8 --hold-out 0.1"
+    assert rnn(f"train {few} --cell gru --hidden 4,3 --embedding 2 --name first").code == 0
+    again = f"compare {few} --init-from first --lr 1e-30 --optimizer sgd --seeds 2 --json"
+    printed = json.loads(rnn(again).out)
+    assert [(net["cell"], net["hidden"]) for net in printed["nets"]] == [("gru", "4,3")]
+    expected = header("first")["progress"]["best"]
+    assert [each["best"] for each in printed["members"]] == pytest.approx([math.exp(expected)] * 2, rel=1e-4)
+    assert json.loads(rnn(again).out)["seconds"] == printed["seconds"]  # read, not trained
+    for flag, message in (
+        ("--cell gru --cell lstm --match params", "--cell is gru in .*first.*, not lstm"),
+        ("--cell gru --cell lstm --match time", "--cell is gru in .*first.*, not lstm"),
+        ("--hidden 4+3,5", "--hidden is 4,3 in .*first.*, not 5"),
+    ):
+        refused = rnn(f"{again} {flag} --name other")
+        assert (refused.code, refused.out) == (2, "")
+        assert re.search(rf"^rnn: error: {message}", refused.err.splitlines()[-1])
+    assert [run.name for run in all_runs("char-lm")] == ["compare-gru-4+3-1", "compare-gru-4+3-0", "first"]

@@ -49,7 +49,6 @@ from typing import Literal, Unpack, overload
 
 from torch import nn
 
-from rnncli.cells import CLASSIC
 from rnncli.library import Callback, Option
 from rnncli.options import {dictionaries}
 from rnncli.task import Task
