@@ -315,7 +315,9 @@ class ComparisonResult:
 
     def __repr__(self) -> str:
         columns, found = self._table()
-        facts = {f"{row[0]} {row[1]}": f"{shown(row[3])} ± {shown(row[4])}" for row in found[:3]}
+        facts = {
+            f"{row[0]} {row[1]}": shown(row[3]) + ("" if row[4] is None else f" ± {shown(row[4])}") for row in found[:3]
+        }
         if len(found) > 3:
             facts["…"] = f"{len(found) - 3} more in .rows"
         return lines(f"ComparisonResult of {self.comparison.task.name}, {columns[3]}:", facts)

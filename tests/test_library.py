@@ -279,6 +279,7 @@ def test_comparison_has_a_row_per_net_and_continues(home: Path) -> None:
     again = rnncli.compare("char-lm", cells=["elman", "gru"], sizes=[2], seeds=1, **options)
     assert [each.seconds for each in again.outcomes] == [each.seconds for each in first.outcomes]  # read, not trained
     assert len(repr(first).splitlines()) <= 5
+    assert "±" not in repr(first)  # of one seed
     assert Page(first._repr_html_()).tags.count("img") == 1
     assert isinstance(first.plot(), Figure)
     with pytest.raises(UsageError, match="compare takes no cell: give cells"):
