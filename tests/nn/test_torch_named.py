@@ -277,11 +277,20 @@ def test_refusals_name_the_fault(make: Callable[[], Any], message: str) -> None:
         make()
 
 
-@pytest.mark.parametrize("sizes", [(0, 5), (3, 0), (3, 5, 0)])
-def test_wrong_sizes_are_refused_as_by_torch(sizes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("sizes", "name"), [((0, 5), "input_size"), ((3, 0), "hidden_size"), ((3, 5, 0), "num_layers")]
+)
+def test_wrong_sizes_are_refused_as_by_torch(sizes: tuple[int, ...], name: str) -> None:
     layers: list[Any] = [nn.GRU, ours.GRU, ours.Elman]
-    with pytest.raises(ValueError, match="must be greater than zero") as theirs:
-        layers[0](*sizes)
-    for Layer in layers[1:]:
-        with pytest.raises(ValueError, match=f"^{theirs.value}$"):
+    for Layer in layers if takes_no_empty_input() else layers[1:]:
+        with pytest.raises(ValueError, match=f"^{name} must be greater than zero$"):
             Layer(*sizes)
+
+
+def takes_no_empty_input() -> bool:
+    """Whether this version of torch refuses an input size of 0; 2.10 does not."""
+    try:
+        nn.GRU(0, 5)
+    except ValueError:
+        return True
+    return False

@@ -113,6 +113,7 @@ def pretended_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patched.setattr(torch.cuda, "is_available", lambda: True)
         patched.setattr(torch.cuda, "device_count", lambda: 1)
         patched.setattr(torch, "get_device_module", lambda *_: torch.cuda)
+        patched.setattr(torch, "meta", torch.cuda, raising=False)  # where torch 2.10 looks for it
         patched.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
         patched.setattr(torch, "Generator", OfHost)
         patched.setattr(torch.__future__, "get_overwrite_module_params_on_conversion", lambda: True)
