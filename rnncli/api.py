@@ -36,7 +36,7 @@ from rnncli.options import (
     TranslateOptions,
 )
 from rnncli.recording import Recording
-from rnncli.restoring import rebuild, usable
+from rnncli.restoring import rebuild
 from rnncli.results import Classified, Evaluation, Tagged, Translation
 from rnncli.settings import DEVICES, canonical, check_limits, plain, respelled
 from rnncli.task import Action, Task, Trained
@@ -455,8 +455,7 @@ class Training:
             training = _as_it_was(run.name, found.header, lambda: cls(task, replace(before, **changes), file, changes))
             training._held = held.pop_all()
         training._sit_down(run)
-        with usable(file, "a state of training"):
-            training.session.resume(found)
+        training.session.resume(found, file)
         distributed.remember(run.name)
         return training
 

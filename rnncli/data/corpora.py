@@ -262,7 +262,7 @@ def absolute_spec(spec: str) -> str:
     label, rest = _labelled(spec)
     if label:
         return f"{label}={absolute_spec(rest)}"
-    if spec == "-" or spec in CORPORA or spec.startswith(IN_PYTHON) or _mode(Path(spec)) is None:
+    if spec == "-" or spec in CORPORA or spec.startswith(IN_PYTHON) or not spec or _mode(Path(spec)) is None:
         return spec
     return str(Path(spec).absolute())
 
@@ -297,7 +297,7 @@ def _size(path: Path) -> int:
 
 def exists(spec: str) -> bool:
     """Whether a spec is the path of a file or folder that is here."""
-    return _mode(_path_of(spec)) is not None
+    return bool(spec) and _mode(_path_of(spec)) is not None
 
 
 def written_as_path(spec: str) -> bool:

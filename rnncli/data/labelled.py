@@ -11,7 +11,7 @@ from rnncli.data.columns import read_columns
 from rnncli.data.corpora import CORPORA, items_of, load_corpus
 from rnncli.data.items import TAGS, WORDS, Items, Keys
 from rnncli.data.sources import TaggedSentence
-from rnncli.data.tables import Layout, Row, check_width, column_of, read_rows, separator_of, two_names
+from rnncli.data.tables import Layout, Row, check_separator, check_width, column_of, read_rows, separator_of, two_names
 from rnncli.data.text import STDIN, lines_of, read_stdin, read_text, reads_as_before
 from rnncli.data.tokenizers import verse_words
 from rnncli.errors import RnnError, UsageError
@@ -200,6 +200,7 @@ def _even_rows(text: str, separator: str, layout: Layout, origin: str) -> list[R
     ]
     if not rows:
         raise RnnError(f"{origin} has no row with a field in it")
+    check_separator(rows[0], separator, origin)
     like = "the header" if layout.header else f"line {rows[0].line}"
     for row in rows:
         check_width(row, len(rows[0].fields), separator, origin, quoted=quoted, like=like)

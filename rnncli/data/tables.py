@@ -107,6 +107,16 @@ def _unpaired(origin: str, opened: int, what: str) -> RnnError:
     )
 
 
+def check_separator(row: Row, separator: str, origin: str) -> None:
+    """Raise UsageError for a first row of one field that another separator would split."""
+    found = [name for character, name in _NAMES.items() if character in row.fields[0] and name != "blank"]
+    if len(row.fields) == 1 and found:
+        raise UsageError(
+            f"{origin}, line {row.line} has no {name_of(separator)} between fields, but a {found[0]}: "
+            f"give --separator {found[0]}"
+        )
+
+
 def check_width(row: Row, width: int, separator: str, origin: str, *, quoted: bool, like: str) -> None:
     """Raise RnnError for a row whose number of fields is not `width`, the width of `like`."""
     if len(row.fields) == width:

@@ -3,11 +3,13 @@
 import shlex
 import time
 from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from rnncli.errors import Interrupted, RnnError
+from rnncli.restoring import usable
 from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint, to_bytes
 from rnncli.training.interrupts import noted_interrupts
@@ -43,9 +45,10 @@ class Session:
         self._stop_requested = False  # by a listener
         self._metrics_whole = True  # if false, the next save rewrites the file
 
-    def resume(self, found: Checkpoint) -> None:
+    def resume(self, found: Checkpoint, file: Path) -> None:
         """Continue from a checkpoint of this run, bit for bit; later lines of the metrics file are discarded."""
-        self.trainer.restore(found.header, found.tensors)
+        with usable(file, "a state of training"):
+            self.trainer.restore(found.header, found.tensors)
         self.trainer.progress.finished = ""
         self.run.write_metrics(self.trainer.progress.history)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.downloads import registered, serving
 
-from rnncli.data.corpora import CORPORA, available, load_corpus, load_test
+from rnncli.data.corpora import CORPORA, absolute_spec, available, exists, load_corpus, load_test
 from rnncli.data.sources import Builtin, Corpus, Embedded, NltkData, Remote, Split
 from rnncli.data.text import unzipped
 from rnncli.data.tokenizers import spaced_words
@@ -271,6 +271,10 @@ def test_unknown_name_without_a_near_one_lists_all(spec: str) -> None:
     assert "did you mean" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not available(spec)
+
+
+def test_an_empty_spec_is_not_the_current_folder() -> None:
+    assert (absolute_spec(""), exists("")) == ("", False)
 
 
 def test_missing_path_is_one_line() -> None:

@@ -78,6 +78,15 @@ def test_a_row_of_another_width_is_refused_with_its_line(here: Path, text: str, 
         labelled(here, "t.csv", text)
 
 
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolon"), ("\t", "tab"), ("|", "pipe")])
+def test_another_separator_is_suggested(here: Path, separator: str, name: str) -> None:
+    text = f"text{separator}label\nfine, really{separator}pos\n"
+    with pytest.raises(
+        UsageError, match=f"^t.csv, line 1 has no comma between fields, but a {name}: give --separator {name}$"
+    ):
+        labelled(here, "t.csv", text)
+
+
 def test_layout_flags_decide_how_a_table_is_read(here: Path) -> None:
     expected = ["good day 0", "a dull film 0"]
     bare = Layout("semicolon")

@@ -13,7 +13,7 @@ from rnncli.cells import BUILT_IN, CLASSIC
 from rnncli.data import dates
 from rnncli.data.corpora import CORPORA
 from rnncli.data.sources import Generated
-from rnncli.errors import Interrupted, UsageError
+from rnncli.errors import Interrupted, RnnError, UsageError
 from rnncli.presets import resolve
 from rnncli.tasks import TASKS
 from rnncli.training.interrupts import Interrupts
@@ -129,6 +129,20 @@ def test_resuming_with_a_changed_text_is_refused(home: Path, tmp_path: Path) -> 
     with pytest.raises(UsageError, match="the training text of run mine has changed: start a new run"):
         Training.resume(training.run, {"epochs": 2})
     with training.run.locked():  # the refusal released the lock
+        pass
+
+
+def test_resuming_in_a_folder_that_takes_no_file_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = start("parity", "mine")
+    training.train(lambda _: None, pytest.fail)
+
+    def refuse(*_: object) -> None:
+        raise RnnError("cannot save metrics.jsonl: Permission denied")
+
+    monkeypatch.setattr("rnncli.training.runs.write_file", refuse)
+    with pytest.raises(RnnError, match=r"^cannot save metrics\.jsonl: Permission denied$"):
+        Training.resume(training.run, {"epochs": 2})
+    with training.run.locked():
         pass
 
 
