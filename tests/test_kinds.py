@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+import torch
 
 import rnncli
 from rnncli.api import make_options
@@ -14,6 +15,8 @@ from rnncli.errors import UsageError
 from rnncli.kinds import as_kind, checked, has_kind, in_words, plain_value
 from rnncli.language.generate import WritingOptions
 from rnncli.language.score import ScoreOptions
+from rnncli.nn import GRU, LSTM, Recurrent
+from rnncli.testing import check_cell
 
 KINDS: list[tuple[Any, str, list[Any], list[Any]]] = [
     (bool, "true or false", [True], [1, None, "yes"]),
@@ -104,3 +107,18 @@ def test_every_public_function_checks_its_arguments() -> None:
 
 def test_none_stands_for_the_default() -> None:
     assert make_options(WritingOptions, {"length": None, "seed": None}) == WritingOptions()
+
+
+def test_wrong_arguments_of_layers_are_named() -> None:
+    x = torch.zeros(3, 1, 2)
+    wrong: dict[str, Callable[[], object]] = {
+        "GRU: the input must be a tensor or a PackedSequence, not a ndarray": lambda: GRU(2, 2)(x.numpy()),
+        "GRU: the first state must be one tensor": lambda: GRU(2, 2)(x, 3),  # type: ignore[arg-type]
+        r"LSTM: the first state must be a tuple \(h, c\)": lambda: LSTM(2, 2)(x, (None, None)),
+        "GRU: weight_drop must be a number, not 'x'": lambda: GRU(2, 2, weight_drop="x"),  # type: ignore[arg-type]
+        "a cell must be text or a class, not 3": lambda: Recurrent(3, 2, 2),  # type: ignore[arg-type]
+        "a cell must be text or a class, not None": lambda: check_cell(None),  # type: ignore[arg-type]
+    }
+    for message, call in wrong.items():
+        with pytest.raises(UsageError, match=f"^{message}$"):
+            call()
