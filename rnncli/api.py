@@ -7,7 +7,7 @@ from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, get_type_hints
 
 from torch import Tensor, nn
 
@@ -24,6 +24,7 @@ from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
 from rnncli.kernels.graphs import CudaRecorder, for_graph
 from rnncli.kernels.precision import forward_pass
+from rnncli.kinds import as_kind, checked, plain_value
 from rnncli.language.generate import Written
 from rnncli.language.score import Scored
 from rnncli.options import (
@@ -180,6 +181,7 @@ class Model(Trained):
         self.check_loss(metrics)
         return metrics
 
+    @checked
     def export(
         self,
         *,
@@ -208,6 +210,7 @@ class Model(Trained):
         if math.isnan(metrics.get("loss", 0.0)):
             raise RnnError(f"{self.source} has no loss here: its output is not a number")
 
+    @checked
     def vectors(self, layer: str | None = None) -> WordVectors:
         """The word vectors of a layer: `input` or `output`; by default those of the better layer.
 
@@ -226,6 +229,7 @@ class Model(Trained):
             )
         return actions[verb]
 
+    @checked
     def do(self, verb: str, **options: object) -> object:
         """Run the action for a verb, also for a verb without a method here; raises as `action` and `make_options`."""
         return self._do(verb, options)
@@ -238,25 +242,26 @@ class Model(Trained):
 def make_options(Options: type[Options], given: Mapping[str, Any]) -> Options:
     """The options of an action as its dataclass, checked against their limits; one text or path becomes a list of one.
 
-    A `corpus` may be anything that `corpus_specs` takes. Raises UsageError for a value beyond its limits, and for an
-    unknown option.
+    A `corpus` may be anything that `corpus_specs` takes; None stands for the default. Raises UsageError for a value of
+    another type or beyond its limits, and for an unknown option.
     """
     given = respelled(Options, given)
-    names = {field.name: field for field in fields(Options)}  # type: ignore[arg-type]  # always a dataclass
+    names = [field.name for field in fields(Options)]  # type: ignore[arg-type]  # always a dataclass
     unknown = [name for name in given if name not in names]
     if unknown:
         raise UsageError(f"there is no option {unknown[0]!r}: the options are {', '.join(names)}")
-    values = dict(given)
-    for name, value in given.items():
-        if name == "corpus":
-            values[name] = corpus_specs(value)
-        elif isinstance(names[name].default, tuple):
-            values[name] = tuple(map(str, [value] if isinstance(value, str | Path) else value))
+    kinds = get_type_hints(Options)
+    values = {
+        name: corpus_specs(value) if name == "corpus" else as_kind(plain_value(value), kinds[name], f"option {name}")
+        for name, value in given.items()
+        if value is not None
+    }
     options = Options(**values)
     check_limits(options)
     return options
 
 
+@checked
 def load(
     source: str | Path | Run | None = None,
     task: str | None = None,

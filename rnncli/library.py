@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
-from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
 
@@ -34,9 +33,10 @@ from rnncli.data.corpora import absolute_spec, registered
 from rnncli.data.from_python import CorpusLike, corpus_specs
 from rnncli.errors import Interrupted, UsageError, warn
 from rnncli.kernels.compiling import COMPILATION
+from rnncli.kinds import as_kind, check_kind, checked, plain_value
 from rnncli.launch import LAUNCHED
 from rnncli.presets import remarks_on, resolve, size_of
-from rnncli.settings import as_kind, canonical, did_you_mean, respelled
+from rnncli.settings import canonical, did_you_mean, respelled
 from rnncli.task import Task
 from rnncli.tasks import TASKS
 from rnncli.terminal import write_message
@@ -54,6 +54,7 @@ Option: TypeAlias = str | float | bool | Path | type[nn.Module] | CorpusLike | S
 """The value of any option."""
 
 
+@checked
 def train(
     task: str | Task,
     /,
@@ -166,23 +167,16 @@ def _plain_options(task: Task, options: Mapping[str, object]) -> dict[str, Any]:
         elif name == "cell" and isinstance(value, type):
             found[name] = value
         elif value is not None:
-            found[name] = as_kind(_plain(name, value), hints[name], f"option {name}")
+            where = f"option {name}"
+            found[name] = as_kind(_hidden(value, where) if name == "hidden" else plain_value(value), hints[name], where)
     return found
 
 
-def _plain(name: str, value: object) -> object:
-    """A value as TOML has it: numbers of numpy, paths, and sizes as numbers become plain ones."""
-    if name == "hidden" and isinstance(value, Sequence | Integral) and not isinstance(value, str):
-        return ",".join(map(str, value if isinstance(value, Sequence) else [value]))
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, bool | str):
-        return value
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value)
-    return list(map(str, value)) if isinstance(value, tuple | list) else value
+def _hidden(size: object, where: str) -> str:
+    """Sizes of layers as the option `hidden` has them; raises UsageError for anything else."""
+    check_kind(size, int | str | Sequence[int | str], where)
+    plain = plain_value(size)
+    return ",".join(map(str, plain)) if isinstance(plain, list) else str(plain)
 
 
 def _without_same_corpus(run: on_disk.Run, changes: dict[str, Any]) -> dict[str, Any]:
@@ -199,6 +193,7 @@ def _without_same_corpus(run: on_disk.Run, changes: dict[str, Any]) -> dict[str,
 class Run(on_disk.Run):
     """A training on disk: its name, task, folder, size, and when it was saved; `load` returns its model."""
 
+    @checked
     def load(self, device: str = "auto") -> Model:
         """The best model of the run; raises as `rnncli.load`."""
         return load(self, device=device)
@@ -241,11 +236,13 @@ class Run(on_disk.Run):
         return card(f"{self.task} · {self.name}", self.facts, self.history.plot() if has_curve else None)
 
 
+@checked
 def list_runs(task: str | None = None) -> list[Run]:
     """The runs on disk, of one task or of all, the last one saved first."""
     return [Run(run.folder) for run in on_disk.all_runs(task)]
 
 
+@checked
 def get_data(*names: str) -> dict[str, str]:
     """Download corpora that are not here yet, and check them; returns what happened to each.
 
@@ -326,6 +323,7 @@ class ComparisonResult:
         return table(*self._table()) + image(self.plot())
 
 
+@checked
 def compare(
     task: str | Task,
     /,
@@ -353,13 +351,11 @@ def compare(
     for option, instead in (("cell", "cells"), ("hidden", "sizes")):
         if option in options:
             raise UsageError(f"compare takes no {option}: give {instead}")
-    if cells is not None and (isinstance(cells, str | type) or not cells):
+    if cells is not None and not len(cells):
         raise UsageError("compare takes a list of cells, such as ['gru', 'lstm']")
-    if isinstance(sizes, str | Integral):
-        raise UsageError("compare takes a list of sizes, such as [32, 64]")
     given, file = _plain_options(declared, options), None if config is None else Path(config)
     nets = nets_of(declared, given, cells or (), preset, file)
-    widths = tuple(str(_plain("hidden", size)) for size in sizes) or (",".join(map(str, nets[0].sizes)),)
+    widths = tuple(_hidden(size, "sizes") for size in sizes) or (",".join(map(str, nets[0].sizes)),)
     comparison = Comparison(declared, name, nets, widths, seeds, match)
     comparison.check()
 

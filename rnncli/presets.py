@@ -8,7 +8,8 @@ from typing import Any, get_type_hints
 
 from rnncli.cells import cell_class, use_cell
 from rnncli.errors import UsageError
-from rnncli.settings import as_kind, canonical, check_limits, did_you_mean, overlay, respelled
+from rnncli.kinds import as_kind
+from rnncli.settings import canonical, check_limits, did_you_mean, overlay, respelled
 from rnncli.sizes import Sized, sized
 from rnncli.task import Task
 from rnncli.training.settings import RecurrentSettings, check_used, untuned, unused, with_own_defaults

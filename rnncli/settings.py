@@ -2,13 +2,11 @@
 
 import dataclasses
 import math
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from numbers import Real
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 from rnncli.errors import UsageError, warn
+from rnncli.kinds import as_kind
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """The choices of `--device`."""
@@ -120,8 +118,6 @@ def check_limits(settings: Any) -> None:
             raise UsageError(f"{flag} must be a finite number, not {value}")
         if "choices" in limits and value not in limits["choices"]:
             raise UsageError(f"{flag} must be one of {', '.join(limits['choices'])}, not {value!r}")
-        if limits.keys() & {"above", "below", "least", "most"} and not isinstance(value, Real):
-            raise UsageError(f"{flag} must be a number, not {value!r}")
         if "above" in limits and not value > limits["above"]:
             raise UsageError(f"{flag} must be above {limits['above']}, not {value}")
         if "below" in limits and not value < limits["below"]:
@@ -169,24 +165,3 @@ def from_plain(Config: type[Any], values: Mapping[str, Any]) -> Any:
     for name, meant, number in list(_whole_numbers(Config, stored)):
         stored |= {name: 0.0, meant: number}
     return Config(**{**legacy_default, **Config.upgrade(stored)})
-
-
-def as_kind(value: Any, kind: Any, where: str) -> Any:
-    """A value from TOML or JSON as a field's type; a float accepts a whole number, a list accepts a single string.
-
-    Raises UsageError, which names the place (`where`), for a value of another type.
-    """
-    if NoneType in get_args(kind):
-        if value is None:
-            return None
-        kind = next(each for each in get_args(kind) if each is not NoneType)
-    if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
-        return float(value)
-    if kind == tuple[str, ...]:
-        listed = value if isinstance(value, list) else [value]
-        if all(isinstance(item, str) for item in listed):
-            return tuple(listed)
-    elif type(value) is kind:
-        return value
-    wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text")
-    raise UsageError(f"{where} must be {wanted}, not {value!r}")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rnncli.cells import make_cell, use_cell
 from rnncli.cells.base import Cell
-from rnncli.cells.trial import check_step
+from rnncli.cells.trial import check_steps
 from rnncli.errors import UsageError
 from rnncli.kernels import BACKENDS
 from rnncli.kernels.scan import choose_backend, padding_mask, reverse_valid, scan
@@ -106,7 +106,7 @@ def examine(cell: Subject) -> Iterator[Check]:
 def check_shapes(of: Subject) -> str:
     """The state has its type and sizes, and `project` treats each of any number of steps independently."""
     cell, x = of.cell(), _inputs()
-    check_step(cell)
+    check_steps(cell)
     projected = cell.project(x)
     for t in range(T):
         _same("project of one step and of all steps", cell.project(x[t]), projected[t])
@@ -289,7 +289,8 @@ def _results(cell: Any, x: Tensor, lengths: Tensor | None, backend: str) -> list
     cell.zero_grad()
     outputs, state = scan(cell, x, cell.initial_state(B), lengths, backend)
     (outputs.square().sum() + sum(part.sum() for part in state)).backward()
-    return [outputs, *state, *(each.grad for each in cell.parameters() if each.grad is not None)]
+    gradients = (torch.zeros_like(each) if each.grad is None else each.grad for each in cell.parameters())
+    return [outputs, *state, *gradients]
 
 
 def _same(what: str, found: Tensor, wanted: Tensor, tolerance: float = 1e-12) -> None:

@@ -101,7 +101,7 @@ def test_unknown_options_are_refused() -> None:
     assert make_options(ScoreOptions, {"texts": ["one", "two"]}).texts == ("one", "two")
     with pytest.raises(UsageError, match="there is no option 'text': the options are texts, file, label, by"):
         make_options(ScoreOptions, {"text": "one"})
-    with pytest.raises(UsageError, match="--length must be a number, not '10'"):
+    with pytest.raises(UsageError, match="option length must be a whole number, not '10'"):
         make_options(WritingOptions, {"length": "10"})
 
 

@@ -102,6 +102,8 @@ class Comparison:
         from rnncli.models.stack import Stack
 
         check_name(self.name)
+        if self.seeds < 1:
+            raise UsageError(f"--seeds must be at least 1, not {self.seeds}")
         if self.match not in MATCHES:
             raise UsageError(f"--match must be one of {', '.join(MATCHES)}, not {self.match!r}")
         if self.settings.label != label_of(self.settings.cell):

@@ -29,11 +29,12 @@ from rnncli.analysis.report import MAX_BITS, page
 from rnncli.data.marks import shorten
 from rnncli.data.text import visible
 from rnncli.errors import RnnError, UsageError
+from rnncli.kinds import as_kind
 from rnncli.language.generate import DrawnToken, WritingOptions, Written
 from rnncli.models.sampling import DECODING
 from rnncli.panels import Panel
 from rnncli.records import json_line
-from rnncli.settings import as_kind, check_limits
+from rnncli.settings import check_limits
 from rnncli.task import Action, Trained
 from rnncli.tasks import TASKS
 

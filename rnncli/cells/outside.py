@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rnncli.cells.registry import BUILT_IN, CELLS
 from rnncli.errors import UsageError, warn
 from rnncli.files import reason
+from rnncli.kinds import check_kind
 from rnncli.plugins import entries
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def use_cell(cell: "str | type[nn.Module]") -> str:
     The name has an absolute path, so that it works in any folder. A registered name returns as it is. Raises UsageError
     for a source that cannot be run, and for a class that is not a cell.
     """
+    check_kind(cell, str | type, "a cell")
     if isinstance(cell, type):
         kind = _checked(cell, cell.__module__)
         found = _place_of(kind)
@@ -181,12 +183,13 @@ def _failure(source: str, error: BaseException) -> UsageError:
 
 
 def place_of_error(source: str, error: BaseException) -> str:
-    """The file and the line that an error comes from: of the source, if it passed through that."""
+    """The file and the line that an error comes from: of the source, if it passed through that; never one of rnn."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
     last = ([each for each in frames if each.filename == source] or frames)[-1]
-    return f"{last.filename}:{last.lineno}"
+    ours = Path(last.filename).is_relative_to(Path(__file__).parent.parent)
+    return source if ours else f"{last.filename}:{last.lineno}"
 
 
 def place_in_cells(error: BaseException) -> str:

@@ -33,7 +33,7 @@ def corpus_specs(corpus: CorpusLike) -> tuple[str, ...]:
         return tuple(map(str, corpus))
     if isinstance(corpus, list) and corpus and all(map(_is_name, corpus)):
         return tuple(map(str, corpus))
-    if not isinstance(corpus, Iterable):
+    if not isinstance(corpus, Iterable) or isinstance(corpus, bytes):  # type: ignore[unreachable]  # by its declared type
         raise UsageError(f"a corpus is a name, a path or an iterable of texts or pairs, not {type(corpus).__name__}")
     return (hold(corpus),)
 

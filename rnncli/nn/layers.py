@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from rnncli.cells.base import Cell
 from rnncli.errors import UsageError
 from rnncli.kernels.scan import choose_backend, scan
+from rnncli.kinds import check_kind
 from rnncli.models.block import PLAIN
 from rnncli.models.stack import run_layers
 from rnncli.nn.opaque import scan_whole
@@ -43,6 +44,7 @@ class Layers(nn.Module):
 
     def set_up(self, kind: str, cell: Cell[Any], weight_drop: float, backend: str, recompute: bool) -> None:
         """Set what all cells share, from one of them; raises UsageError for a weight drop that it cannot have."""
+        check_kind(weight_drop, float, f"{self._name}: weight_drop")
         if not 0 <= weight_drop < 1:
             raise UsageError(f"{self._name}: weight_drop must be at least 0 and less than 1, not {weight_drop}")
         if weight_drop and not cell.recurrent_weights():
@@ -82,6 +84,9 @@ class Layers(nn.Module):
         if isinstance(input, PackedSequence):
             packed: tuple[Any, Any] = self._forward_packed(input, hx)
             return packed
+        if not isinstance(input, Tensor):
+            found = type(input).__name__  # type: ignore[unreachable]  # by its declared type
+            raise UsageError(f"{self._name}: the input must be a tensor or a PackedSequence, not a {found}")
         if input.dim() not in (2, 3):
             raise UsageError(f"{self._name}: the input must have 3 dimensions, or 2 without a batch, not {input.dim()}")
         is_single = input.dim() == 2
@@ -165,8 +170,9 @@ class Layers(nn.Module):
         if hx is None:
             return None
         names = tuple(self.state_sizes)
-        fields = [hx] if isinstance(hx, Tensor) else list(hx)
-        if len(fields) != len(names) or isinstance(hx, Tensor) == (len(names) > 1):
+        fields = list(hx) if isinstance(hx, tuple | list) else [hx]
+        are_tensors = all(isinstance(value, Tensor) for value in fields)
+        if not are_tensors or len(fields) != len(names) or isinstance(hx, Tensor) == (len(names) > 1):
             wanted = f"a tuple ({', '.join(names)})" if len(names) > 1 else "one tensor"
             raise UsageError(f"{self._name}: the first state must be {wanted}")
         dims = 2 if is_single else 3

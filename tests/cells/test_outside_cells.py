@@ -87,6 +87,15 @@ def test_step_loop_runs_what_nothing_else_can(cell: type[Cell[Any]]) -> None:
     assert describe(made).startswith("reference")
 
 
+def keep(self: Any, projected: Any, state: Hidden) -> Hidden:
+    self.sum = vars(self).get("sum", 0.0) + projected
+    return Hidden(torch.tanh(self.sum))
+
+
+def add_lazy(self: Any) -> None:
+    self.inner = torch.nn.LazyLinear(self.hidden_size)
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -100,6 +109,18 @@ def test_step_loop_runs_what_nothing_else_can(cell: type[Cell[Any]]) -> None:
         ({"step": lambda self, a, s: Hidden(None)}, "cell Odd: step returns a NoneType as h, not a tensor of 2 x 4"),
         ({"step": lambda self, a, s: s.c}, r"cell Odd fails at .*test_outside_cells.py:\d+: AttributeError: "),
         ({"step": Cell.step}, "has no method `step`"),
+        (
+            {"step": lambda self, a, s: Hidden(a.double())},
+            "cell Odd: step returns h as torch.float64, not as torch.float",
+        ),
+        (
+            {"step": lambda self, a, s: Hidden(a.add_(1.0))},
+            r"fails at .*test_outside_cells.py:\d+: RuntimeError: .*inplace",
+        ),
+        ({"step": lambda self, a, s: exit(3)}, "cell Odd fails at .*: SystemExit: 3"),
+        ({"step": keep}, "cell Odd: step keeps tensors of an earlier sequence outside of its state: make them fields"),
+        ({"__init__": lambda self, D, M: None}, r"cell Odd fails at .*test_outside_cells.py: TypeError: .*'variant'"),
+        ({"add_parameters": add_lazy}, "cell Odd has lazy modules: give them the size of their input"),
     ],
 )
 def test_wrong_declarations_and_steps_are_one_line(body: dict[str, Any], message: str) -> None:

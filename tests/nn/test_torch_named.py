@@ -277,20 +277,18 @@ def test_refusals_name_the_fault(make: Callable[[], Any], message: str) -> None:
         make()
 
 
-@pytest.mark.parametrize(
-    ("sizes", "name"), [((0, 5), "input_size"), ((3, 0), "hidden_size"), ((3, 5, 0), "num_layers")]
-)
-def test_wrong_sizes_are_refused_as_by_torch(sizes: tuple[int, ...], name: str) -> None:
+@pytest.mark.parametrize("sizes", [(0, 5), (3, 0), (3, 5, 0)])
+def test_wrong_sizes_are_refused_as_by_torch(sizes: tuple[int, ...]) -> None:
     layers: list[Any] = [nn.GRU, ours.GRU, ours.Elman]
-    for Layer in layers if takes_no_empty_input() else layers[1:]:
-        with pytest.raises(ValueError, match=f"^{name} must be greater than zero$"):
-            Layer(*sizes)
+    answers = [answer(Layer, sizes) for Layer in layers]
+    assert answers == answers[:1] * 3
+    assert answers[0].endswith("must be greater than zero") or sizes[0] == 0  # which torch 2.10 takes
 
 
-def takes_no_empty_input() -> bool:
-    """Whether this version of torch refuses an input size of 0; 2.10 does not."""
+def answer(Layer: type[nn.Module], sizes: tuple[int, ...]) -> str:
+    """The error of making a layer, or nothing."""
     try:
-        nn.GRU(0, 5)
-    except ValueError:
-        return True
-    return False
+        Layer(*sizes)
+    except ValueError as error:
+        return str(error)
+    return ""
