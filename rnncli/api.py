@@ -37,8 +37,9 @@ from rnncli.options import (
     TranslateOptions,
 )
 from rnncli.recording import Recording
-from rnncli.restoring import rebuild
+from rnncli.restoring import rebuild, usable
 from rnncli.results import Classified, Evaluation, Tagged, Translation
+from rnncli.resuming import allowed_changes
 from rnncli.settings import DEVICES, canonical, check_limits, plain, respelled
 from rnncli.task import Action, Task, Trained
 from rnncli.tasks import TASKS, task_of
@@ -456,11 +457,14 @@ class Training:
             changes = respelled(type(before), canonical(task.Config, changes))
             if isinstance(before, HoldOutSettings):
                 changes = before.without_same(changes)
-            check_limits(replace(before, **_allowed(before, changes)))
+            changes = allowed_changes(before, changes, run.name)
+            check_limits(replace(before, **changes))
             training = _as_it_was(run.name, found.header, lambda: cls(task, replace(before, **changes), file, changes))
             training._held = held.pop_all()
         training._sit_down(run)
-        training.session.resume(found, file)
+        with usable(file, "a state of training"):
+            training.trainer.restore(found.header, found.tensors)
+        training.session.resume()
         distributed.remember(run.name)
         return training
 
@@ -553,7 +557,8 @@ def _as_it_was(name: str, header: Mapping[str, Any], build: Callable[[], Trainin
         except RnnError as error:
             refused = refused or error
             continue
-        payload = training.experiment.payload  # an old version may lack a part, or have one that nothing reads any more
+        payload = {**training.experiment.payload, "corpus": before.get("corpus")}  # a file may have another name now
+        # an old version may lack a part, or have one that nothing reads any more
         if all(before.get(key, value) == value for key, value in payload.items()):
             training.reading = reading
             return training
@@ -563,16 +568,3 @@ def _as_it_was(name: str, header: Mapping[str, Any], build: Callable[[], Trainin
 def _writable(run: Run) -> Run:
     """The run, which only the first of several processes writes."""
     return run if distributed.is_first() else RunElsewhere(run.folder)
-
-
-def _allowed(before: RecurrentSettings, changes: dict[str, Any]) -> dict[str, Any]:
-    """The changes, if a resumed run can take all of them; raises UsageError otherwise."""
-    fields = type(before).__dataclass_fields__
-    for name, value in changes.items():
-        if value != getattr(before, name) and not fields[name].metadata.get("resumable"):
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(
-                f"{flag} cannot change when a run is resumed: it was {getattr(before, name)}, not {value}; "
-                f"leave {flag} out, or start a new run"
-            )
-    return changes

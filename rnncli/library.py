@@ -29,7 +29,7 @@ from rnncli.analysis.history import Choice, History
 from rnncli.analysis.plots import bands_figure
 from rnncli.api import Model, Training, load
 from rnncli.cells import label_of
-from rnncli.data.corpora import absolute_spec, registered
+from rnncli.data.corpora import registered
 from rnncli.data.from_python import CorpusLike, corpus_specs
 from rnncli.errors import Interrupted, UsageError, warn
 from rnncli.kernels.compiling import COMPILATION
@@ -84,7 +84,7 @@ def train(
         if preset or config:
             raise UsageError("resume continues with the settings of the run: leave preset and config out")
         run = on_disk.newest_unfinished(declared.name) if name is None else on_disk.find_run(name, declared.name)
-        training = Training.resume(run, _without_same_corpus(run, given))
+        training = Training.resume(run, given)
         remarks: list[str] = []
     else:
         settings = resolve(declared, given, preset, None if config is None else Path(config))
@@ -177,17 +177,6 @@ def _hidden(size: object, where: str) -> str:
     check_kind(size, int | str | Sequence[int | str], where)
     plain = plain_value(size)
     return ",".join(map(str, plain)) if isinstance(plain, list) else str(plain)
-
-
-def _without_same_corpus(run: on_disk.Run, changes: dict[str, Any]) -> dict[str, Any]:
-    """Changes of a resumed run without its own corpus, given again; raises UsageError for another one."""
-    stored = run.read(lambda header: dict(header["config"])) or {}
-    for name in {"corpus", "valid"} & changes.keys():
-        if [absolute_spec(spec) for spec in changes[name]] != stored.get(name):
-            raise UsageError(
-                f"{name} is not that of run {run.name}: give the same, in the same order, or start a new run"
-            )
-    return {name: value for name, value in changes.items() if name not in ("corpus", "valid")}
 
 
 class Run(on_disk.Run):

@@ -19,6 +19,7 @@ def option(default: Any, help: str, **limits: Any) -> Any:
 
     - `choices`; `above` and `below` (exclusive); `least` and `most` (inclusive)
     - `resumable`: may change when a run is resumed
+    - `text`: names texts, which may lie at another place when a run is resumed
     - `shape`: determines the shapes of a model's weights
     - `suggest`: values for the shell's completion, or a function that returns them
     - `argument`: given without a flag

@@ -245,16 +245,21 @@ def _labelled(spec: str) -> tuple[str, str]:
     return label, rest
 
 
+def unlabelled(spec: str) -> str:
+    """A spec without its label."""
+    return _labelled(spec)[1]
+
+
 def from_stdin(spec: str) -> bool:
     """Whether a corpus is standard input, with or without a label."""
-    return _labelled(spec)[1] == "-"
+    return unlabelled(spec) == "-"
 
 
 def cannot_be_read_again(spec: str) -> str:
     """Where a corpus came from that this process cannot read, such as standard input; empty for any other."""
     if from_stdin(spec):
         return STDIN
-    return "a corpus in the memory of another Python process" if is_gone(_labelled(spec)[1]) else ""
+    return "a corpus in the memory of another Python process" if is_gone(unlabelled(spec)) else ""
 
 
 def absolute_spec(spec: str) -> str:

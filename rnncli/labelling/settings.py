@@ -89,15 +89,13 @@ def resolve_labelling(config: Any, task_of: TaskOf) -> Any:
 
     Raises UsageError for an unknown feature, and as these.
     """
-    from rnncli.data.corpora import absolute_spec
-
     features = tuple(dict.fromkeys(name.strip() for names in config.features for name in names.split(",")))
     unknown = [name for name in features if name not in (*FEATURES, "tokens")]
     if unknown:
         raise UsageError(f"--features must be among {', '.join(FEATURES)}, not {', '.join(unknown)!r}")
     if config.patience or config.schedule == "plateau":
         raise UsageError("held-out texts only measure the result: leave --patience and --schedule plateau out")
-    config = replace(config, features=features, corpus=tuple(absolute_spec(spec) for spec in config.corpus))
+    config = replace(config, features=features, corpus=tuple(map(config.absolute, config.corpus)))
     if config.embeddings and not config.init_from and "words" not in features:
         raise UsageError("--embeddings sets the vectors of words: add words to --features")
     return resolve_start(resolve_vectors(config, "word_size"), task_of)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 def valid_option() -> Any:
     """The setting that names a separate validation text."""
-    return option((), "Text to validate on, by name or path; may be repeated.")
+    return option((), "Text to validate on, by name or path; may be repeated.", text=True)
 
 
 def corpus_option() -> Any:
     """The setting that names the training corpora."""
-    return option((), "Name, file, folder or - (standard input); may be repeated.", suggest=corpus_names)
+    return option((), "Name, file, folder or - (standard input); may be repeated.", text=True, suggest=corpus_names)
 
 
 def resolve_texts(config: Any) -> Any:
@@ -91,13 +91,6 @@ class LanguageSettings(RecurrentSettings):
         from rnncli.models.language_model import Dropouts
 
         return Dropouts(self.word_dropout, self.embedding_dropout, self.output_dropout)
-
-    @staticmethod
-    def absolute(spec: str) -> str:
-        """Return a spec of the same text that is valid in any folder."""
-        from rnncli.data.corpora import absolute_spec
-
-        return absolute_spec(spec)
 
     def model_options(self, _tokens: Sequence[str]) -> dict[str, Any]:
         """Return further arguments of the model, which may depend on the vocabulary's tokens."""

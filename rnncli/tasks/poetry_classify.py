@@ -50,7 +50,7 @@ class ClassifyConfig(TableSettings, HoldOutSettings, LabellingSettings):
     panel: ClassVar[str] = "Texts"
 
     corpus: tuple[str, ...] = option(
-        (), "Name or NAME=FILE, one per label; or a table, such as a CSV or TSV file.", suggest=corpus_names
+        (), "Name or NAME=FILE, one per label; or a table, such as a CSV or TSV file.", text=True, suggest=corpus_names
     )
     text_column: str = option("text", "Column with the text: name or number.")
     label_column: str = option("label", "Column with the label: name or number.")

@@ -63,7 +63,10 @@ class TagConfig(TableSettings, HoldOutSettings, LabellingSettings):
     panel: ClassVar[str] = "Sentences"
 
     corpus: tuple[str, ...] = option(
-        VOICES, "A corpus with tags, such as brown, or a file with one word and label per line.", suggest=corpus_names
+        VOICES,
+        "A corpus with tags, such as brown, or a file with one word and label per line.",
+        text=True,
+        suggest=corpus_names,
     )
     columns: str = option(
         "", "Columns of a file with the word and its label, by name or number, such as 1,2 or form,upos; else detected."

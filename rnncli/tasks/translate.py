@@ -65,13 +65,13 @@ class TranslateConfig(TableSettings, VectorSettings, LanguageSettings):
     truncates: ClassVar[bool] = False
 
     corpus: tuple[str, ...] = option(
-        (), "dates, multi30k, or a table: a sentence, a tab, its translation.", suggest=("dates", "multi30k")
+        (), "dates, multi30k, or a table: a sentence, a tab, its translation.", text=True, suggest=("dates", "multi30k")
     )
     pair: str = option("de-en", "Languages of multi30k, from-to: en, de, fr.")
-    source: str | None = option(None, "A file with one sentence per line, instead of --corpus.")
-    target: str | None = option(None, "The translations of --source, line by line.")
-    valid_source: str | None = option(None, "Sentences to validate on.", expert=True)
-    valid_target: str | None = option(None, "The translations of --valid-source.", expert=True)
+    source: str | None = option(None, "A file with one sentence per line, instead of --corpus.", text=True)
+    target: str | None = option(None, "The translations of --source, line by line.", text=True)
+    valid_source: str | None = option(None, "Sentences to validate on.", text=True, expert=True)
+    valid_target: str | None = option(None, "The translations of --valid-source.", text=True, expert=True)
     columns: str = option(
         "1,2", "Columns of a table with a sentence and its translation, by number or name.", expert=True
     )
@@ -113,11 +113,11 @@ def resolve_defaults(config: TranslateConfig) -> TranslateConfig:
 
     Also raises as `refuse_unused` and `resolve_vectors`.
     """
-    from rnncli.data.corpora import CORPORA, absolute_spec
+    from rnncli.data.corpora import CORPORA
 
     names = ("source", "target", "valid_source", "valid_target")
-    files: dict[str, Any] = {name: absolute_spec(value) for name in names if (value := getattr(config, name))}
-    corpus = tuple(map(absolute_spec, config.corpus))
+    files: dict[str, Any] = {name: config.absolute(value) for name in names if (value := getattr(config, name))}
+    corpus = tuple(map(config.absolute, config.corpus))
     if config.pair != TranslateConfig.pair and "multi30k" not in corpus:
         raise UsageError(f"--pair {config.pair} names languages of multi30k: give --corpus multi30k, or leave it out")
     refuse_unused(config, not config.source and any(spec not in CORPORA for spec in corpus))

@@ -38,7 +38,10 @@ class WikiConfig(WordSettings):
     fast_precision: ClassVar[Mapping[str, str]] = {"cuda": "tf32"}
 
     corpus: tuple[str, ...] = option(
-        ("toyworld",), "Name of a corpus from `rnn data prepare`; or a text by name or path.", suggest=corpus_names
+        ("toyworld",),
+        "Name of a corpus from `rnn data prepare`; or a text by name or path.",
+        text=True,
+        suggest=corpus_names,
     )
     tokens: str = tokens_option()
     valid: tuple[str, ...] = valid_option()

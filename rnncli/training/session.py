@@ -3,15 +3,13 @@
 import shlex
 import time
 from collections.abc import Callable, Hashable, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from rnncli.errors import Interrupted, RnnError
-from rnncli.restoring import usable
 from rnncli.training import distributed
-from rnncli.training.checkpoint import Checkpoint, to_bytes
+from rnncli.training.checkpoint import to_bytes
 from rnncli.training.interrupts import noted_interrupts
 from rnncli.training.loop import Event, Listener, NotFinite, Stepped, Trainer, Validated
 from rnncli.training.machine import is_out_of_memory, keep_freed_memory, matmul_policy
@@ -45,10 +43,8 @@ class Session:
         self._stop_requested = False  # by a listener
         self._metrics_whole = True  # if false, the next save rewrites the file
 
-    def resume(self, found: Checkpoint, file: Path) -> None:
-        """Continue from a checkpoint of this run, bit for bit; later lines of the metrics file are discarded."""
-        with usable(file, "a state of training"):
-            self.trainer.restore(found.header, found.tensors)
+    def resume(self) -> None:
+        """Continue from the trainer's restored state; later lines of the metrics file are discarded."""
         self.trainer.progress.finished = ""
         self.run.write_metrics(self.trainer.progress.history)
 

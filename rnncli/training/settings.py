@@ -186,6 +186,13 @@ class RecurrentSettings(TrainingSettings):
         shape = StackShape(self.cell, self.sizes, self.activation, self.learn_h0, self.layer_dropout)
         return dataclasses.replace(shape, block=self.block, recompute=self.recompute)
 
+    @staticmethod
+    def absolute(spec: str) -> str:
+        """Return a spec of the same text that is valid in any folder."""
+        from rnncli.data.corpora import absolute_spec
+
+        return absolute_spec(spec)
+
     def draw_first_weights(self, model: "nn.Module") -> None:
         """Draw a new net's weights again, where `--init` names others than those it was built with."""
         if self.init == "book":
