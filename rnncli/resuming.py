@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from rnncli.data.corpora import exists, unlabelled
+from rnncli.data.corpora import CORPORA, exists, unlabelled
 from rnncli.errors import UsageError
 from rnncli.settings import flag_of
 
@@ -16,8 +16,7 @@ def allowed_changes(before: Any, changes: Mapping[str, Any], run: str) -> dict[s
     A text may lie at another place; whether it says the same is for the caller to check. Raises UsageError for a
     setting that cannot change within a run, and for a text that is no longer at its place.
     """
-    limits = {each.name: each.metadata for each in fields(before)}
-    texts = {name for name, each in limits.items() if each.get("text")}
+    limits, texts = {each.name: each.metadata for each in fields(before)}, text_options(before)
     allowed = dict(changes)
     for name, value in changes.items():
         was, flag = getattr(before, name), flag_of(name)
@@ -39,6 +38,11 @@ def allowed_changes(before: Any, changes: Mapping[str, Any], run: str) -> dict[s
     return allowed
 
 
+def text_options(config: Any) -> set[str]:
+    """The names of the settings that name texts."""
+    return {each.name for each in fields(config) if each.metadata.get("text")}
+
+
 def _specs(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ())
 
@@ -48,9 +52,11 @@ def _absolute(config: Any, value: Any) -> Any:
 
 
 def _may_be_same(before: Collection[str], after: Collection[str]) -> bool:
-    """Whether texts can be the same: they are named alike, or are files and folders."""
+    """Whether texts can be the same: they are named alike, or come from files and folders."""
     pairs = zip(before, after, strict=False)
-    return len(before) == len(after) and all(was == now or (_is_path(was) and _is_path(now)) for was, now in pairs)
+    return len(before) == len(after) and all(
+        was == now or (_is_path(was) and unlabelled(now) not in CORPORA) for was, now in pairs
+    )
 
 
 def _is_path(spec: str) -> bool:

@@ -3,17 +3,18 @@
 import shlex
 import time
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor
 
 from rnncli.errors import Interrupted, RnnError
 from rnncli.training import distributed
-from rnncli.training.checkpoint import to_bytes
+from rnncli.training.checkpoint import CheckpointError, read, to_bytes
 from rnncli.training.interrupts import noted_interrupts
 from rnncli.training.loop import Event, Listener, NotFinite, Stepped, Trainer, Validated
 from rnncli.training.machine import is_out_of_memory, keep_freed_memory, matmul_policy
-from rnncli.training.runs import Run
+from rnncli.training.runs import BEST, Run
 
 PARTS_OF_A_STEP: Mapping[Hashable, str] = {
     "gradients": "the forward and backward passes",
@@ -43,8 +44,15 @@ class Session:
         self._stop_requested = False  # by a listener
         self._metrics_whole = True  # if false, the next save rewrites the file
 
-    def resume(self) -> None:
-        """Continue from the trainer's restored state; later lines of the metrics file are discarded."""
+    def resume(self, *, moved: bool = False) -> None:
+        """Continue from the trainer's restored state; later lines of the metrics file are discarded.
+
+        If the run's texts have `moved`, its best model learns their new places.
+        """
+        if moved:
+            with suppress(CheckpointError):  # there is no best so far, or it is damaged
+                best = read(self.run.folder / BEST)
+                self.run.save_best(to_bytes({**best.header, "config": self.identity["config"]}, best.tensors))
         self.trainer.progress.finished = ""
         self.run.write_metrics(self.trainer.progress.history)
 
