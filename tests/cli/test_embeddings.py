@@ -50,7 +50,9 @@ def test_merges_come_before_single_bytes_and_are_displayed_as_text(rnn, home: Pa
     model = load(FOLDER / "pieces/last.safetensors")
     stored = of_model(model, "output")
     merge = next(word for word in stored.words if len(word) > 3 and word[0] == "Ġ" and word[1:].isascii())
-    plotted = json.loads(rnn(f"embeddings plot --from {model.source} --count 5 --layer output --json").out)
+    plotted = json.loads(
+        rnn(f"embeddings plot --from {model.source} --count 5 --layer output --out {home}/w.png --json").out
+    )
     merges = [word.replace("Ġ", " ") for word in stored.words if len(word) > 1]
     assert list(plotted["points"]) == merges[:5]
     bare = merge[1:]
