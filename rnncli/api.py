@@ -39,7 +39,7 @@ from rnncli.options import (
 from rnncli.recording import Recording
 from rnncli.restoring import rebuild, usable
 from rnncli.results import Classified, Evaluation, Tagged, Translation
-from rnncli.resuming import allowed_changes, text_options
+from rnncli.resuming import allowed_changes
 from rnncli.settings import DEVICES, canonical, check_limits, plain, respelled
 from rnncli.task import Action, Task, Trained
 from rnncli.tasks import TASKS, task_of
@@ -458,7 +458,7 @@ class Training:
             if isinstance(before, HoldOutSettings):
                 changes = before.without_same(changes)
             changes = allowed_changes(before, changes, run.name)
-            moved = any(changes[name] != getattr(before, name) for name in text_options(before) & changes.keys())
+            moved = replace(before, **changes).texts != before.texts
             check_limits(replace(before, **changes))
             training = _as_it_was(run.name, found.header, lambda: cls(task, replace(before, **changes), file, changes))
             training._held = held.pop_all()

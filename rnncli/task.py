@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rnncli.errors import UsageError
-from rnncli.settings import respelled
+from rnncli.settings import flag_of, respelled
 from rnncli.sizes import SizeClass
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Trained:
         return Codec.of(self.payload, is_running=getattr(self.config, "running", False))
 
     def check_readable(self, instead: str = "give --corpus") -> None:
-        """Raise UsageError, which says what to do instead, if its text came from standard input, or from Python.
+        """Raise UsageError, which says what to do instead, if its text came from standard input or Python, or is gone.
 
         A corpus from Python that this process holds can be read again.
         """
@@ -61,6 +61,12 @@ class Trained:
         for spec in (*self.config.corpus, *getattr(self.config, "valid", ())):
             if origin := cannot_be_read_again(spec):
                 raise UsageError(f"{self.source} learned from {origin}, which cannot be read again: {instead}")
+        for name, path in self.config.lost_texts.items():
+            again = f"`rnn train {self.task} --resume --name RUN {flag_of(name)} PLACE`"
+            raise UsageError(
+                f"{self.source} learned from {path}, where nothing is any more: {instead}; "
+                f"or, to record its new place, {again}"
+            )
 
     @contextmanager
     def reading_again(self, instead: str = "give --corpus") -> Iterator[None]:

@@ -51,7 +51,8 @@ def test_a_moved_text_is_given_again_and_another_one_is_refused(
         Training.resume(run, {"epochs": 2, "corpus": ("other" + Path(name).suffix,)})
     with pytest.raises(UsageError, match="--corpus is not that of run mine: give the same, in the same order"):
         Training.resume(run, {"epochs": 2, "corpus": (moved, moved)})
-    with pytest.raises(RnnError, match=f"{name} does not exist"):
+    gone = rf"learned from .*{name}, where nothing is any more: .*rnn train {task} --resume --name RUN --corpus PLACE"
+    with pytest.raises(UsageError, match=gone):
         load("mine").evaluate()
     assert Training.resume(run, {"corpus": (moved,)}).trainer.progress.epoch == 1
     assert load("mine").config.corpus == (str(tmp_path / moved),)  # before any further step

@@ -305,6 +305,16 @@ def exists(spec: str) -> bool:
     return bool(spec) and _mode(_path_of(spec)) is not None
 
 
+def is_absolute(spec: str) -> bool:
+    """Whether a spec is an absolute path, with or without a label."""
+    return Path(unlabelled(spec)).is_absolute()
+
+
+def is_lost(spec: str) -> bool:
+    """Whether a spec is an absolute path where nothing is."""
+    return is_absolute(spec) and not exists(unlabelled(spec))
+
+
 def written_as_path(spec: str) -> bool:
     """Whether a spec is written as a path: it contains a slash or the system's separator."""
     return "/" in spec or os.sep in spec

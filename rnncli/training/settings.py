@@ -186,6 +186,19 @@ class RecurrentSettings(TrainingSettings):
         shape = StackShape(self.cell, self.sizes, self.activation, self.learn_h0, self.layer_dropout)
         return dataclasses.replace(shape, block=self.block, recompute=self.recompute)
 
+    @property
+    def texts(self) -> dict[str, tuple[str, ...]]:
+        """The texts that its settings name, by setting."""
+        named = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.metadata.get("text")}
+        return {name: (value,) if isinstance(value, str) else tuple(value or ()) for name, value in named.items()}
+
+    @property
+    def lost_texts(self) -> dict[str, str]:
+        """Absolute paths of texts where nothing is any more, one for each setting that has one."""
+        from rnncli.data.corpora import is_lost, unlabelled
+
+        return {name: unlabelled(spec) for name, specs in self.texts.items() for spec in specs if is_lost(spec)}
+
     @staticmethod
     def absolute(spec: str) -> str:
         """Return a spec of the same text that is valid in any folder."""
