@@ -18,7 +18,7 @@ from rnncli.cells.outside import kept_of, outside_cell
 from rnncli.data.corpora import from_stdin
 from rnncli.data.from_python import corpus_specs
 from rnncli.data.holding_out import HoldOutSettings
-from rnncli.data.text import READING, read_as
+from rnncli.data.text import PARTS_MARKS, READING, read_as
 from rnncli.data.vectors import WordVectors
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
@@ -551,10 +551,11 @@ def _as_it_was(name: str, header: Mapping[str, Any], build: Callable[[], Trainin
             with read_as(reading):
                 training = build()
         except RnnError as error:
-            refused = refused or error
+            refused = error if reading == READING else refused
             continue
         payload = training.experiment.payload  # an old version may lack a part, or have one that nothing reads any more
-        if all(before.get(key, value) == value for key, value in payload.items()):
+        same = all(before.get(key, value) == value for key, value in payload.items())
+        if same and before.get(PARTS_MARKS) == payload.get(PARTS_MARKS):
             training.reading = reading
             return training
     raise refused or UsageError(f"the training text of run {name} has changed: start a new run")
