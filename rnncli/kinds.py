@@ -33,6 +33,8 @@ def has_kind(value: object, kind: Any) -> bool:
 
     Items of an iterator are not looked at, since that would use them up. A type that is unknown here fits everything.
     """
+    if type(value) is kind:
+        return True
     origin, parts = get_origin(kind) or kind, get_args(kind)
     if origin in (Union, UnionType):
         return any(has_kind(value, part) for part in parts)
@@ -103,15 +105,13 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def plain_value(value: Any) -> Any:
-    """A value from Python as TOML has it: numbers of numpy become plain ones, paths text, and iterables lists."""
-    if isinstance(value, bool | type):
-        return value
+    """A value from Python as TOML has it: numbers of numpy and torch become plain ones, paths text, iterables lists."""
+    if getattr(value, "ndim", None) == 0:
+        return value.item()
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value)
+    if isinstance(value, str | type):
+        return value
     return list(map(plain_value, value)) if _is_list(value, Iterable) else value
 
 
