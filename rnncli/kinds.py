@@ -116,7 +116,7 @@ def plain_value(value: Any) -> Any:
 
 
 def as_kind(value: Any, kind: Any, where: str) -> Any:
-    """A plain value as a field's type; a float accepts a whole number, a list accepts a single text.
+    """A plain value as a field's type; a float accepts a whole number, a list a single text, a path text.
 
     Raises UsageError, which names the place (`where`), for a value of another type.
     """
@@ -126,5 +126,7 @@ def as_kind(value: Any, kind: Any, where: str) -> Any:
     kind = Union[tuple(each for each in kinds if each is not NoneType)]  # noqa: UP007  # of a list known only here
     if kind == tuple[str, ...] and has_kind(value, str | Sequence[str]):
         value = (value,) if isinstance(value, str) else tuple(value)
+    if kind is Path and isinstance(value, str):
+        value = Path(value)
     check_kind(value, kind, where)
     return float(value) if kind is float else value

@@ -49,6 +49,7 @@ def test_plain_values_become_those_of_a_field() -> None:
     assert [type(value) for value in plain_value([*np.array([1]), *scalars])] == [int, int, int, bool, str, float]
     assert repr(as_kind(2, float, "x")) == "2.0"
     assert as_kind(None, str | None, "x") is None
+    assert as_kind(plain_value(Path("a")), Path | None, "x") == Path("a")
     assert as_kind("a", tuple[str, ...], "x") == ("a",)
     assert as_kind(["a", "b"], tuple[str, ...], "x") == ("a", "b")
     with pytest.raises(UsageError, match=r"x must be a whole number, not None$"):
