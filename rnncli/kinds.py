@@ -53,7 +53,7 @@ def has_kind(value: object, kind: Any) -> bool:
 
 
 def _is_list(value: object, kind: Any) -> bool:
-    if isinstance(value, str | bytes | bytearray | Mapping):
+    if isinstance(value, str | bytes | bytearray | Mapping) or getattr(value, "ndim", 1) == 0:
         return False
     return isinstance(value, kind) or (kind is Sequence and hasattr(value, "__getitem__") and hasattr(value, "__len__"))
 

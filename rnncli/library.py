@@ -348,7 +348,7 @@ def compare(
     if cells is not None and not len(cells):
         raise UsageError("compare takes a list of cells, such as ['gru', 'lstm']")
     given, file = _plain_options(declared, options), None if config is None else Path(config)
-    nets = nets_of(declared, given, cells or (), preset, file)
+    nets = nets_of(declared, given, () if cells is None else tuple(cells), preset, file)
     widths = tuple(_hidden(size, "sizes") for size in sizes) or (",".join(map(str, nets[0].sizes)),)
     comparison = Comparison(declared, name, nets, widths, seeds, match)
     comparison.check()

@@ -28,6 +28,7 @@ KINDS: list[tuple[Any, str, list[Any], list[Any]]] = [
     (Sequence[Sequence[int]], "a list of lists of whole numbers", [[[1], [2]]], [[1], ["1"]]),
     (Iterable[Callable[[int], int]], "a list of functions", [(print, len), iter([print])], [print, "print", [3]]),
     (tuple[str, ...], "a list of texts", [("a", "b")], [["a"], ("a", None)]),
+    (Sequence[str], "a list of texts", [["a"], np.array(["a"])], [torch.tensor(1), np.array("a"), torch.ones(2)]),
     (Literal["a", "b"], "one of a, b", ["a"], ["c", 3]),
     (type[int], "a class", [int, str], [3]),
     (rnncli.Run, "a Run", [rnncli.Run(Path("task/name"))], ["task/name"]),
