@@ -38,7 +38,7 @@ from rnncli.options import (
     TranslateOptions,
 )
 from rnncli.recording import Recording
-from rnncli.restoring import rebuild
+from rnncli.restoring import rebuild, usable
 from rnncli.results import Classified, Evaluation, Tagged, Translation
 from rnncli.settings import DEVICES, canonical, check_limits, plain, respelled
 from rnncli.task import Action, Task, Trained
@@ -459,7 +459,7 @@ class Training:
             training = _as_it_was(run.name, found.header, lambda: cls(task, replace(before, **changes), file, changes))
             training._held = held.pop_all()
         training._sit_down(run)
-        training.session.resume(found, file)
+        training.session.resume(found, usable(file, "a state of training"))
         distributed.remember(run.name)
         return training
 

@@ -3,13 +3,12 @@
 import shlex
 import time
 from collections.abc import Callable, Hashable, Mapping
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Tensor
 
 from rnncli.errors import Interrupted, RnnError
-from rnncli.restoring import usable
 from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint, to_bytes
 from rnncli.training.interrupts import noted_interrupts
@@ -45,9 +44,12 @@ class Session:
         self._stop_requested = False  # by a listener
         self._metrics_whole = True  # if false, the next save rewrites the file
 
-    def resume(self, found: Checkpoint, file: Path) -> None:
-        """Continue from a checkpoint of this run, bit for bit; later lines of the metrics file are discarded."""
-        with usable(file, "a state of training"):
+    def resume(self, found: Checkpoint, restoring: AbstractContextManager[None] | None = None) -> None:
+        """Continue from a checkpoint of this run, bit for bit; later lines of the metrics file are discarded.
+
+        What fails within `restoring` is the checkpoint's fault.
+        """
+        with restoring or nullcontext():
             self.trainer.restore(found.header, found.tensors)
         self.trainer.progress.finished = ""
         self.run.write_metrics(self.trainer.progress.history)

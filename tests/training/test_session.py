@@ -54,8 +54,7 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
             part.train(stop_after(9, patched), pytest.fail)
     assert stop.value.exit_code == 130
     again = session(tmp_path / "part")
-    last = again.run.folder / "last.safetensors"
-    again.resume(checkpoint.read(last), last)
+    again.resume(checkpoint.read(again.run.folder / "last.safetensors"))
     again.train(lambda _: None, pytest.fail)
     for name in ("last", "best"):
         ours, theirs = weights(again.run, name), weights(whole.run, name)
@@ -211,8 +210,7 @@ def test_metrics_after_the_checkpoint_are_discarded(tmp_path: Path) -> None:
     first.train(lambda _: None, pytest.fail)
     first.run.append_metrics([*first.trainer.progress.history, {"step": 10**6}])
     again = session(tmp_path, epochs=2)
-    last = tmp_path / "last.safetensors"
-    again.resume(checkpoint.read(last), last)
+    again.resume(checkpoint.read(tmp_path / "last.safetensors"))
     assert len(first.run.metrics.read_text().splitlines()) == 2
     assert len(first.run.table.read_text().splitlines()) == 3
 
