@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, get_type_hints
 
+import torch
 from torch import Tensor, nn
 
 from rnncli.analysis.cards import card, lines, shown
@@ -18,7 +19,7 @@ from rnncli.cells.outside import kept_of, outside_cell
 from rnncli.data.corpora import from_stdin
 from rnncli.data.from_python import corpus_specs
 from rnncli.data.holding_out import HoldOutSettings
-from rnncli.data.text import READING, read_as
+from rnncli.data.text import PARTS_MARKS, READING, read_as
 from rnncli.data.vectors import WordVectors
 from rnncli.errors import RnnError, UsageError
 from rnncli.kernels.chooser import faster_on_cpu
@@ -42,7 +43,7 @@ from rnncli.results import Classified, Evaluation, Tagged, Translation
 from rnncli.resuming import allowed_changes
 from rnncli.settings import DEVICES, canonical, check_limits, plain, respelled
 from rnncli.task import Action, Task, Trained
-from rnncli.tasks import TASKS, task_of
+from rnncli.tasks import TASKS, named_task, task_of
 from rnncli.training import distributed
 from rnncli.training.checkpoint import Checkpoint
 from rnncli.training.experiment import Experiment
@@ -268,7 +269,7 @@ def load(
     task: str | None = None,
     *,
     suits: Callable[[Task], bool] | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     cell: str | type[nn.Module] | None = None,
 ) -> Model:
     """Load a trained model by its file, the folder of its run, its run, or the name of its run.
@@ -276,18 +277,22 @@ def load(
     Without a `source`, load the newest model of `task`, or of all tasks that `suits`. If runs of several tasks have the
     name, the run of the task that suits is loaded.
 
-    The model computes on `device`: `auto` (CUDA if available, except for tiny nets), `cpu`, `cuda` or `mps`. `cell`
-    names the code of a cell from outside: its class, or `PATH.py:Class`. No model file runs code by itself.
+    The model computes on `device`: `auto` (CUDA if available, except for tiny nets), `cpu`, `cuda` or `mps`, as text
+    or a `torch.device`. `cell` names the code of a cell from outside: its class, or `PATH.py:Class`. No model file runs
+    code by itself.
 
     A damaged checkpoint next to a valid one gives an RnnWarning, a UserWarning. Raises RnnError if no checkpoint is
-    valid, and UsageError for an unknown run, a run of another task, an unavailable device, and a cell from outside that
-    is not named again.
+    valid, and UsageError for an unknown run or task, a run of another task, an unavailable device, and a cell from
+    outside that is not named again.
     """
     name = None if source is None else str(source.folder.absolute() if isinstance(source, Run) else source)
-    if task is None and suits is not None:
+    if task is not None:
+        named_task(task)  # refuses an unknown one
+    elif suits is not None:
         task = _task_for(name, suits)
-    elif task is None and name is None:
+    elif name is None:
         raise UsageError("name a model, or a task to take its newest model")
+    device = str(device)
     pick_device(device)  # refuses an unavailable device before anything is read
     model = restore(*read_model(name, task), device, cell)
     _check_finite(model)
@@ -317,8 +322,6 @@ def _task_for(source: str | None, suits: Callable[[Task], bool]) -> str | None:
 
 def _check_finite(model: Model) -> None:
     """Raise RnnError for a model with a weight that is not a finite number: its output would not be one either."""
-    import torch
-
     bad = [name for name, weights in model.model.named_parameters() if not torch.isfinite(weights).all()]
     if bad:
         others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
@@ -343,8 +346,6 @@ def pick_device(requested: str, units: int | None = None, sequences: int = 1) ->
     With `auto`, layers of few `units` that read few `sequences` at once stay on the CPU, which is faster for them.
     Raises UsageError for an unknown or unavailable device.
     """
-    import torch
-
     if requested not in DEVICES:
         raise UsageError(f"--device must be one of {', '.join(DEVICES)}, not {requested!r}")
     several = distributed.world() > 1
@@ -362,8 +363,6 @@ def pick_device(requested: str, units: int | None = None, sequences: int = 1) ->
 
 def _take_own_device(count: int) -> None:
     """Give each process of this machine its own CUDA device; raises UsageError for too few devices."""
-    import torch
-
     place, here = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
     if here > count:
         raise UsageError(f"{here} processes on a machine with {count} CUDA devices: start {count}, or use --device cpu")
@@ -498,8 +497,6 @@ class Training:
     @property
     def slow_because(self) -> str:
         """Why the cells run slowly where a faster backend exists; empty if they do not, or if the user chose it."""
-        import torch
-
         from rnncli.kernels import fused, triton
 
         if self.config.backend != "auto":
@@ -556,11 +553,12 @@ def _as_it_was(name: str, header: Mapping[str, Any], build: Callable[[], Trainin
             with read_as(reading):
                 training = build()
         except RnnError as error:
-            refused = refused or error
+            refused = error if reading == READING else refused
             continue
         payload = {**training.experiment.payload, "corpus": before.get("corpus")}  # a file may have another name now
         # an old version may lack a part, or have one that nothing reads any more
-        if all(before.get(key, value) == value for key, value in payload.items()):
+        same = all(before.get(key, value) == value for key, value in payload.items())
+        if same and before.get(PARTS_MARKS) == payload.get(PARTS_MARKS):
             training.reading = reading
             return training
     raise refused or UsageError(f"the training text of run {name} has changed: start a new run")

@@ -33,6 +33,8 @@ def has_kind(value: object, kind: Any) -> bool:
 
     Items of an iterator are not looked at, since that would use them up. A type that is unknown here fits everything.
     """
+    if type(value) is kind:
+        return True
     origin, parts = get_origin(kind) or kind, get_args(kind)
     if origin in (Union, UnionType):
         return any(has_kind(value, part) for part in parts)
@@ -51,7 +53,7 @@ def has_kind(value: object, kind: Any) -> bool:
 
 
 def _is_list(value: object, kind: Any) -> bool:
-    if isinstance(value, str | bytes | bytearray | Mapping):
+    if isinstance(value, str | bytes | bytearray | Mapping) or getattr(value, "ndim", 1) == 0:
         return False
     return isinstance(value, kind) or (kind is Sequence and hasattr(value, "__getitem__") and hasattr(value, "__len__"))
 
@@ -103,20 +105,18 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def plain_value(value: Any) -> Any:
-    """A value from Python as TOML has it: numbers of numpy become plain ones, paths text, and iterables lists."""
-    if isinstance(value, bool | type):
-        return value
+    """A value from Python as TOML has it: numbers of numpy and torch become plain ones, paths text, iterables lists."""
+    if getattr(value, "ndim", None) == 0:
+        return value.item()
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value)
+    if isinstance(value, str | type):
+        return value
     return list(map(plain_value, value)) if _is_list(value, Iterable) else value
 
 
 def as_kind(value: Any, kind: Any, where: str) -> Any:
-    """A plain value as a field's type; a float accepts a whole number, a list accepts a single text.
+    """A plain value as a field's type; a float accepts a whole number, a list a single text, a path text.
 
     Raises UsageError, which names the place (`where`), for a value of another type.
     """
@@ -126,5 +126,7 @@ def as_kind(value: Any, kind: Any, where: str) -> Any:
     kind = Union[tuple(each for each in kinds if each is not NoneType)]  # noqa: UP007  # of a list known only here
     if kind == tuple[str, ...] and has_kind(value, str | Sequence[str]):
         value = (value,) if isinstance(value, str) else tuple(value)
+    if kind is Path and isinstance(value, str):
+        value = Path(value)
     check_kind(value, kind, where)
     return float(value) if kind is float else value

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
 
+import torch
 from torch import nn
 
 from rnncli.analysis.cards import card, clipped, image, lines, shown, table
@@ -38,7 +39,7 @@ from rnncli.launch import LAUNCHED
 from rnncli.presets import remarks_on, resolve, size_of
 from rnncli.settings import canonical, did_you_mean, respelled
 from rnncli.task import Task
-from rnncli.tasks import TASKS
+from rnncli.tasks import named_task
 from rnncli.terminal import write_message
 from rnncli.training import runs as on_disk
 from rnncli.training.loop import Event, NotFinite
@@ -142,19 +143,14 @@ def _refuse_launch(name: str) -> None:
 
 
 def _task_of(task: str | Task) -> Task:
-    if isinstance(task, Task):
-        return task
-    if task not in TASKS:
-        near = did_you_mean(task, TASKS)
-        raise UsageError(f"there is no task {task!r}: {near or 'the tasks are ' + ', '.join(TASKS)}")
-    return TASKS[task]
+    return task if isinstance(task, Task) else named_task(task)
 
 
 def _plain_options(task: Task, options: Mapping[str, object]) -> dict[str, Any]:
     """Options as `resolve` takes them; raises UsageError for an unknown one, with the nearest, and for a wrong type."""
     options = canonical(task.Config, respelled(task.Config, options))
     known = {each.name for each in fields(task.Config)}
-    hints = get_type_hints(task.Config)
+    hints = {**get_type_hints(task.Config), "cell": str | type}
     found: dict[str, Any] = {}
     for name, value in options.items():
         if name not in known:
@@ -164,8 +160,6 @@ def _plain_options(task: Task, options: Mapping[str, object]) -> dict[str, Any]:
             )
         if name in ("corpus", "valid") and value is not None:
             found[name] = corpus_specs(value)
-        elif name == "cell" and isinstance(value, type):
-            found[name] = value
         elif value is not None:
             where = f"option {name}"
             found[name] = as_kind(_hidden(value, where) if name == "hidden" else plain_value(value), hints[name], where)
@@ -174,8 +168,8 @@ def _plain_options(task: Task, options: Mapping[str, object]) -> dict[str, Any]:
 
 def _hidden(size: object, where: str) -> str:
     """Sizes of layers as the option `hidden` has them; raises UsageError for anything else."""
-    check_kind(size, int | str | Sequence[int | str], where)
     plain = plain_value(size)
+    check_kind(plain, int | str | Sequence[int | str], where)
     return ",".join(map(str, plain)) if isinstance(plain, list) else str(plain)
 
 
@@ -183,7 +177,7 @@ class Run(on_disk.Run):
     """A training on disk: its name, task, folder, size, and when it was saved; `load` returns its model."""
 
     @checked
-    def load(self, device: str = "auto") -> Model:
+    def load(self, device: str | torch.device = "auto") -> Model:
         """The best model of the run; raises as `rnncli.load`."""
         return load(self, device=device)
 
@@ -227,8 +221,8 @@ class Run(on_disk.Run):
 
 @checked
 def list_runs(task: str | None = None) -> list[Run]:
-    """The runs on disk, of one task or of all, the last one saved first."""
-    return [Run(run.folder) for run in on_disk.all_runs(task)]
+    """The runs on disk, of one task or of all, the last one saved first; raises UsageError for an unknown task."""
+    return [Run(run.folder) for run in on_disk.all_runs(None if task is None else named_task(task).name)]
 
 
 @checked
@@ -343,7 +337,7 @@ def compare(
     if cells is not None and not len(cells):
         raise UsageError("compare takes a list of cells, such as ['gru', 'lstm']")
     given, file = _plain_options(declared, options), None if config is None else Path(config)
-    nets = nets_of(declared, given, cells or (), preset, file)
+    nets = nets_of(declared, given, () if cells is None else tuple(cells), preset, file)
     widths = tuple(_hidden(size, "sizes") for size in sizes) or (",".join(map(str, nets[0].sizes)),)
     comparison = Comparison(declared, name, nets, widths, seeds, match)
     comparison.check()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from support.tasks import some_tasks
 
 import rnncli
@@ -32,6 +33,8 @@ def test_load_finds_a_model_by_file_folder_or_name_and_the_newest(home: Path) ->
         "poetry-lm/mine",
     ]
     models = [rnncli.load(source) for source in sources] + [rnncli.load(task="poetry-lm")]
+    cpu = torch.device("cpu")
+    models += [rnncli.load("mine", device=cpu), rnncli.list_runs("poetry-lm")[0].load(cpu)]
     assert {model.source for model in models} == {folder / "best.safetensors"}
     assert len({model.score("the gate")[0].bits for model in models}) == 1
     with pytest.raises(UsageError, match="name a model, or a task"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -276,7 +277,7 @@ def test_comparison_has_a_row_per_net_and_continues(home: Path) -> None:
     del options["hidden"]
     first = rnncli.compare("char-lm", cells=["elman", "gru"], sizes=[2], seeds=1, **options)
     assert [(row.cell, row.hidden) for row in first.rows] == [("elman", "2"), ("gru", "2")]
-    again = rnncli.compare("char-lm", cells=["elman", "gru"], sizes=[2], seeds=1, **options)
+    again = rnncli.compare("char-lm", cells=np.array(["elman", "gru"]), sizes=np.array([2]), seeds=1, **options)
     assert [each.seconds for each in again.outcomes] == [each.seconds for each in first.outcomes]  # read, not trained
     assert len(repr(first).splitlines()) <= 5
     assert "±" not in repr(first)  # of one seed

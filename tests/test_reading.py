@@ -89,6 +89,17 @@ def test_old_run_of_tokens_that_end_at_marks(
     check_best_validation("old")
 
 
+def test_marks_only_in_the_held_out_part_are_read_as_before(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lake.txt").write_text("старик видит лодку.\n" * 40 + "Стари́к ви́дит ло́дку.\n" * 3, encoding="utf-8")
+    run = train_as_before("char-lm", tmp_path / "lake.txt", monkeypatch, 2, embedding=4, tokens="word")
+    training = Training.resume(run, {"epochs": 2})
+    assert (training.reading, training.experiment.payload) == (2, load("old").payload)
+    training.train(lambda _: None, pytest.fail)
+    check_best_validation("old")
+
+
 def forget_mark_rule(file: Path) -> None:
     """Make a checkpoint's payload what older programs wrote."""
     found = checkpoint.read(file)

@@ -254,8 +254,8 @@ def _from_disk(text: Text, spec: TextSpec) -> StreamData:
     """The numbers of a large text below `data/`; they are written where they are not there yet."""
     if spec.codec and spec.grows:  # by what it is in the end, so that a resumed run finds the same
         spec = spec._replace(codec=_number(text.training, spec), grows=False)
-    keeps_marks = spec.tokenizer in ("word", "bpe") and not ends_words_at_marks()
-    given = spec.codec.numbering if spec.codec else [*spec[1:4], *(["with marks"] if keeps_marks else [])]
+    rules = [ends_words_at_marks()] if spec.tokenizer in ("word", "bpe") else []
+    given = spec.codec.numbering if spec.codec else [*spec[1:4], *rules]
     what = [SCHEMA, text.fingerprint, text.cut, given]
     key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
     return cached_folder(data_dir() / "running" / key, partial(_opened, text, spec.codec), partial(_write, text, spec))
@@ -265,7 +265,7 @@ def _opened(text: Text, known: Codec | None, folder: Path) -> StreamData | None:
     """The numbers in a folder, or None where they are not there, or not whole."""
     try:
         index = json.loads((folder / INDEX).read_bytes())
-        codec = known or replace(Codec.of(index["numbering"]), parts_marks=ends_words_at_marks())  # without labels
+        codec = known or Codec.of(index["numbering"])  # the folder has no labels
         ids = np.memmap(folder / IDS, dtype=codec.dtype, mode="r")
         sound = len(ids) == index["tokens"]
     except (OSError, ValueError, KeyError):

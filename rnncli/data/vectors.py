@@ -68,9 +68,9 @@ class WordVectors:
     def rows(self, words: Sequence[str]) -> list[int]:
         """The rows of words; raises UsageError, with similar spellings.
 
-        Each is taken as written, or else in lower case, or else with the blank that belongs to a token of running text.
+        Each is taken as written, or else in lower case; with the blank before a token of running text where that lacks.
         """
-        spellings = [(word, word.lower(), f" {word}") for word in words]
+        spellings = [(word, f" {word}", word.lower(), f" {word.lower()}") for word in words]
         found = [next((self.numbers[each] for each in some if each in self.numbers), None) for some in spellings]
         unknown = [word for word, row in zip(words, found, strict=True) if row is None]
         if unknown:

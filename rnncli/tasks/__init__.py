@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from rnncli.errors import UsageError
 from rnncli.plugins import Registry
+from rnncli.settings import did_you_mean
 from rnncli.task import Task
 
 
@@ -49,6 +50,14 @@ def outline_of(name: str) -> Outline:
         return OUTLINES[name]
     task = TASKS[name]
     return Outline(task.summary, tuple(task.uses))
+
+
+def named_task(name: str) -> Task:
+    """The task of a name; raises UsageError, with the nearest name, for an unknown one."""
+    if name not in TASKS:
+        near = did_you_mean(name, TASKS)
+        raise UsageError(f"there is no task {name!r}: {near or 'the tasks are ' + ', '.join(TASKS)}")
+    return TASKS[name]
 
 
 def task_of(header: Mapping[str, Any], source: Path) -> Task:

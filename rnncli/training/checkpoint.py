@@ -126,8 +126,8 @@ def _metadata(data: bytes, source: Path) -> dict[str, str]:
 def _header(data: bytes, source: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads(_metadata(data, source)["header"])
-        schema = header["schema"]
-        if not isinstance(schema, int) or not _is_shallow(header):
+        schema, reading = header["schema"], header.get("reading", 1)
+        if not isinstance(schema, int) or not isinstance(reading, int) or not _is_shallow(header):
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(f"{source} is damaged: its header cannot be read") from None
@@ -135,8 +135,8 @@ def _header(data: bytes, source: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{source} was written by a newer rnn (schema {schema}, this one reads up to {SCHEMA}): update rnn"
         )
-    payload, reading = header.get("payload"), header.get("reading", 1)
-    if isinstance(payload, dict) and isinstance(reading, int) and reading < 3 and payload.get("tokenizer") == "word":
+    payload = header.get("payload")
+    if isinstance(payload, dict) and reading < 3 and payload.get("tokenizer") == "word":
         payload[PARTS_MARKS] = True  # which older programs did not write
     return header
 

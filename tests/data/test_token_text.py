@@ -20,6 +20,7 @@ from rnncli.data import cached_folder, token_text
 from rnncli.data.codec import Codec
 from rnncli.data.holding_out import HoldOut
 from rnncli.data.stream_data import StreamData
+from rnncli.data.text import READING, read_as
 from rnncli.data.token_text import Text, TextSpec, read_token_text
 from rnncli.data.tokenizers import KINDS, UNITS
 from rnncli.data.vocabulary import SPECIALS, UNKNOWN, Vocabulary
@@ -44,6 +45,20 @@ def on_disk(monkeypatch: pytest.MonkeyPatch, spec: TextSpec) -> StreamData:
 
 def spelled(corpus: StreamData, ids: Any) -> str:
     return "".join(corpus.codec.join(ids.tolist()))
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_numbers_of_former_rules_are_kept_apart(file: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    file.write_text("ви́дит ло́дку\n" * 800, encoding="utf-8")
+    spec = TextSpec([str(file)], kind, 300)
+    folders = set()
+    for reading in (READING, 2, READING, 2):
+        with read_as(reading):
+            small, large = read_token_text(spec), on_disk(monkeypatch, spec)
+        folders.add(large.folder)
+        assert large.codec.split(" ло́дку") == small.codec.split(" ло́дку")
+        assert large.ids.tolist() == small.ids.tolist()
+    assert len(folders) == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -165,6 +165,11 @@ def test_a_file_that_may_not_be_read_or_a_folder(tmp_path: Path) -> None:
         read_vectors(tmp_path)
 
 
+def test_words_are_found_as_written_before_other_spellings() -> None:
+    found = WordVectors((" The", "the", " on", "ON", "on", " hill"), np.zeros((6, 1), "f4"))
+    assert found.rows(["The", "the", "ON", "On", "Hill"]) == [0, 1, 3, 4, 5]
+
+
 def test_a_limit_reads_no_further_than_it_must(tmp_path: Path) -> None:
     file = tmp_path / "vectors.txt"
     file.write_bytes(b"3 2\na 1 2\nb 1 2\nwhat is this")

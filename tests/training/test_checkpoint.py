@@ -111,6 +111,14 @@ def test_newer_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         checkpoint.read(tmp_path / "newer")
 
 
+@pytest.mark.parametrize("part", ["schema", "reading"])
+def test_a_rule_that_is_no_number_is_refused(part: str, tmp_path: Path) -> None:
+    metadata = {"header": json.dumps({"schema": SCHEMA, **HEADER, part: "3"}), "sha256": "0" * 64}
+    save_file(TENSORS, tmp_path / "odd", metadata)
+    with pytest.raises(CheckpointError, match="odd is damaged: its header cannot be read"):
+        checkpoint.read_header(tmp_path / "odd")
+
+
 def test_previous_checkpoint_is_kept(tmp_path: Path) -> None:
     run = Run(tmp_path)
     for number in range(3):
