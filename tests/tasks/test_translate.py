@@ -164,6 +164,8 @@ def test_pairs_of_other_tables(tmp_path: Path) -> None:
     header = {"columns": "de,en", "layout": Layout(header=True)}
     expected = [("ein", "one"), ("zwei, drei", "two")]
     assert table(tmp_path / "t.csv", named, **header) == (expected, "2 rows read, columns other than de,en ignored")
+    assert table(tmp_path / "t.csv", named, columns="de,en") == table(tmp_path / "t.csv", named, **header)
+    assert len(table(tmp_path / "t.csv", "1,2\na,b\n", columns="1,2")[0]) == 2  # numbers of columns, not names
     assert table(tmp_path / "t.txt", "a;b\nc;d\n", layout=Layout("semicolon")) == (
         [("a", "b"), ("c", "d")],
         "2 rows read",
