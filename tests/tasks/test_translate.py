@@ -117,6 +117,12 @@ def test_each_test_split_of_multi30k(files: Path, home: Path, rnn, monkeypatch: 
     assert "--split test-2017: only multi30k has it" in refused.err
 
 
+def test_unknown_tokens_of_a_sentence_are_named(interpreter) -> None:
+    assert interpreter("translate 'ein ☃ hund' 'ein ☁'").err.splitlines()[-1] == "never seen in training: ☁, ☃"
+    (known,) = json.loads(interpreter("translate 'ein ☃' --json").out)["sentences"][0]["translations"]
+    assert [token.strip() for token in known["unknown"]] == ["☃"]
+
+
 def test_nbest_file_attention_and_json(interpreter, tmp_path: Path) -> None:
     (tmp_path / "lines").write_text("ein\rhund\x0cläuft\r\n\n kein\u2028mann singt\n\n", newline="")
     ran = interpreter(f"translate --file {tmp_path}/lines --nbest 2 --json")
