@@ -1,6 +1,7 @@
 """Atomic writing of files, checks of file names, and locks."""
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -82,14 +83,19 @@ def make_folder(folder: Path, *, exist_ok: bool = True) -> Path:
     """Make a folder and its parents so that files saved in them later survive a power loss.
 
     Each new folder is synced into its parent. Raises FileExistsError if the folder exists, unless `exist_ok`, and
-    another OSError if it cannot be made.
+    another OSError if it cannot be made, such as where a file has its name.
     """
     for each in reversed([each for each in folder.parents if not each.exists()]):
         with contextlib.suppress(FileExistsError):  # another process was faster
             each.mkdir()
         sync_folder(each.parent)
     if not (exist_ok and folder.is_dir()):
-        folder.mkdir(exist_ok=exist_ok)
+        try:
+            folder.mkdir(exist_ok=exist_ok)
+        except FileExistsError:
+            if exist_ok:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
+            raise
         sync_folder(folder.parent)
     return folder
 

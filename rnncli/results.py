@@ -75,6 +75,7 @@ class Translation(NamedTuple):
     tokens: list[str]  # END last
     source_tokens: list[str]  # END last
     attention: list[list[float]]  # weights of each token on each source token; empty without attention
+    unknown: list[str]  # tokens of the source that the model does not know
 
     def __repr__(self) -> str:
         return f"Translation({brief(self.text)}, score={self.score:.4g}, {len(self.tokens)} tokens)"

@@ -18,6 +18,12 @@ def names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir())
 
 
+def test_a_file_in_the_place_of_the_folder_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("mine")
+    with pytest.raises(RnnError, match=r"text.x: Not a directory;"):
+        write_file(tmp_path / "text" / "x", b"")
+
+
 @pytest.mark.posix("links that all may make, and open folders that can be renamed")
 def test_a_lock_has_one_owner_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "thing").mkdir()

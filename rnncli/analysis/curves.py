@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rnncli.errors import RnnError, UsageError
+from rnncli.records import json_line
 from rnncli.training.runs import Run
 
 ACROSS = {"steps": "step", "seconds": "seconds", "epochs": "epoch"}
@@ -40,9 +41,14 @@ def loss_unit(record: Mapping[str, Any]) -> str:
 
 
 def read_records(run: Run) -> list[dict[str, Any]]:
-    """The records of a run, one per validation; raises RnnError for none or a damaged one."""
+    """The records of a run, one per validation; raises RnnError for none or a damaged one.
+
+    Where metrics.jsonl is missing, they are those that its checkpoint keeps.
+    """
     try:
         lines = run.metrics.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        lines = run.read(lambda header: list(map(json_line, header["progress"]["history"]))) or []
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise RnnError(f"cannot read {run.metrics}: {reason}") from None

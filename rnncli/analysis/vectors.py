@@ -75,7 +75,7 @@ def odd_one_out(vectors: WordVectors, words: Sequence[str]) -> list[Near]:
     Raises UsageError as `rows`, and for fewer than three words.
     """
     if len(words) < 3:
-        raise UsageError(f"{len(words)} words have no odd one out: give three or more")
+        raise UsageError(f"an odd one out is one of three words or more, not of {len(words)}: give more")
     unit = vectors.unit[vectors.rows(words)]
     mean = unit.mean(0)
     similarities = unit @ (mean / max(float(np.linalg.norm(mean)), 1e-30))
@@ -91,7 +91,7 @@ def project(matrix: "NDArray[np.float32]", method: str, seed: int = 0) -> "NDArr
     if method not in PROJECTIONS:
         raise UsageError(f"--method must be one of {', '.join(PROJECTIONS)}, not {method!r}")
     if len(matrix) < 3:
-        raise UsageError(f"{len(matrix)} words make no picture: give three or more")
+        raise UsageError(f"a picture shows three words or more, not {len(matrix)}: give more")
     if method == "tsne":
         return _tsne(matrix, seed)
     centred = matrix.astype(np.float64) - matrix.mean(0, dtype=np.float64)

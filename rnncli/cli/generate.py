@@ -1,6 +1,6 @@
 """`rnn generate`: new text from a trained language model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -17,12 +17,9 @@ from rnncli.cli.actions import (
     tasks_with,
 )
 from rnncli.cli.options import Flags, command_of
-from rnncli.cli.screen import named, note, origin, print_json, print_text
+from rnncli.cli.screen import named, note, note_unknown, origin, print_json, print_text
 from rnncli.cli.verb import Verb
 from rnncli.task import Task
-
-MAX_NAMED = 20
-"""The maximum number of unknown tokens of a prime in the message."""
 
 
 def of_any_task(
@@ -54,7 +51,7 @@ def _write(work: Work, as_json: bool) -> None:
     if novel:
         trained.check_readable("leave --novelty out")
     written = work.do()
-    _show_unknown(written.unknown)
+    note_unknown(written.unknown)
     if not as_json:
         for piece in written.pieces:
             print_text(piece, end="", flush=True)
@@ -68,14 +65,6 @@ def _write(work: Work, as_json: bool) -> None:
         note(found.remark)
     if as_json:
         print_json(facts)
-
-
-def _show_unknown(tokens: Sequence[str]) -> None:
-    """Print the tokens of the prime that the model never saw; escapes those that are not printable."""
-    if tokens:
-        shown = ", ".join(token if token.isprintable() else repr(token) for token in tokens[:MAX_NAMED])
-        more = f" and {len(tokens) - MAX_NAMED:,} more" if len(tokens) > MAX_NAMED else ""
-        note(f"never seen in training: {shown}{more}")
 
 
 def _by_task() -> dict[str, Verb]:

@@ -12,6 +12,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 from rnncli.cli.screen import QUESTIONS, print_styled, print_text
+from rnncli.errors import UsageError
 
 HELP_NAMES = ["-h", "--help"]
 
@@ -23,6 +24,9 @@ NAME_WIDTH = 26
 
 PLACEHOLDERS = {int: "N", float: "X", Path: "PATH", "integer": "N", "float": "X", "path": "PATH"}
 """The placeholder of a flag's value, by its type, or by the name that Typer before 0.29 has for it; TEXT for others."""
+
+CAN_BE_EMPTY = ("prime", "texts")
+"""The parameters that may be empty, or whose own check says why not."""
 
 OPTIONS = "Options"
 """The heading of the flags that every verb has."""
@@ -70,7 +74,21 @@ class Helped:
 
 
 class HelpedCommand(Helped, TyperCommand):
-    """A command with our help."""
+    """A command with our help, which refuses empty values: a path of no letters would mean the current folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "" in args or any(word.endswith("=") for word in args):
+            self._check_values(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _check_values(self, ctx: Any, args: list[str]) -> None:
+        """Raise UsageError for an empty value of a parameter, except of `CAN_BE_EMPTY`."""
+        values, _, params = self.make_parser(ctx).parse_args(args=[*args])
+        for param in params:
+            value = values.get(param.name)
+            if param.name not in CAN_BE_EMPTY and (value == "" or (isinstance(value, list | tuple) and "" in value)):
+                option = param.param_type_name == "option"
+                raise UsageError(f"{param.opts[0] if option else _name(param)} is empty: give it a value")
 
 
 class HelpedGroup(Helped, TyperGroup):

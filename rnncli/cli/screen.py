@@ -135,6 +135,19 @@ def in_colours() -> bool:
     return console.is_terminal and console.color_system is not None and not console.no_color
 
 
+MAX_NAMED = 20
+"""The maximum number of unknown tokens in a message."""
+
+
+def note_unknown(tokens: Sequence[str]) -> None:
+    """Print the tokens of a user's text that the model never saw; escapes those that are not printable."""
+    if tokens:
+        named = [token.strip() or token for token in tokens[:MAX_NAMED]]
+        shown = ", ".join(token if token.isprintable() else repr(token) for token in named)
+        more = f" and {len(tokens) - MAX_NAMED:,} more" if len(tokens) > MAX_NAMED else ""
+        note(f"never seen in training: {shown}{more}")
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
     """Print a table, with numbers aligned to the right; only the width of a terminal limits its lines."""
     from rich import box

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rnncli.cli.actions import Work, command_for, example_of
-from rnncli.cli.screen import note, note_picture, origin, print_json, print_text
+from rnncli.cli.screen import note, note_picture, note_unknown, origin, print_json, print_text
 from rnncli.cli.verb import Verb
 from rnncli.results import Translation
 
@@ -35,6 +35,7 @@ def translate(work: Work, as_json: bool) -> None:
             print_text(f"{each.score:.3f}\t{each.text}" if several else each.text)
         if not translations:
             print_text()
+    note_unknown(sorted({token for each in found for best in each[:1] for token in best.unknown}))
 
 
 VERB = Verb(command_for("translate", translate), example_of("translate"))

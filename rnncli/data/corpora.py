@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,7 @@ from rnncli.data.brown import running_text, universal_sentences
 from rnncli.data.items import IN_PYTHON, Items, held_items, is_gone, is_json_lines, json_items
 from rnncli.data.sources import AnyEntry, Corpus, CorpusEntry, Embedded, Generated, NltkData, Parallel, Remote, Split
 from rnncli.data.text import STDIN, folder_pieces, read_stdin, reads_json_lines, text_pieces, texts_below
-from rnncli.errors import UsageError
+from rnncli.errors import UsageError, warn
 from rnncli.plugins import Registry
 
 _GITHUB = "https://raw.githubusercontent.com"
@@ -153,6 +153,15 @@ _ENTRIES: tuple[AnyEntry, ...] = (
     ),
 )
 
+MARKUP = {
+    ".csv": "header and all columns",
+    ".tsv": "header and all columns",
+    ".json": "keys and brackets",
+    ".xml": "tags",
+    ".html": "tags",
+}
+"""What files have besides texts, by their ending."""
+
 CORPORA: Registry[AnyEntry] = Registry("rnncli.corpora", CorpusEntry, {entry.name: entry for entry in _ENTRIES})
 
 
@@ -270,6 +279,17 @@ def absolute_spec(spec: str) -> str:
     if spec == "-" or spec in CORPORA or spec.startswith(IN_PYTHON) or not spec or _mode(Path(spec)) is None:
         return spec
     return str(Path(spec).absolute())
+
+
+def warn_of_markup(specs: Iterable[str]) -> None:
+    """Issue an RnnWarning for each file that by its ending has more than text, which is all read as text."""
+    for path in (_labelled(spec)[1] for spec in specs):
+        ending = Path(path.lower().removesuffix(".gz")).suffix
+        if ending in MARKUP and path not in CORPORA:
+            warn(
+                f"{path} is read as plain text, with its {MARKUP[ending]}: to learn only texts, give a file with one "
+                'text per line, or one that ends in .jsonl, with {"text": …} per line'
+            )
 
 
 def _at_path(spec: str) -> PiecewiseText:

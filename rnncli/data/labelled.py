@@ -105,17 +105,21 @@ def read_labelled(
         raise RnnError(f"{found.name} has no rows with a text in them")
     counts = {label: found.labels.count(label) for label in found.classes}
     if to_learn:
-        _check_labels(found.name, counts)
+        _check_labels(found.name, counts, specs)
     return found
 
 
-def _check_labels(name: str, counts: dict[str, int]) -> None:
+def _check_labels(name: str, counts: dict[str, int], specs: Sequence[str]) -> None:
     """Raise UsageError where there is nothing to classify."""
     if len(counts) < 2:
-        raise UsageError(
-            f"{name} has only one label, {next(iter(counts))!r}: "
-            "give --corpus twice (--corpus NAME=FILE), or a CSV file with a label column"
+        json = next((spec for spec in specs if spec.lower().endswith(".json")), "")
+        hint = (
+            f"{json} is read as plain text, since JSON is one object per line, in a file that ends in .jsonl "
+            f"(`jq -c '.[]' {json}` prints an array so)"
+            if json
+            else "give --corpus twice (--corpus NAME=FILE), or a CSV file with a label column"
         )
+        raise UsageError(f"{name} has only one label, {next(iter(counts))!r}: {hint}")
     rare = [label for label, count in counts.items() if count < 2]
     if rare:
         raise UsageError(f"{name} has only one text with the label {rare[0]!r}: give at least two")
@@ -178,8 +182,8 @@ def _read_table(spec: str, text_column: str, label_column: str, layout: Layout) 
     if not layout.header:
         text_column = {TEXT_COLUMN: "1"}.get(text_column, text_column)
         label_column = {LABEL_COLUMN: "2"}.get(label_column, label_column)
-    text_at = column_of(text_column, names, len(first), "--text-column", origin)
-    label_at = column_of(label_column, names, len(first), "--label-column", origin)
+    text_at = column_of(text_column, names, len(first), "--text-column", origin, assumed=True)
+    label_at = column_of(label_column, names, len(first), "--label-column", origin, assumed=True)
     pairs = []
     body = rows[layout.header :]
     for row in body:

@@ -122,10 +122,10 @@ def _paired_rows(corpus: Corpus, spec: PairSpec) -> Paired:
         separator = "\t"
     quoted = spec.layout.quoted(separator)
     header, *rows = [Row(0, []), *read_rows(corpus.text, separator, quoted=quoted, origin=corpus.origin)]
-    if spec.layout.header:
+    wanted = two_names(spec.columns, _COLUMNS)
+    if spec.layout.header or (rows and set(wanted) <= set(rows[0].fields) and not all(map(str.isdecimal, wanted))):
         header, *rows = rows
     width = max(len(header.fields), *(len(row.fields) for row in rows)) if rows else 0
-    wanted = two_names(spec.columns, _COLUMNS)
     for row in rows:
         if len(row.fields) < 2:
             raise RnnError(

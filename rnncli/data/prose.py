@@ -81,10 +81,12 @@ class Prose:
         corpus = self.corpus
         if self.codec.is_running:
             if corpus.tokens < MIN_TOKENS:
-                raise RnnError(f"{self.name} has {corpus.tokens} tokens: training needs at least {MIN_TOKENS}")
+                count = f"{corpus.tokens} token{'s' * (corpus.tokens != 1)}"
+                raise RnnError(f"{self.name} has {count}: training needs at least {MIN_TOKENS}")
             return self
         if corpus.sequences < MIN_SEQUENCES:
-            raise RnnError(f"{self.name} has {corpus.sequences} sequences: training needs at least {MIN_SEQUENCES}")
+            count = f"{corpus.sequences} sequence{'s' * (corpus.sequences != 1)}"
+            raise RnnError(f"{self.name} has {count}: training needs at least {MIN_SEQUENCES}")
         mean = corpus.tokens / corpus.sequences
         if mean > self.max_length:
             raise RnnError(

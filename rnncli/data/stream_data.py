@@ -58,7 +58,8 @@ class StreamData:
     def check(self, min_tokens: int = MIN_TOKENS, use: str = "learn from") -> "StreamData":
         """Return it; raises RnnError for fewer than `min_tokens` tokens, or fewer than two to validate on."""
         if len(self.ids) < min_tokens:
-            raise RnnError(f"{self.name} has {len(self.ids):,} tokens: {min_tokens} are the least to {use}")
+            count = f"{len(self.ids):,} token{'s' * (len(self.ids) != 1)}"
+            raise RnnError(f"{self.name} has {count}: {min_tokens} are the least to {use}")
         if self.valid and len(self.held_out) < MIN_MEASURED:
             raise RnnError(f"{self.valid.name} has fewer than two tokens: give a longer text to --valid")
         return self

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rnncli.data.marks import shorten
 from rnncli.data.text import lines_of
 from rnncli.errors import RnnError, UsageError
 
@@ -130,7 +131,8 @@ def check_width(row: Row, width: int, separator: str, origin: str, *, quoted: bo
         hint = f'put a text with a {name} in it in quotation marks ("…{separator}…"), or name another --separator'
     else:
         hint = f"take the {name} out of the text, or name another --separator"
-    raise RnnError(f"{origin}, line {row.line}: {len(row.fields)} fields, and {like} has {width}: {hint}")
+    count = f"{len(row.fields)} field{'s' * (len(row.fields) != 1)}"
+    raise RnnError(f"{origin}, line {row.line}: {count}, and {like} has {width}: {hint}")
 
 
 def two_names(columns: str, what: str) -> tuple[str, str]:
@@ -141,8 +143,11 @@ def two_names(columns: str, what: str) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def column_of(wanted: str, names: Sequence[str], width: int, flag: str, origin: str) -> int:
-    """The index, from 0, of one of `width` columns by its name or its number, from 1; raises UsageError."""
+def column_of(wanted: str, names: Sequence[str], width: int, flag: str, origin: str, *, assumed: bool = False) -> int:
+    """The index, from 0, of one of `width` columns by its name or its number, from 1; raises UsageError.
+
+    `assumed` says that the names are those of the first line without anyone having said so.
+    """
     if wanted in names:
         return list(names).index(wanted)
     if wanted.isdecimal() and 0 < int(wanted) <= width:
@@ -154,4 +159,7 @@ def column_of(wanted: str, names: Sequence[str], width: int, flag: str, origin: 
             f"the columns of {origin} have no names: give their numbers by {flag}, 1 for the first, or --header if "
             "its first row names them"
         )
-    raise UsageError(f"{origin} has no column {wanted!r}, it has {', '.join(names)}: name one by {flag}")
+    known, other = ("its first line, read as the header, has", " or give --no-header") if assumed else ("it has", "")
+    raise UsageError(
+        f"{origin} has no column {wanted!r}, {known} {shorten(', '.join(names), 100)}: name one by {flag}{other}"
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from rnncli.data.corpora import warn_of_markup
 from rnncli.data.vector_settings import VectorSettings, start_from_vectors
 from rnncli.language.evaluate import validator
 from rnncli.language.reading import TrainingReader
@@ -24,6 +25,7 @@ def build(read: TrainingReader, config: WarmStartSettings, device: str) -> "Expe
     from rnncli.training.experiment import Experiment
     from rnncli.training.machine import batch_multiple
 
+    warn_of_markup((*getattr(config, "corpus", ()), *getattr(config, "valid", ())))
     start = start_model(config)
     data = read(config, Known(start.codec if start else None, grows=config.grows))
     if start:

@@ -127,7 +127,8 @@ def read_split(config: TagConfig) -> Split:
     held = config.held_out.rows(len(data.words))
     kept = sorted(set(range(len(data.words))) - set(held))
     if not kept:
-        raise UsageError(f"{data.name} has {len(held)} sentences: with {config.held_out} none is left to learn")
+        count = f"{len(held)} sentence{'s' * (len(held) != 1)}"
+        raise UsageError(f"{data.name} has {count}: with {config.held_out} none is left to learn")
     return Split(data.name, data.only(kept), data.only(held), data.fingerprint, data.note)
 
 
@@ -211,9 +212,11 @@ def _about(split: Split) -> str:
         if split.held_out.words
         else "none held out, measured on the training sentences"
     )
+    count = len(split.training.words)
+    word, label = split.training.words[0][0], split.training.labels[0][0]
     return (
-        f"{split.name}: {len(split.training.words):,} sentences of {words:,} words to learn, {held_out}, "
-        f"{len(split.classes)} labels{f' ({split.note})' if split.note else ''}"
+        f"{split.name}: {count:,} sentence{'s' * (count != 1)} of {words:,} words to learn, {held_out}, "
+        f"{len(split.classes)} labels, such as {label} for {word!r}{f' ({split.note})' if split.note else ''}"
     )
 
 

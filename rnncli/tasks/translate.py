@@ -317,7 +317,8 @@ def _translated(
         shown, read = ([*map(units.shown, part), SPECIALS[END]] for part in (tokens, source))
         text = "".join(units.join(tokens)).strip()
         attention = [row.tolist() for row in attended]
-        translations[place].append(Translation(text, each.log_probability, each.score, shown, read, attention))
+        unknown = trained.codec.unknown(source)
+        translations[place].append(Translation(text, each.log_probability, each.score, shown, read, attention, unknown))
     return translations
 
 

@@ -434,20 +434,35 @@ def _written_as_path(source: str) -> bool:
 
 
 def _first_sound(run: Run, names: Sequence[str]) -> tuple[Checkpoint, Path]:
-    """Return the first of the run's files that verifies, and its path; an RnnWarning names damaged ones before it."""
-    damage = ""
-    for name in names:
+    """Return the first of the run's files that verifies, and its path; an RnnWarning names unusable ones before it.
+
+    Raises CheckpointError where none does; it names another file of the run that does.
+    """
+    damage: dict[str, list[str]] = {}  # names of files by the reason, which has a place for their path
+    for name in dict.fromkeys((*names, BEST)):
         path = run.folder / name
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
         try:
             found = checkpoint.read(path)
         except CheckpointError as error:
-            damage = f"{damage}; {error}" if damage else str(error)
-        else:
-            if damage:
-                warn(f"{damage}: using {name}")
-            return found, path
-    others = [name for name in (BEST, LAST) if name not in names and (run.folder / name).exists()]
-    rest = f"; {run.folder / others[0]} is still there, to use or to inspect" if others else ""
-    raise CheckpointError((damage or f"{run.folder} holds no checkpoint") + rest)
+            damage.setdefault(str(error).replace(str(path), "{}"), []).append(name)
+            continue
+        if name not in names:
+            why = _told(damage, run.folder) if damage else f"{run.folder} holds no checkpoint"
+            raise CheckpointError(f"{why}; {path} is still there, to use or to inspect")
+        if damage:
+            warn(f"{_told(damage, run.folder)}: using {name}")
+        return found, path
+    if not damage:
+        raise CheckpointError(f"{run.folder} holds no checkpoint")
+    raise CheckpointError(f"{_told(damage, run.folder)}; no other checkpoint is there: restore a copy, or train again")
+
+
+def _told(damage: Mapping[str, Sequence[str]], folder: Path) -> str:
+    """Why files cannot be used, each reason once."""
+    told = []
+    for why, (first, *others) in damage.items():
+        same = f" ({' and '.join(others)} too)" if others else ""
+        told.append(why.replace("{}", str(folder / first)) + same)
+    return "; ".join(told)

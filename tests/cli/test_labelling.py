@@ -129,7 +129,8 @@ def test_words_and_entities_of_a_column_file(rnn, tmp_path: Path) -> None:
     )
     (tmp_path / "c.txt").write_text("-DOCSTART- -X- -X- O\n\n" + rows * 30)
     ran = rnn(f"train tag --corpus {tmp_path}/c.txt {QUICK} --epochs 12 --lr 0.05 --name names")
-    assert "27 sentences of 162 words to learn, 3 held out, 4 labels (CoNLL-2003, word and ner)" in ran.err
+    assert "4 labels, such as B-PER for '@ann' (CoNLL-2003, word and ner)" in ran.err
+    assert "27 sentences of 162 words to learn, 3 held out, " in ran.err
     tagged = [line.split("\t") for line in rnn('tag "@ann Bell cannot stop #goal."').out.splitlines()]
     assert tagged == [
         ["@ann", "B-PER"],

@@ -122,6 +122,21 @@ def test_every_task_can_be_trained_and_evaluated() -> None:
     assert commands_of("evaluate") >= set(TASKS)
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("data prepare '' --name x", "DUMP…"),
+        ("score --file ''", "--file"),
+        ("train char-lm --corpus=", "--corpus"),
+        ("report mine --out ''", "--out"),
+        ("plot mine ''", "RUN…"),
+        ("inspect ''", "RUN"),
+    ],
+)
+def test_an_empty_value_is_refused(rnn, words: str, name: str) -> None:
+    assert rnn(words) == (2, "", f"rnn: error: {name} is empty: give it a value\n")
+
+
 def test_commands_without_a_model_import_nothing_heavy(home: Path) -> None:
     """In a separate process: help imports no numeric library, and lists and pictures of runs import no torch."""
     program = (

@@ -33,6 +33,12 @@ def test_curves_match_the_records_of_the_runs(two, rnn, tmp_path: Path) -> None:
     assert (find_run("one").folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_without_its_file_the_records_come_from_the_checkpoint(two, rnn) -> None:
+    kept = rnn("plot one two --metric loss --json").out
+    find_run("two").metrics.unlink()
+    assert rnn("plot one two --metric loss --json").out == kept
+
+
 def test_bad_input_is_one_line(two, rnn) -> None:
     assert "no run 'three'" in rnn("plot one three").err
     none = rnn("plot one --metric bleu")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.downloads import registered, serving
 
-from rnncli.data.corpora import CORPORA, absolute_spec, available, exists, load_corpus, load_test
+from rnncli.data.corpora import CORPORA, absolute_spec, available, exists, load_corpus, load_test, warn_of_markup
 from rnncli.data.sources import Builtin, Corpus, Embedded, NltkData, Remote, Split
 from rnncli.data.text import unzipped
 from rnncli.data.tokenizers import spaced_words
@@ -286,3 +286,11 @@ def test_nothing_heavy_is_imported() -> None:
     heavy = ["torch", "tqdm", "urllib.request", "http.client", "rich"]
     code = f"import sys, rnncli.data.corpora; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_file_that_has_more_than_text_is_named(recwarn: pytest.WarningsRecorder) -> None:
+    warn_of_markup(["poems.txt", "mine=a.csv.gz", "b.JSON", "hillside", "-", "c.jsonl"])
+    assert [str(each.message).partition(": ")[0] for each in recwarn] == [
+        "a.csv.gz is read as plain text, with its header and all columns",
+        "b.JSON is read as plain text, with its keys and brackets",
+    ]

@@ -53,7 +53,8 @@ def test_table_has_labels_in_a_column(here: Path) -> None:
     [
         ({"a.txt": "one\ntwo\n"}, ["a.txt"], "a has only one label, 'a': give --corpus twice"),
         ({"a.txt": "one\ntwo\n", "b.txt": "one"}, ["a.txt", "b.txt"], "has only one text with the label 'b'"),
-        ({"t.csv": "a,b\n1,2\n"}, ["t.csv"], r"t.csv has no column 'text', it has a, b: name one by --text-column"),
+        ({"a.json": '[{"a": 1},\n{"b": 2}]'}, ["a.json"], r"'a': a.json is read as plain text, .* \.jsonl \(`jq -c "),
+        ({"t.csv": "a,b\n1,2\n"}, ["t.csv"], r"'text', its first line, read as the header, has a, b: name one by"),
         ({"t.csv": "text,label\n"}, ["t.csv"], "t has no rows with a text in them"),
         ({"t.csv": "text,label\nfine,\n"}, ["t.csv"], r"t.csv, line 2: this row has no label"),
         ({"t.csv": "text,label\nx,y\n", "b.txt": "b"}, ["t.csv", "b.txt"], "has its labels in a column"),

@@ -69,8 +69,8 @@ def test_quotation_marks_of_a_tab_file_are_text(here: Path) -> None:
     ("text", "complaint"),
     [
         ("label,text\nneg,fine\npos,a, b\n", r'line 3: 3 fields, and the header has 2: .*quotation marks \("…,…"\)'),
-        ("text,label\nx,pos\n\ny\n", "line 4: 1 fields, and the header has 2: fill in what is missing"),
-        ('text,label\n"two\nlines",pos\nx\n', "line 4: 1 fields"),
+        ("text,label\nx,pos\n\ny\n", "line 4: 1 field, and the header has 2: fill in what is missing"),
+        ('text,label\n"two\nlines",pos\nx\n', "line 4: 1 field"),
     ],
 )
 def test_a_row_of_another_width_is_refused_with_its_line(here: Path, text: str, complaint: str) -> None:

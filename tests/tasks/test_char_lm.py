@@ -148,7 +148,7 @@ def test_text_too_short_for_training_can_be_evaluated(home: Path, file: Path) ->
     short.write_text("the cat")
     assert evaluate(trained, EvaluateOptions(corpus=(str(short),)))["tokens"] == 7
     short.write_text("t")
-    with pytest.raises(RnnError, match="short has 1 tokens: 2 are the least to measure on"):
+    with pytest.raises(RnnError, match="short has 1 token: 2 are the least to measure on"):
         evaluate(trained, EvaluateOptions(corpus=(str(short),)))
 
 

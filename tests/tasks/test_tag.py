@@ -92,7 +92,7 @@ def test_evaluation_without_usable_sentences_is_refused(file: str, tmp_path: Pat
     Path(file).write_text("dog\tNOUN\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"mine is no longer what .* was trained on: give --corpus"):
         tag.training_split(trained)
-    with pytest.raises(UsageError, match="has 1 sentences: with --hold-out-every 1 none is left to learn"):
+    with pytest.raises(UsageError, match="has 1 sentence: with --hold-out-every 1 none is left to learn"):
         train(file, "none", hold_out_every=1)
 
 

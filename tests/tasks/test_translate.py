@@ -117,6 +117,12 @@ def test_each_test_split_of_multi30k(files: Path, home: Path, rnn, monkeypatch: 
     assert "--split test-2017: only multi30k has it" in refused.err
 
 
+def test_unknown_tokens_of_a_sentence_are_named(interpreter) -> None:
+    assert interpreter("translate 'ein ☃ hund' 'ein ☁'").err.splitlines()[-1] == "never seen in training: ☁, ☃"
+    (known,) = json.loads(interpreter("translate 'ein ☃' --json").out)["sentences"][0]["translations"]
+    assert [token.strip() for token in known["unknown"]] == ["☃"]
+
+
 def test_nbest_file_attention_and_json(interpreter, tmp_path: Path) -> None:
     (tmp_path / "lines").write_text("ein\rhund\x0cläuft\r\n\n kein\u2028mann singt\n\n", newline="")
     ran = interpreter(f"translate --file {tmp_path}/lines --nbest 2 --json")
@@ -164,6 +170,8 @@ def test_pairs_of_other_tables(tmp_path: Path) -> None:
     header = {"columns": "de,en", "layout": Layout(header=True)}
     expected = [("ein", "one"), ("zwei, drei", "two")]
     assert table(tmp_path / "t.csv", named, **header) == (expected, "2 rows read, columns other than de,en ignored")
+    assert table(tmp_path / "t.csv", named, columns="de,en") == table(tmp_path / "t.csv", named, **header)
+    assert len(table(tmp_path / "t.csv", "1,2\na,b\n", columns="1,2")[0]) == 2  # numbers of columns, not names
     assert table(tmp_path / "t.txt", "a;b\nc;d\n", layout=Layout("semicolon")) == (
         [("a", "b"), ("c", "d")],
         "2 rows read",

@@ -143,7 +143,7 @@ def test_text_file_has_no_test_split(text: Path, rnn) -> None:
 
 def test_too_short_text_is_refused(text: Path) -> None:
     text.write_text("one line\n", encoding="utf-8")
-    with pytest.raises(RnnError, match="mine has 1 sequences: training needs at least 20"):
+    with pytest.raises(RnnError, match="mine has 1 sequence: training needs at least 20"):
         train(corpus=(str(text),))
 
 

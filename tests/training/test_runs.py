@@ -141,8 +141,29 @@ def test_damaged_last_is_reported_and_previous_used(home: Path) -> None:
         assert read_for_resume(run)[0].header["number"] == 0
     assert told[0].filename == __file__  # the caller's line, not one inside the package
     damage(run.folder / "previous.safetensors")
-    with pytest.raises(CheckpointError, match=r"last\.safetensors is damaged.*previous\.safetensors is damaged"):
+    ends = r"SHA-256 \(previous.safetensors too\); no other checkpoint is there: restore a copy, or train again$"
+    with pytest.raises(CheckpointError, match=ends):
         read_for_resume(run)
+
+
+def test_a_sound_best_is_named_and_a_damaged_one_is_not(home: Path) -> None:
+    run = make_run(home, "toy", "mine")
+    for name in ("last", "previous"):
+        damage(run.folder / f"{name}.safetensors")
+    with pytest.raises(CheckpointError, match=r"best\.safetensors is still there"):
+        read_for_resume(run)
+    damage(run.folder / "best.safetensors")
+    with pytest.raises(CheckpointError, match=r"\(previous.safetensors and best.safetensors too\); no other"):
+        read_for_resume(run)
+
+
+@pytest.mark.posix("links to nothing")
+def test_a_best_that_cannot_be_read_is_reported(home: Path) -> None:
+    best = make_run(home, "toy", "mine").folder / "best.safetensors"
+    best.unlink()
+    best.symlink_to("nowhere")
+    with pytest.warns(RnnWarning, match=r"best\.safetensors is not there: .*: using last\.safetensors$"):
+        read_model("mine", None)
 
 
 def test_model_is_found_by_file_folder_name_or_as_the_newest(home: Path) -> None:
