@@ -78,7 +78,12 @@ WRONG: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any], str]] 
     (rnncli.train, ("parity",), {"resume": "no"}, "train: resume must be true or false, not 'no'"),
     (rnncli.train, ("parity",), {"hidden": 4.5}, "option hidden must be a whole number, text or a list of .*, not 4.5"),
     (rnncli.train, ("char-lm",), {"corpus": b"x"}, "a corpus is a name, a path or an iterable of .*, not bytes"),
-    (rnncli.compare, ("parity",), {"cells": [3]}, r"compare: cells must be a list of texts or classes or None, not \[3\]"),
+    (
+        rnncli.compare,
+        ("parity",),
+        {"cells": [3]},
+        r"compare: cells must be a list of texts or classes or None, not \[3\]",
+    ),
     (rnncli.compare, ("parity",), {"seeds": 0}, "--seeds must be at least 1, not 0"),
     (rnncli.compare, ("parity",), {"goal": "x"}, "compare: goal must be a number or None, not 'x'"),
     (rnncli.load, (3,), {}, "load: source must be text, a path, a Run or None, not 3"),
