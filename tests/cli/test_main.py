@@ -67,12 +67,12 @@ def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(
 
 
 def test_garbage_is_looked_for_less_often_than_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(gc, "set_threshold", asked.append)
+    thresholds: list[int] = []
+    monkeypatch.setattr(gc, "set_threshold", thresholds.append)
     monkeypatch.setattr(sys, "argv", ["rnn", "--version"])
     with pytest.raises(SystemExit, match=r"^0$"):
         main()
-    assert asked == [5_000]  # not much more: what a user's cell leaves in circles may be large
+    assert thresholds == [5_000]  # not much more: what a user's cell leaves in circles may be large
 
 
 def test_every_help_has_an_example_and_explains_each_flag(pages, capsys, monkeypatch) -> None:

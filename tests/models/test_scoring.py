@@ -52,10 +52,8 @@ def test_surprisals_equal_a_loop(softmax: str) -> None:
 def test_batched_scores_equal_single_ones(cell: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "ROWS", 8)
     monkeypatch.setattr(scoring, "WINDOW", 32)
-    texts, model = (
-        some_texts(),
-        a_model(cell=cell, backend=backend).double(),
-    )  # with these weights a net magnifies float32's error
+    texts = some_texts()
+    model = a_model(cell=cell, backend=backend).double()  # with these weights a net magnifies float32's error
     together = surprisals(model, texts)
     for text, found in zip(texts, together, strict=True):
         (alone,) = surprisals(model, [text])
