@@ -1,6 +1,7 @@
 """Fixtures: a home folder per test, the command line in this process, and the real corpora if they exist."""
 
 import base64
+import gc
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+gc.set_threshold(20_000)  # by default, looking for garbage among all these modules takes a tenth of the time
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported: its kernels run on the CPU
 

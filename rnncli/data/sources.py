@@ -7,6 +7,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -119,7 +120,7 @@ class Generated(Builtin):
     write: Callable[[], str]
     tags: Callable[[], list[TaggedSentence]] | None = None
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The text itself."""
         return self.write()

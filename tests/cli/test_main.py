@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import gc
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from rnncli.__main__ import main
 from rnncli.cli import VERBS, app
 from rnncli.cli.helped import print_help
 from rnncli.launch import LAUNCHED, WAITING
@@ -62,6 +64,15 @@ def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(
     code = "import os, sys, rnncli.__main__; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == f"{spins} False\n"  # set before torch reads it
+
+
+def test_garbage_is_looked_for_less_often_than_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    thresholds: list[int] = []
+    monkeypatch.setattr(gc, "set_threshold", thresholds.append)
+    monkeypatch.setattr(sys, "argv", ["rnn", "--version"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main()
+    assert thresholds == [5_000]  # not much more: what a user's cell leaves in circles may be large
 
 
 def test_every_help_has_an_example_and_explains_each_flag(pages, capsys, monkeypatch) -> None:

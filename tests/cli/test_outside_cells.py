@@ -159,7 +159,7 @@ def test_installed_entry_point_needs_no_flag(rnn, home: Path, tmp_path: Path) ->
     assert told[-1] == "0"
 
 
-def test_changed_source_is_a_warning(rnn, mine: Path) -> None:
+def test_changed_source_is_a_warning(rnn, mine: Path, plain_loops: None) -> None:
     assert rnn(f"train parity --cell mine.py:Deep {SMALL} --epochs 1 --name bits").code == 0
     assert "warning" not in rnn("evaluate parity bits --cell mine.py:Deep").err
     mine.write_text(mine.read_text("utf-8").replace("Hidden(torch.tanh(F", "Hidden(torch.sin(F"), "utf-8")

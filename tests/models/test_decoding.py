@@ -155,7 +155,7 @@ def test_streams_end_independently_and_run_in_batches(monkeypatch: pytest.Monkey
         assert text[-1] == 4 or len(text) == 6
 
 
-def test_streams_keep_their_own_states_when_others_end() -> None:
+def test_streams_keep_their_own_states_when_others_end(plain_loops: None) -> None:
     """Each token's probability is that of the model after the stream's own tokens."""
     model, choices = tiny_model(), list[decoding.Choice]()
     lengths = iter((9, 2, 7, 4))

@@ -84,6 +84,7 @@ def doubles(**settings: Any) -> Trainer:
     trainer = make_trainer(**settings)
     model: Any = trainer.model.double()
     model.stack.dropout.p = 0.0
+    model.stack.backend = "reference"
     batches = trainer.experiment.batches
 
     def in_double(epoch: int, begin: int = 0) -> Any:
