@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rnncli.errors import RnnError
+from rnncli.terminal import counted
 
 
 class SizeClass(NamedTuple):
@@ -25,7 +26,7 @@ class Sized(NamedTuple):
         """Describe the net and the training that a text of this size gets."""
         sizes = settings.sizes
         units = str(sizes[0]) if len(set(sizes)) == 1 else settings.hidden
-        net = f"{len(sizes)} layer{'s' * (len(sizes) > 1)} of {units} units"
+        net = f"{counted(len(sizes), 'layer')} of {units} units"
         length = f"{settings.epochs} epochs" if settings.epochs else f"{settings.max_time:g} s"
         return f"{self.characters:,} characters: {net}, {length}"
 

@@ -20,6 +20,11 @@ def escaped(text: str, *, one_line: bool = False) -> str:
     return (_IN_LINE if one_line else _IN_TEXT).sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def counted(number: int, what: str) -> str:
+    """`1 page`, `1,000 pages`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def write_text(text: str, *, flush: bool = False) -> None:
     """Write to standard output: escaped on a terminal, exact elsewhere."""
     if sys.stdout is not None:

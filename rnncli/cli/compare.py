@@ -21,6 +21,7 @@ from rnncli.cli.verb import Verb
 from rnncli.errors import Interrupted, UsageError
 from rnncli.launch import LAUNCHED
 from rnncli.task import Task
+from rnncli.terminal import counted
 from rnncli.training.settings import RecurrentSettings
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def _print_rows(comparison: "Comparison", found: "list[Row]", metric: str, targe
         if target is not None:
             line += [_whole(row.steps_to_target), row.seconds_to_target, f"{row.reached} of {comparison.seeds}"]
         table.append(line)
-    title = f"{comparison.task.name}, {_matched(comparison)}: {_seeds(comparison.seeds)} of each net"
+    title = f"{comparison.task.name}, {_matched(comparison)}: {counted(comparison.seeds, 'seed')} of each net"
     print_table(columns, table, title=title)
     print_text(f"means{', ± the standard deviation, over seeds' if several else ' of one seed: no spread'}")
     if target is not None:
@@ -224,7 +225,3 @@ def _matched(comparison: "Comparison") -> str:
 
 def _whole(value: float | None) -> int | None:
     return None if value is None else round(value)
-
-
-def _seeds(count: int) -> str:
-    return "1 seed" if count == 1 else f"{count} seeds"

@@ -13,6 +13,7 @@ from rnncli.cli.screen import AsJson, Device, Named, named, note_picture, print_
 from rnncli.cli.spellings import Formerly
 from rnncli.cli.verb import Verb
 from rnncli.errors import UsageError
+from rnncli.terminal import counted
 
 if TYPE_CHECKING:
     from rnncli.analysis.gradients import Flow
@@ -102,7 +103,7 @@ def _fresh(
     device = pick_device(device, hidden)
     options: dict[str, Any] = {"length": length, "inputs": inputs, "clip": clip, "seed": seed, "device": device}
     flows = of_fresh_cells(kinds, radii, hidden=hidden, skips_radii=radius is None, **options)
-    what = f"fresh cells of {hidden} {'unit' if hidden == 1 else 'units'}, inputs of standard deviation {inputs:g}"
+    what = f"fresh cells of {counted(hidden, 'unit')}, inputs of standard deviation {inputs:g}"
     return flows, {"of": what, "checkpoint": None, "device": device, "length": length}
 
 
@@ -116,7 +117,7 @@ def _trained(
     trained = rnncli.load(source, suits=lambda task: task.last_step is not None, device=device, cell=code)
     flows = of_model(trained, text, length=length, clip=clip, seed=seed)
     steps = len(flows[0].norms)
-    what = f"{trained.task}, {steps} {'step' if steps == 1 else 'steps'}"
+    what = f"{trained.task}, {counted(steps, 'step')}"
     return flows, {"of": what, "checkpoint": str(trained.source), "device": trained.device, "length": steps}
 
 

@@ -10,7 +10,7 @@ import typer
 from rnncli.cli.screen import AsJson, note, print_json, print_text, warn
 from rnncli.errors import Interrupted, UsageError
 from rnncli.home import data_dir, mark
-from rnncli.terminal import progress_bar
+from rnncli.terminal import counted, progress_bar
 
 if TYPE_CHECKING:
     from rnncli.wikipedia.prepare import Hooks
@@ -81,7 +81,6 @@ def prepare_corpus(
 
 
 def _lines(facts: dict[str, Any], shards: Path | None, text: Path | None) -> Iterator[str]:
-    from rnncli.wikipedia.prepare import counted
 
     def status(folder: Path) -> str:
         return "prepared" if str(folder) in facts["made"] else "already there"

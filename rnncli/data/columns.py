@@ -10,6 +10,7 @@ from rnncli.data.sources import Corpus, TaggedSentence
 from rnncli.data.tables import Layout, Row, check_width, column_of, read_rows, separator_of
 from rnncli.data.text import lines_of
 from rnncli.errors import RnnError, UsageError
+from rnncli.terminal import counted
 
 MIN_LABELLED = 20
 """From this many words on, a column where most words have a label of their own is not a label column."""
@@ -253,7 +254,7 @@ def _note(kind: _Format, chosen: _Chosen, comments: int, skipped: int) -> str:
     what = f"{kind.name}, {named[0]} and {named[1]}" if kind.name else ""
     left = []
     if comments:
-        left.append(f"{comments:,} comment{'s' * (comments > 1)}")
+        left.append(counted(comments, "comment"))
     if skipped:
         left.append(f"{skipped:,} range{'s' * (skipped > 1)} or empty node{'s' * (skipped > 1)}")
     return "; ".join(filter(None, [what, " and ".join(left) + " left out" if left else ""]))

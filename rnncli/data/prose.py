@@ -15,6 +15,7 @@ from rnncli.data.text_data import Epochs, EvalSet, Plan, SentenceSet, StreamSet,
 from rnncli.data.tokenizers import LOOKED_AT, hint_of_unspaced
 from rnncli.data.vocabulary import END, SPECIALS, UNKNOWN, written_word
 from rnncli.errors import RnnError
+from rnncli.terminal import counted
 
 MIN_SEQUENCES = 20
 """The least number of sequences for training and validation."""
@@ -81,12 +82,14 @@ class Prose:
         corpus = self.corpus
         if self.codec.is_running:
             if corpus.tokens < MIN_TOKENS:
-                count = f"{corpus.tokens} token{'s' * (corpus.tokens != 1)}"
-                raise RnnError(f"{self.name} has {count}: training needs at least {MIN_TOKENS}")
+                raise RnnError(
+                    f"{self.name} has {counted(corpus.tokens, 'token')}: training needs at least {MIN_TOKENS}"
+                )
             return self
         if corpus.sequences < MIN_SEQUENCES:
-            count = f"{corpus.sequences} sequence{'s' * (corpus.sequences != 1)}"
-            raise RnnError(f"{self.name} has {count}: training needs at least {MIN_SEQUENCES}")
+            raise RnnError(
+                f"{self.name} has {counted(corpus.sequences, 'sequence')}: training needs at least {MIN_SEQUENCES}"
+            )
         mean = corpus.tokens / corpus.sequences
         if mean > self.max_length:
             raise RnnError(

@@ -16,6 +16,7 @@ from rnncli.data.streams import RunningText
 from rnncli.data.text_data import Epochs, Plan, StreamSet, Summary
 from rnncli.data.vocabulary import UNKNOWN
 from rnncli.errors import RnnError
+from rnncli.terminal import counted
 
 MAX_VALIDATION = 1_000_000
 """Training tokens that validation uses where nothing is held out."""
@@ -58,8 +59,7 @@ class StreamData:
     def check(self, min_tokens: int = MIN_TOKENS, use: str = "learn from") -> "StreamData":
         """Return it; raises RnnError for fewer than `min_tokens` tokens, or fewer than two to validate on."""
         if len(self.ids) < min_tokens:
-            count = f"{len(self.ids):,} token{'s' * (len(self.ids) != 1)}"
-            raise RnnError(f"{self.name} has {count}: {min_tokens} are the least to {use}")
+            raise RnnError(f"{self.name} has {counted(len(self.ids), 'token')}: {min_tokens} are the least to {use}")
         if self.valid and len(self.held_out) < MIN_MEASURED:
             raise RnnError(f"{self.valid.name} has fewer than two tokens: give a longer text to --valid")
         return self

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from rnncli.data.marks import shorten
 from rnncli.data.text import lines_of
 from rnncli.errors import RnnError, UsageError
+from rnncli.terminal import counted
 
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "blank": " "}
 QUOTINGS = ("auto", "csv", "none")
@@ -131,8 +132,7 @@ def check_width(row: Row, width: int, separator: str, origin: str, *, quoted: bo
         hint = f'put a text with a {name} in it in quotation marks ("…{separator}…"), or name another --separator'
     else:
         hint = f"take the {name} out of the text, or name another --separator"
-    count = f"{len(row.fields)} field{'s' * (len(row.fields) != 1)}"
-    raise RnnError(f"{origin}, line {row.line}: {count}, and {like} has {width}: {hint}")
+    raise RnnError(f"{origin}, line {row.line}: {counted(len(row.fields), 'field')}, and {like} has {width}: {hint}")
 
 
 def two_names(columns: str, what: str) -> tuple[str, str]:

@@ -36,6 +36,7 @@ from rnncli.results import Tagged
 from rnncli.settings import option, retuned
 from rnncli.task import Action, Quick, Rows, Task, Trained
 from rnncli.tasks import OUTLINES, task_of
+from rnncli.terminal import counted
 from rnncli.training.entities import entity_metrics, is_iob
 from rnncli.training.settings import RecurrentSettings
 
@@ -127,8 +128,9 @@ def read_split(config: TagConfig) -> Split:
     held = config.held_out.rows(len(data.words))
     kept = sorted(set(range(len(data.words))) - set(held))
     if not kept:
-        count = f"{len(held)} sentence{'s' * (len(held) != 1)}"
-        raise UsageError(f"{data.name} has {count}: with {config.held_out} none is left to learn")
+        raise UsageError(
+            f"{data.name} has {counted(len(held), 'sentence')}: with {config.held_out} none is left to learn"
+        )
     return Split(data.name, data.only(kept), data.only(held), data.fingerprint, data.note)
 
 
@@ -212,10 +214,9 @@ def _about(split: Split) -> str:
         if split.held_out.words
         else "none held out, measured on the training sentences"
     )
-    count = len(split.training.words)
     word, label = split.training.words[0][0], split.training.labels[0][0]
     return (
-        f"{split.name}: {count:,} sentence{'s' * (count != 1)} of {words:,} words to learn, {held_out}, "
+        f"{split.name}: {counted(len(split.training.words), 'sentence')} of {words:,} words to learn, {held_out}, "
         f"{len(split.classes)} labels, such as {label} for {word!r}{f' ({split.note})' if split.note else ''}"
     )
 

@@ -16,6 +16,7 @@ from rnncli.data.shards import INDEX, SCHEMA
 from rnncli.errors import RnnError, UsageError
 from rnncli.files import check_name, locked
 from rnncli.home import data_dir
+from rnncli.terminal import counted
 from rnncli.version import __version__
 from rnncli.wikipedia import pages, texts
 from rnncli.wikipedia.dump import DumpFile, Report, Unit, units
@@ -349,11 +350,6 @@ def loss_summary(lost: Record) -> str:
     pages = counted(lost["pages"], "page")
     unread = f" and {lost['bytes']:,} compressed bytes" if lost["bytes"] else ""
     return f"{pages}{unread} lost, the first at {lost['first']}"
-
-
-def counted(number: int, what: str) -> str:
-    """`1 page`, `1,000 pages`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def fingerprint(path: Path) -> str:
