@@ -81,7 +81,6 @@ def prepare_corpus(
 
 
 def _lines(facts: dict[str, Any], shards: Path | None, text: Path | None) -> Iterator[str]:
-
     def status(folder: Path) -> str:
         return "prepared" if str(folder) in facts["made"] else "already there"
 
