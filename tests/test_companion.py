@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -176,7 +177,11 @@ def test_an_error_of_a_program_is_printed_and_ends_its_page() -> None:
     ],
 )
 def test_ctrl_c_ends_a_part_without_a_traceback(text: str) -> None:
-    ran = companion.run_part(companion.Part("", text, is_program=text.startswith("print")))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        ran = companion.run_part(companion.Part("", text, is_program=text.startswith("print")))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ran.code == 130
     assert "Traceback" not in ran.out
 
