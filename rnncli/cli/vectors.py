@@ -57,8 +57,8 @@ def known_vectors(
     """The vectors that `--from`, `--vectors` and `--layer` select; prints their origin on standard error.
 
     Without a selection they are those of the newest model with all the `words`. A model's tokens are as they are
-    displayed, or where not `shown` as it stores them. Raises UsageError if the flags
-    contradict each other, and as `read_vectors`, `open_model` and `of_model`.
+    displayed, or where not `shown` as it stores them. Raises UsageError if the flags contradict each other, and as
+    `read_vectors`, `open_model` and `of_model`.
     """
     if file is not None:
         if any(each is not None for each in (model, layer, cell)):

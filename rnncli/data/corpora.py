@@ -283,7 +283,7 @@ def absolute_spec(spec: str) -> str:
 
 def warn_of_markup(specs: Iterable[str]) -> None:
     """Issue an RnnWarning for each file that by its ending has more than text, which is all read as text."""
-    for path in (_labelled(spec)[1] for spec in specs):
+    for path in map(unlabelled, specs):
         ending = Path(path.lower().removesuffix(".gz")).suffix
         if ending in MARKUP and path not in CORPORA:
             warn(
